@@ -1,0 +1,99 @@
+"""Every error that kgtts raises for a person to read, and the exit code that each ends with.
+
+    KgttsError                1   something failed that has no better name
+    ├── UsageError            2   a wrong option, setting, reference or template
+    │   └── SettingsError     2   kgtts.toml or --set: names file, key, value and what would be right
+    ├── CredentialsError      3   none found, or Kaggle does not accept them
+    ├── RefusedError          4   Kaggle said no: rejected push, unknown source, quota, permission
+    │   └── NotFoundError     4   there is no such kernel, version, dataset or model
+    ├── RunFailedError        5   the training session ended without a result
+    ├── WaitTimeoutError      6   the wait ended before the session did; the session goes on
+    ├── ServiceError          7   Kaggle could not be reached or answered with a fault; try again
+    └── LocalError            8   this machine: disk full, unwritable folder, missing extra
+
+Ctrl-C ends with 130. Exit code 1 is also what an unforeseen exception (a bug in kgtts) gives.
+A message says what failed, on which object and why; `hint` is the next command to type.
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process's exit code says about the end of a command."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    CREDENTIALS = 3
+    REFUSED = 4
+    RUN_FAILED = 5
+    WAIT_TIMEOUT = 6
+    SERVICE = 7
+    LOCAL = 8
+    INTERRUPTED = 130
+
+
+class KgttsError(Exception):
+    """The base of all errors meant for a person: a sentence and, where there is one, the next step.
+
+    Args:
+        message: what failed, on which object, and why; one or two sentences.
+        hint: what to type or change next.
+    """
+
+    exit_code: ExitCode = ExitCode.FAILED
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(KgttsError):
+    """The request itself is wrong; nothing was sent."""
+
+    exit_code = ExitCode.USAGE
+
+
+class SettingsError(UsageError):
+    """A setting is wrong: the message names file, key, value and what would be right."""
+
+
+class CredentialsError(KgttsError):
+    """No Kaggle credentials were found, or Kaggle does not accept them (HTTP 401)."""
+
+    exit_code = ExitCode.CREDENTIALS
+
+
+class RefusedError(KgttsError):
+    """Kaggle understood and said no; the message carries Kaggle's own words."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class NotFoundError(RefusedError):
+    """Kaggle knows no such thing, or hides it from these credentials (HTTP 403 and 404 look alike)."""
+
+
+class RunFailedError(KgttsError):
+    """A session ended without success; the message carries its cause and the tail of its log."""
+
+    exit_code = ExitCode.RUN_FAILED
+
+
+class WaitTimeoutError(KgttsError):
+    """The time given to a wait is over; the session itself goes on."""
+
+    exit_code = ExitCode.WAIT_TIMEOUT
+
+
+class ServiceError(KgttsError):
+    """Kaggle could not be reached, or failed on its side; trying again later is right."""
+
+    exit_code = ExitCode.SERVICE
+
+
+class LocalError(KgttsError):
+    """This machine is in the way: no room, no permission, a missing optional package."""
+
+    exit_code = ExitCode.LOCAL

@@ -1,0 +1,172 @@
+"""The nouns of kgtts as frozen values: kernels, sources, sessions, quotas, outputs and log events.
+
+Nothing here does I/O, and nothing here knows the `kaggle` packages.
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Self
+
+from orchestrator.errors import UsageError
+
+_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
+_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
+MIN_SLUG_LENGTH = 5  # kaggle 2.2.4 refuses shorter kernel slugs and titles before it sends anything.
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRef:
+    """A kernel on Kaggle, or one version of it: `owner/slug` or `owner/slug/version`."""
+
+    owner: str
+    slug: str
+    version: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `owner/slug`, `owner/slug/3` or `owner/slug/v3`.
+
+        Raises:
+            UsageError: the text is none of these.
+        """
+        parts = text.strip().removeprefix("https://www.kaggle.com/code/").strip("/").split("/")
+        if len(parts) in (2, 3) and _OWNER.fullmatch(parts[0]) and _SLUG.fullmatch(parts[1].lower()):
+            version = parts[2].removeprefix("v") if len(parts) > 2 else ""
+            if len(parts) == 2 or (version.isascii() and version.isdigit() and int(version) > 0):
+                return cls(parts[0], parts[1].lower(), int(version) if version else None)
+        raise UsageError(
+            f"{text!r} is not a kernel.",
+            hint="write it as OWNER/SLUG or OWNER/SLUG/VERSION, as in the kernel's address on Kaggle",
+        )
+
+    @property
+    def kernel(self) -> "KernelRef":
+        """The same kernel without a version."""
+        return KernelRef(self.owner, self.slug)
+
+    @property
+    def version_label(self) -> str | None:
+        """The version as Kaggle's requests want it, `v3`; the bare number is answered with a 404."""
+        return None if self.version is None else f"v{self.version}"
+
+    def at(self, version: int) -> "KernelRef":
+        """This kernel at `version`."""
+        return KernelRef(self.owner, self.slug, version)
+
+    def __str__(self) -> str:
+        base = f"{self.owner}/{self.slug}"
+        return base if self.version is None else f"{base}/{self.version}"
+
+
+class SessionState(StrEnum):
+    """The states of a kernel session, as `GetKernelSessionStatus` names them (kagglesdk 0.1.37)."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    ERROR = "error"
+    CANCEL_REQUESTED = "cancel_requested"
+    CANCEL_ACKNOWLEDGED = "cancel_acknowledged"
+    NEW_SCRIPT = "new_script"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the session will not change any more (while outputs are still saved, it may)."""
+        return self in (SessionState.COMPLETE, SessionState.ERROR, SessionState.CANCEL_ACKNOWLEDGED)
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the session ended as it should, with its outputs kept."""
+        return self is SessionState.COMPLETE
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """What Kaggle says of one session: its state and, when it failed, why."""
+
+    state: SessionState
+    failure_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPush:
+    """All that one push carries: the source, what it mounts, and the machine it asks for."""
+
+    ref: KernelRef
+    title: str
+    source: str
+    accelerator: str | None  # Kaggle's machine shape; None asks for a CPU machine.
+    private: bool = True
+    internet: bool = True
+    dataset_sources: tuple[str, ...] = ()
+    model_sources: tuple[str, ...] = ()
+    kernel_sources: tuple[str, ...] = ()
+    docker_image: str | None = None
+    docker_image_pinning: str | None = None
+    session_timeout_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """A push that Kaggle took: the version it became and the page to watch it on."""
+
+    ref: KernelRef
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class KernelInfo:
+    """A kernel as Kaggle describes it: its newest version number, machine and, when asked for, source."""
+
+    ref: KernelRef
+    title: str
+    latest_version: int | None
+    accelerator: str | None = None
+    private: bool | None = None
+    last_run: datetime | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """The week's accelerator hours. `reserved` is what running sessions still hold."""
+
+    used: timedelta
+    reserved: timedelta
+    allowed: timedelta
+    refreshes_at: datetime | None
+
+    @property
+    def left(self) -> timedelta:
+        """What a new session can still use: allowed, less used, less reserved; never negative."""
+        return max(timedelta(0), self.allowed - self.used - self.reserved)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file that a session left: the name that the server gives (not to be trusted) and a signed URL."""
+
+    name: str
+    url: str = field(repr=False)  # The signature in it is a secret.
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file of a dataset or a model version, with its size in bytes."""
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """A piece of a session's log: which stream, seconds since the session's start, and the text.
+
+    A piece is not a line: a line can come in several pieces, and a piece can hold several lines.
+    """
+
+    stream: str
+    time_s: float
+    text: str
