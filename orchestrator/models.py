@@ -11,8 +11,10 @@ from typing import Self
 
 from orchestrator.errors import UsageError
 
-_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
-_OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
+_KERNEL = re.compile(
+    r"(?P<owner>[a-z0-9][a-z0-9_-]*)/(?P<slug>[a-z0-9]+(?:-[a-z0-9]+)*)(?:/v?(?P<version>[1-9][0-9]{0,8}))?",
+    re.ASCII | re.IGNORECASE,
+)
 MIN_SLUG_LENGTH = 5  # kaggle 2.2.4 refuses shorter kernel slugs and titles before it sends anything.
 
 
@@ -31,11 +33,10 @@ class KernelRef:
         Raises:
             UsageError: the text is none of these.
         """
-        parts = text.strip().removeprefix("https://www.kaggle.com/code/").strip("/").split("/")
-        if len(parts) in (2, 3) and _OWNER.fullmatch(parts[0]) and _SLUG.fullmatch(parts[1].lower()):
-            version = parts[2].removeprefix("v") if len(parts) > 2 else ""
-            if len(parts) == 2 or (version.isascii() and version.isdigit() and int(version) > 0):
-                return cls(parts[0], parts[1].lower(), int(version) if version else None)
+        match = _KERNEL.fullmatch(text.strip().removeprefix("https://www.kaggle.com/code/").rstrip("/"))
+        if match:
+            version = match["version"]
+            return cls(match["owner"], match["slug"].lower(), int(version) if version else None)
         raise UsageError(
             f"{text!r} is not a kernel.",
             hint="write it as OWNER/SLUG or OWNER/SLUG/VERSION, as in the kernel's address on Kaggle",

@@ -1,0 +1,271 @@
+"""The `Kaggle` port over HTTP, through the typed client beneath the official one."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import requests
+import stamina
+import urllib3
+from kagglesdk.datasets.types.dataset_api_service import ApiListDatasetFilesRequest
+from kagglesdk.kernels.types.kernels_api_service import (
+    ApiDeleteKernelRequest,
+    ApiGetKernelRequest,
+    ApiGetKernelSessionStatusRequest,
+    ApiListKernelSessionOutputRequest,
+    ApiListKernelsRequest,
+)
+from kagglesdk.kernels.types.kernels_enums import KernelsListSortType, KernelsListViewType
+from kagglesdk.models.types.model_api_service import ApiListModelInstanceVersionFilesRequest
+
+from orchestrator.errors import RefusedError, ServiceError
+from orchestrator.kaggle_client.translation import (
+    CONNECT_TIMEOUT_S,
+    addressed,
+    kernel_info,
+    limit_waiting,
+    model_framework,
+    ref_of,
+    refusal_hint,
+    retry_delay,
+    save_request,
+    translated,
+    utc,
+)
+from orchestrator.logs import EndOfLogError, parse_sse, parse_stored_log
+from orchestrator.models import (
+    InputFile,
+    KernelInfo,
+    KernelPush,
+    KernelRef,
+    LogEvent,
+    OutputFile,
+    Pushed,
+    Quota,
+    SessionState,
+    SessionStatus,
+)
+
+RETRY_FOR_S = 60.0
+_PAGE_SIZE = 200
+
+T = TypeVar("T")
+
+
+class KaggleClient:
+    """The `Kaggle` port over HTTP. Reads are retried with growing delay; a push is sent at most once."""
+
+    def __init__(self, client: Any, username: str, service: str) -> None:
+        self._http = client.http_client()
+        self._kernels = client.kernels.kernels_api_client
+        self._datasets = client.datasets.dataset_api_client
+        self._models = client.models.model_api_client
+        self._username = username
+        self._service = service
+        self.calls = 0
+        limit_waiting(self._http._session)  # noqa: SLF001  # The client itself sets no time-out anywhere.
+
+    @property
+    def service(self) -> str:
+        """The address that calls go to."""
+        return self._service
+
+    @property
+    def username(self) -> str:
+        """The account that the credentials belong to."""
+        return self._username
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http._session.close()  # noqa: SLF001
+
+    def push(self, push: KernelPush) -> Pushed:
+        """Save a new version of a kernel, which starts its session.
+
+        A 200 answer can be a refusal: `error` in its body, or sources that it calls invalid. Both raise.
+
+        Raises:
+            RefusedError: Kaggle's own words; for an unknown source the version exists all the same.
+            ServiceError: no answer came; whether the push arrived is not known.
+        """
+        answer = self._call(
+            f"push {push.ref}", lambda: self._kernels.save_kernel(save_request(push)), retry=False
+        )
+        if answer.error:
+            raise RefusedError(f"Kaggle refused {push.ref}: {answer.error}", hint=refusal_hint(answer.error))
+        ref = ref_of(answer.ref or answer.url, push.ref)
+        pushed = Pushed(ref if answer.version_number is None else ref.at(answer.version_number), answer.url)
+        unknown = {
+            "dataset": answer.invalid_dataset_sources,
+            "model": answer.invalid_model_sources,
+            "kernel": answer.invalid_kernel_sources,
+            "competition": answer.invalid_competition_sources,
+        }
+        if any(unknown.values()):
+            listed = "; ".join(f"{kind} {', '.join(names)}" for kind, names in unknown.items() if names)
+            raise RefusedError(
+                f"Kaggle took {pushed.ref} but left out what it does not know or does not show you: {listed}.",
+                hint="correct [inputs] in kgtts.toml, check with `kgtts doctor`; this version cannot train: "
+                f"`kgtts cancel {ref}` stops it",
+            )
+        return pushed
+
+    def kernel(self, ref: KernelRef) -> KernelInfo:
+        """Describe a kernel with its source, at `ref.version` or at its newest version."""
+        answer = self._call(
+            f"read the kernel {ref}", lambda: self._kernels.get_kernel(addressed(ApiGetKernelRequest(), ref))
+        )
+        return kernel_info(answer.metadata, ref.kernel, answer.blob.source if answer.blob else None)
+
+    def session_status(self, ref: KernelRef) -> SessionStatus:
+        """The state of the session of `ref.version`, or of the newest one."""
+        answer = self._call(
+            f"read the status of {ref}",
+            lambda: self._kernels.get_kernel_session_status(
+                addressed(ApiGetKernelSessionStatusRequest(), ref)
+            ),
+        )
+        return SessionStatus(SessionState(answer.status.name.lower()), answer.failure_message or None)
+
+    def outputs(self, ref: KernelRef) -> Sequence[OutputFile]:
+        """Every file that the session left, from all pages of the listing."""
+        return [
+            OutputFile(item.file_name or "", item.url or "")
+            for page in self._output_pages(ref, _PAGE_SIZE)
+            for item in page.files or []
+        ]
+
+    def stored_log(self, ref: KernelRef) -> Sequence[LogEvent]:
+        """The log of a session that is over; empty while Kaggle has none."""
+        return parse_stored_log(next(self._output_pages(ref, 1)).log or "")
+
+    def log_stream(self, ref: KernelRef, *, idle_s: float) -> Iterator[LogEvent]:
+        """The log from its start, then as it grows.
+
+        Ends when the server says that the log is complete, after `idle_s` seconds without news, and with
+        `ServiceError` where the connection drops; a new call begins at the log's start again.
+        """
+        base = self._http._endpoint  # noqa: SLF001  # As the official `kernels_logs_stream` builds it.
+        query = f"?versionLabel={ref.version_label}" if ref.version else ""
+        url = f"{base}/v1/kernels/logs/stream/{ref.owner}/{ref.slug}{query}"
+        headers = {"Accept": "text/event-stream, */*", "Content-Type": None}
+        session = self._http._session  # noqa: SLF001
+
+        def open_stream() -> Any:
+            response = session.get(url, stream=True, headers=headers, timeout=(CONNECT_TIMEOUT_S, idle_s))
+            response.raise_for_status()
+            return response
+
+        with contextlib.closing(self._call(f"read the log of {ref}", open_stream)) as response:
+            try:
+                if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
+                    yield from parse_stored_log(response.text)
+                    return
+                response.encoding = "utf-8"
+                yield from parse_sse(response.iter_lines(chunk_size=1, decode_unicode=True))
+            except EndOfLogError:
+                return
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                if "Read timed out" in str(error):
+                    return
+                raise ServiceError(
+                    f"The live log of {ref} was cut off: {error}.", hint=f"kgtts logs {ref}"
+                ) from error
+        raise ServiceError(f"The live log of {ref} was cut off.", hint=f"kgtts logs {ref} --follow")
+
+    def delete(self, ref: KernelRef) -> None:
+        """Delete the kernel with all its versions and outputs; a running session is stopped by it."""
+        request = ApiDeleteKernelRequest()
+        request.user_name, request.kernel_slug = ref.owner, ref.slug
+        answer = self._call(f"delete {ref}", lambda: self._kernels.delete_kernel(request), retry=False)
+        if answer.error_message:
+            raise RefusedError(f"Kaggle refused to delete {ref}: {answer.error_message}")
+
+    def my_kernels(self) -> Sequence[KernelInfo]:
+        """The account's kernels, last run first."""
+        request = ApiListKernelsRequest()
+        request.group, request.sort_by = KernelsListViewType.PROFILE, KernelsListSortType.DATE_RUN
+        request.page_size = 100
+        kernels: list[KernelInfo] = []
+        while True:
+            answer = self._call("list your kernels", lambda: self._kernels.list_kernels(request))
+            kernels += [kernel_info(item, KernelRef.parse(item.ref), None) for item in answer.kernels or []]
+            if not answer.next_page_token:
+                return kernels
+            request.page_token = answer.next_page_token
+
+    def quota(self) -> Quota | None:
+        """The week's GPU hours; None where Kaggle tells none."""
+        answer = self._call("read the quota", self._kernels.get_accelerator_quota_statistics)
+        gpu = answer.gpu_quota
+        if gpu is None or gpu.total_time_allowed is None:
+            return None
+        none = timedelta(0)
+        return Quota(
+            gpu.time_used or none,
+            gpu.time_reserved or none,
+            gpu.total_time_allowed,
+            utc(answer.quota_refresh_time),
+        )
+
+    def dataset_files(self, source: str) -> Sequence[InputFile]:
+        """The files of the dataset `owner/slug`."""
+        request = ApiListDatasetFilesRequest()
+        request.owner_slug, request.dataset_slug = source.split("/")[:2]
+        request.page_size = _PAGE_SIZE
+        files: list[InputFile] = []
+        while True:
+            answer = self._call(
+                f"list the files of the dataset {source}", lambda: self._datasets.list_dataset_files(request)
+            )
+            files += [InputFile(item.name, item.total_bytes) for item in answer.dataset_files or []]
+            if not answer.next_page_token:
+                return files
+            request.page_token = answer.next_page_token
+
+    def model_files(self, source: str) -> Sequence[InputFile]:
+        """The files of the model version `owner/model/framework/variation/version`."""
+        request = ApiListModelInstanceVersionFilesRequest()
+        owner, model, framework, variation, version = source.split("/")
+        request.owner_slug, request.model_slug, request.instance_slug = owner, model, variation
+        request.version_number, request.page_size = int(version), _PAGE_SIZE
+        request.framework = model_framework(framework)
+        files: list[InputFile] = []
+        while True:
+            answer = self._call(
+                f"list the files of the model {source}",
+                lambda: self._models.list_model_instance_version_files(request),
+            )
+            files += [InputFile(item.name, item.size) for item in answer.files or []]
+            if not answer.next_page_token:
+                return files
+            request.page_token = answer.next_page_token
+
+    def _output_pages(self, ref: KernelRef, page_size: int) -> Iterator[Any]:
+
+        request = addressed(ApiListKernelSessionOutputRequest(), ref)
+        request.page_size = page_size
+        while True:
+            page = self._call(
+                f"list the outputs of {ref}", lambda: self._kernels.list_kernel_session_output(request)
+            )
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def _call(self, doing: str, call: Callable[[], T], *, retry: bool = True) -> T:
+        """Make one call, retried where that is safe, with its failures told in our words."""
+        with translated(doing):
+            if not retry:
+                self.calls += 1
+                return call()
+
+            for attempt in stamina.retry_context(
+                on=retry_delay, attempts=8, timeout=RETRY_FOR_S, wait_initial=0.3, wait_max=15.0
+            ):
+                with attempt:
+                    self.calls += 1
+                    return call()
+        raise AssertionError  # stamina re-raises the last failure itself.

@@ -1,0 +1,115 @@
+"""The seams of kgtts: what the life of a run needs from Kaggle and from time.
+
+`orchestrator.kaggle_client.KaggleClient` is the real Kaggle; a simulation may put another in its place.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from orchestrator.models import (
+    InputFile,
+    KernelInfo,
+    KernelPush,
+    KernelRef,
+    LogEvent,
+    OutputFile,
+    Pushed,
+    Quota,
+    SessionStatus,
+)
+
+
+class Clock(Protocol):
+    """Time as the library sees it, so that nothing has to wait for real."""
+
+    def now(self) -> datetime:
+        """The wall clock, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> datetime:
+        """The wall clock, in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Block for `seconds`."""
+        time.sleep(seconds)
+
+
+class Kaggle(Protocol):
+    """What kgtts asks of Kaggle.
+
+    Every method may raise `CredentialsError`, `NotFoundError`, `RefusedError` or `ServiceError`. Reads are
+    retried behind this line; `push` is sent at most once.
+    """
+
+    @property
+    def service(self) -> str:
+        """The address that calls go to: it keeps the emulator's runs apart from Kaggle's."""
+        ...
+
+    @property
+    def username(self) -> str:
+        """The account that the credentials belong to."""
+        ...
+
+    def push(self, push: KernelPush) -> Pushed:
+        """Save a new version of a kernel and start its session."""
+        ...
+
+    def kernel(self, ref: KernelRef) -> KernelInfo:
+        """Describe a kernel with its source, at `ref.version` or at its newest version."""
+        ...
+
+    def session_status(self, ref: KernelRef) -> SessionStatus:
+        """The state of the session of `ref.version`, or of the newest one."""
+        ...
+
+    def outputs(self, ref: KernelRef) -> Sequence[OutputFile]:
+        """Every file that the session left, from all pages of the listing."""
+        ...
+
+    def stored_log(self, ref: KernelRef) -> Sequence[LogEvent]:
+        """The log of a session that is over; empty while Kaggle has none."""
+        ...
+
+    def log_stream(self, ref: KernelRef, *, idle_s: float) -> Iterator[LogEvent]:
+        """The log from its start, then as it grows; ends with the log or after `idle_s` without news."""
+        ...
+
+    def delete(self, ref: KernelRef) -> None:
+        """Delete the kernel with all its versions and outputs; a running session is stopped by it."""
+        ...
+
+    def my_kernels(self) -> Sequence[KernelInfo]:
+        """The account's kernels, last run first."""
+        ...
+
+    def quota(self) -> Quota | None:
+        """The week's GPU hours; None where Kaggle tells none."""
+        ...
+
+    def dataset_files(self, source: str) -> Sequence[InputFile]:
+        """The files of the dataset `owner/slug`."""
+        ...
+
+    def model_files(self, source: str) -> Sequence[InputFile]:
+        """The files of the model version `owner/model/framework/variation/version`."""
+        ...

@@ -1,0 +1,144 @@
+"""What a session says of itself: the kernel's `@kgtts {…}` lines, folded into one picture of its progress."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+EVENT_PREFIX = "@kgtts "
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a session is, as its log tells. Steps and epochs are the trainer's own counts.
+
+    `epoch` is the number of whole epochs done, which is also the running one's count from 0.
+    """
+
+    stage: str | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    step: int | None = None
+    steps_per_epoch: int | None = None
+    global_step: int | None = None
+    losses: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    eta_s: float | None = None
+    elapsed_s: float | None = None
+    checkpoint: str | None = None
+    warnings: tuple[str, ...] = ()
+    end_status: str | None = None
+    end_reason: str | None = None
+    end_message: str | None = None
+
+    @property
+    def fraction(self) -> float | None:
+        """How much of all epochs is done, 0 to 1; None before the first step."""
+        if self.epoch is None or not self.epochs:
+            return None
+        within = (self.step or 0) / self.steps_per_epoch if self.steps_per_epoch else 0.0
+        return min(1.0, (self.epoch + within) / self.epochs)
+
+
+def parse_event(line: str) -> dict[str, Any] | None:
+    """The event in a log line, or None where the line is something else or is torn."""
+    if not line.startswith(EVENT_PREFIX):
+        return None
+    try:
+        event = json.loads(line.removeprefix(EVENT_PREFIX))
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+
+
+def follow(progress: Progress, line: str) -> Progress:
+    """The picture after one more line of the log; lines that are no event leave it as it is."""
+    event = parse_event(line)
+    if event is None:
+        return progress
+    elapsed = _number(event.get("t"))
+    if elapsed is not None:
+        progress = replace(progress, elapsed_s=elapsed)
+    change = _CHANGES.get(event["event"])
+    return progress if change is None else replace(progress, **change(progress, event))
+
+
+def _stage(_progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
+    return {"stage": str(event.get("name"))} if event.get("state") == "start" else {}
+
+
+def _step(progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "epoch": _integer(event.get("epoch")),
+        "epochs": _integer(event.get("epochs")) or progress.epochs,
+        "step": _integer(event.get("step")),
+        "steps_per_epoch": _integer(event.get("steps_per_epoch")),
+        "global_step": _integer(event.get("global_step")),
+        "losses": _losses(event.get("losses")) or progress.losses,
+        "eta_s": _number(event.get("eta_s")),
+    }
+
+
+def _epoch(progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
+    epoch = _integer(event.get("epoch"))
+    return {
+        "epoch": None if epoch is None else epoch + 1,
+        "epochs": _integer(event.get("epochs")) or progress.epochs,
+        "step": 0,
+    }
+
+
+def _evaluation(progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
+    return {"losses": {**progress.losses, **_losses(event.get("losses"))}}
+
+
+def _checkpoint(_progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
+    return {"checkpoint": str(event.get("path"))}
+
+
+def _warning(progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
+    return {"warnings": (*progress.warnings, str(event.get("message")))}
+
+
+def _end(progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "stage": None,
+        "end_status": str(event.get("status")),
+        "end_reason": str(event.get("reason")),
+        "end_message": str(event.get("message")),
+        "global_step": _integer(event.get("global_step")) or progress.global_step,
+        "eta_s": None,
+    }
+
+
+_CHANGES: Mapping[str, Callable[[Progress, dict[str, Any]], dict[str, Any]]] = {
+    "stage": _stage,
+    "progress": _step,
+    "epoch": _epoch,
+    "eval": _evaluation,
+    "checkpoint": _checkpoint,
+    "warning": _warning,
+    "end": _end,
+}
+
+
+def read_progress(lines: Iterable[str]) -> Progress:
+    """The picture that a whole log gives."""
+    progress = Progress()
+    for line in lines:
+        progress = follow(progress, line)
+    return progress
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _losses(value: object) -> dict[str, float]:
+    if not isinstance(value, dict):
+        return {}
+    return {str(name): number for name, item in value.items() if (number := _number(item)) is not None}
