@@ -1,0 +1,281 @@
+"""The settings as frozen models: every key, its default, its limits and the sentence that explains it.
+
+The descriptions are the comments of the file that `kgtts init` writes and those of the JSON schema.
+"""
+
+import hashlib
+import json
+import re
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
+
+from orchestrator.config.accelerators import ACCELERATORS, DEFAULT, Accelerator
+from orchestrator.config.durations import format_duration
+from orchestrator.config.fields import (
+    AcceleratorName,
+    CoquiKeys,
+    DatasetSource,
+    Duration,
+    InputPath,
+    ModelSource,
+    Owner,
+    Slug,
+    Text,
+    complete_source,
+    is_owner,
+)
+from orchestrator.errors import SettingsError
+
+SESSION_LIMIT = timedelta(hours=12)  # Kaggle ends a GPU session then.
+_TITLE = re.compile(r"[A-Za-z0-9 ._:()/+-]*", re.ASCII)
+
+
+class SeveralKeysError(ValueError):
+    """What is wrong between keys; the sentence names them itself."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False)
+
+
+class Kernel(_Section):
+    """The kernel on Kaggle and the machine that it asks for."""
+
+    owner: Owner = Field("", description="Your Kaggle user name. Empty: the user of the credentials.")
+    slug: Slug = Field("bangla-tts", description="The kernel's name in its address; five characters or more.")
+    title: StrictStr = Field(
+        "",
+        description="The title on Kaggle's page; in lower case, with hyphens for spaces, it must be the slug. "
+        "Empty: made from the slug.",
+    )
+    accelerator: AcceleratorName = Field(
+        DEFAULT,
+        description='The machine: "NvidiaTeslaT4" (two T4 cards of 15 GB), or "none" to train on the CPU.',
+    )
+    private: StrictBool = Field(default=True, description="Whether only you can see the kernel.")
+    internet: StrictBool = Field(
+        default=True,
+        description="Whether the session may use the internet, which installing Coqui needs. "
+        "Kaggle asks for a phone-verified account.",
+    )
+    docker_image: StrictStr = Field(
+        "",
+        description="One exact Kaggle image, such as gcr.io/kaggle-images/python@sha256:... "
+        "Empty: Kaggle's choice.",
+    )
+    docker_image_pinning: Literal["", "original", "latest"] = Field(
+        "",
+        description='Which image later versions run on: "original" (that of the first version) or "latest". '
+        "Empty: Kaggle's choice.",
+    )
+
+    @model_validator(mode="after")
+    def _title_gives_slug(self) -> Self:
+        if not self.title:
+            return self
+        if not _TITLE.fullmatch(self.title) or slugify(self.title) != self.slug:
+            raise SeveralKeysError(
+                f'kernel.title = "{self.title}": does not give the slug "{self.slug}", so Kaggle would make '
+                f'another kernel; leave it empty, or write for example "{title_from(self.slug)}"'
+            )
+        return self
+
+
+class Inputs(_Section):
+    """What the kernel mounts, and the files in it."""
+
+    dataset: DatasetSource = Field(
+        "datahrbnn", description="The dataset: SLUG when it is yours, else OWNER/SLUG."
+    )
+    model: ModelSource = Field(
+        "ttsbnng/transformers/default/1",
+        description="The base voice, a Kaggle Model: MODEL/FRAMEWORK/VARIATION/VERSION when it is yours, "
+        "else with OWNER/ before it.",
+    )
+    script: InputPath = Field(
+        "MyTTSDataset/train_tts.py",
+        description='The training script in the dataset, or "TTS.bin.train_tts" for the one that comes with Coqui.',
+    )
+    config: InputPath = Field("model/config.json", description="The Coqui configuration in the model.")
+    checkpoint: InputPath = Field(
+        "model/model_file.pth", description="The base voice's weights in the model."
+    )
+
+
+class Training(_Section):
+    """What is trained, and for how long."""
+
+    model: Text = Field(
+        "vits", description="Coqui's name of the architecture, which config.json must have too."
+    )
+    sample_rate: Annotated[StrictInt, Field(ge=8000, le=192_000)] = Field(
+        22050, description="Samples a second of the recordings."
+    )
+    language: Text = Field("bn-Bangladesh", description="The language's name in the configuration.")
+    batch_size: Annotated[StrictInt, Field(ge=1)] = Field(16, description="Utterances in a training step.")
+    epochs: Annotated[StrictInt, Field(ge=1)] = Field(
+        1000, description="The target: how often all utterances are gone through, over all sessions."
+    )
+    time_limit: Duration = Field(
+        timedelta(hours=6),
+        description="The longest that one session trains. It then saves a checkpoint and ends well. "
+        "With session.grace it must fit into session.budget.",
+    )
+    coqui: CoquiKeys = Field(
+        default_factory=dict,
+        description="Any further key of Coqui's configuration, with dots for what lies deeper.\n"
+        "For example: lr_gen = 0.0002, or audio.fft_size = 1024",
+    )
+
+
+class Session(_Section):
+    """How much of a Kaggle session is used."""
+
+    budget: Duration = Field(
+        timedelta(hours=11),
+        description="The time one session may take in all. Kaggle kills a session at 12h, so at most that.",
+    )
+    grace: Duration = Field(
+        timedelta(minutes=5),
+        description="How long the trainer may take to save its checkpoint when it is stopped.",
+    )
+
+
+class Install(_Section):
+    """What the kernel installs when the image has no Coqui TTS."""
+
+    packages: tuple[Text, ...] = Field(
+        # six: coqui-tts 0.28 imports it and does not declare it.
+        ("coqui-tts>=0.27,<0.29", "six>=1.16"),
+        description="Requirements for pip; torch, torchaudio and numpy stay those of the image.",
+    )
+
+
+class Samples(_Section):
+    """Speech that the trained voice is asked for at a session's end."""
+
+    enabled: StrictBool = Field(default=True, description="Whether to make samples.")
+    sentences: tuple[Text, ...] = Field(
+        (), description="The sentences to speak. Empty: test_sentences of config.json."
+    )
+
+
+class Pull(_Section):
+    """Which outputs `kgtts pull` brings, and where to."""
+
+    to: Text = Field("runs", description="The folder that results go to, seen from the working directory.")
+    include: tuple[Text, ...] = Field(
+        (
+            "best-model",
+            "newest-checkpoint",
+            "*config.json",
+            "*train_log.txt",
+            "*trainer_0_log.txt",
+            "metrics.jsonl",
+            "validation_samples/*",
+            "state.json",
+            "manifest.json",
+        ),
+        description="What to bring: patterns of paths, whose * crosses folders too, and the words best-model\n"
+        "and newest-checkpoint for one file each (a checkpoint of a full VITS has 1 GB).",
+    )
+    exclude: tuple[Text, ...] = Field((), description="Patterns of what to leave although it is included.")
+
+
+class Settings(BaseModel):
+    """All settings of one run: the tables of kgtts.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="kgtts.toml")
+
+    kernel: Kernel = Field(default_factory=Kernel)
+    inputs: Inputs = Field(default_factory=Inputs)
+    training: Training = Field(default_factory=Training)
+    session: Session = Field(default_factory=Session)
+    install: Install = Field(default_factory=Install)
+    samples: Samples = Field(default_factory=Samples)
+    pull: Pull = Field(default_factory=Pull)
+
+    @model_validator(mode="after")
+    def _times_fit(self) -> Self:
+        budget, grace, limit = self.session.budget, self.session.grace, self.training.time_limit
+        if budget > SESSION_LIMIT:
+            raise SeveralKeysError(
+                f'session.budget = "{format_duration(budget)}": must be at most '
+                f"{format_duration(SESSION_LIMIT)}, when Kaggle kills the session"
+            )
+        if grace >= budget:
+            raise SeveralKeysError(
+                f'session.grace = "{format_duration(grace)}": must be less than '
+                f"session.budget ({format_duration(budget)})"
+            )
+        if limit + grace > budget:
+            raise SeveralKeysError(
+                f'training.time_limit = "{format_duration(limit)}": with session.grace '
+                f"({format_duration(grace)}) it is more than session.budget ({format_duration(budget)}); "
+                f"it must be at most {format_duration(budget - grace)}"
+            )
+        return self
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """The machine that `kernel.accelerator` names."""
+        return ACCELERATORS[self.kernel.accelerator]
+
+    @property
+    def title(self) -> str:
+        """The kernel's title: as set, else made from its slug."""
+        return self.kernel.title or title_from(self.kernel.slug)
+
+    def with_owner(self, owner: str) -> Self:
+        """These settings with the owner filled in and both sources fully written.
+
+        `kernel.owner` goes before `owner`, which is the credentials' user.
+
+        Raises:
+            SettingsError: there is no owner, or it is no name that Kaggle gives.
+        """
+        name = self.kernel.owner or owner
+        if not is_owner(name):
+            raise SettingsError(
+                f"kernel.owner: the kernel's owner is not known: {name!r} is no Kaggle user name.",
+                hint='set kernel.owner in kgtts.toml, or add --set kernel.owner="YOUR-NAME"',
+            )
+        kernel = self.kernel.model_copy(update={"owner": name})
+        inputs = self.inputs.model_copy(
+            update={
+                "dataset": complete_source(self.inputs.dataset, name, parts=2),
+                "model": complete_source(self.inputs.model, name, parts=5),
+            }
+        )
+        return self.model_copy(update={"kernel": kernel, "inputs": inputs})
+
+
+def slugify(title: str) -> str:
+    """The slug that Kaggle gives an ASCII title: lower case, one hyphen for all that is no letter or digit.
+
+    The official client uses python-slugify, which also transliterates and knows quotes, entities and
+    thousands; titles with any of those are refused instead, so that this rule is the whole truth.
+    """
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def title_from(slug: str) -> str:
+    """The readable title that gives back `slug`."""
+    return slug.replace("-", " ").capitalize()
+
+
+def fingerprint(settings: Settings) -> str:
+    """SHA-256 (hex) over the settings that change what is trained: inputs, training, what is installed.
+
+    Time limits are left out: a run may be continued in longer or shorter sessions. Take it of settings that
+    went through `with_owner`, since `datahrbnn` and `owner/datahrbnn` are different texts.
+    """
+    matter = settings.model_dump(
+        mode="json",
+        include={"inputs": True, "training": True, "install": True},
+        exclude={"training": {"time_limit"}},
+    )
+    text = json.dumps(matter, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
