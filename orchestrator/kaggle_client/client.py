@@ -105,7 +105,7 @@ class KaggleClient:
         if any(unknown.values()):
             listed = "; ".join(f"{kind} {', '.join(names)}" for kind, names in unknown.items() if names)
             raise RefusedError(
-                f"Kaggle took {pushed.ref} but left out what it does not know or does not show you: {listed}.",
+                f"Kaggle took {pushed.ref} but without what it does not know or show you: {listed}.",
                 hint="correct [inputs] in kgtts.toml, check with `kgtts doctor`; this version cannot train: "
                 f"`kgtts cancel {ref}` stops it",
             )

@@ -189,6 +189,5 @@ class _TimeLimitedAdapter(requests.adapters.HTTPAdapter):
 
 def limit_waiting(session: Any) -> None:
     """Give every call of the session a time-out."""
-
     session.mount("https://", _TimeLimitedAdapter())
     session.mount("http://", _TimeLimitedAdapter())

@@ -1,0 +1,207 @@
+"""The local memory of pushes: a cache of what Kaggle knows and a history of what was tried.
+
+Deleting the file loses no result: every session can be named as `owner/slug/version`.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from orchestrator.errors import LocalError
+from orchestrator.models import KernelRef, SessionState
+
+# Append only: a released migration never changes. Each runs in one transaction with its number.
+_MIGRATIONS = (
+    """
+    CREATE TABLE sessions (
+        id INTEGER PRIMARY KEY,
+        service TEXT NOT NULL,
+        run_id TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        owner TEXT NOT NULL,
+        slug TEXT NOT NULL,
+        version INTEGER,
+        accelerator TEXT,
+        fingerprint TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        message TEXT,
+        state TEXT,
+        pushed_at TEXT NOT NULL,
+        seen_at TEXT,
+        UNIQUE (service, run_id, number)
+    );
+    CREATE INDEX sessions_by_kernel ON sessions (service, owner, slug, version);
+    """,
+)
+
+
+class PushOutcome(StrEnum):
+    """What became of a push."""
+
+    INTENDED = "intended"  # Written before the push is sent; staying so means that its answer was lost.
+    PUSHED = "pushed"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """One session of a run as the ledger remembers it. Times are UTC."""
+
+    id: int
+    service: str
+    run_id: str
+    number: int
+    ref: KernelRef
+    accelerator: str | None
+    fingerprint: str
+    outcome: PushOutcome
+    message: str | None
+    state: SessionState | None
+    pushed_at: datetime
+    seen_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A push that is about to be sent."""
+
+    run_id: str
+    number: int
+    ref: KernelRef
+    accelerator: str | None
+    fingerprint: str
+
+
+class Ledger:
+    """The SQLite file with all sessions pushed from this machine, those of each service kept apart.
+
+    Raises:
+        LocalError: the file cannot be opened or is damaged.
+    """
+
+    def __init__(self, path: Path, service: str) -> None:
+        self._path = path
+        self._service = service
+        with self._explained():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+            self._db.row_factory = sqlite3.Row
+            self._migrate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def intend(self, intent: Intent, at: datetime) -> SessionRecord:
+        """Remember a push before it is sent."""
+        with self._explained(), self._db as db:
+            cursor = db.execute(
+                "INSERT INTO sessions (service, run_id, number, owner, slug, accelerator, fingerprint, outcome,"
+                " pushed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    self._service,
+                    intent.run_id,
+                    intent.number,
+                    intent.ref.owner,
+                    intent.ref.slug,
+                    intent.accelerator,
+                    intent.fingerprint,
+                    PushOutcome.INTENDED,
+                    at.isoformat(),
+                ),
+            )
+        return self._record(cursor.lastrowid or 0)
+
+    def confirm(self, record: SessionRecord, ref: KernelRef) -> SessionRecord:
+        """Remember that Kaggle took the push as `ref`."""
+        return self._update(
+            record, outcome=PushOutcome.PUSHED, owner=ref.owner, slug=ref.slug, version=ref.version
+        )
+
+    def refuse(self, record: SessionRecord, message: str) -> SessionRecord:
+        """Remember that Kaggle refused the push, and its words."""
+        return self._update(record, outcome=PushOutcome.REFUSED, message=message)
+
+    def observe(
+        self, record: SessionRecord, state: SessionState, message: str | None, at: datetime
+    ) -> SessionRecord:
+        """Remember what a look at Kaggle showed."""
+        return self._update(record, state=state, message=message, seen_at=at.isoformat())
+
+    def newest(self) -> SessionRecord | None:
+        """The session pushed last; refused pushes do not count."""
+        rows = self._select("outcome != ?", (PushOutcome.REFUSED,))
+        return rows[0] if rows else None
+
+    def of_kernel(self, ref: KernelRef) -> SessionRecord | None:
+        """The newest session of this kernel, or the one of `ref.version`."""
+        where, values = "owner = ? AND slug = ? AND outcome = ?", [ref.owner, ref.slug, PushOutcome.PUSHED]
+        if ref.version is not None:
+            where, values = f"{where} AND version = ?", [*values, str(ref.version)]
+        rows = self._select(where, values)
+        return rows[0] if rows else None
+
+    def of_run(self, run_id: str) -> Sequence[SessionRecord]:
+        """The sessions of a run whose id starts with `run_id`, newest first."""
+        escaped = run_id.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        return self._select("run_id LIKE ? ESCAPE '\\'", (f"{escaped}%",))
+
+    def all(self) -> Sequence[SessionRecord]:
+        """Every session, newest first."""
+        return self._select("1", ())
+
+    def _select(self, where: str, values: Sequence[str]) -> Sequence[SessionRecord]:
+        # `where` is one of the constants above; values are always bound.
+        query = f"SELECT * FROM sessions WHERE service = ? AND {where} ORDER BY pushed_at DESC, id DESC"  # noqa: S608
+        with self._explained():
+            return [_to_record(row) for row in self._db.execute(query, (self._service, *values))]
+
+    def _record(self, identity: int) -> SessionRecord:
+        with self._explained():
+            return _to_record(self._db.execute("SELECT * FROM sessions WHERE id = ?", (identity,)).fetchone())
+
+    def _update(self, record: SessionRecord, **changes: object) -> SessionRecord:
+        columns = ", ".join(f"{name} = ?" for name in changes)
+        with self._explained(), self._db as db:
+            # The column names are this module's own keyword arguments.
+            db.execute(f"UPDATE sessions SET {columns} WHERE id = ?", (*changes.values(), record.id))  # noqa: S608
+        return self._record(record.id)
+
+    def _migrate(self) -> None:
+        done = self._db.execute("PRAGMA user_version").fetchone()[0]
+        for number, script in enumerate(_MIGRATIONS[done:], start=done + 1):
+            self._db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise LocalError(
+                f"The ledger {self._path} cannot be used: {error}.",
+                hint=f"it is only a cache: delete {self._path}, then name the kernel as OWNER/SLUG",
+            ) from error
+
+
+def _to_record(row: sqlite3.Row) -> SessionRecord:
+    return SessionRecord(
+        id=row["id"],
+        service=row["service"],
+        run_id=row["run_id"],
+        number=row["number"],
+        ref=KernelRef(row["owner"], row["slug"], row["version"]),
+        accelerator=row["accelerator"],
+        fingerprint=row["fingerprint"],
+        outcome=PushOutcome(row["outcome"]),
+        message=row["message"],
+        state=SessionState(row["state"]) if row["state"] else None,
+        pushed_at=datetime.fromisoformat(row["pushed_at"]),
+        seen_at=datetime.fromisoformat(row["seen_at"]) if row["seen_at"] else None,
+    )
