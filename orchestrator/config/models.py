@@ -47,7 +47,7 @@ class Kernel(_Section):
     slug: Slug = Field("bangla-tts", description="The kernel's name in its address; five characters or more.")
     title: StrictStr = Field(
         "",
-        description="The title on Kaggle's page; in lower case, with hyphens for spaces, it must be the slug. "
+        description="The title on Kaggle's page; in lower case, with hyphens for spaces, it is the slug. "
         "Empty: made from the slug.",
     )
     accelerator: AcceleratorName = Field(
@@ -96,7 +96,7 @@ class Inputs(_Section):
     )
     script: InputPath = Field(
         "MyTTSDataset/train_tts.py",
-        description='The training script in the dataset, or "TTS.bin.train_tts" for the one that comes with Coqui.',
+        description='The training script in the dataset, or "TTS.bin.train_tts": the one in Coqui.',
     )
     config: InputPath = Field("model/config.json", description="The Coqui configuration in the model.")
     checkpoint: InputPath = Field(
@@ -178,7 +178,7 @@ class Pull(_Section):
             "state.json",
             "manifest.json",
         ),
-        description="What to bring: patterns of paths, whose * crosses folders too, and the words best-model\n"
+        description="What to bring: patterns of paths, whose * crosses folders, and the words best-model\n"
         "and newest-checkpoint for one file each (a checkpoint of a full VITS has 1 GB).",
     )
     exclude: tuple[Text, ...] = Field((), description="Patterns of what to leave although it is included.")

@@ -1,0 +1,28 @@
+"""From settings to the kernel's source and metadata: values enter as literals, never as spliced text."""
+
+from orchestrator.render.kernel import (
+    CODE_FILE,
+    MAX_SOURCE_BYTES,
+    METADATA_FILE,
+    Rendered,
+    kernel_settings,
+    render_kernel,
+    templates_root,
+)
+from orchestrator.render.parts import TemplateError
+from orchestrator.render.stamp import RunStamp, read_stamp
+from orchestrator.render.writing import write_rendered
+
+__all__ = [
+    "CODE_FILE",
+    "MAX_SOURCE_BYTES",
+    "METADATA_FILE",
+    "Rendered",
+    "RunStamp",
+    "TemplateError",
+    "kernel_settings",
+    "read_stamp",
+    "render_kernel",
+    "templates_root",
+    "write_rendered",
+]

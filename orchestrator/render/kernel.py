@@ -1,0 +1,187 @@
+"""Settings to the one code file and the metadata of a push. Pure: it reads templates and writes nothing."""
+
+import ast
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.config import Settings, title_from
+from orchestrator.errors import LocalError, SettingsError, UsageError
+from orchestrator.models import KernelPush, KernelRef
+from orchestrator.render.literal import program_literal, python_literal
+from orchestrator.render.parts import PACKAGE, Joined, TemplateError, join_parts, part_names
+from orchestrator.render.stamp import RunStamp
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+CODE_FILE = "kaggle_tts_training.py"
+METADATA_FILE = "kernel-metadata.json"
+# Kaggle's own limit for a kernel's source is one megabyte, as its editor says; the client does not check it.
+MAX_SOURCE_BYTES = 1_000_000
+SCHEMA = 1
+_TEMPLATE = f"{PACKAGE}/kernel.py.j2"
+_METADATA_TEMPLATE = f"{METADATA_FILE}.j2"
+_RESERVED = ("SETTINGS", "PROGRAMS", "_code")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A kernel ready to be pushed, or to be written for the stock client's `kaggle kernels push`."""
+
+    source: str
+    metadata: str  # The text of kernel-metadata.json.
+    code_file: str
+    push: KernelPush
+
+
+def templates_root() -> Path:
+    """The folder that holds `kernel_template/` and `kernel-metadata.json.j2`.
+
+    In an installed wheel they lie inside the package; in a checkout, an editable install or an unpacked
+    sdist beside it.
+
+    Raises:
+        LocalError: neither place has them.
+    """
+    package = Path(__file__).resolve().parent.parent
+    for root in (package / "_templates", package.parent):
+        if (root / _TEMPLATE).is_file() and (root / _METADATA_TEMPLATE).is_file():
+            return root
+    raise LocalError(
+        f"The kernel's templates are missing from the installation of kgtts at {package}.",
+        hint="install kgtts again: pip install --force-reinstall kgtts",
+    )
+
+
+def render_kernel(
+    settings: Settings, stamp: RunStamp, *, kernel_sources: Sequence[str] = (), templates: Path | None = None
+) -> Rendered:
+    """The kernel of one session. The same arguments give the same bytes.
+
+    Args:
+        settings: settings that went through `Settings.with_owner`.
+        stamp: the run and session; its `kernel` is the kernel to push to.
+        kernel_sources: further kernels (`owner/slug`) whose output is mounted.
+        templates: where the templates are; by default those of this installation.
+
+    Raises:
+        SettingsError: the settings name no owner yet.
+        TemplateError: a template or a part of the kernel is faulty.
+        UsageError: the source is too large for Kaggle.
+        LocalError: the templates are missing.
+    """
+    if not settings.kernel.owner:
+        raise SettingsError("kernel.owner: the kernel has no owner yet, so its inputs are not fully written.")
+    root = templates_root() if templates is None else templates
+    push_source = _source(root, kernel_settings(settings, stamp), stamp)
+    ref = KernelRef.parse(stamp.kernel)
+    machine = settings.accelerator
+    push = KernelPush(
+        ref=ref,
+        title=settings.title if ref.slug == settings.kernel.slug else title_from(ref.slug),
+        source=push_source,
+        accelerator=machine.machine_shape,
+        private=settings.kernel.private,
+        internet=settings.kernel.internet,
+        dataset_sources=(settings.inputs.dataset,),
+        model_sources=(settings.inputs.model,),
+        kernel_sources=tuple(kernel_sources),
+        docker_image=settings.kernel.docker_image or None,
+        docker_image_pinning=settings.kernel.docker_image_pinning or None,
+        session_timeout_s=int(settings.session.budget.total_seconds()),
+    )
+    metadata = _environment(root).get_template(_METADATA_TEMPLATE)
+    text = metadata.render(push=push, code_file=CODE_FILE, enable_gpu=machine.has_gpu)
+    json.loads(text)
+    return Rendered(push_source, text, CODE_FILE, push)
+
+
+def kernel_settings(settings: Settings, stamp: RunStamp) -> dict[str, Any]:
+    """The settings as the kernel reads them: its `SETTINGS`, schema 1. Times are seconds."""
+    inputs, training, machine = settings.inputs, settings.training, settings.accelerator
+    return {
+        "schema": SCHEMA,
+        "run": stamp.to_dict(),
+        "accelerator": machine.machine_shape,
+        "gpu_name": machine.gpu_name,
+        "gpus": machine.gpus if machine.has_gpu else None,
+        "internet": settings.kernel.internet,
+        "dataset": {"source": inputs.dataset, "script": inputs.script},
+        "model": {"source": inputs.model, "config": inputs.config, "checkpoint": inputs.checkpoint},
+        "training": {
+            "model": training.model,
+            "sample_rate": training.sample_rate,
+            "language": training.language,
+            "batch_size": training.batch_size,
+            "epochs": training.epochs,
+            "coqui": dict(training.coqui),
+            "time_limit_s": int(training.time_limit.total_seconds()),
+            "grace_s": int(settings.session.grace.total_seconds()),
+        },
+        "install": {"packages": list(settings.install.packages)},
+        "samples": {"sentences": list(settings.samples.sentences), "enabled": settings.samples.enabled},
+    }
+
+
+def _source(root: Path, settings: dict[str, Any], stamp: RunStamp) -> str:
+    folder = root / PACKAGE
+    joined = join_parts(folder, part_names(folder), _RESERVED)
+    programs = {
+        file.name: file.read_text(encoding="utf-8")
+        for file in sorted((folder / "programs").glob("*.py"))
+        if file.name != "__init__.py"
+    }
+    template = _environment(root).get_template(_TEMPLATE)
+    source = template.render(stamp=stamp, settings=settings, joined=joined, programs=programs)
+    _check(source, settings, programs, joined)
+    return source
+
+
+def _check(source: str, settings: dict[str, Any], programs: dict[str, str], joined: Joined) -> None:
+    """Compile the finished source once, and read back what was written into it."""
+    size = len(source.encode())
+    if size > MAX_SOURCE_BYTES:
+        raise UsageError(
+            f"The kernel's source has {size:,} bytes and Kaggle takes at most {MAX_SOURCE_BYTES:,}; "
+            "the settings hold too much text."
+        )
+    try:
+        tree = ast.parse(source, CODE_FILE)
+        compile(tree, CODE_FILE, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        names = ", ".join(part.name for part in joined.parts)
+        raise TemplateError(f"The joined kernel ({names}) is no Python: {error}.") from None
+    values = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        and isinstance(node.targets[0], ast.Name)
+        and node.targets[0].id in ("SETTINGS", "PROGRAMS")
+    }
+    if values != {"SETTINGS": settings, "PROGRAMS": programs}:
+        raise TemplateError("kernel.py.j2 does not assign SETTINGS and PROGRAMS as they were given.")
+
+
+def _environment(root: Path) -> "Environment":
+    # Here, since reading a stamp (every `kgtts status`) should not pay for importing jinja2.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - see above
+
+    environment = Environment(
+        loader=FileSystemLoader(root),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - Python and JSON, not HTML; values enter as checked literals
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["pyliteral"] = python_literal
+    environment.filters["program"] = program_literal
+    environment.filters["comment"] = _comment
+    return environment
+
+
+def _comment(text: str) -> str:
+    return "\n".join(f"# {line}".rstrip() for line in text.splitlines())
