@@ -54,17 +54,23 @@ def known_keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[
 
 
 def nearest_key(key: str) -> str | None:
-    """The known key that `key` most likely means: near as a whole, or in its last part."""
+    """The known key that `key` most likely means: one of the same table, else one of any table."""
     known = list(known_keys())
-    last = {each.rpartition(".")[2]: each for each in reversed(known)}
-    word = key.rpartition(".")[2]
-    if word in last:
-        return last[word]
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
-    if close:
-        return close[0]
-    close = difflib.get_close_matches(word, last, n=1, cutoff=0.7)
-    return last[close[0]] if close else None
+    table, _, word = key.rpartition(".")
+    siblings = {each.rpartition(".")[2]: each for each in known if each.rpartition(".")[0] == table}
+    anywhere = {each.rpartition(".")[2]: each for each in reversed(known)}
+    for names in (siblings, anywhere):
+        close = difflib.get_close_matches(word, names, n=1, cutoff=0.7)
+        if close:
+            return names[close[0]]
+    return None
+
+
+def _siblings(key: str) -> str:
+    """Which keys there are where `key` is not."""
+    table = key.rpartition(".")[0]
+    names = [each.rpartition(".")[2] for each in known_keys() if each.rpartition(".")[0] == table]
+    return f"{table or 'the file'} has {', '.join(names)}"
 
 
 def _overlap(key: str, other: str) -> bool:
@@ -81,7 +87,7 @@ def _explain_one(error: "ErrorDetails", origin: Origin) -> str:
     start = f"{origin.of(key)}: {key}"
     if error["type"] == "extra_forbidden":
         nearest = nearest_key(key)
-        meant = f"; did you mean {nearest}?" if nearest else "."
+        meant = f"; did you mean {nearest}?" if nearest else f"; {_siblings(key)}."
         return f"{start} = {_show(error['input'])}: there is no such key{meant}"
     if cause is not None:
         return f"{start} = {_show(error['input'])}: {cause}."

@@ -157,13 +157,16 @@ def _imports(
 ) -> Iterator[_Import]:
     """The imports from the standard library in `node`; those of other parts are checked and give none."""
     where = f"{file.name}, line {node.lineno}"
-    if isinstance(node, ast.Import):
-        found = [_Import(each.name, None, each.asname) for each in node.names]
-    else:
-        found = [_Import(node.module or "", each.name, each.asname) for each in node.names]
-    for each in found:
+    module = node.module or "" if isinstance(node, ast.ImportFrom) else None
+    relative = isinstance(node, ast.ImportFrom) and node.level > 0
+    for name in node.names:
+        each = (
+            _Import(name.name, None, name.asname)
+            if module is None
+            else _Import(module, name.name, name.asname)
+        )
         root, _, part = each.module.partition(".")
-        if each.name == "*" or getattr(node, "level", 0) or root == "__future__":
+        if relative or each.name == "*" or root == "__future__":
             raise TemplateError(f"{where}: the kernel's parts have no relative, star or __future__ imports.")
         if root != PACKAGE:
             if root not in sys.stdlib_module_names:
