@@ -1,0 +1,1 @@
+"""Files that the demo's data set holds as they are."""
