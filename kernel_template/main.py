@@ -1,0 +1,301 @@
+"""The session from its start to its end: the one function that the rendered kernel calls."""
+
+import contextlib
+import shlex
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kernel_template.checkpoints import Checkpoint, CheckpointShelf
+from kernel_template.config_file import ConfigMaker, PreparedConfig
+from kernel_template.environment import (
+    Paths,
+    describe_environment,
+    environment_record,
+    installed_versions,
+    tts_version,
+)
+from kernel_template.failure import EndReason, KernelFailure
+from kernel_template.files import LineFile, human_limit, human_seconds, is_disk_full
+from kernel_template.gpu import Gpu, check_gpus, list_gpus
+from kernel_template.inputs import Inputs, find_inputs
+from kernel_template.install import Installer, check_cuda
+from kernel_template.outputs import Outputs
+from kernel_template.process import StopFlag
+from kernel_template.progress import ProgressParser
+from kernel_template.report import Reporter
+from kernel_template.samples import SampleSpeaker, test_sentences
+from kernel_template.session import Outcome, SessionRecord, Tools, TrainingFacts, judge_training
+from kernel_template.training import TrainingListener, TrainingRun, training_command, training_environment
+
+
+class Session:
+    """One session of a run.
+
+    Args:
+        settings: what render.py wrote, already validated.
+        programs: the texts of `programs/*.py` by file name.
+        tools: the world.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], programs: Mapping[str, str], tools: Tools) -> None:
+        self._settings = settings
+        self._programs = programs
+        self._tools = tools
+        self._stop = StopFlag()
+        self._run_child = tools.runner(self._stop)
+        self._paths = Paths(tools.root)
+        self._report = Reporter(session=int(settings["run"]["session"]), clock=tools.clock, out=tools.out)
+        self._shelf = CheckpointShelf(self._paths)
+        self._outputs = Outputs(self._paths, self._shelf, self._report, tools.write)
+        self._record = SessionRecord(settings, tools.now(), self._shelf)
+        self._gpus: tuple[Gpu, ...] = ()
+        self._prepared: PreparedConfig | None = None
+
+    def run(self) -> int:
+        """Run all stages. Returns the exit code; nothing is raised."""
+        caught = self._stop.install()
+        try:
+            outcome = self._guarded(self._stages)
+            return self._finish(outcome)
+        finally:
+            if caught:
+                self._stop.restore()
+
+    def _guarded(self, work: Any) -> Outcome:
+        """The outcome of `work`, or what its failure makes of the session."""
+        try:
+            outcome = work()
+        except KernelFailure as failure:
+            return Outcome(failure.reason, failure.message)
+        except KeyboardInterrupt:
+            return Outcome(EndReason.INTERRUPTED, "The session was interrupted.")
+        except OSError as error:
+            if is_disk_full(error):
+                return Outcome(
+                    EndReason.DISK_FULL, f"The disk is full: {error.filename or 'a file'} was not written."
+                )
+            self._report.say(traceback.format_exc())
+            return Outcome(EndReason.INTERNAL, f"The kernel could not go on: {error}.")
+        except Exception as error:  # noqa: BLE001 - the last guard: a state.json has to be written in any case.
+            self._report.say(traceback.format_exc())
+            return Outcome(EndReason.INTERNAL, f"The kernel has a fault: {type(error).__name__}: {error}.")
+        assert isinstance(outcome, Outcome)
+        return outcome
+
+    def _stages(self) -> Outcome:
+        """All that happens before the outputs are counted."""
+        report, settings = self._report, self._settings
+        run = settings["run"]
+        report.say(f"kgtts {run['kgtts']}: run {run['id']}, session {run['session']}, kernel {run['kernel']}")
+        with report.stage("environment", "Environment"):
+            self._make_folders()
+            self._gpus = list_gpus(self._tools.capture, self._tools.env)
+            self._record.environment = describe_environment(self._paths, self._gpus, report)
+        self._check_stopped()
+        with report.stage("inputs", "Inputs"):
+            inputs = find_inputs(self._paths.input, settings, report)
+        with report.stage("gpu", "GPU"):
+            check_gpus(settings, self._gpus, report)
+        self._check_stopped()
+        with report.stage("install", "Coqui TTS"):
+            self._install()
+        self._check_stopped()
+        with report.stage("prepare", "Configuration"):
+            prepared = ConfigMaker(inputs, settings["training"], self._paths, report).make()
+            self._prepared = prepared
+            self._tools.write(self._paths.config, prepared.data)
+            self._outputs.reserve()
+        outcome = self._train(inputs, prepared)
+        if outcome.complete:
+            with report.stage("samples", "Samples"):
+                self._speak(prepared)
+        return outcome
+
+    def _check_stopped(self) -> None:
+        if self._stop.received is not None:
+            raise KernelFailure(
+                EndReason.INTERRUPTED,
+                f"The session was told to stop ({self._stop.received}) before the training began.",
+            )
+
+    def _make_folders(self) -> None:
+        for folder in (self._paths.working, self._paths.temp, self._paths.training):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._report.metrics = LineFile(self._paths.metrics, on_error=self._cannot_write(self._paths.metrics))
+        for name, text in self._programs.items():
+            self._tools.write(self._program(name), text.encode())
+
+    def _cannot_write(self, path: Path) -> Any:
+        def tell(error: OSError) -> None:
+            self._report.say(
+                f"⚠ {path.name} can no longer be written ({error.strerror}); the session goes on."
+            )
+
+        return tell
+
+    def _program(self, name: str) -> Path:
+        return self._paths.temp / "programs" / name
+
+    def _install(self) -> None:
+        tools = self._tools
+        installer = Installer(
+            capture=tools.capture,
+            run=self._run_child,
+            env=tools.env,
+            versions=tools.versions,
+            probe_program=self._program("probe.py"),
+            temp=self._paths.temp,
+            report=self._report,
+            python=tools.python,
+        )
+        packages = list(self._settings["install"]["packages"])
+        probe = installer.ensure(packages, internet=bool(self._settings["internet"]))
+        check_cuda(self._settings, probe, self._report)
+        self._record.environment = environment_record(installed_versions(), self._gpus)
+
+    def _train(self, inputs: Inputs, prepared: PreparedConfig) -> Outcome:
+        """Run the training and judge how it ended; a failed one fails its stage."""
+        training, tools = self._settings["training"], self._tools
+        parser = ProgressParser(epochs=int(training["epochs"]))
+        log = LineFile(self._paths.log, on_error=self._cannot_write(self._paths.log))
+        listener = TrainingListener(
+            parser=parser,
+            report=self._report,
+            log=log,
+            paths=self._paths,
+            clock=tools.clock,
+            on_checkpoint=self._note_checkpoint,
+        )
+        self._record.parser, self._record.epochs = parser, listener.epochs
+        command = training_command(inputs, prepared, self._paths.config, tools.python)
+        limit, grace = float(training["time_limit_s"]), float(training["grace_s"])
+        env = training_environment(tools.env, gpu=self._settings.get("accelerator") is not None)
+        outcome = None
+        try:
+            with self._report.stage("train", "Training"):
+                self._report.say("🚀 Launching TTS training...")
+                self._report.say(f"  {shlex.join(command)}")
+                self._report.say(f"  Time limit: {human_limit(limit)}")
+                end = TrainingRun(command, env, self._paths, limit, grace)(
+                    self._run_child, listener, self._report
+                )
+                self._report.say(f"The training process ended after {human_seconds(end.seconds)}.")
+                newest = self._record.newest()
+                weights = len(self._shelf.other_weights())
+                tts = tts_version(installed_versions())
+                facts = TrainingFacts(
+                    end, list(listener.tail), newest, weights, int(training["batch_size"]), tts
+                )
+                outcome = judge_training(facts)
+                if not outcome.complete:
+                    raise KernelFailure(outcome.reason, outcome.message)
+        finally:
+            log.close()
+        if not listener.restored and parser.global_step is not None:
+            self._report.warn(
+                "The script did not say that it loaded the base voice: check that it uses --restore_path."
+            )
+        return outcome
+
+    def _note_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep state.json true while the session runs: it may be killed without a word."""
+        try:
+            state = self._record.state(self._report, None, self._tools.now())
+            self._outputs.write_state(state)
+        except OSError as error:
+            self._report.warn(f"state.json could not be written after {checkpoint.path.name}: {error}.")
+
+    def _speak(self, prepared: PreparedConfig) -> None:
+        newest = self._record.newest()
+        samples = self._settings["samples"]
+        if not samples["enabled"] or newest is None:
+            self._report.say(
+                "No samples: " + ("they are switched off." if newest else "there is no checkpoint.")
+            )
+            return
+        folder = self._outputs.run_folder(newest)
+        config = folder / "config.json" if folder is not None else self._paths.config
+        gpu = self._settings.get("accelerator") is not None
+        speaker = SampleSpeaker(
+            run=self._run_child,
+            program=self._program("speak.py"),
+            python=self._tools.python,
+            env=training_environment(self._tools.env, gpu=gpu),
+            paths=self._paths,
+            report=self._report,
+            write=self._tools.write,
+        )
+        speaker.speak(newest, config, test_sentences(samples, prepared.values))
+
+    def _finish(self, outcome: Outcome) -> int:
+        """Leave the outputs in order and say how it ended; the cause of a failure is the last thing said."""
+        self._outputs.release()
+        with contextlib.suppress(OSError):
+            self._shelf.whole()  # Finds the damaged ones.
+        if outcome.reason is EndReason.DISK_FULL:
+            self._outputs.remove_damaged()
+        for path, why in self._shelf.damaged.items():
+            if path.exists():
+                self._report.warn(f"{self._paths.relative(path)} {why}; it is not used.")
+        tidied = self._guarded(lambda: self._tidy(outcome))
+        if tidied is not outcome and outcome.complete:
+            outcome = tidied
+        outcome = self._write_end(outcome)
+        mark = "✅" if outcome.complete else "❌"
+        if outcome.reason is EndReason.FINISHED:
+            self._report.say(f"{mark} Training completed successfully!")
+        self._report.say(f"{mark} {outcome.message}")
+        return outcome.exit_code
+
+    def _tidy(self, outcome: Outcome) -> Outcome:
+        with self._report.stage("outputs", "Outputs"):
+            overrides = self._prepared.overrides if self._prepared is not None else {}
+            self._outputs.final_config(self._record.newest(), overrides)
+            self._outputs.say_files()
+        return outcome
+
+    def _write_end(self, outcome: Outcome) -> Outcome:
+        """state.json first, then the `end` event, then the manifest over both."""
+        newest = None
+        try:
+            newest = self._record.newest()
+            self._outputs.write_state(self._record.state(self._report, outcome, self._tools.now()))
+        except OSError as error:
+            self._report.warn(f"state.json could not be written: {error}.")
+            if outcome.complete:
+                reason = EndReason.DISK_FULL if is_disk_full(error) else EndReason.INTERNAL
+                outcome = Outcome(
+                    reason, f"The training ended, but state.json could not be written: {error}."
+                )
+        self._report.event(
+            "end",
+            status=outcome.status,
+            reason=str(outcome.reason),
+            message=outcome.message,
+            global_step=newest.global_step if newest else None,
+            epoch=self._record.epoch_of(newest),
+            exit_code=outcome.exit_code,
+        )
+        if self._report.metrics is not None:
+            self._report.metrics.close()
+        try:
+            self._outputs.write_manifest()
+        except OSError as error:
+            self._report.say(f"⚠ manifest.json could not be written: {error}.")
+        return outcome
+
+
+def run(settings: dict[str, Any], programs: dict[str, str], tools: Tools | None = None) -> int:
+    """Run one session.
+
+    Args:
+        settings: the kernel's settings, as render.py wrote them.
+        programs: the texts of `programs/*.py` by file name.
+        tools: another world than the real one, for tests.
+
+    Returns:
+        The exit code: 0 when the session has a result, also at its time limit; 130 interrupted; 1 otherwise.
+    """
+    return Session(settings, programs, tools or Tools()).run()

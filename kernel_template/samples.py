@@ -1,0 +1,136 @@
+"""The test sentences, spoken by the newest checkpoint into `validation_samples/step_<N>/`.
+
+A voice that cannot speak yet is no reason to lose a session: every failure here is a warning.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kernel_template.checkpoints import Checkpoint
+from kernel_template.environment import Paths
+from kernel_template.files import WriteFile, json_bytes
+from kernel_template.process import ChildPlan, RunChild
+from kernel_template.report import Reporter
+
+_LIMIT_S = 600.0
+_MAX_SENTENCES = 20
+
+
+def test_sentences(settings: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """The sentences to speak: the settings', or else the configuration's own.
+
+    The configuration has them as texts, as lists that begin with the text (then speaker, style, language),
+    or as objects with a `text`.
+    """
+    chosen = list(settings.get("sentences") or []) or config.get("test_sentences") or []
+    if not isinstance(chosen, list):
+        return []
+    texts = []
+    for item in chosen:
+        text = item[0] if isinstance(item, list) and item else item
+        text = text.get("text") if isinstance(text, dict) else text
+        if isinstance(text, str) and text.strip():
+            texts.append(text.strip())
+    return texts[:_MAX_SENTENCES]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSpeaker:
+    """Speaks sentences with `programs/speak.py` in a process of its own.
+
+    Args:
+        run: runs the program.
+        program: where speak.py was written out.
+        python: the interpreter that trained.
+        env: the training's environment: the same card.
+        paths: the session's folders.
+        report: where results are said.
+        write: how files are written.
+    """
+
+    run: RunChild
+    program: Path
+    python: str
+    env: Mapping[str, str]
+    paths: Paths
+    report: Reporter
+    write: WriteFile
+
+    def speak(self, checkpoint: Checkpoint, config: Path, sentences: list[str]) -> None:
+        """Speak `sentences` with `checkpoint`; what fails is said as a warning."""
+        if not sentences:
+            self.report.say("No test sentences: name some in samples.sentences to hear the voice.")
+            return
+        try:
+            self._speak(checkpoint, config, sentences)
+        except OSError as error:
+            self.report.warn(f"The samples could not be made: {error}.")
+
+    def _speak(self, checkpoint: Checkpoint, config: Path, sentences: list[str]) -> None:
+        folder = self.paths.samples / f"step_{checkpoint.global_step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        asked = self.paths.temp / "sentences.json"
+        self.write(asked, json_bytes(sentences))
+        command = [
+            self.python,
+            str(self.program),
+            "--config",
+            str(config),
+            "--checkpoint",
+            str(checkpoint.path),
+        ]
+        command += ["--sentences", str(asked), "--out", str(folder)]
+        results: list[dict[str, Any]] = []
+        said: list[str] = []
+
+        def on_line(text: str, *, is_bar: bool) -> None:
+            record = _result(text)
+            if record is not None:
+                results.append(record)
+                self._say(record)
+            elif text.strip() and not is_bar:
+                said.append(text.strip())
+
+        end = self.run(ChildPlan(command, self.env, self.paths.temp, _LIMIT_S), on_line)
+        spoken = [record for record in results if not record.get("error")]
+        self.write(
+            folder / "samples.json",
+            json_bytes(
+                {
+                    "global_step": checkpoint.global_step,
+                    "checkpoint": self.paths.relative(checkpoint.path),
+                    "samples": results,
+                }
+            ),
+        )
+        if end.cut is not None:
+            self.report.warn(
+                f"Speaking the test sentences was cut off; {len(spoken)} of {len(sentences)} are there."
+            )
+        elif end.returncode != 0 or len(spoken) < len(sentences):
+            why = (
+                next((record["error"] for record in results if record.get("error")), None)
+                or (said or ["no reason"])[-1]
+            )
+            self.report.warn(f"{len(spoken)} of {len(sentences)} test sentences could be spoken: {why}")
+
+    def _say(self, record: Mapping[str, Any]) -> None:
+        if record.get("error"):
+            return
+        self.report.say(
+            f"  {record.get('file')} ({float(record.get('seconds') or 0):.1f} s): {record.get('text')}"
+        )
+
+
+def _result(text: str) -> dict[str, Any] | None:
+    """One of the program's JSON lines; None for what its libraries print."""
+    if not text.startswith('{"sample"'):
+        return None
+    try:
+        record = json.loads(text)["sample"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return record if isinstance(record, dict) else None

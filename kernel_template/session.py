@@ -1,0 +1,188 @@
+"""What a session is made with, how it ended, and its record in state.json."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kernel_template.checkpoints import Checkpoint, CheckpointShelf
+from kernel_template.diagnosis import diagnose
+from kernel_template.environment import installed_versions
+from kernel_template.failure import EndReason
+from kernel_template.files import WriteFile, human_seconds, write_atomic
+from kernel_template.process import Capture, ChildEnd, ChildRunner, Cut, RunChild, StopFlag, capture_output
+from kernel_template.progress import ProgressParser
+from kernel_template.report import Reporter, print_line
+
+_INTERRUPTED_CODE = 130  # What the trainer exits with after a SIGINT and a saved checkpoint.
+
+
+def _utc_now() -> datetime:
+    return datetime.now(tz=UTC)
+
+
+def default_root() -> Path:
+    """Kaggle's folder; an emulator without mount namespaces names another."""
+    return Path(os.environ.get("KGTTS_KAGGLE_ROOT") or "/kaggle")
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The world as the kernel sees it; tests hand in another.
+
+    Args:
+        root: the folder that holds input, working and temp.
+        clock: seconds of a clock that never goes back.
+        now: the wall clock, in UTC.
+        out: where a line of the log goes.
+        env: the environment that children inherit, less Kaggle's own variables.
+        python: the interpreter of all children.
+        run: runs a child with streaming; None for the real thing.
+        capture: runs a short program.
+        versions: installed versions by distribution name.
+        write: writes a whole file.
+    """
+
+    root: Path = field(default_factory=default_root)
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = _utc_now
+    out: Callable[[str], None] = print_line
+    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    python: str = sys.executable
+    run: RunChild | None = None
+    capture: Capture = capture_output
+    versions: Callable[[tuple[str, ...]], dict[str, str]] = installed_versions
+    write: WriteFile = write_atomic
+
+    def runner(self, stop: StopFlag) -> RunChild:
+        """What runs children in this session."""
+        return self.run if self.run is not None else ChildRunner(stop=stop, clock=self.clock)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the session ended."""
+
+    reason: EndReason
+    message: str
+    complete: bool = False
+
+    @property
+    def status(self) -> str:
+        """`complete` or `failed`."""
+        return "complete" if self.complete else "failed"
+
+    @property
+    def exit_code(self) -> int:
+        """The kernel's exit code: 0 only for a session that has a result."""
+        return 0 if self.complete else self.reason.exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFacts:
+    """What is known once the training process is gone."""
+
+    end: ChildEnd
+    tail: list[str]
+    newest: Checkpoint | None
+    other_weights: int
+    batch_size: int
+    tts: str | None
+
+
+def judge_training(facts: TrainingFacts) -> Outcome:
+    """How the session ended, by how the training did.
+
+    A time limit with a checkpoint is a success: the next session goes on from it. A training that leaves
+    nothing to go on from is none, whatever its exit code.
+    """
+    saved = (
+        f"the newest checkpoint is {facts.newest.path.name}" if facts.newest else "no checkpoint was saved"
+    )
+    end = facts.end
+    if end.cut is Cut.INTERRUPTED or (end.cut is None and end.returncode in (_INTERRUPTED_CODE, -2)):
+        return Outcome(EndReason.INTERRUPTED, f"The training was interrupted; {saved}.")
+    if end.returncode != 0 and not (
+        end.cut is Cut.TIME_LIMIT and (end.killed or _ended_by_sigint(end.returncode))
+    ):
+        told = diagnose(facts.tail, end.returncode, batch_size=facts.batch_size, tts=facts.tts)
+        return Outcome(told.reason, told.sentence)
+    if end.cut is Cut.TIME_LIMIT and end.returncode != 0:
+        if facts.newest is None:
+            return Outcome(
+                EndReason.TIME_LIMIT,
+                f"The time limit was reached after {human_seconds(end.seconds)} and no checkpoint was saved. "
+                "Raise training.time_limit, or save more often (training.coqui: save_step).",
+            )
+        return Outcome(EndReason.TIME_LIMIT, f"The time limit was reached; {saved}.", complete=True)
+    if facts.newest is None and not facts.other_weights:
+        return Outcome(
+            EndReason.TRAINING_FAILED,
+            "The training ended without an error but left no checkpoint. Its script has to save below "
+            "its output_path "
+            "(training.coqui: save_step).",
+        )
+    return Outcome(EndReason.FINISHED, f"The training ran to its end; {saved}.", complete=True)
+
+
+def _ended_by_sigint(returncode: int) -> bool:
+    """Coqui's trainer saves and exits 130; a script without it dies of the KeyboardInterrupt."""
+    return returncode in (_INTERRUPTED_CODE, -2, 1)
+
+
+class SessionRecord:
+    """Everything that goes into state.json."""
+
+    parser: ProgressParser | None
+    epochs: Mapping[Path, int]
+
+    def __init__(self, settings: Mapping[str, Any], started: datetime, shelf: CheckpointShelf) -> None:
+        self.environment: dict[str, Any] = {}
+        self.parser = None
+        self.epochs = {}
+        self._settings = settings
+        self._started = started
+        self._shelf = shelf
+
+    def newest(self) -> Checkpoint | None:
+        """The newest whole checkpoint: what the next session continues from."""
+        return max(self._shelf.whole(), key=lambda item: (item.global_step, not item.best), default=None)
+
+    def epoch_of(self, checkpoint: Checkpoint | None) -> int | None:
+        """The epoch in which `checkpoint` was saved, as far as the log tells."""
+        if checkpoint is None or self.parser is None:
+            return None
+        return self.epochs.get(checkpoint.path, self.parser.epoch)
+
+    def state(self, report: Reporter, outcome: Outcome | None, ended: datetime) -> dict[str, Any]:
+        """The content of state.json; without an outcome the session is running."""
+        whole = self._shelf.whole()
+        newest = whole[-1] if whole else None
+        best = next((item for item in reversed(whole) if item.best), None)
+        paths, parser = self._shelf.paths, self.parser
+        return {
+            "schema": 1,
+            "run": self._settings["run"],
+            "status": outcome.status if outcome else "running",
+            "reason": str(outcome.reason) if outcome else None,
+            "message": outcome.message if outcome else None,
+            "global_step": newest.global_step if newest else None,
+            "epoch": self.epoch_of(newest),
+            "epochs": self._settings["training"]["epochs"],
+            "losses": {
+                "train": parser.train_losses if parser else {},
+                "eval": parser.eval_losses if parser else {},
+            },
+            "checkpoint": paths.relative(newest.path) if newest else None,
+            "best_model": paths.relative(best.path) if best else None,
+            "checkpoints": self._shelf.records(whole),
+            "seconds": {"total": round(report.elapsed, 2), **report.seconds},
+            "started": self._started.isoformat(timespec="seconds"),
+            "ended": ended.isoformat(timespec="seconds") if outcome else None,
+            "exit_code": outcome.exit_code if outcome else None,
+            "environment": self.environment,
+        }
