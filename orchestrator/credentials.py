@@ -57,6 +57,16 @@ def find_credentials(environ: Mapping[str, str], home: Path) -> Credentials:
     )
 
 
+def known_username(environ: Mapping[str, str], home: Path) -> str | None:
+    """The user name that stands beside a legacy API key, where there is one; nothing is asked of Kaggle."""
+    if environ.get("KAGGLE_USERNAME"):
+        return environ["KAGGLE_USERNAME"]
+    key_file = _config_folder(environ, home) / "kaggle.json"
+    if not _has_keys(key_file, "username"):
+        return None
+    return str(json.loads(key_file.read_text(encoding="utf-8"))["username"])
+
+
 def _config_folder(environ: Mapping[str, str], home: Path) -> Path:
     """The folder of `kaggle.json`, as the official client picks it."""
     if environ.get("KAGGLE_CONFIG_DIR"):

@@ -103,8 +103,8 @@ class Ledger:
         """Remember a push before it is sent."""
         with self._explained(), self._db as db:
             cursor = db.execute(
-                "INSERT INTO sessions (service, run_id, number, owner, slug, accelerator, fingerprint, outcome,"
-                " pushed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO sessions (service, run_id, number, owner, slug, accelerator, fingerprint,"
+                " outcome, pushed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     self._service,
                     intent.run_id,

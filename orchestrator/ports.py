@@ -106,10 +106,10 @@ class Kaggle(Protocol):
         """The week's GPU hours; None where Kaggle tells none."""
         ...
 
-    def dataset_files(self, source: str) -> Sequence[InputFile]:
-        """The files of the dataset `owner/slug`."""
+    def dataset_files(self, source: str) -> Iterator[InputFile]:
+        """The files of the dataset `owner/slug`, page by page as they are asked for."""
         ...
 
-    def model_files(self, source: str) -> Sequence[InputFile]:
+    def model_files(self, source: str) -> Iterator[InputFile]:
         """The files of the model version `owner/model/framework/variation/version`."""
         ...

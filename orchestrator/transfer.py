@@ -2,12 +2,11 @@
 
 import base64
 import errno
-import fnmatch
 import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -46,18 +45,6 @@ def safe_name(name: str) -> PurePosixPath:
     return path
 
 
-def choose(
-    files: Iterable[OutputFile], *, include: Sequence[str], exclude: Sequence[str] = ()
-) -> Sequence[OutputFile]:
-    """The files whose name fits a pattern of `include` and none of `exclude` (`*` crosses folders)."""
-    return [
-        file
-        for file in files
-        if any(fnmatch.fnmatchcase(file.name, pattern) for pattern in include)
-        and not any(fnmatch.fnmatchcase(file.name, pattern) for pattern in exclude)
-    ]
-
-
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """One file in place: its relative path, size in bytes, and whether it was here already, unchanged."""
@@ -82,20 +69,26 @@ class _Known:
     modified_ns: int
 
 
-def fetch(
-    files: Sequence[OutputFile],
-    target: Path,
-    *,
-    on_file: Callable[[Fetched], None] = lambda _: None,
-    on_bytes: Callable[[int], None] = lambda _: None,
-) -> Transfer:
+class TransferListener:
+    """Hears of a transfer as it goes, from several threads; this one does nothing with it."""
+
+    def planned(self, count: int) -> None:
+        """So many files are to come."""
+
+    def received(self, size: int) -> None:
+        """A piece of so many bytes came."""
+
+    def placed(self, file: Fetched) -> None:
+        """A file is in place, whole and checked."""
+
+
+def fetch(files: Sequence[OutputFile], target: Path, listener: TransferListener) -> Transfer:
     """Bring `files` below `target`, several at once; unchanged ones are not fetched again.
 
     Args:
         files: names and signed URLs as the server gives them.
         target: the folder; made where it is missing.
-        on_file: called, from other threads, as each file is in place.
-        on_bytes: called, from other threads, with the size of each piece received.
+        listener: hears of every file and piece.
 
     Raises:
         ServiceError: a file could not be fetched, or is not what the server says it is.
@@ -106,14 +99,9 @@ def fetch(
     refused, wanted = _split_by_safety(files, target)
     index = _Index(target / INDEX_NAME)
     with requests.Session() as session, ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
-        fetcher = _Fetcher(session, target, index, on_bytes)
-
-        def one(path: PurePosixPath, file: OutputFile) -> Fetched:
-            fetched = fetcher.fetch(path, file)
-            on_file(fetched)
-            return fetched
-
-        running = [pool.submit(one, path, file) for path, file in wanted.items()]
+        fetcher = _Fetcher(session, target, index, listener)
+        listener.planned(len(wanted))
+        running = [pool.submit(fetcher.fetch, path, file) for path, file in wanted.items()]
         try:
             fetched = [future.result() for future in running]
         finally:
@@ -186,9 +174,15 @@ class _Fetcher:
     session: "requests.Session"
     target: Path
     index: _Index
-    on_bytes: Callable[[int], None]
+    listener: TransferListener
 
     def fetch(self, path: PurePosixPath, file: OutputFile) -> Fetched:
+        """Bring one file and say so."""
+        fetched = self._bring(path, file)
+        self.listener.placed(fetched)
+        return fetched
+
+    def _bring(self, path: PurePosixPath, file: OutputFile) -> Fetched:
         """Bring one file; one that arrives damaged is fetched once more."""
         place = self.target / path
         for last in (False, True):
@@ -197,7 +191,7 @@ class _Fetcher:
                     etag = response.headers.get("ETag", "")
                     if self.index.holds(path, place, etag):
                         return Fetched(path, place.stat().st_size, unchanged=True)
-                    size = _store(response, place, self.on_bytes)
+                    size = _store(response, place, self.listener.received)
             except _CorruptError as error:
                 if last:
                     raise ServiceError(

@@ -209,37 +209,35 @@ class KaggleClient:
             utc(answer.quota_refresh_time),
         )
 
-    def dataset_files(self, source: str) -> Sequence[InputFile]:
-        """The files of the dataset `owner/slug`."""
+    def dataset_files(self, source: str) -> Iterator[InputFile]:
+        """The files of the dataset `owner/slug`, page by page as they are asked for."""
         request = ApiListDatasetFilesRequest()
         request.owner_slug, request.dataset_slug = source.split("/")[:2]
         request.page_size = _PAGE_SIZE
-        files: list[InputFile] = []
         while True:
             answer = self._call(
                 f"list the files of the dataset {source}", lambda: self._datasets.list_dataset_files(request)
             )
-            files += [InputFile(item.name, item.total_bytes) for item in answer.dataset_files or []]
+            yield from (InputFile(item.name, item.total_bytes) for item in answer.dataset_files or [])
             if not answer.next_page_token:
-                return files
+                return
             request.page_token = answer.next_page_token
 
-    def model_files(self, source: str) -> Sequence[InputFile]:
+    def model_files(self, source: str) -> Iterator[InputFile]:
         """The files of the model version `owner/model/framework/variation/version`."""
         request = ApiListModelInstanceVersionFilesRequest()
         owner, model, framework, variation, version = source.split("/")
         request.owner_slug, request.model_slug, request.instance_slug = owner, model, variation
         request.version_number, request.page_size = int(version), _PAGE_SIZE
         request.framework = model_framework(framework)
-        files: list[InputFile] = []
         while True:
             answer = self._call(
                 f"list the files of the model {source}",
                 lambda: self._models.list_model_instance_version_files(request),
             )
-            files += [InputFile(item.name, item.size) for item in answer.files or []]
+            yield from (InputFile(item.name, item.size) for item in answer.files or [])
             if not answer.next_page_token:
-                return files
+                return
             request.page_token = answer.next_page_token
 
     def _output_pages(self, ref: KernelRef, page_size: int) -> Iterator[Any]:

@@ -1,0 +1,43 @@
+# Two commands for a fresh machine with Python 3.11+ and make: `make demo` and `make test`.
+# PYTHON=python3.13 picks another interpreter, DEMO_DIR=... another place for the demo.
+
+PYTHON ?= python3
+DEMO_DIR ?= demo
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test lint format clean
+
+demo: $(VENV)/.local
+	$(BIN)/kgtts demo --dir "$(DEMO_DIR)"
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The stamps say which extras are installed; they age with what names the packages.
+# torch comes first and alone: its exact release then satisfies all that follows.
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt torch
+	@touch $@
+
+$(VENV)/.%: $(VENV)/.torch pyproject.toml
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[$*]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.torch pyproject.toml
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[local,test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

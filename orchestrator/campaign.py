@@ -1,0 +1,268 @@
+"""The life of a run after its push: found, observed, waited for, collected, cancelled.
+
+`orchestrator.launch` pushes; it is apart because it needs settings and templates, which are slow to import.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from orchestrator.errors import NotFoundError, RefusedError, ServiceError, UsageError, WaitTimeoutError
+from orchestrator.files import write_atomically
+from orchestrator.ledger import Ledger, PushOutcome, SessionRecord
+from orchestrator.logs import LineAssembler, LogLine, log_lines
+from orchestrator.models import KernelInfo, KernelRef, LogEvent, SessionState, SessionStatus
+from orchestrator.ports import Clock, Kaggle
+from orchestrator.progress import Progress, read_progress
+from orchestrator.transfer import Transfer, TransferListener, fetch
+
+_STREAM_IDLE_S = 20.0  # How long the live log may be silent before the state is asked for.
+_CATCH_UP_IDLE_S = 0.4  # How long a pause marks the end of the live log's replay.
+_FIRST_POLL_S = 1.0
+_LONGEST_POLL_S = 30.0
+_TAIL = 20
+SESSION_LOG = "session.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The session that a command speaks of: a kernel's version, and what the ledger knows of it."""
+
+    ref: KernelRef
+    record: SessionRecord | None
+
+    @property
+    def url(self) -> str:
+        """The page on Kaggle."""
+        version = f"?scriptVersionNumber={self.ref.version}" if self.ref.version else ""
+        return f"https://www.kaggle.com/code/{self.ref.owner}/{self.ref.slug}{version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One look at a session: its state, its progress and the end of its log."""
+
+    target: Target
+    status: SessionStatus
+    progress: Progress
+    tail: Sequence[str]
+    latest_version: int | None
+
+    @property
+    def is_latest(self) -> bool:
+        """Whether Kaggle's newest version of the kernel is the one looked at."""
+        return self.latest_version in (None, self.target.ref.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a pull brought: the files, the session's log, and how many outputs were not chosen."""
+
+    target: Target
+    status: SessionStatus
+    folder: Path
+    transfer: Transfer
+    log: Path | None
+    left_out: int
+
+
+FollowEvent = LogLine | SessionStatus
+
+
+class Campaign:
+    """What can be done with runs; one object per command."""
+
+    def __init__(self, kaggle: Kaggle, ledger: Ledger, clock: Clock) -> None:
+        self._kaggle = kaggle
+        self._ledger = ledger
+        self._clock = clock
+
+    def find(self, text: str | None, *, default: Callable[[], KernelRef | None] = lambda: None) -> Target:
+        """The session meant by a run id, by `owner/slug[/version]`, or by nothing (the newest).
+
+        Args:
+            text: what the person wrote.
+            default: the kernel to fall back on where nothing was written and nothing is remembered.
+
+        Raises:
+            UsageError: there is nothing that fits.
+        """
+        if text is None:
+            record = self._ledger.newest()
+            if record is not None:
+                return self._settled(record)
+            ref = default()
+            if ref is not None:
+                return self._of_kernel(ref)
+            raise UsageError(
+                "No run is known on this machine.",
+                hint="start one with `kgtts push`, or name one as OWNER/SLUG",
+            )
+        if "/" in text:
+            return self._of_kernel(KernelRef.parse(text))
+        records = self._ledger.of_run(text)
+        runs = {record.run_id for record in records}
+        if len(runs) != 1:
+            found = f"fits {len(runs)} runs" if runs else "is no run that this machine knows"
+            raise UsageError(
+                f"{text!r} {found}.", hint="`kgtts list` shows them; or name the kernel as OWNER/SLUG"
+            )
+        return self._settled(records[0])
+
+    def _of_kernel(self, ref: KernelRef) -> Target:
+        record = self._ledger.of_kernel(ref)
+        return Target(ref, None) if record is None else Target(record.ref, record)
+
+    def _settled(self, record: SessionRecord) -> Target:
+        """The record's session; a push whose answer was lost is looked up first."""
+        if record.outcome is PushOutcome.INTENDED:
+            from orchestrator.launch import find_push  # noqa: PLC0415  # Slow, and hardly ever needed.
+
+            found = find_push(self._kaggle, record)
+            if found is None:
+                self._ledger.refuse(record, "the push did not arrive")
+                raise ServiceError(
+                    f"The push of {record.ref} never arrived.", hint="`kgtts push` again is safe"
+                )
+            record = self._ledger.confirm(record, found.ref)
+        return Target(record.ref, record)
+
+    def report(self, target: Target) -> Report:
+        """Look at a session once; the ledger remembers what was seen."""
+        info = self._kaggle.kernel(target.ref.kernel)
+        target = _with_version(target, info)
+        status = self.status(target)
+        lines = [line.text for line in log_lines(self._log_so_far(target.ref, status))]
+        return Report(target, status, read_progress(lines), lines[-_TAIL:], info.latest_version)
+
+    def status(self, target: Target) -> SessionStatus:
+        """The session's state, which the ledger remembers."""
+        status = self._kaggle.session_status(target.ref)
+        if target.record is not None:
+            self._ledger.observe(target.record, status.state, status.failure_message, self._clock.now())
+        return status
+
+    def log(self, target: Target) -> Iterator[LogLine]:
+        """The lines of the log as far as it goes now."""
+        return log_lines(self._log_so_far(target.ref, self.status(target)))
+
+    def _log_so_far(self, ref: KernelRef, status: SessionStatus) -> Iterator[LogEvent]:
+        if status.state is SessionState.RUNNING:
+            try:
+                yield from self._kaggle.log_stream(ref, idle_s=_CATCH_UP_IDLE_S)
+            except (ServiceError, NotFoundError):
+                return  # A progress that cannot be read is no reason to hide the state.
+        elif status.state.is_terminal:
+            yield from self._kaggle.stored_log(ref)
+
+    def follow(self, target: Target, *, timeout: timedelta | None = None) -> Iterator[FollowEvent]:
+        """Follow a session to its end: lines of its log and changes of its state, the last one terminal.
+
+        A dropped stream or a failed look at the state is tried again; neither is a failed run. A failed
+        run is a value: the terminal `SessionStatus`.
+
+        Raises:
+            WaitTimeoutError: `timeout` is over; the session goes on.
+        """
+        deadline = None if timeout is None else self._clock.monotonic() + timeout.total_seconds()
+        assembler, seen, poll_s = LineAssembler(), 0, _FIRST_POLL_S
+        last: SessionStatus | None = None
+        while True:
+            status = self._patient_status(target, last)
+            if status != last and not status.state.is_terminal:
+                yield status
+            last, before = status, seen
+            for event in self._events_after(target.ref, seen, status, deadline):
+                seen += 1
+                yield from assembler.feed(event)
+                self._check_deadline(target, deadline)
+            if status.state.is_terminal:
+                yield from assembler.finish()
+                yield status
+                return
+            self._check_deadline(target, deadline)
+            poll_s = _FIRST_POLL_S if seen > before else min(_LONGEST_POLL_S, poll_s * 1.5)
+            self._clock.sleep(poll_s)
+
+    def _patient_status(self, target: Target, last: SessionStatus | None) -> SessionStatus:
+        """The state, or the one seen last where Kaggle cannot be reached just now."""
+        try:
+            return self.status(target)
+        except ServiceError:
+            if last is None:
+                raise
+            return last
+
+    def _events_after(
+        self, ref: KernelRef, seen: int, status: SessionStatus, deadline: float | None
+    ) -> Iterator[LogEvent]:
+        """The log's events after the first `seen`; each reading begins at the log's start again."""
+        idle_s = (
+            _STREAM_IDLE_S if deadline is None else min(_STREAM_IDLE_S, deadline - self._clock.monotonic())
+        )
+        try:
+            if status.state.is_terminal:
+                events: Iterator[LogEvent] = iter(self._kaggle.stored_log(ref))
+            elif status.state is SessionState.RUNNING:
+                events = self._kaggle.log_stream(ref, idle_s=max(0.1, idle_s))
+            else:
+                return
+            for index, event in enumerate(events):
+                if index >= seen:
+                    yield event
+        except (ServiceError, NotFoundError):
+            if status.state.is_terminal:
+                raise
+
+    def _check_deadline(self, target: Target, deadline: float | None) -> None:
+        if deadline is not None and self._clock.monotonic() >= deadline:
+            raise WaitTimeoutError(
+                f"The time to wait is over; {target.ref} goes on.", hint=f"kgtts status {target.ref} --watch"
+            )
+
+    def collect(
+        self,
+        target: Target,
+        folder: Path,
+        choose: Callable[[Sequence[str]], Sequence[str]],
+        listener: TransferListener,
+    ) -> Collected:
+        """Bring the outputs that `choose` picks by name, and the session's log, into `folder`.
+
+        Raises:
+            RefusedError: the session has not ended, so Kaggle gives no outputs yet.
+            LocalError, ServiceError: as `transfer.fetch`.
+        """
+        status = self.status(target)
+        if not status.state.is_terminal:
+            raise RefusedError(
+                f"{target.ref} is {status.state}: Kaggle gives a session's outputs when it has ended.",
+                hint=f"kgtts status {target.ref} --watch",
+            )
+        files = self._kaggle.outputs(target.ref)
+        chosen = frozenset(choose([file.name for file in files]))
+        brought = fetch([file for file in files if file.name in chosen], folder, listener)
+        lines = [line.text for line in log_lines(self._kaggle.stored_log(target.ref))]
+        log = folder / SESSION_LOG
+        if lines:
+            write_atomically(log, "\n".join(lines) + "\n")
+        return Collected(target, status, folder, brought, log if lines else None, len(files) - len(chosen))
+
+    def cancel(self, target: Target) -> None:
+        """Delete the kernel, the only way that Kaggle's public interface has to stop a session."""
+        self._kaggle.delete(target.ref.kernel)
+        if target.record is not None:
+            self._ledger.observe(
+                target.record,
+                SessionState.CANCEL_ACKNOWLEDGED,
+                "deleted with `kgtts cancel`",
+                self._clock.now(),
+            )
+
+
+def _with_version(target: Target, info: KernelInfo) -> Target:
+    """A target without a version is the newest one."""
+    if target.ref.version is not None or info.latest_version is None:
+        return target
+    return Target(target.ref.at(info.latest_version), target.record)

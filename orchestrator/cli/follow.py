@@ -1,0 +1,182 @@
+"""Showing a session as it goes: a progress bar on a terminal, one plain line per change elsewhere."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli import words
+from orchestrator.cli.context import Interrupted
+from orchestrator.errors import RunFailedError
+from orchestrator.logs import LogLine
+from orchestrator.models import SessionStatus
+from orchestrator.progress import Progress, follow, parse_event
+
+if TYPE_CHECKING:
+    from orchestrator.campaign import Campaign, Target
+
+_TAIL = 12
+
+
+def follow_to_end(
+    campaign: "Campaign", target: "Target", *, timeout: timedelta | None = None, quiet: bool = False
+) -> Progress:
+    """Follow a session to its end with its progress on the screen.
+
+    Args:
+        campaign: what follows.
+        target: the session.
+        timeout: how long to wait; None waits until the end.
+        quiet: show nothing (the caller prints JSON).
+
+    Raises:
+        RunFailedError: the session failed; its cause and the end of its log are said.
+        WaitTimeoutError: the time is over; the session goes on.
+        Interrupted: Ctrl-C; the session goes on.
+    """
+    progress, tail, status = Progress(), list[str](), None
+    try:
+        with _display(target, quiet=quiet) as show:
+            for event in campaign.follow(target, timeout=timeout):
+                if isinstance(event, SessionStatus):
+                    status = event
+                    show(progress, f"{target.ref} is {event.state}" if not event.state.is_terminal else None)
+                    continue
+                progress = follow(progress, event.text)
+                if parse_event(event.text) is None:
+                    tail = [*tail[-_TAIL:], event.text]
+                else:
+                    show(progress, None)
+    except KeyboardInterrupt:
+        raise _goes_on(target) from None
+    if status is None or not status.state.is_success:
+        raise failed(target, status, progress, tail)
+    return progress
+
+
+def print_log(campaign: "Campaign", target: "Target", *, timeout: timedelta | None = None) -> None:
+    """Print the log's lines as they come, without the kernel's own events.
+
+    Raises:
+        RunFailedError, WaitTimeoutError, Interrupted: as `follow_to_end`.
+    """
+    progress, status = Progress(), None
+    try:
+        for event in campaign.follow(target, timeout=timeout):
+            if isinstance(event, SessionStatus):
+                status = event
+                if not event.state.is_terminal:
+                    click.secho(f"{target.ref} is {event.state}", fg=words.colour(event.state), err=True)
+            else:
+                progress = follow(progress, event.text)
+                echo_line(event)
+    except KeyboardInterrupt:
+        raise _goes_on(target) from None
+    if status is None or not status.state.is_success:
+        raise failed(target, status, progress, [])
+
+
+def echo_line(line: LogLine) -> None:
+    """Print a line of a log; the kernel's events are for programs."""
+    if parse_event(line.text) is None:
+        click.echo(line.text)
+
+
+def failed(
+    target: "Target", status: SessionStatus | None, progress: Progress, tail: list[str]
+) -> RunFailedError:
+    """The error for a session that ended badly: cause first, then the end of its log."""
+    state = "ended" if status is None else f"ended with {status.state}"
+    cause = progress.end_message or (status.failure_message if status else None) or "it gave no reason"
+    end = "".join(f"\n  | {line}" for line in tail if line.strip())
+    return RunFailedError(f"{target.ref} {state}: {cause}{end}", hint=f"kgtts logs {target.ref}")
+
+
+def _goes_on(target: "Target") -> Interrupted:
+    return Interrupted(
+        f"Stopped watching; {target.ref} goes on.", hint=f"kgtts status {target.ref} --watch comes back to it"
+    )
+
+
+@contextmanager
+def _display(target: "Target", *, quiet: bool) -> Iterator[Callable[[Progress, str | None], None]]:
+    if quiet:
+        yield lambda _progress, _note: None
+    elif sys.stdout.isatty():
+        with _bar(target) as show:
+            yield show
+    else:
+        yield _lines()
+
+
+def _lines() -> Callable[[Progress, str | None], None]:
+    """One line for each new stage, and one for each epoch or five per cent of the way."""
+    shown: set[object] = set()
+
+    def show(progress: Progress, note: str | None) -> None:
+        if note:
+            click.echo(note)
+        fraction = progress.fraction
+        mark = (progress.stage, progress.epoch, fraction is not None and int(fraction * 20))
+        if mark not in shown and progress.end_status is None:
+            shown.add(mark)
+            click.echo(summary(progress))
+
+    return show
+
+
+@contextmanager
+def _bar(target: "Target") -> Iterator[Callable[[Progress, str | None], None]]:
+    # rich costs a tenth of a second to import; only a watched run pays it.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn  # noqa: PLC0415
+    from rich.progress import Progress as Bars  # noqa: PLC0415
+
+    columns: tuple[Any, ...] = (
+        TextColumn("{task.fields[stage]}", markup=False, style="cyan"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    console = Console()
+    with Bars(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("", total=1.0, stage=str(target.ref))
+
+        def show(progress: Progress, note: str | None) -> None:
+            if note:
+                console.print(note, markup=False, highlight=False)
+            bars.update(
+                task,
+                completed=progress.fraction or 0.0,
+                stage=progress.stage or str(target.ref),
+                description=steps(progress),
+            )
+
+        yield show
+
+
+def steps(progress: Progress) -> str:
+    """Epoch, step, losses and time left on one line; empty before the first step."""
+    if progress.epoch is None:
+        return ""
+    epochs = f" of {progress.epochs}" if progress.epochs else ""
+    parts = [f"epoch {progress.epoch}{epochs}"]
+    if progress.step and progress.steps_per_epoch:
+        parts.append(f"step {progress.step} of {progress.steps_per_epoch}")
+    if progress.global_step is not None:
+        parts.append(f"global step {progress.global_step}")
+    if progress.losses:
+        parts.append(words.losses(dict(progress.losses)))
+    if progress.eta_s is not None:
+        parts.append(f"{words.duration(progress.eta_s)} left")
+    return ", ".join(parts)
+
+
+def summary(progress: Progress) -> str:
+    """The stage and, while training, the steps."""
+    elapsed = "" if progress.elapsed_s is None else f"[{words.duration(progress.elapsed_s)}] "
+    detail = steps(progress)
+    return f"{elapsed}{progress.stage or 'starting'}{': ' + detail if detail else ''}"

@@ -1,0 +1,96 @@
+"""`kgtts pull`."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli import words
+from orchestrator.cli.context import Interrupted, json_option, load, print_json, run_argument, workbench
+from orchestrator.errors import LocalError
+
+if TYPE_CHECKING:
+    from orchestrator.campaign import Collected
+
+
+@click.command()
+@run_argument
+@click.option("--to", "folder", type=click.Path(file_okay=False, path_type=Path), help="The folder to fill.")
+@click.option("--all", "everything", is_flag=True, help="Every file, not only those that [pull] chooses.")
+@click.option("--include", "include", metavar="GLOB", multiple=True, help="Only what fits; may be repeated.")
+@click.option("--exclude", "exclude", metavar="GLOB", multiple=True, help="Leave out what fits.")
+@json_option
+def pull(
+    run: str | None,
+    *,
+    folder: Path | None,
+    everything: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Bring a session's checkpoints, logs, config and samples to this machine.
+
+    Files arrive whole and checked or not at all; what is here already, unchanged, is not fetched again.
+    """
+    if everything and include:
+        raise click.UsageError("--all brings everything; --include chooses. Give one of them.")
+    from orchestrator.config import select_outputs  # noqa: PLC0415  # Start-up.
+
+    settings = load(None, ()).settings.pull
+    patterns = ("*",) if everything else include or settings.include
+
+    def choose(names: Sequence[str]) -> Sequence[str]:
+        return select_outputs(names, patterns, exclude or (() if everything else settings.exclude))
+
+    with workbench() as bench:
+        target = bench.campaign.find(run, default=bench.default_kernel)
+        place = folder or Path(settings.to) / target.ref.slug / f"v{target.ref.version or 'latest'}"
+        try:
+            with _listener(quiet=as_json) as listener:
+                collected = bench.campaign.collect(target, place, choose, listener)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "Stopped; files that are here are whole.", hint="run the same pull again for the rest"
+            ) from None
+    _report(collected, as_json=as_json)
+    if collected.transfer.refused:
+        names = ", ".join(repr(name) for name in collected.transfer.refused)
+        raise LocalError(f"These file names are not safe to write here and were left out: {names}.")
+
+
+def _report(collected: "Collected", *, as_json: bool) -> None:
+    files = sorted(collected.transfer.files, key=lambda file: file.path)
+    if as_json:
+        print_json(
+            {
+                "kernel": str(collected.target.ref.kernel),
+                "version": collected.target.ref.version,
+                "state": collected.status.state.value,
+                "folder": str(collected.folder),
+                "files": [
+                    {"path": str(file.path), "size": file.size, "unchanged": file.unchanged} for file in files
+                ],
+                "refused": list(collected.transfer.refused),
+                "left_out": collected.left_out,
+            }
+        )
+        return
+    fresh = [file for file in files if not file.unchanged]
+    same = f", {len(files) - len(fresh)} unchanged" if len(fresh) < len(files) else ""
+    total = words.size(sum(file.size for file in fresh))
+    click.secho(f"{collected.target.ref}: {len(fresh)} files, {total}{same}", fg="green", nl=False)
+    click.echo(f"  in {collected.folder}{os.sep}")
+    if collected.left_out:
+        click.echo(f"{collected.left_out} other files were not chosen; --all brings them.")
+    if not collected.status.state.is_success:
+        click.secho(f"The session ended with {collected.status.state}; see session.log there.", fg="yellow")
+
+
+def _listener(*, quiet: bool) -> Any:
+    from orchestrator.cli.transfer_display import Bar, Lines, Silent  # noqa: PLC0415  # Start-up.
+
+    return Silent() if quiet else Bar() if sys.stdout.isatty() else Lines()

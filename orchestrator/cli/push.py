@@ -1,0 +1,121 @@
+"""`kgtts render`, `push` and `cancel`."""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.context import (
+    duration_option,
+    json_option,
+    load,
+    print_json,
+    run_argument,
+    settings_options,
+    workbench,
+)
+
+_NO_OWNER = "your-name"
+
+
+@click.command()
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("kernel"),
+    show_default=True,
+    help="The folder to write to.",
+)
+@click.option("--owner", help="The kernel's owner, where kgtts.toml names none.")
+@settings_options
+def render(folder: Path, owner: str | None, config_path: Path | None, overrides: tuple[str, ...]) -> None:
+    """Write the kernel and its metadata to a folder, and send nothing.
+
+    The folder is what the official client pushes: `kaggle kernels push -p DIR`.
+    """
+    from orchestrator.credentials import known_username  # noqa: PLC0415  # Start-up.
+    from orchestrator.launch import preview  # noqa: PLC0415  # Slow to import.
+    from orchestrator.render import write_rendered  # noqa: PLC0415  # As above.
+
+    settings = load(config_path, overrides).settings
+    name = settings.kernel.owner or owner or known_username(os.environ, Path.home())
+    if name is None:
+        name = _NO_OWNER
+        click.echo(f"Note: your Kaggle user name is not known here; {name} stands for it.", err=True)
+    settings = settings.with_owner(name)
+    for path in write_rendered(preview(settings), folder):
+        click.echo(path)
+
+
+@click.command()
+@click.option("--wait", is_flag=True, help="Follow the session to its end.")
+@duration_option("--timeout", help="With --wait: how long, such as 90m. The run goes on after it.")
+@settings_options
+@json_option
+def push(
+    *,
+    wait: bool,
+    timeout: timedelta | None,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Render the training kernel, push it to Kaggle and start its session."""
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout says how long --wait waits; give both.")
+    settings = load(config_path, overrides).settings
+    from orchestrator.cli.follow import follow_to_end  # noqa: PLC0415  # Start-up.
+    from orchestrator.launch import launch  # noqa: PLC0415  # As above.
+    from orchestrator.ports import SystemClock  # noqa: PLC0415  # As above.
+
+    with workbench() as bench:
+        launched = launch(settings, bench.kaggle, bench.ledger, SystemClock())
+        target = launched.target
+        if not as_json:
+            click.secho(f"Pushed {target.ref}", fg="green", nl=False)
+            click.echo(f"  {launched.url}")
+        for warning in launched.warnings:
+            click.secho(f"Warning: {warning}", fg="yellow", err=True)
+        state = "queued"
+        if wait:
+            follow_to_end(bench.campaign, target, timeout=timeout, quiet=as_json)
+            state = "complete"
+        run = target.record.run_id if target.record else None
+        if as_json:
+            print_json(
+                {
+                    "run": run,
+                    "kernel": str(target.ref.kernel),
+                    "version": target.ref.version,
+                    "url": launched.url,
+                    "state": state,
+                    "warnings": list(launched.warnings),
+                }
+            )
+        elif wait:
+            click.echo(f"{target.ref} is complete. Next: kgtts pull")
+        else:
+            click.echo("Next: kgtts status --watch")
+
+
+@click.command()
+@run_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def cancel(run: str | None, *, yes: bool) -> None:
+    """Stop a run by deleting its kernel, with all versions and outputs.
+
+    Kaggle's public interface has no other way: its cancel call wants a session id that no call gives. The web
+    page can stop a session and keep the kernel: `kgtts open` goes there.
+    """
+    with workbench() as bench:
+        target = bench.campaign.find(run, default=bench.default_kernel)
+        if not yes:
+            click.echo(
+                f"This deletes {target.ref.kernel} on Kaggle: every version, its logs and its outputs."
+            )
+            click.echo("To stop the session and keep the kernel, use the page: kgtts open")
+            click.confirm("Delete it?", abort=True)
+        bench.campaign.cancel(target)
+    click.echo(f"Deleted {target.ref.kernel}.")

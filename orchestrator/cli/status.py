@@ -1,0 +1,190 @@
+"""`kgtts status`, `list`, `quota` and `open`."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli import words
+from orchestrator.cli.context import json_option, print_json, run_argument, workbench
+
+if TYPE_CHECKING:
+    from orchestrator.campaign import Report
+    from orchestrator.ledger import SessionRecord
+    from orchestrator.models import KernelInfo
+
+
+@click.command()
+@run_argument
+@click.option("--watch", is_flag=True, help="Follow the session to its end.")
+@json_option
+def status(run: str | None, *, watch: bool, as_json: bool) -> None:
+    """Show the state and the progress of a run: the version that was pushed here, or the one named."""
+    from orchestrator.cli.follow import follow_to_end  # noqa: PLC0415  # Start-up.
+
+    with workbench() as bench:
+        target = bench.campaign.find(run, default=bench.default_kernel)
+        if watch:
+            follow_to_end(bench.campaign, target, quiet=as_json)
+        report = bench.campaign.report(target)
+        if as_json:
+            print_json(_as_json(report))
+        else:
+            _print(report)
+
+
+def _as_json(report: "Report") -> dict[str, Any]:
+    progress = asdict(report.progress)
+    return {
+        "run": report.target.record.run_id if report.target.record else None,
+        "kernel": str(report.target.ref.kernel),
+        "version": report.target.ref.version,
+        "state": report.status.state.value,
+        "failure_message": report.status.failure_message,
+        "latest_version": report.latest_version,
+        "is_latest": report.is_latest,
+        "progress": {
+            **progress,
+            "losses": dict(report.progress.losses),
+            "fraction": report.progress.fraction,
+        },
+        "url": report.target.url,
+    }
+
+
+def _print(report: "Report") -> None:
+    from orchestrator.cli.follow import steps  # noqa: PLC0415  # Start-up.
+
+    state, progress = report.status.state, report.progress
+    elapsed = "" if progress.elapsed_s is None else f"  {words.duration(progress.elapsed_s)}"
+    click.echo(f"{report.target.ref}  {click.style(state.value, fg=words.colour(state), bold=True)}{elapsed}")
+    record = report.target.record
+    rows = {
+        "run": f"{record.run_id}, session {record.number}" if record else "not pushed from this machine",
+        "stage": progress.stage if not state.is_terminal else None,
+        "progress": steps(progress),
+        "checkpoint": progress.checkpoint,
+        "ended": progress.end_message or report.status.failure_message,
+        "page": report.target.url,
+    }
+    for name, text in rows.items():
+        if text:
+            click.echo(f"  {name:<11}{text}")
+    for warning in progress.warnings:
+        click.secho(f"  warning    {warning}", fg="yellow")
+    if not report.is_latest:
+        click.secho(
+            f"  note       version {report.latest_version} is newer on Kaggle, and not of this run",
+            fg="yellow",
+        )
+    if state.is_terminal and not state.is_success:
+        for line in report.tail:
+            click.echo(f"  | {line}")
+        click.echo(f"Next: kgtts logs {report.target.ref}")
+    elif state.is_success:
+        click.echo(f"Next: kgtts pull {report.target.ref}")
+    elif not state.is_terminal:
+        click.echo(f"Next: kgtts status {report.target.ref} --watch")
+
+
+@click.command("list")
+@click.option("--all", "everything", is_flag=True, help="Ask Kaggle for all kernels of the account.")
+@json_option
+def list_runs(*, everything: bool, as_json: bool) -> None:
+    """List the runs pushed from this machine, or all kernels of the account."""
+    with workbench() as bench:
+        rows = (
+            [_kernel_row(item) for item in bench.kaggle.my_kernels()]
+            if everything
+            else [_session_row(item) for item in bench.ledger.all()]
+        )
+    if as_json:
+        print_json(rows)
+    elif rows:
+        print_table(rows)
+    elif everything:
+        click.echo("The account has no kernels. Next: kgtts push")
+    else:
+        click.echo("No run was pushed from this machine. Next: kgtts push, or kgtts list --all")
+
+
+def _kernel_row(item: "KernelInfo") -> dict[str, Any]:
+    return {
+        "kernel": str(item.ref),
+        "version": item.latest_version,
+        "title": item.title,
+        "last_run": item.last_run,
+    }
+
+
+def _session_row(item: "SessionRecord") -> dict[str, Any]:
+    return {
+        "run": item.run_id,
+        "session": item.number,
+        "kernel": str(item.ref.kernel),
+        "version": item.ref.version,
+        "state": item.state.value if item.state else item.outcome.value,
+        "pushed": item.pushed_at,
+        "message": item.message,
+    }
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print rows as a table with their keys as headings."""
+    from rich.console import Console  # noqa: PLC0415  # Only tables need it.
+    from rich.table import Table  # noqa: PLC0415  # As above.
+    from rich.text import Text  # noqa: PLC0415  # As above.
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        # Text, not markup: names come from a server.
+        table.add_row(*(Text(_cell(value)) for value in row.values()))
+    Console(highlight=False).print(table)
+
+
+def _cell(value: Any) -> str:
+    return (
+        "" if value is None else f"{value:%Y-%m-%d %H:%M} UTC" if hasattr(value, "strftime") else str(value)
+    )
+
+
+@click.command()
+@json_option
+def quota(*, as_json: bool) -> None:
+    """Show the week's GPU hours: used, reserved by running sessions, left, and when they refresh."""
+    with workbench() as bench:
+        week = bench.kaggle.quota()
+    if as_json:
+        print_json(
+            None
+            if week is None
+            else {
+                "used_s": week.used.total_seconds(),
+                "reserved_s": week.reserved.total_seconds(),
+                "left_s": week.left.total_seconds(),
+                "allowed_s": week.allowed.total_seconds(),
+                "refreshes_at": week.refreshes_at,
+            }
+        )
+    elif week is None:
+        click.echo("Kaggle tells no GPU quota for this account.")
+    else:
+        click.echo(f"GPU  {words.hours(week.left)} left of {words.hours(week.allowed)}")
+        click.echo(f"  used       {words.hours(week.used)}")
+        click.echo(f"  reserved   {words.hours(week.reserved)} by sessions that run now")
+        if week.refreshes_at is not None:
+            click.echo(f"  refreshes  {week.refreshes_at:%A %Y-%m-%d %H:%M} UTC")
+
+
+@click.command("open")
+@run_argument
+@click.option("--print", "only_print", is_flag=True, help="Only print the address.")
+def open_page(run: str | None, *, only_print: bool) -> None:
+    """Open the run's page on Kaggle in the browser."""
+    with workbench() as bench:
+        url = bench.campaign.find(run, default=bench.default_kernel).url
+    click.echo(url)
+    if not only_print:
+        click.launch(url)

@@ -1,0 +1,51 @@
+"""How numbers and states are written for people."""
+
+from datetime import timedelta
+
+from orchestrator.models import SessionState
+
+_COLOURS = {
+    SessionState.QUEUED: "yellow",
+    SessionState.RUNNING: "cyan",
+    SessionState.COMPLETE: "green",
+    SessionState.ERROR: "red",
+}
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `42 s`, `12 min 5 s` or `3 h 7 min`."""
+    total = max(0, round(seconds))
+    hours, minutes = divmod(total // 60, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {total % 60} s" if minutes else f"{total} s"
+
+
+def hours(span: timedelta) -> str:
+    """A span as hours with two decimals."""
+    return f"{span.total_seconds() / 3600:.2f} h"
+
+
+def size(count: int) -> str:
+    """Bytes as `512 B`, `3.4 kB`, `71.0 MB` or `1.02 GB` (powers of 1000, as storage is sold)."""
+    if count < 1000:  # noqa: PLR2004  # A kilobyte.
+        return f"{count} B"
+    value = float(count)
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 999.5 or unit == "TB":  # noqa: PLR2004  # What would round to 1000.
+            return f"{value:.1f} {unit}"
+    raise AssertionError
+
+
+def colour(state: SessionState) -> str:
+    """The colour of a state."""
+    return _COLOURS.get(state, "magenta")
+
+
+def losses(values: dict[str, float] | None) -> str:
+    """The losses on one line: the mel loss first, since it is the one to watch."""
+    if not values:
+        return ""
+    names = sorted((name for name in values if "loss" in name), key=lambda name: ("mel" not in name, name))
+    return "  ".join(f"{name.removeprefix('loss_')} {values[name]:.3f}" for name in names[:4])
