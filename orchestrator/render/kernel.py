@@ -1,11 +1,10 @@
 """Settings to the one code file and the metadata of a push. Pure: it reads templates and writes nothing."""
 
 import ast
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.config import Settings, title_from
 from orchestrator.errors import LocalError, SettingsError, UsageError
@@ -13,9 +12,6 @@ from orchestrator.models import KernelPush, KernelRef
 from orchestrator.render.literal import program_literal, python_literal
 from orchestrator.render.parts import PACKAGE, Joined, TemplateError, join_parts, part_names
 from orchestrator.render.stamp import RunStamp
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 CODE_FILE = "kaggle_tts_training.py"
 METADATA_FILE = "kernel-metadata.json"
@@ -76,13 +72,13 @@ def render_kernel(
     if not settings.kernel.owner:
         raise SettingsError("kernel.owner: the kernel has no owner yet, so its inputs are not fully written.")
     root = templates_root() if templates is None else templates
-    push_source = _source(root, kernel_settings(settings, stamp), stamp)
+    source = _source(root, kernel_settings(settings, stamp), stamp)
     ref = KernelRef.parse(stamp.kernel)
     machine = settings.accelerator
     push = KernelPush(
         ref=ref,
         title=settings.title if ref.slug == settings.kernel.slug else title_from(ref.slug),
-        source=push_source,
+        source=source,
         accelerator=machine.machine_shape,
         private=settings.kernel.private,
         internet=settings.kernel.internet,
@@ -93,10 +89,8 @@ def render_kernel(
         docker_image_pinning=settings.kernel.docker_image_pinning or None,
         session_timeout_s=int(settings.session.budget.total_seconds()),
     )
-    metadata = _environment(root).get_template(_METADATA_TEMPLATE)
-    text = metadata.render(push=push, code_file=CODE_FILE, enable_gpu=machine.has_gpu)
-    json.loads(text)
-    return Rendered(push_source, text, CODE_FILE, push)
+    metadata = _render(root, _METADATA_TEMPLATE, push=push, code_file=CODE_FILE, enable_gpu=machine.has_gpu)
+    return Rendered(source, metadata, CODE_FILE, push)
 
 
 def kernel_settings(settings: Settings, stamp: RunStamp) -> dict[str, Any]:
@@ -134,8 +128,7 @@ def _source(root: Path, settings: dict[str, Any], stamp: RunStamp) -> str:
         for file in sorted((folder / "programs").glob("*.py"))
         if file.name != "__init__.py"
     }
-    template = _environment(root).get_template(_TEMPLATE)
-    source = template.render(stamp=stamp, settings=settings, joined=joined, programs=programs)
+    source = _render(root, _TEMPLATE, stamp=stamp, settings=settings, joined=joined, programs=programs)
     _check(source, settings, programs, joined)
     return source
 
@@ -165,22 +158,24 @@ def _check(source: str, settings: dict[str, Any], programs: dict[str, str], join
         raise TemplateError("kernel.py.j2 does not assign SETTINGS and PROGRAMS as they were given.")
 
 
-def _environment(root: Path) -> "Environment":
+def _render(root: Path, name: str, **values: object) -> str:
     # Here, since reading a stamp (every `kgtts status`) should not pay for importing jinja2.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - see above
+    import jinja2  # noqa: PLC0415 - see above
 
-    environment = Environment(
-        loader=FileSystemLoader(root),
-        undefined=StrictUndefined,
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(root),
+        undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 - Python and JSON, not HTML; values enter as checked literals
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["pyliteral"] = python_literal
-    environment.filters["program"] = program_literal
-    environment.filters["comment"] = _comment
-    return environment
+    environment.filters |= {"pyliteral": python_literal, "program": program_literal, "comment": _comment}
+    try:
+        return environment.get_template(name).render(values)
+    except jinja2.TemplateError as error:
+        line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+        raise TemplateError(f"{root / name}{line}: {error.message}.") from None
 
 
 def _comment(text: str) -> str:

@@ -96,7 +96,8 @@ def join_parts(folder: Path, names: Sequence[str], reserved: Sequence[str] = ())
         for each in bound:
             if owners.setdefault(each, name) != name:
                 raise TemplateError(f"Two kernel parts bind the name {each}: {owners[each]} and {name}.")
-        imports = dict.fromkeys(found, name) | imports
+        for each_import in found:
+            imports.setdefault(each_import, name)
         exported[name] = set(bound)
         parts.append(part)
     _check_imports(imports, owners)
@@ -160,11 +161,7 @@ def _imports(
     module = node.module or "" if isinstance(node, ast.ImportFrom) else None
     relative = isinstance(node, ast.ImportFrom) and node.level > 0
     for name in node.names:
-        each = (
-            _Import(name.name, None, name.asname)
-            if module is None
-            else _Import(module, name.name, name.asname)
-        )
+        each = _Import(module or name.name, None if module is None else name.name, name.asname)
         root, _, part = each.module.partition(".")
         if relative or each.name == "*" or root == "__future__":
             raise TemplateError(f"{where}: the kernel's parts have no relative, star or __future__ imports.")

@@ -1,0 +1,234 @@
+"""The rendered kernel carries the settings whole, runs as one file, and is the same each time."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.config import Settings
+from orchestrator.errors import LocalError, SettingsError, UsageError
+from orchestrator.models import KernelRef
+from orchestrator.render import (
+    MAX_SOURCE_BYTES,
+    RunStamp,
+    TemplateError,
+    kernel_settings,
+    read_stamp,
+    render_kernel,
+    write_rendered,
+)
+
+HOSTILE = "'\"\\ \"\"\" ''' {{ 7*7 }} {% raw %} {# #} a\nb\r\nc\x00\t আমি \u2028 \udc80 🚀"
+
+
+def assigned(source: str, name: str) -> Any:
+    """The literal that the source assigns to `name`."""
+    for node in ast.parse(source).body:
+        if (
+            isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and node.targets[0].id == name
+        ):
+            return ast.literal_eval(node.value)
+    raise AssertionError(name)
+
+
+def test_settings_enter_as_the_kernel_expects_them(
+    templates: Path, resolved: Settings, stamp: RunStamp
+) -> None:
+    """SETTINGS holds every value under its name, times in seconds."""
+    rendered = render_kernel(resolved, stamp, templates=templates)
+    assert assigned(rendered.source, "SETTINGS") == {
+        "schema": 1,
+        "run": stamp.to_dict(),
+        "accelerator": "NvidiaTeslaT4",
+        "gpu_name": "T4",
+        "gpus": 2,
+        "internet": True,
+        "dataset": {"source": "someone/datahrbnn", "script": "MyTTSDataset/train_tts.py"},
+        "model": {
+            "source": "someone/ttsbnng/transformers/default/1",
+            "config": "model/config.json",
+            "checkpoint": "model/model_file.pth",
+        },
+        "training": {
+            "model": "vits",
+            "sample_rate": 22050,
+            "language": "bn-Bangladesh",
+            "batch_size": 16,
+            "epochs": 1000,
+            "coqui": {},
+            "time_limit_s": 21600,
+            "grace_s": 300,
+        },
+        "install": {"packages": ["coqui-tts>=0.27,<0.29", "six>=1.16"]},
+        "samples": {"sentences": [], "enabled": True},
+    }
+
+
+def test_no_gpu_is_none_in_all_three_keys(stamp: RunStamp) -> None:
+    """A CPU session has neither machine shape, nor card name, nor card count."""
+    plain = Settings.model_validate({"kernel": {"accelerator": "none"}}).with_owner("someone")
+    values = kernel_settings(plain, stamp)
+    assert [values[key] for key in ("accelerator", "gpu_name", "gpus")] == [None, None, None]
+
+
+def test_the_stamp_is_the_first_line(templates: Path, resolved: Settings, stamp: RunStamp) -> None:
+    """The stamp is read back from the source, and the docstring follows it."""
+    source = render_kernel(resolved, stamp, templates=templates).source
+    assert read_stamp(source) == stamp
+    assert source.splitlines()[1].startswith('"""')
+    assert ast.get_docstring(ast.parse(source))
+
+
+def test_the_same_arguments_give_the_same_bytes(templates: Path, resolved: Settings, stamp: RunStamp) -> None:
+    """Rendering twice gives the same kernel, byte for byte."""
+    assert render_kernel(resolved, stamp, templates=templates) == render_kernel(
+        resolved, stamp, templates=templates
+    )
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_hostile_settings_arrive_in_the_running_kernel(
+    code: int, templates: Path, stamp: RunStamp, tmp_path: Path
+) -> None:
+    """Quotes, braces, line breaks, NUL and Bangla reach `run` unchanged, and its code is the exit code."""
+    hostile = Settings.model_validate(
+        {
+            "training": {"language": HOSTILE, "coqui": {"key '\"{{": [HOSTILE, {HOSTILE: None}, 1e-9, True]}},
+            "samples": {"sentences": [HOSTILE, "আমার সোনার বাংলা"]},
+            "install": {"packages": [HOSTILE]},
+        }
+    ).with_owner("someone")
+    file, _ = write_rendered(render_kernel(hostile, stamp, templates=templates), tmp_path / "out")
+    done = subprocess.run(
+        [sys.executable, "-I", "-X", "utf8", file],
+        env={**os.environ, "WANTED_CODE": str(code)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (code, "")
+    greeting, said = done.stdout.splitlines()
+    assert greeting.startswith("hello you")
+    values = json.loads(said)
+    assert values["settings"] == kernel_settings(hostile, stamp)
+    assert values["programs"] == {
+        "speak.py": (templates / "kernel_template/programs/speak.py").read_text("utf-8")
+    }
+
+
+def test_it_reads_well(templates: Path, resolved: Settings, stamp: RunStamp) -> None:
+    """Each part has its heading, imports stand once at the top, and no line of ours is overlong."""
+    lines = render_kernel(resolved, stamp, templates=templates).source.splitlines()
+    assert "# first: Greets." in lines
+    assert "# main: Runs the session." in lines
+    assert [line for line in lines if line.startswith(("import json", "import sys"))] == [
+        "import json",
+        "import sys",
+    ]
+    assert not any("kernel_template" in line for line in lines)
+    assert max(len(line) for line in lines[1:]) <= 110
+    assert lines[-3:] == ["_code = run(SETTINGS, PROGRAMS)", "if _code:", "    raise SystemExit(_code)"]
+
+
+def test_the_push_says_what_the_settings_say(templates: Path, stamp: RunStamp) -> None:
+    """The push carries machine, privacy, inputs, image and the budget as its time limit."""
+    custom = Settings.model_validate(
+        {
+            "kernel": {
+                "private": False,
+                "internet": False,
+                "docker_image": "gcr.io/kaggle-images/python@sha256:0",
+                "docker_image_pinning": "original",
+            },
+            "session": {"budget": "10h"},
+        }
+    ).with_owner("someone")
+    push = render_kernel(custom, stamp, kernel_sources=["someone/bangla-tts-b"], templates=templates).push
+    assert (push.ref, push.title) == (KernelRef("someone", "bangla-tts"), "Bangla tts")
+    assert (push.private, push.internet, push.accelerator) == (False, False, "NvidiaTeslaT4")
+    assert push.dataset_sources == ("someone/datahrbnn",)
+    assert push.model_sources == ("someone/ttsbnng/transformers/default/1",)
+    assert push.kernel_sources == ("someone/bangla-tts-b",)
+    assert (push.docker_image, push.docker_image_pinning) == (
+        "gcr.io/kaggle-images/python@sha256:0",
+        "original",
+    )
+    assert push.session_timeout_s == 36000
+
+
+def test_a_sibling_kernel_gets_a_title_of_its_own(
+    templates: Path, resolved: Settings, stamp: RunStamp
+) -> None:
+    """When the stamp names another kernel than the settings, its title is made from its own slug."""
+    sibling = RunStamp(**{**stamp.to_dict(), "kernel": "someone/bangla-tts-b"})
+    push = render_kernel(resolved, sibling, templates=templates).push
+    assert (str(push.ref), push.title) == ("someone/bangla-tts-b", "Bangla tts b")
+
+
+def test_settings_without_an_owner_are_not_rendered(templates: Path, stamp: RunStamp) -> None:
+    """Bare sources cannot reach a push."""
+    with pytest.raises(SettingsError, match=r"kernel\.owner"):
+        render_kernel(Settings(), stamp, templates=templates)
+
+
+def test_a_source_too_large_for_kaggle_is_refused(templates: Path, stamp: RunStamp) -> None:
+    """A megabyte of sentences is refused before anything is pushed."""
+    large = Settings.model_validate({"samples": {"sentences": ["আ" * MAX_SOURCE_BYTES]}}).with_owner(
+        "someone"
+    )
+    with pytest.raises(UsageError, match="Kaggle takes at most 1,000,000"):
+        render_kernel(large, stamp, templates=templates)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("settings | pyliteral", "{} | pyliteral", "does not assign SETTINGS and PROGRAMS"),
+        ("_code = run", "_code = = run", "is no Python"),
+        ("{{ line }}", "{{ lien }}", "'lien' is undefined"),
+        ("{% endfor %}", "", "endfor"),
+    ],
+)
+def test_a_faulty_template_is_an_error(
+    old: str, new: str, problem: str, templates: Path, stamp: RunStamp
+) -> None:
+    """A template that loses the settings, names what is not there or gives no Python is told apart."""
+    file = templates / "kernel_template" / "kernel.py.j2"
+    file.write_text(file.read_text("utf-8").replace(old, new), encoding="utf-8")
+    with pytest.raises(TemplateError, match=problem):
+        render_kernel(Settings().with_owner("someone"), stamp, templates=templates)
+
+
+def test_files_are_written_whole_and_alone(
+    templates: Path, resolved: Settings, stamp: RunStamp, tmp_path: Path
+) -> None:
+    """Exactly two files come into the folder, again and again the same, and others stay."""
+    folder = tmp_path / "বাংলা 'out'" / "deep"
+    rendered = render_kernel(resolved, stamp, templates=templates)
+    code, metadata = write_rendered(rendered, folder)
+    (folder / "mine.txt").write_text("kept", encoding="utf-8")
+    assert write_rendered(rendered, folder) == (code, metadata)
+    assert sorted(each.name for each in folder.iterdir()) == [
+        "kaggle_tts_training.py",
+        "kernel-metadata.json",
+        "mine.txt",
+    ]
+    assert code.read_bytes() == rendered.source.encode()
+    assert metadata.read_bytes() == rendered.metadata.encode()
+
+
+def test_a_folder_that_cannot_be_made_is_a_local_error(
+    templates: Path, resolved: Settings, stamp: RunStamp, tmp_path: Path
+) -> None:
+    """A file in the folder's place is told as a fault of this machine, and stays as it was."""
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    with pytest.raises(LocalError, match="cannot be written"):
+        write_rendered(render_kernel(resolved, stamp, templates=templates), tmp_path / "file")
+    assert (tmp_path / "file").read_text("utf-8") == "mine"
