@@ -1,0 +1,56 @@
+"""A session's log over HTTP: server-sent events while it runs, the stored JSON array after."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import IO
+
+from starlette.responses import Response, StreamingResponse
+
+from orchestrator.emulator.backend import Backend
+from orchestrator.emulator.logbook import Logbook
+from orchestrator.emulator.records import Kernel, Version
+
+END_OF_LOG = "END_OF_LOG"
+_CHUNK = 65536
+
+
+def log_response(backend: Backend, kernel: Kernel, version: Version) -> Response:
+    """The log of a version: every stream begins at the log's beginning, as a reconnect to Kaggle's does."""
+    log = backend.live_log(version)
+    if log is not None:
+        with suppress(FileNotFoundError):  # It ended this moment: the stored log is there.
+            file = log.path.open(encoding="utf-8")
+            return StreamingResponse(
+                _events(log, file, backend.options.keepalive_s),
+                media_type="text/event-stream",
+                headers={"cache-control": "no-cache"},
+            )
+    kernel, version = backend.catalogue.version_run(kernel.owner, kernel.slug, version.label)
+    return Response(backend.catalogue.stored_log(kernel, version), media_type="application/json")
+
+
+async def _events(log: Logbook, file: IO[str], keepalive_s: float) -> AsyncIterator[str]:
+    changed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def notify() -> None:
+        with suppress(RuntimeError):  # The server's loop is gone.
+            loop.call_soon_threadsafe(changed.set)
+
+    with file, log.followed(notify):
+        rest = ""
+        while True:
+            changed.clear()
+            closed = log.closed  # Asked before reading: what was written before the end is then read.
+            while chunk := file.read(_CHUNK):
+                *lines, rest = (rest + chunk).split("\n")
+                for line in lines:
+                    yield f"data: {line}\n\n"
+            if closed:
+                yield f"data: {END_OF_LOG}\n\n"
+                return
+            try:
+                await asyncio.wait_for(changed.wait(), keepalive_s)
+            except TimeoutError:
+                yield ": keep-alive\n\n"
