@@ -4,8 +4,9 @@ The names are those of kaggle-cli's documentation of February 2026 (Kaggle/kaggl
 them since is in Kaggle/kaggle-cli#1156 (P100) and #1198 (T4). Card counts are those of Kaggle's own menu.
 """
 
-import difflib
 from dataclasses import dataclass
+
+from orchestrator.config.nearest import closest
 
 _COMPETITIONS = "Kaggle lends it only to the participants of certain competitions"
 _ADMINS = "it is an internal pool of Kaggle's own staff"
@@ -80,7 +81,5 @@ def find_accelerator(name: str) -> Accelerator:
 def _nearest(name: str) -> str | None:
     lowered = {each.lower(): each for each in ACCELERATORS}
     text = "".join(name.lower().split()).removeprefix("gpu").removesuffix("x2")
-    close = difflib.get_close_matches(text, lowered, n=1) or [
-        each for each in lowered if text and text in each
-    ]
-    return lowered[close[0]] if close else None
+    found = closest(text, lowered) or next((each for each in lowered if text and text in each), None)
+    return None if found is None else lowered[found]

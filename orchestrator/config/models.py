@@ -37,7 +37,8 @@ class SeveralKeysError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False)
+    # Built when Settings is: a validator of its own for each table would double the time to start.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Kernel(_Section):

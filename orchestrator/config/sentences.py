@@ -1,6 +1,5 @@
 """Validation errors as sentences: file, key, value, and what would be right."""
 
-import difflib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.config.models import Settings, SeveralKeysError
+from orchestrator.config.nearest import closest
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -60,9 +60,9 @@ def nearest_key(key: str) -> str | None:
     siblings = {each.rpartition(".")[2]: each for each in known if each.rpartition(".")[0] == table}
     anywhere = {each.rpartition(".")[2]: each for each in reversed(known)}
     for names in (siblings, anywhere):
-        close = difflib.get_close_matches(word, names, n=1, cutoff=0.7)
-        if close:
-            return names[close[0]]
+        found = closest(word, names, cutoff=0.7)
+        if found is not None:
+            return names[found]
     return None
 
 
