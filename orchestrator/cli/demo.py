@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     from orchestrator.config import Settings
 
 _SLUG = "bangla-voice-demo"
-_EPOCHS = 3
+_EPOCHS = 2
 
 
-@click.command()
+@click.command(short_help="Rehearse everything on this machine")
 @click.option(
     "--dir",
     "folder",
@@ -64,26 +65,26 @@ def demo(folder: Path, epochs: int) -> None:
 
 def _settings(folder: Path, owner: str, epochs: int) -> "Settings":
     """Make the inputs and the demo's own kgtts.toml."""
-    from orchestrator.config import load_settings, to_toml  # noqa: PLC0415  # Start-up.
+    from orchestrator.config import FILE_NAME, default_toml, load_settings  # noqa: PLC0415  # Start-up.
     from orchestrator.emulator.inputs import provide_demo_inputs  # noqa: PLC0415  # As above.
     from orchestrator.files import write_atomically  # noqa: PLC0415  # As above.
 
     inputs = provide_demo_inputs(folder / "kaggle", owner, cache=data_folder() / "cache")
-    overrides = (
-        f"kernel.slug={_SLUG}",
-        "kernel.accelerator=none",
-        "kernel.internet=false",
-        f"inputs.dataset={inputs.dataset_source}",
-        f"inputs.model={inputs.model_source}",
-        "training.batch_size=4",
-        f"training.epochs={epochs}",
-        "training.time_limit=20m",
-        "session.budget=30m",
-        "session.grace=1m",
-    )
-    settings = load_settings(None, overrides, environ={}, cwd=Path("/")).settings
-    write_atomically(folder / "kgtts.toml", to_toml(settings))
-    return settings
+    values = {
+        "kernel.slug": _SLUG,
+        "kernel.accelerator": "none",
+        "kernel.internet": False,
+        "inputs.dataset": inputs.dataset_source,
+        "inputs.model": inputs.model_source,
+        "training.batch_size": 2,
+        "training.epochs": epochs,
+        "training.time_limit": timedelta(minutes=20),
+        "session.budget": timedelta(minutes=30),
+        "session.grace": timedelta(minutes=1),
+    }
+    file = folder / FILE_NAME
+    write_atomically(file, default_toml(values))
+    return load_settings(file, environ={}, cwd=folder).settings
 
 
 def _forget_last_demo(kaggle: Any, folder: Path) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MARKS = {"ok": ("✓", "green"), "warning": ("⚠", "yellow"), "failed": ("✗", "red")}
 
 
-@click.command()
+@click.command(short_help="Check credentials, inputs and quota before a push")
 @settings_options
 @json_option
 def doctor(config_path: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> int:

@@ -11,7 +11,7 @@ import click
 from orchestrator.cli.context import data_folder, duration_option
 
 
-@click.command()
+@click.command(short_help="Serve Kaggle's wire on this machine")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=7788, show_default=True, help="0 takes a free one."
 )
@@ -89,7 +89,10 @@ def emulator(
     click.echo("Stopped; running sessions were ended.")
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    short_help="Run the official client on the same service",
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def kaggle(arguments: tuple[str, ...]) -> None:
     """Run the official `kaggle` command line on the service that kgtts uses.

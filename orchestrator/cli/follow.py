@@ -169,7 +169,7 @@ def steps(progress: Progress) -> str:
     if progress.global_step is not None:
         parts.append(f"global step {progress.global_step}")
     if progress.losses:
-        parts.append(words.losses(dict(progress.losses)))
+        parts.append(words.losses(progress.losses))
     if progress.eta_s is not None:
         parts.append(f"{words.duration(progress.eta_s)} left")
     return ", ".join(parts)
@@ -178,5 +178,5 @@ def steps(progress: Progress) -> str:
 def summary(progress: Progress) -> str:
     """The stage and, while training, the steps."""
     elapsed = "" if progress.elapsed_s is None else f"[{words.duration(progress.elapsed_s)}] "
-    detail = steps(progress)
+    detail = steps(progress) if progress.stage == "train" else ""
     return f"{elapsed}{progress.stage or 'starting'}{': ' + detail if detail else ''}"

@@ -5,7 +5,7 @@ import click
 from orchestrator.cli.context import json_option, print_json, run_argument, workbench
 
 
-@click.command()
+@click.command(short_help="Print a session's log; --follow goes live")
 @run_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on until the session ends.")
 @json_option

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orchestrator.campaign import Collected
 
 
-@click.command()
+@click.command(short_help="Bring checkpoints, logs and samples here")
 @run_argument
 @click.option("--to", "folder", type=click.Path(file_okay=False, path_type=Path), help="The folder to fill.")
 @click.option("--all", "everything", is_flag=True, help="Every file, not only those that [pull] chooses.")

@@ -19,7 +19,7 @@ from orchestrator.cli.context import (
 _NO_OWNER = "your-name"
 
 
-@click.command()
+@click.command(short_help="Write the kernel to a folder and send nothing")
 @click.option(
     "--to",
     "folder",
@@ -49,7 +49,7 @@ def render(folder: Path, owner: str | None, config_path: Path | None, overrides:
         click.echo(path)
 
 
-@click.command()
+@click.command(short_help="Push the training kernel and start its session")
 @click.option("--wait", is_flag=True, help="Follow the session to its end.")
 @duration_option("--timeout", help="With --wait: how long, such as 90m. The run goes on after it.")
 @settings_options
@@ -100,7 +100,7 @@ def push(
             click.echo("Next: kgtts status --watch")
 
 
-@click.command()
+@click.command(short_help="Stop a run by deleting its kernel")
 @run_argument
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def cancel(run: str | None, *, yes: bool) -> None:

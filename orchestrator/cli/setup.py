@@ -8,7 +8,7 @@ from orchestrator.cli.context import load, print_json, settings_options
 from orchestrator.errors import UsageError
 
 
-@click.command()
+@click.command(short_help="Write kgtts.toml with every setting explained")
 @click.option(
     "--dir", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path(), help="Where."
 )
@@ -25,7 +25,7 @@ def init(folder: Path, *, force: bool) -> None:
     click.echo(f"Wrote {path}. Next: look through it, then kgtts doctor")
 
 
-@click.group()
+@click.group(short_help="Show the settings or their JSON schema")
 def config() -> None:
     """Show the settings, or their JSON schema for editors."""
 
@@ -46,4 +46,7 @@ def show(config_path: Path | None, overrides: tuple[str, ...]) -> None:
 
     loaded = load(config_path, overrides)
     click.echo(f"# from {loaded.path or 'the defaults; there is no kgtts.toml here or above'}")
-    click.echo(to_toml(loaded.settings), nl=False)
+    for name, section in loaded.settings:
+        click.echo(f"\n[{name}]")
+        for key, value in section:
+            click.echo(f"{key} = {to_toml(value)}")

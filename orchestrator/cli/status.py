@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.models import KernelInfo
 
 
-@click.command()
+@click.command(short_help="Show state and progress; --watch follows")
 @run_argument
 @click.option("--watch", is_flag=True, help="Follow the session to its end.")
 @json_option
@@ -87,7 +87,7 @@ def _print(report: "Report") -> None:
         click.echo(f"Next: kgtts status {report.target.ref} --watch")
 
 
-@click.command("list")
+@click.command("list", short_help="List the runs pushed from here")
 @click.option("--all", "everything", is_flag=True, help="Ask Kaggle for all kernels of the account.")
 @json_option
 def list_runs(*, everything: bool, as_json: bool) -> None:
@@ -150,7 +150,7 @@ def _cell(value: Any) -> str:
     )
 
 
-@click.command()
+@click.command(short_help="Show the week's GPU hours")
 @json_option
 def quota(*, as_json: bool) -> None:
     """Show the week's GPU hours: used, reserved by running sessions, left, and when they refresh."""
@@ -178,7 +178,7 @@ def quota(*, as_json: bool) -> None:
             click.echo(f"  refreshes  {week.refreshes_at:%A %Y-%m-%d %H:%M} UTC")
 
 
-@click.command("open")
+@click.command("open", short_help="Open the run's page in the browser")
 @run_argument
 @click.option("--print", "only_print", is_flag=True, help="Only print the address.")
 def open_page(run: str | None, *, only_print: bool) -> None:

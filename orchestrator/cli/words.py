@@ -1,5 +1,6 @@
 """How numbers and states are written for people."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from orchestrator.models import SessionState
@@ -10,6 +11,8 @@ _COLOURS = {
     SessionState.COMPLETE: "green",
     SessionState.ERROR: "red",
 }
+# VITS has a dozen losses; mel is what an ear hears, the two of the game follow, then the last evaluation.
+_WATCHED = ("loss_mel", "loss_gen", "loss_disc", "avg_loss_mel")
 
 
 def duration(seconds: float) -> str:
@@ -43,9 +46,9 @@ def colour(state: SessionState) -> str:
     return _COLOURS.get(state, "magenta")
 
 
-def losses(values: dict[str, float] | None) -> str:
-    """The losses on one line: the mel loss first, since it is the one to watch."""
-    if not values:
-        return ""
-    names = sorted((name for name in values if "loss" in name), key=lambda name: ("mel" not in name, name))
-    return "  ".join(f"{name.removeprefix('loss_')} {values[name]:.3f}" for name in names[:4])
+def losses(values: Mapping[str, float]) -> str:
+    """The losses worth watching on one line: those of VITS, the mel loss first; of another model, any four."""
+    names = [name for name in _WATCHED if name in values] or sorted(n for n in values if "loss" in n)[:4]
+    return "  ".join(
+        f"{name.replace('avg_loss', 'eval').replace('loss_', '')} {values[name]:.3f}" for name in names
+    )
