@@ -16,6 +16,7 @@ _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _MODEL_PARTS = 5
+_INT_BITS = 64  # What TOML promises, and more than any Coqui key means.
 # What has a key of its own, and what the kernel itself decides.
 _TAKEN_COQUI_KEYS = {
     "audio.sample_rate": "set training.sample_rate instead",
@@ -130,7 +131,7 @@ def _coqui(value: object) -> dict[str, Any]:
             raise ValueError(f'must not hold "{key}": {_TAKEN_COQUI_KEYS[key]}')
         if not _is_json(item):
             raise ValueError(
-                f'must hold JSON values: "{key}" is {item!r}, not a text, number, boolean, list or table'
+                f'must hold JSON values: "{key}" is no text, finite number, boolean, list or table'
             )
     return flat
 
@@ -142,7 +143,9 @@ def _is_json(value: object) -> bool:
         return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
     if isinstance(value, float):
         return math.isfinite(value)  # JSON and Python literals have no word for infinity.
-    return value is None or isinstance(value, bool | int | str)
+    if isinstance(value, int):
+        return value.bit_length() < _INT_BITS
+    return value is None or isinstance(value, str)
 
 
 Owner = Annotated[StrictStr, AfterValidator(_owner)]

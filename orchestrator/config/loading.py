@@ -79,6 +79,8 @@ def _read(file: Path) -> dict[str, Any]:
             f"{file}, {_place(str(error), text)}",
             hint='values are written as in key = "text", key = 12, key = true',
         ) from None
+    except (ValueError, RecursionError) as error:  # A number of thousands of digits; brackets as deep.
+        raise SettingsError(f"{file}: cannot be read as TOML: {error}.") from None
 
 
 def _place(message: str, text: str) -> str:
@@ -116,7 +118,7 @@ def _value(text: str, keys: Sequence[str]) -> object:
     """The TOML value, or the bare text where it is none or where the key takes nothing but text."""
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # TOMLDecodeError is a ValueError.
         return text
     value = parsed["value"] if parsed.keys() == {"value"} else text  # A line break can smuggle in more keys.
     return value if isinstance(value, str) or not _is_text(keys) else text

@@ -115,8 +115,10 @@ class Training(_Section):
         22050, description="Samples a second of the recordings."
     )
     language: Text = Field("bn-Bangladesh", description="The language's name in the configuration.")
-    batch_size: Annotated[StrictInt, Field(ge=1)] = Field(16, description="Utterances in a training step.")
-    epochs: Annotated[StrictInt, Field(ge=1)] = Field(
+    batch_size: Annotated[StrictInt, Field(ge=1, le=100_000)] = Field(
+        16, description="Utterances in a training step."
+    )
+    epochs: Annotated[StrictInt, Field(ge=1, le=10_000_000)] = Field(
         1000, description="The target: how often all utterances are gone through, over all sessions."
     )
     time_limit: Duration = Field(

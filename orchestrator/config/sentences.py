@@ -103,5 +103,8 @@ def _key(location: tuple[int | str, ...]) -> str:
 
 def _show(value: object) -> str:
     """The value much as TOML writes it, cut when it is long."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except ValueError:  # Python refuses to write thousands of digits in decimal.
+        return "(a number of thousands of digits)"
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
 
 from orchestrator.config.durations import format_duration
 from orchestrator.config.models import Settings
@@ -16,6 +17,13 @@ _HEAD = """\
 # The settings of kgtts. Lines such as `#slug = "bangla-tts"` are defaults: take the "#" away to change one.
 # `kgtts config schema` prints a schema for editors; `--set training.batch_size=8` overrides this file.
 """
+
+
+class _Schema(GenerateJsonSchema):
+    """Durations as the file writes them, where pydantic would show ISO 8601's `PT6H`."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
 
 
 def default_toml(values: Mapping[str, object] | None = None) -> str:
@@ -36,7 +44,7 @@ def default_toml(values: Mapping[str, object] | None = None) -> str:
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema (2020-12) of kgtts.toml, for `kgtts config schema` and for editors."""
-    schema = Settings.model_json_schema(mode="validation")
+    schema = Settings.model_json_schema(schema_generator=_Schema)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

@@ -76,6 +76,13 @@ def test_bad_toml_gives_file_and_line(text: str, place: str, tmp_path: Path) -> 
     assert message.startswith(f"{tmp_path / 'kgtts.toml'}, {place}")
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000])
+def test_toml_beyond_pythons_limits_is_an_error_too(value: str, tmp_path: Path) -> None:
+    """Numbers and nesting that Python itself gives up on end in a sentence, in the file and in `--set`."""
+    assert "kgtts.toml" in refusal(tmp_path, f"training.epochs = {value}")
+    assert "must be a whole number" in refusal(tmp_path, "", f"training.epochs={value}")
+
+
 def test_a_file_in_another_encoding_gives_the_line(tmp_path: Path) -> None:
     """Bytes that are no UTF-8 are an error with the line that holds them."""
     (tmp_path / "kgtts.toml").write_bytes(b"# fine\nkernel.title = '\xff\xfe'\n")
@@ -117,6 +124,11 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
         ("training.sample_rate = 96000000", "training.sample_rate = 96000000: must be at most 192000."),
         ("training.time_limit = 'long'", 'training.time_limit = "long": must be a duration such as 6h'),
         ("training.time_limit = 0", "training.time_limit = 0: must be at least one second."),
+        (
+            f"training.epochs = 0x{'f' * 5000}",
+            "training.epochs = (a number of thousands of digits): must be at most",
+        ),
+        (f"training.coqui.big = 0x{'f' * 5000}", 'must hold JSON values: "big" is no text'),
         ("training.model = ' '", 'training.model = " ": must not be empty.'),
         ("training = 3", "training = 3: must be a table, written as [training] with its keys below it."),
         ("install.packages = 'coqui-tts'", 'install.packages = "coqui-tts": must be a list of texts'),
@@ -124,8 +136,8 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
         ("training.coqui.batch_size = 3", 'must not hold "batch_size": set training.batch_size instead.'),
         ("training.coqui.audio.sample_rate = 1", "set training.sample_rate instead."),
         ("training.coqui.output_path = '/x'", "the kernel chooses it"),
-        ("training.coqui.lr = inf", 'must hold JSON values: "lr" is inf'),
-        ("training.coqui.start = 2026-11-22", 'must hold JSON values: "start" is datetime.date'),
+        ("training.coqui.lr = inf", 'must hold JSON values: "lr" is no text, finite number'),
+        ("training.coqui.start = 2026-11-22", 'must hold JSON values: "start" is no text'),
         ("training.coqui.'a..b' = 1", 'must have names between its dots: "a..b"'),
         ("training.coqui = 'x'", 'training.coqui = "x": must be a table of Coqui'),
         ("inputs.dataset = 'a/b/c'", 'inputs.dataset = "a/b/c": must be a dataset, SLUG or OWNER/SLUG'),

@@ -98,6 +98,7 @@ def test_schema_names_every_key_with_its_description() -> None:
         assert all(each["description"] for each in table["properties"].values()), name
         assert set(table["properties"]) == set(field.annotation.model_fields)  # type: ignore[union-attr] # a model
     assert "NvidiaTeslaP100" not in text
+    assert definitions["Session"]["properties"]["budget"]["default"] == "11h"
 
 
 def test_schema_takes_the_default_file_and_refuses_a_wrong_one() -> None:
