@@ -178,12 +178,12 @@ def test_settings_without_an_owner_are_not_rendered(templates: Path, stamp: RunS
         render_kernel(Settings(), stamp, templates=templates)
 
 
-def test_a_source_too_large_for_kaggle_is_refused(templates: Path, stamp: RunStamp) -> None:
+def test_an_oversized_source_is_refused(templates: Path, stamp: RunStamp) -> None:
     """A megabyte of sentences is refused before anything is pushed."""
     large = Settings.model_validate({"samples": {"sentences": ["আ" * MAX_SOURCE_BYTES]}}).with_owner(
         "someone"
     )
-    with pytest.raises(UsageError, match="Kaggle takes at most 1,000,000"):
+    with pytest.raises(UsageError, match="kgtts pushes at most 1,000,000"):
         render_kernel(large, stamp, templates=templates)
 
 
