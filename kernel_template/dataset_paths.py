@@ -13,7 +13,7 @@ from kernel_template.mounts import descend
 from kernel_template.report import Reporter
 
 _META_KEYS = ("meta_file_train", "meta_file_val", "meta_file_attn_mask")
-_MAX_NEAR = 6
+_MAX_METADATA_SAID = 6
 _METADATA_SUFFIXES = (".csv", ".txt", ".json", ".tsv")
 
 
@@ -55,7 +55,7 @@ def _metadata_like(folder: Path) -> list[str]:
         names = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in _METADATA_SUFFIXES)
     except OSError:
         return []
-    return names[:_MAX_NEAR]
+    return names[:_MAX_METADATA_SAID]
 
 
 class DatasetPointer:

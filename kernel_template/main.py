@@ -10,10 +10,10 @@ from typing import Any
 from kernel_template.checkpoints import Checkpoint, CheckpointShelf
 from kernel_template.config_file import ConfigMaker, PreparedConfig
 from kernel_template.environment import (
+    REPORTED,
     Paths,
     describe_environment,
     environment_record,
-    installed_versions,
     tts_version,
 )
 from kernel_template.failure import EndReason, KernelFailure
@@ -153,7 +153,7 @@ class Session:
         packages = list(self._settings["install"]["packages"])
         probe = installer.ensure(packages, internet=bool(self._settings["internet"]))
         check_cuda(self._settings, probe, self._report)
-        self._record.environment = environment_record(installed_versions(), self._gpus)
+        self._record.environment = environment_record(tools.versions(REPORTED), self._gpus)
 
     def _train(self, inputs: Inputs, prepared: PreparedConfig) -> Outcome:
         """Run the training and judge how it ended; a failed one fails its stage."""
@@ -184,7 +184,7 @@ class Session:
                 self._report.say(f"The training process ended after {human_seconds(end.seconds)}.")
                 newest = self._record.newest()
                 weights = len(self._shelf.other_weights())
-                tts = tts_version(installed_versions())
+                tts = tts_version(tools.versions(REPORTED))
                 facts = TrainingFacts(
                     end, list(listener.tail), newest, weights, int(training["batch_size"]), tts
                 )

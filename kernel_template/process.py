@@ -22,7 +22,7 @@ _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _MAX_LINE = 32 * 1024  # characters; a longer "line" (binary output) is said in pieces.
 _QUEUE_CHUNKS = 256  # a child that writes faster than we print waits, instead of filling our memory.
-# How long a dead child's own children may keep the pipe open: without a word, and at most.
+# How long those that left a dead child's group may keep the pipe open: without a word, and at most.
 _LINGER_QUIET_S = 2.0
 _LINGER_S = 20.0
 
@@ -254,7 +254,9 @@ class ChildRunner:
             watch.look(self.clock())
             if open_pipe and watch.process.poll() is not None:
                 now = time.monotonic()
-                dead_since = dead_since or now
+                if dead_since is None:
+                    dead_since = now
+                    end_group(watch.process.pid)  # Workers that outlive their training hold the pipe open.
                 if now - max(heard, dead_since) >= _LINGER_QUIET_S or now - dead_since >= _LINGER_S:
                     break
         for text, is_bar in splitter.feed(b"", final=True):

@@ -1,6 +1,8 @@
 """What a session is made with, how it ended, and its record in state.json."""
 
 import os
+import re
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +20,7 @@ from kernel_template.process import Capture, ChildEnd, ChildRunner, Cut, RunChil
 from kernel_template.progress import ProgressParser
 from kernel_template.report import Reporter, print_line
 
+_INTERRUPT_HEARD = re.compile(r"Keyboard interrupt detected|^KeyboardInterrupt")
 _INTERRUPTED_CODE = 130  # What the trainer exits with after a SIGINT and a saved checkpoint.
 
 
@@ -104,14 +107,11 @@ def judge_training(facts: TrainingFacts) -> Outcome:
         f"the newest checkpoint is {facts.newest.path.name}" if facts.newest else "no checkpoint was saved"
     )
     end = facts.end
-    if end.cut is Cut.INTERRUPTED or (end.cut is None and end.returncode in (_INTERRUPTED_CODE, -2)):
-        return Outcome(EndReason.INTERRUPTED, f"The training was interrupted; {saved}.")
-    if end.returncode != 0 and not (
-        end.cut is Cut.TIME_LIMIT and (end.killed or _ended_by_sigint(end.returncode))
+    if end.cut is Cut.INTERRUPTED or (
+        end.cut is None and end.returncode in (_INTERRUPTED_CODE, -signal.SIGINT)
     ):
-        told = diagnose(facts.tail, end.returncode, batch_size=facts.batch_size, tts=facts.tts)
-        return Outcome(told.reason, told.sentence)
-    if end.cut is Cut.TIME_LIMIT and end.returncode != 0:
+        return Outcome(EndReason.INTERRUPTED, f"The training was interrupted; {saved}.")
+    if end.cut is Cut.TIME_LIMIT and (end.killed or _left_when_asked(end.returncode, facts.tail)):
         if facts.newest is None:
             return Outcome(
                 EndReason.TIME_LIMIT,
@@ -119,6 +119,9 @@ def judge_training(facts: TrainingFacts) -> Outcome:
                 "Raise training.time_limit, or save more often (training.coqui: save_step).",
             )
         return Outcome(EndReason.TIME_LIMIT, f"The time limit was reached; {saved}.", complete=True)
+    if end.returncode != 0:
+        told = diagnose(facts.tail, end.returncode, batch_size=facts.batch_size, tts=facts.tts)
+        return Outcome(told.reason, told.sentence)
     if facts.newest is None and not facts.other_weights:
         return Outcome(
             EndReason.TRAINING_FAILED,
@@ -129,9 +132,18 @@ def judge_training(facts: TrainingFacts) -> Outcome:
     return Outcome(EndReason.FINISHED, f"The training ran to its end; {saved}.", complete=True)
 
 
-def _ended_by_sigint(returncode: int) -> bool:
-    """Coqui's trainer saves and exits 130; a script without it dies of the KeyboardInterrupt."""
-    return returncode in (_INTERRUPTED_CODE, -2, 1)
+def _left_when_asked(returncode: int, tail: list[str]) -> bool:
+    """Whether the training ended because of the SIGINT, rather than of an error or by itself.
+
+    trainer 0.4.0 exits 130 and a script without it dies of the signal. Other releases leave with 0 or 1:
+    there the interrupt must be the last that was heard of, as a save may fail after it.
+    """
+    if returncode in (_INTERRUPTED_CODE, -signal.SIGINT):
+        return True
+    heard = [index for index, line in enumerate(tail) if _INTERRUPT_HEARD.search(line)]
+    if returncode not in (0, 1) or not heard:
+        return False
+    return not any("Traceback" in line for line in tail[heard[-1] :])
 
 
 class SessionRecord:

@@ -1,0 +1,234 @@
+"""What the kernel's tests share: a world of folders, programs and a clock that the kernel runs in."""
+
+import json
+import sys
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kernel_template.environment import Paths
+from kernel_template.files import write_atomic
+from kernel_template.process import Captured, ChildEnd, ChildPlan, Cut, OnLine
+from kernel_template.report import Reporter
+from kernel_template.session import Tools
+
+DATASET = "owner/datahrbnn"
+MODEL = "owner/ttsbnng/transformers/default/1"
+PROBE_OK = {"ok": True, "TTS": "0.28.0", "torch": "2.10.0", "cuda": False, "devices": []}
+
+
+class Clock:
+    """A clock that moves only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Seconds."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+
+class Log:
+    """Keeps what the kernel says, and can act on it."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.reactions: list[tuple[str, Callable[[], None]]] = []
+
+    def __call__(self, text: str) -> None:
+        """Take what is said."""
+        self.lines += text.split("\n")
+        for word, act in self.reactions:
+            if word in text:
+                act()
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "\n".join(self.lines)
+
+    def events(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """The `@kgtts` events, all or those of a kind."""
+        found = [json.loads(line[7:]) for line in self.lines if line.startswith("@kgtts ")]
+        return [event for event in found if kind is None or event["event"] == kind]
+
+
+def reporter(log: Log, clock: Clock | None = None) -> Reporter:
+    """A reporter that speaks to `log`."""
+    return Reporter(session=1, clock=clock or Clock(), out=log)
+
+
+def put(path: Path, content: str | bytes = "x") -> Path:
+    """Write a file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def put_checkpoint(path: Path, content: str = "weights") -> Path:
+    """A file that is a whole ZIP archive, as torch's checkpoints are."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data.pkl", content)
+    return path
+
+
+def base_config(**changes: Any) -> dict[str, Any]:
+    """A base voice's configuration, with the paths of the machine that wrote it."""
+    config: dict[str, Any] = {
+        "model": "vits",
+        "batch_size": 32,
+        "epochs": 10,
+        "output_path": "/home/somebody/out",
+        "lr_gen": 0.0002,
+        "audio": {"sample_rate": 22050, "fft_size": 1024},
+        "datasets": [
+            {
+                "formatter": "ljspeech",
+                "path": "/kaggle/input/datahrbn/MyTTSDataset",
+                "meta_file_train": "metadata.csv",
+                "language": "",
+            }
+        ],
+        "test_sentences": [["আমি ভাত খাই।"], ["কেমন আছেন?"]],
+    }
+    return {**config, **changes}
+
+
+def training_settings(**changes: Any) -> dict[str, Any]:
+    """The `training` section as render.py writes it."""
+    training = {
+        "model": "vits",
+        "sample_rate": 22050,
+        "language": "bn-Bangladesh",
+        "batch_size": 16,
+        "epochs": 2,
+        "coqui": {},
+        "time_limit_s": 3600,
+        "grace_s": 30,
+    }
+    return {**training, **changes}
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    """The kernel's settings; `training` holds changes to that section."""
+    training = changes.pop("training", {})
+    base = {
+        "schema": 1,
+        "run": {
+            "id": "3f9c",
+            "session": 1,
+            "parent": None,
+            "fingerprint": "0" * 64,
+            "kernel": "owner/bangla-voice",
+            "kgtts": "0.1.0",
+        },
+        "accelerator": None,
+        "gpu_name": None,
+        "gpus": None,
+        "internet": True,
+        "dataset": {"source": DATASET, "script": "MyTTSDataset/train_tts.py"},
+        "model": {"source": MODEL, "config": "model/config.json", "checkpoint": "model/model_file.pth"},
+        "training": training_settings(**training),
+        "install": {"packages": ["coqui-tts>=0.27,<0.29"]},
+        "samples": {"sentences": ["আমি ভাত খাই।"], "enabled": True},
+    }
+    return {**base, **changes}
+
+
+def mount_inputs(
+    root: Path, *, script: str = "print('x')", config: Any = None, layout: str = "current"
+) -> Path:
+    """Mount a data set and a base voice below `root`. Returns the data set's folder."""
+    if layout == "current":
+        dataset, model = root / "datasets" / DATASET, root / "models" / MODEL
+    else:
+        dataset, model = root / DATASET.split("/")[1], root / MODEL.split("/", 1)[1]
+    put(dataset / "MyTTSDataset" / "train_tts.py", script)
+    put(dataset / "MyTTSDataset" / "metadata.csv", "a|আমি|আমি\n")
+    put(dataset / "MyTTSDataset" / "wavs" / "a.wav", b"RIFF")
+    put(model / "model" / "config.json", json.dumps(base_config() if config is None else config))
+    put_checkpoint(model / "model" / "model_file.pth")
+    return dataset
+
+
+@dataclass
+class Capture:
+    """Answers short programs from a table: the first entry whose word stands in the command."""
+
+    answers: dict[str, Captured | None | list[Captured | None]] = field(default_factory=dict)
+    asked: list[list[str]] = field(default_factory=list)
+    environments: list[dict[str, str]] = field(default_factory=list)
+
+    def __call__(self, command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Captured | None:
+        """Answer, or say that there is no such program."""
+        self.asked.append(list(command))
+        self.environments.append(dict(env))
+        for word, answer in self.answers.items():
+            if any(word in part for part in command):
+                if isinstance(answer, list):
+                    return answer.pop(0) if len(answer) > 1 else answer[0]
+                return answer
+        return None
+
+
+def probe_answer(**changes: Any) -> Captured:
+    """What probe.py prints."""
+    found = {**PROBE_OK, **changes}
+    return Captured(0 if found["ok"] else 1, "a warning\n" + json.dumps(found) + "\n")
+
+
+@dataclass
+class Child:
+    """Plays a child: says its lines and ends."""
+
+    lines: Sequence[str] = ()
+    returncode: int = 0
+    cut: Cut | None = None
+    error: OSError | None = None
+    plans: list[ChildPlan] = field(default_factory=list)
+    before: Callable[[ChildPlan], None] | None = None
+
+    def __call__(
+        self, plan: ChildPlan, on_line: OnLine, on_cut: Callable[[Cut, bool], None] | None = None
+    ) -> ChildEnd:
+        """Run."""
+        self.plans.append(plan)
+        if self.error is not None:
+            raise self.error
+        if self.before is not None:
+            self.before(plan)
+        for line in self.lines:
+            on_line(line, is_bar=False)
+        return ChildEnd(self.returncode, 1.0, self.cut)
+
+
+def make_tools(root: Path, log: Log, **changes: Any) -> Tools:
+    """A world without GPU and with TTS installed; time stands still unless a test moves it."""
+    wanted: dict[str, Any] = {
+        "root": root,
+        "clock": Clock(),
+        "now": lambda: datetime(2026, 11, 22, 7, 31, tzinfo=UTC),
+        "out": log,
+        "env": {"PATH": "/usr/bin:/bin", "KAGGLE_USER_SECRETS_TOKEN": "secret", "LANG": "C.UTF-8"},
+        "python": sys.executable,
+        "capture": Capture({"probe.py": probe_answer()}),
+        "versions": lambda _names: {"torch": "2.10.0", "coqui-tts": "0.28.0"},
+        "write": write_atomic,
+    }
+    return Tools(**{**wanted, **changes})
+
+
+def paths_in(root: Path) -> Paths:
+    """The session's folders, made."""
+    paths = Paths(root)
+    for folder in (paths.input, paths.working, paths.temp, paths.training):
+        folder.mkdir(parents=True, exist_ok=True)
+    return paths

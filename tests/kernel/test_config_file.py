@@ -1,0 +1,157 @@
+"""Making the training's configuration from the base voice's and the user's settings."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernel_template.config_file import ConfigMaker, PreparedConfig, get_dotted, read_config, set_dotted
+from kernel_template.failure import EndReason, KernelFailure
+from kernel_template.inputs import find_inputs
+from tests.kernel.kit import (
+    DATASET,
+    Log,
+    base_config,
+    mount_inputs,
+    paths_in,
+    put,
+    reporter,
+    settings,
+    training_settings,
+)
+
+
+def make(
+    root: Path,
+    log: Log,
+    config: Any = None,
+    *,
+    script: str = "--config_path",
+    module: bool = False,
+    **training: Any,
+) -> PreparedConfig:
+    """Mount inputs with `config` and make the training's configuration."""
+    paths = paths_in(root)
+    mount_inputs(paths.input, config=config, script=script)
+    chosen = {"source": DATASET, "script": "TTS.bin.train_tts" if module else "MyTTSDataset/train_tts.py"}
+    inputs = find_inputs(paths.input, settings(dataset=chosen), reporter(log))
+    return ConfigMaker(inputs, training_settings(**training), paths, reporter(log)).make()
+
+
+def failure(root: Path, log: Log, config: Any = None, **more: Any) -> str:
+    """The message with which making fails."""
+    with pytest.raises(KernelFailure) as caught:
+        make(root, log, config, **more)
+    assert caught.value.reason is EndReason.BAD_CONFIG
+    return caught.value.message
+
+
+def test_settings_enter_the_base_configuration(root: Path, log: Log) -> None:
+    """The user's values, dotted keys, language, output folder and the data's real place are all in it."""
+    prepared = make(root, log, coqui={"lr_gen": 0.001, "audio.fft_size": 2048, "model_args.dropout": 0.5})
+    values = json.loads(prepared.data)
+    assert (values["batch_size"], values["epochs"], values["lr_gen"]) == (16, 2, 0.001)
+    assert values["audio"] == {"sample_rate": 22050, "fft_size": 2048}
+    assert values["model_args"] == {"dropout": 0.5}
+    assert values["output_path"] == str(root / "working" / "training")
+    entry = values["datasets"][0]
+    assert entry["language"] == "bn-Bangladesh"
+    assert entry["path"] == str(root / "input" / "datasets" / DATASET / "MyTTSDataset")
+    assert entry["meta_file_train"] == "metadata.csv"
+    assert prepared.overrides["audio.fft_size"] == 2048
+
+
+def test_unusual_but_valid_files(tmp_path: Path) -> None:
+    """Infinity, NaN, comments and a byte order mark are read; an address is no comment."""
+    text = '\ufeff{"a": Infinity, /* old */ "b": NaN, // note\n "uri": "s3://x//y", "text": "\\"//"}'
+    values = read_config(put(tmp_path / "config.json", text))
+    assert math.isinf(values["a"])
+    assert (values["uri"], values["text"]) == ("s3://x//y", '"//')
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[1]", b'{"model": "vits"', b"[" * 100_000])
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+    """Whatever is in the file, the sentence names it."""
+    path = put(tmp_path / "config.json", content)
+    with pytest.raises(KernelFailure, match="config.json") as caught:
+        read_config(path)
+    assert caught.value.reason is EndReason.BAD_CONFIG
+
+
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
+    """A folder of that name is no configuration."""
+    with pytest.raises(KernelFailure, match="cannot be read"):
+        read_config(tmp_path)
+
+
+def test_another_model_is_refused(root: Path, log: Log) -> None:
+    """Both models are named."""
+    message = failure(root, log, base_config(model="glow_tts"))
+    assert "glow_tts" in message
+    assert "training.model is vits" in message
+
+
+def test_a_file_of_another_kind_is_refused(root: Path, log: Log) -> None:
+    """A configuration without a model is none of Coqui's."""
+    assert 'no "model"' in failure(root, log, {"architectures": ["Bert"]})
+
+
+@pytest.mark.parametrize("config", [{"audio": {"sample_rate": 16000}}, {"audio": None, "sample_rate": 16000}])
+def test_another_sample_rate_is_refused(root: Path, log: Log, config: dict[str, Any]) -> None:
+    """Both rates are named, wherever the base voice keeps its own."""
+    message = failure(root, log, base_config(**config))
+    assert "16000 Hz" in message
+    assert "training.sample_rate is 22050" in message
+
+
+def test_a_sample_rate_given_twice_is_refused(root: Path, log: Log) -> None:
+    """A dotted key may not contradict the setting."""
+    assert "44100" in failure(root, log, coqui={"audio.sample_rate": 44100})
+
+
+def test_a_missing_sample_rate_is_filled_in(root: Path, log: Log) -> None:
+    """A configuration without a rate gets the setting's."""
+    assert make(root, log, base_config(audio=None)).values["audio"] == {"sample_rate": 22050}
+
+
+def test_a_path_through_a_value_is_refused(root: Path, log: Log) -> None:
+    """`lr_gen.x` cannot be set when lr_gen is a number."""
+    message = failure(root, log, coqui={"lr_gen.x": 1})
+    assert "lr_gen is 0.0002" in message
+
+
+def test_dotted_paths() -> None:
+    """Objects and list items are reached; an index too far is refused."""
+    values: dict[str, Any] = {"a": [{"b": 1}], "c": None}
+    set_dotted(values, "a.0.b", 2)
+    set_dotted(values, "c.d.e", 3)
+    assert values == {"a": [{"b": 2}], "c": {"d": {"e": 3}}}
+    assert get_dotted(values, "a.0.b") == 2
+    assert get_dotted(values, "a.1.b") is None
+    assert get_dotted(values, "a.0.b.c") is None
+    with pytest.raises(KernelFailure, match="a list of 1"):
+        set_dotted(values, "a.7.b", 1)
+
+
+def test_no_datasets(root: Path, log: Log) -> None:
+    """A script may name its data itself; the installed module cannot."""
+    make(root, log, base_config(datasets=[]))
+    assert "names no datasets" in log.text
+    assert "TTS.bin.train_tts" in failure(root, log, base_config(datasets=[]), module=True)
+
+
+def test_the_phoneme_cache_moves_to_a_writable_place(root: Path, log: Log) -> None:
+    """The old machine's cache folder is not here."""
+    values = make(root, log, base_config(phoneme_cache_path="/kaggle/input/x/cache")).values
+    assert values["phoneme_cache_path"] == str(root / "temp" / "phoneme_cache")
+
+
+def test_a_dataset_path_that_leads_nowhere(root: Path, log: Log) -> None:
+    """It is refused, unless the script makes its own data set configuration."""
+    entry = {"formatter": "ljspeech", "path": "/gone", "meta_file_train": "other.csv"}
+    config = base_config(datasets=[entry])
+    assert "datasets[0].path" in failure(root, log, config)
+    make(root, log, config, script="config_path BaseDatasetConfig(path='/x')")
+    assert "so it goes on" in log.text

@@ -1,0 +1,72 @@
+"""Pointing datasets entries at where the data really is."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernel_template.dataset_paths import DatasetPointer
+from kernel_template.failure import KernelFailure
+from tests.kernel.kit import Log, put, reporter
+
+
+@pytest.fixture
+def mount(root: Path) -> Path:
+    """A data set with its metadata two folders deep, and a folder of recordings."""
+    folder = root / "datahrbnn"
+    put(folder / "MyTTSDataset" / "metadata.csv")
+    put(folder / "MyTTSDataset" / "wavs" / "a.wav")
+    return folder
+
+
+def point(mount: Path, log: Log, **entry: Any) -> dict[str, Any]:
+    """Point an entry."""
+    base = {"path": "", "meta_file_train": "metadata.csv", "meta_file_val": ""}
+    return DatasetPointer(mount, strict=True, report=reporter(log)).point(0, {**base, **entry})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/kaggle/input/datahrbn/MyTTSDataset",
+        "/kaggle/input/datahrbn/mytTSdataset/",
+        "C:/data/MyTTSDataset",
+        "MyTTSDataset",
+        "../MyTTSDataset",
+        "/kaggle/input/datahrbnn",
+        "/somewhere/else",
+        "",
+    ],
+)
+def test_paths_of_another_machine(mount: Path, log: Log, path: str) -> None:
+    """The longest matching end decides, then the folder that holds the metadata; the change is said."""
+    assert point(mount, log, path=path)["path"] == str(mount / "MyTTSDataset")
+    assert "datasets[0].path" in log.text
+
+
+def test_a_path_that_exists_stays(mount: Path, log: Log) -> None:
+    """Nothing is changed or said when the entry is right."""
+    entry = {"path": str(mount / "MyTTSDataset"), "meta_file_train": "metadata.csv", "meta_file_val": ""}
+    assert point(mount, log, **entry) == entry
+    assert log.text == ""
+
+
+def test_metadata_named_by_a_long_path(mount: Path, log: Log) -> None:
+    """An absolute metadata path of another machine becomes a relative one."""
+    place = str(mount / "MyTTSDataset")
+    entry = point(mount, log, path=place, meta_file_train="/kaggle/input/old/MyTTSDataset/metadata.csv")
+    assert entry["meta_file_train"] == "metadata.csv"
+
+
+def test_metadata_that_is_not_there(mount: Path, log: Log) -> None:
+    """The sentence names what is there and the key to set."""
+    with pytest.raises(KernelFailure) as caught:
+        point(mount, log, path=str(mount / "MyTTSDataset"), meta_file_train="metadata.txt")
+    assert "there is metadata.csv" in caught.value.message
+    assert "datasets.0.meta_file_train" in caught.value.message
+
+
+def test_a_path_cannot_leave_the_mount(mount: Path, log: Log) -> None:
+    """Dots in a path are dropped: nothing outside the data set is taken for it."""
+    put(mount.parent / "secret" / "metadata.csv")
+    assert point(mount, log, path="x/../../secret")["path"] == str(mount / "MyTTSDataset")

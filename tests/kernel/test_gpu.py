@@ -1,0 +1,74 @@
+"""The cards that are there against the cards that were asked for."""
+
+from pathlib import Path
+
+import pytest
+
+from kernel_template.environment import describe_environment, tts_version
+from kernel_template.failure import EndReason, KernelFailure
+from kernel_template.gpu import Gpu, check_gpus, list_gpus
+from kernel_template.process import Captured
+from tests.kernel.kit import Capture, Log, paths_in, reporter, settings
+
+_T4 = Gpu("Tesla T4", "15360 MiB", "580.1")
+_P100 = Gpu("Tesla P100-PCIE-16GB", "16384 MiB", "580.1")
+_ASKED = {"accelerator": "NvidiaTeslaT4", "gpu_name": "T4", "gpus": 2}
+
+
+def test_cards_are_listed_without_torch() -> None:
+    """Each line of nvidia-smi is a card; lines of another kind are none."""
+    said = "Tesla T4, 15360 MiB, 580.1\nTesla T4, 15360 MiB, 580.1\nsome warning\n\n"
+    capture = Capture({"nvidia-smi": Captured(0, said)})
+    assert list_gpus(capture, {}) == (_T4, _T4)
+
+
+@pytest.mark.parametrize(
+    "answer", [None, Captured(9, "NVIDIA-SMI has failed"), Captured(0, "No devices were found\n")]
+)
+def test_no_driver_is_no_card(answer: Captured | None) -> None:
+    """A missing or failing nvidia-smi means that there is no card."""
+    assert list_gpus(Capture({"nvidia-smi": answer}), {}) == ()
+
+
+def test_the_cards_that_were_asked_for(log: Log) -> None:
+    """The guide's own words tell the count."""
+    check_gpus(settings(**_ASKED), (_T4, _T4), reporter(log))
+    assert log.lines[0] == "✓ CUDA available - Device count: 2"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "has"), [((), "no GPU"), ((_P100,), "1 × Tesla P100"), ((_T4,), "1 × Tesla T4")]
+)
+def test_other_cards_stop_the_session(log: Log, gpus: tuple[Gpu, ...], has: str) -> None:
+    """No card, another card or too few: what was asked for and what is there are both named."""
+    with pytest.raises(KernelFailure) as caught:
+        check_gpus(settings(**_ASKED), gpus, reporter(log))
+    assert caught.value.reason is EndReason.NO_GPU
+    assert "2 × T4 (NvidiaTeslaT4)" in caught.value.message
+    assert has in caught.value.message
+
+
+def test_the_cpu_when_it_was_asked_for(log: Log) -> None:
+    """Without an accelerator no card is needed, and one that is there stays unused."""
+    check_gpus(settings(), (), reporter(log))
+    check_gpus(settings(), (_T4,), reporter(log))
+    assert log.lines[0] == "⚠ CUDA not available - using CPU"
+    assert "stay unused" in log.text
+
+
+def test_the_environment_is_described(root: Path, log: Log) -> None:
+    """The record for state.json is filled, and a folder that is not there is said, not fatal."""
+    paths = paths_in(root)
+    paths.temp.rmdir()
+    record = describe_environment(paths, (_T4,), reporter(log))
+    assert record["gpus"] == ["Tesla T4"]
+    assert record["cpu_count"] >= 1
+    assert "Disk working:" in log.text
+    assert "cannot be read" in log.text
+
+
+def test_coqui_under_both_names() -> None:
+    """The version is found whichever distribution brought it."""
+    assert tts_version({"TTS": "0.22.0"}) == "0.22.0"
+    assert tts_version({"coqui-tts": "0.28.0", "TTS": "0.22.0"}) == "0.28.0"
+    assert tts_version({}) is None

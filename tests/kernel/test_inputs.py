@@ -1,0 +1,169 @@
+"""Finding the inputs under every mount layout, and saying what is wrong with them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernel_template.failure import EndReason, KernelFailure
+from kernel_template.inputs import Inputs, damage, find_inputs
+from kernel_template.mounts import find_mounts, take_inventory
+from tests.kernel.kit import DATASET, MODEL, Log, mount_inputs, put, put_checkpoint, reporter, settings
+
+
+def find(root: Path, log: Log, **changes: Any) -> Inputs:
+    """Find inputs below `root` with the default settings."""
+    return find_inputs(root, settings(**changes), reporter(log))
+
+
+def failure(root: Path, log: Log, **changes: Any) -> str:
+    """The message with which finding fails."""
+    with pytest.raises(KernelFailure) as caught:
+        find(root, log, **changes)
+    assert caught.value.reason is EndReason.MISSING_INPUT
+    return caught.value.message
+
+
+@pytest.mark.parametrize("layout", ["current", "classic"])
+def test_known_layouts(root: Path, log: Log, layout: str) -> None:
+    """Both layouts that Kaggle has used give the three files, each named as found."""
+    dataset = mount_inputs(root, layout=layout)
+    inputs = find(root, log)
+    assert inputs.dataset == dataset
+    assert inputs.script == dataset / "MyTTSDataset" / "train_tts.py"
+    for path in (inputs.script, inputs.config, inputs.checkpoint):
+        assert f"✓ Found: {path}" in log.text
+    assert "Missing" not in log.text
+
+
+def test_the_real_models_layout(root: Path, log: Log) -> None:
+    """The guide says model/config.json; a version that holds config.json directly is found too, and said."""
+    mount_inputs(root)
+    version = root / "models" / MODEL
+    (version / "model" / "config.json").rename(version / "config.json")
+    assert find(root, log).config == version / "config.json"
+    assert "It was looked for as model/config.json" in log.text
+
+
+def test_a_folder_more(root: Path, log: Log) -> None:
+    """A data set that was zipped with its folder has everything one folder deeper."""
+    mount_inputs(root)
+    dataset = root / "datasets" / DATASET
+    (dataset / "MyTTSDataset").rename(dataset / "moved")
+    (dataset / "archive").mkdir()
+    (dataset / "moved").rename(dataset / "archive" / "MyTTSDataset")
+    assert find(root, log).script == dataset / "archive" / "MyTTSDataset" / "train_tts.py"
+
+
+def test_an_unknown_layout_is_used_with_a_warning(root: Path, log: Log) -> None:
+    """A layout that nobody has described is found by the source's name."""
+    mount_inputs(root / "new" / "place", layout="classic")
+    assert find(root, log).script is not None
+    assert "in a layout that is not known" in log.text
+
+
+def test_another_owners_dataset_is_not_taken(root: Path, log: Log) -> None:
+    """The same slug of somebody else is no match; it is only named as near."""
+    mount_inputs(root)
+    (root / "datasets" / "owner").rename(root / "datasets" / "stranger")
+    message = failure(root, log)
+    assert "owner/datahrbnn is not mounted at all" in message
+    assert f"There is: {root / 'datasets' / 'stranger'}" in log.text
+
+
+def test_several_matches_are_decided_and_said(root: Path, log: Log) -> None:
+    """The current layout and the path as asked win; the others are named."""
+    dataset = mount_inputs(root)
+    mount_inputs(root, layout="classic")
+    put(dataset / "train_tts.py")
+    inputs = find(root, log)
+    assert inputs.script == dataset / "MyTTSDataset" / "train_tts.py"
+    assert "is mounted more than once" in log.text
+    assert f"{dataset / 'train_tts.py'} matches too and is not used" in log.text
+
+
+def test_letter_case_of_a_mount(root: Path, log: Log) -> None:
+    """Kaggle lowers parts of a path; the setting may be written otherwise."""
+    mount_inputs(root)
+    model = {
+        "source": "owner/ttsbnng/Transformers/Default/1",
+        "config": "model/config.json",
+        "checkpoint": "model/model_file.pth",
+    }
+    assert find(root, log, model=model).config.is_file()
+
+
+def test_all_that_is_missing_is_said_at_once(root: Path, log: Log) -> None:
+    """Each missing file has its mark and its fix, near matches are named, and what is mounted is summarised."""
+    dataset = mount_inputs(root)
+    (dataset / "MyTTSDataset").rename(dataset / "Data")
+    (root / "models" / MODEL / "model" / "model_file.pth").unlink()
+    message = failure(root, log)
+    assert f"✗ Missing: {dataset / 'MyTTSDataset' / 'train_tts.py'}" in log.text
+    assert 'set inputs.script = "Data/train_tts.py"' in message
+    assert "base voice's checkpoint" in message
+    assert "upload it there" in message
+    assert f"{dataset / 'Data' / 'wavs'}: 1 .wav" in log.text
+
+
+def test_nothing_mounted(root: Path, log: Log) -> None:
+    """An empty or absent input folder is said as such."""
+    message = failure(root / "absent", log)
+    assert "holds no files" in log.text
+    assert message.count("is not mounted at all") == 3
+
+
+def test_thousands_of_wavs_are_one_line(root: Path, log: Log) -> None:
+    """The summary has a line a folder, and the walk ends somewhere."""
+    wavs = root / "datasets" / DATASET / "MyTTSDataset" / "wavs"
+    mount_inputs(root)
+    for number in range(300):
+        (wavs / f"audio{number}.wav").touch()
+    find(root, log)
+    assert sum(".wav" in line for line in log.lines) == 1
+    assert "301 .wav" in log.text
+    assert not take_inventory(root, [], max_files=10).complete
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"", "empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "not a PyTorch checkpoint"),
+        (b"PK\x03\x04" + b"\0" * 4000, "truncated"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_one(root: Path, log: Log, content: bytes, word: str) -> None:
+    """An empty, truncated or foreign checkpoint ends the session before anything is installed."""
+    mount_inputs(root)
+    put(root / "models" / MODEL / "model" / "model_file.pth", content)
+    assert word in failure(root, log)
+
+
+def test_damage_of_files(tmp_path: Path) -> None:
+    """Whole archives and pickles pass; a cut archive and an absent file do not."""
+    whole = put_checkpoint(tmp_path / "a.pth", "x" * 1000)
+    assert damage(whole) is None
+    assert damage(put(tmp_path / "old.pth", b"\x80\x02\x8a\nl")) is None
+    cut = put(tmp_path / "cut.pth", whole.read_bytes()[:-30])
+    assert "truncated" in str(damage(cut))
+    assert "cannot be read" in str(damage(tmp_path / "absent.pth"))
+
+
+def test_a_module_needs_no_script(root: Path, log: Log) -> None:
+    """`TTS.bin.train_tts` trains with the installed package; the data set must be there all the same."""
+    dataset = mount_inputs(root)
+    (dataset / "MyTTSDataset" / "train_tts.py").unlink()
+    script = {"source": DATASET, "script": "TTS.bin.train_tts"}
+    inputs = find(root, log, dataset=script)
+    assert (inputs.script, inputs.module, inputs.dataset) == (None, "TTS.bin.train_tts", dataset)
+    dataset.rename(root / "elsewhere")
+    assert "is not mounted at all" in failure(root, log, dataset=script)
+
+
+def test_a_notebooks_output_is_a_mount_too(root: Path) -> None:
+    """Another kernel's output is found under its own kind."""
+    put(root / "notebooks" / "owner" / "voice-a" / "state.json")
+    (mount,) = find_mounts(root, "notebooks", "owner/voice-a")
+    assert mount.known
+    assert mount.path.name == "voice-a"

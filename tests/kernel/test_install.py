@@ -1,0 +1,159 @@
+"""Installing Coqui only when it is needed, and leaving the image's GPU stack alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernel_template.failure import EndReason, KernelFailure
+from kernel_template.install import Installer, Probe, check_cuda
+from kernel_template.process import Captured, ChildPlan, Cut
+from tests.kernel.kit import Capture, Child, Log, probe_answer, reporter, settings
+
+_BROKEN = probe_answer(ok=False, error="ModuleNotFoundError: No module named 'TTS'", missing="TTS")
+_PACKAGES = ["coqui-tts>=0.27,<0.29"]
+_BEFORE = {"torch": "2.10.0+cu128", "numpy": "2.3.1"}
+
+
+def installer(root: Path, log: Log, capture: Capture, run: Child, *after: dict[str, str]) -> Installer:
+    """An installer whose versions are `_BEFORE` first and `after` then."""
+    answers = [_BEFORE, *(after or (_BEFORE,))]
+    return Installer(
+        capture=capture,
+        run=run,
+        env={"KAGGLE_KEY": "secret", "PATH": "/bin"},
+        versions=lambda _names: answers.pop(0) if len(answers) > 1 else answers[0],
+        probe_program=root / "probe.py",
+        temp=root / "temp",
+        report=reporter(log),
+        python="python",
+    )
+
+
+def failure(root: Path, log: Log, run: Child, *probes: Any, **more: Any) -> KernelFailure:
+    """How installing fails when the probes answer so."""
+    capture = Capture({"probe.py": list(probes or (_BROKEN,))})
+    with pytest.raises(KernelFailure) as caught:
+        installer(root, log, capture, run, *more.pop("after", ())).ensure(
+            _PACKAGES, internet=more.pop("internet", True)
+        )
+    return caught.value
+
+
+def test_nothing_is_installed_when_tts_can_be_imported(root: Path, log: Log) -> None:
+    """pip is not even started."""
+    run = Child()
+    probe = installer(root, log, Capture({"probe.py": probe_answer()}), run).ensure(_PACKAGES, internet=False)
+    assert probe.ok
+    assert run.plans == []
+    assert "nothing to install" in log.text
+
+
+def test_the_images_stack_is_frozen(root: Path, log: Log) -> None:
+    """pip gets a constraints file with the versions as they are, streams, and inherits no Kaggle token."""
+    capture = Capture({"probe.py": [_BROKEN, probe_answer()]})
+    run = Child(["Collecting coqui-tts", "Successfully installed coqui-tts-0.28.0"])
+    assert installer(root, log, capture, run).ensure(_PACKAGES, internet=True).ok
+    (plan,) = run.plans
+    assert "--constraint" in plan.command
+    constraints = Path(plan.command[plan.command.index("--constraint") + 1])
+    assert constraints.read_text() == "torch==2.10.0+cu128\nnumpy==2.3.1\n"
+    assert plan.command[-1] == _PACKAGES[0]
+    assert not [name for name in plan.env if name.startswith("KAGGLE_")]
+    assert "  Collecting coqui-tts" in log.lines
+    assert "✓ Unchanged: torch 2.10.0+cu128, numpy 2.3.1" in log.lines
+
+
+def test_a_changed_stack_is_a_failure(root: Path, log: Log) -> None:
+    """Whatever pip did in spite of the constraints is named."""
+    why = failure(root, log, Child(), after=({"torch": "2.13.0"},))
+    assert why.reason is EndReason.INSTALL_FAILED
+    assert "torch 2.10.0+cu128 → 2.13.0, numpy 2.3.1 → gone" in why.message
+
+
+def test_no_internet_was_asked_for(root: Path, log: Log) -> None:
+    """Without internet nothing is tried, and the sentence says what to set."""
+    run = Child()
+    why = failure(root, log, run, internet=False)
+    assert "internet = true" in why.message
+    assert run.plans == []
+
+
+@pytest.mark.parametrize(
+    ("line", "word", "reason"),
+    [
+        (
+            "WARNING: Retrying … NewConnectionError: Temporary failure in name resolution",
+            "cannot reach the package index",
+            EndReason.INSTALL_FAILED,
+        ),
+        (
+            "ERROR: No matching distribution found for coqui-tts==9",
+            "no release of it fits",
+            EndReason.INSTALL_FAILED,
+        ),
+        ("ERROR: ResolutionImpossible: for help visit", "another torch", EndReason.INSTALL_FAILED),
+        (
+            "ERROR: Package 'tts' requires a different Python: 3.12",
+            "Python version",
+            EndReason.INSTALL_FAILED,
+        ),
+        ("/usr/bin/python3: No module named pip", "has no pip", EndReason.INSTALL_FAILED),
+        ("ERROR: [Errno 28] No space left on device", "the disk is full", EndReason.DISK_FULL),
+        ("ERROR: something new", "something new", EndReason.INSTALL_FAILED),
+    ],
+)
+def test_each_way_in_which_pip_fails(root: Path, log: Log, line: str, word: str, reason: EndReason) -> None:
+    """The sentence says why and names the packages."""
+    why = failure(root, log, Child(["Collecting coqui-tts", line], returncode=1))
+    assert word in why.message
+    assert why.reason is reason
+    assert _PACKAGES[0] in why.message
+
+
+def test_pip_that_never_ends_or_cannot_start(root: Path, log: Log) -> None:
+    """A cut is a failure, an interrupt of the kernel is one of its own, a missing interpreter is said."""
+    assert failure(root, log, Child(cut=Cut.TIME_LIMIT)).reason is EndReason.INSTALL_FAILED
+    assert failure(root, log, Child(cut=Cut.INTERRUPTED)).reason is EndReason.INTERRUPTED
+    assert "pip could not be started" in failure(root, log, Child(error=FileNotFoundError("python"))).message
+
+
+def test_installed_but_not_importable(root: Path, log: Log) -> None:
+    """The import error and the package to add are named."""
+    still = probe_answer(ok=False, error="ModuleNotFoundError: No module named 'six'", missing="six")
+    why = failure(root, log, Child(), _BROKEN, still)
+    assert "No module named 'six'" in why.message
+    assert 'Add "six"' in why.message
+
+
+@pytest.mark.parametrize("answer", [None, Captured(-11, ""), Captured(1, "{broken\nlast words\n")])
+def test_a_probe_that_says_nothing_useful(root: Path, log: Log, answer: Captured | None) -> None:
+    """A crash on import is an import that failed."""
+    probe = installer(root, log, Capture({"probe.py": answer}), Child()).probe()
+    assert not probe.ok
+    assert probe.error
+
+
+def test_torch_has_to_see_the_card(log: Log) -> None:
+    """A CPU build, or one for another CUDA, ends a session that asked for a GPU; without one it is fine."""
+    asked = settings(accelerator="NvidiaTeslaT4")
+    probe = Probe(ok=True, error=None, cuda=False, details={"torch": "2.13.0", "built_for_cuda": None})
+    with pytest.raises(KernelFailure, match="CPU build"):
+        check_cuda(asked, probe, reporter(log))
+    probe = Probe(ok=True, error=None, cuda=False, details={"torch": "2.13.0", "built_for_cuda": "13.0"})
+    with pytest.raises(KernelFailure, match=r"CUDA 13\.0"):
+        check_cuda(asked, probe, reporter(log))
+    check_cuda(settings(), probe, reporter(log))
+    seen = Probe(ok=True, error=None, cuda=True, details={"torch": "2.10.0", "devices": ["Tesla T4"]})
+    check_cuda(asked, seen, reporter(log))
+    assert "sees Tesla T4" in log.text
+
+
+def test_a_command_is_a_plan(root: Path, log: Log) -> None:
+    """pip runs under a time cap of its own."""
+    run = Child()
+    installer(root, log, Capture({"probe.py": [_BROKEN, probe_answer()]}), run).ensure(
+        _PACKAGES, internet=True
+    )
+    assert isinstance(run.plans[0], ChildPlan)
+    assert run.plans[0].limit_s is not None
