@@ -45,7 +45,7 @@ def _hashed(path: Path, name: str) -> Output:
 def _tidy(folder: Path) -> list[str]:
     """Drop what Kaggle drops (symlinks, empty folders, sockets and the like); returns the names that stay.
 
-    A name that is not UTF-8 cannot travel in an answer and is dropped as well `[?]`.
+    A name that Google's storage does not take, not UTF-8 or of several lines, is dropped as well `[?]`.
     """
     names = []
     for current, folders, files in os.walk(folder, topdown=False):
@@ -56,19 +56,19 @@ def _tidy(folder: Path) -> list[str]:
             elif path.is_dir():
                 if not any(path.iterdir()):
                     path.rmdir()
-            elif _is_utf8(str(path)):
+            elif _is_storable(name):
                 names.append(path.relative_to(folder).as_posix())
             else:
                 path.unlink()
     return sorted(names)
 
 
-def _is_utf8(text: str) -> bool:
+def _is_storable(name: str) -> bool:
     try:
-        text.encode()
+        name.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return not {"\r", "\n"} & set(name)
 
 
 def keep_outputs(working: Path, paths: VersionPaths) -> None:

@@ -1,7 +1,7 @@
 """What a push asks for, what is wrong with it, and what the answer says.
 
 A push that Kaggle rejects is answered by HTTP 200 with `error` in the body; an unknown input is left out,
-listed in the answer, and the session runs without it (client 2.2.4, kernels_push_cli). The exact words of most
+listed in the answer, and the session runs without it (client 2.2.4, kernels_push_cli). The words of most
 refusals are `[?]`; the two about limits are Kaggle's.
 """
 

@@ -54,8 +54,8 @@ class Server:
     def __init__(self, backend: Backend, credentials: tuple[str, str], port: int) -> None:
         try:
             self._socket = socket.create_server((HOST, port))
-            # asyncio does this by itself only for sockets it made: without it every answer on a kept connection
-            # waits 40 ms for the client's delayed ACK. Accepted connections inherit it.
+            # asyncio does this by itself only for sockets it made: without it every answer on a kept
+            # connection waits 40 ms for the client's delayed ACK. Accepted connections inherit it.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             raise LocalError(

@@ -48,7 +48,7 @@ class Storage:
             return _refusal(403, "SignatureDoesNotMatch", str(error))
         except ExpiredError as error:
             return _refusal(400, "ExpiredToken", str(error))
-        except (FaultError, FileNotFoundError):
+        except (FaultError, FileNotFoundError, ValueError):
             return _refusal(404, "NoSuchKey", "The specified key does not exist.")
         assert version.ended_at is not None
         headers = {
