@@ -1,13 +1,14 @@
-"""Where the Kaggle credentials are, without reading more of them than needed and without importing `kaggle`.
+"""Finding the Kaggle credentials that the official client would use, without importing it.
 
 The order is the official client's own (kaggle 2.2.4, `KaggleApi.authenticate`): an access token, then a
-legacy API key, then what `kaggle auth login` stored. Values never leave this module: `Credentials` carries
-the place they are in, and the official client reads them there by itself.
+legacy API key, then what `kaggle auth login` stored. The secret itself is never shown by a `repr`.
 """
 
 import json
+import os
+import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -24,10 +25,21 @@ class CredentialKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """That there are credentials, of which kind, and where they lie; never what they are."""
+    """Credentials: their kind and place for people, their content for the client alone.
+
+    Attributes:
+        kind: what they are.
+        place: where they were found.
+        username: the account, where the place names it.
+        secret: the token or key; empty for an OAuth login, which the SDK reads and renews by itself.
+        exposed: whether other users of this machine can read the file.
+    """
 
     kind: CredentialKind
     place: str
+    username: str | None = None
+    secret: str = field(default="", repr=False)
+    exposed: bool = False
 
 
 def find_credentials(environ: Mapping[str, str], home: Path) -> Credentials:
@@ -36,22 +48,37 @@ def find_credentials(environ: Mapping[str, str], home: Path) -> Credentials:
     Raises:
         CredentialsError: there are none; the hint says where Kaggle gives them.
     """
-    if environ.get("KAGGLE_API_TOKEN"):
-        return Credentials(CredentialKind.ACCESS_TOKEN, "KAGGLE_API_TOKEN")
+    token = environ.get("KAGGLE_API_TOKEN", "")
+    if token:
+        # The client takes the text itself or the path of a file with it.
+        return Credentials(
+            CredentialKind.ACCESS_TOKEN, "KAGGLE_API_TOKEN", secret=_text(Path(token)) or token
+        )
     for name in ("access_token", "access_token.txt"):
-        if _has_text(home / ".kaggle" / name):
-            return Credentials(CredentialKind.ACCESS_TOKEN, f"~/.kaggle/{name}")
+        path = home / ".kaggle" / name
+        token = _text(path)
+        if token:
+            return Credentials(
+                CredentialKind.ACCESS_TOKEN, _tidy(path, home), secret=token, exposed=_is_exposed(path)
+            )
     if environ.get("KAGGLE_USERNAME") and environ.get("KAGGLE_KEY"):
-        return Credentials(CredentialKind.API_KEY, "KAGGLE_USERNAME and KAGGLE_KEY")
-    key_file = _config_folder(environ, home) / "kaggle.json"
-    if _has_keys(key_file, "username", "key"):
-        return Credentials(CredentialKind.API_KEY, _tidy(key_file, home))
+        return Credentials(
+            CredentialKind.API_KEY,
+            "KAGGLE_USERNAME and KAGGLE_KEY",
+            environ["KAGGLE_USERNAME"],
+            environ["KAGGLE_KEY"],
+        )
+    path = _config_folder(environ, home) / "kaggle.json"
+    found = _values(path, "username", "key")
+    if found:
+        username, key = found
+        return Credentials(CredentialKind.API_KEY, _tidy(path, home), username, key, _is_exposed(path))
     login = home / ".kaggle" / "credentials.json"
-    if _has_keys(login, "refresh_token"):
-        return Credentials(CredentialKind.OAUTH, _tidy(login, home))
+    if _values(login, "refresh_token"):
+        return Credentials(CredentialKind.OAUTH, _tidy(login, home), exposed=_is_exposed(login))
     raise CredentialsError(
         "No Kaggle credentials were found: neither KAGGLE_API_TOKEN, nor KAGGLE_USERNAME with KAGGLE_KEY, "
-        f"nor a file in {_tidy(key_file.parent, home)}.",
+        f"nor a file in {_tidy(path.parent, home)}.",
         hint="make a token at https://www.kaggle.com/settings/api and put it into KAGGLE_API_TOKEN, "
         "or run `kaggle auth login`; then `kgtts doctor`",
     )
@@ -61,10 +88,8 @@ def known_username(environ: Mapping[str, str], home: Path) -> str | None:
     """The user name that stands beside a legacy API key, where there is one; nothing is asked of Kaggle."""
     if environ.get("KAGGLE_USERNAME"):
         return environ["KAGGLE_USERNAME"]
-    key_file = _config_folder(environ, home) / "kaggle.json"
-    if not _has_keys(key_file, "username"):
-        return None
-    return str(json.loads(key_file.read_text(encoding="utf-8"))["username"])
+    found = _values(_config_folder(environ, home) / "kaggle.json", "username")
+    return found[0] if found else None
 
 
 def _config_folder(environ: Mapping[str, str], home: Path) -> Path:
@@ -77,19 +102,27 @@ def _config_folder(environ: Mapping[str, str], home: Path) -> Path:
     return Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "kaggle"
 
 
-def _has_text(path: Path) -> bool:
+def _text(path: Path) -> str:
+    """The text of a file, or nothing where it is none."""
     try:
-        return bool(path.read_text(encoding="utf-8").strip())
-    except (OSError, UnicodeDecodeError):
-        return False
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
 
 
-def _has_keys(path: Path, *keys: str) -> bool:
+def _values(path: Path, *keys: str) -> list[str]:
+    """The values of all `keys` in a JSON file, or none where one is missing."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(data, dict) and all(data.get(key) for key in keys)
+        return []
+    if not isinstance(data, dict) or not all(data.get(key) for key in keys):
+        return []
+    return [str(data[key]) for key in keys]
+
+
+def _is_exposed(path: Path) -> bool:
+    return os.name == "posix" and bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
 
 
 def _tidy(path: Path, home: Path) -> str:

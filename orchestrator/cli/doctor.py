@@ -52,10 +52,14 @@ def _verdicts(config_path: Path | None, overrides: tuple[str, ...]) -> "Iterator
     yield Verdict("client", Level.OK, client_version())
     try:
         credentials = find_credentials(os.environ, Path.home())
-        yield Verdict("credentials", Level.OK, f"{credentials.kind} in {credentials.place}")
+        found = f"{credentials.kind} in {credentials.place}"
+        if credentials.exposed:
+            hint = f"chmod 600 {credentials.place}"
+            yield Verdict("credentials", Level.WARNING, f"{found}, which other users here can read", hint)
+        else:
+            yield Verdict("credentials", Level.OK, found)
         with workbench() as bench:
-            quota_proof = bench.kaggle.quota()  # The cheapest call that needs a valid login.
-            del quota_proof
+            bench.kaggle.quota()  # The cheapest call that needs a valid login.
             yield Verdict("login", Level.OK, f"{bench.kaggle.username} at {bench.kaggle.service}")
             if loaded is not None:
                 yield from check_service(loaded.settings, bench.kaggle)

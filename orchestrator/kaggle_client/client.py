@@ -3,12 +3,17 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
 import stamina
 import urllib3
 from kagglesdk.datasets.types.dataset_api_service import ApiListDatasetFilesRequest
+from kagglesdk.kaggle_client import KaggleClient as SdkClient
+from kagglesdk.kaggle_creds import KaggleCredentials
+from kagglesdk.kaggle_env import KaggleEnv
+from kagglesdk.kaggle_http_client import KaggleHttpClient
 from kagglesdk.kernels.types.kernels_api_service import (
     ApiDeleteKernelRequest,
     ApiGetKernelRequest,
@@ -18,8 +23,10 @@ from kagglesdk.kernels.types.kernels_api_service import (
 )
 from kagglesdk.kernels.types.kernels_enums import KernelsListSortType, KernelsListViewType
 from kagglesdk.models.types.model_api_service import ApiListModelInstanceVersionFilesRequest
+from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
 
-from orchestrator.errors import RefusedError, ServiceError
+from orchestrator.credentials import CredentialKind, Credentials
+from orchestrator.errors import CredentialsError, RefusedError, ServiceError
 from orchestrator.kaggle_client.translation import (
     CONNECT_TIMEOUT_S,
     addressed,
@@ -53,14 +60,33 @@ _PAGE_SIZE = 200
 T = TypeVar("T")
 
 
+def log_in(credentials: Credentials, url: str, home: Path) -> "KaggleClient":
+    """Build the SDK's client with these credentials and no others."""
+    sdk = SdkClient(KaggleEnv.PROD)
+    http = sdk.http_client()
+    http._signed_in = True  # noqa: SLF001  # Else it looks for credentials by itself and takes the first.
+    http._init_session()  # noqa: SLF001  # As the official `kernels_logs_stream` does.
+    username, secret = credentials.username, credentials.secret
+    if credentials.kind is CredentialKind.OAUTH:
+        with translated("renew the login to Kaggle"):
+            stored = KaggleCredentials.load(sdk, str(home / ".kaggle" / "credentials.json"))
+            username, secret = stored.get_username(), stored.get_access_token()
+    if credentials.kind is CredentialKind.API_KEY:
+        http._session.auth = (username, secret)  # noqa: SLF001
+    else:
+        http._session.auth = KaggleHttpClient.BearerAuth(secret)  # noqa: SLF001
+    return KaggleClient(sdk, username, url)
+
+
 class KaggleClient:
     """The `Kaggle` port over HTTP. Reads are retried with growing delay; a push is sent at most once."""
 
-    def __init__(self, client: Any, username: str, service: str) -> None:
+    def __init__(self, client: Any, username: str | None, service: str) -> None:
         self._http = client.http_client()
         self._kernels = client.kernels.kernels_api_client
         self._datasets = client.datasets.dataset_api_client
         self._models = client.models.model_api_client
+        self._oauth = client.security.oauth_client
         self._username = username
         self._service = service
         self.calls = 0
@@ -73,7 +99,17 @@ class KaggleClient:
 
     @property
     def username(self) -> str:
-        """The account that the credentials belong to."""
+        """The account that the credentials belong to; a token is asked for it once."""
+        if self._username is None:
+            request = IntrospectTokenRequest()
+            request.token = self._http._session.auth.token  # noqa: SLF001
+            answer = self._call("ask whose token it is", lambda: self._oauth.introspect_token(request))
+            if not answer.active or not answer.username:
+                raise CredentialsError(
+                    "Kaggle does not accept the access token: it is wrong or has expired.",
+                    hint="make a new one at https://www.kaggle.com/settings/api; then `kgtts doctor`",
+                )
+            self._username = str(answer.username)
         return self._username
 
     def close(self) -> None:

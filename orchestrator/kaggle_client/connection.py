@@ -1,24 +1,21 @@
 """Logging in: the address, the credentials and the official client itself."""
 
 import contextlib
-import io
-import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from orchestrator.credentials import find_credentials
-from orchestrator.errors import CredentialsError, LocalError, UsageError
+from orchestrator.credentials import CredentialKind, Credentials, find_credentials
+from orchestrator.errors import LocalError, UsageError
 
 if TYPE_CHECKING:
     from orchestrator.kaggle_client.client import KaggleClient
 
 KAGGLE_URL = "https://api.kaggle.com"
 URL_VARIABLE = "KGTTS_KAGGLE_URL"
-_logger = logging.getLogger(__name__)
 
 
 def service_url(environ: Mapping[str, str]) -> str:
@@ -43,9 +40,15 @@ def service_url(environ: Mapping[str, str]) -> str:
 
 
 def connect(
-    environ: Mapping[str, str] = os.environ, *, home: Path | None = None, login: tuple[str, str] | None = None
+    environ: Mapping[str, str] = os.environ,
+    *,
+    home: Path | None = None,
+    login: tuple[str, str] | None = None,
 ) -> "KaggleClient":
-    """Log in with the official client and return the typed one beneath it.
+    """Log in and return the client.
+
+    The SDK beneath the `kaggle` package is taken directly: importing `kaggle` itself authenticates a global
+    object, may print, exit or call the network, and takes twice as long.
 
     Args:
         environ: where credentials and `KGTTS_KAGGLE_URL` are looked up.
@@ -53,31 +56,24 @@ def connect(
         login: a user name and key to use in place of all others (the demo's own emulator).
 
     Raises:
-        CredentialsError: there are none, or Kaggle does not accept them.
-        ServiceError: Kaggle could not be asked.
+        CredentialsError: there are none, or an OAuth login is over.
+        ServiceError: an OAuth login could not be renewed.
         LocalError: the official client cannot be imported.
     """
     url = service_url(environ)
     if login is None:
-        find_credentials(environ, home or Path.home())
-    api = _official_api(url)
-    from orchestrator.kaggle_client.client import KaggleClient  # noqa: PLC0415  # Imports the SDK.
-    from orchestrator.kaggle_client.translation import translated  # noqa: PLC0415  # As above.
-
-    if login is not None:
-        client = api.build_kaggle_client_with_params(args=[], username=login[0], password=login[1])
-        http = client.http_client()
-        http._signed_in = True  # noqa: SLF001  # Else tokens of the environment win over `login` (0.1.37).
-        http._init_session()  # noqa: SLF001  # As the official `kernels_logs_stream` does.
-        http._session.auth = login  # noqa: SLF001
-        return KaggleClient(client, login[0], url)
-    with translated("log in to Kaggle"):
-        if not api._authenticated:  # noqa: SLF001  # What the official `cli.main` asks.
-            _authenticate(api)
-        client = api.build_kaggle_client()
-        client.http_client()._init_session()  # noqa: SLF001
-    username = api.get_config_value(api.CONFIG_NAME_USER)
-    return KaggleClient(client, str(username or ""), url)
+        credentials = find_credentials(environ, home or Path.home())
+    else:
+        credentials = Credentials(CredentialKind.API_KEY, "given", *login)
+    try:
+        _point_endpoint(url)
+        from orchestrator.kaggle_client.client import log_in  # noqa: PLC0415  # Imports the SDK, which is slow.
+    except ImportError as error:
+        raise LocalError(
+            f"Kaggle's client cannot be imported: {error}.",
+            hint="install kgtts again: pip install --upgrade kgtts",
+        ) from error
+    return log_in(credentials, url, home or Path.home())
 
 
 def run_stock_client(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> None:
@@ -100,42 +96,7 @@ def client_version() -> str:
     return f"kaggle {version('kaggle')}, kagglesdk {version('kagglesdk')}"
 
 
-def _official_api(url: str) -> Any:
-    """Import the official client with its endpoint table pointed at `url`, and keep it quiet."""
-    said = io.StringIO()
-    try:
-        _point_endpoint(url)
-        with contextlib.redirect_stdout(said):
-            import kaggle  # noqa: PLC0415  # Slow and noisy: see the package's docstring.
-    except ImportError as error:
-        raise LocalError(
-            f"Kaggle's client cannot be imported: {error}.",
-            hint="install kgtts again: pip install --upgrade kgtts",
-        ) from error
-    except OSError as error:
-        raise LocalError(
-            f"Kaggle's client cannot make its folder for settings: {error}.",
-            hint="make the home folder writable, or set KAGGLE_CONFIG_DIR to a folder that is",
-        ) from error
-    for line in said.getvalue().splitlines():
-        _logger.info("kaggle: %s", line)
-    kaggle.KaggleApi.already_printed_version_warning = True
-    return kaggle.api
-
-
 def _point_endpoint(url: str) -> None:
-    from kagglesdk import kaggle_env  # noqa: PLC0415  # Slow and noisy: see the package's docstring.
+    from kagglesdk import kaggle_env  # noqa: PLC0415  # Slow: see the package's docstring.
 
     kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = url  # noqa: SLF001  # There is no public setting.
-
-
-def _authenticate(api: Any) -> None:
-    """Log in; the official client prints its help and exits where it finds nothing that works."""
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            api.authenticate()
-    except SystemExit:
-        raise CredentialsError(
-            "Kaggle does not accept the credentials.",
-            hint="make a new token at https://www.kaggle.com/settings/api; then `kgtts doctor`",
-        ) from None
