@@ -47,7 +47,7 @@ def colour(state: SessionState) -> str:
 
 
 def losses(values: Mapping[str, float]) -> str:
-    """The losses worth watching on one line: those of VITS, the mel loss first; of another model, any four."""
+    """The losses worth watching on one line: those of VITS, mel first; of another model, any four."""
     names = [name for name in _WATCHED if name in values] or sorted(n for n in values if "loss" in n)[:4]
     short = {name: name.replace("avg_loss", "eval").replace("loss_", "") for name in names}
     return "  ".join(f"{short[name]} {values[name]:.3f}" for name in names)
