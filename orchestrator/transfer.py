@@ -1,30 +1,26 @@
 """Fetching the outputs of a session: safe names, verified content, renamed into place only when whole."""
 
-import base64
-import errno
-import hashlib
 import json
 import re
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from orchestrator.errors import LocalError, ServiceError
+from orchestrator.errors import ServiceError
 from orchestrator.files import write_atomically
 from orchestrator.models import OutputFile
+from orchestrator.storage import CorruptError, Downloads, StoppedError
 
 if TYPE_CHECKING:
     import requests
 
 INDEX_NAME = ".kgtts-pull.json"
-_CHUNK = 1 << 20
-_TIMEOUT_S = (10.0, 60.0)
-_KEEP_FREE = 64 << 20
 _FILES_AT_ONCE = 4
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\:]")
+# Control characters of both kinds (terminals obey them), lone surrogates (no file system takes them), and
+# what Windows reads as a path.
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\\:]")
 
 
 class UnsafeNameError(ValueError):
@@ -103,12 +99,15 @@ def fetch(files: Sequence[OutputFile], target: Path, listener: TransferListener)
         listener.planned(len(wanted))
         running = [pool.submit(fetcher.fetch, path, file) for path, file in wanted.items()]
         try:
-            fetched = [future.result() for future in running]
+            ended, _ = wait(running, return_when=FIRST_EXCEPTION)
+            for future in ended:
+                future.result()
         finally:
-            for future in running:
-                future.cancel()
+            # After a failure or Ctrl-C nobody wants to wait for the gigabyte that is on its way.
+            fetcher.downloads.stop()
             pool.shutdown(cancel_futures=True)
             index.save()
+        fetched = [future.result() for future in running]
     return Transfer(fetched, refused)
 
 
@@ -175,6 +174,7 @@ class _Fetcher:
     target: Path
     index: _Index
     listener: TransferListener
+    downloads: Downloads = field(default_factory=Downloads)
 
     def fetch(self, path: PurePosixPath, file: OutputFile) -> Fetched:
         """Bring one file and say so."""
@@ -187,12 +187,14 @@ class _Fetcher:
         place = self.target / path
         for last in (False, True):
             try:
-                with _open(self.session, file) as response:
+                with self.downloads.open(self.session, file) as response:
                     etag = response.headers.get("ETag", "")
                     if self.index.holds(path, place, etag):
                         return Fetched(path, place.stat().st_size, unchanged=True)
-                    size = _store(response, place, self.listener.received)
-            except _CorruptError as error:
+                    size = self.downloads.store(response, place, self.listener.received)
+            except CorruptError as error:
+                if self.downloads.stopped:
+                    raise StoppedError from error
                 if last:
                     raise ServiceError(
                         f"{file.name} arrived damaged twice ({error}); it was not kept.",
@@ -202,108 +204,3 @@ class _Fetcher:
             self.index.remember(path, place, etag)
             return Fetched(path, size, unchanged=False)
         raise AssertionError  # The last attempt returns or raises.
-
-
-class _CorruptError(Exception):
-    """The bytes received are not those that the server has."""
-
-
-def _open(session: "requests.Session", file: OutputFile) -> "requests.Response":
-    import requests  # noqa: PLC0415  # As in `fetch`.
-    import stamina  # noqa: PLC0415
-
-    def worth_retrying(error: Exception) -> bool:
-        if isinstance(error, requests.HTTPError):
-            code = error.response.status_code
-            return bool(
-                code == requests.codes.too_many_requests or code >= requests.codes.internal_server_error
-            )
-        return isinstance(error, requests.RequestException)
-
-    try:
-        for attempt in stamina.retry_context(on=worth_retrying, attempts=5, timeout=60.0):
-            with attempt:
-                response = session.get(
-                    file.url, stream=True, timeout=_TIMEOUT_S, headers={"Accept-Encoding": "identity"}
-                )
-                response.raise_for_status()
-                return response
-    except requests.HTTPError as error:
-        raise ServiceError(
-            f"{file.name} could not be fetched: the storage answered {error.response.status_code}.",
-            hint="run the same pull again: it goes on with what is missing",
-        ) from None  # The request's address holds the signature.
-    except requests.RequestException as error:
-        raise ServiceError(
-            f"{file.name} could not be fetched: {type(error).__name__}.",
-            hint="run the same pull again: it goes on with what is missing",
-        ) from None  # As above.
-    raise AssertionError  # stamina re-raises the last failure itself.
-
-
-def _store(response: "requests.Response", place: Path, on_bytes: Callable[[int], None]) -> int:
-    """Write the body beside `place`, check it, and rename it into place; give its size."""
-    import requests  # noqa: PLC0415  # As in `fetch`.
-
-    expected = _expected(response.headers)
-    part = place.with_name(f".{place.name[:200]}.part")
-    digest = hashlib.md5(usedforsecurity=False)
-    received = 0
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _check_room(place.parent, expected.size)
-        try:
-            with part.open("wb") as file:
-                for chunk in response.iter_content(_CHUNK):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    received += len(chunk)
-                    on_bytes(len(chunk))
-            _check_content(expected, received, digest.digest())
-            part.replace(place)
-        except requests.RequestException as error:
-            raise _CorruptError("the connection broke") from error
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise LocalError(
-                f"The disk is full: {place} could not be written.", hint="free some space"
-            ) from error
-        raise LocalError(f"{place} could not be written: {error.strerror or error}.") from error
-    return received
-
-
-@dataclass(frozen=True, slots=True)
-class _Expected:
-    size: int | None
-    md5: bytes | None
-
-
-def _expected(headers: Mapping[str, Any]) -> _Expected:
-    """What the storage says of the file: `Content-Length` and `x-goog-hash: crc32c=…,md5=…` (base64)."""
-    length = headers.get("Content-Length", "")
-    hashes = dict(
-        part.strip().split("=", 1) for part in headers.get("x-goog-hash", "").split(",") if "=" in part
-    )
-    try:
-        md5 = base64.b64decode(hashes["md5"], validate=True) if "md5" in hashes else None
-    except ValueError:
-        md5 = None
-    return _Expected(int(length) if length.isdigit() else None, md5)
-
-
-def _check_content(expected: _Expected, size: int, md5: bytes) -> None:
-    if expected.size is not None and size != expected.size:
-        raise _CorruptError(f"{size} of {expected.size} bytes came")
-    if expected.md5 is not None and md5 != expected.md5:
-        raise _CorruptError("its MD5 is not the one that the storage names")
-
-
-def _check_room(folder: Path, size: int | None) -> None:
-    free = shutil.disk_usage(folder).free
-    if size is not None and free < size + _KEEP_FREE:
-        raise LocalError(
-            f"{folder} has {free >> 20} MB free, and a file of {size >> 20} MB is to come.",
-            hint="free some space, or choose another folder with --to",
-        )

@@ -1,0 +1,77 @@
+"""Fixtures for tests through the command line and the official client, against a running emulator."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import stamina
+
+from orchestrator.emulator import Emulator, EmulatorOptions
+from tests.support import KEY, USER, Cli, Process, clean_environment
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, working directory and environment; gives the working directory."""
+    place = tmp_path / "work"
+    place.mkdir()
+    for name in set(os.environ) - set(clean_environment(tmp_path)):
+        monkeypatch.delenv(name)
+    for name, value in clean_environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    Path(os.environ["HOME"]).mkdir()
+    monkeypatch.chdir(place)
+    return place
+
+
+@pytest.fixture
+def start_emulator(tmp_path: Path, workplace: Path) -> Iterator[Callable[..., Emulator]]:
+    """Starts an emulator in tmp_path/kaggle; keyword arguments are EmulatorOptions' fields."""
+    running: list[Emulator] = []
+
+    def start(**options: object) -> Emulator:
+        wanted = {"sandbox": "relocate", "standins": False, **options}
+        emulator = Emulator(
+            tmp_path / "kaggle",
+            options=EmulatorOptions(**wanted),  # type: ignore[arg-type] # Each test names what it wants.
+            credentials=(USER, KEY),
+        )
+        running.append(emulator)
+        return emulator.start()
+
+    yield start
+    for emulator in running:
+        emulator.stop()
+
+
+@pytest.fixture
+def emulator(start_emulator: Callable[..., Emulator], monkeypatch: pytest.MonkeyPatch) -> Emulator:
+    """A running emulator, with its address and credentials in the environment."""
+    started = start_emulator()
+    monkeypatch.setenv("KGTTS_KAGGLE_URL", started.url)
+    monkeypatch.setenv("KAGGLE_USERNAME", USER)
+    monkeypatch.setenv("KAGGLE_KEY", KEY)
+    return started
+
+
+@pytest.fixture
+def cli(workplace: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
+    """Runs kgtts in this process; retries happen, but nothing waits for them."""
+    with stamina.set_testing(True, attempts=8, cap=True):
+        yield Cli(capsys)
+
+
+@pytest.fixture
+def spawn(workplace: Path) -> Iterator[Callable[..., Process]]:
+    """Starts kgtts in a process of its own, for what needs one: signals and a fresh interpreter."""
+    started: list[Process] = []
+
+    def start(*arguments: str, **environment: str) -> Process:
+        process = Process(arguments, {**os.environ, **environment})
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.end()

@@ -1,0 +1,145 @@
+"""What tests of the command line share: runners, and small things to push."""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.cli.main import run
+
+USER = "asha"
+KEY = "made-up-key-0123456789abcdef"
+REPOSITORY = Path(__file__).resolve().parents[1]
+PATIENCE_S = 60.0
+_KEPT = ("LANG", "LC_ALL", "PATH", "LD_LIBRARY_PATH", "TMPDIR", "PYTEST_CURRENT_TEST")
+
+
+def clean_environment(tmp_path: Path) -> dict[str, str]:
+    """The environment of a person who has just installed kgtts."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {
+        **kept,
+        "HOME": str(tmp_path / "home"),
+        "KGTTS_HOME": str(tmp_path / "data"),
+        "COLUMNS": "200",
+        # No test may reach a package index.
+        "PIP_NO_INDEX": "1",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a command ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output, read as one JSON document."""
+        return json.loads(self.out)
+
+    @property
+    def said(self) -> str:
+        """Both streams."""
+        return self.out + self.err
+
+
+@dataclass(frozen=True, slots=True)
+class Cli:
+    """Runs kgtts commands in this process."""
+
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: str | Path) -> Result:
+        """Run `kgtts ARGUMENTS`."""
+        self.capsys.readouterr()
+        try:
+            code = int(run([str(item) for item in arguments]))
+        except SystemExit as end:  # The stock client ends the process by itself.
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        out, err = self.capsys.readouterr()
+        return Result(code, out, err)
+
+
+class Process:
+    """A kgtts process whose output is read as it comes."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        # -I would hide the checkout; the working directory alone must not decide what is imported.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator", *arguments],
+            env={**environment, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+        self.pid = self._process.pid
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._said: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def wait_for(self, text: str) -> str:
+        """The next line that holds `text`."""
+        until = time.monotonic() + PATIENCE_S
+        while (line := self._lines.get(timeout=max(0.1, until - time.monotonic()))) is not None:
+            self._said.append(line)
+            if text in line:
+                return line
+        raise AssertionError(f"{text!r} was not said: {''.join(self._said)}")
+
+    def interrupt(self) -> Result:
+        """Press Ctrl-C and wait for the end."""
+        self._process.send_signal(signal.SIGINT)
+        return self.result()
+
+    def result(self) -> Result:
+        """Wait for the end."""
+        code = self._process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        while (line := self._lines.get(timeout=1)) is not None:
+            self._said.append(line)
+        self._lines.put(None)
+        return Result(code, "".join(self._said), "")
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+@contextlib.contextmanager
+def eventually(what: str) -> Iterator[Any]:
+    """Gives a function that sleeps a little and fails when patience is over; for what has no event."""
+    until = time.monotonic() + PATIENCE_S
+
+    def again() -> None:
+        assert time.monotonic() < until, f"in vain: {what}"
+        time.sleep(0.02)
+
+    yield again
