@@ -17,7 +17,8 @@ class Emulator:
     """Kaggle for one account, on this machine.
 
     What is pushed to it runs as the user who started it and sees the user's files: a script is shown the
-    paths of Kaggle; nobody is protected from a script.
+    paths of Kaggle; nobody is protected from a script. A push without internet is recorded as such and gets
+    no proxy settings, but the network is not taken from it.
 
     Args:
         root: the folder with inputs, kernels and outputs (see `store`); made when missing, kept after.

@@ -1,7 +1,7 @@
 """The week's GPU hours: billed by wall clock of the session, not per card.
 
-The week turns on Saturday 00:00 UTC, as Kaggle's notices say; `[?]` how a session across the turn is
-billed: here each week gets its own part of it.
+The week turns on Saturday 00:00 UTC, as Kaggle's notices say. `[?]` How a session across the turn is billed:
+here each week gets its own part. `[?]` Whether spent quota ends a session: here it may use its whole limit.
 """
 
 from collections.abc import Iterable

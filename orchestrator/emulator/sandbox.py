@@ -13,7 +13,7 @@ from orchestrator.emulator import launcher
 from orchestrator.emulator.options import EmulatorOptions
 from orchestrator.emulator.sources import Mount
 from orchestrator.emulator.standins import standin_path
-from orchestrator.emulator.store import Store
+from orchestrator.emulator.store import PRIVATE_MODE, Store, write_atomically
 from orchestrator.emulator.trees import copy_read_only, remove_tree
 from orchestrator.errors import LocalError
 
@@ -125,7 +125,8 @@ class Sandbox:
             "namespace": namespace if obstacle is None else None,
         }
         spec_file = folder / "spec.json"
-        spec_file.write_text(json.dumps(spec), encoding="utf-8")
+        # The environment may carry the password of a proxy or a package index.
+        write_atomically(spec_file, json.dumps(spec).encode(), mode=PRIVATE_MODE)
         remark = None
         if obstacle is not None:
             remark = (

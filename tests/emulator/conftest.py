@@ -1,0 +1,50 @@
+"""Fixtures of the emulator's tests."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.emulator import Emulator, EmulatorOptions
+from tests.emulator.support import KEY, USER, Account, ManualClock
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock at Wednesday 2026-11-18 12:00 UTC."""
+    return ManualClock()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Account]]:
+    """Starts emulators on one folder; options are EmulatorOptions' fields, and `clock`."""
+    with ExitStack() as stack:
+
+        def begin(*, clock: Any = None, **options: Any) -> Account:
+            wanted = EmulatorOptions(**{"sandbox": "relocate", "standins": False, **options})
+            emulator = Emulator(tmp_path / "root", options=wanted, credentials=(USER, KEY), clock=clock)
+            return stack.enter_context(Account(stack.enter_context(emulator)))
+
+        yield begin
+
+
+@pytest.fixture
+def account(start: Callable[..., Account]) -> Account:
+    """An account on an emulator with default options."""
+    return start()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The emulator's folder, with a dataset and a model in it."""
+    folder = tmp_path / "root"
+    dataset = folder / "datasets" / USER / "some-data"
+    model = folder / "models" / USER / "some-model" / "transformers" / "default" / "1"
+    (dataset / "deep").mkdir(parents=True)
+    model.mkdir(parents=True)
+    (dataset / "a.txt").write_text("data\n")
+    (dataset / "deep" / "b ক.txt").write_text("deeper\n")
+    (model / "config.json").write_text("{}")
+    return folder

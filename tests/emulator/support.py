@@ -1,0 +1,151 @@
+"""What the emulator's tests share: a clock moved by hand, and an account on the official client."""
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+import requests
+from kagglesdk.kaggle_client import KaggleClient
+from kagglesdk.kaggle_env import KaggleEnv
+from kagglesdk.kernels.types import kernels_api_service as sdk
+
+from orchestrator.emulator import Emulator
+
+KEY = "not-a-real-key"
+USER = "alice"
+HANG = "import time\nprint('ready')\nwhile True: time.sleep(1000)\n"
+TIMEOUT_S = 60
+
+
+class ManualClock:
+    """Time that passes only when it is told to."""
+
+    def __init__(self, start: datetime = datetime(2026, 11, 18, 12, tzinfo=UTC)) -> None:
+        self._now = start
+        self._passed = 0.0
+        self._waiting: set[threading.Condition] = set()
+
+    def now(self) -> datetime:
+        """The date and time."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Seconds that were let pass."""
+        return self._passed
+
+    def wait(self, condition: threading.Condition, until: float | None) -> None:
+        """Wait for a notification; `advance` is one."""
+        self._waiting.add(condition)
+        condition.wait()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass and wake all who wait for it."""
+        self._now += timedelta(seconds=seconds)
+        self._passed += seconds
+        for condition in list(self._waiting):
+            with condition:
+                condition.notify_all()
+
+
+class Account:
+    """A user of the emulator, through kagglesdk as it comes."""
+
+    def __init__(self, emulator: Emulator, username: str = USER, key: str = KEY) -> None:
+        self.url = emulator.url
+        self.emulator = emulator
+        self.auth = (username, key)
+        self.client = KaggleClient(env=KaggleEnv.PROD, username=username, password=key)
+        self.client._http_client._endpoint = emulator.url
+        self.kernels = self.client.kernels.kernels_api_client
+
+    def __enter__(self) -> Self:
+        self.client.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.client.__exit__(*error)
+
+    def push(self, code: str, title: str = "My Kernel", **fields: Any) -> Any:
+        """Push a Python script; `fields` are those of ApiSaveKernelRequest. Returns the answer."""
+        request = sdk.ApiSaveKernelRequest()
+        wanted = {
+            "slug": f"{USER}/{title.lower().replace(' ', '-')}",
+            "new_title": title,
+            "text": code,
+            "language": "python",
+            "kernel_type": "script",
+            **fields,
+        }
+        for name, value in wanted.items():
+            setattr(request, name, value)
+        return self.kernels.save_kernel(request)
+
+    def run(self, code: str, title: str = "My Kernel", **fields: Any) -> str:
+        """Push a script, wait for its end, and give its state's name."""
+        answer = self.push(code, title, **fields)
+        assert not answer.error, answer.error
+        slug = answer.ref.rsplit("/", 1)[1]
+        self.wait(slug)
+        return str(self.status(slug).status.name)
+
+    def status(self, slug: str = "my-kernel", label: str | None = None) -> Any:
+        """The session's status."""
+        request = sdk.ApiGetKernelSessionStatusRequest()
+        request.user_name, request.kernel_slug = USER, slug
+        if label is not None:
+            request.version_label = label
+        return self.kernels.get_kernel_session_status(request)
+
+    def output(self, slug: str = "my-kernel", **fields: Any) -> Any:
+        """A page of outputs, and the log."""
+        request = sdk.ApiListKernelSessionOutputRequest()
+        request.user_name, request.kernel_slug = USER, slug
+        for name, value in fields.items():
+            setattr(request, name, value)
+        return self.kernels.list_kernel_session_output(request)
+
+    def files(self, slug: str = "my-kernel", **fields: Any) -> dict[str, str]:
+        """The output files of a page: name to signed URL."""
+        return {file.file_name: file.url for file in self.output(slug, **fields).files}
+
+    def text(self, slug: str = "my-kernel", label: str | None = None) -> str:
+        """All that the session said on both streams, from its stored log."""
+        fields = {} if label is None else {"version_label": label}
+        return "".join(event["data"] for event in json.loads(self.output(slug, **fields).log))
+
+    def delete(self, slug: str = "my-kernel") -> None:
+        """Delete a kernel."""
+        request = sdk.ApiDeleteKernelRequest()
+        request.user_name, request.kernel_slug = USER, slug
+        self.kernels.delete_kernel(request)
+
+    def quota(self) -> Any:
+        """The GPU part of the quota."""
+        return self.kernels.get_accelerator_quota_statistics().gpu_quota
+
+    def stream(self, slug: str = "my-kernel", label: str | None = None) -> Iterator[str]:
+        """The `data:` payloads and comments of the live log; nothing when it is over."""
+        query = "" if label is None else f"?versionLabel={label}"
+        address = f"{self.url}/v1/kernels/logs/stream/{USER}/{slug}{query}"
+        with requests.get(address, auth=self.auth, stream=True, timeout=TIMEOUT_S) as response:
+            response.raise_for_status()
+            if response.headers["Content-Type"].startswith("text/event-stream"):
+                for line in response.iter_lines(chunk_size=1, decode_unicode=True):
+                    if line:
+                        yield line.removeprefix("data: ")
+
+    def wait(self, slug: str = "my-kernel") -> list[str]:
+        """Wait for the session's end; the payloads of its stream."""
+        return list(self.stream(slug))
+
+    def wait_for(self, text: str, slug: str = "my-kernel") -> str:
+        """Wait until the session says `text`; the payload that says it."""
+        return next(payload for payload in self.stream(slug) if text in payload)
+
+    def post(self, method: str, body: Any, service: str = "kernels.KernelsApiService") -> requests.Response:
+        """A raw call, as no well-behaved client would make it."""
+        return requests.post(
+            f"{self.url}/v1/{service}/{method}", json=body, auth=self.auth, timeout=TIMEOUT_S
+        )

@@ -1,0 +1,90 @@
+"""The stock `kaggle` command on the emulator, unmodified but for the address it is pointed to."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.emulator.support import KEY, USER, Account
+
+# The client has no setting for the address: its table of endpoints is re-pointed before its command runs.
+RUNNER = """
+import sys
+from kagglesdk import kaggle_env
+kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = sys.argv.pop(1)
+sys.argv[0] = "kaggle"
+from kaggle.cli import main
+main()
+"""
+SCRIPT = "print('training')\nopen('model.pth', 'w').write('weights')\nopen('notes.txt', 'w').write('n')\n"
+METADATA = {
+    "id": f"{USER}/stock-kernel",
+    "title": "Stock Kernel",
+    "code_file": "kernel.py",
+    "language": "python",
+    "kernel_type": "script",
+    "is_private": True,
+    "enable_gpu": False,
+    "enable_internet": True,
+    "dataset_sources": [f"{USER}/some-data"],
+}
+Kaggle = Callable[..., str]
+
+
+@pytest.fixture
+def kaggle(account: Account, tmp_path: Path) -> Kaggle:
+    """Runs a `kaggle` command line in an empty home folder; gives what it prints."""
+
+    def run(*arguments: str, token: bool = False) -> str:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("KAGGLE")}
+        environment["HOME"] = str(tmp_path / "home")
+        environment |= {"KAGGLE_API_TOKEN": KEY} if token else {"KAGGLE_USERNAME": USER, "KAGGLE_KEY": KEY}
+        done = subprocess.run(
+            [sys.executable, "-c", RUNNER, account.url, *arguments],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=tmp_path,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_the_stock_client_works(kaggle: Kaggle, account: Account, root: Path, tmp_path: Path) -> None:
+    """push, logs -f, status, output, files, pull, list, quota and delete, one after another."""
+    folder = tmp_path / "to push"
+    folder.mkdir()
+    (folder / "kernel.py").write_text(SCRIPT)
+    (folder / "kernel-metadata.json").write_text(json.dumps(METADATA))
+    name = f"{USER}/stock-kernel"
+    assert "Kernel version 1 successfully pushed" in kaggle("kernels", "push", "-p", str(folder))
+    assert "training" in kaggle("kernels", "logs", "-f", name)
+    assert '"KernelWorkerStatus.COMPLETE"' in kaggle("kernels", "status", name)
+    assert "training" in kaggle("kernels", "logs", name)
+    kaggle("kernels", "output", name, "-p", str(tmp_path / "out"))
+    assert (tmp_path / "out" / "model.pth").read_text() == "weights"
+    assert json.loads((tmp_path / "out" / "stock-kernel.log").read_text())[-1]["data"] == "training\n"
+    assert "model.pth" in kaggle("kernels", "files", name)
+    kaggle("kernels", "pull", name, "-m", "-p", str(tmp_path / "pulled"))
+    assert (tmp_path / "pulled" / "stock-kernel.py").read_text() == SCRIPT
+    pulled = json.loads((tmp_path / "pulled" / "kernel-metadata.json").read_text())
+    assert pulled["dataset_sources"] == [f"{USER}/some-data"]
+    assert name in kaggle("kernels", "list", "--mine")
+    assert "30.00h" in kaggle("quota", token=True)
+    kaggle("kernels", "delete", name, "-y")
+    assert "Not found" in kaggle("kernels", "list", "--mine")
+
+
+def test_the_stock_client_says_a_refusal(kaggle: Kaggle, account: Account, tmp_path: Path) -> None:
+    """A rejected push is printed by the stock client, which exits 0 all the same."""
+    (tmp_path / "kernel.py").write_text(SCRIPT)
+    (tmp_path / "kernel-metadata.json").write_text(json.dumps({**METADATA, "machine_shape": "NvidiaH100"}))
+    assert "Kernel push error: You do not have permission" in kaggle("kernels", "push", "-p", str(tmp_path))
