@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -109,30 +110,29 @@ class LineFile:
     def __init__(self, path: Path, *, on_error: Callable[[OSError], None] | None = None) -> None:
         self.path = path
         self._on_error = on_error
-        self._broken = False
+        self._file: io.FileIO | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab", buffering=0)
+            self._file = io.FileIO(path, "ab")
         except OSError as error:
-            self._broken = True
             self._tell(error)
 
     def write(self, line: str) -> None:
         """Append `line` and a line end."""
-        if self._broken:
+        if self._file is None:
             return
         try:
             self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
         except OSError as error:
-            self._broken = True
+            self.close()
             self._tell(error)
 
     def close(self) -> None:
         """Close the file; more calls do no harm."""
-        if not self._broken:
-            self._broken = True
+        if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
+            self._file = None
 
     def _tell(self, error: OSError) -> None:
         if self._on_error is not None:

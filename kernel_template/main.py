@@ -25,7 +25,7 @@ from kernel_template.outputs import Outputs
 from kernel_template.process import StopFlag
 from kernel_template.progress import ProgressParser
 from kernel_template.report import Reporter
-from kernel_template.samples import SampleSpeaker, test_sentences
+from kernel_template.samples import SampleSpeaker, sentences_to_speak
 from kernel_template.session import Outcome, SessionRecord, Tools, TrainingFacts, judge_training
 from kernel_template.training import TrainingListener, TrainingRun, training_command, training_environment
 
@@ -227,7 +227,7 @@ class Session:
             report=self._report,
             write=self._tools.write,
         )
-        speaker.speak(newest, config, test_sentences(samples, prepared.values))
+        speaker.speak(newest, config, sentences_to_speak(samples, prepared.values))
 
     def _finish(self, outcome: Outcome) -> int:
         """Leave the outputs in order and say how it ended; the cause of a failure is the last thing said."""

@@ -168,6 +168,24 @@ class _Watch:
             end_group(self.process.pid)
 
 
+@dataclass(slots=True)
+class _Linger:
+    """The few seconds between a child's end and the end of its output, in real time."""
+
+    process: subprocess.Popen[bytes]
+    heard: float = field(default_factory=time.monotonic)
+    dead_since: float | None = None
+
+    def over(self) -> bool:
+        """Whether a dead child has said all that it will."""
+        now = time.monotonic()
+        if self.dead_since is None:
+            self.dead_since = now
+            end_group(self.process.pid)  # Workers that outlive their training hold the pipe open.
+        silent = now - max(self.heard, self.dead_since)
+        return silent >= _LINGER_QUIET_S or now - self.dead_since >= _LINGER_S
+
+
 def end_group(leader: int) -> None:
     """SIGKILL the process group of a child that was started as its leader; nothing left is fine."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -233,34 +251,30 @@ class ChildRunner:
     def _follow(self, watch: _Watch, chunks: "queue.Queue[bytes | None]", on_line: OnLine) -> None:
         """Pass lines on until the child has ended and said all."""
         splitter = LineSplitter()
+        linger = _Linger(watch.process)
         open_pipe = True
-        # Real time, for the few seconds between the child's end and the end of its output.
-        heard = time.monotonic()
-        dead_since: float | None = None
-        while open_pipe or watch.process.poll() is None:
-            try:
-                chunk = chunks.get(timeout=self.poll_s)
-            except queue.Empty:
-                chunk = b""
-            except KeyboardInterrupt:
-                self.stop.received = self.stop.received or "SIGINT"
-                chunk = b""
+        while watch.process.poll() is None or (open_pipe and not linger.over()):
+            chunk = self._next(chunks)
             if chunk is None:
                 open_pipe = False
-            elif chunk:
-                heard = time.monotonic()
-                for text, is_bar in splitter.feed(chunk):
-                    on_line(text, is_bar=is_bar)
+                continue
+            if chunk:
+                linger.heard = time.monotonic()
+            for text, is_bar in splitter.feed(chunk):
+                on_line(text, is_bar=is_bar)
             watch.look(self.clock())
-            if open_pipe and watch.process.poll() is not None:
-                now = time.monotonic()
-                if dead_since is None:
-                    dead_since = now
-                    end_group(watch.process.pid)  # Workers that outlive their training hold the pipe open.
-                if now - max(heard, dead_since) >= _LINGER_QUIET_S or now - dead_since >= _LINGER_S:
-                    break
         for text, is_bar in splitter.feed(b"", final=True):
             on_line(text, is_bar=is_bar)
+
+    def _next(self, chunks: "queue.Queue[bytes | None]") -> bytes | None:
+        """What the child wrote next: nothing after a while of silence, None at the end of the pipe."""
+        try:
+            return chunks.get(timeout=self.poll_s)
+        except queue.Empty:
+            return b""
+        except KeyboardInterrupt:  # Where the flag could not be installed.
+            self.stop.received = self.stop.received or "SIGINT"
+            return b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ _LIMIT_S = 600.0
 _MAX_SENTENCES = 20
 
 
-def test_sentences(settings: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+def sentences_to_speak(settings: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     """The sentences to speak: the settings', or else the configuration's own.
 
     The configuration has them as texts, as lists that begin with the text (then speaker, style, language),

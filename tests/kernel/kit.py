@@ -163,7 +163,7 @@ def mount_inputs(
 class Capture:
     """Answers short programs from a table: the first entry whose word stands in the command."""
 
-    answers: dict[str, Captured | None | list[Captured | None]] = field(default_factory=dict)
+    answers: dict[str, Captured | list[Captured | None] | None] = field(default_factory=dict)
     asked: list[list[str]] = field(default_factory=list)
     environments: list[dict[str, str]] = field(default_factory=list)
 

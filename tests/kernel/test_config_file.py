@@ -75,7 +75,7 @@ def test_unusual_but_valid_files(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     """Whatever is in the file, the sentence names it."""
     path = put(tmp_path / "config.json", content)
-    with pytest.raises(KernelFailure, match="config.json") as caught:
+    with pytest.raises(KernelFailure, match=r"config\.json") as caught:
         read_config(path)
     assert caught.value.reason is EndReason.BAD_CONFIG
 

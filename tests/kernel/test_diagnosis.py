@@ -33,7 +33,7 @@ def explain(text: str, returncode: int = 1) -> Diagnosis:
         ),
         ("AttributeError: type object 'Vits' has no attribute 'init_from_config'", "TTS.bin.train_tts"),
         (
-            "TypeError: From coqui-tts 0.28.0 you need to pass a config instance to`load_tts_samples()` that contains",
+            "TypeError: From coqui-tts 0.28.0 you need to pass a config instance to`load_tts_samples()` that",
             "written for Coqui TTS 0.22",
         ),
         (
@@ -64,7 +64,7 @@ def explain(text: str, returncode: int = 1) -> Diagnosis:
 def test_known_failures_say_what_to_do(raised: str, word: str) -> None:
     """The exception is quoted and the advice follows."""
     told = explain(f"> EPOCH: 0/9\n{traceback(raised)}\n ! Run is removed from /x\n")
-    assert raised.split(":")[0] in told.cause
+    assert raised.partition(":")[0] in told.cause
     assert word in told.sentence
     assert told.reason is EndReason.TRAINING_FAILED
 
@@ -78,7 +78,7 @@ def test_known_failures_say_what_to_do(raised: str, word: str) -> None:
     ],
 )
 def test_a_full_disk_in_all_its_forms(raised: str) -> None:
-    """torch reports a full disk in words of its own."""
+    """PyTorch reports a full disk in words of its own."""
     assert explain(traceback(raised)).reason is EndReason.DISK_FULL
 
 
@@ -115,7 +115,7 @@ def test_a_syntax_error_in_the_script() -> None:
 
 
 def test_a_script_with_other_arguments() -> None:
-    """argparse's words lead to what the script must take."""
+    """The words of argparse lead to what the script must take."""
     told = explain("usage: t.py [-h]\nt.py: error: unrecognized arguments: --config_path x", 2)
     assert "--restore_path" in told.sentence
 

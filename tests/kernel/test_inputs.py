@@ -94,7 +94,7 @@ def test_letter_case_of_a_mount(root: Path, log: Log) -> None:
 
 
 def test_all_that_is_missing_is_said_at_once(root: Path, log: Log) -> None:
-    """Each missing file has its mark and its fix, near matches are named, and what is mounted is summarised."""
+    """Each missing file has its mark and fix, near matches are named, the mounts are summarised."""
     dataset = mount_inputs(root)
     (dataset / "MyTTSDataset").rename(dataset / "Data")
     (root / "models" / MODEL / "model" / "model_file.pth").unlink()

@@ -41,7 +41,7 @@ def failure(root: Path, log: Log, run: Child, *probes: Any, **more: Any) -> Kern
 
 
 def test_nothing_is_installed_when_tts_can_be_imported(root: Path, log: Log) -> None:
-    """pip is not even started."""
+    """Even pip is not started."""
     run = Child()
     probe = installer(root, log, Capture({"probe.py": probe_answer()}), run).ensure(_PACKAGES, internet=False)
     assert probe.ok
@@ -50,7 +50,7 @@ def test_nothing_is_installed_when_tts_can_be_imported(root: Path, log: Log) -> 
 
 
 def test_the_images_stack_is_frozen(root: Path, log: Log) -> None:
-    """pip gets a constraints file with the versions as they are, streams, and inherits no Kaggle token."""
+    """It gets a constraints file with the versions as they are, streams, and inherits no Kaggle token."""
     capture = Capture({"probe.py": [_BROKEN, probe_answer()]})
     run = Child(["Collecting coqui-tts", "Successfully installed coqui-tts-0.28.0"])
     assert installer(root, log, capture, run).ensure(_PACKAGES, internet=True).ok
@@ -150,7 +150,7 @@ def test_torch_has_to_see_the_card(log: Log) -> None:
 
 
 def test_a_command_is_a_plan(root: Path, log: Log) -> None:
-    """pip runs under a time cap of its own."""
+    """It runs under a time cap of its own."""
     run = Child()
     installer(root, log, Capture({"probe.py": [_BROKEN, probe_answer()]}), run).ensure(
         _PACKAGES, internet=True

@@ -66,12 +66,10 @@ def python(
     *,
     clock: Clock | None = None,
     stop: StopFlag | None = None,
-    limit_s: float | None = 100.0,
-    grace_s: float = 30.0,
 ) -> ChildEnd:
-    """Run a Python program; its clock stands still unless the test moves it."""
+    """Run a Python program for 100 s and 30 s of grace, on a clock that the test moves."""
     runner = ChildRunner(stop=stop or StopFlag(), clock=clock or Clock(), poll_s=0.02)
-    plan = ChildPlan([sys.executable, "-c", code], _ENV, limit_s=limit_s, grace_s=grace_s)
+    plan = ChildPlan([sys.executable, "-c", code], _ENV, limit_s=100.0, grace_s=30.0)
     return runner(plan, heard, heard.on_cut)
 
 
@@ -89,7 +87,7 @@ def test_output_comes_line_by_line_while_the_child_runs(tmp_path: Path) -> None:
 
 
 def test_progress_bars_colours_and_rubbish() -> None:
-    """Carriage returns end bars, colours go, bytes that are no text do no harm, the last line needs no end."""
+    """Carriage returns end bars, colours go, rubbish does no harm, the last line needs no end."""
     heard = Heard()
     code = (
         "import sys; w = sys.stdout.buffer.write; "
@@ -102,7 +100,7 @@ def test_progress_bars_colours_and_rubbish() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_pieces_of_any_size_give_the_same_lines(size: int) -> None:
-    """Where the pipe cuts the bytes, within a letter or between \\r and \\n, does not matter."""
+    """Where the pipe cuts the bytes, within a letter or a line end, does not matter."""
     data = "আমি ভাত খাই\r\nbar 1\rbar 2\r\n\nend".encode()
     splitter, lines = LineSplitter(), []
     for start in range(0, len(data), size):

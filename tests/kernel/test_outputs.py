@@ -1,0 +1,249 @@
+"""Files, sizes, hashes, samples and the voice of the kernel, part by part."""
+
+import contextlib
+import errno
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernel_template.checkpoints import Checkpoint, CheckpointShelf
+from kernel_template.files import (
+    LineFile,
+    human_limit,
+    human_seconds,
+    human_size,
+    json_bytes,
+    write_atomic,
+)
+from kernel_template.inputs import Inputs
+from kernel_template.outputs import Outputs
+from kernel_template.process import ChildPlan, Cut
+from kernel_template.report import Reporter, print_line
+from kernel_template.samples import SampleSpeaker, sentences_to_speak
+from kernel_template.training import reads_config_file
+from tests.kernel.kit import Child, Clock, Log, paths_in, put, put_checkpoint, reporter
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (71_751_499, "71.8 MB"), (1e9, "1.0 GB"), (2e13, "20.0 TB")],
+)
+def test_sizes_for_people(size: float, text: str) -> None:
+    """Powers of 1000, one decimal."""
+    assert human_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.44, "0.4 s"), (12.4, "12 s"), (59.7, "1 min 0 s"), (185, "3 min 5 s"), (23280, "6 h 28 min")],
+)
+def test_durations_for_people(seconds: float, text: str) -> None:
+    """The two largest units."""
+    assert human_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (21600, "6 hours"),
+        (3600, "1 hour"),
+        (5400, "90 minutes"),
+        (60, "1 minute"),
+        (45, "45 seconds"),
+        (1.5, "1.5 seconds"),
+    ],
+)
+def test_limits_in_the_guides_words(seconds: float, text: str) -> None:
+    """Whole hours or minutes where they fit."""
+    assert human_limit(seconds) == text
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    """The old content stays and no part is left when the new file cannot be put in place."""
+    path = tmp_path / "folder"
+    put(path / "inner")
+    with pytest.raises(OSError, match="irectory"):
+        write_atomic(path, b"new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+def test_names_that_are_no_text_are_written_escaped() -> None:
+    """A file name with broken bytes does not make state.json fail."""
+    assert json.loads(json_bytes({"path": "a\udcff.wav"})) == {"path": "a\udcff.wav"}
+
+
+def test_a_line_file_on_a_full_disk_gives_up_once() -> None:
+    """The first error is told; later lines are dropped without one."""
+    told: list[OSError] = []
+    file = LineFile(Path("/dev/full"), on_error=told.append)
+    file.write("one")
+    file.write("two")
+    file.close()
+    assert [error.errno for error in told] == [errno.ENOSPC]
+
+
+def test_a_line_file_in_an_impossible_place(tmp_path: Path) -> None:
+    """A log that cannot be opened is told of, and writing to it does nothing."""
+    told: list[OSError] = []
+    file = LineFile(put(tmp_path / "file") / "log.txt", on_error=told.append)
+    file.write("one")
+    assert len(told) == 1
+
+
+class FullDisk(io.StringIO):
+    """A standard output behind which the disk is full."""
+
+    def write(self, text: str) -> int:
+        """Fail."""
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_printing_survives_any_text_and_any_stdout() -> None:
+    """Bangla on an ASCII terminal is escaped; a closed or full standard output is no reason to stop."""
+    raw = io.BytesIO()
+    with io.TextIOWrapper(raw, encoding="ascii") as ascii_only, contextlib.redirect_stdout(ascii_only):
+        print_line("আ \udcff")
+        assert raw.getvalue() == b"\\u0986 \\udcff\n"
+    closed = io.StringIO()
+    closed.close()
+    for broken in (FullDisk(), closed):
+        with contextlib.redirect_stdout(broken):
+            print_line("x")
+
+
+def test_events_are_compact_lines(log: Log, clock: Clock, tmp_path: Path) -> None:
+    """One line each, readable Bangla, seconds since the start; stages stay out of metrics.jsonl."""
+    report = Reporter(session=3, clock=clock, out=log)
+    report.metrics = LineFile(tmp_path / "metrics.jsonl")
+    clock.advance(1.234)
+    with report.stage("gpu", "GPU"):
+        report.warn("আ")
+    assert '@kgtts {"event":"warning","t":1.23,"message":"আ"}' in log.lines
+    report.metrics.close()
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"event": "warning", "t": 1.23, "message": "আ", "session": 3}
+    with pytest.raises(ZeroDivisionError), report.stage("train", "T"):
+        raise ZeroDivisionError
+    assert log.events("stage")[-1]["state"] == "failed"
+    report.event("warning", message="\udcff")
+    assert log.events("warning")[-1]["message"] == "\udcff"
+
+
+def test_checkpoints_by_step(root: Path) -> None:
+    """The newest is the highest step of all folders, a checkpoint before a best model of the same step."""
+    paths = paths_in(root)
+    run = paths.training / "vits"
+    for name in ("checkpoint_9.pth", "checkpoint_10.pth", "best_model_10.pth", "best_model.pth"):
+        put_checkpoint(run / name)
+    put(run / "checkpoint_11.pth", b"PK\x03\x04")
+    shelf = CheckpointShelf(paths)
+    assert [item.path.name for item in shelf.whole()] == [
+        "checkpoint_9.pth",
+        "best_model_10.pth",
+        "checkpoint_10.pth",
+    ]
+    assert [path.name for path in shelf.damaged] == ["checkpoint_11.pth"]
+    assert [path.name for path in shelf.other_weights()] == ["best_model.pth"]
+
+
+def test_hashes_are_taken_once_a_content(root: Path) -> None:
+    """A file that has not changed is not read again; one that has is; one that is gone is left out."""
+    paths = paths_in(root)
+    path = put_checkpoint(paths.training / "checkpoint_1.pth")
+    shelf = CheckpointShelf(paths)
+    first = shelf.sha256(path)
+    assert shelf.sha256(path) == first
+    put_checkpoint(path, "other weights")
+    assert shelf.sha256(path) != first
+    gone = Checkpoint(paths.training / "checkpoint_2.pth", 2, best=False)
+    assert shelf.records([gone]) == []
+
+
+def test_the_run_folder_is_the_newest_checkpoints(root: Path, log: Log) -> None:
+    """Without a checkpoint the last folder with a configuration counts; without one there is none."""
+    paths = paths_in(root)
+    outputs = Outputs(paths, CheckpointShelf(paths), reporter(log), write_atomic)
+    assert outputs.run_folder(None) is None
+    first, second = put(paths.training / "a" / "config.json"), put(paths.training / "b" / "config.json")
+    assert outputs.run_folder(Checkpoint(first.parent / "checkpoint_1.pth", 1, best=False)) == first.parent
+    assert outputs.run_folder(None) in (first.parent, second.parent)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "own", "spoken"),
+    [
+        (["a"], ["b"], ["a"]),
+        ([], ["b", " ", ["c", "speaker"], {"text": "d"}, {"x": 1}, 7, []], ["b", "c", "d"]),
+        ([], "b", []),
+        ([], None, []),
+    ],
+)
+def test_which_sentences_are_spoken(chosen: list[str], own: Any, spoken: list[str]) -> None:
+    """The settings' come first; the configuration's may have any of Coqui's shapes."""
+    assert sentences_to_speak({"sentences": chosen}, {"test_sentences": own}) == spoken
+
+
+def speaker(root: Path, log: Log, child: Child) -> SampleSpeaker:
+    """A speaker whose program is played."""
+    return SampleSpeaker(
+        run=child,
+        program=root / "speak.py",
+        python="python",
+        env={},
+        paths=paths_in(root),
+        report=reporter(log),
+        write=write_atomic,
+    )
+
+
+def test_samples_are_recorded(root: Path, log: Log) -> None:
+    """samples.json holds the program's records beside the step and the checkpoint."""
+    record = {"file": "01.wav", "text": "আ", "seconds": 0.5, "error": None}
+    child = Child(["noise", '{"sample": broken', json.dumps({"sample": record})])
+    checkpoint = Checkpoint(root / "working" / "training" / "v" / "checkpoint_5.pth", 5, best=False)
+    speaker(root, log, child).speak(checkpoint, root / "config.json", ["আ"])
+    written = json.loads((root / "working" / "validation_samples" / "step_5" / "samples.json").read_text())
+    expected = {"global_step": 5, "checkpoint": "training/v/checkpoint_5.pth", "samples": [record]}
+    assert written == expected
+    assert not log.events("warning")
+    assert isinstance(child.plans[0], ChildPlan)
+
+
+@pytest.mark.parametrize(
+    ("child", "word"),
+    [
+        (Child(["ImportError: no"], returncode=1), "ImportError: no"),
+        (Child(cut=Cut.TIME_LIMIT), "cut off"),
+        (Child(error=FileNotFoundError("python")), "could not be made"),
+        (Child(['{"sample": {"file": "01.wav", "error": "bad letter"}}'], returncode=1), "bad letter"),
+    ],
+)
+def test_samples_that_fail_warn(root: Path, log: Log, child: Child, word: str) -> None:
+    """No failure of the samples is raised."""
+    checkpoint = Checkpoint(root / "checkpoint_5.pth", 5, best=False)
+    speaker(root, log, child).speak(checkpoint, root / "config.json", ["আ"])
+    (warning,) = log.events("warning")
+    assert word in warning["message"]
+
+
+def test_no_sentences_no_samples(root: Path, log: Log) -> None:
+    """It is said how to get some."""
+    child = Child()
+    speaker(root, log, child).speak(Checkpoint(root / "c_1.pth", 1, best=False), root / "c", [])
+    assert "samples.sentences" in log.text
+    assert child.plans == []
+
+
+def test_which_scripts_read_the_configuration(root: Path) -> None:
+    """By the script's text; an unreadable one is taken for one that does not."""
+
+    def inputs(script: Path | None) -> Inputs:
+        return Inputs(script, None, root, root, root)
+
+    assert reads_config_file(inputs(None))
+    assert reads_config_file(inputs(put(root / "a.py", b"\xff args.config_path")))
+    assert not reads_config_file(inputs(put(root / "b.py", "x")))
+    assert not reads_config_file(inputs(root / "absent.py"))

@@ -1,0 +1,118 @@
+"""The stand-alone programs, run as the kernel runs them, over made-up torch and TTS packages."""
+
+import json
+import subprocess
+import sys
+import wave
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kernel_template
+from kernel_template.process import capture_output
+from tests.kernel.kit import put
+
+_PROGRAMS = Path(kernel_template.__file__).parent / "programs"
+_TORCH = """
+import contextlib
+__version__ = "2.10.0"
+class version: cuda = None
+class cuda:
+    is_available = staticmethod(lambda: False)
+    device_count = staticmethod(lambda: 0)
+manual_seed = lambda number: None
+inference_mode = contextlib.nullcontext
+"""
+_SYNTHESIZER = """
+import numpy
+class Names: speaker_names = language_names = {names}
+class Model: speaker_manager = language_manager = Names
+class Synthesizer:
+    def __init__(self, *, tts_checkpoint, tts_config_path, use_cuda):
+        self.output_sample_rate, self.tts_model = 22050, Model
+    def tts(self, text, speaker_name, language_name, split_sentences):
+        print("Input:", text, speaker_name, language_name)
+        if "ভুল" in text: raise ValueError("a letter\\nis not in the vocabulary")
+        return [0.0, 0.5, -2.0, float("nan"), 0.25] + [0] * 10000
+"""
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """An environment in which made-up packages are found first."""
+    packages = tmp_path / "packages"
+    put(packages / "torch.py", _TORCH)
+    put(packages / "trainer.py", "__version__ = '0.4.0'")
+    put(packages / "TTS" / "__init__.py", "__version__ = '0.28.0'")
+    put(packages / "TTS" / "utils" / "__init__.py", "")
+    put(packages / "TTS" / "utils" / "synthesizer.py", _SYNTHESIZER.format(names="None"))
+    return {"PYTHONPATH": str(packages), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def probe(env: dict[str, str]) -> tuple[int, dict[str, Any]]:
+    """Run probe.py."""
+    answer = capture_output([sys.executable, str(_PROGRAMS / "probe.py")], env, 60.0)
+    assert answer is not None
+    return answer.returncode, json.loads(answer.output.strip().splitlines()[-1])
+
+
+def speak(env: dict[str, str], folder: Path, sentences: list[str]) -> tuple[int, list[dict[str, Any]], str]:
+    """Run speak.py; its exit code, records and whole output."""
+    asked = put(folder / "sentences.json", json.dumps(sentences))
+    command = [sys.executable, str(_PROGRAMS / "speak.py"), "--config", "c.json", "--checkpoint", "c.pth"]
+    command += ["--sentences", str(asked), "--out", str(folder / "out")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    records = [
+        json.loads(line)["sample"] for line in done.stdout.splitlines() if line.startswith('{"sample"')
+    ]
+    return done.returncode, records, done.stdout + done.stderr
+
+
+def test_probe_tells_versions(env: dict[str, str]) -> None:
+    """What can be imported is told with its version and whether there is CUDA."""
+    code, found = probe(env)
+    assert code == 0
+    assert (found["ok"], found["TTS"], found["torch"], found["cuda"]) == (True, "0.28.0", "2.10.0", False)
+
+
+def test_probe_tells_what_is_missing(env: dict[str, str]) -> None:
+    """An import that fails deep inside is told in one line, with the module's name."""
+    put(Path(env["PYTHONPATH"]) / "TTS" / "__init__.py", "import torchcodec_that_is_not_there")
+    code, found = probe(env)
+    assert code == 1
+    assert found["missing"] == "torchcodec_that_is_not_there"
+    assert "ModuleNotFoundError" in found["error"]
+
+
+def test_sentences_become_16_bit_wavs(env: dict[str, str], root: Path) -> None:
+    """Samples are clipped, what is no number is silence, the library's silence at the end is cut."""
+    code, records, _ = speak(env, root, ["আমি ভাত খাই।", 'কেমন "আছেন"?'])
+    assert code == 0
+    assert [record["file"] for record in records] == ["01.wav", "02.wav"]
+    assert records[0]["text"] == "আমি ভাত খাই।"
+    assert records[0]["peak"] == 2.0
+    with wave.open(str(root / "out" / "01.wav"), "rb") as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 22050)
+        data = file.readframes(100)
+    values = [int.from_bytes(data[at : at + 2], "little", signed=True) for at in range(0, len(data), 2)]
+    assert values == [0, 16383, -32767, 0, 8191]
+
+
+def test_a_sentence_that_fails_does_not_cost_the_others(env: dict[str, str], root: Path) -> None:
+    """Its error is told in its record, and the exit code says that something is missing."""
+    code, records, _ = speak(env, root, ["ভুল", "ঠিক"])
+    assert code == 1
+    assert records[0]["error"] == "ValueError: a letter is not in the vocabulary"
+    assert records[1]["error"] is None
+    assert not (root / "out" / "01.wav").exists()
+
+
+def test_the_first_of_several_speakers_speaks(env: dict[str, str], root: Path) -> None:
+    """A voice with several speakers and languages needs both named."""
+    put(
+        Path(env["PYTHONPATH"]) / "TTS" / "utils" / "synthesizer.py",
+        _SYNTHESIZER.format(names="['first', 'second']"),
+    )
+    _, _, output = speak(env, root, ["a"])
+    assert "Input: a first first" in output
