@@ -17,8 +17,9 @@ from orchestrator.models import KernelRef, SessionState
 
 # Append only: a released migration never changes. Each runs in one transaction with its number.
 _MIGRATIONS = (
-    """
-    CREATE TABLE sessions (
+    (
+        """
+        CREATE TABLE sessions (
         id INTEGER PRIMARY KEY,
         service TEXT NOT NULL,
         run_id TEXT NOT NULL,
@@ -34,9 +35,10 @@ _MIGRATIONS = (
         pushed_at TEXT NOT NULL,
         seen_at TEXT,
         UNIQUE (service, run_id, number)
-    );
-    CREATE INDEX sessions_by_kernel ON sessions (service, owner, slug, version);
+    )
     """,
+        "CREATE INDEX sessions_by_kernel ON sessions (service, owner, slug, version)",
+    ),
 )
 
 
@@ -90,8 +92,12 @@ class Ledger:
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None)
-            self._db.row_factory = sqlite3.Row
-            self._migrate()
+            try:
+                self._db.row_factory = sqlite3.Row
+                self._migrate()
+            except BaseException:
+                self._db.close()
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -175,9 +181,28 @@ class Ledger:
         return self._record(record.id)
 
     def _migrate(self) -> None:
-        done = self._db.execute("PRAGMA user_version").fetchone()[0]
-        for number, script in enumerate(_MIGRATIONS[done:], start=done + 1):
-            self._db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
+        if self._schema() == len(_MIGRATIONS):
+            return
+        for number in range(1, len(_MIGRATIONS) + 1):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                # Asked under the lock: another process may have done it meanwhile.
+                if self._schema() < number:
+                    for statement in _MIGRATIONS[number - 1]:
+                        self._db.execute(statement)
+                    self._db.execute(f"PRAGMA user_version = {number}")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        if self._schema() > len(_MIGRATIONS):
+            raise LocalError(
+                f"The ledger {self._path} was made by a newer kgtts.",
+                hint="pip install --upgrade kgtts, or set KGTTS_HOME to another folder",
+            )
+
+    def _schema(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

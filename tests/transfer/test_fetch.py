@@ -54,7 +54,7 @@ def test_a_damaged_file_is_fetched_once_more(storage: Storage, tmp_path: Path) -
 )
 def test_a_file_that_stays_damaged_is_not_kept(storage: Storage, tmp_path: Path, answer: Answer) -> None:
     """Twice damaged is an error that names the file; neither it nor a part of it stays."""
-    with pytest.raises(ServiceError, match="model.pth arrived damaged twice") as caught:
+    with pytest.raises(ServiceError, match=r"model\.pth arrived damaged twice") as caught:
         fetch([storage.put("model.pth", answer)], tmp_path / "to", QUIET)
     assert caught.value.hint == "run the same pull again later"
     assert content(tmp_path / "to") == {}
@@ -198,10 +198,8 @@ def test_one_failure_ends_the_whole_transfer_soon(storage: Storage, tmp_path: Pa
     hold = Event()
     files = [storage.put("missing", Answer(status=404)), storage.put("long", Answer(b"x" * 100, hold=hold))]
     with pytest.raises(ServiceError, match="missing could not be fetched"):
-        try:
-            fetch(files, tmp_path, QUIET)
-        finally:
-            hold.set()
+        fetch(files, tmp_path, QUIET)
+    hold.set()
     assert content(tmp_path) == {}
 
 
