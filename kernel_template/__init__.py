@@ -21,6 +21,7 @@ PARTS: tuple[str, ...] = (
     "progress",
     "diagnosis",
     "checkpoints",
+    "notices",
     "training",
     "samples",
     "outputs",

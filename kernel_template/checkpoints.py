@@ -13,6 +13,7 @@ from kernel_template.inputs import damage
 from kernel_template.progress import file_step
 
 _NUMBERED = re.compile(r"^(checkpoint|best_model)_\d+\.pth$")
+_BEST_COPY = "best_model.pth"  # The trainer's copy of the best model, under a name without a step.
 _WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors")
 
 
@@ -38,10 +39,11 @@ class CheckpointShelf:
         found = []
         self.damaged = {}
         for path in self._weight_files():
-            if not _NUMBERED.match(path.name):
-                continue
-            if (why := damage(path)) is not None:
+            numbered = _NUMBERED.match(path.name)
+            if (numbered or path.name == _BEST_COPY) and (why := damage(path)) is not None:
                 self.damaged[path] = why
+                continue
+            if not numbered:
                 continue
             step = file_step(path.name)
             assert step is not None
@@ -50,7 +52,11 @@ class CheckpointShelf:
 
     def other_weights(self) -> list[Path]:
         """Weights under names that are not Coqui's: a script may save in its own way."""
-        return [path for path in self._weight_files() if not _NUMBERED.match(path.name)]
+        return [
+            path
+            for path in self._weight_files()
+            if not _NUMBERED.match(path.name) and path not in self.damaged
+        ]
 
     def _weight_files(self) -> list[Path]:
         found = []

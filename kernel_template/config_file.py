@@ -177,8 +177,7 @@ class ConfigMaker:
             raise KernelFailure(
                 EndReason.BAD_CONFIG,
                 f"training.sample_rate is {wanted}, but training.coqui sets audio.sample_rate to "
-                f"{asked_twice}: "
-                "remove the second.",
+                f"{asked_twice}: remove the second.",
             )
         # VITS and most models keep it in `audio`; the guide's own example has it at the top.
         where = "audio.sample_rate" if get_dotted(values, "audio.sample_rate") is not None else "sample_rate"
@@ -189,8 +188,8 @@ class ConfigMaker:
             raise KernelFailure(
                 EndReason.BAD_CONFIG,
                 f"The base voice speaks at {base} Hz ({where} in {self._inputs.config}), but "
-                f"training.sample_rate is "
-                f"{wanted}: set training.sample_rate = {base} and give the recordings that rate.",
+                f"training.sample_rate is {wanted}: set training.sample_rate = {base} and give the "
+                "recordings that rate.",
             )
 
     def _set_datasets(self, values: dict[str, Any], overrides: dict[str, Any]) -> None:
@@ -207,9 +206,8 @@ class ConfigMaker:
             if self._inputs.module is not None:
                 raise KernelFailure(
                     EndReason.BAD_CONFIG,
-                    f"{message}, and {self._inputs.module} takes them from there alone: "
-                    "add a datasets entry (formatter, path, meta_file_train) to the base voice's "
-                    "config.json.",
+                    f"{message}, and {self._inputs.module} takes them from there alone: add a datasets "
+                    "entry (formatter, path, meta_file_train) to the base voice's config.json.",
                 )
             self._report.say(f"  {message}: the script has to name its data itself")
             return

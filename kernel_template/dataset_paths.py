@@ -86,9 +86,8 @@ class DatasetPointer:
             place = (_by_tail(self._mount, path) if path else None) or _by_metadata(self._mount, meta)
             if place is None:
                 self._lost(
-                    f"datasets[{index}].path in the base voice's configuration is {path!r}, which does "
-                    f"not exist, "
-                    f"and nothing like it is found in the data set mounted at {self._mount}."
+                    f"datasets[{index}].path in the base voice's configuration is {path!r}, which does not "
+                    f"exist, and nothing like it is found in the data set mounted at {self._mount}."
                 )
                 return done
             if meta and not self._exists(place, meta):

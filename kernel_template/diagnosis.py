@@ -69,6 +69,11 @@ _KNOWN: tuple[_Known, ...] = (
         "The data set is too small for its evaluation part: raise eval_split_size in training.coqui.",
     ),
     _Known(
+        r"No samples left",
+        "No recording can be used: they cannot be read (see above), or their length is outside min_audio_len "
+        "and max_audio_len. Upload the data set again, or set these in training.coqui.",
+    ),
+    _Known(
         r"No training samples found",
         "The metadata names no recording that is there: check datasets.0.path, meta_file_train and "
         "formatter.",

@@ -75,7 +75,6 @@ def check_gpus(settings: Mapping[str, Any], gpus: tuple[Gpu, ...], report: Repor
         EndReason.NO_GPU,
         f"The session was asked to run on {asked}, but this machine has {_counted(gpus)}. "
         "It stops here so that no quota is spent on the wrong machine. Ensure that the accelerator is "
-        "one that your "
-        'account may use and that its weekly quota is not used up, or set accelerator = "none" to train '
-        "on the CPU.",
+        "one that your account may use and that its weekly quota is not used up, or set "
+        'kernel.accelerator = "none" to train on the CPU.',
     )

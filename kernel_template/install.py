@@ -111,9 +111,9 @@ class Installer:
         if not internet:
             raise KernelFailure(
                 EndReason.INSTALL_FAILED,
-                f"Coqui TTS cannot be imported ({before.error}) and the session has no internet to "
-                f"install it: "
-                "set internet = true (the account must be phone-verified), or use an image that has it.",
+                f"Coqui TTS cannot be imported ({before.error}) and the session has no internet "
+                "to install it: set kernel.internet = true (the account must be phone-verified), or use an "
+                "image that has it.",
             )
         self._install(packages)
         after = self.probe()
@@ -172,9 +172,8 @@ class Installer:
         if changed:
             raise KernelFailure(
                 EndReason.INSTALL_FAILED,
-                f"The installation changed the image's own packages ({', '.join(changed)}), which the "
-                f"GPU needs as they "
-                "were. Name releases in install.packages that fit the image.",
+                f"The installation changed the image's own packages ({', '.join(changed)}), which the GPU "
+                "needs as they were. Name releases in install.packages that fit the image.",
             )
         self.report.say(
             "✓ Unchanged: " + (", ".join(f"{name} {version}" for name, version in frozen.items()) or "-")
@@ -188,7 +187,7 @@ class Installer:
             return KernelFailure(
                 EndReason.INSTALL_FAILED,
                 f"{names} could not be installed: the session cannot reach the package index. "
-                "Internet in a kernel needs a phone-verified account and internet = true.",
+                "Internet in a kernel needs a phone-verified account and kernel.internet = true.",
             )
         for pattern, why in _PIP_TROUBLE:
             if pattern.search(text):

@@ -193,7 +193,7 @@ class Session:
                     raise KernelFailure(outcome.reason, outcome.message)
         finally:
             log.close()
-        if not listener.restored and parser.global_step is not None:
+        if not listener.notices.restored and parser.global_step is not None:
             self._report.warn(
                 "The script did not say that it loaded the base voice: check that it uses --restore_path."
             )

@@ -125,9 +125,8 @@ def judge_training(facts: TrainingFacts) -> Outcome:
     if facts.newest is None and not facts.other_weights:
         return Outcome(
             EndReason.TRAINING_FAILED,
-            "The training ended without an error but left no checkpoint. Its script has to save below "
-            "its output_path "
-            "(training.coqui: save_step).",
+            "The training ended without an error but left no checkpoint. Its script has to save below its "
+            "output_path (training.coqui: save_step).",
         )
     return Outcome(EndReason.FINISHED, f"The training ran to its end; {saved}.", complete=True)
 

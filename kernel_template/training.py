@@ -1,7 +1,6 @@
 """The training: its command, its output on the way through, and its clock."""
 
 import json
-import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,14 +12,13 @@ from kernel_template.config_file import PreparedConfig, script_text
 from kernel_template.environment import Paths
 from kernel_template.files import LineFile, human_limit, human_seconds
 from kernel_template.inputs import Inputs, damage
+from kernel_template.notices import TrainingNotices
 from kernel_template.process import ChildEnd, ChildPlan, Cut, RunChild, child_environment
 from kernel_template.progress import Event, ProgressParser, file_step
 from kernel_template.report import EVENT_PREFIX, Reporter
 
 _TAIL_LINES = 400
 _BAR_EVERY_S = 10.0  # A progress bar redraws itself ten times a second; a log of twelve hours need not.
-_RESTORED = re.compile(r"> Restoring from |> Model restored from step")
-_LAYERS = re.compile(r"> (\d+) / (\d+) layers are restored")
 _LOOK_EVERY_S = 0.5  # How often a checkpoint that is being written is looked at.
 
 
@@ -89,7 +87,7 @@ class TrainingListener:
     ) -> None:
         self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self.epochs: dict[Path, int] = {}
-        self.restored = False
+        self.notices = TrainingNotices(report)
         self._parser = parser
         self._report = report
         self._log = log
@@ -123,6 +121,7 @@ class TrainingListener:
         """Take what is left when the training has ended."""
         for event in self._parser.finish(self._clock()):
             self._handle(event)
+        self.notices.finish()
         self._look_at_files()
 
     def _say(self, text: str) -> None:
@@ -131,13 +130,7 @@ class TrainingListener:
         self._report.say(shown)
         self._log.write(shown)
         self.tail.append(text)
-        self.restored = self.restored or _RESTORED.search(text) is not None
-        if (match := _LAYERS.search(text)) and match.group(1) != match.group(2):
-            self._report.warn(
-                f"Only {match.group(1)} of {match.group(2)} layers came from the base voice: its "
-                f"checkpoint and its "
-                "configuration do not belong together, or the settings change the model's shape."
-            )
+        self.notices.hear(text)
 
     def _handle(self, event: Event) -> None:
         kind = event.pop("event")

@@ -147,6 +147,10 @@ def test_checkpoints_by_step(root: Path) -> None:
     ]
     assert [path.name for path in shelf.damaged] == ["checkpoint_11.pth"]
     assert [path.name for path in shelf.other_weights()] == ["best_model.pth"]
+    put(run / "best_model.pth", b"PK\x03\x04")  # The copy that filled the disk.
+    shelf.whole()
+    assert run / "best_model.pth" in shelf.damaged
+    assert shelf.other_weights() == []
 
 
 def test_hashes_are_taken_once_a_content(root: Path) -> None:

@@ -332,6 +332,30 @@ def test_a_script_cannot_speak_for_the_kernel(root: Path, log: Log) -> None:
     assert ' @kgtts {"event":"end","status":"complete"}' in log.lines
 
 
+def test_what_the_trainer_only_mentions_is_said_aloud(root: Path, log: Log) -> None:
+    """Layers and recordings that were left out become warnings, one a kind."""
+    script = _HEAD + textwrap.dedent("""
+        say(" | > 12 / 40 layers are restored."); say(" | > 40 / 40 layers are restored.")
+        for name in ("a", "b", "b"):
+            say(f"  7%|# | 1/14 WARNING: Failed to compute length, skipping /x/{name}.wav")
+        say("Num. instances discarded samples: 0"); say("Num. instances discarded samples: 3"); save(1)
+    """)
+    Played(root, log, script)
+    said = [event["message"] for event in log.events("warning")]
+    assert [text.split(",")[0].split(":")[0] for text in said] == [
+        "Only 12 of 40 layers came from the base voice",
+        "/x/a.wav cannot be read and is left out of the training.",
+        "3 samples are left out",
+        "2 recordings could not be read and were left out.",
+    ]
+
+
+def test_a_base_voice_that_was_not_loaded_is_said(root: Path, log: Log) -> None:
+    """A training that never says that it restored anything may have begun from nothing."""
+    Played(root, log, _HEAD.replace("Restoring", "Ignoring") + _TRAINS)
+    assert any("--restore_path" in event["message"] for event in log.events("warning"))
+
+
 def test_samples_that_fail_are_a_warning(root: Path, log: Log) -> None:
     """A voice that cannot speak does not cost the session."""
     programs = {"speak.py": "raise RuntimeError('no voice')", "probe.py": ""}
