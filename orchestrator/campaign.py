@@ -19,6 +19,7 @@ from orchestrator.transfer import Transfer, TransferListener, fetch
 
 _STREAM_IDLE_S = 20.0  # How long the live log may be silent before the state is asked for.
 _CATCH_UP_IDLE_S = 0.4  # How long a pause marks the end of the live log's replay.
+_CATCH_UP_LOOK_S = 1.0  # How often a replay without a pause is asked whether it has become live.
 _FIRST_POLL_S = 1.0
 _LONGEST_POLL_S = 30.0
 _TAIL = 20
@@ -150,11 +151,26 @@ class Campaign:
     def _log_so_far(self, ref: KernelRef, status: SessionStatus) -> Iterator[LogEvent]:
         if status.state is SessionState.RUNNING:
             try:
-                yield from self._kaggle.log_stream(ref, idle_s=_CATCH_UP_IDLE_S)
+                yield from self._replayed(self._kaggle.log_stream(ref, idle_s=_CATCH_UP_IDLE_S))
             except (ServiceError, NotFoundError):
                 return  # A progress that cannot be read is no reason to hide the state.
         elif status.state.is_terminal:
             yield from self._kaggle.stored_log(ref)
+
+    def _replayed(self, events: Iterator[LogEvent]) -> Iterator[LogEvent]:
+        """The part of a live log that was said before now.
+
+        A session that never pauses would go on for ever: where the log's own time passes no faster than
+        ours, it is not the past any more.
+        """
+        looked, then = self._clock.monotonic(), 0.0
+        for event in events:
+            yield event
+            now = self._clock.monotonic()
+            if now - looked >= _CATCH_UP_LOOK_S:
+                if event.time_s - then <= 2 * (now - looked):
+                    return
+                looked, then = now, event.time_s
 
     def follow(self, target: Target, *, timeout: timedelta | None = None) -> Iterator[FollowEvent]:
         """Follow a session to its end: lines of its log and changes of its state, the last one terminal.
@@ -183,7 +199,8 @@ class Campaign:
                 return
             self._check_deadline(target, deadline)
             poll_s = _FIRST_POLL_S if seen > before else min(_LONGEST_POLL_S, poll_s * 1.5)
-            self._clock.sleep(poll_s)
+            left_s = poll_s if deadline is None else deadline - self._clock.monotonic()
+            self._clock.sleep(max(0.0, min(poll_s, left_s)))
 
     def _patient_status(self, target: Target, last: SessionStatus | None) -> SessionStatus:
         """The state, or the one seen last where Kaggle cannot be reached just now."""

@@ -68,10 +68,14 @@ def launch(settings: Settings, kaggle: Kaggle, ledger: Ledger, clock: Clock) -> 
     except KgttsError as error:
         ledger.refuse(record, error.message)
         raise
-    if pushed.ref.kernel != ref:
+    if str(pushed.ref.kernel).casefold() != str(ref).casefold():
         words = f"Kaggle saved the kernel as {pushed.ref.kernel}, not as {ref}."
         ledger.refuse(record, words)
-        raise RefusedError(words, hint="make kernel.title one that gives kernel.slug, then push again")
+        raise RefusedError(
+            words,
+            hint=f"`kgtts cancel {pushed.ref.kernel}` stops it; make kernel.title one that gives "
+            "kernel.slug, then push again",
+        )
     return _launched(kaggle, ledger, record, pushed)
 
 

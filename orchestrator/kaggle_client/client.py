@@ -1,6 +1,7 @@
 """The `Kaggle` port over HTTP, through the typed client beneath the official one."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +29,6 @@ from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
 from orchestrator.credentials import CredentialKind, Credentials
 from orchestrator.errors import CredentialsError, RefusedError, ServiceError
 from orchestrator.kaggle_client.translation import (
-    CONNECT_TIMEOUT_S,
     addressed,
     kernel_info,
     limit_waiting,
@@ -56,6 +56,7 @@ from orchestrator.models import (
 
 RETRY_FOR_S = 60.0
 _PAGE_SIZE = 200
+_BLOCK = 1 << 16
 
 T = TypeVar("T")
 
@@ -76,6 +77,32 @@ def log_in(credentials: Credentials, url: str, home: Path) -> "KaggleClient":
     else:
         http._session.auth = KaggleHttpClient.BearerAuth(secret)  # noqa: SLF001
     return KaggleClient(sdk, username, url)
+
+
+class _IdleError(Exception):
+    """A live log has been silent for as long as its reader wanted to wait."""
+
+
+def _lines(response: Any, idle_s: float) -> Iterator[str]:
+    """The lines of a live log until it says nothing for `idle_s`; comments that keep it open are nothing.
+
+    They come as soon as they are sent, and are cut at line feeds alone: requests' `iter_lines` waits for a
+    full block or reads byte by byte, and cuts text at U+2028 and its like too, which may stand in JSON.
+    """
+    connection = response.raw.connection
+    if connection is not None and connection.sock is not None:
+        # Only now: the answer itself may take longer to come than the pause that ends a replay.
+        connection.sock.settimeout(idle_s)
+    heard, rest = time.monotonic(), b""
+    while chunk := response.raw.read1(_BLOCK, decode_content=True):
+        *lines, rest = (rest + chunk).split(b"\n")
+        now = time.monotonic()
+        if any(line.startswith(b"data:") for line in lines):
+            heard = now
+        elif now - heard > idle_s:
+            raise _IdleError
+        for line in lines:
+            yield line.decode("utf-8", "replace").rstrip("\r")
 
 
 class KaggleClient:
@@ -189,7 +216,7 @@ class KaggleClient:
         session = self._http._session  # noqa: SLF001
 
         def open_stream() -> Any:
-            response = session.get(url, stream=True, headers=headers, timeout=(CONNECT_TIMEOUT_S, idle_s))
+            response = session.get(url, stream=True, headers=headers)
             response.raise_for_status()
             return response
 
@@ -198,9 +225,8 @@ class KaggleClient:
                 if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
                     yield from parse_stored_log(response.text)
                     return
-                response.encoding = "utf-8"
-                yield from parse_sse(response.iter_lines(chunk_size=1, decode_unicode=True))
-            except EndOfLogError:
+                yield from parse_sse(_lines(response, idle_s))
+            except (EndOfLogError, _IdleError):
                 return
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 if "Read timed out" in str(error):

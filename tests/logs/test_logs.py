@@ -1,6 +1,7 @@
 """Kaggle's two log formats give the same lines."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -100,6 +101,6 @@ def test_pieces_become_lines() -> None:
 def test_how_a_text_is_cut_does_not_matter(text: str, cuts: list[int]) -> None:
     """The lines are those of the whole text, wherever its pieces end."""
     marks = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    pieces = [LogEvent("stdout", 0.0, text[a:b]) for a, b in zip(marks, marks[1:], strict=False)]
+    pieces = [LogEvent("stdout", 0.0, text[a:b]) for a, b in pairwise(marks)]
     whole = [line.text for line in log_lines([LogEvent("stdout", 0.0, text)])]
     assert [line.text for line in log_lines(pieces)] == whole
