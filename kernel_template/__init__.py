@@ -10,6 +10,7 @@ PARTS: tuple[str, ...] = (
     "failure",
     "files",
     "report",
+    "lines",
     "process",
     "gpu",
     "environment",

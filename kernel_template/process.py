@@ -1,10 +1,8 @@
 """Running another program: its output line by line as it comes, under a clock, ended gently first."""
 
-import codecs
 import contextlib
 import os
 import queue
-import re
 import signal
 import subprocess
 import threading
@@ -16,11 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Protocol
 
-# Control sequences (colours, cursor moves), titles, and the remaining two-character escapes.
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-# What is left of binary rubbish would garble a terminal; tabs stay.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_MAX_LINE = 32 * 1024  # characters; a longer "line" (binary output) is said in pieces.
+from kernel_template.lines import LineSplitter
+
 _QUEUE_CHUNKS = 256  # a child that writes faster than we print waits, instead of filling our memory.
 # How long those that left a dead child's group may keep the pipe open: without a word, and at most.
 _LINGER_QUIET_S = 2.0
@@ -101,39 +96,6 @@ class RunChild(Protocol):
         self, plan: ChildPlan, on_line: OnLine, on_cut: Callable[[Cut, bool], None] | None = None
     ) -> ChildEnd:
         """Run `plan`; `on_cut(why, killed)` hears when the child is asked to end, and when it is killed."""
-
-
-def plain_text(text: str) -> str:
-    """`text` without colours, cursor moves and control characters."""
-    return _CONTROL.sub("", _ANSI.sub("", text))
-
-
-class LineSplitter:
-    """Cuts a child's bytes into lines: at newlines, and at the carriage returns of progress bars."""
-
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._rest = ""
-
-    def feed(self, chunk: bytes, *, final: bool = False) -> list[tuple[str, bool]]:
-        """The whole lines now known, each with whether a carriage return ended it."""
-        text = self._rest + self._decoder.decode(chunk, final)
-        lines: list[tuple[str, bool]] = []
-        start = 0
-        for match in re.finditer(r"\r*\n|\r+(?!\n)", text):
-            # A carriage return at the very end may be half of a "\r\n".
-            if match.end() == len(text) and not match.group().endswith("\n") and not final:
-                break
-            lines.append((text[start : match.start()], not match.group().endswith("\n")))
-            start = match.end()
-        self._rest = text[start:]
-        while len(self._rest) > _MAX_LINE:
-            lines.append((self._rest[:_MAX_LINE], False))
-            self._rest = self._rest[_MAX_LINE:]
-        if final and self._rest:
-            lines.append((self._rest, False))
-            self._rest = ""
-        return [(plain_text(line), is_bar) for line, is_bar in lines]
 
 
 @dataclass(slots=True)

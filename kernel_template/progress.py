@@ -13,7 +13,7 @@ import re
 from enum import StrEnum
 from typing import Any
 
-from kernel_template.process import plain_text
+from kernel_template.lines import plain_text
 
 Event = dict[str, Any]
 

@@ -9,16 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from kernel_template.lines import LineSplitter, plain_text
 from kernel_template.process import (
     ChildEnd,
     ChildPlan,
     ChildRunner,
     Cut,
-    LineSplitter,
     StopFlag,
     capture_output,
     child_environment,
-    plain_text,
 )
 from tests.kernel.kit import Clock
 

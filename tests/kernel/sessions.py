@@ -1,0 +1,79 @@
+"""Made-up trainings, and a whole session played over one of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kernel_template.main import run
+from tests.kernel.kit import Log, make_tools, mount_inputs, settings
+
+# What every made-up training begins with: Coqui's arguments, a run folder and whole checkpoints.
+HEAD = """
+import argparse, json, os, sys, time, zipfile
+parser = argparse.ArgumentParser()
+parser.add_argument("--config_path"); parser.add_argument("--restore_path")
+args, others = parser.parse_known_args()
+config = json.load(open(args.config_path))
+folder = os.path.join(config["output_path"], "bangla আ-November-22")
+os.makedirs(folder)
+json.dump(config, open(os.path.join(folder, "config.json"), "w"))
+def say(text): print(text, file=sys.stderr, flush=True)
+def save(step, kind="checkpoint"):
+    name = os.path.join(folder, f"{kind}_{step}.pth")
+    say(f" > {'CHECKPOINT' if kind == 'checkpoint' else 'BEST MODEL'} : {name}")
+    with zipfile.ZipFile(name, "w") as archive: archive.writestr("data.pkl", "x" * step)
+def step(number, epoch_step, loss):
+    say(f"\\x1b[1m   --> TIME: now -- STEP: {epoch_step}/1 -- GLOBAL_STEP: {number}\\x1b[0m")
+    say(f"     | > loss_mel: {loss}  ({loss})\\n")
+say(" > Restoring from " + os.path.basename(args.restore_path) + " ...")
+"""
+TRAINS = """
+for epoch in range(2):
+    say(f"\\x1b[4m\\x1b[1m > EPOCH: {epoch}/1\\x1b[0m")
+    for number in range(2): step(2 * epoch + number, number, 100.0 - 10 * epoch)
+    say(f"  --> EVAL PERFORMANCE\\n     | > avg_loss_mel: {90.0 - epoch} (+0.0)\\n")
+    save(2 * epoch + 2, "best_model")
+"""
+WAITS = """
+say("> EPOCH: 0/1"); step(0, 0, 9.0)
+try:
+    say("READY")
+    while True: time.sleep(0.02)
+except KeyboardInterrupt:
+    say(" > Keyboard interrupt detected."); save(1); sys.exit(130)
+"""
+SPEAK = """
+import argparse, json, pathlib, sys
+parser = argparse.ArgumentParser()
+for name in ("config", "checkpoint", "sentences", "out"): parser.add_argument("--" + name, type=pathlib.Path)
+args = parser.parse_args()
+print("a library greets")
+for number, text in enumerate(json.loads(args.sentences.read_text()), 1):
+    (args.out / f"{number:02d}.wav").write_bytes(b"RIFF")
+    print(json.dumps({"sample": {"file": f"{number:02d}.wav", "text": text, "seconds": 1.5, "error": None}}))
+"""
+PROGRAMS = {"speak.py": SPEAK, "probe.py": ""}
+
+
+class Played:
+    """One session that was run: its exit code and what it left."""
+
+    def __init__(self, root: Path, log: Log, script: str, **more: Any) -> None:
+        self.root, self.log = root, log
+        programs = more.pop("programs", PROGRAMS)
+        tools = more.pop("tools", {})
+        if script:
+            mount_inputs(root / "input", script=script)
+        self.code = run(settings(**more), programs, make_tools(root, log, **tools))
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The content of state.json."""
+        found: dict[str, Any] = json.loads((self.root / "working" / "state.json").read_text())
+        return found
+
+    @property
+    def end(self) -> dict[str, Any]:
+        """The `end` event."""
+        (event,) = self.log.events("end")
+        return event
