@@ -11,9 +11,18 @@ from orchestrator.errors import KgttsError, NotFoundError, RefusedError, Service
 from orchestrator.ledger import Intent, Ledger, SessionRecord
 from orchestrator.models import KernelRef, Pushed
 from orchestrator.ports import Clock, Kaggle
-from orchestrator.render import Rendered, RunStamp, read_stamp, render_kernel
+from orchestrator.render import Rendered, Resume, RunStamp, read_stamp, render_kernel
 
 _ID_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a push needs of the world."""
+
+    kaggle: Kaggle
+    ledger: Ledger
+    clock: Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,35 +39,53 @@ def preview(settings: Settings) -> Rendered:
 
     Its run id is taken from the settings, where a push makes a new one.
     """
-    return render_kernel(settings, _first_stamp(fingerprint(settings)[:_ID_LENGTH], settings))
+    base = KernelRef(settings.kernel.owner, settings.kernel.slug)
+    return render_kernel(settings, make_stamp(settings, base, run_id=fingerprint(settings)[:_ID_LENGTH]))
 
 
-def _first_stamp(run_id: str, settings: Settings) -> RunStamp:
+def make_stamp(
+    settings: Settings, kernel: KernelRef, *, run_id: str, session: int = 1, parent: KernelRef | None = None
+) -> RunStamp:
+    """The stamp of one session of a run; `settings` went through `with_owner`."""
     return RunStamp(
         id=run_id,
-        session=1,
-        parent=None,
+        session=session,
+        parent=None if parent is None else str(parent),
         fingerprint=fingerprint(settings),
-        kernel=f"{settings.kernel.owner}/{settings.kernel.slug}",
+        kernel=str(kernel.kernel),
         kgtts=__version__,
     )
 
 
+def new_run_id() -> str:
+    """An id for a run that no other run has."""
+    return uuid.uuid4().hex[:_ID_LENGTH]
+
+
 def launch(settings: Settings, kaggle: Kaggle, ledger: Ledger, clock: Clock) -> Launch:
-    """Render the kernel, push it and remember it.
+    """Push the first session of a run."""
+    settings = settings.with_owner(kaggle.username)
+    base = KernelRef(settings.kernel.owner, settings.kernel.slug)
+    return launch_session(
+        settings, make_stamp(settings, base, run_id=new_run_id()), Service(kaggle, ledger, clock)
+    )
+
+
+def launch_session(
+    settings: Settings, stamp: RunStamp, service: Service, *, resume: Resume | None = None
+) -> Launch:
+    """Render the kernel of one session, push it and remember it.
 
     The intent is written down first; where the answer is lost, Kaggle is read for our stamp instead
     of pushing again.
 
     Raises:
-        SettingsError: the sources are not fully written.
         RefusedError: Kaggle said no, or saved the kernel under another name.
         ServiceError: the push did not arrive, or nobody can say.
     """
-    settings = settings.with_owner(kaggle.username)
-    ref = KernelRef(settings.kernel.owner, settings.kernel.slug)
-    stamp = _first_stamp(uuid.uuid4().hex[:_ID_LENGTH], settings)
-    rendered = render_kernel(settings, stamp)
+    kaggle, ledger, clock = service.kaggle, service.ledger, service.clock
+    ref = KernelRef.parse(stamp.kernel)
+    rendered = render_kernel(settings, stamp, resume=resume)
     intent = Intent(stamp.id, stamp.session, ref, settings.accelerator.machine_shape, stamp.fingerprint)
     record = ledger.intend(intent, clock.now())
     try:

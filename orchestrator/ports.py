@@ -86,6 +86,10 @@ class Kaggle(Protocol):
         """Every file that the session left, from all pages of the listing."""
         ...
 
+    def output_file(self, ref: KernelRef, name: str) -> bytes | None:
+        """The content of one small output of the session of `ref.version`; None where it has none such."""
+        ...
+
     def stored_log(self, ref: KernelRef) -> Sequence[LogEvent]:
         """The log of a session that is over; empty while Kaggle has none."""
         ...

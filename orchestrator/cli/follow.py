@@ -1,8 +1,9 @@
 """Showing a session as it goes: a progress bar on a terminal, one plain line per change elsewhere."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,21 +11,55 @@ import click
 
 from orchestrator.cli import words
 from orchestrator.cli.context import Interrupted
-from orchestrator.errors import RunFailedError
+from orchestrator.errors import RunFailedError, WaitTimeoutError
 from orchestrator.logs import LogLine
-from orchestrator.models import SessionStatus
+from orchestrator.models import SessionState, SessionStatus
 from orchestrator.progress import Progress, follow, parse_event
 
 if TYPE_CHECKING:
     from orchestrator.campaign import Campaign, Target
+    from orchestrator.ports import Clock
 
 _TAIL = 12
 
 
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """How a followed session ended: its last state, its progress and the end of its log."""
+
+    target: "Target"
+    status: SessionStatus
+    progress: Progress
+    tail: Sequence[str]
+
+    def failure(self) -> RunFailedError:
+        """The error for a session that ended badly: cause first, then the end of its log."""
+        cause = self.progress.end_message or self.status.failure_message or "it gave no reason"
+        end = "".join(f"\n  | {line}" for line in self.tail if line.strip())
+        return RunFailedError(
+            f"{self.target.ref} ended with {self.status.state}: {cause}{end}",
+            hint=f"kgtts logs {self.target.ref}",
+        )
+
+
 def follow_to_end(
     campaign: "Campaign", target: "Target", *, timeout: timedelta | None = None, quiet: bool = False
-) -> Progress:
-    """Follow a session to its end with its progress on the screen.
+) -> None:
+    """Follow a session to its end with its progress on the screen; one that failed is an error.
+
+    Raises:
+        RunFailedError: the session failed; its cause and the end of its log are said.
+        WaitTimeoutError, Interrupted: as `follow_session`.
+    """
+    end = follow_session(campaign, target, timeout=timeout, quiet=quiet)
+    if not end.status.state.is_success:
+        raise end.failure()
+
+
+def follow_session(
+    campaign: "Campaign", target: "Target", *, timeout: timedelta | None = None, quiet: bool = False
+) -> SessionEnd:
+    """Follow a session to its end with its progress on the screen, however it ends.
 
     Args:
         campaign: what follows.
@@ -33,11 +68,10 @@ def follow_to_end(
         quiet: show nothing (the caller prints JSON).
 
     Raises:
-        RunFailedError: the session failed; its cause and the end of its log are said.
         WaitTimeoutError: the time is over; the session goes on.
         Interrupted: Ctrl-C; the session goes on.
     """
-    progress, tail, status = Progress(), list[str](), None
+    progress, tail, status = Progress(), list[str](), SessionStatus(SessionState.QUEUED)
     try:
         with _display(target, quiet=quiet) as show:
             for event in campaign.follow(target, timeout=timeout):
@@ -52,9 +86,7 @@ def follow_to_end(
                     show(progress, None)
     except KeyboardInterrupt:
         raise _goes_on(target) from None
-    if status is None or not status.state.is_success:
-        raise failed(target, status, progress, tail)
-    return progress
+    return SessionEnd(target, status, progress, tail)
 
 
 def print_log(campaign: "Campaign", target: "Target", *, timeout: timedelta | None = None) -> None:
@@ -63,7 +95,7 @@ def print_log(campaign: "Campaign", target: "Target", *, timeout: timedelta | No
     Raises:
         RunFailedError, WaitTimeoutError, Interrupted: as `follow_to_end`.
     """
-    progress, status = Progress(), None
+    progress, status = Progress(), SessionStatus(SessionState.QUEUED)
     try:
         for event in campaign.follow(target, timeout=timeout):
             if isinstance(event, SessionStatus):
@@ -75,8 +107,8 @@ def print_log(campaign: "Campaign", target: "Target", *, timeout: timedelta | No
                 echo_line(event)
     except KeyboardInterrupt:
         raise _goes_on(target) from None
-    if status is None or not status.state.is_success:
-        raise failed(target, status, progress, [])
+    if not status.state.is_success:
+        raise SessionEnd(target, status, progress, []).failure()
 
 
 def echo_line(line: LogLine) -> None:
@@ -85,14 +117,19 @@ def echo_line(line: LogLine) -> None:
         click.echo(line.text)
 
 
-def failed(
-    target: "Target", status: SessionStatus | None, progress: Progress, tail: list[str]
-) -> RunFailedError:
-    """The error for a session that ended badly: cause first, then the end of its log."""
-    state = "ended" if status is None else f"ended with {status.state}"
-    cause = progress.end_message or (status.failure_message if status else None) or "it gave no reason"
-    end = "".join(f"\n  | {line}" for line in tail if line.strip())
-    return RunFailedError(f"{target.ref} {state}: {cause}{end}", hint=f"kgtts logs {target.ref}")
+def pause(span: timedelta, left: timedelta | None, clock: "Clock") -> None:
+    """Let `span` pass while nothing runs, or what is `left` of the person's patience.
+
+    Raises:
+        WaitTimeoutError: the patience is over.
+        Interrupted: Ctrl-C.
+    """
+    try:
+        clock.sleep(min(span, left).total_seconds() if left is not None else span.total_seconds())
+    except KeyboardInterrupt:
+        raise Interrupted("Stopped waiting; nothing runs now.", hint="kgtts watch comes back to it") from None
+    if left is not None and left <= span:
+        raise WaitTimeoutError("The time to wait is over; nothing runs now.", hint="kgtts watch")
 
 
 def _goes_on(target: "Target") -> Interrupted:

@@ -24,6 +24,8 @@ _COMMANDS = {
     "status": "orchestrator.cli.status:status",
     "logs": "orchestrator.cli.logs:logs",
     "pull": "orchestrator.cli.pull:pull",
+    "sync": "orchestrator.cli.sync:sync",
+    "watch": "orchestrator.cli.sync:watch",
     "list": "orchestrator.cli.status:list_runs",
     "quota": "orchestrator.cli.status:quota",
     "open": "orchestrator.cli.status:open_page",

@@ -28,6 +28,8 @@ from orchestrator.config.fields import (
 )
 from orchestrator.errors import SettingsError
 
+NotNegative = Annotated[StrictInt, Field(ge=0)]
+NotNegativeHours = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 SESSION_LIMIT = timedelta(hours=12)  # Kaggle ends a GPU session then.
 _TITLE = re.compile(r"[A-Za-z0-9 ._:()/+-]*", re.ASCII)
 
@@ -146,6 +148,27 @@ class Session(_Section):
     )
 
 
+class Run(_Section):
+    """When the chain of sessions ends, besides training.epochs, and what it does when quota is short."""
+
+    until_step: NotNegative = Field(0, description="Stop at this global step. 0: at training.epochs.")
+    patience: NotNegative = Field(
+        0, description="Stop when the eval loss has not improved for so many evaluations. 0: never."
+    )
+    max_sessions: NotNegative = Field(0, description="The most sessions of a run. 0: as many as it takes.")
+    max_gpu_hours: NotNegativeHours = Field(
+        0.0, description="The most hours of all sessions of a run. 0: as many as it takes."
+    )
+    when_quota_is_short: Literal["wait", "shorten"] = Field(
+        "wait",
+        description='When the week\'s quota is less than a session needs: "wait" until it refreshes, or\n'
+        '"shorten" the session to what is left.',
+    )
+    shortest_session: Duration = Field(
+        timedelta(hours=1), description="A session that would be shorter than this is waited for instead."
+    )
+
+
 class Install(_Section):
     """What the kernel installs when the image has no Coqui TTS."""
 
@@ -196,6 +219,7 @@ class Settings(BaseModel):
     inputs: Inputs = Field(default_factory=Inputs)
     training: Training = Field(default_factory=Training)
     session: Session = Field(default_factory=Session)
+    run: Run = Field(default_factory=Run)
     install: Install = Field(default_factory=Install)
     samples: Samples = Field(default_factory=Samples)
     pull: Pull = Field(default_factory=Pull)
@@ -272,13 +296,14 @@ def title_from(slug: str) -> str:
 def fingerprint(settings: Settings) -> str:
     """SHA-256 (hex) over the settings that change what is trained: inputs, training, what is installed.
 
-    Time limits are left out: a run may be continued in longer or shorter sessions. Take it of settings that
-    went through `with_owner`, since `datahrbnn` and `owner/datahrbnn` are different texts.
+    Time limits and the target are left out: a run may be continued in longer or shorter sessions, and
+    further than it was meant to go. Take it of settings that went through `with_owner`, since
+    `datahrbnn` and `owner/datahrbnn` are different texts.
     """
     matter = settings.model_dump(
         mode="json",
         include={"inputs": True, "training": True, "install": True},
-        exclude={"training": {"time_limit"}},
+        exclude={"training": {"time_limit", "epochs"}},
     )
     text = json.dumps(matter, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -17,6 +17,7 @@ from kagglesdk.kaggle_env import KaggleEnv
 from kagglesdk.kaggle_http_client import KaggleHttpClient
 from kagglesdk.kernels.types.kernels_api_service import (
     ApiDeleteKernelRequest,
+    ApiDownloadKernelOutputRequest,
     ApiGetKernelRequest,
     ApiGetKernelSessionStatusRequest,
     ApiListKernelSessionOutputRequest,
@@ -27,7 +28,7 @@ from kagglesdk.models.types.model_api_service import ApiListModelInstanceVersion
 from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
 
 from orchestrator.credentials import CredentialKind, Credentials
-from orchestrator.errors import CredentialsError, RefusedError, ServiceError
+from orchestrator.errors import CredentialsError, NotFoundError, RefusedError, ServiceError
 from orchestrator.kaggle_client.translation import (
     addressed,
     kernel_info,
@@ -56,6 +57,7 @@ from orchestrator.models import (
 
 RETRY_FOR_S = 60.0
 _PAGE_SIZE = 200
+_SMALL_FILE = 16 << 20
 _BLOCK = 1 << 16
 
 T = TypeVar("T")
@@ -198,6 +200,27 @@ class KaggleClient:
             for page in self._output_pages(ref, _PAGE_SIZE)
             for item in page.files or []
         ]
+
+    def output_file(self, ref: KernelRef, name: str) -> bytes | None:
+        """The content of one small output of the session of `ref.version`; None where it has none such.
+
+        Raises:
+            ServiceError: also where the file is too large to be what is asked for (16 MB).
+        """
+        request = ApiDownloadKernelOutputRequest()
+        request.owner_slug, request.kernel_slug, request.file_path = ref.owner, ref.slug, name
+        if ref.version is not None:
+            request.version_number = ref.version
+        doing = f"read {name} of {ref}"
+        try:
+            response = self._call(doing, lambda: self._kernels.download_kernel_output(request))
+        except NotFoundError:
+            return None
+        with contextlib.closing(response), translated(doing):
+            content = response.raw.read(_SMALL_FILE + 1, decode_content=True)
+        if len(content) > _SMALL_FILE:
+            raise ServiceError(f"Could not {doing}: it is larger than {_SMALL_FILE >> 20} MB.")
+        return bytes(content)
 
     def stored_log(self, ref: KernelRef) -> Sequence[LogEvent]:
         """The log of a session that is over; empty while Kaggle has none."""

@@ -1,8 +1,7 @@
 """Settings to the one code file and the metadata of a push. Pure: it reads templates and writes nothing."""
 
 import ast
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,31 @@ SCHEMA = 1
 _TEMPLATE = f"{PACKAGE}/kernel.py.j2"
 _METADATA_TEMPLATE = f"{METADATA_FILE}.j2"
 _RESERVED = ("SETTINGS", "PROGRAMS", "_code")
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """What a session continues from, exactly enough for the kernel to refuse anything else.
+
+    Attributes:
+        kernel: `owner/slug` of the sibling kernel whose output is mounted.
+        version: the version whose output that should be.
+        run: the run's id.
+        session: the number of the session that left it.
+        global_step: the step of its newest checkpoint; a mount with a lower one is an older version.
+        sha256: the hash of that checkpoint, where its state tells it.
+    """
+
+    kernel: str
+    version: int
+    run: str
+    session: int
+    global_step: int
+    sha256: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the kernel's settings hold it."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +77,14 @@ def templates_root() -> Path:
 
 
 def render_kernel(
-    settings: Settings, stamp: RunStamp, *, kernel_sources: Sequence[str] = (), templates: Path | None = None
+    settings: Settings, stamp: RunStamp, *, resume: Resume | None = None, templates: Path | None = None
 ) -> Rendered:
     """The kernel of one session. The same arguments give the same bytes.
 
     Args:
         settings: settings that went through `Settings.with_owner`.
         stamp: the run and session; its `kernel` is the kernel to push to.
-        kernel_sources: further kernels (`owner/slug`) whose output is mounted.
+        resume: the session whose output is mounted and continued from; None starts from the base voice.
         templates: where the templates are; by default those of this installation.
 
     Raises:
@@ -72,19 +96,19 @@ def render_kernel(
     if not settings.kernel.owner:
         raise SettingsError("kernel.owner: the kernel has no owner yet, so its inputs are not fully written.")
     root = templates_root() if templates is None else templates
-    source = _source(root, kernel_settings(settings, stamp), stamp)
+    source = _source(root, kernel_settings(settings, stamp, resume), stamp)
     ref = KernelRef.parse(stamp.kernel)
     machine = settings.accelerator
     push = KernelPush(
         ref=ref,
-        title=settings.title if ref.slug == settings.kernel.slug else title_from(ref.slug),
+        title=_title(settings, ref),
         source=source,
         accelerator=machine.machine_shape,
         private=settings.kernel.private,
         internet=settings.kernel.internet,
         dataset_sources=(settings.inputs.dataset,),
         model_sources=(settings.inputs.model,),
-        kernel_sources=tuple(kernel_sources),
+        kernel_sources=() if resume is None else (resume.kernel,),
         docker_image=settings.kernel.docker_image or None,
         docker_image_pinning=settings.kernel.docker_image_pinning or None,
         session_timeout_s=int(settings.session.budget.total_seconds()),
@@ -93,7 +117,15 @@ def render_kernel(
     return Rendered(source, metadata, CODE_FILE, push)
 
 
-def kernel_settings(settings: Settings, stamp: RunStamp) -> dict[str, Any]:
+def _title(settings: Settings, ref: KernelRef) -> str:
+    """The title that gives the kernel's slug; a sibling such as `slug-b` gets its letter behind the title."""
+    suffix = ref.slug.removeprefix(settings.kernel.slug)
+    if suffix == ref.slug:
+        return title_from(ref.slug)
+    return settings.title + suffix.replace("-", " ")
+
+
+def kernel_settings(settings: Settings, stamp: RunStamp, resume: Resume | None = None) -> dict[str, Any]:
     """The settings as the kernel reads them: its `SETTINGS`, schema 1. Times are seconds."""
     inputs, training, machine = settings.inputs, settings.training, settings.accelerator
     return {
@@ -111,10 +143,14 @@ def kernel_settings(settings: Settings, stamp: RunStamp) -> dict[str, Any]:
             "language": training.language,
             "batch_size": training.batch_size,
             "epochs": training.epochs,
+            "until_step": settings.run.until_step or None,
             "coqui": dict(training.coqui),
             "time_limit_s": int(training.time_limit.total_seconds()),
             "grace_s": int(settings.session.grace.total_seconds()),
         },
+        "session_budget_s": int(settings.session.budget.total_seconds()),
+        "stop": {"patience": settings.run.patience or None},
+        "resume": None if resume is None else resume.to_dict(),
         "install": {"packages": list(settings.install.packages)},
         "samples": {"sentences": list(settings.samples.sentences), "enabled": settings.samples.enabled},
     }

@@ -132,7 +132,9 @@ def test_an_owner_that_is_no_user_name_is_refused(owner: str) -> None:
 @pytest.mark.parametrize(
     ("tables", "changes"),
     [
-        ({"training": {"epochs": 3}}, True),
+        ({"training": {"sample_rate": 24000}}, True),
+        ({"training": {"epochs": 3}}, False),
+        ({"run": {"max_sessions": 3}}, False),
         ({"training": {"coqui": {"lr_gen": 0.1}}}, True),
         ({"inputs": {"dataset": "other/datahrbnn"}}, True),
         ({"install": {"packages": ["coqui-tts==0.28.0"]}}, True),

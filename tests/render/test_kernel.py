@@ -14,6 +14,7 @@ from orchestrator.config import Settings
 from orchestrator.errors import LocalError, SettingsError, UsageError
 from orchestrator.models import KernelRef
 from orchestrator.render import (
+    Resume,
     MAX_SOURCE_BYTES,
     RunStamp,
     TemplateError,
@@ -62,12 +63,29 @@ def test_settings_enter_as_the_kernel_expects_them(
             "language": "bn-Bangladesh",
             "batch_size": 16,
             "epochs": 1000,
+            "until_step": None,
             "coqui": {},
             "time_limit_s": 21600,
             "grace_s": 300,
         },
+        "session_budget_s": 39600,
+        "stop": {"patience": None},
+        "resume": None,
         "install": {"packages": ["coqui-tts>=0.27,<0.29", "six>=1.16"]},
         "samples": {"sentences": [], "enabled": True},
+    }
+
+
+def test_what_to_continue_from_enters_exactly(resolved: Settings, stamp: RunStamp) -> None:
+    """The kernel learns which session, step and hash it may continue from, and nothing else mounts."""
+    resume = Resume("someone/bangla-tts-a", 3, stamp.id, 2, 1234, "ab" * 32)
+    assert kernel_settings(resolved, stamp, resume)["resume"] == {
+        "kernel": "someone/bangla-tts-a",
+        "version": 3,
+        "run": stamp.id,
+        "session": 2,
+        "global_step": 1234,
+        "sha256": "ab" * 32,
     }
 
 
@@ -150,7 +168,9 @@ def test_the_push_says_what_the_settings_say(templates: Path, stamp: RunStamp) -
             "session": {"budget": "10h"},
         }
     ).with_owner("someone")
-    push = render_kernel(custom, stamp, kernel_sources=["someone/bangla-tts-b"], templates=templates).push
+    push = render_kernel(
+        custom, stamp, resume=Resume("someone/bangla-tts-b", 2, "r", 1, 5, None), templates=templates
+    ).push
     assert (push.ref, push.title) == (KernelRef("someone", "bangla-tts"), "Bangla tts")
     assert (push.private, push.internet, push.accelerator) == (False, False, "NvidiaTeslaT4")
     assert push.dataset_sources == ("someone/datahrbnn",)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.config import Settings
-from orchestrator.render import RunStamp, render_kernel, write_rendered
+from orchestrator.render import Resume, RunStamp, render_kernel, write_rendered
 
 # Pushes with the client's own code up to the call of the service, which is caught and printed.
 PUSH = """
@@ -95,7 +95,9 @@ def test_metadata_is_plain_json_with_every_switch_written(
     templates: Path, resolved: Settings, stamp: RunStamp
 ) -> None:
     """Privacy, GPU and internet are always written, since the client's defaults and its docs differ."""
-    rendered = render_kernel(resolved, stamp, kernel_sources=["someone/other-kernel"], templates=templates)
+    rendered = render_kernel(
+        resolved, stamp, resume=Resume("someone/other-kernel", 2, "r", 1, 5, None), templates=templates
+    )
     metadata = json.loads(rendered.metadata)
     assert (metadata["is_private"], metadata["enable_gpu"], metadata["enable_internet"]) == (True, True, True)
     assert metadata["kernel_sources"] == ["someone/other-kernel"]

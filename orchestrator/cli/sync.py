@@ -1,0 +1,212 @@
+"""`kgtts sync` and `watch`: the chain of sessions, one pass at a time."""
+
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli import words
+from orchestrator.cli.context import (
+    Workbench,
+    data_folder,
+    duration_option,
+    json_option,
+    load,
+    print_json,
+    settings_options,
+    workbench,
+)
+from orchestrator.errors import RunFailedError
+
+if TYPE_CHECKING:
+    from orchestrator.chain.passes import Collecting, Pass
+    from orchestrator.config import Settings
+
+_LONGEST_WAIT = timedelta(minutes=15)
+
+
+@click.command(short_help="One pass: observe, collect, continue")
+@click.option("--no-pull", is_flag=True, help="Do not bring results here.")
+@click.option(
+    "--summary",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="GITHUB_STEP_SUMMARY",
+    help="Append a Markdown summary to this file; default: GitHub's, where it is set.",
+)
+@settings_options
+@json_option
+def sync(
+    *,
+    no_pull: bool,
+    summary: Path | None,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Make one pass over the run that kgtts.toml describes, in seconds; for cron and GitHub Actions.
+
+    It reads the run from Kaggle and starts its first session, reports the running one, brings an ended one's
+    results, or pushes the next. It needs no memory of earlier passes, and two at once do no harm.
+    """
+    settings = load(config_path, overrides).settings
+    with workbench() as bench:
+        done = one_pass(bench, settings, pull=not no_pull)
+        if summary is not None:
+            from orchestrator.cli.summary import markdown  # noqa: PLC0415  # Start-up.
+
+            with summary.open("a", encoding="utf-8") as file:
+                file.write(markdown(done))
+    if as_json:
+        print_json(as_dict(done))
+    else:
+        print_pass(done)
+    raise_failure(done)
+
+
+@click.command(short_help="Pass after pass until the run is over")
+@duration_option("--timeout", help="How long at most, such as 90m. The run goes on after it.")
+@click.option("--no-pull", is_flag=True, help="Do not bring results here.")
+@settings_options
+def watch(
+    *, timeout: timedelta | None, no_pull: bool, config_path: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """Follow a run from session to session until it is over, starting each as `kgtts sync` would."""
+    settings = load(config_path, overrides).settings
+    with workbench() as bench:
+        raise_failure(watch_run(bench, settings, timeout=timeout, pull=not no_pull))
+
+
+def one_pass(bench: Workbench, settings: "Settings", *, pull: bool) -> "Pass":
+    """One pass, with this machine's other passes waiting for their turn."""
+    from orchestrator.chain.passes import sync as make_pass  # noqa: PLC0415  # Slow to import.
+    from orchestrator.cli.transfer_display import Silent  # noqa: PLC0415  # As above.
+    from orchestrator.launch import Service  # noqa: PLC0415  # As above.
+    from orchestrator.locks import machine_lock  # noqa: PLC0415  # As above.
+    from orchestrator.ports import SystemClock  # noqa: PLC0415  # As above.
+
+    owned = settings.with_owner(bench.kaggle.username)
+    return make_pass(
+        owned,
+        Service(bench.kaggle, bench.ledger, SystemClock()),
+        collecting=collecting(owned, Silent()) if pull else None,
+        lock=machine_lock(data_folder(), f"{bench.kaggle.service} {owned.kernel.owner}/{owned.kernel.slug}"),
+    )
+
+
+def collecting(settings: "Settings", listener: Any) -> "Collecting":
+    """Results go to `[pull] to`/SLUG/session-NN, as `[pull]` chooses them."""
+    from orchestrator.chain.passes import Collecting  # noqa: PLC0415  # Slow to import.
+    from orchestrator.config import select_outputs  # noqa: PLC0415  # As above.
+
+    def choose(names: Sequence[str]) -> Sequence[str]:
+        return select_outputs(names, settings.pull.include, settings.pull.exclude)
+
+    return Collecting(Path(settings.pull.to) / settings.kernel.slug, choose, listener)
+
+
+def watch_run(bench: Workbench, settings: "Settings", *, timeout: timedelta | None, pull: bool) -> "Pass":
+    """Pass after pass, following each session, until the run is over; the last pass.
+
+    Raises:
+        WaitTimeoutError: the time is over; the run goes on.
+        Interrupted: Ctrl-C; the run goes on.
+    """
+    from orchestrator.chain.decisions import RunState  # noqa: PLC0415  # Slow to import.
+    from orchestrator.cli.follow import follow_session, pause  # noqa: PLC0415  # As above.
+    from orchestrator.ports import SystemClock  # noqa: PLC0415  # As above.
+
+    clock = SystemClock()
+    deadline = None if timeout is None else clock.monotonic() + timeout.total_seconds()
+
+    def left() -> timedelta | None:
+        return None if deadline is None else timedelta(seconds=max(0.0, deadline - clock.monotonic()))
+
+    while True:
+        done = one_pass(bench, settings, pull=pull)
+        print_pass(done)
+        if done.state is RunState.RUNNING:
+            follow_session(bench.campaign, _running(bench, done), timeout=left())
+        elif done.state is RunState.WAITING:
+            until = done.decision.until
+            wait = _LONGEST_WAIT if until is None else max(timedelta(seconds=5), until - clock.now())
+            pause(min(wait, _LONGEST_WAIT), left(), clock)
+        else:
+            return done
+
+
+def _running(bench: Workbench, done: "Pass") -> Any:
+    from orchestrator.campaign import Target  # noqa: PLC0415  # Start-up.
+
+    if done.launched is not None:
+        return done.launched.target
+    assert done.view is not None
+    ref = done.view.newest.ref
+    return Target(ref, bench.ledger.of_kernel(ref))
+
+
+def raise_failure(done: "Pass") -> None:
+    """A run that failed, stalled or hangs is an error with an exit code.
+
+    Raises:
+        RunFailedError: with the next step.
+    """
+    from orchestrator.chain.decisions import RunState  # noqa: PLC0415  # Slow to import.
+
+    if done.state not in (RunState.FAILED, RunState.STALLED, RunState.ZOMBIE) or done.view is None:
+        return
+    ref = done.view.newest.ref
+    hint = f"kgtts logs {ref}; when it is mended, `kgtts push` goes on"
+    if done.state is RunState.ZOMBIE:
+        hint = f"look at it with `kgtts open {ref}` and stop it there, or `kgtts cancel {ref}`"
+    raise RunFailedError(done.decision.reason, hint=hint)
+
+
+def print_pass(done: "Pass") -> None:
+    """Say what a pass saw and did, on a few lines."""
+    click.echo(f"{click.style(done.state.value, bold=True)}  {done.decision.reason}")
+    if done.launched is not None:
+        click.echo(f"  pushed     {done.launched.target.ref}  {done.launched.url}")
+        for warning in done.launched.warnings:
+            click.secho(f"  warning    {warning}", fg="yellow")
+    if done.collected is not None:
+        size = words.size(sum(file.size for file in done.collected.transfer.files))
+        click.echo(f"  pulled     {size} to {done.collected.folder}{os.sep}")
+    if done.view is not None and done.view.history:
+        spent = words.duration(sum(summary.seconds for summary in done.view.history))
+        click.echo(f"  so far     step {done.view.global_step} in {len(done.view.history)} sessions, {spent}")
+
+
+def as_dict(done: "Pass") -> dict[str, Any]:
+    """A pass for programs; `done` says that no pass will push another session."""
+    view = done.view
+    launched = done.launched.target if done.launched is not None else None
+    newest = view.newest if view is not None else None
+    session = (
+        launched.record.number if launched and launched.record else newest.stamp.session if newest else None
+    )
+    return {
+        "run": launched.record.run_id if launched and launched.record else view.run_id if view else None,
+        "state": done.state.value,
+        "reason": done.decision.reason,
+        "done": done.state.value == "done",
+        "over": done.state.is_over,
+        "session": session,
+        "kernel": str(launched.ref if launched else newest.ref) if launched or newest else None,
+        "global_step": view.global_step if view is not None else 0,
+        "pushed": launched is not None,
+        "pulled": str(done.collected.folder) if done.collected is not None else None,
+        "history": [
+            {
+                "session": item.session,
+                "kernel": item.kernel,
+                "from_step": item.from_step,
+                "to_step": item.to_step,
+                "reason": item.reason,
+                "seconds": item.seconds,
+            }
+            for item in (view.history if view is not None else ())
+        ],
+    }
