@@ -182,21 +182,23 @@ def print_pass(done: "Pass") -> None:
 def as_dict(done: "Pass") -> dict[str, Any]:
     """A pass for programs; `done` says that no pass will push another session."""
     view = done.view
-    launched = done.launched.target if done.launched is not None else None
-    newest = view.newest if view is not None else None
-    session = (
-        launched.record.number if launched and launched.record else newest.stamp.session if newest else None
+    stamp = view.newest.stamp if view is not None else None
+    run, session, kernel = (
+        (stamp.id, stamp.session, str(view.newest.ref)) if stamp and view else (None, None, None)
     )
+    if done.launched is not None and done.launched.target.record is not None:
+        record = done.launched.target.record
+        run, session, kernel = record.run_id, record.number, str(record.ref)
     return {
-        "run": launched.record.run_id if launched and launched.record else view.run_id if view else None,
+        "run": run,
         "state": done.state.value,
         "reason": done.decision.reason,
         "done": done.state.value == "done",
         "over": done.state.is_over,
         "session": session,
-        "kernel": str(launched.ref if launched else newest.ref) if launched or newest else None,
+        "kernel": kernel,
         "global_step": view.global_step if view is not None else 0,
-        "pushed": launched is not None,
+        "pushed": done.launched is not None,
         "pulled": str(done.collected.folder) if done.collected is not None else None,
         "history": [
             {
