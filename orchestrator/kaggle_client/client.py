@@ -158,9 +158,12 @@ class KaggleClient:
             f"push {push.ref}", lambda: self._kernels.save_kernel(save_request(push)), retry=False
         )
         if answer.error:
-            raise RefusedError(f"Kaggle refused {push.ref}: {answer.error}", hint=refusal_hint(answer.error))
-        ref = ref_of(answer.ref or answer.url, push.ref)
-        pushed = Pushed(ref if answer.version_number is None else ref.at(answer.version_number), answer.url)
+            words = str(answer.error)
+            raise RefusedError(f"Kaggle refused {push.ref}: {words}", hint=refusal_hint(words))
+        with translated(f"push {push.ref}"):
+            ref = ref_of(answer.ref or answer.url, push.ref)
+            version = answer.version_number
+            pushed = Pushed(ref if version is None else ref.at(int(version)), answer.url)
         unknown = {
             "dataset": answer.invalid_dataset_sources,
             "model": answer.invalid_model_sources,
@@ -178,20 +181,18 @@ class KaggleClient:
 
     def kernel(self, ref: KernelRef) -> KernelInfo:
         """Describe a kernel with its source, at `ref.version` or at its newest version."""
-        answer = self._call(
-            f"read the kernel {ref}", lambda: self._kernels.get_kernel(addressed(ApiGetKernelRequest(), ref))
-        )
-        return kernel_info(answer.metadata, ref.kernel, answer.blob.source if answer.blob else None)
+        doing = f"read the kernel {ref}"
+        answer = self._call(doing, lambda: self._kernels.get_kernel(addressed(ApiGetKernelRequest(), ref)))
+        with translated(doing):
+            return kernel_info(answer.metadata, ref.kernel, answer.blob.source if answer.blob else None)
 
     def session_status(self, ref: KernelRef) -> SessionStatus:
         """The state of the session of `ref.version`, or of the newest one."""
-        answer = self._call(
-            f"read the status of {ref}",
-            lambda: self._kernels.get_kernel_session_status(
-                addressed(ApiGetKernelSessionStatusRequest(), ref)
-            ),
-        )
-        return SessionStatus(SessionState(answer.status.name.lower()), answer.failure_message or None)
+        doing = f"read the status of {ref}"
+        request = addressed(ApiGetKernelSessionStatusRequest(), ref)
+        answer = self._call(doing, lambda: self._kernels.get_kernel_session_status(request))
+        with translated(doing):
+            return SessionStatus(SessionState(answer.status.name.lower()), answer.failure_message or None)
 
     def outputs(self, ref: KernelRef) -> Sequence[OutputFile]:
         """Every file that the session left, from all pages of the listing."""
@@ -275,7 +276,10 @@ class KaggleClient:
         kernels: list[KernelInfo] = []
         while True:
             answer = self._call("list your kernels", lambda: self._kernels.list_kernels(request))
-            kernels += [kernel_info(item, KernelRef.parse(item.ref), None) for item in answer.kernels or []]
+            with translated("list your kernels"):
+                kernels += [
+                    kernel_info(item, KernelRef.parse(item.ref), None) for item in answer.kernels or []
+                ]
             if not answer.next_page_token:
                 return kernels
             request.page_token = answer.next_page_token

@@ -58,7 +58,8 @@ def translated(doing: str) -> Iterator[None]:
         raise ServiceError(
             f"Could not {doing}: no connection to {host}.", hint="check the network, then try again"
         ) from error
-    except (requests.RequestException, ValueError, KeyError) as error:
+    # The SDK takes an answer for what it should be: another one shows as any of these.
+    except (requests.RequestException, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ServiceError(
             f"Could not {doing}: the answer is not one of Kaggle's ({type(error).__name__}: {error}).",
             hint=f"try again; check {URL_VARIABLE} if it is set",
