@@ -14,7 +14,7 @@ from orchestrator.ledger import Ledger, PushOutcome, SessionRecord
 from orchestrator.logs import LineAssembler, LogLine, log_lines
 from orchestrator.models import KernelInfo, KernelRef, LogEvent, SessionState, SessionStatus
 from orchestrator.ports import Clock, Kaggle
-from orchestrator.progress import Progress, read_progress
+from orchestrator.progress import Progress, parse_event, read_progress
 from orchestrator.transfer import Transfer, TransferListener, fetch
 
 _STREAM_IDLE_S = 20.0  # How long the live log may be silent before the state is asked for.
@@ -22,7 +22,7 @@ _CATCH_UP_IDLE_S = 0.4  # How long a pause marks the end of the live log's repla
 _CATCH_UP_LOOK_S = 1.0  # How often a replay without a pause is asked whether it has become live.
 _FIRST_POLL_S = 1.0
 _LONGEST_POLL_S = 30.0
-_TAIL = 20
+_TAIL = 12
 SESSION_LOG = "session.log"
 
 
@@ -135,7 +135,8 @@ class Campaign:
         target = _with_version(target, info)
         status = self.status(target)
         lines = [line.text for line in log_lines(self._log_so_far(target.ref, status))]
-        return Report(target, status, read_progress(lines), lines[-_TAIL:], info.latest_version)
+        tail = [line for line in lines if parse_event(line) is None][-_TAIL:]
+        return Report(target, status, read_progress(lines), tail, info.latest_version)
 
     def status(self, target: Target) -> SessionStatus:
         """The session's state, which the ledger remembers."""

@@ -87,7 +87,7 @@ def _quota(settings: Settings, kaggle: Kaggle) -> Verdict:
         return Verdict(
             "quota", Level.WARNING, "Kaggle tells no GPU quota", "see https://www.kaggle.com/settings"
         )
-    refresh = f", refreshed {week.refreshes_at:%A %H:%M} UTC" if week.refreshes_at else ""
+    refresh = f", refreshes {week.refreshes_at:%A %H:%M} UTC" if week.refreshes_at else ""
     reserved = f" ({format_duration(week.reserved)} reserved by running sessions)" if week.reserved else ""
     text = f"{format_duration(week.left)} of {format_duration(week.allowed)} left{reserved}{refresh}"
     if week.left < settings.session.budget:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from orchestrator.ledger import SessionRecord
     from orchestrator.models import KernelInfo
 
+_PIPE_WIDTH = 200
+
 
 @click.command(short_help="Show state and progress; --watch follows")
 @run_argument
@@ -135,19 +137,20 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table  # noqa: PLC0415  # As above.
     from rich.text import Text  # noqa: PLC0415  # As above.
 
+    names = [name for name in rows[0] if name != "message"]  # Sentences fit no table; --json has them.
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in rows[0]:
-        table.add_column(name.replace("_", " "), overflow="fold")
+    for name in names:
+        table.add_column(name.replace("_", " "), no_wrap=True, overflow="ellipsis")
     for row in rows:
         # Text, not markup: names come from a server.
-        table.add_row(*(Text(_cell(value)) for value in row.values()))
-    Console(highlight=False).print(table)
+        table.add_row(*(Text(_cell(row[name])) for name in names))
+    # Who reads a pipe wants whole lines.
+    console = Console(highlight=False)
+    console.print(table, width=None if console.is_terminal else _PIPE_WIDTH, crop=console.is_terminal)
 
 
 def _cell(value: Any) -> str:
-    return (
-        "" if value is None else f"{value:%Y-%m-%d %H:%M} UTC" if hasattr(value, "strftime") else str(value)
-    )
+    return "" if value is None else f"{value:%b %d %H:%M}" if hasattr(value, "strftime") else str(value)
 
 
 @click.command(short_help="Show the week's GPU hours")
