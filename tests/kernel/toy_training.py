@@ -1,0 +1,188 @@
+"""A training script for the tests: a GAN of a few hundred weights on Coqui's real Trainer.
+
+It draws from every generator: samples shuffled when the data set is made, noise from numpy in each sample,
+a shuffling loader, dropout, random segments. `--config_path` and `--continue_path` are taken as Coqui's own
+scripts take them. The `toy` options in the configuration make it misbehave.
+"""
+
+import os
+import random
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from trainer import Trainer, TrainerArgs, TrainerConfig, TrainerModel
+
+
+@dataclass
+class ToyConfig(TrainerConfig):  # type: ignore[misc] # The trainer ships no type information.
+    """The toy's configuration."""
+
+    model: str = "toy"
+    samples: int = 12
+    num_loader_workers: int = 0
+    step_s: float = 0.0  # Seconds that a step takes.
+    save_s: float = 0.0  # Seconds that a save takes.
+    die_at: int | None = None  # SIGKILL itself when this many steps are done.
+    interrupt_at: int | None = None  # SIGINT itself after so many steps.
+    interrupt_in_save: bool = False  # SIGINT itself twice within each save.
+    worse_after: int | None = None  # Evaluations get worse after so many steps.
+    optimizer: str = "AdamW"
+    lr_scheduler: str = "ExponentialLR"
+    lr_scheduler_params: dict[str, Any] = field(default_factory=lambda: {"gamma": 0.9})
+
+
+@dataclass
+class Arguments(TrainerArgs):  # type: ignore[misc] # As above.
+    """The trainer's arguments and Coqui's own."""
+
+    config_path: str | None = field(default=None, metadata={"help": "The configuration."})
+
+
+class ToyData(Dataset[torch.Tensor]):
+    """Numbers with noise, in an order that is shuffled once."""
+
+    def __init__(self, samples: list[int]) -> None:
+        self.samples = list(samples)
+        random.shuffle(self.samples)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        noise = np.random.rand(8).astype(np.float32)  # noqa: NPY002 - the legacy generator, as Coqui uses it.
+        return torch.full((8,), float(self.samples[index]) / 10) + torch.from_numpy(noise)
+
+
+class SlowToSave:
+    """Makes a save slow, and interrupts it, while the file is being written."""
+
+    def __init__(self, config: ToyConfig) -> None:
+        self.config = config
+
+    def __reduce__(self) -> Any:
+        if self.config.interrupt_in_save:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(self.config.save_s)
+        if self.config.interrupt_in_save:
+            os.kill(os.getpid(), signal.SIGINT)
+        return (dict, ())
+
+
+class Toy(TrainerModel):  # type: ignore[misc] # As above.
+    """A generator and a discriminator."""
+
+    def __init__(self, config: ToyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.generator = nn.Sequential(
+            nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Dropout(0.3), nn.Linear(16, 4)
+        )
+        self.discriminator = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+        self.seen: list[float] = []
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """The generator."""
+        made: torch.Tensor = self.generator(values)
+        return made
+
+    def train_step(self, batch: dict[str, Any], criterion: Any, optimizer_idx: int) -> Any:
+        """One optimizer's half of a step, on a random segment."""
+        values = batch["values"]
+        start = int(torch.randint(0, 5, (1,)))
+        segment = values[:, start : start + 4]
+        if optimizer_idx == 0:
+            self.made = self.generator(segment)
+            real, made = self.discriminator(segment), self.discriminator(self.made.detach())
+            return {"real": real}, {"loss": (real - 1).pow(2).mean() + made.pow(2).mean()}
+        loss = (self.discriminator(self.made) - 1).pow(2).mean() + (self.made - segment).abs().mean()
+        return {"made": self.made}, {"loss": loss}
+
+    @torch.no_grad()
+    def eval_step(self, batch: dict[str, Any], criterion: Any, optimizer_idx: int) -> Any:
+        """Consumes random numbers too, as VITS does."""
+        outputs, losses = self.train_step(batch, criterion, optimizer_idx)
+        worse_after = self.config.worse_after
+        if worse_after is not None and self.steps >= worse_after:
+            losses["loss"] = losses["loss"] * 0 + 1000.0 + self.steps
+        return outputs, losses
+
+    def on_train_step_end(self, trainer: Any) -> None:
+        """Misbehave as asked; called with the step counted."""
+        self.steps = trainer.total_steps_done
+        time.sleep(self.config.step_s)
+        if self.config.interrupt_at == self.steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        if self.config.die_at == self.steps:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    steps = 0
+
+    def get_data_loader(self, config: ToyConfig, *, is_eval: bool, samples: Any, verbose: bool) -> Any:
+        """A loader that shuffles."""
+        data = ToyData(samples)
+        print(f"ORDER {'eval' if is_eval else 'train'} {data.samples}", flush=True)
+        return DataLoader(
+            data, batch_size=config.batch_size, shuffle=not is_eval, num_workers=config.num_loader_workers
+        )
+
+    def format_batch(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        """As the trainer wants it."""
+        if self.training:
+            print("BATCH", round(float(batch.double().sum()), 6), flush=True)
+        return {"values": batch}
+
+    def get_criterion(self) -> Any:
+        """None is needed."""
+        return nn.Identity()
+
+    def get_optimizer(self) -> list[torch.optim.Optimizer]:
+        """The discriminator's and the generator's."""
+        return [
+            torch.optim.AdamW(self.discriminator.parameters(), lr=0.01),
+            torch.optim.AdamW(self.generator.parameters(), lr=0.01),
+        ]
+
+    def get_lr(self) -> list[float]:
+        """Of both."""
+        return [0.01, 0.01]
+
+    def get_scheduler(self, optimizer: Any) -> Any:
+        """Of both."""
+        return [torch.optim.lr_scheduler.ExponentialLR(each, 0.9) for each in optimizer]
+
+
+def main() -> None:
+    """Train."""
+    arguments = Arguments()
+    options, _ = arguments.init_argparse(arg_prefix="").parse_known_args()
+    arguments.parse_args(options)
+    config = ToyConfig()
+    config.load_json(options.config_path)
+    torch.manual_seed(1)
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(mode=True)
+    model = Toy(config)
+    trainer = Trainer(
+        arguments,
+        config,
+        config.output_path,
+        model=model,
+        train_samples=list(range(config.samples)),
+        eval_samples=list(range(2, 6)),
+        parse_command_line_args=False,
+    )
+    if config.save_s or config.interrupt_in_save:
+        plain = config.to_dict
+        config.to_dict = lambda: {**plain(), "slow": SlowToSave(config)}
+    trainer.fit()
+    print("SCRIPT WENT ON", flush=True)
+
+
+if __name__ == "__main__":
+    main()
