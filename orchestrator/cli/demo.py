@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.context import Elsewhere, data_folder, workbench
+from orchestrator.cli.context import Elsewhere, Interrupted, data_folder, workbench
 
 if TYPE_CHECKING:
     from orchestrator.campaign import Collected
@@ -54,7 +54,13 @@ def demo(folder: Path, epochs: int) -> None:
             _forget_last_demo(bench.kaggle, folder)
             launched = launch(settings, bench.kaggle, bench.ledger, SystemClock())
             _say("push", f"{launched.target.ref}, through the official client")
-            follow_to_end(bench.campaign, launched.target)
+            try:
+                follow_to_end(bench.campaign, launched.target)
+            except Interrupted:
+                raise Interrupted(
+                    "Stopped; the demo's emulator ends with it, and so does the training.",
+                    hint="`kgtts demo` starts it anew",
+                ) from None
             _say("pull", f"to {folder / 'results'}")
             collected = bench.campaign.collect(launched.target, folder / "results", list, Lines())
             result = _write_result(

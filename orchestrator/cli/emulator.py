@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.context import data_folder, duration_option
+from orchestrator.cli.context import Interrupted, data_folder, duration_option
 
 
 @click.command(short_help="Serve Kaggle's wire on this machine")
@@ -84,8 +84,14 @@ def emulator(
         click.echo(
             "Sessions that ask for a GPU stop at once where there is none: --set kernel.accelerator=none"
         )
-        while not stop.wait(3600):
-            pass
+        try:
+            while not stop.wait(3600):
+                pass
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "Stopped; running sessions are ended, and everything is kept.",
+                hint=f"`kgtts emulator --root {root}` serves it again",
+            ) from None
     click.echo("Stopped; running sessions were ended.")
 
 

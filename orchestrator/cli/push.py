@@ -3,10 +3,12 @@
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli.context import (
+    Interrupted,
     duration_option,
     json_option,
     load,
@@ -15,6 +17,10 @@ from orchestrator.cli.context import (
     settings_options,
     workbench,
 )
+
+if TYPE_CHECKING:
+    from orchestrator.launch import Launch
+    from orchestrator.ledger import Ledger
 
 _NO_OWNER = "your-name"
 
@@ -71,33 +77,43 @@ def push(
     from orchestrator.ports import SystemClock  # noqa: PLC0415  # As above.
 
     with workbench() as bench:
-        launched = launch(settings, bench.kaggle, bench.ledger, SystemClock())
+        try:
+            launched = launch(settings, bench.kaggle, bench.ledger, SystemClock())
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "Stopped while pushing; whether Kaggle took it is not known yet.",
+                hint="`kgtts status` finds out",
+            ) from None
         target = launched.target
         if not as_json:
             click.secho(f"Pushed {target.ref}", fg="green", nl=False)
             click.echo(f"  {launched.url}")
         for warning in launched.warnings:
             click.secho(f"Warning: {warning}", fg="yellow", err=True)
-        state = "queued"
-        if wait:
-            follow_to_end(bench.campaign, target, timeout=timeout, quiet=as_json)
-            state = "complete"
-        run = target.record.run_id if target.record else None
-        if as_json:
-            print_json(
-                {
-                    "run": run,
-                    "kernel": str(target.ref.kernel),
-                    "version": target.ref.version,
-                    "url": launched.url,
-                    "state": state,
-                    "warnings": list(launched.warnings),
-                }
+        try:
+            if wait:
+                follow_to_end(bench.campaign, target, timeout=timeout, quiet=as_json)
+        finally:
+            # A program learns which run it is however the wait ends.
+            if as_json:
+                print_json(_as_json(launched, bench.ledger))
+        if not as_json:
+            click.echo(
+                f"{target.ref} is complete. Next: kgtts pull" if wait else "Next: kgtts status --watch"
             )
-        elif wait:
-            click.echo(f"{target.ref} is complete. Next: kgtts pull")
-        else:
-            click.echo("Next: kgtts status --watch")
+
+
+def _as_json(launched: "Launch", ledger: "Ledger") -> dict[str, Any]:
+    target = launched.target
+    seen = ledger.of_kernel(target.ref)
+    return {
+        "run": target.record.run_id if target.record else None,
+        "kernel": str(target.ref.kernel),
+        "version": target.ref.version,
+        "url": launched.url,
+        "state": seen.state.value if seen and seen.state else "queued",
+        "warnings": list(launched.warnings),
+    }
 
 
 @click.command(short_help="Stop a run by deleting its kernel")

@@ -1,12 +1,13 @@
 """`kgtts status`, `list`, `quota` and `open`."""
 
-from dataclasses import asdict
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli import words
 from orchestrator.cli.context import json_option, print_json, run_argument, workbench
+from orchestrator.errors import RunFailedError
 
 if TYPE_CHECKING:
     from orchestrator.campaign import Report
@@ -26,8 +27,13 @@ def status(run: str | None, *, watch: bool, as_json: bool) -> None:
 
     with workbench() as bench:
         target = bench.campaign.find(run, default=bench.default_kernel)
-        if watch:
-            follow_to_end(bench.campaign, target, quiet=as_json)
+        try:
+            if watch:
+                follow_to_end(bench.campaign, target, quiet=as_json)
+        except RunFailedError:
+            if as_json:  # A program learns the end from the document too, not from the exit code alone.
+                print_json(_as_json(bench.campaign.report(target)))
+            raise
         report = bench.campaign.report(target)
         if as_json:
             print_json(_as_json(report))
@@ -36,7 +42,8 @@ def status(run: str | None, *, watch: bool, as_json: bool) -> None:
 
 
 def _as_json(report: "Report") -> dict[str, Any]:
-    progress = asdict(report.progress)
+    # Not `asdict`, which copies deeply and cannot copy the read-only mapping of losses.
+    progress = {item.name: getattr(report.progress, item.name) for item in fields(report.progress)}
     return {
         "run": report.target.record.run_id if report.target.record else None,
         "kernel": str(report.target.ref.kernel),

@@ -1,11 +1,19 @@
-"""Settings: kgtts.toml and `--set` as validated, frozen models."""
+"""Settings: kgtts.toml and `--set` as validated, frozen models.
 
-from orchestrator.config.accelerators import ACCELERATORS, Accelerator, find_accelerator
-from orchestrator.config.durations import format_duration, parse_duration
-from orchestrator.config.loading import ENVIRONMENT_VARIABLE, FILE_NAME, LoadedSettings, load_settings
-from orchestrator.config.models import SESSION_LIMIT, Settings, fingerprint, slugify, title_from
-from orchestrator.config.selection import select_outputs
-from orchestrator.config.template import default_toml, json_schema, to_toml
+Importing the package is cheap: pydantic is loaded when an export that needs it is first used, so that a usage
+error of the command line does not pay for it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.config.accelerators import ACCELERATORS, Accelerator, find_accelerator
+    from orchestrator.config.durations import format_duration, parse_duration
+    from orchestrator.config.loading import ENVIRONMENT_VARIABLE, FILE_NAME, LoadedSettings, load_settings
+    from orchestrator.config.models import SESSION_LIMIT, Settings, fingerprint, slugify, title_from
+    from orchestrator.config.selection import select_outputs
+    from orchestrator.config.template import default_toml, json_schema, to_toml
 
 __all__ = [
     "ACCELERATORS",
@@ -27,3 +35,46 @@ __all__ = [
     "title_from",
     "to_toml",
 ]
+
+_HOMES = {
+    "accelerators": (
+        "ACCELERATORS",
+        "Accelerator",
+        "find_accelerator",
+    ),
+    "durations": (
+        "format_duration",
+        "parse_duration",
+    ),
+    "loading": (
+        "ENVIRONMENT_VARIABLE",
+        "FILE_NAME",
+        "LoadedSettings",
+        "load_settings",
+    ),
+    "models": (
+        "SESSION_LIMIT",
+        "Settings",
+        "fingerprint",
+        "slugify",
+        "title_from",
+    ),
+    "selection": ("select_outputs",),
+    "template": (
+        "default_toml",
+        "json_schema",
+        "to_toml",
+    ),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load an export when it is first used.
+
+    Raises:
+        AttributeError: the package has no such attribute.
+    """
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

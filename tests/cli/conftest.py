@@ -1,0 +1,60 @@
+"""Fixtures of the command line's tests: an account with inputs, and waiting for ends without polling."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+
+from orchestrator.emulator import Emulator
+from tests.cli.voice import SETTINGS, make_python, provide_inputs
+from tests.support import KEY, USER, Cli
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> str:
+    """The interpreter of sessions, with a made-up Coqui."""
+    folder = tmp_path / "python"
+    folder.mkdir()
+    return make_python(folder)
+
+
+@pytest.fixture
+def account(
+    start_emulator: Callable[..., Emulator], python: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> Emulator:
+    """An emulator with the two inputs, its address in the environment, and a kgtts.toml for it."""
+    started = start_emulator(python=python)
+    provide_inputs(workplace.parent / "kaggle")
+    monkeypatch.setenv("KGTTS_KAGGLE_URL", started.url)
+    monkeypatch.setenv("KAGGLE_USERNAME", USER)
+    monkeypatch.setenv("KAGGLE_KEY", KEY)
+    (workplace / "kgtts.toml").write_text(SETTINGS, encoding="utf-8")
+    return started
+
+
+def wait_for_end(emulator: Emulator, slug: str = "bangla-tts") -> None:
+    """Wait until the newest session is over, on its live log."""
+    address = f"{emulator.url}/v1/kernels/logs/stream/{USER}/{slug}"
+    with requests.get(address, auth=(USER, KEY), stream=True, timeout=60) as response:
+        for _ in response.iter_lines():
+            pass
+
+
+def wait_for_words(emulator: Emulator, words: str, slug: str = "bangla-tts") -> None:
+    """Wait until the newest session says `words`."""
+    address = f"{emulator.url}/v1/kernels/logs/stream/{USER}/{slug}"
+    with requests.get(address, auth=(USER, KEY), stream=True, timeout=60) as response:
+        for line in response.iter_lines(chunk_size=1):
+            if words.encode() in line:
+                return
+    raise AssertionError(words)
+
+
+@pytest.fixture
+def trained(account: Emulator, cli: Cli) -> Emulator:
+    """An account whose kernel was pushed and has ended well."""
+    result = cli("push")
+    assert result.code == 0, result.said
+    wait_for_end(account)
+    return account

@@ -1,0 +1,168 @@
+"""Help, usage errors and what they cost."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from orchestrator import __version__
+from orchestrator.cli.main import _COMMANDS, kgtts
+from tests.support import REPOSITORY, Cli, clean_environment
+
+HEAVY = ("kaggle", "kagglesdk", "torch", "TTS", "pydantic", "rich", "requests", "jinja2", "starlette")
+USAGE_ERRORS = [
+    ["nonsense"],
+    ["psuh"],
+    ["--nonsense"],
+    ["push", "--nonsense"],
+    ["push", "extra"],
+    ["push", "--timeout", "90m"],
+    ["push", "--timeout", "soon", "--wait"],
+    ["render", "--to"],
+    ["status", "a", "b"],
+    ["logs", "--follow", "--json"],
+    ["pull", "--all", "--include", "*"],
+    ["init", "--dir", "kgtts.toml/x/y", "--nonsense"],
+    ["config", "nonsense"],
+    ["demo", "--epochs", "1"],
+    ["demo", "--epochs", "many"],
+    ["emulator", "--port", "70000"],
+    ["emulator", "--layout", "newest"],
+    ["emulator", "--session-limit", "for ever"],
+    ["quota", "extra"],
+    ["cancel", "--no"],
+]
+FREE = [["--help"], ["-h"], ["--version"], *[[name, "--help"] for name in _COMMANDS if name != "kaggle"]]
+
+
+def commands() -> list[tuple[str, click.Command]]:
+    """Every command and subcommand by its full name."""
+    found = []
+    context = click.Context(kgtts)
+    for name in kgtts.list_commands(context):
+        command = kgtts.get_command(context, name)
+        assert command is not None
+        found.append((name, command))
+        if isinstance(command, click.Group):
+            found += [(f"{name} {below}", item) for below, item in command.commands.items()]
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
+def test_every_command_and_option_explains_itself(name: str, command: click.Command) -> None:
+    """Each has a sentence of help, a short one in the list, and one for each option."""
+    assert (command.help or "").strip()
+    assert len(command.get_short_help_str(100)) > 5
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, f"{name} {parameter.opts}"
+
+
+@pytest.mark.parametrize("name", [name for name, _ in commands() if name != "config"])
+def test_the_readme_has_a_line_on_every_command(name: str) -> None:
+    """What is not in the README is not there for a newcomer."""
+    assert f"`kgtts {name}" in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_names_every_exit_code() -> None:
+    """The table is that of `orchestrator.errors`."""
+    from orchestrator.errors import ExitCode  # noqa: PLC0415 - only here
+
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    for code in ExitCode:
+        assert f"\n| {code.value} |" in text
+
+
+@pytest.mark.parametrize("arguments", FREE, ids=" ".join)
+def test_help_and_version_are_free(cli: Cli, arguments: list[str]) -> None:
+    """No settings, no credentials and no network are wanted."""
+    result = cli(*arguments)
+    assert (result.code, result.err) == (0, "")
+    assert ("Usage: kgtts" in result.out) or (__version__ in result.out)
+
+
+def test_the_list_of_commands_is_whole(cli: Cli) -> None:
+    """`kgtts --help` names them all, and the exit codes."""
+    out = cli("--help").out
+    assert all(f"\n  {name} " in out for name in _COMMANDS)
+    assert "130 interrupted" in out.replace("\n", " ").replace("  ", " ")
+
+
+@pytest.mark.parametrize("arguments", USAGE_ERRORS, ids=" ".join)
+def test_a_usage_error_is_a_sentence_with_exit_code_2(cli: Cli, arguments: list[str]) -> None:
+    """Nothing is printed to standard output, nothing of Python shows."""
+    result = cli(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert "Error: " in result.err
+    assert "Traceback" not in result.err
+
+
+def test_a_misspelt_command_is_guessed(cli: Cli) -> None:
+    """The nearest command is named."""
+    assert "Did you mean `kgtts push`?" in cli("psuh").err
+
+
+def test_without_a_command_the_help_is_shown(cli: Cli) -> None:
+    """A bare `kgtts` teaches."""
+    assert "Usage: kgtts" in cli().said
+
+
+def python(code: str, tmp_path: Path, **environment: str) -> str:
+    """Run code in a fresh interpreter; gives what it printed."""
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**clean_environment(tmp_path), "PYTHONPATH": str(REPOSITORY), **environment},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return ended.stdout
+
+
+def test_help_and_usage_errors_import_nothing_heavy(tmp_path: Path) -> None:
+    """Neither the official client nor pydantic, rich or torch are loaded to say that an option is wrong."""
+    code = f"""
+import contextlib, io, sys
+from orchestrator.cli.main import run
+for arguments in {[*FREE, *USAGE_ERRORS, []]!r}:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        run(arguments)
+    loaded = [name for name in {HEAVY!r} if name in sys.modules]
+    if loaded:
+        print(arguments, loaded)
+        break
+"""
+    assert python(code, tmp_path) == ""
+
+
+def test_completion_works_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    """A shell that asks what `pu` may become is answered at once."""
+    code = f"""
+import sys
+from orchestrator.cli.main import run
+try:
+    run([])
+finally:
+    print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    out = python(code, tmp_path, _KGTTS_COMPLETE="bash_complete", COMP_WORDS="kgtts pu", COMP_CWORD="1")
+    assert out.split() == ["plain,push", "plain,pull", "[]"]
+
+
+def test_python_m_orchestrator_is_kgtts(tmp_path: Path) -> None:
+    """The module runs like the console script."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "--version"],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert ended.stdout == f"kgtts, version {__version__}\n"

@@ -1,0 +1,329 @@
+"""Each command on a run that was pushed and has ended: what it says, and its JSON."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.emulator import Emulator
+from tests.cli.conftest import wait_for_end, wait_for_words
+from tests.cli.voice import HANG, TRAIN
+from tests.support import KEY, REPOSITORY, USER, Cli
+
+REF = f"{USER}/bangla-tts"
+
+
+def set_script(workplace: Path, text: str) -> None:
+    """Replace the training script in the data set."""
+    folder = workplace.parent / "kaggle/datasets" / USER / "datahrbnn/MyTTSDataset"
+    (folder / "train_tts.py").write_text(text, encoding="utf-8")
+
+
+def test_init_writes_settings_that_are_valid(cli: Cli, workplace: Path) -> None:
+    """The file that init writes is the defaults, and it is not overwritten without being asked to."""
+    assert "Wrote kgtts.toml" in cli("init").out
+    assert cli("config", "show").code == 0
+    again = cli("init")
+    assert again.code == 2
+    assert "is there already" in again.err
+    assert cli("init", "--force").code == 0
+    assert cli("init", "--dir", "deeper/still").code == 0
+    assert (workplace / "deeper/still/kgtts.toml").is_file()
+
+
+def test_config_show_is_toml_of_what_is_in_force(cli: Cli, account: Emulator) -> None:
+    """File and `--set` are both in it."""
+    import tomllib  # noqa: PLC0415 - only here
+
+    result = cli("config", "show", "--set", "training.batch_size=3")
+    shown = tomllib.loads(result.out)
+    assert (shown["training"]["epochs"], shown["training"]["batch_size"]) == (2, 3)
+    assert "kgtts.toml" in result.out
+
+
+def test_config_schema_is_a_json_schema(cli: Cli) -> None:
+    """Editors can complete the file with it."""
+    schema = cli("config", "schema").json
+    assert "training" in schema["properties"]
+
+
+def test_render_writes_what_push_sends_and_twice_the_same(
+    cli: Cli, account: Emulator, workplace: Path
+) -> None:
+    """Two files for the stock client; a second rendering changes no byte."""
+    result = cli("render", "--to", "out dir")
+    files = {path.name: path.read_bytes() for path in (workplace / "out dir").iterdir()}
+    assert sorted(files) == ["kaggle_tts_training.py", "kernel-metadata.json"]
+    assert len(result.out.splitlines()) == 2
+    assert json.loads(files["kernel-metadata.json"])["id"] == REF
+    cli("render", "--to", "out dir")
+    assert {path.name: path.read_bytes() for path in (workplace / "out dir").iterdir()} == files
+    assert account.backend.catalogue.kernels() == []
+
+
+def test_render_needs_no_account(cli: Cli, workplace: Path) -> None:
+    """Without credentials a name stands for the owner, and that is said."""
+    result = cli("render", "--to", "out")
+    assert result.code == 0
+    assert "your-name stands for it" in result.err
+    assert cli("render", "--to", "out", "--owner", "omar").err == ""
+
+
+def test_doctor_gives_a_verdict_a_line(cli: Cli, account: Emulator) -> None:
+    """All is well: settings, client, credentials and their place, login, quota, both inputs."""
+    result = cli("doctor")
+    assert result.code == 0, result.said
+    subjects = [line.split()[1] for line in result.out.splitlines() if not line.startswith("  ")]
+    assert subjects == ["settings", "client", "credentials", "login", "quota", "dataset", "model"]
+    assert "KAGGLE_USERNAME and KAGGLE_KEY" in result.out
+    verdicts = cli("doctor", "--json").json
+    assert [set(verdict) for verdict in verdicts] == [{"subject", "level", "text", "hint"}] * 7
+
+
+def test_push_wait_follows_to_the_end(cli: Cli, account: Emulator) -> None:
+    """Progress shows stages, epochs, steps and losses; the end says what to type next."""
+    result = cli("push", "--wait")
+    assert result.code == 0, result.said
+    assert f"Pushed {REF}/1" in result.out
+    for text in ("running", "inputs", "epoch 1 of 2", "step 2 of 2", "mel 3", f"{REF}/1 is complete"):
+        assert text in result.out
+    assert "@kgtts" not in result.said
+
+
+def test_push_json(cli: Cli, account: Emulator) -> None:
+    """One document, with the state that was waited for."""
+    pushed = cli("push", "--json", "--wait").json
+    assert set(pushed) == {"run", "kernel", "version", "url", "state", "warnings"}
+    assert (pushed["kernel"], pushed["version"], pushed["state"]) == (REF, 1, "complete")
+    again = cli("push", "--json").json
+    assert (again["version"], again["state"], again["warnings"]) == (2, "queued", [])
+
+
+def test_push_json_of_a_run_that_fails(cli: Cli, account: Emulator, workplace: Path) -> None:
+    """The document is there all the same, beside the exit code and the sentence."""
+    set_script(workplace, "raise ValueError('bad luck')\n")
+    result = cli("push", "--json", "--wait")
+    assert (result.code, result.json["state"]) == (5, "error")
+    assert "bad luck" in result.err
+    watched = cli("status", "--watch", "--json")
+    assert watched.code == 5, watched.said
+    assert (watched.code, watched.json["state"]) == (5, "error")
+
+
+def test_status_of_a_run_that_is_over(cli: Cli, trained: Emulator) -> None:
+    """State, progress, checkpoint, why it ended, and the next command."""
+    result = cli("status")
+    assert result.code == 0
+    for text in (f"{REF}/1", "complete", "epoch 2 of 2", "checkpoint_4.pth", f"Next: kgtts pull {REF}/1"):
+        assert text in result.out
+    assert "newer on Kaggle" not in result.out
+
+
+def test_status_json(cli: Cli, trained: Emulator) -> None:
+    """Its shape is what programs rely on."""
+    status = cli("status", "--json").json
+    assert set(status) == {
+        "run",
+        "kernel",
+        "version",
+        "state",
+        "failure_message",
+        "latest_version",
+        "is_latest",
+        "progress",
+        "url",
+    }
+    assert (status["state"], status["version"], status["is_latest"]) == ("complete", 1, True)
+    progress = status["progress"]
+    assert (progress["global_step"], progress["fraction"], progress["end_reason"]) == (4, 1.0, "finished")
+    assert progress["losses"]["loss_mel"] == 36.5
+
+
+def test_status_while_it_runs(cli: Cli, account: Emulator, workplace: Path) -> None:
+    """Stage and progress come from the live log; outputs are refused until the end."""
+    set_script(workplace, TRAIN + HANG)
+    cli("push")
+    wait_for_words(account, "the training hangs")
+    result = cli("status")
+    for text in ("running", "train", "global step 4", f"Next: kgtts status {REF}/1 --watch"):
+        assert text in result.out
+    log = cli("logs")
+    assert "the training hangs" in log.out
+    early = cli("pull")
+    assert early.code == 4
+    assert "is running" in early.err
+    timed = cli("push", "--wait", "--timeout", "0s")
+    assert timed.code == 6
+    assert "goes on" in timed.err
+
+
+def test_commands_speak_of_the_version_that_was_pushed_here(cli: Cli, trained: Emulator) -> None:
+    """A newer version from elsewhere is named and not mistaken for ours."""
+    run = cli("list", "--json").json[0]["run"]
+    ledger = Path("../data/ledger.db")
+    kept = ledger.read_bytes()
+    cli("push")
+    wait_for_end(trained)
+    ledger.write_bytes(kept)  # As if that push had come from another machine.
+    for named in ((), (run[:6],), (REF,)):
+        result = cli("status", *named)
+        assert f"{REF}/1" in result.out
+        assert "version 2 is newer on Kaggle" in result.out
+    assert f"{REF}/2" in cli("status", f"{REF}/2").out
+    assert "v1" in cli("pull", "--json").json["folder"]
+
+
+def test_a_lost_ledger_loses_nothing(cli: Cli, trained: Emulator) -> None:
+    """A fresh machine with the kgtts.toml, or with the kernel's name, sees the same run."""
+    Path("../data/ledger.db").unlink()
+    for named in ((), (REF,), (f"{REF}/1",), (f"https://www.kaggle.com/code/{REF}",)):
+        status = cli("status", *named, "--json").json
+        assert (status["state"], status["version"]) == ("complete", 1)
+    assert cli("pull", REF, "--to", "there").code == 0
+
+
+def test_logs_are_plain_text(cli: Cli, trained: Emulator) -> None:
+    """The kernel's own events are left out of the text and kept in the JSON."""
+    result = cli("logs")
+    assert result.code == 0
+    assert "GLOBAL_STEP: 4" in result.out
+    assert "@kgtts" not in result.out
+    lines = cli("logs", "--json").json
+    assert set(lines[0]) == {"stream", "time_s", "text"}
+    assert any(line["text"].startswith("@kgtts") for line in lines)
+    followed = cli("logs", "--follow")
+    assert followed.code == 0
+    assert "GLOBAL_STEP: 4" in followed.out
+
+
+def test_pull_brings_what_the_settings_choose_and_then_nothing_new(
+    cli: Cli, trained: Emulator, workplace: Path
+) -> None:
+    """Checkpoint, config, logs and state; the second pull finds all unchanged; --all brings the rest."""
+    result = cli("pull")
+    assert result.code == 0, result.said
+    place = workplace / "runs/bangla-tts/v1"
+    names = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
+    assert {"state.json", "metrics.jsonl", "train_log.txt", "config.json", "session.log"} <= names
+    assert any(name.endswith("checkpoint_4.pth") for name in names)
+    again = cli("pull", "--json").json
+    assert set(again) == {"kernel", "version", "state", "folder", "files", "refused", "left_out"}
+    assert all(file["unchanged"] for file in again["files"])
+    everything = cli("pull", REF, "--to", "all of it", "--all", "--json").json
+    assert (everything["left_out"], len(everything["files"]) >= len(again["files"])) == (0, True)
+    some = cli("pull", "--to", "some", "--include", "*.json", "--exclude", "state*", "--json").json
+    assert all(file["path"].endswith(".json") for file in some["files"])
+    assert not any(file["path"].startswith("state") for file in some["files"])
+
+
+def test_list(cli: Cli, trained: Emulator) -> None:
+    """Runs of this machine, or all kernels of the account; JSON for both."""
+    assert f"{REF}" in cli("list").out
+    row = cli("list", "--json").json[0]
+    assert set(row) == {"run", "session", "kernel", "version", "state", "pushed", "message"}
+    assert (row["kernel"], row["version"]) == (REF, 1)
+    assert REF in cli("list", "--all").out
+    assert set(cli("list", "--all", "--json").json[0]) == {"kernel", "version", "title", "last_run"}
+
+
+def test_list_of_nothing_says_what_to_do(cli: Cli, account: Emulator) -> None:
+    """Neither runs nor kernels: a sentence, and an empty JSON list."""
+    assert "kgtts push" in cli("list").out
+    assert "kgtts push" in cli("list", "--all").out
+    assert cli("list", "--json").json == []
+
+
+def test_quota(cli: Cli, account: Emulator) -> None:
+    """Hours left, used, reserved, and when they refresh."""
+    out = cli("quota").out
+    assert "30.00 h left of 30.00 h" in out
+    assert all(word in out for word in ("used", "reserved", "refreshes"))
+    week = cli("quota", "--json").json
+    assert set(week) == {"used_s", "reserved_s", "left_s", "allowed_s", "refreshes_at"}
+    assert week["left_s"] == 108000
+
+
+def test_open_prints_the_page(cli: Cli, trained: Emulator) -> None:
+    """The address of exactly our version."""
+    assert cli("open", "--print").out == f"https://www.kaggle.com/code/{REF}?scriptVersionNumber=1\n"
+
+
+def test_cancel_asks_and_deletes(cli: Cli, trained: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that the kernel goes, takes no for an answer, and deletes with --yes."""
+    import io  # noqa: PLC0415 - only here
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    refused = cli("cancel")
+    assert refused.code == 130
+    assert "every version, its logs and its outputs" in refused.out
+    assert len(trained.backend.catalogue.kernels()) == 1
+    assert f"Deleted {REF}" in cli("cancel", "--yes").out
+    assert trained.backend.catalogue.kernels() == []
+    gone = cli("status")
+    assert gone.code == 4
+
+
+def test_the_stock_client_works_on_the_same_service(cli: Cli, trained: Emulator) -> None:
+    """`kgtts kaggle` is the official command line, unmodified."""
+    result = cli("kaggle", "kernels", "list", "--mine")
+    assert result.code == 0, result.said
+    assert REF in result.out
+
+
+def test_verbose_counts_the_calls(cli: Cli, trained: Emulator) -> None:
+    """`-v` says how much Kaggle was asked."""
+    assert f"calls to {trained.url}" in cli("-v", "status").err
+
+
+def test_no_secret_is_said_or_written_anywhere(cli: Cli, trained: Emulator, workplace: Path) -> None:
+    """A whole round: output, logs, rendered files, ledger, results, and what the emulator keeps."""
+    said = "".join(
+        cli(*arguments).said
+        for arguments in (
+            ["-v", "doctor"],
+            ["render"],
+            ["-v", "push", "--wait"],
+            ["-v", "status", "--json"],
+            ["logs", "--json"],
+            ["-v", "pull", "--all", "--to", "all"],
+            ["list", "--all", "--json"],
+            ["quota"],
+            ["config", "show"],
+            ["open", "--print"],
+        )
+    )
+    secrets = [KEY, "signature", "Signature", "expires=", "X-Goog"]
+    kept_by_emulator = workplace.parent / "kaggle"
+    for secret in secrets:
+        assert secret not in said
+        for path in workplace.parent.rglob("*"):
+            # The emulator's own file of credentials and the client's packages are not ours to judge here.
+            if path.is_file() and path.name != "credentials.json" and path.stat().st_size < 1 << 22:
+                content = path.read_bytes()
+                if (
+                    secret == KEY
+                    or path.is_relative_to(workplace)
+                    or not path.is_relative_to(kept_by_emulator)
+                ):
+                    assert secret.encode() not in content or "kaggle_tts_training" in path.name, path
+    assert KEY.encode() not in (workplace.parent / "data/ledger.db").read_bytes()
+
+
+def test_a_failure_keeps_its_traceback_for_those_who_ask(
+    cli: Cli, account: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """KGTTS_DEBUG=1 logs where an error came from; without it only the sentence is there."""
+    account.server.fail_next(404)
+    assert "Traceback" not in cli("status", f"{REF}/7").err
+    monkeypatch.setenv("KGTTS_DEBUG", "1")
+    account.server.fail_next(404)
+    cli("status", f"{REF}/7")
+    assert any(record.exc_info for record in caplog.records)
+
+
+def test_the_documented_files_are_there() -> None:
+    """The README's table of files names what the code uses."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    names: list[Any] = ["kgtts.toml", "KGTTS_CONFIG", "KGTTS_HOME", "KGTTS_KAGGLE_URL"]
+    assert all(name in text for name in names)

@@ -1,0 +1,105 @@
+"""A data set and a base voice that train in no time: the real kernel runs, torch and Coqui are made up."""
+
+import json
+import sys
+import zipfile
+from pathlib import Path
+
+from tests.support import USER
+
+# Speaks like Coqui's trainer, and saves files that look like checkpoints.
+TRAIN = """
+import argparse, json, os, zipfile
+parser = argparse.ArgumentParser()
+parser.add_argument("--config_path")
+parser.add_argument("--restore_path")
+arguments, _ = parser.parse_known_args()
+with open(arguments.config_path) as file:
+    config = json.load(file)
+run = os.path.join(config["output_path"], "voice-run")
+os.makedirs(run)
+with open(os.path.join(run, "config.json"), "w") as file:
+    json.dump(config, file)
+print(f" > Restoring from {os.path.basename(arguments.restore_path)} ...")
+
+def save(name):
+    path = os.path.join(run, name)
+    print(f"\\n > CHECKPOINT : {path}", flush=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data.pkl", name)
+
+total = 0
+for epoch in range(config["epochs"]):
+    print(f"\\n > EPOCH: {epoch}/{config['epochs']}\\n > TRAINING (2026-11-18 12:00:00)")
+    for step in (1, 2):
+        total += 1
+        print(f"   --> TIME: 2026-11-18 12:00:0{step} -- STEP: {step}/2 -- GLOBAL_STEP: {total}")
+        print(f"     | > loss_mel: {40 - total}.5  ({40 - total}.5)\\n", flush=True)
+    print(f"  --> EVAL PERFORMANCE\\n     | > avg_loss_mel: {30 - total}.25 (+0)\\n", flush=True)
+save(f"checkpoint_{total}.pth")
+"""
+# Hangs after saying so.
+HANG = 'import time\nprint("the training hangs", flush=True)\ntime.sleep(1000)\n'
+
+_TORCH = """
+__version__ = "2.0.0"
+class version:
+    cuda = None
+class cuda:
+    @staticmethod
+    def is_available():
+        return False
+    @staticmethod
+    def device_count():
+        return 0
+"""
+
+
+def provide_inputs(root: Path, train: str = TRAIN) -> None:
+    """Fill the emulator's folder with `datahrbnn` and `ttsbnng`."""
+    dataset = root / "datasets" / USER / "datahrbnn" / "MyTTSDataset"
+    model = root / "models" / USER / "ttsbnng/transformers/default/1/model"
+    (dataset / "wavs").mkdir(parents=True)
+    model.mkdir(parents=True)
+    (dataset / "train_tts.py").write_text(train, encoding="utf-8")
+    (dataset / "metadata.csv").write_text("a|নমস্কার|নমস্কার\n", encoding="utf-8")
+    (dataset / "wavs" / "a.wav").write_bytes(b"RIFF")
+    config = {
+        "model": "vits",
+        "audio": {"sample_rate": 22050},
+        "datasets": [{"formatter": "ljspeech", "path": "MyTTSDataset", "meta_file_train": "metadata.csv"}],
+    }
+    (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with zipfile.ZipFile(model / "model_file.pth", "w") as archive:
+        archive.writestr("data.pkl", "weights")
+
+
+def make_python(folder: Path, *, coqui: bool = True) -> str:
+    """An interpreter for sessions: importing torch and TTS costs nothing there, or TTS is missing."""
+    packages = folder / "packages"
+    for name, text in {
+        "torch": _TORCH,
+        "trainer": '__version__ = "0.4"\n',
+        "TTS": '__version__ = "0.28"\n' if coqui else 'raise ImportError("TTS is not here")\n',
+    }.items():
+        (packages / name).mkdir(parents=True)
+        (packages / name / "__init__.py").write_text(text, encoding="utf-8")
+    script = folder / "python"
+    script.write_text(f'#!/bin/sh\nPYTHONPATH="{packages}" exec "{sys.executable}" "$@"\n', encoding="utf-8")
+    script.chmod(0o755)
+    return str(script)
+
+
+SETTINGS = """
+[kernel]
+accelerator = "none"
+internet = false
+[training]
+epochs = 2
+time_limit = "5m"
+[session]
+budget = "10m"
+grace = "5s"
+[samples]
+enabled = false
+"""
