@@ -8,12 +8,9 @@ best loss from the wrong file. The record that travels in each checkpoint (host_
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-
-if TYPE_CHECKING:
-    from kernel_template.programs.host_pace import Control
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -24,12 +21,12 @@ class Continuation:
     """What one process knows of the session before it.
 
     Args:
-        control: what the kernel asks.
+        control: what the kernel asks: a `Control` of host_pace.py.
         states: the module `host_state`.
         warn: tells the kernel and the log.
     """
 
-    def __init__(self, control: "Control", states: Any, warn: Callable[[str], None]) -> None:
+    def __init__(self, control: Any, states: Any, warn: Callable[[str], None]) -> None:
         self.record: dict[str, Any] | None = None
         self.loader_rng: dict[str, Any] = {"train": None, "eval": None}
         self._control = control

@@ -113,7 +113,10 @@ def make_record(
         "rng": random_states(),
         "best_loss": plain(trainer.best_loss),
         "stepped_optimizers": sorted(trainer._stepped_optimizers, key=str),  # noqa: SLF001 - kept nowhere else.
-        "averages": {"train": _averages(trainer.keep_avg_train), "eval": _averages(trainer.keep_avg_eval)},
+        "averages": {
+            "train": _averages(trainer.keep_avg_train) if in_epoch else None,
+            "eval": _averages(trainer.keep_avg_eval) if in_epoch else None,
+        },
         "gradients": _gradients(trainer.model) if in_epoch and trainer.grad_accum_steps > 1 else {},
     }
 

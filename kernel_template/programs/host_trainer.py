@@ -14,10 +14,7 @@ import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from kernel_template.programs.host_pace import Control, HostReport, Pace
+from typing import Any
 
 _STATE_KEYS = frozenset({"model", "optimizer", "step", "epoch"})  # A dict with these is a checkpoint.
 
@@ -51,15 +48,13 @@ class TrainerHost:
     """Hosts the Trainer of one training process.
 
     Args:
-        control: what the kernel asks.
-        pace: the clock.
-        report: how it went, for the kernel.
+        control: what the kernel asks: a `Control` of host_pace.py.
+        pace: the clock: a `Pace`.
+        report: how it went, for the kernel: a `HostReport`.
         load: loads a program of the same folder as a module.
     """
 
-    def __init__(
-        self, control: "Control", pace: "Pace", report: "HostReport", load: Callable[[str], Any]
-    ) -> None:
+    def __init__(self, control: Any, pace: Any, report: Any, load: Callable[[str], Any]) -> None:
         self._control = control
         self._pace = pace
         self._report = report

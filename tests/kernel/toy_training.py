@@ -126,7 +126,7 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
     def get_data_loader(self, config: ToyConfig, *, is_eval: bool, samples: Any, verbose: bool) -> Any:
         """A loader that shuffles."""
         data = ToyData(samples)
-        print(f"ORDER {'eval' if is_eval else 'train'} {data.samples}", flush=True)
+        print(f"ORDER {'eval' if is_eval else 'train'} {data.samples}", flush=True)  # noqa: T201 - the test reads it.
         return DataLoader(
             data, batch_size=config.batch_size, shuffle=not is_eval, num_workers=config.num_loader_workers
         )
@@ -134,7 +134,7 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
     def format_batch(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
         """As the trainer wants it."""
         if self.training:
-            print("BATCH", round(float(batch.double().sum()), 6), flush=True)
+            print("BATCH", round(float(batch.double().sum()), 6), flush=True)  # noqa: T201 - as above.
         return {"values": batch}
 
     def get_criterion(self) -> Any:
@@ -181,7 +181,7 @@ def main() -> None:
         plain = config.to_dict
         config.to_dict = lambda: {**plain(), "slow": SlowToSave(config)}
     trainer.fit()
-    print("SCRIPT WENT ON", flush=True)
+    print("SCRIPT WENT ON", flush=True)  # noqa: T201 - as above.
 
 
 if __name__ == "__main__":

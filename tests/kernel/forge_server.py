@@ -1,0 +1,49 @@
+"""Runs host.py in forked processes: torch is imported once for all of a test folder's trainings.
+
+Jobs come as JSON lines on stdin; each is answered by its process id, and then by its exit status.
+"""
+
+import importlib
+import json
+import os
+import runpy
+import signal
+import sys
+
+import torch
+
+for _name in ("coqpit", "fsspec", "matplotlib.pyplot", "psutil", "torch._dynamo", "torch.utils.tensorboard"):
+    importlib.import_module(_name)  # What the trainer package imports.
+
+
+def _child(job: dict[str, object]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    log = os.open(str(job["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for number in (1, 2):
+        os.dup2(log, number)
+    arguments = job["arguments"]
+    assert isinstance(arguments, list)
+    sys.argv = arguments
+    sys.path[0] = os.path.dirname(arguments[0])  # noqa: PTH120 - sys.path holds strings.
+    runpy.run_path(arguments[0], run_name="__main__")
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        job = json.loads(line)
+        process = os.fork()
+        if process == 0:
+            _child(job)
+            return
+        sys.stdout.write(f"{process}\n")
+        sys.stdout.flush()
+        _, status = os.waitpid(process, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

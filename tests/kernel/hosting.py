@@ -1,0 +1,186 @@
+"""What the tests of the host share: toy trainings on Coqui's real Trainer, session after session."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import kernel_template
+from tests.kernel.kit import put
+
+HOST = Path(kernel_template.__file__).parent / "programs" / "host.py"
+TOY = Path(__file__).parent / "toy_training.py"
+CONFIG = {
+    "epochs": 6,
+    "batch_size": 3,
+    "eval_batch_size": 2,
+    "run_name": "toy",
+    "print_step": 1,
+    "plot_step": 1000,
+    "save_step": 1000,
+    "log_model_step": 100000,
+    "save_n_checkpoints": 2,
+    "test_delay_epochs": 1000,
+    "grad_clip": [0.0, 0.0],
+}
+
+
+class Forge:
+    """A process that has torch imported and forks a training for each job."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def run(self, arguments: list[str], log: Path, *, signals: Any = None) -> int:
+        """Run host.py to its end. Returns the exit code; `signals` is called with the process id."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"arguments": arguments, "log": str(log)}) + "\n")
+        self._process.stdin.flush()
+        process = int(self._process.stdout.readline())
+        if signals is not None:
+            signals(process)
+        return int(self._process.stdout.readline())
+
+
+@contextmanager
+def forge() -> Iterator[Forge]:
+    """Start the process, and end it."""
+    environment = {
+        **os.environ,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "TRAINER_TELEMETRY": "0",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-u", str(Path(__file__).parent / "forge_server.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        try:
+            yield Forge(process)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait(30)
+
+
+@dataclass
+class Toy:
+    """A run of toy sessions in a folder of its own, each continued as the kernel would."""
+
+    forge: Forge
+    folder: Path
+    config: dict[str, Any] = field(default_factory=dict)
+    log: Path = field(init=False)
+    code: int = 0
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log = self.folder / "log.txt"
+
+    @property
+    def run_folder(self) -> Path:
+        """The trainer's folder."""
+        (found,) = (self.folder / "out").iterdir()
+        return found
+
+    def session(
+        self, *, signals: Any = None, control: dict[str, Any] | None = None, **config: Any
+    ) -> dict[str, Any]:
+        """Run a session; the second and later ones go on. Returns HOST_REPORT.json."""
+        report = self.folder / "HOST_REPORT.json"
+        asked: dict[str, Any] = {"report": str(report), **(control or {})}
+        values = {**CONFIG, "output_path": str(self.folder / "out"), **self.config, **config}
+        path = self.folder / "config.json"
+        arguments = ["--config_path", str(path)]
+        if (self.folder / "out").is_dir():
+            newest = self.newest()
+            assert newest is not None
+            path = self.run_folder / "config.json"
+            best = max(self.run_folder.glob("best_model_*.pth"), key=step_of, default=None)
+            asked |= {"continue_path": str(self.run_folder), "checkpoint": str(newest)}
+            asked |= {"best_model": str(best)} if best else {}
+            arguments = ["--config_path", str(path), "--continue_path", str(self.run_folder)]
+        put(path, json.dumps(values))
+        put(self.folder / "control.json", json.dumps(asked))
+        self.code = self.forge.run(
+            [str(HOST), str(self.folder / "control.json"), str(TOY), *arguments], self.log, signals=signals
+        )
+        found: dict[str, Any] = json.loads(report.read_text())
+        return found
+
+    def newest(self) -> Path | None:
+        """The newest checkpoint by step; at the same step a checkpoint stands above a best model."""
+        files = [*self.run_folder.glob("best_model_*.pth"), *self.run_folder.glob("checkpoint_*.pth")]
+        return max(files, key=lambda path: (step_of(path), path.name), default=None)
+
+    def text(self) -> str:
+        """All that was said."""
+        return self.log.read_text()
+
+    def batches(self) -> list[str]:
+        """What the training was fed with, in order."""
+        return re.findall(r"^BATCH (\S+)", self.text(), re.MULTILINE)
+
+    def steps(self) -> list[int]:
+        """The global steps as printed."""
+        return [int(step) for step in re.findall(r"GLOBAL_STEP: (\d+)", self.text())]
+
+    def copy(self, folder: Path) -> "Toy":
+        """The same run elsewhere, to go on in another way."""
+        shutil.copytree(self.folder, folder)
+        return Toy(self.forge, folder, self.config)
+
+
+def step_of(path: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(path.stem.rpartition("_")[2])
+
+
+def load(path: Path | None) -> dict[str, Any]:
+    """A checkpoint, as safely as everybody loads it."""
+    import torch  # noqa: PLC0415 - seconds that only these tests need.
+
+    assert path is not None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def difference(one: Any, other: Any, where: str = "") -> str | None:
+    """The first place at which two checkpoints differ, bit for bit; None when they do not."""
+    import torch  # noqa: PLC0415 - as above.
+
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return None if one.dtype == other.dtype and torch.equal(one, other) else where
+    if type(one) is not type(other):
+        return where
+    if isinstance(one, dict):
+        if list(one) != list(other):
+            return f"{where}: {sorted(map(str, set(one) ^ set(other)))}"
+        pairs = [(f"{where}.{key}", one[key], other[key]) for key in one]
+    elif isinstance(one, list):
+        if len(one) != len(other):
+            return where
+        pairs = [(f"{where}[{index}]", *pair) for index, pair in enumerate(zip(one, other, strict=True))]
+    else:
+        return None if one == other or (one != one and other != other) else where  # noqa: PLR0124 - NaN.
+    return next((found for name, a, b in pairs if (found := difference(a, b, name))), None)
+
+
+def same_training(one: Path | None, other: Path | None) -> str | None:
+    """The first difference of two checkpoints in all that training depends on."""
+    first, second = load(one), load(other)
+    for state in (first, second):
+        for key in ("config", "date"):
+            state.pop(key)
+    return difference(first, second)
