@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from orchestrator import __version__
+from orchestrator.cli.github import annotation, in_actions
 from orchestrator.errors import ExitCode, KgttsError
 
 # Name -> module and attribute. Help and usage errors must import nothing heavy, so the modules import what
@@ -103,7 +104,11 @@ def run(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911  # One retur
     except Exception as error:
         if os.environ.get("KGTTS_DEBUG"):
             raise
-        click.secho(f"Error: kgtts itself failed: {type(error).__name__}: {error}", fg="red", err=True)
+        text = f"kgtts itself failed: {type(error).__name__}: {error}"
+        if in_actions():
+            click.echo(annotation("error", text), err=True)
+        else:
+            click.secho(f"Error: {text}", fg="red", err=True)
         click.echo("Next: run it again with KGTTS_DEBUG=1 to see where, and report that.", err=True)
         return ExitCode.FAILED
     return result if isinstance(result, int) else ExitCode.DONE
@@ -115,6 +120,11 @@ def _explain(error: KgttsError) -> int:
         logging.getLogger(__name__).error("traceback", exc_info=error)
     colour = "yellow" if error.exit_code is ExitCode.INTERRUPTED else "red"
     label = "" if error.exit_code is ExitCode.INTERRUPTED else "Error: "
+    if in_actions():
+        # One escaped line: a message that holds lines from a log cannot be taken for workflow commands.
+        text = error.message if error.hint is None else f"{error.message}\nNext: {error.hint}"
+        click.echo(annotation("error", text), err=True)
+        return error.exit_code
     click.secho(f"{label}{error.message}", fg=colour, err=True)
     if error.hint:
         click.echo(f"Next: {error.hint}", err=True)

@@ -1,41 +1,117 @@
 """A pass as Markdown, for GitHub's job summary."""
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import words
+from orchestrator.cli.outlook import Outlook, in_words
 
 if TYPE_CHECKING:
     from orchestrator.chain.passes import Pass
+    from orchestrator.chain.view import RunView
+    from orchestrator.errors import KgttsError
 
 _BARS = "▁▂▃▄▅▆▇█"
+_ESCAPES = {
+    **{ord(letter): f"\\{letter}" for letter in "\\`*_[]|#~$!"},
+    **{ord(letter): f"&#{ord(letter)};" for letter in "&<>@:"},
+}
+_WIDTH = 60  # Bars of a curve: what a narrow page shows on one line.
 
 
-def markdown(done: "Pass") -> str:
-    """State, progress and the chain of sessions; everything from a server is escaped."""
+def markdown(done: "Pass", outlook: Outlook) -> str:
+    """State, progress, curve, quota and the chain of sessions; everything from a server is escaped."""
     view = done.view
     lines = [f"## kgtts: {done.state.value}", "", escape(done.decision.reason), ""]
     if done.launched is not None:
-        lines += [f"Pushed `{done.launched.target.ref}`: {done.launched.url}", ""]
+        lines += [f"Pushed {escape(str(done.launched.target.ref))}: <{_address(done.launched.url)}>", ""]
+        lines += [f"> {escape(warning)}\n" for warning in done.launched.warnings]
+    if done.collected is not None:
+        size = words.size(sum(file.size for file in done.collected.transfer.files))
+        lines += [f"Pulled {size} of session {escape(done.collected.folder.name)}.", ""]
     if view is not None:
-        lines += [f"Run `{view.run_id}`, step **{view.global_step}**.", ""]
-        if view.history:
-            lines += ["| session | kernel | steps | time | ended |", "|---|---|---|---|---|"]
-            lines += [
-                f"| {item.session} | {escape(item.kernel)} | {item.from_step} – {item.to_step} "
-                f"| {words.duration(item.seconds)} | {escape(item.reason)} |"
-                for item in view.history
-            ]
-            lines += ["", f"Steps over the sessions: {spark([item.to_step for item in view.history])}", ""]
+        lines += [*_facts(view, outlook), "", *_curve(outlook), *_sessions(view, outlook)]
+    elif outlook.quota is not None:
+        lines += [_quota(outlook), ""]
     return "\n".join(lines) + "\n"
 
 
-def spark(values: list[int]) -> str:
-    """Numbers as a row of bars."""
-    top = max(values, default=0) or 1
-    return "".join(_BARS[min(len(_BARS) - 1, value * len(_BARS) // (top + 1))] for value in values)
+def failure(error: "KgttsError") -> str:
+    """What stands in the summary where a pass could not be made."""
+    lines = ["## kgtts: the pass failed", "", escape(error.message), ""]
+    if error.hint:
+        lines += [f"Next: {escape(error.hint)}", ""]
+    return "\n".join(lines) + "\n"
+
+
+def _facts(view: "RunView", outlook: Outlook) -> list[str]:
+    result = view.resumable.result if view.resumable is not None else None
+    epoch = max([0, *(item.to_epoch for item in view.history)])
+    rows = [f"Run {escape(view.run_id)}: epoch **{epoch}** of {outlook.epochs}, step **{view.global_step}**"]
+    if result is not None and result.best_loss is not None:
+        rows.append(f"Best eval loss: {result.best_loss:.4f}")
+    if outlook.forecast is not None:
+        rows.append(f"Left: {in_words(outlook.forecast)}")
+    if outlook.quota is not None:
+        rows.append(_quota(outlook))
+    return [f"- {row}" for row in rows]
+
+
+def _quota(outlook: Outlook) -> str:
+    week = outlook.quota
+    assert week is not None
+    refresh = f", refreshes {week.refreshes_at:%A %H:%M} UTC" if week.refreshes_at is not None else ""
+    return f"Quota: {words.hours(week.left)} left of {words.hours(week.allowed)}{refresh}"
+
+
+def _curve(outlook: Outlook) -> list[str]:
+    curve = outlook.curve
+    if len(curve) < 2:  # noqa: PLR2004  # A point is no curve.
+        return []
+    first, last = curve[0], curve[-1]
+    bars = spark([item.loss for item in curve])
+    return [
+        f"Eval loss {first.loss:.4f} → {last.loss:.4f} (steps {first.step} – {last.step}):",
+        "",
+        f"`{bars}`",
+        "",
+    ]
+
+
+def _sessions(view: "RunView", outlook: Outlook) -> list[str]:
+    if not view.history:
+        return []
+    losses = {item.session: item.loss for item in outlook.curve}  # The last of each session.
+    lines = [
+        "| session | kernel | steps | epochs | eval loss | time | ended |",
+        "|---:|---|---:|---:|---:|---:|---|",
+    ]
+    for item in view.history:
+        loss = f"{losses[item.session]:.4f}" if item.session in losses else ""
+        lines.append(
+            f"| {item.session} | {escape(item.kernel)} | {item.from_step} – {item.to_step} "
+            f"| {item.from_epoch} – {item.to_epoch} | {loss} "
+            f"| {words.duration(item.seconds)} | {escape(item.reason)} |"
+        )
+    return [*lines, ""]
+
+
+def spark(values: Sequence[float]) -> str:
+    """Numbers as a row of bars from the least to the greatest; a long row is thinned out."""
+    if len(values) > _WIDTH:
+        values = [values[round(index * (len(values) - 1) / (_WIDTH - 1))] for index in range(_WIDTH)]
+    shown = [value for value in values if math.isfinite(value)]
+    low, high = min(shown, default=0.0), max(shown, default=0.0)
+    span = (high - low) or 1.0
+    return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in shown)
 
 
 def escape(text: str) -> str:
-    """Text that Markdown and HTML show as it is, on one line."""
-    flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join(f"\\{letter}" if letter in "\\`*_[]|#" else letter for letter in flat)
+    """Text that Markdown and HTML show as it is, on one line, mentioning nobody and linking nowhere."""
+    return " ".join(text.split()).translate(_ESCAPES)
+
+
+def _address(url: str) -> str:
+    """An address that cannot leave the brackets it is written in."""
+    return "".join(letter for letter in url if letter not in "<>\\" and not letter.isspace())

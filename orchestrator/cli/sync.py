@@ -19,7 +19,7 @@ from orchestrator.cli.context import (
     settings_options,
     workbench,
 )
-from orchestrator.errors import RunFailedError
+from orchestrator.errors import KgttsError, RunFailedError
 
 if TYPE_CHECKING:
     from orchestrator.chain.passes import Collecting, Pass
@@ -36,12 +36,19 @@ _LONGEST_WAIT = timedelta(minutes=15)
     envvar="GITHUB_STEP_SUMMARY",
     help="Append a Markdown summary to this file; default: GitHub's, where it is set.",
 )
+@click.option(
+    "--outputs",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="GITHUB_OUTPUT",
+    help="Append outputs of a GitHub step to this file; default: GitHub's, where it is set.",
+)
 @settings_options
 @json_option
 def sync(
     *,
     no_pull: bool,
     summary: Path | None,
+    outputs: Path | None,
     config_path: Path | None,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -51,18 +58,24 @@ def sync(
     It reads the run from Kaggle and starts its first session, reports the running one, brings an ended one's
     results, or pushes the next. It needs no memory of earlier passes, and two at once do no harm.
     """
-    settings = load(config_path, overrides).settings
-    with workbench() as bench:
-        done = one_pass(bench, settings, pull=not no_pull)
-        if summary is not None:
-            from orchestrator.cli.summary import markdown  # noqa: PLC0415  # Start-up.
+    from orchestrator.cli import outlook  # noqa: PLC0415  # Start-up.
+    from orchestrator.cli.reporting import report_failure, report_pass  # noqa: PLC0415  # As above.
 
-            with summary.open("a", encoding="utf-8") as file:
-                file.write(markdown(done))
+    try:
+        settings = load(config_path, overrides).settings
+        with workbench() as bench:
+            done = one_pass(bench, settings, pull=not no_pull)
+            ahead = outlook.look_ahead(bench, settings, done)
+    except KgttsError as error:
+        report_failure(error, summary)
+        raise
+    report_pass(done, ahead, summary=summary, outputs=outputs)
     if as_json:
-        print_json(as_dict(done))
+        print_json({**as_dict(done), **outlook.as_dict(ahead)})
     else:
         print_pass(done)
+        if ahead.forecast is not None:
+            click.echo(f"  left       {outlook.in_words(ahead.forecast)}")
     raise_failure(done)
 
 

@@ -1,0 +1,95 @@
+"""What a pass shows besides itself: the week's quota, when the run will be done, and its curve."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli import words
+from orchestrator.errors import KgttsError
+
+if TYPE_CHECKING:
+    from orchestrator.chain.curve import Evaluation
+    from orchestrator.chain.forecast import Forecast
+    from orchestrator.chain.passes import Pass
+    from orchestrator.cli.context import Workbench
+    from orchestrator.config import Settings
+    from orchestrator.models import Quota
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known of a run's rest; each part is None or empty where it is not known.
+
+    Attributes:
+        epochs: the target, `training.epochs`.
+    """
+
+    epochs: int
+    quota: "Quota | None" = None
+    forecast: "Forecast | None" = None
+    curve: "tuple[Evaluation, ...]" = ()
+
+
+def look_ahead(bench: "Workbench", settings: "Settings", done: "Pass") -> Outlook:
+    """The outlook after a pass; a quota that cannot be read just now is left out."""
+    from orchestrator.chain.curve import read_curve  # noqa: PLC0415  # Start-up.
+    from orchestrator.chain.forecast import forecast, terms_of, work_left  # noqa: PLC0415  # As above.
+    from orchestrator.ports import SystemClock  # noqa: PLC0415  # As above.
+
+    quota = None
+    if settings.accelerator.has_gpu:
+        try:
+            quota = bench.kaggle.quota()
+        except KgttsError:
+            quota = None  # The pass itself has succeeded.
+    work = None if done.state.is_over else work_left(settings, done.view)
+    now = SystemClock().now()
+    return Outlook(
+        settings.training.epochs,
+        quota,
+        None
+        if work is None
+        else forecast(work, terms_of(settings, quota), now, running_since=_running_since(done, now)),
+        tuple(read_curve(Path(settings.pull.to) / settings.kernel.slug)),
+    )
+
+
+def _running_since(done: "Pass", now: Any) -> Any:
+    if done.launched is not None:
+        return now
+    if done.view is None or done.view.newest.status.state.is_terminal:
+        return None
+    return done.view.newest.started or now
+
+
+def in_words(ahead: "Forecast") -> str:
+    """A forecast as a sentence without a full stop."""
+    sessions = f"{ahead.sessions} session{'' if ahead.sessions == 1 else 's'}"
+    when = (
+        f"done about {ahead.done_at:%A %Y-%m-%d %H:%M} UTC at this pace and quota"
+        if ahead.done_at is not None
+        else "when it will be done cannot be said with this quota"
+    )
+    return f"{ahead.epochs:g} epochs in {sessions}, {words.hours(ahead.gpu_time)}; {when}"
+
+
+def as_dict(outlook: Outlook) -> dict[str, Any]:
+    """The outlook for programs; times are seconds."""
+    quota, ahead = outlook.quota, outlook.forecast
+    return {
+        "quota": None
+        if quota is None
+        else {
+            "left_s": quota.left.total_seconds(),
+            "allowed_s": quota.allowed.total_seconds(),
+            "refreshes_at": quota.refreshes_at,
+        },
+        "forecast": None
+        if ahead is None
+        else {
+            "epochs": ahead.epochs,
+            "sessions": ahead.sessions,
+            "gpu_s": ahead.gpu_time.total_seconds(),
+            "done_at": ahead.done_at,
+        },
+    }

@@ -1,0 +1,49 @@
+"""A pass for those who were not there: GitHub's job summary, outputs and annotations."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.github import annotation, in_actions, write_outputs
+from orchestrator.cli.summary import failure, markdown
+
+if TYPE_CHECKING:
+    from orchestrator.chain.passes import Pass
+    from orchestrator.cli.outlook import Outlook
+    from orchestrator.errors import KgttsError
+
+
+def report_pass(done: "Pass", outlook: "Outlook", *, summary: Path | None, outputs: Path | None) -> None:
+    """Write the summary and the outputs where they are wanted; warnings become annotations in Actions."""
+    if summary is not None:
+        _append(summary, markdown(done, outlook))
+    if outputs is not None:
+        write_outputs(outputs, outputs_of(done))
+    if in_actions() and done.launched is not None:
+        for warning in done.launched.warnings:
+            click.echo(annotation("warning", warning), err=True)
+
+
+def report_failure(error: "KgttsError", summary: Path | None) -> None:
+    """Say in the summary why there was no pass."""
+    if summary is not None:
+        _append(summary, failure(error))
+
+
+def outputs_of(done: "Pass") -> dict[str, object]:
+    """The outputs of action.yml; `done` and `over` say that no pass will push another session."""
+    from orchestrator.cli.sync import as_dict  # noqa: PLC0415  # It imports this module.
+
+    known = as_dict(done)
+    named = {name: known[name] for name in ("state", "global_step", "session", "done", "over")}
+    if done.collected is None:
+        return {**named, "pulled": None, "artifact": None}
+    folder = done.collected.folder
+    # An artifact's name has few letters that it may not have; a slug and session-NN have none of them.
+    return {**named, "pulled": folder.absolute(), "artifact": f"{folder.parent.name}-{folder.name}"}
+
+
+def _append(path: Path, text: str) -> None:
+    with path.open("a", encoding="utf-8", errors="replace") as file:
+        file.write(text)
