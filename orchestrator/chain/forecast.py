@@ -1,7 +1,7 @@
 """When a run will be done: from its pace, what is left, and the week's quota. Pure.
 
-Sessions are counted as they will be: a whole number of epochs each, a start and an end that train nothing, and
-none begun on a week that cannot hold it.
+Sessions are counted as they will be: a whole number of epochs each, a start and an end that train nothing,
+and none begun on a week that cannot hold it.
 """
 
 import math
