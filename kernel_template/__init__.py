@@ -16,6 +16,8 @@ PARTS: tuple[str, ...] = (
     "environment",
     "mounts",
     "inputs",
+    "resume",
+    "hosting",
     "install",
     "dataset_paths",
     "config_file",
@@ -27,5 +29,7 @@ PARTS: tuple[str, ...] = (
     "samples",
     "outputs",
     "session",
+    "record",
+    "train_stage",
     "main",
 )

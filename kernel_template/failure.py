@@ -8,8 +8,12 @@ class EndReason(StrEnum):
 
     FINISHED = "finished"
     TIME_LIMIT = "time_limit"
+    BUDGET = "budget"
+    UNTIL_STEP = "until_step"
+    NO_IMPROVEMENT = "no_improvement"
     INTERRUPTED = "interrupted"
     MISSING_INPUT = "missing_input"
+    WRONG_PARENT = "wrong_parent"
     NO_GPU = "no_gpu"
     INSTALL_FAILED = "install_failed"
     BAD_CONFIG = "bad_config"

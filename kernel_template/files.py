@@ -134,6 +134,10 @@ class LineFile:
                 self._file.close()
             self._file = None
 
+    def reopened(self) -> "LineFile":
+        """The same file anew, after it was closed and perhaps replaced."""
+        return LineFile(self.path, on_error=self._on_error)
+
     def _tell(self, error: OSError) -> None:
         if self._on_error is not None:
             self._on_error(error)

@@ -1,33 +1,35 @@
 """The session from its start to its end: the one function that the rendered kernel calls."""
 
 import contextlib
-import shlex
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kernel_template.checkpoints import Checkpoint, CheckpointShelf
-from kernel_template.config_file import ConfigMaker, PreparedConfig
+from kernel_template.config_file import ConfigMaker, PreparedConfig, read_config
 from kernel_template.environment import (
     REPORTED,
     Paths,
     describe_environment,
     environment_record,
-    tts_version,
 )
 from kernel_template.failure import EndReason, KernelFailure
-from kernel_template.files import LineFile, human_limit, human_seconds, is_disk_full
+from kernel_template.files import LineFile, is_disk_full
 from kernel_template.gpu import Gpu, check_gpus, list_gpus
+from kernel_template.hosting import HostLink, SessionBudget
 from kernel_template.inputs import Inputs, find_inputs
 from kernel_template.install import Installer, check_cuda
 from kernel_template.outputs import Outputs
 from kernel_template.process import StopFlag
-from kernel_template.progress import ProgressParser
+from kernel_template.record import SessionRecord
 from kernel_template.report import Reporter
+from kernel_template.resume import Parent
 from kernel_template.samples import SampleSpeaker, sentences_to_speak
-from kernel_template.session import Outcome, SessionRecord, Tools, TrainingFacts, judge_training
-from kernel_template.training import TrainingListener, TrainingRun, training_command, training_environment
+from kernel_template.session import Outcome, Tools
+from kernel_template.train_stage import TrainStage
+from kernel_template.training import training_environment
 
 
 class Session:
@@ -49,7 +51,9 @@ class Session:
         self._report = Reporter(session=int(settings["run"]["session"]), clock=tools.clock, out=tools.out)
         self._shelf = CheckpointShelf(self._paths)
         self._outputs = Outputs(self._paths, self._shelf, self._report, tools.write)
-        self._record = SessionRecord(settings, tools.now(), self._shelf)
+        self._host = HostLink(self._paths, tools.write)
+        self._budget = SessionBudget(settings, lambda: self._report.elapsed)
+        self._record = SessionRecord(settings, tools.now(), self._shelf, self._host)
         self._gpus: tuple[Gpu, ...] = ()
         self._prepared: PreparedConfig | None = None
 
@@ -96,6 +100,9 @@ class Session:
         self._check_stopped()
         with report.stage("inputs", "Inputs"):
             inputs = find_inputs(self._paths.input, settings, report)
+            if settings.get("resume"):
+                parent = Parent(settings["resume"], self._paths, report, self._tools.write)
+                self._record.resumed = parent.take()
         with report.stage("gpu", "GPU"):
             check_gpus(settings, self._gpus, report)
         self._check_stopped()
@@ -103,15 +110,30 @@ class Session:
             self._install()
         self._check_stopped()
         with report.stage("prepare", "Configuration"):
-            prepared = ConfigMaker(inputs, settings["training"], self._paths, report).make()
+            prepared = self._prepare(inputs)
             self._prepared = prepared
-            self._tools.write(self._paths.config, prepared.data)
             self._outputs.reserve()
         outcome = self._train(inputs, prepared)
         if outcome.complete:
             with report.stage("samples", "Samples"):
                 self._speak(prepared)
         return outcome
+
+    def _prepare(self, inputs: Inputs) -> PreparedConfig:
+        """The configuration: made from the base voice's, or from that of the run that is continued."""
+        resumed = self._record.resumed
+        if resumed is not None and (resumed.folder / "config.json").is_file():
+            try:
+                read_config(resumed.folder / "config.json")
+            except KernelFailure as failure:
+                self._report.warn(f"{failure.message} The base voice's is used in its place.")
+            else:
+                inputs = replace(inputs, config=resumed.folder / "config.json")
+        prepared = ConfigMaker(inputs, self._settings["training"], self._paths, self._report).make()
+        self._tools.write(self._paths.config, prepared.data)
+        if resumed is not None:  # Where the trainer looks for it when it continues.
+            self._tools.write(resumed.folder / "config.json", prepared.data)
+        return prepared
 
     def _check_stopped(self) -> None:
         if self._stop.received is not None:
@@ -157,47 +179,21 @@ class Session:
 
     def _train(self, inputs: Inputs, prepared: PreparedConfig) -> Outcome:
         """Run the training and judge how it ended; a failed one fails its stage."""
-        training, tools = self._settings["training"], self._tools
-        parser = ProgressParser(epochs=int(training["epochs"]))
-        log = LineFile(self._paths.log, on_error=self._cannot_write(self._paths.log))
-        listener = TrainingListener(
-            parser=parser,
-            report=self._report,
-            log=log,
+        stage = TrainStage(
+            settings=self._settings,
+            tools=self._tools,
+            run_child=self._run_child,
             paths=self._paths,
-            clock=tools.clock,
+            report=self._report,
+            record=self._record,
+            shelf=self._shelf,
+            host=self._host,
+            budget=self._budget,
+            host_program=self._program("host.py"),
             on_checkpoint=self._note_checkpoint,
+            cannot_write=self._cannot_write,
         )
-        self._record.parser, self._record.epochs = parser, listener.epochs
-        command = training_command(inputs, prepared, self._paths.config, tools.python)
-        limit, grace = float(training["time_limit_s"]), float(training["grace_s"])
-        env = training_environment(tools.env, gpu=self._settings.get("accelerator") is not None)
-        outcome = None
-        try:
-            with self._report.stage("train", "Training"):
-                self._report.say("🚀 Launching TTS training...")
-                self._report.say(f"  {shlex.join(command)}")
-                self._report.say(f"  Time limit: {human_limit(limit)}")
-                end = TrainingRun(command, env, self._paths, limit, grace)(
-                    self._run_child, listener, self._report
-                )
-                self._report.say(f"The training process ended after {human_seconds(end.seconds)}.")
-                newest = self._record.newest()
-                weights = len(self._shelf.other_weights())
-                tts = tts_version(tools.versions(REPORTED))
-                facts = TrainingFacts(
-                    end, list(listener.tail), newest, weights, int(training["batch_size"]), tts
-                )
-                outcome = judge_training(facts)
-                if not outcome.complete:
-                    raise KernelFailure(outcome.reason, outcome.message)
-        finally:
-            log.close()
-        if not listener.notices.restored and parser.global_step is not None:
-            self._report.warn(
-                "The script did not say that it loaded the base voice: check that it uses --restore_path."
-            )
-        return outcome
+        return stage(inputs, prepared)
 
     def _note_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep state.json true while the session runs: it may be killed without a word."""
@@ -226,6 +222,7 @@ class Session:
             paths=self._paths,
             report=self._report,
             write=self._tools.write,
+            limit_s=self._budget.left,
         )
         speaker.speak(newest, config, sentences_to_speak(samples, prepared.values))
 

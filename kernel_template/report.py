@@ -72,6 +72,17 @@ class Reporter:
             line = json.dumps({**record, "session": self._session}, separators=(",", ":"))
             self.metrics.write(line)
 
+    def reopen_metrics(self, change: Callable[[], None]) -> None:
+        """Close metrics.jsonl, let `change` replace it, and go on at its end."""
+        if self.metrics is None:
+            change()
+            return
+        self.metrics.close()
+        try:
+            change()
+        finally:
+            self.metrics = self.metrics.reopened()
+
     @contextlib.contextmanager
     def stage(self, name: str, title: str) -> Iterator[None]:
         """Announce a stage, time it, and say how it ended.

@@ -49,6 +49,7 @@ class SampleSpeaker:
         paths: the session's folders.
         report: where results are said.
         write: how files are written.
+        limit_s: seconds that speaking may take, at most ten minutes.
     """
 
     run: RunChild
@@ -58,6 +59,7 @@ class SampleSpeaker:
     paths: Paths
     report: Reporter
     write: WriteFile
+    limit_s: float = _LIMIT_S
 
     def speak(self, checkpoint: Checkpoint, config: Path, sentences: list[str]) -> None:
         """Speak `sentences` with `checkpoint`; what fails is said as a warning."""
@@ -94,7 +96,7 @@ class SampleSpeaker:
             elif text.strip() and not is_bar:
                 said.append(text.strip())
 
-        end = self.run(ChildPlan(command, self.env, self.paths.temp, _LIMIT_S), on_line)
+        end = self.run(ChildPlan(command, self.env, self.paths.temp, min(self.limit_s, _LIMIT_S)), on_line)
         spoken = [record for record in results if not record.get("error")]
         self.write(
             folder / "samples.json",

@@ -1,4 +1,4 @@
-"""What a session is made with, how it ended, and its record in state.json."""
+"""What a session is made with, and how it ended."""
 
 import os
 import re
@@ -9,18 +9,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from kernel_template.checkpoints import Checkpoint, CheckpointShelf
+from kernel_template.checkpoints import Checkpoint
 from kernel_template.diagnosis import diagnose
 from kernel_template.environment import installed_versions
 from kernel_template.failure import EndReason
 from kernel_template.files import WriteFile, human_seconds, write_atomic
+from kernel_template.hosting import HostFacts
 from kernel_template.process import Capture, ChildEnd, ChildRunner, Cut, RunChild, StopFlag, capture_output
-from kernel_template.progress import ProgressParser
-from kernel_template.report import Reporter, print_line
+from kernel_template.report import print_line
 
 _INTERRUPT_HEARD = re.compile(r"Keyboard interrupt detected|^KeyboardInterrupt")
+# What the host stopped for by itself.
+_STOPPED = {
+    "budget": (
+        EndReason.BUDGET,
+        "The training stopped in time: what comes next would not fit into the session",
+    ),
+    "until_step": (EndReason.UNTIL_STEP, "The training reached the step that was asked for"),
+    "no_improvement": (
+        EndReason.NO_IMPROVEMENT,
+        "The training stopped early: its evaluations have not improved for as many as run.patience allows",
+    ),
+}
 _INTERRUPTED_CODE = 130  # What the trainer exits with after a SIGINT and a saved checkpoint.
 
 
@@ -95,6 +106,7 @@ class TrainingFacts:
     other_weights: int
     batch_size: int
     tts: str | None
+    host: HostFacts = field(default_factory=HostFacts)
 
 
 def judge_training(facts: TrainingFacts) -> Outcome:
@@ -106,12 +118,16 @@ def judge_training(facts: TrainingFacts) -> Outcome:
     saved = (
         f"the newest checkpoint is {facts.newest.path.name}" if facts.newest else "no checkpoint was saved"
     )
-    end = facts.end
+    end, stopped = facts.end, facts.host.stopped
+    if facts.newest is not None and stopped in _STOPPED:
+        reason, words = _STOPPED[stopped]
+        return Outcome(reason, f"{words}; {saved}.", complete=True)
+    heeded = stopped == "signal"
     if end.cut is Cut.INTERRUPTED or (
-        end.cut is None and end.returncode in (_INTERRUPTED_CODE, -signal.SIGINT)
+        end.cut is None and (heeded or end.returncode in (_INTERRUPTED_CODE, -signal.SIGINT))
     ):
         return Outcome(EndReason.INTERRUPTED, f"The training was interrupted; {saved}.")
-    if end.cut is Cut.TIME_LIMIT and (end.killed or _left_when_asked(end.returncode, facts.tail)):
+    if end.cut is Cut.TIME_LIMIT and (end.killed or heeded or _left_when_asked(end.returncode, facts.tail)):
         if facts.newest is None:
             return Outcome(
                 EndReason.TIME_LIMIT,
@@ -119,6 +135,12 @@ def judge_training(facts: TrainingFacts) -> Outcome:
                 "Raise training.time_limit, or save more often (training.coqui: save_step).",
             )
         return Outcome(EndReason.TIME_LIMIT, f"The time limit was reached; {saved}.", complete=True)
+    return _judge_end(facts, saved)
+
+
+def _judge_end(facts: TrainingFacts, saved: str) -> Outcome:
+    """A training that ended by itself."""
+    end = facts.end
     if end.returncode != 0:
         told = diagnose(facts.tail, end.returncode, batch_size=facts.batch_size, tts=facts.tts)
         return Outcome(told.reason, told.sentence)
@@ -143,57 +165,3 @@ def _left_when_asked(returncode: int, tail: list[str]) -> bool:
     if returncode not in (0, 1) or not heard:
         return False
     return not any("Traceback" in line for line in tail[heard[-1] :])
-
-
-class SessionRecord:
-    """Everything that goes into state.json."""
-
-    parser: ProgressParser | None
-    epochs: Mapping[Path, int]
-
-    def __init__(self, settings: Mapping[str, Any], started: datetime, shelf: CheckpointShelf) -> None:
-        self.environment: dict[str, Any] = {}
-        self.parser = None
-        self.epochs = {}
-        self._settings = settings
-        self._started = started
-        self._shelf = shelf
-
-    def newest(self) -> Checkpoint | None:
-        """The newest whole checkpoint: what the next session continues from."""
-        return max(self._shelf.whole(), key=lambda item: (item.global_step, not item.best), default=None)
-
-    def epoch_of(self, checkpoint: Checkpoint | None) -> int | None:
-        """The epoch in which `checkpoint` was saved, as far as the log tells."""
-        if checkpoint is None or self.parser is None:
-            return None
-        return self.epochs.get(checkpoint.path, self.parser.epoch)
-
-    def state(self, report: Reporter, outcome: Outcome | None, ended: datetime) -> dict[str, Any]:
-        """The content of state.json; without an outcome the session is running."""
-        whole = self._shelf.whole()
-        newest = whole[-1] if whole else None
-        best = next((item for item in reversed(whole) if item.best), None)
-        paths, parser = self._shelf.paths, self.parser
-        return {
-            "schema": 1,
-            "run": self._settings["run"],
-            "status": outcome.status if outcome else "running",
-            "reason": str(outcome.reason) if outcome else None,
-            "message": outcome.message if outcome else None,
-            "global_step": newest.global_step if newest else None,
-            "epoch": self.epoch_of(newest),
-            "epochs": self._settings["training"]["epochs"],
-            "losses": {
-                "train": parser.train_losses if parser else {},
-                "eval": parser.eval_losses if parser else {},
-            },
-            "checkpoint": paths.relative(newest.path) if newest else None,
-            "best_model": paths.relative(best.path) if best else None,
-            "checkpoints": self._shelf.records(whole),
-            "seconds": {"total": round(report.elapsed, 2), **report.seconds},
-            "started": self._started.isoformat(timespec="seconds"),
-            "ended": ended.isoformat(timespec="seconds") if outcome else None,
-            "exit_code": outcome.exit_code if outcome else None,
-            "environment": self.environment,
-        }

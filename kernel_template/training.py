@@ -43,13 +43,46 @@ def override_arguments(overrides: Mapping[str, Any]) -> list[str]:
     return arguments
 
 
-def training_command(inputs: Inputs, prepared: PreparedConfig, config: Path, python: str) -> list[str]:
-    """The guide's command, with the prepared configuration in place of the base voice's."""
-    program = ["-m", inputs.module] if inputs.module is not None else [str(inputs.script)]
-    command = [python, "-u", *program, "--config_path", str(config), "--restore_path", str(inputs.checkpoint)]
-    if not reads_config_file(inputs):
-        command += override_arguments(prepared.overrides)
-    return command
+@dataclass(frozen=True, slots=True)
+class TrainingCommand:
+    """The guide's command through the host, with the prepared configuration in place of the base voice's.
+
+    Args:
+        inputs: the script and the base voice.
+        prepared: the configuration.
+        config: where it was written.
+        host: where host.py was written.
+        control: what the host is asked.
+        folder: the run folder to continue in; None to start from the base voice.
+    """
+
+    inputs: Inputs
+    prepared: PreparedConfig
+    config: Path
+    host: Path
+    control: Path
+    folder: Path | None = None
+
+    def arguments(self, python: str) -> list[str]:
+        """The whole command."""
+        inputs = self.inputs
+        program = ["-m", inputs.module] if inputs.module is not None else [str(inputs.script)]
+        command = [
+            python,
+            "-u",
+            str(self.host),
+            str(self.control),
+            *program,
+            "--config_path",
+            str(self.config),
+        ]
+        if self.folder is not None:
+            # The trainer takes the configuration of this folder, and no overrides.
+            return [*command, "--continue_path", str(self.folder)]
+        command += ["--restore_path", str(inputs.checkpoint)]
+        if not reads_config_file(inputs):
+            command += override_arguments(self.prepared.overrides)
+        return command
 
 
 def training_environment(base: Mapping[str, str], *, gpu: bool) -> dict[str, str]:
@@ -88,7 +121,7 @@ class TrainingListener:
         self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self.epochs: dict[Path, int] = {}
         self.notices = TrainingNotices(report)
-        self._parser = parser
+        self.parser = parser
         self._report = report
         self._log = log
         self._paths = paths
@@ -112,14 +145,14 @@ class TrainingListener:
         if not is_bar:
             self._bar = ""
         self._say(text)
-        for event in self._parser.feed(text, now):
+        for event in self.parser.feed(text, now):
             self._handle(event)
         if self._saving and now - self._looked >= _LOOK_EVERY_S:
             self._look_at_files()
 
     def finish(self) -> None:
         """Take what is left when the training has ended."""
-        for event in self._parser.finish(self._clock()):
+        for event in self.parser.finish(self._clock()):
             self._handle(event)
         self.notices.finish()
         self._look_at_files()

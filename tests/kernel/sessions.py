@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import kernel_template
 from kernel_template.main import run
 from tests.kernel.kit import Log, make_tools, mount_inputs, settings
 
@@ -52,7 +53,12 @@ for number, text in enumerate(json.loads(args.sentences.read_text()), 1):
     (args.out / f"{number:02d}.wav").write_bytes(b"RIFF")
     print(json.dumps({"sample": {"file": f"{number:02d}.wav", "text": text, "seconds": 1.5, "error": None}}))
 """
-PROGRAMS = {"speak.py": SPEAK, "probe.py": ""}
+# The real host, and made-up programs that need no torch.
+HOST_PROGRAMS = {
+    path.name: path.read_text()
+    for path in (Path(kernel_template.__file__).parent / "programs").glob("host*.py")
+}
+PROGRAMS = {**HOST_PROGRAMS, "speak.py": SPEAK, "probe.py": ""}
 
 
 class Played:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kernel_template.files import sha256_of
 from tests.kernel.kit import MODEL, Capture, Clock, Log, mount_inputs, probe_answer, put, settings
-from tests.kernel.sessions import HEAD, TRAINS, Played
+from tests.kernel.sessions import HEAD, PROGRAMS, TRAINS, Played
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -166,7 +166,7 @@ def test_a_base_voice_that_was_not_loaded_is_said(root: Path, log: Log) -> None:
 
 def test_samples_that_fail_are_a_warning(root: Path, log: Log) -> None:
     """A voice that cannot speak does not cost the session."""
-    programs = {"speak.py": "raise RuntimeError('no voice')", "probe.py": ""}
+    programs = {**PROGRAMS, "speak.py": "raise RuntimeError('no voice')"}
     played = Played(root, log, HEAD + TRAINS, programs=programs)
     assert played.code == 0
     assert any("no voice" in event["message"] for event in log.events("warning"))
