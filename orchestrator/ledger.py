@@ -106,11 +106,11 @@ class Ledger:
         self._db.close()
 
     def intend(self, intent: Intent, at: datetime) -> SessionRecord:
-        """Remember a push before it is sent."""
+        """Remember a push before it is sent; one of the same session that came to nothing is forgotten."""
         with self._explained(), self._db as db:
             cursor = db.execute(
-                "INSERT INTO sessions (service, run_id, number, owner, slug, accelerator, fingerprint,"
-                " outcome, pushed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO sessions (service, run_id, number, owner, slug, accelerator,"
+                " fingerprint, outcome, pushed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     self._service,
                     intent.run_id,

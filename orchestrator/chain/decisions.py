@@ -13,6 +13,12 @@ _OVERHEAD = timedelta(minutes=10)  # Start-up, installing, samples and saving, a
 _MARGIN = 1.2  # Epochs of another session may be slower.
 _ZOMBIE_AFTER = timedelta(hours=1)  # Past the session's limit; Kaggle queues and saves for a while.
 _FRUITLESS_LIMIT = 2
+_IN_WORDS = {
+    SessionState.QUEUED: "queued",
+    SessionState.RUNNING: "running",
+    SessionState.NEW_SCRIPT: "saved, but Kaggle has not started it",
+    SessionState.CANCEL_REQUESTED: "being stopped",
+}
 QUOTA_RESERVE = timedelta(minutes=5)
 
 
@@ -68,7 +74,9 @@ class Circumstances:
     quota: Quota | None = field(default=None)
 
 
-def decide(settings: Settings, base: KernelRef, view: RunView | None, around: Circumstances) -> Decision:
+def decide(
+    settings: Settings, base: KernelRef, view: RunView | None, around: Circumstances, *, retry: bool = False
+) -> Decision:
     """Choose what a run needs next.
 
     Args:
@@ -76,8 +84,9 @@ def decide(settings: Settings, base: KernelRef, view: RunView | None, around: Ci
         base: the kernel that they name.
         view: what Kaggle shows; None where nothing was pushed yet.
         around: time and quota.
+        retry: somebody asks for another session of a run that failed or stalled, having mended it perhaps.
     """
-    ended = None if view is None else _not_continuable(settings, view, around)
+    ended = None if view is None else _not_continuable(settings, view, around, retry=retry)
     if ended is not None:
         return ended
     number = 1 if view is None else view.newest.stamp.session + 1
@@ -97,10 +106,13 @@ def decide(settings: Settings, base: KernelRef, view: RunView | None, around: Ci
         if parent is not None
         else "starts again from the base voice"
     )
-    return Decision(RunState.READY, f"Session {number} {from_step}.", start)
+    lost = "" if view.unreachable is None else f" What {view.unreachable} saved cannot be mounted any more."
+    return Decision(RunState.READY, f"Session {number} {from_step}.{lost}", start)
 
 
-def _not_continuable(settings: Settings, view: RunView, around: Circumstances) -> Decision | None:
+def _not_continuable(
+    settings: Settings, view: RunView, around: Circumstances, *, retry: bool
+) -> Decision | None:
     """Why the run does not need, or must not get, another session now."""
     newest = view.newest
     if not newest.status.state.is_terminal:
@@ -110,16 +122,26 @@ def _not_continuable(settings: Settings, view: RunView, around: Circumstances) -
         return Decision(
             RunState.DONE, f"The run is done at step {view.global_step}: {_why_done(result.done_reason)}."
         )
-    if newest.status.state is SessionState.ERROR and newest.cause is not None:
+    if newest.cause is not None and not retry:
         return Decision(RunState.FAILED, f"Session {newest.stamp.session} failed: {newest.cause}")
-    if view.fruitless >= _FRUITLESS_LIMIT:
+    if view.resumable is None and view.unreachable is not None:
+        return Decision(
+            RunState.FAILED,
+            f"The run cannot go on from {view.unreachable}: Kaggle mounts the newest completed version of a "
+            "kernel, and that is another one now, or the kernel is gone.",
+        )
+    if view.fruitless >= _FRUITLESS_LIMIT and not retry:
         return Decision(
             RunState.STALLED,
             f"{view.fruitless} sessions in a row saved nothing new (the last: {_how_it_ended(newest)}), so "
             "another would only burn quota.",
         )
+    return _limited(settings, view)
+
+
+def _limited(settings: Settings, view: RunView) -> Decision | None:
     limit = settings.run.max_sessions
-    if limit and newest.stamp.session >= limit:
+    if limit and view.newest.stamp.session >= limit:
         return Decision(RunState.LIMITED, f"The run has had its {limit} sessions (run.max_sessions).")
     return None
 
@@ -136,43 +158,61 @@ def _alive(newest: SessionView, now: datetime) -> Decision:
             f"Kaggle has said for {format_duration(_whole(age))} that {newest.ref} runs; no session may take "
             "more than 12h, so it hangs.",
         )
-    return Decision(RunState.RUNNING, f"Session {newest.stamp.session} is {newest.status.state}.")
+    return Decision(RunState.RUNNING, f"Session {newest.stamp.session} is {_IN_WORDS[newest.status.state]}.")
 
 
 def _is_done(settings: Settings, view: RunView) -> bool:
-    """Whether the target is reached: the kernel's word, unless the target was raised since."""
+    """Whether the target is reached: the kernel's word, unless the settings ask for more since."""
     result = view.newest.result
     if result is None or not result.done:
         return False
     if result.done_reason == "epochs":
-        reached = max((summary.to_epoch for summary in result.history), default=result.epoch or 0)
-        return reached >= settings.training.epochs
+        reached = max((summary.to_epoch for summary in result.history), default=0)
+        return max(reached, result.epochs or 0) >= settings.training.epochs
     if result.done_reason == "until_step":
-        return settings.run.until_step != 0 and view.global_step >= settings.run.until_step
+        return settings.run.until_step != 0 and view.newest.step >= settings.run.until_step
+    if result.done_reason == "no_improvement":
+        return settings.run.patience != 0
     return True
 
 
 def _budget(settings: Settings, view: RunView | None) -> timedelta | Decision:
     """How long the next session needs to be, at most `session.budget`."""
-    budget = settings.session.budget
-    if view is None:
-        return budget
+    session = settings.session
+    budget = min(session.budget, settings.training.time_limit + _OVERHEAD + session.grace)
     hours = settings.run.max_gpu_hours
     if hours:
-        used = timedelta(seconds=sum(summary.seconds for summary in view.history))
+        history = view.history if view is not None else ()
+        used = timedelta(seconds=sum(summary.seconds for summary in history))
         left = timedelta(hours=hours) - used
-        if left < min(settings.run.shortest_session, budget):
+        if left < _shortest(settings, budget):
             return Decision(
                 RunState.LIMITED,
                 f"The run took {format_duration(_whole(used))} of its {hours:g} hours (run.max_gpu_hours).",
             )
         budget = min(budget, left)
-    result = view.resumable.result if view.resumable is not None else None
-    if result is not None and result.seconds_per_epoch and result.epoch is not None:
-        remaining = max(1, settings.training.epochs - result.epoch) * result.seconds_per_epoch
-        # At least what the settings ask of a session that could not be estimated too short.
-        budget = min(budget, timedelta(seconds=remaining * _MARGIN) + _OVERHEAD + settings.session.grace)
+    rest_s = _rest_s(settings, view) if view is not None else None
+    if rest_s is not None:
+        # With a margin, and with all that is no epoch, so that it is not estimated too short.
+        budget = min(budget, timedelta(seconds=rest_s * _MARGIN) + _OVERHEAD + session.grace)
     return _whole(budget)
+
+
+def _rest_s(settings: Settings, view: RunView) -> float | None:
+    """The seconds of training to the target at the pace so far; None where no pace is known."""
+    result = view.resumable.result if view.resumable is not None else None
+    if result is None or not result.seconds_per_epoch or result.epoch is None:
+        return None
+    epochs = float(max(1, settings.training.epochs - result.epoch))
+    if settings.run.until_step and result.steps_per_epoch:
+        steps = max(1, settings.run.until_step - view.global_step)
+        epochs = min(epochs, steps / result.steps_per_epoch)
+    return min(epochs * result.seconds_per_epoch, SESSION_LIMIT.total_seconds())
+
+
+def _shortest(settings: Settings, budget: timedelta) -> timedelta:
+    """The least that a session is worth: what the settings say, and enough to save in."""
+    return min(max(settings.run.shortest_session, settings.session.grace + _OVERHEAD), budget)
 
 
 def _within_quota(settings: Settings, budget: timedelta, around: Circumstances) -> timedelta | Decision:
@@ -181,7 +221,9 @@ def _within_quota(settings: Settings, budget: timedelta, around: Circumstances) 
     if week is None or not settings.accelerator.has_gpu or week.left >= budget + QUOTA_RESERVE:
         return budget
     usable = _whole(week.left - QUOTA_RESERVE)
-    if settings.run.when_quota_is_short == "shorten" and usable >= min(settings.run.shortest_session, budget):
+    # A session that no week can hold is not worth waiting for.
+    shorten = settings.run.when_quota_is_short == "shorten" or week.allowed < budget + QUOTA_RESERVE
+    if shorten and usable >= _shortest(settings, budget):
         return usable
     until = f" until {week.refreshes_at:%A %H:%M} UTC" if week.refreshes_at else ""
     return Decision(

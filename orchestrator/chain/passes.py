@@ -4,9 +4,11 @@ A pass takes seconds, needs nothing from an earlier one, and does nothing twice:
 middle of, the next one sees on Kaggle.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 from orchestrator.campaign import Campaign, Collected, Target
@@ -14,13 +16,16 @@ from orchestrator.chain.decisions import Circumstances, Decision, RunState, Star
 from orchestrator.chain.view import RunView, SessionView, observe
 from orchestrator.config import Settings, fingerprint
 from orchestrator.errors import NotFoundError, RefusedError, UsageError
+from orchestrator.files import write_atomically
 from orchestrator.launch import Launch, Service, launch_session, make_stamp, new_run_id
+from orchestrator.ledger import PushOutcome
 from orchestrator.models import KernelRef
 from orchestrator.render import Resume, read_stamp
 from orchestrator.transfer import TransferListener
 
 # Kaggle's words for "not now" (kaggle-api issue threads): waiting helps, so they are no failure of the run.
-_NOT_NOW = ("session count", "quota")
+_NOT_NOW = re.compile(r"maximum .*(session count|quota)", re.IGNORECASE)
+_COMPLETE = ".kgtts-complete"  # Says which version's results lie in a folder, of which run.
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +57,20 @@ def base_kernel(settings: Settings) -> KernelRef:
     return KernelRef(settings.kernel.owner, settings.kernel.slug)
 
 
-def look(settings: Settings, service: Service) -> Pass:
+def look(settings: Settings, service: Service, *, retry: bool = False) -> Pass:
     """See what a run is and needs, and change nothing; `settings` went through `with_owner`."""
     view = observe(service.kaggle, base_kernel(settings))
-    needs_quota = settings.accelerator.has_gpu and (view is None or view.newest.status.state.is_terminal)
-    quota = service.kaggle.quota() if needs_quota else None
-    around = Circumstances(service.clock.now(), quota)
-    return Pass(decide(settings, base_kernel(settings), view, around), view)
+    return Pass(
+        decide(settings, base_kernel(settings), view, _around(settings, service, view), retry=retry), view
+    )
 
 
-def sync(
+def sync(  # noqa: PLR0913  # Each is a word of its own to the caller.
     settings: Settings,
     service: Service,
     *,
     collecting: Collecting | None = None,
+    retry: bool = False,
     new: bool = False,
     lock: AbstractContextManager[object] | None = None,
 ) -> Pass:
@@ -75,85 +80,127 @@ def sync(
         settings: the settings; the owner is filled in where it is missing.
         service: Kaggle, the ledger and the clock.
         collecting: where results go; None collects nothing.
-        new: begin a new run where the present one is over.
+        retry: go on with a run that failed or stalled; where it never saved anything and its settings have
+            changed since, another run is begun.
+        new: begin another run, unless the present one has a session that is alive.
         lock: held during the pass, so that two on one machine take turns.
 
     Raises:
-        UsageError: the settings are not those that the run was begun with.
+        UsageError: the settings are not those that the run was begun with, or `new` while a session of it
+            is alive.
         KgttsError: Kaggle could not be read or refused for another reason than quota.
     """
     settings = settings.with_owner(service.kaggle.username)
     with lock or nullcontext():
-        seen = look(settings, service)
-        if new and seen.state.is_over:
-            seen = _anew(settings, seen)
+        seen = look(settings, service, retry=retry)
+        _remember(service, seen.view)
+        begin = seen.view is None or _begins_another(settings, seen, retry=retry, new=new)
+        if begin and seen.view is not None:
+            decision = decide(settings, base_kernel(settings), None, _around(settings, service, None))
+            seen = Pass(_on_newest(decision, seen.view), seen.view)
         if seen.decision.start is not None:
-            _check_settings(settings, seen)
-            seen = _push(settings, service, seen, seen.decision.start, new=new)
+            if not begin:
+                _check_settings(settings, seen)
+            seen = _push(settings, service, seen, seen.decision.start, begin=begin)
     if collecting is None or seen.view is None:
         return seen
     return replace(seen, collected=_collect(service, seen.view, collecting))
 
 
-def _anew(settings: Settings, seen: Pass) -> Pass:
-    start = Start(1, base_kernel(settings), None, settings.session.budget)
-    return Pass(Decision(RunState.NEW, "A new run is begun.", start), seen.view)
+def _around(settings: Settings, service: Service, view: RunView | None) -> Circumstances:
+    needs_quota = settings.accelerator.has_gpu and (view is None or view.newest.status.state.is_terminal)
+    return Circumstances(service.clock.now(), service.kaggle.quota() if needs_quota else None)
+
+
+def _remember(service: Service, view: RunView | None) -> None:
+    """Tell the ledger what Kaggle shows of a session pushed from here, its answer lost or not."""
+    if view is None:
+        return
+    newest = view.newest
+    for record in service.ledger.of_run(view.run_id):
+        if record.run_id == view.run_id and record.number == newest.stamp.session:
+            if record.outcome is not PushOutcome.PUSHED or record.ref != newest.ref:
+                record = service.ledger.confirm(record, newest.ref)  # noqa: PLW2901  # The same, as it is now.
+            status = newest.status
+            service.ledger.observe(record, status.state, status.failure_message, service.clock.now())
+
+
+def _begins_another(settings: Settings, seen: Pass, *, retry: bool, new: bool) -> bool:
+    """Whether a pass is to begin a run although there is one.
+
+    Raises:
+        UsageError: it is, and a session of the present one is alive.
+    """
+    view = seen.view
+    assert view is not None
+    alive = not view.newest.status.state.is_terminal
+    if new:
+        if alive:
+            raise UsageError(
+                f"Run {view.run_id} has a session that is not over: {view.newest.ref}.",
+                hint=f"see it end with `kgtts watch`, or stop it: kgtts cancel {view.newest.ref.kernel}",
+            )
+        return True
+    changed = view.newest.stamp.fingerprint != fingerprint(settings)
+    return retry and changed and not alive and not view.has_saved
+
+
+def _on_newest(decision: Decision, view: RunView) -> Decision:
+    """A run that follows another begins on the kernel of that one's newest session, whose stamp it replaces.
+
+    So the newest session of both siblings is of the new run at once, whatever Kaggle says of when they ran.
+    """
+    if decision.start is None:
+        return decision
+    return replace(decision, start=replace(decision.start, kernel=view.newest.ref.kernel))
 
 
 def _check_settings(settings: Settings, seen: Pass) -> None:
     """A run goes on with the settings that it was begun with."""
-    if seen.state is RunState.NEW or seen.view is None:
-        return
-    if seen.view.newest.stamp.fingerprint != fingerprint(settings):
+    if seen.view is not None and seen.view.newest.stamp.fingerprint != fingerprint(settings):
         raise UsageError(
             f"Since run {seen.view.run_id} was begun, settings of inputs, training or install have changed.",
-            hint="put them back to go on with it, or begin another run under another kernel.slug",
+            hint="put them back to go on with it, or begin another run: another kernel.slug, or --new",
         )
 
 
-def _push(settings: Settings, service: Service, seen: Pass, start: Start, *, new: bool) -> Pass:
+def _push(settings: Settings, service: Service, seen: Pass, start: Start, *, begin: bool) -> Pass:
     """Push the next session, unless somebody else has done so since we looked."""
-    begin = seen.view is None or (new and seen.state is RunState.NEW)
     run_id = new_run_id() if begin or seen.view is None else seen.view.run_id
-    kernel = start.kernel if not begin else _first_kernel(settings)
     stamp = make_stamp(
         settings,
-        kernel,
+        start.kernel,
         run_id=run_id,
         session=start.session,
         parent=None if start.parent is None else start.parent.ref,
     )
-    if not begin and _is_there(service, kernel, run_id, start.session):
+    if _has_changed(service, start.kernel, seen.view):
         return look(settings, service)
+    view = None if begin else seen.view
     try:
         launched = launch_session(_shortened(settings, start), stamp, service, resume=_resume(start.parent))
     except RefusedError as error:
-        if not any(words in error.message.lower() for words in _NOT_NOW):
+        if not _NOT_NOW.search(error.message):
             raise
-        return Pass(
-            Decision(RunState.WAITING, f"{error.message} It is tried again by the next pass."), seen.view
-        )
-    return replace(seen, launched=launched)
+        return Pass(Decision(RunState.WAITING, f"{error.message} It is tried again by the next pass."), view)
+    return Pass(seen.decision, view, launched)
 
 
-def _first_kernel(settings: Settings) -> KernelRef:
-    from orchestrator.chain.siblings import next_kernel  # noqa: PLC0415
-
-    return next_kernel(base_kernel(settings), None)
-
-
-def _is_there(service: Service, kernel: KernelRef, run_id: str, session: int) -> bool:
+def _has_changed(service: Service, kernel: KernelRef, view: RunView | None) -> bool:
+    """Whether somebody has pushed to the kernel since we looked."""
     try:
-        stamp = read_stamp(service.kaggle.kernel(kernel).source or "")
+        info = service.kaggle.kernel(kernel)
     except NotFoundError:
         return False
-    return stamp is not None and (stamp.id, stamp.session) == (run_id, session)
+    if view is None or kernel not in view.heads:
+        return read_stamp(info.source or "") is not None
+    return info.latest_version != view.heads[kernel]
 
 
 def _shortened(settings: Settings, start: Start) -> Settings:
     """The settings with the session's own budget, and the time limit within it."""
     session = settings.session.model_copy(update={"budget": start.budget})
-    most = start.budget - settings.session.grace
+    most = max(timedelta(seconds=1), start.budget - settings.session.grace)
     training = settings.training.model_copy(update={"time_limit": min(settings.training.time_limit, most)})
     return settings.model_copy(update={"session": session, "training": training})
 
@@ -176,14 +223,29 @@ def _collect(service: Service, view: RunView, collecting: Collecting) -> Collect
     session = view.newest if view.newest.status.state.is_terminal else view.resumable
     if session is None:
         return None
-    folder = collecting.folder / f"session-{session.stamp.session:02}"
-    if (folder / _COMPLETE).is_file():
+    folder = _results(collecting.folder, view.run_id) / f"session-{session.stamp.session:02}"
+    marker = _marker(session.ref, view.run_id)
+    if _read(folder / _COMPLETE) == marker:
         return None
     campaign = Campaign(service.kaggle, service.ledger, service.clock)
     target = Target(session.ref, service.ledger.of_kernel(session.ref))
     collected = campaign.collect(target, folder, collecting.choose, collecting.listener)
-    (folder / _COMPLETE).write_text(f"{session.ref}\n", encoding="utf-8")
+    write_atomically(folder / _COMPLETE, marker)
     return collected
 
 
-_COMPLETE = ".kgtts-complete"
+def _results(folder: Path, run_id: str) -> Path:
+    """Where a run's results go: a run that follows another gets a folder of its own within that one's."""
+    others = [_read(path) for path in folder.glob(f"session-*/{_COMPLETE}")]
+    return folder / run_id if any(not marker.endswith(f" {run_id}\n") for marker in others) else folder
+
+
+def _marker(ref: KernelRef, run_id: str) -> str:
+    return f"{ref} {run_id}\n"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
