@@ -4,13 +4,13 @@ The files come from a server: nothing in them is trusted, and what is no measure
 """
 
 import json
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
 METRICS_FILE = "metrics.jsonl"
+_MOST = 1e30  # No loss; and neither infinite, nor no number, nor too long for a float.
 _WATCHED = ("avg_loss_mel", "avg_loss", "avg_loss_1", "avg_loss_gen")  # What an ear hears, first.
 
 
@@ -56,7 +56,7 @@ def _watched(losses: object) -> float | None:
         name for name in losses if isinstance(name, str) and "loss" in name
     )
     value = losses[names[0]] if names else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _MOST:
         return None
     return float(value)
 

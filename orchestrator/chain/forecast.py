@@ -16,6 +16,7 @@ from orchestrator.models import Quota
 # Start-up, installing, samples and saving, as measured on a real run.
 OVERHEAD = timedelta(minutes=10)
 _WEEK = timedelta(days=7)
+_SHORTEST_EPOCH_S, _LONGEST_WORK_S = 1e-3, 20 * 365 * 86400.0
 _MOST_SESSIONS = 10_000  # Beyond, a date would mean nothing.
 
 
@@ -77,13 +78,14 @@ def work_left(settings: Settings, view: RunView | None) -> Work | None:
     epoch_s = result.seconds_per_epoch
     if not epoch_s and epoch:
         epoch_s = sum(item.seconds for item in result.history) / epoch
-    if not epoch_s or epoch_s <= 0 or not math.isfinite(epoch_s):
-        return None
     left = float(max(0, settings.training.epochs - epoch))
     step, until = result.global_step or 0, settings.run.until_step
     first = min((item.from_step for item in result.history), default=0)
     if until and epoch and step > first:
         left = min(left, max(0, until - step) * epoch / (step - first))
+    # The numbers come from a server; those of no training say nothing.
+    if not epoch_s or not _SHORTEST_EPOCH_S <= epoch_s <= _LONGEST_WORK_S / max(1.0, left):
+        return None
     return Work(left, epoch_s)
 
 
@@ -114,7 +116,7 @@ def forecast(work: Work, terms: Terms, now: datetime, *, running_since: datetime
         share = min(epochs, _epochs_in(terms.training, work.epoch_s))
         length = timedelta(seconds=share * work.epoch_s) + OVERHEAD
         if begun is not None:
-            at, begun = max(now, begun + length), None
+            at, begun = max(now, min(now, begun) + length), None
         else:
             started = week.take(length, at, terms)
             if started is None:

@@ -1,0 +1,226 @@
+"""The action's own steps with the emulator as Kaggle: pass after pass on fresh machines until it is done."""
+
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator.emulator import Emulator
+from tests.action.runner import Job, Runner, copy_matching
+from tests.support import KEY, REPOSITORY, USER, clean_environment, eventually
+
+HERE = Path(__file__).parent
+PINNED = 40
+SETTINGS = """
+[training]
+epochs = 5
+[pull]
+include = ["newest-checkpoint", "metrics.jsonl", "state.json"]
+"""
+
+
+@pytest.fixture(scope="module")
+def action(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout of the action whose kernel trains nothing."""
+    place = tmp_path_factory.mktemp("action")
+    for name in ("orchestrator", "kernel_template"):
+        shutil.copytree(REPOSITORY / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("action.yml", "pyproject.toml", "README.md", "LICENSE", "kernel-metadata.json.j2"):
+        shutil.copy(REPOSITORY / name, place / name)
+    shutil.copy(HERE / "kernel.py.j2", place / "kernel_template" / "kernel.py.j2")
+    return place
+
+
+@pytest.fixture(scope="module")
+def installed() -> dict[str, dict[str, str]]:
+    """The outputs of the install step, once a job has run it: installing is the same on every machine."""
+    return {}
+
+
+class Service:
+    """What GitHub keeps between jobs: the cache and the artifacts."""
+
+    def __init__(self, root: Path) -> None:
+        self.cache, self.artifacts = root / "cache", root / "artifacts"
+        self.used: list[str] = []
+        self.workspace = root
+
+    def __call__(self, name: str, given: Mapping[str, str]) -> bool:
+        """Play the action that a step uses."""
+        action, _, revision = name.partition("@")
+        assert len(revision) == PINNED, name
+        self.used.append(action)
+        if action == "actions/cache/restore":
+            self.cache.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(self.cache, self.workspace, dirs_exist_ok=True)
+        elif action == "actions/cache/save":
+            copy_matching(self.workspace, given["path"], self.cache)
+        elif action == "actions/upload-artifact":
+            shutil.copytree(given["path"], self.artifacts / given["name"])
+        return True
+
+
+@pytest.fixture
+def kaggle(tmp_path: Path, start_emulator: Callable[..., Emulator]) -> Emulator:
+    """A running emulator that holds the inputs' names."""
+    root = tmp_path / "kaggle"
+    for folder in (
+        root / "datasets" / USER / "datahrbnn",
+        root / "models" / USER / "ttsbnng" / "transformers" / "default" / "1",
+    ):
+        folder.mkdir(parents=True)
+        (folder / "file.txt").write_text("x")
+    return start_emulator()
+
+
+class Fleet:
+    """Machines that each live for one job."""
+
+    def __init__(
+        self, tmp_path: Path, action: Path, kaggle: Emulator, installed: dict[str, dict[str, str]]
+    ) -> None:
+        self.service = Service(tmp_path / "github")
+        self._tmp_path, self._action, self._url = tmp_path, action, kaggle.url
+        self._installed = installed
+        self._jobs = 0
+
+    def job(self, *, environment: Mapping[str, str] | None = None, **inputs: str) -> Job:
+        """One run of the action on a machine that has never seen the run."""
+        self._jobs += 1
+        machine = self._tmp_path / f"machine-{self._jobs}"
+        workspace, temp = machine / "checkout", machine / "temp"
+        workspace.mkdir(parents=True)
+        temp.mkdir()
+        (workspace / "kgtts.toml").write_text(SETTINGS)
+        self.service.workspace = workspace
+        runner = Runner(
+            self._action,
+            workspace,
+            temp,
+            self._environment(machine, environment or {}),
+            self.service,
+            self._installed,
+        )
+        job = runner.run(**inputs)
+        if job.steps["install"]["outcome"] == "success":
+            self._installed["install"] = job.steps["install"]["outputs"]
+        return job
+
+    def _environment(self, machine: Path, more: Mapping[str, str]) -> dict[str, str]:
+        """A clean machine where pip finds what kgtts needs in the environment of this test."""
+        kept = {
+            name: value for name, value in clean_environment(machine).items() if name != "PYTEST_CURRENT_TEST"
+        }
+        return {
+            **kept,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PYTHONPATH": sysconfig.get_path("purelib"),
+            "PIP_NO_DEPS": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",  # pip's way to say: none.
+            "PIP_CACHE_DIR": str(machine / "pip"),
+            "KGTTS_KAGGLE_URL": self._url,
+            "KAGGLE_USERNAME": USER,
+            "KAGGLE_KEY": KEY,
+            **more,
+        }
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, action: Path, kaggle: Emulator, installed: dict[str, dict[str, str]]) -> Fleet:
+    """Machines for jobs, with the emulator as Kaggle."""
+    return Fleet(tmp_path, action, kaggle, installed)
+
+
+def test_passes_on_fresh_machines_take_a_run_to_its_end(fleet: Fleet) -> None:
+    """A pass knows nothing but settings and credentials; together they train all epochs, once each."""
+    jobs: list[Job] = []
+    with eventually("done=true") as again:
+        while not jobs or jobs[-1].outputs["done"] != "true":
+            jobs.append(fleet.job())
+            assert jobs[-1].ok, jobs[-1].log
+            again()
+    first, last = jobs[0], jobs[-1]
+    assert first.outputs == {
+        "state": "running",
+        "global_step": "0",
+        "session": "1",
+        "done": "false",
+        "over": "false",
+        "pulled": "",
+    }
+    assert (last.outputs["state"], last.outputs["global_step"], last.outputs["session"]) == (
+        "done",
+        "50",
+        "3",
+    )
+    assert last.outputs["over"] == "true"
+    pulled = [job.outputs["pulled"] for job in jobs if job.outputs["pulled"]]
+    assert [Path(folder).name for folder in pulled] == ["session-01", "session-02", "session-03"]
+    artifacts = fleet.service.artifacts
+    for number, step in ((1, 20), (2, 40), (3, 50)):
+        found = artifacts / f"bangla-tts-session-{number:02}" / f"training/voice/checkpoint_{step}.pth"
+        assert found.read_bytes() == b"weights %d" % step
+    assert "epoch **5** of 5, step **50**" in last.summary
+    assert "Eval loss 90.0000 → 18.0000 (steps 10 – 50)" in last.summary
+    assert "Quota: " in last.summary
+    assert last.summary.count("asha/bangla-tts-") == 3
+    forecasts = [job.summary for job in jobs if "Left: " in job.summary]
+    assert forecasts
+    assert all("at this pace and quota" in text for text in forecasts)
+    again_done = fleet.job()
+    assert again_done.ok
+    assert (again_done.outputs["state"], again_done.outputs["pulled"]) == ("done", "")
+    said = "".join(job.log for job in jobs).replace(f"::add-mask::{KEY}\n", "")
+    assert KEY not in said
+
+
+def test_a_pass_that_cannot_log_in_fails_with_an_annotation(fleet: Fleet) -> None:
+    """A wrong key fails the job, is masked, and is explained in the annotation and in the summary."""
+    job = fleet.job(environment={"KAGGLE_KEY": "wrong%key\nin two lines"})
+    assert not job.ok
+    assert "::add-mask::wrong%25key%0Ain two lines\n" in job.log
+    assert "\nin two lines" not in job.log
+    assert sum(line.startswith("::error title=kgtts::") for line in job.log.splitlines()) == 1
+    assert job.summary.startswith("## kgtts: the pass failed")
+    assert job.outputs["state"] == ""
+
+
+def test_inputs_reach_kgtts_as_they_are(fleet: Fleet, tmp_path: Path) -> None:
+    """Hostile inputs are arguments, never code: each is refused by kgtts in a sentence."""
+    bait = tmp_path / "bait"
+    for text in (
+        f"kernel.slug=$(touch {bait})",
+        f"kernel.slug=`touch {bait}`",
+        f'"; touch {bait}; "',
+        "--help",
+    ):
+        job = fleet.job(set=f"\n  \n{text}\r\n")
+        assert not job.ok
+        assert "::error title=kgtts::" in job.log, job.log
+        assert not bait.exists()
+    job = fleet.job(config="no such%0A.toml", pull="false")
+    assert not job.ok
+    assert "no such%250A.toml" in job.log
+
+
+def test_definitions_hold_to_the_rules() -> None:
+    """No expression stands in a script, all actions are pinned by SHA with their version beside it."""
+    files = [REPOSITORY / "action.yml", *sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))]
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        content: Any = yaml.safe_load(text)
+        jobs = [content["runs"]] if "runs" in content else content["jobs"].values()
+        for step in (step for job in jobs for step in job["steps"]):
+            assert "${{" not in step.get("run", ""), file
+            if "uses" in step and step["uses"] != "./":
+                action, _, revision = step["uses"].partition("@")
+                assert len(revision) == PINNED, (file, action)
+                assert f"{revision} # v" in text, (file, action)
+        if "jobs" in content:
+            assert content["permissions"] == {"contents": "read"}, file
