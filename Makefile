@@ -19,6 +19,8 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/zizmor --offline --quiet action.yml .github/workflows
+	@if command -v actionlint > /dev/null; then actionlint; else echo 'actionlint is not installed: skipped'; fi
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

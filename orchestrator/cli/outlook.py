@@ -64,13 +64,14 @@ def _running_since(done: "Pass", now: Any) -> Any:
 
 def in_words(ahead: "Forecast") -> str:
     """A forecast as a sentence without a full stop."""
+    epochs = f"{ahead.epochs:,.5g} epoch{'' if ahead.epochs == 1 else 's'}"
     sessions = f"{ahead.sessions} session{'' if ahead.sessions == 1 else 's'}"
     when = (
         f"done about {ahead.done_at:%A %Y-%m-%d %H:%M} UTC at this pace and quota"
         if ahead.done_at is not None
         else "when it will be done cannot be said with this quota"
     )
-    return f"{ahead.epochs:g} epochs in {sessions}, {words.hours(ahead.gpu_time)}; {when}"
+    return f"{epochs} in {sessions}, {words.hours(ahead.gpu_time)}; {when}"
 
 
 def as_dict(outlook: Outlook) -> dict[str, Any]:

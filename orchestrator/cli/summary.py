@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _BARS = "▁▂▃▄▅▆▇█"
 _ESCAPES = {
     **{ord(letter): f"\\{letter}" for letter in "\\`*_[]|#~$!"},
-    **{ord(letter): f"&#{ord(letter)};" for letter in "&<>@:"},
+    **{ord(letter): f"&#{ord(letter)};" for letter in "&<>@"},
 }
 _WIDTH = 60  # Bars of a curve: what a narrow page shows on one line.
 
@@ -29,7 +29,7 @@ def markdown(done: "Pass", outlook: Outlook) -> str:
         lines += [f"> {escape(warning)}\n" for warning in done.launched.warnings]
     if done.collected is not None:
         size = words.size(sum(file.size for file in done.collected.transfer.files))
-        lines += [f"Pulled {size} of session {escape(done.collected.folder.name)}.", ""]
+        lines += [f"Pulled {escape(done.collected.folder.name)}: {size}.", ""]
     if view is not None:
         lines += [*_facts(view, outlook), "", *_curve(outlook), *_sessions(view, outlook)]
     elif outlook.quota is not None:
@@ -109,7 +109,7 @@ def spark(values: Sequence[float]) -> str:
 
 def escape(text: str) -> str:
     """Text that Markdown and HTML show as it is, on one line, mentioning nobody and linking nowhere."""
-    return " ".join(text.split()).translate(_ESCAPES)
+    return " ".join(text.split()).translate(_ESCAPES).replace("://", "&#58;//")
 
 
 def _address(url: str) -> str:
