@@ -109,9 +109,9 @@ class Process:
                 return line
         raise AssertionError(f"{text!r} was not said: {''.join(self._said)}")
 
-    def interrupt(self) -> Result:
-        """Press Ctrl-C and wait for the end."""
-        self._process.send_signal(signal.SIGINT)
+    def interrupt(self, how: signal.Signals = signal.SIGINT) -> Result:
+        """Press Ctrl-C, or end it otherwise, and wait for the end."""
+        self._process.send_signal(how)
         return self.result()
 
     def result(self) -> Result:

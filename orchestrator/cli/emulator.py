@@ -5,10 +5,14 @@ import signal
 import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.context import Interrupted, data_folder, duration_option
+
+if TYPE_CHECKING:
+    from orchestrator.emulator import Emulator
 
 
 @click.command(short_help="Serve Kaggle's wire on this machine")
@@ -68,31 +72,34 @@ def emulator(
     server = Emulator(root, options=options, port=port)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    with server:
-        username, key = server.credentials
-        if demo_inputs:
-            from orchestrator.emulator.inputs import provide_demo_inputs  # noqa: PLC0415  # Not always wanted.
-
-            provide_demo_inputs(root, username, cache=data_folder() / "cache")
-        click.echo(f"Kaggle's wire is served at {server.url}; its data is in {root}. Ctrl-C ends it.")
-        click.echo(f"  export KGTTS_KAGGLE_URL={server.url}")
-        click.echo(f"  export KAGGLE_USERNAME={username}")
-        # A key of the person's own is known to them and must not be shown; one made here must.
-        own = os.environ.get("KAGGLE_KEY") == key
-        click.echo("  (KAGGLE_KEY as it is set here)" if own else f"  export KAGGLE_KEY={key}")
-        click.echo("Then `kgtts doctor`, or the stock client: kgtts kaggle kernels list --mine")
-        click.echo(
-            "Sessions that ask for a GPU stop at once where there is none: --set kernel.accelerator=none"
-        )
-        try:
+    try:
+        with server:
+            _announce(server, root, demo_inputs=demo_inputs)
             while not stop.wait(3600):
                 pass
-        except KeyboardInterrupt:
-            raise Interrupted(
-                "Stopped; running sessions are ended, and everything is kept.",
-                hint=f"`kgtts emulator --root {root}` serves it again",
-            ) from None
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "Stopped; running sessions are ended, and everything is kept.",
+            hint=f"`kgtts emulator --root {root}` serves it again",
+        ) from None
     click.echo("Stopped; running sessions were ended.")
+
+
+def _announce(server: "Emulator", root: Path, *, demo_inputs: bool) -> None:
+    """Fill in the demo's inputs where they are wanted, and say how to reach the service."""
+    username, key = server.credentials
+    if demo_inputs:
+        from orchestrator.emulator.inputs import provide_demo_inputs  # noqa: PLC0415  # Not always wanted.
+
+        provide_demo_inputs(root, username, cache=data_folder() / "cache")
+    click.echo(f"Kaggle's wire is served at {server.url}; its data is in {root}. Ctrl-C ends it.")
+    click.echo(f"  export KGTTS_KAGGLE_URL={server.url}")
+    click.echo(f"  export KAGGLE_USERNAME={username}")
+    # A key of the person's own is known to them and must not be shown; one made here must.
+    own = os.environ.get("KAGGLE_KEY") == key
+    click.echo("  (KAGGLE_KEY as it is set here)" if own else f"  export KAGGLE_KEY={key}")
+    click.echo("Then `kgtts doctor`, or the stock client: kgtts kaggle kernels list --mine")
+    click.echo("Sessions that ask for a GPU stop at once where there is none: --set kernel.accelerator=none")
 
 
 @click.command(

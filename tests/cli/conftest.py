@@ -20,17 +20,27 @@ def python(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def account(
-    start_emulator: Callable[..., Emulator], python: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
-) -> Emulator:
-    """An emulator with the two inputs, its address in the environment, and a kgtts.toml for it."""
-    started = start_emulator(python=python)
-    provide_inputs(workplace.parent / "kaggle")
-    monkeypatch.setenv("KGTTS_KAGGLE_URL", started.url)
-    monkeypatch.setenv("KAGGLE_USERNAME", USER)
-    monkeypatch.setenv("KAGGLE_KEY", KEY)
-    (workplace / "kgtts.toml").write_text(SETTINGS, encoding="utf-8")
-    return started
+def open_account(
+    start_emulator: Callable[..., Emulator], workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Emulator]:
+    """Starts an emulator with the two inputs, its address in the environment, and a kgtts.toml for it."""
+
+    def start(**options: object) -> Emulator:
+        started = start_emulator(**options)
+        provide_inputs(workplace.parent / "kaggle")
+        monkeypatch.setenv("KGTTS_KAGGLE_URL", started.url)
+        monkeypatch.setenv("KAGGLE_USERNAME", USER)
+        monkeypatch.setenv("KAGGLE_KEY", KEY)
+        (workplace / "kgtts.toml").write_text(SETTINGS, encoding="utf-8")
+        return started
+
+    return start
+
+
+@pytest.fixture
+def account(open_account: Callable[..., Emulator], python: str) -> Emulator:
+    """An account whose sessions have a made-up Coqui."""
+    return open_account(python=python)
 
 
 def wait_for_end(emulator: Emulator, slug: str = "bangla-tts") -> None:

@@ -1,6 +1,7 @@
 """Each command on a run that was pushed and has ended: what it says, and its JSON."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from orchestrator.emulator import Emulator
 from tests.cli.conftest import wait_for_end, wait_for_words
 from tests.cli.voice import HANG, TRAIN
-from tests.support import KEY, REPOSITORY, USER, Cli
+from tests.support import KEY, REPOSITORY, USER, Cli, Process
 
 REF = f"{USER}/bangla-tts"
 
@@ -264,9 +265,9 @@ def test_cancel_asks_and_deletes(cli: Cli, trained: Emulator, monkeypatch: pytes
     assert gone.code == 4
 
 
-def test_the_stock_client_works_on_the_same_service(cli: Cli, trained: Emulator) -> None:
-    """`kgtts kaggle` is the official command line, unmodified."""
-    result = cli("kaggle", "kernels", "list", "--mine")
+def test_the_stock_client_works_on_the_same_service(trained: Emulator, spawn: Callable[..., Process]) -> None:
+    """`kgtts kaggle` is the official command line, unmodified; it keeps its login as long as it lives."""
+    result = spawn("kaggle", "kernels", "list", "--mine").result()
     assert result.code == 0, result.said
     assert REF in result.out
 

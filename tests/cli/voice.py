@@ -55,10 +55,10 @@ class cuda:
 """
 
 
-def provide_inputs(root: Path, train: str = TRAIN) -> None:
+def provide_inputs(root: Path, train: str = TRAIN, owner: str = USER) -> None:
     """Fill the emulator's folder with `datahrbnn` and `ttsbnng`."""
-    dataset = root / "datasets" / USER / "datahrbnn" / "MyTTSDataset"
-    model = root / "models" / USER / "ttsbnng/transformers/default/1/model"
+    dataset = root / "datasets" / owner / "datahrbnn" / "MyTTSDataset"
+    model = root / "models" / owner / "ttsbnng/transformers/default/1/model"
     (dataset / "wavs").mkdir(parents=True)
     model.mkdir(parents=True)
     (dataset / "train_tts.py").write_text(train, encoding="utf-8")

@@ -30,6 +30,7 @@ class Storage:
     url: str = ""
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    halved: Event = field(default_factory=Event)  # Set when a held answer has sent its first half.
 
     def put(self, name: str, *answers: Answer | bytes) -> OutputFile:
         """Store a file; gives what a listing would say of it."""
@@ -64,6 +65,7 @@ def _handler(storage: Storage) -> type[BaseHTTPRequestHandler]:
             try:
                 self.wfile.write(body[:half])
                 if answer.hold is not None:
+                    storage.halved.set()
                     answer.hold.wait(60)
                     self.wfile.write(body[half:])
             except OSError:

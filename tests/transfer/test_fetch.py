@@ -1,6 +1,9 @@
 """Files come whole and checked, or not at all."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from threading import Event
 
@@ -8,6 +11,7 @@ import pytest
 
 from orchestrator.errors import LocalError, ServiceError
 from orchestrator.transfer import INDEX_NAME, Fetched, TransferListener, fetch
+from tests.support import REPOSITORY
 from tests.transfer.storage import Answer, Storage
 
 QUIET = TransferListener()
@@ -212,3 +216,42 @@ def test_a_folder_without_permission_is_a_sentence(storage: Storage, tmp_path: P
             fetch([storage.put("f", b"x")], tmp_path, QUIET)
     finally:
         tmp_path.chmod(0o755)
+
+
+PULL = """
+import sys
+from pathlib import Path
+from orchestrator.models import OutputFile
+from orchestrator.transfer import TransferListener, fetch
+class Ear(TransferListener):
+    def placed(self, file):
+        print("placed", file.path, flush=True)
+try:
+    fetch([OutputFile("small", sys.argv[1]), OutputFile("large", sys.argv[2])], Path(sys.argv[3]), Ear())
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def test_ctrl_c_does_not_wait_for_the_rest_of_a_large_file(storage: Storage, tmp_path: Path) -> None:
+    """What is whole stays, what was on its way leaves nothing behind, and the process ends at once."""
+    hold = Event()
+    small, large = storage.put("small", b"s"), storage.put("large", Answer(b"x" * 5_000_000, hold=hold))
+    process = subprocess.Popen(
+        [sys.executable, "-c", PULL, small.url, large.url, str(tmp_path / "to")],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "placed small\n"
+        storage.halved.wait(30)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=10)
+    finally:
+        hold.set()
+        process.kill()
+        process.wait()
+    assert out == "interrupted\n"
+    assert content(tmp_path / "to") == {"small": b"s"}

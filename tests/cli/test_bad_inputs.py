@@ -1,0 +1,292 @@
+"""Everything that can be wrong, each ending in a sentence and the right exit code."""
+
+import shutil
+import socket
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.emulator import Emulator
+from tests.cli.conftest import wait_for_end
+from tests.cli.test_round import set_script
+from tests.cli.voice import TRAIN, make_python
+from tests.support import KEY, USER, Cli, Result
+
+REF = f"{USER}/bangla-tts"
+ON_KAGGLE = [
+    "doctor",
+    "push",
+    "status",
+    "logs",
+    "pull",
+    "list --all",
+    "quota",
+    "open",
+    "cancel --yes",
+    "sync",
+]
+
+
+def fails(result: Result, code: int, *words: str) -> None:
+    """It ended with this code and these words, and with neither a traceback nor a secret."""
+    assert result.code == code, result.said
+    for word in words:
+        assert word in result.said
+    assert "Traceback" not in result.said
+    assert "kgtts itself failed" not in result.said
+    assert KEY not in result.said
+
+
+def test_no_credentials(cli: Cli, workplace: Path) -> None:
+    """Every command that talks to Kaggle says where one gets credentials."""
+    for command in ON_KAGGLE:
+        result = cli(*command.split())
+        fails(result, 3, "No Kaggle credentials were found", "https://www.kaggle.com/settings/api")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[kernel\n", "line 1"),
+        ("[training]\nepochz = 3\n", "epochs"),
+        ('[kernel]\naccelerator = "NvidiaTeslaX9"\n', "NvidiaTeslaT4"),
+        ('[kernel]\naccelerator = "NvidiaTeslaP100"\n', "NvidiaTeslaT4"),
+        ("[training]\nepochs = 0\n", "training.epochs"),
+    ],
+    ids=["bad TOML", "unknown key", "unknown accelerator", "retired accelerator", "bad value"],
+)
+def test_bad_settings(cli: Cli, account: Emulator, workplace: Path, text: str, words: str) -> None:
+    """Every command that reads them names file and key, and what would be right; nothing is sent."""
+    (workplace / "kgtts.toml").write_text(text, encoding="utf-8")
+    for command in ("push", "render", "doctor", "pull", "config show", "sync", "watch"):
+        fails(cli(*command.split()), 2, "kgtts.toml", words)
+    assert account.backend.catalogue.kernels() == []
+
+
+@pytest.mark.parametrize("override", ["training.epochz=3", "epochs", "training.epochs=many", "=3"])
+def test_bad_overrides(cli: Cli, account: Emulator, override: str) -> None:
+    """`--set` is checked like the file."""
+    fails(cli("push", "--set", override), 2, "Error")
+    assert account.backend.catalogue.kernels() == []
+
+
+def test_an_unknown_dataset(cli: Cli, account: Emulator) -> None:
+    """Kaggle takes such a push and lists the source as invalid; the doctor sees it before."""
+    fails(
+        cli("push", "--set", "inputs.dataset=datahrbn"),
+        4,
+        f"dataset {USER}/datahrbn",
+        "kgtts doctor",
+        f"kgtts cancel {REF}",
+    )
+    fails(cli("doctor", "--set", "inputs.dataset=datahrbn"), 4, f"dataset {USER}/datahrbn")
+    assert "without what it does not know" in cli("list", "--json").json[0]["message"]
+
+
+def test_an_unknown_model(cli: Cli, account: Emulator) -> None:
+    """The same for the base voice."""
+    fails(
+        cli("push", "--set", "inputs.model=ttsbnng/onnx/default/1"), 4, f"model {USER}/ttsbnng/onnx/default/1"
+    )
+
+
+def run_badly(cli: Cli, *words: str, arguments: tuple[str, ...] = ()) -> Result:
+    """Push, wait, and expect a failed run with these words, which `status` then repeats."""
+    result = cli("push", "--wait", *arguments)
+    fails(result, 5, *words, "Next: kgtts logs")
+    assert words[0] in cli("status").out
+    return result
+
+
+def test_a_checkpoint_that_is_not_on_the_mount(cli: Cli, account: Emulator, workplace: Path) -> None:
+    """The kernel names the file and ends within seconds; what it found comes home with pull."""
+    model = workplace.parent / "kaggle/models" / USER / "ttsbnng/transformers/default/1/model"
+    (model / "model_file.pth").rename(model / "model_fil.pth")
+    run_badly(cli, "has no model/model_file.pth")
+    pulled = cli("pull")
+    assert pulled.code == 0
+    assert "ended with error" in pulled.out
+    assert (workplace / "runs/bangla-tts/v1/state.json").is_file()
+    assert "✗ Missing" in (workplace / "runs/bangla-tts/v1/session.log").read_text()
+
+
+def test_a_config_that_is_corrupt(cli: Cli, account: Emulator, workplace: Path) -> None:
+    """Named as damaged JSON, with what to do."""
+    model = workplace.parent / "kaggle/models" / USER / "ttsbnng/transformers/default/1/model"
+    (model / "config.json").write_text('{"model": "vits",', encoding="utf-8")
+    run_badly(cli, "config.json is damaged", "Upload the base voice's config.json again")
+
+
+def test_recordings_that_cannot_be_read(cli: Cli, account: Emulator, workplace: Path) -> None:
+    """The trainer's own complaint becomes a cause with advice."""
+    set_script(workplace, "raise RuntimeError(\"Error opening 'wavs/a.wav': Format not recognised.\")\n")
+    run_badly(cli, "A recording cannot be read")
+
+
+def test_a_gpu_that_is_not_there(cli: Cli, account: Emulator) -> None:
+    """A session that asked for a GPU stops at once where there is none."""
+    if shutil.which("nvidia-smi"):
+        pytest.skip("this machine has a GPU")
+    run_badly(cli, "GPU", arguments=("--set", "kernel.accelerator=NvidiaTeslaT4"))
+
+
+@pytest.mark.parametrize(
+    ("internet", "words"), [("true", "could not be installed"), ("false", "no internet")]
+)
+def test_tts_that_cannot_be_installed(
+    cli: Cli, workplace: Path, open_account: Callable[..., Emulator], internet: str, words: str
+) -> None:
+    """Without it there is nothing to train with; pip's reason is told, or that there is no internet."""
+    folder = workplace.parent / "bare-python"
+    folder.mkdir()
+    open_account(python=make_python(folder, coqui=False))
+    packages = 'install.packages=["no-such-package-of-kgtts==1"]'
+    run_badly(cli, words, arguments=("--set", f"kernel.internet={internet}", "--set", packages))
+
+
+def test_a_training_that_raises(cli: Cli, account: Emulator, workplace: Path) -> None:
+    """The exception is the cause, and the end of the log is shown."""
+    set_script(workplace, "raise ValueError('the speaker is shy')\n")
+    result = run_badly(cli, "the speaker is shy")
+    assert "  | " in result.err
+
+
+def test_a_training_over_its_time_limit_is_a_result(cli: Cli, account: Emulator, workplace: Path) -> None:
+    """It is told to save, saves, and the session is complete; the guide's words are in the log."""
+    hang = (
+        "import signal, time\n"
+        "def stop(*_):\n    save(f'checkpoint_{total}.pth')\n    raise SystemExit(130)\n"
+        "signal.signal(signal.SIGINT, stop)\ntime.sleep(1000)\n"
+    )
+    set_script(workplace, TRAIN.replace('save(f"checkpoint_{total}.pth")\n', hang))
+    result = cli("push", "--wait", "--set", "training.time_limit=1s")
+    assert result.code == 0, result.said
+    status = cli("status", "--json").json
+    assert (status["state"], status["progress"]["end_reason"]) == ("complete", "time_limit")
+    assert "Training timeout" in cli("logs").out
+
+
+def test_a_disk_that_fills_during_training(cli: Cli, account: Emulator, workplace: Path) -> None:
+    """Said as what it is, with the settings that save less."""
+    set_script(workplace, "import errno, os\nraise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n")
+    run_badly(cli, "The disk is full", "save_n_checkpoints")
+
+
+def test_a_place_that_cannot_be_written(cli: Cli, account: Emulator, workplace: Path) -> None:
+    """A pull into something that is no folder is this machine's fault."""
+    cli("push")
+    wait_for_end(account)
+    (workplace / "taken").touch()
+    fails(cli("pull", "--to", "taken/below"), 8, "taken")
+    fails(cli("pull", "--to", "taken"), 2, "is a file")
+    fails(cli("render", "--to", "taken/below"), 8, "taken")
+
+
+def test_a_ledger_that_is_damaged(cli: Cli, account: Emulator, workplace: Path) -> None:
+    """The sentence says that it is only a cache; nothing was pushed."""
+    (workplace.parent / "data").mkdir()
+    (workplace.parent / "data/ledger.db").write_text("x" * 4096)
+    fails(cli("push"), 8, "ledger.db cannot be used", "it is only a cache")
+    assert account.backend.catalogue.kernels() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (401, 3, "does not accept the credentials"),
+        (403, 4, "not yours to see"),
+        (404, 4, "does not exist"),
+        (429, 7, "asks for fewer calls"),
+        (500, 7, "Kaggle failed (500)"),
+    ],
+)
+def test_a_bad_day_at_kaggle(cli: Cli, account: Emulator, status: int, code: int, words: str) -> None:
+    """Each refusal and each fault is told by every command that reads, with its own exit code."""
+    account.server.fail_next(status, times=500)
+    for command in ("doctor", f"status {REF}", f"logs {REF}", f"pull {REF}", "list --all", "quota"):
+        fails(cli(*command.split()), code, words, "Next: ")
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, 3), (403, 4), (404, 4), (429, 7), (500, 7)])
+def test_a_push_on_a_bad_day(cli: Cli, account: Emulator, status: int, code: int) -> None:
+    """Refused or failed, it is in the history, nothing was started, and nothing is sent twice."""
+    account.server.fail_next(status, method="SaveKernel")
+    fails(cli("push"), code, "push")
+    assert account.backend.catalogue.kernels() == []
+    assert cli("list", "--json").json[0]["state"] == "refused"
+    assert cli("push").code == 0
+
+
+def test_a_server_that_is_down(cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connection to which host; commands that need none of it say what they miss."""
+    with socket.socket() as taken:  # Bound and not listening.
+        taken.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("KGTTS_KAGGLE_URL", f"http://{host}")
+        monkeypatch.setenv("KAGGLE_USERNAME", USER)
+        monkeypatch.setenv("KAGGLE_KEY", KEY)
+        for command in ("status", "logs", "pull", "open", "cancel --yes"):
+            fails(cli(*command.split()), 2, "No run is known on this machine")
+        for command in (
+            "doctor",
+            "list --all",
+            "quota",
+            "sync",
+            f"status {REF}",
+            f"logs {REF} --follow",
+            "push",
+        ):
+            fails(cli(*command.split()), 7, f"no connection to {host}")
+
+
+def test_an_address_that_is_not_for_credentials(
+    cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Credentials go to https, or to this machine."""
+    monkeypatch.setenv("KGTTS_KAGGLE_URL", "http://kaggle.example")
+    fails(cli("quota"), 2, "not an address to send credentials to")
+
+
+def test_runs_that_nobody_knows(cli: Cli, account: Emulator) -> None:
+    """A wrong id, a wrong kernel, a wrong version."""
+    fails(cli("status"), 4, REF)
+    fails(cli("status", "abc"), 2, "is no run that this machine knows")
+    fails(cli("status", "a/b/c/d"), 2, "is not a kernel")
+    fails(cli("status", f"{USER}/never-was"), 4, "never-was")
+    cli("push")
+    wait_for_end(account)
+    fails(cli("status", f"{REF}/9"), 4, f"{REF}/9")
+    fails(cli("pull", f"{REF}/9"), 4, f"{REF}/9")
+
+
+def test_refusals_of_limits(cli: Cli, open_account: Callable[..., Emulator]) -> None:
+    """Kaggle's words and the next step; the doctor warns of it beforehand."""
+    open_account(weekly_quota_s=0)
+    gpu = ("--set", "kernel.accelerator=NvidiaTeslaT4")
+    assert "⚠ quota" in cli("doctor", *gpu).out
+    fails(cli("push", *gpu), 4, "Maximum weekly GPU quota of 0.00 hours reached", "kgtts quota")
+
+
+def test_hostile_output_names_are_left_out_and_said(cli: Cli, account: Emulator, workplace: Path) -> None:
+    """A kernel may leave files under any name; those that are not safe to write here stay there."""
+    set_script(
+        workplace, TRAIN + '\nopen("odd\\x1b[31m.txt", "w").write("x")\nopen("বাংলা.txt", "w").write("x")\n'
+    )
+    cli("push")
+    wait_for_end(account)
+    result = cli("pull", "--all", "--to", "out")
+    fails(result, 8, "left out", r"odd\x1b[31m.txt")
+    assert "\x1b[31m" not in result.said
+    assert list((workplace / "out").rglob("বাংলা.txt"))
+    assert not list((workplace / "out").rglob("odd*"))
+
+
+def test_a_base_voice_that_is_cut_off(cli: Cli, account: Emulator, workplace: Path) -> None:
+    """A half uploaded checkpoint is seen before anything is trained."""
+    path = workplace.parent / "kaggle/models" / USER / "ttsbnng/transformers/default/1/model/model_file.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data.pkl", "x" * 1000)
+    path.write_bytes(path.read_bytes()[:-30])
+    run_badly(cli, "truncated")

@@ -1,0 +1,103 @@
+"""`kgtts emulator` as a process of its own: served, left with Ctrl-C, and served again."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.voice import HANG, SETTINGS, TRAIN, provide_inputs
+from tests.support import Cli, Process, eventually
+
+Spawn = Callable[..., Process]
+
+
+def serve(spawn: Spawn, monkeypatch: pytest.MonkeyPatch, root: Path, *options: str) -> Process:
+    """Start the emulator and take its address and credentials from what it prints."""
+    process = spawn("emulator", "--port", "0", "--root", str(root), "--sandbox", "relocate", *options)
+    for name in ("KGTTS_KAGGLE_URL", "KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.setenv(name, process.wait_for(f"export {name}=").strip().rpartition("=")[2])
+    return process
+
+
+def below(process: int) -> set[int]:
+    """Every descendant of a process."""
+    parents = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                stat = (folder / "stat").read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            parents[int(folder.name)] = int(stat.rpartition(")")[2].split()[1])
+    found: set[int] = set()
+    wave = {process}
+    while wave := {child for child, parent in parents.items() if parent in wave}:
+        found |= wave
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminated"])
+def test_the_emulator_ends_with_all_its_sessions_and_comes_back_with_its_state(
+    spawn: Spawn, cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+) -> None:
+    """No process stays behind; a restart knows kernels and credentials, and that the session was lost."""
+    root = workplace / "kaggle root"
+    first = serve(spawn, monkeypatch, root, "--queue-delay", "0s")
+    user = os.environ["KAGGLE_USERNAME"]
+    ours = root / "datasets" / user
+    provide_inputs(root, TRAIN + HANG, user)
+    assert ours.is_dir()
+    (workplace / "kgtts.toml").write_text(SETTINGS, encoding="utf-8")
+    pushed = cli("push")
+    assert pushed.code == 0, pushed.said
+    assert "bangla-tts" in spawn("kaggle", "kernels", "list", "--mine").result().out
+    with eventually("the session has processes") as again:
+        while len(processes := below(first.pid)) < 2:
+            again()
+    ended = first.interrupt(how)
+    assert ended.code == (130 if how is signal.SIGINT else 0), ended.said
+    assert "Stopped; running sessions" in ended.said
+    with eventually("no process stays behind") as again:
+        while any(Path(f"/proc/{process}").exists() for process in processes):
+            again()
+    key = os.environ["KAGGLE_KEY"]
+    for name in ("KGTTS_KAGGLE_URL", "KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(name)
+    second = serve(spawn, monkeypatch, root)
+    assert (os.environ["KAGGLE_USERNAME"], os.environ["KAGGLE_KEY"]) == (user, key)
+    listed = cli("list", "--all", "--json").json
+    assert [row["kernel"] for row in listed] == [f"{user}/bangla-tts"]
+    status = cli("status", f"{user}/bangla-tts", "--json").json
+    assert (status["version"], status["state"]) == (1, "error")
+    assert second.interrupt().code == 130
+
+
+def test_a_key_of_the_persons_own_is_not_printed(
+    spawn: Spawn, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Credentials that were set are used and not repeated."""
+    process = spawn(
+        "emulator", "--port", "0", "--root", "root", KAGGLE_USERNAME="omar", KAGGLE_KEY="a-key-of-mine"
+    )
+    process.wait_for("export KAGGLE_USERNAME=omar")
+    process.wait_for("as it is set here")
+    ended = process.interrupt()
+    assert "a-key-of-mine" not in ended.said
+    assert "kgtts emulator --root root" in ended.said
+
+
+def test_a_port_or_a_folder_that_is_taken_is_a_sentence(
+    spawn: Spawn, cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two emulators share neither."""
+    serve(spawn, monkeypatch, workplace / "one")
+    port = os.environ["KGTTS_KAGGLE_URL"].rpartition(":")[2]
+    taken = cli("emulator", "--port", port, "--root", "two")
+    assert taken.code == 8
+    assert "give another --port" in taken.err
+    shared = cli("emulator", "--port", "0", "--root", "one")
+    assert shared.code == 8
+    assert "one" in shared.err

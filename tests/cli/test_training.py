@@ -1,0 +1,32 @@
+"""The whole thing for real: Coqui, torch and a small voice."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.support import Cli
+
+pytestmark = pytest.mark.training
+
+
+def test_the_demo_trains_and_says_where_everything_is(cli: Cli, workplace: Path) -> None:
+    """`result.json` keeps its contract; the checkpoint is new, whole, and better than what it began with."""
+    result = cli("demo", "--dir", "the demo")
+    assert result.code == 0, result.said
+    folder = workplace / "the demo"
+    told = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    assert (told["state"], told["sessions"]) == ("complete", 1)
+    assert (folder / told["log"]).is_file()
+    trained = torch.load(folder / told["checkpoint"], map_location="cpu", weights_only=True)
+    base = torch.load(
+        next((folder / "kaggle/models").rglob("model_file.pth")), map_location="cpu", weights_only=True
+    )
+    assert trained["step"] >= told["global_step"] > 0
+    assert trained["step"] > base["step"]
+    assert any(not torch.equal(base["model"][name], trained["model"][name]) for name in base["model"])
+    for text in ("Mel loss", "kgtts init", "kgtts doctor", "validation_samples", "  checkpoint"):
+        assert text in result.out
+    assert "(missing)" not in result.out
+    assert list((folder / "results").rglob("*.wav"))
