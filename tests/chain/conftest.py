@@ -1,6 +1,6 @@
 """Fixtures of the chain's tests: a run that is played session by session."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,7 +37,7 @@ class Clock:
 
 @dataclass
 class Play:
-    """A run from a person's side: settings, passes, each with the ledger of a fresh machine unless told not to."""
+    """A run from a person's side: settings, and passes with the ledger of a fresh machine unless named."""
 
     folder: Path
     clock: Clock = field(default_factory=Clock)
@@ -84,7 +84,7 @@ def play(tmp_path: Path) -> Play:
 
 
 @pytest.fixture
-def after(play: Play) -> Iterator[Callable[..., Play]]:
+def after(play: Play) -> Callable[..., Play]:
     """Plays a run so far: a number ends the next session at that step, None kills it, text is its failure."""
 
     def run(*ends: int | str | None) -> Play:

@@ -1,4 +1,4 @@
-"""A Kaggle in memory whose sessions end as a test says, with the `state.json` that their kernel would leave."""
+"""A Kaggle in memory whose sessions end as a test says, with the `state.json` that a kernel would leave."""
 
 import json
 import threading
