@@ -106,6 +106,7 @@ class Pace:
         self._tails: deque[float] = deque(maxlen=_EPOCHS_KEPT)  # Evaluation, test and best model.
         self._epoch_began = self._train_began = self._step_began = self._train_ended = began
         self._steps_here = 0
+        self._first_step: float | None = None
         self._saved_in_step = 0.0
         self._save_known = False
 
@@ -129,7 +130,12 @@ class Pace:
     def step_done(self) -> None:
         """A step is done, with the evaluation in its wake if one was due; saving is counted on its own."""
         now = self.clock()
-        self._steps.append(max(0.0, now - self._step_began - self._saved_in_step))
+        seconds = max(0.0, now - self._step_began - self._saved_in_step)
+        if self._first_step is None:
+            self._first_step = seconds
+        elif self._steps_here == 1 and len(self._steps) == 1:
+            self._steps.clear()  # What the first step took is known by now not to be a step's usual time.
+        self._steps.append(seconds)
         self._step_began = now
         self._saved_in_step = 0.0
         self._steps_here += 1
@@ -143,10 +149,14 @@ class Pace:
         now = self.clock()
         self._tails.append(now - self._train_ended)
         whole = now - self._epoch_began
+        # A process's first step compiles and warms up; the epochs to come have none such.
+        warm_up = (
+            max(0.0, (self._first_step or 0.0) - max(self._steps, default=0.0)) if not self._epochs else 0.0
+        )
         if batches and 0 < self._steps_here < batches:
-            per_step = (self._train_ended - self._train_began) / self._steps_here
-            whole = per_step * batches + self._tails[-1]
-        self._epochs.append(whole)
+            per_step = (self._train_ended - self._train_began - warm_up) / self._steps_here
+            whole = per_step * batches + self._tails[-1] + warm_up
+        self._epochs.append(whole - warm_up)
 
     def saved(self, seconds: float) -> None:
         """A checkpoint took `seconds` to write."""

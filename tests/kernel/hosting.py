@@ -38,11 +38,16 @@ class Forge:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def run(self, arguments: list[str], log: Path, *, signals: Any = None) -> int:
-        """Run host.py to its end. Returns the exit code; `signals` is called with the process id."""
+    def run(self, arguments: list[str], log: Path, *, signals: Any = None, stop_time: bool = False) -> int:
+        """Run host.py to its end. Returns the exit code.
+
+        `signals` is called with the process id. With `stop_time`, time passes only in the script's sleeps.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"arguments": arguments, "log": str(log)}) + "\n")
+        self._process.stdin.write(
+            json.dumps({"arguments": arguments, "log": str(log), "stop_time": stop_time}) + "\n"
+        )
         self._process.stdin.flush()
         process = int(self._process.stdout.readline())
         if signals is not None:
@@ -95,7 +100,12 @@ class Toy:
         return found
 
     def session(
-        self, *, signals: Any = None, control: dict[str, Any] | None = None, **config: Any
+        self,
+        *,
+        signals: Any = None,
+        stop_time: bool = False,
+        control: dict[str, Any] | None = None,
+        **config: Any,
     ) -> dict[str, Any]:
         """Run a session; the second and later ones go on. Returns HOST_REPORT.json."""
         report = self.folder / "HOST_REPORT.json"
@@ -114,7 +124,10 @@ class Toy:
         put(path, json.dumps(values))
         put(self.folder / "control.json", json.dumps(asked))
         self.code = self.forge.run(
-            [str(HOST), str(self.folder / "control.json"), str(TOY), *arguments], self.log, signals=signals
+            [str(HOST), str(self.folder / "control.json"), str(TOY), *arguments],
+            self.log,
+            signals=signals,
+            stop_time=stop_time,
         )
         found: dict[str, Any] = json.loads(report.read_text())
         return found
@@ -154,6 +167,13 @@ def load(path: Path | None) -> dict[str, Any]:
     assert path is not None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint."""
+    import torch  # noqa: PLC0415 - as above.
+
+    torch.save(state, path)
 
 
 def difference(one: Any, other: Any, where: str = "") -> str | None:

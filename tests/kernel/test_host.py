@@ -1,12 +1,14 @@
 """The host, over a small GAN on Coqui's real Trainer: sessions that together are one training."""
 
+import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.hosting import Forge, Toy, forge, load, same_training, step_of
+from tests.kernel.hosting import Forge, Toy, forge, load, same_training, save, step_of
 
 pytest.importorskip("trainer")
 
@@ -71,3 +73,128 @@ def test_killed_without_grace(whole: Toy, toy: Toy) -> None:
     toy.session()
     assert same_training(whole.newest(), toy.newest()) is None
     assert toy.steps() == [*range(16), *range(15, 24)]
+
+
+def test_an_evaluation_that_is_due_is_made_up_for(smithy: Forge, toy: Toy, tmp_path: Path) -> None:
+    """A kill between a save and the evaluation behind it changes no random number after it."""
+    config = {"save_step": 5, "run_eval_steps": 3}
+    straight = Toy(smithy, tmp_path / "straight", config)
+    straight.session()
+    toy.config = config
+    toy.session(die_at=6)  # checkpoint_5 is saved within step 6, before the evaluation of step 6.
+    assert load(toy.newest())["kgtts"]["eval_due"] is True
+    toy.session()
+    assert same_training(straight.newest(), toy.newest()) is None
+
+
+def test_worker_processes(smithy: Forge, toy: Toy, tmp_path: Path) -> None:
+    """Samples drawn in worker processes, and a stop within an epoch: still the same batches."""
+    config = {"num_loader_workers": 2, "epochs": 2}
+    straight = Toy(smithy, tmp_path / "straight", config)
+    straight.session()
+    toy.config = config
+    toy.session(control={"until_step": 2})
+    toy.session()
+    assert same_training(straight.newest(), toy.newest()) is None
+    assert toy.batches() == straight.batches()
+
+
+def test_the_budget_ends_a_session_at_an_epoch(whole: Toy, toy: Toy) -> None:
+    """Epochs of 0.8 s in sessions of 2 s: two fit with 5 % to spare, three do not."""
+    for epochs in (2, 4):
+        report = toy.session(stop_time=True, control={"budget_s": 2.0}, step_s=0.2)
+        assert (toy.code, report["stopped"], report["batch"]) == (0, "budget", 0)
+        assert (report["epoch"], report["global_step"]) == (epochs, 4 * epochs)
+        assert report["seconds_per_epoch"] == pytest.approx(0.8)
+        assert step_of(toy.newest() or Path()) == report["global_step"]
+    assert toy.text().count("SCRIPT WENT ON") == 2
+    assert toy.session(stop_time=True, control={"budget_s": 2.0}, step_s=0.2)["finished"] is True
+    assert same_training(whole.newest(), toy.newest()) is None
+
+
+def test_an_epoch_that_fits_no_session_is_cut_at_a_step(toy: Toy) -> None:
+    """Twenty steps of 0.3 s in sessions of 2 s: six steps each, and the last two."""
+    seen = []
+    for _ in range(4):
+        report = toy.session(
+            stop_time=True, control={"budget_s": 2.0}, step_s=0.3, samples=20, batch_size=2, epochs=2
+        )
+        seen.append((report["stopped"], report["global_step"], report["epoch"], report["batch"]))
+    assert seen == [("budget", 6, 0, 6), ("budget", 12, 1, 2), ("budget", 18, 1, 8), (None, 20, 2, 0)]
+
+
+def test_patience_outlives_a_session(toy: Toy) -> None:
+    """Evaluations get worse after the first epoch; two sessions count them together."""
+    report = toy.session(control={"patience": 3, "until_step": 12}, worse_after=5)
+    assert (report["stopped"], report["bad_evals"], report["epoch"]) == ("until_step", 2, 3)
+    report = toy.session(control={"patience": 3}, worse_after=5)
+    assert (report["stopped"], report["bad_evals"], report["epoch"]) == ("no_improvement", 3, 4)
+    report = toy.session(control={"patience": 3}, worse_after=5)
+    assert (report["stopped"], report["global_step"]) == ("no_improvement", 16)
+
+
+def test_an_interrupt_saves_at_the_next_step(whole: Toy, toy: Toy) -> None:
+    """SIGINT in a step: that step's checkpoint, exit code 0, and the script goes on behind fit."""
+    report = toy.session(interrupt_at=6)
+    assert (toy.code, report["stopped"], report["global_step"]) == (0, "signal", 6)
+    assert "SCRIPT WENT ON" in toy.text()
+    toy.session()
+    assert same_training(whole.newest(), toy.newest()) is None
+
+
+def test_interrupts_during_a_save_break_nothing(toy: Toy) -> None:
+    """Two SIGINTs within each save: every file is whole, nothing temporary is left."""
+    report = toy.session(interrupt_in_save=True, save_s=0.1, save_step=3)
+    assert (toy.code, report["stopped"]) == (0, "signal")
+    for path in toy.run_folder.iterdir():
+        assert not path.name.startswith(".")
+        if path.suffix == ".pth":
+            load(path)
+    assert toy.newest() is not None
+
+
+def test_a_kill_during_a_save_leaves_the_one_before(toy: Toy) -> None:
+    """SIGKILL in the middle of writing: the file under its final name does not exist yet."""
+
+    def kill(process: int) -> None:
+        while not (toy.folder / "out").is_dir() or not list(
+            (toy.folder / "out").glob("*/.kgtts-checkpoint*")
+        ):
+            time.sleep(0.005)
+        os.kill(process, signal.SIGKILL)
+
+    toy.session(signals=kill, save_step=5, save_s=0.5)
+    assert toy.code == -signal.SIGKILL
+    newest = toy.newest()
+    assert newest is not None
+    assert newest.name == "best_model_4.pth"
+    load(newest)
+
+
+def test_an_ended_run_does_nothing(whole: Toy, tmp_path: Path) -> None:
+    """Continued once more, it trains and saves nothing, and says that it has ended."""
+    again = whole.copy(tmp_path / "again")
+    before = sorted((path.name, path.stat().st_size) for path in again.run_folder.glob("*.pth"))
+    report = again.session()
+    assert (report["finished"], report["global_step"], report["epoch"]) == (True, 24, 6)
+    assert sorted((path.name, path.stat().st_size) for path in again.run_folder.glob("*.pth")) == before
+
+
+def test_a_checkpoint_of_a_bare_trainer_goes_on(whole: Toy, tmp_path: Path) -> None:
+    """Without the record the trainer goes on in its own way, and the kernel hears of it."""
+    bare = whole.copy(tmp_path / "bare")
+    for path in bare.run_folder.glob("*.pth"):
+        state = load(path)
+        del state["kgtts"]
+        save(state, path)
+    report = bare.session(epochs=7)
+    assert (bare.code, report["finished"], report["epoch"]) == (0, True, 7)
+    assert "not saved under kgtts" in report["warnings"][0]
+    assert report["best_loss"] <= load(whole.run_folder / "best_model.pth")["model_loss"]["eval_loss"]
+
+
+def test_a_folder_without_a_checkpoint_is_kept(toy: Toy) -> None:
+    """A training that fails at once keeps its run folder, with the log that says why."""
+    report = toy.session(grad_clip=[0.0])
+    assert (toy.code, report["finished"], report["stopped"]) == (1, False, None)
+    assert (toy.run_folder / "config.json").is_file()

@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import time
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,7 +72,7 @@ class SlowToSave:
         time.sleep(self.config.save_s)
         if self.config.interrupt_in_save:
             os.kill(os.getpid(), signal.SIGINT)
-        return (dict, ())
+        return (OrderedDict, ())
 
 
 class Toy(TrainerModel):  # type: ignore[misc] # As above.

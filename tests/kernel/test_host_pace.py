@@ -1,0 +1,142 @@
+"""The host's clock: what still fits, measured on a clock that the test moves."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from kernel_template.programs.host_pace import Control, HostReport, Pace
+from tests.kernel.kit import Clock
+
+
+def epoch(pace: Pace, clock: Clock, *, steps: int = 10, step_s: float = 1.0, tail_s: float = 2.0) -> None:
+    """Train an epoch."""
+    pace.epoch_began()
+    pace.train_began()
+    for _ in range(steps):
+        clock.advance(step_s)
+        pace.step_done()
+    pace.train_ended()
+    clock.advance(tail_s)
+    pace.epoch_ended(10)
+
+
+def started(clock: Clock, budget_s: float | None, **more: float) -> Pace:
+    """A pace whose checkpoints are small."""
+    pace = Pace(clock, clock.now, budget_s, **more)
+    pace.begin(0)
+    return pace
+
+
+def test_an_epoch_fits_with_five_percent_to_spare(clock: Clock) -> None:
+    """After one epoch of 12 s, another needs 12.6 s before the deadline, and no less."""
+    for budget, fits in ((24.5, False), (24.7, True)):
+        pace = started(clock, budget)
+        epoch(pace, clock)
+        assert pace.epoch_fits() is fits
+
+
+def test_the_slowest_of_the_last_three_counts(clock: Clock) -> None:
+    """A slow epoch is remembered for three epochs."""
+    pace = started(clock, 1000.0)
+    for step_s in (1.0, 5.0, 1.0, 1.0):
+        epoch(pace, clock, step_s=step_s)
+    clock.now = pace.deadline - 50
+    assert not pace.epoch_fits()
+    clock.now = pace.deadline - 500
+    epoch(pace, clock)
+    clock.now = pace.deadline - 50
+    assert pace.epoch_fits()
+    assert pace.seconds_per_epoch(10) == pytest.approx(12.0)
+
+
+def test_the_save_has_to_fit_too(clock: Clock) -> None:
+    """Before any has been seen a checkpoint is taken to be written at 50 MB/s; then what one took counts."""
+    pace = Pace(clock, clock.now, 100.0)
+    pace.begin(1_000_000_000)
+    clock.advance(81)
+    assert not pace.step_fits(last=False)
+    pace.saved(3.0)
+    assert pace.step_fits(last=False)
+
+
+def test_an_epoch_longer_than_a_session_is_begun(clock: Clock) -> None:
+    """One that fits no session is not waited for: the session is used up, to a step."""
+    pace = started(clock, 20.0)
+    epoch(pace, clock, steps=4, step_s=2.0)  # The rest of an epoch: 22 s in all.
+    assert pace.seconds_per_epoch(10) == pytest.approx(22.0)
+    assert pace.epoch_fits()
+    clock.advance(8.5)
+    assert not pace.step_fits(last=False)
+    assert not pace.epoch_fits()
+
+
+def test_an_epoch_that_fits_the_next_session_waits_for_it(clock: Clock) -> None:
+    """What was known from the session before counts until an epoch has been measured."""
+    pace = started(clock, 100.0, seconds_per_epoch=60.0)
+    assert pace.seconds_per_epoch(None) == 60.0
+    clock.advance(50)
+    assert not pace.epoch_fits()
+
+
+def test_a_warm_up_is_no_measure(clock: Clock) -> None:
+    """The first step of a process may compile for long; neither steps nor epochs to come do."""
+    pace = started(clock, 100.0)
+    pace.epoch_began()
+    pace.train_began()
+    for seconds in (20.0, 1.0, 1.0, 1.0):
+        clock.advance(seconds)
+        pace.step_done()
+    pace.train_ended()
+    pace.epoch_ended(4)
+    assert pace.seconds_per_epoch(4) == pytest.approx(4.0)
+    clock.now = pace.deadline - 2
+    assert pace.step_fits(last=False)
+
+
+def test_after_the_last_step_the_evaluation_has_to_fit(clock: Clock) -> None:
+    """An epoch's end takes what it took before."""
+    pace = started(clock, 100.0)
+    epoch(pace, clock, tail_s=30.0)
+    clock.now = pace.deadline - 10
+    assert pace.step_fits(last=False)
+    assert not pace.step_fits(last=True)
+
+
+def test_saving_is_not_part_of_a_step(clock: Clock) -> None:
+    """A step with a save in it is as long as any other."""
+    pace = started(clock, 1000.0)
+    pace.epoch_began()
+    pace.train_began()
+    clock.advance(1)
+    pace.step_done()
+    clock.advance(1)
+    pace.step_done()
+    clock.advance(21)
+    pace.saved(20.0)
+    pace.step_done()
+    clock.now = pace.deadline - 22
+    assert pace.step_fits(last=False)
+
+
+def test_without_a_deadline_everything_fits(clock: Clock) -> None:
+    """No budget, no stop."""
+    pace = started(clock, None)
+    epoch(pace, clock, step_s=10_000.0)
+    assert (pace.deadline, pace.epoch_fits(), pace.step_fits(last=True)) == (math.inf, True, True)
+
+
+def test_control_takes_what_is_there(tmp_path: Path) -> None:
+    """Only the report's place is needed; keys that are not known are passed over."""
+    control = Control.read({"report": str(tmp_path / "r.json"), "until_step": 5, "later": 1})
+    assert (control.until_step, control.patience, control.budget_s) == (5, None, None)
+
+
+def test_the_report_is_whole_or_absent(tmp_path: Path) -> None:
+    """It is replaced at once, and a folder that is gone costs nothing but the report."""
+    report = HostReport(tmp_path / "HOST_REPORT.json")
+    report.write(global_step=3)
+    assert json.loads((tmp_path / "HOST_REPORT.json").read_text())["global_step"] == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["HOST_REPORT.json"]
+    HostReport(tmp_path / "gone" / "HOST_REPORT.json").write(global_step=4)
