@@ -223,7 +223,7 @@ def _collect(service: Service, view: RunView, collecting: Collecting) -> Collect
     session = view.newest if view.newest.status.state.is_terminal else view.resumable
     if session is None:
         return None
-    folder = _results(collecting.folder, view.run_id) / f"session-{session.stamp.session:02}"
+    folder = results_folder(collecting.folder, view.run_id) / f"session-{session.stamp.session:02}"
     marker = _marker(session.ref, view.run_id)
     if _read(folder / _COMPLETE) == marker:
         return None
@@ -234,7 +234,7 @@ def _collect(service: Service, view: RunView, collecting: Collecting) -> Collect
     return collected
 
 
-def _results(folder: Path, run_id: str) -> Path:
+def results_folder(folder: Path, run_id: str) -> Path:
     """Where a run's results go: a run that follows another gets a folder of its own within that one's."""
     others = [_read(path) for path in folder.glob(f"session-*/{_COMPLETE}")]
     return folder / run_id if any(not marker.endswith(f" {run_id}\n") for marker in others) else folder

@@ -50,8 +50,14 @@ def look_ahead(bench: "Workbench", settings: "Settings", done: "Pass") -> Outloo
         None
         if work is None
         else forecast(work, terms_of(settings, quota), now, running_since=_running_since(done, now)),
-        tuple(read_curve(Path(settings.pull.to) / settings.kernel.slug)),
+        () if done.view is None else tuple(read_curve(_results(settings, done.view.run_id))),
     )
+
+
+def _results(settings: "Settings", run_id: str) -> Path:
+    from orchestrator.chain.passes import results_folder  # noqa: PLC0415  # Start-up.
+
+    return results_folder(Path(settings.pull.to) / settings.kernel.slug, run_id)
 
 
 def _running_since(done: "Pass", now: Any) -> Any:

@@ -40,8 +40,9 @@ def outputs_of(done: "Pass") -> dict[str, object]:
     if done.collected is None:
         return {**named, "pulled": None, "artifact": None}
     folder = done.collected.folder
-    # An artifact's name has few letters that it may not have; a slug and session-NN have none of them.
-    return {**named, "pulled": folder.absolute(), "artifact": f"{folder.parent.name}-{folder.name}"}
+    # With the kernel: one workflow may train several voices. Neither has letters that are not allowed here.
+    name = f"{done.collected.target.ref.slug}-{folder.name}"
+    return {**named, "pulled": folder.absolute(), "artifact": name}
 
 
 def _append(path: Path, text: str) -> None:

@@ -13,10 +13,13 @@ import yaml
 
 from orchestrator.emulator import Emulator
 from tests.action.runner import Job, Runner, copy_matching
-from tests.support import KEY, REPOSITORY, USER, clean_environment, eventually
+from tests.cli.voice import SETTINGS as VOICE_SETTINGS
+from tests.cli.voice import make_python, provide_inputs
+from tests.support import KEY, REPOSITORY, USER, clean_environment
 
 HERE = Path(__file__).parent
 PINNED = 40
+MANY_PASSES = 60  # A pass takes a second, the longest session a few.
 SETTINGS = """
 [training]
 epochs = 5
@@ -25,14 +28,51 @@ include = ["newest-checkpoint", "metrics.jsonl", "state.json"]
 """
 
 
-@pytest.fixture(scope="module")
-def action(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout of the action whose kernel trains nothing."""
-    place = tmp_path_factory.mktemp("action")
+# A training that must be stopped after two epochs, as a long one is by its time limit; it can be continued.
+TRAIN = """
+import argparse, json, os, pathlib, re, time, zipfile
+parser = argparse.ArgumentParser()
+for name in ("config_path", "restore_path", "continue_path"): parser.add_argument("--" + name)
+arguments, _ = parser.parse_known_args()
+config = json.load(open(arguments.config_path))
+folder = pathlib.Path(arguments.continue_path or os.path.join(config["output_path"], "voice-run"))
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "config.json").write_text(json.dumps(config))
+total = max([int(found[1]) for file in folder.iterdir()
+             if (found := re.fullmatch(r"checkpoint_(\\d+)[.]pth", file.name))], default=0)
+print(" > Restoring from model_file.pth ...", flush=True)
+start = total // 2
+for epoch in range(start, min(start + 2, config["epochs"])):
+    print(f" > EPOCH: {epoch}/{config['epochs']}")
+    for step in (1, 2):
+        total += 1
+        print(f"   --> TIME: 2026-11-18 12:00:0{step} -- STEP: {step}/2 -- GLOBAL_STEP: {total}")
+        print(f"     | > loss_mel: {40 - total}.5  ({40 - total}.5)\\n")
+    print(f"  --> EVAL PERFORMANCE\\n     | > avg_loss_mel: {30 - total}.25 (+0)\\n", flush=True)
+try:
+    if total // 2 < config["epochs"]: time.sleep(60)
+except KeyboardInterrupt:
+    print(" > Keyboard interrupt detected.")
+print(f" > CHECKPOINT : {folder / f'checkpoint_{total}.pth'}", flush=True)
+with zipfile.ZipFile(folder / f"checkpoint_{total}.pth", "w") as archive:
+    archive.writestr("data.pkl", "weights " * total)
+"""
+
+
+def check_out(place: Path) -> Path:
+    """Check the action out."""
+    place.mkdir(exist_ok=True)
     for name in ("orchestrator", "kernel_template"):
         shutil.copytree(REPOSITORY / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("action.yml", "pyproject.toml", "README.md", "LICENSE", "kernel-metadata.json.j2"):
         shutil.copy(REPOSITORY / name, place / name)
+    return place
+
+
+@pytest.fixture(scope="module")
+def action(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout of the action whose kernel trains nothing."""
+    place = check_out(tmp_path_factory.mktemp("action"))
     shutil.copy(HERE / "kernel.py.j2", place / "kernel_template" / "kernel.py.j2")
     return place
 
@@ -83,11 +123,17 @@ class Fleet:
     """Machines that each live for one job."""
 
     def __init__(
-        self, tmp_path: Path, action: Path, kaggle: Emulator, installed: dict[str, dict[str, str]]
+        self,
+        tmp_path: Path,
+        action: Path,
+        kaggle: Emulator,
+        installed: dict[str, dict[str, str]] | None = None,
+        settings: str = SETTINGS,
     ) -> None:
         self.service = Service(tmp_path / "github")
         self._tmp_path, self._action, self._url = tmp_path, action, kaggle.url
-        self._installed = installed
+        self._installed = {} if installed is None else installed
+        self._settings = settings
         self._jobs = 0
 
     def job(self, *, environment: Mapping[str, str] | None = None, **inputs: str) -> Job:
@@ -97,7 +143,7 @@ class Fleet:
         workspace, temp = machine / "checkout", machine / "temp"
         workspace.mkdir(parents=True)
         temp.mkdir()
-        (workspace / "kgtts.toml").write_text(SETTINGS)
+        (workspace / "kgtts.toml").write_text(self._settings, encoding="utf-8")
         self.service.workspace = workspace
         runner = Runner(
             self._action,
@@ -137,14 +183,20 @@ def fleet(tmp_path: Path, action: Path, kaggle: Emulator, installed: dict[str, d
     return Fleet(tmp_path, action, kaggle, installed)
 
 
+def to_the_end(fleet: Fleet) -> list[Job]:
+    """Pass after pass until one says that the run is done."""
+    jobs: list[Job] = []
+    while len(jobs) < MANY_PASSES:
+        jobs.append(fleet.job())
+        assert jobs[-1].ok, jobs[-1].log
+        if jobs[-1].outputs["done"] == "true":
+            return jobs
+    raise AssertionError(jobs[-1].log)
+
+
 def test_passes_on_fresh_machines_take_a_run_to_its_end(fleet: Fleet) -> None:
     """A pass knows nothing but settings and credentials; together they train all epochs, once each."""
-    jobs: list[Job] = []
-    with eventually("done=true") as again:
-        while not jobs or jobs[-1].outputs["done"] != "true":
-            jobs.append(fleet.job())
-            assert jobs[-1].ok, jobs[-1].log
-            again()
+    jobs = to_the_end(fleet)
     first, last = jobs[0], jobs[-1]
     assert first.outputs == {
         "state": "running",
@@ -163,8 +215,8 @@ def test_passes_on_fresh_machines_take_a_run_to_its_end(fleet: Fleet) -> None:
     pulled = [job.outputs["pulled"] for job in jobs if job.outputs["pulled"]]
     assert [Path(folder).name for folder in pulled] == ["session-01", "session-02", "session-03"]
     artifacts = fleet.service.artifacts
-    for number, step in ((1, 20), (2, 40), (3, 50)):
-        found = artifacts / f"bangla-tts-session-{number:02}" / f"training/voice/checkpoint_{step}.pth"
+    for name, step in (("a-session-01", 20), ("b-session-02", 40), ("a-session-03", 50)):
+        found = artifacts / f"bangla-tts-{name}" / f"training/voice/checkpoint_{step}.pth"
         assert found.read_bytes() == b"weights %d" % step
     assert "epoch **5** of 5, step **50**" in last.summary
     assert "Eval loss 90.0000 → 18.0000 (steps 10 – 50)" in last.summary
@@ -178,6 +230,20 @@ def test_passes_on_fresh_machines_take_a_run_to_its_end(fleet: Fleet) -> None:
     assert (again_done.outputs["state"], again_done.outputs["pulled"]) == ("done", "")
     said = "".join(job.log for job in jobs).replace(f"::add-mask::{KEY}\n", "")
     assert KEY not in said
+
+
+def test_the_real_kernel_is_taken_to_its_end(tmp_path: Path, start_emulator: Callable[..., Emulator]) -> None:
+    """The kernel as it is pushed, over a training that its time limit cuts: three sessions, five epochs."""
+    (tmp_path / "python").mkdir()
+    kaggle = start_emulator(python=make_python(tmp_path / "python"))
+    provide_inputs(tmp_path / "kaggle", TRAIN)
+    settings = VOICE_SETTINGS.replace("epochs = 2", "epochs = 5").replace('"5m"', '"3s"')
+    jobs = to_the_end(Fleet(tmp_path, check_out(tmp_path / "action"), kaggle, settings=settings))
+    last = jobs[-1].outputs
+    assert (last["state"], last["session"], last["global_step"]) == ("done", "3", "10")
+    kept = (tmp_path / "github" / "artifacts").rglob("checkpoint_*.pth")
+    assert sorted(file.name for file in kept) == ["checkpoint_10.pth", "checkpoint_4.pth", "checkpoint_8.pth"]
+    assert "Eval loss 28.2500 → 20.2500 (steps " in jobs[-1].summary
 
 
 def test_a_pass_that_cannot_log_in_fails_with_an_annotation(fleet: Fleet) -> None:
