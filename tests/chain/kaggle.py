@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -51,6 +51,7 @@ class ChainKaggle:
     asked: list[str] = field(default_factory=list)
     username: str = OWNER
     service: str = "https://fake.example"
+    before_quota: Callable[[], object] | None = None  # What happens while somebody looks.
     has_sessions: bool = True
     tells_versions: bool = True
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -195,6 +196,9 @@ class ChainKaggle:
     def quota(self) -> Quota | None:
         """The week's hours."""
         self.asked.append("quota")
+        if self.before_quota is not None:
+            happen, self.before_quota = self.before_quota, None
+            happen()
         return self.week
 
     def dataset_files(self, source: str) -> Iterator[InputFile]:
