@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from orchestrator.chain.siblings import siblings
+from orchestrator.chain.state import STATE_FILE, SessionSummary, read_state
+from orchestrator.chain.view import observe
 from orchestrator.errors import NotFoundError, RefusedError, ServiceError, UsageError, WaitTimeoutError
 from orchestrator.files import write_atomically
 from orchestrator.ledger import Ledger, PushOutcome, SessionRecord
@@ -15,6 +18,7 @@ from orchestrator.logs import LineAssembler, LogLine, log_lines
 from orchestrator.models import KernelInfo, KernelRef, LogEvent, SessionState, SessionStatus
 from orchestrator.ports import Clock, Kaggle
 from orchestrator.progress import Progress, parse_event, read_progress
+from orchestrator.stamp import RunStamp, read_stamp
 from orchestrator.transfer import Transfer, TransferListener, fetch
 
 _STREAM_IDLE_S = 20.0  # How long the live log may be silent before the state is asked for.
@@ -49,6 +53,8 @@ class Report:
     progress: Progress
     tail: Sequence[str]
     latest_version: int | None
+    stamp: RunStamp | None = None
+    history: Sequence[SessionSummary] = ()
 
     @property
     def is_latest(self) -> bool:
@@ -112,8 +118,21 @@ class Campaign:
         return self._settled(records[0])
 
     def _of_kernel(self, ref: KernelRef) -> Target:
-        record = self._ledger.of_kernel(ref)
-        return Target(ref, None) if record is None else Target(record.ref, record)
+        """The kernel's session, or the newest of the run that settings name so (its kernels are siblings)."""
+        known = [record for each in (ref, *siblings(ref)) if (record := self._ledger.of_kernel(each))]
+        if ref.version is not None:
+            return Target(ref, known[0] if known and known[0].ref == ref else None)
+        if known:
+            record = max(known, key=lambda each: each.pushed_at)
+            return Target(record.ref, record)
+        try:
+            self._kaggle.kernel(ref)
+        except NotFoundError:
+            view = observe(self._kaggle, ref)
+            if view is None:
+                raise
+            return Target(view.newest.ref, None)
+        return Target(ref, None)
 
     def _settled(self, record: SessionRecord) -> Target:
         """The record's session; a push whose answer was lost is looked up first."""
@@ -136,7 +155,25 @@ class Campaign:
         status = self.status(target)
         lines = [line.text for line in log_lines(self._log_so_far(target.ref, status))]
         tail = [line for line in lines if parse_event(line) is None][-_TAIL:]
-        return Report(target, status, read_progress(lines), tail, info.latest_version)
+        stamp = read_stamp(info.source or "") if info.latest_version == target.ref.version else None
+        history = self._history(target, status, stamp)
+        progress = read_progress(lines)
+        return Report(target, status, progress, tail, info.latest_version, stamp, history)
+
+    def _history(
+        self, target: Target, status: SessionStatus, stamp: RunStamp | None
+    ) -> Sequence[SessionSummary]:
+        """The run's sessions so far, from the newest state there is: the session's own or its parent's."""
+        if stamp is None:
+            return ()
+        places = [target.ref] if status.state.is_terminal else []
+        if stamp.parent is not None:
+            places.append(KernelRef.parse(stamp.parent))
+        for place in places:
+            result = read_state(self._kaggle.output_file(place, STATE_FILE))
+            if result is not None and result.run == stamp.id:
+                return result.history
+        return ()
 
     def status(self, target: Target) -> SessionStatus:
         """The session's state, which the ledger remembers."""

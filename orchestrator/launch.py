@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator import __version__
 from orchestrator.campaign import Target
+from orchestrator.chain.siblings import next_kernel
 from orchestrator.config import Settings, fingerprint
 from orchestrator.errors import KgttsError, NotFoundError, RefusedError, ServiceError
 from orchestrator.ledger import Intent, Ledger, SessionRecord
@@ -40,7 +41,8 @@ def preview(settings: Settings) -> Rendered:
     Its run id is taken from the settings, where a push makes a new one.
     """
     base = KernelRef(settings.kernel.owner, settings.kernel.slug)
-    return render_kernel(settings, make_stamp(settings, base, run_id=fingerprint(settings)[:_ID_LENGTH]))
+    first = next_kernel(base, None)
+    return render_kernel(settings, make_stamp(settings, first, run_id=fingerprint(settings)[:_ID_LENGTH]))
 
 
 def make_stamp(
@@ -60,15 +62,6 @@ def make_stamp(
 def new_run_id() -> str:
     """An id for a run that no other run has."""
     return uuid.uuid4().hex[:_ID_LENGTH]
-
-
-def launch(settings: Settings, kaggle: Kaggle, ledger: Ledger, clock: Clock) -> Launch:
-    """Push the first session of a run."""
-    settings = settings.with_owner(kaggle.username)
-    base = KernelRef(settings.kernel.owner, settings.kernel.slug)
-    return launch_session(
-        settings, make_stamp(settings, base, run_id=new_run_id()), Service(kaggle, ledger, clock)
-    )
 
 
 def launch_session(

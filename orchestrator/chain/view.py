@@ -11,7 +11,7 @@ from orchestrator.logs import log_lines
 from orchestrator.models import KernelInfo, KernelRef, SessionState, SessionStatus
 from orchestrator.ports import Kaggle
 from orchestrator.progress import read_progress
-from orchestrator.render.stamp import RunStamp, read_stamp
+from orchestrator.stamp import RunStamp, read_stamp
 
 # How many versions of a kernel are looked through, which costs a call each.
 _LOOK_BACK_FOR_OURS = 5

@@ -3,20 +3,28 @@
 import contextlib
 import json
 import shutil
+import subprocess
+import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.context import Elsewhere, Interrupted, data_folder, workbench
+from orchestrator.cli.context import Elsewhere, Interrupted, Workbench, data_folder, workbench
+from orchestrator.errors import RunFailedError
 
 if TYPE_CHECKING:
     from orchestrator.campaign import Collected
+    from orchestrator.chain.view import RunView
     from orchestrator.config import Settings
 
 _SLUG = "bangla-voice-demo"
 _EPOCHS = 2
+_FAR_EPOCHS = 500
+_MOST_SESSIONS = 12
+_SHORTEST_LIMIT_S = 55
 
 
 @click.command(short_help="Rehearse everything on this machine")
@@ -29,65 +37,106 @@ _EPOCHS = 2
     help="Where everything of the demo lies.",
 )
 @click.option(
-    "--epochs", type=click.IntRange(2, 1000), default=_EPOCHS, show_default=True, help="How long to train."
+    "--epochs", type=click.IntRange(1, 1000), default=_EPOCHS, show_default=True, help="How long to train."
 )
 def demo(folder: Path, epochs: int) -> None:
     """Rehearse everything on this machine: no account, no GPU, no quota.
 
     An emulator of Kaggle comes up on loopback; the kernel is rendered, pushed with the official client and
-    followed; it really fine-tunes a small Bangla voice, and the results are pulled. Needs the extra `local`.
+    followed; it really fine-tunes a small Bangla voice. The emulator's sessions are so short that the run
+    needs a second one, which goes on where the first stopped. Needs the extra `local`.
     """
-    from orchestrator.cli.follow import follow_to_end  # noqa: PLC0415  # Start-up.
+    from orchestrator.campaign import Target  # noqa: PLC0415  # Start-up.
     from orchestrator.cli.transfer_display import Lines  # noqa: PLC0415  # As above.
-    from orchestrator.emulator import Emulator  # noqa: PLC0415  # As above.
-    from orchestrator.launch import launch  # noqa: PLC0415  # As above.
-    from orchestrator.ports import SystemClock  # noqa: PLC0415  # As above.
+    from orchestrator.emulator import Emulator, EmulatorOptions  # noqa: PLC0415  # As above.
 
     folder = folder.resolve()
     root = folder / "kaggle"
-    with Emulator(root) as emulator:
+    limit = _session_limit()
+    with Emulator(root, options=EmulatorOptions(session_limit_s=limit.total_seconds())) as emulator:
         _say("emulator", f"Kaggle's wire at {emulator.url}, its data in {root}")
         _say("inputs", "a Bangla data set and a small base voice (made once, then kept)")
-        settings = _settings(folder, emulator.credentials[0], epochs)
-        service = Elsewhere(emulator.url, emulator.credentials, folder / "ledger.db")
-        with workbench(service) as bench:
+        values = _values(folder, emulator.credentials[0], limit)
+        with workbench(Elsewhere(emulator.url, emulator.credentials, folder / "ledger.db")) as bench:
             _forget_last_demo(bench.kaggle, folder)
-            launched = launch(settings, bench.kaggle, bench.ledger, SystemClock())
-            _say("push", f"{launched.target.ref}, through the official client")
             try:
-                follow_to_end(bench.campaign, launched.target)
+                last = _train(bench, folder, values, epochs)
             except Interrupted:
                 raise Interrupted(
                     "Stopped; the demo's emulator ends with it, and so does the training.",
                     hint="`kgtts demo` starts it anew",
                 ) from None
             _say("pull", f"to {folder / 'results'}")
-            collected = bench.campaign.collect(launched.target, folder / "results", list, Lines())
-            result = _write_result(
-                folder, launched.target.record.run_id if launched.target.record else "", collected
-            )
+            target = Target(last.newest.ref, None)
+            collected = bench.campaign.collect(target, folder / "results", list, Lines())
+            result = _write_result(folder, last, collected)
     _print_end(folder, result)
 
 
-def _settings(folder: Path, owner: str, epochs: int) -> "Settings":
-    """Make the inputs and the demo's own kgtts.toml."""
-    from orchestrator.config import FILE_NAME, default_toml, load_settings  # noqa: PLC0415  # Start-up.
-    from orchestrator.emulator.inputs import provide_demo_inputs  # noqa: PLC0415  # As above.
-    from orchestrator.files import write_atomically  # noqa: PLC0415  # As above.
+def _session_limit() -> timedelta:
+    """How long a session of this demo may take: to start and train a little, by this machine's speed."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import torch"], check=False, capture_output=True)
+    return timedelta(seconds=min(180, max(_SHORTEST_LIMIT_S, round(25 * (time.monotonic() - began)))))
+
+
+def _values(folder: Path, owner: str, limit: timedelta) -> dict[str, object]:
+    """Make the inputs, and the settings that the demo's own kgtts.toml has."""
+    from orchestrator.emulator.inputs import provide_demo_inputs  # noqa: PLC0415  # Start-up.
 
     inputs = provide_demo_inputs(folder / "kaggle", owner, cache=data_folder() / "cache")
-    values = {
+    grace = timedelta(seconds=5)
+    budget = limit - timedelta(seconds=5)
+    return {
         "kernel.slug": _SLUG,
         "kernel.accelerator": "none",
         "kernel.internet": False,
         "inputs.dataset": inputs.dataset_source,
         "inputs.model": inputs.model_source,
         "training.batch_size": 2,
-        "training.epochs": epochs,
-        "training.time_limit": timedelta(minutes=20),
-        "session.budget": timedelta(minutes=30),
-        "session.grace": timedelta(minutes=1),
+        "training.time_limit": budget - grace,
+        "session.budget": budget,
+        "session.grace": grace,
     }
+
+
+def _train(bench: Workbench, folder: Path, values: dict[str, object], epochs: int) -> "RunView":
+    """Pass after pass until the run is done.
+
+    The first session gets a target far beyond its limit, so that it has to stop in time on any machine; what
+    it reached, and `epochs` more, is the run's target from then on.
+    """
+    from orchestrator.chain.decisions import RunState  # noqa: PLC0415  # Slow to import.
+    from orchestrator.chain.view import observe  # noqa: PLC0415  # As above.
+    from orchestrator.cli.follow import follow_session  # noqa: PLC0415  # As above.
+    from orchestrator.cli.sync import one_pass, print_pass, raise_failure  # noqa: PLC0415  # As above.
+    from orchestrator.models import KernelRef  # noqa: PLC0415  # As above.
+
+    target = _FAR_EPOCHS
+    for _ in range(_MOST_SESSIONS):
+        done = one_pass(bench, _settings(folder, {**values, "training.epochs": target}), pull=False)
+        print_pass(done)
+        raise_failure(done)
+        if done.launched is None:
+            if done.state is RunState.DONE and done.view is not None:
+                return done.view
+            break
+        follow_session(bench.campaign, done.launched.target)
+        view = observe(bench.kaggle, KernelRef(bench.kaggle.username, _SLUG))
+        if target == _FAR_EPOCHS and view is not None and view.resumable is not None:
+            target = max(summary.to_epoch for summary in view.history) + epochs
+            _say("target", f"{target} epochs: those of the first session, and {epochs} more in the next")
+    raise RunFailedError(
+        f"The demo's run is not done after {_MOST_SESSIONS} sessions; this machine is too busy for it.",
+        hint="kgtts demo again",
+    )
+
+
+def _settings(folder: Path, values: dict[str, object]) -> "Settings":
+    """Write the demo's kgtts.toml and read it as any other."""
+    from orchestrator.config import FILE_NAME, default_toml, load_settings  # noqa: PLC0415  # Start-up.
+    from orchestrator.files import write_atomically  # noqa: PLC0415  # As above.
+
     file = folder / FILE_NAME
     write_atomically(file, default_toml(values))
     return load_settings(file, environ={}, cwd=folder).settings
@@ -95,27 +144,29 @@ def _settings(folder: Path, owner: str, epochs: int) -> "Settings":
 
 def _forget_last_demo(kaggle: Any, folder: Path) -> None:
     """Delete the kernel and the results of an earlier demo, so that each starts from nothing."""
-    from orchestrator.errors import NotFoundError  # noqa: PLC0415  # Start-up.
+    from orchestrator.chain.siblings import siblings  # noqa: PLC0415  # Start-up.
+    from orchestrator.errors import NotFoundError  # noqa: PLC0415  # As above.
     from orchestrator.models import KernelRef  # noqa: PLC0415  # As above.
     from orchestrator.transfer import INDEX_NAME  # noqa: PLC0415  # As above.
 
-    with contextlib.suppress(NotFoundError):
-        kaggle.delete(KernelRef(kaggle.username, _SLUG))
+    for kernel in siblings(KernelRef(kaggle.username, _SLUG)):
+        with contextlib.suppress(NotFoundError):
+            kaggle.delete(kernel)
     results = folder / "results"
     if (results / INDEX_NAME).is_file():  # Only what an earlier pull made.
         shutil.rmtree(results)
 
 
-def _write_result(folder: Path, run: str, collected: "Collected") -> dict[str, Any]:
+def _write_result(folder: Path, view: "RunView", collected: "Collected") -> dict[str, Any]:
     """Write `result.json`, a contract with other programs: paths are relative to the demo's folder."""
     from orchestrator.files import write_atomically  # noqa: PLC0415  # Start-up.
 
     state = json.loads((collected.folder / "state.json").read_text(encoding="utf-8"))
     results = collected.folder.relative_to(folder)
     result = {
-        "run": run,
+        "run": view.run_id,
         "state": collected.status.state.value,
-        "sessions": 1,
+        "sessions": view.newest.stamp.session,
         "global_step": state["global_step"],
         "checkpoint": (results / state["checkpoint"]).as_posix(),
         "log": (results / "train_log.txt").as_posix(),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from orchestrator.chain.passes import Pass
     from orchestrator.cli.context import Workbench
     from orchestrator.config import Settings
-    from orchestrator.models import Quota
+    from orchestrator.models import KernelRef, Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,23 @@ def look_ahead(bench: "Workbench", settings: "Settings", done: "Pass") -> Outloo
         else forecast(work, terms_of(settings, quota), now, running_since=_running_since(done, now)),
         () if done.view is None else tuple(read_curve(_results(settings, done.view.run_id))),
     )
+
+
+def of_kernel(bench: "Workbench", kernel: "KernelRef") -> Outlook | None:
+    """The outlook of the run that `kernel` is a part of; None where kgtts.toml is about another run."""
+    from orchestrator.chain.passes import base_kernel, look  # noqa: PLC0415  # Slow to import.
+    from orchestrator.chain.siblings import siblings  # noqa: PLC0415  # As above.
+    from orchestrator.cli.context import load  # noqa: PLC0415  # As above.
+    from orchestrator.launch import Service  # noqa: PLC0415  # As above.
+    from orchestrator.ports import SystemClock  # noqa: PLC0415  # As above.
+
+    try:
+        settings = load(None, ()).settings.with_owner(bench.kaggle.username)
+        if kernel.kernel not in siblings(base_kernel(settings)):
+            return None
+        return look_ahead(bench, settings, look(settings, Service(bench.kaggle, bench.ledger, SystemClock())))
+    except KgttsError:
+        return None  # What was asked for is the session; what comes after it is a courtesy.
 
 
 def _results(settings: "Settings", run_id: str) -> Path:

@@ -55,63 +55,70 @@ def render(folder: Path, owner: str | None, config_path: Path | None, overrides:
         click.echo(path)
 
 
-@click.command(short_help="Push the training kernel and start its session")
-@click.option("--wait", is_flag=True, help="Follow the session to its end.")
+@click.command(short_help="Start a run, or go on with it; --wait sees it through")
+@click.option("--wait", is_flag=True, help="Follow the run, session after session, to its end.")
 @duration_option("--timeout", help="With --wait: how long, such as 90m. The run goes on after it.")
+@click.option("--new", is_flag=True, help="Begin another run although there is one that is not done.")
 @settings_options
 @json_option
 def push(
     *,
     wait: bool,
     timeout: timedelta | None,
+    new: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Render the training kernel, push it to Kaggle and start its session."""
+    """Render the training kernel, push it to Kaggle and start its session.
+
+    The first push begins the run that kgtts.toml describes. Further ones go on with it where it stopped, also
+    after a failure; with `kgtts watch` or `kgtts sync` it goes on by itself.
+    """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout says how long --wait waits; give both.")
     settings = load(config_path, overrides).settings
-    from orchestrator.cli.follow import follow_to_end  # noqa: PLC0415  # Start-up.
-    from orchestrator.launch import launch  # noqa: PLC0415  # As above.
-    from orchestrator.ports import SystemClock  # noqa: PLC0415  # As above.
+    from orchestrator.cli import sync  # noqa: PLC0415  # Start-up.
 
     with workbench() as bench:
         try:
-            launched = launch(settings, bench.kaggle, bench.ledger, SystemClock())
+            done = sync.one_pass(bench, settings, pull=False, retry=True, new=new)
         except KeyboardInterrupt:
             raise Interrupted(
                 "Stopped while pushing; whether Kaggle took it is not known yet.",
                 hint="`kgtts status` finds out",
             ) from None
-        target = launched.target
+        launched = done.launched
+        if launched is None:
+            raise sync.not_pushed(done)
         if not as_json:
-            click.secho(f"Pushed {target.ref}", fg="green", nl=False)
+            click.secho(f"Pushed {launched.target.ref}", fg="green", nl=False)
             click.echo(f"  {launched.url}")
         for warning in launched.warnings:
             click.secho(f"Warning: {warning}", fg="yellow", err=True)
         try:
             if wait:
-                follow_to_end(bench.campaign, target, timeout=timeout, quiet=as_json)
+                sync.watch_run(bench, settings, timeout=timeout, pull=True, first=done, quiet=as_json)
         finally:
             # A program learns which run it is however the wait ends.
             if as_json:
                 print_json(_as_json(launched, bench.ledger))
         if not as_json:
-            click.echo(
-                f"{target.ref} is complete. Next: kgtts pull" if wait else "Next: kgtts status --watch"
-            )
+            click.echo("Next: kgtts pull" if wait else "Next: kgtts watch")
 
 
 def _as_json(launched: "Launch", ledger: "Ledger") -> dict[str, Any]:
-    target = launched.target
-    seen = ledger.of_kernel(target.ref)
+    """The push for programs; after a wait, of the run's newest session."""
+    record = launched.target.record
+    newest = ledger.of_run(record.run_id)[0] if record is not None else None
+    ref = newest.ref if newest is not None else launched.target.ref
     return {
-        "run": target.record.run_id if target.record else None,
-        "kernel": str(target.ref.kernel),
-        "version": target.ref.version,
+        "run": record.run_id if record is not None else None,
+        "session": newest.number if newest is not None else None,
+        "kernel": str(ref.kernel),
+        "version": ref.version,
         "url": launched.url,
-        "state": seen.state.value if seen and seen.state else "queued",
+        "state": newest.state.value if newest is not None and newest.state else "queued",
         "warnings": list(launched.warnings),
     }
 

@@ -1,6 +1,6 @@
 """`kgtts status`, `list`, `quota` and `open`."""
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,7 +45,11 @@ def _as_json(report: "Report") -> dict[str, Any]:
     # Not `asdict`, which copies deeply and cannot copy the read-only mapping of losses.
     progress = {item.name: getattr(report.progress, item.name) for item in fields(report.progress)}
     return {
-        "run": report.target.record.run_id if report.target.record else None,
+        "run": report.stamp.id
+        if report.stamp
+        else report.target.record.run_id
+        if report.target.record
+        else None,
         "kernel": str(report.target.ref.kernel),
         "version": report.target.ref.version,
         "state": report.status.state.value,
@@ -58,6 +62,8 @@ def _as_json(report: "Report") -> dict[str, Any]:
             "fraction": report.progress.fraction,
         },
         "url": report.target.url,
+        "session": report.stamp.session if report.stamp else None,
+        "history": [asdict(summary) for summary in report.history],
     }
 
 
@@ -67,9 +73,8 @@ def _print(report: "Report") -> None:
     state, progress = report.status.state, report.progress
     elapsed = "" if progress.elapsed_s is None else f"  {words.duration(progress.elapsed_s)}"
     click.echo(f"{report.target.ref}  {click.style(state.value, fg=words.colour(state), bold=True)}{elapsed}")
-    record = report.target.record
     rows = {
-        "run": f"{record.run_id}, session {record.number}" if record else "not pushed from this machine",
+        "run": _which(report),
         "stage": progress.stage if not state.is_terminal else None,
         "progress": steps(progress),
         "checkpoint": progress.checkpoint,
@@ -81,19 +86,36 @@ def _print(report: "Report") -> None:
             click.echo(f"  {name:<11}{text}")
     for warning in progress.warnings:
         click.secho(f"  warning    {warning}", fg="yellow")
+    if report.history:
+        click.echo("  sessions")
+        for item in report.history:
+            click.echo(f"    {words.session(item)}")
     if not report.is_latest:
         click.secho(
             f"  note       version {report.latest_version} is newer on Kaggle, and not of this run",
             fg="yellow",
         )
-    if state.is_terminal and not state.is_success:
+    _print_next(report)
+
+
+def _print_next(report: "Report") -> None:
+    """The end of a failed session's log, and what to type."""
+    state, ref = report.status.state, report.target.ref
+    if state.is_success:
+        click.echo(f"Next: kgtts pull {ref}")
+    elif state.is_terminal:
         for line in report.tail:
             click.echo(f"  | {line}")
-        click.echo(f"Next: kgtts logs {report.target.ref}")
-    elif state.is_success:
-        click.echo(f"Next: kgtts pull {report.target.ref}")
-    elif not state.is_terminal:
-        click.echo(f"Next: kgtts status {report.target.ref} --watch")
+        click.echo(f"Next: kgtts logs {ref}")
+    else:
+        click.echo(f"Next: kgtts status {ref} --watch")
+
+
+def _which(report: "Report") -> str:
+    record, stamp = report.target.record, report.stamp
+    if stamp is not None:
+        return f"{stamp.id}, session {stamp.session}"
+    return f"{record.run_id}, session {record.number}" if record else "not pushed from this machine"
 
 
 @click.command("list", short_help="List the runs pushed from here")

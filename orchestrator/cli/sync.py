@@ -19,7 +19,7 @@ from orchestrator.cli.context import (
     settings_options,
     workbench,
 )
-from orchestrator.errors import KgttsError, RunFailedError
+from orchestrator.errors import KgttsError, RefusedError, RunFailedError, UsageError
 
 if TYPE_CHECKING:
     from orchestrator.chain.passes import Collecting, Pass
@@ -89,10 +89,12 @@ def watch(
     """Follow a run from session to session until it is over, starting each as `kgtts sync` would."""
     settings = load(config_path, overrides).settings
     with workbench() as bench:
-        raise_failure(watch_run(bench, settings, timeout=timeout, pull=not no_pull))
+        watch_run(bench, settings, timeout=timeout, pull=not no_pull)
 
 
-def one_pass(bench: Workbench, settings: "Settings", *, pull: bool) -> "Pass":
+def one_pass(
+    bench: Workbench, settings: "Settings", *, pull: bool, retry: bool = False, new: bool = False
+) -> "Pass":
     """One pass, with this machine's other passes waiting for their turn."""
     from orchestrator.chain.passes import sync as make_pass  # noqa: PLC0415  # Slow to import.
     from orchestrator.cli.transfer_display import Silent  # noqa: PLC0415  # As above.
@@ -105,6 +107,8 @@ def one_pass(bench: Workbench, settings: "Settings", *, pull: bool) -> "Pass":
         owned,
         Service(bench.kaggle, bench.ledger, SystemClock()),
         collecting=collecting(owned, Silent()) if pull else None,
+        retry=retry,
+        new=new,
         lock=machine_lock(data_folder(), f"{bench.kaggle.service} {owned.kernel.owner}/{owned.kernel.slug}"),
     )
 
@@ -120,10 +124,27 @@ def collecting(settings: "Settings", listener: Any) -> "Collecting":
     return Collecting(Path(settings.pull.to) / settings.kernel.slug, choose, listener)
 
 
-def watch_run(bench: Workbench, settings: "Settings", *, timeout: timedelta | None, pull: bool) -> "Pass":
-    """Pass after pass, following each session, until the run is over; the last pass.
+def watch_run(  # Two commands, and what differs between them.
+    bench: Workbench,
+    settings: "Settings",
+    *,
+    timeout: timedelta | None,
+    pull: bool,
+    first: "Pass | None" = None,
+    quiet: bool = False,
+) -> None:
+    """Pass after pass, following each session, until the run is over.
+
+    Args:
+        bench: what works.
+        settings: the settings.
+        timeout: how long at most.
+        pull: whether passes bring results here.
+        first: a pass that was just made.
+        quiet: show nothing (the caller prints JSON).
 
     Raises:
+        RunFailedError: the run failed, stalled or hangs.
         WaitTimeoutError: the time is over; the run goes on.
         Interrupted: Ctrl-C; the run goes on.
     """
@@ -137,17 +158,43 @@ def watch_run(bench: Workbench, settings: "Settings", *, timeout: timedelta | No
     def left() -> timedelta | None:
         return None if deadline is None else timedelta(seconds=max(0.0, deadline - clock.monotonic()))
 
+    done, end = first, None
     while True:
-        done = one_pass(bench, settings, pull=pull)
-        print_pass(done)
+        if done is None:
+            done = one_pass(bench, settings, pull=pull)
+            if not quiet:
+                print_pass(done)
         if done.state is RunState.RUNNING:
-            follow_session(bench.campaign, _running(bench, done), timeout=left())
+            end = follow_session(bench.campaign, _running(bench, done), timeout=left(), quiet=quiet)
         elif done.state is RunState.WAITING:
             until = done.decision.until
             wait = _LONGEST_WAIT if until is None else max(timedelta(seconds=5), until - clock.now())
             pause(min(wait, _LONGEST_WAIT), left(), clock)
         else:
-            return done
+            if done.state is RunState.FAILED and end is not None:
+                raise end.failure()  # With the end of the log that was just seen.
+            raise_failure(done)
+            return
+        done = None
+
+
+def not_pushed(done: "Pass") -> KgttsError:
+    """Why `kgtts push` pushed nothing."""
+    from orchestrator.chain.decisions import RunState  # noqa: PLC0415  # Slow to import.
+
+    reason = done.decision.reason
+    if done.state is RunState.WAITING:
+        return RefusedError(reason, hint="`kgtts watch` waits and then goes on; `kgtts quota` shows the week")
+    if done.state in (RunState.DONE, RunState.LIMITED):
+        return UsageError(
+            reason, hint="raise its target or limit in kgtts.toml, or begin another run with --new"
+        )
+    ref = done.view.newest.ref if done.view is not None else ""
+    if done.state is RunState.ZOMBIE:
+        return RunFailedError(reason, hint=f"stop it on its page: kgtts open {ref}")
+    return UsageError(
+        reason, hint=f"kgtts status {ref} --watch follows it; `kgtts watch` also goes on after it"
+    )
 
 
 def _running(bench: Workbench, done: "Pass") -> Any:

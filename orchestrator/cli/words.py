@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from orchestrator.models import SessionState
+
+if TYPE_CHECKING:
+    from orchestrator.chain.state import SessionSummary
 
 _COLOURS = {
     SessionState.QUEUED: "yellow",
@@ -44,6 +48,12 @@ def size(count: int) -> str:
 def colour(state: SessionState) -> str:
     """The colour of a state."""
     return _COLOURS.get(state, "magenta")
+
+
+def session(item: "SessionSummary") -> str:
+    """One session of a run on one line."""
+    steps = f"step {item.from_step} to {item.to_step}"
+    return f"{item.session:>2}  {steps:<26} {duration(item.seconds):>14}  {item.kernel}  {item.reason}"
 
 
 def losses(values: Mapping[str, float]) -> str:

@@ -10,7 +10,7 @@ from orchestrator.errors import LocalError, SettingsError, UsageError
 from orchestrator.models import KernelPush, KernelRef
 from orchestrator.render.literal import program_literal, python_literal
 from orchestrator.render.parts import PACKAGE, Joined, TemplateError, join_parts, part_names
-from orchestrator.render.stamp import RunStamp
+from orchestrator.stamp import RunStamp
 
 CODE_FILE = "kaggle_tts_training.py"
 METADATA_FILE = "kernel-metadata.json"
