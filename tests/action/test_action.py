@@ -1,72 +1,25 @@
 """The action's own steps with the emulator as Kaggle: pass after pass on fresh machines until it is done."""
 
-import os
 import shutil
-import sys
-import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from orchestrator.cli.context import workbench
+from orchestrator.cli.outlook import of_kernel
 from orchestrator.emulator import Emulator
-from tests.action.runner import Job, Runner, copy_matching
+from orchestrator.models import KernelRef
+from tests.action.machines import PINNED, TRAIN, Fleet, check_out
+from tests.action.runner import Job
 from tests.cli.voice import SETTINGS as VOICE_SETTINGS
 from tests.cli.voice import make_python, provide_inputs
-from tests.support import KEY, REPOSITORY, USER, clean_environment
+from tests.support import KEY, REPOSITORY, USER
 
 HERE = Path(__file__).parent
-PINNED = 40
 MANY_PASSES = 60  # A pass takes a second, the longest session a few.
-SETTINGS = """
-[training]
-epochs = 5
-[pull]
-include = ["newest-checkpoint", "metrics.jsonl", "state.json"]
-"""
-
-
-# A training that must be stopped after two epochs, as a long one is by its time limit; it can be continued.
-TRAIN = """
-import argparse, json, os, pathlib, re, time, zipfile
-parser = argparse.ArgumentParser()
-for name in ("config_path", "restore_path", "continue_path"): parser.add_argument("--" + name)
-arguments, _ = parser.parse_known_args()
-config = json.load(open(arguments.config_path))
-folder = pathlib.Path(arguments.continue_path or os.path.join(config["output_path"], "voice-run"))
-folder.mkdir(parents=True, exist_ok=True)
-(folder / "config.json").write_text(json.dumps(config))
-total = max([int(found[1]) for file in folder.iterdir()
-             if (found := re.fullmatch(r"checkpoint_(\\d+)[.]pth", file.name))], default=0)
-print(" > Restoring from model_file.pth ...", flush=True)
-start = total // 2
-for epoch in range(start, min(start + 2, config["epochs"])):
-    print(f" > EPOCH: {epoch}/{config['epochs']}")
-    for step in (1, 2):
-        total += 1
-        print(f"   --> TIME: 2026-11-18 12:00:0{step} -- STEP: {step}/2 -- GLOBAL_STEP: {total}")
-        print(f"     | > loss_mel: {40 - total}.5  ({40 - total}.5)\\n")
-    print(f"  --> EVAL PERFORMANCE\\n     | > avg_loss_mel: {30 - total}.25 (+0)\\n", flush=True)
-try:
-    if total // 2 < config["epochs"]: time.sleep(60)
-except KeyboardInterrupt:
-    print(" > Keyboard interrupt detected.")
-print(f" > CHECKPOINT : {folder / f'checkpoint_{total}.pth'}", flush=True)
-with zipfile.ZipFile(folder / f"checkpoint_{total}.pth", "w") as archive:
-    archive.writestr("data.pkl", "weights " * total)
-"""
-
-
-def check_out(place: Path) -> Path:
-    """Check the action out."""
-    place.mkdir(exist_ok=True)
-    for name in ("orchestrator", "kernel_template"):
-        shutil.copytree(REPOSITORY / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("action.yml", "pyproject.toml", "README.md", "LICENSE", "kernel-metadata.json.j2"):
-        shutil.copy(REPOSITORY / name, place / name)
-    return place
 
 
 @pytest.fixture(scope="module")
@@ -83,29 +36,6 @@ def installed() -> dict[str, dict[str, str]]:
     return {}
 
 
-class Service:
-    """What GitHub keeps between jobs: the cache and the artifacts."""
-
-    def __init__(self, root: Path) -> None:
-        self.cache, self.artifacts = root / "cache", root / "artifacts"
-        self.used: list[str] = []
-        self.workspace = root
-
-    def __call__(self, name: str, given: Mapping[str, str]) -> bool:
-        """Play the action that a step uses."""
-        action, _, revision = name.partition("@")
-        assert len(revision) == PINNED, name
-        self.used.append(action)
-        if action == "actions/cache/restore":
-            self.cache.mkdir(parents=True, exist_ok=True)
-            shutil.copytree(self.cache, self.workspace, dirs_exist_ok=True)
-        elif action == "actions/cache/save":
-            copy_matching(self.workspace, given["path"], self.cache)
-        elif action == "actions/upload-artifact":
-            shutil.copytree(given["path"], self.artifacts / given["name"])
-        return True
-
-
 @pytest.fixture
 def kaggle(tmp_path: Path, start_emulator: Callable[..., Emulator]) -> Emulator:
     """A running emulator that holds the inputs' names."""
@@ -117,64 +47,6 @@ def kaggle(tmp_path: Path, start_emulator: Callable[..., Emulator]) -> Emulator:
         folder.mkdir(parents=True)
         (folder / "file.txt").write_text("x")
     return start_emulator()
-
-
-class Fleet:
-    """Machines that each live for one job."""
-
-    def __init__(
-        self,
-        tmp_path: Path,
-        action: Path,
-        kaggle: Emulator,
-        installed: dict[str, dict[str, str]] | None = None,
-        settings: str = SETTINGS,
-    ) -> None:
-        self.service = Service(tmp_path / "github")
-        self._tmp_path, self._action, self._url = tmp_path, action, kaggle.url
-        self._installed = {} if installed is None else installed
-        self._settings = settings
-        self._jobs = 0
-
-    def job(self, *, environment: Mapping[str, str] | None = None, **inputs: str) -> Job:
-        """One run of the action on a machine that has never seen the run."""
-        self._jobs += 1
-        machine = self._tmp_path / f"machine-{self._jobs}"
-        workspace, temp = machine / "checkout", machine / "temp"
-        workspace.mkdir(parents=True)
-        temp.mkdir()
-        (workspace / "kgtts.toml").write_text(self._settings, encoding="utf-8")
-        self.service.workspace = workspace
-        runner = Runner(
-            self._action,
-            workspace,
-            temp,
-            self._environment(machine, environment or {}),
-            self.service,
-            self._installed,
-        )
-        job = runner.run(**inputs)
-        if job.steps["install"]["outcome"] == "success":
-            self._installed["install"] = job.steps["install"]["outputs"]
-        return job
-
-    def _environment(self, machine: Path, more: Mapping[str, str]) -> dict[str, str]:
-        """A clean machine where pip finds what kgtts needs in the environment of this test."""
-        kept = {
-            name: value for name, value in clean_environment(machine).items() if name != "PYTEST_CURRENT_TEST"
-        }
-        return {
-            **kept,
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-            "PYTHONPATH": sysconfig.get_path("purelib"),
-            "PIP_NO_DEPS": "1",
-            "PIP_NO_BUILD_ISOLATION": "0",  # pip's way to say: none.
-            "PIP_CACHE_DIR": str(machine / "pip"),
-            "KGTTS_KAGGLE_URL": self._url,
-            "KAGGLE_USERNAME": USER,
-            "KAGGLE_KEY": KEY,
-            **more,
-        }
 
 
 @pytest.fixture
@@ -232,7 +104,9 @@ def test_passes_on_fresh_machines_take_a_run_to_its_end(fleet: Fleet) -> None:
     assert KEY not in said
 
 
-def test_the_real_kernel_is_taken_to_its_end(tmp_path: Path, start_emulator: Callable[..., Emulator]) -> None:
+def test_the_real_kernel_is_taken_to_its_end(
+    tmp_path: Path, start_emulator: Callable[..., Emulator], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The kernel as it is pushed, over a training that its time limit cuts: three sessions, five epochs."""
     (tmp_path / "python").mkdir()
     kaggle = start_emulator(python=make_python(tmp_path / "python"))
@@ -244,6 +118,15 @@ def test_the_real_kernel_is_taken_to_its_end(tmp_path: Path, start_emulator: Cal
     kept = (tmp_path / "github" / "artifacts").rglob("checkpoint_*.pth")
     assert sorted(file.name for file in kept) == ["checkpoint_10.pth", "checkpoint_4.pth", "checkpoint_8.pth"]
     assert "Eval loss 28.2500 → 20.2500 (steps " in jobs[-1].summary
+    for name, value in {"KGTTS_KAGGLE_URL": kaggle.url, "KAGGLE_USERNAME": USER, "KAGGLE_KEY": KEY}.items():
+        monkeypatch.setenv(name, value)
+    Path("kgtts.toml").write_text(settings.replace("epochs = 5", "epochs = 9"), encoding="utf-8")
+    with workbench() as bench:
+        raised = of_kernel(bench, KernelRef(USER, "bangla-tts-a", 2))
+        assert raised is not None
+        assert raised.forecast is not None
+        assert (raised.forecast.epochs, raised.forecast.sessions > 0) == (5, True)
+        assert of_kernel(bench, KernelRef(USER, "bangla-tts")) is None
 
 
 def test_a_pass_that_cannot_log_in_fails_with_an_annotation(fleet: Fleet) -> None:

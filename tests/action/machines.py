@@ -1,0 +1,142 @@
+"""Machines that each live for one job of the action, and what GitHub keeps between jobs."""
+
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.emulator import Emulator
+from tests.action.runner import Job, Runner, copy_matching
+from tests.support import KEY, REPOSITORY, USER, clean_environment
+
+PINNED = 40
+SETTINGS = """
+[training]
+epochs = 5
+[pull]
+include = ["newest-checkpoint", "metrics.jsonl", "state.json"]
+"""
+
+
+# A training that must be stopped after two epochs, as a long one is by its time limit; it can be continued.
+TRAIN = """
+import argparse, json, os, pathlib, re, time, zipfile
+parser = argparse.ArgumentParser()
+for name in ("config_path", "restore_path", "continue_path"): parser.add_argument("--" + name)
+arguments, _ = parser.parse_known_args()
+config = json.load(open(arguments.config_path))
+folder = pathlib.Path(arguments.continue_path or os.path.join(config["output_path"], "voice-run"))
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "config.json").write_text(json.dumps(config))
+total = max([int(found[1]) for file in folder.iterdir()
+             if (found := re.fullmatch(r"checkpoint_(\\d+)[.]pth", file.name))], default=0)
+print(" > Restoring from model_file.pth ...", flush=True)
+start = total // 2
+for epoch in range(start, min(start + 2, config["epochs"])):
+    print(f" > EPOCH: {epoch}/{config['epochs']}")
+    for step in (1, 2):
+        total += 1
+        print(f"   --> TIME: 2026-11-18 12:00:0{step} -- STEP: {step}/2 -- GLOBAL_STEP: {total}")
+        print(f"     | > loss_mel: {40 - total}.5  ({40 - total}.5)\\n")
+    print(f"  --> EVAL PERFORMANCE\\n     | > avg_loss_mel: {30 - total}.25 (+0)\\n", flush=True)
+try:
+    if total // 2 < config["epochs"]: time.sleep(60)
+except KeyboardInterrupt:
+    print(" > Keyboard interrupt detected.")
+print(f" > CHECKPOINT : {folder / f'checkpoint_{total}.pth'}", flush=True)
+with zipfile.ZipFile(folder / f"checkpoint_{total}.pth", "w") as archive:
+    archive.writestr("data.pkl", "weights " * total)
+"""
+
+
+def check_out(place: Path) -> Path:
+    """Check the action out."""
+    place.mkdir(exist_ok=True)
+    for name in ("orchestrator", "kernel_template"):
+        shutil.copytree(REPOSITORY / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("action.yml", "pyproject.toml", "README.md", "LICENSE", "kernel-metadata.json.j2"):
+        shutil.copy(REPOSITORY / name, place / name)
+    return place
+
+
+class Service:
+    """What GitHub keeps between jobs: the cache and the artifacts."""
+
+    def __init__(self, root: Path) -> None:
+        self.cache, self.artifacts = root / "cache", root / "artifacts"
+        self.used: list[str] = []
+        self.workspace = root
+
+    def __call__(self, name: str, given: Mapping[str, str]) -> bool:
+        """Play the action that a step uses."""
+        action, _, revision = name.partition("@")
+        assert len(revision) == PINNED, name
+        self.used.append(action)
+        if action == "actions/cache/restore":
+            self.cache.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(self.cache, self.workspace, dirs_exist_ok=True)
+        elif action == "actions/cache/save":
+            copy_matching(self.workspace, given["path"], self.cache)
+        elif action == "actions/upload-artifact":
+            shutil.copytree(given["path"], self.artifacts / given["name"])
+        return True
+
+
+class Fleet:
+    """Machines that each live for one job."""
+
+    def __init__(
+        self,
+        tmp_path: Path,
+        action: Path,
+        kaggle: Emulator,
+        installed: dict[str, dict[str, str]] | None = None,
+        settings: str = SETTINGS,
+    ) -> None:
+        self.service = Service(tmp_path / "github")
+        self._tmp_path, self._action, self._url = tmp_path, action, kaggle.url
+        self._installed = {} if installed is None else installed
+        self._settings = settings
+        self._jobs = 0
+
+    def job(self, *, environment: Mapping[str, str] | None = None, **inputs: str) -> Job:
+        """One run of the action on a machine that has never seen the run."""
+        self._jobs += 1
+        machine = self._tmp_path / f"machine-{self._jobs}"
+        workspace, temp = machine / "checkout", machine / "temp"
+        workspace.mkdir(parents=True)
+        temp.mkdir()
+        (workspace / "kgtts.toml").write_text(self._settings, encoding="utf-8")
+        self.service.workspace = workspace
+        runner = Runner(
+            self._action,
+            workspace,
+            temp,
+            self._environment(machine, environment or {}),
+            self.service,
+            self._installed,
+        )
+        job = runner.run(**inputs)
+        if job.steps["install"]["outcome"] == "success":
+            self._installed["install"] = job.steps["install"]["outputs"]
+        return job
+
+    def _environment(self, machine: Path, more: Mapping[str, str]) -> dict[str, str]:
+        """A clean machine where pip finds what kgtts needs in the environment of this test."""
+        kept = {
+            name: value for name, value in clean_environment(machine).items() if name != "PYTEST_CURRENT_TEST"
+        }
+        return {
+            **kept,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PYTHONPATH": sysconfig.get_path("purelib"),
+            "PIP_NO_DEPS": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",  # pip's way to say: none.
+            "PIP_CACHE_DIR": str(machine / "pip"),
+            "KGTTS_KAGGLE_URL": self._url,
+            "KAGGLE_USERNAME": USER,
+            "KAGGLE_KEY": KEY,
+            **more,
+        }
