@@ -42,9 +42,12 @@ class Outputs:
             self.write(self.paths.working / _RESERVE, bytes(_RESERVE_BYTES))
 
     def release(self) -> None:
-        """Give the reserved room back."""
+        """Give the reserved room back, and that of files whose writer was killed: up to 1 GB each."""
         with contextlib.suppress(OSError):
             (self.paths.working / _RESERVE).unlink()
+        for part in self.paths.working.rglob(".kgtts-*.part"):
+            with contextlib.suppress(OSError):
+                part.unlink()
 
     def run_folder(self, newest: Checkpoint | None) -> Path | None:
         """The trainer's run folder: that of the newest checkpoint, or the last one with a configuration."""

@@ -165,7 +165,10 @@ class TrainerHost:
 
     @contextlib.contextmanager
     def _interrupts(self) -> Iterator[None]:
-        """SIGINT, however often, asks for the next step boundary; it breaks nothing off."""
+        """SIGINT, however often, asks for the next step boundary; it breaks nothing off.
+
+        Nor does one that comes when all is saved already and the script is about to end.
+        """
 
         def note(_number: int, _frame: types.FrameType | None) -> None:
             self._signalled = True
@@ -178,7 +181,8 @@ class TrainerHost:
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, old)
+            if self._stopped is None:
+                signal.signal(signal.SIGINT, old)
 
     def _watch_epochs(self, trainer: Any) -> None:
         """The callbacks at an epoch's start and end are where the host looks in."""

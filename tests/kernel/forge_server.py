@@ -10,11 +10,15 @@ import runpy
 import signal
 import sys
 import time
+import traceback
 
 import torch
 
+# What the trainer package imports, and what the test names.
 for _name in ("coqpit", "fsspec", "matplotlib.pyplot", "psutil", "torch._dynamo", "torch.utils.tensorboard"):
-    importlib.import_module(_name)  # What the trainer package imports.
+    importlib.import_module(_name)
+for _name in sys.argv[1:]:
+    importlib.import_module(_name)
 
 
 def _stop_time() -> None:
@@ -40,7 +44,16 @@ def _child(job: dict[str, object]) -> None:
     assert isinstance(arguments, list)
     sys.argv = arguments
     sys.path[0] = os.path.dirname(arguments[0])  # noqa: PTH120 - sys.path holds strings.
-    runpy.run_path(arguments[0], run_name="__main__")
+    code: object = 0
+    try:
+        runpy.run_path(arguments[0], run_name="__main__")
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:  # noqa: BLE001 - what the interpreter would do.
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))  # Tearing torch down takes a second.
 
 
 def main() -> None:
@@ -52,7 +65,6 @@ def main() -> None:
         process = os.fork()
         if process == 0:
             _child(job)
-            return
         sys.stdout.write(f"{process}\n")
         sys.stdout.flush()
         _, status = os.waitpid(process, 0)

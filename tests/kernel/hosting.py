@@ -56,8 +56,8 @@ class Forge:
 
 
 @contextmanager
-def forge() -> Iterator[Forge]:
-    """Start the process, and end it."""
+def forge(*preload: str, **variables: str) -> Iterator[Forge]:
+    """Start the process with `preload` imported, and end it."""
     environment = {
         **os.environ,
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -65,11 +65,11 @@ def forge() -> Iterator[Forge]:
         "TRAINER_TELEMETRY": "0",
     }
     with subprocess.Popen(
-        [sys.executable, "-u", str(Path(__file__).parent / "forge_server.py")],
+        [sys.executable, "-u", str(Path(__file__).parent / "forge_server.py"), *preload],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=environment,
+        env={**environment, **variables},
     ) as process:
         try:
             yield Forge(process)

@@ -12,11 +12,11 @@ from tests.kernel.kit import Log, make_tools, mount_inputs, settings
 HEAD = """
 import argparse, json, os, sys, time, zipfile
 parser = argparse.ArgumentParser()
-parser.add_argument("--config_path"); parser.add_argument("--restore_path")
+for name in ("config", "restore", "continue"): parser.add_argument(f"--{name}_path")
 args, others = parser.parse_known_args()
 config = json.load(open(args.config_path))
-folder = os.path.join(config["output_path"], "bangla আ-November-22")
-os.makedirs(folder)
+folder = args.continue_path or os.path.join(config["output_path"], "bangla আ-November-22")
+os.makedirs(folder, exist_ok=True)
 json.dump(config, open(os.path.join(folder, "config.json"), "w"))
 def say(text): print(text, file=sys.stderr, flush=True)
 def save(step, kind="checkpoint"):
@@ -26,7 +26,7 @@ def save(step, kind="checkpoint"):
 def step(number, epoch_step, loss):
     say(f"\\x1b[1m   --> TIME: now -- STEP: {epoch_step}/1 -- GLOBAL_STEP: {number}\\x1b[0m")
     say(f"     | > loss_mel: {loss}  ({loss})\\n")
-say(" > Restoring from " + os.path.basename(args.restore_path) + " ...")
+say(" > Restoring from " + os.path.basename(args.restore_path or args.continue_path) + " ...")
 """
 TRAINS = """
 for epoch in range(2):

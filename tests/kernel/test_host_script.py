@@ -1,0 +1,99 @@
+"""A script under the host sees what it would see by itself."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.hosting import HOST
+from tests.kernel.kit import put
+
+LOOK = """
+'''A docstring.'''
+import json, sys
+import __main__
+names = ("__name__", "__file__", "__package__", "__spec__", "__cached__", "__doc__")
+seen = {name: str(globals().get(name)) for name in names}
+seen["loader"] = type(globals()["__loader__"]).__name__
+seen["argv"], seen["path"], seen["flags"] = sys.argv, sys.path[:3], sys.dont_write_bytecode
+seen["main"] = __main__.__dict__ is globals()
+seen["modules"] = sorted(name for name in sys.modules if name in ("torch", "trainer", "host"))
+seen["meta"] = "__mp_main__" in sys.modules
+print(json.dumps(seen))
+"""
+
+
+def plain(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python by itself."""
+    return subprocess.run(
+        [sys.executable, "-B", "-u", *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def hosted(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python through the host."""
+    put(folder / "CONTROL.json", json.dumps({"report": str(folder / "HOST_REPORT.json")}))
+    return plain(folder, str(HOST), str(folder / "CONTROL.json"), *arguments)
+
+
+def test_a_script_sees_no_difference(tmp_path: Path) -> None:
+    """Arguments, search path, `__main__` and its attributes; torch is not imported."""
+    script = put(tmp_path / "a folder" / "train আ.py", LOOK)
+    alone, under = (run(tmp_path, str(script), "--x", "1 2") for run in (plain, hosted))
+    assert alone.stdout
+    assert under.stdout == alone.stdout
+    assert json.loads((tmp_path / "HOST_REPORT.json").read_text())["hooks"] is False
+
+
+def test_a_module_sees_no_difference(tmp_path: Path) -> None:
+    """`-m` as Python does it."""
+    put(tmp_path / "pack" / "__init__.py", "")
+    put(tmp_path / "pack" / "train.py", LOOK)
+    alone, under = (run(tmp_path, "-m", "pack.train", "--x") for run in (plain, hosted))
+    first, second = json.loads(alone.stdout), json.loads(under.stdout)
+    for seen in (first, second):
+        # Python's own entry names the module in more words.
+        seen.pop("__spec__")
+    assert second == first
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        ("import sys; sys.exit(7)", 7),
+        ("raise ValueError('x')", 1),
+        ("import sys; sys.exit('bad')", 1),
+        ("", 0),
+    ],
+)
+def test_exit_codes_pass_through(tmp_path: Path, script: str, code: int) -> None:
+    """As the script ends, the process ends."""
+    path = put(tmp_path / "s.py", script)
+    assert hosted(tmp_path, str(path)).returncode == plain(tmp_path, str(path)).returncode == code
+
+
+def test_another_module_named_trainer(tmp_path: Path) -> None:
+    """A script's own trainer.py beside it is imported as it is."""
+    put(tmp_path / "trainer.py", "class Trainer: pass")
+    path = put(tmp_path / "s.py", "import trainer; print(trainer.Trainer, trainer.__file__)")
+    assert hosted(tmp_path, str(path)).stdout == plain(tmp_path, str(path)).stdout != ""
+
+
+def test_another_release_of_the_trainer_runs_unhosted(tmp_path: Path) -> None:
+    """A package without the methods that are wrapped is left alone, and the kernel hears of it."""
+    put(tmp_path / "trainer" / "__init__.py", "from trainer.trainer import Trainer")
+    put(tmp_path / "trainer" / "trainer.py", "class Trainer:\n    def fit(self): print('FIT')")
+    put(tmp_path / "trainer" / "io.py", "")
+    path = put(tmp_path / "s.py", "from trainer import Trainer; Trainer().fit()")
+    assert "FIT" in hosted(tmp_path, str(path)).stdout
+    report = json.loads((tmp_path / "HOST_REPORT.json").read_text())
+    assert "runs without hooks" in report["warnings"][0]
+    assert report["hooks"] is False
+
+
+def test_arguments_that_name_nothing(tmp_path: Path) -> None:
+    """Usage is said, nothing is run."""
+    assert hosted(tmp_path, "-m").returncode == 2
+    assert plain(tmp_path, str(HOST)).returncode == 2

@@ -1,0 +1,104 @@
+"""The demo's small VITS voice: three sessions of an epoch are three epochs in one, bit for bit."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.emulator import inputs
+from orchestrator.emulator.standins import standin_path
+from tests.kernel.hosting import HOST, Forge, forge, load, same_training
+from tests.kernel.kit import put
+
+pytestmark = [
+    pytest.mark.training,
+    pytest.mark.skipif(find_spec("TTS") is None, reason="needs the extra `local`"),
+]
+
+
+@pytest.fixture(scope="module")
+def smithy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+    """A process with most of what TTS imports, less the trainer, whose import the host watches for."""
+    path = os.pathsep.join(
+        filter(None, (str(standin_path(sys.executable) or ""), os.environ.get("PYTHONPATH")))
+    )
+    numba = str(tmp_path_factory.mktemp("numba"))
+    with forge("librosa", "transformers", "scipy.signal", PYTHONPATH=path, NUMBA_CACHE_DIR=numba) as found:
+        yield found
+
+
+class Voice:
+    """A run of the demo's voice in a folder of its own."""
+
+    def __init__(self, smithy: Forge, folder: Path, demo: inputs.DemoInputs) -> None:
+        self._forge, self._folder, self._demo = smithy, folder, demo
+        model = demo.model / "model"
+        self._config: dict[str, Any] = json.loads((model / "config.json").read_text())
+        self._config |= {"epochs": 3, "batch_size": 4, "output_path": str(folder / "out"), "print_step": 1}
+        self._config["datasets"][0]["path"] = str(demo.dataset / "MyTTSDataset")
+        self._config["batch_group_size"] = 2  # The samples are shuffled when their loader is made.
+
+    @property
+    def run_folder(self) -> Path:
+        """The trainer's folder."""
+        (found,) = (self._folder / "out").iterdir()
+        return found
+
+    @property
+    def log(self) -> str:
+        """All that was said."""
+        return (self._folder / "log.txt").read_text()
+
+    def session(self, until_step: int | None) -> dict[str, Any]:
+        """Run a session; later ones go on. Returns HOST_REPORT.json."""
+        report = self._folder / "HOST_REPORT.json"
+        control: dict[str, Any] = {"report": str(report), "until_step": until_step}
+        if not (self._folder / "out").is_dir():
+            config = put(self._folder / "config.json", json.dumps(self._config))
+            where = ["--restore_path", str(self._demo.model / "model" / "model_file.pth")]
+        else:
+            control |= {"continue_path": str(self.run_folder), "checkpoint": str(self.newest())}
+            config = self.run_folder / "config.json"
+            where = ["--continue_path", str(self.run_folder)]
+        put(self._folder / "control.json", json.dumps(control))
+        script = str(self._demo.dataset / "MyTTSDataset" / "train_tts.py")
+        arguments = [
+            str(HOST),
+            str(self._folder / "control.json"),
+            script,
+            "--config_path",
+            str(config),
+            *where,
+        ]
+        assert self._forge.run(arguments, self._folder / "log.txt") == 0, self.log[-3000:]
+        found: dict[str, Any] = json.loads(report.read_text())
+        return found
+
+    def newest(self) -> Path:
+        """The newest checkpoint."""
+        files = [*self.run_folder.glob("best_model_*.pth"), *self.run_folder.glob("checkpoint_*.pth")]
+        return max(files, key=lambda path: int(path.stem.rpartition("_")[2]))
+
+
+def test_three_sessions_of_vits_are_one(smithy: Forge, tmp_path: Path) -> None:
+    """Weights, optimizers, schedulers, steps, best loss, random states; one session ends within an epoch."""
+    demo = inputs.provide_demo_inputs(tmp_path / "kaggle", "owner", cache=tmp_path / "cache")
+    one, three = Voice(smithy, tmp_path / "one", demo), Voice(smithy, tmp_path / "three", demo)
+    whole = one.session(None)
+    steps = whole["steps_per_epoch"]
+    for target in (steps, 2 * steps - 1, None):
+        report = three.session(target)
+    assert report["finished"] is True
+    assert report["global_step"] == whole["global_step"] == 3 * steps
+    assert same_training(one.newest(), three.newest()) is None
+    assert load(three.newest())["kgtts"]["best_loss"] == load(one.newest())["kgtts"]["best_loss"]
+    pattern = re.compile(r"GLOBAL_STEP: (\d+)")
+    assert pattern.findall(three.log) == pattern.findall(one.log)
+    shutil.rmtree(tmp_path)  # Half a gigabyte.

@@ -1,0 +1,225 @@
+"""Taking over from the session before: what is accepted, refused, fallen back to and copied."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernel_template.failure import EndReason, KernelFailure
+from kernel_template.files import LineFile, sha256_of, write_atomic
+from kernel_template.resume import Parent, Resumed, kept_lines
+from tests.kernel.kit import Log, paths_in, put, put_checkpoint, reporter
+
+FOLDER = "training/bangla আ-November-22"
+STEPS = {"checkpoint_10.pth": 10, "best_model_12.pth": 12, "checkpoint_14.pth": 14}
+
+
+def asked(**changes: Any) -> dict[str, Any]:
+    """The settings' `resume` section."""
+    base = {
+        "kernel": "owner/voice-a",
+        "version": 3,
+        "run": "3f9c",
+        "session": 2,
+        "global_step": 14,
+        "sha256": None,
+    }
+    return {**base, **changes}
+
+
+def mount(root: Path, place: str = "notebooks/owner/voice-a", **state: Any) -> Path:
+    """Mount the output of a session."""
+    folder = root / "input" / place
+    for name in STEPS:
+        put_checkpoint(folder / FOLDER / name, name)
+    put_checkpoint(folder / FOLDER / "best_model.pth", "best_model_12.pth")
+    put(folder / FOLDER / "config.json", "{}")
+    put(folder / FOLDER / "trainer_0_log.txt", "log")
+    put(folder / FOLDER / ".kgtts-checkpoint_15.pth.part", "half")
+    put(folder / "train_log.txt", "before\n")
+    lines = [{"event": "progress", "global_step": step} for step in (9, 12, 14, 15)]
+    put(folder / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines) + '{"half')
+    content = {
+        "schema": 1,
+        "run": {"id": "3f9c", "session": 2},
+        "global_step": 14,
+        "checkpoint": f"{FOLDER}/checkpoint_14.pth",
+        "best_model": f"{FOLDER}/best_model_12.pth",
+        "checkpoints": [
+            {
+                "path": f"{FOLDER}/{name}",
+                "global_step": step,
+                "size": (folder / FOLDER / name).stat().st_size,
+                "sha256": sha256_of(folder / FOLDER / name),
+            }
+            for name, step in STEPS.items()
+        ],
+        "history": [{"session": 1}, {"session": 2, "to_epoch": 5}],
+    }
+    put(folder / "state.json", json.dumps({**content, **state}))
+    return folder
+
+
+def take(root: Path, log: Log, **changes: Any) -> Resumed:
+    """Take over."""
+    return Parent(asked(**changes), paths_in(root), reporter(log), write_atomic).take()
+
+
+def refused(root: Path, log: Log, **changes: Any) -> str:
+    """The sentence with which a parent is refused; nothing usable has been copied."""
+    with pytest.raises(KernelFailure) as caught:
+        take(root, log, **changes)
+    assert caught.value.reason is EndReason.WRONG_PARENT
+    assert "run 3f9c after session 2 (owner/voice-a version 3, step 14)" in caught.value.message
+    return caught.value.message
+
+
+@pytest.mark.parametrize("place", ["notebooks/owner/voice-a", "voice-a", "kernels/x/owner/voice-a"])
+def test_a_parent_is_taken_over(root: Path, log: Log, place: str) -> None:
+    """Under each layout: checkpoint, best model, configuration and logs are copied, other checkpoints not."""
+    mount(root, place)
+    resumed = take(root, log)
+    folder = root / "working" / FOLDER
+    assert resumed.folder == folder
+    assert resumed.checkpoint == folder / "checkpoint_14.pth"
+    assert (resumed.best_model, resumed.global_step) == (folder / "best_model_12.pth", 14)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "best_model.pth",
+        "best_model_12.pth",
+        "checkpoint_14.pth",
+        "config.json",
+        "trainer_0_log.txt",
+    ]
+    assert resumed.history[-1]["to_epoch"] == 5
+    assert (root / "working" / "train_log.txt").read_text() == "before\n"
+
+
+def test_a_read_only_mount_leaves_files_that_can_be_written(root: Path, log: Log) -> None:
+    """The trainer appends to its log and replaces its configuration."""
+    folder = mount(root)
+    for path in folder.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    resumed = take(root, log)
+    for path in (resumed.folder, *resumed.folder.iterdir()):
+        assert path.stat().st_mode & 0o200
+
+
+def test_the_metrics_never_go_back(root: Path, log: Log) -> None:
+    """The parent's lines up to the checkpoint come first, then what this session has said already."""
+    mount(root)
+    paths, report = paths_in(root), reporter(log)
+    report.metrics = LineFile(paths.metrics)
+    report.warn("early")
+    Parent(asked(), paths, report, write_atomic).take()
+    report.event("progress", global_step=15)
+    report.metrics.close()
+    events = [json.loads(line) for line in paths.metrics.read_text().splitlines()]
+    assert [event.get("global_step", event.get("message")) for event in events] == [9, 12, 14, "early", 15]
+
+
+def test_epochs_past_the_checkpoint_go_too() -> None:
+    """An epoch's end says no step: after the first line past the checkpoint it is past it as well."""
+    events: list[dict[str, Any]] = [
+        {"event": "epoch", "epoch": 0},
+        {"event": "progress", "global_step": 5},
+        {"event": "epoch", "epoch": 1},
+        {"event": "warning", "message": "x"},
+        {"event": "end", "global_step": 4},
+    ]
+    lines = [*(json.dumps(event) for event in events), "[]", "{"]
+    assert kept_lines(lines, 4) == [lines[0], lines[3], lines[4]]
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"run": {"id": "other", "session": 2}}, "is the output of run other"),
+        ({"run": {"id": "3f9c", "session": 1}}, "an older version: the output of session 1, step 14"),
+        ({"run": {"id": "3f9c", "session": 3}}, "the output of session 3"),
+        ({"run": None}, "the output of run None"),
+        ({"global_step": 12}, "an older version: its newest checkpoint is that of step 12"),
+        ({"global_step": None}, "that of step None"),
+        ({"schema": 2}, "schema 2 instead of 1"),
+        ({"checkpoints": []}, "lists no checkpoint"),
+        ({"checkpoints": "x"}, "lists no checkpoint"),
+        ({"checkpoints": [{"path": "../../x/checkpoint_14.pth"}]}, "lists no checkpoint"),
+    ],
+)
+def test_a_wrong_parent_is_refused(root: Path, log: Log, state: dict[str, Any], words: str) -> None:
+    """Another run, another session, an older version, another format: what is wanted and what is there."""
+    mount(root, **state)
+    assert words in refused(root, log)
+    assert not list((root / "working").rglob("*.pth"))
+
+
+def test_a_damaged_state_is_refused(root: Path, log: Log) -> None:
+    """A state.json that is half written, or missing, proves nothing."""
+    folder = mount(root)
+    put(folder / "state.json", '{"schema": 1, "ru')
+    assert "is damaged" in refused(root, log)
+    (folder / "state.json").unlink()
+    assert "holds no state.json" in refused(root, log)
+
+
+def test_another_checkpoint_under_the_same_step_is_refused(root: Path, log: Log) -> None:
+    """The hash that the push was made with settles it."""
+    folder = mount(root)
+    told = sha256_of(folder / FOLDER / "checkpoint_14.pth")
+    assert "instead of 000000000000…" in refused(root, log, sha256="0" * 64)
+    assert take(root, log, sha256=told).global_step == 14
+
+
+def test_a_parent_that_is_not_mounted(root: Path, log: Log) -> None:
+    """The sentence names the kernel and what to check."""
+    paths_in(root)
+    with pytest.raises(KernelFailure, match=r"owner/voice-a, .* is not mounted") as caught:
+        take(root, log)
+    assert caught.value.reason is EndReason.MISSING_INPUT
+
+
+def test_a_damaged_newest_checkpoint_falls_back(root: Path, log: Log) -> None:
+    """The next whole one is taken, and it is said; metrics past it are dropped."""
+    folder = mount(root)
+    put_checkpoint(folder / FOLDER / "checkpoint_14.pth", "checkpoint_1X.pth")
+    resumed = take(root, log)
+    assert (resumed.checkpoint.name, resumed.global_step) == ("best_model_12.pth", 12)
+    assert resumed.best_model == resumed.checkpoint
+    (event,) = log.events("warning")
+    assert event["message"] == (
+        "checkpoint_14.pth is damaged (its SHA-256 is not the one in state.json); "
+        "the training goes on from best_model_12.pth instead."
+    )
+    assert not (resumed.folder / "checkpoint_14.pth").exists()
+    assert not list(resumed.folder.glob(".kgtts-*"))
+    metrics = (root / "working" / "metrics.jsonl").read_text()
+    assert [json.loads(line)["global_step"] for line in metrics.splitlines()] == [9, 12]
+
+
+def test_missing_and_truncated_checkpoints(root: Path, log: Log) -> None:
+    """Down to the oldest; with none whole the parent is refused, and each is named with its fault."""
+    folder = mount(root)
+    (folder / FOLDER / "checkpoint_14.pth").unlink()
+    put(folder / FOLDER / "best_model_12.pth", b"PK")
+    resumed = take(root, log)
+    assert (resumed.checkpoint.name, resumed.best_model) == ("checkpoint_10.pth", None)
+    put(folder / FOLDER / "checkpoint_10.pth", b"")
+    message = refused(root, log)
+    for words in (
+        "checkpoint_14.pth is missing",
+        "best_model_12.pth is damaged",
+        "checkpoint_10.pth is damaged",
+    ):
+        assert words in message
+
+
+def test_a_link_out_of_the_mount_is_not_followed(root: Path, log: Log, tmp_path: Path) -> None:
+    """A checkpoint that lies elsewhere is none of the parent's."""
+    folder = mount(root)
+    newest = folder / FOLDER / "checkpoint_14.pth"
+    newest.rename(tmp_path / "elsewhere.pth")
+    newest.symlink_to(tmp_path / "elsewhere.pth")
+    (folder / FOLDER / "link.txt").symlink_to("/etc/passwd")
+    resumed = take(root, log)
+    assert resumed.global_step == 12
+    assert not (resumed.folder / "link.txt").exists()
