@@ -97,9 +97,9 @@ def in_words(ahead: "Forecast") -> str:
     return f"{epochs} in {sessions}, {words.hours(ahead.gpu_time)}; {when}"
 
 
-def as_dict(outlook: Outlook) -> dict[str, Any]:
+def as_dict(outlook: Outlook | None) -> dict[str, Any]:
     """The outlook for programs; times are seconds."""
-    quota, ahead = outlook.quota, outlook.forecast
+    quota, ahead = (None, None) if outlook is None else (outlook.quota, outlook.forecast)
     return {
         "quota": None
         if quota is None

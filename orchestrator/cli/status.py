@@ -23,7 +23,8 @@ _PIPE_WIDTH = 200
 @json_option
 def status(run: str | None, *, watch: bool, as_json: bool) -> None:
     """Show the state and the progress of a run: the version that was pushed here, or the one named."""
-    from orchestrator.cli.follow import follow_to_end  # noqa: PLC0415  # Start-up.
+    from orchestrator.cli import outlook  # noqa: PLC0415  # Start-up.
+    from orchestrator.cli.follow import follow_to_end  # noqa: PLC0415  # As above.
 
     with workbench() as bench:
         target = bench.campaign.find(run, default=bench.default_kernel)
@@ -35,10 +36,14 @@ def status(run: str | None, *, watch: bool, as_json: bool) -> None:
                 print_json(_as_json(bench.campaign.report(target)))
             raise
         report = bench.campaign.report(target)
+        ahead = outlook.of_kernel(bench, report.target.ref)
         if as_json:
-            print_json(_as_json(report))
+            print_json({**_as_json(report), **outlook.as_dict(ahead)})
         else:
             _print(report)
+            if ahead is not None and ahead.forecast is not None:
+                click.echo(f"  left       {outlook.in_words(ahead.forecast)}")
+            _print_next(report)
 
 
 def _as_json(report: "Report") -> dict[str, Any]:
@@ -95,7 +100,6 @@ def _print(report: "Report") -> None:
             f"  note       version {report.latest_version} is newer on Kaggle, and not of this run",
             fg="yellow",
         )
-    _print_next(report)
 
 
 def _print_next(report: "Report") -> None:
