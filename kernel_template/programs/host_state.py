@@ -10,6 +10,7 @@ import os
 import random
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,27 @@ import torch
 
 KEY = "kgtts"  # The checkpoint's key that holds all this.
 SCHEMA = 1
+
+
+@dataclass(slots=True)
+class Place:
+    """Where in its loop the trainer is."""
+
+    in_train: bool = False
+    in_step: bool = False
+    epoch_done: bool = False
+    batch: int = 0  # Batches of this epoch that are done.
+    skipped: int = 0  # Those of them that an earlier session did.
+    batches: int | None = None  # Batches of an epoch.
+    trained: bool = False  # Whether this process has made a step.
+
+    def position(self, trainer: Any) -> tuple[int, int, int]:
+        """Steps done, epochs done, batches done of the epoch after those."""
+        if not self.in_train:
+            return trainer.total_steps_done, trainer.epochs_done + int(self.epoch_done), 0
+        # Within a step the trainer saves after the weights have changed and before it counts the step.
+        more = int(self.in_step)
+        return trainer.total_steps_done + more, trainer.epochs_done, self.batch + more
 
 
 def random_states() -> dict[str, Any]:

@@ -12,7 +12,6 @@ import signal
 import sys
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +20,6 @@ _STATE_KEYS = frozenset({"model", "optimizer", "step", "epoch"})  # A dict with 
 
 class StopTraining(BaseException):
     """Leaves the training loop; nobody but the host catches it."""
-
-
-@dataclass(slots=True)
-class Place:
-    """Where in its loop the trainer is."""
-
-    in_train: bool = False
-    in_step: bool = False
-    epoch_done: bool = False
-    batch: int = 0  # Batches of this epoch that are done.
-    skipped: int = 0  # Those of them that an earlier session did.
-    batches: int | None = None  # Batches of an epoch.
-    trained: bool = False  # Whether this process has made a step.
-
-    def position(self, trainer: Any) -> tuple[int, int, int]:
-        """Steps done, epochs done, batches done of the epoch after those."""
-        if not self.in_train:
-            return trainer.total_steps_done, trainer.epochs_done + int(self.epoch_done), 0
-        # Within a step the trainer saves after the weights have changed and before it counts the step.
-        more = int(self.in_step)
-        return trainer.total_steps_done + more, trainer.epochs_done, self.batch + more
 
 
 class TrainerHost:
@@ -62,7 +40,7 @@ class TrainerHost:
         self._wrapping = load("host_wrap")
         self._resuming = load("host_resume")
         self._past = self._resuming.Continuation(control, self._states, self._warn)
-        self._place = Place()
+        self._place = self._states.Place()
         self._trainer: Any = None
         self._pending: dict[str, Any] | None = None  # The record of an epoch that is entered in the middle.
         self._signalled = False

@@ -166,6 +166,15 @@ def test_hashes_are_taken_once_a_content(root: Path) -> None:
     assert shelf.records([gone]) == []
 
 
+def test_what_a_kill_left_half_written_is_removed(root: Path, log: Log) -> None:
+    """Parts of checkpoints are 1 GB each, and of use to nobody."""
+    paths = paths_in(root)
+    part = put(paths.training / "run" / ".kgtts-checkpoint_9.pth.part")
+    kept = put(paths.training / "run" / "checkpoint_8.pth")
+    Outputs(paths, CheckpointShelf(paths), reporter(log), write_atomic).release()
+    assert (part.exists(), kept.exists()) == (False, True)
+
+
 def test_the_run_folder_is_the_newest_checkpoints(root: Path, log: Log) -> None:
     """Without a checkpoint the last folder with a configuration counts; without one there is none."""
     paths = paths_in(root)
