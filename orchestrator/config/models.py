@@ -47,7 +47,10 @@ class Kernel(_Section):
     """The kernel on Kaggle and the machine that it asks for."""
 
     owner: Owner = Field("", description="Your Kaggle user name. Empty: the user of the credentials.")
-    slug: Slug = Field("bangla-tts", description="The run's name: its kernels are SLUG-a and SLUG-b. Five characters or more.")
+    slug: Slug = Field(
+        "bangla-tts",
+        description="The run's name: its kernels are SLUG-a and SLUG-b. Five characters or more.",
+    )
     title: StrictStr = Field(
         "",
         description="The title on Kaggle's page; in lower case, with hyphens for spaces, it is the slug. "
