@@ -9,13 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from orchestrator.chain.siblings import siblings
-from orchestrator.chain.state import STATE_FILE, SessionSummary, read_state
+from orchestrator.chain.state import STATE_FILE, read_state
 from orchestrator.chain.view import observe
 from orchestrator.errors import NotFoundError, RefusedError, ServiceError, UsageError, WaitTimeoutError
 from orchestrator.files import write_atomically
 from orchestrator.ledger import Ledger, PushOutcome, SessionRecord
 from orchestrator.logs import LineAssembler, LogLine, log_lines
-from orchestrator.models import KernelInfo, KernelRef, LogEvent, SessionState, SessionStatus
+from orchestrator.models import KernelInfo, KernelRef, LogEvent, SessionState, SessionStatus, SessionSummary
 from orchestrator.ports import Clock, Kaggle
 from orchestrator.progress import Progress, parse_event, read_progress
 from orchestrator.stamp import RunStamp, read_stamp
@@ -172,6 +172,7 @@ class Campaign:
         for place in places:
             result = read_state(self._kaggle.output_file(place, STATE_FILE))
             if result is not None and result.run == stamp.id:
+                self._ledger.learn(stamp.id, result.history)
                 return result.history
         return ()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from orchestrator.errors import LocalError
-from orchestrator.models import KernelRef, SessionState
+from orchestrator.models import KernelRef, SessionState, SessionSummary
 
 # Append only: a released migration never changes. Each runs in one transaction with its number.
 _MIGRATIONS = (
@@ -38,6 +38,23 @@ _MIGRATIONS = (
     )
     """,
         "CREATE INDEX sessions_by_kernel ON sessions (service, owner, slug, version)",
+    ),
+    (
+        """
+        CREATE TABLE summaries (
+        service TEXT NOT NULL,
+        run_id TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        kernel TEXT NOT NULL,
+        from_step INTEGER NOT NULL,
+        to_step INTEGER NOT NULL,
+        from_epoch INTEGER NOT NULL,
+        to_epoch INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        seconds REAL NOT NULL,
+        PRIMARY KEY (service, run_id, number)
+    )
+    """,
     ),
 )
 
@@ -162,6 +179,36 @@ class Ledger:
     def all(self) -> Sequence[SessionRecord]:
         """Every session, newest first."""
         return self._select("1", ())
+
+    def learn(self, run_id: str, history: Sequence[SessionSummary]) -> None:
+        """Remember what the sessions of a run did, as a `state.json` tells it."""
+        rows = [
+            (
+                self._service,
+                run_id,
+                item.session,
+                item.kernel,
+                item.from_step,
+                item.to_step,
+                item.from_epoch,
+                item.to_epoch,
+                item.reason,
+                item.seconds,
+            )
+            for item in history
+        ]
+        with self._explained(), self._db as db:
+            db.executemany("INSERT OR REPLACE INTO summaries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def summary(self, record: SessionRecord) -> SessionSummary | None:
+        """What the session did, where that was learnt."""
+        query = (
+            "SELECT number AS session, kernel, from_step, to_step, from_epoch, to_epoch, reason, seconds"
+            " FROM summaries WHERE service = ? AND run_id = ? AND number = ?"
+        )
+        with self._explained():
+            row = self._db.execute(query, (self._service, record.run_id, record.number)).fetchone()
+        return None if row is None else SessionSummary(**dict(row))
 
     def _select(self, where: str, values: Sequence[str]) -> Sequence[SessionRecord]:
         # `where` is one of the constants above; values are always bound.

@@ -92,6 +92,25 @@ class SessionStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """One line of a run's history. Steps and epochs are the run's own counts; times are seconds."""
+
+    session: int
+    kernel: str
+    from_step: int
+    to_step: int
+    from_epoch: int
+    to_epoch: int
+    reason: str
+    seconds: float
+
+    @property
+    def advanced(self) -> bool:
+        """Whether the session saved anything new."""
+        return self.to_step > self.from_step
+
+
+@dataclass(frozen=True, slots=True)
 class KernelPush:
     """All that one push carries: the source, what it mounts, and the machine it asks for."""
 

@@ -117,6 +117,7 @@ def _remember(service: Service, view: RunView | None) -> None:
     if view is None:
         return
     newest = view.newest
+    service.ledger.learn(view.run_id, view.history)
     for record in service.ledger.of_run(view.run_id):
         if record.run_id == view.run_id and record.number == newest.stamp.session:
             if record.outcome is not PushOutcome.PUSHED or record.ref != newest.ref:
@@ -224,7 +225,8 @@ def _collect(service: Service, view: RunView, collecting: Collecting) -> Collect
     if session is None:
         return None
     folder = results_folder(collecting.folder, view.run_id) / f"session-{session.stamp.session:02}"
-    marker = _marker(session.ref, view.run_id)
+    # The step too: a version number comes again when its kernel was deleted.
+    marker = f"{session.ref} {session.step} {view.run_id}\n"
     if _read(folder / _COMPLETE) == marker:
         return None
     campaign = Campaign(service.kaggle, service.ledger, service.clock)
@@ -238,10 +240,6 @@ def results_folder(folder: Path, run_id: str) -> Path:
     """Where a run's results go: a run that follows another gets a folder of its own within that one's."""
     others = [_read(path) for path in folder.glob(f"session-*/{_COMPLETE}")]
     return folder / run_id if any(not marker.endswith(f" {run_id}\n") for marker in others) else folder
-
-
-def _marker(ref: KernelRef, run_id: str) -> str:
-    return f"{ref} {run_id}\n"
 
 
 def _read(path: Path) -> str:

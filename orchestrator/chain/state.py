@@ -10,28 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.models import SessionSummary
+
 STATE_FILE = "state.json"
 _LONGEST_TEXT = 2000
 _MOST = 1 << 53  # Steps, epochs and seconds beyond that are nobody's.
-
-
-@dataclass(frozen=True, slots=True)
-class SessionSummary:
-    """One line of a run's history. Steps and epochs are the run's own counts; times are seconds."""
-
-    session: int
-    kernel: str
-    from_step: int
-    to_step: int
-    from_epoch: int
-    to_epoch: int
-    reason: str
-    seconds: float
-
-    @property
-    def advanced(self) -> bool:
-        """Whether the session saved anything new."""
-        return self.to_step > self.from_step
 
 
 @dataclass(frozen=True, slots=True)

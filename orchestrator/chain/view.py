@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from orchestrator.chain.siblings import siblings
-from orchestrator.chain.state import STATE_FILE, SessionResult, SessionSummary, one_line, read_state
+from orchestrator.chain.state import STATE_FILE, SessionResult, one_line, read_state
 from orchestrator.errors import NotFoundError, ServiceError, UsageError
 from orchestrator.logs import log_lines
-from orchestrator.models import KernelInfo, KernelRef, SessionState, SessionStatus
+from orchestrator.models import KernelInfo, KernelRef, SessionState, SessionStatus, SessionSummary
 from orchestrator.ports import Kaggle
 from orchestrator.progress import read_progress
 from orchestrator.stamp import RunStamp, read_stamp

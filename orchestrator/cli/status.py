@@ -12,7 +12,7 @@ from orchestrator.errors import RunFailedError
 if TYPE_CHECKING:
     from orchestrator.campaign import Report
     from orchestrator.ledger import SessionRecord
-    from orchestrator.models import KernelInfo
+    from orchestrator.models import KernelInfo, SessionSummary
 
 _PIPE_WIDTH = 200
 
@@ -131,7 +131,7 @@ def list_runs(*, everything: bool, as_json: bool) -> None:
         rows = (
             [_kernel_row(item) for item in bench.kaggle.my_kernels()]
             if everything
-            else [_session_row(item) for item in bench.ledger.all()]
+            else [_session_row(item, bench.ledger.summary(item)) for item in bench.ledger.all()]
         )
     if as_json:
         print_json(rows)
@@ -152,7 +152,7 @@ def _kernel_row(item: "KernelInfo") -> dict[str, Any]:
     }
 
 
-def _session_row(item: "SessionRecord") -> dict[str, Any]:
+def _session_row(item: "SessionRecord", did: "SessionSummary | None") -> dict[str, Any]:
     return {
         "run": item.run_id,
         "session": item.number,
@@ -160,6 +160,9 @@ def _session_row(item: "SessionRecord") -> dict[str, Any]:
         "version": item.ref.version,
         "state": item.state.value if item.state else item.outcome.value,
         "pushed": item.pushed_at,
+        "steps": f"{did.from_step}-{did.to_step}" if did else None,
+        "time": words.duration(did.seconds) if did else None,
+        "ended": did.reason if did else None,
         "message": item.message,
     }
 

@@ -2,12 +2,8 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
-from orchestrator.models import SessionState
-
-if TYPE_CHECKING:
-    from orchestrator.chain.state import SessionSummary
+from orchestrator.models import SessionState, SessionSummary
 
 _COLOURS = {
     SessionState.QUEUED: "yellow",
@@ -50,7 +46,7 @@ def colour(state: SessionState) -> str:
     return _COLOURS.get(state, "magenta")
 
 
-def session(item: "SessionSummary") -> str:
+def session(item: SessionSummary) -> str:
     """One session of a run on one line."""
     steps = f"step {item.from_step} to {item.to_step}"
     return f"{item.session:>2}  {steps:<26} {duration(item.seconds):>14}  {item.kernel}  {item.reason}"

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.chain.forecast import Forecast, Terms, Work, forecast, terms_of, work_left
-from orchestrator.chain.state import SessionResult, SessionSummary
+from orchestrator.chain.state import SessionResult
 from orchestrator.chain.view import RunView, SessionView
 from orchestrator.config import Settings
-from orchestrator.models import KernelRef, Quota, SessionState, SessionStatus
+from orchestrator.models import KernelRef, Quota, SessionState, SessionStatus, SessionSummary
 from orchestrator.render import RunStamp
 
 NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)  # A Wednesday.
