@@ -24,7 +24,7 @@ from orchestrator.transfer import Transfer, TransferListener, fetch
 _STREAM_IDLE_S = 20.0  # How long the live log may be silent before the state is asked for.
 _CATCH_UP_IDLE_S = 0.4  # How long a pause marks the end of the live log's replay.
 _CATCH_UP_LOOK_S = 1.0  # How often a replay without a pause is asked whether it has become live.
-_FIRST_POLL_S = 1.0
+_FIRST_POLL_S = 0.2  # Grows by half while nothing happens: a dozen looks on the way to the longest.
 _LONGEST_POLL_S = 30.0
 _TAIL = 12
 SESSION_LOG = "session.log"
