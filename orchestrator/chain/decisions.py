@@ -142,7 +142,8 @@ def _not_continuable(
 def _limited(settings: Settings, view: RunView) -> Decision | None:
     limit = settings.run.max_sessions
     if limit and view.newest.stamp.session >= limit:
-        return Decision(RunState.LIMITED, f"The run has had its {limit} sessions (run.max_sessions).")
+        had = f"{limit} session{'' if limit == 1 else 's'}"
+        return Decision(RunState.LIMITED, f"The run has had its {had} (run.max_sessions).")
     return None
 
 

@@ -98,7 +98,8 @@ def push(
             click.secho(f"Warning: {warning}", fg="yellow", err=True)
         try:
             if wait:
-                sync.watch_run(bench, settings, timeout=timeout, pull=True, first=done, quiet=as_json)
+                with sync.way_back():
+                    sync.watch_run(bench, settings, timeout=timeout, pull=True, first=done, quiet=as_json)
         finally:
             # A program learns which run it is however the wait ends.
             if as_json:
@@ -109,15 +110,20 @@ def push(
 
 def _as_json(launched: "Launch", ledger: "Ledger") -> dict[str, Any]:
     """The push for programs; after a wait, of the run's newest session."""
-    record = launched.target.record
-    newest = ledger.of_run(record.run_id)[0] if record is not None else None
-    ref = newest.ref if newest is not None else launched.target.ref
+    from orchestrator.campaign import Target  # noqa: PLC0415  # Start-up.
+    from orchestrator.ledger import PushOutcome  # noqa: PLC0415  # As above.
+
+    first = launched.target
+    known = () if first.record is None else ledger.of_run(first.record.run_id)
+    # A push that was refused while the run was waited for is no session.
+    newest = next((record for record in known if record.outcome is PushOutcome.PUSHED), first.record)
+    ref = newest.ref if newest is not None else first.ref
     return {
-        "run": record.run_id if record is not None else None,
+        "run": newest.run_id if newest is not None else None,
         "session": newest.number if newest is not None else None,
         "kernel": str(ref.kernel),
         "version": ref.version,
-        "url": launched.url,
+        "url": launched.url if ref == first.ref else Target(ref, newest).url,
         "state": newest.state.value if newest is not None and newest.state else "queued",
         "warnings": list(launched.warnings),
     }

@@ -33,7 +33,7 @@ def status(run: str | None, *, watch: bool, as_json: bool) -> None:
                 follow_to_end(bench.campaign, target, quiet=as_json)
         except RunFailedError:
             if as_json:  # A program learns the end from the document too, not from the exit code alone.
-                print_json(_as_json(bench.campaign.report(target)))
+                print_json({**_as_json(bench.campaign.report(target)), **outlook.as_dict(None)})
             raise
         report = bench.campaign.report(target)
         ahead = outlook.of_kernel(bench, report.target.ref)

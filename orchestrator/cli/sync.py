@@ -1,7 +1,8 @@
 """`kgtts sync` and `watch`: the chain of sessions, one pass at a time."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import click
 
 from orchestrator.cli import words
 from orchestrator.cli.context import (
+    Interrupted,
     Workbench,
     data_folder,
     duration_option,
@@ -19,7 +21,7 @@ from orchestrator.cli.context import (
     settings_options,
     workbench,
 )
-from orchestrator.errors import KgttsError, RefusedError, RunFailedError, UsageError
+from orchestrator.errors import KgttsError, RefusedError, RunFailedError, UsageError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from orchestrator.chain.passes import Collecting, Pass
@@ -88,8 +90,22 @@ def watch(
 ) -> None:
     """Follow a run from session to session until it is over, starting each as `kgtts sync` would."""
     settings = load(config_path, overrides).settings
-    with workbench() as bench:
+    with workbench() as bench, way_back():
         watch_run(bench, settings, timeout=timeout, pull=not no_pull)
+
+
+@contextmanager
+def way_back() -> Iterator[None]:
+    """Whoever stops waiting is told how to come back to the run; its present session is not all of it."""
+    try:
+        yield
+    except (Interrupted, WaitTimeoutError) as left:
+        raise type(left)(left.message, hint="`kgtts watch` comes back to the run") from None
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "Stopped in the middle of a pass; what it did is on Kaggle, and the next one goes on from there.",
+            hint="`kgtts watch` comes back to the run",
+        ) from None
 
 
 def one_pass(
@@ -236,7 +252,9 @@ def print_pass(done: "Pass") -> None:
         click.echo(f"  pulled     {size} to {done.collected.folder}{os.sep}")
     if done.view is not None and done.view.history:
         spent = words.duration(sum(summary.seconds for summary in done.view.history))
-        click.echo(f"  so far     step {done.view.global_step} in {len(done.view.history)} sessions, {spent}")
+        count = len(done.view.history)
+        sessions = f"{count} session{'' if count == 1 else 's'}"
+        click.echo(f"  so far     step {done.view.global_step} in {sessions}, {spent}")
 
 
 def as_dict(done: "Pass") -> dict[str, Any]:
