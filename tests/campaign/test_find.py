@@ -8,18 +8,35 @@ import pytest
 from orchestrator.campaign import Campaign, Target
 from orchestrator.errors import NotFoundError, RefusedError, ServiceError, UsageError
 from orchestrator.ledger import Intent, Ledger, PushOutcome, SessionRecord
-from orchestrator.models import KernelRef, SessionState
+from orchestrator.models import KernelPush, KernelRef, SessionState
+from orchestrator.stamp import RunStamp
 from orchestrator.transfer import TransferListener
 from tests.campaign.fakes import FakeKaggle, Reading, said
 
 KERNEL = KernelRef("asha", "bangla-tts")
 
 
-def remember(ledger: Ledger, kaggle: FakeKaggle, run_id: str, version: int | None) -> SessionRecord:
+def remember(  # noqa: PLR0913 - each is a word of its own to the test.
+    ledger: Ledger,
+    kaggle: FakeKaggle,
+    run_id: str,
+    version: int | None,
+    *,
+    kernel: KernelRef = KERNEL,
+    session: int = 1,
+) -> SessionRecord:
     """A push in the ledger; without a version its answer was lost."""
     kaggle.clock.passed += 60
-    record = ledger.intend(Intent(run_id, 1, KERNEL, "NvidiaTeslaT4", "f" * 64), kaggle.clock.now())
-    return record if version is None else ledger.confirm(record, KERNEL.at(version))
+    intent = Intent(run_id, session, kernel, "NvidiaTeslaT4", "f" * 64)
+    record = ledger.intend(intent, kaggle.clock.now())
+    return record if version is None else ledger.confirm(record, kernel.at(version))
+
+
+def push_from_elsewhere(kaggle: FakeKaggle, kernel: str, session: int, parent: str | None = None) -> None:
+    """A session of a run that another machine pushed."""
+    stamp = RunStamp("run", session, parent, "f" * 64, kernel, "0.1.0")
+    ref = KernelRef.parse(kernel)
+    kaggle.push(KernelPush(ref, ref.slug, f"{stamp.comment}\n", accelerator=None))
 
 
 def test_nothing_named_means_the_newest(campaign: Campaign, ledger: Ledger, kaggle: FakeKaggle) -> None:
@@ -29,9 +46,34 @@ def test_nothing_named_means_the_newest(campaign: Campaign, ledger: Ledger, kagg
     assert campaign.find(None) == Target(KERNEL.at(2), record)
 
 
-def test_nothing_named_and_nothing_known_means_the_settings_kernel(campaign: Campaign) -> None:
-    """A fresh machine with a kgtts.toml speaks of the kernel that it names."""
+def test_nothing_named_and_nothing_known_means_the_settings_kernel(
+    campaign: Campaign, kaggle: FakeKaggle
+) -> None:
+    """A fresh machine with a kgtts.toml speaks of the kernel that it names, or of its newest session."""
+    with pytest.raises(NotFoundError, match=r"There is no asha/bangla-tts\."):
+        campaign.find(None, default=lambda: KERNEL)
+    push_from_elsewhere(kaggle, "asha/bangla-tts-a", session=1)
+    push_from_elsewhere(kaggle, "asha/bangla-tts-b", session=2, parent="asha/bangla-tts-a/1")
+    kaggle.states = [SessionState.RUNNING]
+    newest = Target(KernelRef("asha", "bangla-tts-b", 1), None)
+    assert campaign.find(None, default=lambda: KERNEL) == campaign.find("asha/bangla-tts") == newest
+    kaggle.have("asha/bangla-tts", 7)  # One that has the very name comes first.
     assert campaign.find(None, default=lambda: KERNEL) == Target(KERNEL, None)
+
+
+def test_a_base_name_means_the_sibling_that_was_pushed_here_last(
+    campaign: Campaign, ledger: Ledger, kaggle: FakeKaggle
+) -> None:
+    """Of the two kernels of a run, without asking Kaggle; each is found by its own name too."""
+    first, second = (KernelRef("asha", f"bangla-tts-{letter}") for letter in "ab")
+    older = remember(ledger, kaggle, "abc111", 1, kernel=first)
+    newer = remember(ledger, kaggle, "abc111", 1, kernel=second, session=2)
+    assert campaign.find("asha/bangla-tts") == campaign.find("abc") == Target(second.at(1), newer)
+    assert campaign.find("asha/bangla-tts-a") == Target(first.at(1), older)
+    again = remember(ledger, kaggle, "abc111", 2, kernel=first, session=3)
+    assert campaign.find("asha/bangla-tts") == Target(first.at(2), again)
+    assert campaign.find("asha/bangla-tts-a/1") == Target(first.at(1), older)
+    assert kaggle.asked == []
 
 
 def test_nothing_named_nothing_known_and_no_settings_is_a_sentence(campaign: Campaign) -> None:
@@ -69,6 +111,7 @@ def test_a_kernel_named_without_version_is_the_version_pushed_here(
     record = remember(ledger, kaggle, "abc111", 1)
     assert campaign.find("asha/bangla-tts") == Target(KERNEL.at(1), record)
     assert campaign.find("asha/bangla-tts/4") == Target(KERNEL.at(4), None)
+    kaggle.have("omar/other-voice", 3)
     assert campaign.find("https://www.kaggle.com/code/omar/other-voice/") == Target(
         KernelRef("omar", "other-voice"), None
     )

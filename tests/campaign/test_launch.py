@@ -7,7 +7,7 @@ import pytest
 from orchestrator.campaign import Campaign
 from orchestrator.config import Settings, load_settings
 from orchestrator.errors import CredentialsError, LocalError, RefusedError, ServiceError, SettingsError
-from orchestrator.launch import Launch, launch, preview
+from orchestrator.launch import Launch, Service, launch_session, make_stamp, new_run_id, preview
 from orchestrator.ledger import Ledger, PushOutcome
 from orchestrator.models import KernelRef
 from orchestrator.render import read_stamp
@@ -22,7 +22,10 @@ def settings(tmp_path: Path) -> Settings:
 
 def push(settings: Settings, kaggle: FakeKaggle, ledger: Ledger) -> Launch:
     """Start a run."""
-    return launch(settings, kaggle, ledger, kaggle.clock)
+    owned = settings.with_owner(kaggle.username)
+    kernel = KernelRef(owned.kernel.owner, owned.kernel.slug)
+    stamp = make_stamp(owned, kernel, run_id=new_run_id())
+    return launch_session(owned, stamp, Service(kaggle, ledger, kaggle.clock))
 
 
 def test_a_push_carries_everything_and_is_remembered(

@@ -10,6 +10,8 @@ from orchestrator.emulator import Emulator
 from tests.cli.voice import SETTINGS, make_python, provide_inputs
 from tests.support import KEY, USER, Cli
 
+SLUG = "bangla-tts-a"  # Where a run's first session goes.
+
 
 @pytest.fixture
 def python(tmp_path: Path) -> str:
@@ -43,18 +45,20 @@ def account(open_account: Callable[..., Emulator], python: str) -> Emulator:
     return open_account(python=python)
 
 
-def wait_for_end(emulator: Emulator, slug: str = "bangla-tts") -> None:
-    """Wait until the newest session is over, on its live log."""
+def wait_for_end(emulator: Emulator, slug: str = SLUG) -> None:
+    """Wait until the kernel's newest session is over, on its live log."""
     address = f"{emulator.url}/v1/kernels/logs/stream/{USER}/{slug}"
     with requests.get(address, auth=(USER, KEY), stream=True, timeout=60) as response:
+        response.raise_for_status()
         for _ in response.iter_lines():
             pass
 
 
-def wait_for_words(emulator: Emulator, words: str, slug: str = "bangla-tts") -> None:
-    """Wait until the newest session says `words`."""
+def wait_for_words(emulator: Emulator, words: str, slug: str = SLUG) -> None:
+    """Wait until the kernel's newest session says `words`."""
     address = f"{emulator.url}/v1/kernels/logs/stream/{USER}/{slug}"
     with requests.get(address, auth=(USER, KEY), stream=True, timeout=60) as response:
+        response.raise_for_status()
         for line in response.iter_lines(chunk_size=1):
             if words.encode() in line:
                 return

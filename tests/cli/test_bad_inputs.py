@@ -11,10 +11,10 @@ import pytest
 from orchestrator.emulator import Emulator
 from tests.cli.conftest import wait_for_end
 from tests.cli.test_round import set_script
-from tests.cli.voice import TRAIN, make_python
+from tests.cli.voice import CUT, TRAIN, make_python
 from tests.support import KEY, USER, Cli, Result
 
-REF = f"{USER}/bangla-tts"
+REF = f"{USER}/bangla-tts-a"
 ON_KAGGLE = [
     "doctor",
     "push",
@@ -108,8 +108,8 @@ def test_a_checkpoint_that_is_not_on_the_mount(cli: Cli, account: Emulator, work
     pulled = cli("pull")
     assert pulled.code == 0
     assert "ended with error" in pulled.out
-    assert (workplace / "runs/bangla-tts/v1/state.json").is_file()
-    assert "✗ Missing" in (workplace / "runs/bangla-tts/v1/session.log").read_text()
+    assert (workplace / "runs/bangla-tts-a/v1/state.json").is_file()
+    assert "✗ Missing" in (workplace / "runs/bangla-tts-a/v1/session.log").read_text()
 
 
 def test_a_config_that_is_corrupt(cli: Cli, account: Emulator, workplace: Path) -> None:
@@ -155,16 +155,12 @@ def test_a_training_that_raises(cli: Cli, account: Emulator, workplace: Path) ->
 
 def test_a_training_over_its_time_limit_is_a_result(cli: Cli, account: Emulator, workplace: Path) -> None:
     """It is told to save, saves, and the session is complete; the guide's words are in the log."""
-    hang = (
-        "import signal, time\n"
-        "def stop(*_):\n    save(f'checkpoint_{total}.pth')\n    raise SystemExit(130)\n"
-        "signal.signal(signal.SIGINT, stop)\ntime.sleep(1000)\n"
-    )
-    set_script(workplace, TRAIN.replace('save(f"checkpoint_{total}.pth")\n', hang))
-    result = cli("push", "--wait", "--set", "training.time_limit=1s")
-    assert result.code == 0, result.said
+    set_script(workplace, CUT)
+    assert cli("push", "--set", "training.time_limit=1s").code == 0
+    assert cli("status", "--watch").code == 0
     status = cli("status", "--json").json
     assert (status["state"], status["progress"]["end_reason"]) == ("complete", "time_limit")
+    assert status["progress"]["checkpoint"].endswith("checkpoint_2.pth")
     assert "Training timeout" in cli("logs").out
 
 
@@ -251,7 +247,7 @@ def test_an_address_that_is_not_for_credentials(
 
 def test_runs_that_nobody_knows(cli: Cli, account: Emulator) -> None:
     """A wrong id, a wrong kernel, a wrong version."""
-    fails(cli("status"), 4, REF)
+    fails(cli("status"), 4, f"{USER}/bangla-tts")
     fails(cli("status", "abc"), 2, "is no run that this machine knows")
     fails(cli("status", "a/b/c/d"), 2, "is not a kernel")
     fails(cli("status", f"{USER}/never-was"), 4, "never-was")
@@ -262,11 +258,25 @@ def test_runs_that_nobody_knows(cli: Cli, account: Emulator) -> None:
 
 
 def test_refusals_of_limits(cli: Cli, open_account: Callable[..., Emulator]) -> None:
-    """Kaggle's words and the next step; the doctor warns of it beforehand."""
-    open_account(weekly_quota_s=0)
+    """Spent quota is seen before anything is pushed, with when it refreshes; the doctor warns of it."""
+    started = open_account(weekly_quota_s=0)
     gpu = ("--set", "kernel.accelerator=NvidiaTeslaT4")
     assert "⚠ quota" in cli("doctor", *gpu).out
-    fails(cli("push", *gpu), 4, "Maximum weekly GPU quota of 0.00 hours reached", "kgtts quota")
+    fails(cli("push", *gpu), 4, "quota has 0s left", "waiting until", "kgtts quota", "kgtts watch")
+    assert (started.backend.catalogue.kernels(), cli("list", "--json").json) == ([], [])
+
+
+def test_a_refusal_for_now_is_told_in_kaggles_words(cli: Cli, open_account: Callable[..., Emulator]) -> None:
+    """`push` ends with it, and the history keeps it; a pass merely waits."""
+    open_account(max_cpu_sessions=0)
+    words = "Maximum batch CPU session count of 0 reached."
+    fails(cli("push"), 4, words, "kgtts watch")
+    row = cli("list", "--json").json[0]
+    assert row["state"] == "refused"
+    assert words in row["message"]
+    assert cli("sync", "--json").json["state"] == "waiting"
+    watched = cli("watch", "--timeout", "0s")
+    fails(watched, 6, words, "nothing runs now", "kgtts watch")
 
 
 def test_hostile_output_names_are_left_out_and_said(cli: Cli, account: Emulator, workplace: Path) -> None:

@@ -69,7 +69,7 @@ def test_the_emulator_ends_with_all_its_sessions_and_comes_back_with_its_state(
     second = serve(spawn, monkeypatch, root)
     assert (os.environ["KAGGLE_USERNAME"], os.environ["KAGGLE_KEY"]) == (user, key)
     listed = cli("list", "--all", "--json").json
-    assert [row["kernel"] for row in listed] == [f"{user}/bangla-tts"]
+    assert [row["kernel"] for row in listed] == [f"{user}/bangla-tts-a"]
     status = cli("status", f"{user}/bangla-tts", "--json").json
     assert (status["version"], status["state"]) == (1, "error")
     assert second.interrupt().code == 130

@@ -27,7 +27,7 @@ USAGE_ERRORS = [
     ["pull", "--all", "--include", "*"],
     ["init", "--dir", "kgtts.toml/x/y", "--nonsense"],
     ["config", "nonsense"],
-    ["demo", "--epochs", "1"],
+    ["demo", "--epochs", "0"],
     ["demo", "--epochs", "many"],
     ["emulator", "--port", "70000"],
     ["emulator", "--layout", "newest"],

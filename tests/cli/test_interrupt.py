@@ -15,7 +15,7 @@ from tests.cli.test_round import set_script
 from tests.cli.voice import HANG, TRAIN
 from tests.support import USER, Cli, Process
 
-REF = f"{USER}/bangla-tts"
+REF = f"{USER}/bangla-tts-a"
 Spawn = Callable[..., Process]
 
 
@@ -78,6 +78,7 @@ def test_push_wait_is_left_and_the_run_goes_on(account: Emulator, workplace: Pat
     result = process.interrupt()
     assert result.code == 130, result.said
     assert f"{REF}/1 goes on" in result.said
+    assert "kgtts watch" in result.said
     assert state(account) is SessionState.RUNNING
 
 
@@ -89,6 +90,7 @@ def test_watch_is_left_and_the_run_goes_on(account: Emulator, workplace: Path, s
     wait_until(account, SessionState.RUNNING)
     result = process.interrupt()
     assert result.code == 130, result.said
+    assert "kgtts watch" in result.said
     assert "Traceback" not in result.said
     assert state(account) is SessionState.RUNNING
 

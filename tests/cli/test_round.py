@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from orchestrator.emulator import Emulator
-from tests.cli.conftest import wait_for_end, wait_for_words
+from tests.cli.conftest import wait_for_words
 from tests.cli.voice import HANG, TRAIN
 from tests.support import KEY, REPOSITORY, USER, Cli, Process
 
-REF = f"{USER}/bangla-tts"
+REF = f"{USER}/bangla-tts"  # As kgtts.toml names it.
+FIRST = f"{REF}-a"  # Where the first session goes.
 
 
 def set_script(workplace: Path, text: str) -> None:
@@ -57,7 +58,7 @@ def test_render_writes_what_push_sends_and_twice_the_same(
     files = {path.name: path.read_bytes() for path in (workplace / "out dir").iterdir()}
     assert sorted(files) == ["kaggle_tts_training.py", "kernel-metadata.json"]
     assert len(result.out.splitlines()) == 2
-    assert json.loads(files["kernel-metadata.json"])["id"] == REF
+    assert json.loads(files["kernel-metadata.json"])["id"] == FIRST
     cli("render", "--to", "out dir")
     assert {path.name: path.read_bytes() for path in (workplace / "out dir").iterdir()} == files
     assert account.backend.catalogue.kernels() == []
@@ -86,19 +87,21 @@ def test_push_wait_follows_to_the_end(cli: Cli, account: Emulator) -> None:
     """Progress shows stages, epochs, steps and losses; the end says what to type next."""
     result = cli("push", "--wait")
     assert result.code == 0, result.said
-    assert f"Pushed {REF}/1" in result.out
-    for text in ("running", "inputs", "epoch 1 of 2", "step 2 of 2", "mel 3", f"{REF}/1 is complete"):
+    assert f"Pushed {FIRST}/1" in result.out
+    for text in ("running", "inputs", "epoch 1 of 2", "step 2 of 2", "mel 3", "all epochs are trained"):
         assert text in result.out
     assert "@kgtts" not in result.said
 
 
 def test_push_json(cli: Cli, account: Emulator) -> None:
-    """One document, with the state that was waited for."""
+    """One document, with the state that was waited for, or that of a push that was just made."""
     pushed = cli("push", "--json", "--wait").json
-    assert set(pushed) == {"run", "kernel", "version", "url", "state", "warnings"}
-    assert (pushed["kernel"], pushed["version"], pushed["state"]) == (REF, 1, "complete")
-    again = cli("push", "--json").json
-    assert (again["version"], again["state"], again["warnings"]) == (2, "queued", [])
+    assert set(pushed) == {"run", "session", "kernel", "version", "url", "state", "warnings"}
+    assert (pushed["kernel"], pushed["version"], pushed["state"]) == (FIRST, 1, "complete")
+    assert pushed["url"].endswith(f"/code/{FIRST}")
+    again = cli("push", "--json", "--new").json
+    assert (again["session"], again["version"], again["state"], again["warnings"]) == (1, 2, "queued", [])
+    assert again["run"] != pushed["run"]
 
 
 def test_push_json_of_a_run_that_fails(cli: Cli, account: Emulator, workplace: Path) -> None:
@@ -116,7 +119,7 @@ def test_status_of_a_run_that_is_over(cli: Cli, trained: Emulator) -> None:
     """State, progress, checkpoint, why it ended, and the next command."""
     result = cli("status")
     assert result.code == 0
-    for text in (f"{REF}/1", "complete", "epoch 2 of 2", "checkpoint_4.pth", f"Next: kgtts pull {REF}/1"):
+    for text in (f"{FIRST}/1", "complete", "epoch 2 of 2", "checkpoint_4.pth", f"Next: kgtts pull {FIRST}/1"):
         assert text in result.out
     assert "newer on Kaggle" not in result.out
 
@@ -134,6 +137,10 @@ def test_status_json(cli: Cli, trained: Emulator) -> None:
         "is_latest",
         "progress",
         "url",
+        "session",
+        "history",
+        "quota",
+        "forecast",
     }
     assert (status["state"], status["version"], status["is_latest"]) == ("complete", 1, True)
     progress = status["progress"]
@@ -147,16 +154,17 @@ def test_status_while_it_runs(cli: Cli, account: Emulator, workplace: Path) -> N
     cli("push")
     wait_for_words(account, "the training hangs")
     result = cli("status")
-    for text in ("running", "train", "global step 4", f"Next: kgtts status {REF}/1 --watch"):
+    for text in ("running", "train", "global step 4", f"Next: kgtts status {FIRST}/1 --watch"):
         assert text in result.out
     log = cli("logs")
     assert "the training hangs" in log.out
     early = cli("pull")
     assert early.code == 4
     assert "is running" in early.err
-    timed = cli("push", "--wait", "--timeout", "0s")
+    timed = cli("watch", "--timeout", "0s")
     assert timed.code == 6
-    assert "goes on" in timed.err
+    assert f"{FIRST}/1 goes on" in timed.err
+    assert "kgtts watch" in timed.err
 
 
 def test_commands_speak_of_the_version_that_was_pushed_here(cli: Cli, trained: Emulator) -> None:
@@ -164,23 +172,22 @@ def test_commands_speak_of_the_version_that_was_pushed_here(cli: Cli, trained: E
     run = cli("list", "--json").json[0]["run"]
     ledger = Path("../data/ledger.db")
     kept = ledger.read_bytes()
-    cli("push")
-    wait_for_end(trained)
+    assert cli("push", "--new", "--wait").code == 0
     ledger.write_bytes(kept)  # As if that push had come from another machine.
-    for named in ((), (run[:6],), (REF,)):
+    for named in ((), (run[:6],), (REF,), (FIRST,)):
         result = cli("status", *named)
-        assert f"{REF}/1" in result.out
+        assert f"{FIRST}/1" in result.out
         assert "version 2 is newer on Kaggle" in result.out
-    assert f"{REF}/2" in cli("status", f"{REF}/2").out
+    assert f"{FIRST}/2" in cli("status", f"{FIRST}/2").out
     assert "v1" in cli("pull", "--json").json["folder"]
 
 
 def test_a_lost_ledger_loses_nothing(cli: Cli, trained: Emulator) -> None:
     """A fresh machine with the kgtts.toml, or with the kernel's name, sees the same run."""
     Path("../data/ledger.db").unlink()
-    for named in ((), (REF,), (f"{REF}/1",), (f"https://www.kaggle.com/code/{REF}",)):
+    for named in ((), (REF,), (FIRST,), (f"{FIRST}/1",), (f"https://www.kaggle.com/code/{FIRST}",)):
         status = cli("status", *named, "--json").json
-        assert (status["state"], status["version"]) == ("complete", 1)
+        assert (status["state"], status["kernel"], status["version"]) == ("complete", FIRST, 1)
     assert cli("pull", REF, "--to", "there").code == 0
 
 
@@ -204,7 +211,7 @@ def test_pull_brings_what_the_settings_choose_and_then_nothing_new(
     """Checkpoint, config, logs and state; the second pull finds all unchanged; --all brings the rest."""
     result = cli("pull")
     assert result.code == 0, result.said
-    place = workplace / "runs/bangla-tts/v1"
+    place = workplace / "runs/bangla-tts-a/v1"
     names = {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
     assert {"state.json", "metrics.jsonl", "train_log.txt", "config.json", "session.log"} <= names
     assert any(name.endswith("checkpoint_4.pth") for name in names)
@@ -220,11 +227,22 @@ def test_pull_brings_what_the_settings_choose_and_then_nothing_new(
 
 def test_list(cli: Cli, trained: Emulator) -> None:
     """Runs of this machine, or all kernels of the account; JSON for both."""
-    assert f"{REF}" in cli("list").out
+    assert FIRST in cli("list").out
     row = cli("list", "--json").json[0]
-    assert set(row) == {"run", "session", "kernel", "version", "state", "pushed", "message"}
-    assert (row["kernel"], row["version"]) == (REF, 1)
-    assert REF in cli("list", "--all").out
+    assert set(row) == {
+        "run",
+        "session",
+        "kernel",
+        "version",
+        "state",
+        "pushed",
+        "steps",
+        "time",
+        "ended",
+        "message",
+    }
+    assert (row["session"], row["kernel"], row["version"]) == (1, FIRST, 1)
+    assert FIRST in cli("list", "--all").out
     assert set(cli("list", "--all", "--json").json[0]) == {"kernel", "version", "title", "last_run"}
 
 
@@ -247,7 +265,7 @@ def test_quota(cli: Cli, account: Emulator) -> None:
 
 def test_open_prints_the_page(cli: Cli, trained: Emulator) -> None:
     """The address of exactly our version."""
-    assert cli("open", "--print").out == f"https://www.kaggle.com/code/{REF}?scriptVersionNumber=1\n"
+    assert cli("open", "--print").out == f"https://www.kaggle.com/code/{FIRST}?scriptVersionNumber=1\n"
 
 
 def test_cancel_asks_and_deletes(cli: Cli, trained: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +277,7 @@ def test_cancel_asks_and_deletes(cli: Cli, trained: Emulator, monkeypatch: pytes
     assert refused.code == 130
     assert "every version, its logs and its outputs" in refused.out
     assert len(trained.backend.catalogue.kernels()) == 1
-    assert f"Deleted {REF}" in cli("cancel", "--yes").out
+    assert f"Deleted {FIRST}." in cli("cancel", "--yes").out
     assert trained.backend.catalogue.kernels() == []
     gone = cli("status")
     assert gone.code == 4
@@ -269,7 +287,7 @@ def test_the_stock_client_works_on_the_same_service(trained: Emulator, spawn: Ca
     """`kgtts kaggle` is the official command line, unmodified; it keeps its login as long as it lives."""
     result = spawn("kaggle", "kernels", "list", "--mine").result()
     assert result.code == 0, result.said
-    assert REF in result.out
+    assert FIRST in result.out
 
 
 def test_verbose_counts_the_calls(cli: Cli, trained: Emulator) -> None:
@@ -284,7 +302,7 @@ def test_no_secret_is_said_or_written_anywhere(cli: Cli, trained: Emulator, work
         for arguments in (
             ["-v", "doctor"],
             ["render"],
-            ["-v", "push", "--wait"],
+            ["-v", "push", "--wait", "--new"],
             ["-v", "status", "--json"],
             ["logs", "--json"],
             ["-v", "pull", "--all", "--to", "all"],
@@ -316,10 +334,10 @@ def test_a_failure_keeps_its_traceback_for_those_who_ask(
 ) -> None:
     """KGTTS_DEBUG=1 logs where an error came from; without it only the sentence is there."""
     account.server.fail_next(404)
-    assert "Traceback" not in cli("status", f"{REF}/7").err
+    assert "Traceback" not in cli("status", f"{FIRST}/7").err
     monkeypatch.setenv("KGTTS_DEBUG", "1")
     account.server.fail_next(404)
-    cli("status", f"{REF}/7")
+    cli("status", f"{FIRST}/7")
     assert any(record.exc_info for record in caplog.records)
 
 

@@ -13,14 +13,17 @@ import argparse, json, os, zipfile
 parser = argparse.ArgumentParser()
 parser.add_argument("--config_path")
 parser.add_argument("--restore_path")
+parser.add_argument("--continue_path")
 arguments, _ = parser.parse_known_args()
 with open(arguments.config_path) as file:
     config = json.load(file)
-run = os.path.join(config["output_path"], "voice-run")
-os.makedirs(run)
+run = arguments.continue_path or os.path.join(config["output_path"], "voice-run")
+os.makedirs(run, exist_ok=True)
+saved = [int(name[11:-4]) for name in os.listdir(run) if name.startswith("checkpoint_")]
+total = max(saved, default=0)
 with open(os.path.join(run, "config.json"), "w") as file:
     json.dump(config, file)
-print(f" > Restoring from {os.path.basename(arguments.restore_path)} ...")
+print(f" > Restoring from {os.path.basename(arguments.restore_path or run)} ...")
 
 def save(name):
     path = os.path.join(run, name)
@@ -28,16 +31,28 @@ def save(name):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("data.pkl", name)
 
-total = 0
-for epoch in range(config["epochs"]):
+for epoch in range(total // 2, config["epochs"]):
     print(f"\\n > EPOCH: {epoch}/{config['epochs']}\\n > TRAINING (2026-11-18 12:00:00)")
     for step in (1, 2):
         total += 1
         print(f"   --> TIME: 2026-11-18 12:00:0{step} -- STEP: {step}/2 -- GLOBAL_STEP: {total}")
         print(f"     | > loss_mel: {40 - total}.5  ({40 - total}.5)\\n", flush=True)
     print(f"  --> EVAL PERFORMANCE\\n     | > avg_loss_mel: {30 - total}.25 (+0)\\n", flush=True)
+    # The epoch is over.
 save(f"checkpoint_{total}.pth")
 """
+# Trains one epoch in the first session, until it is told to stop, and the others in the next.
+CUT = TRAIN.replace(
+    "    # The epoch is over.\n",
+    """    if arguments.restore_path:
+        import signal, time
+        def stop(*_):
+            save(f"checkpoint_{total}.pth")
+            raise SystemExit(130)
+        signal.signal(signal.SIGINT, stop)
+        time.sleep(1000)
+""",
+)
 # Hangs after saying so.
 HANG = 'import time\nprint("the training hangs", flush=True)\ntime.sleep(1000)\n'
 
