@@ -19,6 +19,7 @@ from orchestrator.models import OutputFile
 if TYPE_CHECKING:
     import requests
 
+PART_PREFIX, PART_SUFFIX = ".kgtts-", ".part"  # The name of a file on its way.
 _CHUNK = 1 << 20
 _TIMEOUT_S = (10.0, 60.0)
 _KEEP_FREE = 64 << 20
@@ -123,7 +124,7 @@ class Downloads:
             place.parent.mkdir(parents=True, exist_ok=True)
             _check_room(place.parent, _expected(response.headers).size)
             # A name of its own: derived from the file's, it could be too long, or another file's.
-            handle, name = tempfile.mkstemp(dir=place.parent, prefix=".kgtts-", suffix=".part")
+            handle, name = tempfile.mkstemp(dir=place.parent, prefix=PART_PREFIX, suffix=PART_SUFFIX)
             part = Path(name)
             try:
                 size = self._receive(response, handle, on_bytes)

@@ -1,7 +1,9 @@
 """Fetching the outputs of a session: safe names, verified content, renamed into place only when whole."""
 
+import contextlib
 import json
 import re
+import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -11,13 +13,14 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import ServiceError
 from orchestrator.files import write_atomically
 from orchestrator.models import OutputFile
-from orchestrator.storage import CorruptError, Downloads, StoppedError
+from orchestrator.storage import PART_PREFIX, PART_SUFFIX, CorruptError, Downloads, StoppedError
 
 if TYPE_CHECKING:
     import requests
 
 INDEX_NAME = ".kgtts-pull.json"
 _FILES_AT_ONCE = 4
+_LEFTOVER_AFTER_S = 3600.0
 # Control characters of both kinds (terminals obey them), lone surrogates (no file system takes them), and
 # what Windows reads as a path.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\\:]")
@@ -93,6 +96,7 @@ def fetch(files: Sequence[OutputFile], target: Path, listener: TransferListener)
     import requests  # noqa: PLC0415  # Only `pull` needs it.
 
     refused, wanted = _split_by_safety(files, target)
+    _drop_leftovers(target)
     index = _Index(target / INDEX_NAME)
     with requests.Session() as session, ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
         fetcher = _Fetcher(session, target, index, listener)
@@ -109,6 +113,14 @@ def fetch(files: Sequence[OutputFile], target: Path, listener: TransferListener)
             index.save()
         fetched = [future.result() for future in running]
     return Transfer(fetched, refused)
+
+
+def _drop_leftovers(target: Path) -> None:
+    """Remove what a killed transfer left half fetched; a part that still grows is another transfer's."""
+    for part in target.glob(f"**/{PART_PREFIX}*{PART_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            if not part.is_symlink() and time.time() - part.stat().st_mtime > _LEFTOVER_AFTER_S:
+                part.unlink()
 
 
 def _split_by_safety(

@@ -21,13 +21,22 @@ from orchestrator.cli.context import (
     settings_options,
     workbench,
 )
-from orchestrator.errors import KgttsError, RefusedError, RunFailedError, UsageError, WaitTimeoutError
+from orchestrator.errors import (
+    KgttsError,
+    RefusedError,
+    RunFailedError,
+    ServiceError,
+    UsageError,
+    WaitTimeoutError,
+)
 
 if TYPE_CHECKING:
     from orchestrator.chain.passes import Collecting, Pass
     from orchestrator.config import Settings
 
 _LONGEST_WAIT = timedelta(minutes=15)
+_SHORTEST_WAIT = timedelta(seconds=15)
+_MOST_UNREACHED = 20  # Passes in a row: about four hours.
 
 
 @click.command(short_help="One pass: observe, collect, continue")
@@ -175,9 +184,20 @@ def watch_run(  # Two commands, and what differs between them.
         return None if deadline is None else timedelta(seconds=max(0.0, deadline - clock.monotonic()))
 
     done, end = first, None
+    unreached = 0
     while True:
         if done is None:
-            done = one_pass(bench, settings, pull=pull)
+            try:
+                done = one_pass(bench, settings, pull=pull)
+            except ServiceError as error:
+                # A pass that cannot reach Kaggle is no failed run; one that never can is said in the end.
+                unreached += 1
+                if unreached > _MOST_UNREACHED:
+                    raise
+                click.secho(f"Warning: {error.message} The next pass tries again.", fg="yellow", err=True)
+                pause(min(_LONGEST_WAIT, _SHORTEST_WAIT * 2**unreached), left(), clock)
+                continue
+            unreached = 0
             if not quiet:
                 print_pass(done)
         if done.state is RunState.RUNNING:
@@ -250,6 +270,8 @@ def print_pass(done: "Pass") -> None:
     if done.collected is not None:
         size = words.size(sum(file.size for file in done.collected.transfer.files))
         click.echo(f"  pulled     {size} to {done.collected.folder}{os.sep}")
+        for name in done.collected.transfer.refused:
+            click.secho(f"  warning    {name!r} is not safe to write here and was left out", fg="yellow")
     if done.view is not None and done.view.history:
         spent = words.duration(sum(summary.seconds for summary in done.view.history))
         count = len(done.view.history)

@@ -1,15 +1,12 @@
 """The `Kaggle` port over HTTP, through the typed client beneath the official one."""
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-import requests
 import stamina
-import urllib3
 from kagglesdk.datasets.types.dataset_api_service import ApiListDatasetFilesRequest
 from kagglesdk.kaggle_client import KaggleClient as SdkClient
 from kagglesdk.kaggle_creds import KaggleCredentials
@@ -29,6 +26,7 @@ from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
 
 from orchestrator.credentials import CredentialKind, Credentials
 from orchestrator.errors import CredentialsError, NotFoundError, RefusedError, ServiceError
+from orchestrator.kaggle_client.streaming import open_stream, read_stream
 from orchestrator.kaggle_client.translation import (
     addressed,
     kernel_info,
@@ -41,7 +39,7 @@ from orchestrator.kaggle_client.translation import (
     translated,
     utc,
 )
-from orchestrator.logs import EndOfLogError, parse_sse, parse_stored_log
+from orchestrator.logs import parse_stored_log
 from orchestrator.models import (
     InputFile,
     KernelInfo,
@@ -58,7 +56,6 @@ from orchestrator.models import (
 RETRY_FOR_S = 60.0
 _PAGE_SIZE = 200
 _SMALL_FILE = 16 << 20
-_BLOCK = 1 << 16
 
 T = TypeVar("T")
 
@@ -79,32 +76,6 @@ def log_in(credentials: Credentials, url: str, home: Path) -> "KaggleClient":
     else:
         http._session.auth = KaggleHttpClient.BearerAuth(secret)  # noqa: SLF001
     return KaggleClient(sdk, username, url)
-
-
-class _IdleError(Exception):
-    """A live log has been silent for as long as its reader wanted to wait."""
-
-
-def _lines(response: Any, idle_s: float) -> Iterator[str]:
-    """The lines of a live log until it says nothing for `idle_s`; comments that keep it open are nothing.
-
-    They come as soon as they are sent, and are cut at line feeds alone: requests' `iter_lines` waits for a
-    full block or reads byte by byte, and cuts text at U+2028 and its like too, which may stand in JSON.
-    """
-    connection = response.raw.connection
-    if connection is not None and connection.sock is not None:
-        # Only now: the answer itself may take longer to come than the pause that ends a replay.
-        connection.sock.settimeout(idle_s)
-    heard, rest = time.monotonic(), b""
-    while chunk := response.raw.read1(_BLOCK, decode_content=True):
-        *lines, rest = (rest + chunk).split(b"\n")
-        now = time.monotonic()
-        if any(line.startswith(b"data:") for line in lines):
-            heard = now
-        elif now - heard > idle_s:
-            raise _IdleError
-        for line in lines:
-            yield line.decode("utf-8", "replace").rstrip("\r")
 
 
 class KaggleClient:
@@ -236,29 +207,10 @@ class KaggleClient:
         base = self._http._endpoint  # noqa: SLF001  # As the official `kernels_logs_stream` builds it.
         query = f"?versionLabel={ref.version_label}" if ref.version else ""
         url = f"{base}/v1/kernels/logs/stream/{ref.owner}/{ref.slug}{query}"
-        headers = {"Accept": "text/event-stream, */*", "Content-Type": None}
         session = self._http._session  # noqa: SLF001
-
-        def open_stream() -> Any:
-            response = session.get(url, stream=True, headers=headers)
-            response.raise_for_status()
-            return response
-
-        with contextlib.closing(self._call(f"read the log of {ref}", open_stream)) as response:
-            try:
-                if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
-                    yield from parse_stored_log(response.text)
-                    return
-                yield from parse_sse(_lines(response, idle_s))
-            except (EndOfLogError, _IdleError):
-                return
-            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                if "Read timed out" in str(error):
-                    return
-                raise ServiceError(
-                    f"The live log of {ref} was cut off: {error}.", hint=f"kgtts logs {ref}"
-                ) from error
-        raise ServiceError(f"The live log of {ref} was cut off.", hint=f"kgtts logs {ref} --follow")
+        response = self._call(f"read the log of {ref}", lambda: open_stream(session, url))
+        with contextlib.closing(response):
+            yield from read_stream(response, ref, idle_s=idle_s)
 
     def delete(self, ref: KernelRef) -> None:
         """Delete the kernel with all its versions and outputs; a running session is stopped by it."""
