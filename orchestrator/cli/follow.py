@@ -127,7 +127,7 @@ def pause(span: timedelta, left: timedelta | None, clock: "Clock") -> None:
     try:
         clock.sleep(min(span, left).total_seconds() if left is not None else span.total_seconds())
     except KeyboardInterrupt:
-        raise Interrupted("Stopped waiting; nothing runs now.", hint="kgtts watch comes back to it") from None
+        raise Interrupted("Stopped waiting.", hint="kgtts watch comes back to it") from None
     if left is not None and left <= span:
         raise WaitTimeoutError("The time to wait is over; nothing runs now.", hint="kgtts watch")
 
