@@ -32,7 +32,7 @@ def __getattr__(name: str) -> Any:
 
             raise LocalError(
                 f"The emulator needs the package {error.name}, which is not installed.",
-                hint="pip install 'kgtts[local]'",
+                hint="install what the emulator needs, in a checkout of kgtts: pip install '.[local]'",
             ) from error
         return Emulator
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -71,7 +71,7 @@ def connect(
     except ImportError as error:
         raise LocalError(
             f"Kaggle's client cannot be imported: {error}.",
-            hint="install kgtts again: pip install --upgrade kgtts",
+            hint="install kgtts again: pip install --force-reinstall . in its checkout",
         ) from error
     return log_in(credentials, url, home or Path.home())
 
