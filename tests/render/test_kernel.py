@@ -14,8 +14,8 @@ from orchestrator.config import Settings
 from orchestrator.errors import LocalError, SettingsError, UsageError
 from orchestrator.models import KernelRef
 from orchestrator.render import (
-    Resume,
     MAX_SOURCE_BYTES,
+    Resume,
     RunStamp,
     TemplateError,
     kernel_settings,
