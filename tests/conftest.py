@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,20 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
+@pytest.fixture(scope="session")
+def put_away() -> Iterator[Callable[[Emulator], None]]:
+    """Stops an emulator while the next test runs: its server takes a fifth of a second to end, idly."""
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        stopping: list[Future[None]] = []
+        yield lambda emulator: stopping.append(pool.submit(emulator.stop))
+    for future in stopping:
+        future.result()
+
+
 @pytest.fixture
-def start_emulator(tmp_path: Path, workplace: Path) -> Iterator[Callable[..., Emulator]]:
+def start_emulator(
+    tmp_path: Path, workplace: Path, put_away: Callable[[Emulator], None]
+) -> Iterator[Callable[..., Emulator]]:
     """Starts an emulator in tmp_path/kaggle; keyword arguments are EmulatorOptions' fields."""
     running: list[Emulator] = []
 
@@ -42,7 +55,7 @@ def start_emulator(tmp_path: Path, workplace: Path) -> Iterator[Callable[..., Em
 
     yield start
     for emulator in running:
-        emulator.stop()
+        put_away(emulator)
 
 
 @pytest.fixture
