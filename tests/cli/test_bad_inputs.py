@@ -276,7 +276,7 @@ def test_a_refusal_for_now_is_told_in_kaggles_words(cli: Cli, open_account: Call
     assert words in row["message"]
     assert cli("sync", "--json").json["state"] == "waiting"
     watched = cli("watch", "--timeout", "0s")
-    fails(watched, 6, words, "no session was started meanwhile", "kgtts watch")
+    fails(watched, 6, words, "The time to wait is over", "kgtts watch")
 
 
 def test_hostile_output_names_are_left_out_and_said(cli: Cli, account: Emulator, workplace: Path) -> None:
