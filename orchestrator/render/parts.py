@@ -8,6 +8,7 @@ import ast
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from orchestrator.errors import UsageError
@@ -121,11 +122,7 @@ def _check_imports(imports: Mapping[_Import, str], owners: Mapping[str, str]) ->
 
 def _read_part(file: Path, exported: dict[str, set[str]]) -> tuple[Part, list[_Import], list[str]]:
     source = _read(file)
-    try:
-        tree = ast.parse(source)
-    except SyntaxError as error:
-        raise TemplateError(f"{file.name}, line {error.lineno}: {error.msg}.") from None
-    _refuse(tree, file)
+    tree = _parse(source, file)
     found: list[_Import] = []
     dropped: list[ast.stmt] = []
     rest: list[ast.stmt] = []
@@ -140,6 +137,17 @@ def _read_part(file: Path, exported: dict[str, set[str]]) -> tuple[Part, list[_I
     kept = _without(source.splitlines(), dropped, rest, file)
     part = Part(file.stem, ast.get_docstring(tree) or "", "\n".join(kept).strip("\n"))
     return part, found, list(bound_names(rest))
+
+
+@lru_cache(maxsize=64)
+def _parse(source: str, file: Path) -> ast.Module:
+    """The part's tree, to be read only: a long watch renders session after session from the same parts."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        raise TemplateError(f"{file.name}, line {error.lineno}: {error.msg}.") from None
+    _refuse(tree, file)
+    return tree
 
 
 def _refuse(tree: ast.Module, file: Path) -> None:
