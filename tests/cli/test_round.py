@@ -1,6 +1,5 @@
 """Each command on a run that was pushed and has ended: what it says, and its JSON."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,67 +19,6 @@ def set_script(workplace: Path, text: str) -> None:
     """Replace the training script in the data set."""
     folder = workplace.parent / "kaggle/datasets" / USER / "datahrbnn/MyTTSDataset"
     (folder / "train_tts.py").write_text(text, encoding="utf-8")
-
-
-def test_init_writes_settings_that_are_valid(cli: Cli, workplace: Path) -> None:
-    """The file that init writes is the defaults, and it is not overwritten without being asked to."""
-    assert "Wrote kgtts.toml" in cli("init").out
-    assert cli("config", "show").code == 0
-    again = cli("init")
-    assert again.code == 2
-    assert "is there already" in again.err
-    assert cli("init", "--force").code == 0
-    assert cli("init", "--dir", "deeper/still").code == 0
-    assert (workplace / "deeper/still/kgtts.toml").is_file()
-
-
-def test_config_show_is_toml_of_what_is_in_force(cli: Cli, account: Emulator) -> None:
-    """File and `--set` are both in it."""
-    import tomllib  # noqa: PLC0415 - only here
-
-    result = cli("config", "show", "--set", "training.batch_size=3")
-    shown = tomllib.loads(result.out)
-    assert (shown["training"]["epochs"], shown["training"]["batch_size"]) == (2, 3)
-    assert "kgtts.toml" in result.out
-
-
-def test_config_schema_is_a_json_schema(cli: Cli) -> None:
-    """Editors can complete the file with it."""
-    schema = cli("config", "schema").json
-    assert "training" in schema["properties"]
-
-
-def test_render_writes_what_push_sends_and_twice_the_same(
-    cli: Cli, account: Emulator, workplace: Path
-) -> None:
-    """Two files for the stock client; a second rendering changes no byte."""
-    result = cli("render", "--to", "out dir")
-    files = {path.name: path.read_bytes() for path in (workplace / "out dir").iterdir()}
-    assert sorted(files) == ["kaggle_tts_training.py", "kernel-metadata.json"]
-    assert len(result.out.splitlines()) == 2
-    assert json.loads(files["kernel-metadata.json"])["id"] == FIRST
-    cli("render", "--to", "out dir")
-    assert {path.name: path.read_bytes() for path in (workplace / "out dir").iterdir()} == files
-    assert account.backend.catalogue.kernels() == []
-
-
-def test_render_needs_no_account(cli: Cli, workplace: Path) -> None:
-    """Without credentials a name stands for the owner, and that is said."""
-    result = cli("render", "--to", "out")
-    assert result.code == 0
-    assert "your-name stands for it" in result.err
-    assert cli("render", "--to", "out", "--owner", "omar").err == ""
-
-
-def test_doctor_gives_a_verdict_a_line(cli: Cli, account: Emulator) -> None:
-    """All is well: settings, client, credentials and their place, login, quota, both inputs."""
-    result = cli("doctor")
-    assert result.code == 0, result.said
-    subjects = [line.split()[1] for line in result.out.splitlines() if not line.startswith("  ")]
-    assert subjects == ["settings", "client", "credentials", "login", "quota", "dataset", "model"]
-    assert "KAGGLE_USERNAME and KAGGLE_KEY" in result.out
-    verdicts = cli("doctor", "--json").json
-    assert [set(verdict) for verdict in verdicts] == [{"subject", "level", "text", "hint"}] * 7
 
 
 def test_push_wait_follows_to_the_end(cli: Cli, account: Emulator) -> None:
