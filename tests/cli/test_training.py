@@ -17,7 +17,8 @@ def test_the_demo_trains_and_says_where_everything_is(cli: Cli, workplace: Path)
     assert result.code == 0, result.said
     folder = workplace / "the demo"
     told = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    assert (told["state"], told["sessions"]) == ("complete", 1)
+    assert told["state"] == "complete"
+    assert told["sessions"] >= 2
     assert (folder / told["log"]).is_file()
     trained = torch.load(folder / told["checkpoint"], map_location="cpu", weights_only=True)
     base = torch.load(
