@@ -13,7 +13,7 @@ demo: $(VENV)/.local
 	$(BIN)/kgtts demo --dir "$(DEMO_DIR)"
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -101,7 +101,12 @@ class Campaign:
                 return self._settled(record)
             ref = default()
             if ref is not None:
-                return self._of_kernel(ref)
+                try:
+                    return self._of_kernel(ref)
+                except NotFoundError as error:
+                    raise NotFoundError(
+                        f"{ref}, which kgtts.toml names, has not been pushed yet.", hint="kgtts push"
+                    ) from error
             raise UsageError(
                 "No run is known on this machine.",
                 hint="start one with `kgtts push`, or name one as OWNER/SLUG",

@@ -129,7 +129,9 @@ def pause(span: timedelta, left: timedelta | None, clock: "Clock") -> None:
     except KeyboardInterrupt:
         raise Interrupted("Stopped waiting.", hint="kgtts watch comes back to it") from None
     if left is not None and left <= span:
-        raise WaitTimeoutError("The time to wait is over; nothing runs now.", hint="kgtts watch")
+        raise WaitTimeoutError(
+            "The time to wait is over before another session could start.", hint="kgtts watch"
+        )
 
 
 def _goes_on(target: "Target") -> Interrupted:

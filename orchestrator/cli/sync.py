@@ -253,8 +253,11 @@ def raise_failure(done: "Pass") -> None:
 
     if done.state not in (RunState.FAILED, RunState.STALLED, RunState.ZOMBIE) or done.view is None:
         return
-    ref = done.view.newest.ref
+    newest = done.view.newest
+    ref = newest.ref
     hint = f"kgtts logs {ref}; when it is mended, `kgtts push` goes on"
+    if newest.result is not None and newest.result.reason == "wrong_parent":
+        hint = f"kgtts logs {ref}; where nothing is left to go on from, `kgtts push --new` begins again"
     if done.state is RunState.ZOMBIE:
         hint = f"look at it with `kgtts open {ref}` and stop it there, or `kgtts cancel {ref}`"
     raise RunFailedError(done.decision.reason, hint=hint)

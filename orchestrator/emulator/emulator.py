@@ -58,7 +58,7 @@ class Emulator:
         """
         if self._running is not None:
             return self
-        store = Store(self._root)
+        store = Store(self._root, self._options.cache)
         try:
             credentials = self._given or store.credentials()
             backend = Backend(store, self._options, credentials[0], self._clock)

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from orchestrator.errors import UsageError
@@ -29,6 +30,7 @@ class EmulatorOptions:
         keep_failed_outputs: whether a session that failed or was stopped keeps its outputs.
             Kaggle may or may not: both are worth rehearsing.
         keepalive_s: an idle log stream says a comment this often.
+        cache: a folder for what several emulators can share (compiled code); default: in their own root.
         standins: whether sessions get the stand-ins for packages that cannot be imported here.
 
     Raises:
@@ -48,6 +50,7 @@ class EmulatorOptions:
     keep_failed_outputs: bool = True
     keepalive_s: float = 15.0
     standins: bool = True
+    cache: Path | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (("sandbox", get_args(SandboxChoice)), ("layout", get_args(Layout))):

@@ -90,16 +90,20 @@ class Store:
 
     Args:
         root: the emulator's folder, made when missing.
+        cache: where compiled code is kept over sessions; default: in `root`.
 
     Raises:
         LocalError: another emulator uses the folder, or it cannot be written.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, cache: Path | None = None) -> None:
         self.root = root.resolve()
+        # Compiled code that sessions share: the first one pays for all.
+        self.numba_cache = (cache.resolve() if cache is not None else self.root / "cache") / "numba"
         try:
-            for name in ("datasets", "models", "kernels", "sessions", "cache/numba"):
+            for name in ("datasets", "models", "kernels", "sessions"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
+            self.numba_cache.mkdir(parents=True, exist_ok=True)
             self._lock = (self.root / "lock").open("w")
         except OSError as error:
             raise LocalError(f"The emulator cannot use the folder {self.root}: {error.strerror}.") from error
@@ -114,11 +118,6 @@ class Store:
     def close(self) -> None:
         """Let another emulator have the folder."""
         self._lock.close()
-
-    @property
-    def numba_cache(self) -> Path:
-        """Compiled code that sessions share: the first one pays for all."""
-        return self.root / "cache" / "numba"
 
     def session_folder(self, session: int) -> Path:
         """Where a session lives while it runs."""

@@ -8,7 +8,10 @@ import torch
 
 from tests.support import Cli
 
-pytestmark = pytest.mark.training
+pytestmark = [
+    pytest.mark.training,
+    pytest.mark.xdist_group("training"),  # Two trainings at once would fight for the cores.
+]
 
 
 def test_the_demo_trains_and_says_where_everything_is(cli: Cli, workplace: Path) -> None:
