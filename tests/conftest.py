@@ -27,6 +27,14 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
+def voice_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the tests that train share as demos do: the base voice and numba's compiled code."""
+    place = tmp_path_factory.mktemp("kgtts") / "cache"
+    (place / "numba").mkdir(parents=True)
+    return place
+
+
+@pytest.fixture(scope="session")
 def put_away() -> Iterator[Callable[[Emulator], None]]:
     """Stops an emulator while the next test runs: its server takes a fifth of a second to end, idly."""
     with ThreadPoolExecutor(max_workers=4) as pool:

@@ -25,12 +25,12 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def smithy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+def smithy(voice_cache: Path) -> Iterator[Forge]:
     """A process with most of what TTS imports, less the trainer, whose import the host watches for."""
     path = os.pathsep.join(
         filter(None, (str(standin_path(sys.executable) or ""), os.environ.get("PYTHONPATH")))
     )
-    numba = str(tmp_path_factory.mktemp("numba"))
+    numba = str(voice_cache / "numba")
     with forge("librosa", "transformers", "scipy.signal", PYTHONPATH=path, NUMBA_CACHE_DIR=numba) as found:
         yield found
 
@@ -88,9 +88,9 @@ class Voice:
         return max(files, key=lambda path: int(path.stem.rpartition("_")[2]))
 
 
-def test_three_sessions_of_vits_are_one(smithy: Forge, tmp_path: Path) -> None:
+def test_three_sessions_of_vits_are_one(smithy: Forge, tmp_path: Path, voice_cache: Path) -> None:
     """Weights, optimizers, schedulers, steps, best loss, random states; one session ends within an epoch."""
-    demo = inputs.provide_demo_inputs(tmp_path / "kaggle", "owner", cache=tmp_path / "cache")
+    demo = inputs.provide_demo_inputs(tmp_path / "kaggle", "owner", cache=voice_cache)
     one, three = Voice(smithy, tmp_path / "one", demo), Voice(smithy, tmp_path / "three", demo)
     whole = one.session(None)
     steps = whole["steps_per_epoch"]

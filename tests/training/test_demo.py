@@ -14,8 +14,11 @@ pytestmark = [
 ]
 
 
-def test_the_demo_trains_and_says_where_everything_is(cli: Cli, workplace: Path) -> None:
+def test_the_demo_trains_and_says_where_everything_is(
+    cli: Cli, workplace: Path, voice_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`result.json` keeps its contract; the checkpoint is new, whole, and better than what it began with."""
+    monkeypatch.setenv("KGTTS_HOME", str(voice_cache.parent))
     result = cli("demo", "--dir", "the demo")
     assert result.code == 0, result.said
     folder = workplace / "the demo"
