@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.chain.siblings import siblings
 from orchestrator.chain.state import STATE_FILE, read_state
@@ -19,7 +20,9 @@ from orchestrator.models import KernelInfo, KernelRef, LogEvent, SessionState, S
 from orchestrator.ports import Clock, Kaggle
 from orchestrator.progress import Progress, parse_event, read_progress
 from orchestrator.stamp import RunStamp, read_stamp
-from orchestrator.transfer import Transfer, TransferListener, fetch
+
+if TYPE_CHECKING:
+    from orchestrator.transfer import Transfer, TransferListener
 
 _STREAM_IDLE_S = 20.0  # How long the live log may be silent before the state is asked for.
 _CATCH_UP_IDLE_S = 0.4  # How long a pause marks the end of the live log's replay.
@@ -69,7 +72,7 @@ class Collected:
     target: Target
     status: SessionStatus
     folder: Path
-    transfer: Transfer
+    transfer: "Transfer"
     log: Path | None
     left_out: int
 
@@ -287,7 +290,7 @@ class Campaign:
         target: Target,
         folder: Path,
         choose: Callable[[Sequence[str]], Sequence[str]],
-        listener: TransferListener,
+        listener: "TransferListener",
     ) -> Collected:
         """Bring the outputs that `choose` picks by name, and the session's log, into `folder`.
 
@@ -295,6 +298,8 @@ class Campaign:
             RefusedError: the session has not ended, so Kaggle gives no outputs yet.
             LocalError, ServiceError: as `transfer.fetch`.
         """
+        from orchestrator.transfer import fetch  # noqa: PLC0415  # Start-up: only a pull needs it.
+
         status = self.status(target)
         if not status.state.is_terminal:
             raise RefusedError(

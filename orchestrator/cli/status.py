@@ -36,7 +36,8 @@ def status(run: str | None, *, watch: bool, as_json: bool) -> None:
                 print_json({**_as_json(bench.campaign.report(target)), **outlook.as_dict(None)})
             raise
         report = bench.campaign.report(target)
-        ahead = outlook.of_kernel(bench, report.target.ref)
+        # A kernel that is none of ours has no target, and reading the settings takes a tenth of a second.
+        ahead = outlook.of_kernel(bench, report.target.ref) if report.stamp is not None else None
         if as_json:
             print_json({**_as_json(report), **outlook.as_dict(ahead)})
         else:

@@ -6,7 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-import stamina
 from kagglesdk.datasets.types.dataset_api_service import ApiListDatasetFilesRequest
 from kagglesdk.kaggle_client import KaggleClient as SdkClient
 from kagglesdk.kaggle_creds import KaggleCredentials
@@ -297,14 +296,22 @@ class KaggleClient:
     def _call(self, doing: str, call: Callable[[], T], *, retry: bool = True) -> T:
         """Make one call, retried where that is safe, with its failures told in our words."""
         with translated(doing):
-            if not retry:
+            try:
                 self.calls += 1
                 return call()
+            except Exception as error:
+                if not retry or retry_delay(error) is False:
+                    raise
+                failure: Exception | None = error
+            import stamina  # noqa: PLC0415  # 30 ms of start-up that only a failed call pays.
 
             for attempt in stamina.retry_context(
                 on=retry_delay, attempts=8, timeout=RETRY_FOR_S, wait_initial=0.3, wait_max=15.0
             ):
                 with attempt:
+                    if failure is not None:  # The first attempt is the one that failed above.
+                        first, failure = failure, None
+                        raise first
                     self.calls += 1
                     return call()
         raise AssertionError  # stamina re-raises the last failure itself.

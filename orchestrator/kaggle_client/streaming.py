@@ -22,7 +22,9 @@ def open_stream(session: requests.Session, url: str) -> requests.Response:
     """
     headers = {"Accept": "text/event-stream, */*", "Content-Type": None}
     response = session.get(url, stream=True, headers=headers)
-    response.raise_for_status()
+    if not response.ok:
+        _ = response.content  # Read whole, so that the connection is free and the words are there.
+        response.raise_for_status()
     return response
 
 
