@@ -1,0 +1,66 @@
+"""Ctrl-C in the middle of any command ends it with 130 and a word, never with a traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# A signal that comes, every time, while the command loads a module that it cannot do without.
+_DRIVER = """
+import os, signal, sys
+module, sent = sys.argv.pop(1), []
+def hook(event, args):
+    if event == "import" and args[0] == module and not sent:
+        sent.append(module)
+        os.kill(os.getpid(), signal.SIGINT)
+sys.addaudithook(hook)
+from orchestrator.cli import main
+main(sys.argv[1:])
+"""
+_SETTINGS = "orchestrator.config.models"
+_LOGIN = "orchestrator.kaggle_client.client"
+
+
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [
+        ("init", _SETTINGS),
+        ("config schema", _SETTINGS),
+        ("config show", _SETTINGS),
+        ("render", "jinja2"),
+        ("demo", "orchestrator.emulator.emulator"),
+        ("emulator", "orchestrator.emulator.emulator"),
+        ("doctor", _LOGIN),
+        ("push", _LOGIN),
+        ("status", _LOGIN),
+        ("logs", _LOGIN),
+        ("pull", _LOGIN),
+        ("sync", _LOGIN),
+        ("watch", _LOGIN),
+        ("list", _LOGIN),
+        ("quota", _LOGIN),
+        ("open --print", _LOGIN),
+        ("cancel --yes", _LOGIN),
+    ],
+)
+def test_ctrl_c_ends_any_command(
+    command: str, module: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 130, a sentence and no traceback; nothing half-written is left in the folder."""
+    monkeypatch.setenv("KAGGLE_USERNAME", "asha")
+    monkeypatch.setenv("KAGGLE_KEY", "made-up")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    done = subprocess.run(
+        [sys.executable, "-c", _DRIVER, module, *command.split()],
+        cwd=workplace,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Interrupted" in done.stderr or "Stopped" in done.stderr
+    assert not (workplace / "kgtts.toml").exists()
+    assert not (workplace / "kernel").exists()
