@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import NotFoundError, RefusedError
@@ -221,6 +222,14 @@ class SimulatedKaggle:
         raise NotImplementedError
 
     def dataset_files(self, source: str) -> Iterator[InputFile]:
+        """There is none: a killed session keeps nothing here."""
+        raise NotFoundError(f"There is no dataset {source}.")
+
+    def dataset_ready(self, source: str) -> bool:
+        """There is none."""
+        raise NotFoundError(f"There is no dataset {source}.")
+
+    def upload_dataset(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
         """Not simulated."""
         raise NotImplementedError
 

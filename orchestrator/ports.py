@@ -6,6 +6,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 from orchestrator.models import (
@@ -57,7 +58,7 @@ class Kaggle(Protocol):
     """What kgtts asks of Kaggle.
 
     Every method may raise `CredentialsError`, `NotFoundError`, `RefusedError` or `ServiceError`. Reads are
-    retried behind this line; `push` is sent at most once.
+    retried behind this line; what saves a version (`push`, `upload_dataset`) is asked for at most once.
     """
 
     @property
@@ -111,7 +112,26 @@ class Kaggle(Protocol):
         ...
 
     def dataset_files(self, source: str) -> Iterator[InputFile]:
-        """The files of the dataset `owner/slug`, page by page as they are asked for."""
+        """The files of the newest version of the dataset `owner/slug`, page by page as they are asked for.
+
+        That version may still be in preparation (`dataset_ready`). `NotFoundError`: there is no such dataset,
+        or it is not this account's to see.
+        """
+        ...
+
+    def dataset_ready(self, source: str) -> bool:
+        """Whether the newest version of a dataset is processed; until then a kernel mounts the one before.
+
+        `NotFoundError`: there is no such dataset. `RefusedError`: Kaggle could not process the version.
+        """
+        ...
+
+    def upload_dataset(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
+        """Make the private dataset `owner/slug` of `files`, or a new version that holds these and no others.
+
+        They lie flat, by their names. A dataset keeps the title that it was made with; `notes` tell of the
+        version. After a `ServiceError` `dataset_files` tells whether the version came to be.
+        """
         ...
 
     def model_files(self, source: str) -> Iterator[InputFile]:

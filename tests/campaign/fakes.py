@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from orchestrator.errors import NotFoundError, ServiceError
 from orchestrator.models import (
@@ -174,6 +175,15 @@ class FakeKaggle:
     def dataset_files(self, source: str) -> Iterator[InputFile]:
         """The one file that the default settings want."""
         yield InputFile("MyTTSDataset/train_tts.py", 1)
+
+    def dataset_ready(self, source: str) -> bool:
+        """It is."""
+        self.asked.append(f"dataset ready {source}")
+        return True
+
+    def upload_dataset(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
+        """Nothing is kept."""
+        self.asked.append(f"upload {source}")
 
     def model_files(self, source: str) -> Iterator[InputFile]:
         """One of the two files that the default settings want."""

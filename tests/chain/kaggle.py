@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import NotFoundError
@@ -40,6 +41,15 @@ class Version:
     message: str | None = None
 
 
+@dataclass(frozen=True)
+class Upload:
+    """One version of a dataset."""
+
+    files: Mapping[str, bytes]
+    notes: str
+    ready_at: float  # On the clock's monotonic time.
+
+
 @dataclass
 class ChainKaggle:
     """The `Kaggle` port without a network; `asked` holds every call."""
@@ -48,6 +58,9 @@ class ChainKaggle:
     kernels: dict[KernelRef, list[Version]] = field(default_factory=dict)
     week: Quota | None = None
     push_errors: list[tuple[Exception, bool]] = field(default_factory=list)  # And whether it arrived.
+    datasets: dict[str, list[Upload]] = field(default_factory=dict)
+    dataset_processing_s: float = 0.0
+    upload_errors: list[tuple[Exception, bool]] = field(default_factory=list)  # And whether it arrived.
     asked: list[str] = field(default_factory=list)
     username: str = OWNER
     service: str = "https://fake.example"
@@ -130,6 +143,11 @@ class ChainKaggle:
             "done": False,
         }
 
+    def mounted(self, source: str) -> Mapping[str, bytes]:
+        """What a session sees of a dataset: its newest version that is ready."""
+        ready = [item for item in self.datasets.get(source, []) if item.ready_at <= self.clock.monotonic()]
+        return ready[-1].files if ready else {}
+
     def pushes(self) -> list[KernelPush]:
         """All that was pushed, by kernel and version."""
         return [item.push for versions in self.kernels.values() for item in versions if item.push is not None]
@@ -202,12 +220,36 @@ class ChainKaggle:
         return self.week
 
     def dataset_files(self, source: str) -> Iterator[InputFile]:
-        """Nothing."""
-        yield from ()
+        """The files of a dataset's newest version."""
+        self.asked.append(f"dataset files {source}")
+        for name, content in sorted(self._newest(source).files.items()):
+            yield InputFile(name, len(content))
+
+    def dataset_ready(self, source: str) -> bool:
+        """Whether its time of preparation has passed."""
+        self.asked.append(f"dataset ready {source}")
+        return self._newest(source).ready_at <= self.clock.monotonic()
+
+    def upload_dataset(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
+        """Keep a version, unless a fault is due."""
+        self.asked.append(f"upload {source}")
+        assert 6 <= len(title) <= 50  # noqa: PLR2004  # Kaggle's own limits.
+        error, arrives = self.upload_errors.pop(0) if self.upload_errors else (None, True)
+        if arrives:
+            ready_at = self.clock.monotonic() + self.dataset_processing_s
+            held = {path.name: path.read_bytes() for path in files}
+            self.datasets.setdefault(source, []).append(Upload(held, notes, ready_at))
+        if error is not None:
+            raise error
 
     def model_files(self, source: str) -> Iterator[InputFile]:
         """Nothing."""
         yield from ()
+
+    def _newest(self, source: str) -> Upload:
+        if source not in self.datasets:
+            raise NotFoundError(f"There is no dataset {source}.")
+        return self.datasets[source][-1]
 
     def _find(self, ref: KernelRef) -> tuple[int, Version]:
         versions = self.kernels.get(ref.kernel, [])
