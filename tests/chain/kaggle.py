@@ -233,7 +233,7 @@ class ChainKaggle:
     def upload_dataset(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
         """Keep a version, unless a fault is due."""
         self.asked.append(f"upload {source}")
-        assert 6 <= len(title) <= 50  # noqa: PLR2004  # Kaggle's own limits.
+        assert 6 <= len(title) <= 50  # Kaggle's own limits.
         error, arrives = self.upload_errors.pop(0) if self.upload_errors else (None, True)
         if arrives:
             ready_at = self.clock.monotonic() + self.dataset_processing_s
