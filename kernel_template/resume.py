@@ -21,6 +21,7 @@ _CHECKPOINT_NAME = re.compile(r"^(?:checkpoint|best_model)_\d+\.pth$")
 _ANY_CHECKPOINT = re.compile(r"^(?:checkpoint|best_model)(?:_\d+)?\.pth$")
 _COPY_CHUNK = 4 * 1024 * 1024
 _STATE_DEPTH = 2  # How far below a mount state.json is looked for.
+_MARKER = "kgtts-kept-"  # A dataset's own file, which tells kgtts whose outputs it holds.
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,9 @@ class _Entry:
 
 
 class Parent:
-    """The mounted output of the session before.
+    """The mounted output of the session before: the sibling kernel's, or a dataset that holds it.
+
+    A dataset holds what a killed session kept, which no kernel mounts; its files lie flat, by their names.
 
     Args:
         asked: the settings' `resume` section.
@@ -97,7 +100,7 @@ class Parent:
         entries = self._entries(mount, state)
         chosen, checkpoint = self._newest_whole(mount, entries)
         folder = checkpoint.parent
-        self._copy_others(mount / chosen.path.parent, folder)
+        self._copy_others(mount, self._place(mount, chosen.path).parent, folder)
         best = self._best_model(mount, state, entries, chosen)
         self._continue_log(mount)
         self._continue_metrics(mount, chosen.global_step)
@@ -116,13 +119,16 @@ class Parent:
 
     def _find(self) -> tuple[Path, dict[str, Any]]:
         """The folder that holds state.json, and its content."""
-        source = str(self._asked["kernel"])
-        mounts = find_mounts(self._paths.input, "notebooks", source)
+        dataset = self._asked.get("dataset")
+        source = str(dataset or self._asked["kernel"])
+        mounts = find_mounts(self._paths.input, "datasets" if dataset else "notebooks", source)
         if not mounts:
+            what = "which holds what" if dataset else "whose output"
+            needs = "the dataset exists" if dataset else "the kernel exists and has a completed version"
             raise KernelFailure(
                 EndReason.MISSING_INPUT,
-                f"{source}, whose output this session continues from, is not mounted below "
-                f"{self._paths.input}: check that the kernel exists and has a completed version.",
+                f"{source}, {what} this session continues from, is not mounted below {self._paths.input}: "
+                f"check that {needs}.",
             )
         for mount in mounts:
             for depth in range(_STATE_DEPTH + 1):
@@ -192,9 +198,14 @@ class Parent:
             faults.append(f"{entry.path.name} {fault}")
         raise self._refuse(f"no checkpoint in {mount} is whole: {'; '.join(faults)}")
 
+    def _place(self, mount: Path, path: PurePosixPath) -> Path:
+        """Where a file of the session before lies in the mount."""
+        place = mount / path
+        return mount / path.name if self._asked.get("dataset") and not place.is_file() else place
+
     def _copy_verified(self, mount: Path, entry: _Entry, target: Path) -> str | None:
         """Copy and hash in one pass: a checkpoint is 1 GB. Returns what is wrong with it, or None."""
-        source = mount / entry.path
+        source = self._place(mount, entry.path)
         if not source.resolve().is_relative_to(mount.resolve()) or not source.is_file():
             return "is missing"
         if (size := source.stat().st_size) != entry.size:
@@ -216,15 +227,18 @@ class Parent:
             part.unlink(missing_ok=True)
         return None
 
-    def _copy_others(self, source: Path, target: Path) -> None:
+    def _copy_others(self, mount: Path, source: Path, target: Path) -> None:
         """Copy what else the run folder holds (configuration, logs, event files), less other checkpoints."""
+        paths = self._paths
+        session = {paths.state.name, paths.log.name, paths.metrics.name} if source == mount else set()
 
         def ignore(folder: str, names: list[str]) -> set[str]:
             return {
                 name
                 for name in names
                 if _ANY_CHECKPOINT.match(name)
-                or name.startswith(".kgtts-")
+                or name in session
+                or name.startswith((".kgtts-", _MARKER))
                 or Path(folder, name).is_symlink()
             }
 

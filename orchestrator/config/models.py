@@ -162,6 +162,11 @@ class Run(_Section):
     max_gpu_hours: NotNegativeHours = Field(
         0.0, description="The most hours of all sessions of a run. 0: as many as it takes."
     )
+    rescue: StrictBool = Field(
+        default=True,
+        description="Go on from what a killed session saved, which no kernel can mount: a pass downloads it\n"
+        "and uploads it as the private dataset SLUG-kept. false: go on from the session before it.",
+    )
     when_quota_is_short: Literal["wait", "shorten"] = Field(
         "wait",
         description='When the week\'s quota is less than a session needs: "wait" until it refreshes, or\n'

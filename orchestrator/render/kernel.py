@@ -33,6 +33,7 @@ class Resume:
         session: the number of the session that left it.
         global_step: the step of its newest checkpoint; a mount with a lower one is an older version.
         sha256: the hash of that checkpoint, where its state tells it.
+        dataset: `owner/slug` of the dataset that holds what the session left, mounted in the kernel's place.
     """
 
     kernel: str
@@ -41,6 +42,7 @@ class Resume:
     session: int
     global_step: int
     sha256: str | None
+    dataset: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As the kernel's settings hold it."""
@@ -84,7 +86,7 @@ def render_kernel(
     Args:
         settings: settings that went through `Settings.with_owner`.
         stamp: the run and session; its `kernel` is the kernel to push to.
-        resume: the session whose output is mounted and continued from; None starts from the base voice.
+        resume: the session that is continued from, and what to mount for it; None starts from the base voice.
         templates: where the templates are; by default those of this installation.
 
     Raises:
@@ -106,15 +108,20 @@ def render_kernel(
         accelerator=machine.machine_shape,
         private=settings.kernel.private,
         internet=settings.kernel.internet,
-        dataset_sources=(settings.inputs.dataset,),
+        dataset_sources=_dataset_sources(settings, resume),
         model_sources=(settings.inputs.model,),
-        kernel_sources=() if resume is None else (resume.kernel,),
+        kernel_sources=() if resume is None or resume.dataset is not None else (resume.kernel,),
         docker_image=settings.kernel.docker_image or None,
         docker_image_pinning=settings.kernel.docker_image_pinning or None,
         session_timeout_s=int(settings.session.budget.total_seconds()),
     )
     metadata = _render(root, _METADATA_TEMPLATE, push=push, code_file=CODE_FILE, enable_gpu=machine.has_gpu)
     return Rendered(source, metadata, CODE_FILE, push)
+
+
+def _dataset_sources(settings: Settings, resume: Resume | None) -> tuple[str, ...]:
+    kept = None if resume is None else resume.dataset
+    return (settings.inputs.dataset,) if kept is None else (settings.inputs.dataset, kept)
 
 
 def _title(settings: Settings, ref: KernelRef) -> str:

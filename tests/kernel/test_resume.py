@@ -1,6 +1,7 @@
 """Taking over from the session before: what is accepted, refused, fallen back to and copied."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,22 @@ def mount(root: Path, place: str = "notebooks/owner/voice-a", **state: Any) -> P
         "history": [{"session": 1}, {"session": 2, "to_epoch": 5}],
     }
     put(folder / "state.json", json.dumps({**content, **state}))
+    return folder
+
+
+KEPT = "owner/voice-kept"
+
+
+def flat_mount(root: Path, place: str = f"datasets/{KEPT}", **state: Any) -> Path:
+    """Mount a dataset that holds what a killed session kept: its best model and newest checkpoint, flat."""
+    made = mount(root, **state)
+    folder = root / "input" / place
+    folder.mkdir(parents=True)
+    for path in [*made.glob("*.*"), *(made / FOLDER).iterdir()]:
+        if path.name not in ("best_model.pth", "checkpoint_10.pth") and path.is_file():
+            path.rename(folder / path.name)
+    shutil.rmtree(made)
+    put(folder / "kgtts-kept-3f9c-2-14.json", "{}")
     return folder
 
 
@@ -223,3 +240,52 @@ def test_a_link_out_of_the_mount_is_not_followed(root: Path, log: Log, tmp_path:
     resumed = take(root, log)
     assert resumed.global_step == 12
     assert not (resumed.folder / "link.txt").exists()
+
+
+@pytest.mark.parametrize("place", [f"datasets/{KEPT}", "voice-kept", f"datasets/{KEPT}/deeper"])
+def test_a_dataset_with_what_a_killed_session_kept(root: Path, log: Log, place: str) -> None:
+    """Its flat files take the place of the sibling's output, which may be mounted or not."""
+    flat_mount(root, place, status="running")
+    resumed = take(root, log, dataset=KEPT)
+    folder = root / "working" / FOLDER
+    assert (resumed.folder, resumed.checkpoint) == (folder, folder / "checkpoint_14.pth")
+    assert resumed.best_model == folder / "best_model_12.pth"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "best_model.pth",
+        "best_model_12.pth",
+        "checkpoint_14.pth",
+        "config.json",
+        "trainer_0_log.txt",
+    ]
+    assert [item["session"] for item in resumed.history] == [1, 2]
+    assert (root / "working" / "train_log.txt").read_text() == "before\n"
+
+
+def test_a_dataset_that_holds_its_folders_is_taken_over_too(root: Path, log: Log) -> None:
+    """However the files came there."""
+    mount(root, f"datasets/{KEPT}")
+    assert take(root, log, dataset=KEPT).checkpoint == root / "working" / FOLDER / "checkpoint_14.pth"
+
+
+def test_a_dataset_of_another_session_is_refused(root: Path, log: Log) -> None:
+    """A version of before, or of another run, proves nothing; no file of it is used."""
+    flat_mount(root, run={"id": "3f9c", "session": 1})
+    assert "an older version: the output of session 1" in refused(root, log, dataset=KEPT)
+    assert not list((root / "working").rglob("*.pth"))
+
+
+def test_a_damaged_checkpoint_of_a_dataset_falls_back_to_the_best_model(root: Path, log: Log) -> None:
+    """What was not handed over is passed over as missing."""
+    folder = flat_mount(root)
+    put_checkpoint(folder / "checkpoint_14.pth", "checkpoint_1X.pth")
+    assert take(root, log, dataset=KEPT).checkpoint.name == "best_model_12.pth"
+    (folder / "best_model_12.pth").unlink()
+    message = refused(root, log, dataset=KEPT)
+    assert "best_model_12.pth is missing; checkpoint_10.pth is missing" in message
+
+
+def test_a_dataset_that_is_not_mounted(root: Path, log: Log) -> None:
+    """The sentence names the dataset; a sibling's mount does not take its place."""
+    mount(root)
+    with pytest.raises(KernelFailure, match=r"owner/voice-kept, .* is not mounted .* the dataset exists"):
+        take(root, log, dataset=KEPT)

@@ -86,7 +86,17 @@ def test_what_to_continue_from_enters_exactly(resolved: Settings, stamp: RunStam
         "session": 2,
         "global_step": 1234,
         "sha256": "ab" * 32,
+        "dataset": None,
     }
+
+
+def test_a_dataset_is_mounted_in_the_place_of_the_kernel(resolved: Settings, stamp: RunStamp) -> None:
+    """Beside the data set itself; the sibling, which gives another session, is not mounted."""
+    resume = Resume("someone/bangla-tts-a", 3, stamp.id, 2, 1234, None, "someone/bangla-tts-kept")
+    push = render_kernel(resolved, stamp, resume=resume).push
+    assert push.dataset_sources == ("someone/datahrbnn", "someone/bangla-tts-kept")
+    assert push.kernel_sources == ()
+    assert '"someone/bangla-tts-kept"' in push.source.replace("'", '"')
 
 
 def test_no_gpu_is_none_in_all_three_keys(stamp: RunStamp) -> None:
