@@ -3,8 +3,10 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from orchestrator.emulator.blobs import Blobs
 from orchestrator.emulator.catalogue import Catalogue
 from orchestrator.emulator.clock import Clock
+from orchestrator.emulator.datasets import Datasets
 from orchestrator.emulator.logbook import Logbook, store_log
 from orchestrator.emulator.machines import MachineRefusedError, machine_for
 from orchestrator.emulator.options import EmulatorOptions
@@ -54,7 +56,9 @@ class Backend:
         self.clock = clock
         self._sandbox = Sandbox(store, options)
         self.catalogue = Catalogue(store, username)
-        self.sources = Sources(store, options.layout, self.catalogue.find)
+        self.blobs = Blobs(store.root / "uploads", clock)
+        self.datasets = Datasets(store, self.blobs, username, clock, options.dataset_processing_s)
+        self.sources = Sources(store, options.layout, self.catalogue.find, self.datasets)
         self._lock = self.catalogue.lock
         self._usage = store.usage()
         self._sessions: dict[int, Session] = {}

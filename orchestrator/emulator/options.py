@@ -29,6 +29,8 @@ class EmulatorOptions:
         python: the interpreter that runs pushed scripts.
         keep_failed_outputs: whether a session that failed or was stopped keeps its outputs.
             Kaggle may or may not: both are worth rehearsing.
+        dataset_processing_s: how long an uploaded version of a dataset is prepared; until then sessions
+            mount the one before. Kaggle takes from seconds to minutes.
         keepalive_s: an idle log stream says a comment this often.
         cache: a folder for what several emulators can share (compiled code); default: in their own root.
         standins: whether sessions get the stand-ins for packages that cannot be imported here.
@@ -48,6 +50,7 @@ class EmulatorOptions:
     layout: Layout = "current"
     python: str = sys.executable
     keep_failed_outputs: bool = True
+    dataset_processing_s: float = 0.0
     keepalive_s: float = 15.0
     standins: bool = True
     cache: Path | None = None
@@ -62,6 +65,12 @@ class EmulatorOptions:
         for name in ("session_limit_s", "url_lifetime_s", "page_size", "keepalive_s"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"The emulator's option {name} must be above 0.")
-        for name in ("weekly_quota_s", "max_gpu_sessions", "max_cpu_sessions", "queue_delay_s"):
+        for name in (
+            "weekly_quota_s",
+            "max_gpu_sessions",
+            "max_cpu_sessions",
+            "queue_delay_s",
+            "dataset_processing_s",
+        ):
             if getattr(self, name) < 0:
                 raise UsageError(f"The emulator's option {name} cannot be negative.")

@@ -129,7 +129,7 @@ def runnable_source(text: str, kernel_type: str) -> str:
 
 def invalid_sources(push: Push, sources: Sources, own_ref: str) -> Invalid:
     """The inputs that cannot be mounted: unknown ones, the kernel itself, and every competition."""
-    datasets = tuple(s for s in push.dataset_sources if sources.dataset(s) is None)
+    datasets = tuple(s for s in push.dataset_sources if not sources.has_dataset(s))
     models = tuple(s for s in push.model_sources if sources.model(s) is None)
     kernels = tuple(
         s

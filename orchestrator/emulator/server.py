@@ -20,9 +20,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from orchestrator.emulator import wire_inputs, wire_kernels
+from orchestrator.emulator import wire_inputs, wire_kernels, wire_uploads
 from orchestrator.emulator.backend import Backend
 from orchestrator.emulator.faults import FaultError
+from orchestrator.emulator.intake import Intake
 from orchestrator.emulator.logstream import log_response
 from orchestrator.emulator.signing import Signer
 from orchestrator.emulator.storage import Storage
@@ -66,9 +67,11 @@ class Server:
         self._credentials = credentials
         self._signer = Signer(backend.options.url_lifetime_s, backend.clock)
         self._mishaps: deque[tuple[str, int, float | None]] = deque()
+        self._intake = Intake(backend.blobs, self._take_mishap)
         self._methods: dict[tuple[str, str], Method] = {
             **wire_kernels.METHODS,
             **wire_inputs.METHODS,
+            **wire_uploads.METHODS,
             wire_inputs.INTROSPECT: wire_inputs.introspection(credentials[1]),
         }
         # No log of uvicorn's own on the user's terminal.
@@ -106,15 +109,23 @@ class Server:
 
         Args:
             status: the HTTP status, 429 or 500 for example.
-            method: the method that it befalls, `GetKernelSessionStatus` for example; by default every one.
+            method: the method that it befalls, `GetKernelSessionStatus` for example, or `PutBlob` for bytes
+                of an upload; by default every one.
             times: how often.
             retry_after_s: seconds for a `Retry-After` header.
         """
         self._mishaps.extend([(method, status, retry_after_s)] * times)
 
+    def break_next_upload(self, after: int) -> None:
+        """Lose what the next request of an upload sends beyond byte `after` of its file, and answer 503."""
+        self._intake.break_next(after)
+
     def _application(self) -> Starlette:
         storage = Storage(self._backend, self._signer)
-        routes = [Route("/storage/{name:path}", storage.get, methods=["GET"])]
+        routes = [
+            Route("/storage/{name:path}", storage.get, methods=["GET"]),
+            Route("/upload/{token}", self._intake.put, methods=["PUT"]),
+        ]
         for prefix in ("/v1", "/api/v1"):
             routes += [
                 Route(f"{prefix}/kernels/logs/stream/{{owner}}/{{slug}}", self._stream, methods=["GET"]),

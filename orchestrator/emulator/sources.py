@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.emulator.datasets import Datasets
 from orchestrator.emulator.options import Layout
 from orchestrator.emulator.records import Kernel, Version
 from orchestrator.emulator.store import Store, is_safe_name
@@ -42,16 +43,14 @@ class Sources:
         store: the emulator's folder.
         layout: how mounts are laid out.
         find_kernel: gives a kernel by owner and slug, or None.
+        datasets: knows the datasets and their versions.
     """
 
-    def __init__(self, store: Store, layout: Layout, find_kernel: FindKernel) -> None:
+    def __init__(self, store: Store, layout: Layout, find_kernel: FindKernel, datasets: Datasets) -> None:
         self._store = store
         self._layout = layout
         self._find_kernel = find_kernel
-
-    def dataset_folder(self, owner: str, slug: str) -> Path | None:
-        """The folder of a dataset; None when there is none."""
-        return self._folder("datasets", owner, slug)
+        self._datasets = datasets
 
     def model_folder(
         self, owner: str, model: str, framework: str, variation: str, version: int
@@ -76,13 +75,24 @@ class Sources:
         return max(numbers, default=None)
 
     def dataset(self, source: str) -> Mount | None:
-        """The mount of `owner/slug[/version]`; a folder has one version, number 1."""
+        """The mount of `owner/slug[/version]`: its newest version that is ready, or that one if it is."""
         parts = source.split("/")
-        if len(parts) not in _DATASET_PARTS or parts[2:] not in ([], ["1"]):
-            return None
-        folder = self.dataset_folder(parts[0], parts[1])
+        found = self._datasets.find(parts[0], parts[1]) if len(parts) in _DATASET_PARTS else None
+        ready = [
+            version
+            for version in (found.versions if found is not None else ())
+            if parts[2:] in ([], [str(version.number)]) and self._datasets.is_ready(version)
+        ]
         below = f"datasets/{parts[0]}/{parts[1]}" if self._layout == "current" else parts[1]
-        return None if folder is None else Mount(folder, below)
+        return Mount(self._datasets.folder(found, ready[-1].number), below) if found and ready else None
+
+    def has_dataset(self, source: str) -> bool:
+        """Whether there is a dataset `owner/slug[/version]`, ready or not."""
+        parts = source.split("/")
+        found = self._datasets.find(parts[0], parts[1]) if len(parts) in _DATASET_PARTS else None
+        return found is not None and (
+            not parts[2:] or parts[2] in [str(version.number) for version in found.versions]
+        )
 
     def model(self, source: str) -> Mount | None:
         """The mount of `owner/model/framework/variation/version`."""

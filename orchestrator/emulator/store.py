@@ -2,6 +2,8 @@
 
 ROOT/
   datasets/OWNER/SLUG/…                            filled by hand or by the demo
+  uploaded/OWNER/SLUG/{dataset.json,N/…}           datasets made over the wire, by version
+  uploads/TOKEN/…                                  files that no version has taken yet
   models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION/…  the same
   kernels/OWNER/SLUG/kernel.json                   the kernel and its versions
   kernels/OWNER/SLUG/N/{source,log.jsonl,log.json,outputs.json,output/…}
@@ -29,12 +31,20 @@ from orchestrator.errors import LocalError
 _KERNEL = TypeAdapter(Kernel)
 _USAGE = TypeAdapter(tuple[Usage, ...])
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+# Control characters of both kinds, lone surrogates, and what some system reads as a path.
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\:]")
+_NAME_MAX = 255
 PRIVATE_MODE = 0o600
 
 
 def is_safe_name(name: str) -> bool:
     """Whether a name from outside may become one component of a path."""
     return _SAFE.fullmatch(name) is not None
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name from outside, in any script, may become the name of a file."""
+    return name not in ("", ".", "..") and _UNSAFE.search(name) is None and len(name.encode()) <= _NAME_MAX
 
 
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:

@@ -10,9 +10,10 @@ from kagglesdk.datasets.types.dataset_enums import DatabundleVersionStatus
 from kagglesdk.models.types import model_api_service as models
 from kagglesdk.security.types import oauth_service as oauth
 
+from orchestrator.emulator.datasets import Dataset, DatasetVersion
 from orchestrator.emulator.faults import not_found
 from orchestrator.emulator.sources import list_entries
-from orchestrator.emulator.wire import Call, Method, Methods, page_of
+from orchestrator.emulator.wire import Call, Method, Methods, naive_utc, page_of
 
 _DATASETS = "datasets.DatasetApiService"
 _MODELS = "models.ModelApiService"
@@ -24,42 +25,46 @@ def _changed_at(folder: Path) -> datetime:
     return datetime.fromtimestamp(folder.stat().st_mtime, UTC).replace(tzinfo=None)
 
 
-def _dataset_folder(call: Call) -> Path:
+def _dataset_version(call: Call, number: int = 0) -> tuple[Dataset, DatasetVersion, Path]:
+    """A version of the dataset that is asked for; 0, as which the SDK reads "not given", is the newest."""
     owner, slug = call.request.owner_slug, call.request.dataset_slug
-    folder = call.backend.sources.dataset_folder(owner, slug)
-    if folder is None:
-        raise not_found(f"Dataset {owner}/{slug}")
-    return folder
+    found = call.backend.datasets.find(owner, slug)
+    versions = () if found is None else found.versions
+    asked = [version for version in versions if number in (0, version.number)]
+    if found is None or not asked:
+        raise not_found(
+            f"Version {number} of dataset {owner}/{slug}" if number else f"Dataset {owner}/{slug}"
+        )
+    return found, asked[-1], call.backend.datasets.folder(found, asked[-1].number)
 
 
 def get_dataset(call: Call) -> Any:
-    """GetDataset: that it exists, how big it is, and that it has one version."""
-    folder = _dataset_folder(call)
+    """GetDataset: that it exists, how big it is, and its newest version."""
+    dataset, version, folder = _dataset_version(call)
     answer = datasets.ApiDataset()
     answer.ref = f"{call.request.owner_slug}/{call.request.dataset_slug}"
-    answer.title = call.request.dataset_slug
+    answer.title = dataset.title
     answer.owner_ref = call.request.owner_slug
-    answer.is_private = True
-    answer.current_version_number = 1
+    answer.is_private = dataset.private
+    answer.current_version_number = version.number
     answer.total_bytes = sum(entry.size for entry in list_entries(folder))
-    answer.last_updated = _changed_at(folder)
+    answer.last_updated = naive_utc(version.created_at)
     return answer
 
 
 def get_dataset_status(call: Call) -> Any:
-    """GetDatasetStatus: a folder is always ready."""
-    _dataset_folder(call)
+    """GetDatasetStatus: whether its newest version is ready; a folder filled by hand always is."""
+    _, version, _ = _dataset_version(call)
+    ready = call.backend.datasets.is_ready(version)
     answer = datasets.ApiGetDatasetStatusResponse()
-    answer.status = DatabundleVersionStatus.READY
+    answer.status = DatabundleVersionStatus.READY if ready else DatabundleVersionStatus.BLOBS_RECEIVED
     return answer
 
 
 def list_dataset_files(call: Call) -> Any:
-    """ListDatasetFiles: a page of names and sizes."""
-    folder = _dataset_folder(call)
+    """ListDatasetFiles: a page of names and sizes; of the newest version, ready or not `[?]`."""
     request = call.request
-    if request.dataset_version_number not in (0, 1):  # The SDK reads "not given" as 0.
-        raise not_found(f"Version {request.dataset_version_number} of the dataset")
+    _, version, folder = _dataset_version(call, request.dataset_version_number)
     entries, token = page_of(
         list_entries(folder), request.page_size, request.page_token, default=call.backend.options.page_size
     )
@@ -70,7 +75,7 @@ def list_dataset_files(call: Call) -> Any:
         item.dataset_ref = f"{request.owner_slug}/{request.dataset_slug}"
         item.owner_ref = request.owner_slug
         item.total_bytes = entry.size
-        item.creation_date = _changed_at(folder)
+        item.creation_date = naive_utc(version.created_at)
         answer.dataset_files.append(item)
     answer.next_page_token = token
     return answer
