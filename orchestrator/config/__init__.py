@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from orchestrator.config.accelerators import ACCELERATORS, Accelerator, find_accelerator
     from orchestrator.config.durations import format_duration, parse_duration
     from orchestrator.config.loading import ENVIRONMENT_VARIABLE, FILE_NAME, LoadedSettings, load_settings
-    from orchestrator.config.models import SESSION_LIMIT, Settings, fingerprint, slugify, title_from
+    from orchestrator.config.models import SESSION_LIMIT, Settings, fingerprint
+    from orchestrator.config.sections import slugify, title_from
     from orchestrator.config.selection import select_outputs
     from orchestrator.config.template import default_toml, json_schema, to_toml
 
@@ -56,6 +57,8 @@ _HOMES = {
         "SESSION_LIMIT",
         "Settings",
         "fingerprint",
+    ),
+    "sections": (
         "slugify",
         "title_from",
     ),

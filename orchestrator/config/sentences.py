@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.config.models import Settings, SeveralKeysError
+from orchestrator.config.models import Settings
 from orchestrator.config.nearest import closest
+from orchestrator.config.sections import SeveralKeysError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
