@@ -1,12 +1,11 @@
 """The `Kaggle` port over HTTP, through the typed client beneath the official one."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from kagglesdk.datasets.types.dataset_api_service import ApiListDatasetFilesRequest
 from kagglesdk.kaggle_client import KaggleClient as SdkClient
 from kagglesdk.kaggle_creds import KaggleCredentials
 from kagglesdk.kaggle_env import KaggleEnv
@@ -20,20 +19,19 @@ from kagglesdk.kernels.types.kernels_api_service import (
     ApiListKernelsRequest,
 )
 from kagglesdk.kernels.types.kernels_enums import KernelsListSortType, KernelsListViewType
-from kagglesdk.models.types.model_api_service import ApiListModelInstanceVersionFilesRequest
 from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
 
 from orchestrator.credentials import CredentialKind, Credentials
 from orchestrator.errors import CredentialsError, NotFoundError, RefusedError, ServiceError
+from orchestrator.kaggle_client.calls import Calls
+from orchestrator.kaggle_client.inputs import Inputs
 from orchestrator.kaggle_client.streaming import open_stream, read_stream
 from orchestrator.kaggle_client.translation import (
     addressed,
     kernel_info,
     limit_waiting,
-    model_framework,
     ref_of,
     refusal_hint,
-    retry_delay,
     save_request,
     translated,
     utc,
@@ -52,11 +50,8 @@ from orchestrator.models import (
     SessionStatus,
 )
 
-RETRY_FOR_S = 60.0
 _PAGE_SIZE = 200
 _SMALL_FILE = 16 << 20
-
-T = TypeVar("T")
 
 
 def log_in(credentials: Credentials, url: str, home: Path) -> "KaggleClient":
@@ -78,18 +73,22 @@ def log_in(credentials: Credentials, url: str, home: Path) -> "KaggleClient":
 
 
 class KaggleClient:
-    """The `Kaggle` port over HTTP. Reads are retried with growing delay; a push is sent at most once."""
+    """The `Kaggle` port over HTTP. Reads are retried with growing delay; what saves a version is not."""
 
     def __init__(self, client: Any, username: str | None, service: str) -> None:
         self._http = client.http_client()
         self._kernels = client.kernels.kernels_api_client
-        self._datasets = client.datasets.dataset_api_client
-        self._models = client.models.model_api_client
         self._oauth = client.security.oauth_client
         self._username = username
         self._service = service
-        self.calls = 0
+        self._call = Calls()
+        self._inputs = Inputs(self._call, client, service)
         limit_waiting(self._http._session)  # noqa: SLF001  # The client itself sets no time-out anywhere.
+
+    @property
+    def calls(self) -> int:
+        """How many calls were made."""
+        return self._call.count
 
     @property
     def service(self) -> str:
@@ -250,38 +249,22 @@ class KaggleClient:
         )
 
     def dataset_files(self, source: str) -> Iterator[InputFile]:
-        """The files of the dataset `owner/slug`, page by page as they are asked for."""
-        request = ApiListDatasetFilesRequest()
-        request.owner_slug, request.dataset_slug = source.split("/")[:2]
-        request.page_size = _PAGE_SIZE
-        while True:
-            answer = self._call(
-                f"list the files of the dataset {source}", lambda: self._datasets.list_dataset_files(request)
-            )
-            yield from (InputFile(item.name, item.total_bytes) for item in answer.dataset_files or [])
-            if not answer.next_page_token:
-                return
-            request.page_token = answer.next_page_token
+        """The files of the newest version of the dataset `owner/slug`, page by page as they are asked for."""
+        return self._inputs.dataset_files(source)
+
+    def dataset_ready(self, source: str) -> bool:
+        """Whether the newest version of a dataset is processed; until then a kernel mounts the one before."""
+        return self._inputs.dataset_ready(source)
+
+    def upload_dataset(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
+        """Make the private dataset `owner/slug` of `files`, or a new version of these and no others."""
+        self._inputs.upload_dataset(source, title, files, notes=notes)
 
     def model_files(self, source: str) -> Iterator[InputFile]:
         """The files of the model version `owner/model/framework/variation/version`."""
-        request = ApiListModelInstanceVersionFilesRequest()
-        owner, model, framework, variation, version = source.split("/")
-        request.owner_slug, request.model_slug, request.instance_slug = owner, model, variation
-        request.version_number, request.page_size = int(version), _PAGE_SIZE
-        request.framework = model_framework(framework)
-        while True:
-            answer = self._call(
-                f"list the files of the model {source}",
-                lambda: self._models.list_model_instance_version_files(request),
-            )
-            yield from (InputFile(item.name, item.size) for item in answer.files or [])
-            if not answer.next_page_token:
-                return
-            request.page_token = answer.next_page_token
+        return self._inputs.model_files(source)
 
     def _output_pages(self, ref: KernelRef, page_size: int) -> Iterator[Any]:
-
         request = addressed(ApiListKernelSessionOutputRequest(), ref)
         request.page_size = page_size
         while True:
@@ -292,26 +275,3 @@ class KaggleClient:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
-
-    def _call(self, doing: str, call: Callable[[], T], *, retry: bool = True) -> T:
-        """Make one call, retried where that is safe, with its failures told in our words."""
-        with translated(doing):
-            try:
-                self.calls += 1
-                return call()
-            except Exception as error:
-                if not retry or retry_delay(error) is False:
-                    raise
-                failure: Exception | None = error
-            import stamina  # noqa: PLC0415  # 30 ms of start-up that only a failed call pays.
-
-            for attempt in stamina.retry_context(
-                on=retry_delay, attempts=8, timeout=RETRY_FOR_S, wait_initial=0.3, wait_max=15.0
-            ):
-                with attempt:
-                    if failure is not None:  # The first attempt is the one that failed above.
-                        first, failure = failure, None
-                        raise first
-                    self.calls += 1
-                    return call()
-        raise AssertionError  # stamina re-raises the last failure itself.

@@ -1,10 +1,7 @@
 """A bad day at Kaggle: every failure is told in a sentence, with the right kind of error."""
 
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from collections.abc import Callable
 
 import pytest
 
@@ -12,7 +9,7 @@ from orchestrator.emulator import Emulator
 from orchestrator.errors import CredentialsError, KgttsError, NotFoundError, RefusedError, ServiceError
 from orchestrator.kaggle_client import connect
 from orchestrator.kaggle_client.client import KaggleClient
-from tests.client.helpers import KERNEL, small_push
+from tests.client.helpers import KERNEL, answering, small_push
 from tests.support import KEY, USER
 
 CALLS: dict[str, tuple[str, Callable[[KaggleClient], object]]] = {
@@ -24,6 +21,7 @@ CALLS: dict[str, tuple[str, Callable[[KaggleClient], object]]] = {
     "ListKernels": ("list your kernels", lambda kaggle: kaggle.my_kernels()),
     "GetAcceleratorQuotaStatistics": ("read the quota", lambda kaggle: kaggle.quota()),
     "ListDatasetFiles": ("files of the dataset", lambda kaggle: list(kaggle.dataset_files("asha/data"))),
+    "GetDatasetStatus": ("status of the dataset", lambda kaggle: kaggle.dataset_ready("asha/data")),
     "SaveKernel": ("push", lambda kaggle: kaggle.push(small_push())),
 }
 KINDS: list[tuple[int, type[KgttsError]]] = [
@@ -104,33 +102,6 @@ def test_a_server_that_is_down_is_named(workplace: object, monkeypatch: pytest.M
         client.close()
 
 
-@contextmanager
-def answering(content_type: str, body: bytes) -> Iterator[str]:
-    """A server that is not Kaggle: it answers everything alike. Gives its address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(200)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 NOT_KAGGLES = [
     ("text/html", b"<html>hotel wifi</html>"),
     ("application/json", b"{torn"),
@@ -140,7 +111,9 @@ NOT_KAGGLES = [
 
 
 @pytest.mark.parametrize(("content_type", "body"), NOT_KAGGLES)
-@pytest.mark.parametrize("method", ["GetKernelSessionStatus", "ListKernels", "SaveKernel", "GetKernel"])
+@pytest.mark.parametrize(
+    "method", ["GetKernelSessionStatus", "ListKernels", "SaveKernel", "GetKernel", "GetDatasetStatus"]
+)
 def test_an_answer_that_is_not_kaggles_is_a_sentence(
     workplace: object, monkeypatch: pytest.MonkeyPatch, method: str, content_type: str, body: bytes
 ) -> None:
