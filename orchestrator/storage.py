@@ -34,6 +34,10 @@ class StoppedError(Exception):
     """The transfer was ended before this file was whole."""
 
 
+class UnavailableError(ServiceError):
+    """The storage has no such file, or a damaged one: asking again is of no use."""
+
+
 class Downloads:
     """The downloads of one transfer; `stop` ends them all, those that wait for bytes included."""
 
@@ -102,7 +106,9 @@ class Downloads:
                         raise
                     return response
         except requests.HTTPError as error:
-            raise ServiceError(
+            gone = error.response.status_code in (requests.codes.not_found, requests.codes.gone)
+            kind = UnavailableError if gone else ServiceError
+            raise kind(
                 f"{file.name} could not be fetched: the storage answered {error.response.status_code}.",
                 hint=_AGAIN,
             ) from None  # The request's address holds the signature.

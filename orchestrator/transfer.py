@@ -10,10 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import ServiceError
 from orchestrator.files import write_atomically
 from orchestrator.models import OutputFile
-from orchestrator.storage import PART_PREFIX, PART_SUFFIX, CorruptError, Downloads, StoppedError
+from orchestrator.storage import (
+    PART_PREFIX,
+    PART_SUFFIX,
+    CorruptError,
+    Downloads,
+    StoppedError,
+    UnavailableError,
+)
 
 if TYPE_CHECKING:
     import requests
@@ -208,7 +214,7 @@ class _Fetcher:
                 if self.downloads.stopped:
                     raise StoppedError from error
                 if last:
-                    raise ServiceError(
+                    raise UnavailableError(
                         f"{file.name} arrived damaged twice ({error}); it was not kept.",
                         hint="run the same pull again later",
                     ) from error

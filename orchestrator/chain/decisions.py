@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from orchestrator.chain.session import RunView, SessionView
 from orchestrator.chain.siblings import next_kernel
-from orchestrator.chain.view import RunView, SessionView
 from orchestrator.config import SESSION_LIMIT, Settings, format_duration
 from orchestrator.models import KernelRef, Quota, SessionState
 
@@ -13,6 +13,7 @@ _OVERHEAD = timedelta(minutes=10)  # Start-up, installing, samples and saving, a
 _MARGIN = 1.2  # Epochs of another session may be slower.
 _ZOMBIE_AFTER = timedelta(hours=1)  # Past the session's limit; Kaggle queues and saves for a while.
 _FRUITLESS_LIMIT = 2
+_PREPARING = timedelta(minutes=1)  # Until it is worth another look.
 _IN_WORDS = {
     SessionState.QUEUED: "queued",
     SessionState.RUNNING: "running",
@@ -43,12 +44,16 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The session to push: its number, its kernel, what it continues from, and the time it may take."""
+    """The session to push: its number, its kernel, what it continues from, and the time it may take.
+
+    With `kept`, the parent is not mounted anywhere yet: it must be handed over before the push.
+    """
 
     session: int
     kernel: KernelRef
     parent: SessionView | None
     budget: timedelta
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +91,16 @@ def decide(
         around: time and quota.
         retry: somebody asks for another session of a run that failed or stalled, having mended it perhaps.
     """
+    if view is not None and not settings.run.rescue:
+        view = view.without_kept()
     ended = None if view is None else _not_continuable(settings, view, around, retry=retry)
     if ended is not None:
         return ended
     number = 1 if view is None else view.newest.stamp.session + 1
+    kept = None if view is None else view.kept
+    preparing = view is not None and view.preparing
+    if view is not None and kept is not None:
+        view = view.handed_over()
     parent = None if view is None else view.resumable
     kernel = next_kernel(base, None if parent is None else parent.ref)
     wanted = _budget(settings, view)
@@ -98,7 +109,9 @@ def decide(
     budget = _within_quota(settings, wanted, around)
     if isinstance(budget, Decision):
         return budget
-    start = Start(number, kernel, parent, budget)
+    if kept is not None and preparing:
+        return being_prepared(kept, around.now)
+    start = Start(number, kernel, parent, budget, kept is not None)
     if view is None:
         return Decision(RunState.NEW, "Nothing was pushed yet.", start)
     from_step = (
@@ -106,8 +119,22 @@ def decide(
         if parent is not None
         else "starts again from the base voice"
     )
-    lost = "" if view.unreachable is None else f" What {view.unreachable} saved cannot be mounted any more."
-    return Decision(RunState.READY, f"Session {number} {from_step}.{lost}", start)
+    notes = ""
+    if kept is not None:
+        notes = f" No kernel mounts what session {kept.stamp.session} saved, so it is handed over first."
+    elif view.unreachable is not None:
+        notes = f" What {view.unreachable} saved cannot be mounted any more."
+    return Decision(RunState.READY, f"Session {number} {from_step}.{notes}", start)
+
+
+def being_prepared(kept: SessionView, now: datetime) -> Decision:
+    """A run waits while Kaggle processes the dataset, which takes seconds to minutes."""
+    return Decision(
+        RunState.WAITING,
+        f"What session {kept.stamp.session} kept, up to step {kept.step}, is uploaded and being prepared by "
+        "Kaggle; the next pass goes on.",
+        until=now + _PREPARING,
+    )
 
 
 def _not_continuable(
@@ -118,13 +145,13 @@ def _not_continuable(
     if not newest.status.state.is_terminal:
         return _alive(newest, around.now)
     result = newest.result
-    if newest.is_resumable and result is not None and _is_done(settings, view):
+    if newest.is_mountable and result is not None and _is_done(settings, view):
         return Decision(
             RunState.DONE, f"The run is done at step {view.global_step}: {_why_done(result.done_reason)}."
         )
     if newest.cause is not None and not retry:
         return Decision(RunState.FAILED, f"Session {newest.stamp.session} failed: {newest.cause}")
-    if view.resumable is None and view.unreachable is not None:
+    if view.resumable is None and view.unreachable is not None and view.kept is None:
         return Decision(
             RunState.FAILED,
             f"The run cannot go on from {view.unreachable}: Kaggle mounts the newest completed version of a "
@@ -183,8 +210,7 @@ def _budget(settings: Settings, view: RunView | None) -> timedelta | Decision:
     budget = min(session.budget, settings.training.time_limit + _OVERHEAD + session.grace)
     hours = settings.run.max_gpu_hours
     if hours:
-        history = view.history if view is not None else ()
-        used = timedelta(seconds=sum(summary.seconds for summary in history))
+        used = timedelta(seconds=_used_s(view, budget) if view is not None else 0.0)
         left = timedelta(hours=hours) - used
         if left < _shortest(settings, budget):
             return Decision(
@@ -197,6 +223,19 @@ def _budget(settings: Settings, view: RunView | None) -> timedelta | Decision:
         # With a margin, and with all that is no epoch, so that it is not estimated too short.
         budget = min(budget, timedelta(seconds=rest_s * _MARGIN) + _OVERHEAD + session.grace)
     return _whole(budget)
+
+
+def _used_s(view: RunView, budget: timedelta) -> float:
+    """The seconds that the run's sessions took, those included that were killed and left no state.
+
+    The newest of them has its log; one before it, of which nothing is at hand, counts as it was planned.
+    """
+    newest, longest = view.newest, SESSION_LIMIT.total_seconds()
+    told = {item.session: item.seconds for item in view.history}
+    if newest.seconds is not None:
+        told[newest.stamp.session] = max(told.get(newest.stamp.session, 0.0), min(newest.seconds, longest))
+    missing = sum(number not in told for number in range(1, newest.stamp.session + 1))
+    return sum(told.values()) + missing * budget.total_seconds()
 
 
 def _rest_s(settings: Settings, view: RunView) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.chain.decisions import QUOTA_RESERVE
-from orchestrator.chain.view import RunView
+from orchestrator.chain.session import RunView
 from orchestrator.config import Settings
 from orchestrator.models import Quota
 

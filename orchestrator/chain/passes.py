@@ -5,6 +5,7 @@ middle of, the next one sees on Kaggle.
 """
 
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -12,15 +13,18 @@ from datetime import timedelta
 from pathlib import Path
 
 from orchestrator.campaign import Campaign, Collected, Target
-from orchestrator.chain.decisions import Circumstances, Decision, RunState, Start, decide
-from orchestrator.chain.view import RunView, SessionView, observe
+from orchestrator.chain.decisions import Circumstances, Decision, RunState, Start, being_prepared, decide
+from orchestrator.chain.handover import resume_from
+from orchestrator.chain.rescue import NotHandedOverError, Rescue, drop_leftovers
+from orchestrator.chain.session import RunView
+from orchestrator.chain.view import observe
 from orchestrator.config import Settings, fingerprint
 from orchestrator.errors import NotFoundError, RefusedError, UsageError
 from orchestrator.files import write_atomically
 from orchestrator.launch import Launch, Service, launch_session, make_stamp, new_run_id
 from orchestrator.ledger import PushOutcome
 from orchestrator.models import KernelRef
-from orchestrator.render import Resume, read_stamp
+from orchestrator.render import read_stamp
 from orchestrator.transfer import TransferListener
 
 # Kaggle's words for "not now" (kaggle-api issue threads): waiting helps, so they are no failure of the run.
@@ -36,6 +40,12 @@ class Pass:
     view: RunView | None
     launched: Launch | None = None
     collected: Collected | None = None
+    notes: Sequence[str] = ()
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What a person should know of the pass and its push."""
+        return (*self.notes, *(self.launched.warnings if self.launched is not None else ()))
 
     @property
     def state(self) -> RunState:
@@ -73,6 +83,7 @@ def sync(  # noqa: PLR0913  # Each is a word of its own to the caller.
     retry: bool = False,
     new: bool = False,
     lock: AbstractContextManager[object] | None = None,
+    scratch: Path | None = None,
 ) -> Pass:
     """Make one pass.
 
@@ -84,6 +95,8 @@ def sync(  # noqa: PLR0913  # Each is a word of its own to the caller.
             changed since, another run is begun.
         new: begin another run, unless the present one has a session that is alive.
         lock: held during the pass, so that two on one machine take turns.
+        scratch: where what a killed session kept lies while it is handed over; a pass goes on with what
+            another left there. By default the system's temporary folder, where nothing stays.
 
     Raises:
         UsageError: the settings are not those that the run was begun with, or `new` while a session of it
@@ -101,7 +114,12 @@ def sync(  # noqa: PLR0913  # Each is a word of its own to the caller.
         if seen.decision.start is not None:
             if not begin:
                 _check_settings(settings, seen)
-            seen = _push(settings, service, seen, seen.decision.start, begin=begin)
+            if seen.decision.start.kept:
+                seen = _hand_over(settings, service, seen, scratch, retry=retry)
+            if seen.decision.start is not None:
+                seen = _push(settings, service, seen, seen.decision.start, begin=begin)
+                if scratch is not None and seen.view is not None and seen.launched is not None:
+                    drop_leftovers(scratch, seen.view.run_id)
     if collecting is None or seen.view is None:
         return seen
     return replace(seen, collected=_collect(service, seen.view, collecting))
@@ -165,6 +183,37 @@ def _check_settings(settings: Settings, seen: Pass) -> None:
         )
 
 
+def _hand_over(
+    settings: Settings, service: Service, seen: Pass, scratch: Path | None, *, retry: bool
+) -> Pass:
+    """Make what a session kept mountable; where that cannot be done, the run goes on without it.
+
+    Raises:
+        ServiceError: Kaggle could not be reached; the next pass tries again.
+        LocalError: this machine has no room for it.
+    """
+    view, start, base = seen.view, seen.decision.start, base_kernel(settings)
+    assert view is not None
+    assert view.kept is not None
+    assert start is not None
+    kept = view.kept
+    with nullcontext(scratch) if scratch is not None else tempfile.TemporaryDirectory() as folder:
+        rescue = Rescue(service.kaggle, service.clock, Path(folder))
+        try:
+            dataset = rescue.hand_over(base, kept, above=view.global_step)
+        except NotHandedOverError as error:
+            view = view.without_kept()
+            decision = decide(settings, base, view, _around(settings, service, view), retry=retry)
+            words = (
+                f"What session {kept.stamp.session} kept, up to step {kept.step}, is lost: {error.message}"
+            )
+            return Pass(decision, view, notes=(words,))
+    if dataset is None:
+        return Pass(being_prepared(kept, service.clock.now()), view)
+    view = view.handed_over(dataset)
+    return Pass(replace(seen.decision, start=replace(start, parent=view.resumable, kept=False)), view)
+
+
 def _push(settings: Settings, service: Service, seen: Pass, start: Start, *, begin: bool) -> Pass:
     """Push the next session, unless somebody else has done so since we looked."""
     run_id = new_run_id() if begin or seen.view is None else seen.view.run_id
@@ -178,13 +227,15 @@ def _push(settings: Settings, service: Service, seen: Pass, start: Start, *, beg
     if _has_changed(service, start.kernel, seen.view):
         return look(settings, service)
     view = None if begin else seen.view
+    resume = resume_from(start.parent)
     try:
-        launched = launch_session(_shortened(settings, start), stamp, service, resume=_resume(start.parent))
+        launched = launch_session(_shortened(settings, start), stamp, service, resume=resume)
     except RefusedError as error:
         if not _NOT_NOW.search(error.message):
             raise
-        return Pass(Decision(RunState.WAITING, f"{error.message} It is tried again by the next pass."), view)
-    return Pass(seen.decision, view, launched)
+        waiting = Decision(RunState.WAITING, f"{error.message} It is tried again by the next pass.")
+        return replace(seen, decision=waiting, view=view)
+    return replace(seen, view=view, launched=launched)
 
 
 def _has_changed(service: Service, kernel: KernelRef, view: RunView | None) -> bool:
@@ -204,19 +255,6 @@ def _shortened(settings: Settings, start: Start) -> Settings:
     most = max(timedelta(seconds=1), start.budget - settings.session.grace)
     training = settings.training.model_copy(update={"time_limit": min(settings.training.time_limit, most)})
     return settings.model_copy(update={"session": session, "training": training})
-
-
-def _resume(parent: SessionView | None) -> Resume | None:
-    if parent is None or parent.result is None or parent.ref.version is None:
-        return None
-    return Resume(
-        kernel=str(parent.ref.kernel),
-        version=parent.ref.version,
-        run=parent.stamp.id,
-        session=parent.stamp.session,
-        global_step=parent.result.global_step or 0,
-        sha256=parent.result.sha256,
-    )
 
 
 def _collect(service: Service, view: RunView, collecting: Collecting) -> Collected | None:

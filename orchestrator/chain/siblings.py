@@ -1,7 +1,6 @@
-"""How a checkpoint is handed over: two sibling kernels take turns, each mounting the other's output.
+"""The two sibling kernels of a run, which take turns since a kernel cannot mount its own output.
 
-A kernel cannot mount its own output, and a mount gives the last completed version of another's. This module
-alone knows how the siblings are named.
+This module alone knows how they are named; how one hands over to the other is `handover`'s to know.
 """
 
 from orchestrator.models import KernelRef

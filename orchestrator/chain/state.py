@@ -6,7 +6,7 @@ no sense in one of ours is missing.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,19 @@ from orchestrator.models import SessionSummary
 STATE_FILE = "state.json"
 _LONGEST_TEXT = 2000
 _MOST = 1 << 53  # Steps, epochs and seconds beyond that are nobody's.
+
+
+@dataclass(frozen=True, slots=True)
+class SavedCheckpoint:
+    """A checkpoint as the session lists it: its path below the outputs, its step, bytes and SHA-256 (hex).
+
+    The path is as the file has it: good for finding an output, and not for writing one.
+    """
+
+    path: str
+    global_step: int
+    size: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,8 @@ class SessionResult:
     history: tuple[SessionSummary, ...]
     epochs: int | None = None
     steps_per_epoch: int | None = None
+    checkpoints: tuple[SavedCheckpoint, ...] = ()
+    best_model: str | None = None
 
 
 def read_state(data: bytes | None) -> SessionResult | None:
@@ -81,7 +96,18 @@ def _result(state: Mapping[str, Any]) -> SessionResult:
         history=tuple(_summary(item) for item in state.get("history") or []),
         epochs=_count(state.get("epochs")),
         steps_per_epoch=_count(state.get("steps_per_epoch")),
+        checkpoints=tuple(_checkpoints(state.get("checkpoints"))),
+        best_model=_text(state.get("best_model")),
     )
+
+
+def _checkpoints(listed: object) -> Iterator[SavedCheckpoint]:
+    """Those of the list that can be checked."""
+    for item in listed if isinstance(listed, list) else []:
+        path, sha256 = item.get("path"), _text(item.get("sha256"))
+        step, size = _count(item.get("global_step")), _count(item.get("size"))
+        if isinstance(path, str) and sha256 is not None and step is not None and size is not None:
+            yield SavedCheckpoint(path, step, size, sha256)
 
 
 def _summary(item: Mapping[str, Any]) -> SessionSummary:

@@ -18,7 +18,7 @@ from orchestrator.errors import RunFailedError
 if TYPE_CHECKING:
     from orchestrator.campaign import Collected
     from orchestrator.chain.passes import Pass
-    from orchestrator.chain.view import RunView
+    from orchestrator.chain.session import RunView
     from orchestrator.config import Settings
 
 _SLUG = "bangla-voice-demo"

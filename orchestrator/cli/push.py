@@ -1,6 +1,7 @@
 """`kgtts render`, `push` and `cancel`."""
 
 import os
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,13 +90,13 @@ def push(
                 hint="`kgtts status` finds out",
             ) from None
         launched = done.launched
+        for warning in done.warnings:
+            click.secho(f"Warning: {warning}", fg="yellow", err=True)
         if launched is None:
             raise sync.not_pushed(done)
         if not as_json:
             click.secho(f"Pushed {launched.target.ref}", fg="green", nl=False)
             click.echo(f"  {launched.url}")
-        for warning in launched.warnings:
-            click.secho(f"Warning: {warning}", fg="yellow", err=True)
         try:
             if wait:
                 with sync.way_back():
@@ -103,12 +104,12 @@ def push(
         finally:
             # A program learns which run it is however the wait ends.
             if as_json:
-                print_json(_as_json(launched, bench.ledger))
+                print_json(_as_json(launched, bench.ledger, done.warnings))
         if not as_json:
             click.echo("Next: kgtts pull" if wait else "Next: kgtts watch")
 
 
-def _as_json(launched: "Launch", ledger: "Ledger") -> dict[str, Any]:
+def _as_json(launched: "Launch", ledger: "Ledger", warnings: Sequence[str]) -> dict[str, Any]:
     """The push for programs; after a wait, of the run's newest session."""
     from orchestrator.campaign import Target  # noqa: PLC0415  # Start-up.
     from orchestrator.ledger import PushOutcome  # noqa: PLC0415  # As above.
@@ -125,7 +126,7 @@ def _as_json(launched: "Launch", ledger: "Ledger") -> dict[str, Any]:
         "version": ref.version,
         "url": launched.url if ref == first.ref else Target(ref, newest).url,
         "state": newest.state.value if newest is not None and newest.state else "queued",
-        "warnings": list(launched.warnings),
+        "warnings": list(warnings),
     }
 
 

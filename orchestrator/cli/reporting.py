@@ -20,8 +20,8 @@ def report_pass(done: "Pass", outlook: "Outlook", *, summary: Path | None, outpu
         _append(summary, markdown(done, outlook))
     if outputs is not None:
         write_outputs(outputs, outputs_of(done))
-    if in_actions() and done.launched is not None:
-        for warning in done.launched.warnings:
+    if in_actions():
+        for warning in done.warnings:
             click.echo(annotation("warning", warning), err=True)
 
 

@@ -9,7 +9,7 @@ from orchestrator.cli.outlook import Outlook, in_words
 
 if TYPE_CHECKING:
     from orchestrator.chain.passes import Pass
-    from orchestrator.chain.view import RunView
+    from orchestrator.chain.session import RunView
     from orchestrator.errors import KgttsError
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -26,7 +26,7 @@ def markdown(done: "Pass", outlook: Outlook) -> str:
     lines = [f"## kgtts: {done.state.value}", "", escape(done.decision.reason), ""]
     if done.launched is not None:
         lines += [f"Pushed {escape(str(done.launched.target.ref))}: <{_address(done.launched.url)}>", ""]
-        lines += [f"> {escape(warning)}\n" for warning in done.launched.warnings]
+    lines += [f"> {escape(warning)}\n" for warning in done.warnings]
     if done.collected is not None:
         size = words.size(sum(file.size for file in done.collected.transfer.files))
         lines += [f"Pulled {escape(done.collected.folder.name)}: {size}.", ""]

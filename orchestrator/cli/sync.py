@@ -134,6 +134,7 @@ def one_pass(
         collecting=collecting(owned, Silent()) if pull else None,
         retry=retry,
         new=new,
+        scratch=data_folder() / "kept",
         lock=machine_lock(data_folder(), f"{bench.kaggle.service} {owned.kernel.owner}/{owned.kernel.slug}"),
     )
 
@@ -268,8 +269,8 @@ def print_pass(done: "Pass") -> None:
     click.echo(f"{click.style(done.state.value, bold=True)}  {done.decision.reason}")
     if done.launched is not None:
         click.echo(f"  pushed     {done.launched.target.ref}  {done.launched.url}")
-        for warning in done.launched.warnings:
-            click.secho(f"  warning    {warning}", fg="yellow")
+    for warning in done.warnings:
+        click.secho(f"  warning    {warning}", fg="yellow")
     if done.collected is not None:
         size = words.size(sum(file.size for file in done.collected.transfer.files))
         click.echo(f"  pulled     {size} to {done.collected.folder}{os.sep}")
@@ -302,6 +303,7 @@ def as_dict(done: "Pass") -> dict[str, Any]:
         "kernel": kernel,
         "global_step": view.global_step if view is not None else 0,
         "pushed": done.launched is not None,
+        "warnings": list(done.warnings),
         "pulled": str(done.collected.folder) if done.collected is not None else None,
         "history": [
             {

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.chain.forecast import Forecast, Terms, Work, forecast, terms_of, work_left
+from orchestrator.chain.session import RunView, SessionView
 from orchestrator.chain.state import SessionResult
-from orchestrator.chain.view import RunView, SessionView
 from orchestrator.config import Settings
 from orchestrator.models import KernelRef, Quota, SessionState, SessionStatus, SessionSummary
 from orchestrator.render import RunStamp

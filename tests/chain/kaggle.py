@@ -23,6 +23,7 @@ from orchestrator.models import (
 )
 from orchestrator.ports import Clock
 from orchestrator.render import read_stamp
+from tests.transfer.storage import Storage
 
 OWNER = "asha"
 EPOCH_STEPS = 100
@@ -68,6 +69,7 @@ class ChainKaggle:
     has_sessions: bool = True
     tells_versions: bool = True
     lock: threading.Lock = field(default_factory=threading.Lock)
+    storage: Storage | None = None  # Where outputs can be fetched from; else none can.
 
     # What tests do
 
@@ -185,9 +187,10 @@ class ChainKaggle:
         return SessionStatus(version.state, version.message)
 
     def outputs(self, ref: KernelRef) -> Sequence[OutputFile]:
-        """Nothing that could be fetched."""
+        """What the session left, where there is a storage to fetch it from."""
         self.asked.append(f"outputs {ref}")
-        return []
+        left = self._find(ref)[1].outputs if self.storage is not None else {}
+        return [self.storage.put(name, data) for name, data in left.items() if self.storage is not None]
 
     def output_file(self, ref: KernelRef, name: str) -> bytes | None:
         """What the session left under that name."""

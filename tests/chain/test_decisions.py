@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from orchestrator.chain.decisions import Circumstances, Decision, RunState, decide
+from orchestrator.chain.session import RunView, SessionView
 from orchestrator.chain.state import SessionResult
-from orchestrator.chain.view import RunView, SessionView
 from orchestrator.config import Settings, load_settings
 from orchestrator.models import KernelRef, Quota, SessionState, SessionStatus, SessionSummary
 from orchestrator.render import RunStamp

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.chain.view import RunView
+from orchestrator.chain.session import RunView
 from orchestrator.errors import ServiceError
 from orchestrator.models import KernelRef, SessionState
 from orchestrator.render import read_stamp
@@ -90,8 +90,10 @@ def test_outputs_of_a_killed_session_cannot_be_mounted(after: After) -> None:
     state = {**play.kaggle.state_of(version, 150), "status": "running"}
     play.kaggle.kill(version, keep=json.dumps(state).encode())
     view = view_of(play)
-    assert (view.global_step, view.fruitless) == (100, 1)
+    assert (view.global_step, view.without_kept().fruitless) == (100, 1)
     assert [item.session for item in view.history] == [1, 2]
+    assert view.kept is not None
+    assert (str(view.kept.ref), view.kept.step, view.fruitless) == (version, 150, 0)
 
 
 def test_a_state_that_was_copied_from_the_parent_is_not_the_sessions_own(after: After) -> None:
