@@ -42,6 +42,7 @@ def kaggle(account: Account, tmp_path: Path) -> Kaggle:
     def run(*arguments: str, token: bool = False) -> str:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KAGGLE")}
         environment["HOME"] = str(tmp_path / "home")
+        environment["TMPDIR"] = str(tmp_path)  # It keeps notes of its uploads there.
         environment |= {"KAGGLE_API_TOKEN": KEY} if token else {"KAGGLE_USERNAME": USER, "KAGGLE_KEY": KEY}
         done = subprocess.run(
             [sys.executable, "-c", RUNNER, account.url, *arguments],
@@ -88,3 +89,30 @@ def test_the_stock_client_says_a_refusal(kaggle: Kaggle, account: Account, tmp_p
     (tmp_path / "kernel.py").write_text(SCRIPT)
     (tmp_path / "kernel-metadata.json").write_text(json.dumps({**METADATA, "machine_shape": "NvidiaH100"}))
     assert "Kernel push error: You do not have permission" in kaggle("kernels", "push", "-p", str(tmp_path))
+
+
+def test_the_stock_client_uploads_datasets(kaggle: Kaggle, account: Account, tmp_path: Path) -> None:
+    """create, status, files, version over a broken line, and a second create that is refused."""
+    folder, name = tmp_path / "data", f"{USER}/stock-data"
+    folder.mkdir()
+    metadata = {"id": name, "title": "Stock data", "licenses": [{"name": "other"}]}
+    (folder / "dataset-metadata.json").write_text(json.dumps(metadata))
+    (folder / "model.pth").write_bytes(b"1" * 600_000)
+    (folder / "empty.txt").touch()
+    assert "Your private Dataset is being created" in kaggle("datasets", "create", "-p", str(folder))
+    assert kaggle("datasets", "status", name).strip() == "ready"
+    listed = kaggle("datasets", "files", name)
+    assert "model.pth" in listed
+    assert "empty.txt" in listed
+    (folder / "empty.txt").unlink()
+    (folder / "model.pth").write_bytes(b"2" * 600_000)
+    account.emulator.server.break_next_upload(300_000)
+    said = kaggle("datasets", "version", "-p", str(folder), "-m", "the second")
+    assert "Already uploaded" in said
+    assert "Dataset version is being created" in said
+    assert "empty.txt" not in kaggle("datasets", "files", name)
+    found = account.emulator.backend.datasets.find(*name.split("/"))
+    assert found is not None
+    assert (found.private, found.versions[1].notes) == (True, "the second")
+    assert (account.emulator.backend.datasets.folder(found, 2) / "model.pth").read_bytes() == b"2" * 600_000
+    assert "already in use by a dataset" in kaggle("datasets", "create", "-p", str(folder))

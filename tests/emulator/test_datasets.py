@@ -1,0 +1,283 @@
+"""Uploaded datasets on the emulator: what may be sent, which versions there are, and which one is mounted."""
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUploadRequest
+from kagglesdk.datasets.types import dataset_api_service as sdk
+
+from orchestrator.emulator import EmulatorOptions
+from orchestrator.emulator.blobs import GRAIN, LIFETIME
+from orchestrator.errors import UsageError
+from tests.emulator.support import TIMEOUT_S, USER, Account, ManualClock
+
+Start = Callable[..., Account]
+SLUG = "made-data"
+LOOK = """
+import os, pathlib
+root = pathlib.Path(os.environ["KGTTS_KAGGLE_ROOT"])
+print("sees", sorted(path.name for path in (root / "input").rglob("*.txt")))
+"""
+
+
+def begin(account: Account, name: str = "a.txt", size: int = 3) -> Any:
+    """The answer to StartBlobUpload."""
+    request = ApiStartBlobUploadRequest()
+    request.type, request.name, request.content_length = ApiBlobType.DATASET, name, size
+    return account.client.blobs.blob_api_client.start_blob_upload(request)
+
+
+def put(url: str, body: bytes = b"", content_range: str | None = None) -> requests.Response:
+    """One request of an upload."""
+    headers = {} if content_range is None else {"Content-Range": content_range}
+    return requests.put(url, data=body, headers=headers, timeout=TIMEOUT_S)
+
+
+def send(account: Account, name: str, body: bytes = b"one") -> str:
+    """Upload a whole file; its token."""
+    begun = begin(account, name, len(body))
+    assert put(begun.create_url, body).ok
+    return str(begun.token)
+
+
+def files_of(tokens: tuple[str, ...]) -> list[Any]:
+    """Tokens as a request carries them."""
+    files = []
+    for token in tokens:
+        file = sdk.ApiDatasetNewFile()
+        file.token = token
+        files.append(file)
+    return files
+
+
+def create(
+    account: Account, *tokens: str, slug: str = SLUG, title: str = "Made data", owner: str = USER
+) -> Any:
+    """The answer to CreateDataset."""
+    request = sdk.ApiCreateDatasetRequest()
+    request.owner_slug, request.slug, request.title, request.is_private = owner, slug, title, True
+    request.files = files_of(tokens)
+    return account.client.datasets.dataset_api_client.create_dataset(request)
+
+
+def version(account: Account, *tokens: str, slug: str = SLUG, **fields: Any) -> Any:
+    """The answer to CreateDatasetVersion."""
+    request, body = sdk.ApiCreateDatasetVersionRequest(), sdk.ApiCreateDatasetVersionRequestBody()
+    body.version_notes, body.files = "notes", files_of(tokens)
+    for name, value in fields.items():
+        setattr(body, name, value)
+    request.owner_slug, request.dataset_slug, request.body = USER, slug, body
+    return account.client.datasets.dataset_api_client.create_dataset_version(request)
+
+
+def status(account: Account, slug: str = SLUG) -> str:
+    """The name of a dataset's status."""
+    request = sdk.ApiGetDatasetStatusRequest()
+    request.owner_slug, request.dataset_slug = USER, slug
+    return str(account.client.datasets.dataset_api_client.get_dataset_status(request).status.name)
+
+
+def names(account: Account, slug: str = SLUG, number: int = 0) -> list[str]:
+    """The files of a version; 0 is the newest."""
+    request = sdk.ApiListDatasetFilesRequest()
+    request.owner_slug, request.dataset_slug, request.dataset_version_number = USER, slug, number
+    answer = account.client.datasets.dataset_api_client.list_dataset_files(request)
+    return [file.name for file in answer.dataset_files]
+
+
+def seen(account: Account, source: str) -> str:
+    """What a session says that it sees of a dataset."""
+    account.run(LOOK, "Look around", dataset_data_sources=[source])
+    return account.text("look-around").strip().splitlines()[-1]
+
+
+def test_versions_become_ready_in_their_time(start: Start, clock: ManualClock) -> None:
+    """Until the newest is ready, sessions mount the one before; before the first, nothing."""
+    account = start(clock=clock, dataset_processing_s=60.0)
+    source = f"{USER}/{SLUG}"
+    assert create(account, send(account, "a.txt")).status == "ok"
+    assert (status(account), names(account)) == ("BLOBS_RECEIVED", ["a.txt"])
+    assert seen(account, source) == "sees []"
+    clock.advance(60)
+    assert status(account) == "READY"
+    assert seen(account, source) == "sees ['a.txt']"
+    assert version(account, send(account, "b.txt")).status == "ok"
+    assert (status(account), names(account), names(account, number=1)) == (
+        "BLOBS_RECEIVED",
+        ["b.txt"],
+        ["a.txt"],
+    )
+    assert seen(account, source) == "sees ['a.txt']"
+    assert seen(account, f"{source}/2") == "sees []"
+    clock.advance(60)
+    assert seen(account, source) == "sees ['b.txt']"
+    assert seen(account, f"{source}/1") == "sees ['a.txt']"
+    assert account.push(
+        LOOK, "Look around", dataset_data_sources=[f"{source}/3"]
+    ).invalid_dataset_sources == [f"{source}/3"]
+    account.wait("look-around")
+
+
+def test_a_folder_filled_by_hand_is_version_1(root: Path, start: Start, clock: ManualClock) -> None:
+    """It stays as it is, ready at once, and an upload becomes version 2."""
+    account = start(clock=clock, dataset_processing_s=60.0)
+    assert (status(account, "some-data"), names(account, "some-data")) == ("READY", ["a.txt", "deep/b ক.txt"])
+    assert version(account, send(account, "c.txt"), slug="some-data").status == "ok"
+    assert seen(account, f"{USER}/some-data") == "sees ['a.txt', 'b ক.txt']"
+    clock.advance(60)
+    assert seen(account, f"{USER}/some-data") == "sees ['c.txt']"
+    assert names(account, "some-data", 1) == ["a.txt", "deep/b ক.txt"]
+    assert (root / "datasets" / USER / "some-data" / "a.txt").read_text() == "data\n"
+    assert version(account, send(account, "d.txt"), slug="some-data").status == "ok"
+    assert [names(account, "some-data", n)[0] for n in (1, 2, 3)] == ["a.txt", "c.txt", "d.txt"]
+
+
+def test_datasets_and_uploads_survive_a_restart(start: Start, clock: ManualClock) -> None:
+    """Both, what is ready and what is half there; an upload is forgotten after its week."""
+    account = start(clock=clock)
+    create(account, send(account, "a.txt"))
+    begun = begin(account, "big.pth", 2 * GRAIN)
+    assert put(begun.create_url, b"x" * GRAIN, f"bytes 0-{GRAIN - 1}/{2 * GRAIN}").status_code == 308
+    account.emulator.stop()
+    account = start(clock=clock)
+    assert names(account) == ["a.txt"]
+    url = account.url + begun.create_url.removeprefix(begun.create_url.split("/upload/")[0])
+    assert put(url, b"", f"bytes */{2 * GRAIN}").headers["Range"] == f"bytes=0-{GRAIN - 1}"
+    assert put(url, b"y" * GRAIN, f"bytes {GRAIN}-{2 * GRAIN - 1}/{2 * GRAIN}").status_code == 200
+    assert put(url, b"", f"bytes */{2 * GRAIN}").status_code == 200
+    clock.advance(LIFETIME.total_seconds())
+    assert put(url).status_code == 404
+    assert version(account, begun.token).status == "error"
+    folder = account.emulator.backend.store.root / "uploads"
+    account.emulator.stop()
+    start(clock=clock)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "/etc/passwd", "a\\b", "C:x", "a\nb", "x" * 256, "\ud800"]
+)
+def test_a_hostile_file_name_is_refused(account: Account, name: str) -> None:
+    """It would leave the dataset's folder, or trouble a file system."""
+    body = {"type": "DATASET", "name": name, "contentLength": 3}
+    assert account.post("StartBlobUpload", body, "blobs.BlobApiService").status_code == 400
+
+
+@pytest.mark.parametrize("name", ["ক খ.pth", "events.out.tfevents.1.host", ".hidden", "a'b\"c&d.txt"])
+def test_an_unusual_file_name_is_taken(account: Account, name: str) -> None:
+    """In any script."""
+    assert create(account, send(account, name)).status == "ok"
+    assert names(account) == [name]
+
+
+@pytest.mark.parametrize(
+    "content_range",
+    [
+        "bytes 0-2/4",
+        "bytes 1-2/3",
+        "bytes 0-3/3",
+        "bytes 2-1/3",
+        "bytes */4",
+        "bytes 0-2/*",
+        "nonsense",
+        "bytes 0-²/3",
+    ],
+)
+def test_a_content_range_that_does_not_fit_is_refused(account: Account, content_range: str) -> None:
+    """Another size, a gap, beyond the end, backwards, or no range at all."""
+    answer = put(
+        begin(account).create_url, b"one", content_range.encode("latin-1", "replace").decode("latin-1")
+    )
+    assert answer.status_code == 400
+
+
+def test_the_address_of_an_upload_is_its_key(account: Account) -> None:
+    """Nobody without it can send; it takes no more bytes than were declared, and none twice."""
+    begun = begin(account)
+    for url in (
+        begun.create_url[:-1],
+        begun.create_url.replace(begun.token, "0" * 32),
+        begun.create_url.replace(begun.token, ".."),
+        begun.create_url.split("?")[0],
+    ):
+        assert put(url, b"one").status_code in (404, 405)
+    assert put(begun.create_url, b"four").status_code == 400
+    assert create(account, begun.token).status == "error"
+    assert put(begun.create_url, b"one").status_code == 200
+    assert put(begun.create_url, b"two").status_code == 200
+    assert create(account, begun.token).status == "ok"
+    folder = account.emulator.backend.store.root / "uploaded" / USER / SLUG / "1"
+    assert (folder / "a.txt").read_bytes() == b"one"
+    assert put(begun.create_url, b"two").status_code == 404
+
+
+def test_a_short_body_is_kept_in_whole_grains(account: Account) -> None:
+    """What Google's storage keeps of an upload that stops: the client asks and goes on."""
+    content = os.urandom(3 * GRAIN + 5)
+    begun = begin(account, "big.pth", len(content))
+    answer = put(begun.create_url, content[: GRAIN + 9])
+    assert (answer.status_code, answer.headers["Range"]) == (308, f"bytes=0-{GRAIN - 1}")
+    rest = f"bytes {GRAIN}-{len(content) - 1}/{len(content)}"
+    assert put(begun.create_url, content[GRAIN:], rest).status_code == 200
+
+
+def test_a_dataset_that_kaggle_would_not_make_is_refused(account: Account) -> None:
+    """In an answer of 200, as pushes are; the files stay for a better request."""
+    token = send(account, "a.txt")
+    refused = [
+        create(account),
+        create(account, "0" * 32),
+        create(account, "../../x"),
+        create(account, begin(account).token),
+        create(account, token, send(account, "a.txt")),
+        create(account, token, slug="short"),
+        create(account, token, slug="Not A Slug"),
+        create(account, token, slug="../escape"),
+        create(account, token, title="x" * 51),
+        create(account, token, owner="somebody"),
+        version(account, token),
+    ]
+    assert [answer.status for answer in refused] == ["error"] * len(refused)
+    assert all(answer.error for answer in refused)
+    assert create(account, token).status == "ok"
+    again = send(account, "b.txt")
+    refused = [
+        create(account, again),
+        create(account, again, slug="other-slug"),
+        version(account, again, version_notes=""),
+        version(account, again, delete_old_versions=True),
+    ]
+    assert [answer.status for answer in refused] == ["error"] * len(refused)
+    assert version(account, again).status == "ok"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"body": None},
+        {"body": {"versionNotes": 3}},
+        {"body": {"versionNotes": "x", "files": [{"token": 3}]}},
+    ],
+)
+def test_a_malformed_request_is_a_client_error(account: Account, body: dict[str, Any]) -> None:
+    """Nothing in it reaches a path."""
+    asked = {"ownerSlug": USER, "datasetSlug": SLUG, **body}
+    assert account.post("CreateDatasetVersion", asked, "datasets.DatasetApiService").status_code == 400
+
+
+def test_other_uploads_are_not_offered(account: Account) -> None:
+    """Only those for datasets."""
+    body = {"type": "MODEL", "name": "a", "contentLength": 1}
+    assert account.post("StartBlobUpload", body, "blobs.BlobApiService").status_code == 501
+
+
+def test_processing_takes_no_negative_time() -> None:
+    """The option is checked as the others are."""
+    with pytest.raises(UsageError, match="dataset_processing_s"):
+        EmulatorOptions(dataset_processing_s=-timedelta(seconds=1).total_seconds())
