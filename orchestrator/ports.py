@@ -114,8 +114,9 @@ class Kaggle(Protocol):
     def dataset_files(self, source: str) -> Iterator[InputFile]:
         """The files of the newest version of the dataset `owner/slug`, page by page as they are asked for.
 
-        That version may still be in preparation (`dataset_ready`). `NotFoundError`: there is no such dataset,
-        or it is not this account's to see.
+        That version may still be in preparation (`dataset_ready`); whether Kaggle then lists it already, or
+        the one before, is not documented. `NotFoundError`: there is no such dataset, or it is not this
+        account's to see.
         """
         ...
 
