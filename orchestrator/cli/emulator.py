@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 @duration_option("--session-limit", default="12h", help="The longest that a session may run.")
 @duration_option("--weekly-quota", default="30h", help="GPU time of a week.")
 @duration_option("--queue-delay", default="0s", help="How long a session stays queued.")
+@duration_option(
+    "--dataset-processing", default="0s", help="How long an uploaded dataset takes until it can be mounted."
+)
 @click.option(
     "--layout", type=click.Choice(["current", "classic"]), default="current", help="How inputs are mounted."
 )
@@ -50,6 +53,7 @@ def emulator(
     session_limit: timedelta,
     weekly_quota: timedelta,
     queue_delay: timedelta,
+    dataset_processing: timedelta,
     layout: str,
     sandbox: str,
     lose_failed_outputs: bool,
@@ -65,6 +69,7 @@ def emulator(
         session_limit_s=session_limit.total_seconds(),
         weekly_quota_s=weekly_quota.total_seconds(),
         queue_delay_s=queue_delay.total_seconds(),
+        dataset_processing_s=dataset_processing.total_seconds(),
         layout="classic" if layout == "classic" else "current",
         sandbox="namespace" if sandbox == "namespace" else "relocate" if sandbox == "relocate" else "auto",
         keep_failed_outputs=not lose_failed_outputs,

@@ -76,6 +76,9 @@ def kgtts(ctx: click.Context, *, verbose: bool) -> None:
     ctx.obj = {"verbose": verbose}
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
+    else:
+        # Without a handler Python itself would print the warning that stamina logs at each retry.
+        logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
