@@ -151,6 +151,7 @@ def _is_json(value: object) -> bool:
 Owner = Annotated[StrictStr, AfterValidator(_owner)]
 Slug = Annotated[StrictStr, AfterValidator(_slug)]
 DatasetSource = Annotated[StrictStr, AfterValidator(_dataset)]
+Wheelhouse = Annotated[StrictStr, AfterValidator(lambda text: _dataset(text) if text else text)]
 ModelSource = Annotated[StrictStr, AfterValidator(_model)]
 InputPath = Annotated[StrictStr, AfterValidator(_path)]
 Text = Annotated[StrictStr, AfterValidator(_filled)]

@@ -11,6 +11,7 @@ from orchestrator.config.accelerators import ACCELERATORS, Accelerator
 from orchestrator.config.durations import format_duration
 from orchestrator.config.fields import complete_source, is_owner
 from orchestrator.config.sections import (
+    Data,
     Inputs,
     Install,
     Kernel,
@@ -19,7 +20,9 @@ from orchestrator.config.sections import (
     Samples,
     Session,
     SeveralKeysError,
+    Speed,
     Training,
+    Voice,
     title_from,
 )
 from orchestrator.errors import SettingsError
@@ -35,14 +38,17 @@ class Settings(BaseModel):
     kernel: Kernel = Field(default_factory=Kernel)
     inputs: Inputs = Field(default_factory=Inputs)
     training: Training = Field(default_factory=Training)
+    speed: Speed = Field(default_factory=Speed)
+    data: Data = Field(default_factory=Data)
     session: Session = Field(default_factory=Session)
     run: Run = Field(default_factory=Run)
     install: Install = Field(default_factory=Install)
     samples: Samples = Field(default_factory=Samples)
+    voice: Voice = Field(default_factory=Voice)
     pull: Pull = Field(default_factory=Pull)
 
     @model_validator(mode="after")
-    def _times_fit(self) -> Self:
+    def _values_fit(self) -> Self:
         budget, grace, limit = self.session.budget, self.session.grace, self.training.time_limit
         if budget > SESSION_LIMIT:
             raise SeveralKeysError(
@@ -59,6 +65,11 @@ class Settings(BaseModel):
                 f'training.time_limit = "{format_duration(limit)}": with session.grace '
                 f"({format_duration(grace)}) it is more than session.budget ({format_duration(budget)}); "
                 f"it must be at most {format_duration(budget - grace)}"
+            )
+        if self.data.shortest >= self.data.longest:
+            raise SeveralKeysError(
+                f"data.shortest = {self.data.shortest:g}: must be less than data.longest "
+                f"({self.data.longest:g})"
             )
         return self
 
@@ -87,26 +98,28 @@ class Settings(BaseModel):
                 hint='set kernel.owner in kgtts.toml, or add --set kernel.owner="YOUR-NAME"',
             )
         kernel = self.kernel.model_copy(update={"owner": name})
+        wheels = self.install.wheelhouse and complete_source(self.install.wheelhouse, name, parts=2)
+        install = self.install.model_copy(update={"wheelhouse": wheels})
         inputs = self.inputs.model_copy(
             update={
                 "dataset": complete_source(self.inputs.dataset, name, parts=2),
                 "model": complete_source(self.inputs.model, name, parts=5),
             }
         )
-        return self.model_copy(update={"kernel": kernel, "inputs": inputs})
+        return self.model_copy(update={"kernel": kernel, "inputs": inputs, "install": install})
 
 
 def fingerprint(settings: Settings) -> str:
     """SHA-256 (hex) over the settings that change what is trained: inputs, training, what is installed.
 
     Time limits and the target are left out: a run may be continued in longer or shorter sessions, and
-    further than it was meant to go. Take it of settings that went through `with_owner`, since
-    `datahrbnn` and `owner/datahrbnn` are different texts.
+    further than it was meant to go. So is where packages come from. Take it of settings that went through
+    `with_owner`, since `datahrbnn` and `owner/datahrbnn` are different texts.
     """
     matter = settings.model_dump(
         mode="json",
         include={"inputs": True, "training": True, "install": True},
-        exclude={"training": {"time_limit", "epochs"}},
+        exclude={"training": {"time_limit", "epochs"}, "install": {"wheelhouse"}},
     )
     text = json.dumps(matter, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()

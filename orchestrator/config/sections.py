@@ -20,10 +20,13 @@ from orchestrator.config.fields import (
     Owner,
     Slug,
     Text,
+    Wheelhouse,
 )
 
 NotNegative = Annotated[StrictInt, Field(ge=0)]
 NotNegativeHours = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+Gigabytes = Annotated[float, Field(gt=0, le=20, allow_inf_nan=False)]
 _TITLE = re.compile(r"[A-Za-z0-9 ._:()/+-]*", re.ASCII)
 
 
@@ -114,7 +117,8 @@ class Training(_Section):
     )
     language: Text = Field("bn-Bangladesh", description="The language's name in the configuration.")
     batch_size: Annotated[StrictInt, Field(ge=1, le=100_000)] = Field(
-        16, description="Utterances in a training step."
+        16,
+        description="Utterances that one card takes in a training step; two cards learn from twice as many.",
     )
     epochs: Annotated[StrictInt, Field(ge=1, le=10_000_000)] = Field(
         1000, description="The target: how often all utterances are gone through, over all sessions."
@@ -131,6 +135,45 @@ class Training(_Section):
     )
 
 
+class Speed(_Section):
+    """How the machine is used. None of it begins another run; what is for GPUs is ignored without one."""
+
+    gpus: Literal["all"] | Annotated[StrictInt, Field(ge=1, le=1)] = Field(
+        "all",
+        description='"all": every card trains the same model on utterances of its own. 1: only one trains.',
+    )
+    mixed_precision: StrictBool = Field(
+        default=True, description="Half precision (fp16) where it is safe, which a T4 is made for."
+    )
+    cudnn_benchmark: StrictBool = Field(
+        default=False,
+        description="Let cuDNN try its algorithms for every new length of a batch. As utterances differ in\n"
+        "length, it would go on trying.",
+    )
+    loader_workers: NotNegative = Field(
+        4, description="Processes that load utterances, for all cards together. A T4 machine has 4 cores."
+    )
+    length_buckets: NotNegative = Field(
+        8,
+        description="Utterances of similar length share a batch: so many batches' worth are sorted at\n"
+        "a time, and mixed anew in every epoch. 0: Coqui's own order, the same in every epoch.",
+    )
+
+
+class Data(_Section):
+    """What is done with utterances that cannot be trained on; they are checked before the training."""
+
+    bad_samples: Literal["skip", "refuse", "keep"] = Field(
+        "skip",
+        description='"skip": train without them. "refuse": end the session and say what is wrong. "keep":\n'
+        "leave them to Coqui.",
+    )
+    shortest: Seconds = Field(0.4, description="Seconds that a recording must have.")
+    longest: Seconds = Field(
+        60.0, description="Seconds that it may have: the longest one decides how much memory a step needs."
+    )
+
+
 class Session(_Section):
     """How much of a Kaggle session is used."""
 
@@ -141,6 +184,13 @@ class Session(_Section):
     grace: Duration = Field(
         timedelta(minutes=5),
         description="How long the trainer may take to save its checkpoint when it is stopped.",
+    )
+    disk_limit: Gigabytes = Field(
+        19.0,
+        description="GB that the outputs may take; Kaggle keeps 20. Old checkpoints make room for new.",
+    )
+    keep_checkpoints: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
+        2, description="How many of the newest checkpoints stay, besides the best model."
     )
 
 
@@ -178,6 +228,11 @@ class Install(_Section):
         ("coqui-tts>=0.27,<0.29", "six>=1.16"),
         description="Requirements for pip; torch, torchaudio and numpy stay those of the image.",
     )
+    wheelhouse: Wheelhouse = Field(
+        "",
+        description="A dataset of wheels to install from, without the internet: SLUG when it is yours, else\n"
+        "OWNER/SLUG. Empty: from the package index.",
+    )
 
 
 class Samples(_Section):
@@ -186,6 +241,14 @@ class Samples(_Section):
     enabled: StrictBool = Field(default=True, description="Whether to make samples.")
     sentences: tuple[Text, ...] = Field(
         (), description="The sentences to speak. Empty: test_sentences of config.json."
+    )
+
+
+class Voice(_Section):
+    """What is made of the best model at a session's end, to speak with on any machine."""
+
+    onnx: StrictBool = Field(
+        default=True, description="Whether to export it to ONNX, with its vocabulary beside it."
     )
 
 
@@ -202,6 +265,7 @@ class Pull(_Section):
             "*trainer_0_log.txt",
             "metrics.jsonl",
             "validation_samples/*",
+            "voice/*",
             "state.json",
             "manifest.json",
         ),

@@ -120,8 +120,8 @@ def render_kernel(
 
 
 def _dataset_sources(settings: Settings, resume: Resume | None) -> tuple[str, ...]:
-    kept = None if resume is None else resume.dataset
-    return (settings.inputs.dataset,) if kept is None else (settings.inputs.dataset, kept)
+    others = (None if resume is None else resume.dataset, settings.install.wheelhouse)
+    return (settings.inputs.dataset, *(source for source in others if source))
 
 
 def _title(settings: Settings, ref: KernelRef) -> str:
@@ -135,6 +135,7 @@ def _title(settings: Settings, ref: KernelRef) -> str:
 def kernel_settings(settings: Settings, stamp: RunStamp, resume: Resume | None = None) -> dict[str, Any]:
     """The settings as the kernel reads them: its `SETTINGS`, schema 1. Times are seconds."""
     inputs, training, machine = settings.inputs, settings.training, settings.accelerator
+    speed = settings.speed
     return {
         "schema": SCHEMA,
         "run": stamp.to_dict(),
@@ -158,7 +159,28 @@ def kernel_settings(settings: Settings, stamp: RunStamp, resume: Resume | None =
         "session_budget_s": int(settings.session.budget.total_seconds()),
         "stop": {"patience": settings.run.patience or None},
         "resume": None if resume is None else resume.to_dict(),
-        "install": {"packages": list(settings.install.packages)},
+        "speed": {
+            "gpus": speed.gpus if machine.has_gpu else 1,
+            "mixed_precision": speed.mixed_precision and machine.has_gpu,
+            "cudnn_benchmark": speed.cudnn_benchmark and machine.has_gpu,
+            # Without a GPU Coqui's configuration decides.
+            "loader_workers": speed.loader_workers if machine.has_gpu else None,
+            "length_buckets": speed.length_buckets if machine.has_gpu else 0,
+        },
+        "data": {
+            "bad_samples": settings.data.bad_samples,
+            "shortest_s": settings.data.shortest,
+            "longest_s": settings.data.longest,
+        },
+        "disk": {
+            "limit_bytes": int(settings.session.disk_limit * 1e9),
+            "keep_checkpoints": settings.session.keep_checkpoints,
+        },
+        "install": {
+            "packages": list(settings.install.packages),
+            "wheelhouse": settings.install.wheelhouse or None,
+        },
+        "voice": {"onnx": settings.voice.onnx},
         "samples": {"sentences": list(settings.samples.sentences), "enabled": settings.samples.enabled},
     }
 

@@ -105,8 +105,8 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
         ("batch_size = 3", "batch_size = 3: there is no such key; did you mean training.batch_size?"),
         ("[trainin]\nepochs=1", 'trainin = {"epochs": 1}: there is no such key; did you mean training?'),
         (
-            "kernel.gpu = 1",
-            "kernel.gpu = 1: there is no such key; kernel has owner, slug, title, accelerator,",
+            "kernel.zzz = 1",
+            "kernel.zzz = 1: there is no such key; kernel has owner, slug, title, accelerator,",
         ),
         ("kernel.slug = 5", "kernel.slug = 5: must be a text in quotes."),
         ("kernel.slug = 'TTS'", 'kernel.slug = "TTS": must be five or more lower-case ASCII letters'),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config import Settings
+from orchestrator.config import Settings, fingerprint
 from orchestrator.errors import LocalError, SettingsError, UsageError
 from orchestrator.models import KernelRef
 from orchestrator.render import (
@@ -71,7 +71,17 @@ def test_settings_enter_as_the_kernel_expects_them(
         "session_budget_s": 39600,
         "stop": {"patience": None},
         "resume": None,
-        "install": {"packages": ["coqui-tts>=0.27,<0.29", "six>=1.16"]},
+        "speed": {
+            "gpus": "all",
+            "mixed_precision": True,
+            "cudnn_benchmark": False,
+            "loader_workers": 4,
+            "length_buckets": 8,
+        },
+        "data": {"bad_samples": "skip", "shortest_s": 0.4, "longest_s": 60.0},
+        "disk": {"limit_bytes": 19_000_000_000, "keep_checkpoints": 2},
+        "install": {"packages": ["coqui-tts>=0.27,<0.29", "six>=1.16"], "wheelhouse": None},
+        "voice": {"onnx": True},
         "samples": {"sentences": [], "enabled": True},
     }
 
@@ -104,6 +114,27 @@ def test_no_gpu_is_none_in_all_three_keys(stamp: RunStamp) -> None:
     plain = Settings.model_validate({"kernel": {"accelerator": "none"}}).with_owner("someone")
     values = kernel_settings(plain, stamp)
     assert [values[key] for key in ("accelerator", "gpu_name", "gpus")] == [None, None, None]
+
+
+def test_what_is_for_gpus_is_left_out_without_one(stamp: RunStamp) -> None:
+    """On the CPU one process trains, in full precision, in the order and with the workers of Coqui's file."""
+    plain = Settings.model_validate({"kernel": {"accelerator": "none"}}).with_owner("someone")
+    assert kernel_settings(plain, stamp)["speed"] == {
+        "gpus": 1,
+        "mixed_precision": False,
+        "cudnn_benchmark": False,
+        "loader_workers": None,
+        "length_buckets": 0,
+    }
+
+
+def test_a_wheelhouse_is_mounted_with_its_owner(stamp: RunStamp) -> None:
+    """The dataset of wheels is mounted beside the data set, and is no part of what a run is."""
+    plain = Settings().with_owner("someone")
+    wheels = Settings.model_validate({"install": {"wheelhouse": "tts-wheels"}}).with_owner("someone")
+    push = render_kernel(wheels, stamp).push
+    assert push.dataset_sources == ("someone/datahrbnn", "someone/tts-wheels")
+    assert fingerprint(wheels) == fingerprint(plain)
 
 
 def test_the_stamp_is_the_first_line(templates: Path, resolved: Settings, stamp: RunStamp) -> None:
