@@ -182,6 +182,25 @@ def test_max_gpu_hours_shortens_the_last_session_and_ends_the_run(settings: Make
     )
 
 
+@pytest.mark.parametrize(
+    ("view", "took"),
+    [
+        (then(ended(100), KILLED, seconds=7200.0), "3h"),
+        (then(ended(100), KILLED, seconds=1e9), "13h"),
+        (then(ended(100), KILLED), "5h"),
+        (then(ended(100), KILLED, KILLED, seconds=7200.0), "7h"),
+        (then(ended(100), KILLED, result=result(2, 100, 150), seconds=7200.0), "3h"),
+        (then(ended(100), KILLED, result=result(2, 100, 150), seconds=60.0), "2h"),
+    ],
+)
+def test_killed_sessions_count_among_the_gpu_hours(settings: Make, view: RunView, took: str) -> None:
+    """By the end of their log, by their own state where that is more, else by the time they were given."""
+    limited = settings(run__max_gpu_hours=1, session__budget='"4h"', training__time_limit='"3h50m"')
+    over = decided(limited, view, retry=True)
+    assert over.state is RunState.LIMITED
+    assert f"The run took {took} of its 1 hours" in over.reason
+
+
 def test_a_session_asks_for_no_more_time_than_it_needs(settings: Make) -> None:
     """By the limit of its training, and by the pace where there is one; to the epochs or to the step."""
     limit = timedelta(hours=6, minutes=15)
@@ -282,3 +301,58 @@ def test_a_run_whose_checkpoints_are_out_of_reach_does_not_begin_again(
     decision = decided(settings(), view, retry=retry)
     assert decision.state is RunState.FAILED
     assert "cannot go on from asha/bangla-tts-a/2" in decision.reason
+
+
+def kept(session_step: int = 150, *, preparing: bool = False, mounted: bool = True) -> RunView:
+    """A run whose second session was killed with outputs that nobody can mount."""
+    before = ended(100)
+    newest = session(2, KILLED, result=result(2, 100, session_step))
+    view = RunView(BASE, newest, before.resumable if mounted else None, kept=newest, preparing=preparing)
+    return view if mounted else replace(view, unreachable=before.newest.ref)
+
+
+def test_what_a_killed_session_kept_is_handed_over_first(settings: Make) -> None:
+    """The session after it continues from there, and is as long as what is left by then."""
+    decision = decided(settings(), kept())
+    start = decision.start
+    assert start is not None
+    assert decision.reason == (
+        "Session 3 continues from step 150. "
+        "No kernel mounts what session 2 saved, so it is handed over first."
+    )
+    assert (start.session, str(start.kernel), start.kept) == (3, "asha/bangla-tts-a", True)
+    assert start.parent == kept().newest
+    later = decided(settings(), kept(900)).start
+    assert later is not None
+    assert later.budget < start.budget
+
+
+def test_what_is_on_its_way_is_waited_for(settings: Make) -> None:
+    """For another look in a minute; quota comes first."""
+    decision = decided(settings(), kept(preparing=True))
+    assert (decision.state, decision.until) == (RunState.WAITING, NOW + timedelta(minutes=1))
+    assert "up to step 150, is uploaded" in decision.reason
+    assert "quota" in decided(settings(), kept(preparing=True), quota=hours(0)).reason
+
+
+def test_what_was_kept_counts_as_saved_only_where_it_is_handed_over(settings: Make) -> None:
+    """Else the run would go on for ever from the same step."""
+    view = replace(kept(), newest=session(3, KILLED, result=result(3, 100, 100, 150)))
+    view = replace(view, kept=view.newest)
+    assert decided(settings(), view).state is RunState.READY
+    assert decided(settings(run__rescue="false"), view).state is RunState.STALLED
+
+
+def test_what_was_kept_is_better_than_nothing_to_mount(settings: Make) -> None:
+    """A run that no mount can continue is not over while Kaggle still has the outputs."""
+    assert decided(settings(), kept(mounted=False)).state is RunState.READY
+    assert decided(settings(run__rescue="false"), kept(mounted=False)).state is RunState.FAILED
+
+
+def test_a_failure_is_not_overruled_by_what_was_kept(settings: Make) -> None:
+    """The kernel cannot work; when somebody has mended it, nothing is lost."""
+    view = replace(kept(), newest=replace(kept().newest, cause="No disk."))
+    assert decided(settings(), view).state is RunState.FAILED
+    start = decided(settings(), view, retry=True).start
+    assert start is not None
+    assert start.kept

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.chain.state import SessionResult, one_line, read_state
+from orchestrator.chain.state import SavedCheckpoint, SessionResult, one_line, read_state
 
 GOOD: dict[str, Any] = {
     "schema": 1,
@@ -131,3 +131,13 @@ def test_any_values_are_survived(changes: dict[str, Any]) -> None:
         assert result.seconds >= 0
         assert result.message.isprintable()
         assert all(item.seconds >= 0 for item in result.history)
+
+
+def test_checkpoints_that_cannot_be_checked_are_left_out() -> None:
+    """Each needs a path, a step, a size and a hash; the others still count."""
+    whole = {"path": "training/a  b/checkpoint_9.pth", "global_step": 9, "size": 5, "sha256": "cd" * 32}
+    lacking = [{**whole, key: None} for key in whole if key != "path"]
+    result = read(checkpoints=[*lacking, whole], best_model="training/best_model_9.pth")
+    assert result is not None
+    assert result.checkpoints == (SavedCheckpoint("training/a  b/checkpoint_9.pth", 9, 5, "cd" * 32),)
+    assert result.best_model == "training/best_model_9.pth"
