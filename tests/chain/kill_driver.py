@@ -43,6 +43,16 @@ history = [{"session": STAMP["session"], "kernel": STAMP["kernel"], "from_step":
 state = {"schema": 1, "run": STAMP, "status": "complete", "reason": "budget", "global_step": 10, "epoch": 1}
 (out / "state.json").write_text(json.dumps({**state, "history": history}))
 """
+# As Kaggle does it: without a word, after a checkpoint.
+_KILLED = """
+name = "training/checkpoint_10.pth"
+(out / name).write_bytes(b"weights" * 50_000)
+digest = hashlib.sha256((out / name).read_bytes()).hexdigest()
+listed = [{"path": name, "global_step": 10, "size": 350_000, "sha256": digest}]
+state |= {"status": "running", "checkpoint": name, "checkpoints": listed, "history": history}
+(out / "state.json").write_text(json.dumps(state))
+os.kill(os.getpid(), 9)
+"""
 
 
 class Points:
@@ -94,12 +104,20 @@ class Answered(requests.adapters.HTTPAdapter):
 class ShortKernels(KaggleClient):
     """The real client, which pushes a kernel that does next to nothing; its stamp is the real one."""
 
+    killed = False
+
     def push(self, push: KernelPush) -> Pushed:
         """Push the stamp and the short script."""
         stamp = read_stamp(push.source)
         assert stamp is not None
-        source = f"{stamp.comment}\nSTAMP = {stamp.to_dict()!r}\n{_SCRIPT}"
+        source = f"{stamp.comment}\nSTAMP = {stamp.to_dict()!r}\n{_SCRIPT}{_KILLED if self.killed else ''}"
         return super().push(replace(push, source=source))
+
+
+class KilledKernels(ShortKernels):
+    """Whose session is killed when it has saved."""
+
+    killed = True
 
 
 def act(order: dict[str, Any], points: Points) -> None:
@@ -108,7 +126,7 @@ def act(order: dict[str, Any], points: Points) -> None:
     overrides = ('kernel.accelerator="none"', f'kernel.slug="{order["slug"]}"')
     settings = load_settings(None, overrides, environ={}, cwd=home).settings
     client = connect({"KGTTS_KAGGLE_URL": order["url"]}, home=home, login=(order["username"], order["key"]))
-    client.__class__ = ShortKernels
+    client.__class__ = KilledKernels if order["command"] == "push-killed" else ShortKernels
     client._http._session.mount("http://", Answered(points))
     sys.addaudithook(points.audit)
     with ExitStack() as stack:
@@ -124,8 +142,9 @@ def act(order: dict[str, Any], points: Points) -> None:
                 settings,
                 Service(client, ledger, SystemClock()),
                 collecting=collecting if order["command"] == "sync" else None,
-                retry=order["command"] == "push",
+                retry=order["command"].startswith("push"),
                 lock=machine_lock(home, "run"),
+                scratch=home / "kept",
             )
     points.save()
 

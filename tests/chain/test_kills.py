@@ -1,7 +1,7 @@
 """kgtts is killed at each point of push, sync and pull, then run again: nothing is lost or done twice.
 
-`pytest -s` prints the points. KGTTS_KILL_STRIDE=1 also tries every point of the part of `sync` that brings
-the results, which is that of `pull`, where every point is tried anyway.
+`pytest -s` prints the points. KGTTS_KILL_STRIDE=1 also tries every point of a hand over, and of the part of
+`sync` that brings the results, which is that of `pull`, where every point is tried anyway.
 """
 
 import json
@@ -141,10 +141,21 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 @pytest.fixture
 def after_first(stage: Stage) -> Path:
     """The first session has ended well; gives the machine that pushed it."""
+    return play_first(stage, "push")
+
+
+@pytest.fixture
+def after_killed(stage: Stage) -> Path:
+    """The first session was killed, with its outputs kept; gives the machine that pushed it."""
+    return play_first(stage, "push-killed")
+
+
+def play_first(stage: Stage, command: str) -> Path:
+    """Let the first session end, and all later ones stay queued."""
     stage.emulator.stop()
     stage.emulator = start(stage.folder, 0)
     home = stage.machine()
-    assert stage.run("push", home) == 0
+    assert stage.run(command, home) == 0
     ref = KernelRef.parse(FIRST)
     with eventually("the session ends") as again:
         while stage.emulator.backend.catalogue.version_run(ref.owner, ref.slug)[1].is_active:
@@ -195,6 +206,26 @@ def test_sync_is_killed_at_every_point(stage: Stage, after_first: Path) -> None:
         stage.check_ledger(home, SECOND, 2)
         stage.check_whole(home / "runs" / "session-01")
     say("sync", points, len(tried))
+
+
+def test_a_hand_over_is_killed_at_every_point(stage: Stage, after_killed: Path) -> None:
+    """Run again it has uploaded one version of the dataset, and pushed the second session once."""
+    points = stage.points("rescue", stage.machine(after_killed))
+    tried = range(1, len(points) + 1, STRIDE)
+    for kill_at in tried:
+        stage.delete(SECOND)
+        shutil.rmtree(stage.folder / "kaggle" / "uploaded" / USER)
+        home = stage.machine(after_killed)
+        code = stage.run("rescue", home, kill_at=kill_at)
+        assert code in (KILLED, 0), points[kill_at - 1]  # The last points of threads vary in number.
+        assert stage.run("rescue", home) == 0, points[kill_at - 1]
+        assert stage.sessions() == {f"{FIRST} session 1": 1, f"{SECOND} session 2": 1}, points[kill_at - 1]
+        stage.check_ledger(home, SECOND, 2)
+        dataset = stage.emulator.backend.datasets.find(USER, f"{SLUG}-kept")
+        assert dataset is not None
+        assert len(dataset.versions) == 1, points[kill_at - 1]
+        assert not list(home.glob("kept/*")), points[kill_at - 1]
+    say("hand over", points, len(tried))
 
 
 def test_pull_is_killed_at_every_point(stage: Stage, after_first: Path) -> None:
