@@ -85,11 +85,17 @@ class SessionRecord:
             "ended": ended.isoformat(timespec="seconds") if outcome else None,
             "exit_code": outcome.exit_code if outcome else None,
             "environment": self.environment,
-            "history": [
-                *(self.resumed.history if self.resumed else []),
-                self._session(report, outcome, newest, facts),
-            ],
+            "history": [*self._sessions_before(), self._session(report, outcome, newest, facts)],
         }
+
+    def _sessions_before(self) -> list[dict[str, Any]]:
+        """The sessions before this one: as the parent tells them, and those that it cannot know of."""
+        told = self.resumed.history if self.resumed else []
+        known = {item.get("session") for item in told}
+        return [
+            *told,
+            *(dict(item) for item in self._settings.get("before") or [] if item["session"] not in known),
+        ]
 
     def _losses(self) -> dict[str, Any]:
         """The last losses; those of the session before until this one has its own."""

@@ -10,7 +10,7 @@ from orchestrator.chain.siblings import next_kernel
 from orchestrator.config import Settings, fingerprint
 from orchestrator.errors import KgttsError, NotFoundError, RefusedError, ServiceError
 from orchestrator.ledger import Intent, Ledger, SessionRecord
-from orchestrator.models import KernelRef, Pushed
+from orchestrator.models import KernelRef, Pushed, SessionSummary
 from orchestrator.ports import Clock, Kaggle
 from orchestrator.render import Rendered, Resume, RunStamp, read_stamp, render_kernel
 
@@ -65,7 +65,12 @@ def new_run_id() -> str:
 
 
 def launch_session(
-    settings: Settings, stamp: RunStamp, service: Service, *, resume: Resume | None = None
+    settings: Settings,
+    stamp: RunStamp,
+    service: Service,
+    *,
+    resume: Resume | None = None,
+    before: Sequence[SessionSummary] = (),
 ) -> Launch:
     """Render the kernel of one session, push it and remember it.
 
@@ -78,7 +83,7 @@ def launch_session(
     """
     kaggle, ledger, clock = service.kaggle, service.ledger, service.clock
     ref = KernelRef.parse(stamp.kernel)
-    rendered = render_kernel(settings, stamp, resume=resume)
+    rendered = render_kernel(settings, stamp, resume=resume, before=before)
     intent = Intent(stamp.id, stamp.session, ref, settings.accelerator.machine_shape, stamp.fingerprint)
     record = ledger.intend(intent, clock.now())
     try:

@@ -229,7 +229,13 @@ def _push(settings: Settings, service: Service, seen: Pass, start: Start, *, beg
     view = None if begin else seen.view
     resume = resume_from(start.parent)
     try:
-        launched = launch_session(_shortened(settings, start), stamp, service, resume=resume)
+        launched = launch_session(
+            _shortened(settings, start),
+            stamp,
+            service,
+            resume=resume,
+            before=() if view is None else view.untold(start.parent),
+        )
     except RefusedError as error:
         if not _NOT_NOW.search(error.message):
             raise

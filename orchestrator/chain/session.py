@@ -114,6 +114,23 @@ class RunView:
             idle += 1
         return max(0, self.newest.stamp.session - saved) + idle
 
+    def untold(self, parent: SessionView | None) -> Sequence[SessionSummary]:
+        """The sessions that `parent` does not know of: those after it, which ended without being continued.
+
+        Each session tells the next, so that no hour of the run is forgotten; of one that left no state there
+        is only the end of its log.
+        """
+        told = parent.result.history if parent is not None and parent.result is not None else ()
+        known = {item.session for item in told}
+        missed = [item for item in self.history if item.session not in known]
+        newest = self.newest
+        if newest.result is None and newest.seconds is not None:
+            step = max((item.to_step for item in (*told, *missed)), default=0)
+            epoch = max((item.to_epoch for item in (*told, *missed)), default=0)
+            kernel, number = str(newest.ref.kernel), newest.stamp.session
+            missed.append(SessionSummary(number, kernel, step, step, epoch, epoch, "killed", newest.seconds))
+        return missed
+
     def handed_over(self, dataset: str | None = None) -> "RunView":
         """The run once `kept` can be continued from, through `dataset`."""
         assert self.kept is not None

@@ -17,6 +17,7 @@ from orchestrator.stamp import read_stamp
 
 _LOOK_BACK_FOR_OURS = 5  # How many versions of a kernel are looked through, which costs a call each.
 _TOLD_TO_STOP = "interrupted"
+_ENDLESS_S = 7 * 86400.0  # No session's log is that long; neither is one that tells no number.
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ def _look_closer(kaggle: Kaggle, view: SessionView) -> SessionView:
     else:
         log = kaggle.stored_log(view.ref)
         cause = _cause(log)
-        view = replace(view, seconds=max((event.time_s for event in log), default=None))
+        times = [event.time_s for event in log if 0 <= event.time_s < _ENDLESS_S]
+        view = replace(view, seconds=max(times, default=None))
     return replace(view, cause=None if cause is None else one_line(cause) or None)
 
 

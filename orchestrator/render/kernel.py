@@ -1,13 +1,14 @@
 """Settings to the one code file and the metadata of a push. Pure: it reads templates and writes nothing."""
 
 import ast
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.config import Settings, title_from
 from orchestrator.errors import LocalError, SettingsError, UsageError
-from orchestrator.models import KernelPush, KernelRef
+from orchestrator.models import KernelPush, KernelRef, SessionSummary
 from orchestrator.render.literal import program_literal, python_literal
 from orchestrator.render.parts import PACKAGE, Joined, TemplateError, join_parts, part_names
 from orchestrator.stamp import RunStamp
@@ -79,7 +80,12 @@ def templates_root() -> Path:
 
 
 def render_kernel(
-    settings: Settings, stamp: RunStamp, *, resume: Resume | None = None, templates: Path | None = None
+    settings: Settings,
+    stamp: RunStamp,
+    *,
+    resume: Resume | None = None,
+    before: Sequence[SessionSummary] = (),
+    templates: Path | None = None,
 ) -> Rendered:
     """The kernel of one session. The same arguments give the same bytes.
 
@@ -87,6 +93,7 @@ def render_kernel(
         settings: settings that went through `Settings.with_owner`.
         stamp: the run and session; its `kernel` is the kernel to push to.
         resume: the session that is continued from, and what to mount for it; None starts from the base voice.
+        before: sessions of the run that the one continued from does not know of; they enter the history.
         templates: where the templates are; by default those of this installation.
 
     Raises:
@@ -98,7 +105,7 @@ def render_kernel(
     if not settings.kernel.owner:
         raise SettingsError("kernel.owner: the kernel has no owner yet, so its inputs are not fully written.")
     root = templates_root() if templates is None else templates
-    source = _source(root, kernel_settings(settings, stamp, resume), stamp)
+    source = _source(root, kernel_settings(settings, stamp, resume, before), stamp)
     ref = KernelRef.parse(stamp.kernel)
     machine = settings.accelerator
     push = KernelPush(
@@ -132,7 +139,9 @@ def _title(settings: Settings, ref: KernelRef) -> str:
     return settings.title + suffix.replace("-", " ")
 
 
-def kernel_settings(settings: Settings, stamp: RunStamp, resume: Resume | None = None) -> dict[str, Any]:
+def kernel_settings(
+    settings: Settings, stamp: RunStamp, resume: Resume | None = None, before: Sequence[SessionSummary] = ()
+) -> dict[str, Any]:
     """The settings as the kernel reads them: its `SETTINGS`, schema 1. Times are seconds."""
     inputs, training, machine = settings.inputs, settings.training, settings.accelerator
     speed = settings.speed
@@ -159,6 +168,7 @@ def kernel_settings(settings: Settings, stamp: RunStamp, resume: Resume | None =
         "session_budget_s": int(settings.session.budget.total_seconds()),
         "stop": {"patience": settings.run.patience or None},
         "resume": None if resume is None else resume.to_dict(),
+        "before": [asdict(item) for item in before],
         "speed": {
             "gpus": speed.gpus if machine.has_gpu else 1,
             "mixed_precision": speed.mixed_precision and machine.has_gpu,

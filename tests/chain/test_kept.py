@@ -117,7 +117,13 @@ def test_outputs_that_were_not_kept_leave_the_session_before(run: Run) -> None:
     assert (third["session"], third["warnings"]) == (3, [])
     assert f"Continuing session 1 of {REF}-a from checkpoint_2.pth" in run.log(third["kernel"])
     assert run.emulator.backend.datasets.find(USER, SLUG) is None
-    assert (first["run"], run.sync(epochs=2)["state"]) == (third["run"], "done")
+    done = run.sync(epochs=2)
+    assert (first["run"], done["state"]) == (third["run"], "done")
+    assert [(item["session"], item["to_step"], item["reason"]) for item in done["history"]] == [
+        (1, 2, "finished"),
+        (2, 2, "killed"),
+        (3, 4, "finished"),
+    ]
 
 
 def test_kept_outputs_that_are_damaged_leave_the_session_before(run: Run) -> None:

@@ -1,5 +1,7 @@
 """A pass does what is due, once: whoever else makes one, and whatever became of the one before."""
 
+import ast
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -280,3 +282,26 @@ def test_results_are_collected_once(after: After, tmp_path: Path) -> None:
     assert third.collected is not None
     assert third.collected.folder == tmp_path / "runs" / stamp_of(play, other)[0] / "session-01"
     assert play.sync(collecting=collecting).collected is None
+
+
+def test_a_session_is_told_of_those_that_its_parent_does_not_know(after: After) -> None:
+    """One that was killed with nothing left counts by its log; one that failed as its own state tells it."""
+    play = after(100)
+    version = play.pushed()
+    play.kaggle.kill(version)
+    play.kaggle.version(version).log = ["a line\n"] * 1801
+    third = play.pushed()
+    source = play.kaggle.version(third).source
+    assert '"session": 2' in (told := untold(source))
+    assert '"reason": "killed", "seconds": 1800.0' in told
+    play.kaggle.fail(third, "The disk is full.")
+    fourth = untold(play.kaggle.version(play.pushed(retry=True)).source)
+    assert ('"session": 3' in fourth, '"session": 1' in fourth) == (True, False)
+
+
+def untold(source: str) -> str:
+    """What a kernel is told of sessions before it, as JSON."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SETTINGS":
+            return json.dumps(ast.literal_eval(node.value)["before"])
+    raise AssertionError(source)

@@ -181,3 +181,13 @@ def test_a_stop_that_left_nothing_is_no_success() -> None:
     """The word of the host alone does not make a result."""
     facts = TrainingFacts(ChildEnd(0, 1.0), [], None, 0, 16, None, HostFacts(stopped="budget"))
     assert str(judge_training(facts).reason) == "training_failed"
+
+
+def test_sessions_that_left_nothing_are_in_the_history(first: Played, root: Path, log: Log) -> None:
+    """The push tells of them, between what the parent tells and this session; none is there twice."""
+    lost = {"session": 2, "kernel": "owner/voice-b", "reason": "killed", "seconds": 60.0}
+    known = {"session": 1, "reason": "told twice"}
+    state = second(first, root, log, before=[known, lost]).state
+    assert [item["reason"] for item in state["history"]][:2] == ["finished", "killed"]
+    assert state["history"][1] == lost
+    assert len(state["history"]) == 3

@@ -71,6 +71,7 @@ def test_settings_enter_as_the_kernel_expects_them(
         "session_budget_s": 39600,
         "stop": {"patience": None},
         "resume": None,
+        "before": [],
         "speed": {
             "gpus": "all",
             "mixed_precision": True,
