@@ -15,8 +15,7 @@ What is simulated, from a public training log (VITS, 5,039 utterances, one T4, f
 - a queue takes 2 min, and waiting is not billed. Quota: 30 h a week, which turns on Saturday 00:00 UTC; what
   a running session may still take is reserved; a session in two weeks is billed to each in part;
 - with the faults: the third session is queued for 6 h; the fourth is killed after 4 h without grace and
-  Kaggle keeps nothing of it, so all that it trained is trained again (even where Kaggle keeps the outputs of
-  a killed session, it does not mount them).
+  Kaggle keeps nothing of it, so all that it trained is trained again.
 
 The manual way is the guide's: started by hand at 09:00 on each day with quota left, killed at its limit of
 6 hours, a checkpoint every 500 steps, continued from the last one by hand; the same start and end of a
