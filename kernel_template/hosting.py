@@ -18,7 +18,7 @@ _RESERVE_MAX_S = 300.0
 # How long before the time limit the host has to be done, so that it never meets the interrupt on its way out.
 _LEAVE_SHARE = 0.05
 _LEAVE_MAX_S = 5.0
-_STOPS = ("budget", "until_step", "no_improvement", "signal")
+_STOPS = ("budget", "until_step", "no_improvement", "signal", "oom")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class HostFacts:
     best_loss: float | None = None
     bad_evals: int | None = None
     warnings: list[str] = field(default_factory=list)
+    values: Mapping[str, Any] = field(default_factory=dict)  # All of it, as it came.
 
     @classmethod
     def read(cls, values: Any) -> "HostFacts":
@@ -90,6 +91,7 @@ class HostFacts:
             best_loss=_number(values.get("best_loss")),
             bad_evals=_whole(values.get("bad_evals")),
             warnings=[str(item) for item in warnings] if isinstance(warnings, list) else [],
+            values=values,
         )
 
 
@@ -137,6 +139,7 @@ class HostLink:
             "budget_s": limit - min(_LEAVE_MAX_S, limit * _LEAVE_SHARE),
             "until_step": settings["training"].get("until_step"),
             "patience": (settings.get("stop") or {}).get("patience"),
+            **{section: settings.get(section) or {} for section in ("speed", "data", "disk")},
         }
         if resumed is not None:
             asked |= {

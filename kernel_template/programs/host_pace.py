@@ -9,7 +9,7 @@ import json
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,9 @@ class Control:
         checkpoint: the checkpoint in it to go on from.
         best_model: the best model in it, if there is one.
         seconds_per_epoch: what an epoch took in the session before.
+        batch_size: the batch of each card in place of the configuration's.
+        accumulate: batches whose gradients make one step.
+        speed, data, disk: these sections of the kernel's settings.
     """
 
     report: Path
@@ -42,11 +45,17 @@ class Control:
     checkpoint: str | None = None
     best_model: str | None = None
     seconds_per_epoch: float | None = None
+    batch_size: int | None = None
+    accumulate: int = 1
+    speed: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    disk: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "Control":
         """Take what CONTROL.json holds."""
-        known = {name: values.get(name) for name in cls.__dataclass_fields__ if name != "report"}
+        names = [name for name in cls.__dataclass_fields__ if name != "report"]
+        known = {name: values[name] for name in names if values.get(name) is not None}
         return cls(Path(values["report"]), **known)
 
 
@@ -55,7 +64,7 @@ class HostReport:
 
     def __init__(self, path: Path) -> None:
         self.values: dict[str, Any] = {
-            "stopped": None,  # Or "budget", "until_step", "no_improvement", "signal".
+            "stopped": None,  # Or "budget", "until_step", "no_improvement", "signal", "oom".
             "finished": False,  # The last epoch that was asked for has ended.
             "global_step": None,  # Steps done.
             "epoch": None,  # Epochs done, and batches of the next one.
@@ -66,6 +75,15 @@ class HostReport:
             "best_loss": None,
             "bad_evals": None,
             "hooks": False,  # Whether a Trainer was made and hosted.
+            "ranks": 1,  # Processes that train the model together.
+            # Seconds of this process: its imports, its loaders, and from its start to its first step done.
+            "imports_s": None,
+            "data_s": None,
+            "first_step_at": None,
+            # Seconds in steps, seconds waiting for batches, and samples of all ranks together.
+            "step_seconds_total": 0.0,
+            "loader_wait_s_total": 0.0,
+            "samples_total": 0,
             "warnings": [],
         }
         self._path = path
