@@ -34,10 +34,18 @@ class ImportWatch(importlib.abc.MetaPathFinder):
 
     Importing it beforehand would be simpler, but the script may have to set variables before torch is
     imported, and one that has nothing to do with Coqui need not pay for it.
+
+    Args:
+        name: the package.
+        first: called before it is imported, which takes seconds.
+        then: called with it once it is.
     """
 
-    def __init__(self, name: str, then: Callable[[types.ModuleType], None]) -> None:
+    def __init__(
+        self, name: str, first: Callable[[], None], then: Callable[[types.ModuleType], None]
+    ) -> None:
         self._name = name
+        self._first = first
         self._then = then
 
     def find_spec(
@@ -50,6 +58,7 @@ class ImportWatch(importlib.abc.MetaPathFinder):
         if fullname != self._name:
             return None
         sys.meta_path.remove(self)
+        self._first()
         spec = importlib.util.find_spec(fullname)
         if spec is None or spec.loader is None:
             return spec
@@ -111,15 +120,22 @@ def main(arguments: list[str]) -> int:
     control_path, *program = arguments
     settings: dict[str, Any] = json.loads(Path(control_path).read_text(encoding="utf-8"))
     pace = load_beside("host_pace")
-    control = pace.Control.read(settings)
+    meeting = load_beside("host_rank").Meeting.read(os.environ)
+    meeting.begin()
+    control, program = meeting.own(pace.Control.read(settings), program)
     report = pace.HostReport(control.report)
     report.write()
 
     def hook(package: types.ModuleType) -> None:
         clock = pace.Pace(time.monotonic, began, control.budget_s, control.seconds_per_epoch)
-        load_beside("host_trainer").TrainerHost(control, clock, report, load_beside).install(package)
+        report.write(imports_s=round(time.monotonic() - began, 3))
+        tally = load_beside("host_tally").Tally(time.monotonic, began)
+        host = load_beside("host_trainer").TrainerHost(
+            control=control, pace=clock, report=report, meeting=meeting, tally=tally, load=load_beside
+        )
+        host.install(package)
 
-    sys.meta_path.insert(0, ImportWatch(_WATCHED, hook))
+    sys.meta_path.insert(0, ImportWatch(_WATCHED, meeting.want_others, hook))
     if program[0] == "-m":
         run_module(program[1], program[2:])
     else:

@@ -10,12 +10,10 @@ import contextlib
 import functools
 import signal
 import sys
+import traceback
 import types
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
-
-_STATE_KEYS = frozenset({"model", "optimizer", "step", "epoch"})  # A dict with these is a checkpoint.
 
 
 class StopTraining(BaseException):
@@ -29,31 +27,56 @@ class TrainerHost:
         control: what the kernel asks: a `Control` of host_pace.py.
         pace: the clock: a `Pace`.
         report: how it went, for the kernel: a `HostReport`.
+        meeting: which process of the training this is: a `Meeting` of host_rank.py.
+        tally: where the seconds go: a `Tally` of host_tally.py.
         load: loads a program of the same folder as a module.
     """
 
-    def __init__(self, control: Any, pace: Any, report: Any, load: Callable[[str], Any]) -> None:
+    def __init__(  # noqa: PLR0913 - it stands between all of these.
+        self,
+        *,
+        control: Any,
+        pace: Any,
+        report: Any,
+        meeting: Any,
+        tally: Any,
+        load: Callable[[str], Any],
+    ) -> None:
         self._control = control
         self._pace = pace
         self._report = report
+        self._meeting = meeting
+        self._tally = tally
         self._states = load("host_state")
         self._wrapping = load("host_wrap")
         self._resuming = load("host_resume")
         self._past = self._resuming.Continuation(control, self._states, self._warn)
         self._place = self._states.Place()
+        self._parallel = load("host_parallel")
+        self._team = self._parallel.Team(meeting)
+        self._groups = load("host_accumulate").Accumulator(max(1, control.accumulate), self._team.arm)
+        self._saving = load("host_saving").Saving(
+            states=self._states,
+            meeting=meeting,
+            place=self._place,
+            clock=pace.clock,
+            extra=self._extra,
+            spent=self._spent,
+            saved=self._note,
+        )
         self._trainer: Any = None
         self._pending: dict[str, Any] | None = None  # The record of an epoch that is entered in the middle.
         self._signalled = False
         self._stopped: str | None = None
-        self._bad_evals = 0
         self._epoch_rng: dict[str, Any] | None = None
-        self._saved: tuple[int, int, int] | None = None  # The position of the last checkpoint.
 
     def install(self, package: types.ModuleType) -> None:
         """Wrap the package that has just been imported, if it is one that the hooks fit."""
         if not self._wrapping.is_coqui(package):
+            self._alone("The script's module trainer is not Coqui's")
             return
         if lacking := self._wrapping.lacking(package):
+            self._alone("This release of the trainer package is not known")
             self._warn(
                 f"This release of the trainer package lacks {', '.join(lacking)} as they are known: the "
                 "training runs without hooks; it is stopped by an interrupt and goes on in the trainer's own "
@@ -66,16 +89,25 @@ class TrainerHost:
         wrap(trainer, "__init__", self._made)
         wrap(trainer, "_fit", self._fit)
         wrap(trainer, "_restore_best_loss", past.best_loss)
-        wrap(trainer, "save_best_model", self._save_best_model)
+        wrap(trainer, "save_best_model", self._saving.best_model)
         wrap(trainer, "train_epoch", self._train_epoch)
         wrap(trainer, "train_step", self._train_step)
-        wrap(trainer, "get_train_dataloader", functools.partial(past.make_loader, "train"))
-        wrap(trainer, "get_eval_dataloader", functools.partial(past.make_loader, "eval"))
-        wrap(io, "save_fsspec", self._save)
+        wrap(trainer, "eval_epoch", self._eval_epoch)
+        wrap(trainer, "get_train_dataloader", functools.partial(self._loader, "train"))
+        wrap(trainer, "get_eval_dataloader", functools.partial(self._loader, "eval"))
+        wrap(io, "save_fsspec", self._saving.file)
         wrap(core, "load_fsspec", past.load)
         wrap(core, "get_last_checkpoint", past.last_checkpoint)
         wrap(io, "get_last_checkpoint", past.last_checkpoint)
         wrap(core, "remove_experiment_folder", lambda _original, _path: None)
+        if self._team.size > 1:
+            wrap(trainer, "_model_train_step", self._team.model_train_step)
+        if self._groups.size > 1:
+            wrap(trainer, "format_batch", self._groups.format_batch)
+            wrap(trainer, "optimize", self._groups.optimize)
+        if self._team.rank:
+            wrap(trainer, "fit", self._silent_fit)
+            wrap(core, "get_experiment_folder_path", self._private_folder)
 
     def _say(self, text: str) -> None:
         sys.stdout.write(f" > kgtts: {text}\n")
@@ -96,16 +128,55 @@ class TrainerHost:
             seconds_per_epoch=self._pace.seconds_per_epoch(self._place.batches),
             steps_per_epoch=self._place.batches,
             best_loss=self._states.scalar_loss(self._trainer.best_loss),
-            bad_evals=self._bad_evals,
+            bad_evals=self._saving.bad_evals,
+            **self._tally.values(),
             **changes,
         )
+
+    def _spent(self, seconds: float) -> None:
+        self._pace.saved(seconds)
+        self._tally.saved(seconds)
+
+    def _extra(self) -> dict[str, Any]:
+        """What a checkpoint's record holds beside the trainer's own state."""
+        return {
+            "epoch_rng": self._epoch_rng if self._place.in_train else None,
+            "loader_rng": self._past.loader_rng,
+        }
+
+    # ---- One of several
+
+    def _alone(self, why: str) -> None:
+        """Train with this process alone: one that is not rank 0 has nothing to do."""
+        if self._team.size == 1:
+            return
+        if self._team.rank:
+            raise SystemExit(0)
+        self._team.dissolve()
+        self._warn(f"{why}: the training runs on one card.")
+
+    def _private_folder(self, _original: Callable[..., Any], *_args: Any, **_kwargs: Any) -> Any:
+        """Only rank 0 has a run folder that is kept."""
+        return self._meeting.private_folder() / "run"
+
+    def _silent_fit(self, original: Callable[..., None], trainer: Any) -> None:
+        """What a script does behind `fit` is done once, by rank 0."""
+        original(trainer)
+        sys.stdout.flush()
+        raise SystemExit(0)
 
     # ---- The training loop
 
     def _made(self, original: Callable[..., None], trainer: Any, *args: Any, **kwargs: Any) -> None:
+        arguments = kwargs.get("args", args[0] if args else None)
         if self._trainer is None:
-            self._past.arguments(kwargs.get("args", args[0] if args else None))
+            self._past.arguments(arguments)
+        if self._team.rank and hasattr(arguments, "rank"):
+            arguments.rank = self._team.rank  # By this the trainer knows who neither plots nor saves.
         original(trainer, *args, **kwargs)
+        if (batch := self._control.batch_size) is not None:
+            trainer.config.batch_size = batch
+            trainer.config.eval_batch_size = min(trainer.config.eval_batch_size or batch, batch)
         self._report.write(hooks=True)
 
     def _fit(self, original: Callable[..., None], trainer: Any) -> None:
@@ -113,18 +184,39 @@ class TrainerHost:
         if self._stopped is not None:
             return
         first = self._trainer is None
-        self._trainer = trainer
-        self._pace.begin(self._states.checkpoint_bytes(trainer.model))
+        self._trainer = self._saving.trainer = trainer
         with self._interrupts():
             try:
+                if first:
+                    self._gather(trainer)
+                self._pace.begin(self._states.checkpoint_bytes(trainer.model))
                 if first:
                     self._enter(trainer)
                 original(trainer)
                 if self._place.trained:
-                    self._save_here()
+                    self._saving.here()
                 self._note(finished=True)
+                self._team.part()
             except StopTraining:
                 self._note(stopped=self._stopped)
+                self._team.part()
+            except BaseException as error:
+                self._meeting.failed(out_of_memory=self._parallel.is_out_of_memory(error))
+                raise
+
+    def _gather(self, trainer: Any) -> None:
+        """Meet the other ranks, if the model is one whose gradients can be shared."""
+        if self._team.size == 1:
+            return
+        if self._wrapping.optimizes_itself(trainer):
+            self._alone("The model takes its optimizer steps by itself")
+            return
+        self._team.join(trainer)
+        self._report.write(ranks=self._team.size)
+        self._say(
+            f"{self._team.size} processes train together: a step sees "
+            f"{self._team.size * self._groups.size * trainer.config.batch_size} samples"
+        )
 
     def _enter(self, trainer: Any) -> None:
         """Go where the checkpoint was saved; stop at once when all is done already."""
@@ -132,27 +224,28 @@ class TrainerHost:
         start = self._place.position(trainer)
         if record is not None:
             start = (record["total_steps_done"], record["epoch"], record["batch"])
-            self._bad_evals = record["bad_evals"]
+            self._saving.bad_evals = record["bad_evals"]
             self._pending = record if record["batch"] else None
-            self._saved = start
+            self._saving.position = start
         if trainer.continue_run:
             self._say(f"continuing after {start[0]} steps: {start[1]} epochs and {start[2]} batches")
         self._report.write(start=dict(zip(("global_step", "epoch", "batch"), start, strict=True)))
         self._watch_epochs(trainer)
-        self._stop_if(self._reached())
+        self._stop_if(self._team.agree(self._reached()))
 
     @contextlib.contextmanager
     def _interrupts(self) -> Iterator[None]:
         """SIGINT, however often, asks for the next step boundary; it breaks nothing off.
 
-        Nor does one that comes when all is saved already and the script is about to end.
+        Nor does one that comes when all is saved already and the script is about to end. Ranks above 0 never
+        hear it.
         """
 
         def note(_number: int, _frame: types.FrameType | None) -> None:
             self._signalled = True
 
         try:
-            old = signal.signal(signal.SIGINT, note)
+            old = signal.signal(signal.SIGINT, signal.SIG_IGN if self._team.rank else note)
         except ValueError:  # Not the main thread.
             yield
             return
@@ -178,17 +271,32 @@ class TrainerHost:
             self._pace.epoch_ended(self._place.batches)
             self._note()
             if trainer.epochs_done + 1 < trainer.config.epochs:
-                self._stop_if(self._reached() or (None if self._pace.epoch_fits() else "budget"))
+                reason = self._reached() or (None if self._pace.epoch_fits() else "budget")
+                self._stop_if(self._team.agree(reason))
 
         trainer.callbacks.on_epoch_start, trainer.callbacks.on_epoch_end = on_epoch_start, on_epoch_end
+
+    def _loader(
+        self, kind: str, original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """A loader of the script's own; that of the training is shared among the ranks."""
+        with self._tally.making_data():
+            loader = self._past.make_loader(kind, original, trainer, *args, **kwargs)
+            if kind == "train":
+                loader = self._parallel.share_loader(loader, self._team, trainer.config.training_seed)
+            return loader
 
     def _train_epoch(self, original: Callable[..., None], trainer: Any) -> None:
         if trainer.train_loader is None:
             self._resuming.make_train_loader(trainer)
         loader = trainer.train_loader
-        self._place.batches = len(loader)
-        trainer.train_loader = self._wrapping.Feed(loader, self._feed)
+        set_epoch = getattr(loader.sampler, "set_epoch", None)
+        if set_epoch is not None:
+            set_epoch(trainer.epochs_done)
+        self._place.batches = self._groups.steps(len(loader))
+        trainer.train_loader = self._wrapping.Feed(loader, self._feed, self._place.batches)
         self._place.in_train = True
+        self._team.share_buffers(trainer.model)
         try:
             original(trainer)
         finally:
@@ -209,10 +317,31 @@ class TrainerHost:
     ) -> Any:
         """The step's number within the epoch counts the batches that an earlier session did."""
         self._place.in_step = True
+        failure: RuntimeError | None = None
         try:
-            return original(trainer, batch, batch_n_steps, step + self._place.skipped, *rest, **named)
+            with self._tally.stepping():
+                return original(trainer, batch, batch_n_steps, step + self._place.skipped, *rest, **named)
+        except RuntimeError as error:
+            if not self._ran_out(error):
+                raise
+            failure = error
         finally:
             self._place.in_step = False
+        self._stop_out_of_memory(failure)
+
+    def _eval_epoch(self, original: Callable[..., None], trainer: Any) -> None:
+        """Rank 0 evaluates; its random numbers and those of the others are apart anyway."""
+        if self._team.rank:
+            return
+        try:
+            original(trainer)
+        except RuntimeError as error:
+            if not self._parallel.is_out_of_memory(error):
+                raise
+            # The step before it is done, but not yet counted as a batch.
+            self._place.batch += int(self._place.in_train)
+            self._team.agree("oom")
+            self._stop_out_of_memory(error)
 
     def _feed(self, loader: Any) -> Iterator[Any]:
         """The epoch's batches; those that are done already are fetched, so that all is drawn, and dropped."""
@@ -220,14 +349,25 @@ class TrainerHost:
         if record is not None:
             self._states.restore_random(record["epoch_rng"])
         self._epoch_rng = self._states.random_states()
-        batches = iter(loader)
+        epoch, seed = self._trainer.epochs_done, self._trainer.config.training_seed
+        self._team.reseed(seed, epoch, 0)
+        batches: Iterator[Any] = iter(loader)
+        if self._groups.size > 1:
+            batches = self._groups.groups(batches)
         if record is not None:
-            for _ in range(record["batch"]):
+            for number in range(record["batch"]):
+                self._team.reseed(seed, epoch, number)
                 next(batches, None)
             self._place.batch = self._place.skipped = record["batch"]
             self._past.restore_middle(self._trainer, record)
         self._pace.train_began()
-        for batch in batches:
+        while True:
+            self._team.reseed(seed, epoch, self._place.batch)
+            with self._tally.waiting():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            self._tally.trained(batch, self._team.size)
             yield batch
             self._place.trained = True
             self._place.batch += 1
@@ -237,22 +377,27 @@ class TrainerHost:
     # ---- Stopping
 
     def _after_step(self) -> None:
+        self._stop_if(self._team.agree(self._due()))
+        if self._tally.due():
+            self._note()
+
+    def _due(self) -> str | None:
+        """Why to stop behind this step."""
         last = self._place.batch >= (self._place.batches or 0)
         until = self._control.until_step
         if self._signalled:
-            self._stop_if("signal")
+            return "signal"
         # After the epoch's last step, its evaluation belongs to it.
         if until is not None and self._trainer.total_steps_done >= until and not last:
-            self._stop_if("until_step")
-        if not self._pace.step_fits(last=last):
-            self._stop_if("budget")
+            return "until_step"
+        return None if self._pace.step_fits(last=last) else "budget"
 
     def _reached(self) -> str | None:
         """Why no other epoch is to be begun, whatever the time."""
         control = self._control
         if control.until_step is not None and self._trainer.total_steps_done >= control.until_step:
             return "until_step"
-        if control.patience is not None and self._bad_evals >= control.patience:
+        if control.patience is not None and self._saving.bad_evals >= control.patience:
             return "no_improvement"
         return "signal" if self._signalled else None
 
@@ -261,53 +406,27 @@ class TrainerHost:
         if reason is None:
             return
         self._stopped = reason
-        if self._place.trained:
-            self._save_here()
+        if self._place.trained and not self._team.rank:
+            self._saving.here()
         raise StopTraining
 
-    def _save_here(self) -> None:
-        if self._saved != self._place.position(self._trainer):
-            self._trainer.save_checkpoint()
+    def _ran_out(self, error: RuntimeError) -> bool:
+        """Whether the training stops here for want of memory, on all ranks or on this one."""
+        mine = self._parallel.is_out_of_memory(error)
+        if not self._team.joined or self._team.all_know:
+            return mine
+        if mine:
+            self._meeting.failed(out_of_memory=True)
+        # On the way back a rank that has run out cannot tell the others, who find it gone. Rank 0 saves;
+        # the kernel starts all of them again.
+        self._team.forsake()
+        return not self._team.rank and (mine or self._meeting.memory_ran_out())
 
-    # ---- Saving
-
-    def _save_best_model(self, original: Callable[..., None], trainer: Any) -> None:
-        """Count the evaluations that were no better."""
-        self._place.epoch_done = True
-        best = trainer.best_loss
-        original(trainer)
-        if trainer.best_loss is not best:
-            self._bad_evals = 0
-        elif trainer.config.run_eval and trainer.total_steps_done > trainer.config.save_best_after:
-            self._bad_evals += 1
-
-    def _save(self, original: Callable[..., None], state: Any, path: Any, **options: Any) -> None:
-        """Write beside, then rename: a file of the final name is always whole."""
-        if "://" in str(path):
-            original(state, path, **options)
-            return
-        began = self._pace.clock()
-        trainer, place = self._trainer, self._place
-        is_checkpoint = trainer is not None and isinstance(state, dict) and state.keys() >= _STATE_KEYS
-        if is_checkpoint:
-            state = {**state, self._states.KEY: self._record(state, Path(path).name)}
-        self._states.write_whole(state, Path(path), options)
-        self._pace.saved(self._pace.clock() - began)
-        if is_checkpoint:
-            self._saved = place.position(trainer)
-            self._note()
-
-    def _record(self, state: dict[str, Any], name: str) -> dict[str, Any]:
-        trainer, place = self._trainer, self._place
-        record: dict[str, Any] = self._states.make_record(
-            trainer, place.position(trainer), in_step=place.in_step, in_epoch=place.in_train
-        )
-        record |= {
-            "epoch_rng": self._epoch_rng if place.in_train else None,
-            "loader_rng": self._past.loader_rng,
-            "bad_evals": self._bad_evals,
-        }
-        if name.startswith("best_model"):
-            # The trainer takes this loss for its best only after the file is written.
-            record |= {"best_loss": self._states.plain(state["model_loss"]), "bad_evals": 0}
-        return record
+    def _stop_out_of_memory(self, error: BaseException | None) -> None:
+        """Let go of what the failed step holds, save what stands and stop."""
+        traceback.clear_frames(error.__traceback__ if error is not None else None)
+        self._trainer.model.zero_grad(set_to_none=True)
+        self._parallel.free_memory()
+        self._say("the card's memory is too small for this batch: stopping behind the last step")
+        with self._meeting.saving():
+            self._stop_if("oom")
