@@ -5,11 +5,22 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import hypothesis
 import pytest
 import stamina
 
 from orchestrator.emulator import Emulator, EmulatorOptions
 from tests.support import KEY, USER, Cli, Process, clean_environment
+
+# The same examples each time, and none judged by a clock: a busy machine is no fault of the code.
+hypothesis.settings.register_profile(
+    "kgtts",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("kgtts")
 
 
 @pytest.fixture

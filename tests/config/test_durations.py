@@ -4,12 +4,10 @@ import contextlib
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.config import format_duration, parse_duration
-
-REPEATABLE = settings(derandomize=True, deadline=None)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +45,6 @@ def test_refuses_what_is_no_duration(value: object) -> None:
         parse_duration(value)
 
 
-@REPEATABLE
 @given(st.integers(min_value=0, max_value=10**9))
 def test_written_durations_are_read_back(seconds: int) -> None:
     """Whatever whole number of seconds is written is read back as the same."""
@@ -55,7 +52,6 @@ def test_written_durations_are_read_back(seconds: int) -> None:
     assert parse_duration(format_duration(duration)) == duration
 
 
-@REPEATABLE
 @given(st.text() | st.text(alphabet="0123456789hms ", max_size=12))
 def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
     """No text makes the parser fail in another way."""

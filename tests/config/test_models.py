@@ -4,14 +4,12 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from orchestrator.config import Settings, fingerprint, slugify, title_from
 from orchestrator.errors import SettingsError
-
-REPEATABLE = settings(derandomize=True, deadline=None)
 
 
 def test_defaults_are_those_of_the_guide() -> None:
@@ -81,14 +79,12 @@ def test_title_comes_from_the_slug_unless_it_is_set() -> None:
     assert Settings.model_validate({"kernel": {"title": "Bangla TTS"}}).title == "Bangla TTS"
 
 
-@REPEATABLE
 @given(st.from_regex(r"[a-z0-9]+(-[a-z0-9]+){0,4}", fullmatch=True))
 def test_a_made_title_gives_back_its_slug(slug: str) -> None:
     """Whatever the slug, its title slugifies to it."""
     assert slugify(title_from(slug)) == slug
 
 
-@REPEATABLE
 @given(st.text(alphabet="abcXYZ0189 ._:()/+-", min_size=1))
 def test_slugs_are_those_of_the_official_client(title: str) -> None:
     """For every title that is let through, the rule gives what python-slugify gives the stock client."""

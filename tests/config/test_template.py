@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.config import Settings, default_toml, json_schema, to_toml
@@ -65,7 +65,6 @@ def test_an_unknown_key_is_not_written() -> None:
         default_toml({"kernel.nope": 1})
 
 
-@settings(derandomize=True, deadline=None)
 @given(
     st.recursive(
         st.booleans()

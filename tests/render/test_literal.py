@@ -4,13 +4,12 @@ import ast
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import UsageError
 from orchestrator.render.literal import program_literal, python_literal
 
-REPEATABLE = settings(derandomize=True, deadline=None)
 # Any code point, lone surrogates too: an argument of the command line can carry them.
 TEXTS = st.text(st.characters())
 VALUES = st.recursive(
@@ -43,7 +42,6 @@ def test_hostile_texts_survive(text: str) -> None:
     assert ast.literal_eval(program_literal(text)) == text
 
 
-@REPEATABLE
 @given(VALUES)
 def test_every_value_comes_back(value: Any) -> None:
     """The literal of any JSON-like value is read back as that value, types included."""
@@ -51,7 +49,6 @@ def test_every_value_comes_back(value: Any) -> None:
     assert repr(back) == repr(value)
 
 
-@REPEATABLE
 @given(TEXTS | st.text(alphabet="'\"\\\n\r\t ax{}#"))
 def test_every_program_comes_back(text: str) -> None:
     """The literal of any text, also after newlines are made uniform in its source, is that text."""

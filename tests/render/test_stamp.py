@@ -5,13 +5,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import UsageError
 from orchestrator.render import RunStamp, read_stamp
 
-REPEATABLE = settings(derandomize=True, deadline=None)
 GOOD: dict[str, Any] = {
     "id": "3f9c",
     "session": 2,
@@ -101,7 +100,6 @@ def test_hostile_sources_have_no_stamp(source: str) -> None:
     assert read_stamp(source) is None
 
 
-@REPEATABLE
 @given(
     st.text(),
     st.recursive(
