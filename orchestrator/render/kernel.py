@@ -15,7 +15,7 @@ from orchestrator.stamp import RunStamp
 
 CODE_FILE = "kaggle_tts_training.py"
 METADATA_FILE = "kernel-metadata.json"
-# No document gives Kaggle's limit and kaggle 2.2.4 checks none: a bound of ours, seven times what is usual.
+# No document gives Kaggle's limit and kaggle 2.2.4 checks none: a bound of ours, some times what is usual.
 MAX_SOURCE_BYTES = 1_000_000
 SCHEMA = 1
 _TEMPLATE = f"{PACKAGE}/kernel.py.j2"
