@@ -1,0 +1,234 @@
+"""The order of the samples: properties of all sizes, and torch's DataLoader over it."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kernel_template
+
+PROGRAMS = Path(kernel_template.__file__).parent / "programs"
+
+
+def program(name: str) -> ModuleType:
+    """A program of the kernel, as a module."""
+    spec = importlib.util.spec_from_file_location(f"_tested_{name}", PROGRAMS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # Data classes look their module up.
+    spec.loader.exec_module(module)
+    return module
+
+
+BATCHES = program("host_batches")
+
+
+def samplers(world: int, **changes: Any) -> list[Any]:
+    """One for each rank."""
+    facts = {"names": None, "lengths": None, "size": 4, "seed": 54321, "buckets": 2, "world": world}
+    return [BATCHES.Batches(**{**facts, "rank": rank, **changes}) for rank in range(world)]
+
+
+shapes = st.fixed_dictionaries(
+    {
+        "count": st.integers(1, 150),
+        "size": st.integers(1, 9),
+        "buckets": st.integers(0, 5),
+        "seed": st.integers(0, 9),
+    }
+)
+
+
+@given(shapes, st.integers(1, 4), st.integers(0, 5))
+def test_every_rank_has_as_many_batches_and_no_sample_is_left_out(
+    shape: dict[str, int], world: int, epoch: int
+) -> None:
+    """Batches of one size, the last step's aside; fewer samples than ranks are taken twice."""
+    lengths = [float(index % 17) for index in range(shape["count"])]
+    seen, steps = [], []
+    for sampler in samplers(world, **shape, lengths=lengths):
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        assert len(batches) == len(sampler)
+        assert all(len(batch) == shape["size"] for batch in batches[:-1])
+        steps.append([len(batch) for batch in batches])
+        seen += [index for batch in batches for index in batch]
+    assert all(step == steps[0] for step in steps)
+    assert set(seen) == set(range(shape["count"]))
+    assert len(seen) - shape["count"] < world
+
+
+@given(shapes, st.integers(1, 3))
+def test_the_order_is_that_of_seed_and_epoch(shape: dict[str, int], world: int) -> None:
+    """Another process, or one that went through other epochs before, sees the same."""
+    one, other = samplers(world, **shape)[-1], samplers(world, **shape)[-1]
+    one.set_epoch(7)
+    list(one)
+    for each in (one, other):
+        each.set_epoch(3)
+    assert list(one) == list(other)
+
+
+def test_each_epoch_and_seed_has_an_order_of_its_own() -> None:
+    """Not only the batches move, but also who shares one."""
+    lengths = [float(index) for index in range(200)]
+    orders = []
+    for seed, epoch in ((1, 0), (1, 1), (2, 0)):
+        (sampler,) = samplers(1, count=200, lengths=lengths, seed=seed)
+        sampler.set_epoch(epoch)
+        orders.append({frozenset(batch) for batch in sampler})
+    assert orders[0].isdisjoint(orders[1])
+    assert orders[0].isdisjoint(orders[2])
+
+
+def test_batches_are_of_similar_length() -> None:
+    """Eight buckets pad far less than a plain shuffle; a step's ranks have about the same work."""
+    lengths = [float(1 + (index * 37) % 101) for index in range(960)]
+
+    def padding(buckets: int) -> float:
+        (sampler,) = samplers(1, count=960, size=16, lengths=lengths, buckets=buckets)
+        spent: float = sum(max(lengths[index] for index in batch) * len(batch) for batch in sampler)
+        return spent / sum(lengths) - 1
+
+    assert padding(0) > 0.8
+    assert padding(8) < 0.15
+    one, other = samplers(2, count=960, size=16, lengths=lengths, buckets=8)
+    for mine, theirs in zip(one, other, strict=True):
+        assert abs(max(lengths[i] for i in mine) - max(lengths[i] for i in theirs)) <= 3
+
+
+def test_names_make_the_order_the_same_where_samples_stand_otherwise() -> None:
+    """Ranks whose data sets were shuffled differently share the samples out all the same."""
+    names = [f"{number:03}.wav" for number in range(50)]
+    turned = names[::-1]
+    one, other = samplers(2, count=50, names=names)[0], samplers(2, count=50, names=turned)[1]
+    seen = [names[index] for batch in one for index in batch]
+    seen += [turned[index] for batch in other for index in batch]
+    assert set(seen) == set(names)
+
+
+def test_a_last_step_can_be_left_out_and_the_longest_put_first() -> None:
+    """As Coqui's drop_last and start_by_longest ask; a data set smaller than one step is kept."""
+    lengths = [float(index) for index in range(30)]
+    (sampler,) = samplers(1, count=30, lengths=lengths, drop_last=True, longest_first=True)
+    batches = list(sampler)
+    assert len(batches) == len(sampler) == 7
+    top = max(index for batch in batches for index in batch)
+    assert top in batches[0]
+    (small,) = samplers(1, count=3, drop_last=True)
+    assert [sorted(batch) for batch in small] == [[0, 1, 2]]
+
+
+# ---- Over torch's DataLoader
+
+SPEED = {"length_buckets": 2}
+
+
+def loader(count: int = 20, **options: Any) -> Any:
+    """A loader whose samples look like Coqui's."""
+    torch = pytest.importorskip("torch")
+
+    class Data(torch.utils.data.Dataset[Any]):  # type: ignore[misc,name-defined] # torch is imported late.
+        def __init__(self) -> None:
+            self.samples = [
+                {"audio_file": f"{index}.wav", "text": "ক", "audio_length": index * 7 % count}
+                for index in range(count)
+            ]
+
+        def __len__(self) -> int:
+            return len(self.samples)
+
+        def __getitem__(self, index: int) -> int:
+            return index
+
+    return torch.utils.data.DataLoader(Data(), **{"batch_size": 4, **options})
+
+
+def drawn(found: Any) -> list[int]:
+    """All that a loader gives."""
+    return [int(index) for batch in found for index in batch]
+
+
+def test_a_loader_stays_as_it_is_where_there_is_nothing_to_do() -> None:
+    """One process without buckets, or with an order of the script's own, is Coqui's alone."""
+    torch = pytest.importorskip("torch")
+    plain = loader()
+    assert BATCHES.make_loader(plain, {}, 0, 1, 1) is plain
+    weighted = loader(sampler=torch.utils.data.WeightedRandomSampler([1.0] * 20, 20))
+    assert BATCHES.make_loader(weighted, SPEED, 0, 1, 1) is weighted
+
+
+def test_a_loader_gets_batches_by_length_and_keeps_the_rest() -> None:
+    """Same data set, collation and workers; no global random number is used for the order."""
+    torch = pytest.importorskip("torch")
+    own = loader(collate_fn=list, num_workers=0)
+    made = BATCHES.make_loader(own, SPEED, 0, 1, 1)
+    assert (made.dataset, made.collate_fn, len(made)) == (own.dataset, own.collate_fn, 5)
+    orders = []
+    for epoch in (0, 1):
+        BATCHES.set_epoch(made, epoch)
+        before = torch.get_rng_state()
+        batches = list(made.batch_sampler)
+        assert torch.equal(before, torch.get_rng_state())
+        assert sorted(drawn(made)) == list(range(20))
+        orders.append(batches)
+    assert orders[0] != orders[1]
+    lengths = [sample["audio_length"] for sample in own.dataset.samples]
+    spans = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in list(orders[0])[:4]]
+    assert max(spans) < 15
+
+
+def test_ranks_share_a_shuffled_loader_without_buckets() -> None:
+    """`length_buckets = 0` with several cards is a plain shuffle, another one in each epoch."""
+    both = [BATCHES.make_loader(loader(), {"length_buckets": 0}, rank, 2, 5) for rank in (0, 1)]
+    first = [drawn(each) for each in both]
+    assert sorted(first[0] + first[1]) == list(range(20))
+    for each in both:
+        BATCHES.set_epoch(each, 1)
+    assert [drawn(each) for each in both] != first
+
+
+def test_a_samplers_own_batches_are_dealt_out() -> None:
+    """Weighted samples stay weighted; both ranks draw the same, whatever random numbers they are at."""
+    torch = pytest.importorskip("torch")
+    weights = [0.0] * 10 + [1.0] * 10
+    shares = []
+    for rank in (0, 1):
+        own = loader(sampler=torch.utils.data.WeightedRandomSampler(weights, 10, replacement=False))
+        torch.manual_seed(rank)
+        before = torch.get_rng_state()
+        made = BATCHES.make_loader(own, SPEED, rank, 2, 1)
+        shares.append(list(made.batch_sampler))
+        assert torch.equal(before, torch.get_rng_state())
+    assert [len(share) for share in shares] == [2, 2]
+    assert {index for share in shares for batch in share for index in batch} == set(range(10, 20))
+
+
+def test_what_cannot_be_shared_is_refused() -> None:
+    """A stream of samples has no parts to deal out; alone it is trained on as it is."""
+    torch = pytest.importorskip("torch")
+
+    class Stream(torch.utils.data.IterableDataset[int]):  # type: ignore[misc,name-defined] # As above.
+        def __iter__(self) -> Any:
+            return iter(range(9))
+
+    own = torch.utils.data.DataLoader(Stream(), batch_size=3)
+    assert BATCHES.make_loader(own, SPEED, 0, 1, 1) is own
+    with pytest.raises(ValueError, match="gpus = 1"):
+        BATCHES.make_loader(own, SPEED, 0, 2, 1)
+
+
+def test_coqui_does_not_share_by_itself_while_a_loader_is_made() -> None:
+    """Its models ask torch whether there are several processes; afterwards torch says the truth again."""
+    distributed: Any = pytest.importorskip("torch").distributed
+    before = distributed.is_initialized
+    with BATCHES.as_if_alone():
+        assert distributed.is_initialized() is False
+        assert distributed.is_initialized is not before
+    assert distributed.is_initialized is before
