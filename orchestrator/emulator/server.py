@@ -21,9 +21,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from orchestrator.emulator import wire_inputs, wire_kernels, wire_uploads
+from orchestrator.emulator.answers import json_error
 from orchestrator.emulator.backend import Backend
+from orchestrator.emulator.connections import OpenConnection
+from orchestrator.emulator.fault_switch import FaultSwitch
 from orchestrator.emulator.faults import FaultError
 from orchestrator.emulator.intake import Intake
+from orchestrator.emulator.interference import Interference
 from orchestrator.emulator.logstream import log_response
 from orchestrator.emulator.signing import Signer
 from orchestrator.emulator.storage import Storage
@@ -33,11 +37,6 @@ from orchestrator.errors import LocalError
 HOST = "127.0.0.1"  # Never anything else: what is pushed here runs as the user.
 _STOP_PATIENCE_S = 3
 _ANY = "*"
-
-
-def _error(code: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An error as Kaggle writes it; the official client reads `code` and `message`."""
-    return JSONResponse({"code": code, "message": message}, code, headers)
 
 
 class Server:
@@ -66,6 +65,7 @@ class Server:
         self._backend = backend
         self._credentials = credentials
         self._signer = Signer(backend.options.url_lifetime_s, backend.clock)
+        self.faults = FaultSwitch()
         self._mishaps: deque[tuple[str, int, float | None]] = deque()
         self._intake = Intake(backend.blobs, self._take_mishap)
         self._methods: dict[tuple[str, str], Method] = {
@@ -78,6 +78,7 @@ class Server:
         logging.getLogger("uvicorn.error").addHandler(logging.NullHandler())
         config = uvicorn.Config(
             self._application(),
+            http=OpenConnection,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -97,6 +98,7 @@ class Server:
 
     def stop(self) -> None:
         """Stop answering and free the port; open streams are cut after some seconds."""
+        self.faults.close()
         self._uvicorn.should_exit = True
         if self._thread.ident is not None:
             self._thread.join()
@@ -134,8 +136,11 @@ class Server:
         return Starlette(
             routes=routes,
             exception_handlers={HTTPException: _unknown_address, FaultError: _refusal, 500: _broken},
-            # A page in a browser must not reach us through a name that it controls.
-            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
+            middleware=[
+                # A page in a browser must not reach us through a name that it controls.
+                Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"]),
+                Middleware(Interference, switch=self.faults),
+            ],
         )
 
     async def _call(self, request: Request) -> Response:
@@ -173,7 +178,7 @@ class Server:
             if mishap[0] in (_ANY, method):
                 self._mishaps.remove(mishap)
                 wait = mishap[2]
-                return _error(
+                return json_error(
                     mishap[1],
                     "The emulator was told to fail this call.",
                     None if wait is None else {"Retry-After": f"{wait:g}"},
@@ -209,13 +214,13 @@ def _parsed(body: bytes) -> Any:
 
 def _unknown_address(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(error.status_code, f"There is nothing at {request.method} {request.url.path}")
+    return json_error(error.status_code, f"There is nothing at {request.method} {request.url.path}")
 
 
 def _refusal(request: Request, error: Exception) -> Response:  # noqa: ARG001 - starlette's signature
     assert isinstance(error, FaultError)
-    return _error(error.code, error.message)
+    return json_error(error.code, error.message)
 
 
 def _broken(request: Request, error: Exception) -> Response:  # noqa: ARG001 - starlette's signature
-    return _error(500, "Internal error of the emulator.")  # uvicorn logs the exception itself.
+    return json_error(500, "Internal error of the emulator.")  # uvicorn logs the exception itself.

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import itertools
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -32,16 +33,20 @@ class Signer:
         self._lifetime_s = lifetime_s
         self._clock = clock
         self._key = secrets.token_bytes(32)
+        self._count = itertools.count(1)
 
     def sign(self, name: str) -> str:
         """The path and query under which `name` can be fetched for a while."""
         date = self._clock.now().strftime(_DATE)
         life = f"{self._lifetime_s:g}"
+        # No two URLs are alike, so that one of them can expire alone.
+        credential = f"emulator/{next(self._count)}"
         query = {
             "X-Goog-Algorithm": "GOOG4-HMAC-SHA256",
+            "X-Goog-Credential": credential,
             "X-Goog-Date": date,
             "X-Goog-Expires": life,
-            "X-Goog-Signature": self._signature(name, date, life),
+            "X-Goog-Signature": self._signature(name, date, life, credential),
         }
         return f"/storage/{quote(name)}?{urlencode(query)}"
 
@@ -53,13 +58,13 @@ class Signer:
             ExpiredError: its time is over.
         """
         date, life = query.get("X-Goog-Date", ""), query.get("X-Goog-Expires", "")
-        given = query.get("X-Goog-Signature", "")
-        if not hmac.compare_digest(given.encode(), self._signature(name, date, life).encode()):
+        wanted = self._signature(name, date, life, query.get("X-Goog-Credential", ""))
+        if not hmac.compare_digest(query.get("X-Goog-Signature", "").encode(), wanted.encode()):
             raise SignatureError("The request signature does not match.")
         signed_at = datetime.strptime(date, _DATE).replace(tzinfo=UTC)
         if self._clock.now() > signed_at + timedelta(seconds=float(life)):
             raise ExpiredError("The provided token has expired.")
 
-    def _signature(self, name: str, date: str, life: str) -> str:
-        message = f"{name}\n{date}\n{life}".encode(errors="surrogateescape")
+    def _signature(self, *signed: str) -> str:
+        message = "\n".join(signed).encode(errors="surrogateescape")
         return hmac.new(self._key, message, hashlib.sha256).hexdigest()

@@ -6,6 +6,7 @@ from email.utils import format_datetime
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
+from orchestrator.emulator.answers import storage_error
 from orchestrator.emulator.backend import Backend
 from orchestrator.emulator.faults import FaultError
 from orchestrator.emulator.signing import ExpiredError, SignatureError, Signer
@@ -16,12 +17,10 @@ def output_name(owner: str, slug: str, number: int, name: str) -> str:
     return f"{owner}/{slug}/{number}/{name}"
 
 
-def _refusal(status: int, code: str, message: str) -> Response:
-    """Storage answers in XML, not in Kaggle's JSON."""
-    error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    return Response(
-        f"<?xml version='1.0' encoding='UTF-8'?>{error}", status, media_type="application/xml; charset=UTF-8"
-    )
+class _StoredFile(FileResponse):
+    """A file in pieces of 1 MiB: on loopback several times faster than starlette's 64 KiB."""
+
+    chunk_size = 1 << 20
 
 
 class Storage:
@@ -45,11 +44,11 @@ class Storage:
             file, output, version = self._backend.catalogue.output_file(owner, slug, int(number), path)
             found = file.stat()
         except SignatureError as error:
-            return _refusal(403, "SignatureDoesNotMatch", str(error))
+            return storage_error(403, "SignatureDoesNotMatch", str(error))
         except ExpiredError as error:
-            return _refusal(400, "ExpiredToken", str(error))
+            return storage_error(400, "ExpiredToken", str(error))
         except (FaultError, FileNotFoundError, ValueError):
-            return _refusal(404, "NoSuchKey", "The specified key does not exist.")
+            return storage_error(404, "NoSuchKey", "The specified key does not exist.")
         assert version.ended_at is not None
         headers = {
             "etag": f'"{output.md5}"',
@@ -58,4 +57,4 @@ class Storage:
             "x-goog-stored-content-length": str(output.size),
             "cache-control": "private, max-age=0",
         }
-        return FileResponse(file, headers=headers, media_type="application/octet-stream", stat_result=found)
+        return _StoredFile(file, headers=headers, media_type="application/octet-stream", stat_result=found)
