@@ -27,9 +27,11 @@ PARTS: tuple[str, ...] = (
     "notices",
     "training",
     "samples",
+    "export",
     "outputs",
     "session",
     "record",
     "train_stage",
+    "voice_stage",
     "main",
 )

@@ -72,6 +72,11 @@ class Paths:
         return self.working / "validation_samples"
 
     @property
+    def voice(self) -> Path:
+        """The exported voice and its description."""
+        return self.working / "voice"
+
+    @property
     def state(self) -> Path:
         """What the next session and the laptop read first."""
         return self.working / "state.json"

@@ -1,7 +1,9 @@
 """Cutting what a child writes into plain lines."""
 
 import codecs
+import json
 import re
+from typing import Any
 
 # Control sequences (colours, cursor moves), titles, and the remaining two-character escapes.
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -13,6 +15,17 @@ _MAX_LINE = 32 * 1024  # characters; a longer "line" (binary output) is said in 
 def plain_text(text: str) -> str:
     """`text` without colours, cursor moves and control characters."""
     return _CONTROL.sub("", _ANSI.sub("", text))
+
+
+def tagged_record(text: str, tag: str) -> dict[str, Any] | None:
+    """The object in a program's line `{"tag": {…}}`; None for what its libraries print."""
+    if not text.startswith(f'{{"{tag}"'):
+        return None
+    try:
+        record = json.loads(text)[tag]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 class LineSplitter:

@@ -26,10 +26,9 @@ from kernel_template.process import StopFlag
 from kernel_template.record import SessionRecord
 from kernel_template.report import Reporter
 from kernel_template.resume import Parent
-from kernel_template.samples import SampleSpeaker, sentences_to_speak
 from kernel_template.session import Outcome, Tools
 from kernel_template.train_stage import TrainStage
-from kernel_template.training import training_environment
+from kernel_template.voice_stage import VoiceStage
 
 
 class Session:
@@ -115,8 +114,7 @@ class Session:
             self._outputs.reserve()
         outcome = self._train(inputs, prepared)
         if outcome.complete:
-            with report.stage("samples", "Samples"):
-                self._speak(prepared)
+            self._use(prepared)
         return outcome
 
     def _prepare(self, inputs: Inputs) -> PreparedConfig:
@@ -203,28 +201,21 @@ class Session:
         except OSError as error:
             self._report.warn(f"state.json could not be written after {checkpoint.path.name}: {error}.")
 
-    def _speak(self, prepared: PreparedConfig) -> None:
-        newest = self._record.newest()
-        samples = self._settings["samples"]
-        if not samples["enabled"] or newest is None:
-            self._report.say(
-                "No samples: " + ("they are switched off." if newest else "there is no checkpoint.")
-            )
-            return
-        folder = self._outputs.run_folder(newest)
-        config = folder / "config.json" if folder is not None else self._paths.config
-        gpu = self._settings.get("accelerator") is not None
-        speaker = SampleSpeaker(
-            run=self._run_child,
-            program=self._program("speak.py"),
-            python=self._tools.python,
-            env=training_environment(self._tools.env, gpu=gpu),
+    def _use(self, prepared: PreparedConfig) -> None:
+        """Export the voice and let it speak."""
+        stage = VoiceStage(
+            settings=self._settings,
+            tools=self._tools,
+            run_child=self._run_child,
             paths=self._paths,
             report=self._report,
-            write=self._tools.write,
-            limit_s=self._budget.left,
+            record=self._record,
+            shelf=self._shelf,
+            outputs=self._outputs,
+            budget=self._budget,
+            program=self._program,
         )
-        speaker.speak(newest, config, sentences_to_speak(samples, prepared.values))
+        stage(prepared)
 
     def _finish(self, outcome: Outcome) -> int:
         """Leave the outputs in order and say how it ended; the cause of a failure is the last thing said."""

@@ -27,6 +27,7 @@ class SessionRecord:
     parser: ProgressParser | None
     epochs: Mapping[Path, int]
     resumed: Resumed | None
+    export: Mapping[str, Any] | None
 
     def __init__(
         self, settings: Mapping[str, Any], started: datetime, shelf: CheckpointShelf, host: HostLink
@@ -35,6 +36,7 @@ class SessionRecord:
         self.parser = None
         self.epochs = {}
         self.resumed = None
+        self.export = None
         self._settings = settings
         self._started = started
         self._shelf = shelf
@@ -80,6 +82,7 @@ class SessionRecord:
             "checkpoint": paths.relative(newest.path) if newest else None,
             "best_model": paths.relative(best.path) if best else None,
             "checkpoints": self._shelf.records(whole),
+            "export": self.export,
             "seconds": {"total": round(report.elapsed, 2), **report.seconds},
             "started": self._started.isoformat(timespec="seconds"),
             "ended": ended.isoformat(timespec="seconds") if outcome else None,

@@ -1,9 +1,8 @@
-"""The test sentences, spoken by the newest checkpoint into `validation_samples/step_<N>/`.
+"""The test sentences, spoken by the newest checkpoint and the best model into `validation_samples/step_<N>/`.
 
 A voice that cannot speak yet is no reason to lose a session: every failure here is a warning.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,24 @@ from typing import Any
 from kernel_template.checkpoints import Checkpoint
 from kernel_template.environment import Paths
 from kernel_template.files import WriteFile, json_bytes
+from kernel_template.lines import tagged_record
 from kernel_template.process import ChildPlan, RunChild
 from kernel_template.report import Reporter
 
 _LIMIT_S = 600.0
 _MAX_SENTENCES = 20
+
+
+def checkpoints_to_hear(whole: list[Checkpoint]) -> list[Checkpoint]:
+    """Which checkpoints speak: the newest, where the training stands, and the best model, which is exported.
+
+    The trainer's best is that of the eval loss, which for a GAN is no judge of sound: ears decide.
+    """
+    newest = max(whole, key=lambda item: (item.global_step, not item.best), default=None)
+    best = max((item for item in whole if item.best), key=lambda item: item.global_step, default=None)
+    if newest is None:
+        return []
+    return [newest] if best is None or best.global_step == newest.global_step else [newest, best]
 
 
 def sentences_to_speak(settings: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
@@ -89,7 +101,7 @@ class SampleSpeaker:
         said: list[str] = []
 
         def on_line(text: str, *, is_bar: bool) -> None:
-            record = _result(text)
+            record = tagged_record(text, "sample")
             if record is not None:
                 results.append(record)
                 self._say(record)
@@ -103,6 +115,7 @@ class SampleSpeaker:
             json_bytes(
                 {
                     "global_step": checkpoint.global_step,
+                    "best": checkpoint.best,
                     "checkpoint": self.paths.relative(checkpoint.path),
                     "samples": results,
                 }
@@ -119,20 +132,23 @@ class SampleSpeaker:
             )
             self.report.warn(f"{len(spoken)} of {len(sentences)} test sentences could be spoken: {why}")
 
+        self._warn_of_unheard(spoken)
+
+    def _warn_of_unheard(self, spoken: list[dict[str, Any]]) -> None:
+        """Say what a listener would miss: letters that the voice does not know, and silence."""
+        unknown = dict.fromkeys(letter for record in spoken for letter in record.get("unknown") or [])
+        if unknown:
+            self.report.warn(
+                f"The voice's vocabulary lacks {', '.join(repr(letter) for letter in unknown)}: the test "
+                "sentences were spoken without."
+            )
+        silent = [str(record.get("file")) for record in spoken if record.get("silent")]
+        if silent:
+            self.report.warn(f"{', '.join(silent)} of the samples can hardly be heard: the voice is silent.")
+
     def _say(self, record: Mapping[str, Any]) -> None:
         if record.get("error"):
             return
         self.report.say(
             f"  {record.get('file')} ({float(record.get('seconds') or 0):.1f} s): {record.get('text')}"
         )
-
-
-def _result(text: str) -> dict[str, Any] | None:
-    """One of the program's JSON lines; None for what its libraries print."""
-    if not text.startswith('{"sample"'):
-        return None
-    try:
-        record = json.loads(text)["sample"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return record if isinstance(record, dict) else None

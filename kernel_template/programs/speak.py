@@ -1,8 +1,9 @@
 # ruff: noqa: INP001 - a stand-alone program, written out by the kernel and run in its own process.
 """Speak sentences with a Coqui checkpoint and print one JSON line for each.
 
-Each line is `{"sample": {"file", "text", "seconds", "sample_rate", "peak", "error"}}`; the wavs are 16-bit
-mono. A sentence that fails is a line with its error, and the exit code is then 1.
+Each line is `{"sample": {"file", "text", "seconds", "sample_rate", "peak", "silent", "unknown", "error"}}`;
+the wavs are 16-bit mono, `unknown` lists the characters that the voice's vocabulary lacks. A sentence that
+fails is a line with its error, and the exit code is then 1.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import torch
 from TTS.utils.synthesizer import Synthesizer
 
 _FULL_SCALE = 32767.0
+_SILENCE = 10 ** (-60 / 20)  # A peak of -60 dB.
 
 
 def write_wav(path: Path, samples: Any, sample_rate: int) -> float:
@@ -42,7 +44,9 @@ class Voice:
             tts_checkpoint=str(checkpoint), tts_config_path=str(config), use_cuda=torch.cuda.is_available()
         )
         self.sample_rate = int(self._synthesizer.output_sample_rate)
+        self.unknown: list[str] = []
         model = self._synthesizer.tts_model
+        self._tokenizer = getattr(model, "tokenizer", None)
         self._speaker = self._first(getattr(getattr(model, "speaker_manager", None), "speaker_names", None))
         self._language = self._first(
             getattr(getattr(model, "language_manager", None), "language_names", None)
@@ -54,13 +58,24 @@ class Voice:
         return str(listed[0]) if len(listed) > 1 else None
 
     def speak(self, text: str) -> Any:
-        """The samples of a sentence."""
+        """The samples of a sentence, whatever was spoken before; sets `unknown`.
+
+        Raises:
+            ValueError: the voice says nothing.
+        """
+        torch.manual_seed(0)  # The same checkpoint says a sentence the same way each time.
+        if self._tokenizer is not None:
+            self._tokenizer.not_found_characters = []  # Where Coqui collects them, each once.
         # Already one sentence; the library's splitter knows no Bangla full stop.
         spoken = self._synthesizer.tts(
             text, speaker_name=self._speaker, language_name=self._language, split_sentences=False
         )
         # The library appends half a second of silence.
-        return np.trim_zeros(np.asarray(spoken, dtype=np.float32), "b")
+        samples = np.trim_zeros(np.asarray(spoken, dtype=np.float32), "b")
+        self.unknown = list(getattr(self._tokenizer, "not_found_characters", None) or [])
+        if not len(samples):
+            raise ValueError("the voice says nothing")
+        return samples
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,7 +87,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args(arguments)
     sentences = json.loads(asked.sentences.read_text(encoding="utf-8"))
-    torch.manual_seed(0)  # The same checkpoint says a sentence the same way twice.
     voice = Voice(asked.config, asked.checkpoint)
     asked.out.mkdir(parents=True, exist_ok=True)
     failed = 0
@@ -82,7 +96,8 @@ def main(arguments: list[str] | None = None) -> int:
             samples = voice.speak(text)
             record["sample_rate"] = voice.sample_rate
             record["seconds"] = round(len(samples) / voice.sample_rate, 3)
-            record["peak"] = round(write_wav(asked.out / record["file"], samples, voice.sample_rate), 4)
+            peak = write_wav(asked.out / record["file"], samples, voice.sample_rate)
+            record |= {"peak": round(peak, 4), "silent": peak < _SILENCE, "unknown": voice.unknown}
         except Exception as error:  # noqa: BLE001 - one sentence must not cost the others.
             failed += 1
             record["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"

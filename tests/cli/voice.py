@@ -117,4 +117,6 @@ budget = "10m"
 grace = "5s"
 [samples]
 enabled = false
+[voice]
+onnx = false
 """

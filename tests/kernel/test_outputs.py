@@ -219,7 +219,12 @@ def test_samples_are_recorded(root: Path, log: Log) -> None:
     checkpoint = Checkpoint(root / "working" / "training" / "v" / "checkpoint_5.pth", 5, best=False)
     speaker(root, log, child).speak(checkpoint, root / "config.json", ["আ"])
     written = json.loads((root / "working" / "validation_samples" / "step_5" / "samples.json").read_text())
-    expected = {"global_step": 5, "checkpoint": "training/v/checkpoint_5.pth", "samples": [record]}
+    expected = {
+        "global_step": 5,
+        "best": False,
+        "checkpoint": "training/v/checkpoint_5.pth",
+        "samples": [record],
+    }
     assert written == expected
     assert not log.events("warning")
     assert isinstance(child.plans[0], ChildPlan)

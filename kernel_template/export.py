@@ -1,0 +1,199 @@
+"""The best model as `voice/voice.onnx`, with `voice/voice.json`: to speak without torch or TTS.
+
+A voice that cannot be exported is no reason to lose a session: every failure here is a warning.
+"""
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kernel_template.checkpoints import Checkpoint
+from kernel_template.environment import Paths
+from kernel_template.files import WriteFile, human_seconds, human_size, json_bytes, sha256_of
+from kernel_template.lines import tagged_record
+from kernel_template.process import ChildEnd, ChildPlan, Cut, RunChild
+from kernel_template.report import Reporter
+
+EXPORT_LIMIT_S = 300.0  # A full VITS took 27 s on two cores, imports and comparison included.
+_VOICE = "voice.onnx"
+_CARD = "voice.json"
+# State.json, metrics.jsonl and the manifest come after it.
+_ROOM_LEFT = 50_000_000
+
+
+def voice_checkpoint(whole: list[Checkpoint]) -> Checkpoint | None:
+    """What is exported: the newest best model, or the newest checkpoint where none was kept."""
+    best = [item for item in whole if item.best]
+    return max(best or whole, key=lambda item: item.global_step, default=None)
+
+
+def room_in(folder: Path, limit: int | None) -> int:
+    """Bytes that may still be written below `folder`: what the disk has, and what `limit` leaves."""
+    free = shutil.disk_usage(folder).free
+    if limit is None:
+        return free
+    used = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            used += path.lstat().st_size
+    return min(free, limit - used)
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceExporter:
+    """Exports with `programs/export.py` in a process of its own, outside of the outputs.
+
+    Args:
+        run: runs the program.
+        program: where export.py was written out, its companion beside it.
+        python: the interpreter that trained.
+        env: an environment without cards.
+        paths: the session's folders.
+        report: where results are said.
+        write: how files are written.
+        limit_s: seconds that all of it may take, at most EXPORT_LIMIT_S.
+        disk_limit: bytes that the outputs may take; None for what the disk has.
+    """
+
+    run: RunChild
+    program: Path
+    python: str
+    env: Mapping[str, str]
+    paths: Paths
+    report: Reporter
+    write: WriteFile
+    limit_s: float = EXPORT_LIMIT_S
+    disk_limit: int | None = None
+
+    def export(
+        self, checkpoint: Checkpoint, config: Path, sentences: list[str], card: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Export `checkpoint`; what fails is said as a warning.
+
+        Args:
+            checkpoint: the model.
+            config: its configuration.
+            sentences: what it is compared on.
+            card: what else goes into voice.json: the run's stamp, and when.
+
+        Returns:
+            The `export` of state.json: `state` is made, unsupported or failed, with `why`; a made one has
+            the file, its size and hash, and the `check`.
+        """
+        source = {
+            "checkpoint": self.paths.relative(checkpoint.path),
+            "global_step": checkpoint.global_step,
+            "best": checkpoint.best,
+        }
+        try:
+            self.paths.temp.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix="voice-", dir=self.paths.temp) as folder:
+                record = self._export(Path(folder), checkpoint, config, sentences, {**card, **source})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            record = {"state": "failed", "why": f"{type(error).__name__}: {error}"}
+        record = {**record, **source}
+        if record["state"] == "failed":
+            self.report.warn(f"The voice was not exported to ONNX: {record['why']}.")
+        elif record["state"] == "unsupported":
+            self.report.say(f"The voice was not exported to ONNX: {record['why']}.")
+        self.report.event("export", **record)
+        return record
+
+    def _export(
+        self,
+        folder: Path,
+        checkpoint: Checkpoint,
+        config: Path,
+        sentences: list[str],
+        card: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        asked = folder / "sentences.json"
+        self.write(asked, json_bytes(sentences))
+        command = [self.python, str(self.program), "--config", str(config)]
+        command += ["--checkpoint", str(checkpoint.path), "--sentences", str(asked), "--out", str(folder)]
+        results: list[dict[str, Any]] = []
+        said: list[str] = []
+
+        def on_line(text: str, *, is_bar: bool) -> None:
+            record = tagged_record(text, "export")
+            if record is not None:
+                results.append(record)
+            elif text.strip() and not is_bar:
+                said.append(text.strip())
+
+        limit = min(self.limit_s, EXPORT_LIMIT_S)
+        end = self.run(ChildPlan(command, self.env, self.paths.temp, limit), on_line)
+        if not results or results[-1].get("state") != "made":
+            return _not_made(end, results, said, limit)
+        return self._keep(folder, card, end.seconds)
+
+    def _keep(self, folder: Path, card: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Bring both files among the outputs; the description last, as it names the other's hash."""
+        voice = json.loads((folder / _CARD).read_text(encoding="utf-8"))
+        size = (folder / _VOICE).stat().st_size
+        if size != voice["onnx"]["size"] or sha256_of(folder / _VOICE) != voice["onnx"]["sha256"]:
+            return {"state": "failed", "why": f"{_VOICE} is not what was described"}
+        place = self.paths.voice
+        place.mkdir(parents=True, exist_ok=True)
+        room = room_in(self.paths.working, self.disk_limit) - _ROOM_LEFT
+        if size > room:
+            why = f"it has {human_size(size)}, for which the outputs have no room left"
+            return {"state": "failed", "why": why}
+        (place / _CARD).unlink(missing_ok=True)
+        part = place / ".kgtts-voice.part"
+        try:
+            shutil.copyfile(folder / _VOICE, part)
+            part.replace(place / _VOICE)
+            self.write(place / _CARD, json_bytes({**voice, **card}))
+        except OSError:
+            for left in (part, place / _VOICE):
+                with contextlib.suppress(OSError):
+                    left.unlink(missing_ok=True)
+            raise
+        check, text = voice["check"], voice["text"]
+        self._say(size, seconds, check, text)
+        return {
+            "state": "made",
+            "why": None,
+            "file": self.paths.relative(place / _VOICE),
+            "size": size,
+            "sha256": voice["onnx"]["sha256"],
+            "seconds": round(seconds, 2),
+            "speakable": text["speakable"],
+            "check": check,
+        }
+
+    def _say(self, size: int, seconds: float, check: Mapping[str, Any], text: Mapping[str, Any]) -> None:
+        self.report.say(f"✓ {_VOICE}: {human_size(size)}, exported in {human_seconds(seconds)}")
+        if check["state"] == "passed":
+            self.report.say(
+                f"✓ It speaks as the checkpoint does: in {check['sentences']} texts the samples differ by at "
+                f"most {check['difference']:.1g} of the loudest (allowed: {check['tolerance']:g})"
+            )
+        elif check["state"] == "failed":
+            self.report.warn(f"{_VOICE} does not speak as the checkpoint does: {check['why']}.")
+        else:
+            self.report.say(f"{_VOICE} was not compared with the checkpoint: {check['why']}.")
+        if not text["speakable"]:
+            self.report.warn(f"kgtts say cannot speak with {_VOICE}: {text['why']}.")
+
+
+def _not_made(end: ChildEnd, results: list[dict[str, Any]], said: list[str], limit: float) -> dict[str, Any]:
+    """What is told of an export that gave no file."""
+    if end.cut is not None:
+        late = end.cut is Cut.TIME_LIMIT
+        why = f"it was not done after {human_seconds(limit)}" if late else "the session was told to stop"
+        return {"state": "failed", "why": why}
+    if not results:
+        last = (said or ["no reason"])[-1][:300]
+        return {"state": "failed", "why": f"the program ended with exit code {end.returncode}: {last}"}
+    why = str(results[-1].get("why"))
+    if missing := results[-1].get("missing"):
+        why += f"; add {missing} to install.packages"
+    state = "unsupported" if results[-1].get("state") == "unsupported" else "failed"
+    return {"state": state, "why": why}

@@ -1,0 +1,110 @@
+"""What comes of the training once it has ended well: the voice as ONNX, and the test sentences spoken."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kernel_template.checkpoints import Checkpoint, CheckpointShelf
+from kernel_template.config_file import PreparedConfig
+from kernel_template.environment import Paths
+from kernel_template.export import EXPORT_LIMIT_S, VoiceExporter, voice_checkpoint
+from kernel_template.hosting import SessionBudget
+from kernel_template.outputs import Outputs
+from kernel_template.process import RunChild
+from kernel_template.record import SessionRecord
+from kernel_template.report import Reporter
+from kernel_template.samples import SampleSpeaker, checkpoints_to_hear, sentences_to_speak
+from kernel_template.session import Tools
+from kernel_template.training import training_environment
+
+_EXPORTED = "vits"  # The one architecture that Coqui exports.
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceStage:
+    """Makes what can be heard; nothing that fails here costs the session.
+
+    Args:
+        settings: the kernel's settings.
+        tools: the world.
+        run_child: runs the programs.
+        paths: the session's folders.
+        report: where all is said.
+        record: takes the `export` of state.json.
+        shelf: the checkpoints.
+        outputs: knows the run folder.
+        budget: the session's time.
+        program: where a program was written out.
+    """
+
+    settings: Mapping[str, Any]
+    tools: Tools
+    run_child: RunChild
+    paths: Paths
+    report: Reporter
+    record: SessionRecord
+    shelf: CheckpointShelf
+    outputs: Outputs
+    budget: SessionBudget
+    program: Callable[[str], Path]
+
+    def __call__(self, prepared: PreparedConfig) -> None:
+        """Export, then speak: the export is shorter, and what the session was for."""
+        if (self.settings.get("voice") or {}).get("onnx"):
+            with self.report.stage("export", "Voice"):
+                self._export(prepared)
+        with self.report.stage("samples", "Samples"):
+            self._speak(prepared)
+
+    def _config(self, checkpoint: Checkpoint) -> Path:
+        folder = self.outputs.run_folder(checkpoint)
+        return folder / "config.json" if folder is not None else self.paths.config
+
+    def _sentences(self, prepared: PreparedConfig) -> list[str]:
+        return sentences_to_speak(self.settings["samples"], prepared.values)
+
+    def _export(self, prepared: PreparedConfig) -> None:
+        model = str(prepared.values.get("model"))
+        chosen = voice_checkpoint(self.shelf.whole())
+        if model != _EXPORTED or chosen is None:
+            why = f"Coqui exports no {model} model to ONNX" if chosen else "there is no checkpoint"
+            self.report.say(f"The voice was not exported: {why}.")
+            self.record.export = {"state": "unsupported" if chosen else "failed", "why": why}
+            return
+        exporter = VoiceExporter(
+            run=self.run_child,
+            program=self.program("export.py"),
+            python=self.tools.python,
+            env=training_environment(self.tools.env, gpu=False),
+            paths=self.paths,
+            report=self.report,
+            write=self.tools.write,
+            # What is left is for the samples and the hashes, too.
+            limit_s=min(EXPORT_LIMIT_S, self.budget.left / 2),
+            disk_limit=(self.settings.get("disk") or {}).get("limit_bytes"),
+        )
+        made = self.tools.now().isoformat(timespec="seconds")
+        card = {"run": self.settings["run"], "made": made}
+        self.record.export = exporter.export(chosen, self._config(chosen), self._sentences(prepared), card)
+
+    def _speak(self, prepared: PreparedConfig) -> None:
+        heard = checkpoints_to_hear(self.shelf.whole())
+        if not self.settings["samples"]["enabled"] or not heard:
+            self.report.say(
+                "No samples: " + ("they are switched off." if heard else "there is no checkpoint.")
+            )
+            return
+        gpu = self.settings.get("accelerator") is not None
+        for checkpoint in heard:
+            speaker = SampleSpeaker(
+                run=self.run_child,
+                program=self.program("speak.py"),
+                python=self.tools.python,
+                env=training_environment(self.tools.env, gpu=gpu),
+                paths=self.paths,
+                report=self.report,
+                write=self.tools.write,
+                limit_s=self.budget.left / 2,
+            )
+            speaker.speak(checkpoint, self._config(checkpoint), self._sentences(prepared))
