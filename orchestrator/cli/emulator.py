@@ -45,6 +45,11 @@ if TYPE_CHECKING:
 @click.option(
     "--lose-failed-outputs", is_flag=True, help="Drop the outputs of failed sessions, as Kaggle may."
 )
+@click.option(
+    "--faults",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A plan (TOML or JSON) of what shall go wrong; see the README.",
+)
 def emulator(
     *,
     port: int,
@@ -57,6 +62,7 @@ def emulator(
     layout: str,
     sandbox: str,
     lose_failed_outputs: bool,
+    faults: Path | None,
 ) -> None:
     """Serve Kaggle's wire on loopback and run pushed kernels on this machine, until Ctrl-C.
 
@@ -64,7 +70,9 @@ def emulator(
     ROOT/models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION/. Needs the extra `local`.
     """
     from orchestrator.emulator import Emulator, EmulatorOptions  # noqa: PLC0415  # Start-up.
+    from orchestrator.emulator.fault_file import load_plan  # noqa: PLC0415  # Start-up.
 
+    plan = None if faults is None else load_plan(faults)
     options = EmulatorOptions(
         session_limit_s=session_limit.total_seconds(),
         weekly_quota_s=weekly_quota.total_seconds(),
@@ -79,6 +87,8 @@ def emulator(
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
         with server:
+            if plan is not None:
+                server.server.faults.set(plan)
             _announce(server, root, demo_inputs=demo_inputs)
             while not stop.wait(3600):
                 pass
@@ -104,6 +114,8 @@ def _announce(server: "Emulator", root: Path, *, demo_inputs: bool) -> None:
     own = os.environ.get("KAGGLE_KEY") == key
     click.echo("  (KAGGLE_KEY as it is set here)" if own else f"  export KAGGLE_KEY={key}")
     click.echo("Then `kgtts doctor`, or the stock client: kgtts kaggle kernels list --mine")
+    if plan := server.server.faults.plan.faults:
+        click.echo(f"Faults in force: {', '.join(fault.what for fault in plan)}.")
     click.echo("Sessions that ask for a GPU stop at once where there is none: --set kernel.accelerator=none")
 
 

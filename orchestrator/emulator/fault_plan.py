@@ -9,7 +9,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 
 API, LOG, STORAGE, UPLOAD = "api", "log", "storage", "upload"
 PLACES = (API, LOG, STORAGE, UPLOAD)
-
+_DAY_S = 86400
 # An absolute name is among them: a client without a guard writes there, which is what shall be seen.
 HOSTILE_NAMES = (
     "../hostile.txt",
@@ -89,7 +89,7 @@ class Error(Rule):
 
     what: Literal["error"] = "error"
     status: int = Field(ge=400, le=599)
-    retry_after_s: float | None = Field(default=None, ge=0)
+    retry_after_s: float | None = Field(default=None, ge=0, le=_DAY_S)
 
 
 class Reset(Rule):
@@ -171,7 +171,7 @@ class SlowStatus(Rule):
     places: ClassVar = ("api:GetKernelSessionStatus",)
     what: Literal["slow_status"] = "slow_status"
     where: str = "api:GetKernelSessionStatus"
-    seconds: float = Field(gt=0)
+    seconds: float = Field(gt=0, le=_DAY_S)
 
 
 class StaleVersion(Rule):

@@ -114,5 +114,10 @@ class FaultSwitch:
 
     def tallies(self) -> list[Tally]:
         """For each fault of the plan, in its order, how often it was asked for and struck."""
+        return self.state()[1]
+
+    def state(self) -> tuple[FaultPlan, list[Tally]]:
+        """The plan and its tallies, of one moment."""
         with self._lock:
-            return [Tally(item.asked.total(), item.struck.total()) for item in self._all]
+            counts = [Tally(item.asked.total(), item.struck.total()) for item in self._all]
+            return self._plan, counts

@@ -39,6 +39,14 @@ class Version:
         """Whether its session waits, runs or is still being stopped."""
         return self.state in ACTIVE
 
+    def state_at(self, moment: datetime) -> SessionState:
+        """What its session's state was; that it was being stopped for a while is not remembered."""
+        if self.ended_at is not None and self.ended_at <= moment:
+            return self.state
+        if self.started_at is not None and self.started_at <= moment:
+            return SessionState.RUNNING
+        return SessionState.QUEUED
+
     @property
     def label(self) -> str:
         """How requests name it: `v3`."""

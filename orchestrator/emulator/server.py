@@ -24,10 +24,11 @@ from orchestrator.emulator import wire_inputs, wire_kernels, wire_uploads
 from orchestrator.emulator.answers import json_error
 from orchestrator.emulator.backend import Backend
 from orchestrator.emulator.connections import OpenConnection
+from orchestrator.emulator.control import Control
 from orchestrator.emulator.fault_switch import FaultSwitch
 from orchestrator.emulator.faults import FaultError
 from orchestrator.emulator.intake import Intake
-from orchestrator.emulator.interference import Interference
+from orchestrator.emulator.interference import STRUCK, Interference
 from orchestrator.emulator.logstream import log_response
 from orchestrator.emulator.signing import Signer
 from orchestrator.emulator.storage import Storage
@@ -127,6 +128,7 @@ class Server:
         routes = [
             Route("/storage/{name:path}", storage.get, methods=["GET"]),
             Route("/upload/{token}", self._intake.put, methods=["PUT"]),
+            *Control(self.faults, self._authenticate).routes(),
         ]
         for prefix in ("/v1", "/api/v1"):
             routes += [
@@ -160,7 +162,9 @@ class Server:
         if method is None:
             raise FaultError(501, f"The emulator does not offer {name[0]}/{name[1]}.")
         asked = read_request(method.request_type, _parsed(body))
-        answer = write_answer(method.handler(Call(self._backend, self._signer, self.url, asked)))
+        answer = write_answer(
+            method.handler(Call(self._backend, self._signer, self.url, asked, request.scope["state"][STRUCK]))
+        )
         return answer if isinstance(answer, Response) else JSONResponse(answer)
 
     def _stream(self, request: Request) -> Response:

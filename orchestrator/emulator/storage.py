@@ -17,6 +17,11 @@ def output_name(owner: str, slug: str, number: int, name: str) -> str:
     return f"{owner}/{slug}/{number}/{name}"
 
 
+# What hostile names in a listing point to. No output is called so: theirs have slashes.
+HOSTILE_OBJECT = "hostile"
+_HOSTILE_BODY = b"Whoever asked for this followed a name of the server's too far.\n"
+
+
 class _StoredFile(FileResponse):
     """A file in pieces of 1 MiB: on loopback several times faster than starlette's 64 KiB."""
 
@@ -40,6 +45,8 @@ class Storage:
         name = request.path_params["name"]
         try:
             self._signer.check(name, request.query_params)
+            if name == HOSTILE_OBJECT:
+                return Response(_HOSTILE_BODY, media_type="application/octet-stream")
             owner, slug, number, path = name.split("/", 3)
             file, output, version = self._backend.catalogue.output_file(owner, slug, int(number), path)
             found = file.stat()

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from orchestrator.emulator.backend import Backend
+from orchestrator.emulator.fault_switch import Struck
 from orchestrator.emulator.faults import FaultError
 from orchestrator.emulator.signing import Signer
 
@@ -16,12 +17,13 @@ _MOST_ITEMS = 500  # No page is larger, whatever the request asks.
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to a method: what it carries and what answers it."""
+    """One request to a method: what it carries, what answers it, and the faults that befall it."""
 
     backend: Backend
     signer: Signer
     base_url: str
     request: Any
+    struck: Struck
 
     def signed_url(self, name: str) -> str:
         """An address on this server under which a stored file can be fetched for a while."""

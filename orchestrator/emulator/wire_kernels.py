@@ -1,5 +1,6 @@
 """The kernels service on the wire (kagglesdk 0.1.37, `kernels.KernelsApiService`)."""
 
+from datetime import timedelta
 from typing import Any
 
 from kagglesdk.kernels.types import kernels_api_service as sdk
@@ -11,11 +12,12 @@ from kagglesdk.kernels.types.kernels_enums import (
 )
 from starlette.responses import RedirectResponse, Response
 
+from orchestrator.emulator.fault_plan import HostileNames, SlowStatus, StaleVersion
 from orchestrator.emulator.faults import FaultError, not_found
 from orchestrator.emulator.logstream import log_response
 from orchestrator.emulator.pushes import Push, PushRejectedError
 from orchestrator.emulator.records import Kernel, Version
-from orchestrator.emulator.storage import output_name
+from orchestrator.emulator.storage import HOSTILE_OBJECT, output_name
 from orchestrator.emulator.wire import Call, Method, Methods, duration, naive_utc, page_of
 
 _SERVICE = "kernels.KernelsApiService"
@@ -95,11 +97,17 @@ def get_kernel(call: Call) -> Any:
     slug, _, number = call.request.kernel_slug.partition("/")
     kernel = call.backend.catalogue.kernel(call.request.user_name, slug)
     label = f"v{number}" if number else call.request.version_label
-    version = next((v for v in kernel.versions if v.label == label), None) if label else kernel.latest
+    if label:
+        version = next((v for v in kernel.versions if v.label == label), None)
+    else:
+        known = kernel.versions[:-1] if call.struck.one(StaleVersion) else kernel.versions
+        version = known[-1] if known else None
     if version is None:
-        raise not_found(f"Version {label} of kernel {kernel.ref}")
+        raise not_found(f"Version {label} of kernel {kernel.ref}" if label else f"Kernel {kernel.ref}")
     answer = sdk.ApiGetKernelResponse()
     answer.metadata = _metadata(kernel, version)
+    if not label:
+        answer.metadata.current_version_number = version.number
     answer.blob = sdk.ApiKernelBlob()
     answer.blob.source = call.backend.catalogue.source(kernel, version.number)
     answer.blob.language = version.language
@@ -116,9 +124,12 @@ def _asked_run(call: Call) -> tuple[Kernel, Version]:
 def get_status(call: Call) -> Any:
     """GetKernelSessionStatus: of the last run, or of the version labelled."""
     _, version = _asked_run(call)
+    state = version.state
+    if slow := call.struck.one(SlowStatus):
+        state = version.state_at(call.backend.clock.now() - timedelta(seconds=slow.seconds))
     answer = sdk.ApiGetKernelSessionStatusResponse()
-    answer.status = KernelWorkerStatus[version.state.name]
-    if version.failure_message:
+    answer.status = KernelWorkerStatus[state.name]
+    if version.failure_message and state is version.state:
         answer.failure_message = version.failure_message
     return answer
 
@@ -139,6 +150,12 @@ def list_output(call: Call) -> Any:
         item.file_name = file.name
         item.url = call.signed_url(output_name(kernel.owner, kernel.slug, version.number, file.name))
         answer.files.append(item)
+    if (hostile := call.struck.one(HostileNames)) and not request.page_token:
+        for name in hostile.names:
+            item = sdk.ApiKernelSessionOutputFile()
+            item.file_name = name
+            item.url = call.signed_url(HOSTILE_OBJECT)
+            answer.files.append(item)
     answer.log = call.backend.catalogue.stored_log(kernel, version)
     answer.next_page_token = token
     return answer
