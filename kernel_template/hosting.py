@@ -139,7 +139,8 @@ class HostLink:
             "budget_s": limit - min(_LEAVE_MAX_S, limit * _LEAVE_SHARE),
             "until_step": settings["training"].get("until_step"),
             "patience": (settings.get("stop") or {}).get("patience"),
-            **{section: settings.get(section) or {} for section in ("speed", "data", "disk")},
+            **{section: settings.get(section) or {} for section in ("speed", "data")},
+            "disk": self._disk(settings),
         }
         if resumed is not None:
             asked |= {
@@ -149,6 +150,12 @@ class HostLink:
                 "seconds_per_epoch": _number(resumed.state.get("seconds_per_epoch")),
             }
         self.write(self.control, json_bytes(asked))
+
+    def _disk(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What the outputs may take, and which folder they are; the trainer's own setting wins."""
+        disk = dict(settings.get("disk") or {})
+        own = (settings["training"].get("coqui") or {}).get("save_n_checkpoints")
+        return disk | {"folder": str(self.paths.working)} | ({"keep_checkpoints": own} if own else {})
 
     def facts(self) -> HostFacts:
         """What the host has reported so far; nothing when it has not, or cannot be read."""

@@ -1,5 +1,6 @@
 """Taking over from the session before: its output is found, verified and copied; anything else is refused."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -250,7 +251,7 @@ class Parent:
     def _best_model(
         self, mount: Path, state: Mapping[str, Any], entries: list[_Entry], chosen: _Entry
     ) -> Path | None:
-        """Copy the best model, under its number and under the name that the trainer keeps for the best."""
+        """Copy the best model, and give it the name that the trainer keeps for the best too."""
         entry = next((item for item in entries if str(item.path) == state.get("best_model")), None)
         if entry is None or entry.path.parent != chosen.path.parent:
             return None
@@ -258,7 +259,8 @@ class Parent:
         if entry != chosen and (fault := self._copy_verified(mount, entry, best)) is not None:
             self._report.warn(f"The best model {entry.path.name} {fault}; the training goes on without it.")
             return None
-        shutil.copyfile(best, best.with_name("best_model.pth"))
+        with contextlib.suppress(OSError):  # A link: nothing but a script may look for this name.
+            best.with_name("best_model.pth").symlink_to(best.name)
         return best
 
     def _continue_log(self, mount: Path) -> None:

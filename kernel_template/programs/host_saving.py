@@ -13,6 +13,7 @@ class Saving:
 
     Args:
         states: the module `host_state`.
+        disk: makes room: a `DiskBudget` of host_disk.py.
         meeting: who this process is: a `Meeting` of host_rank.py.
         place: where in its loop the trainer is: a `Place`.
         clock: seconds of a clock that never goes back.
@@ -25,6 +26,7 @@ class Saving:
         self,
         *,
         states: Any,
+        disk: Any,
         meeting: Any,
         place: Any,
         clock: Callable[[], float],
@@ -36,6 +38,7 @@ class Saving:
         self.bad_evals = 0
         self.position: tuple[int, int, int] | None = None  # That of the last checkpoint.
         self._states = states
+        self._disk = disk
         self._meeting = meeting
         self._place = place
         self._clock = clock
@@ -68,8 +71,8 @@ class Saving:
         is_checkpoint = trainer is not None and isinstance(state, dict) and state.keys() >= _STATE_KEYS
         if is_checkpoint:
             state = {**state, self._states.KEY: self._record(state, Path(path).name)}
-        with self._meeting.saving():
-            self._states.write_whole(state, Path(path), options)
+        with self._meeting.saving(), self._disk.saving(Path(path), state) as limited:
+            self._states.write_whole(state, Path(path), options, limited)
         self._spent(self._clock() - began)
         if is_checkpoint:
             self.position = self._place.position(trainer)

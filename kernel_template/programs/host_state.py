@@ -9,7 +9,7 @@ import math
 import os
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,8 +158,22 @@ def scalar_loss(best: Any) -> float | None:
     return float(best)
 
 
-def write_whole(state: Any, path: Path, options: Mapping[str, Any]) -> None:
+def checkpoint_range(model: Any) -> tuple[int, int]:
+    """The bytes that a checkpoint has at least, which are its weights, and those that it will have about."""
+    likely = checkpoint_bytes(model)
+    return likely // 3, likely
+
+
+def write_whole(
+    state: Any, path: Path, options: Mapping[str, Any], limited: Callable[[Any], Any] = lambda file: file
+) -> None:
     """Save under a name that no pattern of the trainer or of the kernel picks up, then take the final one.
+
+    Args:
+        state: what is saved.
+        path: its final name.
+        options: of torch.save.
+        limited: what is put around the file, so that it does not take more than there is room for.
 
     Raises:
         OSError: the file cannot be written; what was there before still is.
@@ -167,7 +181,7 @@ def write_whole(state: Any, path: Path, options: Mapping[str, Any]) -> None:
     part = path.with_name(f".kgtts-{path.name}.part")
     try:
         with part.open("wb") as file:
-            torch.save(state, file, **options)
+            torch.save(state, limited(file), **options)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

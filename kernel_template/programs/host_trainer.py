@@ -47,6 +47,7 @@ class TrainerHost:
         self._report = report
         self._meeting = meeting
         self._tally = tally
+        self._load = load
         self._states = load("host_state")
         self._wrapping = load("host_wrap")
         self._resuming = load("host_resume")
@@ -55,8 +56,10 @@ class TrainerHost:
         self._parallel = load("host_parallel")
         self._team = self._parallel.Team(meeting)
         self._groups = load("host_accumulate").Accumulator(max(1, control.accumulate), self._team.arm)
+        self._disk = load("host_disk").DiskBudget(control.disk, self._say, self._warn)
         self._saving = load("host_saving").Saving(
             states=self._states,
+            disk=self._disk,
             meeting=meeting,
             place=self._place,
             clock=pace.clock,
@@ -96,6 +99,7 @@ class TrainerHost:
         wrap(trainer, "get_train_dataloader", functools.partial(self._loader, "train"))
         wrap(trainer, "get_eval_dataloader", functools.partial(self._loader, "eval"))
         wrap(io, "save_fsspec", self._saving.file)
+        self._shortcut(io)
         wrap(core, "load_fsspec", past.load)
         wrap(core, "get_last_checkpoint", past.last_checkpoint)
         wrap(io, "get_last_checkpoint", past.last_checkpoint)
@@ -108,6 +112,11 @@ class TrainerHost:
         if self._team.rank:
             wrap(trainer, "fit", self._silent_fit)
             wrap(core, "get_experiment_folder_path", self._private_folder)
+
+    def _shortcut(self, io: types.ModuleType) -> None:
+        """The best model lies on the disk once."""
+        if hasattr(io, "fsspec"):
+            io.fsspec = self._load("host_shortcut").FewerCopies(io.fsspec)
 
     def _say(self, text: str) -> None:
         sys.stdout.write(f" > kgtts: {text}\n")
@@ -177,6 +186,7 @@ class TrainerHost:
         if (batch := self._control.batch_size) is not None:
             trainer.config.batch_size = batch
             trainer.config.eval_batch_size = min(trainer.config.eval_batch_size or batch, batch)
+        self._disk.keep(trainer.config)
         self._report.write(hooks=True)
 
     def _fit(self, original: Callable[..., None], trainer: Any) -> None:
@@ -190,6 +200,8 @@ class TrainerHost:
                 if first:
                     self._gather(trainer)
                 self._pace.begin(self._states.checkpoint_bytes(trainer.model))
+                if first and not self._team.rank:
+                    self._disk.begin(*self._states.checkpoint_range(trainer.model))
                 if first:
                     self._enter(trainer)
                 original(trainer)
