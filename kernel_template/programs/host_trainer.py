@@ -113,7 +113,7 @@ class TrainerHost:
             wrap(trainer, "fit", self._silent_fit)
             wrap(core, "get_experiment_folder_path", self._private_folder)
 
-    def _shortcut(self, io: types.ModuleType) -> None:
+    def _shortcut(self, io: Any) -> None:
         """The best model lies on the disk once."""
         if hasattr(io, "fsspec"):
             io.fsspec = self._load("host_shortcut").FewerCopies(io.fsspec)
