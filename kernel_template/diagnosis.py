@@ -31,6 +31,7 @@ class _Known:
     reason: EndReason = EndReason.TRAINING_FAILED
 
 
+_OUT_OF_MEMORY = r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED|CUDA error: out of memory"
 _KNOWN: tuple[_Known, ...] = (
     _Known(
         r"No space left on device|Errno 28|Disk quota exceeded|PytorchStreamWriter failed writing|"
@@ -40,7 +41,7 @@ _KNOWN: tuple[_Known, ...] = (
         EndReason.DISK_FULL,
     ),
     _Known(
-        r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED|CUDA error: out of memory",
+        _OUT_OF_MEMORY,
         "The GPU's memory is too small for the batch: lower training.batch_size (it is {batch_size}).",
     ),
     _Known(
@@ -199,3 +200,9 @@ def diagnose(lines: Sequence[str], returncode: int, *, batch_size: int, tts: str
             EndReason.TRAINING_FAILED, "The training crashed (signal 11).", "Start the session again."
         )
     return Diagnosis(EndReason.TRAINING_FAILED, cause, "")
+
+
+def ran_out_of_memory(lines: Sequence[str]) -> bool:
+    """Whether a training that failed died of its card's memory, by its last traceback."""
+    raised = _last_raised(lines)
+    return raised is not None and re.search(_OUT_OF_MEMORY, raised) is not None

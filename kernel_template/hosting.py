@@ -57,6 +57,42 @@ class SessionBudget:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """How a step's samples come to each card: batches of `size`, so many of them a step.
+
+    Attributes:
+        asked: the batch size in the settings, for each card.
+        size: samples at once.
+        accumulate: batches whose gradients make a step.
+    """
+
+    asked: int
+    size: int
+    accumulate: int = 1
+
+    @classmethod
+    def remembered(cls, asked: int, learned: Any) -> "BatchPlan":
+        """The plan that an earlier session has learned, if it was asked for the same batch size."""
+        if not isinstance(learned, Mapping) or learned.get("asked") != asked:
+            return cls(asked, asked)
+        size, accumulate = _whole(learned.get("batch_size")), _whole(learned.get("accumulate"))
+        if size is None or accumulate is None or not 0 < size <= asked or accumulate < 1:
+            return cls(asked, asked)
+        return cls(asked, size, accumulate)
+
+    def halved(self) -> "BatchPlan | None":
+        """Half of the samples at once, in twice as many batches; None when there is only one sample."""
+        return BatchPlan(self.asked, self.size // 2, self.accumulate * 2) if self.size > 1 else None
+
+    @property
+    def learned(self) -> dict[str, int | None]:
+        """As state.json keeps it."""
+        if self.size == self.asked:
+            return {"asked": self.asked, "batch_size": None, "accumulate": 1}
+        return {"asked": self.asked, "batch_size": self.size, "accumulate": self.accumulate}
+
+
+@dataclass(frozen=True, slots=True)
 class HostFacts:
     """HOST_REPORT.json, with only what has the right kind: a script may write anything anywhere."""
 
@@ -127,7 +163,9 @@ class HostLink:
         """What it answers, while it runs and in the end."""
         return self.paths.temp / "HOST_REPORT.json"
 
-    def ask(self, settings: Mapping[str, Any], limit: float, resumed: Resumed | None) -> None:
+    def ask(
+        self, settings: Mapping[str, Any], limit: float, resumed: Resumed | None, batches: BatchPlan
+    ) -> None:
         """Write what the host of this session is asked; `limit` is when the training gets its interrupt.
 
         Raises:
@@ -139,6 +177,8 @@ class HostLink:
             "budget_s": limit - min(_LEAVE_MAX_S, limit * _LEAVE_SHARE),
             "until_step": settings["training"].get("until_step"),
             "patience": (settings.get("stop") or {}).get("patience"),
+            "batch_size": batches.learned["batch_size"],
+            "accumulate": batches.accumulate,
             **{section: settings.get(section) or {} for section in ("speed", "data")},
             "disk": self._disk(settings),
         }

@@ -7,7 +7,7 @@ from typing import Any
 
 from kernel_template.checkpoints import Checkpoint, CheckpointShelf
 from kernel_template.failure import EndReason
-from kernel_template.hosting import HostFacts, HostLink
+from kernel_template.hosting import BatchPlan, HostFacts, HostLink
 from kernel_template.progress import ProgressParser
 from kernel_template.report import Reporter
 from kernel_template.resume import Resumed
@@ -28,6 +28,7 @@ class SessionRecord:
     epochs: Mapping[Path, int]
     resumed: Resumed | None
     export: Mapping[str, Any] | None
+    batches: BatchPlan | None
 
     def __init__(
         self, settings: Mapping[str, Any], started: datetime, shelf: CheckpointShelf, host: HostLink
@@ -37,6 +38,7 @@ class SessionRecord:
         self.epochs = {}
         self.resumed = None
         self.export = None
+        self.batches = None
         self._settings = settings
         self._started = started
         self._shelf = shelf
@@ -78,6 +80,7 @@ class SessionRecord:
             "steps_per_epoch": self._or_before(facts.steps_per_epoch, "steps_per_epoch"),
             "seconds_per_epoch": self._or_before(facts.seconds_per_epoch, "seconds_per_epoch"),
             "best_loss": self._or_before(facts.best_loss, "best_loss"),
+            "learned": self.batches.learned if self.batches else self._or_before(None, "learned"),
             "losses": self._losses(),
             "checkpoint": paths.relative(newest.path) if newest else None,
             "best_model": paths.relative(best.path) if best else None,

@@ -8,21 +8,24 @@ from typing import Any
 
 from kernel_template.checkpoints import Checkpoint, CheckpointShelf
 from kernel_template.config_file import PreparedConfig
+from kernel_template.diagnosis import ran_out_of_memory
 from kernel_template.environment import REPORTED, Paths, tts_version
-from kernel_template.failure import KernelFailure
+from kernel_template.failure import EndReason, KernelFailure
 from kernel_template.files import LineFile, human_limit, human_seconds
-from kernel_template.hosting import HostLink, SessionBudget
+from kernel_template.hosting import BatchPlan, HostFacts, HostLink, SessionBudget
 from kernel_template.inputs import Inputs
-from kernel_template.process import RunChild
+from kernel_template.process import ChildEnd, RunChild
 from kernel_template.progress import ProgressParser
 from kernel_template.record import SessionRecord
 from kernel_template.report import Reporter
+from kernel_template.resume import Resumed
 from kernel_template.session import Outcome, Tools, TrainingFacts, judge_training
 from kernel_template.training import (
     TrainingCommand,
     TrainingListener,
     TrainingRun,
     training_environment,
+    training_ranks,
 )
 
 
@@ -87,9 +90,71 @@ class TrainStage:
         return outcome
 
     def _run(self, inputs: Inputs, prepared: PreparedConfig, listener: TrainingListener) -> Outcome:
-        report, resumed = self.report, self.record.resumed
+        """Train until it ends; where memory runs out, again with half the batch from where it stood."""
+        report, record = self.report, self.record
+        resumed = record.resumed
+        learned = resumed.state.get("learned") if resumed else None
+        record.batches = BatchPlan.remembered(int(self.settings["training"]["batch_size"]), learned)
+        if record.batches.accumulate > 1:
+            report.say(
+                f"  An earlier session ran out of memory: {_in_words(record.batches)}, as it has learned."
+            )
         limit = self.budget.training_limit()
-        self.host.ask(self.settings, limit, resumed)
+        began = self.tools.clock()
+        while True:
+            end = self._train(inputs, prepared, listener, resumed, limit - (self.tools.clock() - began))
+            host = self.host.facts()
+            for warning in host.warnings:
+                report.warn(warning)
+            if not _out_of_memory(end, host, listener):
+                break
+            plan = record.batches.halved()
+            if plan is None:
+                raise KernelFailure(
+                    EndReason.TRAINING_FAILED,
+                    "The GPU's memory is too small for a single sample: leave the longest recordings out "
+                    "(data.longest), or shorten max_audio_len in training.coqui.",
+                )
+            record.batches = plan
+            resumed = self._stand(prepared, host) or resumed
+            step = resumed.global_step if resumed else 0
+            report.event("oom", batch_size=plan.size, accumulate=plan.accumulate, global_step=step)
+            report.warn(
+                f"The GPU's memory was too small for the batch: {_in_words(plan)}; it goes on from step "
+                f"{step}."
+            )
+            listener.tail.clear()
+        return self._judge(end, host, listener)
+
+    def _stand(self, prepared: PreparedConfig, host: HostFacts) -> Resumed | None:
+        """What this session has saved so far, to go on from; None before its first checkpoint."""
+        newest = self.record.newest()
+        if newest is None:
+            return None
+        folder = newest.path.parent
+        best = max(
+            (item for item in self.shelf.whole() if item.best and item.path.parent == folder),
+            key=lambda item: item.global_step,
+            default=None,
+        )
+        self.tools.write(folder / "config.json", prepared.data)
+        pace = {"seconds_per_epoch": host.seconds_per_epoch}
+        return Resumed(folder, newest.path, best.path if best else None, newest.global_step, pace)
+
+    def _train(
+        self,
+        inputs: Inputs,
+        prepared: PreparedConfig,
+        listener: TrainingListener,
+        resumed: Resumed | None,
+        limit: float,
+    ) -> ChildEnd:
+        """Run the training once, for at most `limit` seconds."""
+        report, env, limit = self.report, self.tools.env, max(limit, 1.0)
+        assert self.record.batches is not None
+        self.host.ask(self.settings, limit, resumed, self.record.batches)
+        cards = len(self.record.environment.get("gpus") or ())
+        ranks = training_ranks(self.settings, cards, env)
         command = TrainingCommand(
             inputs,
             prepared,
@@ -97,17 +162,20 @@ class TrainStage:
             self.host_program,
             self.host.control,
             resumed.folder if resumed else None,
+            ranks,
         ).arguments(self.tools.python)
         report.say("🚀 Launching TTS training...")
         report.say(f"  {shlex.join(command)}")
         report.say(f"  Time limit: {human_limit(round(limit))}")
-        env = training_environment(self.tools.env, gpu=self.settings.get("accelerator") is not None)
+        gpu = self.settings.get("accelerator") is not None
         grace = float(self.settings["training"]["grace_s"])
-        end = TrainingRun(command, env, self.paths, limit, grace)(self.run_child, listener, report)
+        run = TrainingRun(command, training_environment(env, gpu=gpu, cards=ranks), self.paths, limit, grace)
+        end = run(self.run_child, listener, report)
         report.say(f"The training process ended after {human_seconds(end.seconds)}.")
-        host = self.host.facts()
-        for warning in host.warnings:
-            report.warn(warning)
+        return end
+
+    def _judge(self, end: ChildEnd, host: HostFacts, listener: TrainingListener) -> Outcome:
+        report = self.report
         facts = TrainingFacts(
             end,
             list(listener.tail),
@@ -125,3 +193,14 @@ class TrainStage:
                 f"The script ended with exit code {end.returncode} after its training had stopped in time."
             )
         return outcome
+
+
+def _in_words(plan: BatchPlan) -> str:
+    return f"each card now takes {plan.size} of {plan.asked} samples at once, {plan.accumulate} times a step"
+
+
+def _out_of_memory(end: ChildEnd, host: HostFacts, listener: TrainingListener) -> bool:
+    """Whether another try with a smaller batch makes sense: only the host can make it smaller."""
+    if not host.hooks or end.cut is not None:
+        return False
+    return host.stopped == "oom" or (end.returncode != 0 and ran_out_of_memory(list(listener.tail)))

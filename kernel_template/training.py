@@ -54,6 +54,7 @@ class TrainingCommand:
         host: where host.py was written.
         control: what the host is asked.
         folder: the run folder to continue in; None to start from the base voice.
+        ranks: processes that train together; with several, launch.py beside `host` starts them.
     """
 
     inputs: Inputs
@@ -62,15 +63,19 @@ class TrainingCommand:
     host: Path
     control: Path
     folder: Path | None = None
+    ranks: int = 1
 
     def arguments(self, python: str) -> list[str]:
         """The whole command."""
         inputs = self.inputs
         program = ["-m", inputs.module] if inputs.module is not None else [str(inputs.script)]
+        start = [str(self.host)]
+        if self.ranks > 1:
+            start = [str(self.host.with_name("launch.py")), str(self.ranks)]
         command = [
             python,
             "-u",
-            str(self.host),
+            *start,
             str(self.control),
             *program,
             "--config_path",
@@ -85,10 +90,21 @@ class TrainingCommand:
         return command
 
 
-def training_environment(base: Mapping[str, str], *, gpu: bool) -> dict[str, str]:
-    """One card, or none: with two visible and no DDP the trainer refuses to start."""
+def training_ranks(settings: Mapping[str, Any], cards: int, env: Mapping[str, str]) -> int:
+    """How many processes train: one for each card that is to be used.
+
+    On a machine without a GPU, KGTTS_CPU_RANKS says how many, to try out there what two cards do.
+    """
+    if settings.get("accelerator") is None:
+        told = env.get("KGTTS_CPU_RANKS", "")
+        return max(int(told), 1) if told.isdecimal() else 1
+    return max(cards, 1) if (settings.get("speed") or {}).get("gpus", 1) == "all" else 1
+
+
+def training_environment(base: Mapping[str, str], *, gpu: bool, cards: int = 1) -> dict[str, str]:
+    """One card, or none: with two visible the trainer refuses to start. launch.py deals several out."""
     extra = {
-        "CUDA_VISIBLE_DEVICES": "0" if gpu else "",
+        "CUDA_VISIBLE_DEVICES": ",".join(map(str, range(cards))) if gpu else "",
         "TRAINER_TELEMETRY": "0",  # trainer 0.0.36 crashes in it when there is no internet.
         "PYTHONIOENCODING": "utf-8:replace",
         "PYTHONFAULTHANDLER": "1",

@@ -50,7 +50,7 @@ class Accumulator:
         """A group is formatted batch by batch, when each one's turn comes."""
         return batch if isinstance(batch, Group) else original(trainer, batch)
 
-    def optimize(
+    def optimize(  # noqa: PLR0913 - the shape of the trainer's own.
         self,
         original: Callable[..., Any],
         trainer: Any,
@@ -94,24 +94,23 @@ class Accumulator:
                 self._arm(last)
                 for index, optimizer in enumerate(trainer.optimizer):
                     aside = _put_aside(trainer.model, optimizer)
-                    found[index].append(
-                        original(
-                            trainer,
-                            formatted,
-                            optimizer,
-                            scaler,
-                            trainer.criterion[index],
-                            trainer.scheduler[index],
-                            optimizer_idx=index if many > 1 else None,
-                            step_optimizer=step and last,
-                            num_optimizers=many,
-                        )
+                    outputs, losses, seconds = original(
+                        trainer,
+                        formatted,
+                        optimizer,
+                        scaler,
+                        trainer.criterion[index],
+                        trainer.scheduler[index],
+                        optimizer_idx=index if many > 1 else None,
+                        step_optimizer=step and last,
+                        num_optimizers=many,
                     )
+                    found[index].append((outputs if last else None, losses, seconds))
                     for parameter, gradient in aside:
                         parameter.grad = gradient
         finally:
             trainer.grad_accum_steps = divisor
-            self._arm(True)  # noqa: FBT003 - the shape of the callback.
+            self._arm(True)
         group.update(formatted)
         return [_merged(results) for results in found]
 
@@ -138,5 +137,4 @@ def _merged(results: list[Any]) -> tuple[Any, dict[str, Any], float]:
         # The trainer has divided the loss itself by the number of batches already.
         divided = name == "loss" or name.removeprefix("loss_").isdecimal()
         merged[name] = total if divided else total / len(values)
-    outputs = next((told for told, _, _ in reversed(results) if told is not None), None)
-    return outputs, merged, sum(seconds for _, _, seconds in results)
+    return results[-1][0], merged, sum(seconds for _, _, seconds in results)

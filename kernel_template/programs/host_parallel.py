@@ -13,7 +13,7 @@ precision sees gradients that are the same everywhere, so all ranks skip the sam
 
 import atexit
 import contextlib
-import datetime
+import datetime as dt
 import hashlib
 import random
 import sys
@@ -25,7 +25,7 @@ import torch.distributed as dist
 from torch import nn
 
 # Rank 0 evaluates and saves while the others wait for it.
-_TIMEOUT = datetime.timedelta(minutes=30)
+_TIMEOUT = dt.timedelta(minutes=30)
 _REASONS = (None, "signal", "until_step", "budget", "no_improvement", "oom")
 _HAS_LOSS, _NO_LOSS, _OUT_OF_MEMORY = range(3)
 _MEMORY_WORDS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")

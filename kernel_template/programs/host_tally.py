@@ -55,9 +55,14 @@ class Tally:
         """A checkpoint was written; the trainer does so within a step, and it is no part of that."""
         self._saving_s += seconds
 
-    def trained(self, batch: Any, ranks: int) -> None:
-        """A step on `batch` is done; the other ranks have had as many samples."""
-        self._samples += count_samples(batch) * ranks
+    @staticmethod
+    def count(batch: Any) -> int:
+        """How many samples a batch or a group of them holds."""
+        return count_samples(batch)
+
+    def trained(self, samples: int) -> None:
+        """A step on so many samples is done."""
+        self._samples += samples
 
     def due(self) -> bool:
         """Whether the report has not been written for a while."""
@@ -76,7 +81,9 @@ class Tally:
 
 
 def count_samples(batch: Any) -> int:
-    """How many samples a loader's batch holds: as many as its first tensor, or its first list, is long."""
+    """How many samples a batch or a group of them holds: as many as its first tensor or list is long."""
+    if hasattr(batch, "batches"):
+        return sum(count_samples(item) for item in batch.batches)
     if isinstance(batch, Mapping):
         return next((count for item in batch.values() if (count := count_samples(item))), 0)
     if getattr(batch, "shape", None):

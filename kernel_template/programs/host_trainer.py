@@ -308,11 +308,11 @@ class TrainerHost:
         self._place.batches = self._groups.steps(len(loader))
         trainer.train_loader = self._wrapping.Feed(loader, self._feed, self._place.batches)
         self._place.in_train = True
-        self._team.share_buffers(trainer.model)
         try:
             original(trainer)
         finally:
             trainer.train_loader = loader
+        self._team.share_buffers(trainer.model)
         self._place.in_train = False
         self._place.epoch_done = True
         self._pace.train_ended()
@@ -340,6 +340,7 @@ class TrainerHost:
         finally:
             self._place.in_step = False
         self._stop_out_of_memory(failure)
+        return None, None  # Not reached: the loop has been left.
 
     def _eval_epoch(self, original: Callable[..., None], trainer: Any) -> None:
         """Rank 0 evaluates; its random numbers and those of the others are apart anyway."""
@@ -379,8 +380,9 @@ class TrainerHost:
                 batch = next(batches, None)
             if batch is None:
                 return
-            self._tally.trained(batch, self._team.size)
+            samples = self._tally.count(batch) * self._team.size  # The other ranks have as many.
             yield batch
+            self._tally.trained(samples)
             self._place.trained = True
             self._place.batch += 1
             self._pace.step_done()
@@ -432,7 +434,7 @@ class TrainerHost:
         # On the way back a rank that has run out cannot tell the others, who find it gone. Rank 0 saves;
         # the kernel starts all of them again.
         self._team.forsake()
-        return not self._team.rank and (mine or self._meeting.memory_ran_out())
+        return self._team.rank == 0 and bool(mine or self._meeting.memory_ran_out())
 
     def _stop_out_of_memory(self, error: BaseException | None) -> None:
         """Let go of what the failed step holds, save what stands and stop."""

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO
 
 _POLL_S = 0.05
-_OWN_END_S = 2.0  # After a death: for the others to end by themselves.
+_OWN_END_S = 1.0  # After a death: for the others to end by themselves.
 _TERM_S = 3.0  # From SIGTERM to SIGKILL.
 _SAVE_S = 120.0  # A checkpoint that is being written may be finished.
 _TAIL_LINES = 60
@@ -177,10 +177,12 @@ class Launch:
 
     def _wait(self, seconds: float) -> bool:
         """Wait for all to end; a save under way may take longer. Returns whether they have."""
-        began = time.monotonic()
+        began = quiet_since = time.monotonic()
         while any(rank.process.poll() is None for rank in self._ranks):
-            allowed = _SAVE_S if (self._meeting / "saving").exists() else seconds
-            if time.monotonic() - began >= allowed:
+            now = time.monotonic()
+            if (self._meeting / "saving").exists() and now - began < _SAVE_S:
+                quiet_since = now
+            if now - quiet_since >= seconds:
                 return False
             time.sleep(_POLL_S)
         return True
@@ -209,7 +211,7 @@ class Launch:
         return status
 
     def _cause(self, dead: list[Rank]) -> Rank:
-        """The one that died first: killed, or the first to have noted a failure; others die of its absence."""
+        """The one that died first: killed, or the first to note a failure; others die of its absence."""
         mine = [rank for rank in self._ranks if not rank.ended_here and rank.process.returncode]
         for rank in mine:
             if rank.process.returncode < 0:

@@ -1,6 +1,7 @@
 """Runs host.py in forked processes: torch is imported once for all of a test folder's trainings.
 
-Jobs come as JSON lines on stdin; each is answered by its process id, and then by its exit status.
+Jobs come as JSON lines on stdin, one process for each of their `ranks` (the environment of each). Each is
+answered by a line of process ids, and then by one of exit statuses.
 """
 
 import importlib
@@ -33,11 +34,12 @@ def _stop_time() -> None:
     time.sleep = sleep  # type: ignore[assignment] # Floats alone will do.
 
 
-def _child(job: dict[str, object]) -> None:
+def _child(job: dict[str, object], rank: int, variables: dict[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.update(variables)
     if job["stop_time"]:
         _stop_time()
-    log = os.open(str(job["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(str(job["log"]) + (f".rank{rank}" if rank else ""), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number in (1, 2):
         os.dup2(log, number)
     arguments = job["arguments"]
@@ -62,13 +64,16 @@ def main() -> None:
     torch.set_num_threads(1)
     for line in sys.stdin:
         job = json.loads(line)
-        process = os.fork()
-        if process == 0:
-            _child(job)
-        sys.stdout.write(f"{process}\n")
+        processes = []
+        for rank, variables in enumerate(job["ranks"]):
+            process = os.fork()
+            if process == 0:
+                _child(job, rank, variables)
+            processes.append(process)
+        sys.stdout.write(json.dumps(processes) + "\n")
         sys.stdout.flush()
-        _, status = os.waitpid(process, 0)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        codes = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
+        sys.stdout.write(json.dumps(codes) + "\n")
         sys.stdout.flush()
 
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,21 +39,41 @@ class Forge:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def run(self, arguments: list[str], log: Path, *, signals: Any = None, stop_time: bool = False) -> int:
-        """Run host.py to its end. Returns the exit code.
+    def run(  # noqa: PLR0913 - each is a way in which trainings differ.
+        self,
+        arguments: list[str],
+        log: Path,
+        *,
+        signals: Any = None,
+        stop_time: bool = False,
+        ranks: int = 1,
+        variables: dict[str, str] | None = None,
+    ) -> int:
+        """Run host.py to its end. Returns the exit code: that of rank 0, or of the first that has failed.
 
         `signals` is called with the process id. With `stop_time`, time passes only in the script's sleeps.
+        Several ranks meet in a folder beside `log`, as launch.py would let them.
         """
+        environments = [dict(variables or {}) for _ in range(ranks)]
+        if ranks > 1:
+            meeting = Path(tempfile.mkdtemp(dir=log.parent, prefix="meeting-"))
+            told = {"KGTTS_RANKS": str(ranks), "KGTTS_MEETING": str(meeting), "GLOO_SOCKET_IFNAME": "lo"}
+            for rank, environment in enumerate(environments):
+                environment.update(told, KGTTS_RANK=str(rank), **({"RANK": str(rank)} if rank else {}))
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(
-            json.dumps({"arguments": arguments, "log": str(log), "stop_time": stop_time}) + "\n"
+            json.dumps(
+                {"arguments": arguments, "log": str(log), "stop_time": stop_time, "ranks": environments}
+            )
+            + "\n"
         )
         self._process.stdin.flush()
-        process = int(self._process.stdout.readline())
+        processes = json.loads(self._process.stdout.readline())
         if signals is not None:
-            signals(process)
-        return int(self._process.stdout.readline())
+            signals(processes[0])
+        codes: list[int] = json.loads(self._process.stdout.readline())
+        return codes[0] or next(filter(None, codes), 0)
 
 
 @contextmanager
@@ -63,6 +84,7 @@ def forge(*preload: str, **variables: str) -> Iterator[Forge]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
         "TRAINER_TELEMETRY": "0",
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
     }
     with subprocess.Popen(
         [sys.executable, "-u", str(Path(__file__).parent / "forge_server.py"), *preload],
@@ -86,6 +108,8 @@ class Toy:
     forge: Forge
     folder: Path
     config: dict[str, Any] = field(default_factory=dict)
+    ranks: int = 1
+    variables: dict[str, str] = field(default_factory=dict)
     log: Path = field(init=False)
     code: int = 0
 
@@ -128,6 +152,8 @@ class Toy:
             self.log,
             signals=signals,
             stop_time=stop_time,
+            ranks=self.ranks,
+            variables=self.variables,
         )
         found: dict[str, Any] = json.loads(report.read_text())
         return found
@@ -152,7 +178,7 @@ class Toy:
     def copy(self, folder: Path) -> "Toy":
         """The same run elsewhere, to go on in another way."""
         shutil.copytree(self.folder, folder)
-        return Toy(self.forge, folder, self.config)
+        return Toy(self.forge, folder, self.config, self.ranks, self.variables)
 
 
 def step_of(path: Path) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import watching
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from trainer import Trainer, TrainerArgs, TrainerConfig, TrainerModel
@@ -33,6 +34,14 @@ class ToyConfig(TrainerConfig):  # type: ignore[misc] # The trainer ships no typ
     interrupt_at: int | None = None  # SIGINT itself after so many steps.
     interrupt_in_save: bool = False  # SIGINT itself twice within each save.
     worse_after: int | None = None  # Evaluations get worse after so many steps.
+    plain: bool = False  # Losses that are means over samples; nothing is drawn but the order.
+    unsynchronised: bool = False  # Several ranks do not average their gradients.
+    fault_rank: int = 0  # The rank that the faults befall.
+    memory_at: int | None = None  # From this step on there is memory for `memory_for` samples.
+    memory_for: int = 0
+    memory_in: str = "forward"  # Where it runs out: "forward", "backward" or "eval".
+    scaled: bool = False  # With a loss scaler.
+    overflow_at: int | None = None  # The step in which the loss is infinite.
     optimizer: str = "AdamW"
     lr_scheduler: str = "ExponentialLR"
     lr_scheduler_params: dict[str, Any] = field(default_factory=lambda: {"gamma": 0.9})
@@ -48,14 +57,17 @@ class Arguments(TrainerArgs):  # type: ignore[misc] # As above.
 class ToyData(Dataset[torch.Tensor]):
     """Numbers with noise, in an order that is shuffled once."""
 
-    def __init__(self, samples: list[int]) -> None:
+    def __init__(self, samples: list[int], *, noise: bool = True) -> None:
         self.samples = list(samples)
+        self.noise = noise
         random.shuffle(self.samples)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> torch.Tensor:
+        if not self.noise:
+            return torch.arange(8) * 0.1 + float(self.samples[index]) / 10
         noise = np.random.rand(8).astype(np.float32)  # noqa: NPY002 - the legacy generator, as Coqui uses it.
         return torch.full((8,), float(self.samples[index]) / 10) + torch.from_numpy(noise)
 
@@ -75,15 +87,31 @@ class SlowToSave:
         return (OrderedDict, ())
 
 
+class OutOfMemory(torch.autograd.Function):
+    """Runs out of memory on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+        """Nothing."""
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *_gradients: torch.Tensor) -> Any:
+        """As a card says it."""
+        raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+
+
+OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 20.00 MiB."
+
+
 class Toy(TrainerModel):  # type: ignore[misc] # As above.
     """A generator and a discriminator."""
 
     def __init__(self, config: ToyConfig) -> None:
         super().__init__()
         self.config = config
-        self.generator = nn.Sequential(
-            nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Dropout(0.3), nn.Linear(16, 4)
-        )
+        between = [nn.Tanh()] if config.plain else [nn.BatchNorm1d(16), nn.Dropout(0.3)]
+        self.generator = nn.Sequential(nn.Linear(4, 16), *between, nn.Linear(16, 4))
         self.discriminator = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
         self.seen: list[float] = []
 
@@ -95,8 +123,10 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
     def train_step(self, batch: dict[str, Any], criterion: Any, optimizer_idx: int) -> Any:
         """One optimizer's half of a step, on a random segment."""
         values = batch["values"]
-        start = int(torch.randint(0, 5, (1,)))
+        start = 2 if self.config.plain else int(torch.randint(0, 5, (1,)))
         segment = values[:, start : start + 4]
+        if optimizer_idx == 1 and self.training:
+            segment = self._faulty(segment)
         if optimizer_idx == 0:
             self.made = self.generator(segment)
             real, made = self.discriminator(segment), self.discriminator(self.made.detach())
@@ -104,9 +134,29 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
         loss = (self.discriminator(self.made) - 1).pow(2).mean() + (self.made - segment).abs().mean()
         return {"made": self.made}, {"loss": loss}
 
+    def _faulty(self, segment: torch.Tensor) -> torch.Tensor:
+        """The segment, unless something is to go wrong with it."""
+        config = self.config
+        if config.fault_rank != watching.rank():
+            return segment
+        if config.overflow_at == self.steps:
+            self.made = self.made * float("inf")
+        if self._no_memory(segment, "forward"):
+            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
+        if self._no_memory(segment, "backward"):
+            self.made = OutOfMemory.apply(self.made)
+        return segment
+
+    def _no_memory(self, segment: torch.Tensor, where: str) -> bool:
+        config = self.config
+        due = config.memory_at is not None and self.steps >= config.memory_at
+        return due and config.memory_in == where and len(segment) > config.memory_for
+
     @torch.no_grad()
     def eval_step(self, batch: dict[str, Any], criterion: Any, optimizer_idx: int) -> Any:
         """Consumes random numbers too, as VITS does."""
+        if self._no_memory(batch["values"], "eval"):
+            raise torch.OutOfMemoryError(OUT_OF_MEMORY)
         outputs, losses = self.train_step(batch, criterion, optimizer_idx)
         worse_after = self.config.worse_after
         if worse_after is not None and self.steps >= worse_after:
@@ -119,14 +169,15 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
         time.sleep(self.config.step_s)
         if self.config.interrupt_at == self.steps:
             os.kill(os.getpid(), signal.SIGINT)
-        if self.config.die_at == self.steps:
+        if self.config.die_at == self.steps and self.config.fault_rank == watching.rank():
             os.kill(os.getpid(), signal.SIGKILL)
 
     steps = 0
+    rate = 0.01
 
     def get_data_loader(self, config: ToyConfig, *, is_eval: bool, samples: Any, verbose: bool) -> Any:
         """A loader that shuffles."""
-        data = ToyData(samples)
+        data = ToyData(samples, noise=not self.config.plain)
         print(f"ORDER {'eval' if is_eval else 'train'} {data.samples}", flush=True)  # noqa: T201 - the test reads it.
         return DataLoader(
             data, batch_size=config.batch_size, shuffle=not is_eval, num_workers=config.num_loader_workers
@@ -145,8 +196,8 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
     def get_optimizer(self) -> list[torch.optim.Optimizer]:
         """The discriminator's and the generator's."""
         return [
-            torch.optim.AdamW(self.discriminator.parameters(), lr=0.01),
-            torch.optim.AdamW(self.generator.parameters(), lr=0.01),
+            torch.optim.AdamW(self.discriminator.parameters(), lr=self.rate),
+            torch.optim.AdamW(self.generator.parameters(), lr=self.rate),
         ]
 
     def get_lr(self) -> list[float]:
@@ -178,6 +229,11 @@ def main() -> None:
         eval_samples=list(range(2, 6)),
         parse_command_line_args=False,
     )
+    if config.unsynchronised:
+        watching.unsynchronised()
+    if config.scaled:
+        trainer.use_amp_scaler, trainer.scaler = True, torch.amp.GradScaler("cpu", init_scale=1024.0)
+    watching.watch(trainer)
     if config.save_s or config.interrupt_in_save:
         plain = config.to_dict
         config.to_dict = lambda: {**plain(), "slow": SlowToSave(config)}

@@ -1,0 +1,97 @@
+"""Steps of several batches: the host over a small GAN, with one rank and with two."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernel_template.programs.host_accumulate import Accumulator, Group
+from tests.kernel.hosting import Forge, Toy, forge, load, same_training, step_of
+
+pytest.importorskip("trainer")
+PLAIN = {"plain": True, "samples": 8, "epochs": 20}
+
+
+@pytest.fixture(scope="module")
+def smithy() -> Iterator[Forge]:
+    """One process with torch imported, for all tests of this file."""
+    with forge() as found:
+        yield found
+
+
+def furthest(one: Toy, other: Toy) -> float:
+    """The largest difference between two trainings' weights."""
+    first, second = (load(toy.newest())["model"] for toy in (one, other))
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_half_the_batch_twice_is_the_batch(smithy: Forge, tmp_path: Path, ranks: int) -> None:
+    """With a loss that is a mean, the discriminator's first step is that of whole batches.
+
+    The generator has seen a discriminator that was a batch older for half of its samples, and stays close.
+    """
+    whole = Toy(smithy, tmp_path / "whole", {**PLAIN, "batch_size": 8 // ranks, "epochs": 1}, ranks)
+    halves = Toy(smithy, tmp_path / "halves", {**whole.config, "batch_size": 4 // ranks}, ranks)
+    assert whole.session()["global_step"] == 1
+    report = halves.session(control={"accumulate": 2})
+    assert (report["global_step"], report["steps_per_epoch"], report["samples_total"]) == (1, 1, 8)
+    first, second = (load(toy.newest()) for toy in (whole, halves))
+    for name, weight in first["model"].items():
+        if name.startswith("discriminator"):
+            assert (weight - second["model"][name]).abs().max() < 1e-5, name
+    # The gradients themselves, by Adam's running mean of them.
+    for index, bound in ((0, 1e-6), (1, 1e-2)):
+        pairs = zip(
+            first["optimizer"][index]["state"].values(),
+            second["optimizer"][index]["state"].values(),
+            strict=True,
+        )
+        for one, other in pairs:
+            assert (one["exp_avg"] - other["exp_avg"]).abs().max() < bound
+            assert int(other["step"]) == 1
+
+
+def test_a_group_cut_short_is_a_step(smithy: Forge, tmp_path: Path) -> None:
+    """Twelve samples in batches of two, five batches a step: two steps an epoch, the second of one batch."""
+    toy = Toy(smithy, tmp_path / "run", {"batch_size": 2, "epochs": 3})
+    report = toy.session(control={"accumulate": 5})
+    assert (toy.code, report["global_step"], report["steps_per_epoch"]) == (0, 6, 2)
+    assert toy.steps() == list(range(6))
+    assert "STEP: 1/1" in toy.text()  # The trainer counts from 0.
+
+
+def test_sessions_go_on_between_groups(smithy: Forge, tmp_path: Path) -> None:
+    """A stop within an epoch, and going on behind it: bit for bit as in one session."""
+    config, control = {"batch_size": 2, "epochs": 3}, {"accumulate": 2}
+    whole = Toy(smithy, tmp_path / "whole", config)
+    whole.session(control=control)
+    parts = Toy(smithy, tmp_path / "parts", config)
+    for target in (2, 4, None):
+        parts.session(control={**control, "until_step": target})
+    assert step_of(parts.newest() or Path()) == 9
+    assert same_training(whole.newest(), parts.newest()) is None
+
+
+def test_a_loss_scaler_steps_once_a_group(smithy: Forge, tmp_path: Path) -> None:
+    """Scaled gradients of several batches: one step of each optimizer, skipped when one batch overflows."""
+    toy = Toy(smithy, tmp_path / "run", {"batch_size": 2, "epochs": 1, "scaled": True, "overflow_at": 1})
+    toy.session(control={"accumulate": 2})
+    state = load(toy.newest())
+    assert state["scaler"]["scale"] == 512.0
+    assert [int(each["state"][0]["step"]) for each in state["optimizer"]] == [3, 2]
+
+
+def test_groups() -> None:
+    """Batches in groups, in order; what is no group passes by."""
+    armed: list[bool] = []
+    groups = Accumulator(2, armed.append)
+    found = [group.batches for group in groups.groups(iter("abcde"))]
+    assert found == [["a", "b"], ["c", "d"], ["e"]]
+    assert [groups.steps(count) for count in (0, 1, 2, 5)] == [0, 1, 1, 3]
+    seen: list[Any] = []
+    group = Group(["a"])
+    assert groups.format_batch(lambda _trainer, batch: seen.append(batch), None, group) is group
+    groups.format_batch(lambda _trainer, batch: seen.append(batch), None, "a")
+    assert seen == ["a"]

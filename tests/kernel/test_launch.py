@@ -1,0 +1,217 @@
+"""launch.py around made-up hosts that need no torch: starting, ending, and the cause of an end."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.hosting import CONFIG, HOST, TOY
+from tests.kernel.kit import put
+
+# A host that wants its others, and then does as the test says.
+HEAD = """
+import os, pathlib, signal, sys, time
+rank, folder = int(os.environ["KGTTS_RANK"]), pathlib.Path(os.environ["KGTTS_MEETING"])
+(folder / "wanted").touch()
+def wait_for(name):
+    while not (folder / name).exists(): time.sleep(0.01)
+def say(text): print(text, flush=True)
+pathlib.Path(f"pid{rank}").write_text(str(os.getpid()))
+(folder / f"here{rank}").touch()
+"""
+
+
+def start(folder: Path, host: str, *, ranks: int = 2, **variables: str) -> "subprocess.Popen[str]":
+    """Launch made-up hosts."""
+    program = folder / "programs" / "launch.py"
+    program.parent.mkdir()
+    shutil.copyfile(HOST.with_name("launch.py"), program)
+    put(program.with_name("host.py"), HEAD + host)
+    return subprocess.Popen(
+        [sys.executable, "-u", str(program), str(ranks), "CONTROL.json", "script.py"],
+        cwd=folder,
+        env={**os.environ, "TMPDIR": str(folder), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    """The exit status and all that was said."""
+    said, _ = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+def gone(folder: Path, rank: int) -> bool:
+    """Whether a rank's process has ended, and the meeting folder is removed."""
+    process = int((folder / f"pid{rank}").read_text())
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    status = Path(f"/proc/{process}/stat")
+    return status.is_file() and status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_rank_0_speaks_and_decides(tmp_path: Path) -> None:
+    """Its output as it is, its exit status; the other's output goes to a file of its own."""
+    host = (
+        "wait_for('here1')\nsay(f'rank {rank} ' + os.environ['CUDA_VISIBLE_DEVICES'] + ' ' + "
+        "os.environ.get('RANK', '-') + ' ' + ' '.join(sys.argv[1:]))\n"
+    )
+    code, said = finish(start(tmp_path, host, CUDA_VISIBLE_DEVICES="3,5"))
+    assert (code, said) == (0, "rank 0 3 - CONTROL.json script.py\n")
+    assert (tmp_path / "train_log_rank1.txt").read_text() == "rank 1 5 1 CONTROL.json script.py\n"
+    assert not list(tmp_path.glob("kgtts-ranks-*"))
+
+
+def test_a_script_without_a_trainer_runs_once(tmp_path: Path) -> None:
+    """Nobody wants the others: they are never started."""
+    (tmp_path / "programs").mkdir()
+    launch = tmp_path / "programs" / "launch.py"
+    shutil.copyfile(HOST.with_name("launch.py"), launch)
+    put(launch.with_name("host.py"), "print('once', flush=True)\nraise SystemExit(7)\n")
+    done = subprocess.run(
+        [sys.executable, str(launch), "2", "c", "s"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (7, "once\n")
+
+
+def test_an_interrupt_goes_to_rank_0_alone(tmp_path: Path) -> None:
+    """SIGINT to launch.py; rank 0 ends as it likes, and the other lives until then."""
+    host = (
+        "if rank: signal.signal(signal.SIGINT, lambda *_: say('heard')); time.sleep(60)\n"
+        "wait_for('here1')\n"
+        "try:\n    say('READY'); time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    say('saved'); sys.exit(0)\n"
+    )
+    process = start(tmp_path, host)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "READY\n"
+    process.send_signal(signal.SIGINT)
+    assert finish(process) == (0, "saved\n")
+    assert (tmp_path / "train_log_rank1.txt").read_text() == ""
+    assert gone(tmp_path, 1)
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_rank_that_fails_ends_all(tmp_path: Path, stubborn: bool) -> None:  # noqa: FBT001 - pytest's way.
+    """Its traceback is heard at once and is the last thing said, within ten seconds."""
+    ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if stubborn else ""
+    host = f"{ignore}if rank:\n    wait_for('here0')\n    raise ValueError('bad sample')\ntime.sleep(60)\n"
+    began = time.monotonic()
+    code, said = finish(start(tmp_path, host))
+    assert time.monotonic() - began < 10
+    assert code == 1
+    assert "[rank 1] ValueError: bad sample" in said
+    *_, raised, last = said.splitlines()
+    assert raised == "ValueError: bad sample"
+    assert last == " > kgtts: rank 1 ended with exit code 1, and the training with it."
+    assert gone(tmp_path, 0)
+
+
+def test_the_first_to_fail_is_the_cause(tmp_path: Path) -> None:
+    """Rank 1 notes its failure before rank 0 misses it, dies first, and is named."""
+    host = (
+        "if rank:\n    (folder / 'failed').write_text('1'); wait_for('gone0')\n    raise ValueError('mine')\n"
+        "wait_for('failed'); (folder / 'gone0').touch()\nraise RuntimeError('connection closed by peer')\n"
+    )
+    code, said = finish(start(tmp_path, host))
+    assert code == 1
+    assert said.splitlines()[-2] == "ValueError: mine"
+
+
+def test_a_killed_rank_is_the_cause(tmp_path: Path) -> None:
+    """A signal's number is told, and launch.py ends by the same: the kernel judges as of one process."""
+    host = "if rank: wait_for('here0'); os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(60)\n"
+    code, said = finish(start(tmp_path, host))
+    assert code == -signal.SIGKILL
+    assert said == " > kgtts: rank 1 was killed by signal 9, and the training with it.\n"
+    assert not list(tmp_path.glob("kgtts-ranks-*"))
+
+
+def test_rank_0_may_save_when_another_is_gone(tmp_path: Path) -> None:
+    """While it saves it is not ended; what it has saved makes its own exit status the training's."""
+    host = (
+        "if rank: wait_for('saving'); sys.exit(1)\nwait_for('here1')\n(folder / 'saving').touch()\n"
+        "time.sleep(1.5)\n(folder / 'saving').unlink()\nsay('saved')\n"
+    )
+    assert finish(start(tmp_path, host)) == (0, "saved\n")
+
+
+def test_no_rank_outlives_launch(tmp_path: Path) -> None:
+    """launch.py is killed: its ranks end too, by Linux's own means."""
+    script = put(
+        tmp_path / "script.py",
+        f"import sys, time, pathlib, os\nsys.path.insert(0, {str(tmp_path / 'package')!r})\nimport trainer\n",
+    )
+    put(
+        tmp_path / "package" / "trainer" / "__init__.py",
+        "import os, pathlib, time\n"
+        "pathlib.Path('pid' + os.environ['KGTTS_RANK']).write_text(str(os.getpid()))\n"
+        "while not pathlib.Path('pid1').exists(): time.sleep(0.01)\n"
+        "print('READY', flush=True)\ntime.sleep(60)\n",
+    )
+    put(tmp_path / "CONTROL.json", json.dumps({"report": str(tmp_path / "HOST_REPORT.json")}))
+    process = subprocess.Popen(
+        [sys.executable, "-u", str(HOST.with_name("launch.py")), "2", "CONTROL.json", str(script)],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "READY\n"
+    process.kill()
+    process.communicate(timeout=30)  # Until the last that holds the pipe is gone.
+    deadline = time.monotonic() + 10
+    while not (gone(tmp_path, 0) and gone(tmp_path, 1)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_arguments_that_name_nothing(tmp_path: Path) -> None:
+    """Usage is said, nothing is run."""
+    for arguments in ([], ["2", "c"], ["x", "c", "s"], ["0", "c", "s"]):
+        done = subprocess.run(
+            [sys.executable, str(HOST.with_name("launch.py")), *arguments], capture_output=True, check=False
+        )
+        assert done.returncode == 2
+
+
+def test_a_rank_killed_within_a_training(tmp_path: Path) -> None:
+    """The real host and Coqui's Trainer: rank 1 is killed in its third step; over within ten seconds."""
+    pytest.importorskip("trainer")
+    config = {**CONFIG, "epochs": 50, "die_at": 3, "fault_rank": 1, "output_path": str(tmp_path / "out")}
+    put(tmp_path / "config.json", json.dumps(config))
+    put(tmp_path / "CONTROL.json", json.dumps({"report": str(tmp_path / "HOST_REPORT.json")}))
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-u", str(HOST.with_name("launch.py")), "2", "CONTROL.json", str(TOY)),
+            *("--config_path", str(tmp_path / "config.json")),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TRAINER_TELEMETRY": "0", "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    died = None
+    said = []
+    with process:
+        for line in process.stdout:
+            said.append(line)
+            if "GLOBAL_STEP: 2" in line:
+                died = time.monotonic()
+    assert died is not None, said[-30:]
+    assert time.monotonic() - died < 10
+    assert process.returncode == -signal.SIGKILL
+    assert said[-1] == " > kgtts: rank 1 was killed by signal 9, and the training with it.\n"

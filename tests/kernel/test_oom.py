@@ -1,0 +1,127 @@
+"""Memory that runs out: the training stops behind its last step and goes on with half of the batch."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernel_template.hosting import BatchPlan
+from tests.kernel.hosting import CONFIG, HOST, TOY, Forge, Toy, forge, load, save, step_of
+from tests.kernel.kit import MODEL, Log, mount_inputs
+from tests.kernel.sessions import PROGRAMS, Played
+
+pytest.importorskip("trainer")
+
+
+@pytest.fixture(scope="module")
+def smithy() -> Iterator[Forge]:
+    """One process with torch imported, for all tests of this file."""
+    with forge() as found:
+        yield found
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_it_stops_behind_the_last_step(smithy: Forge, tmp_path: Path, ranks: int, where: str) -> None:
+    """The last rank runs out in its sixth step: five are saved, and half of the batch goes on to the end."""
+    config = {
+        "samples": 24,
+        "batch_size": 8 // ranks,
+        "memory_at": 5,
+        "memory_for": 4 // ranks,
+        "memory_in": where,
+        "fault_rank": ranks - 1,
+        "epochs": 3,
+    }
+    toy = Toy(smithy, tmp_path / "run", config, ranks)
+    report = toy.session()
+    assert (report["stopped"], report["global_step"], report["finished"]) == ("oom", 5, False)
+    # On the way back one rank cannot tell the other, and is missed by it.
+    assert toy.code == (1 if where == "backward" and ranks == 2 else 0)
+    assert step_of(toy.newest() or Path()) == 5
+    assert load(toy.newest())["kgtts"]["batch"] == 2
+    report = toy.session(control={"batch_size": 4 // ranks, "accumulate": 2})
+    assert (toy.code, report["finished"], report["global_step"]) == (0, True, 9)
+    assert report["steps_per_epoch"] == 3
+    assert toy.steps() == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_an_evaluation_runs_out(smithy: Forge, tmp_path: Path, ranks: int) -> None:
+    """The epoch is saved as done; its evaluation is left out, and the next one has a smaller batch."""
+    config = {"memory_at": 4, "memory_for": 2, "memory_in": "eval", "eval_batch_size": 4, "samples": 24}
+    toy = Toy(smithy, tmp_path / "run", {**config, "batch_size": 8 // ranks}, ranks)
+    report = toy.session()
+    assert (toy.code, report["stopped"], report["global_step"]) == (0, "oom", 6)
+    report = toy.session(control={"batch_size": 2, "accumulate": 4 // ranks}, epochs=3)
+    assert (toy.code, report["finished"], report["global_step"]) == (0, True, 9)
+
+
+def test_before_the_first_step(smithy: Forge, tmp_path: Path) -> None:
+    """There is nothing to save, and that is no error."""
+    toy = Toy(smithy, tmp_path / "run", {"memory_at": 0})
+    report = toy.session()
+    assert (toy.code, report["stopped"], report["global_step"], toy.newest()) == (0, "oom", 0, None)
+
+
+def session(root: Path, log: Log, *, ranks: int = 1, batch_size: int = 4, **toy: Any) -> Played:
+    """A whole session of the kernel around the toy."""
+    script = (
+        f"import runpy, sys\nsys.path.insert(0, {str(TOY.parent)!r})\n"
+        f"runpy.run_path({str(TOY)!r}, run_name='__main__')  # config_path\n"
+    )
+    environment = {"KGTTS_CPU_RANKS": str(ranks), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    mount_inputs(root / "input", script=script, config={**CONFIG, "model": "toy", "datasets": [], **toy})
+    base = {"model": {}, "step": 0, "epoch": 0}  # Nothing fits the toy, and Coqui takes what fits.
+    save(base, root / "input" / "models" / MODEL / "model" / "model_file.pth")
+    return Played(
+        root,
+        log,
+        "",
+        programs={**PROGRAMS, "launch.py": HOST.with_name("launch.py").read_text()},
+        tools={"env": environment},
+        training={"batch_size": batch_size, "epochs": 3, "model": "toy"},
+        samples={"sentences": [], "enabled": False},
+    )
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_session_halves_the_batch(root: Path, log: Log, ranks: int) -> None:
+    """The kernel starts the training again within the session, tells the event, and remembers."""
+    played = session(root, log, ranks=ranks, memory_at=2, memory_for=2, fault_rank=ranks - 1, samples=16)
+    assert played.code == 0, log.text[-3000:]
+    steps = 12 // ranks
+    (event,) = log.events("oom")
+    assert {key: event[key] for key in ("batch_size", "accumulate", "global_step")} == {
+        "batch_size": 2,
+        "accumulate": 2,
+        "global_step": 2,
+    }
+    assert played.end["reason"] == "finished"
+    state = played.state
+    assert state["learned"] == {"asked": 4, "batch_size": 2, "accumulate": 2}
+    assert state["global_step"] == steps
+    assert "each card now takes 2 of 4 samples at once, 2 times a step" in log.text
+    assert (root / "working" / "train_log_rank1.txt").is_file() is (ranks == 2)
+
+
+def test_a_single_sample_is_too_much(root: Path, log: Log) -> None:
+    """With nothing left to halve the session fails, and says what helps."""
+    played = session(root, log, batch_size=2, memory_at=0, plain=True)
+    assert played.code == 1
+    assert [event["batch_size"] for event in log.events("oom")] == [1]
+    assert "too small for a single sample" in played.end["message"]
+
+
+def test_a_plan_is_remembered_for_the_same_batch() -> None:
+    """What was learned for another batch size, or is nonsense, is not taken."""
+    plan = BatchPlan(16, 16).halved()
+    assert plan == BatchPlan(16, 8, 2)
+    kept = json.loads(json.dumps(plan.learned))
+    assert BatchPlan.remembered(16, kept) == plan
+    for asked, told in ((8, kept), (16, None), (16, {}), (16, {**kept, "batch_size": 0})):
+        assert BatchPlan.remembered(asked, told) == BatchPlan(asked, asked)
+    assert BatchPlan(16, 16).learned == {"asked": 16, "batch_size": None, "accumulate": 1}
+    assert BatchPlan(3, 1, 4).halved() is None
