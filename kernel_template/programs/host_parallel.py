@@ -198,23 +198,6 @@ class Team:
         torch.manual_seed(number)
 
 
-def share_loader(loader: Any, team: Team, seed: int) -> Any:
-    """A rank's part of the training's samples, in an order that changes with each epoch."""
-    if team.size == 1:
-        return loader
-    sampler: Any = torch.utils.data.DistributedSampler(
-        loader.dataset, num_replicas=team.size, rank=team.rank, seed=seed
-    )
-    return torch.utils.data.DataLoader(
-        loader.dataset,
-        batch_size=loader.batch_size,
-        sampler=sampler,
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-    )
-
-
 def free_memory() -> None:
     """Give the card's unused memory back."""
     if torch.cuda.is_available():

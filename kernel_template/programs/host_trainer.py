@@ -48,6 +48,7 @@ class TrainerHost:
         self._meeting = meeting
         self._tally = tally
         self._load = load
+        self._batches = load("host_batches")
         self._states = load("host_state")
         self._wrapping = load("host_wrap")
         self._resuming = load("host_resume")
@@ -199,6 +200,8 @@ class TrainerHost:
             try:
                 if first:
                     self._gather(trainer)
+                    if trainer.train_loader is not None:  # The script has made it.
+                        trainer.train_loader = self._shared(trainer.train_loader, trainer)
                 self._pace.begin(self._states.checkpoint_bytes(trainer.model))
                 if first and not self._team.rank:
                     self._disk.begin(*self._states.checkpoint_range(trainer.model))
@@ -292,19 +295,20 @@ class TrainerHost:
         self, kind: str, original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any
     ) -> Any:
         """A loader of the script's own; that of the training is shared among the ranks."""
-        with self._tally.making_data():
+        with self._tally.making_data(), self._batches.as_if_alone():
             loader = self._past.make_loader(kind, original, trainer, *args, **kwargs)
-            if kind == "train":
-                loader = self._parallel.share_loader(loader, self._team, trainer.config.training_seed)
-            return loader
+            return self._shared(loader, trainer) if kind == "train" else loader
+
+    def _shared(self, loader: Any, trainer: Any) -> Any:
+        """The training's loader with this rank's part, in the order that is asked for."""
+        team, seed = self._team, trainer.config.training_seed
+        return self._batches.make_loader(loader, self._control.speed, team.rank, team.size, seed)
 
     def _train_epoch(self, original: Callable[..., None], trainer: Any) -> None:
         if trainer.train_loader is None:
             self._resuming.make_train_loader(trainer)
         loader = trainer.train_loader
-        set_epoch = getattr(loader.sampler, "set_epoch", None)
-        if set_epoch is not None:
-            set_epoch(trainer.epochs_done)
+        self._batches.set_epoch(loader, trainer.epochs_done)
         self._place.batches = self._groups.steps(len(loader))
         trainer.train_loader = self._wrapping.Feed(loader, self._feed, self._place.batches)
         self._place.in_train = True
