@@ -1,11 +1,12 @@
 """A session's log over HTTP: server-sent events while it runs, the stored JSON array after."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import IO
 
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from orchestrator.emulator.backend import Backend
 from orchestrator.emulator.logbook import Logbook
@@ -21,16 +22,29 @@ def log_response(backend: Backend, kernel: Kernel, version: Version) -> Response
     if log is not None:
         with suppress(FileNotFoundError):  # It ended this moment: the stored log is there.
             file = log.path.open(encoding="utf-8")
-            return StreamingResponse(
-                _events(log, file, backend.options.keepalive_s),
-                media_type="text/event-stream",
-                headers={"cache-control": "no-cache"},
-            )
+            return _LiveLog(_events(log, file, backend.options.keepalive_s), file)
     kernel, version = backend.catalogue.version_run(kernel.owner, kernel.slug, version.label)
     return Response(backend.catalogue.stored_log(kernel, version), media_type="application/json")
 
 
-async def _events(log: Logbook, file: IO[str], keepalive_s: float) -> AsyncIterator[str]:
+class _LiveLog(StreamingResponse):
+    """Streams events, and closes their file however the stream ends: read, given up or broken off."""
+
+    def __init__(self, events: AsyncGenerator[str], file: IO[str]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"cache-control": "no-cache"})
+        self._events = events
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        with self._file:
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                await self._events.aclose()
+
+
+async def _events(log: Logbook, file: IO[str], keepalive_s: float) -> AsyncGenerator[str]:
     changed = asyncio.Event()
     loop = asyncio.get_running_loop()
 

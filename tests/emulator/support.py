@@ -12,6 +12,7 @@ from kagglesdk.kaggle_env import KaggleEnv
 from kagglesdk.kernels.types import kernels_api_service as sdk
 
 from orchestrator.emulator import Emulator
+from tests.support import REPOSITORY
 
 KEY = "not-a-real-key"
 USER = "alice"
@@ -149,3 +150,11 @@ class Account:
         return requests.post(
             f"{self.url}/v1/{service}/{method}", json=body, auth=self.auth, timeout=TIMEOUT_S
         )
+
+
+def readme_section() -> str:
+    """What the README says of faults."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    section = text.partition("### Bad days\n")[2].partition("\n## ")[0]
+    assert section
+    return section

@@ -1,0 +1,200 @@
+"""The fault plan as a value: when faults strike, how a plan is read, and what its mistakes say."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import ValidationError
+
+from orchestrator.emulator.fault_file import load_plan
+from orchestrator.emulator.fault_plan import (
+    Corrupted,
+    Error,
+    Expired,
+    Fault,
+    FaultPlan,
+    HostileNames,
+    Latency,
+    LogDropped,
+    Reset,
+    Rule,
+    StaleVersion,
+)
+from orchestrator.emulator.fault_switch import FaultSwitch, Tally
+from orchestrator.errors import UsageError
+from tests.emulator.support import readme_section
+
+KINDS = get_args(get_args(Fault)[0])
+
+
+def struck(count: int = 12, **when: Any) -> list[int]:
+    """Which of `count` requests a fault strikes, counted from 1."""
+    switch = FaultSwitch()
+    switch.set(FaultPlan(faults=(Latency(where="storage", seconds=1, **when),), seed=7))
+    return [number for number in range(1, count + 1) if switch.strike("storage", "x").faults]
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        ({}, list(range(1, 13))),
+        ({"first": 2}, [1, 2]),
+        ({"every": 5}, [5, 10]),
+        ({"every": 5, "burst": 2}, [5, 6, 10, 11]),
+        ({"skip": 3, "every": 4, "first": 1}, [7]),
+        ({"skip": 10}, [11, 12]),
+    ],
+)
+def test_when_a_fault_strikes(when: dict[str, Any], expected: list[int]) -> None:
+    """Requests are spared, counted and struck as the plan says."""
+    assert struck(**when) == expected
+
+
+def test_drawn_faults_come_again_with_the_same_seed() -> None:
+    """A probability strikes about its share of requests, and the same ones each time."""
+    drawn = struck(1000, probability=0.2)
+    assert drawn == struck(1000, probability=0.2)
+    assert 150 < len(drawn) < 250
+    assert struck(1000, probability=0.2, first=3) == drawn[:3]
+
+
+def test_each_name_can_be_counted_by_itself() -> None:
+    """With `per_name` the first request of every file is struck, else the first of all."""
+    for per_name, expected in ((False, 1), (True, 2)):
+        switch = FaultSwitch()
+        switch.set(FaultPlan(faults=(Corrupted(first=1, per_name=per_name),)))
+        hits = [switch.strike("storage", name, name).faults for name in ("a", "b", "a", "b")]
+        assert sum(map(len, hits)) == expected
+        assert switch.tallies() == [Tally(4, expected)]
+
+
+def test_where_a_fault_strikes() -> None:
+    """A place stands for all in it; a pattern chooses names, by path or by full name, with their case."""
+    switch = FaultSwitch()
+    names = ("alice/my-kernel/1/run/best.pth", "run/best.pth")
+    for where, hit in (
+        ("storage", True),
+        ("storage:*.pth", True),
+        ("storage:run/*", True),
+        ("storage:alice/my-kernel/*", True),
+        ("storage:*.PTH", False),
+        ("storage:best.pth", False),
+        ("api", False),
+    ):
+        switch.set(FaultPlan(faults=(Reset(where=where),)))
+        assert bool(switch.strike("storage", *names).faults) is hit, where
+
+
+def test_a_request_can_be_struck_by_several() -> None:
+    """What strikes is given in the plan's order, all of a kind or the first."""
+    slow, slower = Latency(where="api", seconds=1), Latency(where="api:Get*", seconds=2)
+    switch = FaultSwitch()
+    switch.set(FaultPlan(faults=(slow, StaleVersion(), slower)))
+    found = switch.strike("api", "GetKernel")
+    assert found.all(Latency) == [slow, slower]
+    assert found.one(StaleVersion) is not None
+    assert found.one(Error) is None
+    switch.clear()
+    assert switch.strike("api", "GetKernel").faults == ()
+
+
+def test_a_plan_survives_json() -> None:
+    """What the control address shows can be set again."""
+    plan = FaultPlan(
+        faults=(Expired(status=403), HostileNames(), LogDropped(lines=3, clean=True), Reset(where="api")),
+        seed=3,
+    )
+    assert FaultPlan.model_validate_json(plan.model_dump_json()) == plan
+
+
+def test_a_plan_from_toml_and_from_json(tmp_path: Path) -> None:
+    """Both forms mean the same; sizes may carry units."""
+    toml, other = tmp_path / "plan.toml", tmp_path / "plan.json"
+    toml.write_text(
+        'seed = 3\n[[faults]]\nwhat = "reset"\nwhere = "storage:*.pth"\nafter = "3MB"\nfirst = 2\n',
+        encoding="utf-8",
+    )
+    fault = {"what": "reset", "where": "storage:*.pth", "after": 3_000_000, "first": 2}
+    other.write_text(json.dumps({"seed": 3, "faults": [fault]}), encoding="utf-8")
+    expected = FaultPlan(faults=(Reset(where="storage:*.pth", after=3_000_000, first=2),), seed=3)
+    assert load_plan(toml) == load_plan(other) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('[[faults]]\nwhat = "latencyy"\n', "fault 1: `what` must be one of: latency, bandwidth"),
+        ("[[faults]]\nfirst = 1\n", "fault 1: `what` must be one of"),
+        ('[[faults]]\nwhat = "latency"\nwhere = "api"\n', "fault 1 (latency), seconds: is missing."),
+        (
+            '[[faults]]\nwhat = "expired"\n[[faults]]\nwhat = "reset"\nwhere = "api"\nafetr = 1\n',
+            "fault 2 (reset), afetr: there is no such key; did you mean after?",
+        ),
+        (
+            '[[faults]]\nwhat = "range_ignored"\nwhere = "disk"\n',
+            "where cannot be 'disk' here; choose one of: storage",
+        ),
+        ('[[faults]]\nwhat = "stale_version"\nwhere = "api"\n', "choose one of: api:GetKernel."),
+        (
+            '[[faults]]\nwhat = "error"\nwhere = "api"\nstatus = 200\n',
+            "must be greater than or equal to 400.",
+        ),
+        (
+            '[[faults]]\nwhat = "reset"\nwhere = "api"\nafter = "lots"\n',
+            "after: must be a size, such as 3000000",
+        ),
+        ('[[faults]]\nwhat = "expired"\nburst = 2\n', "burst cannot be above every."),
+        ("faults = 3\n", "faults: must be a list."),
+        ("faults = [3]\n", "fault 1: must be a table with `what` in it."),
+        ("fault = []\n", "fault: there is no such key; did you mean faults?"),
+        ("seed = ", "cannot be read: Invalid value"),
+    ],
+)
+def test_a_mistake_in_a_plan_is_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    """Each names the file, the fault, the key, and what would be right."""
+    path = tmp_path / "bad day.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        load_plan(path)
+    assert str(path) in caught.value.message
+    assert sentence in caught.value.message
+
+
+def test_a_plan_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
+    """A missing file, one that is no text, and JSON that is a list."""
+    for name, content in (("none.toml", None), ("binary.toml", b"\xff\xfe"), ("list.json", b"[1]")):
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(UsageError, match=name):
+            load_plan(path)
+
+
+def test_python_is_checked_as_files_are() -> None:
+    """A wrong place or a misspelt key is refused where the fault is made."""
+    with pytest.raises(ValidationError, match="where cannot be"):
+        Corrupted(where="api")
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        Latency.model_validate({"where": "api", "seconds": 1, "often": 2})
+
+
+def test_the_readme_names_every_fault_and_every_key() -> None:
+    """The table of faults is the documentation of the schema."""
+    text = readme_section()
+    for kind in KINDS:
+        (row,) = [
+            line for line in text.splitlines() if line.startswith(f"| `{kind.model_fields['what'].default}`")
+        ]
+        for key in set(kind.model_fields) - {"what", *Rule.model_fields}:
+            assert f"`{key}`" in row, key
+    for key in ("where", "skip", "every", "burst", "probability", "first", "per_name", "seed"):
+        assert f"`{key}`" in text
+
+
+def test_the_readmes_example_is_a_plan(tmp_path: Path) -> None:
+    """What the README shows can be given to `--faults` as it stands."""
+    path = tmp_path / "faults.toml"
+    path.write_text(readme_section().partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
+    plan = load_plan(path)
+    assert [fault.what for fault in plan.faults] == ["latency", "bandwidth", "reset", "error", "log_dropped"]
