@@ -177,7 +177,7 @@ class SimulatedKaggle:
             source=session.push.source,
         )
 
-    def session_status(self, ref: KernelRef) -> SessionStatus:
+    def session_status(self, ref: KernelRef, *, retry: bool = True) -> SessionStatus:  # noqa: ARG002
         """Where its life is now."""
         session, now = self._at(ref), self.clock.now()
         if now < session.begins:
@@ -209,7 +209,7 @@ class SimulatedKaggle:
         """Not simulated."""
         raise NotImplementedError
 
-    def log_stream(self, ref: KernelRef, *, idle_s: float) -> Iterator[LogEvent]:
+    def log_stream(self, ref: KernelRef, *, idle_s: float, retry: bool = True) -> Iterator[LogEvent]:
         """Not simulated."""
         raise NotImplementedError
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from orchestrator.chain.siblings import siblings
 from orchestrator.chain.state import STATE_FILE, read_state
 from orchestrator.chain.view import observe
-from orchestrator.errors import NotFoundError, RefusedError, ServiceError, UsageError, WaitTimeoutError
+from orchestrator.errors import NotFoundError, RefusedError, ServiceError, UsageError
 from orchestrator.files import write_atomically
+from orchestrator.following import FollowEvent, Following, Load
 from orchestrator.ledger import Ledger, PushOutcome, SessionRecord
-from orchestrator.logs import LineAssembler, LogLine, log_lines
+from orchestrator.logs import LogLine, log_lines
 from orchestrator.models import KernelInfo, KernelRef, LogEvent, SessionState, SessionStatus, SessionSummary
 from orchestrator.ports import Clock, Kaggle
 from orchestrator.progress import Progress, parse_event, read_progress
@@ -24,11 +25,8 @@ from orchestrator.stamp import RunStamp, read_stamp
 if TYPE_CHECKING:
     from orchestrator.transfer import Transfer, TransferListener
 
-_STREAM_IDLE_S = 20.0  # How long the live log may be silent before the state is asked for.
 _CATCH_UP_IDLE_S = 0.4  # How long a pause marks the end of the live log's replay.
 _CATCH_UP_LOOK_S = 1.0  # How often a replay without a pause is asked whether it has become live.
-_FIRST_POLL_S = 0.2  # Grows by half while nothing happens: a dozen looks on the way to the longest.
-_LONGEST_POLL_S = 30.0
 _TAIL = 12
 SESSION_LOG = "session.log"
 
@@ -77,9 +75,6 @@ class Collected:
     left_out: int
 
 
-FollowEvent = LogLine | SessionStatus
-
-
 class Campaign:
     """What can be done with runs; one object per command."""
 
@@ -87,6 +82,7 @@ class Campaign:
         self._kaggle = kaggle
         self._ledger = ledger
         self._clock = clock
+        self._load = Load()
 
     def find(self, text: str | None, *, default: Callable[[], KernelRef | None] = lambda: None) -> Target:
         """The session meant by a run id, by `owner/slug[/version]`, or by nothing (the newest).
@@ -184,9 +180,9 @@ class Campaign:
                 return result.history
         return ()
 
-    def status(self, target: Target) -> SessionStatus:
+    def status(self, target: Target, *, retry: bool = True) -> SessionStatus:
         """The session's state, which the ledger remembers."""
-        status = self._kaggle.session_status(target.ref)
+        status = self._kaggle.session_status(target.ref, retry=retry)
         if target.record is not None:
             self._ledger.observe(target.record, status.state, status.failure_message, self._clock.now())
         return status
@@ -227,63 +223,23 @@ class Campaign:
 
         Raises:
             WaitTimeoutError: `timeout` is over; the session goes on.
+            ServiceError: the first look failed, or the log of the ended session cannot be read.
         """
-        deadline = None if timeout is None else self._clock.monotonic() + timeout.total_seconds()
-        assembler, seen, poll_s = LineAssembler(), 0, _FIRST_POLL_S
-        last: SessionStatus | None = None
-        while True:
-            status = self._patient_status(target, last)
-            if status != last and not status.state.is_terminal:
-                yield status
-            last, before = status, seen
-            for event in self._events_after(target.ref, seen, status, deadline):
-                seen += 1
-                yield from assembler.feed(event)
-                self._check_deadline(target, deadline)
-            if status.state.is_terminal:
-                yield from assembler.finish()
-                yield status
-                return
-            self._check_deadline(target, deadline)
-            poll_s = _FIRST_POLL_S if seen > before else min(_LONGEST_POLL_S, poll_s * 1.5)
-            left_s = poll_s if deadline is None else deadline - self._clock.monotonic()
-            self._clock.sleep(max(0.0, min(poll_s, left_s)))
+        begun, calls = self._clock.monotonic(), self._kaggle.calls
+        timeout_s = None if timeout is None else timeout.total_seconds()
 
-    def _patient_status(self, target: Target, last: SessionStatus | None) -> SessionStatus:
-        """The state, or the one seen last where Kaggle cannot be reached just now."""
+        def look(retry: bool) -> SessionStatus:  # noqa: FBT001  # It has no other argument.
+            return self.status(target, retry=retry)
+
         try:
-            return self.status(target)
-        except ServiceError:
-            if last is None:
-                raise
-            return last
+            yield from Following(self._kaggle, self._clock, target.ref, look, timeout_s).events()
+        finally:
+            self._load += Load(self._kaggle.calls - calls, self._clock.monotonic() - begun)
 
-    def _events_after(
-        self, ref: KernelRef, seen: int, status: SessionStatus, deadline: float | None
-    ) -> Iterator[LogEvent]:
-        """The log's events after the first `seen`; each reading begins at the log's start again."""
-        idle_s = (
-            _STREAM_IDLE_S if deadline is None else min(_STREAM_IDLE_S, deadline - self._clock.monotonic())
-        )
-        try:
-            if status.state.is_terminal:
-                events: Iterator[LogEvent] = iter(self._kaggle.stored_log(ref))
-            elif status.state is SessionState.RUNNING:
-                events = self._kaggle.log_stream(ref, idle_s=max(0.1, idle_s))
-            else:
-                return
-            for index, event in enumerate(events):
-                if index >= seen:
-                    yield event
-        except (ServiceError, NotFoundError):
-            if status.state.is_terminal:
-                raise
-
-    def _check_deadline(self, target: Target, deadline: float | None) -> None:
-        if deadline is not None and self._clock.monotonic() >= deadline:
-            raise WaitTimeoutError(
-                f"The time to wait is over; {target.ref} goes on.", hint=f"kgtts status {target.ref} --watch"
-            )
+    @property
+    def load(self) -> Load:
+        """What this object's followings have cost so far."""
+        return self._load
 
     def collect(
         self,

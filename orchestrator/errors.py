@@ -9,6 +9,7 @@
     ├── RunFailedError        5   the training session ended without a result
     ├── WaitTimeoutError      6   the wait ended before the session did; the session goes on
     ├── ServiceError          7   Kaggle could not be reached or answered with a fault; try again
+    │   └── SilentLogError    7   a live log said nothing for as long as its reader would wait
     └── LocalError            8   this machine: disk full, unwritable folder, missing extra
 
 Ctrl-C ends with 130. Exit code 1 is also what an unforeseen exception (a bug in kgtts) gives.
@@ -88,9 +89,23 @@ class WaitTimeoutError(KgttsError):
 
 
 class ServiceError(KgttsError):
-    """Kaggle could not be reached, or failed on its side; trying again later is right."""
+    """Kaggle could not be reached, or failed on its side; trying again later is right.
+
+    Args:
+        message: as `KgttsError`.
+        hint: as `KgttsError`.
+        retry_after_s: the seconds that Kaggle itself asked to be left alone for, where it did.
+    """
 
     exit_code = ExitCode.SERVICE
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class SilentLogError(ServiceError):
+    """A live log said nothing for as long as its reader wanted to wait; it is not over."""
 
 
 class LocalError(KgttsError):

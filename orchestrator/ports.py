@@ -58,8 +58,14 @@ class Kaggle(Protocol):
     """What kgtts asks of Kaggle.
 
     Every method may raise `CredentialsError`, `NotFoundError`, `RefusedError` or `ServiceError`. Reads are
-    retried behind this line; what saves a version (`push`, `upload_dataset`) is asked for at most once.
+    retried behind this line (with `retry=False` they are not: for those who come back by themselves); what
+    saves a version (`push`, `upload_dataset`) is asked for at most once.
     """
+
+    @property
+    def calls(self) -> int:
+        """How many calls were made so far, each try of a retried one counted."""
+        ...
 
     @property
     def service(self) -> str:
@@ -79,7 +85,7 @@ class Kaggle(Protocol):
         """Describe a kernel with its source, at `ref.version` or at its newest version."""
         ...
 
-    def session_status(self, ref: KernelRef) -> SessionStatus:
+    def session_status(self, ref: KernelRef, *, retry: bool = True) -> SessionStatus:
         """The state of the session of `ref.version`, or of the newest one."""
         ...
 
@@ -95,8 +101,12 @@ class Kaggle(Protocol):
         """The log of a session that is over; empty while Kaggle has none."""
         ...
 
-    def log_stream(self, ref: KernelRef, *, idle_s: float) -> Iterator[LogEvent]:
-        """The log from its start, then as it grows; ends with the log or after `idle_s` without news."""
+    def log_stream(self, ref: KernelRef, *, idle_s: float, retry: bool = True) -> Iterator[LogEvent]:
+        """The log from its start, then as it grows; ends where the log does.
+
+        `SilentLogError`: nothing was said for `idle_s` seconds. `ServiceError`: the connection was cut. A new
+        call begins at the log's start again.
+        """
         ...
 
     def delete(self, ref: KernelRef) -> None:

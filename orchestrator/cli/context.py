@@ -16,6 +16,7 @@ from orchestrator.errors import ExitCode, KgttsError
 if TYPE_CHECKING:
     from orchestrator.campaign import Campaign
     from orchestrator.config import LoadedSettings
+    from orchestrator.following import Load
     from orchestrator.kaggle_client.client import KaggleClient
     from orchestrator.ledger import Ledger
     from orchestrator.models import KernelRef
@@ -134,14 +135,30 @@ def workbench(elsewhere: Elsewhere | None = None) -> Iterator[Workbench]:
     else:
         kaggle = connect({**os.environ, URL_VARIABLE: elsewhere.url}, login=elsewhere.login)
         place = elsewhere.ledger
+    load = None
     try:
         with Ledger(place, kaggle.service) as ledger:
-            yield Workbench(kaggle, ledger, Campaign(kaggle, ledger, SystemClock()))
+            campaign = Campaign(kaggle, ledger, SystemClock())
+            try:
+                yield Workbench(kaggle, ledger, campaign)
+            finally:
+                load = campaign.load
     finally:
         context = click.get_current_context(silent=True)
         if context is not None and (context.obj or {}).get("verbose"):
-            click.echo(f"{kaggle.calls} calls to {kaggle.service}", err=True)
+            click.echo(_load_in_words(kaggle, load), err=True)
         kaggle.close()
+
+
+def _load_in_words(kaggle: "KaggleClient", load: "Load | None") -> str:
+    """How many calls a command made, and at which rate it made those of following a session."""
+    text = f"{kaggle.calls} calls to {kaggle.service}"
+    if load is None or not load.calls:
+        return text
+    from orchestrator.cli import words  # noqa: PLC0415  # Start-up.
+
+    time = words.duration(load.seconds)
+    return f"{text}; {load.calls} of them in {time} of following, {load.per_hour:,.0f} an hour"
 
 
 def print_json(value: object) -> None:

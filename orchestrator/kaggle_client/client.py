@@ -60,6 +60,7 @@ def log_in(credentials: Credentials, url: str, home: Path) -> "KaggleClient":
     http = sdk.http_client()
     http._signed_in = True  # noqa: SLF001  # Else it looks for credentials by itself and takes the first.
     http._init_session()  # noqa: SLF001  # As the official `kernels_logs_stream` does.
+    limit_waiting(http._session)  # noqa: SLF001  # The client itself sets no time-out anywhere.
     username, secret = credentials.username, credentials.secret
     if credentials.kind is CredentialKind.OAUTH:
         with translated("renew the login to Kaggle"):
@@ -83,11 +84,10 @@ class KaggleClient:
         self._service = service
         self._call = Calls()
         self._inputs = Inputs(self._call, client, service)
-        limit_waiting(self._http._session)  # noqa: SLF001  # The client itself sets no time-out anywhere.
 
     @property
     def calls(self) -> int:
-        """How many calls were made."""
+        """How many calls were made so far, each try of a retried one counted."""
         return self._call.count
 
     @property
@@ -155,11 +155,11 @@ class KaggleClient:
         with translated(doing):
             return kernel_info(answer.metadata, ref.kernel, answer.blob.source if answer.blob else None)
 
-    def session_status(self, ref: KernelRef) -> SessionStatus:
+    def session_status(self, ref: KernelRef, *, retry: bool = True) -> SessionStatus:
         """The state of the session of `ref.version`, or of the newest one."""
         doing = f"read the status of {ref}"
         request = addressed(ApiGetKernelSessionStatusRequest(), ref)
-        answer = self._call(doing, lambda: self._kernels.get_kernel_session_status(request))
+        answer = self._call(doing, lambda: self._kernels.get_kernel_session_status(request), retry=retry)
         with translated(doing):
             return SessionStatus(SessionState(answer.status.name.lower()), answer.failure_message or None)
 
@@ -196,17 +196,20 @@ class KaggleClient:
         """The log of a session that is over; empty while Kaggle has none."""
         return parse_stored_log(next(self._output_pages(ref, 1)).log or "")
 
-    def log_stream(self, ref: KernelRef, *, idle_s: float) -> Iterator[LogEvent]:
-        """The log from its start, then as it grows.
+    def log_stream(self, ref: KernelRef, *, idle_s: float, retry: bool = True) -> Iterator[LogEvent]:
+        """The log from its start, then as it grows; ends when the server says that the log is complete.
 
-        Ends when the server says that the log is complete, after `idle_s` seconds without news, and with
-        `ServiceError` where the connection drops; a new call begins at the log's start again.
+        `retry` is about getting the connection; a new call begins at the log's start again.
+
+        Raises:
+            SilentLogError: nothing was said for `idle_s` seconds.
+            ServiceError: the connection dropped.
         """
         base = self._http._endpoint  # noqa: SLF001  # As the official `kernels_logs_stream` builds it.
         query = f"?versionLabel={ref.version_label}" if ref.version else ""
         url = f"{base}/v1/kernels/logs/stream/{ref.owner}/{ref.slug}{query}"
         session = self._http._session  # noqa: SLF001
-        response = self._call(f"read the log of {ref}", lambda: open_stream(session, url))
+        response = self._call(f"read the log of {ref}", lambda: open_stream(session, url), retry=retry)
         with contextlib.closing(response):
             yield from read_stream(response, ref, idle_s=idle_s)
 

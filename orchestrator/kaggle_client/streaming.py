@@ -7,7 +7,7 @@ from typing import Any
 import requests
 import urllib3
 
-from orchestrator.errors import ServiceError
+from orchestrator.errors import ServiceError, SilentLogError
 from orchestrator.logs import EndOfLogError, parse_sse, parse_stored_log
 from orchestrator.models import KernelRef, LogEvent
 
@@ -29,21 +29,27 @@ def open_stream(session: requests.Session, url: str) -> requests.Response:
 
 
 def read_stream(response: requests.Response, ref: KernelRef, *, idle_s: float) -> Iterator[LogEvent]:
-    """The events of a live log, or of a stored one where the session is over.
+    """The events of a live log, or of a stored one where the session is over; ends where the log does.
 
     Raises:
+        SilentLogError: nothing was said for `idle_s` seconds.
         ServiceError: the connection dropped before the log was complete.
     """
+    silence = SilentLogError(
+        f"The live log of {ref} has said nothing for {idle_s:g} s.", hint=f"kgtts status {ref}"
+    )
     try:
         if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
             yield from parse_stored_log(response.text)
             return
         yield from parse_sse(_lines(response, idle_s))
-    except (EndOfLogError, _IdleError):
+    except EndOfLogError:
         return
+    except _IdleError:
+        raise silence from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         if "Read timed out" in str(error):
-            return
+            raise silence from error
         raise ServiceError(
             f"The live log of {ref} was cut off: {error}.", hint=f"kgtts logs {ref}"
         ) from error
@@ -60,10 +66,8 @@ def _lines(response: Any, idle_s: float) -> Iterator[str]:
     They come as soon as they are sent, and are cut at line feeds alone: requests' `iter_lines` waits for a
     full block or reads byte by byte, and cuts text at U+2028 and its like too, which may stand in JSON.
     """
-    connection = response.raw.connection
-    if connection is not None and connection.sock is not None:
-        # Only now: the answer itself may take longer to come than the pause that ends a replay.
-        connection.sock.settimeout(idle_s)
+    # Only now: the answer itself may take longer to come than the pause that ends a replay.
+    _limit_silence(response, idle_s)
     heard, rest = time.monotonic(), b""
     while chunk := response.raw.read1(_BLOCK, decode_content=True):
         *lines, rest = (rest + chunk).split(b"\n")
@@ -74,3 +78,15 @@ def _lines(response: Any, idle_s: float) -> Iterator[str]:
             raise _IdleError
         for line in lines:
             yield line.decode("utf-8", "replace").rstrip("\r")
+
+
+def _limit_silence(response: Any, idle_s: float) -> None:
+    """Let reading the answer's body end after `idle_s` without a byte."""
+    connection = response.raw.connection
+    sock = connection.sock if connection is not None else None
+    if sock is None:
+        # A connection that is closed after this answer has given its socket away to the answer's reader.
+        reader = getattr(getattr(response.raw, "_fp", None), "fp", None)
+        sock = getattr(getattr(reader, "raw", None), "_sock", None)
+    if sock is not None:
+        sock.settimeout(idle_s)

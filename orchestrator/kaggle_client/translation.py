@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,14 +30,42 @@ _LONGEST_RETRY_AFTER_S = 45.0
 
 
 def retry_delay(error: Exception) -> bool | float:
-    """Whether a read is worth another try: dropped connections, 429 (as long as it asks for) and 5xx."""
+    """Whether a read is worth another try: drops, 429 and 5xx, after the seconds that these ask for."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         status = error.response.status_code
-        if status == requests.codes.too_many_requests:
-            wanted = error.response.headers.get("Retry-After", "")
-            return min(float(wanted), _LONGEST_RETRY_AFTER_S) if wanted.isdigit() else True
-        return bool(status >= requests.codes.internal_server_error)
-    return isinstance(error, requests.ConnectionError | requests.Timeout)
+        if status == requests.codes.too_many_requests or status >= requests.codes.internal_server_error:
+            wanted = retry_after(error.response)
+            return True if wanted is None else min(wanted, _LONGEST_RETRY_AFTER_S)
+        return False
+    # Among them bodies that end too early and cannot be decoded.
+    return isinstance(
+        error,
+        requests.ConnectionError
+        | requests.Timeout
+        | requests.exceptions.ChunkedEncodingError
+        | requests.exceptions.ContentDecodingError,
+    )
+
+
+def retry_after(response: Any) -> float | None:
+    """The seconds for which an answer's `Retry-After` asks to be left alone: a number or a date (RFC 9110).
+
+    A date is taken against the answer's own `Date`, so that a clock that is wrong here does no harm.
+    """
+    wanted = response.headers.get("Retry-After", "").strip()
+    try:
+        seconds = float(wanted)
+    except ValueError:
+        try:
+            until = parsedate_to_datetime(wanted)
+            try:
+                now = parsedate_to_datetime(response.headers.get("Date", ""))
+            except ValueError:
+                now = datetime.now(UTC)
+            seconds = (until - now).total_seconds()
+        except (ValueError, TypeError):  # No date, or one of the two without a zone.
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 @contextlib.contextmanager
@@ -68,6 +98,7 @@ def translated(doing: str) -> Iterator[None]:
 
 def _http_error(doing: str, error: Any) -> KgttsError:
     status = error.response.status_code if error.response is not None else 0
+    wait_s = retry_after(error.response) if error.response is not None else None
     words = _kaggles_words(error)
     said = f" Kaggle says: {words}" if words else ""
     match status:
@@ -84,10 +115,15 @@ def _http_error(doing: str, error: Any) -> KgttsError:
         case 429:
             return ServiceError(
                 f"Could not {doing}: Kaggle asks for fewer calls (429).{said}",
-                hint="try again in some minutes",
+                hint=f"try again in {math.ceil(wait_s)} seconds" if wait_s else "try again in some minutes",
+                retry_after_s=wait_s,
             )
         case _ if status >= 500:  # noqa: PLR2004  # The class of HTTP status codes that are the server's fault.
-            return ServiceError(f"Could not {doing}: Kaggle failed ({status}).{said}", hint="try again later")
+            return ServiceError(
+                f"Could not {doing}: Kaggle failed ({status}).{said}",
+                hint="try again later",
+                retry_after_s=wait_s,
+            )
         case _:
             return RefusedError(f"Could not {doing}: Kaggle refused ({status}).{said}")
 
@@ -181,14 +217,18 @@ def utc(moment: datetime | None) -> datetime | None:
 class _TimeLimitedAdapter(requests.adapters.HTTPAdapter):
     """An adapter with a time-out for those who set none."""
 
+    def __init__(self, read_s: float) -> None:
+        super().__init__()
+        self._timeout = (CONNECT_TIMEOUT_S, read_s)
+
     def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("timeout") is None:
-            kwargs["timeout"] = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
+            kwargs["timeout"] = self._timeout
         sender: Any = super().send
         return sender(request, *args, **kwargs)
 
 
-def limit_waiting(session: Any) -> None:
-    """Give every call of the session a time-out."""
-    session.mount("https://", _TimeLimitedAdapter())
-    session.mount("http://", _TimeLimitedAdapter())
+def limit_waiting(session: Any, *, read_s: float = READ_TIMEOUT_S) -> None:
+    """Give every call of the session a time-out: `read_s` seconds without a byte, fewer to connect."""
+    session.mount("https://", _TimeLimitedAdapter(read_s))
+    session.mount("http://", _TimeLimitedAdapter(read_s))

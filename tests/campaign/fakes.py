@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from orchestrator.errors import NotFoundError, ServiceError
+from orchestrator.errors import NotFoundError, ServiceError, SilentLogError
 from orchestrator.models import (
     InputFile,
     KernelInfo,
@@ -58,6 +58,7 @@ class Reading:
     seconds: float = 0.0  # The time that each event takes to come.
     then: list[LogEvent] = field(default_factory=list)  # What follows at another pace.
     then_seconds: float = 0.0
+    is_over: bool = False  # The log is complete; otherwise silence follows.
 
 
 @dataclass
@@ -121,7 +122,7 @@ class FakeKaggle:
         ref = KernelRef.parse(text)
         self.kernels[ref] = KernelInfo(ref, "A title", version)
 
-    def session_status(self, ref: KernelRef) -> SessionStatus:
+    def session_status(self, ref: KernelRef, *, retry: bool = True) -> SessionStatus:
         """The state whose turn it is."""
         self.asked.append(f"status {ref}")
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
@@ -144,7 +145,7 @@ class FakeKaggle:
         self.asked.append(f"log {ref}")
         return self.log
 
-    def log_stream(self, ref: KernelRef, *, idle_s: float) -> Iterator[LogEvent]:
+    def log_stream(self, ref: KernelRef, *, idle_s: float, retry: bool = True) -> Iterator[LogEvent]:
         """The reading whose turn it is; silence takes `idle_s`."""
         self.asked.append(f"stream {ref}")
         reading = self.readings.pop(0) if self.readings else Reading([])
@@ -156,7 +157,9 @@ class FakeKaggle:
             yield event
         if reading.error is not None:
             raise reading.error
-        self.clock.passed += idle_s
+        if not reading.is_over:
+            self.clock.passed += idle_s
+            raise SilentLogError("Nothing was said.")
 
     def delete(self, ref: KernelRef) -> None:
         """Forget a kernel."""

@@ -104,13 +104,14 @@ def test_the_end_is_told_when_outputs_are_still_being_saved(campaign: Campaign, 
 
 
 def test_the_pauses_grow_and_shrink(campaign: Campaign, kaggle: FakeKaggle) -> None:
-    """A queue is asked less and less often, at most every half minute; news bring back the short pause."""
-    kaggle.states = [*[QUEUED] * 16, RUNNING, COMPLETE]
+    """A queue is asked less and less often, once a minute at last; a change brings back the short pause."""
+    kaggle.states = [*[QUEUED] * 18, RUNNING, SessionState.CANCEL_REQUESTED, COMPLETE]
     kaggle.readings = [Reading(said("one"))]
+    kaggle.log = said("one")
     follow(campaign)
-    waits = kaggle.clock.waits
-    assert waits[:16] == sorted(waits[:16])
-    assert max(waits) == 30.0
+    waits = [round(wait, 6) for wait in kaggle.clock.waits]
+    assert waits[:18] == sorted(waits[:18])
+    assert max(waits) == 60
     assert waits[-1] == 0.2
     assert len([wait for wait in waits if wait < 1]) < 6
 

@@ -156,6 +156,11 @@ class ChainKaggle:
 
     # The port
 
+    @property
+    def calls(self) -> int:
+        """How often it was asked."""
+        return len(self.asked)
+
     def push(self, push: KernelPush) -> Pushed:
         """Make a version, unless a fault is due."""
         with self.lock:
@@ -178,7 +183,7 @@ class ChainKaggle:
             ref.kernel, "A title", newest, asked, None, version.pushed_at, version.source if number else None
         )
 
-    def session_status(self, ref: KernelRef) -> SessionStatus:
+    def session_status(self, ref: KernelRef, *, retry: bool = True) -> SessionStatus:
         """The state of a version; one that never ran has none."""
         self.asked.append(f"status {ref}")
         version = self._find(ref)[1]
@@ -202,7 +207,7 @@ class ChainKaggle:
         self.asked.append(f"log {ref}")
         return [LogEvent("stdout", float(second), text) for second, text in enumerate(self._find(ref)[1].log)]
 
-    def log_stream(self, ref: KernelRef, *, idle_s: float) -> Iterator[LogEvent]:
+    def log_stream(self, ref: KernelRef, *, idle_s: float, retry: bool = True) -> Iterator[LogEvent]:
         """Nothing."""
         yield from ()
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.emulator import Emulator
-from orchestrator.errors import NotFoundError, RefusedError, UsageError
+from orchestrator.errors import NotFoundError, RefusedError, SilentLogError, UsageError
 from orchestrator.kaggle_client import connect
 from orchestrator.kaggle_client.client import KaggleClient
 from orchestrator.models import KernelRef, LogEvent, SessionState
@@ -83,11 +83,19 @@ def wait_until_ready(kaggle: KaggleClient, ref: KernelRef) -> None:
     raise AssertionError(ref)
 
 
+def heard_until_silence(kaggle: KaggleClient, ref: KernelRef, idle_s: float) -> str:
+    """What the script says until it falls silent."""
+    heard: list[LogEvent] = []
+    with pytest.raises(SilentLogError, match=f"said nothing for {idle_s} s"):
+        heard.extend(kaggle.log_stream(ref, idle_s=idle_s))
+    return stdout(heard)
+
+
 def test_a_silent_live_log_ends_by_itself(kaggle: KaggleClient) -> None:
-    """After so many seconds without news the reading is over; the session goes on."""
+    """After so many seconds without news the reading is over, which is not the log's end."""
     ref = kaggle.push(small_push(HANG)).ref
     wait_until_ready(kaggle, ref)
-    assert stdout(list(kaggle.log_stream(ref, idle_s=0.2))) == "ready\n"
+    assert heard_until_silence(kaggle, ref, 0.2) == "ready\n"
 
 
 def test_what_keeps_a_connection_open_is_no_news(
@@ -99,7 +107,7 @@ def test_what_keeps_a_connection_open_is_no_news(
     client = connect(login=started.credentials)
     ref = client.push(small_push(HANG)).ref
     wait_until_ready(client, ref)
-    assert stdout(list(client.log_stream(ref, idle_s=0.3))) == "ready\n"
+    assert heard_until_silence(client, ref, 0.3) == "ready\n"
     client.close()
 
 
@@ -114,7 +122,7 @@ def test_a_large_log_is_replayed_whole(kaggle: KaggleClient) -> None:
     line = "x" * 99
     ref = kaggle.push(small_push(f"for n in range(20000): print('{line}')\n{HANG}")).ref
     wait_until_ready(kaggle, ref)
-    text = stdout(list(kaggle.log_stream(ref, idle_s=0.5)))
+    text = heard_until_silence(kaggle, ref, 0.5)
     assert len(text) == 20000 * 100 + len("ready\n")
 
 
