@@ -17,6 +17,7 @@ class EndReason(StrEnum):
     NO_GPU = "no_gpu"
     INSTALL_FAILED = "install_failed"
     BAD_CONFIG = "bad_config"
+    BAD_DATA = "bad_data"
     TRAINING_FAILED = "training_failed"
     DISK_FULL = "disk_full"
     INTERNAL = "internal"

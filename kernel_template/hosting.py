@@ -105,6 +105,8 @@ class HostFacts:
     seconds_per_epoch: float | None = None
     best_loss: float | None = None
     bad_evals: int | None = None
+    bad_samples: Mapping[str, Any] | None = None
+    refused: str | None = None  # Why the samples are too bad to begin with.
     warnings: list[str] = field(default_factory=list)
     values: Mapping[str, Any] = field(default_factory=dict)  # All of it, as it came.
 
@@ -115,7 +117,7 @@ class HostFacts:
             return cls()
         start = values.get("start")
         warnings = values.get("warnings")
-        stopped = values.get("stopped")
+        stopped, samples = values.get("stopped"), values.get("bad_samples")
         return cls(
             stopped=stopped if stopped in _STOPS else None,
             finished=values.get("finished") is True,
@@ -126,9 +128,21 @@ class HostFacts:
             seconds_per_epoch=_number(values.get("seconds_per_epoch")),
             best_loss=_number(values.get("best_loss")),
             bad_evals=_whole(values.get("bad_evals")),
+            bad_samples=_sample_counts(samples),
+            refused=str(samples["refused"]) if isinstance(samples, dict) and samples.get("refused") else None,
             warnings=[str(item) for item in warnings] if isinstance(warnings, list) else [],
             values=values,
         )
+
+
+def _sample_counts(values: Any) -> dict[str, Any] | None:
+    if not isinstance(values, dict) or not isinstance(kinds := values.get("by_kind"), dict):
+        return None
+    return {
+        "checked": _whole(values.get("checked")),
+        "left_out": _whole(values.get("left_out")),
+        "by_kind": {str(kind): _whole(count) for kind, count in kinds.items()},
+    }
 
 
 def _whole(value: Any) -> int | None:
@@ -179,7 +193,8 @@ class HostLink:
             "patience": (settings.get("stop") or {}).get("patience"),
             "batch_size": batches.learned["batch_size"],
             "accumulate": batches.accumulate,
-            **{section: settings.get(section) or {} for section in ("speed", "data")},
+            "speed": settings.get("speed") or {},
+            "data": {**(settings.get("data") or {}), "table": str(self.paths.working / "bad_samples.csv")},
             "disk": self._disk(settings),
         }
         if resumed is not None:

@@ -81,6 +81,7 @@ class SessionRecord:
             "seconds_per_epoch": self._or_before(facts.seconds_per_epoch, "seconds_per_epoch"),
             "best_loss": self._or_before(facts.best_loss, "best_loss"),
             "learned": self.batches.learned if self.batches else self._or_before(None, "learned"),
+            "bad_samples": facts.bad_samples,
             "losses": self._losses(),
             "checkpoint": paths.relative(newest.path) if newest else None,
             "best_model": paths.relative(best.path) if best else None,

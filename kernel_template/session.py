@@ -118,6 +118,8 @@ def judge_training(facts: TrainingFacts) -> Outcome:
     saved = (
         f"the newest checkpoint is {facts.newest.path.name}" if facts.newest else "no checkpoint was saved"
     )
+    if facts.host.refused is not None:
+        return Outcome(EndReason.BAD_DATA, facts.host.refused)
     end, stopped = facts.end, facts.host.stopped
     if facts.newest is not None and stopped in _STOPPED:
         reason, words = _STOPPED[stopped]

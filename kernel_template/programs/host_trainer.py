@@ -58,6 +58,14 @@ class TrainerHost:
         self._team = self._parallel.Team(meeting)
         self._groups = load("host_accumulate").Accumulator(max(1, control.accumulate), self._team.arm)
         self._disk = load("host_disk").DiskBudget(control.disk, self._say, self._warn)
+        self._sifter = load("host_sifting").Sifter(
+            control.data,
+            meeting,
+            load("host_samples"),
+            say=self._say,
+            warn=self._warn,
+            report=report.write,
+        )
         self._saving = load("host_saving").Saving(
             states=self._states,
             disk=self._disk,
@@ -183,6 +191,8 @@ class TrainerHost:
             self._past.arguments(arguments)
         if self._team.rank and hasattr(arguments, "rank"):
             arguments.rank = self._team.rank  # By this the trainer knows who neither plots nor saves.
+        with self._tally.making_data():
+            kwargs = self._sifter.sift(kwargs.get("config", args[1] if len(args) > 1 else None), kwargs)
         original(trainer, *args, **kwargs)
         if (batch := self._control.batch_size) is not None:
             trainer.config.batch_size = batch
