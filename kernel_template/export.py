@@ -83,7 +83,7 @@ class VoiceExporter:
 
         Returns:
             The `export` of state.json: `state` is made, unsupported or failed, with `why`; a made one has
-            the file, its size and hash, and the `check`.
+            the file, its size and hash, and the `check`. (VoiceStage adds `skipped`.)
         """
         source = {
             "checkpoint": self.paths.relative(checkpoint.path),

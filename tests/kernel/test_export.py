@@ -204,6 +204,16 @@ def test_a_session_leaves_its_voice(root: Path, log: Log) -> None:
     assert {"voice/voice.onnx", "voice/voice.json"} <= {item["path"] for item in manifest["files"]}
 
 
+def test_a_short_session_does_without(root: Path, log: Log) -> None:
+    """The samples come first: no process is started that would be cut off; it is no warning."""
+    played = Played(root, log, HEAD + TRAINS, voice={"onnx": True}, session_budget_s=39)
+    assert played.code == 0
+    expected = {"state": "skipped", "why": "the session has no time left for it"}
+    assert played.state["export"] == expected
+    assert not log.events("warning")
+    assert (root / "working" / "validation_samples" / "step_4" / "01.wav").is_file()
+
+
 def test_other_architectures_are_not_exported(root: Path, log: Log) -> None:
     """No process is started for them; the program here would fail."""
     from tests.kernel.kit import base_config, mount_inputs  # noqa: PLC0415 - stays beside its one use.
