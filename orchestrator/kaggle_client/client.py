@@ -182,15 +182,18 @@ class KaggleClient:
         if ref.version is not None:
             request.version_number = ref.version
         doing = f"read {name} of {ref}"
+
+        def read() -> bytes:
+            with contextlib.closing(self._kernels.download_kernel_output(request)) as response:
+                return bytes(response.raw.read(_SMALL_FILE + 1, decode_content=True))
+
         try:
-            response = self._call(doing, lambda: self._kernels.download_kernel_output(request))
+            content = self._call(doing, read)
         except NotFoundError:
             return None
-        with contextlib.closing(response), translated(doing):
-            content = response.raw.read(_SMALL_FILE + 1, decode_content=True)
         if len(content) > _SMALL_FILE:
             raise ServiceError(f"Could not {doing}: it is larger than {_SMALL_FILE >> 20} MB.")
-        return bytes(content)
+        return content
 
     def stored_log(self, ref: KernelRef) -> Sequence[LogEvent]:
         """The log of a session that is over; empty while Kaggle has none."""

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from kagglesdk.kernels.types.kernels_api_service import ApiSaveKernelRequest
 from kagglesdk.models.types.model_enums import ModelFramework
 
@@ -27,6 +28,13 @@ from orchestrator.models import KernelInfo, KernelPush, KernelRef
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
 _LONGEST_RETRY_AFTER_S = 45.0
+# An answer whose body breaks off shows as one of requests' own errors or, read piece by piece, of urllib3's.
+_BODY_BROKEN = (
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+    urllib3.exceptions.HTTPError,
+)
+_BROKEN = (requests.ConnectionError, requests.Timeout, *_BODY_BROKEN)
 
 
 def retry_delay(error: Exception) -> bool | float:
@@ -37,14 +45,7 @@ def retry_delay(error: Exception) -> bool | float:
             wanted = retry_after(error.response)
             return True if wanted is None else min(wanted, _LONGEST_RETRY_AFTER_S)
         return False
-    # Among them bodies that end too early and cannot be decoded.
-    return isinstance(
-        error,
-        requests.ConnectionError
-        | requests.Timeout
-        | requests.exceptions.ChunkedEncodingError
-        | requests.exceptions.ContentDecodingError,
-    )
+    return isinstance(error, _BROKEN)
 
 
 def retry_after(response: Any) -> float | None:
@@ -88,6 +89,8 @@ def translated(doing: str) -> Iterator[None]:
         raise ServiceError(
             f"Could not {doing}: no connection to {host}.", hint="check the network, then try again"
         ) from error
+    except _BODY_BROKEN as error:
+        raise ServiceError(f"Could not {doing}: the answer broke off.", hint="try again") from error
     # The SDK takes an answer for what it should be: another one shows as any of these.
     except (requests.RequestException, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ServiceError(
