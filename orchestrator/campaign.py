@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from orchestrator.chain.siblings import siblings
 from orchestrator.chain.state import STATE_FILE, read_state
 from orchestrator.chain.view import observe
-from orchestrator.errors import NotFoundError, RefusedError, ServiceError, UsageError
-from orchestrator.files import write_atomically
+from orchestrator.collecting import Outline, bring, check_ended, outline
+from orchestrator.errors import NotFoundError, ServiceError, UsageError
 from orchestrator.following import FollowEvent, Following, Load
 from orchestrator.ledger import Ledger, PushOutcome, SessionRecord
 from orchestrator.logs import LogLine, log_lines
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 _CATCH_UP_IDLE_S = 0.4  # How long a pause marks the end of the live log's replay.
 _CATCH_UP_LOOK_S = 1.0  # How often a replay without a pause is asked whether it has become live.
 _TAIL = 12
-SESSION_LOG = "session.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,22 +253,23 @@ class Campaign:
             RefusedError: the session has not ended, so Kaggle gives no outputs yet.
             LocalError, ServiceError: as `transfer.fetch`.
         """
-        from orchestrator.transfer import fetch  # noqa: PLC0415  # Start-up: only a pull needs it.
-
         status = self.status(target)
-        if not status.state.is_terminal:
-            raise RefusedError(
-                f"{target.ref} is {status.state}: Kaggle gives a session's outputs when it has ended.",
-                hint=f"kgtts status {target.ref} --watch",
-            )
-        files = self._kaggle.outputs(target.ref)
-        chosen = frozenset(choose([file.name for file in files]))
-        brought = fetch([file for file in files if file.name in chosen], folder, listener)
-        lines = [line.text for line in log_lines(self._kaggle.stored_log(target.ref))]
-        log = folder / SESSION_LOG
-        if lines:
-            write_atomically(log, "\n".join(lines) + "\n")
-        return Collected(target, status, folder, brought, log if lines else None, len(files) - len(chosen))
+        check_ended(target.ref, status)
+        brought = bring(self._kaggle, target.ref, folder, choose, listener)
+        return Collected(target, status, folder, brought.transfer, brought.log, brought.left_out)
+
+    def outline(
+        self, target: Target, folder: Path, choose: Callable[[Sequence[str]], Sequence[str]]
+    ) -> Outline:
+        """What `collect` would bring; nothing is written.
+
+        Raises:
+            RefusedError: the session has not ended, so Kaggle gives no outputs yet.
+            ServiceError: the storage could not be asked for a size.
+        """
+        status = self.status(target)
+        check_ended(target.ref, status)
+        return outline(self._kaggle, target.ref, status, folder, choose)
 
     def cancel(self, target: Target) -> None:
         """Delete the kernel, the only way that Kaggle's public interface has to stop a session."""

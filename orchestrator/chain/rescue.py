@@ -20,8 +20,7 @@ from orchestrator.errors import CredentialsError, KgttsError, LocalError, Refuse
 from orchestrator.files import write_atomically
 from orchestrator.models import KernelRef, OutputFile
 from orchestrator.ports import Clock, Kaggle
-from orchestrator.storage import UnavailableError
-from orchestrator.transfer import TransferListener, UnsafeNameError, fetch, safe_name
+from orchestrator.transfer import TransferListener, UnavailableError, UnsafeNameError, fetch, safe_name
 
 _BESIDE_STATE = (
     STATE_FILE,

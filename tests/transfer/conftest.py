@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
-import stamina
 
 from tests.transfer.storage import Storage, serve
 
 
 @pytest.fixture
 def storage() -> Iterator[Storage]:
-    """A running storage server; retries against it do not wait."""
-    with serve() as running, stamina.set_testing(True, attempts=5, cap=True):
+    """A running storage server."""
+    with serve() as running:
         yield running
