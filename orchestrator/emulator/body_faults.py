@@ -62,6 +62,7 @@ class FaultyBody:
         self._drop: faults.LogDropped | None = None
         self._wrong: set[int] = set()
         self._events = 0
+        self._last_event = 0.0
         self._sent = 0
         self._due = 0.0
         self._over = False
@@ -93,7 +94,7 @@ class FaultyBody:
                 headers["content-length"] = str(int(short.after))
         if headers.get("content-type", "").startswith("text/event-stream"):
             self._drop = self._struck.one(faults.LogDropped)
-        self._due = asyncio.get_running_loop().time()
+        self._due = self._last_event = asyncio.get_running_loop().time()
         await self._out({**message, "headers": headers.raw})
         await self._drop_log()
 
@@ -116,7 +117,8 @@ class FaultyBody:
             await self._out(message)
         if data.startswith(_EVENT):
             self._events += 1
-            await self._drop_log()
+            self._last_event = asyncio.get_running_loop().time()
+        await self._drop_log()
 
     async def _pace(self, size: int) -> None:
         """Wait until the connection could have carried the piece to its end."""
@@ -152,8 +154,13 @@ class FaultyBody:
         return piece
 
     async def _drop_log(self) -> None:
-        if self._drop is not None and self._events >= self._drop.lines:
-            if self._drop.clean:
+        drop = self._drop
+        if drop is None:
+            return
+        idle_s = asyncio.get_running_loop().time() - self._last_event
+        said_enough = drop.lines is not None and self._events >= drop.lines
+        if said_enough or (drop.idle_s is not None and self._sent and idle_s >= drop.idle_s):
+            if drop.clean:
                 await self._cut(self._out({"type": "http.response.body", "body": b"", "more_body": False}))
             await self._cut(self._close())
 

@@ -108,7 +108,7 @@ class Truncated(Rule):
     `declared`: Content-Length admits it, so that only the file's own size and hashes tell.
     """
 
-    places: ClassVar = (STORAGE, API)
+    places: ClassVar = (STORAGE, API, LOG)
     what: Literal["truncated"] = "truncated"
     where: str = STORAGE
     after: ByteSize
@@ -155,14 +155,22 @@ class Expired(Rule):
 class LogDropped(Rule):
     """The live log's connection is lost after `lines` events; the next one replays from the start.
 
-    `clean`: the answer ends as if it were whole, but without END_OF_LOG.
+    Or after `idle_s` without one, as Kaggle's is about every three minutes; looked at with each keep-alive
+    comment. `clean`: the answer ends as if it were whole, but without END_OF_LOG.
     """
 
     places: ClassVar = (LOG,)
     what: Literal["log_dropped"] = "log_dropped"
     where: str = LOG
-    lines: int = Field(ge=0)
+    lines: int | None = Field(default=None, ge=0)
+    idle_s: float | None = Field(default=None, ge=0, le=_DAY_S)
     clean: bool = False
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if self.lines is None and self.idle_s is None:
+            raise ValueError("lines or idle_s must be given")
+        return self
 
 
 class SlowStatus(Rule):

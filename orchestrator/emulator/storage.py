@@ -1,5 +1,6 @@
 """The storage side of the emulator: files behind signed URLs, with the manners of Google Cloud Storage."""
 
+import base64
 from datetime import UTC
 from email.utils import format_datetime
 
@@ -58,7 +59,7 @@ class Storage:
             return storage_error(404, "NoSuchKey", "The specified key does not exist.")
         assert version.ended_at is not None
         headers = {
-            "etag": f'"{output.md5}"',
+            "etag": f'"{base64.b64decode(output.md5).hex()}"',
             "last-modified": format_datetime(version.ended_at.astimezone(UTC), usegmt=True),
             "x-goog-hash": f"crc32c={output.crc32c},md5={output.md5}",
             "x-goog-stored-content-length": str(output.size),

@@ -145,6 +145,7 @@ def test_a_plan_from_toml_and_from_json(tmp_path: Path) -> None:
             "after: must be a size, such as 3000000",
         ),
         ('[[faults]]\nwhat = "expired"\nburst = 2\n', "burst cannot be above every."),
+        ('[[faults]]\nwhat = "log_dropped"\n', "fault 1 (log_dropped): lines or idle_s must be given."),
         ("faults = 3\n", "faults: must be a list."),
         ("faults = [3]\n", "fault 1: must be a table with `what` in it."),
         ("fault = []\n", "fault: there is no such key; did you mean faults?"),

@@ -23,6 +23,7 @@ from orchestrator.emulator.fault_plan import (
     Reset,
     SlowStatus,
     StaleVersion,
+    Truncated,
 )
 from orchestrator.emulator.fault_switch import Tally
 from tests.emulator.support import HANG, TIMEOUT_S, USER, Account, ManualClock
@@ -141,6 +142,33 @@ def test_a_dropped_log_is_replayed(account: Account, strike: Strike, lines: int,
         next(dropped)
     replayed = account.stream()
     assert [next(replayed) for _ in whole] == whole
+
+
+def test_a_log_can_break_within_an_event(account: Account, strike: Strike) -> None:
+    """Half a line comes, and no end of it."""
+    account.push(SPEAK)
+    account.wait_for("ready")
+    strike(Truncated(where="log", after=20, first=1), Reset(where="log", after=30, first=1))
+    address = f"{account.url}/v1/kernels/logs/stream/{USER}/my-kernel"
+    with requests.get(address, auth=account.auth, stream=True, timeout=TIMEOUT_S) as response:
+        assert response.raw.read1(1000).startswith(b'data: {"stream_name"'[:20])
+        with pytest.raises(ChunkedEncodingError):
+            list(response.iter_content(1))
+    replayed = account.stream()
+    assert len([next(replayed) for _ in range(6)]) == 6
+
+
+def test_an_idle_log_is_dropped(start: Callable[..., Account]) -> None:
+    """Kaggle drops a log that says nothing for a while; one that speaks goes on."""
+    account = start(keepalive_s=0.05)
+    account.push(SPEAK)
+    account.wait_for("ready")
+    account.emulator.server.faults.set(FaultPlan(faults=(LogDropped(idle_s=0.1, clean=True),)))
+    for _ in range(2):
+        seen = list(account.stream())
+        assert "END_OF_LOG" not in seen
+        assert "ready" in seen[5]
+        assert seen[-1] == ": keep-alive"
 
 
 def test_a_log_can_fail_to_open(account: Account, strike: Strike) -> None:
