@@ -200,3 +200,11 @@ def test_silence_is_heard_on_a_connection_that_ends_with_its_answer(head: bytes)
         with pytest.raises(SilentLogError):
             next(events)
         response.close()
+
+
+def test_calls_share_a_connection(emulator: Emulator, kaggle: KaggleClient) -> None:
+    """Ten calls open one."""
+    for _ in range(10):
+        kaggle.my_kernels()
+    pools = kaggle._http._session.get_adapter(emulator.url).poolmanager.pools
+    assert [pools[key].num_connections for key in pools.keys()] == [1]  # noqa: SIM118  # It is no mapping.
