@@ -23,8 +23,8 @@ _THREADS = 16  # Kaggle's inputs are a network's: what takes time is waiting.
 _FORMATS = frozenset({".wav", ".flac", ".mp3"})  # Coqui leaves others out.
 _SHOWN = 8  # Unknown characters named of one text.
 
-# What can be wrong, in the order of the table. Each ends the training, harms the voice, or makes Coqui leave the
-# sample out without a word.
+# What can be wrong, in the order of the table. Each ends the training, harms the voice, or makes Coqui leave
+# the sample out without a word.
 KINDS = {
     "missing": "the recording is not there",
     "unreadable": "the recording cannot be read",

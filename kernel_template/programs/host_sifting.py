@@ -63,7 +63,7 @@ class Sifter:
         """The Trainer's named arguments, without the samples that are to be left out.
 
         Raises:
-            SystemExit: the session is refused; the sentence is in the report as well.
+            SystemExit: the session is refused; the sentence is in the log and in the report.
         """
         parts = {part: named.get(f"{part}_samples") for part in _PARTS}
         if not self._mode or not parts["train"]:
@@ -76,7 +76,9 @@ class Sifter:
         self._times += 1
         found = self._shared(lambda: self._look(config, named.get("model"), parts))
         if found["refused"]:
-            raise SystemExit(found["refused"])
+            if not self._meeting.rank:
+                self._say(found["refused"])
+            raise SystemExit(1)
         out = {tuple(item) for item in found["out"]}
         return named | {
             f"{part}_samples": [sample for sample in held if _key(sample) not in out]

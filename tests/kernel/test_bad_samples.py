@@ -1,0 +1,403 @@
+"""Bad samples: recordings and texts of every kind of fault, alone and in a real training."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kernel_template.failure import EndReason
+from kernel_template.hosting import HostFacts
+from kernel_template.process import ChildEnd
+from kernel_template.session import TrainingFacts, judge_training
+from orchestrator.emulator.standins import standin_path
+from tests.kernel.hosting import CONFIG, HOST, Forge, forge
+from tests.kernel.kit import Clock, put
+from tests.kernel.listed_letters import Letters
+from tests.kernel.programs import program
+
+CHECKS = program("host_samples")
+SIFTING = program("host_sifting")
+LISTED = Path(__file__).parent / "listed_training.py"
+DATA = {"shortest_s": 0.4, "longest_s": 60.0}
+CONFIGURATION = {"model": "vits", "audio": {"sample_rate": 22050}}
+
+
+def recording(path: Path, *, seconds: float = 1.0, rate: int = 22050, channels: int = 1) -> Path:
+    """A WAV file of silence."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(bytes(2 * channels * int(seconds * rate)))
+    return path
+
+
+def sample(path: Path | str, text: str = "আমি ভাত খাই", **more: Any) -> dict[str, Any]:
+    """As Coqui's formatters make them."""
+    return {"audio_file": str(path), "text": text, "language": "bn", **more}
+
+
+def kinds(found: dict[str, Any], config: Any = None, **model: Any) -> list[str]:
+    """The kinds of faults of one sample."""
+    expected = CHECKS.Expected.of(
+        DATA, config or CONFIGURATION, SimpleNamespace(tokenizer=Letters(), **model)
+    )
+    (faults,) = CHECKS.look_at([found], expected)
+    return [fault.kind for fault in faults]
+
+
+def test_a_good_sample_has_no_fault(tmp_path: Path) -> None:
+    """A whole recording of the right rate, and a text that can be spoken."""
+    assert kinds(sample(recording(tmp_path / "a.wav"))) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "kind"),
+    [
+        ({"rate": 44100}, "sample_rate"),
+        ({"channels": 2}, "channels"),
+        ({"seconds": 0.39}, "too_short"),
+        ({"seconds": 0.0}, "too_short"),
+        ({"seconds": 60.5}, "too_long"),
+    ],
+)
+def test_recordings_that_do_not_fit(tmp_path: Path, made: dict[str, Any], kind: str) -> None:
+    """By their headers: each would harm the voice or end the training."""
+    assert kinds(sample(recording(tmp_path / "a.wav", **made))) == [kind]
+
+
+def test_recordings_that_cannot_be_read(tmp_path: Path) -> None:
+    """Gone, empty, cut off, no sound at all, or of a format that Coqui leaves out."""
+    whole = recording(tmp_path / "whole.wav")
+    assert kinds(sample(tmp_path / "no.wav")) == ["missing"]
+    assert kinds(sample(tmp_path)) == ["missing"]
+    assert kinds(sample(put(tmp_path / "empty.wav", b""))) == ["unreadable"]
+    assert kinds(sample(put(tmp_path / "cut.wav", whole.read_bytes()[:20_000]))) == ["unreadable"]
+    assert kinds(sample(put(tmp_path / "text.wav", "<html>404</html>"))) == ["unreadable"]
+    assert kinds(sample(put(tmp_path / "a.ogg", whole.read_bytes()))) == ["unreadable"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", ["empty_text"]),
+        (" \n", ["empty_text"]),
+        ("zzz", ["empty_text"]),
+        ("আমি zoo", ["unknown_letters"]),
+        ("আমি ৫", ["unknown_letters"]),
+        ("আমি।", ["unknown_signs"]),
+        ("আ\u200cমি", ["unknown_signs"]),
+        ("আমি z!", ["unknown_letters", "unknown_signs"]),
+        ("আমি" * 20, ["long_text"]),
+        ("আমি" * 10, ["long_text"]),
+    ],
+)
+def test_texts(tmp_path: Path, text: str, found: list[str]) -> None:
+    """What the model's own tokenizer makes of them; joiners and commas cost no sample."""
+    path = recording(tmp_path / "a.wav")
+    assert kinds(sample(path, text), {**CONFIGURATION, "max_text_len": 50}) == found
+    assert [CHECKS.Fault(kind, "").leaves_out for kind in found] == [
+        kind != "unknown_signs" for kind in found
+    ]
+
+
+def test_what_the_configuration_asks_for(tmp_path: Path) -> None:
+    """Other models resample and mix channels; min_audio_len counts samples; phonemes are not looked up."""
+    path = recording(tmp_path / "a.wav", rate=44100, channels=2)
+    other = {"model": "glow_tts", "audio": {"sample_rate": 22050, "resample": True}}
+    assert kinds(sample(path), other) == []
+    assert kinds(sample(recording(path)), {**CONFIGURATION, "min_audio_len": 30_000}) == ["too_short"]
+    expected = CHECKS.Expected.of(DATA, {}, SimpleNamespace())
+    assert CHECKS.text_faults(sample(path, "zzz"), expected) == []
+    phonemes = CHECKS.Expected(tokenizer=SimpleNamespace(use_phonemes=True))
+    assert CHECKS.text_faults(sample(path, "zzz"), phonemes) == []
+
+
+_TOKENIZER = """
+import json, sys
+from TTS.tts.utils.text import cleaners
+from TTS.tts.utils.text.characters import Graphemes
+from TTS.tts.utils.text.tokenizer import TTSTokenizer
+from tests.kernel.programs import program
+checks = program("host_samples")
+characters = Graphemes(characters="abcdef", punctuations=" ,", pad="_", blank="#", bos="<", eos=">")
+tokenizer = TTSTokenizer(characters=characters, text_cleaner=cleaners.basic_cleaners, add_blank=True)
+tokenizer.not_found_characters = ["kept"]
+expected = checks.Expected(tokenizer=tokenizer, longest_text=30)
+samples = [{"audio_file": sys.argv[1], "text": text, "language": "bn"} for text in sys.argv[2:]]
+found = checks.look_at(samples, expected)
+print(json.dumps([[[fault.kind, fault.detail] for fault in faults] for faults in found]))
+print(json.dumps(tokenizer.not_found_characters))
+"""
+
+
+def test_coquis_own_tokenizer(tmp_path: Path) -> None:
+    """With its cleaner and blanks, and without its lines in the log for each character."""
+    pytest.importorskip("trainer")
+    path = recording(tmp_path / "a.wav")
+    texts = ["ABC,  def", "abz", "abz", "abc?", "???", "abcdef" * 3]
+    packages = [str(Path(__file__).parents[2]), str(standin_path(sys.executable) or "")]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _TOKENIZER, str(path), *texts],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, packages))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found, kept = (json.loads(line) for line in done.stdout.splitlines()[-2:])
+    assert [[kind for kind, _ in faults] for faults in found] == [
+        [],
+        ["unknown_letters"],
+        ["unknown_letters"],
+        ["unknown_signs"],
+        ["empty_text"],
+        ["long_text"],
+    ]
+    assert found[1][0][1] == "U+007A LATIN SMALL LETTER Z"
+    assert "not found in the vocabulary" not in done.stderr
+    assert kept == ["kept"]
+
+
+# ---- What is done with them
+
+
+class Heard:
+    """What the host says and reports."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.warned: list[str] = []
+        self.report: dict[str, Any] = {}
+
+    @property
+    def text(self) -> str:
+        """All that was said."""
+        return "\n".join(self.lines)
+
+
+def sifter(heard: Heard, table: Path | None = None, meeting: Any = None, **data: Any) -> Any:
+    """One that looks at nothing but its own world."""
+    return SIFTING.Sifter(
+        {**DATA, "bad_samples": "skip", "table": str(table) if table else None, **data},
+        meeting or SimpleNamespace(rank=0, folder=None),
+        CHECKS,
+        say=heard.lines.append,
+        warn=heard.warned.append,
+        report=lambda **values: heard.report.update(values),
+        clock=Clock(),
+        sleep=lambda _seconds: None,
+    )
+
+
+def mixed(folder: Path) -> dict[str, Any]:
+    """Ten samples, four of them bad, and one that is only odd."""
+    good = [sample(recording(folder / "wavs" / f"{n}.wav"), root_path=str(folder)) for n in range(6)]
+    bad = [
+        sample(folder / "wavs" / "no.wav", root_path=str(folder)),
+        sample(recording(folder / "wavs" / "two.wav", channels=2), root_path=str(folder)),
+        sample(good[0]["audio_file"], '=HYPERLINK("http://x")\nমি\x1b[31m', root_path=str(folder)),
+        sample(recording(folder / "wavs" / "fast.wav", rate=44100), "", root_path=str(folder)),
+    ]
+    odd = sample(good[1]["audio_file"], "আমি, ভাত", root_path=str(folder))
+    return {"train_samples": [*good[:4], *bad[:3], odd], "eval_samples": [*good[4:], bad[3]]}
+
+
+MODEL = SimpleNamespace(tokenizer=Letters())
+
+
+def test_bad_samples_are_left_out_and_listed(tmp_path: Path) -> None:
+    """The good ones stay in their order; table, counts and examples tell of all the others."""
+    heard, given = Heard(), mixed(tmp_path)
+    table = tmp_path / "working" / "bad_samples.csv"
+    table.parent.mkdir()
+    got = sifter(heard, table).sift(CONFIGURATION, {**given, "model": MODEL})
+    assert got["train_samples"] == [*given["train_samples"][:4], given["train_samples"][7]]
+    assert got["eval_samples"] == given["eval_samples"][:2]
+    assert got["model"] is MODEL
+    by_kind = {"missing": 1, "sample_rate": 1, "channels": 1, "empty_text": 1, "unknown_letters": 1}
+    by_kind["unknown_signs"] = 2
+    assert heard.report["bad_samples"] == {
+        "checked": 11,
+        "left_out": 4,
+        "by_kind": by_kind,
+        "refused": None,
+    }
+    assert list(heard.report["bad_samples"]["by_kind"]) == list(by_kind)
+    (warned,) = heard.warned
+    assert warned == (
+        "4 of 11 samples cannot be used and are left out: 1 missing, 1 sample rate, 1 channels, "
+        "1 empty text, 1 unknown letters (listed in bad_samples.csv)."
+    )
+    assert "missing: the recording is not there" in heard.text
+    assert "wavs/no.wav: there is no such file" in heard.text
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["part"], row["file"], row["fault"], row["left_out"]) for row in rows] == [
+        ("train", "wavs/no.wav", "missing", "yes"),
+        ("train", "wavs/two.wav", "channels", "yes"),
+        ("train", "wavs/0.wav", "unknown_letters", "yes"),
+        ("train", "wavs/0.wav", "unknown_signs", "yes"),
+        ("train", "wavs/1.wav", "unknown_signs", "no"),
+        ("eval", "wavs/fast.wav", "sample_rate", "yes"),
+        ("eval", "wavs/fast.wav", "empty_text", "yes"),
+    ]
+    assert rows[2]["text"] == '\'=HYPERLINK("http://x")\\u000aমি\\u001b[31m'
+    assert "\x1b" not in heard.text
+    assert not list(table.parent.glob(".kgtts-*"))
+
+
+def test_good_data_is_handed_on(tmp_path: Path) -> None:
+    """No table, no warning, and the very same samples."""
+    heard, good = Heard(), [sample(recording(tmp_path / "a.wav"))]
+    table = tmp_path / "bad_samples.csv"
+    got = sifter(heard, table).sift(CONFIGURATION, {"train_samples": good, "eval_samples": None})
+    assert got == {"train_samples": good, "eval_samples": None}
+    assert heard.report["bad_samples"]["by_kind"] == {}
+    assert heard.warned == []
+    assert not table.exists()
+
+
+def test_a_session_can_be_refused(tmp_path: Path) -> None:
+    """`refuse`: the sentence ends the training, is in the report, and becomes the session's end."""
+    heard, given = Heard(), mixed(tmp_path)
+    with pytest.raises(SystemExit):
+        sifter(heard, bad_samples="refuse").sift(CONFIGURATION, {**given, "model": MODEL})
+    assert heard.lines[-1].startswith("4 of 11 samples cannot be used: 1 missing")
+    facts = HostFacts.read({"hooks": True, **heard.report})
+    assert facts.bad_samples is not None
+    assert facts.bad_samples["left_out"] == 0
+    end = ChildEnd(1, 3.0, None)
+    outcome = judge_training(TrainingFacts(end, [], None, 0, 16, None, facts))
+    assert (outcome.reason, outcome.complete, outcome.exit_code) == (EndReason.BAD_DATA, False, 1)
+    assert 'data.bad_samples = "skip"' in outcome.message
+
+
+def test_samples_can_be_kept(tmp_path: Path) -> None:
+    """`keep`: all is told and nothing left out."""
+    heard, given = Heard(), mixed(tmp_path)
+    got = sifter(heard, bad_samples="keep").sift(CONFIGURATION, {**given, "model": MODEL})
+    assert got["train_samples"] == given["train_samples"]
+    assert heard.report["bad_samples"]["left_out"] == 0
+    assert "are trained on all the same" in heard.warned[0]
+
+
+def test_more_than_half_is_a_wrong_setting(tmp_path: Path) -> None:
+    """All recordings of another rate: hours on the few others, or none, are not what anybody wants."""
+    made = [sample(recording(tmp_path / f"{n}.wav", rate=16000)) for n in range(3)]
+    good = [sample(recording(tmp_path / f"good{n}.wav")) for n in range(9)]
+    for train_part, eval_part, why in (
+        (made, [], "That is more than half of them"),
+        (good, made[:1], "which are all that the eval part has"),
+    ):
+        heard = Heard()
+        with pytest.raises(SystemExit):
+            sifter(heard).sift(CONFIGURATION, {"train_samples": train_part, "eval_samples": eval_part})
+        assert why in heard.report["bad_samples"]["refused"]
+
+
+@pytest.mark.parametrize(
+    ("data", "samples"), [({"bad_samples": None}, [sample("no.wav")]), ({}, [1, 2]), ({}, None)]
+)
+def test_what_is_not_checked(data: dict[str, Any], samples: Any) -> None:
+    """Without the setting, and where samples are not Coqui's, all is the script's own affair."""
+    named = {"train_samples": samples}
+    assert sifter(Heard(), **data).sift(CONFIGURATION, named) is named
+
+
+def test_other_ranks_take_rank_0s_word(tmp_path: Path) -> None:
+    """They wait for it and read no recording themselves."""
+    given = mixed(tmp_path)
+
+    def meeting(rank: int) -> Any:
+        return SimpleNamespace(rank=rank, folder=tmp_path, file=tmp_path.joinpath)
+
+    heard: dict[str, Any] = {}
+
+    def listen() -> None:
+        heard["got"] = sifter(Heard(), meeting=meeting(1)).sift(CONFIGURATION, {**given, "model": MODEL})
+
+    waiting = threading.Thread(target=listen)
+    waiting.start()
+    got = sifter(Heard(), meeting=meeting(0)).sift(CONFIGURATION, {**given, "model": MODEL})
+    waiting.join(20)
+    assert heard["got"] == got
+
+
+def test_the_report_is_read_with_care() -> None:
+    """A script may write anything into the host's report."""
+    told: list[Any] = [None, 1, {}, {"by_kind": []}, {"refused": ""}]
+    for samples in told:
+        facts = HostFacts.read({"bad_samples": samples})
+        assert (facts.bad_samples, facts.refused) == (None, None)
+    facts = HostFacts.read({"bad_samples": {"checked": "x", "by_kind": {"a": 1, "b": "c"}}})
+    assert facts.bad_samples == {"checked": None, "left_out": None, "by_kind": {"a": 1, "b": None}}
+
+
+# ---- Coqui's real Trainer
+
+
+@pytest.fixture(scope="module")
+def smithy() -> Iterator[Forge]:
+    """One process with torch imported, for all tests of this file."""
+    pytest.importorskip("trainer")
+    with forge() as found:
+        yield found
+
+
+def train(smithy: Forge, folder: Path, *, ranks: int = 1, **data: Any) -> tuple[int, dict[str, Any], str]:
+    """A real training on `mixed` samples: its exit code, report and log."""
+    given = mixed(folder)
+    rows = [{**item, "number": number} for number, item in enumerate(given["train_samples"])]
+    evals = [{**item, "number": number} for number, item in enumerate(given["eval_samples"])]
+    put(folder / "listed.json", json.dumps({"train": rows, "eval": evals}))
+    report = folder / "HOST_REPORT.json"
+    config = put(
+        folder / "config.json",
+        json.dumps(
+            {**CONFIG, "epochs": 1, "batch_size": 1, "output_path": str(folder / "out"), "plain": True}
+        ),
+    )
+    asked = {**DATA, "bad_samples": "skip", "table": str(folder / "bad_samples.csv"), **data}
+    control = put(folder / "control.json", json.dumps({"report": str(report), "data": asked}))
+    arguments = [str(HOST), str(control), str(LISTED), "--config_path", str(config)]
+    code = smithy.run(arguments, folder / "log.txt", ranks=ranks)
+    return code, json.loads(report.read_text()), (folder / "log.txt").read_text()
+
+
+def test_a_training_without_its_bad_samples(smithy: Forge, tmp_path: Path) -> None:
+    """What the Trainer gets is what is good, and the report says so."""
+    code, report, log = train(smithy, tmp_path)
+    assert (code, report["finished"], report["global_step"]) == (0, True, 5)
+    (order,) = re.findall(r"ORDER train (\[.*\])", log)
+    assert sorted(json.loads(order)) == [0, 1, 2, 3, 7]
+    assert report["bad_samples"]["left_out"] == 4
+    assert any("4 of 11 samples cannot be used" in text for text in report["warnings"])
+    assert (tmp_path / "bad_samples.csv").is_file()
+
+
+def test_two_ranks_train_on_the_same_samples(smithy: Forge, tmp_path: Path) -> None:
+    """Rank 1 leaves out what rank 0 has found."""
+    code, report, log = train(smithy, tmp_path, ranks=2)
+    assert (code, report["finished"], report["global_step"]) == (0, True, 3)
+    other = (tmp_path / "log.txt.rank1").read_text()
+    assert re.findall(r"ORDER train (\[.*\])", log) == re.findall(r"ORDER train (\[.*\])", other)
+    assert "samples were checked" not in other
+
+
+def test_a_refused_training_does_not_begin(smithy: Forge, tmp_path: Path) -> None:
+    """It ends with the sentence before a step is made."""
+    code, report, log = train(smithy, tmp_path, bad_samples="refuse")
+    assert (code, report["global_step"]) == (1, None)
+    assert report["bad_samples"]["refused"] in log
+    assert "SCRIPT WENT ON" not in log
