@@ -167,7 +167,7 @@ def test_an_idle_log_is_dropped(start: Callable[..., Account]) -> None:
     for _ in range(2):
         seen = list(account.stream())
         assert "END_OF_LOG" not in seen
-        assert "ready" in seen[5]
+        assert any("ready" in event for event in seen)
         assert seen[-1] == ": keep-alive"
 
 
