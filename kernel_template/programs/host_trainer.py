@@ -6,9 +6,7 @@ place, so that a second interrupt truncates them; an exception deletes a run fol
 yet; nothing is saved at the end of the last epoch unless it was the best.
 """
 
-import contextlib
 import functools
-import signal
 import sys
 import traceback
 import types
@@ -48,15 +46,17 @@ class TrainerHost:
         self._meeting = meeting
         self._tally = tally
         self._load = load
-        self._batches = load("host_batches")
         self._states = load("host_state")
         self._wrapping = load("host_wrap")
         self._resuming = load("host_resume")
         self._past = self._resuming.Continuation(control, self._states, self._warn)
         self._place = self._states.Place()
-        self._parallel = load("host_parallel")
-        self._team = self._parallel.Team(meeting)
-        self._groups = load("host_accumulate").Accumulator(max(1, control.accumulate), self._team.arm)
+        self._company = load("host_company").Company(
+            control=control, meeting=meeting, report=report, say=self._say, warn=self._warn, load=load
+        )
+        self._team = self._company.team
+        self._groups = self._company.groups
+        self._reasons = load("host_reasons").Reasons(control, pace, deaf=meeting.rank > 0)
         self._disk = load("host_disk").DiskBudget(control.disk, self._say, self._warn)
         self._sifter = load("host_sifting").Sifter(
             control.data,
@@ -78,17 +78,15 @@ class TrainerHost:
         )
         self._trainer: Any = None
         self._pending: dict[str, Any] | None = None  # The record of an epoch that is entered in the middle.
-        self._signalled = False
-        self._stopped: str | None = None
         self._epoch_rng: dict[str, Any] | None = None
 
     def install(self, package: types.ModuleType) -> None:
         """Wrap the package that has just been imported, if it is one that the hooks fit."""
         if not self._wrapping.is_coqui(package):
-            self._alone("The script's module trainer is not Coqui's")
+            self._company.alone("The script's module trainer is not Coqui's")
             return
         if lacking := self._wrapping.lacking(package):
-            self._alone("This release of the trainer package is not known")
+            self._company.alone("This release of the trainer package is not known")
             self._warn(
                 f"This release of the trainer package lacks {', '.join(lacking)} as they are known: the "
                 "training runs without hooks; it is stopped by an interrupt and goes on in the trainer's own "
@@ -113,14 +111,7 @@ class TrainerHost:
         wrap(core, "get_last_checkpoint", past.last_checkpoint)
         wrap(io, "get_last_checkpoint", past.last_checkpoint)
         wrap(core, "remove_experiment_folder", lambda _original, _path: None)
-        if self._team.size > 1:
-            wrap(trainer, "_model_train_step", self._team.model_train_step)
-        if self._groups.size > 1:
-            wrap(trainer, "format_batch", self._groups.format_batch)
-            wrap(trainer, "optimize", self._groups.optimize)
-        if self._team.rank:
-            wrap(trainer, "fit", self._silent_fit)
-            wrap(core, "get_experiment_folder_path", self._private_folder)
+        self._company.install(trainer, core)
 
     def _shortcut(self, io: Any) -> None:
         """The best model lies on the disk once."""
@@ -162,56 +153,29 @@ class TrainerHost:
             "loader_rng": self._past.loader_rng,
         }
 
-    # ---- One of several
-
-    def _alone(self, why: str) -> None:
-        """Train with this process alone: one that is not rank 0 has nothing to do."""
-        if self._team.size == 1:
-            return
-        if self._team.rank:
-            raise SystemExit(0)
-        self._team.dissolve()
-        self._warn(f"{why}: the training runs on one card.")
-
-    def _private_folder(self, _original: Callable[..., Any], *_args: Any, **_kwargs: Any) -> Any:
-        """Only rank 0 has a run folder that is kept."""
-        return self._meeting.private_folder() / "run"
-
-    def _silent_fit(self, original: Callable[..., None], trainer: Any) -> None:
-        """What a script does behind `fit` is done once, by rank 0."""
-        original(trainer)
-        sys.stdout.flush()
-        raise SystemExit(0)
-
     # ---- The training loop
 
     def _made(self, original: Callable[..., None], trainer: Any, *args: Any, **kwargs: Any) -> None:
         arguments = kwargs.get("args", args[0] if args else None)
         if self._trainer is None:
             self._past.arguments(arguments)
-        if self._team.rank and hasattr(arguments, "rank"):
-            arguments.rank = self._team.rank  # By this the trainer knows who neither plots nor saves.
+        self._company.before_made(arguments)
         with self._tally.making_data():
             kwargs = self._sifter.sift(kwargs.get("config", args[1] if len(args) > 1 else None), kwargs)
         original(trainer, *args, **kwargs)
-        if (batch := self._control.batch_size) is not None:
-            trainer.config.batch_size = batch
-            trainer.config.eval_batch_size = min(trainer.config.eval_batch_size or batch, batch)
-        self._disk.keep(trainer.config)
+        self._company.made(trainer)
         self._report.write(hooks=True)
 
     def _fit(self, original: Callable[..., None], trainer: Any) -> None:
         """Run the loop until it ends or is left; leaving is an end like any other for the script."""
-        if self._stopped is not None:
+        if self._reasons.stopped is not None:
             return
         first = self._trainer is None
         self._trainer = self._saving.trainer = trainer
-        with self._interrupts():
+        with self._reasons.interrupts():
             try:
                 if first:
-                    self._gather(trainer)
-                    if trainer.train_loader is not None:  # The script has made it.
-                        trainer.train_loader = self._shared(trainer.train_loader, trainer)
+                    self._company.gather(trainer)
                 self._pace.begin(self._states.checkpoint_bytes(trainer.model))
                 if first and not self._team.rank:
                     self._disk.begin(*self._states.checkpoint_range(trainer.model))
@@ -223,25 +187,11 @@ class TrainerHost:
                 self._note(finished=True)
                 self._team.part()
             except StopTraining:
-                self._note(stopped=self._stopped)
+                self._note(stopped=self._reasons.stopped)
                 self._team.part()
             except BaseException as error:
-                self._meeting.failed(out_of_memory=self._parallel.is_out_of_memory(error))
+                self._company.failed(error)
                 raise
-
-    def _gather(self, trainer: Any) -> None:
-        """Meet the other ranks, if the model is one whose gradients can be shared."""
-        if self._team.size == 1:
-            return
-        if self._wrapping.optimizes_itself(trainer):
-            self._alone("The model takes its optimizer steps by itself")
-            return
-        self._team.join(trainer)
-        self._report.write(ranks=self._team.size)
-        self._say(
-            f"{self._team.size} processes train together: a step sees "
-            f"{self._team.size * self._groups.size * trainer.config.batch_size} samples"
-        )
 
     def _enter(self, trainer: Any) -> None:
         """Go where the checkpoint was saved; stop at once when all is done already."""
@@ -256,29 +206,9 @@ class TrainerHost:
             self._say(f"continuing after {start[0]} steps: {start[1]} epochs and {start[2]} batches")
         self._report.write(start=dict(zip(("global_step", "epoch", "batch"), start, strict=True)))
         self._watch_epochs(trainer)
-        self._stop_if(self._team.agree(self._reached()))
-
-    @contextlib.contextmanager
-    def _interrupts(self) -> Iterator[None]:
-        """SIGINT, however often, asks for the next step boundary; it breaks nothing off.
-
-        Nor does one that comes when all is saved already and the script is about to end. Ranks above 0 never
-        hear it.
-        """
-
-        def note(_number: int, _frame: types.FrameType | None) -> None:
-            self._signalled = True
-
-        try:
-            old = signal.signal(signal.SIGINT, signal.SIG_IGN if self._team.rank else note)
-        except ValueError:  # Not the main thread.
-            yield
-            return
-        try:
-            yield
-        finally:
-            if self._stopped is None:
-                signal.signal(signal.SIGINT, old)
+        self._stop_if(
+            self._team.agree(self._reasons.between_epochs(trainer.total_steps_done, self._saving.bad_evals))
+        )
 
     def _watch_epochs(self, trainer: Any) -> None:
         """The callbacks at an epoch's start and end are where the host looks in."""
@@ -296,7 +226,9 @@ class TrainerHost:
             self._pace.epoch_ended(self._place.batches)
             self._note()
             if trainer.epochs_done + 1 < trainer.config.epochs:
-                reason = self._reached() or (None if self._pace.epoch_fits() else "budget")
+                reason = self._reasons.between_epochs(trainer.total_steps_done, self._saving.bad_evals) or (
+                    None if self._pace.epoch_fits() else "budget"
+                )
                 self._stop_if(self._team.agree(reason))
 
         trainer.callbacks.on_epoch_start, trainer.callbacks.on_epoch_end = on_epoch_start, on_epoch_end
@@ -305,21 +237,15 @@ class TrainerHost:
         self, kind: str, original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any
     ) -> Any:
         """A loader of the script's own; that of the training is shared among the ranks."""
-        with self._tally.making_data(), self._batches.as_if_alone():
-            loader = self._past.make_loader(kind, original, trainer, *args, **kwargs)
-            return self._shared(loader, trainer) if kind == "train" else loader
-
-    def _shared(self, loader: Any, trainer: Any) -> Any:
-        """The training's loader with this rank's part, in the order that is asked for."""
-        team, seed = self._team, trainer.config.training_seed
-        return self._batches.make_loader(loader, self._control.speed, team.rank, team.size, seed)
+        make = functools.partial(self._past.make_loader, kind, original, trainer, *args, **kwargs)
+        with self._tally.making_data():
+            return self._company.loader(kind, make, trainer)
 
     def _train_epoch(self, original: Callable[..., None], trainer: Any) -> None:
         if trainer.train_loader is None:
             self._resuming.make_train_loader(trainer)
         loader = trainer.train_loader
-        self._batches.set_epoch(loader, trainer.epochs_done)
-        self._place.batches = self._groups.steps(len(loader))
+        self._place.batches = self._company.epoch_begins(trainer)
         trainer.train_loader = self._wrapping.Feed(loader, self._feed, self._place.batches)
         self._place.in_train = True
         try:
@@ -348,7 +274,7 @@ class TrainerHost:
             with self._tally.stepping():
                 return original(trainer, batch, batch_n_steps, step + self._place.skipped, *rest, **named)
         except RuntimeError as error:
-            if not self._ran_out(error):
+            if not self._company.ran_out(error):
                 raise
             failure = error
         finally:
@@ -363,7 +289,7 @@ class TrainerHost:
         try:
             original(trainer)
         except RuntimeError as error:
-            if not self._parallel.is_out_of_memory(error):
+            if not self._company.out_of_memory(error):
                 raise
             # The step before it is done, but not yet counted as a batch.
             self._place.batch += int(self._place.in_train)
@@ -405,56 +331,25 @@ class TrainerHost:
     # ---- Stopping
 
     def _after_step(self) -> None:
-        self._stop_if(self._team.agree(self._due()))
+        last = self._place.batch >= (self._place.batches or 0)
+        self._stop_if(self._team.agree(self._reasons.after_step(self._trainer.total_steps_done, last=last)))
         if self._tally.due():
             self._note()
-
-    def _due(self) -> str | None:
-        """Why to stop behind this step."""
-        last = self._place.batch >= (self._place.batches or 0)
-        until = self._control.until_step
-        if self._signalled:
-            return "signal"
-        # After the epoch's last step, its evaluation belongs to it.
-        if until is not None and self._trainer.total_steps_done >= until and not last:
-            return "until_step"
-        return None if self._pace.step_fits(last=last) else "budget"
-
-    def _reached(self) -> str | None:
-        """Why no other epoch is to be begun, whatever the time."""
-        control = self._control
-        if control.until_step is not None and self._trainer.total_steps_done >= control.until_step:
-            return "until_step"
-        if control.patience is not None and self._saving.bad_evals >= control.patience:
-            return "no_improvement"
-        return "signal" if self._signalled else None
 
     def _stop_if(self, reason: str | None) -> None:
         """Save, unless this very position is saved, and leave the loop."""
         if reason is None:
             return
-        self._stopped = reason
+        self._reasons.stopped = reason
         if self._place.trained and not self._team.rank:
             self._saving.here()
         raise StopTraining
-
-    def _ran_out(self, error: RuntimeError) -> bool:
-        """Whether the training stops here for want of memory, on all ranks or on this one."""
-        mine = self._parallel.is_out_of_memory(error)
-        if not self._team.joined or self._team.all_know:
-            return mine
-        if mine:
-            self._meeting.failed(out_of_memory=True)
-        # On the way back a rank that has run out cannot tell the others, who find it gone. Rank 0 saves;
-        # the kernel starts all of them again.
-        self._team.forsake()
-        return self._team.rank == 0 and bool(mine or self._meeting.memory_ran_out())
 
     def _stop_out_of_memory(self, error: BaseException | None) -> None:
         """Let go of what the failed step holds, save what stands and stop."""
         traceback.clear_frames(error.__traceback__ if error is not None else None)
         self._trainer.model.zero_grad(set_to_none=True)
-        self._parallel.free_memory()
+        self._company.free_memory()
         self._say("the card's memory is too small for this batch: stopping behind the last step")
         with self._meeting.saving():
             self._stop_if("oom")
