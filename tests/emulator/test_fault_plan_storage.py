@@ -107,7 +107,7 @@ def test_bandwidth_is_that_of_each_connection(served: Account, strike: Strike) -
     for thread in threads:
         thread.join()
     assert bodies == [CONTENT[:1_000_000]] * 8
-    assert 0.2 <= time.monotonic() - began < 1.0
+    assert 0.2 <= time.monotonic() - began < 1.5  # One after another would take 1.6 s.
 
 
 @pytest.mark.parametrize("after", [1, 1_000_000])
