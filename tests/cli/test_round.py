@@ -154,7 +154,13 @@ def test_pull_brings_what_the_settings_choose_and_then_nothing_new(
     assert {"state.json", "metrics.jsonl", "train_log.txt", "config.json", "session.log"} <= names
     assert any(name.endswith("checkpoint_4.pth") for name in names)
     again = cli("pull", "--json").json
-    assert set(again) == {"kernel", "version", "state", "folder", "files", "refused", "left_out"}
+    keys = {"kernel", "version", "state", "folder", "files", "refused", "left_out", "transfer"}
+    assert set(again) == keys
+    planned = cli("pull", "--dry-run", "--json").json
+    assert [(file["path"], file["here"]) for file in planned["files"]] == [
+        (file["path"], file["size"]) for file in again["files"]
+    ]
+    assert planned["to_come"] == 0
     assert all(file["unchanged"] for file in again["files"])
     everything = cli("pull", REF, "--to", "all of it", "--all", "--json").json
     assert (everything["left_out"], len(everything["files"]) >= len(again["files"])) == (0, True)
