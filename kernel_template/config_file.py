@@ -114,6 +114,25 @@ def set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
             )
 
 
+def speed_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Coqui's keys for what the `speed` section asks; without a GPU the base voice's own values stay."""
+    speed = settings.get("speed") or {}
+    if settings.get("accelerator") is None or not speed:
+        return {}
+    keys: dict[str, Any] = {
+        "mixed_precision": bool(speed.get("mixed_precision")),
+        "cudnn_benchmark": bool(speed.get("cudnn_benchmark")),
+    }
+    if keys["mixed_precision"]:
+        keys["precision"] = "fp16"  # A T4 has no bf16.
+    if (workers := speed.get("loader_workers")) is not None:
+        cards = int(settings.get("gpus") or 1) if speed.get("gpus") == "all" else 1
+        # Coqui counts them for each process, and there is one a card.
+        share = max(int(workers) // cards, min(int(workers), 1))
+        keys |= {"num_loader_workers": share, "num_eval_loader_workers": share}
+    return keys
+
+
 class ConfigMaker:
     """Makes the training's configuration from the base voice's.
 
@@ -122,11 +141,20 @@ class ConfigMaker:
         training: the settings' `training` section.
         paths: the session's folders.
         report: where changes are said.
+        speed: what `speed_keys` gives; the user's own keys stand above them.
     """
 
-    def __init__(self, inputs: Inputs, training: Mapping[str, Any], paths: Paths, report: Reporter) -> None:
+    def __init__(
+        self,
+        inputs: Inputs,
+        training: Mapping[str, Any],
+        paths: Paths,
+        report: Reporter,
+        speed: Mapping[str, Any] | None = None,
+    ) -> None:
         self._inputs = inputs
         self._training = training
+        self._speed = dict(speed or {})
         self._paths = paths
         self._report = report
 
@@ -137,7 +165,7 @@ class ConfigMaker:
             KernelFailure: the base voice's configuration is damaged, or is of another model or sample rate.
         """
         values = read_config(self._inputs.config)
-        coqui = dict(self._training.get("coqui") or {})
+        coqui = {**self._speed, **(self._training.get("coqui") or {})}
         self._check_model(values)
         self._check_sample_rate(values, coqui)
         overrides: dict[str, Any] = {

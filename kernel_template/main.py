@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kernel_template.checkpoints import Checkpoint, CheckpointShelf
-from kernel_template.config_file import ConfigMaker, PreparedConfig, read_config
+from kernel_template.config_file import ConfigMaker, PreparedConfig, read_config, speed_keys
 from kernel_template.environment import (
     REPORTED,
     Paths,
@@ -127,7 +127,9 @@ class Session:
                 self._report.warn(f"{failure.message} The base voice's is used in its place.")
             else:
                 inputs = replace(inputs, config=resumed.folder / "config.json")
-        prepared = ConfigMaker(inputs, self._settings["training"], self._paths, self._report).make()
+        speed = speed_keys(self._settings)
+        training = self._settings["training"]
+        prepared = ConfigMaker(inputs, training, self._paths, self._report, speed).make()
         self._tools.write(self._paths.config, prepared.data)
         if resumed is not None:  # Where the trainer looks for it when it continues.
             self._tools.write(resumed.folder / "config.json", prepared.data)

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from kernel_template.config_file import ConfigMaker, PreparedConfig, get_dotted, read_config, set_dotted
+from kernel_template.config_file import (
+    ConfigMaker,
+    PreparedConfig,
+    get_dotted,
+    read_config,
+    set_dotted,
+    speed_keys,
+)
 from kernel_template.failure import EndReason, KernelFailure
 from kernel_template.inputs import find_inputs
 from tests.kernel.kit import (
@@ -30,6 +37,7 @@ def make(
     *,
     script: str = "--config_path",
     module: bool = False,
+    speed: dict[str, Any] | None = None,
     **training: Any,
 ) -> PreparedConfig:
     """Mount inputs with `config` and make the training's configuration."""
@@ -37,7 +45,7 @@ def make(
     mount_inputs(paths.input, config=config, script=script)
     chosen = {"source": DATASET, "script": "TTS.bin.train_tts" if module else "MyTTSDataset/train_tts.py"}
     inputs = find_inputs(paths.input, settings(dataset=chosen), reporter(log))
-    return ConfigMaker(inputs, training_settings(**training), paths, reporter(log)).make()
+    return ConfigMaker(inputs, training_settings(**training), paths, reporter(log), speed).make()
 
 
 def failure(root: Path, log: Log, config: Any = None, **more: Any) -> str:
