@@ -30,7 +30,7 @@ from tests.kernel.kit import (
 )
 
 
-def make(
+def make(  # noqa: PLR0913 - each is a way in which they differ.
     root: Path,
     log: Log,
     config: Any = None,
@@ -163,3 +163,42 @@ def test_a_dataset_path_that_leads_nowhere(root: Path, log: Log) -> None:
     assert "datasets[0].path" in failure(root, log, config)
     make(root, log, config, script="config_path BaseDatasetConfig(path='/x')")
     assert "so it goes on" in log.text
+
+
+SPEED = {"gpus": "all", "mixed_precision": True, "cudnn_benchmark": False, "loader_workers": 4}
+
+
+def test_speed_enters_the_configuration(root: Path, log: Log) -> None:
+    """Half precision as a T4 has it, and the workers shared out; the user's own keys stand above both."""
+    speed = speed_keys(settings(accelerator="NvidiaTeslaT4", gpus=2, speed=SPEED))
+    prepared = make(root, log, speed=speed, coqui={"num_loader_workers": 7, "cudnn_benchmark": True})
+    assert (prepared.values["mixed_precision"], prepared.values["precision"]) == (True, "fp16")
+    assert (prepared.values["num_loader_workers"], prepared.values["num_eval_loader_workers"]) == (7, 2)
+    assert prepared.values["cudnn_benchmark"] is True
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "workers", "share"),
+    [
+        (2, "all", 4, 2),
+        (2, 1, 4, 4),
+        (1, "all", 3, 3),
+        (4, "all", 3, 1),
+        (2, "all", 0, 0),
+        (2, "all", None, None),
+    ],
+)
+def test_workers_are_for_all_cards_together(gpus: int, asked: Any, workers: Any, share: Any) -> None:
+    """Coqui counts them for each process; none stays none, and None leaves the base voice's number."""
+    speed = {**SPEED, "gpus": asked, "loader_workers": workers}
+    keys = speed_keys(settings(accelerator="NvidiaTeslaT4", gpus=gpus, speed=speed))
+    assert keys.get("num_loader_workers") == keys.get("num_eval_loader_workers") == share
+
+
+def test_speed_without_a_gpu_changes_nothing() -> None:
+    """Nor do settings of an older kgtts; without half precision its kind is not touched."""
+    assert speed_keys(settings(speed=SPEED)) == {}
+    assert speed_keys(settings(accelerator="NvidiaTeslaT4", gpus=2)) == {}
+    plain = {"gpus": 1, "mixed_precision": False, "cudnn_benchmark": True}
+    keys = speed_keys(settings(accelerator="NvidiaTeslaT4", gpus=2, speed=plain))
+    assert keys == {"mixed_precision": False, "cudnn_benchmark": True}
