@@ -13,7 +13,8 @@ from kernel_template.inputs import damage
 from kernel_template.progress import file_step
 
 _NUMBERED = re.compile(r"^(checkpoint|best_model)_\d+\.pth$")
-_BEST_COPY = "best_model.pth"  # The trainer's copy of the best model, under a name without a step.
+# The trainer's copy of the best model, under a name without a step; under the host it is a link.
+_BEST_COPY = "best_model.pth"
 _WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors")
 
 
@@ -63,7 +64,8 @@ class CheckpointShelf:
         for folder, subfolders, names in os.walk(self.paths.working):
             subfolders.sort()
             found += [Path(folder, name) for name in sorted(names) if name.endswith(_WEIGHTS)]
-        return found
+        # A link is a second name of the best model, and no output.
+        return [path for path in found if not path.is_symlink()]
 
     def record(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """The checkpoint as state.json lists it."""

@@ -36,8 +36,8 @@ _KNOWN: tuple[_Known, ...] = (
     _Known(
         r"No space left on device|Errno 28|Disk quota exceeded|PytorchStreamWriter failed writing|"
         r"inline_container\.cc.{0,80}(?:unexpected pos|write failed)",
-        "The disk is full: keep fewer checkpoints (training.coqui: save_n_checkpoints) or save less "
-        "often (save_step).",
+        "The disk is full: keep fewer checkpoints (session.keep_checkpoints), or raise session.disk_limit "
+        "where it is below what Kaggle keeps.",
         EndReason.DISK_FULL,
     ),
     _Known(
