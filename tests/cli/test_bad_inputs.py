@@ -167,7 +167,7 @@ def test_a_training_over_its_time_limit_is_a_result(cli: Cli, account: Emulator,
 def test_a_disk_that_fills_during_training(cli: Cli, account: Emulator, workplace: Path) -> None:
     """Said as what it is, with the settings that save less."""
     set_script(workplace, "import errno, os\nraise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n")
-    run_badly(cli, "The disk is full", "save_n_checkpoints")
+    run_badly(cli, "The disk is full", "session.keep_checkpoints")
 
 
 def test_a_place_that_cannot_be_written(cli: Cli, account: Emulator, workplace: Path) -> None:
