@@ -48,6 +48,19 @@ def _counted(gpus: tuple[Gpu, ...]) -> str:
     return ", ".join(f"{names.count(name)} × {name}" for name in dict.fromkeys(names)) or "no GPU"
 
 
+def missing_gpus(settings: Mapping[str, Any], gpus: tuple[Gpu, ...]) -> str | None:
+    """What was asked for and is not there, for people; None when the machine is the one asked for."""
+    accelerator = settings.get("accelerator")
+    if accelerator is None:
+        return None
+    wanted_name = str(settings.get("gpu_name") or "")
+    wanted_count = int(settings.get("gpus") or 1)
+    fitting = [gpu for gpu in gpus if wanted_name.casefold() in gpu.name.casefold()]
+    if len(fitting) >= wanted_count:
+        return None
+    return f"{wanted_count} × {wanted_name or 'GPU'} ({accelerator})"
+
+
 def check_gpus(settings: Mapping[str, Any], gpus: tuple[Gpu, ...], report: Reporter) -> None:
     """Compare the cards with what the settings ask for.
 
@@ -65,12 +78,9 @@ def check_gpus(settings: Mapping[str, Any], gpus: tuple[Gpu, ...], report: Repor
         if gpus:
             report.say("  The settings ask for the CPU: the GPUs stay unused.")
         return
-    wanted_name = str(settings.get("gpu_name") or "")
-    wanted_count = int(settings.get("gpus") or 1)
-    fitting = [gpu for gpu in gpus if wanted_name.casefold() in gpu.name.casefold()]
-    if len(fitting) >= wanted_count:
+    asked = missing_gpus(settings, gpus)
+    if asked is None:
         return
-    asked = f"{wanted_count} × {wanted_name or 'GPU'} ({accelerator})"
     raise KernelFailure(
         EndReason.NO_GPU,
         f"The session was asked to run on {asked}, but this machine has {_counted(gpus)}. "

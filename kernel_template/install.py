@@ -2,48 +2,33 @@
 
 `pip install TTS`, as the guide has it, needs Python below 3.12 and in a real run replaced 1.9 GB of the
 image's CUDA libraries. Here the image's torch and its kin are frozen by a constraints file and compared
-afterwards.
+afterwards. uv does the work where the image has it, pip where it has not or where uv fails.
 """
 
 import json
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kernel_template.failure import EndReason, KernelFailure
-from kernel_template.files import write_atomic
+from kernel_template.files import human_seconds, human_size, write_atomic
+from kernel_template.install_failures import disk_was_full, install_failure, last_error
+from kernel_template.packages import Installed, SitePackages, Wheelhouse
 from kernel_template.process import Capture, ChildPlan, Cut, RunChild, child_environment
-from kernel_template.report import Reporter
+from kernel_template.report import Reporter, Voice
 
-# What pip must leave as it is.
+# What an installation must leave as it is.
 FROZEN = ("torch", "torchaudio", "torchvision", "torchcodec", "triton", "numpy")
 _PROBE_TIMEOUT_S = 300.0
 _PIP_LIMIT_S = 1800.0
-_NO_NETWORK = re.compile(
-    r"name resolution|NewConnectionError|NameResolutionError|Failed to establish a new connection|"
-    r"Network is unreachable|ConnectTimeoutError|ReadTimeoutError|Could not fetch URL|Max retries exceeded",
-    re.IGNORECASE,
-)
-_OTHER_VERSIONS = (
-    "it wants another torch, torchaudio or numpy than the image has, and those are kept as they are; "
-    "name a release in install.packages that fits them"
-)
-_NO_RELEASE = "no release of it fits this Python and the image's torch; check install.packages"
-_DISK_FULL = "the disk is full"
-_PIP_TROUBLE = (
-    (re.compile(r"No space left on device|Errno 28", re.IGNORECASE), _DISK_FULL),
-    (re.compile(r"ResolutionImpossible|conflicting dependencies"), _OTHER_VERSIONS),
-    (re.compile(r"No matching distribution found|Could not find a version that satisfies"), _NO_RELEASE),
-    (re.compile(r"requires a different Python|Requires-Python"), "it does not support this Python version"),
-    (
-        re.compile(r"No module named '?pip"),
-        "this Python has no pip; install the packages into it beforehand",
-    ),
-)
+_UV_TIMEOUT_S = 30.0
+_GRACE_S = 15.0  # For pip to put back what it has half replaced.
 _KEPT_LINES = 200
+_MAX_CHANGED = 8
+# uv knows none of pip's variables: a proxy or mirror that is set for pip counts for it too.
+_PIP_TO_UV = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +42,42 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class _Source:
+    """Where packages come from: the arguments that say so, and the dataset if it is asked alone."""
+
+    arguments: tuple[str, ...] = ()
+    wheelhouse: str | None = None
+
+
+@dataclass(slots=True)
+class _Heard:
+    """The last lines of an installation, said as they come."""
+
+    say: Callable[[str], None]
+    lines: list[str] = field(default_factory=list)
+
+    def __call__(self, text: str, *, is_bar: bool) -> None:
+        if text and not is_bar:
+            self.say(f"  {text}")
+            self.lines.append(text)
+            del self.lines[:-_KEPT_LINES]
+
+
+@dataclass(frozen=True, slots=True)
 class Installer:
     """Makes sure that TTS can be imported.
 
     Args:
-        capture: runs the probe.
-        run: runs pip.
-        env: the environment of both.
+        capture: runs the probe, and asks for uv.
+        run: runs pip and uv.
+        env: the environment of all of them.
         versions: the installed versions of the distributions named.
         probe_program: the path of `programs/probe.py` as written out.
         temp: a folder for the constraints file.
         report: where all is said.
         python: the interpreter that the training will use.
+        site: what is installed for it.
+        gate: returns once something may be installed; raises KernelFailure if nothing may.
     """
 
     capture: Capture
@@ -77,8 +86,10 @@ class Installer:
     versions: Callable[[tuple[str, ...]], dict[str, str]]
     probe_program: Path
     temp: Path
-    report: Reporter
+    report: Voice
     python: str = sys.executable
+    site: SitePackages = field(default_factory=SitePackages)
+    gate: Callable[[], None] = lambda: None
 
     def probe(self) -> Probe:
         """Import TTS and torch in a process of their own."""
@@ -97,8 +108,19 @@ class Installer:
         last = (answer.output.strip().splitlines() or ["no output"])[-1]
         return Probe(ok=False, error=f"exit code {answer.returncode}: {last[:300]}", cuda=False, details={})
 
-    def ensure(self, packages: Sequence[str], *, internet: bool) -> Probe:
+    def ensure(
+        self,
+        packages: Sequence[str],
+        *,
+        internet: bool,
+        wheelhouse: Callable[[], Wheelhouse | None] | None = None,
+    ) -> Probe:
         """Install `packages` when TTS cannot be imported, and prove that it can be afterwards.
+
+        Args:
+            packages: requirements as pip takes them.
+            internet: whether the package index may be asked.
+            wheelhouse: finds the dataset of wheels that is asked first; None when none is set.
 
         Raises:
             KernelFailure: it cannot be installed or imported, or the image's GPU stack was changed.
@@ -107,15 +129,18 @@ class Installer:
         if before.ok:
             self.report.say(f"✓ TTS {before.details.get('TTS')} can be imported: nothing to install")
             return before
+        self.gate()
         self.report.say(f"TTS cannot be imported yet ({before.error})")
-        if not internet:
+        sources = self._sources(wheelhouse() if wheelhouse else None, internet=internet)
+        if not sources:
+            unfit = " Its wheelhouse is not mounted or holds no wheels." if wheelhouse else ""
             raise KernelFailure(
                 EndReason.INSTALL_FAILED,
                 f"Coqui TTS cannot be imported ({before.error}) and the session has no internet "
-                "to install it: set kernel.internet = true (the account must be phone-verified), or use an "
-                "image that has it.",
+                f"to install it.{unfit} Set kernel.internet = true (the account must be phone-verified), or "
+                "install.wheelhouse to a dataset of wheels, or use an image that has it.",
             )
-        self._install(packages)
+        self._install(packages, sources)
         after = self.probe()
         if not after.ok:
             hint = ""
@@ -131,36 +156,99 @@ class Installer:
         self.report.say(f"✓ TTS {after.details.get('TTS')} was installed and can be imported")
         return after
 
-    def _install(self, packages: Sequence[str]) -> None:
-        """Run pip under constraints, its output streaming."""
+    def _sources(self, wheels: Wheelhouse | None, *, internet: bool) -> list[_Source]:
+        """The wheelhouse first, as it needs no network; then the index."""
+        links: tuple[str, ...] = ()
+        sources = []
+        if wheels is not None and wheels.count:
+            links = tuple(part for folder in wheels.folders for part in ("--find-links", str(folder)))
+            sources.append(_Source(("--no-index", *links), wheels.source))
+            self.report.say(f"Wheels: {wheels.count} in {wheels.source}, {human_size(wheels.size)}")
+        if internet:
+            sources.append(_Source(links))
+        return sources
+
+    def _install(self, packages: Sequence[str], sources: Sequence[_Source]) -> None:
+        """Install under constraints, from the first source that has all; what came is said."""
         frozen = self.versions(FROZEN)
         constraints = self.temp / "constraints.txt"
         write_atomic(
             constraints, "".join(f"{name}=={version}\n" for name, version in frozen.items()).encode()
         )
         self.report.say(f"Installing {', '.join(packages)}; kept: " + (", ".join(frozen) or "nothing"))
-        command = [self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-        command += ["--progress-bar", "off", "--constraint", str(constraints), *packages]
-        lines: list[str] = []
-
-        def on_line(text: str, *, is_bar: bool) -> None:
-            if text and not is_bar:
-                self.report.say(f"  {text}")
-                lines.append(text)
-                del lines[:-_KEPT_LINES]
-
-        env = child_environment(self.env, {"PIP_ROOT_USER_ACTION": "ignore"})
-        try:
-            end = self.run(ChildPlan(command, env, limit_s=_PIP_LIMIT_S), on_line)
-        except OSError as error:
-            raise KernelFailure(EndReason.INSTALL_FAILED, f"pip could not be started: {error}.") from error
-        if end.cut is Cut.INTERRUPTED:
-            raise KernelFailure(
-                EndReason.INTERRUPTED, "The session was stopped while Coqui TTS was being installed."
-            )
-        if end.returncode != 0 or end.cut is not None:
-            raise self._pip_failure(packages, lines, end.returncode)
+        before = self.site.found()
+        wanted = ("--constraint", str(constraints), *packages)
+        seconds = 0.0
+        for source, following in zip(sources, (*sources[1:], None), strict=True):
+            tool, spent, failure = self._from(source, wanted, packages)
+            seconds += spent
+            if failure is None:
+                break
+            if following is None or failure.reason is not EndReason.INSTALL_FAILED:
+                raise failure
+            self.report.warn(f"{failure.message} The package index is asked instead.")
+        self._say_what_came(before, tool, seconds)
         self._compare(frozen)
+
+    def _from(
+        self, source: _Source, wanted: Sequence[str], packages: Sequence[str]
+    ) -> tuple[str, float, KernelFailure | None]:
+        """The tool that did it, the seconds of all, and why the last one could not."""
+        seconds = 0.0
+        failure: KernelFailure | None = None
+        for tool, command, env in self._tools():
+            heard = _Heard(self.report.say)
+            plan = ChildPlan([*command, *source.arguments, *wanted], env, None, _PIP_LIMIT_S, _GRACE_S)
+            try:
+                end = self.run(plan, heard)
+            except OSError as error:
+                failure = KernelFailure(EndReason.INSTALL_FAILED, f"{tool} could not be started: {error}.")
+                continue
+            seconds += end.seconds
+            if end.cut is Cut.INTERRUPTED:
+                failure = KernelFailure(
+                    EndReason.INTERRUPTED, "The session was stopped while Coqui TTS was being installed."
+                )
+                return tool, seconds, failure
+            if end.returncode == 0 and end.cut is None:
+                return tool, seconds, None
+            failure = install_failure(packages, heard.lines, end.returncode, source.wheelhouse)
+            if disk_was_full(heard.lines):
+                break
+            if tool == "uv":
+                self.report.say(f"  uv could not do it ({last_error(heard.lines)}); pip is asked.")
+        return "pip", seconds, failure
+
+    def _tools(self) -> list[tuple[str, list[str], dict[str, str]]]:
+        """Name, command and environment of what can install: uv where there is one, and pip."""
+        env = child_environment(self.env, {"PIP_ROOT_USER_ACTION": "ignore"})
+        pip = [self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+        tools = [("pip", [*pip, "--progress-bar", "off"], env)]
+        answer = self.capture(("uv", "--version"), env, _UV_TIMEOUT_S)
+        if answer is not None and answer.returncode == 0:
+            told = {uv: env[pip] for pip, uv in _PIP_TO_UV.items() if pip in env and uv not in env}
+            uv_env = {**env, **told, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
+            tools.insert(0, ("uv", ["uv", "pip", "install", "--python", self.python], uv_env))
+        return tools
+
+    def _say_what_came(self, before: Mapping[str, Installed], tool: str, seconds: float) -> None:
+        """Bytes and seconds, and which of the image's other packages were replaced."""
+        now = self.site.found()
+        came = [item for name, item in now.items() if name not in before or before[name] != item]
+        size = sum(item.size for item in came)
+        self.report.say(
+            f"{tool} installed {len(came)} packages, {human_size(size)}, in {human_seconds(seconds)}"
+        )
+        changed = [
+            f"{item.name} {before[item.name].version} → {item.version}"
+            for item in came
+            if item.name in before and before[item.name].version != item.version
+        ]
+        if changed:
+            more = f" and {len(changed) - _MAX_CHANGED} more" if len(changed) > _MAX_CHANGED else ""
+            self.report.say(
+                f"  Of the image's packages it replaced {', '.join(changed[:_MAX_CHANGED])}{more}"
+            )
 
     def _compare(self, frozen: Mapping[str, str]) -> None:
         now = self.versions(FROZEN)
@@ -177,28 +265,6 @@ class Installer:
             )
         self.report.say(
             "✓ Unchanged: " + (", ".join(f"{name} {version}" for name, version in frozen.items()) or "-")
-        )
-
-    @staticmethod
-    def _pip_failure(packages: Sequence[str], lines: Sequence[str], returncode: int) -> KernelFailure:
-        text = "\n".join(lines)
-        names = ", ".join(packages)
-        if _NO_NETWORK.search(text):
-            return KernelFailure(
-                EndReason.INSTALL_FAILED,
-                f"{names} could not be installed: the session cannot reach the package index. "
-                "Internet in a kernel needs a phone-verified account and kernel.internet = true.",
-            )
-        for pattern, why in _PIP_TROUBLE:
-            if pattern.search(text):
-                full = why == _DISK_FULL
-                reason = EndReason.DISK_FULL if full else EndReason.INSTALL_FAILED
-                return KernelFailure(reason, f"{names} could not be installed: {why}.")
-        errors = [line for line in lines if line.startswith("ERROR")] or list(lines[-1:])
-        said = f": {errors[-1].removeprefix('ERROR:').strip()}" if errors else ""
-        return KernelFailure(
-            EndReason.INSTALL_FAILED,
-            f"{names} could not be installed (pip ended with exit code {returncode}){said}",
         )
 
 

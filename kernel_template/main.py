@@ -3,30 +3,24 @@
 import contextlib
 import traceback
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kernel_template.checkpoints import Checkpoint, CheckpointShelf
-from kernel_template.config_file import ConfigMaker, PreparedConfig, read_config, speed_keys
+from kernel_template.config_file import PreparedConfig
 from kernel_template.environment import (
-    REPORTED,
     Paths,
-    describe_environment,
-    environment_record,
 )
 from kernel_template.failure import EndReason, KernelFailure
 from kernel_template.files import LineFile, is_disk_full
-from kernel_template.gpu import Gpu, check_gpus, list_gpus
 from kernel_template.hosting import HostLink, SessionBudget
-from kernel_template.inputs import Inputs, find_inputs
-from kernel_template.install import Installer, check_cuda
+from kernel_template.inputs import Inputs
 from kernel_template.outputs import Outputs
 from kernel_template.process import StopFlag
 from kernel_template.record import SessionRecord
 from kernel_template.report import Reporter
-from kernel_template.resume import Parent
 from kernel_template.session import Outcome, Tools
+from kernel_template.starting import Start
 from kernel_template.train_stage import TrainStage
 from kernel_template.voice_stage import VoiceStage
 
@@ -53,7 +47,6 @@ class Session:
         self._host = HostLink(self._paths, tools.write)
         self._budget = SessionBudget(settings, lambda: self._report.elapsed)
         self._record = SessionRecord(settings, tools.now(), self._shelf, self._host)
-        self._gpus: tuple[Gpu, ...] = ()
         self._prepared: PreparedConfig | None = None
 
     def run(self) -> int:
@@ -92,55 +85,23 @@ class Session:
         report, settings = self._report, self._settings
         run = settings["run"]
         report.say(f"kgtts {run['kgtts']}: run {run['id']}, session {run['session']}, kernel {run['kernel']}")
-        with report.stage("environment", "Environment"):
-            self._make_folders()
-            self._gpus = list_gpus(self._tools.capture, self._tools.env)
-            self._record.environment = describe_environment(self._paths, self._gpus, report)
-        self._check_stopped()
-        with report.stage("inputs", "Inputs"):
-            inputs = find_inputs(self._paths.input, settings, report)
-            if settings.get("resume"):
-                parent = Parent(settings["resume"], self._paths, report, self._tools.write)
-                self._record.resumed = parent.take()
-        with report.stage("gpu", "GPU"):
-            check_gpus(settings, self._gpus, report)
-        self._check_stopped()
-        with report.stage("install", "Coqui TTS"):
-            self._install()
-        self._check_stopped()
-        with report.stage("prepare", "Configuration"):
-            prepared = self._prepare(inputs)
-            self._prepared = prepared
-            self._outputs.reserve()
+        start = Start(
+            settings=settings,
+            tools=self._tools,
+            stop=self._stop,
+            paths=self._paths,
+            report=report,
+            record=self._record,
+            outputs=self._outputs,
+            make_folders=self._make_folders,
+            program=self._program,
+        )
+        inputs, prepared = start()
+        self._prepared = prepared
         outcome = self._train(inputs, prepared)
         if outcome.complete:
             self._use(prepared)
         return outcome
-
-    def _prepare(self, inputs: Inputs) -> PreparedConfig:
-        """The configuration: made from the base voice's, or from that of the run that is continued."""
-        resumed = self._record.resumed
-        if resumed is not None and (resumed.folder / "config.json").is_file():
-            try:
-                read_config(resumed.folder / "config.json")
-            except KernelFailure as failure:
-                self._report.warn(f"{failure.message} The base voice's is used in its place.")
-            else:
-                inputs = replace(inputs, config=resumed.folder / "config.json")
-        speed = speed_keys(self._settings)
-        training = self._settings["training"]
-        prepared = ConfigMaker(inputs, training, self._paths, self._report, speed).make()
-        self._tools.write(self._paths.config, prepared.data)
-        if resumed is not None:  # Where the trainer looks for it when it continues.
-            self._tools.write(resumed.folder / "config.json", prepared.data)
-        return prepared
-
-    def _check_stopped(self) -> None:
-        if self._stop.received is not None:
-            raise KernelFailure(
-                EndReason.INTERRUPTED,
-                f"The session was told to stop ({self._stop.received}) before the training began.",
-            )
 
     def _make_folders(self) -> None:
         for folder in (self._paths.working, self._paths.temp, self._paths.training):
@@ -159,23 +120,6 @@ class Session:
 
     def _program(self, name: str) -> Path:
         return self._paths.temp / "programs" / name
-
-    def _install(self) -> None:
-        tools = self._tools
-        installer = Installer(
-            capture=tools.capture,
-            run=self._run_child,
-            env=tools.env,
-            versions=tools.versions,
-            probe_program=self._program("probe.py"),
-            temp=self._paths.temp,
-            report=self._report,
-            python=tools.python,
-        )
-        packages = list(self._settings["install"]["packages"])
-        probe = installer.ensure(packages, internet=bool(self._settings["internet"]))
-        check_cuda(self._settings, probe, self._report)
-        self._record.environment = environment_record(tools.versions(REPORTED), self._gpus)
 
     def _train(self, inputs: Inputs, prepared: PreparedConfig) -> Outcome:
         """Run the training and judge how it ended; a failed one fails its stage."""

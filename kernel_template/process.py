@@ -29,6 +29,12 @@ class Cut(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+class StopSign(Protocol):
+    """Something that may tell a child's runner to end it: a word once it does."""
+
+    received: str | None
+
+
 class StopFlag:
     """Remembers that the kernel itself was told to stop (SIGINT or SIGTERM).
 
@@ -104,7 +110,7 @@ class _Watch:
 
     process: subprocess.Popen[bytes]
     plan: ChildPlan
-    stop: StopFlag
+    stop: StopSign
     began: float
     on_cut: Callable[[Cut, bool], None]
     cut: Cut | None = None
@@ -172,7 +178,7 @@ class ChildRunner:
         poll_s: seconds between two looks at the clock while the child is silent.
     """
 
-    stop: StopFlag = field(default_factory=StopFlag)
+    stop: StopSign = field(default_factory=StopFlag)
     clock: Callable[[], float] = time.monotonic
     poll_s: float = 0.2
 
@@ -252,6 +258,24 @@ class Capture(Protocol):
 
     def __call__(self, command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Captured | None:
         """Run `command` for at most `timeout_s` seconds."""
+
+
+def capture_through(run: RunChild) -> Capture:
+    """What runs short programs as children of `run`, and so ends them when the session is told to stop."""
+
+    def capture(command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Captured | None:
+        lines: list[str] = []
+
+        def on_line(text: str, *, is_bar: bool) -> None:  # noqa: ARG001 - the shape that the runner calls.
+            lines.append(text)
+
+        try:
+            end = run(ChildPlan(command, env, limit_s=timeout_s, grace_s=0.0), on_line)
+        except OSError:
+            return None
+        return Captured(end.returncode, "\n".join(lines)) if end.cut is None else None
+
+    return capture
 
 
 def capture_output(command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Captured | None:

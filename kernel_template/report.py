@@ -8,13 +8,23 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from kernel_template.files import LineFile, human_seconds
 
 EVENT_PREFIX = "@kgtts "
 # Kept out of metrics.jsonl: how long stages took stands in state.json.
 _LOG_ONLY = frozenset({"stage"})
+
+
+class Voice(Protocol):
+    """Where a part says what it does; a Reporter, or what keeps it for one."""
+
+    def say(self, text: str) -> None:
+        """Say a line for people."""
+
+    def warn(self, message: str) -> None:
+        """Say that something is wrong which does not end the session."""
 
 
 def print_line(text: str) -> None:
@@ -41,6 +51,8 @@ class Reporter:
     ) -> None:
         self.metrics: LineFile | None = None
         self.seconds: dict[str, float] = {}
+        # What a stage took in all, where part of it ran beside other stages.
+        self.beside: dict[str, float] = {}
         self._session = session
         self._clock = clock
         self._out = out

@@ -16,7 +16,7 @@ from kernel_template.environment import installed_versions
 from kernel_template.failure import EndReason
 from kernel_template.files import WriteFile, human_seconds, write_atomic
 from kernel_template.hosting import HostFacts
-from kernel_template.process import Capture, ChildEnd, ChildRunner, Cut, RunChild, StopFlag, capture_output
+from kernel_template.process import Capture, ChildEnd, ChildRunner, Cut, RunChild, StopSign, capture_output
 from kernel_template.report import print_line
 
 _INTERRUPT_HEARD = re.compile(r"Keyboard interrupt detected|^KeyboardInterrupt")
@@ -72,7 +72,7 @@ class Tools:
     versions: Callable[[tuple[str, ...]], dict[str, str]] = installed_versions
     write: WriteFile = write_atomic
 
-    def runner(self, stop: StopFlag) -> RunChild:
+    def runner(self, stop: StopSign) -> RunChild:
         """What runs children in this session."""
         return self.run if self.run is not None else ChildRunner(stop=stop, clock=self.clock)
 

@@ -3,8 +3,14 @@
 
 Finding a package's folder does not prove that the package can be imported: TTS raises on import when
 torchaudio or torchcodec is missing.
+
+    python probe.py warm MODEL
+
+imports what a training of that model does and says nothing: the training's own imports then find their files
+in memory.
 """
 
+import contextlib
 import importlib
 import json
 import sys
@@ -30,5 +36,15 @@ def main() -> int:
     return 0 if answer["ok"] else 1
 
 
+def warm(model: str) -> None:
+    """Import what a training does, as far as that is possible."""
+    for name in ("TTS.bin.train_tts", f"TTS.tts.models.{model}"):
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    if sys.argv[1:2] == ["warm"]:
+        warm(sys.argv[2])
+    else:
+        raise SystemExit(main())
