@@ -25,6 +25,7 @@ _COMMANDS = {
     "status": "orchestrator.cli.status:status",
     "logs": "orchestrator.cli.logs:logs",
     "pull": "orchestrator.cli.pull:pull",
+    "metrics": "orchestrator.cli.metrics:metrics",
     "sync": "orchestrator.cli.sync:sync",
     "watch": "orchestrator.cli.sync:watch",
     "list": "orchestrator.cli.status:list_runs",

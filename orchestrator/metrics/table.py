@@ -1,0 +1,306 @@
+"""The table of a training's measurements: time, session, epoch, step, split, name, value.
+
+A trainer measures a dozen or two values at once and, in one run, the same names each time. So the table keeps
+such a *moment* (when, where, which names) apart from its values: eight bytes a value, whatever the names.
+"""
+
+import math
+import re
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Any, Literal, NamedTuple
+
+Split = Literal["train", "eval", "system"]
+_NONE = -1
+_MOST = 1 << 53  # A step beyond that is nobody's; every float holds it exactly.
+_NAME = re.compile(r"\w[\w./ :()+-]{0,199}")
+_COORDINATES = 4
+
+
+class Kind(IntEnum):
+    """What was measured at a moment; the value is also the order of moments at the same step.
+
+    An epoch's averages and an evaluation stand at the step that begins the next epoch, before it.
+    """
+
+    EPOCH = 0
+    EVAL = 1
+    STEP = 2
+    SYSTEM = 3
+
+    @property
+    def split(self) -> Split:
+        """The split that rows of this kind belong to."""
+        return _SPLITS[self]
+
+
+_SPLITS: Mapping[Kind, Split] = {
+    Kind.EPOCH: "train",
+    Kind.EVAL: "eval",
+    Kind.STEP: "train",
+    Kind.SYSTEM: "system",
+}
+
+
+class Row(NamedTuple):
+    """One value.
+
+    Attributes:
+        time: seconds since the session's kernel started; since its first dated line in a log that tells
+            nothing else.
+        session: the session's number in its run, from 1.
+        epoch: the epoch, counted from 0 as the trainer does.
+        step: optimizer steps done in the whole run.
+        split: what was measured: training, evaluation, or the machine.
+        name: the name as the trainer or the kernel has it.
+        value: the number, which may be NaN or infinite; of a training step the mean since its epoch began.
+    """
+
+    time: float | None
+    session: int | None
+    epoch: int | None
+    step: int | None
+    split: Split
+    name: str
+    value: float
+
+
+class Moment(NamedTuple):
+    """Values that were measured together; `None` where something is not known."""
+
+    kind: Kind
+    time: float | None
+    session: int | None
+    epoch: int | None
+    step: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened: `checkpoint`, `warning`, `oom`, `start`, `end`, `resources`, ….
+
+    Attributes:
+        at: how many moments the table held then.
+        data: what the kernel told, as it told it: nothing in it is trusted. A checkpoint has `best`.
+    """
+
+    kind: str
+    at: int
+    time: float | None
+    session: int | None
+    step: int | None
+    data: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a reading met.
+
+    Attributes:
+        lines: lines read.
+        lost_lines: lines that are torn, garbled or binary: each cost what it said, nothing else.
+        repeated: moments left out of a series because another session (or a restart) did those steps again.
+    """
+
+    lines: int = 0
+    lost_lines: int = 0
+    repeated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The values of one name over the run, each list as long as the others.
+
+    A number that is not known is -1; a time that is not known is NaN.
+    """
+
+    name: str
+    split: Split
+    steps: "array[int]" = field(default_factory=lambda: array("q"))
+    values: "array[float]" = field(default_factory=lambda: array("d"))
+    epochs: "array[int]" = field(default_factory=lambda: array("q"))
+    sessions: "array[int]" = field(default_factory=lambda: array("q"))
+    times: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Border:
+    """Where a session begins: its first step of training and that step's epoch."""
+
+    session: int
+    step: int
+    epoch: int | None
+
+
+class MetricsTable:
+    """All measurements in the order in which they were read, and what happened beside them."""
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.events: list[Event] = []
+        self._kinds = bytearray()
+        self._times = array("d")
+        self._coordinates = array("q")  # Layout, session, epoch, step of each moment.
+        self._ends = array("q")  # Where each moment's values end.
+        self._values = array("d")
+        self._layouts: list[tuple[str, ...]] = []
+        self._known: dict[tuple[str, ...], int] = {}
+        self._series: dict[tuple[str, Split], Series] | None = None
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[Row]:
+        for moment, names, values in self.measurements():
+            split = moment.kind.split
+            place = (moment.time, moment.session, moment.epoch, moment.step, split)
+            for name, value in zip(names, values, strict=True):
+                yield Row(*place, name, value)
+
+    @property
+    def moments(self) -> int:
+        """The number of moments."""
+        return len(self._kinds)
+
+    def add(self, moment: Moment, names: tuple[str, ...], values: Sequence[float]) -> None:
+        """Append what was measured at `moment`; without a value nothing is."""
+        if not names:
+            return
+        layout = self._known.get(names)
+        if layout is None:
+            layout = self._known[names] = len(self._layouts)
+            self._layouts.append(names)
+        kind, time, session, epoch, step = moment
+        self._values.extend(values)
+        self._ends.append(len(self._values))
+        self._kinds.append(kind)
+        self._times.append(math.nan if time is None else time)
+        self._coordinates.extend(
+            (
+                layout,
+                _NONE if session is None else session,
+                _NONE if epoch is None else epoch,
+                _NONE if step is None else step,
+            )
+        )
+        self._series = None
+
+    def knows(self, names: tuple[str, ...]) -> bool:
+        """Whether these names were measured together before."""
+        return names in self._known
+
+    def happened(self, kind: str, moment: Moment, data: Mapping[str, Any]) -> None:
+        """Append an event; of `moment` its time, session and step count."""
+        self.events.append(Event(kind, self.moments, moment.time, moment.session, moment.step, data))
+
+    def moment(self, index: int) -> Moment:
+        """The moment at `index`."""
+        time = self._times[index]
+        place = index * _COORDINATES
+        _, session, epoch, step = self._coordinates[place : place + _COORDINATES]
+        return Moment(
+            Kind(self._kinds[index]),
+            None if math.isnan(time) else time,
+            None if session == _NONE else session,
+            None if epoch == _NONE else epoch,
+            None if step == _NONE else step,
+        )
+
+    def measured(self, index: int) -> tuple[tuple[str, ...], "array[float]"]:
+        """The names and values at `index`."""
+        begin = self._ends[index - 1] if index else 0
+        return self._layouts[self._coordinates[index * _COORDINATES]], self._values[begin : self._ends[index]]
+
+    def measurements(self) -> Iterator[tuple[Moment, tuple[str, ...], "array[float]"]]:
+        """Every moment with its names and values."""
+        for index in range(self.moments):
+            yield self.moment(index), *self.measured(index)
+
+    def series(self) -> Mapping[tuple[str, Split], Series]:
+        """The values of each name and split, in order; made once and kept until more is added."""
+        if self._series is None:
+            self._series = self._by_name()
+        return self._series
+
+    def of(self, name: str, split: Split) -> Series:
+        """The values of one name; an empty series where there are none."""
+        return self.series().get((name, split)) or Series(name, split)
+
+    def _by_name(self) -> dict[tuple[str, Split], Series]:
+        found: dict[tuple[str, Split], Series] = {}
+        columns: dict[tuple[int, int], list[Series]] = {}
+        begin = 0
+        for index, (kind, time, end) in enumerate(zip(self._kinds, self._times, self._ends, strict=True)):
+            place = index * _COORDINATES
+            layout, session, epoch, step = self._coordinates[place : place + _COORDINATES]
+            if (kind, layout) not in columns:
+                split = Kind(kind).split
+                columns[kind, layout] = [
+                    found.setdefault((name, split), Series(name, split)) for name in self._layouts[layout]
+                ]
+            for series, value in zip(columns[kind, layout], self._values[begin:end], strict=True):
+                series.steps.append(step)
+                series.values.append(value)
+                series.epochs.append(epoch)
+                series.sessions.append(session)
+                series.times.append(time)
+            begin = end
+        return found
+
+    def borders(self) -> list[Border]:
+        """The first training step of each session, in order of sessions."""
+        found: dict[int, Border] = {}
+        for index in range(self.moments):
+            if self._kinds[index] == Kind.STEP:
+                moment = self.moment(index)
+                if moment.session is not None and moment.step is not None and moment.session not in found:
+                    found[moment.session] = Border(moment.session, moment.step, moment.epoch)
+        return [found[session] for session in sorted(found)]
+
+    def renumber(self, change: Callable[[int | None], int | None]) -> None:
+        """Give sessions other numbers."""
+        numbers = {}
+        for place in range(1, len(self._coordinates), _COORDINATES):
+            old = self._coordinates[place]
+            if old not in numbers:
+                new = change(None if old == _NONE else old)
+                numbers[old] = _NONE if new is None else new
+            self._coordinates[place] = numbers[old]
+        self.events = [replace(event, session=change(event.session)) for event in self.events]
+        self._series = None
+
+    def best_steps(self) -> list[int]:
+        """The steps of the best models, in order: the last one is the best of all."""
+        steps = {
+            event.step
+            for event in self.events
+            if event.kind == "checkpoint" and event.step is not None and event.data.get("best") is True
+        }
+        return sorted(steps)
+
+    def last(self, kind: str) -> Event | None:
+        """The newest event of a kind."""
+        return next((event for event in reversed(self.events) if event.kind == kind), None)
+
+
+def as_count(value: object) -> int | None:
+    """A step, an epoch or a session's number; None for all that is none."""
+    return value if type(value) is int and 0 <= value < _MOST else None
+
+
+def as_time(value: object) -> float | None:
+    """Seconds; None for all that are none."""
+    if type(value) not in (int, float) or not 0 <= value < _MOST:  # type: ignore[operator]  # A number.
+        return None
+    return float(value)  # type: ignore[arg-type]  # As above.
+
+
+def is_name(name: object) -> bool:
+    """Whether something can be the name of a measurement: nothing that a page or a spreadsheet would obey."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
