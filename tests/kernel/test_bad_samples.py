@@ -21,9 +21,10 @@ from kernel_template.process import ChildEnd
 from kernel_template.session import TrainingFacts, judge_training
 from orchestrator.emulator.standins import standin_path
 from tests.kernel.hosting import CONFIG, HOST, Forge, forge
-from tests.kernel.kit import Clock, put
+from tests.kernel.kit import Clock, Log, put
 from tests.kernel.listed_letters import Letters
 from tests.kernel.programs import program
+from tests.kernel.sessions import HEAD, Played
 
 CHECKS = program("host_samples")
 SIFTING = program("host_sifting")
@@ -130,6 +131,7 @@ from TTS.tts.utils.text import cleaners
 from TTS.tts.utils.text.characters import Graphemes
 from TTS.tts.utils.text.tokenizer import TTSTokenizer
 from tests.kernel.programs import program
+from tests.kernel.sessions import HEAD, Played
 checks = program("host_samples")
 characters = Graphemes(characters="abcdef", punctuations=" ,", pad="_", blank="#", bos="<", eos=">")
 tokenizer = TTSTokenizer(characters=characters, text_cleaner=cleaners.basic_cleaners, add_blank=True)
@@ -401,3 +403,32 @@ def test_a_refused_training_does_not_begin(smithy: Forge, tmp_path: Path) -> Non
     assert (code, report["global_step"]) == (1, None)
     assert report["bad_samples"]["refused"] in log
     assert "SCRIPT WENT ON" not in log
+
+
+_TELLS = """
+import pathlib
+temp = pathlib.Path(args.config_path).parents[1] / "temp"
+control = json.loads((temp / "CONTROL.json").read_text())
+say("ASKED " + json.dumps([control["data"], control["disk"]]))
+told = {"checked": 3, "left_out": 0, "by_kind": {"missing": 3}, "refused": "3 of 3 samples cannot be used."}
+report = json.loads((temp / "HOST_REPORT.json").read_text())
+(temp / "HOST_REPORT.json").write_text(json.dumps({**report, "bad_samples": told}))
+sys.exit(1)
+"""
+
+
+def test_a_session_with_bad_data(root: Path, log: Log) -> None:
+    """The kernel asks what the settings say, and ends with `bad_data` and the counts in state.json."""
+    data, disk = {"bad_samples": "refuse", "shortest_s": 0.4, "longest_s": 60.0}, {"limit_bytes": 10**9}
+    played = Played(
+        root, log, HEAD + _TELLS, data=data, disk=disk, training={"coqui": {"save_n_checkpoints": 7}}
+    )
+    (asked,) = [json.loads(line[6:]) for line in log.lines if line.startswith("ASKED ")]
+    working = root / "working"
+    assert asked == [
+        {**data, "table": str(working / "bad_samples.csv")},
+        {**disk, "folder": str(working), "keep_checkpoints": 7},
+    ]
+    assert (played.code, played.end["reason"], played.state["reason"]) == (1, "bad_data", "bad_data")
+    assert played.end["message"] == "3 of 3 samples cannot be used."
+    assert played.state["bad_samples"] == {"checked": 3, "left_out": 0, "by_kind": {"missing": 3}}

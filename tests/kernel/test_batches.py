@@ -1,11 +1,14 @@
 """The order of the samples: properties of all sizes, and torch's DataLoader over it."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.kernel.hosting import Forge, Toy, forge, same_training, step_of
 from tests.kernel.programs import program
 
 BATCHES = program("host_batches")
@@ -214,3 +217,32 @@ def test_coqui_does_not_share_by_itself_while_a_loader_is_made() -> None:
         assert distributed.is_initialized() is False
         assert distributed.is_initialized is not before
     assert distributed.is_initialized is before
+
+
+# ---- Coqui's real Trainer
+
+
+@pytest.fixture(scope="module")
+def smithy() -> Iterator[Forge]:
+    """One process with torch imported, for all tests of this file."""
+    pytest.importorskip("trainer")
+    with forge() as found:
+        yield found
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_sessions_in_buckets_are_one_training(smithy: Forge, tmp_path: Path, ranks: int) -> None:
+    """Stopped within an epoch and at its end: the same batches in the same order, and the same weights."""
+    speed = {"speed": {"length_buckets": 2}}
+    whole = Toy(smithy, tmp_path / "whole", {"epochs": 3}, ranks)
+    whole.session(control=speed)
+    parts = Toy(smithy, tmp_path / "parts", {"epochs": 3}, ranks)
+    each = 4 // ranks
+    for target in (each - 1, 2 * each, None):
+        parts.session(control={**speed, "until_step": target})
+        assert parts.code == 0
+    assert step_of(parts.newest() or Path()) == 3 * each
+    assert parts.batches() == whole.batches()
+    epochs = [whole.batches()[at : at + each] for at in range(0, 3 * each, each)]
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert same_training(whole.newest(), parts.newest()) is None
