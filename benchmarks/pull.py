@@ -1,0 +1,246 @@
+"""`kgtts pull` beside `kaggle kernels output`, on one emulator whose connections are as slow as told.
+
+Run it from the repository in an environment with the extra `local`: `python -m benchmarks.pull [PART …]`, with
+parts out of `shaped`, `loopback`, `memory`, `faults` and `kills`; by default all. It writes some GB below
+TMPDIR. Both clients are real processes; ratios are medians of paired runs.
+"""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.emulator import Emulator, EmulatorOptions
+from orchestrator.kaggle_client import connect
+from orchestrator.models import KernelPush, KernelRef, SessionState
+
+_USER, _KEY = "asha", "not-a-real-key"
+_MB = 1_000_000
+_ROUNDS = 3
+_KILLS = 20
+_SEED = 5
+
+_SERVER = """
+import json, sys, pathlib
+from orchestrator.emulator import Emulator, EmulatorOptions
+from orchestrator.emulator.fault_plan import FaultPlan
+options = EmulatorOptions(sandbox="relocate", standins=False)
+with Emulator(pathlib.Path(sys.argv[1]), options=options, credentials=(sys.argv[2], sys.argv[3])) as emulator:
+    print(emulator.url, flush=True)
+    for line in sys.stdin:
+        emulator.server.faults.set(FaultPlan.model_validate(json.loads(line)))
+        print("set", flush=True)
+"""
+# The stock client, unmodified, with its endpoint table re-pointed as the README says.
+_STOCK = """
+import sys
+from kagglesdk import kaggle_env
+kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = sys.argv.pop(1)
+from kaggle.cli import main
+sys.argv[0] = "kaggle"
+main()
+"""
+_MAKE = """
+import os
+for name, size in {files!r}:
+    with open(name, "wb") as file:
+        for _ in range(0, size, 1 << 20):
+            file.write(os.urandom(min(1 << 20, size - file.tell())))
+"""
+_VOICE = [
+    *((f"checkpoint_{step}.pth", 256 << 20) for step in (100, 200)),
+    *((f"sample_{number:02}.wav", 200_000) for number in range(45)),
+]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one process did: seconds, peak memory in MB, exit code and what it printed."""
+
+    seconds: float
+    peak_mb: float
+    code: int
+    out: str
+
+
+class Bench:
+    """An emulator in a process of its own, with kernels that left files.
+
+    Args:
+        folder: where everything lies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", _SERVER, str(folder / "kaggle"), _USER, _KEY],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._server.stdout is not None
+        self.url = self._server.stdout.readline().strip()
+        self._environ = {
+            **os.environ,
+            "HOME": str(folder),
+            "KGTTS_HOME": str(folder / "kgtts"),
+            "KGTTS_KAGGLE_URL": self.url,
+            "KAGGLE_USERNAME": _USER,
+            "KAGGLE_KEY": _KEY,
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+        }
+        self._environ.pop("KAGGLE_API_TOKEN", None)
+        self.hashes: dict[str, dict[str, str]] = {}
+
+    def close(self) -> None:
+        """End the emulator."""
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        self._server.wait(30)
+
+    def kernel(self, slug: str, files: Sequence[tuple[str, int]]) -> str:
+        """A kernel whose session left `files` of random bytes."""
+        client = connect(self._environ, login=(_USER, _KEY))
+        push = KernelPush(KernelRef(_USER, slug), slug.title(), _MAKE.format(files=list(files)), accelerator=None)
+        ref = client.push(push).ref
+        while not client.session_status(ref).state.is_terminal:
+            time.sleep(0.1)
+        if client.session_status(ref).state is not SessionState.COMPLETE:
+            raise RuntimeError("The kernel that makes the files failed.")
+        client.close()
+        left = self.folder / "kaggle/kernels" / _USER / slug / "1/output"
+        self.hashes[slug] = {path.name: _digest(path) for path in left.iterdir()}
+        return slug
+
+    def faults(self, *faults: dict[str, Any], seed: int = _SEED) -> None:
+        """Put a fault plan in force."""
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps({"faults": faults, "seed": seed}) + "\n")
+        self._server.stdin.flush()
+        self._server.stdout.readline()
+
+    def kgtts(self, slug: str, target: Path, *, kill_after: float | None = None) -> Run:
+        """`kgtts pull --all --json`, or as much of it as `kill_after` seconds allow."""
+        command = [sys.executable, "-m", "orchestrator", "pull", f"{_USER}/{slug}", "--all", "--json"]
+        return self._run([*command, "--to", str(target)], kill_after)
+
+    def stock(self, slug: str, target: Path) -> Run:
+        """`kaggle kernels output`, all on one page."""
+        command = [sys.executable, "-c", _STOCK, self.url, "kernels", "output", f"{_USER}/{slug}"]
+        return self._run([*command, "-p", str(target), "--page-size", "200"], None)
+
+    def _run(self, command: list[str], kill_after: float | None) -> Run:
+        with tempfile.TemporaryFile("w+") as out:
+            start = time.perf_counter()
+            process = subprocess.Popen(
+                command, env=self._environ, stdout=out, stderr=subprocess.DEVNULL, cwd=self.folder
+            )
+            if kill_after is not None:
+                time.sleep(kill_after)
+                process.send_signal(signal.SIGKILL)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            seconds = time.perf_counter() - start
+            out.seek(0)
+            return Run(seconds, usage.ru_maxrss / 1024, process.returncode, out.read())
+
+    def is_right(self, slug: str, target: Path) -> bool:
+        """Whether every byte is right, and nothing else lies there but the log and our index."""
+        found = {path.name: path for path in target.rglob("*") if path.is_file()}
+        extra = {name for name in found if name not in self.hashes[slug]} - {".kgtts-pull.json", "session.log"}
+        return not extra and {
+            name: _digest(found[name]) if name in found else "" for name in self.hashes[slug]
+        } == self.hashes[slug]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+@contextmanager
+def _target(bench: Bench) -> Iterator[Path]:
+    target = bench.folder / "target"
+    shutil.rmtree(target, ignore_errors=True)
+    yield target
+    shutil.rmtree(target, ignore_errors=True)
+
+
+_SLOW = (
+    {"what": "latency", "where": "storage", "seconds": 0.06},
+    {"what": "latency", "where": "api", "seconds": 0.06},
+    {"what": "bandwidth", "where": "storage", "bytes_per_s": 25 * _MB},
+)
+
+
+def compare(bench: Bench, slug: str, *faults: dict[str, Any]) -> None:
+    """Paired runs of both clients."""
+    bench.faults(*faults)
+    pairs: list[tuple[Run, Run]] = []
+    for _ in range(_ROUNDS):
+        with _target(bench) as target:
+            stock = bench.stock(slug, target)
+        with _target(bench) as target:
+            ours = bench.kgtts(slug, target)
+            assert bench.is_right(slug, target), "kgtts brought something else"
+        pairs.append((ours, stock))
+        print(f"  kgtts {ours.seconds:6.2f} s {ours.peak_mb:4.0f} MB   kaggle {stock.seconds:6.2f} s {stock.peak_mb:4.0f} MB")
+    ratios = [stock.seconds / ours.seconds for ours, stock in pairs]
+    peak = max(ours.peak_mb for ours, _ in pairs)
+    print(f"  median ratio {statistics.median(ratios):.2f}, peak of kgtts {peak:.0f} MB")
+
+
+def main() -> int:
+    """Print the figures."""
+    parts = sys.argv[1:] or ["shaped", "loopback", "memory", "faults", "kills"]
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        try:
+            for part in parts:
+                _PARTS[part](bench)
+        finally:
+            bench.close()
+    return 0
+
+
+def _voice(bench: Bench) -> str:
+    return "voice" if "voice" in bench.hashes else bench.kernel("voice", _VOICE)
+
+
+def _shaped(bench: Bench) -> None:
+    print("shaped: 2 x 256 MiB and 45 x 200 kB, 25 MB/s a connection, 60 ms an answer")
+    compare(bench, _voice(bench), *_SLOW)
+
+
+def _loopback(bench: Bench) -> None:
+    print("loopback: the same files, unlimited")
+    compare(bench, _voice(bench))
+
+
+def _memory(bench: Bench) -> None:
+    print("memory: one file of 2 GiB, unlimited")
+    slug = bench.kernel("large", [("checkpoint.pth", 2 << 30)])
+    bench.faults()
+    with _target(bench) as target:
+        run = bench.kgtts(slug, target)
+        assert bench.is_right(slug, target)
+    print(f"  kgtts {run.seconds:.2f} s, peak {run.peak_mb:.0f} MB")
+
+
+_PARTS: dict[str, Callable[[Bench], None]] = {"shaped": _shaped, "loopback": _loopback, "memory": _memory}
+
+if __name__ == "__main__":
+    sys.exit(main())
