@@ -157,3 +157,54 @@ def test_a_command_is_a_plan(root: Path, log: Log) -> None:
     )
     assert isinstance(run.plans[0], ChildPlan)
     assert run.plans[0].limit_s is not None
+
+
+def with_uv(root: Path, log: Log, run: Any) -> None:
+    """Install in an image that has uv."""
+    uv = Captured(0, "uv 0.9.1")
+    capture = Capture({"probe.py": [_BROKEN, probe_answer()], "uv": uv})
+    assert installer(root, log, capture, run).ensure(_PACKAGES, internet=True).ok
+
+
+def test_uv_installs_where_there_is_one(root: Path, log: Log) -> None:
+    """It gets the same constraints, the interpreter of the training, and no downloads of others."""
+    run = Child()
+    with_uv(root, log, run)
+    (plan,) = run.plans
+    assert plan.command[:5] == ["uv", "pip", "install", "--python", "python"]
+    assert "--constraint" in plan.command
+    assert plan.env["UV_PYTHON_DOWNLOADS"] == "never"
+
+
+def test_pip_is_asked_where_uv_fails(root: Path, log: Log) -> None:
+    """Whatever uv's reason is, it is said, and pip's answer counts."""
+    asked: list[str] = []
+
+    def run(plan: ChildPlan, on_line: Any, on_cut: Any = None) -> Any:
+        tool = plan.command[0] if plan.command[0] == "uv" else plan.command[2]
+        asked.append(tool)
+        return Child(["error: not a wheel"], returncode=2 if tool == "uv" else 0)(plan, on_line, on_cut)
+
+    with_uv(root, log, run)
+    assert asked == ["uv", "pip"]
+    assert "  uv could not do it (error: not a wheel); pip is asked." in log.lines
+    assert any(line.startswith("pip installed") for line in log.lines)
+
+
+def test_a_full_disk_is_not_tried_twice(root: Path, log: Log) -> None:
+    """pip would not find more room than uv."""
+    run = Child(["  Caused by: No space left on device (os error 28)"], returncode=2)
+    capture = Capture({"probe.py": _BROKEN, "uv": Captured(0, "uv 0.9.1")})
+    with pytest.raises(KernelFailure) as caught:
+        installer(root, log, capture, run).ensure(_PACKAGES, internet=True)
+    assert caught.value.reason is EndReason.DISK_FULL
+    assert len(run.plans) == 1
+
+
+def test_a_wheelhouse_that_is_not_mounted(root: Path, log: Log) -> None:
+    """Without internet the session ends with what to do, and nothing is tried."""
+    run = Child()
+    capture = Capture({"probe.py": _BROKEN})
+    with pytest.raises(KernelFailure, match="wheelhouse is not mounted"):
+        installer(root, log, capture, run).ensure(_PACKAGES, internet=False, wheelhouse=lambda: None)
+    assert run.plans == []

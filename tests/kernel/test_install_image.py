@@ -1,0 +1,158 @@
+"""Installing for real, from tiny wheels and without a network, into an environment like Kaggle's image."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+import kernel_template
+from kernel_template.failure import EndReason, KernelFailure
+from kernel_template.install import FROZEN, Installer
+from kernel_template.packages import SitePackages, find_wheels
+from kernel_template.process import Captured, ChildRunner, capture_output
+from tests.kernel.kit import Log, reporter
+from tests.kernel.wheels import IMAGE, OFFERED, Image, make_wheels, serve_index
+
+_PROBE = Path(kernel_template.__file__).parent / "programs" / "probe.py"
+_PACKAGES = ["coqui-tts>=0.27,<0.29", "six>=1.16"]
+_KEPT = {made.name: made.version for made in IMAGE}
+_NO_UV = shutil.which("uv") is None
+_BOTH = ["pip", pytest.param("uv", marks=pytest.mark.skipif(_NO_UV, reason="uv is not installed"))]
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    """An environment with torch, torchaudio and numpy in it, and no index to ask."""
+    return Image.make(tmp_path)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[str]:
+    """An index that offers all."""
+    with serve_index(tmp_path / "index", OFFERED) as url:
+        yield url
+
+
+def without_uv(command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Captured | None:
+    """Run short programs, but find no uv."""
+    return None if command[0] == "uv" else capture_output(command, env, timeout_s)
+
+
+def installer(image: Image, log: Log, tool: str = "pip", **env: str) -> Installer:
+    """An installer for the image."""
+    site = SitePackages((image.site,))
+    (image.site.parent / "temp").mkdir(exist_ok=True)
+    return Installer(
+        capture=capture_output if tool == "uv" else without_uv,
+        run=ChildRunner(poll_s=0.02),
+        env=image.env | env,
+        versions=site.versions,
+        probe_program=_PROBE,
+        temp=image.site.parent / "temp",
+        report=reporter(log),
+        python=str(image.python),
+        site=site,
+    )
+
+
+@pytest.mark.parametrize("tool", _BOTH)
+def test_the_images_own_packages_stay(image: Image, log: Log, index: str, tool: str) -> None:
+    """Of what is offered the release that fits the image is taken; bytes and seconds are told."""
+    made = installer(image, log, tool, PIP_INDEX_URL=index)
+    assert made.ensure(_PACKAGES, internet=True).ok
+    assert made.versions(FROZEN) == _KEPT
+    assert made.versions(("coqui-tts", "coqui-tts-trainer", "six")) == {
+        "coqui-tts": "0.27.5",
+        "coqui-tts-trainer": "0.4.0",
+        "six": "1.17.0",
+    }
+    (told,) = [line for line in log.lines if " installed 3 packages" in line]
+    size = re.fullmatch(rf"{tool} installed 3 packages, ([\d.]+) kB, in [\d.]+ s", told)
+    assert size is not None
+    assert float(size.group(1)) > 30
+    assert "✓ Unchanged: torch 2.10.0+cu128, torchaudio 2.10.0+cu128, numpy 2.3.1" in log.lines
+
+
+def test_without_the_constraints_they_would_not(image: Image, log: Log, index: str) -> None:
+    """What the test above shows is the constraints' doing, and a changed image ends the session."""
+    made = installer(image, log, PIP_INDEX_URL=index)
+    run = made.run
+
+    def unconstrained(plan, on_line, on_cut=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        at = plan.command.index("--constraint")
+        command = [*plan.command[:at], *plan.command[at + 2 :]]
+        return run(type(plan)(command, plan.env, None, plan.limit_s, plan.grace_s), on_line, on_cut)
+
+    loose = Installer(
+        made.capture, unconstrained, made.env, made.versions, made.probe_program, made.temp, made.report,
+        made.python, made.site,
+    )  # fmt: skip
+    with pytest.raises(KernelFailure, match=r"torch 2\.10\.0\+cu128 → 2\.13\.0"):
+        loose.ensure(_PACKAGES, internet=True)
+    assert "Of the image's packages it replaced" in log.text
+
+
+@pytest.mark.parametrize("tool", _BOTH)
+def test_a_release_that_needs_another_torch_is_refused(image: Image, log: Log, index: str, tool: str) -> None:
+    """Nothing is changed then, and the sentence says what is in the way; uv's word is not the last."""
+    made = installer(image, log, tool, PIP_INDEX_URL=index)
+    with pytest.raises(KernelFailure, match="another torch") as caught:
+        made.ensure(["coqui-tts==0.28.0"], internet=True)
+    assert caught.value.reason is EndReason.INSTALL_FAILED
+    assert made.versions((*FROZEN, "coqui-tts")) == _KEPT
+    assert ("uv could not do it" in log.text) is (tool == "uv")
+
+
+def test_a_wheelhouse_needs_no_network(image: Image, log: Log, tmp_path: Path) -> None:
+    """The mounted dataset is enough, in whatever folders its wheels lie."""
+    make_wheels(tmp_path / "input" / "datasets" / "owner" / "tts-wheels" / "wheels", OFFERED)
+    made = installer(image, log)
+    probe = made.ensure(
+        _PACKAGES, internet=False, wheelhouse=lambda: find_wheels(tmp_path / "input", "owner/tts-wheels")
+    )
+    assert probe.ok
+    assert made.versions(FROZEN) == _KEPT
+    assert "Wheels: 7 in owner/tts-wheels, " in log.text
+
+
+def test_a_wheelhouse_that_lacks_something(image: Image, log: Log, tmp_path: Path, index: str) -> None:
+    """Without internet the missing package is named; with it the index brings what is missing."""
+    some = [made for made in OFFERED if made.name != "six"]
+    make_wheels(tmp_path / "input" / "tts-wheels", some)
+    made = installer(image, log)
+
+    def wheels():  # type: ignore[no-untyped-def]  # noqa: ANN202
+        return find_wheels(tmp_path / "input", "owner/tts-wheels")
+
+    with pytest.raises(KernelFailure, match=r"the wheels in owner/tts-wheels lack six>=1\.16"):
+        made.ensure(_PACKAGES, internet=False, wheelhouse=wheels)
+    made = installer(image, log, PIP_INDEX_URL=index)
+    assert made.ensure(_PACKAGES, internet=True, wheelhouse=wheels).ok
+    (warning,) = [event["message"] for event in log.events("warning")]
+    assert warning.endswith("The package index is asked instead.")
+
+
+def test_no_network_is_said(image: Image, log: Log) -> None:
+    """A session that was promised internet and has none says what to do, and is unchanged."""
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"}
+    made = installer(image, log, **nowhere)
+    with pytest.raises(KernelFailure, match="cannot reach the package index") as caught:
+        made.ensure(_PACKAGES, internet=True)
+    assert "install.wheelhouse" in caught.value.message
+    assert made.versions(FROZEN) == _KEPT
+
+
+def test_installed_packages_are_told_by_their_folders(image: Image) -> None:
+    """Versions agree with what the interpreter itself says."""
+    listed = subprocess.run(
+        [image.python, "-c", "from importlib.metadata import version as v; print(v('torch'), v('numpy'))"],
+        env=image.env, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert listed.stdout.split() == [_KEPT["torch"], _KEPT["numpy"]]
+    assert SitePackages((image.site,)).versions(("torch", "numpy", "nothing")) == {
+        "torch": _KEPT["torch"],
+        "numpy": _KEPT["numpy"],
+    }
