@@ -164,6 +164,7 @@ class TrainerHost:
             kwargs = self._sifter.sift(kwargs.get("config", args[1] if len(args) > 1 else None), kwargs)
         original(trainer, *args, **kwargs)
         self._company.made(trainer)
+        self._disk.keep(trainer.config)
         self._report.write(hooks=True)
 
     def _fit(self, original: Callable[..., None], trainer: Any) -> None:
