@@ -1,14 +1,13 @@
 """`kgtts pull` beside `kaggle kernels output`, on one emulator whose connections are as slow as told.
 
-Run it from the repository in an environment with the extra `local`: `python -m benchmarks.pull [PART …]`, with
-parts out of `shaped`, `loopback`, `memory`, `faults` and `kills`; by default all. It writes some GB below
-TMPDIR. Both clients are real processes; ratios are medians of paired runs.
+Run it from the repository in an environment with the extra `local`: `python -m benchmarks.pull [PART …]`,
+with parts out of `shaped`, `loopback`, `memory`, `faults` and `kills`; by default all. It writes some GB
+below TMPDIR. Both clients are real processes; ratios are medians of paired runs.
 """
 
 import hashlib
 import json
 import os
-import random
 import shutil
 import signal
 import statistics
@@ -22,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.emulator import Emulator, EmulatorOptions
 from orchestrator.kaggle_client import connect
 from orchestrator.models import KernelPush, KernelRef, SessionState
 
@@ -59,6 +57,7 @@ for name, size in {files!r}:
         for _ in range(0, size, 1 << 20):
             file.write(os.urandom(min(1 << 20, size - file.tell())))
 """
+_OURS = (".kgtts-pull.json", "session.log")
 _VOICE = [
     *((f"checkpoint_{step}.pth", 256 << 20) for step in (100, 200)),
     *((f"sample_{number:02}.wav", 200_000) for number in range(45)),
@@ -113,8 +112,8 @@ class Bench:
     def kernel(self, slug: str, files: Sequence[tuple[str, int]]) -> str:
         """A kernel whose session left `files` of random bytes."""
         client = connect(self._environ, login=(_USER, _KEY))
-        push = KernelPush(KernelRef(_USER, slug), slug.title(), _MAKE.format(files=list(files)), accelerator=None)
-        ref = client.push(push).ref
+        source = _MAKE.format(files=list(files))
+        ref = client.push(KernelPush(KernelRef(_USER, slug), slug.title(), source, accelerator=None)).ref
         while not client.session_status(ref).state.is_terminal:
             time.sleep(0.1)
         if client.session_status(ref).state is not SessionState.COMPLETE:
@@ -160,10 +159,8 @@ class Bench:
     def is_right(self, slug: str, target: Path) -> bool:
         """Whether every byte is right, and nothing else lies there but the log and our index."""
         found = {path.name: path for path in target.rglob("*") if path.is_file()}
-        extra = {name for name in found if name not in self.hashes[slug]} - {".kgtts-pull.json", "session.log"}
-        return not extra and {
-            name: _digest(found[name]) if name in found else "" for name in self.hashes[slug]
-        } == self.hashes[slug]
+        brought = {name: _digest(place) for name, place in found.items() if name not in _OURS}
+        return brought == self.hashes[slug]
 
 
 def _digest(path: Path) -> str:
@@ -197,7 +194,8 @@ def compare(bench: Bench, slug: str, *faults: dict[str, Any]) -> None:
             ours = bench.kgtts(slug, target)
             assert bench.is_right(slug, target), "kgtts brought something else"
         pairs.append((ours, stock))
-        print(f"  kgtts {ours.seconds:6.2f} s {ours.peak_mb:4.0f} MB   kaggle {stock.seconds:6.2f} s {stock.peak_mb:4.0f} MB")
+        told = [f"{run.seconds:6.2f} s {run.peak_mb:4.0f} MB" for run in (ours, stock)]
+        print(f"  kgtts {told[0]}   kaggle {told[1]}")
     ratios = [stock.seconds / ours.seconds for ours, stock in pairs]
     peak = max(ours.peak_mb for ours, _ in pairs)
     print(f"  median ratio {statistics.median(ratios):.2f}, peak of kgtts {peak:.0f} MB")

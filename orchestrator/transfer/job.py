@@ -138,7 +138,8 @@ class Job:
         """Whether a range that was ignored is worth another question: much is here, and it happens rarely."""
         with self._lock:
             self._ignored += 1
-            return part.here * _LITTLE > part.origin.size and self._ignored <= _IGNORED
+            much = self._taken.count(1) * _LITTLE > len(self._taken)  # Here or on its way.
+            return self.part is part and much and self._ignored <= _IGNORED
 
     def begin_stream(self, part: Part) -> bool:
         """Whether this worker may read the file in one stream; it then calls `end_stream`."""
