@@ -32,6 +32,8 @@ class Batches:
         buckets: steps' worth of shuffled samples that are sorted at a time; 0 sorts nothing.
         drop_last: leave out a last step that is not full.
         longest_first: begin each epoch with the longest samples, which need the most memory.
+        accumulate: batches of a rank that make a step. Half the size twice is the same step: a session that
+            runs out of memory in the middle of an epoch goes on with the samples that are left of it.
     """
 
     def __init__(  # noqa: PLR0913 - each is a fact of the loader or of the ranks.
@@ -47,6 +49,7 @@ class Batches:
         buckets: int,
         drop_last: bool = False,
         longest_first: bool = False,
+        accumulate: int = 1,
     ) -> None:
         self._order = sorted(range(count), key=lambda index: (names[index] if names else "", index))
         self._lengths = lengths
@@ -57,26 +60,34 @@ class Batches:
         self._buckets = buckets
         self._drop_last = drop_last
         self._longest_first = longest_first
+        self._accumulate = accumulate
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Another epoch, another order."""
         self._epoch = epoch
 
+    @property
+    def _step(self) -> int:
+        """Samples of a step, of all ranks together."""
+        return self._size * self._accumulate * self._world
+
     def __len__(self) -> int:
-        whole, rest = divmod(len(self._order), self._size * self._world)
-        return whole + int(bool(rest) and not self._cut(whole))
+        whole, rest = divmod(len(self._order), self._step)
+        last = 0 if self._cut(whole) else math.ceil(rest / (self._size * self._world))
+        return whole * self._accumulate + last
 
     def __iter__(self) -> Iterator[list[int]]:
         for group in self.groups():
-            yield group[self._rank :: self._world]
+            share = group[self._rank :: self._world]
+            yield from (share[at : at + self._size] for at in range(0, len(share), self._size))
 
     def groups(self) -> list[list[int]]:
         """The steps of the epoch: the samples of all ranks together."""
         draw = random.Random(f"{self._seed}/{self._epoch}")  # noqa: S311 - an order, no secret.
         order = list(self._order)
         draw.shuffle(order)
-        step = self._size * self._world
+        step = self._step
         whole = len(order) // step
         rest = order[whole * step :]
         groups: list[list[int]] = []
@@ -194,7 +205,9 @@ def _lengths(samples: Sequence[Any]) -> list[float] | None:
     return found
 
 
-def make_loader(loader: Any, settings: Mapping[str, Any], rank: int, world: int, seed: int) -> Any:
+def make_loader(  # noqa: PLR0913 - each is a fact of the training or of the ranks.
+    loader: Any, settings: Mapping[str, Any], rank: int, world: int, seed: int, accumulate: int = 1
+) -> Any:
     """The training's loader with this rank's part of the samples, in batches of similar length.
 
     Args:
@@ -203,6 +216,7 @@ def make_loader(loader: Any, settings: Mapping[str, Any], rank: int, world: int,
         rank: this process.
         world: how many train together.
         seed: `training_seed` of the configuration.
+        accumulate: batches that make a step.
 
     Returns:
         A new loader; the same one where there is nothing to do: one process without buckets, or with an order
@@ -215,7 +229,7 @@ def make_loader(loader: Any, settings: Mapping[str, Any], rank: int, world: int,
     if world == 1 and not buckets:
         return loader
     if _is_plain(loader):
-        sampler: Any = _batches(loader, rank, world, seed, buckets)
+        sampler: Any = _batches(loader, rank=rank, world=world, seed=seed, buckets=buckets, accumulate=accumulate)
     elif world == 1:
         return loader
     elif getattr(loader, "batch_sampler", None) is None or not hasattr(loader.dataset, "__len__"):
@@ -252,7 +266,7 @@ def _is_plain(loader: Any) -> bool:
     )
 
 
-def _batches(loader: Any, rank: int, world: int, seed: int, buckets: int) -> Batches:
+def _batches(loader: Any, *, buckets: int, **facts: int) -> Batches:
     dataset = loader.dataset
     samples = getattr(dataset, "samples", None)
     if not isinstance(samples, Sequence) or len(samples) != len(dataset):
@@ -262,10 +276,8 @@ def _batches(loader: Any, rank: int, world: int, seed: int, buckets: int) -> Bat
         names=_names(samples) if samples is not None else None,
         lengths=_lengths(samples) if samples is not None and buckets else None,
         size=int(loader.batch_size),
-        rank=rank,
-        world=world,
-        seed=seed,
         buckets=buckets,
+        **facts,
         drop_last=bool(loader.drop_last),
         longest_first=getattr(dataset, "start_by_longest", False) is True,
     )

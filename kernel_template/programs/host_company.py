@@ -114,7 +114,8 @@ class Company:
     def _shared(self, loader: Any, trainer: Any) -> Any:
         """The training's loader with this rank's part, in the order that is asked for."""
         team, seed = self.team, trainer.config.training_seed
-        return self._batches.make_loader(loader, self._control.speed, team.rank, team.size, seed)
+        asked = self._control.speed
+        return self._batches.make_loader(loader, asked, team.rank, team.size, seed, self.groups.size)
 
     def epoch_begins(self, trainer: Any) -> int:
         """Tell the loader which epoch it is. Returns how many steps it has."""
