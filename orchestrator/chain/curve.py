@@ -3,15 +3,14 @@
 The files come from a server: nothing in them is trusted, and what is no measurement is passed over.
 """
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeGuard
 
-METRICS_FILE = "metrics.jsonl"
-_MOST = 1e30  # No loss; and neither infinite, nor no number, nor too long for a float.
-_WATCHED = ("avg_loss_mel", "avg_loss", "avg_loss_1", "avg_loss_gen")  # What an ear hears, first.
+from orchestrator.errors import LocalError
+from orchestrator.metrics import MetricsTable, read_run, watched_loss
+
+_MOST = 1e30  # No loss; and neither infinite nor no number.
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,41 +24,18 @@ class Evaluation:
 
 def read_curve(folder: Path) -> list[Evaluation]:
     """The evaluations of all sessions below `folder`, in order of steps; none where nothing was pulled."""
-    found: dict[tuple[int, int], Evaluation] = {}
-    for path in sorted(folder.glob(f"session-*/{METRICS_FILE}")):
-        try:
-            with path.open(encoding="utf-8", errors="replace") as file:
-                found |= {(item.session, item.step): item for item in evaluations(file)}
-        except OSError:
-            continue  # A curve is a convenience; the pass itself has succeeded.
-    return [found[key] for key in sorted(found, key=lambda key: (key[1], key[0]))]
+    try:
+        return list(evaluations(read_run(folder, logs=False)))
+    except LocalError:
+        return []  # A curve is a convenience; the pass itself has succeeded.
 
 
-def evaluations(lines: Iterable[str]) -> Iterator[Evaluation]:
-    """The evaluations in the lines of a `metrics.jsonl`."""
-    for line in lines:
-        try:
-            event = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if not isinstance(event, dict) or event.get("event") != "eval":
-            continue
-        session, step, loss = event.get("session"), event.get("global_step"), _watched(event.get("losses"))
-        if _is_count(session) and _is_count(step) and loss is not None:
+def evaluations(table: MetricsTable) -> Iterator[Evaluation]:
+    """The evaluations in a table."""
+    name = watched_loss([name for name, split in table.series() if split == "eval"])
+    if name is None:
+        return
+    series = table.of(name, "eval")
+    for session, step, loss in zip(series.sessions, series.steps, series.values, strict=True):
+        if session >= 0 and step >= 0 and abs(loss) < _MOST:
             yield Evaluation(session, step, loss)
-
-
-def _watched(losses: object) -> float | None:
-    if not isinstance(losses, dict):
-        return None
-    names = [name for name in _WATCHED if name in losses] or sorted(
-        name for name in losses if isinstance(name, str) and "loss" in name
-    )
-    value = losses[names[0]] if names else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _MOST:
-        return None
-    return float(value)
-
-
-def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

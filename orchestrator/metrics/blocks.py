@@ -25,7 +25,8 @@ HEADER = re.compile(
     + rb" -- GLOBAL_STEP: "
     + _INTEGER
 )
-_VALUE = rb"(?:tensor\()?([^\s(),]+)(?:,[^()\n]*)?\)?"
+# A number, NaN or infinity; what it is worth is for float() to say.
+_VALUE = rb"(?:tensor\()?([-+.\dni][^\s(),]*)(?:,[^()\n]*)?\)?"
 # `| > name: value  (mean)`; in an evaluation the parentheses hold the change since the last one.
 LOSS = re.compile(rb"\| > ([A-Za-z0-9_./-]{1,200}): *" + _VALUE + rb"(?:\s*\(\s*" + _VALUE + rb"\s*\)|\s*$)")
 # What begins like one: if it is none, it has been garbled.

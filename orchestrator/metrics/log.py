@@ -100,6 +100,7 @@ class LogReader:
     def finish(self) -> MetricsTable:
         """What was read."""
         rest = self._cutter.rest()
+        self._count_rubbish(rest)
         for line in rest.replace(b"\r", b"\n").split(b"\n"):
             self._line(line, whole=False)
         self._close()
@@ -147,8 +148,7 @@ class LogReader:
         else:
             whole = b"\x00" not in text
         if not whole:
-            lines = text.split(b"\n")
-            self._table.counters.lost_lines += sum(b"\x00" in line or not _is_text(line) for line in lines)
+            self._table.counters.lost_lines += sum(not _is_text(line) for line in text.split(b"\n"))
 
     def _line(self, line: bytes, *, whole: bool = True) -> None:
         if b"\x1b" in line:
@@ -156,7 +156,8 @@ class LogReader:
         at = line.find(_PREFIX)
         if at >= 0:
             text = line[at + len(_PREFIX) :].decode("utf-8", "replace").strip()
-            self._lose(not take_line(self._taker, text))
+            if not take_line(self._taker, text):
+                self._lose(line)
         elif b"| > " in line:
             self._value(line, whole=whole)
         else:
@@ -195,19 +196,20 @@ class LogReader:
             {"path": path.decode("utf-8", "replace"), "global_step": step, "best": is_best},
         )
 
-    def _hear_garbled(self, _match: re.Match[bytes]) -> None:
+    def _hear_garbled(self, match: re.Match[bytes]) -> None:
         self._close()
         self._lost_header = True
-        self._lose(True)
+        self._lose(match.string)
 
     def _value(self, line: bytes, *, whole: bool) -> None:
-        if self._block is None:
-            self._lose(self._lost_header and LOSS_LIKE.search(line) is not None)
-        elif not self._block.take(line, whole=whole):
-            self._lose(LOSS_LIKE.search(line) is not None)
+        taken = self._block is not None and self._block.take(line, whole=whole)
+        expected = self._block is not None or self._lost_header
+        if not taken and expected and LOSS_LIKE.search(line) is not None:
+            self._lose(line)
 
-    def _lose(self, is_lost: bool) -> None:  # noqa: FBT001  # It is what is said.
-        self._table.counters.lost_lines += is_lost
+    def _lose(self, line: bytes) -> None:
+        if _is_text(line):  # Else it has been counted as rubbish.
+            self._table.counters.lost_lines += 1
 
     def _begin(self, block: Block) -> None:
         self._close()
@@ -274,4 +276,4 @@ def _is_text(line: bytes) -> bool:
         line.decode()
     except UnicodeDecodeError:
         return False
-    return True
+    return b"\x00" not in line

@@ -6,8 +6,8 @@ SLUG is then that of a sibling kernel. What a file tells of itself comes from a 
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.errors import UsageError
@@ -50,8 +50,25 @@ def pulled_sessions(folder: Path) -> list[PulledSession]:
     for below in _subfolders(folder):
         if not _FOLDER.fullmatch(below.name):
             found += [_session(place) for place in _subfolders(below) if _SESSION.fullmatch(place.name)]
-    found = [item for item in found if _is_session(item.folder)]
-    return sorted(found, key=lambda item: (item.number is None, item.number or 0, item.changed))
+    return _in_order(_adopted([item for item in found if _is_session(item.folder)]))
+
+
+def _adopted(sessions: Sequence[PulledSession]) -> list[PulledSession]:
+    """Sessions that tell no run are of the one whose sessions lie beside them, where it is one."""
+    beside: dict[Path, set[str]] = {}
+    for item in sessions:
+        if item.run is not None:
+            beside.setdefault(item.folder.parent, set()).add(item.run)
+    return [
+        replace(item, run=next(iter(runs)))
+        if item.run is None and len(runs := beside.get(item.folder.parent, set())) == 1
+        else item
+        for item in sessions
+    ]
+
+
+def _in_order(sessions: Iterable[PulledSession]) -> list[PulledSession]:
+    return sorted(sessions, key=lambda item: (item.number is None, item.number or 0, item.changed))
 
 
 def newest_run(sessions: Sequence[PulledSession]) -> list[PulledSession]:
@@ -214,4 +231,4 @@ def find_run(folder: Path, text: str | None, slug: str) -> list[PulledSession]:
         what = "the newest run" if text is None else text
         hint = f"bring it with `kgtts pull{'' if text is None else ' ' + text}`"
         raise UsageError(f"Nothing of {what} has been pulled to {folder}.", hint=hint)
-    return sorted(sessions, key=lambda item: (item.number is None, item.number or 0, item.changed))
+    return _in_order(sessions)

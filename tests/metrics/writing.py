@@ -142,7 +142,7 @@ class Writing:
         return f"{begin}{text}\x1b[0m"
 
     def _number(self) -> float:
-        return self._random.random() * 10 ** self._random.randint(-6, 2)
+        return self._random.random() * 10.0 ** self._random.randint(-6, 2)
 
     def _seconds(self, step: int) -> float:
         return float(int((step - self.first) * 0.74))

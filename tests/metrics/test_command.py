@@ -1,0 +1,105 @@
+"""`kgtts metrics`: a pulled run or a log, as a summary, CSV or JSON, and nothing asked of Kaggle."""
+
+import csv
+import io
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.metrics.writing import CURRENT, KEPT, Writing, as_events
+from tests.support import Cli
+
+
+@pytest.fixture
+def run(workplace: Path) -> Writing:
+    """A run of which one session was pulled."""
+    writing = Writing(CURRENT, epochs=3, steps=40, print_every=10)
+    folder = workplace / "runs" / "bangla-tts" / "session-01"
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text(as_events(writing))
+    (folder / "state.json").write_text(json.dumps({"run": {"id": "abc123", "session": 1}}))
+    return writing
+
+
+def test_a_run_is_summed_up(cli: Cli, run: Writing) -> None:
+    """Without a name it is the newest of the settings' kernel; first, last and lowest value of each name."""
+    for name in ((), ("abc",), ("asha/bangla-tts",)):
+        result = cli("metrics", *name)
+        assert (result.code, result.err) == (0, "")
+        assert f"{len(run.rows)} values up to step 120, in 1 session" in result.out
+    mel = [row.value for row in run.rows if row.name == "avg_loss_mel"]
+    line = next(line for line in result.out.splitlines() if line.startswith("avg_loss_mel"))
+    assert line.split()[:6] == [
+        "avg_loss_mel",
+        "eval",
+        "3",
+        *(f"{value:.5g}" for value in (mel[0], mel[-1], min(mel))),
+    ]
+
+
+def test_csv_holds_every_value_exactly(cli: Cli, run: Writing) -> None:
+    """A header, then a line a value."""
+    read = list(csv.reader(io.StringIO(cli("metrics", "--csv").out)))
+    assert read[0] == ["time", "session", "epoch", "step", "split", "name", "value"]
+    assert read[1:] == [[str(column) for column in row] for row in run.rows]
+
+
+def test_json_is_strict(cli: Cli, workplace: Path) -> None:
+    """What is no number is null, and the warning says where."""
+    log = "--> TIME: 2026-11-22 07:31:47 -- STEP: 0/3 -- GLOBAL_STEP: 7\n| > loss_mel: nan (nan)\n"
+    (workplace / "log.txt").write_text(log)
+    document = json.loads(cli("metrics", "--json", "log.txt").out, parse_constant=pytest.fail)
+    assert document["rows"] == [[0.0, 1, None, 7, "train", "loss_mel", None]]
+    assert document["columns"][-1] == "value"
+    assert document["warnings"][0]["step"] == 7
+    assert (document["source"], document["lines"], document["lost_lines"]) == ("log.txt", 2, 0)
+
+
+def test_a_log_may_come_through_a_pipe(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notebook's log on standard input."""
+    writing = Writing(KEPT, epochs=1, steps=20, print_every=10)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(writing.text().encode() + b"\x00\n")))
+    result = cli("metrics", "-")
+    assert result.code == 0
+    assert "standard input" in result.out
+    assert "1 of " in result.out
+    assert "garbled" in result.out
+
+
+def test_warnings_are_shown_and_cannot_steer_a_terminal(cli: Cli, workplace: Path) -> None:
+    """A kernel's words come from a server."""
+    events = [
+        {"event": "progress", "global_step": 1, "session": 1, "losses": {"loss": math.pi}},
+        {"event": "warning", "message": "\x1b[2Jsilent\nrecording", "session": 1},
+    ]
+    place = workplace / "metrics.jsonl"
+    place.write_text("".join(json.dumps(event) + "\n" for event in events))
+    result = cli("metrics", place)
+    assert "⚠ [2Jsilent recording" in result.out
+    assert "\x1b[2J" not in result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "hint"),
+    [
+        ([], "has been pulled to runs", "kgtts pull"),
+        (["abc"], "Nothing of abc", "kgtts pull abc"),
+        (["asha/voice/3"], "Nothing of asha/voice/3", "kgtts pull asha/voice/3"),
+        (["empty.log"], "holds no measurements", "first steps"),
+        (["."], "holds no measurements", "first steps"),
+        (["--csv", "--json"], "two formats", ""),
+    ],
+    ids=" ".join,
+)
+def test_nothing_to_show_is_a_sentence(
+    cli: Cli, workplace: Path, arguments: list[str], words: str, hint: str
+) -> None:
+    """What is missing, and the command that brings it."""
+    (workplace / "empty.log").write_text("nothing\n")
+    result = cli("metrics", *arguments)
+    assert (result.code, result.out) == (2, "")
+    assert words in result.err
+    assert hint in result.err
