@@ -26,9 +26,9 @@ class TransferOptions:
     """
 
     connections: int = 8
-    attempts: int = 6
+    attempts: int = 10
     first_delay_s: float = 0.25
-    longest_delay_s: float = 20.0
+    longest_delay_s: float = 15.0
     connect_s: float = 10.0
     stall_s: float = 30.0
     sleep: Callable[[float], object] | None = None

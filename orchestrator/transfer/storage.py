@@ -224,7 +224,7 @@ class Storage:
 
 
 def _broken(error: Exception) -> str:
-    return f"{type(error).__name__}"
+    return f"the connection failed ({type(error).__name__})"
 
 
 def _check_status(response: "requests.Response") -> None:

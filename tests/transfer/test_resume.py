@@ -200,7 +200,7 @@ def test_waits_grow_and_honour_retry_after(storage: Storage, tmp_path: Path) -> 
 
 
 def test_progress_refills_the_patience(storage: Storage, tmp_path: Path) -> None:
-    """Any number of breaks is fine while bytes come; without any, six attempts are the end."""
+    """Any number of breaks is fine while bytes come; without any, ten attempts are the end."""
     breaks = [Answer(BODY[: 2 * MB], reset_after=70_000)] * 20
     bring([storage.put("f", *breaks, BODY[: 2 * MB])], tmp_path / "a")
     drips = [Answer(BODY[: 2 * MB], reset_after=100)] * 20
