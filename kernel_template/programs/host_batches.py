@@ -206,7 +206,7 @@ def _lengths(samples: Sequence[Any]) -> list[float] | None:
 
 
 def make_loader(  # noqa: PLR0913 - each is a fact of the training or of the ranks.
-    loader: Any, settings: Mapping[str, Any], rank: int, world: int, seed: int, accumulate: int = 1
+    loader: Any, settings: Mapping[str, Any], rank: int, world: int, seed: int, *, accumulate: int = 1
 ) -> Any:
     """The training's loader with this rank's part of the samples, in batches of similar length.
 
@@ -229,7 +229,9 @@ def make_loader(  # noqa: PLR0913 - each is a fact of the training or of the ran
     if world == 1 and not buckets:
         return loader
     if _is_plain(loader):
-        sampler: Any = _batches(loader, rank=rank, world=world, seed=seed, buckets=buckets, accumulate=accumulate)
+        sampler: Any = _batches(
+            loader, rank=rank, world=world, seed=seed, buckets=buckets, accumulate=accumulate
+        )
     elif world == 1:
         return loader
     elif getattr(loader, "batch_sampler", None) is None or not hasattr(loader.dataset, "__len__"):

@@ -1,6 +1,7 @@
 """The order of the samples: properties of all sizes, and torch's DataLoader over it."""
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ shapes = st.fixed_dictionaries(
         "size": st.integers(1, 9),
         "buckets": st.integers(0, 5),
         "seed": st.integers(0, 9),
+        "accumulate": st.integers(1, 4),
     }
 )
 
@@ -42,6 +44,7 @@ def test_every_rank_has_as_many_batches_and_no_sample_is_left_out(
         batches = list(sampler)
         assert len(batches) == len(sampler)
         assert all(len(batch) == shape["size"] for batch in batches[:-1])
+        assert all(batches)
         steps.append([len(batch) for batch in batches])
         seen += [index for batch in batches for index in batch]
     assert all(step == steps[0] for step in steps)
@@ -58,6 +61,22 @@ def test_the_order_is_that_of_seed_and_epoch(shape: dict[str, int], world: int) 
     for each in (one, other):
         each.set_epoch(3)
     assert list(one) == list(other)
+
+
+@given(st.integers(1, 150), st.integers(1, 4), st.integers(1, 3), st.integers(0, 3))
+def test_half_the_batch_twice_is_the_same_step(count: int, size: int, world: int, buckets: int) -> None:
+    """After running out of memory, each step has the samples that it would have had."""
+    lengths = [float(index % 13) for index in range(count)]
+    for rank in range(world):
+        whole, halves = (
+            samplers(
+                world, count=count, lengths=lengths, size=size * 2 // parts, accumulate=parts, buckets=buckets
+            )[rank]
+            for parts in (1, 2)
+        )
+        small: list[list[int]] = list(halves)
+        joined = [[*chain(*small[at : at + 2])] for at in range(0, len(small), 2)]
+        assert joined == list(whole)
 
 
 def test_each_epoch_and_seed_has_an_order_of_its_own() -> None:
