@@ -115,7 +115,9 @@ class Company:
         """The training's loader with this rank's part, in the order that is asked for."""
         team, seed = self.team, trainer.config.training_seed
         asked = self._control.speed
-        return self._batches.make_loader(loader, asked, team.rank, team.size, seed, accumulate=self.groups.size)
+        return self._batches.make_loader(
+            loader, asked, team.rank, team.size, seed, accumulate=self.groups.size
+        )
 
     def epoch_begins(self, trainer: Any) -> int:
         """Tell the loader which epoch it is. Returns how many steps it has."""
