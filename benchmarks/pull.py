@@ -23,6 +23,7 @@ from typing import Any
 
 from orchestrator.kaggle_client import connect
 from orchestrator.models import KernelPush, KernelRef, SessionState
+from tests.transfer.killing import Order, killed, pulled_in, received
 
 _USER, _KEY = "asha", "not-a-real-key"
 _MB = 1_000_000
@@ -91,6 +92,8 @@ class Bench:
         )
         assert self._server.stdout is not None
         self.url = self._server.stdout.readline().strip()
+        if not self.url:
+            raise RuntimeError("The emulator did not start.")  # Without its address Kaggle itself is asked.
         self._environ = {
             **os.environ,
             "HOME": str(folder),
@@ -238,7 +241,79 @@ def _memory(bench: Bench) -> None:
     print(f"  kgtts {run.seconds:.2f} s, peak {run.peak_mb:.0f} MB")
 
 
-_PARTS: dict[str, Callable[[Bench], None]] = {"shaped": _shaped, "loopback": _loopback, "memory": _memory}
+_FAULTS: dict[str, list[dict[str, Any]]] = {
+    "latency of 60 ms": [{"what": "latency", "where": "storage", "seconds": 0.06}],
+    "25 MB/s": [{"what": "bandwidth", "where": "storage", "bytes_per_s": 25 * _MB}],
+    "429, every 7th": [{"what": "error", "where": "storage", "status": 429, "retry_after_s": 1, "every": 7}],
+    "503, 2 of 13": [{"what": "error", "where": "storage", "status": 503, "every": 13, "burst": 2}],
+    "reset after 5 MB, every 3rd": [
+        {"what": "reset", "where": "storage:*.pth", "after": 5 * _MB, "every": 3}
+    ],
+    "reset at once, every 9th": [{"what": "reset", "where": "storage", "every": 9}],
+    "cut off after 3 MB, every 4th": [
+        {"what": "truncated", "where": "storage:*.pth", "after": 3 * _MB, "every": 4}
+    ],
+    "range ignored, every 10th": [
+        {"what": "range_ignored", "where": "storage:*.pth", "skip": 4, "every": 10}
+    ],
+    "corrupted, 3 small files": [{"what": "corrupted", "where": "storage:*_1?.wav", "every": 5, "first": 3}],
+    "address expired, each file once": [
+        {"what": "expired", "where": "storage", "first": 1, "per_name": True}
+    ],
+    "hostile names": [{"what": "hostile_names"}],
+}
+
+
+def _faults(bench: Bench) -> None:
+    print("faults: the same files; received twice, beside all that was received")
+    slug = _voice(bench)
+    every = [fault for name, faults in _FAULTS.items() for fault in faults]
+    for name, faults in {**_FAULTS, "all together": every}.items():
+        bench.faults(*faults)
+        with _target(bench) as target:
+            run = bench.kgtts(slug, target)
+            told = json.loads(run.out)
+            for odd in ("hostile.txt", "Hostile.TXT"):  # Those of the hostile names that may be written.
+                (target / odd).unlink(missing_ok=True)
+            shutil.rmtree(target / "hostile", ignore_errors=True)
+            verdict = "right" if bench.is_right(slug, target) else "WRONG"
+            outside = [path.name for path in bench.folder.rglob("hostile*")]
+        cost = told["transfer"]
+        share = cost["again"] / cost["received"]
+        print(
+            f"  {name:<32} {verdict}, {len(outside)} outside, {share:6.2%} twice, {cost['retries']:3} retries"
+            f", {run.seconds:5.1f} s, {run.peak_mb:.0f} MB, exit {run.code}"
+        )
+
+
+def _kills(bench: Bench) -> None:
+    print(f"kills: at {_KILLS} random moments (seed {_SEED}) of a pull at 25 MB/s a connection, then again")
+    slug = _voice(bench)
+    bench.faults(*_SLOW)
+    shares = []
+    for number in range(_KILLS + 1):
+        with _target(bench) as target:
+            counter = bench.folder / "counter"
+            counter.write_bytes(bytes(8))
+            order = Order(bench.url, _USER, _KEY, f"{_USER}/{slug}", target, counter)
+            if number == 0:
+                seconds, size = pulled_in(order), received(order)
+                continue
+            (after,) = killed(order, seconds, 1, seed=_SEED + number)
+            pulled_in(order)
+            shares.append(received(order) / size - 1)
+            verdict = "right" if bench.is_right(slug, target) else "WRONG"
+            print(f"  after {after:5.2f} s: {verdict}, {shares[-1]:6.2%} twice")
+    print(f"  at most {max(shares):.2%}, on average {statistics.mean(shares):.2%}")
+
+
+_PARTS: dict[str, Callable[[Bench], None]] = {
+    "shaped": _shaped,
+    "loopback": _loopback,
+    "memory": _memory,
+    "faults": _faults,
+    "kills": _kills,
+}
 
 if __name__ == "__main__":
     sys.exit(main())
