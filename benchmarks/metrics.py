@@ -1,12 +1,11 @@
 """Reading metrics: megabytes a second of each format, best of some rounds.
 
 `python -m benchmarks.metrics [ROUNDS]` from the repository. A training of 50 epochs of 630 steps is written
-as each format has it, with every step printed, and read in pieces of 256 KiB; a second's share for parsing the
-floats alone shows the bound that reading them exactly sets.
+as each format has it, with every step printed, and read in pieces of 256 KiB. Seconds are processor time;
+the share that making the floats takes alone shows how near the bound is.
 """
 
 import io
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -18,9 +17,9 @@ from tests.metrics.writing import CURRENT, KEPT, Writing, as_events, as_stored
 def _seconds(what: Callable[[], object], rounds: int) -> float:
     best = float("inf")
     for _ in range(rounds):
-        start = time.perf_counter()
+        start = time.process_time()
         what()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     return best
 
 
@@ -34,7 +33,7 @@ def main() -> int:
         "trainer_0_log.txt": (coloured, Format.LOG),
         "a notebook's log": (plain, Format.LOG),
         "Kaggle's JSON log": (as_stored(coloured), Format.STORED),
-        "10,000 lines of bars": (" 12%|#2        | 75/630 [00:44<05:20,  1.73it/s]\r" * 400_000, Format.LOG),
+        "progress bars only": (" 12%|#2        | 75/630 [00:44<05:20,  1.73it/s]\r" * 400_000, Format.LOG),
     }
     print(f"{'format':<22} {'MB':>6} {'rows':>9} {'s':>6} {'MB/s':>6} {'floats alone':>13}")
     for name, (text, kind) in files.items():
@@ -50,7 +49,6 @@ def main() -> int:
     table = read_metrics(io.BytesIO(coloured.encode()))
     print(f"series of {len(table):,} rows: {_seconds(lambda: continuous(table), 1):.2f} s to check", end="")
     print(f", {_seconds(table.series, 1):.2f} s to part by names")
-    assert re.search("loss_mel", coloured)
     return 0
 
 

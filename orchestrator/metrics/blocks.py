@@ -14,19 +14,21 @@ from datetime import datetime
 
 from orchestrator.metrics.table import Kind
 
-_INTEGER = rb"(\d{1,15})(?!\d)"
+_INTEGER = rb"([0-9]{1,15})(?![0-9])"
 _COLOUR = rb"(?:\x1b\[[\d;]*m)?"
 # Anywhere in a line: a progress bar may stand before it. Nothing but colours may follow what is torn off.
 HEADER = re.compile(
-    rb"--> TIME: ([-\d]{10} [:\d]{8}) -- STEP: "
+    rb"--> TIME: ([-0-9]{10} [:0-9]{8}) -- STEP: "
     + _INTEGER
     + rb"/"
     + _INTEGER
     + rb" -- GLOBAL_STEP: "
     + _INTEGER
 )
-# A number, NaN or infinity; what it is worth is for float() to say.
-_VALUE = rb"(?:tensor\()?([-+.\dni][^\s(),]*)(?:,[^()\n]*)?\)?"
+# A number, NaN or infinity; what it is worth is for float() to say. Classes such as \s within brackets would
+# make this twice as slow.
+_NUMBER = rb"[-+.0-9ni][^ \t\n(),]*"
+_VALUE = rb"(?:tensor\()?(" + _NUMBER + rb")(?:,[^()\n]*)?\)?"
 # `| > name: value  (mean)`; in an evaluation the parentheses hold the change since the last one.
 LOSS = re.compile(rb"\| > ([A-Za-z0-9_./-]{1,200}): *" + _VALUE + rb"(?:\s*\(\s*" + _VALUE + rb"\s*\)|\s*$)")
 # What begins like one: if it is none, it has been garbled.
@@ -126,11 +128,11 @@ class Shapes:
         place = text.find(b"\n", match.end()) + 1
         while place and (end := text.find(b"\n", place)) >= 0:
             line = text[place:end]
-            found = LOSS.fullmatch(line.strip())
-            if found is None or found.group(3) is None:
+            found = LOSS.search(line)
+            if found is None or found.group(3) is None or line.strip() != found.group():
                 break
             names.append(found.group(1).decode())
-            pattern.append(_line_pattern(found.group(1), line))
+            pattern.append(_line_pattern(line, found))
             place = end + 1
         if names and len({*names}) == len(names):
             self._shapes.append(_Shape(tuple(names), re.compile(b"".join(pattern))))
@@ -138,12 +140,19 @@ class Shapes:
             self._shapes.sort(key=lambda shape: len(shape.names), reverse=True)
 
 
-def _line_pattern(name: bytes, line: bytes) -> bytes:
-    value, mean = rb"[^\s(),]+", rb"([^\s(),]+)"
-    if b"tensor(" in line:
-        tail = rb"(?:,[^()\n]*)?\)"
-        value, mean = rb"tensor\(" + value + tail, rb"tensor\(" + mean + tail
-    return rb"[ \t]*\| > " + re.escape(name) + rb": *" + value + rb" *\(" + mean + rb"\) *\n"
+def _line_pattern(line: bytes, match: re.Match[bytes]) -> bytes:
+    """The line with other numbers in it: all else must be the same, to the last space."""
+    (value, value_end), (mean, mean_end) = match.span(2), match.span(3)
+    return b"".join(
+        (
+            re.escape(line[:value]),
+            _NUMBER,
+            re.escape(line[value_end:mean]),
+            b"(" + _NUMBER + b")",
+            re.escape(line[mean_end:]),
+            b"\n",
+        )
+    )
 
 
 def read_clock(text: bytes) -> datetime | None:

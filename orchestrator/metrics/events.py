@@ -10,6 +10,7 @@ from orchestrator.metrics.table import Kind, MetricsTable, Moment, as_count, as_
 METRICS_FILE = "metrics.jsonl"
 _DECODER = json.JSONDecoder()
 _BEGINNING = '{"event":'
+_KINDS = {"progress": Kind.STEP, "eval": Kind.EVAL}
 _NUMBERS = {float, int}
 # What says where a measurement stands, rather than being one.
 _PLACES = frozenset({"event", "t", "session", "epoch", "global_step", "step"})
@@ -47,17 +48,17 @@ class EventTaker:
         session = as_count(event.get("session"))
         step = as_count(event.get("global_step"))
         moment = Moment(
-            Kind.SYSTEM,
+            _KINDS.get(kind, Kind.SYSTEM),
             as_time(event.get("t")),
             self._session if session is None else session,
             as_count(event.get("epoch")),
             step,
         )
         if kind == "progress":
-            self._measure(moment, Kind.STEP, event.get("losses"))
+            self._measure(moment, event.get("losses"))
         elif kind == "eval":
             self._step = step
-            self._measure(moment, Kind.EVAL, event.get("losses"))
+            self._measure(moment, event.get("losses"))
         elif kind == "epoch":
             self._epoch(moment._replace(step=self._step if step is None else step), event)
         else:
@@ -70,17 +71,17 @@ class EventTaker:
         losses = event.get("losses")
         if isinstance(losses, Mapping):
             averages = {name: losses[name] for name in losses if str(name).startswith("avg_")}
-            self._measure(moment, Kind.EPOCH, averages)
+            self._measure(moment._replace(kind=Kind.EPOCH), averages)
         self._add(moment, {"epoch_seconds": event.get("seconds")})
 
-    def _measure(self, moment: Moment, kind: Kind, losses: object) -> None:
+    def _measure(self, moment: Moment, losses: object) -> None:
         if not isinstance(losses, dict):
             return
         names, values = tuple(losses), losses.values()
         if self.table.knows(names) and {*map(type, values)} == {float}:  # Nearly every time.
-            self.table.add(moment._replace(kind=kind), names, [*values])
+            self.table.add(moment, names, [*values])
             return
-        self._add(moment._replace(kind=kind), losses)
+        self._add(moment, losses)
 
     def _add(self, moment: Moment, values: Mapping[Any, object]) -> None:
         """Add those of the values that are numbers."""

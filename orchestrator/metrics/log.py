@@ -58,6 +58,7 @@ class LogReader:
         self._shapes = Shapes()
         self._block: Block | None = None
         self._lost_header = False
+        self._return = False
         self._session = session
         self._counts = session is None
         self._has_begun = False  # Whether this session has measured anything.
@@ -95,14 +96,18 @@ class LogReader:
         """
         if time is not None:
             self._heard = time
+        if self._return or b"\r" in data:
+            # A progress bar's lines end so; a last one may be half of a line end.
+            data = (b"\r" if self._return else b"") + data
+            self._return = data.endswith(b"\r")
+            data = data.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         self._take(self._cutter.cut(data))
 
     def finish(self) -> MetricsTable:
         """What was read."""
         rest = self._cutter.rest()
         self._count_rubbish(rest)
-        for line in rest.replace(b"\r", b"\n").split(b"\n"):
-            self._line(line, whole=False)
+        self._line(rest, whole=False)
         self._close()
         self._resolve(None)
         if self._events.moments:
@@ -116,8 +121,6 @@ class LogReader:
         return self._table
 
     def _take(self, text: bytes) -> None:
-        if b"\r" in text:
-            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         self._count_rubbish(text)
         find, place = text.find, 0
         event = find(_PREFIX)

@@ -3,6 +3,8 @@
 import codecs
 import json
 from collections.abc import Mapping
+from itertools import groupby
+from operator import itemgetter
 
 from orchestrator.metrics.log import LogReader
 from orchestrator.metrics.table import MetricsTable, as_time
@@ -11,6 +13,7 @@ BEGINNING = '{"stream_name"'
 _DECODER = json.JSONDecoder()
 _LONGEST_PIECE = 4 * 1024 * 1024  # A piece that has no end by then is none.
 _AT_ONCE = 64 * 1024
+_BETWEEN = " \t\r\n,["
 
 
 class StoredLogReader:
@@ -49,7 +52,7 @@ class StoredLogReader:
         return table
 
     def _take(self, *, final: bool) -> None:
-        text, place = self._text, 0
+        text, place = self._text, self._take_whole()
         while (begin := text.find("{", place)) >= 0:
             try:
                 piece, end = _DECODER.raw_decode(text, begin)
@@ -68,12 +71,31 @@ class StoredLogReader:
             place = len(text)
         self._text = text[place:]
 
+    def _take_whole(self) -> int:
+        """Take all pieces but the last at once, which is far quicker; tells up to where that went well."""
+        end = self._text.rfind(BEGINNING) if self._log.is_dated else -1
+        if end <= 0:
+            return 0
+        try:
+            pieces = json.loads(f"[{self._text[:end].strip(_BETWEEN)}]")
+            streams = [piece["stream_name"] for piece in pieces]
+            said = [piece["data"] for piece in pieces]
+        except (ValueError, RecursionError, TypeError, KeyError):
+            return 0
+        if {*map(type, streams), *map(type, said)} != {str}:
+            return 0
+        for stream, group in groupby(zip(streams, said, strict=True), key=itemgetter(0)):
+            self._say_more(stream, "".join([data for _, data in group]))
+        return end
+
     def _piece(self, piece: Mapping[str, object]) -> None:
-        data, time = piece.get("data"), as_time(piece.get("time"))
-        stream = piece.get("stream_name")
+        data, stream = piece.get("data"), piece.get("stream_name")
         if not isinstance(data, str) or not isinstance(stream, str):
             self._lost += 1
             return
+        self._say_more(stream, data, as_time(piece.get("time")))
+
+    def _say_more(self, stream: str, data: str, time: float | None = None) -> None:
         if stream != self._stream:
             self._say()
             self._stream = stream
