@@ -18,6 +18,8 @@ PARTS: tuple[str, ...] = (
     "inputs",
     "resume",
     "hosting",
+    "usage",
+    "meter",
     "packages",
     "install_failures",
     "install",

@@ -108,7 +108,7 @@ class HostFacts:
     bad_samples: Mapping[str, Any] | None = None
     refused: str | None = None  # Why the samples are too bad to begin with.
     warnings: list[str] = field(default_factory=list)
-    values: Mapping[str, Any] = field(default_factory=dict)  # All of it, as it came.
+    values: Mapping[str, Any] = field(default_factory=dict, compare=False)  # All of it, as it came.
 
     @classmethod
     def read(cls, values: Any) -> "HostFacts":

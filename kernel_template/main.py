@@ -15,6 +15,7 @@ from kernel_template.failure import EndReason, KernelFailure
 from kernel_template.files import LineFile, is_disk_full
 from kernel_template.hosting import HostLink, SessionBudget
 from kernel_template.inputs import Inputs
+from kernel_template.meter import Meter
 from kernel_template.outputs import Outputs
 from kernel_template.process import StopFlag
 from kernel_template.record import SessionRecord
@@ -47,6 +48,16 @@ class Session:
         self._host = HostLink(self._paths, tools.write)
         self._budget = SessionBudget(settings, lambda: self._report.elapsed)
         self._record = SessionRecord(settings, tools.now(), self._shelf, self._host)
+        self._meter = Meter(
+            settings=settings,
+            paths=self._paths,
+            host=self._host,
+            report=self._report,
+            clock=tools.clock,
+            capture=tools.capture,
+            env=tools.env,
+        )
+        self._record.resources = self._meter.summary
         self._prepared: PreparedConfig | None = None
 
     def run(self) -> int:
@@ -126,7 +137,7 @@ class Session:
         stage = TrainStage(
             settings=self._settings,
             tools=self._tools,
-            run_child=self._run_child,
+            run_child=self._meter.watching(self._run_child),
             paths=self._paths,
             report=self._report,
             record=self._record,
@@ -188,6 +199,8 @@ class Session:
             overrides = self._prepared.overrides if self._prepared is not None else {}
             self._outputs.final_config(self._record.newest(), overrides)
             self._outputs.say_files()
+            if (used := self._meter.sentence()) is not None:
+                self._report.say(used)
         return outcome
 
     def _write_end(self, outcome: Outcome) -> Outcome:

@@ -1,6 +1,6 @@
 """The session's record in state.json: where the run stands, and how each of its sessions went."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class SessionRecord:
     resumed: Resumed | None
     export: Mapping[str, Any] | None
     batches: BatchPlan | None
+    resources: Callable[[], dict[str, Any] | None] | None
 
     def __init__(
         self, settings: Mapping[str, Any], started: datetime, shelf: CheckpointShelf, host: HostLink
@@ -39,6 +40,7 @@ class SessionRecord:
         self.resumed = None
         self.export = None
         self.batches = None
+        self.resources = None
         self._settings = settings
         self._started = started
         self._shelf = shelf
@@ -87,6 +89,7 @@ class SessionRecord:
             "best_model": paths.relative(best.path) if best else None,
             "checkpoints": self._shelf.records(whole),
             "export": self.export,
+            "resources": self.resources() if self.resources else None,
             "seconds": {"total": round(report.elapsed, 2), **report.seconds},
             "started": self._started.isoformat(timespec="seconds"),
             "ended": ended.isoformat(timespec="seconds") if outcome else None,

@@ -80,6 +80,8 @@ class HostReport:
             "imports_s": None,
             "data_s": None,
             "first_step_at": None,
+            "first_step_s": 0.0,  # What that step took.
+            "counted_at": None,  # When all that follows was counted, since this process's start.
             # Seconds in steps, seconds waiting for batches, and samples of all ranks together.
             "step_seconds_total": 0.0,
             "loader_wait_s_total": 0.0,

@@ -24,6 +24,8 @@ class Tally:
         self._began = self._told = began
         self._data_s = self._steps_s = self._waiting_s = self._saving_s = 0.0
         self._first: float | None = None
+        self._first_s = 0.0
+        self._first_told = False
         self._samples = 0
 
     @contextlib.contextmanager
@@ -47,9 +49,10 @@ class Tally:
         self._saving_s = 0.0
         yield
         now = self._clock()
-        self._steps_s += now - began - self._saving_s
+        spent = now - began - self._saving_s
+        self._steps_s += spent
         if self._first is None:
-            self._first = now - self._began
+            self._first, self._first_s = now - self._began, spent
 
     def saved(self, seconds: float) -> None:
         """A checkpoint was written; the trainer does so within a step, and it is no part of that."""
@@ -65,15 +68,19 @@ class Tally:
         self._samples += samples
 
     def due(self) -> bool:
-        """Whether the report has not been written for a while."""
-        return self._clock() - self._told >= _TELL_EVERY_S
+        """Whether the report has not been written for a while, or not since the first step."""
+        news = self._first is not None and not self._first_told
+        return news or self._clock() - self._told >= _TELL_EVERY_S
 
     def values(self) -> dict[str, Any]:
         """What the report tells of all this."""
         self._told = self._clock()
+        self._first_told = self._first is not None
         return {
             "data_s": round(self._data_s, 3),
             "first_step_at": None if self._first is None else round(self._first, 3),
+            "first_step_s": round(self._first_s, 3),
+            "counted_at": round(self._told - self._began, 3),
             "step_seconds_total": round(self._steps_s, 3),
             "loader_wait_s_total": round(self._waiting_s, 3),
             "samples_total": self._samples,

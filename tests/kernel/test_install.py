@@ -192,7 +192,7 @@ def test_pip_is_asked_where_uv_fails(root: Path, log: Log) -> None:
 
 
 def test_a_full_disk_is_not_tried_twice(root: Path, log: Log) -> None:
-    """pip would not find more room than uv."""
+    """There would be no more room for pip."""
     run = Child(["  Caused by: No space left on device (os error 28)"], returncode=2)
     capture = Capture({"probe.py": _BROKEN, "uv": Captured(0, "uv 0.9.1")})
     with pytest.raises(KernelFailure) as caught:
