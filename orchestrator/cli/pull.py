@@ -115,7 +115,7 @@ def _outline(outline: "Outline", target: "Target", place: Path, *, as_json: bool
     )
     click.echo(f"  to {place}{os.sep}")
     if outline.left_out:
-        click.echo(f"{outline.left_out} other files are not chosen; --all brings them.")
+        click.echo(f"Not chosen: {outline.left_out} more; --all brings everything.")
 
 
 def _report(collected: "Collected", *, as_json: bool) -> None:
@@ -142,7 +142,7 @@ def _report(collected: "Collected", *, as_json: bool) -> None:
     click.secho(f"{collected.target.ref}: {len(fresh)} files, {total}{same}", fg="green", nl=False)
     click.echo(f"  in {collected.folder}{os.sep}")
     if collected.left_out:
-        click.echo(f"{collected.left_out} other files were not chosen; --all brings them.")
+        click.echo(f"Not chosen: {collected.left_out} more; --all brings everything.")
     if not collected.status.state.is_success:
         click.secho(f"The session ended with {collected.status.state}; see session.log there.", fg="yellow")
 

@@ -118,6 +118,9 @@ class Answer:
             length = headers.get("Content-Length", "")
             encoded = headers.get("Content-Encoding", "identity") != "identity"
             self.end = int(length) if length.isdecimal() and not encoded else None
+            stored = headers.get("x-goog-stored-content-length", "")
+            if self.is_whole and self.end is not None and stored not in ("", str(self.end)) and not encoded:
+                raise TransientError("the storage announced fewer bytes than it has")
             self.remote = _remote(headers, self.end)
 
     def read(self) -> bytes:

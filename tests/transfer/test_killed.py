@@ -15,7 +15,7 @@ from tests.transfer.test_faults import KEY, REF, USER, digest, emulator, right
 
 __all__ = ["emulator"]  # The fixture.
 
-KILLS = int(os.environ.get("KGTTS_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("KGTTS_TEST_KILLS", "2"))
 SLOW = {"what": "bandwidth", "where": "storage", "bytes_per_s": 10_000_000}
 
 
