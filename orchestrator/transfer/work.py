@@ -139,21 +139,23 @@ class _Worker:
             except BeyondEndError:  # An empty file has no first byte.
                 pass
             with self._shop.storage.ask(url, None, unless=known) as answer:
-                self._begun(folder, answer, known, None)
+                if not self._begun(folder, answer, known, None):
+                    raise TransientError("the storage answered without the file")
         finally:
             os.close(folder)
 
     def _begun(self, folder: int, answer: Answer, known: str, span: Span | None) -> bool:
         """Use the first answer; False where it says too little, and the whole must be asked for."""
         job, remote = self._job, answer.remote
+        if span is not None and span.size == 1 and not answer.is_whole and not answer.is_same:
+            answer.read()  # The one byte: only then can the connection be used again.
         if known and (answer.is_same or remote.validator == known):
-            self._drain(answer, span)
             clear_others(folder, stem_of(job.path.name))
             size = (self._shop.target / job.path).stat().st_size
             self._shop.listener.sized(Planned(job.path, size, size))
             self._shop.finisher.unchanged(job, size)
             return True
-        if remote.size is None or not remote.validator:
+        if answer.is_same or remote.size is None or not remote.validator:
             if not answer.is_whole:
                 return False
             self._shop.room.promise(remote.size or 0)
@@ -164,20 +166,13 @@ class _Worker:
         self._shop.listener.sized(Planned(job.path, remote.size, job.resumed))
         if answer.is_whole:
             self._stream(part, answer)
-        elif span is not None and span.size == 1:
-            self._drain(answer, span)
-        else:
+        elif span is not None and span.size > 1:
             self._claim = job.claim(self._shop.options.connections, Span(0, answer.end or 0))
             self._shop.queue.look()
             if self._claim is not None:
                 self._receive(self._claim, answer)
         self._shop.finisher.advance(job, part)
         return True
-
-    def _drain(self, answer: Answer, span: Span | None) -> None:
-        """Read the one byte that was asked for, so that the connection can be used again."""
-        if span is not None and span.size == 1 and not answer.is_whole and not answer.is_same:
-            answer.read()
 
     # Going on
 
@@ -224,7 +219,7 @@ class _Worker:
         data = answer.read()
         if self._shop.storage.stopped.is_set():
             raise StoppedError
-        if part.retired:
+        if self._job.part is not part:
             raise _LeftError
         if not data:
             raise TransientError("the connection ended early")

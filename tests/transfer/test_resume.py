@@ -277,3 +277,21 @@ def test_all_files_count_for_the_free_disk(storage: Storage, tmp_path: Path) -> 
     half = Answer(b"x", claimed_size=free * 2 // 3)
     with pytest.raises(LocalError, match="are to come"):
         bring([storage.put(name, half) for name in "ab"], tmp_path, options=AT_ONCE)
+
+
+def test_a_part_is_kept_where_the_first_look_fails(storage: Storage, tmp_path: Path) -> None:
+    """Asked again, the storage says that it is the same file: nothing of it is fetched twice."""
+    breaks = Answer(BODY[:MB], reset_after=300_001), Answer(BODY[:MB], reset_after=0)
+    file = storage.put("f", *breaks, Answer(status=503), BODY[:MB])
+    with pytest.raises(ServiceError):
+        bring([file], tmp_path, options=IMPATIENT)
+    brought = bring([file], tmp_path)
+    assert content(tmp_path) == {"f": BODY[:MB]}
+    assert (brought.counts.resumed, brought.counts.again) == (256 << 10, 0)
+    assert parts(tmp_path) == []
+
+
+def test_an_answer_that_is_none_ends(storage: Storage, tmp_path: Path) -> None:
+    """`304` to somebody who has nothing is no file."""
+    with pytest.raises(ServiceError, match="f could not be fetched: the storage answered without the file"):
+        bring([storage.put("f", Answer(status=304))], tmp_path)
