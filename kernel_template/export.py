@@ -1,5 +1,8 @@
 """The best model as `voice/voice.onnx`, with `voice/voice.json`: to speak without torch or TTS.
 
+Once in a run the voice that it began with comes beside it as `voice/base.onnx` and `voice/base.json`, so that
+the two can be compared.
+
 A voice that cannot be exported is no reason to lose a session: every failure here is a warning.
 """
 
@@ -58,6 +61,7 @@ class VoiceExporter:
         write: how files are written.
         limit_s: seconds that all of it may take, at most EXPORT_LIMIT_S.
         disk_limit: bytes that the outputs may take; None for what the disk has.
+        name: what both files are called among the outputs.
     """
 
     run: RunChild
@@ -69,6 +73,12 @@ class VoiceExporter:
     write: WriteFile
     limit_s: float = EXPORT_LIMIT_S
     disk_limit: int | None = None
+    name: str = "voice"
+
+    @property
+    def what(self) -> str:
+        """How the voice is called."""
+        return "voice" if self.name == "voice" else f"{self.name} voice"
 
     def export(
         self, checkpoint: Checkpoint, config: Path, sentences: list[str], card: Mapping[str, Any]
@@ -98,10 +108,11 @@ class VoiceExporter:
             record = {"state": "failed", "why": f"{type(error).__name__}: {error}"}
         record = {**record, **source}
         if record["state"] == "failed":
-            self.report.warn(f"The voice was not exported to ONNX: {record['why']}.")
+            self.report.warn(f"The {self.what} was not exported to ONNX: {record['why']}.")
         elif record["state"] == "unsupported":
-            self.report.say(f"The voice was not exported to ONNX: {record['why']}.")
-        self.report.event("export", **record)
+            self.report.say(f"The {self.what} was not exported to ONNX: {record['why']}.")
+        if self.name == "voice":
+            self.report.event("export", **record)
         return record
 
     def _export(
@@ -144,14 +155,16 @@ class VoiceExporter:
         if size > room:
             why = f"it has {human_size(size)}, for which the outputs have no room left"
             return {"state": "failed", "why": why}
-        (place / _CARD).unlink(missing_ok=True)
+        kept, described = place / f"{self.name}.onnx", place / f"{self.name}.json"
+        described.unlink(missing_ok=True)
         part = place / ".kgtts-voice.part"
         try:
             shutil.copyfile(folder / _VOICE, part)
-            part.replace(place / _VOICE)
-            self.write(place / _CARD, json_bytes({**voice, **card}))
+            part.replace(kept)
+            onnx = {**voice["onnx"], "file": kept.name}
+            self.write(described, json_bytes({**voice, "onnx": onnx, **card}))
         except OSError:
-            for left in (part, place / _VOICE):
+            for left in (part, kept):
                 with contextlib.suppress(OSError):
                     left.unlink(missing_ok=True)
             raise
@@ -160,7 +173,7 @@ class VoiceExporter:
         return {
             "state": "made",
             "why": None,
-            "file": self.paths.relative(place / _VOICE),
+            "file": self.paths.relative(kept),
             "size": size,
             "sha256": voice["onnx"]["sha256"],
             "seconds": round(seconds, 2),
@@ -169,18 +182,18 @@ class VoiceExporter:
         }
 
     def _say(self, size: int, seconds: float, check: Mapping[str, Any], text: Mapping[str, Any]) -> None:
-        self.report.say(f"✓ {_VOICE}: {human_size(size)}, exported in {human_seconds(seconds)}")
+        self.report.say(f"✓ {self.name}.onnx: {human_size(size)}, exported in {human_seconds(seconds)}")
         if check["state"] == "passed":
             self.report.say(
                 f"✓ It speaks as the checkpoint does: in {check['sentences']} texts the samples differ by at "
                 f"most {check['difference']:.1g} of the loudest (allowed: {check['tolerance']:g})"
             )
         elif check["state"] == "failed":
-            self.report.warn(f"{_VOICE} does not speak as the checkpoint does: {check['why']}.")
+            self.report.warn(f"{self.name}.onnx does not speak as the checkpoint does: {check['why']}.")
         else:
-            self.report.say(f"{_VOICE} was not compared with the checkpoint: {check['why']}.")
+            self.report.say(f"{self.name}.onnx was not compared with the checkpoint: {check['why']}.")
         if not text["speakable"]:
-            self.report.warn(f"kgtts say cannot speak with {_VOICE}: {text['why']}.")
+            self.report.warn(f"kgtts say cannot speak with {self.name}.onnx: {text['why']}.")
 
 
 def _not_made(end: ChildEnd, results: list[dict[str, Any]], said: list[str], limit: float) -> dict[str, Any]:

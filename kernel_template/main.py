@@ -111,7 +111,7 @@ class Session:
         self._prepared = prepared
         outcome = self._train(inputs, prepared)
         if outcome.complete:
-            self._use(prepared)
+            self._use(inputs, prepared)
         return outcome
 
     def _make_folders(self) -> None:
@@ -158,7 +158,7 @@ class Session:
         except OSError as error:
             self._report.warn(f"state.json could not be written after {checkpoint.path.name}: {error}.")
 
-    def _use(self, prepared: PreparedConfig) -> None:
+    def _use(self, inputs: Inputs, prepared: PreparedConfig) -> None:
         """Export the voice and let it speak."""
         stage = VoiceStage(
             settings=self._settings,
@@ -172,7 +172,7 @@ class Session:
             budget=self._budget,
             program=self._program,
         )
-        stage(prepared)
+        stage(inputs, prepared)
 
     def _finish(self, outcome: Outcome) -> int:
         """Leave the outputs in order and say how it ended; the cause of a failure is the last thing said."""

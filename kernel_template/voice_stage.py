@@ -10,6 +10,7 @@ from kernel_template.config_file import PreparedConfig
 from kernel_template.environment import Paths
 from kernel_template.export import EXPORT_LIMIT_S, VoiceExporter, voice_checkpoint
 from kernel_template.hosting import SessionBudget
+from kernel_template.inputs import Inputs
 from kernel_template.outputs import Outputs
 from kernel_template.process import RunChild
 from kernel_template.record import SessionRecord
@@ -23,6 +24,8 @@ _EXPORTED = "vits"  # The one architecture that Coqui exports.
 # where time is short, as in sessions of minutes. Kaggle's have five minutes left.
 _EXPORT_NEEDS_S = 40.0
 _BEST_NEEDS_S = 60.0
+# The base voice is made once in a run, in its first session that has as much time.
+_BASE_NEEDS_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,12 @@ class VoiceStage:
     budget: SessionBudget
     program: Callable[[str], Path]
 
-    def __call__(self, prepared: PreparedConfig) -> None:
+    def __call__(self, inputs: Inputs, prepared: PreparedConfig) -> None:
         """Export, then speak: the export is shorter, and what the session was for."""
         if (self.settings.get("voice") or {}).get("onnx"):
             with self.report.stage("export", "Voice"):
                 self._export(prepared)
+                self._export_base(inputs, prepared)
         with self.report.stage("samples", "Samples"):
             self._speak(prepared)
 
@@ -78,7 +82,32 @@ class VoiceStage:
         if self.budget.left < _EXPORT_NEEDS_S:
             self._skip("skipped", "the session has no time left for it")
             return
-        exporter = VoiceExporter(
+        # What is left is for the samples and the hashes, too.
+        exporter = self._exporter("voice", self.budget.left / 2)
+        self.record.export = exporter.export(
+            chosen, self._config(chosen), self._sentences(prepared), self._card()
+        )
+
+    def _export_base(self, inputs: Inputs, prepared: PreparedConfig) -> None:
+        """The voice that the run began with, unless an earlier session has exported it."""
+        resumed, record = self.record.resumed, dict(self.record.export or {})
+        told = resumed.state.get("export") if resumed is not None else None
+        before = told.get("base") if isinstance(told, Mapping) else None
+        if isinstance(before, Mapping) and before.get("state") in {"made", "unsupported"}:
+            self.record.export = {**record, "base": dict(before)}
+        elif record.get("state") == "made" and self.budget.left >= _BASE_NEEDS_S:
+            base = Checkpoint(inputs.checkpoint, 0, best=False)
+            exporter = self._exporter("base", self.budget.left / 3)
+            made = exporter.export(base, inputs.config, self._sentences(prepared), self._card())
+            session = self.settings["run"]["session"]
+            self.record.export = {**record, "base": {**made, "session": session}}
+
+    def _card(self) -> dict[str, Any]:
+        """What a voice's description tells of the session."""
+        return {"run": self.settings["run"], "made": self.tools.now().isoformat(timespec="seconds")}
+
+    def _exporter(self, name: str, limit_s: float) -> VoiceExporter:
+        return VoiceExporter(
             run=self.run_child,
             program=self.program("export.py"),
             python=self.tools.python,
@@ -86,13 +115,10 @@ class VoiceStage:
             paths=self.paths,
             report=self.report,
             write=self.tools.write,
-            # What is left is for the samples and the hashes, too.
-            limit_s=min(EXPORT_LIMIT_S, self.budget.left / 2),
+            limit_s=min(EXPORT_LIMIT_S, limit_s),
             disk_limit=(self.settings.get("disk") or {}).get("limit_bytes"),
+            name=name,
         )
-        made = self.tools.now().isoformat(timespec="seconds")
-        card = {"run": self.settings["run"], "made": made}
-        self.record.export = exporter.export(chosen, self._config(chosen), self._sentences(prepared), card)
 
     def _skip(self, state: str, why: str) -> None:
         self.report.say(f"The voice was not exported: {why}.")

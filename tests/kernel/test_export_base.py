@@ -1,0 +1,54 @@
+"""The voice that a run began with is exported once in the run, beside the session's own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernel.kit import Log
+from tests.kernel.sessions import HEAD, PROGRAMS, TRAINS, Played
+from tests.kernel.test_export import _EXPORT
+from tests.kernel.test_session_chain import second, stamp
+
+_PLAYED: dict[str, Any] = {"programs": {**PROGRAMS, "export.py": _EXPORT}, "voice": {"onnx": True}}
+
+
+def test_the_first_session_leaves_the_base_voice_too(root: Path, log: Log) -> None:
+    """Under its own name, from the checkpoint that was mounted; one `export` event tells of the session's."""
+    played = Played(root, log, HEAD + TRAINS, **_PLAYED)
+    assert played.code == 0
+    base = played.state["export"]["base"]
+    assert (base["state"], base["global_step"], base["session"]) == ("made", 0, 1)
+    assert (base["file"], base["best"]) == ("voice/base.onnx", False)
+    written = json.loads((root / "working" / "voice" / "base.json").read_text())
+    assert written["onnx"]["file"] == "base.onnx"
+    assert written["checkpoint"].endswith("model_file.pth")
+    assert len(log.events("export")) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "kept"),
+    [
+        ({"state": "skipped", "base": {"state": "made", "session": 1, "file": "voice/base.onnx"}}, True),
+        ({"state": "made", "base": {"state": "unsupported", "why": "its speakers are vectors"}}, True),
+        ({"state": "made", "base": {"state": "failed"}}, False),
+        ({"state": "made", "base": 7}, False),
+        ({"state": "made"}, False),
+        ("rubbish", False),
+        (None, False),
+    ],
+)
+def test_the_base_voice_is_made_once_in_a_run(
+    tmp_path: Path, root: Path, log: Log, before: Any, *, kept: bool
+) -> None:
+    """What an earlier session has made, or cannot be made, is told on; else this session makes it."""
+    (tmp_path / "one").mkdir()
+    first = Played(tmp_path / "one", Log(), HEAD + TRAINS, run=stamp(1))
+    state = {**first.state, "export": before}
+    (first.root / "working" / "state.json").write_text(json.dumps(state))
+    played = second(first, root, log, **_PLAYED)
+    assert played.code == 0, log.text
+    base = played.state["export"]["base"]
+    assert base == before["base"] if kept else base["state"] == "made"
+    assert (root / "working" / "voice" / "base.onnx").exists() != kept
