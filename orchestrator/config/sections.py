@@ -266,11 +266,13 @@ class Pull(_Section):
             "metrics.jsonl",
             "validation_samples/*",
             "voice/*",
+            "newest-events",
             "state.json",
             "manifest.json",
         ),
         description="What to bring: patterns of paths, whose * crosses folders, and the words best-model\n"
-        "and newest-checkpoint for one file each (a checkpoint of a full VITS has 1 GB).",
+        "and newest-checkpoint for one file each (a checkpoint of a full VITS has 1 GB), and newest-events\n"
+        "for the session's own event files of TensorBoard.",
     )
     exclude: tuple[Text, ...] = Field((), description="Patterns of what to leave although it is included.")
 

@@ -6,7 +6,10 @@ from fnmatch import fnmatchcase
 
 BEST_MODEL = "best-model"
 NEWEST_CHECKPOINT = "newest-checkpoint"
+NEWEST_EVENTS = "newest-events"
 _NUMBERED = re.compile(r"(?:.*/)?(best_model|checkpoint)_([0-9]{1,18})\.pth", re.ASCII)
+# torch's writer: the time, the host, the process and a number.
+_EVENTS = re.compile(r"(?:.*/)?events\.out\.tfevents\.([0-9]{1,18})\.(.+?)(?:\.[0-9]+){0,2}", re.ASCII)
 
 
 def select_outputs(names: Iterable[str], include: Sequence[str], exclude: Sequence[str] = ()) -> list[str]:
@@ -15,11 +18,15 @@ def select_outputs(names: Iterable[str], include: Sequence[str], exclude: Sequen
     A pattern is matched against the whole path, upper and lower case differing, and its `*` crosses
     folders. `newest-checkpoint` is the checkpoint of the highest step; `best-model` the highest
     `best_model_<step>.pth` (Coqui's trainer writes one at each new best), else `best_model.pth`.
+    `newest-events` are TensorBoard's event files of the host that wrote the newest one: a run folder holds
+    those of earlier sessions too, each of which ran on a host of its own.
     """
     listed = list(names)
     wanted = {_best(listed)} if BEST_MODEL in include else set()
     if NEWEST_CHECKPOINT in include:
         wanted.add(_highest(listed, "checkpoint"))
+    if NEWEST_EVENTS in include:
+        wanted |= _newest_events(listed)
     return [
         name
         for name in listed
@@ -31,6 +38,12 @@ def select_outputs(names: Iterable[str], include: Sequence[str], exclude: Sequen
 def _best(names: Sequence[str]) -> str | None:
     plain = (name for name in names if name.rpartition("/")[2] == "best_model.pth")
     return _highest(names, "best_model") or next(plain, None)
+
+
+def _newest_events(names: Sequence[str]) -> set[str]:
+    found = {name: (int(match[1]), match[2]) for name in names if (match := _EVENTS.fullmatch(name))}
+    _, host = max(found.values(), default=(0, ""))
+    return {name for name, (_, by) in found.items() if by == host}
 
 
 def _highest(names: Sequence[str], kind: str) -> str | None:

@@ -13,7 +13,9 @@ OUTPUTS = [
     f"{RUN}/checkpoint_10.pth",
     f"{RUN}/config.json",
     f"{RUN}/trainer_0_log.txt",
-    f"{RUN}/events.out.tfevents.1",
+    f"{RUN}/events.out.tfevents.1700000000.b47e31f0a8c2.17.0",
+    f"{RUN}/events.out.tfevents.1700040000.0c9d1e2f3a4b.17.0",
+    f"{RUN}/events.out.tfevents.1700050000.0c9d1e2f3a4b.91.0",
     f"{RUN}/train_tts.py",
     "config.json",
     "train_log.txt",
@@ -29,7 +31,7 @@ def test_default_brings_what_people_want() -> None:
     """One best model, one newest checkpoint, and all that is small and telling; in the given order."""
     pull = Settings().pull
     left = {f"{RUN}/best_model.pth", f"{RUN}/best_model_8.pth", f"{RUN}/checkpoint_9.pth"}
-    left |= {f"{RUN}/events.out.tfevents.1", f"{RUN}/train_tts.py"}
+    left |= {f"{RUN}/events.out.tfevents.1700000000.b47e31f0a8c2.17.0", f"{RUN}/train_tts.py"}
     assert select_outputs(OUTPUTS, pull.include, pull.exclude) == [
         name for name in OUTPUTS if name not in left
     ]
@@ -55,3 +57,19 @@ def test_best_model_without_a_step_is_taken_when_it_is_the_only_one() -> None:
 def test_nothing_to_choose_is_no_error(names: list[str]) -> None:
     """Outputs without any checkpoint give an empty choice."""
     assert select_outputs(names, ["best-model", "newest-checkpoint"]) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (["9.h", "10.h", "x.h", "11"], ["9.h", "10.h"]),  # Older writers give time and host alone.
+        (["10.a.example.org.7.0", "11.b.example.org.7.0"], ["11.b.example.org.7.0"]),
+        (["10.10.0.0.7.5.0", "11.10.0.0.8.5.0"], ["11.10.0.0.8.5.0"]),
+        (["৯.h", ""], []),
+    ],
+)
+def test_the_newest_events_are_those_of_the_last_host(names: list[str], chosen: list[str]) -> None:
+    """A session may write several files; those that it took over from other hosts are left."""
+    before = "a/events.out.tfevents."
+    found = select_outputs([before + name for name in names], ["newest-events"])
+    assert found == [before + name for name in chosen]
