@@ -54,8 +54,11 @@ def parse_event(line: str) -> dict[str, Any] | None:
 def follow(progress: Progress, line: str) -> Progress:
     """The picture after one more line of the log; lines that are no event leave it as it is."""
     event = parse_event(line)
-    if event is None:
-        return progress
+    return progress if event is None else advance(progress, event)
+
+
+def advance(progress: Progress, event: Mapping[str, Any]) -> Progress:
+    """The picture after one more event, as `parse_event` gives it."""
     elapsed = _number(event.get("t"))
     if elapsed is not None:
         progress = replace(progress, elapsed_s=elapsed)
@@ -63,11 +66,11 @@ def follow(progress: Progress, line: str) -> Progress:
     return progress if change is None else replace(progress, **change(progress, event))
 
 
-def _stage(_progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
+def _stage(_progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
     return {"stage": str(event.get("name"))} if event.get("state") == "start" else {}
 
 
-def _step(progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
+def _step(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "epoch": _integer(event.get("epoch")),
         "epochs": _integer(event.get("epochs")) or progress.epochs,
@@ -79,7 +82,7 @@ def _step(progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _epoch(progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
+def _epoch(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
     epoch = _integer(event.get("epoch"))
     return {
         "epoch": None if epoch is None else epoch + 1,
@@ -88,19 +91,19 @@ def _epoch(progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _evaluation(progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
+def _evaluation(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
     return {"losses": {**progress.losses, **_losses(event.get("losses"))}}
 
 
-def _checkpoint(_progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
+def _checkpoint(_progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
     return {"checkpoint": str(event.get("path"))}
 
 
-def _warning(progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
+def _warning(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
     return {"warnings": (*progress.warnings, str(event.get("message")))}
 
 
-def _end(progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
+def _end(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "stage": None,
         "end_status": str(event.get("status")),
@@ -111,7 +114,7 @@ def _end(progress: Progress, event: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_CHANGES: Mapping[str, Callable[[Progress, dict[str, Any]], dict[str, Any]]] = {
+_CHANGES: Mapping[str, Callable[[Progress, Mapping[str, Any]], dict[str, Any]]] = {
     "stage": _stage,
     "progress": _step,
     "epoch": _epoch,

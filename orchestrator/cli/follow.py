@@ -1,23 +1,27 @@
-"""Showing a session as it goes: a progress bar on a terminal, one plain line per change elsewhere."""
+"""Showing a session as it goes: a page on a terminal, one plain line per change elsewhere."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli import words
 from orchestrator.cli.context import Interrupted
+from orchestrator.cli.live_text import coloured, plain
 from orchestrator.errors import RunFailedError, WaitTimeoutError
+from orchestrator.following import FollowEvent
 from orchestrator.logs import LogLine
 from orchestrator.models import SessionState, SessionStatus
-from orchestrator.progress import Progress, follow, parse_event
+from orchestrator.progress import Progress, advance, follow, parse_event
 
 if TYPE_CHECKING:
     from orchestrator.campaign import Campaign, Target
+    from orchestrator.cli.live import LivePage
+    from orchestrator.cli.live_background import Surroundings
     from orchestrator.ports import Clock
 
 _TAIL = 12
@@ -35,29 +39,40 @@ class SessionEnd:
     def failure(self) -> RunFailedError:
         """The error for a session that ended badly: cause first, then the end of its log."""
         cause = self.progress.end_message or self.status.failure_message or "it gave no reason"
-        end = "".join(f"\n  | {line}" for line in self.tail if line.strip())
+        end = "".join(f"\n  | {line}" for line in map(plain, self.tail) if line.strip())
         return RunFailedError(
-            f"{self.target.ref} ended with {self.status.state}: {cause}{end}",
+            f"{self.target.ref} ended with {self.status.state}: {plain(cause)}{end}",
             hint=f"kgtts logs {self.target.ref}",
         )
 
 
 def follow_to_end(
-    campaign: "Campaign", target: "Target", *, timeout: timedelta | None = None, quiet: bool = False
-) -> None:
+    campaign: "Campaign",
+    target: "Target",
+    *,
+    timeout: timedelta | None = None,
+    quiet: bool = False,
+    surroundings: "Surroundings | None" = None,
+) -> SessionEnd:
     """Follow a session to its end with its progress on the screen; one that failed is an error.
 
     Raises:
         RunFailedError: the session failed; its cause and the end of its log are said.
         WaitTimeoutError, Interrupted: as `follow_session`.
     """
-    end = follow_session(campaign, target, timeout=timeout, quiet=quiet)
+    end = follow_session(campaign, target, timeout=timeout, quiet=quiet, surroundings=surroundings)
     if not end.status.state.is_success:
         raise end.failure()
+    return end
 
 
 def follow_session(
-    campaign: "Campaign", target: "Target", *, timeout: timedelta | None = None, quiet: bool = False
+    campaign: "Campaign",
+    target: "Target",
+    *,
+    timeout: timedelta | None = None,
+    quiet: bool = False,
+    surroundings: "Surroundings | None" = None,
 ) -> SessionEnd:
     """Follow a session to its end with its progress on the screen, however it ends.
 
@@ -66,6 +81,7 @@ def follow_session(
         target: the session.
         timeout: how long to wait; None waits until the end.
         quiet: show nothing (the caller prints JSON).
+        surroundings: reads what a terminal's page shows of the run around the session.
 
     Raises:
         WaitTimeoutError: the time is over; the session goes on.
@@ -73,17 +89,15 @@ def follow_session(
     """
     progress, tail, status = Progress(), list[str](), SessionStatus(SessionState.QUEUED)
     try:
-        with _display(target, quiet=quiet) as show:
+        with _display(target, surroundings, quiet=quiet) as show:
             for event in campaign.follow(target, timeout=timeout):
                 if isinstance(event, SessionStatus):
                     status = event
-                    show(progress, f"{target.ref} is {event.state}" if not event.state.is_terminal else None)
-                    continue
-                progress = follow(progress, event.text)
-                if parse_event(event.text) is None:
+                elif (told := parse_event(event.text)) is None:
                     tail = [*tail[-_TAIL:], event.text]
                 else:
-                    show(progress, None)
+                    progress = advance(progress, told)
+                show(event, progress)
     except KeyboardInterrupt:
         raise _goes_on(target) from None
     return SessionEnd(target, status, progress, tail)
@@ -114,7 +128,7 @@ def print_log(campaign: "Campaign", target: "Target", *, timeout: timedelta | No
 def echo_line(line: LogLine) -> None:
     """Print a line of a log; the kernel's events are for programs."""
     if parse_event(line.text) is None:
-        click.echo(line.text)
+        click.echo(coloured(line.text) if sys.stdout.isatty() else line.text)
 
 
 def pause(span: timedelta, left: timedelta | None, clock: "Clock") -> None:
@@ -141,23 +155,30 @@ def _goes_on(target: "Target") -> Interrupted:
 
 
 @contextmanager
-def _display(target: "Target", *, quiet: bool) -> Iterator[Callable[[Progress, str | None], None]]:
+def _display(
+    target: "Target", surroundings: "Surroundings | None", *, quiet: bool
+) -> Iterator[Callable[[FollowEvent, Progress], None]]:
+    """Gives what shows each event of a session, with the progress after it."""
     if quiet:
-        yield lambda _progress, _note: None
-    elif sys.stdout.isatty():
-        with _bar(target) as show:
-            yield show
+        yield lambda _event, _progress: None
+    elif sys.stdout.isatty() and (page := _page(target, surroundings)) is not None:
+        with ExitStack() as shown:
+            yield _on_page(page, shown)
     else:
-        yield _lines()
+        yield _lines(target)
 
 
-def _lines() -> Callable[[Progress, str | None], None]:
-    """One line for each new stage, and one for each epoch or five per cent of the way."""
+def _lines(target: "Target") -> Callable[[FollowEvent, Progress], None]:
+    """One line for each state and stage, and one for each epoch or five per cent of the way."""
     shown: set[object] = set()
 
-    def show(progress: Progress, note: str | None) -> None:
-        if note:
-            click.echo(note)
+    def show(event: FollowEvent, progress: Progress) -> None:
+        if isinstance(event, SessionStatus):
+            if not event.state.is_terminal:
+                click.echo(f"{target.ref} is {event.state}")
+            return
+        if parse_event(event.text) is None:
+            return
         fraction = progress.fraction
         mark = (progress.stage, progress.epoch, fraction is not None and int(fraction * 20))
         if mark not in shown and progress.end_status is None:
@@ -167,34 +188,32 @@ def _lines() -> Callable[[Progress, str | None], None]:
     return show
 
 
-@contextmanager
-def _bar(target: "Target") -> Iterator[Callable[[Progress, str | None], None]]:
+def _page(target: "Target", surroundings: "Surroundings | None") -> "LivePage | None":
     # rich costs a tenth of a second to import; only a watched run pays it.
     from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn  # noqa: PLC0415
-    from rich.progress import Progress as Bars  # noqa: PLC0415
 
-    columns: tuple[Any, ...] = (
-        TextColumn("{task.fields[stage]}", markup=False, style="cyan"),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
-    console = Console()
-    with Bars(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("", total=1.0, stage=str(target.ref))
+    from orchestrator.cli.live import LivePage, can_show  # noqa: PLC0415
+    from orchestrator.ports import SystemClock  # noqa: PLC0415
 
-        def show(progress: Progress, note: str | None) -> None:
-            if note:
-                console.print(note, markup=False, highlight=False)
-            bars.update(
-                task,
-                completed=progress.fraction or 0.0,
-                stage=progress.stage or str(target.ref),
-                description=steps(progress),
-            )
+    console = Console(highlight=False)
+    return LivePage(str(target.ref), SystemClock(), surroundings, console) if can_show(console) else None
 
-        yield show
+
+def _on_page(page: "LivePage", shown: ExitStack) -> Callable[[FollowEvent, Progress], None]:
+    """Opens the page with the first news that the session is not over; one that has ended needs none."""
+    is_open = False
+
+    def show(event: FollowEvent, _progress: Progress) -> None:
+        nonlocal is_open
+        if not is_open and isinstance(event, SessionStatus) and not event.state.is_terminal:
+            shown.enter_context(page)
+            is_open = True
+            page.take(event)
+            page.read_background()
+        else:
+            page.take(event)
+
+    return show
 
 
 def steps(progress: Progress) -> str:
@@ -218,4 +237,4 @@ def summary(progress: Progress) -> str:
     """The stage and, while training, the steps."""
     elapsed = "" if progress.elapsed_s is None else f"[{words.duration(progress.elapsed_s)}] "
     detail = steps(progress) if progress.stage == "train" else ""
-    return f"{elapsed}{progress.stage or 'starting'}{': ' + detail if detail else ''}"
+    return f"{elapsed}{plain(progress.stage or 'starting')}{': ' + detail if detail else ''}"

@@ -9,11 +9,13 @@ from orchestrator.errors import KgttsError
 
 if TYPE_CHECKING:
     from orchestrator.chain.curve import Evaluation
+    from orchestrator.chain.decisions import Decision
     from orchestrator.chain.forecast import Forecast
     from orchestrator.chain.passes import Pass
     from orchestrator.cli.context import Workbench
     from orchestrator.config import Settings
     from orchestrator.models import KernelRef, Quota
+    from orchestrator.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +24,14 @@ class Outlook:
 
     Attributes:
         epochs: the target, `training.epochs`.
+        decision: what the run needs next.
     """
 
     epochs: int
     quota: "Quota | None" = None
     forecast: "Forecast | None" = None
     curve: "tuple[Evaluation, ...]" = ()
+    decision: "Decision | None" = None
 
 
 def look_ahead(bench: "Workbench", settings: "Settings", done: "Pass") -> Outlook:
@@ -51,6 +55,7 @@ def look_ahead(bench: "Workbench", settings: "Settings", done: "Pass") -> Outloo
         if work is None
         else forecast(work, terms_of(settings, quota), now, running_since=_running_since(done, now)),
         () if done.view is None else tuple(read_curve(_results(settings, done.view.run_id))),
+        done.decision,
     )
 
 
@@ -95,6 +100,26 @@ def in_words(ahead: "Forecast") -> str:
         else "when it will be done cannot be said with this quota"
     )
     return f"{epochs} in {sessions}, {words.hours(ahead.gpu_time)}; {when}"
+
+
+def what_next(outlook: Outlook | None, progress: "Progress") -> str | None:
+    """What becomes of the run after a session of it that has ended well; None where nothing does.
+
+    Args:
+        outlook: the run's, where kgtts.toml is about it.
+        progress: the session's, whose own last word has to do elsewhere.
+    """
+    from orchestrator.chain.decisions import RunState  # noqa: PLC0415  # Slow to import.
+    from orchestrator.cli.live_outlook import goes_on  # noqa: PLC0415  # Start-up.
+
+    decision = None if outlook is None else outlook.decision
+    if decision is None:
+        return "goes on: `kgtts watch` starts its next session" if goes_on(progress) else None
+    if decision.state is RunState.READY:
+        return f"goes on: {decision.reason} `kgtts watch` starts it, and so does the next `kgtts sync`."
+    if decision.state is RunState.RUNNING:
+        return f"goes on already: {decision.reason} `kgtts watch` follows it."
+    return f"{decision.state}: {decision.reason}"
 
 
 def as_dict(outlook: Outlook | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import click
 
 from orchestrator.cli import words
 from orchestrator.cli.context import json_option, print_json, run_argument, workbench
+from orchestrator.cli.live_text import plain
 from orchestrator.errors import RunFailedError
 
 if TYPE_CHECKING:
@@ -25,12 +26,14 @@ def status(run: str | None, *, watch: bool, as_json: bool) -> None:
     """Show the state and the progress of a run: the version that was pushed here, or the one named."""
     from orchestrator.cli import outlook  # noqa: PLC0415  # Start-up.
     from orchestrator.cli.follow import follow_to_end  # noqa: PLC0415  # As above.
+    from orchestrator.cli.live_background import Surroundings  # noqa: PLC0415  # As above.
 
     with workbench() as bench:
         target = bench.campaign.find(run, default=bench.default_kernel)
         try:
             if watch:
-                follow_to_end(bench.campaign, target, quiet=as_json)
+                around = Surroundings(bench.kaggle, target.ref)
+                follow_to_end(bench.campaign, target, quiet=as_json, surroundings=around)
         except RunFailedError:
             if as_json:  # A program learns the end from the document too, not from the exit code alone.
                 print_json({**_as_json(bench.campaign.report(target)), **outlook.as_dict(None)})
@@ -44,6 +47,8 @@ def status(run: str | None, *, watch: bool, as_json: bool) -> None:
             _print(report)
             if ahead is not None and ahead.forecast is not None:
                 click.echo(f"  left       {outlook.in_words(ahead.forecast)}")
+            if report.status.state.is_success and report.stamp is not None:
+                _print_row("the run", outlook.what_next(ahead, report.progress))
             _print_next(report)
 
 
@@ -88,10 +93,9 @@ def _print(report: "Report") -> None:
         "page": report.target.url,
     }
     for name, text in rows.items():
-        if text:
-            click.echo(f"  {name:<11}{text}")
+        _print_row(name, text)
     for warning in progress.warnings:
-        click.secho(f"  warning    {warning}", fg="yellow")
+        click.secho(f"  warning    {plain(warning)}", fg="yellow")
     if report.history:
         click.echo("  sessions")
         for item in report.history:
@@ -103,6 +107,11 @@ def _print(report: "Report") -> None:
         )
 
 
+def _print_row(name: str, text: str | None) -> None:
+    if text:
+        click.echo(f"  {name:<11}{plain(text)}")
+
+
 def _print_next(report: "Report") -> None:
     """The end of a failed session's log, and what to type."""
     state, ref = report.status.state, report.target.ref
@@ -110,7 +119,7 @@ def _print_next(report: "Report") -> None:
         click.echo(f"Next: kgtts pull {ref}")
     elif state.is_terminal:
         for line in report.tail:
-            click.echo(f"  | {line}")
+            click.echo(f"  | {plain(line)}")
         click.echo(f"Next: kgtts logs {ref}")
     else:
         click.echo(f"Next: kgtts status {ref} --watch")

@@ -176,6 +176,7 @@ def watch_run(  # Two commands, and what differs between them.
     """
     from orchestrator.chain.decisions import RunState  # noqa: PLC0415  # Slow to import.
     from orchestrator.cli.follow import follow_session, pause  # noqa: PLC0415  # As above.
+    from orchestrator.cli.live_background import Surroundings  # noqa: PLC0415  # As above.
     from orchestrator.ports import SystemClock  # noqa: PLC0415  # As above.
 
     clock = SystemClock()
@@ -202,7 +203,9 @@ def watch_run(  # Two commands, and what differs between them.
             if not quiet:
                 print_pass(done)
         if done.state is RunState.RUNNING:
-            end = follow_session(bench.campaign, _running(bench, done), timeout=left(), quiet=quiet)
+            target = _running(bench, done)
+            around = Surroundings(bench.kaggle, target.ref)
+            end = follow_session(bench.campaign, target, timeout=left(), quiet=quiet, surroundings=around)
         elif done.state is RunState.WAITING:
             until = done.decision.until
             wait = _LONGEST_WAIT if until is None else max(timedelta(seconds=5), until - clock.now())
