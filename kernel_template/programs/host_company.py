@@ -5,6 +5,7 @@ A rank above 0 runs the script as far as `fit`, with a run folder that nobody ke
 saves, and ends behind `fit`, so that what a script does there is done once.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -37,6 +38,7 @@ class Company:
         self._report = report
         self._say = say
         self._warn = warn
+        self._has_failed = False
         self._wrapping = load("host_wrap")
         self._batches = load("host_batches")
         self._parallel = load("host_parallel")
@@ -51,8 +53,9 @@ class Company:
         if self.groups.size > 1:
             wrap(trainer, "format_batch", self.groups.format_batch)
             wrap(trainer, "optimize", self.groups.optimize)
+        if self.team.size > 1:
+            wrap(trainer, "fit", self._fit)
         if self.team.rank:
-            wrap(trainer, "fit", self._silent_fit)
             wrap(core, "get_experiment_folder_path", self._private_folder)
 
     def alone(self, why: str) -> None:
@@ -68,11 +71,23 @@ class Company:
         """Only rank 0 has a run folder that is kept."""
         return self._meeting.private_folder() / "run"
 
-    def _silent_fit(self, original: Callable[..., None], trainer: Any) -> None:
-        """What a script does behind `fit` is done once, by rank 0."""
-        original(trainer)
-        sys.stdout.flush()
-        raise SystemExit(0)
+    def _fit(self, original: Callable[..., None], trainer: Any) -> None:
+        """What a script does behind `fit` is done once, by rank 0; a rank that fails is gone at once.
+
+        An orderly exit would wait for work that is shared with ranks which may be waiting for this one. So
+        would one that has saved what stands after it had no memory; the kernel runs the script again.
+        """
+        code: Any = 0
+        try:
+            original(trainer)
+        except SystemExit as ended:
+            code = ended.code
+            if not self._has_failed:
+                raise
+        if self.team.rank or self._has_failed or self.team.forsaken:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code if isinstance(code, int) else 1)
 
     # ---- How a Trainer is made and fed
 
@@ -150,4 +165,5 @@ class Company:
 
     def failed(self, error: BaseException) -> None:
         """Note for launch.py who failed first."""
+        self._has_failed = self.team.size > 1
         self._meeting.failed(out_of_memory=self.out_of_memory(error))

@@ -64,6 +64,7 @@ class Team:
         self.rank: int = meeting.rank
         self.size: int = meeting.size
         self.all_know = False  # That memory has run out, and so nobody waits for anybody.
+        self.forsaken = False
         self._armed = True
         self._meeting = meeting
         self._shares: list[Any] = []
@@ -109,13 +110,14 @@ class Team:
         self.leave()
 
     def forsake(self) -> None:
-        """Others are gone: nobody is waited for any more."""
+        """Others are gone: nobody is waited for any more, and what was begun with them is left as it is."""
         self._shares = []
+        self.forsaken = True
 
     def leave(self) -> None:
         """Part, whatever the others do."""
         self._shares = []
-        if dist.is_initialized():
+        if dist.is_initialized() and not self.forsaken:
             with contextlib.suppress(Exception):
                 dist.destroy_process_group()
 

@@ -83,7 +83,7 @@ def test_two_ranks_follow_one_with_twice_the_batch(
     unsynchronised: bool,  # noqa: FBT001 - pytest's way.
 ) -> None:
     """Where losses are means over samples: within 1e-5 over 20 steps, and not without synchronisation."""
-    config = {"plain": True, "samples": 8, "epochs": 20}
+    config: dict[str, Any] = {"plain": True, "samples": 8, "epochs": 20}
     one = watched(smithy, tmp_path / "one", ranks=1, batch_size=8, **config)
     two = watched(smithy, tmp_path / "two", batch_size=4, unsynchronised=unsynchronised, **config)
     for each in (one, two):

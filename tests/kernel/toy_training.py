@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import watching
+import watching  # type: ignore[import-not-found] # It stands beside this script.
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from trainer import Trainer, TrainerArgs, TrainerConfig, TrainerModel
@@ -144,7 +144,7 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
         if self._no_memory(segment, "forward"):
             raise torch.OutOfMemoryError(OUT_OF_MEMORY)
         if self._no_memory(segment, "backward"):
-            self.made = OutOfMemory.apply(self.made)
+            self.made = OutOfMemory.apply(self.made)  # type: ignore[no-untyped-call] # torch does not tell.
         return segment
 
     def _no_memory(self, segment: torch.Tensor, where: str) -> bool:

@@ -8,7 +8,7 @@ import runpy
 import sys
 from typing import Any
 
-import watching
+import watching  # type: ignore[import-not-found] # It stands beside this script.
 from trainer import Trainer
 
 

@@ -1,0 +1,127 @@
+"""How many processes train, on which cards, and what the host counts for all of them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernel_template.config_file import PreparedConfig
+from kernel_template.inputs import Inputs
+from kernel_template.programs.host_rank import Meeting
+from kernel_template.programs.host_tally import Tally, count_samples
+from kernel_template.training import TrainingCommand, training_environment, training_ranks
+from tests.kernel.kit import Clock, put
+
+
+@pytest.mark.parametrize(
+    ("settings", "cards", "ranks"),
+    [
+        ({"accelerator": "NvidiaTeslaT4", "speed": {"gpus": "all"}}, 2, 2),
+        ({"accelerator": "NvidiaTeslaT4", "speed": {"gpus": "all"}}, 1, 1),
+        ({"accelerator": "NvidiaTeslaT4", "speed": {"gpus": "all"}}, 0, 1),
+        ({"accelerator": "NvidiaTeslaT4", "speed": {"gpus": 1}}, 2, 1),
+        ({"accelerator": "NvidiaTeslaT4"}, 2, 1),
+        ({"accelerator": None, "speed": {"gpus": 1}}, 0, 3),
+    ],
+)
+def test_a_process_for_each_card(settings: dict[str, Any], cards: int, ranks: int) -> None:
+    """All cards where that is asked for; without a GPU as many as the environment says."""
+    assert training_ranks(settings, cards, {"KGTTS_CPU_RANKS": "3"}) == ranks
+    assert training_ranks({"accelerator": None}, 0, {"KGTTS_CPU_RANKS": "many"}) == 1
+
+
+def test_cards_are_visible_to_who_deals_them_out() -> None:
+    """One card for one process; all for launch.py; none without a GPU."""
+    assert training_environment({}, gpu=True)["CUDA_VISIBLE_DEVICES"] == "0"
+    assert training_environment({}, gpu=True, cards=2)["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert training_environment({}, gpu=False, cards=2)["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_several_ranks_start_through_launch(tmp_path: Path) -> None:
+    """launch.py stands beside host.py and gets the number; all else is as for one."""
+    inputs = Inputs(tmp_path / "train.py", None, tmp_path / "c.json", tmp_path / "m.pth", tmp_path)
+    put(tmp_path / "train.py", "# config_path")
+    prepared = PreparedConfig({}, {})
+    host, control = Path("/p/host.py"), Path("/p/CONTROL.json")
+    one, two = (
+        TrainingCommand(inputs, prepared, Path("c"), host, control, Path("run"), ranks).arguments("python")
+        for ranks in (1, 2)
+    )
+    assert one[:3] == ["python", "-u", "/p/host.py"]
+    assert two[:4] == ["python", "-u", "/p/launch.py", "2"]
+    assert one[3:] == two[4:]
+
+
+def test_a_rank_that_does_not_write_has_its_own_run_folder(tmp_path: Path) -> None:
+    """Its report and its run folder lie in the meeting folder, with the configuration that is continued."""
+    from kernel_template.programs.host_pace import Control  # noqa: PLC0415 - beside its only use.
+
+    run = put(tmp_path / "run" / "config.json", "{}").parent
+    control = Control(tmp_path / "HOST_REPORT.json", continue_path=str(run), checkpoint=str(run / "c.pth"))
+    program = [
+        "s.py",
+        "--continue_path",
+        str(run),
+        f"--continue_path={run}",
+        "--config_path",
+        f"{run}/config.json",
+    ]
+    assert Meeting().own(control, program) == (control, program)
+    (tmp_path / "meeting").mkdir()
+    own, changed = Meeting(1, 2, tmp_path / "meeting").own(control, program)
+    folder = tmp_path / "meeting" / "rank1"
+    assert own.report == folder / "HOST_REPORT.json"
+    assert own.continue_path == str(folder / "run")
+    assert own.checkpoint == control.checkpoint
+    assert (folder / "run" / "config.json").read_text() == "{}"
+    assert changed == [
+        *("s.py", "--continue_path", str(folder / "run"), f"--continue_path={folder / 'run'}"),
+        *("--config_path", f"{run}/config.json"),
+    ]
+
+
+def test_seconds_and_samples_are_counted(clock: Clock) -> None:
+    """Steps without the saves within them, waits, loaders, and when the first step was done."""
+    tally = Tally(clock, clock.now)
+    with tally.making_data():
+        clock.advance(3)
+    for _ in range(2):
+        with tally.waiting():
+            clock.advance(1)
+        with tally.stepping():
+            clock.advance(7)
+            tally.saved(5.0)
+        tally.trained(8)
+    assert tally.due()
+    expected = {
+        "data_s": 3.0,
+        "first_step_at": 11.0,
+        "step_seconds_total": 4.0,
+        "loader_wait_s_total": 2.0,
+        "samples_total": 16,
+    }
+    assert expected.items() <= tally.values().items()
+    assert not tally.due()
+
+
+class Rows:
+    """Something with a shape, as a tensor has."""
+
+    def __init__(self, *shape: int) -> None:
+        self.shape = shape
+
+
+@pytest.mark.parametrize(
+    ("batch", "samples"),
+    [
+        (Rows(4, 80), 4),
+        ({"name": "x", "text": ["a", "b"], "tokens": Rows(3, 5)}, 2),
+        ([Rows(5, 2), Rows(5)], 5),
+        (["a", "b", "c"], 3),
+        ({}, 0),
+        (None, 0),
+    ],
+)
+def test_how_many_samples_a_batch_has(batch: Any, samples: int) -> None:
+    """By the length of its first tensor or list."""
+    assert count_samples(batch) == samples
