@@ -223,7 +223,8 @@ class Installer:
         """Name, command and environment of what can install: uv where there is one, and pip."""
         env = child_environment(self.env, {"PIP_ROOT_USER_ACTION": "ignore"})
         pip = [self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-        tools = [("pip", [*pip, "--progress-bar", "off"], env)]
+        # Python compiles what it imports; compiling all of 90 packages would take longer than bringing them.
+        tools = [("pip", [*pip, "--progress-bar", "off", "--no-compile"], env)]
         answer = self.capture(("uv", "--version"), env, _UV_TIMEOUT_S)
         if answer is not None and answer.returncode == 0:
             told = {uv: env[pip] for pip, uv in _PIP_TO_UV.items() if pip in env and uv not in env}
