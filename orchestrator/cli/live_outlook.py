@@ -1,5 +1,6 @@
 """When a session that runs will end, and when its run will be done. Pure."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -60,6 +61,8 @@ def goes_on(progress: "Progress") -> bool:
 def ends_in_words(found: Ends) -> tuple[str | None, str | None]:
     """The outlook to the target, and to the session's end, as phrases."""
     session = None if found.session_s is None else f"ends in at most {words.duration(found.session_s)}"
+    if found.target_s is not None and found.target_s < 1:
+        return "reached", session
     if found.target_s is not None:
         return f"in about {words.duration(found.target_s)}, within this session", session
     if found.sessions is None:
@@ -123,6 +126,7 @@ def _with_further_sessions(
     training = min(timedelta(seconds=plan.limit_s), budget - min(OVERHEAD, budget / 4))
     if epoch_s <= 0 or training <= timedelta(0):
         return Ends(session_s)
+    # Sessions end with an epoch where one fits, so what is left are whole ones.
     after = clock + timedelta(seconds=session_s or 0.0)
-    ahead = forecast(Work(rest_s / epoch_s, epoch_s), Terms(training, background.quota), after)
+    ahead = forecast(Work(math.ceil(rest_s / epoch_s), epoch_s), Terms(training, background.quota), after)
     return Ends(session_s, later=ahead.done_at, sessions=ahead.sessions)
