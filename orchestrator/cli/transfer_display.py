@@ -5,14 +5,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from orchestrator.cli import words
 from orchestrator.transfer import Fetched, Planned, TransferListener
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
 
 _BIG = 8 << 20  # A bar of its own from here on.
 _BARS = 8  # At most, so that they fit on a screen.
@@ -86,7 +88,9 @@ class Bar(Silent):
         console: where it is drawn.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: "Console | None" = None) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415  # Only a terminal needs it.
+
         self._lock = threading.Lock()
         self._files = self._placed = 0
         self._whole = _Way(0, 0)

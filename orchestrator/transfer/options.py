@@ -25,7 +25,7 @@ class TransferOptions:
         sleep: waits so many seconds; by default for real, and woken by Ctrl-C.
     """
 
-    connections: int = 8
+    connections: int = 10
     attempts: int = 10
     first_delay_s: float = 0.25
     longest_delay_s: float = 15.0
