@@ -205,6 +205,7 @@ def _write_result(folder: Path, view: "RunView", collected: "Collected") -> dict
 def _print_end(folder: Path, result: dict[str, Any]) -> None:
     """Say where each result lies, how the losses moved, and what to type for the real Kaggle."""
     results = folder / "results"
+    report = _write_report(folder)
     first, last = _mel_losses(results / "metrics.jsonl")
     click.echo()
     click.secho(f"Trained to step {result['global_step']}.", fg="green", bold=True, nl=False)
@@ -217,6 +218,7 @@ def _print_end(folder: Path, result: dict[str, Any]) -> None:
         ("metrics", results / "metrics.jsonl"),
         ("samples", results / "validation_samples"),
         ("state", results / "state.json"),
+        ("report", report),
         ("all of it", folder / "result.json"),
     ):
         there = "" if path.exists() else "  (missing)"
@@ -230,6 +232,21 @@ def _print_end(folder: Path, result: dict[str, Any]) -> None:
         ("kgtts pull", "brings the voice home"),
     ):
         click.echo(f"  {click.style(f'{command:<26}', bold=True)} {what}")
+
+
+def _write_report(folder: Path) -> Path:
+    """Write the run's report, with the data set's recordings in it; gives its place, written or not."""
+    from orchestrator.emulator.inputs import DATASET  # noqa: PLC0415  # Start-up.
+    from orchestrator.errors import LocalError  # noqa: PLC0415  # As above.
+    from orchestrator.report import read_report, write_report  # noqa: PLC0415  # As above.
+
+    path = folder / "report.html"
+    recordings = next((folder / "kaggle" / "datasets").glob(f"*/{DATASET}"), None)
+    try:
+        write_report(read_report(folder / "results", recordings=recordings), path)
+    except LocalError as error:  # The demo has done its work without it.
+        click.secho(f"{error.message} {error.hint or ''}", fg="yellow", err=True)
+    return path
 
 
 def _mel_losses(metrics: Path) -> tuple[float, float]:

@@ -26,6 +26,8 @@ _COMMANDS = {
     "logs": "orchestrator.cli.logs:logs",
     "pull": "orchestrator.cli.pull:pull",
     "metrics": "orchestrator.cli.metrics:metrics",
+    "report": "orchestrator.cli.report:report",
+    "compare": "orchestrator.cli.report:compare",
     "say": "orchestrator.cli.say:say",
     "tensorboard": "orchestrator.cli.tensorboard:tensorboard",
     "sync": "orchestrator.cli.sync:sync",

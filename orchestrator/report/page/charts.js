@@ -1,0 +1,151 @@
+"use strict";
+// Draws the charts one after the other, so that the page can be read meanwhile; those in a closed part when it
+// is opened. Colours come from the style sheet, which knows dark and light.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const find = (id) => document.getElementById(id);
+  const state = { scale: "linear", axis: "step", smoothing: 0.6 };
+  const drawn = new Set();
+  const narrow = window.matchMedia("(max-width: 46rem)");
+  const coarse = window.matchMedia("(pointer: coarse)");
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const several = data.runs.length > 1;
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+  // A mean that forgets: the nearer, the more a value counts. Without the division the first values would drag.
+  function smooth(values, weight) {
+    let mean = 0, known = 0;
+    return values.map((value) => {
+      if (value === null) return null;
+      mean = mean * weight + value * (1 - weight);
+      known = known * weight + 1 - weight;
+      return mean / known;
+    });
+  }
+
+  const axisOf = (chart) => (chart.group === "resource" ? "hour" : state.axis);
+  const smoothed = (chart, curve) => chart.group !== "resource" && curve.kind === "train";
+
+  function colourOf(chart, curve, index) {
+    if (chart.group === "resource") return colour(["run-0", "run-1", "average", "eval-1", "best"][index % 5]);
+    if (several) return colour(`run-${curve.run}`);
+    return colour({ train: "run-0", eval: "eval", epoch: "average" }[curve.kind]);
+  }
+
+  // Every curve is one trace with all of its points; a training curve has its smoothed self above it.
+  function traces(chart) {
+    const result = [];
+    chart.curves.forEach((curve, index) => {
+      const x = data.axes[curve.axis][axisOf(chart)];
+      const tint = colourOf(chart, curve, index);
+      const soft = smoothed(chart, curve) && state.smoothing > 0;
+      const eva = curve.kind === "eval";
+      result.push({
+        type: "scatter", mode: eva || curve.y.length < 40 ? "lines+markers" : "lines", name: curve.label, x, y: curve.y,
+        legendgroup: curve.label, showlegend: !soft, opacity: soft ? 0.3 : 1, connectgaps: false,
+        line: { color: tint, width: soft ? 1 : eva ? 2.2 : 1.6, dash: eva && several ? "dot" : "solid" },
+        marker: { size: 5, color: tint }, hovertemplate: "%{y:.5g}",
+      });
+      if (soft) {
+        result.push({
+          type: "scatter", mode: "lines", name: curve.label, x, y: smooth(curve.y, state.smoothing),
+          legendgroup: curve.label, line: { color: tint, width: 2 }, hoverinfo: "skip", meta: "smoothed",
+        });
+      }
+    });
+    return [...result, ...stars(chart)];
+  }
+
+  // The best model's star stands on the evaluation by which it was found to be the best.
+  function stars(chart) {
+    return chart.curves.filter((curve) => curve.kind === "eval").flatMap((curve) => {
+      const axis = data.axes[curve.axis];
+      const place = axis.step.indexOf(data.runs[curve.run].best);
+      if (place < 0 || curve.y[place] === null) return [];
+      const words = several ? `best of ${data.runs[curve.run].label}` : "best model";
+      return [{
+        type: "scatter", mode: "markers", name: words, x: [axis[state.axis][place]], y: [curve.y[place]], meta: "best",
+        marker: { symbol: "star", size: 14, color: colour("best"), line: { width: 1, color: colour("card") } },
+        hovertemplate: "%{y:.5g}",
+      }];
+    });
+  }
+
+  function borders(chart) {
+    const all = data.runs.flatMap((run, number) => run.borders.slice(1).map((border) => ({ ...border, number })));
+    return all.map((border) => ({
+      type: "line", xref: "x", yref: "paper", y0: 0, y1: 1, x0: border[axisOf(chart)], x1: border[axisOf(chart)],
+      layer: "below", line: { color: several ? colour(`run-${border.number}`) : colour("mark"), width: 1, dash: "dash" },
+      label: all.length > 12 ? undefined : {
+        text: `${several ? `${data.runs[border.number].label}, ` : ""}session ${border.session}`, textposition: "end",
+        textangle: 0, yanchor: "top", xanchor: "left", padding: 2, font: { size: 10, color: colour("soft") },
+      },
+    }));
+  }
+
+  function layout(chart) {
+    const axis = { gridcolor: colour("grid"), linecolor: colour("line"), zeroline: false, automargin: true };
+    const log = state.scale === "log" && chart.group !== "resource";
+    return {
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("ink") },
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "x unified",
+      hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line"), font: { color: colour("ink") } },
+      dragmode: coarse.matches ? false : "zoom", margin: { l: 48, r: 12, t: 8, b: 40 },
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 }, bgcolor: "rgba(0,0,0,0)" },
+      showlegend: true, uirevision: `${axisOf(chart)} ${state.scale}`, shapes: borders(chart),
+      xaxis: {
+        ...axis, title: { text: axisOf(chart) === "hour" ? "hours" : "step", standoff: 6 },
+        tickformat: axisOf(chart) === "hour" ? "" : ",d", hoverformat: axisOf(chart) === "hour" ? ".2f" : ",d",
+        nticks: narrow.matches ? 5 : 8, fixedrange: coarse.matches,
+      },
+      yaxis: {
+        ...axis, type: log ? "log" : "linear", nticks: 6, fixedrange: coarse.matches, exponentformat: "power",
+        ...(log ? { dtick: undefined } : {}),
+      },
+    };
+  }
+
+  const config = {
+    responsive: true, displaylogo: false, showTips: false, displayModeBar: false, doubleClick: "reset",
+  };
+
+  function draw(chart) {
+    drawn.add(chart);
+    return Plotly.react(find(chart.id), traces(chart), layout(chart), config);
+  }
+
+  function redraw(which) {
+    for (const chart of [...drawn].filter(which)) draw(chart);
+  }
+
+  const closed = (chart) => find(chart.id).closest("details:not([open])") !== null;
+  async function drawAll(charts) {
+    for (const chart of charts.filter((item) => !drawn.has(item) && !closed(item))) {
+      await draw(chart);
+      await new Promise((resume) => setTimeout(resume));
+    }
+  }
+
+  const scale = find("scale"), axis = find("axis"), smoothing = find("smoothing");
+  const lossy = (chart) => chart.group !== "resource";
+  if (scale) {
+    // A browser that comes back to the page keeps what was chosen.
+    Object.assign(state, { scale: scale.value, axis: axis.value, smoothing: Number(smoothing.value) });
+    scale.addEventListener("change", () => { state.scale = scale.value; redraw(lossy); });
+    axis.addEventListener("change", () => { state.axis = axis.value; redraw(lossy); });
+    let waiting = 0;
+    const say = () => { find("smoothing-value").textContent = state.smoothing.toFixed(2); };
+    smoothing.addEventListener("input", () => {
+      state.smoothing = Number(smoothing.value);
+      say();
+      cancelAnimationFrame(waiting);
+      waiting = requestAnimationFrame(() => redraw(lossy));
+    });
+    say();
+    scale.form.addEventListener("submit", (event) => event.preventDefault());
+  }
+  const details = find("details");
+  if (details) details.addEventListener("toggle", () => drawAll(data.charts));
+  for (const query of [dark, narrow]) query.addEventListener("change", () => redraw(() => true));
+  drawAll(data.charts).then(() => document.documentElement.setAttribute("data-charts", "drawn"));
+})();

@@ -1,0 +1,200 @@
+"""The test sentences as the run spoke them, from its first session to its last, and recordings beside."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.report.texts import as_list, one_line, read_lines, read_object
+from orchestrator.report.wav import Clip, UnreadableSoundError, read_clip
+
+SAMPLES = "validation_samples"
+_STEP = re.compile(r"step_(\d{1,15})")
+_FILE = re.compile(r"[0-9A-Za-z_-]{1,40}\.wav")
+_MOST_SENTENCES = 20
+_MOST_UNKNOWN = 40
+_METADATA = ("metadata.csv", "*/metadata.csv")
+_FIELDS = 2
+_OTHERS = 3
+
+
+class Room:
+    """How many bytes of sound a page may still take: browsers on phones carry some tens of megabytes.
+
+    Args:
+        size: bytes of all recordings together.
+    """
+
+    def __init__(self, size: int = 32 * 1024 * 1024) -> None:
+        self.left = size
+        self.refused = 0
+
+    def admits(self, clip: Clip) -> bool:
+        """Take a recording in, where there is room for it."""
+        if len(clip.wav) > self.left:
+            self.refused += 1
+            return False
+        self.left -= len(clip.wav)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A sentence as one step's model speaks it.
+
+    Attributes:
+        step: the model's step.
+        label: which of the run's steps it is: `first`, `middle`, `last`, `best model`.
+        clip: the recording; None where there is none to play.
+        trouble: why there is none.
+        unknown: characters that the voice's vocabulary lacks.
+        clipped: whether it was louder than a file can hold.
+    """
+
+    step: int
+    label: str
+    clip: Clip | None
+    trouble: str = ""
+    unknown: tuple[str, ...] = ()
+    clipped: bool = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether it can hardly be heard."""
+        return self.clip is not None and self.clip.silent
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A test sentence, all that was spoken of it in order of steps, and a recording where one is here."""
+
+    text: str
+    spoken: tuple[Spoken, ...]
+    recording: Clip | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recording of the data set and what is said in it."""
+
+    text: str
+    place: Path
+
+
+def read_sentences(
+    folders: Sequence[Path], best: int | None, room: Room, recordings: Sequence[Recording] = ()
+) -> list[Sentence]:
+    """The sentences that sessions spoke, at the first, the middle and the last step, and the best model's.
+
+    Args:
+        folders: the sessions' folders, oldest first.
+        best: the best model's step.
+        room: how much sound may be taken in.
+        recordings: the data set's, of which those of the sentences are taken.
+    """
+    steps = dict(_steps(folders))
+    chosen = choose_steps(sorted(steps), best)
+    told: dict[str, dict[int, tuple[Path, dict[str, Any]]]] = {}
+    for step in sorted(chosen, reverse=True):  # The newest step's sentences come first, in its order.
+        for record in as_list(read_object(steps[step] / "samples.json").get("samples"))[:_MOST_SENTENCES]:
+            if isinstance(record, dict) and isinstance(record.get("text"), str):
+                told.setdefault(one_line(record["text"]), {})[step] = (steps[step], record)
+    by_text = {_plain(item.text): item for item in recordings}
+    found = []
+    for text, records in list(told.items())[:_MOST_SENTENCES]:
+        spoken = [_spoken(step, chosen[step], *records[step], room) for step in sorted(records)]
+        found.append(Sentence(text, tuple(spoken), _clip(by_text.get(_plain(text)), room)))
+    return found
+
+
+def _steps(folders: Iterable[Path]) -> Iterator[tuple[int, Path]]:
+    for folder in folders:
+        try:
+            places = sorted((folder / SAMPLES).iterdir())
+        except OSError:
+            continue
+        for place in places:
+            match = _STEP.fullmatch(place.name)
+            if match is not None and place.is_dir() and not place.is_symlink():
+                yield int(match.group(1)), place
+
+
+def choose_steps(steps: Sequence[int], best: int | None) -> dict[int, str]:
+    """Which of the steps are heard, and how they are called."""
+    if not steps:
+        return {}
+    chosen = {steps[0]: "first"}
+    if len(steps) > 2:  # noqa: PLR2004  # A middle.
+        chosen[steps[len(steps) // 2]] = "middle"
+    chosen[steps[-1]] = "last" if len(steps) > 1 else "the only one"
+    if best is not None and best in steps:
+        chosen[best] = f"{chosen[best]}, best model" if best in chosen else "best model"
+    return chosen
+
+
+def _spoken(step: int, label: str, folder: Path, record: dict[str, Any], room: Room) -> Spoken:
+    unknown = tuple(
+        one_line(letter, 8) or f"U+{ord(letter[0]):04X}"
+        for letter in as_list(record.get("unknown"))[:_MOST_UNKNOWN]
+        if isinstance(letter, str) and letter
+    )
+    if record.get("error"):
+        return Spoken(step, label, None, one_line(record["error"], 300), unknown)
+    name = record.get("file")
+    if not isinstance(name, str) or not _FILE.fullmatch(name):
+        return Spoken(step, label, None, "The file's name is none of the kernel's.", unknown)
+    try:
+        clip = read_clip(folder / name)
+    except UnreadableSoundError as error:
+        return Spoken(step, label, None, f"{name} {error}.", unknown)
+    peak = record.get("peak")
+    loud = clip.clipped or (isinstance(peak, int | float) and peak > 1)
+    if not room.admits(clip):
+        return Spoken(
+            step, label, None, f"{clip.seconds:.1f} s, left out: the page has no room.", unknown, loud
+        )
+    return Spoken(step, label, clip, "", unknown, loud)
+
+
+def read_recordings(folder: Path) -> list[Recording]:
+    """The recordings of a data set as LJSpeech lays it out: `metadata.csv` of `name|text`, and `wavs/`."""
+    found = []
+    for place in [item for pattern in _METADATA for item in sorted(folder.glob(pattern))][:1]:
+        for line in read_lines(place):
+            name, *texts = line.split("|")
+            wav = place.parent / "wavs" / f"{name.strip().removesuffix('.wav')}.wav"
+            if len(texts) >= _FIELDS - 1 and _FILE.fullmatch(wav.name):
+                found += [Recording(one_line(text), wav) for text in dict.fromkeys(texts[:2]) if text.strip()]
+    return found
+
+
+def other_recordings(
+    recordings: Sequence[Recording], sentences: Sequence[Sentence], room: Room
+) -> list[tuple[str, Clip]]:
+    """A few recordings to hear the speaker by, where the test sentences are not among them."""
+    if any(sentence.recording for sentence in sentences):
+        return []
+    found: dict[Path, tuple[str, Clip]] = {}
+    for item in recordings:
+        if item.place not in found and (clip := _clip(item, room)) is not None:
+            found[item.place] = (item.text, clip)
+        if len(found) == _OTHERS:
+            break
+    return list(found.values())
+
+
+def _clip(recording: Recording | None, room: Room) -> Clip | None:
+    if recording is None:
+        return None
+    try:
+        clip = read_clip(recording.place)
+    except UnreadableSoundError:
+        return None
+    return clip if room.admits(clip) else None
+
+
+def _plain(text: str) -> str:
+    """A sentence without what two writings of it may differ in."""
+    return "".join(letter for letter in unicodedata.normalize("NFC", text) if letter.isalnum()).casefold()
