@@ -61,9 +61,9 @@ def _place(sentence: str, longest: int) -> int:
         if sentence[at].isspace():
             return at
     at = longest
-    while at > 1 and _joined(sentence, at):
+    while at > 0 and _joined(sentence, at):
         at -= 1
-    return at if at > 1 else longest
+    return at or longest
 
 
 def _joined(text: str, at: int) -> bool:

@@ -22,6 +22,7 @@ from kernel_template.programs.voice_text import text_ids
 from kernel_template.samples import checkpoints_to_hear
 from orchestrator.emulator import inputs
 from orchestrator.emulator.standins import standin_path
+from orchestrator.speech import Manner, open_voice, sound_of
 from tests.kernel.kit import Child, Log, paths_in, put, reporter
 from tests.kernel.sessions import HEAD, PROGRAMS, TRAINS, Played
 
@@ -301,7 +302,34 @@ class TestSmallVoice:
         assert numpy.array_equal(one, other)
         assert 0 < float(numpy.abs(one).max()) <= 1
 
+    def test_kgtts_say_speaks_as_torch_does(self, small_voice: Path) -> None:
+        """The same samples as the model's own for the text's ids by Coqui's tokenizer, in the WAV too."""
+        numpy = importlib.import_module("numpy")
+        text = "আমি বাংলায় গান গাই, তুমিও গাও।"
+        model = next(small_voice.rglob("model_file.pth")).parent
+        heard = small_voice / "torch.npy"
+        done = coqui("-c", _TORCH_SPEECH, str(model), text, str(heard))
+        assert done.returncode == 0, done.stderr[-2000:]
+        torch_says = numpy.load(heard)
+        voice = open_voice(small_voice / "voice.json")
+        (said,) = voice.say(text, Manner(noise=0.0))
+        tolerance = json.loads((small_voice / "voice.json").read_text())["check"]["tolerance"]
+        assert said.samples.shape == torch_says.shape
+        loudest = float(numpy.abs(torch_says).max())
+        assert float(numpy.abs(said.samples - torch_says).max()) <= tolerance * loudest
+        written = numpy.frombuffer(sound_of(said, voice.card.audio.sample_rate), dtype="<i2") / 32_767
+        assert float(numpy.abs(written - torch_says).max()) <= tolerance * loudest + 0.51 / 32_767
 
+
+_TORCH_SPEECH = """
+import pathlib, sys
+import numpy
+import export
+folder, text, out = sys.argv[1:]
+model = export.load_voice(pathlib.Path(folder, "config.json"), pathlib.Path(folder, "model_file.pth"))
+ids = model.tokenizer.text_to_ids(text, "bn-Bangladesh")
+numpy.save(out, export.torch_speech(model, ids, ["input", "input_lengths", "scales"]))
+"""
 _CLEANERS = """
 from TTS.tts.utils.text import cleaners
 from voice_text import _EVERYTHING, clean, cleaner_steps
