@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LABEL = 11
 _VALUE = 9
+_MEMORY = 20  # Such as `524.3 MB of 16.1 GB`.
 _NARROW = 70  # Below, labels and curves take less.
 _LEAST_LOG = 3
 _MOST_LOSSES = 6
@@ -211,8 +212,9 @@ def _card(card: Card, curve: Curve, width: int, signs: Glyphs) -> str:
     memory = "" if card.used is None else words.size(round(card.used))
     if card.used is not None and card.total is not None:
         memory += f" of {words.size(round(card.total))}"
+    memory = f"{memory:<{_MEMORY}}"
     room = max(0, min(_MOST_SPARK, width - len(use) - len(memory) - 4))
-    newest = curve.values[len(curve.values) - room :]
+    newest = curve.values[-room:] if room else []
     bars = spark([0.0, *newest, 100.0], room + 2, signs.bars)[1:-1]  # Against the whole scale.
     return f"{use}  {memory}  {bars}"
 
@@ -247,7 +249,10 @@ def _quota(background: Background, width: int, signs: Glyphs) -> Iterable[Text]:
 def _sessions(scene: Scene, width: int, signs: Glyphs) -> Iterable[Text]:
     history = scene.background.history
     for index, item in enumerate(history):
-        yield _row("" if index else "sessions", words.session(item), width, signs)
+        steps = f"step {item.from_step} to {item.to_step}"
+        spent = f"{words.duration(item.seconds):>13}  {item.reason:<12}"
+        text = f"{item.session:>2}  {steps:<22}{spent}{item.kernel}"
+        yield _row("" if index else "sessions", text, width, signs)
 
 
 def _warnings(feed: Feed, width: int, signs: Glyphs) -> Iterable[Text]:

@@ -139,7 +139,7 @@ def test_everything_is_on_the_page() -> None:
         "disk 3.1 GB of 18.0 GB, RAM 8.0 GB",
         "21.3 samples/s, 84% of the time in steps, 3% waiting for data",
         "20.00 h of 30.00 h left, refreshes Tuesday 12:00 UTC",
-        "1  step 0 to 6000",
+        "1  step 0 to 6000           5 h 50 min  budget      asha/bangla-tts",
         "loss_disc is nan at step 40",
         "আমি বাংলায়",
         "Ctrl-C leaves this page; the run goes on.",
@@ -267,6 +267,14 @@ def test_times_count_on_between_two_words() -> None:
     text = "\n".join(draw(told, now=725.0))
     assert "12 min 0 s" in text
     assert "in about 59 min 0 s" in text
+
+
+def test_a_gpu_is_drawn_against_its_whole_scale() -> None:
+    """Its newest measurements, so that half used looks half used."""
+    told = feed([event("resources", gpus=[{"utilisation": use}]) for use in (0, 50, 100)])
+    assert "GPU 0      100 %" + " " * 24 + "▁▅█" in "\n".join(draw(told))
+    told = feed([event("resources", gpus=CARDS) for _ in range(200)])
+    assert max(row.count("▇") for row in draw(told)) == 40
 
 
 def test_steps_that_are_done_again_are_counted_once() -> None:
