@@ -132,6 +132,7 @@ def _train(bench: Workbench, folder: Path, values: dict[str, object], epochs: in
     from orchestrator.chain.decisions import RunState  # noqa: PLC0415  # Slow to import.
     from orchestrator.chain.view import observe  # noqa: PLC0415  # As above.
     from orchestrator.cli.follow import follow_session  # noqa: PLC0415  # As above.
+    from orchestrator.cli.live_background import Surroundings  # noqa: PLC0415  # As above.
     from orchestrator.cli.sync import one_pass, print_pass, raise_failure  # noqa: PLC0415  # As above.
     from orchestrator.models import KernelRef  # noqa: PLC0415  # As above.
 
@@ -144,7 +145,9 @@ def _train(bench: Workbench, folder: Path, values: dict[str, object], epochs: in
         raise_failure(done)
         if done.launched is None:
             return done.view
-        follow_session(bench.campaign, done.launched.target)
+        started = done.launched.target
+        around = Surroundings(bench.kaggle, started.ref)
+        follow_session(bench.campaign, started, surroundings=around)
         view = observe(bench.kaggle, KernelRef(bench.kaggle.username, _SLUG))
         if target == _FAR_EPOCHS and view is not None and view.resumable is not None:
             # Two at least, so that there is a first and a last epoch to compare.

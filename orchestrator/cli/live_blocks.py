@@ -92,7 +92,7 @@ def _head(scene: Scene, width: int, signs: Glyphs) -> Text:
     if elapsed is not None:
         more.append((words.duration(elapsed), ""))
     if stamp is not None:
-        more.append((f"session {stamp.session} of run {stamp.id}", ""))
+        more += [(f"session {stamp.session}", ""), (f"run {stamp.id}", "dim")]
     for text, style in more:
         if row.cell_len + 2 + len(text) <= width:
             row.append("  ")

@@ -70,7 +70,7 @@ def ends_in_words(found: Ends) -> tuple[str | None, str | None]:
     more = f"{found.sessions} more session{'' if found.sessions == 1 else 's'}"
     if found.later is None:
         return f"needs {more}; when cannot be said with this quota", session
-    return f"about {found.later:%A %Y-%m-%d %H:%M} UTC, with {more}", session
+    return f"about {found.later:%a %d %b %H:%M} UTC, {more}", session
 
 
 def _session_left(feed: Feed, plan: Plan, now: float) -> float | None:

@@ -171,8 +171,8 @@ def test_a_target_beyond_the_session() -> None:
     """What this session leaves is played through with the week's quota."""
     target, session = in_words(training(40000.0))
     assert target is not None
-    assert target.startswith("about Monday 2026-11-23 00:2")
-    assert target.endswith("with 2 more sessions")
+    assert target.startswith("about Mon 23 Nov 00:2")
+    assert target.endswith("UTC, 2 more sessions")
     assert session == "ends in at most 4 h 50 min"
 
 

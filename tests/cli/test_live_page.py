@@ -126,7 +126,7 @@ def test_everything_is_on_the_page() -> None:
     """State, run, progress, both ends, losses, machine, quota, sessions, warnings and the log's end."""
     text = "\n".join(draw(feed(TRAINING)))
     for part in (
-        "asha/bangla-tts-b/1  running  10 min 0 s  session 2 of run 3f9c12ab",
+        "asha/bangla-tts-b/1  running  10 min 0 s  session 2  run 3f9c12ab",
         "epoch 12 of 50, step 300 of 600, global step 7500",
         "25.0%",
         "50 epochs in about 1 h 0 min, within this session",
