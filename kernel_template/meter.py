@@ -33,6 +33,7 @@ _METER_LOOK_S = 1.0
 _METER_JOIN_S = 1.0
 _MAX_SILENCES = 3  # An nvidia-smi that does not answer is not asked for ever.
 _STEP_MARK = "GLOBAL_STEP: "
+_TRAIN_PARTS = ("imports", "data", "setup", "first_step")
 _START_STAGES = ("environment", "inputs", "gpu", "install", "prepare")
 
 
@@ -192,11 +193,12 @@ class Meter:
         report = self._report
         assert self._began is not None
         parts: dict[str, float | None] = {name: report.seconds.get(name) for name in _START_STAGES}
-        known = (work.imports_s or 0.0) + (work.data_s or 0.0)
+        known = (work.imports_s or 0.0) + (work.data_s or 0.0) + work.first_s
         parts |= {
             "imports": work.imports_s,
             "data": work.data_s,
-            "first_step": round(max(first_at - known, 0.0), 2),
+            "setup": max(first_at - known, 0.0),  # The samples' check, the model and its weights.
+            "first_step": work.first_s or None,
             "total": round(report.elapsed - (self._clock() - self._began) + first_at, 2),
         }
         told = {name: round(value, 2) for name, value in parts.items() if value is not None}
@@ -212,7 +214,7 @@ class Meter:
         )
         report.say(f"▸ First step done after {human_seconds(told['total'])}: {words}{beside}")
         report.event("start", seconds=told)
-        report.seconds |= {name: told[name] for name in ("imports", "data", "first_step") if name in told}
+        report.seconds |= {name: told[name] for name in _TRAIN_PARTS if name in told}
         report.seconds["start"] = told["total"]
 
     def _figures(self, now: float) -> dict[str, Any]:

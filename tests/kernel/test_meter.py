@@ -112,15 +112,16 @@ def test_the_start_is_told_once_and_by_stages(world: World) -> None:
         "install": 17.0,
         "imports": 4.0,
         "data": 1.5,
-        "first_step": 4.5,
+        "setup": 2.5,
+        "first_step": 2.0,
         "total": 50.0,
     }
     (said,) = [line for line in world.log.lines if line.startswith("▸")]
     assert said.startswith(
         "▸ First step done after 50 s: environment 2.0 s, inputs 20 s, install 17 s, imports"
     )
-    assert said.endswith("first step 4.5 s (install took 37 s in all, beside other stages)")
-    assert (world.report.seconds["first_step"], world.report.seconds["start"]) == (4.5, 50.0)
+    assert said.endswith("first step 2.0 s (install took 37 s in all, beside other stages)")
+    assert (world.report.seconds["first_step"], world.report.seconds["start"]) == (2.0, 50.0)
 
 
 def test_resources_are_told_each_minute_and_at_the_end(world: World) -> None:
@@ -209,7 +210,7 @@ def test_a_script_without_the_trainer(root: Path, log: Log) -> None:
 
     world.train(play)
     (start,) = log.events("start")
-    assert start["seconds"] == {"first_step": 12.0, "total": 12.0}
+    assert start["seconds"] == {"setup": 12.0, "total": 12.0}
     told = world.meter.summary()
     assert told is not None
     assert told["goodput"] is None
