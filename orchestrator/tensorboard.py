@@ -69,15 +69,16 @@ def command_of(
     find: Callable[[str], object | None] = importlib.util.find_spec,
     which: Callable[[str], str | None] = shutil.which,
 ) -> list[str]:
-    """How TensorBoard is started here.
+    """How TensorBoard is started here: as the shell would, else by this Python where it has the package.
 
     Raises:
         LocalError: it is not installed.
     """
-    if find("tensorboard") is not None:
-        return [sys.executable, "-m", "tensorboard.main"]
     if (place := which("tensorboard")) is not None:
         return [place]
+    if find("tensorboard") is not None:
+        # -P: no folder of that name in the working directory is taken for it.
+        return [sys.executable, "-P", "-m", "tensorboard.main"]
     raise LocalError(
         "TensorBoard is not installed.",
         hint="pip install tensorboard; `kgtts metrics` shows the losses without it",

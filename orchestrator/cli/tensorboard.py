@@ -1,5 +1,6 @@
 """`kgtts tensorboard`."""
 
+import signal
 import tempfile
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def tensorboard(run: str | None, port: int) -> None:
     with tempfile.TemporaryDirectory(prefix="kgtts-tensorboard-") as folder:
         gather(files, Path(folder), sessions[-1].run or settings.kernel.slug)
         click.echo(f"{len(files)} event file{'' if len(files) == 1 else 's'}; Ctrl-C ends TensorBoard.")
+        # A SIGTERM ends TensorBoard too, and the links.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             serve(command, Path(folder), port)
         except KeyboardInterrupt:

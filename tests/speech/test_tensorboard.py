@@ -1,8 +1,9 @@
 """`kgtts tensorboard`: the event files of all sessions, each once, on loopback."""
 
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from orchestrator.errors import LocalError, UsageError
 from orchestrator.metrics import pulled_sessions
 from orchestrator.tensorboard import command_of, event_files, gather, serve
 from tests.speech.making import put_session
-from tests.support import Cli
+from tests.support import Cli, Process
 
 _FIRST = "events.out.tfevents.1700000000.b47e31f0a8c2.17.0"
 _SECOND = "events.out.tfevents.1700040000.0c9d1e2f3a4b.17.0"
@@ -75,9 +76,10 @@ def test_it_listens_on_loopback_only(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_how_it_is_started() -> None:
-    """By this Python where it has the package, else by the program; else what to install is said."""
-    assert command_of(find=lambda _: True) == [sys.executable, "-m", "tensorboard.main"]
-    assert command_of(find=lambda _: None, which=lambda name: f"/usr/bin/{name}") == ["/usr/bin/tensorboard"]
+    """By the program, else by this Python where it has the package; else what to install is said."""
+    assert command_of(find=lambda _: True, which=lambda name: f"/bin/{name}") == ["/bin/tensorboard"]
+    command = command_of(find=lambda _: True, which=lambda _: None)
+    assert command == [sys.executable, "-P", "-m", "tensorboard.main"]
     with pytest.raises(LocalError, match="not installed") as caught:
         command_of(find=lambda _: None, which=lambda _: None)
     assert "pip install tensorboard" in (caught.value.hint or "")
@@ -92,3 +94,30 @@ def test_nothing_pulled_is_a_sentence(cli: Cli, workplace: Path) -> None:
     assert "newest-events" in result.err
     with pytest.raises(UsageError):
         event_files([])
+
+
+_MADE_UP = """
+import pathlib, sys, time
+folder = pathlib.Path(sys.argv[sys.argv.index("--logdir") + 1])
+print("SEES", sorted(path.name for path in folder.rglob("events*")), folder, flush=True)
+while True: time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_runs_until_it_is_stopped(
+    runs: Path, tmp_path: Path, spawn: Callable[..., Process], how: signal.Signals
+) -> None:
+    """Then neither a process nor a folder is left."""
+    program = tmp_path / "bin" / "tensorboard"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\n{_MADE_UP}")
+    program.chmod(0o755)
+    process = spawn("tensorboard", PATH=str(program.parent))
+    process.wait_for("2 event files")
+    line = process.wait_for("SEES")
+    assert _FIRST in line
+    assert _SECOND in line
+    ended = process.interrupt(how)
+    assert (ended.code, "Stopped" in ended.out) == (130, True)
+    assert not Path(line.split()[-1]).exists()
