@@ -7,12 +7,25 @@ from itertools import accumulate
 from typing import Any, Literal
 
 from orchestrator.metrics import watched_loss
-from orchestrator.report.curves import AVERAGE, Curve, Track, make_curve, resource
+from orchestrator.report.curves import (
+    AVERAGE,
+    GPU_BUSY,
+    GPU_MEMORY,
+    SAMPLES,
+    SHARES,
+    Curve,
+    Track,
+    make_curve,
+    resource,
+)
 
 _ROWS = 12
 _DETAIL = ("loss_disc_real_", "grad_norm", "amp_scaler", "step_time", "loader_time")
 _RATE = "current_lr"
-_KNOWN = ("loss_mel", "loss_gen", "loss_disc", "loss_kl", "loss_feat", "loss_duration")
+_KNOWN = (
+    *("loss_mel", "loss_gen", "loss_disc", "loss_kl", "loss_feat", "loss_duration"),
+    *(GPU_BUSY, GPU_MEMORY, SHARES, SAMPLES),
+)
 Group = Literal["loss", "rate", "detail", "resource"]
 _GROUPS: tuple[Group, ...] = ("loss", "rate", "detail", "resource")
 
@@ -43,8 +56,11 @@ def make_charts(tracks: Sequence[Track]) -> list[Chart]:
                 base, scale = resource(name)
             else:
                 scale = 1.0
-            if base:
-                curve = make_curve(number, track.label, series, offsets, scale)
+            curve = make_curve(number, track.label, series, offsets, scale)
+            # A resource is drawn over time, all else over steps.
+            if base and any(
+                place is not None for place in (curve.hours if split == "system" else curve.steps)
+            ):
                 collected.setdefault((group, base), []).append(curve)
     names = [name for track in tracks for name, split in track.table.series() if split == "eval"]
     first = (watched_loss(names) or "loss_mel").removeprefix(AVERAGE)

@@ -12,6 +12,8 @@ from orchestrator.metrics import MetricsTable, Series
 # draws that; with many more it stutters, so those are thinned in such a way that every peak stays.
 MOST_POINTS = 60_000
 AVERAGE = "avg_"
+GPU_BUSY, GPU_MEMORY = "GPU busy (%)", "GPU memory (GiB)"
+SHARES, SAMPLES = "Share of the time", "Samples a second"
 _BYTES = 1e9
 _MIB = 1024.0
 Kind = Literal["train", "eval", "epoch", "system"]
@@ -63,17 +65,21 @@ class Track:
 
 
 def resource(name: str) -> tuple[str, float]:
-    """The chart that a resource's curve goes into, and what its values are divided by."""
+    """The chart that a resource's curve goes into, and what its values are divided by.
+
+    The second card's memory is as large as the first one's: it has no chart.
+    """
     endings = {
-        "_utilisation": ("GPU busy (%)", 1.0),
-        "_memory_used_mb": ("GPU memory (GiB)", _MIB),
-        "_memory_total_mb": ("GPU memory (GiB)", _MIB),
+        "_utilisation": (GPU_BUSY, 1.0),
+        "_memory_used_mb": (GPU_MEMORY, _MIB),
+        "gpus_0_memory_total_mb": (GPU_MEMORY, _MIB),
+        "_memory_total_mb": ("", 1.0),
         "disk_used_bytes": ("Disk (GB)", _BYTES),
         "disk_limit_bytes": ("Disk (GB)", _BYTES),
         "ram_used_bytes": ("Memory (GB)", _BYTES),
-        "loader_wait_share": ("Share of the time", 1.0),
-        "goodput": ("Share of the time", 1.0),
-        "samples_per_s": ("Samples a second", 1.0),
+        "loader_wait_share": (SHARES, 1.0),
+        "goodput": (SHARES, 1.0),
+        "samples_per_s": (SAMPLES, 1.0),
         "epoch_seconds": ("Seconds an epoch", 1.0),
     }
     return next((value for ending, value in endings.items() if name.endswith(ending)), (name, 1.0))
@@ -108,7 +114,8 @@ def _use(name: str) -> str:
     """A resource's name in a legend."""
     card = re.fullmatch(r"gpus_(\d+)_(.*)", name)
     name = name if card is None else f"GPU {card[1]} {card[2].replace('utilisation', '')}"
-    for ending, word in (("_bytes", ""), ("_mb", ""), ("memory_total", "limit"), ("memory_used", "")):
+    name = "limit" if card is not None and "memory_total" in name else name
+    for ending, word in (("_bytes", ""), ("_mb", ""), ("memory_used", "")):
         name = name.replace(ending, word)
     return " ".join(name.replace("_", " ").split())
 

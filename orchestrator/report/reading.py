@@ -181,8 +181,9 @@ def _configured(found: Sequence[PulledSession]) -> Path:
 
 def _before(found: Sequence[PulledSession]) -> tuple[str, Mapping[str, str]] | None:
     """The settings of the run that lies beside this one and was written to before it."""
-    folder = found[-1].folder.resolve()
-    beside = [*pulled_sessions(folder.parent), *pulled_sessions(folder.parent.parent)]
+    place = found[-1].folder.resolve().parent
+    # Passes of a later run bring its sessions to SLUG/RUN/session-NN; others lie in SLUG itself.
+    beside = pulled_sessions(place.parent if place.name == found[-1].run else place)
     changed = max(item.changed for item in found)
     others = [
         item

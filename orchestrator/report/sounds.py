@@ -16,7 +16,6 @@ _FILE = re.compile(r"[0-9A-Za-z_-]{1,40}\.wav")
 _MOST_SENTENCES = 20
 _MOST_UNKNOWN = 40
 _METADATA = ("metadata.csv", "*/metadata.csv")
-_FIELDS = 2
 _OTHERS = 3
 
 
@@ -164,8 +163,9 @@ def read_recordings(folder: Path) -> list[Recording]:
     for place in [item for pattern in _METADATA for item in sorted(folder.glob(pattern))][:1]:
         for line in read_lines(place):
             name, *texts = line.split("|")
-            wav = place.parent / "wavs" / f"{name.strip().removesuffix('.wav')}.wav"
-            if len(texts) >= _FIELDS - 1 and _FILE.fullmatch(wav.name):
+            file = f"{name.strip().removesuffix('.wav')}.wav"
+            if _FILE.fullmatch(file):
+                wav = place.parent / "wavs" / file
                 found += [Recording(one_line(text), wav) for text in dict.fromkeys(texts[:2]) if text.strip()]
     return found
 

@@ -58,10 +58,11 @@ def _progress(data: RunData) -> list[Fact]:
         target_more = ""
     share = f"{min(1.0, done / result.epochs):.0%}; " if result.epochs else ""
     sessions = max((item.session for item in data.history), default=0) or len(borders) or data.sessions
+    pulled = "all pulled" if data.sessions >= sessions else f"{data.sessions:,} of them pulled"
     return [
         Fact("Target", target, target_more),
         Fact("Progress", f"epoch {done:,}", f"{share}saved up to step {saved:,}"),
-        Fact("Sessions", f"{sessions:,}", f"{data.sessions:,} of them pulled" if sessions > 1 else ""),
+        Fact("Sessions", f"{sessions:,}", pulled),
     ]
 
 

@@ -71,7 +71,7 @@ def read_clip(place: Path) -> Clip:
             data = file.readframes(most)
     except OSError as error:
         raise UnreadableSoundError(error.strerror or "cannot be read") from error
-    except (wave.Error, EOFError, ValueError, OverflowError) as error:
+    except (wave.Error, EOFError, ValueError, OverflowError, RuntimeError) as error:
         raise UnreadableSoundError("is no WAV file of PCM samples") from error
     data = _as_16_bit(data[: len(data) - len(data) % (width * channels)], width)
     if not data:

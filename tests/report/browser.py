@@ -38,11 +38,13 @@ class Browser:
     Attributes:
         said: warnings and errors on its console, exceptions and refusals of its policy included.
         asked: the addresses that it asked for, `data:` and `blob:` aside.
+        shows: for tests that share a page: which one it is.
     """
 
     def __init__(self, program: str) -> None:
         self.said: list[str] = []
         self.asked: list[str] = []
+        self.shows: Path | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="kgtts-browser-", ignore_cleanup_errors=True)
         theirs_in, self._out = _pipe()
         self._in, theirs_out = _pipe()
@@ -94,6 +96,7 @@ class Browser:
         """Load a file and wait until its charts are drawn."""
         self.said.clear()
         self.asked.clear()
+        self.shows = None
         phone = width < 500
         self._call(
             "Emulation.setDeviceMetricsOverride",
@@ -103,10 +106,14 @@ class Browser:
             mobile=phone,
         )
         self._call("Emulation.setTouchEmulationEnabled", enabled=phone)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self._call("Emulation.setEmulatedMedia", features=[scheme])
+        self.prefer(dark=dark)
         self._call("Page.navigate", url=page.resolve().as_uri())
         self.wait("document.documentElement?.dataset.charts === 'drawn'")
+
+    def prefer(self, *, dark: bool) -> None:
+        """Change the system's colours."""
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._call("Emulation.setEmulatedMedia", features=[scheme])
 
     def wait(self, condition: str) -> None:
         """Wait until an expression of the page is true."""

@@ -26,8 +26,18 @@
   const axisOf = (chart) => (chart.group === "resource" ? "hour" : state.axis);
   const smoothed = (chart, curve) => chart.group !== "resource" && curve.kind === "train";
 
+  const isLimit = (curve) => curve.label.endsWith("limit");
+
+  function dashOf(chart, curve, index) {
+    if (isLimit(curve)) return "dashdot";
+    if (!several) return "solid";
+    if (chart.group === "resource") return index % 2 ? "dot" : "solid";
+    return curve.kind === "eval" ? "dot" : "solid";
+  }
+
   function colourOf(chart, curve, index) {
-    if (chart.group === "resource") return colour(["run-0", "run-1", "average", "eval-1", "best"][index % 5]);
+    if (isLimit(curve)) return colour("mark");
+    if (chart.group === "resource" && !several) return colour(["run-0", "run-1", "average", "eval-1"][index % 4]);
     if (several) return colour(`run-${curve.run}`);
     return colour({ train: "run-0", eval: "eval", epoch: "average" }[curve.kind]);
   }
@@ -43,7 +53,7 @@
       result.push({
         type: "scatter", mode: eva || curve.y.length < 40 ? "lines+markers" : "lines", name: curve.label, x, y: curve.y,
         legendgroup: curve.label, showlegend: !soft, opacity: soft ? 0.3 : 1, connectgaps: false,
-        line: { color: tint, width: soft ? 1 : eva ? 2.2 : 1.6, dash: eva && several ? "dot" : "solid" },
+        line: { color: tint, width: soft ? 1 : eva ? 2.2 : 1.6, dash: dashOf(chart, curve, index) },
         marker: { size: 5, color: tint }, hovertemplate: "%{y:.5g}",
       });
       if (soft) {
@@ -75,12 +85,27 @@
     const all = data.runs.flatMap((run, number) => run.borders.slice(1).map((border) => ({ ...border, number })));
     return all.map((border) => ({
       type: "line", xref: "x", yref: "paper", y0: 0, y1: 1, x0: border[axisOf(chart)], x1: border[axisOf(chart)],
-      layer: "below", line: { color: several ? colour(`run-${border.number}`) : colour("mark"), width: 1, dash: "dash" },
+      layer: "above", line: { color: several ? colour(`run-${border.number}`) : colour("mark"), width: 1, dash: "dash" },
       label: all.length > 12 ? undefined : {
         text: `${several ? `${data.runs[border.number].label}, ` : ""}session ${border.session}`, textposition: "end",
-        textangle: 0, yanchor: "top", xanchor: "left", padding: 2, font: { size: 10, color: colour("soft") },
+        textangle: 0, yanchor: "bottom", xanchor: "left", padding: 0, font: { size: 10, color: colour("soft") },
       },
     }));
+  }
+
+  // The same for all charts of a kind, so that what stands above another is at the same time.
+  function spanOf(chart) {
+    const kin = data.charts.filter((item) => (item.group === "resource") === (chart.group === "resource"));
+    let low = Infinity, high = -Infinity;
+    for (const curve of kin.flatMap((item) => item.curves)) {
+      for (const place of data.axes[curve.axis][axisOf(chart)]) {
+        if (place === null) continue;
+        low = Math.min(low, place);
+        high = Math.max(high, place);
+      }
+    }
+    const rim = Math.max((high - low) * 0.02, 1e-3);
+    return high >= low ? [low - rim, high + rim] : undefined;
   }
 
   function layout(chart) {
@@ -90,17 +115,17 @@
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("ink") },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "x unified",
       hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line"), font: { color: colour("ink") } },
-      dragmode: coarse.matches ? false : "zoom", margin: { l: 48, r: 12, t: 8, b: 40 },
-      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 }, bgcolor: "rgba(0,0,0,0)" },
+      dragmode: coarse.matches ? false : "zoom", margin: { l: 48, r: 14, t: 20, b: 40 },
+      legend: { orientation: "h", x: 0, yref: "container", y: 0, yanchor: "bottom", font: { size: 11 }, bgcolor: "rgba(0,0,0,0)" },
       showlegend: true, uirevision: `${axisOf(chart)} ${state.scale}`, shapes: borders(chart),
       xaxis: {
-        ...axis, title: { text: axisOf(chart) === "hour" ? "hours" : "step", standoff: 6 },
+        ...axis, range: spanOf(chart), title: { text: axisOf(chart) === "hour" ? "hours" : "step", standoff: 6 },
         tickformat: axisOf(chart) === "hour" ? "" : ",d", hoverformat: axisOf(chart) === "hour" ? ".2f" : ",d",
         nticks: narrow.matches ? 5 : 8, fixedrange: coarse.matches,
       },
       yaxis: {
         ...axis, type: log ? "log" : "linear", nticks: 6, fixedrange: coarse.matches, exponentformat: "power",
-        ...(log ? { dtick: undefined } : {}),
+        rangemode: chart.group === "resource" ? "tozero" : "normal",
       },
     };
   }

@@ -1,0 +1,75 @@
+"""`kgtts report` and `kgtts compare`."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import ExitCode
+from tests.report.making import Made, write_data_set
+from tests.support import Cli
+
+RUNS = Path("runs") / "bangla-tts"
+
+
+def test_the_newest_run_is_reported(cli: Cli, workplace: Path) -> None:
+    """Beside its sessions, with its size said; by its id and its folder as well."""
+    Made(run="3f9c1a7be204", sessions=2, epochs=2).write(workplace / RUNS)
+    result = cli("report")
+    assert (result.code, result.err) == (0, "")
+    page = (workplace / RUNS / "report.html").read_text(encoding="utf-8")
+    assert result.out.startswith(f"{RUNS / 'report.html'}  (")
+    assert "3f9c1a7be204" in page
+    for name in ("3f9c", str(RUNS), str(RUNS / "session-02")):
+        assert cli("report", name, "--out", "mine.html").code == 0
+        assert "3f9c1a7be204" in (workplace / "mine.html").read_text(encoding="utf-8")
+
+
+def test_recordings_come_from_a_folder(cli: Cli, workplace: Path) -> None:
+    """The data set's, as it lies on this machine."""
+    Made(sessions=1, epochs=1).write(workplace / RUNS)
+    write_data_set(workplace / "data", ("অন্য বাক্য।",))
+    assert cli("report", "--recordings", "data").code == 0
+    assert "Recordings of the speaker" in (workplace / RUNS / "report.html").read_text(encoding="utf-8")
+
+
+def test_warnings_are_counted(cli: Cli, workplace: Path) -> None:
+    """So that whoever does not open it knows."""
+    Made(sessions=1, epochs=1).write(workplace / RUNS)
+    with (workplace / RUNS / "session-01" / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"event": "warning", "message": "A card is hot.", "session": 1}) + "\n")
+    assert "1 warning in it." in cli("report").out
+
+
+def test_two_runs_are_compared(cli: Cli, workplace: Path) -> None:
+    """By their ids or their folders."""
+    Made(run="aaaa1111", sessions=1, epochs=1).write(workplace / RUNS)
+    Made(run="bbbb2222", sessions=1, epochs=1).write(workplace / "elsewhere")
+    result = cli("compare", "aaaa", "elsewhere")
+    assert (result.code, result.err) == (0, "")
+    page = (workplace / "compare.html").read_text(encoding="utf-8")
+    assert "aaaa1111" in page
+    assert "bbbb2222" in page
+
+
+def test_without_plotly_it_says_what_to_install(
+    cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extra's name, the command, and the exit code of a missing package; nothing is written."""
+    Made(sessions=1, epochs=1).write(workplace / RUNS)
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    result = cli("report")
+    assert result.code == ExitCode.LOCAL
+    assert "pip install 'kgtts[report]'" in result.err
+    assert not (workplace / RUNS / "report.html").exists()
+
+
+def test_what_is_not_there_is_said(cli: Cli, workplace: Path) -> None:
+    """A run that was not pulled, a folder without one, and a place that cannot be written."""
+    (workplace / "empty").mkdir()
+    assert cli("report").code == ExitCode.USAGE
+    assert cli("report", "empty").code == ExitCode.USAGE
+    Made(sessions=1, epochs=1).write(workplace / RUNS)
+    (workplace / "file").write_text("")
+    assert cli("report", "--out", "file/report.html").code == ExitCode.LOCAL

@@ -1,0 +1,270 @@
+"""What a report is made of: sessions, sounds and settings of a pulled folder that nobody vouches for."""
+
+import json
+import math
+import os
+import re
+from array import array
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import UsageError
+from orchestrator.report import read_report, render
+from orchestrator.report.curves import MOST_POINTS, thin
+from orchestrator.report.page import script_json
+from orchestrator.report.settings import differences
+from orchestrator.report.sounds import Room, choose_steps, read_recordings, read_sentences
+from orchestrator.report.summary import facts_of, status_of
+from orchestrator.report.texts import one_line
+from orchestrator.report.wav import UnreadableSoundError, read_clip
+from tests.report.making import SENTENCES, Made, write_data_set, write_json, write_tone
+
+THEN = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def test_a_run_is_summed_up(tmp_path: Path) -> None:
+    """Target, progress, quota, time in steps and machine, over all sessions."""
+    made = Made(sessions=3, epochs=4)
+    data = read_report(made.write(tmp_path))
+    facts = {fact.name: (fact.value, fact.more) for fact in facts_of(data)}
+    assert facts["Target"] == ("12 epochs", "about 1,200 steps")
+    assert facts["Progress"] == ("epoch 12", "100%; saved up to step 1,200")
+    assert facts["Sessions"] == ("3", "all pulled")
+    assert facts["Best eval loss"] == ("18.52", "at step 1,200")
+    assert facts["GPU quota used"] == ("0.50 h", "2% of a week's 30 h")
+    assert facts["Time in steps"] == ("37%", "11 min 0 s of training")
+    assert facts["Machine"] == ("2 × Tesla T4", "torch 2.8.0+cu126, coqui-tts 0.28.0, Python 3.12.11")
+    assert status_of(data)[0] == "done"
+    assert (data.name, data.run) == ("asha/bangla-voice", made.run)
+    assert data.notices == ()
+
+
+def test_sentences_are_heard_first_middle_last(tmp_path: Path) -> None:
+    """Of five sessions the first, the third and the last; the best model where it is another one."""
+    data = read_report(Made(sessions=5, epochs=1).write(tmp_path))
+    assert [sentence.text for sentence in data.sentences] == list(SENTENCES)
+    heard = [(item.step, item.label) for item in data.sentences[0].spoken]
+    assert heard == [(100, "first"), (300, "middle"), (500, "last, best model")]
+    assert choose_steps([1, 2, 3, 4], 2) == {1: "first", 3: "middle", 4: "last", 2: "best model"}
+    assert choose_steps([7], None) == {7: "the only one"}
+    assert choose_steps([], 3) == {}
+
+
+def test_recordings_stand_beside_the_sentence_they_are_of(tmp_path: Path) -> None:
+    """By what is said; where no sentence is among them, a few to hear the speaker by."""
+    run = Made(sessions=1, epochs=1).write(tmp_path / "run")
+    own = write_data_set(tmp_path / "own", (SENTENCES[1].replace(" ", "  "), "অন্য বাক্য।"))
+    data = read_report(run, recordings=own)
+    assert [sentence.recording is not None for sentence in data.sentences] == [False, True]
+    assert data.recordings == ()
+    other = write_data_set(tmp_path / "other" / "MyTTSDataset", ("এক।", "দুই।", "তিন।", "চার।"))
+    data = read_report(run, recordings=other.parent)
+    assert [text for text, _ in data.recordings] == ["এক।", "দুই।", "তিন।"]
+
+
+def test_what_ears_would_find_is_a_warning(tmp_path: Path) -> None:
+    """Unknown characters, silence, clipping and what was not spoken at all."""
+    run = Made(sessions=1, epochs=1, sentences=("এক", "দুই", "তিন", "চার")).write(tmp_path)
+    place = run / "session-01" / "validation_samples" / "step_100"
+    write_tone(place / "02.wav", loudness=0.0)
+    write_tone(place / "03.wav", loudness=9.0)
+    told = json.loads((place / "samples.json").read_text())
+    told["samples"][0]["unknown"] = ["ৎ", "\u200d"]
+    told["samples"][3] |= {"error": "ValueError: the voice says nothing", "file": "04.wav"}
+    write_json(place / "samples.json", told)
+    found = [notice.text for notice in read_report(run).notices]
+    assert found == [
+        "The vocabulary lacks “ৎ”, “\u200d”, which is left out of: এক",
+        "Can hardly be heard (the only one, best model): দুই",
+        "Too loud, so clipped (the only one, best model): তিন",
+        "Not to be played (the only one, best model): ValueError: the voice says nothing: চার",
+    ]
+
+
+def test_warnings_of_curves_and_kernel_are_in_it(tmp_path: Path) -> None:
+    """A loss that is no number, and what the kernel said."""
+    folder = tmp_path / "session-01"
+    folder.mkdir()
+    events = [
+        {"event": "progress", "t": 1.0, "global_step": 1, "session": 1, "losses": {"loss_mel": math.nan}},
+        {"event": "warning", "t": 2.0, "message": "The disk <b>is</b> nearly full.", "session": 1},
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
+    data = read_report(tmp_path)
+    assert [notice.source for notice in data.notices] == ["curves", "kernel"]
+    page = render([data], written=THEN)
+    assert "The disk &lt;b&gt;is&lt;/b&gt; nearly full." in page
+
+
+def test_settings_differ_from_the_run_before(tmp_path: Path) -> None:
+    """The run that lies beside this one and is older."""
+    Made(run="older", learning_rate=0.001).write(tmp_path / "older")
+    for place in (tmp_path / "older").rglob("*"):
+        os.utime(place, (1.0, 1.0))
+    Made(run="newer").write(tmp_path)
+    data = read_report(tmp_path)
+    assert data.run == "newer"
+    assert data.before is not None
+    assert data.before[0] == "older"
+    changes = {item.name: (item.before, item.now) for item in differences(data.before[1], data.settings)}
+    assert changes == {"lr_gen": ("0.001", "0.0002")}
+
+
+def test_a_folder_may_hold_anything(tmp_path: Path) -> None:
+    """Links, devices, huge and broken files are told or passed over, and nothing outside is read."""
+    run = Made(sessions=1, epochs=1, sentences=("ক", "খ", "গ", "ঘ")).write(tmp_path / "run")
+    place = run / "session-01" / "validation_samples" / "step_100"
+    secret = tmp_path / "secret.wav"
+    write_tone(secret)
+    (place / "01.wav").unlink()
+    (place / "01.wav").symlink_to(secret)
+    (place / "02.wav").unlink()
+    os.mkfifo(place / "02.wav")
+    (place / "03.wav").write_bytes((place / "04.wav").read_bytes()[:30])
+    told = json.loads((place / "samples.json").read_text())
+    told["samples"][3]["file"] = "../../../../secret.wav"
+    write_json(place / "samples.json", told)
+    (place.parent / "step_50").symlink_to(place)
+    (run / "session-01" / "config.json").write_text("[" * 100_000)
+    data = read_report(run)
+    assert [sentence.spoken[0].clip for sentence in data.sentences] == [None] * 4
+    assert [sentence.spoken[0].trouble for sentence in data.sentences] == [
+        "01.wav is no file.",
+        "02.wav is no file.",
+        "03.wav is no WAV file of PCM samples.",
+        "The file's name is none of the kernel's.",
+    ]
+    assert {name for name in data.settings if not name.startswith("session.")} == set()
+
+
+def test_sound_is_bounded(tmp_path: Path) -> None:
+    """What finds no room is left out, and that is said."""
+    run = Made(sessions=2, epochs=1).write(tmp_path)
+    size = (run / "session-01" / "validation_samples" / "step_100" / "01.wav").stat().st_size
+    data = read_report(run, room=Room(2 * size))
+    heard = [item.clip is not None for sentence in data.sentences for item in sentence.spoken]
+    assert heard == [True, True, False, False]
+    assert data.refused_sounds == 2
+    assert "2 recordings were left out" in render([data], written=THEN)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_recordings_of_any_width_become_16_bit(tmp_path: Path, width: int) -> None:
+    """8, 16, 24 and 32 bits sound the same."""
+    place = tmp_path / "x.wav"
+    write_tone(place, seconds=0.1, width=width)
+    clip = read_clip(place)
+    write_tone(place, seconds=0.1)
+    expected = read_clip(place)
+    assert len(clip.wav) == len(expected.wav)
+    assert clip.seconds == pytest.approx(0.1, abs=1e-4)
+    pairs = zip(array("h", clip.wav[44:]), array("h", expected.wav[44:]), strict=True)
+    assert max(abs(one - other) for one, other in pairs) <= (600 if width == 1 else 1)
+
+
+@given(st.binary(max_size=400))
+def test_no_bytes_break_the_reading_of_sound(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    """Rubbish is no recording; nor does a WAV file break anything whose bytes were overwritten."""
+    place = tmp_path_factory.mktemp("rubbish") / "x.wav"
+    write_tone(place, seconds=0.01)
+    whole = place.read_bytes()
+    for at in (0, 4, 12, 20, 36):
+        content = whole[:at] + data + whole[at + len(data) :]
+        place.write_bytes(content)
+        try:
+            read_clip(place)
+        except UnreadableSoundError:
+            continue
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+KEYS = (
+    "run",
+    "environment",
+    "gpus",
+    "resources",
+    "seconds",
+    "learned",
+    "epochs",
+    "history",
+    "status",
+    "kernel",
+    "id",
+)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), JSON), JSON, JSON)
+def test_no_state_breaks_a_report(
+    tmp_path_factory: pytest.TempPathFactory, state: dict[str, object], config: object, samples: object
+) -> None:
+    """Whatever JSON a folder's files hold, a page comes of it."""
+    folder = tmp_path_factory.mktemp("state") / "session-01"
+    place = folder / "validation_samples" / "step_1"
+    place.mkdir(parents=True)
+    base = {"schema": 1, "run": {"id": "x", "session": 1}, "status": "complete"}
+    (folder / "state.json").write_text(json.dumps({**base, **state}))
+    (folder / "config.json").write_text(json.dumps(config))
+    (place / "samples.json").write_text(json.dumps({"samples": samples}))
+    data = read_report(folder)
+    facts_of(data)
+    status_of(data)
+    read_sentences([folder], None, Room())
+
+
+def test_nothing_in_data_ends_a_script() -> None:
+    """Neither markup nor line separators of JavaScript stand in a script's JSON; it reads back as it was."""
+    value = {"</script><!--": "<script>&amp;\u2028\u2029]]>"}
+    text = script_json(value)
+    assert not re.search("[<>&\u2028\u2029]", text)
+    assert json.loads(text) == value
+
+
+def test_texts_keep_what_bangla_needs() -> None:
+    """Joiners stay; what turns the direction of writing or moves a cursor goes."""
+    assert one_line("ক্\u200dষ\u202e\x1b[2J\n  খ") == "ক্\u200dষ[2J খ"
+
+
+def test_curves_beyond_the_bound_keep_their_peaks() -> None:
+    """Up to the bound every point is drawn; beyond it the highest and lowest of each stretch are."""
+    assert thin([0.0] * MOST_POINTS, MOST_POINTS) == range(MOST_POINTS)
+    values = [math.sin(index / 50) for index in range(100_000)]
+    values[12_345], values[54_321], values[70_000] = 9.0, -9.0, math.nan
+    chosen = thin(values, 3000)
+    assert len(chosen) <= 3000 + 1
+    assert {0, 12_345, 54_321, 99_999} <= {*chosen}
+
+
+def test_a_page_asks_for_nothing_and_allows_no_inline_code(tmp_path: Path) -> None:
+    """Its policy knows one nonce and no address; nothing in the markup has a style or a handler."""
+    data = read_report(Made(sessions=1, epochs=1).write(tmp_path))
+    page = render([data], written=THEN, nonce="NONCE")
+    policy = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    expected = (
+        "default-src 'none'; script-src 'nonce-NONCE'; style-src 'nonce-NONCE'; img-src data: blob:; "
+        "media-src data:; base-uri 'none'; form-action 'none'"
+    )
+    assert policy == [expected]
+    markup = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
+    assert not re.search(r"<[^>]*\s(style|on\w+)=", markup)
+    assert not re.search(r"(src|href)=\"(?!#|data:)", markup)
+    assert re.findall(r"<script(?![^>]*nonce=\"NONCE\")", page) == []
+
+
+def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
+    """With what to do."""
+    with pytest.raises(UsageError, match="holds no session"):
+        read_report(tmp_path)
+
+
+def test_metadata_of_another_layout_is_no_recording(tmp_path: Path) -> None:
+    """Names that lead elsewhere and lines without a text are passed over."""
+    (tmp_path / "metadata.csv").write_text("../../etc/passwd|x\nalone\n\n|y\na|\n", encoding="utf-8")
+    assert read_recordings(tmp_path) == []
