@@ -69,7 +69,7 @@ def _attempt(folder: Path, limit: timedelta, epochs: int) -> dict[str, Any] | No
     from orchestrator.emulator import Emulator, EmulatorOptions  # noqa: PLC0415  # As above.
 
     root = folder / "kaggle"
-    options = EmulatorOptions(session_limit_s=limit.total_seconds(), cache=_cache())
+    options = EmulatorOptions(session_limit_s=2 * limit.total_seconds(), cache=_cache())
     with Emulator(root, options=options) as emulator:
         _say("emulator", f"Kaggle's wire at {emulator.url}, its data in {root}")
         _say("inputs", "a Bangla data set and a small base voice (made once, then kept)")
@@ -77,7 +77,9 @@ def _attempt(folder: Path, limit: timedelta, epochs: int) -> dict[str, Any] | No
         with workbench(Elsewhere(emulator.url, emulator.credentials, folder / "ledger.db")) as bench:
             _forget_last_demo(bench.kaggle, folder)
             try:
-                last = _train(bench, folder, values, epochs)
+                # What comes after the first session ends by itself, and then has time to export the voice.
+                later = {**_times(2 * limit), "voice.onnx": True}
+                last = _train(bench, folder, values, epochs, later=later)
             except Interrupted:
                 raise Interrupted(
                     "Stopped; the demo's emulator ends with it, and so does the training.",
@@ -108,8 +110,6 @@ def _values(folder: Path, owner: str, limit: timedelta) -> dict[str, object]:
     from orchestrator.emulator.inputs import provide_demo_inputs  # noqa: PLC0415  # Start-up.
 
     inputs = provide_demo_inputs(folder / "kaggle", owner, cache=_cache())
-    grace = timedelta(seconds=5)
-    budget = limit - timedelta(seconds=5)
     return {
         "kernel.slug": _SLUG,
         "kernel.accelerator": "none",
@@ -117,17 +117,29 @@ def _values(folder: Path, owner: str, limit: timedelta) -> dict[str, object]:
         "inputs.dataset": inputs.dataset_source,
         "inputs.model": inputs.model_source,
         "training.batch_size": 2,
+        "voice.onnx": False,
+        **_times(limit),
+    }
+
+
+def _times(limit: timedelta) -> dict[str, object]:
+    """The settings that keep a session within `limit`."""
+    grace = timedelta(seconds=5)
+    budget = limit - timedelta(seconds=5)
+    return {
         "training.time_limit": budget - grace,
         "session.budget": budget,
         "session.grace": grace,
     }
 
 
-def _train(bench: Workbench, folder: Path, values: dict[str, object], epochs: int) -> "RunView | None":
+def _train(
+    bench: Workbench, folder: Path, values: dict[str, object], epochs: int, *, later: dict[str, object]
+) -> "RunView | None":
     """Pass after pass until the run is done; None where its sessions are too short to save anything.
 
     The first session gets a target far beyond its limit, so that it has to stop in time on any machine; what
-    it reached, and `epochs` more, is the run's target from then on.
+    it reached, and `epochs` more, is the run's target from then on, with the settings `later`.
     """
     from orchestrator.chain.decisions import RunState  # noqa: PLC0415  # Slow to import.
     from orchestrator.chain.view import observe  # noqa: PLC0415  # As above.
@@ -152,6 +164,7 @@ def _train(bench: Workbench, folder: Path, values: dict[str, object], epochs: in
         if target == _FAR_EPOCHS and view is not None and view.resumable is not None:
             # Two at least, so that there is a first and a last epoch to compare.
             target = max(2, max(summary.to_epoch for summary in view.history) + epochs)
+            values = {**values, **later}
             _say("target", f"{target} epochs from now on: the first session's, and some more")
     return None
 
@@ -208,7 +221,7 @@ def _write_result(folder: Path, view: "RunView", collected: "Collected") -> dict
 def _print_end(folder: Path, result: dict[str, Any]) -> None:
     """Say where each result lies, how the losses moved, and what to type for the real Kaggle."""
     results = folder / "results"
-    report = _write_report(folder)
+    report, speech = _write_report(folder), _speak(folder)
     first, last = _mel_losses(results / "metrics.jsonl")
     click.echo()
     click.secho(f"Trained to step {result['global_step']}.", fg="green", bold=True, nl=False)
@@ -222,6 +235,7 @@ def _print_end(folder: Path, result: dict[str, Any]) -> None:
         ("samples", results / "validation_samples"),
         ("state", results / "state.json"),
         ("report", report),
+        ("speech", speech),
         ("all of it", folder / "result.json"),
     ):
         there = "" if path.exists() else "  (missing)"
@@ -248,6 +262,22 @@ def _write_report(folder: Path) -> Path:
     try:
         write_report(read_report(folder / "results", recordings=recordings), path)
     except LocalError as error:  # The demo has done its work without it.
+        click.secho(f"{error.message} {error.hint or ''}", fg="yellow", err=True)
+    return path
+
+
+def _speak(folder: Path) -> Path:
+    """Let the exported voice say a sentence, without torch; gives the sound's place, written or not."""
+    from orchestrator.cli.say import speak_to  # noqa: PLC0415  # Start-up.
+    from orchestrator.emulator.voice import TEST_SENTENCES  # noqa: PLC0415  # As above.
+    from orchestrator.errors import KgttsError  # noqa: PLC0415  # As above.
+
+    path = folder / "speech.wav"
+    path.unlink(missing_ok=True)
+    try:
+        speak_to(folder / "results" / "voice" / "voice.json", TEST_SENTENCES[0], path)
+        _say("say", f"“{TEST_SENTENCES[0]}”")
+    except KgttsError as error:  # The demo has done its work without it.
         click.secho(f"{error.message} {error.hint or ''}", fg="yellow", err=True)
     return path
 

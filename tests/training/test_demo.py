@@ -1,6 +1,7 @@
 """The whole thing for real: Coqui, torch and a small voice."""
 
 import json
+import wave
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ pytestmark = [
 ]
 
 
+@pytest.mark.timeout(
+    480
+)  # Two sessions, each with all of Coqui to import; on a busy machine that takes long.
 def test_the_demo_trains_and_says_where_everything_is(
     cli: Cli, workplace: Path, voice_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -37,3 +41,7 @@ def test_the_demo_trains_and_says_where_everything_is(
         assert text in result.out
     assert "(missing)" not in result.out
     assert list((folder / "results").rglob("*.wav"))
+    with wave.open(str(folder / "speech.wav")) as speech:
+        assert speech.getnframes() > speech.getframerate() / 10
+    said = cli("say", "আমি", "--voice", folder / "results", "--out", folder / "again.wav", "--json")
+    assert said.json["voices"][0]["run"] == told["run"]
