@@ -90,6 +90,7 @@ def test_passes_on_fresh_machines_take_a_run_to_its_end(fleet: Fleet) -> None:
     for name, step in (("a-session-01", 20), ("b-session-02", 40), ("a-session-03", 50)):
         found = artifacts / f"bangla-tts-{name}" / f"training/voice/checkpoint_{step}.pth"
         assert found.read_bytes() == b"weights %d" % step
+        assert "<h1>" in (artifacts / f"bangla-tts-{name}" / "report.html").read_text(encoding="utf-8")
     assert "epoch **5** of 5, step **50**" in last.summary
     assert "Eval loss 90.0000 → 18.0000 (steps 10 – 50)" in last.summary
     assert "Quota: " in last.summary
