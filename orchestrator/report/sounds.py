@@ -127,7 +127,7 @@ def choose_steps(steps: Sequence[int], best: int | None) -> dict[int, str]:
     chosen = {steps[0]: "first"}
     if len(steps) > 2:  # noqa: PLR2004  # A middle.
         chosen[steps[len(steps) // 2]] = "middle"
-    chosen[steps[-1]] = "last" if len(steps) > 1 else "the only one"
+    chosen[steps[-1]] = "last" if len(steps) > 1 else "only one"
     if best is not None and best in steps:
         chosen[best] = f"{chosen[best]}, best model" if best in chosen else "best model"
     return chosen

@@ -50,7 +50,7 @@ def test_sentences_are_heard_first_middle_last(tmp_path: Path) -> None:
     heard = [(item.step, item.label) for item in data.sentences[0].spoken]
     assert heard == [(100, "first"), (300, "middle"), (500, "last, best model")]
     assert choose_steps([1, 2, 3, 4], 2) == {1: "first", 3: "middle", 4: "last", 2: "best model"}
-    assert choose_steps([7], None) == {7: "the only one"}
+    assert choose_steps([7], None) == {7: "only one"}
     assert choose_steps([], 3) == {}
 
 
@@ -79,9 +79,9 @@ def test_what_ears_would_find_is_a_warning(tmp_path: Path) -> None:
     found = [notice.text for notice in read_report(run).notices]
     assert found == [
         "The vocabulary lacks “ৎ”, “\u200d”, which is left out of: এক",
-        "Can hardly be heard (the only one, best model): দুই",
-        "Too loud, so clipped (the only one, best model): তিন",
-        "Not to be played (the only one, best model): ValueError: the voice says nothing: চার",
+        "Can hardly be heard (only one, best model): দুই",
+        "Too loud, so clipped (only one, best model): তিন",
+        "Not to be played (only one, best model): ValueError: the voice says nothing: চার",
     ]
 
 

@@ -53,8 +53,8 @@
       result.push({
         type: "scatter", mode: eva || curve.y.length < 40 ? "lines+markers" : "lines", name: curve.label, x, y: curve.y,
         legendgroup: curve.label, showlegend: !soft, opacity: soft ? 0.3 : 1, connectgaps: false,
-        line: { color: tint, width: soft ? 1 : eva ? 2.2 : 1.6, dash: dashOf(chart, curve, index) },
-        marker: { size: 5, color: tint }, hovertemplate: "%{y:.5g}",
+        line: { color: tint, width: soft ? 1 : eva && curve.y.length < 200 ? 2.2 : 1.6, dash: dashOf(chart, curve, index) },
+        marker: { size: curve.y.length < 200 ? 5 : 3, color: tint }, hovertemplate: "%{y:.5g}",
       });
       if (soft) {
         result.push({
@@ -151,6 +151,10 @@
     }
   }
 
+  const seen = (chart) => {
+    const place = find(chart.id).getBoundingClientRect();
+    return place.bottom > 0 && place.top < window.innerHeight;
+  };
   const scale = find("scale"), axis = find("axis"), smoothing = find("smoothing");
   const lossy = (chart) => chart.group !== "resource";
   if (scale) {
@@ -164,8 +168,10 @@
       state.smoothing = Number(smoothing.value);
       say();
       cancelAnimationFrame(waiting);
-      waiting = requestAnimationFrame(() => redraw(lossy));
+      // While the slider moves only what is seen; all the rest when it has come to rest.
+      waiting = requestAnimationFrame(() => redraw((chart) => lossy(chart) && seen(chart)));
     });
+    smoothing.addEventListener("change", () => redraw(lossy));
     say();
     scale.form.addEventListener("submit", (event) => event.preventDefault());
   }
