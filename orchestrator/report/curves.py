@@ -79,6 +79,7 @@ def resource(name: str) -> tuple[str, float]:
         "ram_used_bytes": ("Memory (GB)", _BYTES),
         "loader_wait_share": (SHARES, 1.0),
         "goodput": (SHARES, 1.0),
+        "goodput_since_first_step": (SHARES, 1.0),
         "samples_per_s": (SAMPLES, 1.0),
         "epoch_seconds": ("Seconds an epoch", 1.0),
     }
