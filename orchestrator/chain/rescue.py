@@ -95,26 +95,32 @@ class Rescue:
         result = kept.result
         assert result is not None
         outputs = _named(self.kaggle.outputs(kept.ref))
+        there = [item for item in result.checkpoints if item.path in outputs]
         listed = sorted(
-            (item for item in result.checkpoints if item.path in outputs and item.global_step > above),
+            (item for item in there if item.global_step > above),
             key=lambda item: (item.global_step, item.path == result.checkpoint),
             reverse=True,
         )
         faults = [f"{kept.ref} has none of the checkpoints that its state.json lists."] if not listed else []
         for newest in listed:
-            best = [item for item in listed if item.path == result.best_model and item != newest]
+            # The best model may well be older than what the mounts give.
+            best = [item for item in there if item.path == result.best_model and item != newest]
             names = [STATE_FILE, newest.path, *(item.path for item in best)]
             _check_room(place, [newest, *best])
-            fetch([outputs[name] for name in names if name in outputs], place, TransferListener())
+            self._fetch(kept, [outputs[name] for name in names if name in outputs], place)
             _check_state(place / STATE_FILE, kept, result)
             if (fault := _fault(place, newest)) is not None:
                 faults.append(f"{newest.path} of {kept.ref} {fault}.")
                 continue
             checkpoints = [newest, *(item for item in best if _fault(place, item) is None)]
             others = _others(newest, outputs)
-            fetch([outputs[name] for name in others], place, TransferListener())
+            self._fetch(kept, [outputs[name] for name in others], place)
             return [place / name for name in (*(item.path for item in checkpoints), *others)]
         raise NotHandedOverError(faults[0])
+
+    def _fetch(self, kept: SessionView, files: Sequence[OutputFile], place: Path) -> None:
+        """Bring files; addresses that expire on the way are asked for again."""
+        fetch(files, place, TransferListener(), relist=lambda: self.kaggle.outputs(kept.ref))
 
     def _upload(self, source: str, kept: SessionView, files: Sequence[Path], place: Path) -> None:
         marker = place / marker_of(kept)

@@ -269,6 +269,14 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(killed: Play) 
     assert {name for name in held if name.endswith(".pth")} == {"checkpoint_120.pth", "best_model_120.pth"}
 
 
+def test_a_best_model_older_than_what_is_mounted_goes_along(killed: Play) -> None:
+    """The run keeps its best model, however long ago that was."""
+    kill(killed, "asha/bangla-tts-b/1", 90, 150)
+    killed.pushed()
+    held = killed.kaggle.mounted(DATASET)
+    assert {name for name in held if name.endswith(".pth")} == {"checkpoint_150.pth", "best_model_90.pth"}
+
+
 @pytest.mark.parametrize("arrived", [True, False])
 def test_an_upload_without_an_answer_is_an_error_of_this_pass_alone(killed: Play, *, arrived: bool) -> None:
     """The next one sees the marker or does it again; what was downloaded is not fetched twice."""
