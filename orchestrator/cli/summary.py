@@ -1,10 +1,9 @@
 """A pass as Markdown, for GitHub's job summary."""
 
-import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.cli import words
+from orchestrator.cli.live_text import spark
 from orchestrator.cli.outlook import Outlook, in_words
 
 if TYPE_CHECKING:
@@ -12,7 +11,6 @@ if TYPE_CHECKING:
     from orchestrator.chain.session import RunView
     from orchestrator.errors import KgttsError
 
-_BARS = "▁▂▃▄▅▆▇█"
 _ESCAPES = {
     **{ord(letter): f"\\{letter}" for letter in "\\`*_[]|#~$!"},
     **{ord(letter): f"&#{ord(letter)};" for letter in "&<>@"},
@@ -70,7 +68,7 @@ def _curve(outlook: Outlook) -> list[str]:
     if len(curve) < 2:  # noqa: PLR2004  # A point is no curve.
         return []
     first, last = curve[0], curve[-1]
-    bars = spark([item.loss for item in curve])
+    bars = spark([item.loss for item in curve], _WIDTH)
     return [
         f"Eval loss {first.loss:.4f} → {last.loss:.4f} (steps {first.step} – {last.step}):",
         "",
@@ -95,16 +93,6 @@ def _sessions(view: "RunView", outlook: Outlook) -> list[str]:
             f"| {words.duration(item.seconds)} | {escape(item.reason)} |"
         )
     return [*lines, ""]
-
-
-def spark(values: Sequence[float]) -> str:
-    """Numbers as a row of bars from the least to the greatest; a long row is thinned out."""
-    if len(values) > _WIDTH:
-        values = [values[round(index * (len(values) - 1) / (_WIDTH - 1))] for index in range(_WIDTH)]
-    shown = [value for value in values if math.isfinite(value)]
-    low, high = min(shown, default=0.0), max(shown, default=0.0)
-    span = (high - low) or 1.0
-    return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in shown)
 
 
 def escape(text: str) -> str:

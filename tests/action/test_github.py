@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cli.github import annotation, write_outputs
-from orchestrator.cli.summary import escape, failure, spark
+from orchestrator.cli.summary import escape, failure
 from orchestrator.errors import LocalError
 from tests.action.runner import read_outputs
 from tests.support import Cli
@@ -64,16 +64,6 @@ def test_text_from_a_server_is_only_text_in_the_summary() -> None:
     assert failure(LocalError("no | room", hint="free some")) == (
         "## kgtts: the pass failed\n\nno \\| room\n\nNext: free some\n\n"
     )
-
-
-def test_a_curve_is_a_row_of_bars() -> None:
-    """From least to greatest; one value, none, what is no number and very many are fine."""
-    assert spark([3.0, 2.0, 1.0]) == "█▅▁"
-    assert spark([5.0]) == "▁"
-    assert spark([]) == ""
-    assert spark([1.0, float("nan"), 2.0]) == "▁█"
-    long = spark([float(number) for number in range(1000)])
-    assert (len(long), long[0], long[-1]) == (60, "▁", "█")
 
 
 def test_in_actions_an_error_is_an_annotation(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,9 @@ def test_a_row_of_bars() -> None:
     assert spark([3.0], 9) == spark([3.0, 3.0 + 1e-12], 1) == "▄"
     assert spark([], 9) == spark([1.0], 0) == spark([math.nan], 9) == ""
     assert spark([1, math.inf, math.nan, 2], 9) == "▁█"
+    assert spark([3.0, 2.0, 1.0], 60) == "█▅▁"
+    long = spark([float(number) for number in range(1000)], 60)
+    assert (len(long), long[0], long[-1]) == (60, "▁", "█")
 
 
 @given(st.lists(st.floats()), st.integers(min_value=-1, max_value=50))
