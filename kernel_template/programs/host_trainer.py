@@ -10,7 +10,7 @@ import functools
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 
@@ -55,7 +55,6 @@ class TrainerHost:
             control=control, meeting=meeting, report=report, say=self._say, warn=self._warn, load=load
         )
         self._team = self._company.team
-        self._groups = self._company.groups
         self._reasons = load("host_reasons").Reasons(control, pace, deaf=meeting.rank > 0)
         self._disk = load("host_disk").DiskBudget(control.disk, self._say, self._warn)
         self._sifter = load("host_sifting").Sifter(
@@ -77,8 +76,16 @@ class TrainerHost:
             saved=self._note,
         )
         self._trainer: Any = None
-        self._pending: dict[str, Any] | None = None  # The record of an epoch that is entered in the middle.
-        self._epoch_rng: dict[str, Any] | None = None
+        self._feed = load("host_feed").EpochFeed(
+            states=self._states,
+            past=self._past,
+            place=self._place,
+            pace=pace,
+            tally=tally,
+            team=self._team,
+            groups=self._company.groups,
+            after_step=self._after_step,
+        )
 
     def install(self, package: types.ModuleType) -> None:
         """Wrap the package that has just been imported, if it is one that the hooks fit."""
@@ -128,8 +135,8 @@ class TrainerHost:
 
     def _note(self, **changes: Any) -> None:
         total, epoch, batch = self._place.position(self._trainer)
-        if self._pending is not None:  # The epoch that is continued has not been entered.
-            batch = self._pending["batch"]
+        if self._feed.pending is not None:  # The epoch that is continued has not been entered.
+            batch = self._feed.pending["batch"]
         self._report.write(
             global_step=total,
             epoch=epoch,
@@ -149,7 +156,7 @@ class TrainerHost:
     def _extra(self) -> dict[str, Any]:
         """What a checkpoint's record holds beside the trainer's own state."""
         return {
-            "epoch_rng": self._epoch_rng if self._place.in_train else None,
+            "epoch_rng": self._feed.epoch_rng if self._place.in_train else None,
             "loader_rng": self._past.loader_rng,
         }
 
@@ -172,7 +179,7 @@ class TrainerHost:
         if self._reasons.stopped is not None:
             return
         first = self._trainer is None
-        self._trainer = self._saving.trainer = trainer
+        self._trainer = self._saving.trainer = self._feed.trainer = trainer
         with self._reasons.interrupts():
             try:
                 if first:
@@ -201,7 +208,7 @@ class TrainerHost:
         if record is not None:
             start = (record["total_steps_done"], record["epoch"], record["batch"])
             self._saving.bad_evals = record["bad_evals"]
-            self._pending = record if record["batch"] else None
+            self._feed.pending = record if record["batch"] else None
             self._saving.position = start
         if trainer.continue_run:
             self._say(f"continuing after {start[0]} steps: {start[1]} epochs and {start[2]} batches")
@@ -247,7 +254,7 @@ class TrainerHost:
             self._resuming.make_train_loader(trainer)
         loader = trainer.train_loader
         self._place.batches = self._company.epoch_begins(trainer)
-        trainer.train_loader = self._wrapping.Feed(loader, self._feed, self._place.batches)
+        trainer.train_loader = self._wrapping.Feed(loader, self._feed.batches, self._place.batches)
         self._place.in_train = True
         try:
             original(trainer)
@@ -296,38 +303,6 @@ class TrainerHost:
             self._place.batch += int(self._place.in_train)
             self._team.agree("oom")
             self._stop_out_of_memory(error)
-
-    def _feed(self, loader: Any) -> Iterator[Any]:
-        """The epoch's batches; those that are done already are fetched, so that all is drawn, and dropped."""
-        record, self._pending = self._pending, None
-        if record is not None:
-            self._states.restore_random(record["epoch_rng"])
-        self._epoch_rng = self._states.random_states()
-        epoch, seed = self._trainer.epochs_done, self._trainer.config.training_seed
-        self._team.reseed(seed, epoch, 0)
-        batches: Iterator[Any] = iter(loader)
-        if self._groups.size > 1:
-            batches = self._groups.groups(batches)
-        if record is not None:
-            for number in range(record["batch"]):
-                self._team.reseed(seed, epoch, number)
-                next(batches, None)
-            self._place.batch = self._place.skipped = record["batch"]
-            self._past.restore_middle(self._trainer, record)
-        self._pace.train_began()
-        while True:
-            self._team.reseed(seed, epoch, self._place.batch)
-            with self._tally.waiting():
-                batch = next(batches, None)
-            if batch is None:
-                return
-            samples = self._tally.count(batch) * self._team.size  # The other ranks have as many.
-            yield batch
-            self._tally.trained(samples)
-            self._place.trained = True
-            self._place.batch += 1
-            self._pace.step_done()
-            self._after_step()
 
     # ---- Stopping
 
