@@ -1,10 +1,8 @@
 """Writes a rendered kernel to a folder, whole or not at all."""
 
-import os
-import tempfile
 from pathlib import Path
 
-from orchestrator.errors import LocalError
+from orchestrator.files import write_atomically
 from orchestrator.render.kernel import METADATA_FILE, Rendered
 
 
@@ -21,24 +19,6 @@ def write_rendered(rendered: Rendered, folder: Path) -> tuple[Path, Path]:
         LocalError: the folder cannot be made or written.
     """
     files = {rendered.code_file: rendered.source, METADATA_FILE: rendered.metadata}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            _replace(folder / name, text.encode())
-    except OSError as error:
-        raise LocalError(f"{folder}: the kernel cannot be written: {error.strerror or error}.") from None
+    for name, text in files.items():
+        write_atomically(folder / name, text)
     return folder / rendered.code_file, folder / METADATA_FILE
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Put `data` at `path` by way of a temporary file beside it, readable as any new file of this user."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        temporary.chmod(0o644)  # mkstemp's files are for their owner alone.
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
