@@ -82,7 +82,7 @@ def test_settings_enter_as_the_kernel_expects_them(
         "data": {"bad_samples": "skip", "shortest_s": 0.4, "longest_s": 60.0},
         "disk": {"limit_bytes": 19_000_000_000, "keep_checkpoints": 2},
         "install": {"packages": ["coqui-tts>=0.27,<0.29", "six>=1.16"], "wheelhouse": None},
-        "voice": {"onnx": True},
+        "voice": {"onnx": True, "packages": ["onnx>=1.16", "onnxruntime>=1.18"]},
         "samples": {"sentences": [], "enabled": True},
     }
 
@@ -291,6 +291,6 @@ def test_a_folder_that_cannot_be_made_is_a_local_error(
 ) -> None:
     """A file in the folder's place is told as a fault of this machine, and stays as it was."""
     (tmp_path / "file").write_text("mine", encoding="utf-8")
-    with pytest.raises(LocalError, match="cannot be written"):
+    with pytest.raises(LocalError, match="Could not write"):
         write_rendered(render_kernel(resolved, stamp, templates=templates), tmp_path / "file")
     assert (tmp_path / "file").read_text("utf-8") == "mine"
