@@ -72,6 +72,11 @@ class Paths:
         return self.working / "validation_samples"
 
     @property
+    def base_samples(self) -> Path:
+        """Those of the voice that the run began with."""
+        return self.samples / "base"
+
+    @property
     def voice(self) -> Path:
         """The exported voice and its description."""
         return self.working / "voice"

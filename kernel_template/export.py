@@ -18,9 +18,9 @@ from typing import Any
 from kernel_template.checkpoints import Checkpoint
 from kernel_template.environment import Paths
 from kernel_template.files import WriteFile, human_seconds, human_size, json_bytes, sha256_of
-from kernel_template.lines import tagged_record
-from kernel_template.process import ChildEnd, ChildPlan, Cut, RunChild
+from kernel_template.process import Cut
 from kernel_template.report import Reporter
+from kernel_template.voice_program import Told, VoiceProgram
 
 EXPORT_LIMIT_S = 300.0  # A full VITS took 27 s on two cores, imports and comparison included.
 _VOICE = "voice.onnx"
@@ -49,13 +49,10 @@ def room_in(folder: Path, limit: int | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class VoiceExporter:
-    """Exports with `programs/export.py` in a process of its own, outside of the outputs.
+    """Exports with `programs/export.py`, outside of the outputs.
 
     Args:
-        run: runs the program.
-        program: where export.py was written out, its companion beside it.
-        python: the interpreter that trained.
-        env: an environment without cards.
+        program: that program, in an environment without cards.
         paths: the session's folders.
         report: where results are said.
         write: how files are written.
@@ -64,10 +61,7 @@ class VoiceExporter:
         name: what both files are called among the outputs.
     """
 
-    run: RunChild
-    program: Path
-    python: str
-    env: Mapping[str, str]
+    program: VoiceProgram
     paths: Paths
     report: Reporter
     write: WriteFile
@@ -123,25 +117,11 @@ class VoiceExporter:
         sentences: list[str],
         card: Mapping[str, Any],
     ) -> dict[str, Any]:
-        asked = folder / "sentences.json"
-        self.write(asked, json_bytes(sentences))
-        command = [self.python, str(self.program), "--config", str(config)]
-        command += ["--checkpoint", str(checkpoint.path), "--sentences", str(asked), "--out", str(folder)]
-        results: list[dict[str, Any]] = []
-        said: list[str] = []
-
-        def on_line(text: str, *, is_bar: bool) -> None:
-            record = tagged_record(text, "export")
-            if record is not None:
-                results.append(record)
-            elif text.strip() and not is_bar:
-                said.append(text.strip())
-
         limit = min(self.limit_s, EXPORT_LIMIT_S)
-        end = self.run(ChildPlan(command, self.env, self.paths.temp, limit), on_line)
-        if not results or results[-1].get("state") != "made":
-            return _not_made(end, results, said, limit)
-        return self._keep(folder, card, end.seconds)
+        told = self.program(config, checkpoint.path, sentences, folder, tag="export", limit_s=limit)
+        if not told.records or told.records[-1].get("state") != "made":
+            return _not_made(told, limit)
+        return self._keep(folder, card, told.end.seconds)
 
     def _keep(self, folder: Path, card: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Bring both files among the outputs; the description last, as it names the other's hash."""
@@ -196,17 +176,18 @@ class VoiceExporter:
             self.report.warn(f"kgtts say cannot speak with {self.name}.onnx: {text['why']}.")
 
 
-def _not_made(end: ChildEnd, results: list[dict[str, Any]], said: list[str], limit: float) -> dict[str, Any]:
+def _not_made(told: Told, limit: float) -> dict[str, Any]:
     """What is told of an export that gave no file."""
-    if end.cut is not None:
-        late = end.cut is Cut.TIME_LIMIT
+    if told.end.cut is not None:
+        late = told.end.cut is Cut.TIME_LIMIT
         why = f"it was not done after {human_seconds(limit)}" if late else "the session was told to stop"
         return {"state": "failed", "why": why}
-    if not results:
-        last = (said or ["no reason"])[-1][:300]
-        return {"state": "failed", "why": f"the program ended with exit code {end.returncode}: {last}"}
-    why = str(results[-1].get("why"))
-    if missing := results[-1].get("missing"):
-        why += f"; add {missing} to install.packages"
-    state = "unsupported" if results[-1].get("state") == "unsupported" else "failed"
+    if not told.records:
+        why = f"the program ended with exit code {told.end.returncode}: {told.last_words[:300]}"
+        return {"state": "failed", "why": why}
+    result = told.records[-1]
+    why = str(result.get("why"))
+    if missing := result.get("missing"):
+        why += f"; add {missing} to voice.packages"
+    state = "unsupported" if result.get("state") == "unsupported" else "failed"
     return {"state": state, "why": why}

@@ -5,23 +5,21 @@ image's CUDA libraries. Here the image's torch and its kin are frozen by a const
 afterwards. uv does the work where the image has it, pip where it has not or where uv fails.
 """
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from kernel_template.failure import EndReason, KernelFailure
 from kernel_template.files import human_seconds, human_size, write_atomic
 from kernel_template.install_failures import disk_was_full, install_failure, last_error
-from kernel_template.packages import Installed, SitePackages, Wheelhouse
+from kernel_template.packages import Installed, SitePackages, Wheelhouse, required_name
+from kernel_template.probe import Probe, probe_tts
 from kernel_template.process import Capture, ChildPlan, Cut, RunChild, child_environment
-from kernel_template.report import Reporter, Voice
+from kernel_template.report import Voice
 
 # What an installation must leave as it is.
 FROZEN = ("torch", "torchaudio", "torchvision", "torchcodec", "triton", "numpy")
-_PROBE_TIMEOUT_S = 300.0
 _PIP_LIMIT_S = 1800.0
 _UV_TIMEOUT_S = 30.0
 _GRACE_S = 15.0  # For pip to put back what it has half replaced.
@@ -29,16 +27,6 @@ _KEPT_LINES = 200
 _MAX_CHANGED = 8
 # uv knows none of pip's variables: a proxy or mirror that is set for pip counts for it too.
 _PIP_TO_UV = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX"}
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What the probe program found: whether TTS can be imported, and whether torch sees CUDA."""
-
-    ok: bool
-    error: str | None
-    cuda: bool
-    details: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +66,7 @@ class Installer:
         python: the interpreter that the training will use.
         site: what is installed for it.
         gate: returns once something may be installed; raises KernelFailure if nothing may.
+        limit_s: seconds that one try may take.
     """
 
     capture: Capture
@@ -90,23 +79,11 @@ class Installer:
     python: str = sys.executable
     site: SitePackages = field(default_factory=SitePackages)
     gate: Callable[[], None] = lambda: None
+    limit_s: float = _PIP_LIMIT_S
 
     def probe(self) -> Probe:
         """Import TTS and torch in a process of their own."""
-        answer = self.capture(
-            (self.python, str(self.probe_program)), child_environment(self.env), _PROBE_TIMEOUT_S
-        )
-        if answer is None:
-            return Probe(ok=False, error="the import did not end in time", cuda=False, details={})
-        for line in reversed(answer.output.splitlines()):
-            if line.startswith("{"):
-                try:
-                    found = json.loads(line)
-                except ValueError:
-                    continue
-                return Probe(bool(found.get("ok")), found.get("error"), bool(found.get("cuda")), found)
-        last = (answer.output.strip().splitlines() or ["no output"])[-1]
-        return Probe(ok=False, error=f"exit code {answer.returncode}: {last[:300]}", cuda=False, details={})
+        return probe_tts(self.capture, self.python, self.probe_program, self.env)
 
     def ensure(
         self,
@@ -156,6 +133,30 @@ class Installer:
         self.report.say(f"✓ TTS {after.details.get('TTS')} was installed and can be imported")
         return after
 
+    def add(
+        self,
+        packages: Sequence[str],
+        *,
+        internet: bool,
+        wheelhouse: Callable[[], Wheelhouse | None] | None = None,
+    ) -> None:
+        """Install those of `packages` that are missing altogether; for the arguments see `ensure`.
+
+        Raises:
+            KernelFailure: they cannot be installed, or the image's GPU stack was changed.
+        """
+        there = self.site.found()
+        missing = [item for item in packages if required_name(item) not in there]
+        if not missing:
+            return
+        sources = self._sources(wheelhouse() if wheelhouse else None, internet=internet)
+        if not sources:
+            raise KernelFailure(
+                EndReason.INSTALL_FAILED,
+                f"{', '.join(missing)} is not there, and the session has no internet to install it.",
+            )
+        self._install(missing, sources)
+
     def _sources(self, wheels: Wheelhouse | None, *, internet: bool) -> list[_Source]:
         """The wheelhouse first, as it needs no network; then the index."""
         links: tuple[str, ...] = ()
@@ -198,7 +199,7 @@ class Installer:
         failure: KernelFailure | None = None
         for tool, command, env in self._tools():
             heard = _Heard(self.report.say)
-            plan = ChildPlan([*command, *source.arguments, *wanted], env, None, _PIP_LIMIT_S, _GRACE_S)
+            plan = ChildPlan([*command, *source.arguments, *wanted], env, None, self.limit_s, _GRACE_S)
             try:
                 end = self.run(plan, heard)
             except OSError as error:
@@ -267,27 +268,3 @@ class Installer:
         self.report.say(
             "✓ Unchanged: " + (", ".join(f"{name} {version}" for name, version in frozen.items()) or "-")
         )
-
-
-def check_cuda(settings: Mapping[str, Any], probe: Probe, report: Reporter) -> None:
-    """Make sure that torch sees the card that nvidia-smi sees.
-
-    Raises:
-        KernelFailure: a GPU was asked for, and torch cannot use it.
-    """
-    if settings.get("accelerator") is None:
-        return
-    if probe.cuda:
-        report.say(f"✓ torch {probe.details.get('torch')} sees {', '.join(probe.details.get('devices', []))}")
-        return
-    built = probe.details.get("built_for_cuda")
-    raise KernelFailure(
-        EndReason.NO_GPU,
-        f"The machine has the GPU that was asked for, but torch {probe.details.get('torch')} cannot use it: "
-        + (
-            f"it was built for CUDA {built}, which the driver does not offer."
-            if built
-            else "it is a CPU build."
-        )
-        + " Pin another docker image, or check what install.packages brings.",
-    )

@@ -1,11 +1,14 @@
 """Which packages an interpreter has, told by their folders: nothing is imported; and folders of wheels."""
 
 import csv
+import functools
 import os
 import re
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kernel_template.mounts import find_mounts
 
@@ -70,6 +73,11 @@ def normal_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def required_name(requirement: str) -> str:
+    """The distribution that a requirement such as `onnx>=1.16` names, normalised."""
+    return normal_name(re.split(r"[^A-Za-z0-9._-]", requirement.strip(), maxsplit=1)[0])
+
+
 @dataclass(frozen=True, slots=True)
 class Wheelhouse:
     """A mounted dataset of wheels: the folders that hold them, how many, and their bytes."""
@@ -95,3 +103,9 @@ def find_wheels(root: Path, source: str) -> Wheelhouse | None:
                 count += 1
                 size += Path(folder, name).stat().st_size
     return Wheelhouse(source, tuple(folders), count, size)
+
+
+def wheelhouse_of(settings: Mapping[str, Any], root: Path) -> Callable[[], Wheelhouse | None] | None:
+    """What finds the wheels of the kernel's settings below `root`; None where they name none."""
+    source = settings["install"].get("wheelhouse")
+    return functools.partial(find_wheels, root, str(source)) if source else None

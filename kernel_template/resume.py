@@ -13,6 +13,7 @@ from typing import Any
 from kernel_template.environment import Paths
 from kernel_template.failure import EndReason, KernelFailure
 from kernel_template.files import WriteFile, human_size
+from kernel_template.history import History
 from kernel_template.inputs import damage
 from kernel_template.mounts import find_mounts
 from kernel_template.report import Reporter
@@ -103,8 +104,7 @@ class Parent:
         folder = checkpoint.parent
         self._copy_others(mount, self._place(mount, chosen.path).parent, folder)
         best = self._best_model(mount, state, entries, chosen)
-        self._continue_log(mount)
-        self._continue_metrics(mount, chosen.global_step)
+        History(mount, chosen.global_step, self._paths, self._report, self._write).go_on()
         self._report.say(
             f"✓ Continuing session {self._asked['session']} of {self._asked['kernel']} from {checkpoint.name}"
         )
@@ -262,37 +262,3 @@ class Parent:
         with contextlib.suppress(OSError):  # A link: nothing but a script may look for this name.
             best.with_name("best_model.pth").symlink_to(best.name)
         return best
-
-    def _continue_log(self, mount: Path) -> None:
-        """The training's log goes on where it ended."""
-        before = mount / self._paths.log.name
-        if before.is_file():
-            shutil.copyfile(before, self._paths.log)
-
-    def _continue_metrics(self, mount: Path, step: int) -> None:
-        """The events so far, less those past the checkpoint: the step never goes back in one file."""
-        before = mount / self._paths.metrics.name
-        if not before.is_file():
-            return
-        kept = kept_lines(before.read_text(encoding="utf-8", errors="replace").splitlines(), step)
-        own = self._paths.metrics.read_bytes() if self._paths.metrics.is_file() else b""
-        text = "".join(f"{line}\n" for line in kept)
-        self._report.reopen_metrics(lambda: self._write(self._paths.metrics, text.encode() + own))
-
-
-def kept_lines(lines: list[str], step: int) -> list[str]:
-    """Those of metrics.jsonl's lines that are not past `step`; half lines go too."""
-    kept, past = [], False
-    for line in lines:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if not isinstance(event, dict):
-            continue
-        reached = event.get("global_step")
-        if isinstance(reached, int) and reached > step:
-            past = True
-        elif not (past and event.get("event") == "epoch"):  # An epoch's end tells no step.
-            kept.append(line)
-    return kept

@@ -1,5 +1,7 @@
 """The test sentences, spoken by the newest checkpoint and the best model into `validation_samples/step_<N>/`.
 
+The voice that the run began with speaks them once, into `validation_samples/base/`.
+
 A voice that cannot speak yet is no reason to lose a session: every failure here is a warning.
 """
 
@@ -11,9 +13,8 @@ from typing import Any
 from kernel_template.checkpoints import Checkpoint
 from kernel_template.environment import Paths
 from kernel_template.files import WriteFile, json_bytes
-from kernel_template.lines import tagged_record
-from kernel_template.process import ChildPlan, RunChild
 from kernel_template.report import Reporter
+from kernel_template.voice_program import VoiceProgram
 
 _LIMIT_S = 600.0
 _MAX_SENTENCES = 20
@@ -51,64 +52,54 @@ def sentences_to_speak(settings: Mapping[str, Any], config: Mapping[str, Any]) -
 
 @dataclass(frozen=True, slots=True)
 class SampleSpeaker:
-    """Speaks sentences with `programs/speak.py` in a process of its own.
+    """Speaks sentences with `programs/speak.py`.
 
     Args:
-        run: runs the program.
-        program: where speak.py was written out.
-        python: the interpreter that trained.
-        env: the training's environment: the same card.
+        program: that program, in the training's environment: on the same card.
         paths: the session's folders.
         report: where results are said.
         write: how files are written.
-        limit_s: seconds that speaking may take, at most ten minutes.
     """
 
-    run: RunChild
-    program: Path
-    python: str
-    env: Mapping[str, str]
+    program: VoiceProgram
     paths: Paths
     report: Reporter
     write: WriteFile
-    limit_s: float = _LIMIT_S
 
-    def speak(self, checkpoint: Checkpoint, config: Path, sentences: list[str]) -> None:
-        """Speak `sentences` with `checkpoint`; what fails is said as a warning."""
+    def speak(
+        self,
+        checkpoint: Checkpoint,
+        config: Path,
+        sentences: list[str],
+        folder: Path,
+        *,
+        limit_s: float = _LIMIT_S,
+    ) -> None:
+        """Speak `sentences` with `checkpoint`; what fails is said as a warning.
+
+        Args:
+            checkpoint: the model.
+            config: its configuration.
+            sentences: what it says.
+            folder: where that goes.
+            limit_s: seconds that this may take, at most ten minutes.
+        """
         if not sentences:
             self.report.say("No test sentences: name some in samples.sentences to hear the voice.")
             return
         try:
-            self._speak(checkpoint, config, sentences)
+            self._speak(checkpoint, config, sentences, folder, min(limit_s, _LIMIT_S))
         except OSError as error:
             self.report.warn(f"The samples could not be made: {error}.")
 
-    def _speak(self, checkpoint: Checkpoint, config: Path, sentences: list[str]) -> None:
-        folder = self.paths.samples / f"step_{checkpoint.global_step}"
+    def _speak(
+        self, checkpoint: Checkpoint, config: Path, sentences: list[str], folder: Path, limit_s: float
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        asked = self.paths.temp / "sentences.json"
-        self.write(asked, json_bytes(sentences))
-        command = [
-            self.python,
-            str(self.program),
-            "--config",
-            str(config),
-            "--checkpoint",
-            str(checkpoint.path),
-        ]
-        command += ["--sentences", str(asked), "--out", str(folder)]
-        results: list[dict[str, Any]] = []
-        said: list[str] = []
-
-        def on_line(text: str, *, is_bar: bool) -> None:
-            record = tagged_record(text, "sample")
-            if record is not None:
-                results.append(record)
-                self._say(record)
-            elif text.strip() and not is_bar:
-                said.append(text.strip())
-
-        end = self.run(ChildPlan(command, self.env, self.paths.temp, min(self.limit_s, _LIMIT_S)), on_line)
+        told = self.program(
+            config, checkpoint.path, sentences, folder, tag="sample", limit_s=limit_s, hear=self._say
+        )
+        results = told.records
         spoken = [record for record in results if not record.get("error")]
         self.write(
             folder / "samples.json",
@@ -121,18 +112,16 @@ class SampleSpeaker:
                 }
             ),
         )
-        if end.cut is not None:
+        if told.end.cut is not None:
             self.report.warn(
                 f"Speaking the test sentences was cut off; {len(spoken)} of {len(sentences)} are there."
             )
-        elif end.returncode != 0 or len(spoken) < len(sentences):
-            why = (
-                next((record["error"] for record in results if record.get("error")), None)
-                or (said or ["no reason"])[-1]
-            )
+        elif told.end.returncode != 0 or len(spoken) < len(sentences):
+            wrong = next((record["error"] for record in results if record.get("error")), None)
+            why = wrong or told.last_words
             self.report.warn(f"{len(spoken)} of {len(sentences)} test sentences could be spoken: {why}")
-
-        self._warn_of_unheard(spoken)
+        if folder != self.paths.base_samples:  # What it lacks is no fault of the run.
+            self._warn_of_unheard(spoken)
 
     def _warn_of_unheard(self, spoken: list[dict[str, Any]]) -> None:
         """Say what a listener would miss: letters that the voice does not know, and silence."""

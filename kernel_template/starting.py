@@ -20,9 +20,10 @@ from kernel_template.environment import REPORTED, Paths, describe_environment, e
 from kernel_template.failure import EndReason, KernelFailure
 from kernel_template.gpu import check_gpus, list_gpus, missing_gpus
 from kernel_template.inputs import Inputs, find_inputs
-from kernel_template.install import Installer, Probe, check_cuda
+from kernel_template.install import Installer
 from kernel_template.outputs import Outputs
-from kernel_template.packages import Wheelhouse, find_wheels
+from kernel_template.packages import wheelhouse_of
+from kernel_template.probe import Probe, check_cuda
 from kernel_template.process import (
     ChildPlan,
     StopFlag,
@@ -232,7 +233,6 @@ class Start:
         abandon = Abandon(self.stop)
         run = tools.runner(abandon)
         capture = capture_through(run) if tools.capture is capture_output else tools.capture
-        wanted = settings["install"]
 
         def work(background: Background) -> Probe:
             installer = Installer(
@@ -247,9 +247,9 @@ class Start:
                 gate=background.gate,
             )
             return installer.ensure(
-                list(wanted["packages"]),
+                settings["install"]["packages"],
                 internet=bool(settings["internet"]),
-                wheelhouse=self._wheels if wanted.get("wheelhouse") else None,
+                wheelhouse=wheelhouse_of(settings, self.paths.input),
             )
 
         def warm() -> None:
@@ -264,9 +264,6 @@ class Start:
             run(plan, lambda _text, *, is_bar: None)  # noqa: ARG005 - what the runner calls it with.
 
         return Background(work, warm if settings.get("resume") else None, abandon, tools.clock)
-
-    def _wheels(self) -> Wheelhouse | None:
-        return find_wheels(self.paths.input, str(self.settings["install"]["wheelhouse"]))
 
     def _prepare(self, inputs: Inputs) -> PreparedConfig:
         """The configuration: made from the base voice's, or from that of the run that is continued."""

@@ -9,21 +9,25 @@ from kernel_template.checkpoints import Checkpoint, CheckpointShelf
 from kernel_template.config_file import PreparedConfig
 from kernel_template.environment import Paths
 from kernel_template.export import EXPORT_LIMIT_S, VoiceExporter, voice_checkpoint
+from kernel_template.failure import KernelFailure
 from kernel_template.hosting import SessionBudget
 from kernel_template.inputs import Inputs
+from kernel_template.install import Installer
 from kernel_template.outputs import Outputs
+from kernel_template.packages import wheelhouse_of
 from kernel_template.process import RunChild
 from kernel_template.record import SessionRecord
 from kernel_template.report import Reporter
 from kernel_template.samples import SampleSpeaker, checkpoints_to_hear, sentences_to_speak
 from kernel_template.session import Tools
 from kernel_template.training import training_environment
+from kernel_template.voice_program import VoiceProgram
 
 _EXPORTED = "vits"  # The one architecture that Coqui exports.
 # Seconds that the session must have left for what is not the newest checkpoint's samples: those come first
 # where time is short, as in sessions of minutes. Kaggle's have five minutes left.
 _EXPORT_NEEDS_S = 40.0
-_BEST_NEEDS_S = 60.0
+_OTHERS_NEED_S = 60.0
 # The base voice is made once in a run, in its first session that has as much time.
 _BASE_NEEDS_S = 120.0
 
@@ -63,7 +67,7 @@ class VoiceStage:
                 self._export(prepared)
                 self._export_base(inputs, prepared)
         with self.report.stage("samples", "Samples"):
-            self._speak(prepared)
+            self._speak(inputs, prepared)
 
     def _config(self, checkpoint: Checkpoint) -> Path:
         folder = self.outputs.run_folder(checkpoint)
@@ -82,11 +86,34 @@ class VoiceStage:
         if self.budget.left < _EXPORT_NEEDS_S:
             self._skip("skipped", "the session has no time left for it")
             return
+        self._provide()
         # What is left is for the samples and the hashes, too.
         exporter = self._exporter("voice", self.budget.left / 2)
         self.record.export = exporter.export(
             chosen, self._config(chosen), self._sentences(prepared), self._card()
         )
+
+    def _provide(self) -> None:
+        """Install what the export needs and the image lacks; without it the export says what is missing."""
+        installer = Installer(
+            capture=self.tools.capture,
+            run=self.run_child,
+            env=self.tools.env,
+            versions=self.tools.versions,
+            probe_program=self.program("probe.py"),
+            temp=self.paths.temp,
+            report=self.report,
+            python=self.tools.python,
+            limit_s=self.budget.left / 3,
+        )
+        try:
+            installer.add(
+                self.settings["voice"]["packages"],
+                internet=bool(self.settings["internet"]),
+                wheelhouse=wheelhouse_of(self.settings, self.paths.input),
+            )
+        except KernelFailure as failure:
+            self.report.warn(failure.message)
 
     def _export_base(self, inputs: Inputs, prepared: PreparedConfig) -> None:
         """The voice that the run began with, unless an earlier session has exported it."""
@@ -108,10 +135,7 @@ class VoiceStage:
 
     def _exporter(self, name: str, limit_s: float) -> VoiceExporter:
         return VoiceExporter(
-            run=self.run_child,
-            program=self.program("export.py"),
-            python=self.tools.python,
-            env=training_environment(self.tools.env, gpu=False),
+            program=self._voice_program("export.py", gpu=False),
             paths=self.paths,
             report=self.report,
             write=self.tools.write,
@@ -124,25 +148,34 @@ class VoiceStage:
         self.report.say(f"The voice was not exported: {why}.")
         self.record.export = {"state": state, "why": why}
 
-    def _speak(self, prepared: PreparedConfig) -> None:
+    def _speak(self, inputs: Inputs, prepared: PreparedConfig) -> None:
         heard = checkpoints_to_hear(self.shelf.whole())
         if not self.settings["samples"]["enabled"] or not heard:
             self.report.say(
                 "No samples: " + ("they are switched off." if heard else "there is no checkpoint.")
             )
             return
-        gpu = self.settings.get("accelerator") is not None
-        for checkpoint in heard:
-            if checkpoint is not heard[0] and self.budget.left < _BEST_NEEDS_S:
-                break
-            speaker = SampleSpeaker(
-                run=self.run_child,
-                program=self.program("speak.py"),
-                python=self.tools.python,
-                env=training_environment(self.tools.env, gpu=gpu),
-                paths=self.paths,
-                report=self.report,
-                write=self.tools.write,
-                limit_s=self.budget.left,
+        asked = [
+            (item, self._config(item), self.paths.samples / f"step_{item.global_step}") for item in heard
+        ]
+        if not (self.paths.base_samples / "samples.json").is_file():
+            asked.append(
+                (Checkpoint(inputs.checkpoint, 0, best=False), inputs.config, self.paths.base_samples)
             )
-            speaker.speak(checkpoint, self._config(checkpoint), self._sentences(prepared))
+        speaker = SampleSpeaker(
+            program=self._voice_program("speak.py", gpu=self.settings.get("accelerator") is not None),
+            paths=self.paths,
+            report=self.report,
+            write=self.tools.write,
+        )
+        sentences = self._sentences(prepared)
+        for number, (checkpoint, config, folder) in enumerate(asked):
+            if number and self.budget.left < _OTHERS_NEED_S:
+                break
+            speaker.speak(checkpoint, config, sentences, folder, limit_s=self.budget.left)
+
+    def _voice_program(self, name: str, *, gpu: bool) -> VoiceProgram:
+        env = training_environment(self.tools.env, gpu=gpu)
+        return VoiceProgram(
+            self.run_child, self.program(name), self.tools.python, env, self.paths.temp, self.tools.write
+        )

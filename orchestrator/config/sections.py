@@ -250,6 +250,12 @@ class Voice(_Section):
     onnx: StrictBool = Field(
         default=True, description="Whether to export it to ONNX, with its vocabulary beside it."
     )
+    packages: tuple[Text, ...] = Field(
+        # As coqui-tts 0.28 has them in its extra `onnx`. Kaggle's image brings onnx by itself
+        # (kaggle_requirements.txt of Kaggle/docker-python, 2026-08), and does not name onnxruntime.
+        ("onnx>=1.16", "onnxruntime>=1.18"),
+        description="What the export needs: installed after the training where the image lacks it.",
+    )
 
 
 class Pull(_Section):

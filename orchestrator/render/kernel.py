@@ -190,7 +190,7 @@ def kernel_settings(
             "packages": list(settings.install.packages),
             "wheelhouse": settings.install.wheelhouse or None,
         },
-        "voice": {"onnx": settings.voice.onnx},
+        "voice": {"onnx": settings.voice.onnx, "packages": list(settings.voice.packages)},
         "samples": {"sentences": list(settings.samples.sentences), "enabled": settings.samples.enabled},
     }
 

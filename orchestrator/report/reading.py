@@ -222,7 +222,7 @@ def _of_sounds(sentences: Sequence[Sentence]) -> Iterator[Notice]:
         if unknown:
             listed = ", ".join(f"“{letter}”" for letter in unknown)
             yield Notice("sound", f"The vocabulary lacks {listed}, which is left out of: {text}")
-        for spoken in sentence.spoken:
+        for spoken in (item for item in sentence.spoken if item.step):  # The base voice is not this run's.
             if spoken.silent:
                 yield Notice("sound", f"Can hardly be heard ({spoken.label}): {text}", spoken.step)
             if spoken.clipped:

@@ -11,6 +11,7 @@ from orchestrator.report.texts import as_list, one_line, read_lines, read_object
 from orchestrator.report.wav import Clip, UnreadableSoundError, read_clip
 
 SAMPLES = "validation_samples"
+_BASE = "base"  # What the voice that the run began with has spoken; it stands at step 0.
 _STEP = re.compile(r"step_(\d{1,15})")
 _FILE = re.compile(r"[0-9A-Za-z_-]{1,40}\.wav")
 _MOST_SENTENCES = 20
@@ -45,7 +46,7 @@ class Spoken:
 
     Attributes:
         step: the model's step.
-        label: which of the run's steps it is: `first`, `middle`, `last`, `best model`.
+        label: which of the run's steps it is: `before`, `first`, `middle`, `last`, `best model`.
         clip: the recording; None where there is none to play.
         trouble: why there is none.
         unknown: characters that the voice's vocabulary lacks.
@@ -116,18 +117,19 @@ def _steps(folders: Iterable[Path]) -> Iterator[tuple[int, Path]]:
             continue
         for place in places:
             match = _STEP.fullmatch(place.name)
-            if match is not None and place.is_dir() and not place.is_symlink():
-                yield int(match.group(1)), place
+            if (match is not None or place.name == _BASE) and place.is_dir() and not place.is_symlink():
+                yield int(match.group(1)) if match is not None else 0, place
 
 
 def choose_steps(steps: Sequence[int], best: int | None) -> dict[int, str]:
-    """Which of the steps are heard, and how they are called."""
-    if not steps:
-        return {}
-    chosen = {steps[0]: "first"}
-    if len(steps) > 2:  # noqa: PLR2004  # A middle.
-        chosen[steps[len(steps) // 2]] = "middle"
-    chosen[steps[-1]] = "last" if len(steps) > 1 else "only one"
+    """Which of the steps, sorted, are heard, and how they are called; 0 is that of the base voice."""
+    chosen = {0: "before, the base voice"} if 0 in steps else {}
+    steps = [step for step in steps if step]
+    if steps:
+        chosen[steps[0]] = "first"
+        if len(steps) > 2:  # noqa: PLR2004  # A middle.
+            chosen[steps[len(steps) // 2]] = "middle"
+        chosen[steps[-1]] = "last" if len(steps) > 1 else "only one"
     if best is not None and best in steps:
         chosen[best] = f"{chosen[best]}, best model" if best in chosen else "best model"
     return chosen

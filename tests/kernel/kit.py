@@ -138,6 +138,7 @@ def settings(**changes: Any) -> dict[str, Any]:
         "model": {"source": MODEL, "config": "model/config.json", "checkpoint": "model/model_file.pth"},
         "training": training_settings(**training),
         "install": {"packages": ["coqui-tts>=0.27,<0.29"]},
+        "voice": {"onnx": False, "packages": []},
         "samples": {"sentences": ["আমি ভাত খাই।"], "enabled": True},
     }
     return {**base, **changes}

@@ -20,6 +20,7 @@ from kernel_template.files import write_atomic
 from kernel_template.process import ChildPlan, Cut
 from kernel_template.programs.voice_text import text_ids
 from kernel_template.samples import checkpoints_to_hear
+from kernel_template.voice_program import VoiceProgram
 from orchestrator.emulator import inputs
 from orchestrator.emulator.standins import standin_path
 from orchestrator.speech import Manner, open_voice, sound_of
@@ -28,6 +29,7 @@ from tests.kernel.sessions import HEAD, PROGRAMS, TRAINS, Played
 
 _PROGRAMS = Path(kernel_template.__file__).parent / "programs"
 _VOICE = b"onnx" * 1000
+_VOICE_ON = {"onnx": True, "packages": []}
 _CHECK = {"state": "passed", "why": None, "tolerance": 1e-3, "difference": 1e-6, "sentences": 2, "samples": 9}
 
 
@@ -65,10 +67,7 @@ def export(root: Path, log: Log, child: Child, **more: Any) -> dict[str, Any]:
     """Export a best model of step 8."""
     paths = paths_in(root)
     exporter = VoiceExporter(
-        run=child,
-        program=root / "export.py",
-        python="python",
-        env={},
+        program=VoiceProgram(child, root / "export.py", "python", {}, root, write_atomic),
         paths=paths,
         report=reporter(log),
         write=write_atomic,
@@ -109,7 +108,7 @@ def test_a_voice_comes_with_its_description(root: Path, log: Log) -> None:
         ),
         (
             Child(['{"export": {"state": "failed", "why": "onnx is not installed", "missing": "onnx"}}']),
-            "add onnx to install.packages",
+            "add onnx to voice.packages",
         ),
         (Child(['{"export": {"state": "made", "why": null}}']), "FileNotFoundError"),
         (made({"onnx": 7}), "TypeError"),
@@ -195,7 +194,7 @@ print(json.dumps({{"export": {{"state": "made", "why": None}}}}))
 def test_a_session_leaves_its_voice(root: Path, log: Log) -> None:
     """Between training and samples; state.json and the manifest know of it."""
     programs = {**PROGRAMS, "export.py": _EXPORT}
-    played = Played(root, log, HEAD + TRAINS, programs=programs, voice={"onnx": True}, session_budget_s=119)
+    played = Played(root, log, HEAD + TRAINS, programs=programs, voice=_VOICE_ON, session_budget_s=119)
     assert played.code == 0
     names = [event["name"] for event in log.events("stage") if event["state"] == "done"]
     assert names[-4:] == ["train", "export", "samples", "outputs"]
@@ -207,9 +206,19 @@ def test_a_session_leaves_its_voice(root: Path, log: Log) -> None:
     assert voice == {"voice/voice.onnx", "voice/voice.json"}
 
 
+def test_what_the_export_lacks_costs_a_warning(root: Path, log: Log) -> None:
+    """Without internet nothing is brought; the export itself says what it needs."""
+    programs = {**PROGRAMS, "export.py": _EXPORT}
+    voice = {"onnx": True, "packages": ["no-such-package-of-kgtts>=1"]}
+    played = Played(root, log, HEAD + TRAINS, programs=programs, voice=voice, internet=False)
+    assert (played.code, played.state["export"]["state"]) == (0, "made")
+    (warning,) = log.events("warning")
+    assert "no-such-package-of-kgtts>=1 is not there" in warning["message"]
+
+
 def test_a_short_session_does_without(root: Path, log: Log) -> None:
     """The samples come first: no process is started that would be cut off; it is no warning."""
-    played = Played(root, log, HEAD + TRAINS, voice={"onnx": True}, session_budget_s=39)
+    played = Played(root, log, HEAD + TRAINS, voice=_VOICE_ON, session_budget_s=39)
     assert played.code == 0
     expected = {"state": "skipped", "why": "the session has no time left for it"}
     assert played.state["export"] == expected
@@ -222,7 +231,7 @@ def test_other_architectures_are_not_exported(root: Path, log: Log) -> None:
     from tests.kernel.kit import base_config, mount_inputs  # noqa: PLC0415 - stays beside its one use.
 
     mount_inputs(root / "input", script=HEAD + TRAINS, config=base_config(model="glow_tts"))
-    played = Played(root, log, "", training={"model": "glow_tts"}, voice={"onnx": True})
+    played = Played(root, log, "", training={"model": "glow_tts"}, voice=_VOICE_ON)
     assert played.code == 0
     assert played.state["export"]["why"] == "Coqui exports no glow_tts model to ONNX"
     assert "voice" not in {path.name for path in (root / "working").iterdir()}

@@ -8,10 +8,10 @@ import pytest
 
 from tests.kernel.kit import Log
 from tests.kernel.sessions import HEAD, PROGRAMS, TRAINS, Played
-from tests.kernel.test_export import _EXPORT
+from tests.kernel.test_export import _EXPORT, _VOICE_ON
 from tests.kernel.test_session_chain import second, stamp
 
-_PLAYED: dict[str, Any] = {"programs": {**PROGRAMS, "export.py": _EXPORT}, "voice": {"onnx": True}}
+_PLAYED: dict[str, Any] = {"programs": {**PROGRAMS, "export.py": _EXPORT}, "voice": _VOICE_ON}
 
 
 def test_the_first_session_leaves_the_base_voice_too(root: Path, log: Log) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from kernel_template.failure import EndReason, KernelFailure
-from kernel_template.install import Installer, Probe, check_cuda
+from kernel_template.install import Installer
+from kernel_template.probe import Probe, check_cuda
 from kernel_template.process import Captured, ChildPlan, Cut
 from tests.kernel.kit import Capture, Child, Log, probe_answer, reporter, settings
 

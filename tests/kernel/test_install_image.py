@@ -156,3 +156,14 @@ def test_installed_packages_are_told_by_their_folders(image: Image) -> None:
         "torch": _KEPT["torch"],
         "numpy": _KEPT["numpy"],
     }
+
+
+def test_what_only_the_export_needs_is_added(image: Image, log: Log, index: str) -> None:
+    """What is there in any version stays; what is not comes, under the same constraints."""
+    made = installer(image, log, PIP_INDEX_URL=index)
+    made.add(["numpy>=2.9", "torch"], internet=False)
+    assert "Installing" not in log.text
+    made.add(["numpy>=2.9", "coqui-tts-trainer>=0.3"], internet=True)
+    assert made.versions((*FROZEN, "coqui-tts-trainer")) == {**_KEPT, "coqui-tts-trainer": "0.4.0"}
+    with pytest.raises(KernelFailure, match="no internet to install it"):
+        made.add(["six>=1.16"], internet=False)

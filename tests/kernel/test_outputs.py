@@ -1,4 +1,4 @@
-"""Files, sizes, hashes, samples and the voice of the kernel, part by part."""
+"""Files, sizes and hashes of the kernel, part by part."""
 
 import contextlib
 import errno
@@ -20,11 +20,10 @@ from kernel_template.files import (
 )
 from kernel_template.inputs import Inputs
 from kernel_template.outputs import Outputs
-from kernel_template.process import ChildPlan, Cut
 from kernel_template.report import Reporter, print_line
-from kernel_template.samples import SampleSpeaker, sentences_to_speak
+from kernel_template.samples import sentences_to_speak
 from kernel_template.training import reads_config_file
-from tests.kernel.kit import Child, Clock, Log, paths_in, put, put_checkpoint, reporter
+from tests.kernel.kit import Clock, Log, paths_in, put, put_checkpoint, reporter
 
 
 @pytest.mark.parametrize(
@@ -197,62 +196,6 @@ def test_the_run_folder_is_the_newest_checkpoints(root: Path, log: Log) -> None:
 def test_which_sentences_are_spoken(chosen: list[str], own: Any, spoken: list[str]) -> None:
     """The settings' come first; the configuration's may have any of Coqui's shapes."""
     assert sentences_to_speak({"sentences": chosen}, {"test_sentences": own}) == spoken
-
-
-def speaker(root: Path, log: Log, child: Child) -> SampleSpeaker:
-    """A speaker whose program is played."""
-    return SampleSpeaker(
-        run=child,
-        program=root / "speak.py",
-        python="python",
-        env={},
-        paths=paths_in(root),
-        report=reporter(log),
-        write=write_atomic,
-    )
-
-
-def test_samples_are_recorded(root: Path, log: Log) -> None:
-    """samples.json holds the program's records beside the step and the checkpoint."""
-    record = {"file": "01.wav", "text": "আ", "seconds": 0.5, "error": None}
-    child = Child(["noise", '{"sample": broken', json.dumps({"sample": record})])
-    checkpoint = Checkpoint(root / "working" / "training" / "v" / "checkpoint_5.pth", 5, best=False)
-    speaker(root, log, child).speak(checkpoint, root / "config.json", ["আ"])
-    written = json.loads((root / "working" / "validation_samples" / "step_5" / "samples.json").read_text())
-    expected = {
-        "global_step": 5,
-        "best": False,
-        "checkpoint": "training/v/checkpoint_5.pth",
-        "samples": [record],
-    }
-    assert written == expected
-    assert not log.events("warning")
-    assert isinstance(child.plans[0], ChildPlan)
-
-
-@pytest.mark.parametrize(
-    ("child", "word"),
-    [
-        (Child(["ImportError: no"], returncode=1), "ImportError: no"),
-        (Child(cut=Cut.TIME_LIMIT), "cut off"),
-        (Child(error=FileNotFoundError("python")), "could not be made"),
-        (Child(['{"sample": {"file": "01.wav", "error": "bad letter"}}'], returncode=1), "bad letter"),
-    ],
-)
-def test_samples_that_fail_warn(root: Path, log: Log, child: Child, word: str) -> None:
-    """No failure of the samples is raised."""
-    checkpoint = Checkpoint(root / "checkpoint_5.pth", 5, best=False)
-    speaker(root, log, child).speak(checkpoint, root / "config.json", ["আ"])
-    (warning,) = log.events("warning")
-    assert word in warning["message"]
-
-
-def test_no_sentences_no_samples(root: Path, log: Log) -> None:
-    """It is said how to get some."""
-    child = Child()
-    speaker(root, log, child).speak(Checkpoint(root / "c_1.pth", 1, best=False), root / "c", [])
-    assert "samples.sentences" in log.text
-    assert child.plans == []
 
 
 def test_which_scripts_read_the_configuration(root: Path) -> None:

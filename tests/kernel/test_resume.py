@@ -9,7 +9,7 @@ import pytest
 
 from kernel_template.failure import EndReason, KernelFailure
 from kernel_template.files import LineFile, sha256_of, write_atomic
-from kernel_template.resume import Parent, Resumed, kept_lines
+from kernel_template.resume import Parent, Resumed
 from tests.kernel.kit import Log, paths_in, put, put_checkpoint, reporter
 
 FOLDER = "training/bangla আ-November-22"
@@ -133,19 +133,6 @@ def test_the_metrics_never_go_back(root: Path, log: Log) -> None:
     report.metrics.close()
     events = [json.loads(line) for line in paths.metrics.read_text().splitlines()]
     assert [event.get("global_step", event.get("message")) for event in events] == [9, 12, 14, "early", 15]
-
-
-def test_epochs_past_the_checkpoint_go_too() -> None:
-    """An epoch's end says no step: after the first line past the checkpoint it is past it as well."""
-    events: list[dict[str, Any]] = [
-        {"event": "epoch", "epoch": 0},
-        {"event": "progress", "global_step": 5},
-        {"event": "epoch", "epoch": 1},
-        {"event": "warning", "message": "x"},
-        {"event": "end", "global_step": 4},
-    ]
-    lines = [*(json.dumps(event) for event in events), "[]", "{"]
-    assert kept_lines(lines, 4) == [lines[0], lines[3], lines[4]]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a listener would miss in the samples: letters outside of the vocabulary, and silence."""
+"""The spoken test sentences: how they are recorded, and what a listener would miss in them."""
 
 import json
 import subprocess
@@ -11,8 +11,12 @@ import pytest
 import kernel_template
 from kernel_template.checkpoints import Checkpoint
 from kernel_template.files import write_atomic
+from kernel_template.process import ChildPlan, Cut
 from kernel_template.samples import SampleSpeaker
+from kernel_template.voice_program import VoiceProgram
 from tests.kernel.kit import Child, Log, paths_in, put, reporter
+from tests.kernel.sessions import HEAD, TRAINS, Played
+from tests.kernel.test_session_chain import second, stamp
 
 _TORCH = """
 state = 7
@@ -68,6 +72,65 @@ def test_silence_is_noticed(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["01.wav"]
 
 
+def speaker(root: Path, log: Log, child: Child) -> SampleSpeaker:
+    """A speaker whose program is played."""
+    return SampleSpeaker(
+        program=VoiceProgram(child, root / "speak.py", "python", {}, root, write_atomic),
+        paths=paths_in(root),
+        report=reporter(log),
+        write=write_atomic,
+    )
+
+
+def test_samples_are_recorded(root: Path, log: Log) -> None:
+    """samples.json holds the program's records beside the step and the checkpoint."""
+    record = {"file": "01.wav", "text": "আ", "seconds": 0.5, "error": None}
+    child = Child(["noise", '{"sample": broken', json.dumps({"sample": record})])
+    checkpoint = Checkpoint(root / "working" / "training" / "v" / "checkpoint_5.pth", 5, best=False)
+    speaker(root, log, child).speak(
+        checkpoint, root / "config.json", ["আ"], paths_in(root).samples / "step_5"
+    )
+    written = json.loads((root / "working" / "validation_samples" / "step_5" / "samples.json").read_text())
+    expected = {
+        "global_step": 5,
+        "best": False,
+        "checkpoint": "training/v/checkpoint_5.pth",
+        "samples": [record],
+    }
+    assert written == expected
+    assert not log.events("warning")
+    assert isinstance(child.plans[0], ChildPlan)
+
+
+@pytest.mark.parametrize(
+    ("child", "word"),
+    [
+        (Child(["ImportError: no"], returncode=1), "ImportError: no"),
+        (Child(cut=Cut.TIME_LIMIT), "cut off"),
+        (Child(error=FileNotFoundError("python")), "could not be made"),
+        (Child(['{"sample": {"file": "01.wav", "error": "bad letter"}}'], returncode=1), "bad letter"),
+    ],
+)
+def test_samples_that_fail_warn(root: Path, log: Log, child: Child, word: str) -> None:
+    """No failure of the samples is raised."""
+    checkpoint = Checkpoint(root / "checkpoint_5.pth", 5, best=False)
+    speaker(root, log, child).speak(
+        checkpoint, root / "config.json", ["আ"], paths_in(root).samples / "step_5"
+    )
+    (warning,) = log.events("warning")
+    assert word in warning["message"]
+
+
+def test_no_sentences_no_samples(root: Path, log: Log) -> None:
+    """It is said how to get some."""
+    child = Child()
+    speaker(root, log, child).speak(
+        Checkpoint(root / "c_1.pth", 1, best=False), root / "c", [], root / "step_1"
+    )
+    assert "samples.sentences" in log.text
+    assert child.plans == []
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
@@ -78,15 +141,31 @@ def test_silence_is_noticed(tmp_path: Path) -> None:
 def test_what_cannot_be_heard_is_a_warning(root: Path, log: Log, changes: dict[str, Any], word: str) -> None:
     """People judge by their ears: what they cannot hear is told."""
     record = {"file": "01.wav", "text": "আx", "seconds": 0.5, "error": None, **changes}
-    speaker = SampleSpeaker(
-        run=Child([json.dumps({"sample": record})]),
-        program=root / "speak.py",
-        python="python",
-        env={},
-        paths=paths_in(root),
-        report=reporter(log),
-        write=write_atomic,
-    )
-    speaker.speak(Checkpoint(root / "checkpoint_5.pth", 5, best=False), root / "config.json", ["আx"])
+    voice = speaker(root, log, Child([json.dumps({"sample": record})]))
+    checkpoint = Checkpoint(root / "checkpoint_5.pth", 5, best=False)
+    voice.speak(checkpoint, root / "config.json", ["আx"], paths_in(root).base_samples)
+    assert not log.events("warning")  # What the base voice lacks is no news of the run.
+    voice.speak(checkpoint, root / "config.json", ["আx"], paths_in(root).samples / "step_5")
     (warning,) = log.events("warning")
     assert word in warning["message"]
+
+
+def test_the_base_voice_speaks_once_in_a_run(tmp_path: Path, root: Path, log: Log) -> None:
+    """Beside the session's own voice; a later session has what the ones before it said, and says its own."""
+    (tmp_path / "one").mkdir()
+    first = Played(tmp_path / "one", Log(), HEAD + TRAINS, run=stamp(1))
+    spoken = first.root / "working" / "validation_samples"
+    assert {place.name for place in spoken.iterdir()} == {"base", "step_4"}
+    told = json.loads((spoken / "base" / "samples.json").read_text())
+    assert told["checkpoint"].endswith("/model_file.pth")
+    (spoken / "base" / "01.wav").write_bytes(b"as it was")
+    second(first, root, log)
+    heard = root / "working" / "validation_samples"
+    assert {place.name for place in heard.iterdir()} == {"base", "step_4", "step_6"}
+    assert (heard / "base" / "01.wav").read_bytes() == b"as it was"
+
+
+def test_a_short_session_hears_its_own_voice_alone(root: Path, log: Log) -> None:
+    """The base voice is mounted in every session: a longer one will speak with it."""
+    Played(root, log, HEAD + TRAINS, session_budget_s=59)
+    assert [place.name for place in (root / "working" / "validation_samples").iterdir()] == ["step_4"]

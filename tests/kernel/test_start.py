@@ -9,7 +9,7 @@ import pytest
 
 from kernel_template.failure import EndReason, KernelFailure
 from kernel_template.gpu import Gpu, missing_gpus
-from kernel_template.install import Probe
+from kernel_template.probe import Probe
 from kernel_template.process import Captured, ChildEnd, ChildPlan, ChildRunner, Cut, StopFlag, capture_through
 from kernel_template.starting import Abandon, Background
 from tests.kernel.kit import MODEL, Capture, Clock, Log, mount_inputs, probe_answer, reporter, settings

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 from array import array
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,6 +53,21 @@ def test_sentences_are_heard_first_middle_last(tmp_path: Path) -> None:
     assert choose_steps([1, 2, 3, 4], 2) == {1: "first", 3: "middle", 4: "last", 2: "best model"}
     assert choose_steps([7], None) == {7: "only one"}
     assert choose_steps([], 3) == {}
+    assert choose_steps([0], None) == {0: "before, the base voice"}
+    assert choose_steps([0, 4, 9], 4) == {0: "before, the base voice", 4: "first, best model", 9: "last"}
+
+
+def test_the_base_voice_is_heard_before_all_others(tmp_path: Path) -> None:
+    """As the run's first session spoke with it; what is wrong with it is no warning of the run."""
+    run = Made(sessions=1, epochs=1).write(tmp_path)
+    spoken = run / "session-01" / "validation_samples"
+    shutil.copytree(spoken / "step_100", spoken / "base")
+    write_tone(spoken / "base" / "01.wav", seconds=1, clarity=0, pitch=99, loudness=0)
+    data = read_report(run)
+    heard = [(item.step, item.label) for item in data.sentences[0].spoken]
+    assert heard == [(0, "before, the base voice"), (100, "only one, best model")]
+    assert data.sentences[0].spoken[0].silent
+    assert data.notices == ()
 
 
 def test_recordings_stand_beside_the_sentence_they_are_of(tmp_path: Path) -> None:
