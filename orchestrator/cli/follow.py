@@ -220,12 +220,7 @@ def steps(progress: Progress) -> str:
     """Epoch, step, losses and time left on one line; empty before the first step."""
     if progress.epoch is None:
         return ""
-    epochs = f" of {progress.epochs}" if progress.epochs else ""
-    parts = [f"epoch {progress.epoch}{epochs}"]
-    if progress.step and progress.steps_per_epoch:
-        parts.append(f"step {progress.step} of {progress.steps_per_epoch}")
-    if progress.global_step is not None:
-        parts.append(f"global step {progress.global_step}")
+    parts = words.position(progress)
     if progress.losses:
         parts.append(words.losses(progress.losses))
     if progress.eta_s is not None:

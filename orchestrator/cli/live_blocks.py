@@ -127,12 +127,7 @@ def _standing(feed: Feed) -> str:
         if progress.stage is not None:
             return f"stage {progress.stage}"
         return "waiting for a machine" if feed.state is SessionState.QUEUED else "starting"
-    epochs = f" of {progress.epochs}" if progress.epochs else ""
-    parts = [f"epoch {progress.epoch}{epochs}"]
-    if progress.step and progress.steps_per_epoch:
-        parts.append(f"step {progress.step} of {progress.steps_per_epoch}")
-    if progress.global_step is not None:
-        parts.append(f"global step {progress.global_step}")
+    parts = words.position(progress)
     if progress.stage not in (None, "train"):
         parts.append(f"stage {progress.stage}")
     return ", ".join(parts)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from orchestrator.models import SessionState, SessionSummary
+from orchestrator.progress import Progress
 
 _COLOURS = {
     SessionState.QUEUED: "yellow",
@@ -57,3 +58,14 @@ def losses(values: Mapping[str, float]) -> str:
     names = [name for name in _WATCHED if name in values] or sorted(n for n in values if "loss" in n)[:4]
     short = {name: name.replace("avg_loss", "eval").replace("loss_", "") for name in names}
     return "  ".join(f"{short[name]} {values[name]:.3f}" for name in names)
+
+
+def position(progress: Progress) -> list[str]:
+    """Where a training that has begun stands: epoch, step and global step, as far as they are known."""
+    epochs = f" of {progress.epochs}" if progress.epochs else ""
+    parts = [f"epoch {progress.epoch}{epochs}"]
+    if progress.step and progress.steps_per_epoch:
+        parts.append(f"step {progress.step} of {progress.steps_per_epoch}")
+    if progress.global_step is not None:
+        parts.append(f"global step {progress.global_step}")
+    return parts

@@ -5,16 +5,12 @@ The pass downloads and uploads over the wire, and the real kernel continues from
 
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from orchestrator.emulator import Emulator, EmulatorOptions
-from tests.chain.test_mounts import QUEUE_S, REF, SAVES_EACH_EPOCH, Run, flip
-from tests.cli.voice import SETTINGS, make_python, provide_inputs
-from tests.emulator.support import ManualClock
-from tests.support import KEY, USER, Cli, eventually
+from tests.chain.test_mounts import REF, SAVES_EACH_EPOCH, Run, account, flip
+from tests.support import USER, Cli, eventually
 
 SLUG = "bangla-tts-kept"
 DATASET = f"{USER}/{SLUG}"
@@ -31,32 +27,12 @@ KILLED_AT = """    if total == {step}:
 
 
 @pytest.fixture
-def run(
-    cli: Cli,
-    workplace: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
-) -> Iterator[Run]:
+def run(cli: Cli, workplace: Path, request: pytest.FixtureRequest) -> Iterator[Run]:
     """An account whose training kills its session at step 6, less the first time that it comes there."""
-    changes = dict(getattr(request, "param", {}))
-    step = changes.pop("step", 6)
-    provide_inputs(tmp_path / "kaggle", SAVES_EACH_EPOCH + KILLED_AT.format(step=step))
-    (tmp_path / "python").mkdir()
-    python = make_python(tmp_path / "python")
-    options = EmulatorOptions(
-        sandbox="relocate", standins=False, queue_delay_s=QUEUE_S, python=python, **changes
-    )
-    clock = ManualClock(datetime.now(UTC))
-    (workplace / "kgtts.toml").write_text(SETTINGS, encoding="utf-8")
-    with Emulator(tmp_path / "kaggle", options=options, credentials=(USER, KEY), clock=clock) as emulator:
-        for name, value in (
-            ("KGTTS_KAGGLE_URL", emulator.url),
-            ("KAGGLE_USERNAME", USER),
-            ("KAGGLE_KEY", KEY),
-        ):
-            monkeypatch.setenv(name, value)
-        yield Run(emulator, clock, cli)
+    options = dict(getattr(request, "param", {}))
+    script = SAVES_EACH_EPOCH + KILLED_AT.format(step=options.pop("step", 6))
+    with account(cli, script, **options) as made:
+        yield made
 
 
 def test_a_killed_session_loses_nothing_that_it_saved(run: Run) -> None:

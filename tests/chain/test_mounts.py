@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,24 +90,42 @@ class Run:
         return str(told["reason"])
 
 
-@pytest.fixture
-def run(cli: Cli, workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """An account with inputs and a kgtts.toml, whose sessions have a made-up Coqui."""
-    provide_inputs(tmp_path / "kaggle", SAVES_EACH_EPOCH)
-    (tmp_path / "python").mkdir()
-    options = EmulatorOptions(
-        sandbox="relocate", standins=False, queue_delay_s=QUEUE_S, python=make_python(tmp_path / "python")
+@contextmanager
+def account(cli: Cli, script: str, **options: Any) -> Iterator[Run]:
+    """An account with inputs and a kgtts.toml in the working folder, whose sessions have a made-up Coqui.
+
+    Args:
+        cli: runs `kgtts`.
+        script: the training.
+        options: further ones of the emulator.
+    """
+    root = Path("kaggle").resolve()
+    provide_inputs(root, script)
+    python = Path("python").resolve()
+    python.mkdir()
+    made = EmulatorOptions(
+        sandbox="relocate", standins=False, queue_delay_s=QUEUE_S, python=make_python(python), **options
     )
     clock = ManualClock(datetime.now(UTC))
-    (workplace / "kgtts.toml").write_text(SETTINGS, encoding="utf-8")
-    with Emulator(tmp_path / "kaggle", options=options, credentials=(USER, KEY), clock=clock) as emulator:
+    Path("kgtts.toml").write_text(SETTINGS, encoding="utf-8")
+    with (
+        Emulator(root, options=made, credentials=(USER, KEY), clock=clock) as emulator,
+        pytest.MonkeyPatch.context() as environ,
+    ):
         for name, value in (
             ("KGTTS_KAGGLE_URL", emulator.url),
             ("KAGGLE_USERNAME", USER),
             ("KAGGLE_KEY", KEY),
         ):
-            monkeypatch.setenv(name, value)
+            environ.setenv(name, value)
         yield Run(emulator, clock, cli)
+
+
+@pytest.fixture
+def run(cli: Cli, workplace: Path) -> Iterator[Run]:
+    """An account whose training saves after each epoch."""
+    with account(cli, SAVES_EACH_EPOCH) as made:
+        yield made
 
 
 def truncate(path: Path) -> None:

@@ -1,9 +1,14 @@
 """Fixtures of the kernel's tests."""
 
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestrator.emulator.standins import standin_path
+from tests.kernel.hosting import Forge, forge
 from tests.kernel.kit import Clock, Log
 
 
@@ -25,3 +30,22 @@ def root(tmp_path: Path) -> Path:
     folder = tmp_path / "ka'g \"gle আমি"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture(scope="session")
+def smithy() -> Iterator[Forge]:
+    """One process with torch imported, for all trainings of the toy."""
+    pytest.importorskip("trainer")
+    with forge() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def vits_smithy(voice_cache: Path) -> Iterator[Forge]:
+    """One with most of what TTS imports, less the trainer, whose import the host watches for."""
+    path = os.pathsep.join(
+        filter(None, (str(standin_path(sys.executable) or ""), os.environ.get("PYTHONPATH")))
+    )
+    numba = str(voice_cache / "numba")
+    with forge("librosa", "transformers", "scipy.signal", PYTHONPATH=path, NUMBA_CACHE_DIR=numba) as found:
+        yield found

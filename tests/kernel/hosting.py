@@ -10,12 +10,21 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 import kernel_template
 from tests.kernel.kit import put
 
+# The marks of a module that trains the demo's voice.
+VITS_TRAINING = [
+    pytest.mark.training,
+    pytest.mark.xdist_group("training"),  # Two trainings at once would fight for the cores.
+    pytest.mark.skipif(find_spec("TTS") is None, reason="needs the extra `local`"),
+]
 HOST = Path(kernel_template.__file__).parent / "programs" / "host.py"
 TOY = Path(__file__).parent / "toy_training.py"
 CONFIG = {

@@ -2,14 +2,12 @@
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import torch
 from trainer import Trainer
 
 from tests.kernel.listed_letters import Letters
-from tests.kernel.toy_training import Arguments, Toy, ToyConfig
+from tests.kernel.toy_training import Toy, ToyConfig, prepared
 
 
 @dataclass
@@ -33,14 +31,9 @@ class Listed(Toy):
 
 def main() -> None:
     """Train."""
-    arguments = Arguments()
-    options, _ = arguments.init_argparse(arg_prefix="").parse_known_args()
-    arguments.parse_args(options)
     config = ListedConfig()
-    config.load_json(options.config_path)
-    torch.manual_seed(1)
-    torch.set_num_threads(1)
-    samples = json.loads(Path(options.config_path).with_name("listed.json").read_text(encoding="utf-8"))
+    arguments, place = prepared(config)
+    samples = json.loads(place.with_name("listed.json").read_text(encoding="utf-8"))
     trainer = Trainer(
         arguments,
         config,

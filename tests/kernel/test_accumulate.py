@@ -1,23 +1,15 @@
 """Steps of several batches: the host over a small GAN, with one rank and with two."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kernel_template.programs.host_accumulate import Accumulator, Group
-from tests.kernel.hosting import Forge, Toy, forge, load, same_training, step_of
+from tests.kernel.hosting import Forge, Toy, load, same_training, step_of
 
 pytest.importorskip("trainer")
 PLAIN = {"plain": True, "samples": 8, "epochs": 20}
-
-
-@pytest.fixture(scope="module")
-def smithy() -> Iterator[Forge]:
-    """One process with torch imported, for all tests of this file."""
-    with forge() as found:
-        yield found
 
 
 def furthest(one: Toy, other: Toy) -> float:

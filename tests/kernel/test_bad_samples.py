@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import wave
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +19,7 @@ from kernel_template.hosting import HostFacts
 from kernel_template.process import ChildEnd
 from kernel_template.session import TrainingFacts, judge_training
 from orchestrator.emulator.standins import standin_path
-from tests.kernel.hosting import CONFIG, HOST, Forge, forge
+from tests.kernel.hosting import CONFIG, HOST, Forge
 from tests.kernel.kit import Clock, Log, put
 from tests.kernel.listed_letters import Letters
 from tests.kernel.programs import program
@@ -347,14 +346,6 @@ def test_the_report_is_read_with_care() -> None:
 
 
 # ---- Coqui's real Trainer
-
-
-@pytest.fixture(scope="module")
-def smithy() -> Iterator[Forge]:
-    """One process with torch imported, for all tests of this file."""
-    pytest.importorskip("trainer")
-    with forge() as found:
-        yield found
 
 
 def train(smithy: Forge, folder: Path, *, ranks: int = 1, **data: Any) -> tuple[int, dict[str, Any], str]:

@@ -1,6 +1,5 @@
 """The order of the samples: properties of all sizes, and torch's DataLoader over it."""
 
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.kernel.hosting import Forge, Toy, forge, same_training, step_of
+from tests.kernel.hosting import Forge, Toy, same_training, step_of
 from tests.kernel.programs import program
 
 BATCHES = program("host_batches")
@@ -239,14 +238,6 @@ def test_coqui_does_not_share_by_itself_while_a_loader_is_made() -> None:
 
 
 # ---- Coqui's real Trainer
-
-
-@pytest.fixture(scope="module")
-def smithy() -> Iterator[Forge]:
-    """One process with torch imported, for all tests of this file."""
-    pytest.importorskip("trainer")
-    with forge() as found:
-        yield found
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

@@ -4,7 +4,6 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 from kernel_template.diagnosis import diagnose
 from kernel_template.failure import EndReason
-from tests.kernel.hosting import Forge, Toy, forge, load, step_of
+from tests.kernel.hosting import Forge, Toy, load, step_of
 from tests.kernel.programs import program
 
 DISK = program("host_disk")
@@ -228,14 +227,6 @@ def test_the_size_of_a_state_is_foretold(tmp_path: Path) -> None:
 
 
 # ---- Coqui's real Trainer
-
-
-@pytest.fixture(scope="module")
-def smithy() -> Iterator[Forge]:
-    """One process with torch imported, for all tests of this file."""
-    pytest.importorskip("trainer")
-    with forge() as found:
-        yield found
 
 
 def tight(toy: Toy, spare: int) -> dict[str, Any]:

@@ -3,21 +3,13 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.hosting import Forge, Toy, forge, load, same_training, save, step_of
+from tests.kernel.hosting import Forge, Toy, load, same_training, save, step_of
 
 pytest.importorskip("trainer")
-
-
-@pytest.fixture(scope="module")
-def smithy() -> Iterator[Forge]:
-    """One process with torch imported, for all tests of this file."""
-    with forge() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -1,38 +1,16 @@
 """The demo's small VITS voice: three sessions are two epochs in one, bit for bit."""
 
 import json
-import os
 import re
 import shutil
-import sys
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from orchestrator.emulator import inputs
-from orchestrator.emulator.standins import standin_path
-from tests.kernel.hosting import HOST, Forge, forge, load, same_training
+from tests.kernel.hosting import HOST, VITS_TRAINING, Forge, load, same_training
 from tests.kernel.kit import put
 
-pytestmark = [
-    pytest.mark.training,
-    pytest.mark.xdist_group("training"),  # Two trainings at once would fight for the cores.
-    pytest.mark.skipif(find_spec("TTS") is None, reason="needs the extra `local`"),
-]
-
-
-@pytest.fixture(scope="module")
-def smithy(voice_cache: Path) -> Iterator[Forge]:
-    """A process with most of what TTS imports, less the trainer, whose import the host watches for."""
-    path = os.pathsep.join(
-        filter(None, (str(standin_path(sys.executable) or ""), os.environ.get("PYTHONPATH")))
-    )
-    numba = str(voice_cache / "numba")
-    with forge("librosa", "transformers", "scipy.signal", PYTHONPATH=path, NUMBA_CACHE_DIR=numba) as found:
-        yield found
+pytestmark = VITS_TRAINING
 
 
 class Voice:
@@ -88,10 +66,10 @@ class Voice:
         return max(files, key=lambda path: int(path.stem.rpartition("_")[2]))
 
 
-def test_three_sessions_of_vits_are_one(smithy: Forge, tmp_path: Path, voice_cache: Path) -> None:
+def test_three_sessions_of_vits_are_one(vits_smithy: Forge, tmp_path: Path, voice_cache: Path) -> None:
     """Weights, optimizers, schedulers, steps, best loss, random states; one session ends within an epoch."""
     demo = inputs.provide_demo_inputs(tmp_path / "kaggle", "owner", cache=voice_cache)
-    one, three = Voice(smithy, tmp_path / "one", demo), Voice(smithy, tmp_path / "three", demo)
+    one, three = Voice(vits_smithy, tmp_path / "one", demo), Voice(vits_smithy, tmp_path / "three", demo)
     whole = one.session(None)
     steps = whole["steps_per_epoch"]
     for target in (steps - 1, steps, None):

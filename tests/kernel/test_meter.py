@@ -79,23 +79,20 @@ def _whole_training(world: World) -> None:
     """Ten seconds to the first step, of 2 s; 196 s more, 180 s of them in steps."""
 
     def play(on_line: OnLine) -> None:
+        began = {"imports_s": 4.0, "data_s": 1.5, "first_step_at": 10.0, "first_step_s": 2.0}
+        totals = ("counted_at", "step_seconds_total", "samples_total", "loader_wait_s_total")
+
+        def count(*values: float) -> None:
+            world.count(**began, **dict(zip(totals, values, strict=True)))
+
         world.after(5, on_line)
-        world.count(
-            imports_s=4.0, data_s=1.5, first_step_at=10.0, first_step_s=2.0, counted_at=10.0,
-            step_seconds_total=2.0, samples_total=32, loader_wait_s_total=0.5,
-        )  # fmt: skip
+        count(10.0, 2.0, 32, 0.5)
         world.meter.sample()
         world.after(6, on_line)
-        world.count(
-            imports_s=4.0, data_s=1.5, first_step_at=10.0, first_step_s=2.0, counted_at=110.0,
-            step_seconds_total=92.0, samples_total=1632, loader_wait_s_total=1.0,
-        )  # fmt: skip
+        count(110.0, 92.0, 1632, 1.0)
         world.meter.sample()
         world.after(104, on_line)
-        world.count(
-            imports_s=4.0, data_s=1.5, first_step_at=10.0, first_step_s=2.0, counted_at=206.0,
-            step_seconds_total=182.0, samples_total=3232, loader_wait_s_total=2.06,
-        )  # fmt: skip
+        count(206.0, 182.0, 3232, 2.06)
         world.clock.advance(91)
 
     world.train(play)

@@ -1,25 +1,17 @@
 """Memory that runs out: the training stops behind its last step and goes on with half of the batch."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kernel_template.hosting import BatchPlan
-from tests.kernel.hosting import CONFIG, HOST, TOY, Forge, Toy, forge, load, save, step_of
+from tests.kernel.hosting import CONFIG, HOST, TOY, Forge, Toy, load, save, step_of
 from tests.kernel.kit import MODEL, Log, mount_inputs
 from tests.kernel.sessions import PROGRAMS, Played
 
 pytest.importorskip("trainer")
-
-
-@pytest.fixture(scope="module")
-def smithy() -> Iterator[Forge]:
-    """One process with torch imported, for all tests of this file."""
-    with forge() as found:
-        yield found
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

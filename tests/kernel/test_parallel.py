@@ -3,22 +3,14 @@
 import json
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kernel.hosting import Forge, Toy, difference, forge, load, same_training, step_of
+from tests.kernel.hosting import Forge, Toy, difference, load, same_training, step_of
 
 pytest.importorskip("trainer")
-
-
-@pytest.fixture(scope="module")
-def smithy() -> Iterator[Forge]:
-    """One process with torch imported, for all tests of this file."""
-    with forge() as found:
-        yield found
 
 
 class Pair(Toy):

@@ -1,40 +1,20 @@
 """The demo's small VITS voice on two ranks: one training, for both optimizers."""
 
 import json
-import os
 import shutil
-import sys
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from orchestrator.emulator import inputs
-from orchestrator.emulator.standins import standin_path
-from tests.kernel.hosting import HOST, Forge, difference, forge, load
+from tests.kernel.hosting import HOST, VITS_TRAINING, Forge, difference, load
 from tests.kernel.kit import put
 
-pytestmark = [
-    pytest.mark.training,
-    pytest.mark.xdist_group("training"),  # Two trainings at once would fight for the cores.
-    pytest.mark.skipif(find_spec("TTS") is None, reason="needs the extra `local`"),
-]
+pytestmark = VITS_TRAINING
 
 
-@pytest.fixture(scope="module")
-def smithy(voice_cache: Path) -> Iterator[Forge]:
-    """A process with most of what TTS imports, less the trainer, whose import the host watches for."""
-    path = os.pathsep.join(
-        filter(None, (str(standin_path(sys.executable) or ""), os.environ.get("PYTHONPATH")))
-    )
-    numba = str(voice_cache / "numba")
-    with forge("librosa", "transformers", "scipy.signal", PYTHONPATH=path, NUMBA_CACHE_DIR=numba) as found:
-        yield found
-
-
-def train(smithy: Forge, folder: Path, demo: inputs.DemoInputs, steps: int, **variables: str) -> list[Any]:
+def train(
+    vits_smithy: Forge, folder: Path, demo: inputs.DemoInputs, steps: int, **variables: str
+) -> list[Any]:
     """Train on two ranks for so many steps. Returns what each rank left."""
     model = demo.model / "model"
     config: dict[str, Any] = json.loads((model / "config.json").read_text())
@@ -51,12 +31,12 @@ def train(smithy: Forge, folder: Path, demo: inputs.DemoInputs, steps: int, **va
     ]
     watch = {"KGTTS_WATCH": str(folder), "KGTTS_WATCH_STEPS": str(steps - 1)}
     log = folder / "log.txt"
-    assert smithy.run(arguments, log, ranks=2, variables=watch | variables) == 0, log.read_text()[-3000:]
+    assert vits_smithy.run(arguments, log, ranks=2, variables=watch | variables) == 0, log.read_text()[-3000:]
     assert json.loads(report.read_text())["global_step"] == steps
     return [load(folder / f"{rank}.pth") for rank in (0, 1)]
 
 
-def test_vits_on_two_ranks_is_one_training(smithy: Forge, tmp_path: Path, voice_cache: Path) -> None:
+def test_vits_on_two_ranks_is_one_training(vits_smithy: Forge, tmp_path: Path, voice_cache: Path) -> None:
     """After 20 steps all weights of both networks are bitwise equal; gradients are means of the ranks' own.
 
     A few steps without synchronisation, and both are found to differ.
@@ -64,7 +44,7 @@ def test_vits_on_two_ranks_is_one_training(smithy: Forge, tmp_path: Path, voice_
     import torch  # noqa: PLC0415 - seconds that only this test needs.
 
     demo = inputs.provide_demo_inputs(tmp_path / "kaggle", "owner", cache=voice_cache)
-    one, other = train(smithy, tmp_path / "run", demo, 20)
+    one, other = train(vits_smithy, tmp_path / "run", demo, 20)
     assert one["steps"] == other["steps"] == 20
     assert difference(one["model"], other["model"]) is None
     assert difference(one["optimizer"], other["optimizer"]) is None
@@ -76,7 +56,7 @@ def test_vits_on_two_ranks_is_one_training(smithy: Forge, tmp_path: Path, voice_
         for name, taken in first["taken"].items():
             mean = (first["local"][name] + second["local"][name]) / 2
             assert torch.allclose(taken, mean, rtol=1e-5, atol=1e-8), name
-    one, other = train(smithy, tmp_path / "apart", demo, 4, KGTTS_UNSYNCHRONISED="1")
+    one, other = train(vits_smithy, tmp_path / "apart", demo, 4, KGTTS_UNSYNCHRONISED="1")
     for prefix in ("disc.", "waveform_decoder."):
         first, second = (
             {name: item for name, item in each["model"].items() if name.startswith(prefix)}

@@ -11,6 +11,7 @@ import signal
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -209,15 +210,21 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
         return [torch.optim.lr_scheduler.ExponentialLR(each, 0.9) for each in optimizer]
 
 
-def main() -> None:
-    """Train."""
+def prepared(config: ToyConfig) -> tuple[Arguments, Path]:
+    """Read the command line, and `config` from the file that it names; gives both."""
     arguments = Arguments()
     options, _ = arguments.init_argparse(arg_prefix="").parse_known_args()
     arguments.parse_args(options)
-    config = ToyConfig()
     config.load_json(options.config_path)
     torch.manual_seed(1)
     torch.set_num_threads(1)
+    return arguments, Path(options.config_path)
+
+
+def main() -> None:
+    """Train."""
+    config = ToyConfig()
+    arguments, _ = prepared(config)
     torch.use_deterministic_algorithms(mode=True)
     model = Toy(config)
     trainer = Trainer(
