@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import newcomer
 from orchestrator.emulator import Emulator, EmulatorOptions
 from orchestrator.emulator.inputs import provide_demo_inputs
 
@@ -46,23 +47,13 @@ def session(folder: Path, minutes: int, repeat: int) -> dict[str, Any]:
     """Train for `minutes` on an emulator below `folder`; gives the session's state.json."""
     options = EmulatorOptions(session_limit_s=(minutes + 10) * 60, cache=folder / "cache")
     with Emulator(folder / "kaggle", options=options) as emulator:
-        user, key = emulator.credentials
-        inputs = provide_demo_inputs(folder / "kaggle", user, cache=folder / "cache")
+        inputs = provide_demo_inputs(folder / "kaggle", emulator.credentials[0], cache=folder / "cache")
         listed = inputs.dataset / "MyTTSDataset" / "metadata.csv"
         listed.write_text(listed.read_text(encoding="utf-8") * repeat, encoding="utf-8")
         (folder / "kgtts.toml").write_text(
             _SETTINGS.format(slug=_SLUG, minutes=minutes, budget=minutes + 3), encoding="utf-8"
         )
-        environ = {
-            **os.environ,
-            "HOME": str(folder),
-            "KGTTS_HOME": str(folder / "kgtts"),
-            "KGTTS_KAGGLE_URL": emulator.url,
-            "KAGGLE_USERNAME": user,
-            "KAGGLE_KEY": key,
-            "PYTHONPATH": str(Path(__file__).parents[1]),
-        }
-        environ.pop("KAGGLE_API_TOKEN", None)
+        environ = newcomer(folder, emulator.url, emulator.credentials)
         for command in (["push", "--wait"], ["pull", "--to", "results"]):
             subprocess.run(
                 [sys.executable, "-m", "orchestrator", *command], cwd=folder, env=environ, check=True

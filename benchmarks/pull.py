@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import newcomer
 from orchestrator.kaggle_client import connect
 from orchestrator.models import KernelPush, KernelRef, SessionState
 from tests.transfer.killing import Order, killed, pulled_in, received
@@ -94,16 +95,7 @@ class Bench:
         self.url = self._server.stdout.readline().strip()
         if not self.url:
             raise RuntimeError("The emulator did not start.")  # Without its address Kaggle itself is asked.
-        self._environ = {
-            **os.environ,
-            "HOME": str(folder),
-            "KGTTS_HOME": str(folder / "kgtts"),
-            "KGTTS_KAGGLE_URL": self.url,
-            "KAGGLE_USERNAME": _USER,
-            "KAGGLE_KEY": _KEY,
-            "PYTHONPATH": str(Path(__file__).parents[1]),
-        }
-        self._environ.pop("KAGGLE_API_TOKEN", None)
+        self._environ = newcomer(folder, self.url, (_USER, _KEY))
         self.hashes: dict[str, dict[str, str]] = {}
 
     def close(self) -> None:

@@ -1,0 +1,54 @@
+"""A whole VITS (83 million parameters) with random weights as an exported voice, to see how fast one speaks.
+
+    python -m benchmarks.full_voice FOLDER
+    python -m benchmarks.say FOLDER --speed 0.25
+
+It needs the extra `local` and 4 GB of memory. Random weights speak too fast: `--speed` brings the speech near
+the pace of a person, as the frames of sound are what takes the time.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from orchestrator.emulator import voice
+from orchestrator.emulator.standins import standin_path
+from orchestrator.speech import card_place
+
+_EXPORT = Path(__file__).resolve().parents[1] / "kernel_template" / "programs" / "export.py"
+_MAKE = """
+import sys, torch
+from TTS.config import load_config
+from TTS.tts.models import setup_model
+config = load_config(sys.argv[1])
+torch.manual_seed(1)
+model = setup_model(config)
+torch.save({"model": model.state_dict(), "step": 0, "epoch": 0, "config": config.to_dict()}, sys.argv[2])
+"""
+
+
+def main() -> None:
+    """Make it."""
+    if len(sys.argv) != 2:
+        raise SystemExit(__doc__)
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {key: value for key, value in voice.settings().items() if key != "model_args"}
+    with tempfile.TemporaryDirectory() as name:
+        config, checkpoint, sentences = (
+            Path(name, file) for file in ("config.json", "model.pth", "say.json")
+        )
+        config.write_text(json.dumps(settings), encoding="utf-8")
+        sentences.write_text(json.dumps(list(voice.TEST_SENTENCES)), encoding="utf-8")
+        paths = [str(path) for path in (standin_path(sys.executable), _EXPORT.parent) if path]
+        environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(paths), "NUMBA_CACHE_DIR": name}
+        export = ["--config", config, "--checkpoint", checkpoint, "--sentences", sentences, "--out", folder]
+        for command in (["-c", _MAKE, config, checkpoint], [_EXPORT, *export]):
+            subprocess.run([sys.executable, *map(str, command)], env=environ, check=True)
+    print(card_place(folder))
+
+
+if __name__ == "__main__":
+    main()
