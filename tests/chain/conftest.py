@@ -12,6 +12,7 @@ from orchestrator.chain.passes import Pass, look, sync
 from orchestrator.config import Settings, load_settings
 from orchestrator.launch import Service
 from orchestrator.ledger import Ledger
+from tests.chain.deciding import Make
 from tests.chain.kaggle import OWNER, ChainKaggle, hours
 
 
@@ -99,3 +100,15 @@ def after(play: Play) -> Callable[..., Play]:
         return play
 
     return run
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Make:
+    """The defaults with ten epochs, and with the test's changes."""
+
+    def make(**changes: Any) -> Settings:
+        changes = {"training__epochs": 10, **changes}
+        overrides = tuple(f"{key.replace('__', '.')}={value}" for key, value in changes.items())
+        return load_settings(None, overrides, environ={}, cwd=tmp_path).settings.with_owner(OWNER)
+
+    return make
