@@ -5,7 +5,6 @@ written, so at most the blocks in flight are lost. What a power cut mixes up, th
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import mmap
@@ -17,8 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from orchestrator.errors import LocalError
 from orchestrator.transfer.names import OWN_PREFIX
 from orchestrator.transfer.ranges import BLOCK, blocks_in
+
+try:
+    import fcntl
+except ModuleNotFoundError as error:
+    raise LocalError(
+        "Results cannot be brought to this machine: its system is not POSIX.",
+        hint="on Windows, run kgtts in WSL: https://learn.microsoft.com/windows/wsl/install",
+    ) from error
 
 PART_SUFFIX, MAP_SUFFIX = ".part", ".map"
 _HEADER = 4096

@@ -1,6 +1,8 @@
 """The part of a file and its map: what was written is known, by this process and by the next."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,10 @@ def test_parts_of_other_contents_go_and_those_of_other_names_stay(tmp_path: Path
     assert found(tmp_path) == Origin("new", "", BLOCK)
     assert found(tmp_path, "g") == Origin("old", "", BLOCK)
     assert len(list(tmp_path.glob(f"{stem_of('f')}*"))) == 2
+
+
+def test_a_system_that_is_not_posix_is_told_so() -> None:
+    """Windows has no such locks; the sentence says where it works."""
+    code = "import sys; sys.modules['fcntl'] = None; import orchestrator.transfer"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "LocalError: Results cannot be brought to this machine" in done.stderr
