@@ -7,12 +7,14 @@ from types import MappingProxyType
 from typing import Any
 
 EVENT_PREFIX = "@kgtts "
+_MOST = 1 << 53  # Counts and seconds beyond it are nobody's; every float holds it exactly.
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a session is, as its log tells. Steps and epochs are the trainer's own counts.
+    """How far a session is, as its log tells. Steps and epochs are the trainer's own counts, times seconds.
 
+    A log comes from a server: a count or a number in it that makes no sense is one that was not told.
     `epoch` is the number of whole epochs done, which is also the running one's count from 0.
     """
 
@@ -46,7 +48,7 @@ def parse_event(line: str) -> dict[str, Any] | None:
         return None
     try:
         event = json.loads(line.removeprefix(EVENT_PREFIX))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
 
@@ -67,7 +69,7 @@ def advance(progress: Progress, event: Mapping[str, Any]) -> Progress:
 
 
 def _stage(_progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
-    return {"stage": str(event.get("name"))} if event.get("state") == "start" else {}
+    return {"stage": _text(event.get("name"))} if event.get("state") == "start" else {}
 
 
 def _step(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,19 +98,19 @@ def _evaluation(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checkpoint(_progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
-    return {"checkpoint": str(event.get("path"))}
+    return {"checkpoint": _text(event.get("path"))}
 
 
 def _warning(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
-    return {"warnings": (*progress.warnings, str(event.get("message")))}
+    return {"warnings": (*progress.warnings, _text(event.get("message")))}
 
 
 def _end(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "stage": None,
-        "end_status": str(event.get("status")),
-        "end_reason": str(event.get("reason")),
-        "end_message": str(event.get("message")),
+        "end_status": _text(event.get("status")),
+        "end_reason": _text(event.get("reason")),
+        "end_message": _text(event.get("message")),
         "global_step": _integer(event.get("global_step")) or progress.global_step,
         "eta_s": None,
     }
@@ -133,15 +135,23 @@ def read_progress(lines: Iterable[str]) -> Progress:
     return progress
 
 
+def _text(value: object) -> str:
+    """A text that can be written anywhere: JSON can hold halves of characters, UTF-8 cannot."""
+    return str(value).encode("utf-8", "replace").decode("utf-8")
+
+
 def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST else None
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    """A finite number; None for all else, such as an integer that no float holds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _MOST:
+        return None
+    return float(value)
 
 
 def _losses(value: object) -> dict[str, float]:
     if not isinstance(value, dict):
         return {}
-    return {str(name): number for name, item in value.items() if (number := _number(item)) is not None}
+    return {_text(name): number for name, item in value.items() if (number := _number(item)) is not None}

@@ -232,4 +232,5 @@ def summary(progress: Progress) -> str:
     """The stage and, while training, the steps."""
     elapsed = "" if progress.elapsed_s is None else f"[{words.duration(progress.elapsed_s)}] "
     detail = steps(progress) if progress.stage == "train" else ""
-    return f"{elapsed}{plain(progress.stage or 'starting')}{': ' + detail if detail else ''}"
+    # Names of losses come from the log, too.
+    return f"{elapsed}{plain(progress.stage or 'starting')}{': ' + plain(detail) if detail else ''}"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
+from orchestrator.cli.follow import summary
 from orchestrator.cli.live_background import Background, Plan
 from orchestrator.cli.live_blocks import Scene
 from orchestrator.cli.live_feed import Curve, Feed
@@ -208,6 +209,17 @@ def test_hostile_text_is_shown_as_text() -> None:
         written = draw_raw(feed([*lines, *end]), Background(), (120, 40)).replace("\x1b[2K", "")
         assert "[red]x[/red]" in written
         assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(written)
+
+
+def test_a_plain_line_obeys_nothing_either() -> None:
+    """Where there is no page, stages and losses are lines of a pipe, or of a job's log with its commands."""
+    lines = [
+        event("stage", name="train", state="start"),
+        event("progress", **{**STEP, "losses": {f"loss_{HOSTILE}\n::error::x": 1.0}}),
+    ]
+    line = summary(feed(lines).progress)
+    assert line.isprintable()
+    assert "[red]x[/red]" in line
 
 
 NUMBERS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3))

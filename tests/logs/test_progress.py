@@ -1,6 +1,7 @@
 """The kernel's events become one picture of its progress."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -68,6 +69,7 @@ def test_evaluation_checkpoint_warning_and_end_are_kept() -> None:
         "@kgtts []",
         '@kgtts {"event": 3}',
         ' @kgtts {"event": "end"}',
+        "@kgtts " + "[" * 100_000,
         'said: @kgtts {"event": "end"}',
     ],
 )
@@ -87,3 +89,22 @@ def test_an_event_of_another_version_does_no_harm(kind: str) -> None:
         progress = read_progress([event("progress", **STEP), line])
         assert progress.epochs == 4
         assert progress.fraction is None or 0 <= progress.fraction <= 1
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 10**400, 1e300, -(10**400)], ids=str)
+def test_a_number_that_makes_no_sense_is_not_told(number: float) -> None:
+    """No time, no step and no loss is endless: whoever shows them need not ask."""
+    odd = dict.fromkeys(("t", "epoch", "epochs", "step", "steps_per_epoch", "global_step", "eta_s"), number)
+    progress = read_progress([event("progress", **{**odd, "losses": {"loss_mel": number, "loss_gen": 2.5}})])
+    assert progress == Progress(losses={"loss_gen": 2.5})
+    assert progress.fraction is None
+
+
+def test_half_a_character_is_replaced() -> None:
+    """JSON can hold one, and no terminal or file can."""
+    lines = [
+        '@kgtts {"event": "warning", "message": "\\ud800 hot"}',
+        '@kgtts {"event": "end", "message": "\\udfff"}',
+    ]
+    progress = read_progress(lines)
+    assert (progress.warnings, progress.end_message) == (("? hot",), "?")
