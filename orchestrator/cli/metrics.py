@@ -50,10 +50,10 @@ def _read(source: str | None) -> "tuple[str, MetricsTable]":
     if source == _STDIN:
         return "standard input", continuous(read_metrics(sys.stdin.buffer))
     place = None if source is None else Path(source)
-    if place is not None and place.is_file():
-        return str(place), continuous(read_metrics(place))
     if place is not None and place.is_dir():
         return str(place), read_run(place)
+    if place is not None and place.exists():  # A shell's <(zcat log.gz) is a pipe.
+        return str(place), continuous(read_metrics(place))
     settings = load(None, ()).settings
     sessions = find_run(Path(settings.pull.to), source, settings.kernel.slug)
     return sessions[-1].run or str(sessions[-1].folder), read_run(sessions)

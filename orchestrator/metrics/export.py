@@ -50,7 +50,9 @@ def json_text(table: MetricsTable, about: dict[str, Any]) -> Iterator[str]:
         ],
         "columns": Row._fields,
     }
-    yield json.dumps(head, ensure_ascii=False, indent=2).removesuffix("\n}") + ',\n  "rows": ['
+    # A kernel's words may hold halves of characters, which JSON knows and UTF-8 does not.
+    text = json.dumps(head, ensure_ascii=False, indent=2).encode("utf-8", "replace").decode("utf-8")
+    yield text.removesuffix("\n}") + ',\n  "rows": ['
     for number, row in enumerate(table):
         value = row.value if math.isfinite(row.value) else None
         line = json.dumps([*row[:-1], value], allow_nan=False)

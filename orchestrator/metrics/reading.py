@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from orchestrator.errors import LocalError, UsageError
+from orchestrator.metrics.blocks import HEADER
 from orchestrator.metrics.events import EventsReader, Reader
 from orchestrator.metrics.log import LogReader
 from orchestrator.metrics.stored import BEGINNING, StoredLogReader
@@ -78,10 +79,12 @@ def tell_format(beginning: bytes) -> Format:
     """The format of what begins so; the first whole line of rubbish decides nothing."""
     lines = beginning.split(b"\n")
     events = sum(line.startswith(b"{") and b'"event"' in line for line in lines)
+    # Other programs write events of their own into a trainer's log; no event holds a step's header.
+    headers = sum(HEADER.search(line) is not None for line in lines)
     stored = beginning.count(BEGINNING.encode())
     if stored and (stored > events or beginning.lstrip().startswith(b"[")):
         return Format.STORED
-    return Format.EVENTS if events else Format.LOG
+    return Format.EVENTS if events > headers else Format.LOG
 
 
 def _pieces(file: io.IOBase) -> Iterator[bytes]:

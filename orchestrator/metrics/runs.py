@@ -15,10 +15,12 @@ from orchestrator.metrics.events import METRICS_FILE
 from orchestrator.metrics.join import append, continuous, fill
 from orchestrator.metrics.reading import read_metrics
 from orchestrator.metrics.table import Kind, MetricsTable, as_count
+from orchestrator.models import KernelRef
 
 _STATE_FILE = "state.json"
 _COMPLETE = ".kgtts-complete"  # Written by passes: `owner/slug/version step run`.
 _FOLDER = re.compile(r"(?:session-|v)(\d{1,9}|latest)")
+_RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SESSION = re.compile(r"session-(\d{1,9})")
 _TRAINER_LOG = "training/*/trainer_*_log.txt"
 _OTHER_LOGS = ("trainer_0_log.txt", "train_log.txt", "session.log")
@@ -208,27 +210,48 @@ def find_run(folder: Path, text: str | None, slug: str) -> list[PulledSession]:
         slug: the kernel that the settings name.
 
     Raises:
-        UsageError: nothing was pulled of it.
+        UsageError: nothing was pulled of it, or nobody's run is called so.
     """
-    wanted, version = slug, None
-    if text is not None and "/" in text:
-        _, wanted, *rest = text.split("/")
-        version = rest[0] if rest else None
-        for suffix in ("-a", "-b"):
-            wanted = wanted.removesuffix(suffix) if wanted != slug else wanted
-    places = [folder / name for name in (wanted, f"{wanted}-a", f"{wanted}-b")]
-    if text is not None and "/" not in text:
-        places = _subfolders(folder)
+    ref = _kernel(text)
+    wanted = slug if ref is None else ref.slug
+    for suffix in ("-a", "-b"):
+        wanted = wanted.removesuffix(suffix) if wanted != slug else wanted
+    by_id = text is not None and ref is None
+    names = (wanted, f"{wanted}-a", f"{wanted}-b")
+    places = _subfolders(folder) if by_id else [folder / name for name in names]
     sessions = [item for place in places for item in pulled_sessions(place)]
-    if text is not None and "/" not in text:
-        sessions = [item for item in sessions if item.run is not None and item.run.startswith(text)]
+    if by_id:
+        sessions = [item for item in sessions if item.run is not None and item.run.startswith(text or "")]
         if len({item.run for item in sessions}) > 1:
             raise UsageError(f"{text!r} fits several runs in {folder}.", hint="write more of the run's id")
-    if version is not None:
-        sessions = [item for item in sessions if item.folder.name == f"v{version}"]
+    if ref is not None and ref.version is not None:
+        sessions = [item for item in sessions if _is_version(item.folder, ref)]
     sessions = newest_run(sessions)
     if not sessions:
         what = "the newest run" if text is None else text
         hint = f"bring it with `kgtts pull{'' if text is None else ' ' + text}`"
         raise UsageError(f"Nothing of {what} has been pulled to {folder}.", hint=hint)
     return _in_order(sessions)
+
+
+def _kernel(text: str | None) -> KernelRef | None:
+    """The kernel that a text names; None for a run's id and for no text.
+
+    Raises:
+        UsageError: it is neither: a path with a slip in it, most likely.
+    """
+    if text is None or _RUN.fullmatch(text):
+        return None
+    try:
+        return KernelRef.parse(text)
+    except UsageError as error:
+        no_path = "" if Path(text).exists() else ", and no file or folder here is called so"
+        raise UsageError(
+            f"{text!r} names no run{no_path}.",
+            hint="give a run's id or its beginning (`kgtts list` shows them), or OWNER/SLUG[/VERSION]",
+        ) from error
+
+
+def _is_version(folder: Path, ref: KernelRef) -> bool:
+    """Whether a folder holds what a kernel's version left: its name tells, or the mark of a pass."""
+    return folder.name == f"v{ref.version}" or _text(folder / _COMPLETE).split()[:1] == [str(ref)]

@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import math
+import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -82,12 +84,35 @@ def test_warnings_are_shown_and_cannot_steer_a_terminal(cli: Cli, workplace: Pat
     assert "\x1b[2J" not in result.out
 
 
+def test_json_can_be_written_whatever_a_kernel_said(cli: Cli, workplace: Path) -> None:
+    """Half a character is one in JSON's escapes alone."""
+    events = (
+        '{"event":"progress","global_step":1,"losses":{"loss":1.5}}',
+        '{"event":"warning","message":"\\ud800"}\n',
+    )
+    (workplace / "metrics.jsonl").write_text("\n".join(events))
+    assert cli("metrics", "metrics.jsonl", "--json").json["warnings"][0]["message"] == "?"
+
+
+def test_a_log_may_be_what_a_shell_makes_of_a_command(cli: Cli, workplace: Path) -> None:
+    """`<(zcat log.gz)` is the name of a pipe."""
+    os.mkfifo(workplace / "pipe")
+    text = Writing(KEPT, epochs=1, steps=20, print_every=10).text()
+    writer = threading.Thread(target=(workplace / "pipe").write_text, args=(text,))
+    writer.start()
+    result = cli("metrics", "pipe")
+    writer.join()
+    assert (result.code, result.err) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words", "hint"),
     [
         ([], "has been pulled to runs", "kgtts pull"),
         (["abc"], "Nothing of abc", "kgtts pull abc"),
         (["asha/voice/3"], "Nothing of asha/voice/3", "kgtts pull asha/voice/3"),
+        (["log.txt"], "no file or folder here is called so", "kgtts list"),
+        (["logs/trainer_0_log.txt"], "no file or folder here is called so", "kgtts list"),
         (["empty.log"], "holds no measurements", "first steps"),
         (["."], "holds no measurements", "first steps"),
         (["--csv", "--json"], "two formats", ""),

@@ -131,6 +131,7 @@ def test_the_format_is_told_from_the_beginning() -> None:
     assert tell_format(b"\x00\xff\n" + as_events(writing).encode()) is Format.EVENTS
     assert tell_format(as_stored(text).encode()) is Format.STORED
     assert tell_format(b"") is Format.LOG
+    assert tell_format(b'{"event": "startup"}\n' + text.encode()) is Format.LOG  # Of another program.
 
 
 def test_files_and_open_files_can_be_read(tmp_path: Path) -> None:

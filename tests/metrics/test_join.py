@@ -178,10 +178,20 @@ def test_a_run_is_found_by_any_of_its_names(tmp_path: Path) -> None:
     assert numbers("abc") == [1, 2, 3]
     assert numbers(None) == [1]
     assert numbers("asha/voice-a") == [1]
-    assert numbers("asha/voice-b/3") == [3]
+    assert numbers("asha/voice-b/3") == numbers("asha/voice-b/v3") == [3]
+    assert numbers("https://www.kaggle.com/code/asha/voice-b") == numbers("asha/voice-b") == [1]
+    mark = tmp_path / "voice" / "session-02" / ".kgtts-complete"
+    mark.write_text("asha/voice-b/7 25 abc123\n")
+    os.utime(mark, (1e9 - 40, 1e9 - 40))
+    assert numbers("asha/voice-b/7") == [2]
     assert [item.run for item in find_run(tmp_path, "asha/other", "voice")] == ["abd"]
     assert [item.run for item in newest_run(pulled_sessions(tmp_path / "voice"))] == ["def456"]
-    for text, words in (("ab", "several runs"), ("zzz", "kgtts pull zzz"), ("asha/none", "kgtts pull")):
+    for text, words in (
+        ("ab", "several runs"),
+        ("zzz", "kgtts pull zzz"),
+        ("asha/none", "kgtts pull"),
+        ("a.b", "names no run"),
+    ):
         with pytest.raises(UsageError) as error:
             find_run(tmp_path, text, "voice")
         assert words in f"{error.value.message} {error.value.hint}"
