@@ -1,6 +1,7 @@
 """`kgtts report` and `kgtts compare`: runs as pages to look at, to listen to and to send around."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,19 @@ _COMPARISON = "compare.html"
 _RUN = "[RUN | OWNER/SLUG[/VERSION] | DIR]"
 
 
+def out_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse what no file can take the place of: for root, that would replace /dev/null itself."""
+    with suppress(OSError):  # A name that is too long is said where it is written.
+        if value is not None and value.exists() and not value.is_file():
+            raise click.BadParameter(f"{value} is a device or a pipe; a file is written.", ctx, param)
+    return value
+
+
 def _out_option(default: str) -> Callable[[F], F]:
     return click.option(
         "--out",
         type=click.Path(dir_okay=False, path_type=Path),
+        callback=out_file,
         help=f"The file to write; default: {default}.",
     )
 
@@ -50,7 +60,8 @@ def report(source: str | None, *, out: Path | None, show: bool, recordings: Path
     sessions, folder = _sessions(source)
     data = read_report(sessions, recordings=recordings)
     path = out or folder / _NAME
-    write_report(data, path)
+    with _elsewhere(out):
+        write_report(data, path)
     _say(path, show=show)
     if data.notices:
         count = len(data.notices)
@@ -72,8 +83,20 @@ def compare(first: str, second: str, *, out: Path | None, show: bool, recordings
 
     one, other = (read_report(_sessions(name)[0], recordings=recordings) for name in (first, second))
     path = out or Path(_COMPARISON)
-    write_comparison(one, other, path)
+    with _elsewhere(out):
+        write_comparison(one, other, path)
     _say(path, show=show)
+
+
+@contextmanager
+def _elsewhere(out: Path | None) -> Iterator[None]:
+    """Tells of --out where the place that was chosen for a person cannot be written to."""
+    try:
+        yield
+    except LocalError as error:
+        if out is None and error.hint is None:
+            raise LocalError(error.message, hint="--out FILE writes it to another place") from error
+        raise
 
 
 def _sessions(source: str | None) -> "tuple[list[PulledSession], Path]":
@@ -90,6 +113,11 @@ def _sessions(source: str | None) -> "tuple[list[PulledSession], Path]":
         if not sessions:
             raise UsageError(f"{source} holds no session of a run.", hint="kgtts pull --to DIR brings one")
         return sessions, Path(source)
+    if source is not None and Path(source).is_file():
+        raise UsageError(
+            f"{source} is a file, not a run.",
+            hint=f"name the folder that it lies in; `kgtts metrics {source}` reads a log by itself",
+        )
     settings = load(None, ()).settings
     sessions = find_run(Path(settings.pull.to), source, settings.kernel.slug)
     return sessions, sessions[-1].folder.parent

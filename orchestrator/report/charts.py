@@ -38,7 +38,6 @@ class Chart:
     title: str
     group: Group
     curves: tuple[Curve, ...]
-    unit: str = ""
     words: str = ""
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()

@@ -215,14 +215,15 @@ def _of_curves(table: MetricsTable) -> Iterator[Notice]:
 
 
 def _of_sounds(sentences: Sequence[Sentence]) -> Iterator[Notice]:
-    """What ears would find in the last step's samples; of clipped and unknown ones, all steps'."""
+    """What ears would find in what the run's own steps spoke; the base voice's faults are not the run's."""
     for sentence in sentences:
         text = sentence.text if len(sentence.text) <= 60 else f"{sentence.text[:59]}…"  # noqa: PLR2004
-        unknown = dict.fromkeys(letter for spoken in sentence.spoken for letter in spoken.unknown)
+        own = [item for item in sentence.spoken if item.step]
+        unknown = dict.fromkeys(letter for spoken in own for letter in spoken.unknown)
         if unknown:
             listed = ", ".join(f"“{letter}”" for letter in unknown)
             yield Notice("sound", f"The vocabulary lacks {listed}, which is left out of: {text}")
-        for spoken in (item for item in sentence.spoken if item.step):  # The base voice is not this run's.
+        for spoken in own:
             if spoken.silent:
                 yield Notice("sound", f"Can hardly be heard ({spoken.label}): {text}", spoken.step)
             if spoken.clipped:

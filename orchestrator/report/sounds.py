@@ -14,6 +14,8 @@ SAMPLES = "validation_samples"
 _BASE = "base"  # What the voice that the run began with has spoken; it stands at step 0.
 _STEP = re.compile(r"step_(\d{1,15})")
 _FILE = re.compile(r"[0-9A-Za-z_-]{1,40}\.wav")
+# A data set's files are called as people call them, in any script; none of these leads to another folder.
+_RECORDING = re.compile(r"[^./\\:\x00-\x1f][^/\\:\x00-\x1f]{0,200}\.wav")
 _MOST_SENTENCES = 20
 _MOST_UNKNOWN = 40
 _METADATA = ("metadata.csv", "*/metadata.csv")
@@ -94,13 +96,12 @@ def read_sentences(
         room: how much sound may be taken in.
         recordings: the data set's, of which those of the sentences are taken.
     """
-    steps = dict(_steps(folders))
+    steps = _steps(folders)
     chosen = choose_steps(sorted(steps), best)
     told: dict[str, dict[int, tuple[Path, dict[str, Any]]]] = {}
     for step in sorted(chosen, reverse=True):  # The newest step's sentences come first, in its order.
-        for record in as_list(read_object(steps[step] / "samples.json").get("samples"))[:_MOST_SENTENCES]:
-            if isinstance(record, dict) and isinstance(record.get("text"), str):
-                told.setdefault(one_line(record["text"]), {})[step] = (steps[step], record)
+        for record in steps[step].records:
+            told.setdefault(one_line(record["text"]), {})[step] = (steps[step].folder, record)
     by_text = {_plain(item.text): item for item in recordings}
     found = []
     for text, records in list(told.items())[:_MOST_SENTENCES]:
@@ -109,16 +110,49 @@ def read_sentences(
     return found
 
 
-def _steps(folders: Iterable[Path]) -> Iterator[tuple[int, Path]]:
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    """What was spoken at a step, by a folder's samples.json."""
+
+    folder: Path
+    records: list[dict[str, Any]]
+
+    @property
+    def files(self) -> int:
+        """How many of its recordings are there."""
+        names = [record.get("file") for record in self.records]
+        return sum(
+            isinstance(name, str) and _FILE.fullmatch(name) is not None and (self.folder / name).is_file()
+            for name in names
+        )
+
+
+def _steps(folders: Iterable[Path]) -> dict[int, _Samples]:
+    """The samples of each step that has any; sessions copy those of earlier ones, the newest whole copy counts."""
+    found: dict[int, _Samples] = {}
     for folder in folders:
-        try:
-            places = sorted((folder / SAMPLES).iterdir())
-        except OSError:
-            continue
-        for place in places:
-            match = _STEP.fullmatch(place.name)
-            if (match is not None or place.name == _BASE) and place.is_dir() and not place.is_symlink():
-                yield int(match.group(1)) if match is not None else 0, place
+        for step, place in _places(folder):
+            samples = _Samples(place, _records(place))
+            known = found.get(step)
+            if samples.records and (known is None or samples.files >= known.files):
+                found[step] = samples
+    return found
+
+
+def _places(folder: Path) -> Iterator[tuple[int, Path]]:
+    try:
+        places = sorted((folder / SAMPLES).iterdir())
+    except OSError:
+        return
+    for place in places:
+        match = _STEP.fullmatch(place.name)
+        if (match is not None or place.name == _BASE) and place.is_dir() and not place.is_symlink():
+            yield int(match.group(1)) if match is not None else 0, place
+
+
+def _records(place: Path) -> list[dict[str, Any]]:
+    listed = as_list(read_object(place / "samples.json").get("samples"))[:_MOST_SENTENCES]
+    return [item for item in listed if isinstance(item, dict) and isinstance(item.get("text"), str)]
 
 
 def choose_steps(steps: Sequence[int], best: int | None) -> dict[int, str]:
@@ -166,7 +200,7 @@ def read_recordings(folder: Path) -> list[Recording]:
         for line in read_lines(place):
             name, *texts = line.split("|")
             file = f"{name.strip().removesuffix('.wav')}.wav"
-            if _FILE.fullmatch(file):
+            if _RECORDING.fullmatch(file):
                 wav = place.parent / "wavs" / file
                 found += [Recording(one_line(text), wav) for text in dict.fromkeys(texts[:2]) if text.strip()]
     return found

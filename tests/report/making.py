@@ -203,6 +203,7 @@ def _resources(share: float, noise: random.Random) -> dict[str, Any]:
 
 def write_json(place: Path, value: Any) -> None:
     """Write JSON as the kernel does."""
+    place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 

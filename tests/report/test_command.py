@@ -1,6 +1,7 @@
 """`kgtts report` and `kgtts compare`."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -73,3 +74,22 @@ def test_what_is_not_there_is_said(cli: Cli, workplace: Path) -> None:
     Made(sessions=1, epochs=1).write(workplace / RUNS)
     (workplace / "file").write_text("")
     assert cli("report", "--out", "file/report.html").code == ExitCode.LOCAL
+
+
+def test_what_to_do_next_is_said(cli: Cli, workplace: Path) -> None:
+    """A log in a run's place, a path with a slip, a folder that is not ours, and what no file can replace."""
+    Made(sessions=1, epochs=1).write(workplace / RUNS)
+    log = RUNS / "session-01" / "metrics.jsonl"
+    result = cli("report", log)
+    assert (result.code, f"kgtts metrics {log}" in result.err) == (ExitCode.USAGE, True)
+    result = cli("report", "runs/bangla-tts/sesion-01")
+    assert result.code == ExitCode.USAGE
+    assert "no file or folder here is called so" in result.err
+    assert "kgtts list" in result.err
+    (workplace / RUNS / "report.html").mkdir()
+    result = cli("report")
+    assert (result.code, "--out FILE" in result.err) == (ExitCode.LOCAL, True)
+    os.mkfifo(workplace / "pipe")
+    result = cli("report", "--out", "pipe")
+    assert (result.code, "a device or a pipe" in result.err) == (ExitCode.USAGE, True)
+    assert (workplace / "pipe").is_fifo()

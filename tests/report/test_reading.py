@@ -63,10 +63,29 @@ def test_the_base_voice_is_heard_before_all_others(tmp_path: Path) -> None:
     spoken = run / "session-01" / "validation_samples"
     shutil.copytree(spoken / "step_100", spoken / "base")
     write_tone(spoken / "base" / "01.wav", seconds=1, clarity=0, pitch=99, loudness=0)
+    told = json.loads((spoken / "base" / "samples.json").read_text())
+    told["samples"][1]["unknown"] = ["ঠ"]
+    write_json(spoken / "base" / "samples.json", told)
     data = read_report(run)
     heard = [(item.step, item.label) for item in data.sentences[0].spoken]
     assert heard == [(0, "before, the base voice"), (100, "only one, best model")]
     assert data.sentences[0].spoken[0].silent
+    assert data.sentences[1].spoken[0].unknown == ("ঠ",)
+    assert data.notices == ()
+
+
+def test_what_was_not_pulled_whole_hides_nothing(tmp_path: Path) -> None:
+    """A step without sentences is none; of two copies of a step's files the whole one counts."""
+    run = Made(sessions=2, epochs=1).write(tmp_path)
+    first, second = (run / f"session-0{number}" / "validation_samples" for number in (1, 2))
+    shutil.copytree(first / "step_100", second / "step_100")
+    (second / "step_100" / "02.wav").unlink()
+    (second / "step_900").mkdir()
+    write_json(second / "step_950" / "samples.json", {"samples": []})
+    data = read_report(run)
+    for sentence in data.sentences:
+        heard = [(item.step, item.label, item.clip is not None) for item in sentence.spoken]
+        assert heard == [(100, "first", True), (200, "last, best model", True)]
     assert data.notices == ()
 
 
@@ -80,6 +99,16 @@ def test_recordings_stand_beside_the_sentence_they_are_of(tmp_path: Path) -> Non
     other = write_data_set(tmp_path / "other" / "MyTTSDataset", ("এক।", "দুই।", "তিন।", "চার।"))
     data = read_report(run, recordings=other.parent)
     assert [text for text, _ in data.recordings] == ["এক।", "দুই।", "তিন।"]
+
+
+@pytest.mark.parametrize("name", ["রেকর্ড ১", "clip.001", "a" * 80, "(2) take+"])
+def test_recordings_are_called_as_people_call_them(tmp_path: Path, name: str) -> None:
+    """In any script, with spaces and dots."""
+    own = write_data_set(tmp_path, ("এক।",))
+    (own / "wavs" / "bn_0001.wav").rename(own / "wavs" / f"{name}.wav")
+    (own / "metadata.csv").write_text(f"{name}|এক।|এক।\r\n", encoding="utf-8")
+    (found,) = read_recordings(own)
+    assert read_clip(found.place).seconds == pytest.approx(0.6)
 
 
 def test_what_ears_would_find_is_a_warning(tmp_path: Path) -> None:
@@ -274,6 +303,23 @@ def test_a_page_asks_for_nothing_and_allows_no_inline_code(tmp_path: Path) -> No
     assert re.findall(r"<script(?![^>]*nonce=\"NONCE\")", page) == []
 
 
+def test_a_state_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    """One of a later kgtts is there, and not missing; what the logs tell is shown all the same."""
+    run = Made(sessions=1, epochs=1).write(tmp_path)
+    place = run / "session-01" / "state.json"
+    told = json.loads(place.read_text())
+    for state, words in (
+        ({**told, "schema": 2}, "by a later kgtts (schema 2)"),
+        ({**told, "run": 7}, "state.json is damaged"),
+        (["no", "state"], "No readable state.json"),
+    ):
+        write_json(place, state)
+        data = read_report(run)
+        assert words in " ".join(status_of(data))
+        assert {fact.name: fact.value for fact in facts_of(data)}["Progress"] == "step 100"
+        assert words in render([data], written=THEN)
+
+
 def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
     """With what to do."""
     with pytest.raises(UsageError, match="holds no session"):
@@ -282,5 +328,6 @@ def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
 
 def test_metadata_of_another_layout_is_no_recording(tmp_path: Path) -> None:
     """Names that lead elsewhere and lines without a text are passed over."""
-    (tmp_path / "metadata.csv").write_text("../../etc/passwd|x\nalone\n\n|y\na|\n", encoding="utf-8")
+    leading = "../../etc/passwd|x\n/etc/passwd|x\n..\\\\secret|x\nC:secret|x\n..|x\n"
+    (tmp_path / "metadata.csv").write_text(f"{leading}alone\n\n|y\na|\n", encoding="utf-8")
     assert read_recordings(tmp_path) == []
