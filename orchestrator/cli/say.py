@@ -1,5 +1,6 @@
 """`kgtts say`."""
 
+import math
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.context import json_option, load, print_json
+from orchestrator.cli.report import out_file
 from orchestrator.errors import LocalError, UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +21,16 @@ if TYPE_CHECKING:
 _STDIN = "-"
 _LARGEST_TEXT = 4 * 1024 * 1024
 _MOST_NAMED = 12
+
+
+class _Factor(click.FloatRange):
+    """A number in a range, which NaN is in none of."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number.", param, ctx)
+        return number
 
 
 @click.command(short_help="Speak with a pulled voice, on this machine")
@@ -32,19 +44,23 @@ _MOST_NAMED = 12
     help="A voice instead of a run's: a voice.json, or a folder that has one.",
 )
 @click.option(
-    "--out", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write a WAV, play nothing."
+    "--out",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=out_file,
+    help="Write a WAV, play nothing.",
 )
 @click.option("--speaker", metavar="NAME", help="A speaker's name or number, where the voice has several.")
 @click.option(
     "--speed",
-    type=click.FloatRange(0.25, 4.0),
+    type=_Factor(0.25, 4.0),
     default=1.0,
     show_default=True,
     help="How fast: 2 is twice as fast as the voice is by itself.",
 )
 @click.option(
     "--noise",
-    type=click.FloatRange(0.0, 3.0),
+    type=_Factor(0.0, 3.0),
     default=1.0,
     show_default=True,
     help="How lively: a factor on the voice's own variation; 0 says it the same each time.",
@@ -87,7 +103,9 @@ def say(
     told = []
     with _outputs(out, [name for name, _ in voices]) as files:
         for (name, where), target in zip(voices, files, strict=True):
-            told.append(_speak(where, words, manner, seed, target, name=name, quiet=as_json))
+            told.append(
+                _speak(where, words, manner, seed, target, name=name, quiet=as_json, kept=out is not None)
+            )
             if out is None:
                 from orchestrator.speech import play  # noqa: PLC0415  # Start-up.
 
@@ -127,6 +145,12 @@ def _words(text: str | None, file: str | None) -> str:
         if len(data) > _LARGEST_TEXT:
             raise UsageError(f"{file} has more than {_LARGEST_TEXT >> 20} MB of text.")
     assert text is not None
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:  # What a shell gives that is none becomes halves of characters.
+        raise UsageError(
+            "The text is no UTF-8.", hint="kgtts say --file FILE reads it from a file"
+        ) from error
     if not text.strip():
         raise UsageError("There is nothing to say: the text is empty.")
     return text
@@ -175,8 +199,9 @@ def _speak(
     *,
     name: str | None,
     quiet: bool,
+    kept: bool = True,
 ) -> dict[str, Any]:
-    """Say a text to a file, and tell about it."""
+    """Say a text to a file, and tell about it; of one that is not `kept` nobody needs to know."""
     from orchestrator.speech import open_voice, sound_of, write_wav  # noqa: PLC0415  # Start-up.
 
     voice = open_voice(place, seed=seed)
@@ -196,9 +221,11 @@ def _speak(
             pieces.append({"text": said.text, "seconds": round(said.seconds, 3)})
             yield sound_of(said, rate)
         if not any(piece["seconds"] for piece in pieces):
-            raise UsageError(
-                f"None of the text's characters is in the vocabulary of {place}: {_listed(unknown)}."
-            )
+            if unknown:
+                why = f"None of the text's characters is in the vocabulary of {place}: {_listed(unknown)}."
+            else:
+                why = f"The voice of {place} makes no sound of this text: its cleaning leaves nothing of it."
+            raise UsageError(why)
 
     seconds = write_wav(target, rate, parts())
     spoken = sum(piece["seconds"] for piece in pieces)
@@ -210,7 +237,7 @@ def _speak(
         count = f"{len(pieces)} piece{'' if len(pieces) == 1 else 's'}"
         click.echo(
             f"{click.style('✓', fg='green')} {seconds:.1f} s in {count}, made in {took:.2f} s "
-            f"({took / spoken:.3f} of the time that it lasts): {target.name}"
+            f"({took / spoken:.3f} of the time that it lasts){f': {target}' if kept else ''}"
         )
     return {
         "voice": str(place),

@@ -146,7 +146,7 @@ def load_card(place: Path) -> VoiceCard:
     schema = told.get("schema") if isinstance(told, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
         raise UsageError(
-            f"{place} was written by a later kgtts (schema {schema}; this one reads {SCHEMA}).",
+            f"{place} was written by a later kgtts (schema {str(schema)[:20]}; this one reads {SCHEMA}).",
             hint="pip install --upgrade 'kgtts[speak]'",
         )
     try:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import os
 import sys
 import wave
 from pathlib import Path
@@ -116,6 +117,7 @@ def test_it_is_played(cli: Cli, runs: Path, workplace: Path, monkeypatch: pytest
     monkeypatch.setenv("PATH", str(player.parent))
     result = cli("say", "আ", "--json")
     assert (result.code, result.json["voices"][0]["file"]) == (0, None)
+    assert "said.wav" not in cli("say", "আ").said  # It is gone by then.
     assert round(loudest(workplace / "heard.wav"), 2) == 0.04
     monkeypatch.setenv("PATH", str(workplace))
     result = cli("say", "আ")
@@ -132,6 +134,9 @@ def test_it_is_played(cli: Cli, runs: Path, workplace: Path, monkeypatch: pytest
         (["--file", "latin.txt"], "no UTF-8"),
         ([" \n"], "nothing to say"),
         (["☺☺"], "None of the text's characters"),
+        (["\udce9"], "The text is no UTF-8"),
+        (["আ", "--noise", "nan"], "'nan' is no number"),
+        (["আ", "--speed", "NaN"], "'NaN' is no number"),
         (["আ", "--run", "zzz"], "Nothing of zzz has been pulled"),
         (["আ", "--run", "a/b", "--voice", "."], "two voices"),
         (["আ", "--voice", "."], "There is no voice at ."),
@@ -149,6 +154,33 @@ def test_what_cannot_be_said_is_a_sentence(
     assert result.code == 2
     assert words in result.err
     assert not (workplace / "x.wav").exists()
+
+
+def test_a_text_of_which_the_cleaning_leaves_nothing(cli: Cli, workplace: Path) -> None:
+    """It is not the vocabulary that lacks anything."""
+    session = put_session(workplace / "runs" / "bangla-tts", 1)
+    put_voice(session / "voice", graph(), text=rules(steps=[["drop", "\"'"]]))
+    result = cli("say", '"\'"', "-o", "x.wav")
+    assert (result.code, "its cleaning leaves nothing of it" in result.err) == (2, True)
+    assert not (workplace / "x.wav").exists()
+
+
+def test_odd_texts_are_said_as_far_as_they_go(cli: Cli, runs: Path, workplace: Path) -> None:
+    """Punctuation alone, a word without an end, several scripts, digits; into a folder that is made."""
+    for text, unknown in (("।?!", ""), ("আমি" * 400, ""), ("আমি Bab ১২ 7", "১২7")):
+        result = cli("say", text, "--out", "new/তুমি.wav", "--json")
+        assert result.code == 0, result.err
+        assert result.json["voices"][0]["unknown"] == [*unknown]
+        assert loudest(workplace / "new" / "তুমি.wav") > 0
+    assert f"{Path('new') / 'তুমি.wav'}" in cli("say", "আমি", "--out", "new/তুমি.wav").out
+
+
+def test_what_no_file_can_replace_stays(cli: Cli, runs: Path, workplace: Path) -> None:
+    """Whoever is root would lose /dev/null."""
+    os.mkfifo(workplace / "pipe")
+    result = cli("say", "আ", "--out", "pipe")
+    assert (result.code, "a device or a pipe" in result.err) == (2, True)
+    assert (workplace / "pipe").is_fifo()
 
 
 def test_a_run_without_a_voice_and_one_that_cannot_be_spoken(cli: Cli, workplace: Path) -> None:
