@@ -128,7 +128,7 @@ class _Samples:
 
 
 def _steps(folders: Iterable[Path]) -> dict[int, _Samples]:
-    """The samples of each step that has any; sessions copy those of earlier ones, the newest whole copy counts."""
+    """The samples of each step that has any; of sessions' copies of it the newest whole one counts."""
     found: dict[int, _Samples] = {}
     for folder in folders:
         for step, place in _places(folder):
