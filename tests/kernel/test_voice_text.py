@@ -1,4 +1,4 @@
-"""A tokenizer as plain data, and back: made-up tokenizers here, Coqui's in test_export.py."""
+"""A tokenizer as plain data, and back: made-up tokenizers here, Coqui's in test_export_small_voice.py."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,0 +1,37 @@
+"""Samples as Coqui's formatters make them, good ones and spoiled ones."""
+
+import wave
+from pathlib import Path
+from typing import Any
+
+# The `data` section of the settings, as far as it says what a recording must be like.
+DATA = {"shortest_s": 0.4, "longest_s": 60.0}
+
+
+def recording(path: Path, *, seconds: float = 1.0, rate: int = 22050, channels: int = 1) -> Path:
+    """A WAV file of silence."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(bytes(2 * channels * int(seconds * rate)))
+    return path
+
+
+def sample(path: Path | str, text: str = "আমি ভাত খাই", **more: Any) -> dict[str, Any]:
+    """As Coqui's formatters make them."""
+    return {"audio_file": str(path), "text": text, "language": "bn", **more}
+
+
+def mixed(folder: Path) -> dict[str, Any]:
+    """Ten samples, four of them bad, and one that is only odd."""
+    good = [sample(recording(folder / "wavs" / f"{n}.wav"), root_path=str(folder)) for n in range(6)]
+    bad = [
+        sample(folder / "wavs" / "no.wav", root_path=str(folder)),
+        sample(recording(folder / "wavs" / "two.wav", channels=2), root_path=str(folder)),
+        sample(good[0]["audio_file"], '=HYPERLINK("http://x")\nমি\x1b[31m', root_path=str(folder)),
+        sample(recording(folder / "wavs" / "fast.wav", rate=44100), "", root_path=str(folder)),
+    ]
+    odd = sample(good[1]["audio_file"], "আমি, ভাত", root_path=str(folder))
+    return {"train_samples": [*good[:4], *bad[:3], odd], "eval_samples": [*good[4:], bad[3]]}

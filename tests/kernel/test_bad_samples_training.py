@@ -1,0 +1,140 @@
+"""Bad samples before real trainings: Coqui's own tokenizer and Trainer, several ranks, a whole session."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.emulator.standins import standin_path
+from tests.kernel.hosting import CONFIG, HOST, Forge
+from tests.kernel.kit import Log, put
+from tests.kernel.sessions import HEAD, Played
+from tests.kernel.spoiled import DATA, mixed, recording
+
+LISTED = Path(__file__).parent / "listed_training.py"
+
+_TOKENIZER = """
+import json, sys
+from TTS.tts.utils.text import cleaners
+from TTS.tts.utils.text.characters import Graphemes
+from TTS.tts.utils.text.tokenizer import TTSTokenizer
+from tests.kernel.programs import program
+checks = program("host_samples")
+characters = Graphemes(characters="abcdef", punctuations=" ,", pad="_", blank="#", bos="<", eos=">")
+tokenizer = TTSTokenizer(characters=characters, text_cleaner=cleaners.basic_cleaners, add_blank=True)
+tokenizer.not_found_characters = ["kept"]
+expected = checks.Expected(tokenizer=tokenizer, longest_text=30)
+samples = [{"audio_file": sys.argv[1], "text": text, "language": "bn"} for text in sys.argv[2:]]
+found = checks.look_at(samples, expected)
+print(json.dumps([[[fault.kind, fault.detail] for fault in faults] for faults in found]))
+print(json.dumps(tokenizer.not_found_characters))
+"""
+
+
+def test_coquis_own_tokenizer(tmp_path: Path) -> None:
+    """With its cleaner and blanks, and without its lines in the log for each character."""
+    pytest.importorskip("trainer")
+    path = recording(tmp_path / "a.wav")
+    texts = ["ABC,  def", "abz", "abz", "abc?", "???", "abcdef" * 3]
+    packages = [str(Path(__file__).parents[2]), str(standin_path(sys.executable) or "")]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _TOKENIZER, str(path), *texts],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, packages))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found, kept = (json.loads(line) for line in done.stdout.splitlines()[-2:])
+    assert [[kind for kind, _ in faults] for faults in found] == [
+        [],
+        ["unknown_letters"],
+        ["unknown_letters"],
+        ["unknown_signs"],
+        ["empty_text"],
+        ["long_text"],
+    ]
+    assert found[1][0][1] == "U+007A LATIN SMALL LETTER Z"
+    assert "not found in the vocabulary" not in done.stderr
+    assert kept == ["kept"]
+
+
+def train(smithy: Forge, folder: Path, *, ranks: int = 1, **data: Any) -> tuple[int, dict[str, Any], str]:
+    """A real training on `mixed` samples: its exit code, report and log."""
+    given = mixed(folder)
+    rows = [{**item, "number": number} for number, item in enumerate(given["train_samples"])]
+    evals = [{**item, "number": number} for number, item in enumerate(given["eval_samples"])]
+    put(folder / "listed.json", json.dumps({"train": rows, "eval": evals}))
+    report = folder / "HOST_REPORT.json"
+    config = put(
+        folder / "config.json",
+        json.dumps(
+            {**CONFIG, "epochs": 1, "batch_size": 1, "output_path": str(folder / "out"), "plain": True}
+        ),
+    )
+    asked = {**DATA, "bad_samples": "skip", "table": str(folder / "bad_samples.csv"), **data}
+    control = put(folder / "control.json", json.dumps({"report": str(report), "data": asked}))
+    arguments = [str(HOST), str(control), str(LISTED), "--config_path", str(config)]
+    code = smithy.run(arguments, folder / "log.txt", ranks=ranks)
+    return code, json.loads(report.read_text()), (folder / "log.txt").read_text()
+
+
+def test_a_training_without_its_bad_samples(smithy: Forge, tmp_path: Path) -> None:
+    """What the Trainer gets is what is good, and the report says so."""
+    code, report, log = train(smithy, tmp_path)
+    assert (code, report["finished"], report["global_step"]) == (0, True, 5)
+    (order,) = re.findall(r"ORDER train (\[.*\])", log)
+    assert sorted(json.loads(order)) == [0, 1, 2, 3, 7]
+    assert report["bad_samples"]["left_out"] == 4
+    assert any("4 of 11 samples cannot be used" in text for text in report["warnings"])
+    assert (tmp_path / "bad_samples.csv").is_file()
+
+
+def test_two_ranks_train_on_the_same_samples(smithy: Forge, tmp_path: Path) -> None:
+    """Rank 1 leaves out what rank 0 has found."""
+    code, report, log = train(smithy, tmp_path, ranks=2)
+    assert (code, report["finished"], report["global_step"]) == (0, True, 3)
+    other = (tmp_path / "log.txt.rank1").read_text()
+    assert re.findall(r"ORDER train (\[.*\])", log) == re.findall(r"ORDER train (\[.*\])", other)
+    assert "samples were checked" not in other
+
+
+def test_a_refused_training_does_not_begin(smithy: Forge, tmp_path: Path) -> None:
+    """It ends with the sentence before a step is made."""
+    code, report, log = train(smithy, tmp_path, bad_samples="refuse")
+    assert (code, report["global_step"]) == (1, None)
+    assert report["bad_samples"]["refused"] in log
+    assert "SCRIPT WENT ON" not in log
+
+
+_TELLS = """
+import pathlib
+temp = pathlib.Path(args.config_path).parents[1] / "temp"
+control = json.loads((temp / "CONTROL.json").read_text())
+say("ASKED " + json.dumps([control["data"], control["disk"]]))
+told = {"checked": 3, "left_out": 0, "by_kind": {"missing": 3}, "refused": "3 of 3 samples cannot be used."}
+report = json.loads((temp / "HOST_REPORT.json").read_text())
+(temp / "HOST_REPORT.json").write_text(json.dumps({**report, "bad_samples": told}))
+sys.exit(1)
+"""
+
+
+def test_a_session_with_bad_data(root: Path, log: Log) -> None:
+    """The kernel asks what the settings say, and ends with `bad_data` and the counts in state.json."""
+    data, disk = {"bad_samples": "refuse", "shortest_s": 0.4, "longest_s": 60.0}, {"limit_bytes": 10**9}
+    played = Played(
+        root, log, HEAD + _TELLS, data=data, disk=disk, training={"coqui": {"save_n_checkpoints": 7}}
+    )
+    (asked,) = [json.loads(line[6:]) for line in log.lines if line.startswith("ASKED ")]
+    working = root / "working"
+    assert asked == [
+        {**data, "table": str(working / "bad_samples.csv")},
+        {**disk, "folder": str(working), "keep_checkpoints": 7},
+    ]
+    assert (played.code, played.end["reason"], played.state["reason"]) == (1, "bad_data", "bad_data")
+    assert played.end["message"] == "3 of 3 samples cannot be used."
+    assert played.state["bad_samples"] == {"checked": 3, "left_out": 0, "by_kind": {"missing": 3}}

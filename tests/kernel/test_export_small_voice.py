@@ -1,0 +1,145 @@
+"""Coqui's real small voice through the export, and its text cleaners as they are written down."""
+
+import hashlib
+import importlib
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import kernel_template
+from kernel_template.programs.voice_text import text_ids
+from orchestrator.emulator import inputs
+from orchestrator.emulator.standins import standin_path
+from orchestrator.speech import Manner, open_voice, sound_of
+from tests.kernel.kit import put
+
+_PROGRAMS = Path(kernel_template.__file__).parent / "programs"
+
+training = [
+    pytest.mark.training,
+    pytest.mark.xdist_group("training"),
+    pytest.mark.skipif(
+        find_spec("TTS") is None or find_spec("onnx") is None, reason="needs the extra `local`"
+    ),
+]
+
+
+def coqui(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python where TTS can be imported."""
+    path = os.pathsep.join(filter(None, (str(standin_path(sys.executable) or ""), str(_PROGRAMS))))
+    env = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=200)
+
+
+@pytest.fixture(scope="module")
+def small_voice(voice_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's voice, exported by the real program."""
+    folder = tmp_path_factory.mktemp("voice")
+    model = inputs.provide_demo_inputs(folder / "kaggle", "owner", cache=voice_cache).model / "model"
+    sentences = put(folder / "sentences.json", json.dumps(list(inputs.SENTENCES[:2])))
+    command = [str(_PROGRAMS / "export.py"), "--config", str(model / "config.json")]
+    command += ["--checkpoint", str(model / "model_file.pth"), "--sentences", str(sentences)]
+    done = coqui(*command, "--out", str(folder))
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder
+
+
+class TestSmallVoice:
+    """Coqui's own VITS, small."""
+
+    pytestmark = training
+
+    def test_it_speaks_as_torch_does(self, small_voice: Path) -> None:
+        """The comparison was made, on several texts, and found next to nothing."""
+        check = json.loads((small_voice / "voice.json").read_text())["check"]
+        assert check["state"] == "passed"
+        assert check["difference"] < 1e-4 < check["tolerance"]
+        assert check["sentences"] == 3
+        assert check["samples"] > 22_050
+
+    def test_the_description_gives_the_tokenizers_ids(self, small_voice: Path) -> None:
+        """For the sentences, and for texts full of traps; the hash is the file's."""
+        voice = json.loads((small_voice / "voice.json").read_text())
+        assert voice["text"]["speakable"] is True
+        assert len(voice["text"]["examples"]) > 5
+        for example in voice["text"]["examples"]:
+            assert text_ids(example["text"], voice["text"])[0] == example["ids"]
+        data = (small_voice / "voice.onnx").read_bytes()
+        assert voice["onnx"]["sha256"] == hashlib.sha256(data).hexdigest()
+        assert voice["onnx"]["inputs"] == ["input", "input_lengths", "scales"]
+        assert voice["audio"]["sample_rate"] == 22_050
+        assert voice["language"] == "bn-Bangladesh"
+
+    def test_it_speaks_without_torch(self, small_voice: Path) -> None:
+        """voice.json and onnxruntime are enough; without noise a sentence sounds the same twice."""
+        onnxruntime, numpy = importlib.import_module("onnxruntime"), importlib.import_module("numpy")
+        voice = json.loads((small_voice / "voice.json").read_text())
+        session = onnxruntime.InferenceSession(str(small_voice / "voice.onnx"))
+        ids, unknown = text_ids("আমি বাংলায় গান গাই।", voice["text"])
+        assert unknown == []
+        scales = [0.0, voice["scales"]["length"], 0.0]
+        asked = {
+            "input": numpy.array([ids]),
+            "input_lengths": numpy.array([len(ids)]),
+            "scales": numpy.array(scales, dtype=numpy.float32),
+        }
+        one, other = (session.run(None, asked)[0] for _ in range(2))
+        assert one.shape[-1] % voice["audio"]["hop_length"] == 0
+        assert numpy.array_equal(one, other)
+        assert 0 < float(numpy.abs(one).max()) <= 1
+
+    def test_kgtts_say_speaks_as_torch_does(self, small_voice: Path) -> None:
+        """The same samples as the model's own for the text's ids by Coqui's tokenizer, in the WAV too."""
+        numpy = importlib.import_module("numpy")
+        text = "আমি বাংলায় গান গাই, তুমিও গাও।"
+        model = next(small_voice.rglob("model_file.pth")).parent
+        heard = small_voice / "torch.npy"
+        done = coqui("-c", _TORCH_SPEECH, str(model), text, str(heard))
+        assert done.returncode == 0, done.stderr[-2000:]
+        torch_says = numpy.load(heard)
+        voice = open_voice(small_voice / "voice.json")
+        (said,) = voice.say(text, Manner(noise=0.0))
+        tolerance = json.loads((small_voice / "voice.json").read_text())["check"]["tolerance"]
+        assert said.samples.shape == torch_says.shape
+        loudest = float(numpy.abs(torch_says).max())
+        assert float(numpy.abs(said.samples - torch_says).max()) <= tolerance * loudest
+        written = numpy.frombuffer(sound_of(said, voice.card.audio.sample_rate), dtype="<i2") / 32_767
+        assert float(numpy.abs(written - torch_says).max()) <= tolerance * loudest + 0.51 / 32_767
+
+
+_TORCH_SPEECH = """
+import pathlib, sys
+import numpy
+import export
+folder, text, out = sys.argv[1:]
+model = export.load_voice(pathlib.Path(folder, "config.json"), pathlib.Path(folder, "model_file.pth"))
+ids = model.tokenizer.text_to_ids(text, "bn-Bangladesh")
+numpy.save(out, export.torch_speech(model, ids, ["input", "input_lengths", "scales"]))
+"""
+_CLEANERS = """
+from TTS.tts.utils.text import cleaners
+from voice_text import _EVERYTHING, clean, cleaner_steps
+names = "no basic transliteration basic_german basic_turkish multilingual portuguese multilingual_phoneme"
+for name in [f"{name}_cleaners" for name in names.split()]:
+    for language in (None, "bn-Bangladesh", "en-US", "el", "ca", "fr", "it", "pt"):
+        for text in _EVERYTHING:
+            wanted = getattr(cleaners, name)(text, lang=language and language.split("-")[0])
+            assert clean(text, cleaner_steps(name, language)) == wanted, (name, language, text)
+"""
+
+
+class TestCleaners:
+    """Coqui's own text cleaners."""
+
+    pytestmark = training
+
+    def test_the_steps_are_the_cleaners(self) -> None:
+        """Each that is written down, in each language that has symbols of its own."""
+        done = coqui("-c", _CLEANERS)
+        assert done.returncode == 0, done.stderr[-2000:]
