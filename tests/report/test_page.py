@@ -228,6 +228,25 @@ def test_two_runs_share_their_axes(browser: Browser, tmp_path: Path) -> None:
     ]
 
 
+def test_names_of_sessions_stand_apart(browser: Browser, tmp_path: Path) -> None:
+    """A run of many sessions names those that there is room for; of two runs none covers the other's."""
+    one = read_report(Made(run="one", epochs=1, sessions=24).write(tmp_path / "one"))
+    two = read_report(Made(run="two", epochs=1, sessions=20).write(tmp_path / "two"))
+    write_comparison(one, two, tmp_path / "compare.html")
+    browser.open(tmp_path / "compare.html")
+    browser.wait("document.documentElement.dataset.charts")
+    apart = browser(
+        """[...document.querySelectorAll(".chart")].filter((plot) => plot.calcdata).map((plot) => {
+          const boxes = [...plot.querySelectorAll(".shape-label")].map((e) => e.getBoundingClientRect());
+          return boxes.length > 3 && boxes.every((one, i) => boxes.slice(i + 1).every((two) =>
+            one.right < two.left || two.right < one.left || one.bottom < two.top || two.bottom < one.top));
+        })"""
+    )
+    assert len(apart) > 3
+    assert all(apart)
+    assert browser("document.querySelector('.chart').layout.shapes.length") == 23 + 19
+
+
 def test_gaps_and_single_points_are_drawn(browser: Browser, tmp_path: Path) -> None:
     """A loss that is no number leaves a gap; a run of one step has charts too."""
     folder = tmp_path / "session-01"

@@ -81,16 +81,27 @@
     });
   }
 
+  // A session's name is left out where it would stand on the one before it; the second run's stand below.
+  const NAME_WIDTH = several ? 75 : 60, PLOT_MARGINS = 62;
   function borders(chart) {
     const all = data.runs.flatMap((run, number) => run.borders.slice(1).map((border) => ({ ...border, number })));
-    return all.map((border) => ({
-      type: "line", xref: "x", yref: "paper", y0: 0, y1: 1, x0: border[axisOf(chart)], x1: border[axisOf(chart)],
-      layer: "above", line: { color: several ? colour(`run-${border.number}`) : colour("mark"), width: 1, dash: "dash" },
-      label: all.length > 12 ? undefined : {
-        text: `${several ? `${data.runs[border.number].label}, ` : ""}session ${border.session}`, textposition: "end",
-        textangle: 0, yanchor: "bottom", xanchor: "left", padding: 0, font: { size: 10, color: colour("soft") },
-      },
-    }));
+    const [low, high] = spanOf(chart) ?? [0, 1];
+    const pixels = (find(chart.id).clientWidth - PLOT_MARGINS) / (high - low);
+    const named = data.runs.map(() => -Infinity);
+    return all.map((border) => {
+      const place = border[axisOf(chart)];
+      const fits = (place - named[border.number]) * pixels >= NAME_WIDTH;
+      if (fits) named[border.number] = place;
+      return {
+        type: "line", xref: "x", yref: "paper", y0: 0, y1: 1, x0: place, x1: place, layer: "above",
+        line: { color: several ? colour(`run-${border.number}`) : colour("mark"), width: 1, dash: "dash" },
+        label: !fits ? undefined : {
+          text: `${several ? `${data.runs[border.number].label}, ` : ""}session ${border.session}`,
+          textposition: border.number ? "start" : "end", textangle: 0, yanchor: "bottom", xanchor: "left", padding: 0,
+          font: { size: 10, color: colour("soft") },
+        },
+      };
+    });
   }
 
   // The same for all charts of a kind, so that what stands above another is at the same time.
