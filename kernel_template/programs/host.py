@@ -135,7 +135,13 @@ def main(arguments: list[str]) -> int:
         )
         host.install(package)
 
-    sys.meta_path.insert(0, ImportWatch(_WATCHED, meeting.want_others, hook))
+    def begins() -> None:
+        meeting.keep_card()
+        meeting.want_others()
+
+    sys.meta_path.insert(0, ImportWatch(_WATCHED, begins, hook))
+    if meeting.size > 1:  # Once torch is there, the script may use the card.
+        sys.meta_path.insert(0, ImportWatch("torch", meeting.keep_card, lambda _torch: None))
     if program[0] == "-m":
         run_module(program[1], program[2:])
     else:

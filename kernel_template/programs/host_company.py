@@ -92,7 +92,8 @@ class Company:
     # ---- How a Trainer is made and fed
 
     def before_made(self, arguments: Any) -> None:
-        """By its rank the trainer knows who neither plots nor saves."""
+        """By its rank the trainer knows who neither plots nor saves; it is the first to use the card."""
+        self._meeting.keep_card()
         if self.team.rank and hasattr(arguments, "rank"):
             arguments.rank = self.team.rank
 

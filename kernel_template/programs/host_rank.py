@@ -8,12 +8,14 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+_CARDS = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,13 @@ class Meeting:
         rank: this process; 0 writes and decides.
         size: how many there are; 1 is a training without any of this.
         folder: where they meet; None for one that is alone.
+        card: the card that launch.py dealt, as CUDA_VISIBLE_DEVICES names it; None where it dealt none.
     """
 
     rank: int = 0
     size: int = 1
     folder: Path | None = None
+    card: str | None = None
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Meeting":
@@ -39,6 +43,7 @@ class Meeting:
             int(environment["KGTTS_RANK"]),
             int(environment["KGTTS_RANKS"]),
             Path(environment["KGTTS_MEETING"]),
+            environment.get(_CARDS),
         )
 
     def file(self, name: str) -> Path:
@@ -59,6 +64,17 @@ class Meeting:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() == 1:
                 os._exit(1)
+
+    def keep_card(self) -> None:
+        """Undo what a script has set: with a card that it names itself, all ranks would meet on that one."""
+        if self.size == 1 or self.card is None or os.environ.get(_CARDS) == self.card:
+            return
+        if not self.rank:
+            sys.stdout.write(
+                f" > kgtts: the script sets {_CARDS}, which is passed over: each process has its own card\n"
+            )
+            sys.stdout.flush()
+        os.environ[_CARDS] = self.card
 
     def want_others(self) -> None:
         """Rank 0 is about to import the trainer: launch.py may start the others."""

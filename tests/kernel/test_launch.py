@@ -177,6 +177,34 @@ def test_no_rank_outlives_launch(tmp_path: Path) -> None:
         time.sleep(0.02)
 
 
+def test_a_script_that_names_a_card_itself(tmp_path: Path) -> None:
+    """Each rank keeps the card that it was dealt: all would meet on one. It is said."""
+    package = tmp_path / "package"
+    names = "import os; os.environ['CUDA_VISIBLE_DEVICES'] = '0'\n"
+    script = f"{names}import sys; sys.path.insert(0, {str(package)!r})\nimport torch\n{names}import trainer\n"
+    sees = "import os, pathlib, time\nrank = os.environ['KGTTS_RANK']\n"
+    sees += "pathlib.Path(f'NAME{rank}').write_text(os.environ['CUDA_VISIBLE_DEVICES'])\n"
+    put(package / "torch.py", sees.replace("NAME", "torch"))
+    wait = "while not pathlib.Path('trainer1').exists(): time.sleep(0.01)\nos._exit(0)\n"
+    put(package / "trainer.py", sees.replace("NAME", "trainer") + wait)
+    put(tmp_path / "CONTROL.json", json.dumps({"report": str(tmp_path / "HOST_REPORT.json")}))
+    done = subprocess.run(
+        [
+            *(sys.executable, "-u", str(HOST.with_name("launch.py")), "2", "CONTROL.json"),
+            str(put(tmp_path / "script.py", script)),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "3,5"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    seen = {path.name: path.read_text() for path in tmp_path.glob("t*[01]")}
+    assert seen == {"torch0": "3", "trainer0": "3", "torch1": "5", "trainer1": "5"}
+    assert "the script sets CUDA_VISIBLE_DEVICES, which is passed over" in done.stdout
+
+
 def test_arguments_that_name_nothing(tmp_path: Path) -> None:
     """Usage is said, nothing is run."""
     for arguments in ([], ["2", "c"], ["x", "c", "s"], ["0", "c", "s"]):

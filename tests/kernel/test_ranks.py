@@ -1,5 +1,6 @@
 """How many processes train, on which cards, and what the host counts for all of them."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,22 @@ def test_a_rank_that_does_not_write_has_its_own_run_folder(tmp_path: Path) -> No
         *("s.py", "--continue_path", str(folder / "run"), f"--continue_path={folder / 'run'}"),
         *("--config_path", f"{run}/config.json"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("meeting", "kept"),
+    [
+        (Meeting(1, 2, Path(), "1"), "1"),
+        (Meeting(1, 2, Path(), ""), ""),
+        (Meeting(1, 2, Path()), "0"),
+        (Meeting(), "0"),
+    ],
+)
+def test_a_rank_keeps_its_card(monkeypatch: pytest.MonkeyPatch, meeting: Meeting, kept: str) -> None:
+    """Whatever the script has set; alone, or without a card of its own, the script's word counts."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    meeting.keep_card()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == kept
 
 
 def test_seconds_and_samples_are_counted(clock: Clock) -> None:
