@@ -31,7 +31,11 @@ class _Known:
     reason: EndReason = EndReason.TRAINING_FAILED
 
 
-_OUT_OF_MEMORY = r"CUDA out of memory|OutOfMemoryError|CUBLAS_STATUS_ALLOC_FAILED|CUDA error: out of memory"
+# As torch says it, and the libraries beneath: cuBLAS, cuDNN, cuFFT ("CUFFT_ALLOC_FAILED") and NCCL.
+_OUT_OF_MEMORY = (
+    r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory|Cuda failure.{0,30}out of memory|"
+    r"CU[A-Z]+_\w*ALLOC(?:ATION)?_FAILED"
+)
 _KNOWN: tuple[_Known, ...] = (
     _Known(
         r"No space left on device|Errno 28|Disk quota exceeded|PytorchStreamWriter failed writing|"
@@ -60,6 +64,11 @@ _KNOWN: tuple[_Known, ...] = (
     _Known(
         r"\d+ active GPUs",
         "The script shows more than one card to the trainer: remove CUDA_VISIBLE_DEVICES from it.",
+    ),
+    _Known(
+        r"Duplicate GPU detected",
+        "The script puts both processes on one card: remove CUDA_VISIBLE_DEVICES from it, or set "
+        "speed.gpus = 1.",
     ),
     _Known(
         r"is killed by signal: Bus error|insufficient shared memory",

@@ -81,8 +81,10 @@ class BatchPlan:
         return cls(asked, size, accumulate)
 
     def halved(self) -> "BatchPlan | None":
-        """Half of the samples at once, in twice as many batches; None when there is only one sample."""
-        return BatchPlan(self.asked, self.size // 2, self.accumulate * 2) if self.size > 1 else None
+        """Half of the samples at once, or the next fewer that make up the same step; None with only one."""
+        half = self.size // 2
+        size = next((size for size in range(half, 0, -1) if self.asked % size == 0), None)
+        return BatchPlan(self.asked, size, self.asked // size) if size is not None else None
 
     @property
     def learned(self) -> dict[str, int | None]:

@@ -281,7 +281,9 @@ def _batches(loader: Any, *, buckets: int, **facts: int) -> Batches:
         buckets=buckets,
         **facts,
         drop_last=bool(loader.drop_last),
-        longest_first=getattr(dataset, "start_by_longest", False) is True,
+        # A rank without memory on its way back is waited for by the other's card, which then cannot save
+        # either: that has to come before there is anything to lose.
+        longest_first=facts["world"] > 1 or getattr(dataset, "start_by_longest", False) is True,
     )
 
 

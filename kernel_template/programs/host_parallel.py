@@ -28,7 +28,8 @@ from torch import nn
 _TIMEOUT = dt.timedelta(minutes=30)
 _REASONS = (None, "signal", "until_step", "budget", "no_improvement", "oom")
 _HAS_LOSS, _NO_LOSS, _OUT_OF_MEMORY = range(3)
-_MEMORY_WORDS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+# The second and third are those of cuBLAS, cuDNN and cuFFT.
+_MEMORY_WORDS = ("out of memory", "_ALLOC_FAILED", "_ALLOCATION_FAILED")
 
 
 class PeerOutOfMemoryError(RuntimeError):

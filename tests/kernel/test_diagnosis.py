@@ -2,8 +2,9 @@
 
 import pytest
 
-from kernel_template.diagnosis import Diagnosis, diagnose
+from kernel_template.diagnosis import Diagnosis, diagnose, ran_out_of_memory
 from kernel_template.failure import EndReason
+from tests.kernel.programs import program
 
 _FRAME = '  File "/x/trainer.py", line 1, in fit\n    self._fit()\n'
 
@@ -46,6 +47,10 @@ def explain(text: str, returncode: int = 1) -> Diagnosis:
             "RuntimeError: 2 active GPUs. Define the target GPU by `CUDA_VISIBLE_DEVICES`.",
             "more than one card",
         ),
+        (
+            "torch.distributed.DistBackendError: NCCL error\nLast error:\nDuplicate GPU detected : rank 0",
+            "remove CUDA_VISIBLE_DEVICES",
+        ),
         ("AssertionError:  [!] You do not have enough samples for the evaluation set.", "eval_split_size"),
         ("AssertionError:  [!] No training samples found in /x/metadata.csv", "meta_file_train"),
         (
@@ -67,6 +72,30 @@ def test_known_failures_say_what_to_do(raised: str, word: str) -> None:
     assert raised.partition(":")[0] in told.cause
     assert word in told.sentence
     assert told.reason is EndReason.TRAINING_FAILED
+
+
+@pytest.mark.parametrize(
+    ("raised", "memory"),
+    [
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB.", True),
+        ("torch.AcceleratorError: CUDA error: out of memory", True),
+        ("RuntimeError: cuDNN error: CUDNN_STATUS_ALLOC_FAILED", True),
+        ("RuntimeError: cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", True),
+        ("RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("RuntimeError: cuFFT error: CUFFT_ALLOC_FAILED", True),
+        ("torch.distributed.DistBackendError: NCCL error\nLast error:\nCuda failure 2 'out of memory'", True),
+        ("RuntimeError: cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", False),
+        ("RuntimeError: CUDA error: device-side assert triggered", False),
+        ("ValueError: bad text", False),
+    ],
+)
+def test_memory_that_ran_out_in_all_its_forms(raised: str, *, memory: bool) -> None:
+    """The kernel takes the same errors for it by the log as the host does on the spot."""
+    assert ran_out_of_memory(traceback(raised).splitlines()) is memory
+    pytest.importorskip("torch")
+    is_out_of_memory = program("host_parallel").is_out_of_memory
+    if not raised.startswith("ValueError"):
+        assert is_out_of_memory(RuntimeError(raised.partition(": ")[2])) is memory
 
 
 @pytest.mark.parametrize(

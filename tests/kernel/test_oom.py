@@ -116,4 +116,18 @@ def test_a_plan_is_remembered_for_the_same_batch() -> None:
     for asked, told in ((8, kept), (16, None), (16, {}), (16, {**kept, "batch_size": 0})):
         assert BatchPlan.remembered(asked, told) == BatchPlan(asked, asked)
     assert BatchPlan(16, 16).learned == {"asked": 16, "batch_size": None, "accumulate": 1}
-    assert BatchPlan(3, 1, 4).halved() is None
+    assert BatchPlan(3, 1, 3).halved() is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "sizes"),
+    [(16, [8, 4, 2, 1]), (24, [12, 6, 3, 1]), (10, [5, 2, 1]), (30, [15, 6, 3, 1]), (5, [1]), (1, [])],
+)
+def test_a_step_keeps_its_samples(asked: int, sizes: list[int]) -> None:
+    """However often memory runs out: at most half at once, and as many in all as were asked for."""
+    plan, found = BatchPlan(asked, asked).halved(), []
+    while plan is not None:
+        assert plan.size * plan.accumulate == asked
+        found.append(plan.size)
+        plan = plan.halved()
+    assert found == sizes
