@@ -32,7 +32,9 @@ def metrics(source: str | None, *, as_csv: bool, as_json: bool) -> None:
 
     name, table = _read(source)
     if not len(table):
-        raise UsageError(f"{name} holds no measurements.", hint="a run has some from its first steps on")
+        lost, lines = table.counters.lost_lines, table.counters.lines
+        why = f": {lost:,} of its {lines:,} lines are torn, or no UTF-8 text" if lost else ""
+        raise UsageError(f"{name} holds no measurements{why}.", hint="a run has some from its first steps on")
     if as_csv:
         for text in csv_text(table):
             click.echo(text, nl=False)

@@ -114,6 +114,7 @@ def test_a_log_may_be_what_a_shell_makes_of_a_command(cli: Cli, workplace: Path)
         (["log.txt"], "no file or folder here is called so", "kgtts list"),
         (["logs/trainer_0_log.txt"], "no file or folder here is called so", "kgtts list"),
         (["empty.log"], "holds no measurements", "first steps"),
+        (["log.gz"], "1 of its 1 lines are torn, or no UTF-8 text", "first steps"),
         (["."], "holds no measurements", "first steps"),
         (["--csv", "--json"], "two formats", ""),
     ],
@@ -124,6 +125,7 @@ def test_nothing_to_show_is_a_sentence(
 ) -> None:
     """What is missing, and the command that brings it."""
     (workplace / "empty.log").write_text("nothing\n")
+    (workplace / "log.gz").write_bytes(b"\x1f\x8b\x08\x00")
     result = cli("metrics", *arguments)
     assert (result.code, result.out) == (2, "")
     assert words in result.err
