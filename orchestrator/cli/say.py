@@ -221,11 +221,14 @@ def _speak(
             pieces.append({"text": said.text, "seconds": round(said.seconds, 3)})
             yield sound_of(said, rate)
         if not any(piece["seconds"] for piece in pieces):
-            if unknown:
-                why = f"None of the text's characters is in the vocabulary of {place}: {_listed(unknown)}."
-            else:
-                why = f"The voice of {place} makes no sound of this text: its cleaning leaves nothing of it."
-            raise UsageError(why)
+            if not unknown:
+                raise UsageError(
+                    f"The voice of {place} makes no sound of this text: its cleaning leaves nothing of it."
+                )
+            raise UsageError(
+                f"None of the text's characters is in the vocabulary of {place}: {_listed(unknown)}.",
+                hint="write it in the script of the voice's training, digits and signs as words",
+            )
 
     seconds = write_wav(target, rate, parts())
     spoken = sum(piece["seconds"] for piece in pieces)

@@ -17,8 +17,10 @@ SCHEMA = 1
 _LARGEST_CARD = 4 * 1024 * 1024
 _LARGEST_ID = 1_000_000
 _MOST_STEPS = 64
+_MOST = 1 << 53  # Steps and sessions beyond that are nobody's.
 
 Id = Annotated[int, Field(ge=0, le=_LARGEST_ID)]
+_Count = Annotated[int, Field(ge=0, le=_MOST)]
 _Part = Annotated[str, Field(max_length=64)]
 _Old = Annotated[str, Field(min_length=1, max_length=64)]
 # As kernel_template/programs/voice_text.py writes them.
@@ -79,8 +81,8 @@ class TextRules(_Section):
 
 
 class _Run(_Section):
-    id: str | None = None
-    session: int | None = None
+    id: Annotated[str, Field(max_length=64)] | None = None
+    session: _Count | None = None
     kernel: str | None = None
 
 
@@ -99,7 +101,7 @@ class VoiceCard(_Section):
     languages: dict[str, Id] = {}
     text: TextRules
     run: _Run = _Run()
-    global_step: int | None = None
+    global_step: _Count | None = None
     made: str | None = None
 
     @model_validator(mode="after")

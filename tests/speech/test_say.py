@@ -134,6 +134,7 @@ def test_it_is_played(cli: Cli, runs: Path, workplace: Path, monkeypatch: pytest
         (["--file", "latin.txt"], "no UTF-8"),
         ([" \n"], "nothing to say"),
         (["☺☺"], "None of the text's characters"),
+        (["১২"], "digits and signs as words"),
         (["\udce9"], "The text is no UTF-8"),
         (["আ", "--noise", "nan"], "'nan' is no number"),
         (["আ", "--speed", "NaN"], "'NaN' is no number"),
