@@ -8,7 +8,7 @@ saves, and ends behind `fit`, so that what a script does there is done once.
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 
 class Company:
@@ -59,11 +59,11 @@ class Company:
             wrap(core, "get_experiment_folder_path", self._private_folder)
 
     def alone(self, why: str) -> None:
-        """Train with this process alone: one that is not rank 0 has nothing to do."""
+        """Train with this process alone: one that is not rank 0 has nothing to do, and is gone at once."""
         if self.team.size == 1:
             return
         if self.team.rank:
-            raise SystemExit(0)
+            self._leave(0)  # Within `fit` the trainer would make a failure of SystemExit.
         self.team.dissolve()
         self._warn(f"{why}: the training runs on one card.")
 
@@ -85,9 +85,13 @@ class Company:
             if not self._has_failed:
                 raise
         if self.team.rank or self._has_failed or self.team.forsaken:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code if isinstance(code, int) else 1)
+            self._leave(code if isinstance(code, int) else 1)
+
+    @staticmethod
+    def _leave(code: int) -> NoReturn:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
     # ---- How a Trainer is made and fed
 
@@ -105,13 +109,22 @@ class Company:
 
     def gather(self, trainer: Any) -> None:
         """Meet the other ranks, if the model is one whose gradients can be shared; share what there is."""
-        if self.team.size > 1:
-            if self._wrapping.optimizes_itself(trainer):
-                self.alone("The model takes its optimizer steps by itself")
-            else:
-                self._join(trainer)
+        if self._wrapping.optimizes_itself(trainer):
+            self.alone("The model takes its optimizer steps by itself")
+            self._ungroup(trainer)
+        elif self.team.size > 1:
+            self._join(trainer)
         if trainer.train_loader is not None:  # The script has made it.
             trainer.train_loader = self._shared(trainer.train_loader, trainer)
+
+    def _ungroup(self, trainer: Any) -> None:
+        """Let each batch be a step: a model that takes its steps by itself knows no groups."""
+        if self.groups.size > 1:
+            self.groups.size = 1
+            self._warn(
+                f"The model takes its optimizer steps by itself: a step now sees {trainer.config.batch_size} "
+                "samples, as many as fit into the card's memory."
+            )
 
     def _join(self, trainer: Any) -> None:
         self.team.join(trainer)

@@ -137,6 +137,8 @@ class Team:
         Raises:
             PeerOutOfMemoryError: another rank has run out of memory in this very step.
         """
+        if not self.joined:
+            return original(trainer, batch, criterion, optimizer_idx)
         outputs: Any = None
         losses: Any = None
         failure: BaseException | None = None

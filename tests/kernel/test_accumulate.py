@@ -75,6 +75,16 @@ def test_a_loss_scaler_steps_once_a_group(smithy: Forge, tmp_path: Path) -> None
     assert [int(each["state"][0]["step"]) for each in state["optimizer"]] == [3, 2]
 
 
+def test_a_model_that_optimizes_itself_gets_batch_by_batch(smithy: Forge, tmp_path: Path) -> None:
+    """It knows no groups: its steps are smaller, which is said."""
+    toy = Toy(smithy, tmp_path / "run", {"optimizes": True, "batch_size": 2, "epochs": 2})
+    report = toy.session(control={"accumulate": 2})
+    assert (toy.code, report["finished"], report["global_step"]) == (0, True, 12), toy.text()[-2000:]
+    assert report["steps_per_epoch"] == 6
+    (warning,) = report["warnings"]
+    assert "a step now sees 2 samples" in warning
+
+
 def test_groups() -> None:
     """Batches in groups, in order; what is no group passes by."""
     armed: list[bool] = []

@@ -142,6 +142,18 @@ def test_rank_0_decides(smithy: Forge, tmp_path: Path, control: dict[str, Any]) 
     assert report["global_step"] > 0
 
 
+def test_a_model_that_optimizes_itself_trains_on_one_card(smithy: Forge, tmp_path: Path) -> None:
+    """Its gradients are not the host's to share: rank 0 trains on all samples, and the other just ends."""
+    pair = watched(smithy, tmp_path / "run", optimizes=True, samples=12, batch_size=3)
+    report = pair.session(epochs=2)
+    assert (pair.code, report["finished"], report["global_step"], report["ranks"]) == (0, True, 8, 1)
+    (warning,) = report["warnings"]
+    assert warning == "The model takes its optimizer steps by itself: the training runs on one card."
+    other = Path(f"{pair.log}.rank1").read_text()
+    assert "Traceback" not in other
+    assert "BATCH" not in other
+
+
 def test_an_interrupt_of_rank_0_stops_both(smithy: Forge, tmp_path: Path) -> None:
     """SIGINT to rank 0 alone: saved at that step, and both leave with exit code 0."""
     pair = watched(smithy, tmp_path / "run")

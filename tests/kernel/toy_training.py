@@ -41,6 +41,7 @@ class ToyConfig(TrainerConfig):  # type: ignore[misc] # The trainer ships no typ
     memory_at: int | None = None  # From this step on there is memory for `memory_for` samples.
     memory_for: int = 0
     memory_in: str = "forward"  # Where it runs out: "forward", "backward" or "eval".
+    optimizes: bool = False  # The model takes its optimizer steps by itself.
     scaled: bool = False  # With a loss scaler.
     overflow_at: int | None = None  # The step in which the loss is infinite.
     optimizer: str = "AdamW"
@@ -210,6 +211,19 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
         return [torch.optim.lr_scheduler.ExponentialLR(each, 0.9) for each in optimizer]
 
 
+class OwnSteps(Toy):
+    """A model that takes its optimizer steps by itself, as the trainer lets it."""
+
+    def optimize(self, batch: dict[str, Any], trainer: Any) -> Any:
+        """One step of both."""
+        for index, optimizer in enumerate(trainer.optimizer):
+            outputs, losses = self.train_step(batch, None, index)
+            optimizer.zero_grad()
+            losses["loss"].backward()
+            optimizer.step()
+        return outputs, losses
+
+
 def prepared(config: ToyConfig) -> tuple[Arguments, Path]:
     """Read the command line, and `config` from the file that it names; gives both."""
     arguments = Arguments()
@@ -226,7 +240,7 @@ def main() -> None:
     config = ToyConfig()
     arguments, _ = prepared(config)
     torch.use_deterministic_algorithms(mode=True)
-    model = Toy(config)
+    model = (OwnSteps if config.optimizes else Toy)(config)
     trainer = Trainer(
         arguments,
         config,
