@@ -164,13 +164,14 @@ def _result(folder: Path) -> SessionResult | None:
 
 
 def _name(newest: PulledSession, result: SessionResult | None, state: Mapping[str, Any]) -> str:
-    """The kernel without the letter of its turn, or the folder."""
+    """The kernel without the letter of its turn; else the run, or the folder below the one that it is in."""
     kernel = as_object(state.get("run")).get("kernel")
     if isinstance(kernel, str) and kernel.strip():
         return one_line(kernel, 200).removesuffix("-a").removesuffix("-b")
     if result is not None and result.run:
         return result.run
-    return one_line(newest.folder.resolve().name, 200)
+    # A session's folder is called as those of all other runs are.
+    return one_line("/".join(newest.folder.resolve().parts[-2:]), 200)
 
 
 def _configured(found: Sequence[PulledSession]) -> Path:

@@ -308,14 +308,16 @@ def test_a_state_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     run = Made(sessions=1, epochs=1).write(tmp_path)
     place = run / "session-01" / "state.json"
     told = json.loads(place.read_text())
-    for state, words in (
-        ({**told, "schema": 2}, "by a later kgtts (schema 2)"),
-        ({**told, "run": 7}, "state.json is damaged"),
-        (["no", "state"], "No readable state.json"),
+    folder = f"{tmp_path.name}/session-01"  # Two runs without a name are not both called session-01.
+    for state, words, name in (
+        ({**told, "schema": 2}, "by a later kgtts (schema 2)", "asha/bangla-voice"),
+        ({**told, "run": 7}, "state.json is damaged", folder),
+        (["no", "state"], "No readable state.json", folder),
     ):
         write_json(place, state)
         data = read_report(run)
         assert words in " ".join(status_of(data))
+        assert data.name == name
         assert {fact.name: fact.value for fact in facts_of(data)}["Progress"] == "step 100"
         assert words in render([data], written=THEN)
 
