@@ -19,6 +19,7 @@ from orchestrator.metrics import (
 from orchestrator.models import SessionSummary
 from orchestrator.report.settings import CONFIG, read_settings
 from orchestrator.report.sounds import (
+    Recording,
     Room,
     Sentence,
     other_recordings,
@@ -116,7 +117,7 @@ def read_report(
         room: how much sound may be taken in.
 
     Raises:
-        UsageError: there is nothing of a run.
+        UsageError: there is nothing of a run, or no recording where they were said to be.
         LocalError: a file cannot be read.
     """
     found = newest_run(pulled_sessions(source)) if isinstance(source, Path) else list(source)
@@ -131,7 +132,7 @@ def read_report(
     result = next((told for item in reversed(found) if (told := _result(item.folder))), None)
     table = read_run(found)
     best = table.best_steps()
-    known = read_recordings(recordings) if recordings is not None else []
+    known = _recordings(recordings) if recordings is not None else []
     sentences = read_sentences(
         [item.folder for item in found], best[-1] if best else None, room, recordings=known
     )
@@ -153,6 +154,25 @@ def read_report(
         notices=(*_of_curves(table), *_of_sounds(sentences)),
         refused_sounds=room.refused,
     )
+
+
+def _recordings(folder: Path) -> list[Recording]:
+    """The data set's recordings: whoever names a folder would wonder where they are."""
+    found = [item for item in read_recordings(folder) if _is_there(item.place)]
+    if not found:
+        raise UsageError(
+            f"{folder} holds no recordings: it, or a folder in it, should have a metadata.csv with lines "
+            "such as name|text, and name.wav in wavs/ beside that.",
+            hint="name the data set's own folder, or leave --recordings out",
+        )
+    return found
+
+
+def _is_there(place: Path) -> bool:
+    try:
+        return place.is_file()
+    except OSError:  # A name that is too long is one from a list alone.
+        return False
 
 
 def _result(folder: Path) -> SessionResult | None:

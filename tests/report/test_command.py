@@ -35,6 +35,16 @@ def test_recordings_come_from_a_folder(cli: Cli, workplace: Path) -> None:
     assert "Recordings of the speaker" in (workplace / RUNS / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_folder_without_recordings_is_said(cli: Cli, workplace: Path) -> None:
+    """The wavs alone, or a list whose files are elsewhere: nobody should look for them on the page."""
+    Made(sessions=1, epochs=1).write(workplace / RUNS)
+    data = write_data_set(workplace / "data", ("অন্য বাক্য।",))
+    for folder in (data / "wavs", data):
+        result = cli("report", "--recordings", folder)
+        assert (result.code, "holds no recordings" in result.err) == (ExitCode.USAGE, True)
+        (data / "wavs" / "bn_0001.wav").unlink(missing_ok=True)
+
+
 def test_warnings_are_counted(cli: Cli, workplace: Path) -> None:
     """So that whoever does not open it knows."""
     Made(sessions=1, epochs=1).write(workplace / RUNS)

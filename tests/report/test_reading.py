@@ -106,9 +106,11 @@ def test_recordings_are_called_as_people_call_them(tmp_path: Path, name: str) ->
     """In any script, with spaces and dots."""
     own = write_data_set(tmp_path, ("এক।",))
     (own / "wavs" / "bn_0001.wav").rename(own / "wavs" / f"{name}.wav")
-    (own / "metadata.csv").write_text(f"{name}|এক।|এক।\r\n", encoding="utf-8")
-    (found,) = read_recordings(own)
+    (own / "metadata.csv").write_text(f"{'ক' * 150}|দুই।|\r\n{name}|এক।|এক।\r\n", encoding="utf-8")
+    found = read_recordings(own)[-1]
     assert read_clip(found.place).seconds == pytest.approx(0.6)
+    run = Made(sessions=1, epochs=1).write(tmp_path / "run")
+    assert [text for text, _ in read_report(run, recordings=own).recordings] == ["এক।"]
 
 
 def test_what_ears_would_find_is_a_warning(tmp_path: Path) -> None:
