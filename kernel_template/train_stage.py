@@ -153,8 +153,7 @@ class TrainStage:
         report, env, limit = self.report, self.tools.env, max(limit, 1.0)
         assert self.record.batches is not None
         self.host.ask(self.settings, limit, resumed, self.record.batches)
-        cards = len(self.record.environment.get("gpus") or ())
-        ranks = training_ranks(self.settings, cards, env)
+        ranks = self._ranks
         command = TrainingCommand(
             inputs,
             prepared,
@@ -174,6 +173,11 @@ class TrainStage:
         report.say(f"The training process ended after {human_seconds(end.seconds)}.")
         return end
 
+    @property
+    def _ranks(self) -> int:
+        cards = len(self.record.environment.get("gpus") or ())
+        return training_ranks(self.settings, cards, self.tools.env)
+
     def _judge(self, end: ChildEnd, host: HostFacts, listener: TrainingListener) -> Outcome:
         report = self.report
         facts = TrainingFacts(
@@ -192,6 +196,8 @@ class TrainStage:
             report.warn(
                 f"The script ended with exit code {end.returncode} after its training had stopped in time."
             )
+        if self._ranks > 1 and not host.hooks and not host.warnings:
+            report.warn("The script does not train with Coqui's Trainer: it ran once, on one card.")
         return outcome
 
 

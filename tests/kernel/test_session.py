@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kernel_template.files import sha256_of
+from tests.kernel.hosting import HOST
 from tests.kernel.kit import MODEL, Capture, Clock, Log, mount_inputs, probe_answer, put, settings
 from tests.kernel.sessions import HEAD, PROGRAMS, TRAINS, Played
 
@@ -73,16 +74,32 @@ def test_the_training_gets_one_card_and_no_token(root: Path, log: Log) -> None:
     assert "TOKENS=[]" in log.lines
 
 
-def test_on_a_gpu_the_first_card_trains(root: Path, log: Log) -> None:
-    """With two T4 asked for and there, the training sees the first."""
+def two_cards() -> Capture:
+    """A machine with two T4."""
     cards = "Tesla T4, 15360 MiB, 580\nTesla T4, 15360 MiB, 580\n"
     probe = probe_answer(cuda=True, devices=["Tesla T4", "Tesla T4"])
-    capture = Capture({"nvidia-smi": type(probe)(0, cards), "probe.py": probe})
+    return Capture({"nvidia-smi": type(probe)(0, cards), "probe.py": probe})
+
+
+def test_on_a_gpu_the_first_card_trains(root: Path, log: Log) -> None:
+    """With two T4 asked for and there, the training sees the first."""
     script = HEAD + "say('CARDS=' + os.environ['CUDA_VISIBLE_DEVICES']); save(1)"
     asked = {"accelerator": "NvidiaTeslaT4", "gpu_name": "T4", "gpus": 2}
-    assert Played(root, log, script, tools={"capture": capture}, **asked).code == 0
+    assert Played(root, log, script, tools={"capture": two_cards()}, **asked).code == 0
     assert "CARDS=0" in log.lines
     assert "✓ CUDA available - Device count: 2" in log.lines
+
+
+def test_a_script_without_coquis_trainer_trains_on_one_of_two(root: Path, log: Log) -> None:
+    """launch.py starts nobody whom the script does not want; a card that idles is said."""
+    programs = {**PROGRAMS, "launch.py": HOST.with_name("launch.py").read_text()}
+    script = HEAD + TRAINS + "say('CARDS=' + os.environ['CUDA_VISIBLE_DEVICES'])"
+    asked = {"accelerator": "NvidiaTeslaT4", "gpu_name": "T4", "gpus": 2, "speed": {"gpus": "all"}}
+    played = Played(root, log, script, programs=programs, tools={"capture": two_cards()}, **asked)
+    assert (played.code, played.end["reason"]) == (0, "finished")
+    assert log.lines.count("CARDS=0") == 1
+    (warning,) = log.events("warning")
+    assert warning["message"] == "The script does not train with Coqui's Trainer: it ran once, on one card."
 
 
 def test_no_gpu_stops_before_anything_is_installed(root: Path, log: Log) -> None:
