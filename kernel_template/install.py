@@ -153,7 +153,8 @@ class Installer:
         if not sources:
             raise KernelFailure(
                 EndReason.INSTALL_FAILED,
-                f"{', '.join(missing)} is not there, and the session has no internet to install it.",
+                f"{', '.join(missing)} is not there, and the session has no internet to install it: set "
+                "kernel.internet = true, or have it in install.wheelhouse.",
             )
         self._install(missing, sources)
 
@@ -208,12 +209,16 @@ class Installer:
             seconds += end.seconds
             if end.cut is Cut.INTERRUPTED:
                 failure = KernelFailure(
-                    EndReason.INTERRUPTED, "The session was stopped while Coqui TTS was being installed."
+                    EndReason.INTERRUPTED,
+                    f"The session was stopped while {', '.join(packages)} was being installed.",
                 )
                 return tool, seconds, failure
             if end.returncode == 0 and end.cut is None:
                 return tool, seconds, None
-            failure = install_failure(packages, heard.lines, end.returncode, source.wheelhouse)
+            ended = f"ended with exit code {end.returncode}"
+            if end.cut is not None:
+                ended = f"was not done after {human_seconds(self.limit_s)}"
+            failure = install_failure(packages, heard.lines, f"{tool} {ended}", source.wheelhouse)
             if disk_was_full(heard.lines):
                 break
             if tool == "uv":

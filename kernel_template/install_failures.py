@@ -43,14 +43,14 @@ def last_error(lines: Sequence[str]) -> str:
 
 
 def install_failure(
-    packages: Sequence[str], lines: Sequence[str], returncode: int, wheelhouse: str | None
+    packages: Sequence[str], lines: Sequence[str], ended: str, wheelhouse: str | None
 ) -> KernelFailure:
     """The failure that ends the session.
 
     Args:
         packages: what was to be installed.
         lines: the last lines of pip.
-        returncode: its exit code.
+        ended: how it ended, with its name.
         wheelhouse: the dataset that alone was asked; None for the package index.
     """
     text = "\n".join(lines)
@@ -77,5 +77,5 @@ def install_failure(
     said = last_error(lines)
     return KernelFailure(
         EndReason.INSTALL_FAILED,
-        f"{names} could not be installed (pip ended with exit code {returncode}){said and f': {said}'}",
+        f"{names} could not be installed ({ended}){said and f': {said}'}",
     )

@@ -114,8 +114,12 @@ def test_each_way_in_which_pip_fails(root: Path, log: Log, line: str, word: str,
 
 def test_pip_that_never_ends_or_cannot_start(root: Path, log: Log) -> None:
     """A cut is a failure, an interrupt of the kernel is one of its own, a missing interpreter is said."""
-    assert failure(root, log, Child(cut=Cut.TIME_LIMIT)).reason is EndReason.INSTALL_FAILED
-    assert failure(root, log, Child(cut=Cut.INTERRUPTED)).reason is EndReason.INTERRUPTED
+    late = failure(root, log, Child(cut=Cut.TIME_LIMIT))
+    assert late.reason is EndReason.INSTALL_FAILED
+    assert "(pip was not done after 30 min 0 s)" in late.message
+    stopped = failure(root, log, Child(cut=Cut.INTERRUPTED))
+    assert stopped.reason is EndReason.INTERRUPTED
+    assert _PACKAGES[0] in stopped.message
     assert "pip could not be started" in failure(root, log, Child(error=FileNotFoundError("python"))).message
 
 

@@ -165,5 +165,5 @@ def test_what_only_the_export_needs_is_added(image: Image, log: Log, index: str)
     assert "Installing" not in log.text
     made.add(["numpy>=2.9", "coqui-tts-trainer>=0.3"], internet=True)
     assert made.versions((*FROZEN, "coqui-tts-trainer")) == {**_KEPT, "coqui-tts-trainer": "0.4.0"}
-    with pytest.raises(KernelFailure, match="no internet to install it"):
+    with pytest.raises(KernelFailure, match="no internet to install it: set kernel"):
         made.add(["six>=1.16"], internet=False)
