@@ -5,7 +5,8 @@ The voice that the run began with speaks them once, into `validation_samples/bas
 A voice that cannot speak yet is no reason to lose a session: every failure here is a warning.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,15 @@ def sentences_to_speak(settings: Mapping[str, Any], config: Mapping[str, Any]) -
         if isinstance(text, str) and text.strip():
             texts.append(text.strip())
     return texts[:_MAX_SENTENCES]
+
+
+def has_spoken(folder: Path, sentences: Sequence[str]) -> bool:
+    """Whether each of `sentences` was spoken into `folder`, or tried; not where that was cut off."""
+    try:
+        told = json.loads((folder / "samples.json").read_text(encoding="utf-8"))["samples"]
+        return set(sentences) <= {item["text"] for item in told}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from kernel_template.packages import wheelhouse_of
 from kernel_template.process import RunChild
 from kernel_template.record import SessionRecord
 from kernel_template.report import Reporter
-from kernel_template.samples import SampleSpeaker, checkpoints_to_hear, sentences_to_speak
+from kernel_template.samples import SampleSpeaker, checkpoints_to_hear, has_spoken, sentences_to_speak
 from kernel_template.session import Tools
 from kernel_template.training import training_environment
 from kernel_template.voice_program import VoiceProgram
@@ -158,7 +158,8 @@ class VoiceStage:
         asked = [
             (item, self._config(item), self.paths.samples / f"step_{item.global_step}") for item in heard
         ]
-        if not (self.paths.base_samples / "samples.json").is_file():
+        sentences = self._sentences(prepared)
+        if not has_spoken(self.paths.base_samples, sentences):
             asked.append(
                 (Checkpoint(inputs.checkpoint, 0, best=False), inputs.config, self.paths.base_samples)
             )
@@ -168,7 +169,6 @@ class VoiceStage:
             report=self.report,
             write=self.tools.write,
         )
-        sentences = self._sentences(prepared)
         for number, (checkpoint, config, folder) in enumerate(asked):
             if number and self.budget.left < _OTHERS_NEED_S:
                 break

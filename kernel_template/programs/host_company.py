@@ -168,8 +168,8 @@ class Company:
             return mine
         if mine:
             self._meeting.failed(out_of_memory=True)
-        # On the way back a rank that has run out cannot tell the others, who find it gone. Rank 0 saves;
-        # the kernel starts all of them again.
+        # On the way back a rank that has run out cannot tell the others, who find it gone. Rank 0 saves
+        # (where it does not wait on its card for the one that is gone); the kernel starts all of them again.
         self.team.forsake()
         return self.team.rank == 0 and bool(mine or self._meeting.memory_ran_out())
 

@@ -165,6 +165,21 @@ def test_the_base_voice_speaks_once_in_a_run(tmp_path: Path, root: Path, log: Lo
     assert (heard / "base" / "01.wav").read_bytes() == b"as it was"
 
 
+@pytest.mark.parametrize(
+    "left", ['{"samples": []}', '{"samples": [{"text": "another sentence"}]}', '{"samples": [7]}', "[]", "{"]
+)
+def test_a_base_voice_that_was_cut_off_speaks_again(tmp_path: Path, root: Path, log: Log, left: str) -> None:
+    """Also where other sentences are asked for by now: what is compared has to say the same."""
+    (tmp_path / "one").mkdir()
+    first = Played(tmp_path / "one", Log(), HEAD + TRAINS, run=stamp(1))
+    put(first.root / "working" / "validation_samples" / "base" / "samples.json", left)
+    played = second(first, root, log)
+    assert played.code == 0
+    told = json.loads((root / "working" / "validation_samples" / "base" / "samples.json").read_text())
+    own = json.loads((root / "working" / "validation_samples" / "step_6" / "samples.json").read_text())
+    assert [item["text"] for item in told["samples"]] == [item["text"] for item in own["samples"]] != []
+
+
 def test_a_short_session_hears_its_own_voice_alone(root: Path, log: Log) -> None:
     """The base voice is mounted in every session: a longer one will speak with it."""
     Played(root, log, HEAD + TRAINS, session_budget_s=59)
