@@ -12,8 +12,9 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli.github import annotation, in_actions
-from orchestrator.errors import ExitCode, KgttsError
+from orchestrator.errors import ExitCode, KgttsError, LocalError
 
+_LONGEST_NAME = 200  # Of a file, in an error.
 # Name -> module and attribute. Help and usage errors must import nothing heavy, so the modules import what
 # they need inside their functions.
 _COMMANDS = {
@@ -112,6 +113,9 @@ def run(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911  # One retur
     except Exception as error:
         if os.environ.get("KGTTS_DEBUG"):
             raise
+        if isinstance(error, OSError) and error.filename is not None:
+            # A file's fault that no command has foreseen: the system's own words are what helps.
+            return _explain(LocalError(f"{_shortened(str(error.filename))}: {error.strerror or error}."))
         text = f"kgtts itself failed: {type(error).__name__}: {error}"
         if in_actions():
             click.echo(annotation("error", text), err=True)
@@ -120,6 +124,10 @@ def run(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911  # One retur
         click.echo("Next: run it again with KGTTS_DEBUG=1 to see where, and report that.", err=True)
         return ExitCode.FAILED
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
 def _explain(error: KgttsError) -> int:

@@ -300,3 +300,9 @@ def test_a_base_voice_that_is_cut_off(cli: Cli, account: Emulator, workplace: Pa
         archive.writestr("data.pkl", "x" * 1000)
     path.write_bytes(path.read_bytes()[:-30])
     run_badly(cli, "truncated")
+
+
+def test_a_name_that_no_file_can_have(cli: Cli, workplace: Path) -> None:
+    """What the system says of it is the error, not a fault in kgtts."""
+    result = cli("metrics", "x" * 300)
+    fails(result, 8, f"{'x' * 200}…: File name too long.")
