@@ -99,6 +99,23 @@ def test_a_session_halves_the_batch(root: Path, log: Log, ranks: int) -> None:
     assert (root / "working" / "train_log_rank1.txt").is_file() is (ranks == 2)
 
 
+def test_a_rank_that_waits_on_its_card_is_ended(root: Path, log: Log) -> None:
+    """Rank 0 can neither hear nor save: the kernel reads it in the log, and goes on from what is saved."""
+    faults: dict[str, Any] = {
+        "memory_at": 2,
+        "memory_for": 2,
+        "memory_in": "backward",
+        "fault_rank": 1,
+        "hangs": True,
+    }
+    played = session(root, log, ranks=2, samples=16, save_step=1, **faults)
+    assert played.code == 0, log.text[-3000:]
+    (event,) = log.events("oom")
+    assert (event["batch_size"], event["accumulate"], event["global_step"]) == (2, 2, 2)
+    assert (played.end["reason"], played.state["global_step"]) == ("finished", 6)
+    assert "[rank 1] torch.OutOfMemoryError" in log.text
+
+
 def test_a_single_sample_is_too_much(root: Path, log: Log) -> None:
     """With nothing left to halve the session fails, and says what helps."""
     played = session(root, log, batch_size=2, memory_at=0, plain=True)

@@ -41,6 +41,7 @@ class ToyConfig(TrainerConfig):  # type: ignore[misc] # The trainer ships no typ
     memory_at: int | None = None  # From this step on there is memory for `memory_for` samples.
     memory_for: int = 0
     memory_in: str = "forward"  # Where it runs out: "forward", "backward" or "eval".
+    hangs: bool = False  # On the way back the other ranks wait for one without memory, as cards do.
     optimizes: bool = False  # The model takes its optimizer steps by itself.
     scaled: bool = False  # With a loss scaler.
     overflow_at: int | None = None  # The step in which the loss is infinite.
@@ -103,6 +104,20 @@ class OutOfMemory(torch.autograd.Function):
         raise torch.OutOfMemoryError(OUT_OF_MEMORY)
 
 
+class Hang(torch.autograd.Function):
+    """Waits for ever on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+        """Nothing."""
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *_gradients: torch.Tensor) -> Any:
+        """As a card in a collective that a rank has left."""
+        time.sleep(600)
+
+
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 20.00 MiB."
 
 
@@ -140,6 +155,8 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
         """The segment, unless something is to go wrong with it."""
         config = self.config
         if config.fault_rank != watching.rank():
+            if config.hangs and self._no_memory(segment, "backward"):
+                self.made = Hang.apply(self.made)  # type: ignore[no-untyped-call] # torch does not tell.
             return segment
         if config.overflow_at == self.steps:
             self.made = self.made * float("inf")
