@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -49,6 +50,16 @@ def load_voice(config: Path, checkpoint: Path) -> Any:
         raise UnsupportedError("its speakers are vectors from a file, which the export leaves out")
     model.load_checkpoint(settings, str(checkpoint), eval=True)
     return model
+
+
+def trace_by_default() -> None:
+    """Let torch trace the model, which Coqui's wrapper is made for: coqui-tts 0.27 does not ask for it.
+
+    From torch 2.9 on the default is another exporter, which wants onnxscript.
+    """
+    own = torch.onnx.export
+    if "dynamo" in inspect.signature(own).parameters:
+        torch.onnx.export = lambda *args, **named: own(*args, **{"dynamo": False, **named})
 
 
 def set_scales(model: Any, noise: float, length: float, duration_noise: float) -> None:
@@ -142,6 +153,7 @@ def export(config: Path, checkpoint: Path, sentences: Sequence[str], out: Path) 
     settings, file = model.config, out / "voice.onnx"
     onnx = importlib.import_module("onnx")  # The exporter says no more than that it failed without it.
     scales = (model.inference_noise_scale, model.length_scale, model.inference_noise_scale_dp)
+    trace_by_default()
     model.export_onnx(output_path=str(file), verbose=False)
     graph = onnx.load(str(file), load_external_data=False)
     names = [item.name for item in graph.graph.input]

@@ -134,6 +134,30 @@ for name in [f"{name}_cleaners" for name in names.split()]:
 """
 
 
+_EXPORTER = """
+import export, torch
+def exporter(model, dynamo=True): return model, dynamo
+torch.onnx.export = exporter
+export.trace_by_default()
+assert torch.onnx.export("m") == ("m", False)
+assert torch.onnx.export("m", dynamo=True) == ("m", True)
+torch.onnx.export = lambda model: model
+export.trace_by_default()
+assert torch.onnx.export("m") == "m"
+"""
+
+
+class TestExporter:
+    """torch's own exporters."""
+
+    pytestmark = training
+
+    def test_a_release_that_does_not_choose_gets_the_one_that_traces(self) -> None:
+        """coqui-tts 0.27 is one, and torch would want more packages; a choice stays, as does an old torch."""
+        done = coqui("-c", _EXPORTER)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
 class TestCleaners:
     """Coqui's own text cleaners."""
 
