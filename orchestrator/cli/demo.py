@@ -145,7 +145,8 @@ def _train(
     from orchestrator.chain.view import observe  # noqa: PLC0415  # As above.
     from orchestrator.cli.follow import follow_session  # noqa: PLC0415  # As above.
     from orchestrator.cli.live_background import Surroundings  # noqa: PLC0415  # As above.
-    from orchestrator.cli.sync import one_pass, print_pass, raise_failure  # noqa: PLC0415  # As above.
+    from orchestrator.cli.pass_words import print_pass  # noqa: PLC0415  # As above.
+    from orchestrator.cli.sync import one_pass, raise_failure  # noqa: PLC0415  # As above.
     from orchestrator.models import KernelRef  # noqa: PLC0415  # As above.
 
     target = _FAR_EPOCHS

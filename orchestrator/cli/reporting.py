@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.github import annotation, in_actions, write_outputs
+from orchestrator.cli.pass_words import as_dict
 from orchestrator.cli.summary import failure, markdown
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ def report_failure(error: "KgttsError", summary: Path | None) -> None:
 
 def outputs_of(done: "Pass") -> dict[str, object]:
     """The outputs of action.yml; `done` and `over` say that no pass will push another session."""
-    from orchestrator.cli.sync import as_dict  # noqa: PLC0415  # It imports this module.
-
     known = as_dict(done)
     named = {name: known[name] for name in ("state", "global_step", "session", "done", "over")}
     if done.collected is None:

@@ -1,6 +1,5 @@
 """`kgtts sync` and `watch`: the chain of sessions, one pass at a time."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli import words
+from orchestrator.cli import pass_words
 from orchestrator.cli.context import (
     Interrupted,
     Workbench,
@@ -82,9 +81,9 @@ def sync(
         raise
     report_pass(done, ahead, summary=summary, outputs=outputs)
     if as_json:
-        print_json({**as_dict(done), **outlook.as_dict(ahead)})
+        print_json({**pass_words.as_dict(done), **outlook.as_dict(ahead)})
     else:
-        print_pass(done)
+        pass_words.print_pass(done)
         if ahead.forecast is not None:
             click.echo(f"  left       {outlook.in_words(ahead.forecast)}")
     raise_failure(done)
@@ -201,7 +200,7 @@ def watch_run(  # Two commands, and what differs between them.
                 continue
             unreached = 0
             if not quiet:
-                print_pass(done)
+                pass_words.print_pass(done)
         if done.state is RunState.RUNNING:
             target = _running(bench, done)
             around = Surroundings(bench.kaggle, target.ref)
@@ -265,58 +264,3 @@ def raise_failure(done: "Pass") -> None:
     if done.state is RunState.ZOMBIE:
         hint = f"look at it with `kgtts open {ref}` and stop it there, or `kgtts cancel {ref}`"
     raise RunFailedError(done.decision.reason, hint=hint)
-
-
-def print_pass(done: "Pass") -> None:
-    """Say what a pass saw and did, on a few lines."""
-    click.echo(f"{click.style(done.state.value, bold=True)}  {done.decision.reason}")
-    if done.launched is not None:
-        click.echo(f"  pushed     {done.launched.target.ref}  {done.launched.url}")
-    for warning in done.warnings:
-        click.secho(f"  warning    {warning}", fg="yellow")
-    if done.collected is not None:
-        size = words.size(sum(file.size for file in done.collected.transfer.files))
-        click.echo(f"  pulled     {size} to {done.collected.folder}{os.sep}")
-        for name in done.collected.transfer.refused:
-            click.secho(f"  warning    {name!r} is not safe to write here and was left out", fg="yellow")
-    if done.view is not None and done.view.history:
-        spent = words.duration(sum(summary.seconds for summary in done.view.history))
-        count = len(done.view.history)
-        sessions = f"{count} session{'' if count == 1 else 's'}"
-        click.echo(f"  so far     step {done.view.global_step} in {sessions}, {spent}")
-
-
-def as_dict(done: "Pass") -> dict[str, Any]:
-    """A pass for programs; `done` says that no pass will push another session."""
-    view = done.view
-    stamp = view.newest.stamp if view is not None else None
-    run, session, kernel = (
-        (stamp.id, stamp.session, str(view.newest.ref)) if stamp and view else (None, None, None)
-    )
-    if done.launched is not None and done.launched.target.record is not None:
-        record = done.launched.target.record
-        run, session, kernel = record.run_id, record.number, str(record.ref)
-    return {
-        "run": run,
-        "state": done.state.value,
-        "reason": done.decision.reason,
-        "done": done.state.value == "done",
-        "over": done.state.is_over,
-        "session": session,
-        "kernel": kernel,
-        "global_step": view.global_step if view is not None else 0,
-        "pushed": done.launched is not None,
-        "warnings": list(done.warnings),
-        "pulled": str(done.collected.folder) if done.collected is not None else None,
-        "history": [
-            {
-                "session": item.session,
-                "kernel": item.kernel,
-                "from_step": item.from_step,
-                "to_step": item.to_step,
-                "reason": item.reason,
-                "seconds": item.seconds,
-            }
-            for item in (view.history if view is not None else ())
-        ],
-    }
