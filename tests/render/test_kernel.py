@@ -81,7 +81,7 @@ def test_settings_enter_as_the_kernel_expects_them(
         },
         "data": {"bad_samples": "skip", "shortest_s": 0.4, "longest_s": 60.0},
         "disk": {"limit_bytes": 19_000_000_000, "keep_checkpoints": 2},
-        "install": {"packages": ["coqui-tts>=0.27,<0.29", "six>=1.16"], "wheelhouse": None},
+        "install": {"packages": ["coqui-tts>=0.28,<0.29", "six>=1.16"], "wheelhouse": None},
         "voice": {"onnx": True, "packages": ["onnx>=1.16", "onnxruntime>=1.18"]},
         "samples": {"sentences": [], "enabled": True},
     }
