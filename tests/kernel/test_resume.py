@@ -13,6 +13,8 @@ from kernel_template.resume import Parent, Resumed
 from tests.kernel.kit import Log, paths_in, put, put_checkpoint, reporter
 
 FOLDER = "training/bangla আ-November-22"
+# What is taken over of a run folder.
+TAKEN = {"best_model.pth", "best_model_12.pth", "checkpoint_14.pth", "config.json", "trainer_0_log.txt"}
 STEPS = {"checkpoint_10.pth": 10, "best_model_12.pth": 12, "checkpoint_14.pth": 14}
 
 
@@ -101,13 +103,7 @@ def test_a_parent_is_taken_over(root: Path, log: Log, place: str) -> None:
     assert resumed.folder == folder
     assert resumed.checkpoint == folder / "checkpoint_14.pth"
     assert (resumed.best_model, resumed.global_step) == (folder / "best_model_12.pth", 14)
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "best_model.pth",
-        "best_model_12.pth",
-        "checkpoint_14.pth",
-        "config.json",
-        "trainer_0_log.txt",
-    ]
+    assert {path.name for path in folder.iterdir()} == TAKEN
     assert resumed.history[-1]["to_epoch"] == 5
     assert (root / "working" / "train_log.txt").read_text() == "before\n"
 
@@ -237,13 +233,7 @@ def test_a_dataset_with_what_a_killed_session_kept(root: Path, log: Log, place: 
     folder = root / "working" / FOLDER
     assert (resumed.folder, resumed.checkpoint) == (folder, folder / "checkpoint_14.pth")
     assert resumed.best_model == folder / "best_model_12.pth"
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "best_model.pth",
-        "best_model_12.pth",
-        "checkpoint_14.pth",
-        "config.json",
-        "trainer_0_log.txt",
-    ]
+    assert {path.name for path in folder.iterdir()} == TAKEN
     assert [item["session"] for item in resumed.history] == [1, 2]
     assert (root / "working" / "train_log.txt").read_text() == "before\n"
 
