@@ -224,8 +224,8 @@ class Install(_Section):
     """What the kernel installs when the image has no Coqui TTS."""
 
     packages: tuple[Text, ...] = Field(
-        # The release whose trainer (0.4) the host's hooks are made for: with another, a session would train on
-        # one card and go on in the trainer's own way. six: coqui-tts 0.28 imports it, but does not declare it.
+        # Its trainer (0.4) is the one that the host's hooks fit: with another, a session trains on one card
+        # and goes on in the trainer's own way. six: coqui-tts 0.28 imports it, but does not declare it.
         ("coqui-tts>=0.28,<0.29", "six>=1.16"),
         description="Requirements for pip; torch, torchaudio and numpy stay those of the image.",
     )
