@@ -94,9 +94,6 @@ class SampleSpeaker:
             folder: where that goes.
             limit_s: seconds that this may take, at most ten minutes.
         """
-        if not sentences:
-            self.report.say("No test sentences: name some in samples.sentences to hear the voice.")
-            return
         try:
             self._speak(checkpoint, config, sentences, folder, min(limit_s, _LIMIT_S))
         except OSError as error:
@@ -124,12 +121,16 @@ class SampleSpeaker:
         )
         if told.end.cut is not None:
             self.report.warn(
-                f"Speaking the test sentences was cut off; {len(spoken)} of {len(sentences)} are there."
+                f"Speaking the test sentences with {checkpoint.path.name} was cut off; {len(spoken)} of "
+                f"{len(sentences)} are there."
             )
         elif told.end.returncode != 0 or len(spoken) < len(sentences):
             wrong = next((record["error"] for record in results if record.get("error")), None)
             why = wrong or told.last_words
-            self.report.warn(f"{len(spoken)} of {len(sentences)} test sentences could be spoken: {why}")
+            self.report.warn(
+                f"{len(spoken)} of {len(sentences)} test sentences could be spoken with "
+                f"{checkpoint.path.name}: {why}"
+            )
         if folder != self.paths.base_samples:  # What it lacks is no fault of the run.
             self._warn_of_unheard(spoken)
 

@@ -155,10 +155,13 @@ class VoiceStage:
                 "No samples: " + ("they are switched off." if heard else "there is no checkpoint.")
             )
             return
+        sentences = self._sentences(prepared)
+        if not sentences:
+            self.report.say("No test sentences: name some in samples.sentences to hear the voice.")
+            return
         asked = [
             (item, self._config(item), self.paths.samples / f"step_{item.global_step}") for item in heard
         ]
-        sentences = self._sentences(prepared)
         if not has_spoken(self.paths.base_samples, sentences):
             asked.append(
                 (Checkpoint(inputs.checkpoint, 0, best=False), inputs.config, self.paths.base_samples)

@@ -14,7 +14,7 @@ from kernel_template.files import write_atomic
 from kernel_template.process import ChildPlan, Cut
 from kernel_template.samples import SampleSpeaker
 from kernel_template.voice_program import VoiceProgram
-from tests.kernel.kit import Child, Log, paths_in, put, reporter
+from tests.kernel.kit import Child, Log, base_config, mount_inputs, paths_in, put, reporter
 from tests.kernel.sessions import HEAD, TRAINS, Played
 from tests.kernel.test_session_chain import second, stamp
 
@@ -122,13 +122,12 @@ def test_samples_that_fail_warn(root: Path, log: Log, child: Child, word: str) -
 
 
 def test_no_sentences_no_samples(root: Path, log: Log) -> None:
-    """It is said how to get some."""
-    child = Child()
-    speaker(root, log, child).speak(
-        Checkpoint(root / "c_1.pth", 1, best=False), root / "c", [], root / "step_1"
-    )
-    assert "samples.sentences" in log.text
-    assert child.plans == []
+    """It is said, once, how to get some."""
+    mount_inputs(root / "input", script=HEAD + TRAINS, config=base_config(test_sentences=[]))
+    played = Played(root, log, "", samples={"sentences": [], "enabled": True})
+    assert played.code == 0
+    assert log.text.count("samples.sentences") == 1
+    assert not (root / "working" / "validation_samples").exists()
 
 
 @pytest.mark.parametrize(
