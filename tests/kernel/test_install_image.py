@@ -1,7 +1,6 @@
 """Installing for real, from tiny wheels and without a network, into an environment like Kaggle's image."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,8 +18,7 @@ from tests.kernel.wheels import IMAGE, OFFERED, Image, make_wheels, serve_index
 _PROBE = Path(kernel_template.__file__).parent / "programs" / "probe.py"
 _PACKAGES = ["coqui-tts>=0.27,<0.29", "six>=1.16"]
 _KEPT = {made.name: made.version for made in IMAGE}
-_NO_UV = shutil.which("uv") is None
-_BOTH = ["pip", pytest.param("uv", marks=pytest.mark.skipif(_NO_UV, reason="uv is not installed"))]
+_BOTH = ["pip", "uv"]
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import functools
 import http.server
 import importlib.util
 import os
+import sys
 import threading
 import venv
 import zipfile
@@ -122,7 +123,8 @@ class Image:
         assert spec.origin is not None
         (borrowed / "pip").symlink_to(Path(spec.origin).parent)
         env = {
-            "PATH": os.environ.get("PATH", os.defpath),
+            # Where this environment's uv is.
+            "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
             "PYTHONPATH": str(borrowed),
             "PYTHONDONTWRITEBYTECODE": "1",
             "PIP_CONFIG_FILE": os.devnull,
