@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from orchestrator import amounts
 from orchestrator.errors import ExitCode, KgttsError
 
 if TYPE_CHECKING:
@@ -155,9 +156,8 @@ def _load_in_words(kaggle: "KaggleClient", load: "Load | None") -> str:
     text = f"{kaggle.calls} calls to {kaggle.service}"
     if load is None or not load.calls:
         return text
-    from orchestrator.cli import words  # noqa: PLC0415  # Start-up.
 
-    time = words.duration(load.seconds)
+    time = amounts.duration(load.seconds)
     return f"{text}; {load.calls} of them in {time} of following, {load.per_hour:,.0f} an hour"
 
 

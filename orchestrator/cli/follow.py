@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator import amounts
 from orchestrator.cli import words
 from orchestrator.cli.context import Interrupted
 from orchestrator.cli.live_text import coloured, plain
@@ -224,13 +225,13 @@ def steps(progress: Progress) -> str:
     if progress.losses:
         parts.append(words.losses(progress.losses))
     if progress.eta_s is not None:
-        parts.append(f"{words.duration(progress.eta_s)} left")
+        parts.append(f"{amounts.duration(progress.eta_s)} left")
     return ", ".join(parts)
 
 
 def summary(progress: Progress) -> str:
     """The stage and, while training, the steps."""
-    elapsed = "" if progress.elapsed_s is None else f"[{words.duration(progress.elapsed_s)}] "
+    elapsed = "" if progress.elapsed_s is None else f"[{amounts.duration(progress.elapsed_s)}] "
     detail = steps(progress) if progress.stage == "train" else ""
     # Names of losses come from the log, too.
     return f"{elapsed}{plain(progress.stage or 'starting')}{': ' + plain(detail) if detail else ''}"

@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator import amounts
 from orchestrator.cli import words
 from orchestrator.cli.live_background import Background
 from orchestrator.cli.live_feed import Card, Curve, Feed, Resources
@@ -90,7 +91,7 @@ def _head(scene: Scene, width: int, signs: Glyphs) -> Text:
     row.append(fit(plain(scene.name), width, signs.ellipsis), "bold")
     more = [(str(state), f"bold {words.colour(state)}")]
     if elapsed is not None:
-        more.append((words.duration(elapsed), ""))
+        more.append((amounts.duration(elapsed), ""))
     if stamp is not None:
         more += [(f"session {stamp.session}", ""), (f"run {stamp.id}", "dim")]
     for text, style in more:
@@ -204,9 +205,9 @@ def _machine(feed: Feed, width: int, signs: Glyphs) -> Iterable[Text]:
 
 def _card(card: Card, curve: Curve, width: int, signs: Glyphs) -> str:
     use = "    ?" if card.utilisation is None else f"{card.utilisation:3.0f} %"
-    memory = "" if card.used is None else words.size(round(card.used))
+    memory = "" if card.used is None else amounts.size(round(card.used))
     if card.used is not None and card.total is not None:
-        memory += f" of {words.size(round(card.total))}"
+        memory += f" of {amounts.size(round(card.total))}"
     memory = f"{memory:<{_MEMORY}}"
     room = max(0, min(_MOST_SPARK, width - len(use) - len(memory) - 4))
     newest = curve.values[-room:] if room else []
@@ -217,10 +218,10 @@ def _card(card: Card, curve: Curve, width: int, signs: Glyphs) -> str:
 def _storage(told: Resources) -> str:
     parts = []
     if told.disk is not None:
-        limit = "" if told.disk_limit is None else f" of {words.size(round(told.disk_limit))}"
-        parts.append(f"disk {words.size(round(told.disk))}{limit}")
+        limit = "" if told.disk_limit is None else f" of {amounts.size(round(told.disk_limit))}"
+        parts.append(f"disk {amounts.size(round(told.disk))}{limit}")
     if told.ram is not None:
-        parts.append(f"RAM {words.size(round(told.ram))}")
+        parts.append(f"RAM {amounts.size(round(told.ram))}")
     return ", ".join(parts)
 
 
@@ -245,7 +246,7 @@ def _sessions(scene: Scene, width: int, signs: Glyphs) -> Iterable[Text]:
     history = scene.background.history
     for index, item in enumerate(history):
         steps = f"step {item.from_step} to {item.to_step}"
-        spent = f"{words.duration(item.seconds):>13}  {item.reason:<12}"
+        spent = f"{amounts.duration(item.seconds):>13}  {item.reason:<12}"
         text = f"{item.session:>2}  {steps:<22}{spent}{item.kernel}"
         yield _row("" if index else "sessions", text, width, signs)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli import words
+from orchestrator import amounts
 from orchestrator.cli.context import F, load
 from orchestrator.errors import LocalError
 
@@ -124,6 +124,6 @@ def _sessions(source: str | None) -> "tuple[list[PulledSession], Path]":
 
 
 def _say(path: Path, *, show: bool) -> None:
-    click.echo(f"{path}  ({words.size(path.stat().st_size)})")
+    click.echo(f"{path}  ({amounts.size(path.stat().st_size)})")
     if show and click.launch(str(path)) != 0:
         raise LocalError(f"No browser could be started for {path}.", hint="open the file yourself")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator import amounts
 from orchestrator.cli import words
 from orchestrator.cli.context import json_option, print_json, run_argument, workbench
 from orchestrator.cli.live_text import plain
@@ -82,7 +83,7 @@ def _print(report: "Report") -> None:
     from orchestrator.cli.follow import steps  # noqa: PLC0415  # Start-up.
 
     state, progress = report.status.state, report.progress
-    elapsed = "" if progress.elapsed_s is None else f"  {words.duration(progress.elapsed_s)}"
+    elapsed = "" if progress.elapsed_s is None else f"  {amounts.duration(progress.elapsed_s)}"
     click.echo(f"{report.target.ref}  {click.style(state.value, fg=words.colour(state), bold=True)}{elapsed}")
     rows = {
         "run": _which(report),
@@ -171,7 +172,7 @@ def _session_row(item: "SessionRecord", did: "SessionSummary | None") -> dict[st
         "state": item.state.value if item.state else item.outcome.value,
         "pushed": item.pushed_at,
         "steps": f"{did.from_step}-{did.to_step}" if did else None,
-        "time": words.duration(did.seconds) if did else None,
+        "time": amounts.duration(did.seconds) if did else None,
         "ended": did.reason if did else None,
         "message": item.message,
     }

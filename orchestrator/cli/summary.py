@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from orchestrator import amounts
 from orchestrator.cli import words
 from orchestrator.cli.live_text import spark
 from orchestrator.cli.outlook import Outlook, in_words
@@ -26,7 +27,7 @@ def markdown(done: "Pass", outlook: Outlook) -> str:
         lines += [f"Pushed {escape(str(done.launched.target.ref))}: <{_address(done.launched.url)}>", ""]
     lines += [f"> {escape(warning)}\n" for warning in done.warnings]
     if done.collected is not None:
-        size = words.size(sum(file.size for file in done.collected.transfer.files))
+        size = amounts.size(sum(file.size for file in done.collected.transfer.files))
         lines += [f"Pulled {escape(done.collected.folder.name)}: {size}.", ""]
     if view is not None:
         lines += [*_facts(view, outlook), "", *_curve(outlook), *_sessions(view, outlook)]
@@ -90,7 +91,7 @@ def _sessions(view: "RunView", outlook: Outlook) -> list[str]:
         lines.append(
             f"| {item.session} | {escape(item.kernel)} | {item.from_step} – {item.to_step} "
             f"| {item.from_epoch} – {item.to_epoch} | {loss} "
-            f"| {words.duration(item.seconds)} | {escape(item.reason)} |"
+            f"| {amounts.duration(item.seconds)} | {escape(item.reason)} |"
         )
     return [*lines, ""]
 

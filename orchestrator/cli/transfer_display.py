@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from orchestrator.cli import words
+from orchestrator import amounts
 from orchestrator.transfer import Fetched, Planned, TransferListener
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Lines(Silent):
 
     def placed(self, file: Fetched) -> None:
         """Say that a file is here."""
-        click.echo(f"{file.path}  {words.size(file.size)}{'  unchanged' if file.unchanged else ''}")
+        click.echo(f"{file.path}  {amounts.size(file.size)}{'  unchanged' if file.unchanged else ''}")
 
 
 class Rate:
@@ -77,8 +77,8 @@ class _Way:
     def text(self) -> str:
         rate = self.rate()
         left = self.size - self.done
-        wait = f"  {words.duration(left / rate)} left" if rate > 0 and left > 0 else ""
-        return f"{words.size(self.done)} of {words.size(self.size)}  {words.size(round(rate))}/s{wait}"
+        wait = f"  {amounts.duration(left / rate)} left" if rate > 0 and left > 0 else ""
+        return f"{amounts.size(self.done)} of {amounts.size(self.size)}  {amounts.size(round(rate))}/s{wait}"
 
 
 class Bar(Silent):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import timedelta
 
+from orchestrator import amounts
 from orchestrator.models import SessionState, SessionSummary
 from orchestrator.progress import Progress
 
@@ -16,30 +17,9 @@ _COLOURS = {
 _WATCHED = ("loss_mel", "loss_gen", "loss_disc", "avg_loss_mel")
 
 
-def duration(seconds: float) -> str:
-    """Seconds as `42 s`, `12 min 5 s` or `3 h 7 min`."""
-    total = max(0, round(seconds))
-    hours, minutes = divmod(total // 60, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {total % 60} s" if minutes else f"{total} s"
-
-
 def hours(span: timedelta) -> str:
     """A span as hours with two decimals."""
     return f"{span.total_seconds() / 3600:.2f} h"
-
-
-def size(count: int) -> str:
-    """Bytes as `512 B`, `3.4 kB`, `71.0 MB` or `1.02 GB` (powers of 1000, as storage is sold)."""
-    if count < 1000:  # noqa: PLR2004  # A kilobyte.
-        return f"{count} B"
-    value = float(count)
-    for unit in ("kB", "MB", "GB", "TB"):
-        value /= 1000
-        if value < 999.5 or unit == "TB":  # noqa: PLR2004  # What would round to 1000.
-            return f"{value:.1f} {unit}"
-    raise AssertionError
 
 
 def colour(state: SessionState) -> str:
@@ -50,7 +30,9 @@ def colour(state: SessionState) -> str:
 def session(item: SessionSummary) -> str:
     """One session of a run on one line."""
     steps = f"step {item.from_step} to {item.to_step}"
-    return f"{item.session:>2}  {steps:<26} {duration(item.seconds):>14}  {item.kernel}  {item.reason}"
+    return (
+        f"{item.session:>2}  {steps:<26} {amounts.duration(item.seconds):>14}  {item.kernel}  {item.reason}"
+    )
 
 
 def losses(values: Mapping[str, float]) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from orchestrator.amounts import duration
 from orchestrator.report.reading import RunData, card_names
 from orchestrator.report.texts import as_number, as_object, one_line
 
@@ -89,20 +90,12 @@ def _time(data: RunData) -> list[Fact]:
             more = f"{hours / _WEEK_HOURS:.0%} of a week's {_WEEK_HOURS} h"
             found.append(Fact("GPU quota used", f"{hours:.2f} h", more))
         else:
-            found.append(Fact("Time of sessions", _span(spent.total), "no GPU quota"))
+            found.append(Fact("Time of sessions", duration(spent.total), "no GPU quota"))
     if spent.goodput is not None and spent.in_steps is not None:
-        found.append(Fact("Time in steps", f"{spent.goodput:.0%}", f"{_span(spent.in_steps)} of training"))
+        found.append(Fact("Time in steps", f"{spent.goodput:.0%}", f"{duration(spent.in_steps)} of training"))
     rate = as_number(as_object(data.state.get("resources")).get("samples_per_s"))
     if rate is not None:
         found.append(Fact("Speed", f"{rate:.3g} samples/s", "newest session"))
     if data.result is not None and data.result.seconds_per_epoch:
-        found.append(Fact("An epoch", _span(data.result.seconds_per_epoch)))
+        found.append(Fact("An epoch", duration(data.result.seconds_per_epoch)))
     return found
-
-
-def _span(seconds: float) -> str:
-    total = max(0, round(seconds))
-    hours, minutes = divmod(total // 60, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {total % 60} s" if minutes else f"{seconds:.0f} s"
