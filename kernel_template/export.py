@@ -20,6 +20,7 @@ from kernel_template.environment import Paths
 from kernel_template.files import WriteFile, human_seconds, human_size, json_bytes, sha256_of
 from kernel_template.process import Cut
 from kernel_template.report import Reporter
+from kernel_template.usage import folder_bytes
 from kernel_template.voice_program import Told, VoiceProgram
 
 EXPORT_LIMIT_S = 300.0  # A full VITS took 27 s on two cores, imports and comparison included.
@@ -38,13 +39,7 @@ def voice_checkpoint(whole: list[Checkpoint]) -> Checkpoint | None:
 def room_in(folder: Path, limit: int | None) -> int:
     """Bytes that may still be written below `folder`: what the disk has, and what `limit` leaves."""
     free = shutil.disk_usage(folder).free
-    if limit is None:
-        return free
-    used = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            used += path.lstat().st_size
-    return min(free, limit - used)
+    return free if limit is None else min(free, limit - folder_bytes(folder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +65,7 @@ class VoiceExporter:
     name: str = "voice"
 
     @property
-    def what(self) -> str:
-        """How the voice is called."""
+    def _what(self) -> str:
         return "voice" if self.name == "voice" else f"{self.name} voice"
 
     def export(
@@ -102,9 +96,9 @@ class VoiceExporter:
             record = {"state": "failed", "why": f"{type(error).__name__}: {error}"}
         record = {**record, **source}
         if record["state"] == "failed":
-            self.report.warn(f"The {self.what} was not exported to ONNX: {record['why']}.")
+            self.report.warn(f"The {self._what} was not exported to ONNX: {record['why']}.")
         elif record["state"] == "unsupported":
-            self.report.say(f"The {self.what} was not exported to ONNX: {record['why']}.")
+            self.report.say(f"The {self._what} was not exported to ONNX: {record['why']}.")
         if self.name == "voice":
             self.report.event("export", **record)
         return record

@@ -32,6 +32,7 @@ _METER_TELL_S = 60.0
 _METER_LOOK_S = 1.0
 _METER_JOIN_S = 1.0
 _MAX_SILENCES = 3  # An nvidia-smi that does not answer is not asked for ever.
+_MAX_COUNTED = 50_000  # A look at the outputs is cheap, whatever a script puts there.
 _STEP_MARK = "GLOBAL_STEP: "
 _TRAIN_PARTS = ("imports", "data", "setup", "first_step")
 _START_STAGES = ("environment", "inputs", "gpu", "install", "prepare")
@@ -112,7 +113,7 @@ class Meter:
             self._read()
 
     def _read(self) -> None:
-        self._last_disk = folder_bytes(self._paths.working)
+        self._last_disk = folder_bytes(self._paths.working, _MAX_COUNTED)
         self._last_ram = self._memory()
         self._disk.add(self._last_disk)
         self._ram.add(self._last_ram)
@@ -156,7 +157,7 @@ class Meter:
         self._waiting_s += self._work.waiting_s
         self._samples += self._work.samples
         self._work, self._began = Work(), None
-        self._last_disk = folder_bytes(self._paths.working)
+        self._last_disk = folder_bytes(self._paths.working, _MAX_COUNTED)
         self._disk.add(self._last_disk)
         self._tell()
 

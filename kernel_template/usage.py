@@ -18,7 +18,6 @@ _CARD_QUERY = (
 )
 _CARD_TIMEOUT_S = 10.0
 _CARD_FIELDS = 3
-_MAX_COUNTED = 50_000  # A look at the outputs is cheap, whatever a script puts there.
 _CGROUP = Path("/sys/fs/cgroup")
 _KIB = 1024
 
@@ -61,14 +60,14 @@ def _figure(text: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def folder_bytes(folder: Path) -> int:
-    """Bytes of all files below `folder`, of a linked file once; what vanishes meanwhile is left out."""
+def folder_bytes(folder: Path, most: int | None = None) -> int:
+    """Bytes of all files below `folder`, or of `most`; a linked one counts once, what vanishes not at all."""
     total = files = 0
     seen: set[tuple[int, int]] = set()
     for place, _, names in os.walk(folder):
         for name in names:
             files += 1
-            if files > _MAX_COUNTED:
+            if most is not None and files > most:
                 return total
             with contextlib.suppress(OSError):
                 told = Path(place, name).lstat()

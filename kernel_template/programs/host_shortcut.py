@@ -59,7 +59,7 @@ class _Files:
 def link_best(model: Path) -> None:
     """Let best_model.pth name `model`; a disk without links goes without."""
     part = model.with_name(f".kgtts-{_SHORTCUT}.link")
-    with contextlib.suppress(OSError, NotImplementedError):
+    with contextlib.suppress(OSError):
         part.unlink(missing_ok=True)
         part.symlink_to(model.name)
         part.replace(model.with_name(_SHORTCUT))
