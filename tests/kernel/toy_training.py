@@ -90,13 +90,16 @@ class SlowToSave:
         return (OrderedDict, ())
 
 
-class OutOfMemory(torch.autograd.Function):
-    """Runs out of memory on the way back."""
+class _OnTheWayBack(torch.autograd.Function):
+    """Does nothing on the way there."""
 
     @staticmethod
     def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
-        """Nothing."""
         return value.clone()
+
+
+class OutOfMemory(_OnTheWayBack):
+    """Runs out of memory on the way back."""
 
     @staticmethod
     def backward(ctx: Any, *_gradients: torch.Tensor) -> Any:
@@ -104,13 +107,8 @@ class OutOfMemory(torch.autograd.Function):
         raise torch.OutOfMemoryError(OUT_OF_MEMORY)
 
 
-class Hang(torch.autograd.Function):
+class Hang(_OnTheWayBack):
     """Waits for ever on the way back."""
-
-    @staticmethod
-    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
-        """Nothing."""
-        return value.clone()
 
     @staticmethod
     def backward(ctx: Any, *_gradients: torch.Tensor) -> Any:

@@ -1,7 +1,6 @@
 """voice.json: what is refused, and in which words."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +111,6 @@ def test_a_file_a_folder_and_an_onnx_file_mean_a_voice(tmp_path: Path) -> None:
         card_place(tmp_path)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows reads what is open")
 def test_a_folder_is_no_description(tmp_path: Path) -> None:
     """What the system says is passed on."""
     with pytest.raises(UsageError, match="cannot be read"):
