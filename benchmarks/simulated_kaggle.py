@@ -1,6 +1,8 @@
 """Kaggle in fast motion: the port, with sessions whose whole life is known from their start.
 
-What they do, and from where the numbers are, is told in `timelapse.py`.
+What they do, and from where the numbers are, is told in `timelapse.py`. Nothing here has outputs or live
+logs: a method that raises NotImplementedError is one that passes without collecting never call, and a made-up
+answer would hide that one does.
 """
 
 import ast
