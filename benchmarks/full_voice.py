@@ -13,9 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from orchestrator.emulator import voice
-from orchestrator.emulator.standins import standin_path
-from orchestrator.speech import card_place
+from orchestrator.emulator.demo import voice
+from orchestrator.emulator.runner.standins import standin_path
+from orchestrator.voice import card_place
 
 _EXPORT = Path(__file__).resolve().parents[1] / "kernel_template" / "programs" / "export.py"
 _MAKE = """

@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.environment import newcomer
 from orchestrator.emulator import Emulator, EmulatorOptions
-from orchestrator.emulator.inputs import provide_demo_inputs
+from orchestrator.emulator.demo.inputs import provide_demo_inputs
 
 BOUND = 0.95
 _SLUG = "goodput"

@@ -68,7 +68,7 @@ class Way:
 
 def environment(folder: Path, cards: int, *, gpu: bool) -> dict[str, str]:
     """As the kernel gives it to a training."""
-    from orchestrator.emulator.standins import standin_path  # noqa: PLC0415 - not on a bare GPU machine.
+    from orchestrator.emulator.runner.standins import standin_path  # noqa: PLC0415 - not on a bare GPU machine.
 
     paths = [str(standin_path(sys.executable) or ""), os.environ.get("PYTHONPATH")]
     return {
@@ -112,7 +112,7 @@ def train(
 
 def overhead(pairs: int, steps: int) -> float:
     """Paired runs on the CPU. Returns the median ratio."""
-    from orchestrator.emulator.inputs import provide_demo_inputs  # noqa: PLC0415 - as above.
+    from orchestrator.emulator.demo.inputs import provide_demo_inputs  # noqa: PLC0415 - as above.
 
     plain, hosted = Way("train_tts", hosted=False), Way("our host", hosted=True)
     ratios = []

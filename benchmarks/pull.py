@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environment import newcomer
-from orchestrator.kaggle_client import connect
+from orchestrator.kaggle import connect
 from orchestrator.models import KernelPush, KernelRef, SessionState
-from tests.transfer.killing import Order, killed, pulled_in, received
+from tests.download.killing import Order, killed, pulled_in, received
 
 _USER, _KEY = "asha", "not-a-real-key"
 _MB = 1_000_000
@@ -35,7 +35,7 @@ _SEED = 5
 _SERVER = """
 import json, sys, pathlib
 from orchestrator.emulator import Emulator, EmulatorOptions
-from orchestrator.emulator.fault_plan import FaultPlan
+from orchestrator.emulator.faults.plan import FaultPlan
 options = EmulatorOptions(sandbox="relocate", standins=False)
 with Emulator(pathlib.Path(sys.argv[1]), options=options, credentials=(sys.argv[2], sys.argv[3])) as emulator:
     print(emulator.url, flush=True)

@@ -39,7 +39,7 @@ def main() -> None:
         os.sched_setaffinity(0, allowed)
         print(f"processors: {len(allowed)}")
 
-    from orchestrator.speech import Manner, card_place, open_voice  # noqa: PLC0415 - after the processors.
+    from orchestrator.voice import Manner, card_place, open_voice  # noqa: PLC0415 - after the processors.
 
     began = time.perf_counter()
     place = card_place(asked.voice)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.emulator import Emulator
-from orchestrator.kaggle_client import connect
+from orchestrator.kaggle import connect
 from orchestrator.models import KernelPush, KernelRef, SessionState
 
 # The stock client, unmodified, with its endpoint table re-pointed as the README says.

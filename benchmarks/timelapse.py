@@ -44,12 +44,12 @@ from benchmarks.simulated_kaggle import (
     SimulatedKaggle,
     week_of,
 )
-from orchestrator.chain.decisions import RunState
-from orchestrator.chain.passes import sync
-from orchestrator.config import Settings, load_settings
-from orchestrator.launch import Service
-from orchestrator.ledger import Ledger
 from orchestrator.models import SessionState
+from orchestrator.run.decide import RunState
+from orchestrator.run.ledger import Ledger
+from orchestrator.run.passes import sync
+from orchestrator.run.push import Service
+from orchestrator.settings import Settings, load_settings
 
 LEAST_TRAINING = 0.97
 MANUAL_LIMIT, SAVE_STEPS = timedelta(hours=6), 500

@@ -1,45 +1,5 @@
-"""The training kernel in parts: plain modules, tested one by one and joined to the one file of a push.
+"""The training kernel: an ordinary package that is sent to Kaggle as files and runs there.
 
-A push to Kaggle carries a single code file, so `kernel.py.j2` writes the parts named in `PARTS` one after
-another, without their imports of each other. They therefore share one namespace: a top-level name stands in
-one part only.
+`main` is the session from start to end; `host` runs inside the training process. Nothing here imports
+`orchestrator`; only what runs in a process of its own imports more than the standard library.
 """
-
-# The order in which the parts are joined: each stands after all that it uses.
-PARTS: tuple[str, ...] = (
-    "failure",
-    "files",
-    "report",
-    "lines",
-    "process",
-    "gpu",
-    "environment",
-    "mounts",
-    "inputs",
-    "history",
-    "resume",
-    "hosting",
-    "usage",
-    "meter",
-    "packages",
-    "install_failures",
-    "probe",
-    "install",
-    "dataset_paths",
-    "config_file",
-    "progress",
-    "diagnosis",
-    "checkpoints",
-    "notices",
-    "training",
-    "voice_program",
-    "samples",
-    "export",
-    "outputs",
-    "session",
-    "record",
-    "starting",
-    "train_stage",
-    "voice_stage",
-    "main",
-)

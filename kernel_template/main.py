@@ -6,24 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kernel_template.checkpoints import Checkpoint, CheckpointShelf
-from kernel_template.config_file import PreparedConfig
-from kernel_template.environment import (
+from kernel_template.context import Outcome, Tools
+from kernel_template.finish.outputs import Outputs
+from kernel_template.finish.record import SessionRecord
+from kernel_template.finish.stage import VoiceStage
+from kernel_template.start.config_file import PreparedConfig
+from kernel_template.start.environment import (
     Paths,
 )
-from kernel_template.failure import EndReason, KernelFailure
-from kernel_template.files import LineFile, is_disk_full
-from kernel_template.hosting import HostLink, SessionBudget
-from kernel_template.inputs import Inputs
-from kernel_template.meter import Meter
-from kernel_template.outputs import Outputs
-from kernel_template.process import StopFlag
-from kernel_template.record import SessionRecord
-from kernel_template.report import Reporter
-from kernel_template.session import Outcome, Tools
-from kernel_template.starting import Start
-from kernel_template.train_stage import TrainStage
-from kernel_template.voice_stage import VoiceStage
+from kernel_template.start.inputs import Inputs
+from kernel_template.start.stage import Start
+from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.tools.files import LineFile, is_disk_full
+from kernel_template.tools.process import StopFlag
+from kernel_template.tools.report import Reporter
+from kernel_template.train.checkpoints import Checkpoint, CheckpointShelf
+from kernel_template.train.host_link import HostLink, SessionBudget
+from kernel_template.train.stage import TrainStage
+from kernel_template.usage.meter import Meter
 
 
 class Session:

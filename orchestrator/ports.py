@@ -1,6 +1,6 @@
 """The seams of kgtts: what the life of a run needs from Kaggle and from time.
 
-`orchestrator.kaggle_client.KaggleClient` is the real Kaggle; a simulation may put another in its place.
+`orchestrator.kaggle.KaggleClient` is the real Kaggle; a simulation may put another in its place.
 """
 
 import time

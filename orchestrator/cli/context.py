@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from orchestrator import amounts
+from orchestrator import formatting as amounts
 from orchestrator.errors import ExitCode, KgttsError
 
 if TYPE_CHECKING:
-    from orchestrator.campaign import Campaign
-    from orchestrator.config import LoadedSettings
-    from orchestrator.following import Load
-    from orchestrator.kaggle_client.client import KaggleClient
-    from orchestrator.ledger import Ledger
+    from orchestrator.kaggle.client import KaggleClient
     from orchestrator.models import KernelRef
+    from orchestrator.run.campaign import Campaign
+    from orchestrator.run.follow import Load
+    from orchestrator.run.ledger import Ledger
+    from orchestrator.settings import LoadedSettings
 
 HOME_VARIABLE = "KGTTS_HOME"
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,7 +65,7 @@ def _duration(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     """Read a time such as `90m`; a wrong one is a usage error."""
     if value is None:
         return None
-    from orchestrator.config import parse_duration  # noqa: PLC0415  # pydantic is slow to import.
+    from orchestrator.settings import parse_duration  # noqa: PLC0415  # pydantic is slow to import.
 
     try:
         return parse_duration(value)
@@ -80,7 +80,7 @@ def run_argument(command: F) -> F:
 
 def load(config_path: Path | None, overrides: tuple[str, ...]) -> "LoadedSettings":
     """The validated settings of this working directory."""
-    from orchestrator.config import load_settings  # noqa: PLC0415  # pydantic is slow to import.
+    from orchestrator.settings import load_settings  # noqa: PLC0415  # pydantic is slow to import.
 
     return load_settings(config_path, overrides, environ=os.environ, cwd=Path.cwd())
 
@@ -126,10 +126,10 @@ class Elsewhere:
 @contextmanager
 def workbench(elsewhere: Elsewhere | None = None) -> Iterator[Workbench]:
     """Log in and open the ledger: the person's own, or those of `elsewhere`."""
-    from orchestrator.campaign import Campaign  # noqa: PLC0415  # Start-up: only commands that need it.
-    from orchestrator.kaggle_client import URL_VARIABLE, connect  # noqa: PLC0415  # As above.
-    from orchestrator.ledger import Ledger  # noqa: PLC0415  # As above.
+    from orchestrator.kaggle import URL_VARIABLE, connect  # noqa: PLC0415  # As above.
     from orchestrator.ports import SystemClock  # noqa: PLC0415  # As above.
+    from orchestrator.run.campaign import Campaign  # noqa: PLC0415  # Start-up: only commands that need it.
+    from orchestrator.run.ledger import Ledger  # noqa: PLC0415  # As above.
 
     if elsewhere is None:
         kaggle, place = connect(os.environ), data_folder() / "ledger.db"

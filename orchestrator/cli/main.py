@@ -11,35 +11,35 @@ from typing import Any, NoReturn
 import click
 
 from orchestrator import __version__
-from orchestrator.cli.github import annotation, in_actions
+from orchestrator.cli.github.outputs import annotation, in_actions
 from orchestrator.errors import ExitCode, KgttsError, LocalError
 
 _LONGEST_NAME = 200  # Of a file, in an error.
 # Name -> module and attribute. Help and usage errors must import nothing heavy, so the modules import what
 # they need inside their functions.
 _COMMANDS = {
-    "init": "orchestrator.cli.setup:init",
-    "doctor": "orchestrator.cli.doctor:doctor",
-    "config": "orchestrator.cli.setup:config",
-    "render": "orchestrator.cli.push:render",
-    "push": "orchestrator.cli.push:push",
-    "status": "orchestrator.cli.status:status",
-    "logs": "orchestrator.cli.logs:logs",
-    "pull": "orchestrator.cli.pull:pull",
-    "metrics": "orchestrator.cli.metrics:metrics",
-    "report": "orchestrator.cli.report:report",
-    "compare": "orchestrator.cli.report:compare",
-    "say": "orchestrator.cli.say:say",
-    "tensorboard": "orchestrator.cli.tensorboard:tensorboard",
-    "sync": "orchestrator.cli.sync:sync",
-    "watch": "orchestrator.cli.sync:watch",
-    "list": "orchestrator.cli.status:list_runs",
-    "quota": "orchestrator.cli.status:quota",
-    "open": "orchestrator.cli.status:open_page",
-    "cancel": "orchestrator.cli.push:cancel",
-    "demo": "orchestrator.cli.demo:demo",
-    "emulator": "orchestrator.cli.emulator:emulator",
-    "kaggle": "orchestrator.cli.emulator:kaggle",
+    "init": "orchestrator.cli.commands.setup:init",
+    "doctor": "orchestrator.cli.commands.doctor:doctor",
+    "config": "orchestrator.cli.commands.setup:config",
+    "render": "orchestrator.cli.commands.push:render",
+    "push": "orchestrator.cli.commands.push:push",
+    "status": "orchestrator.cli.commands.status:status",
+    "logs": "orchestrator.cli.commands.logs:logs",
+    "pull": "orchestrator.cli.commands.pull:pull",
+    "metrics": "orchestrator.cli.commands.metrics:metrics",
+    "report": "orchestrator.cli.commands.report:report",
+    "compare": "orchestrator.cli.commands.report:compare",
+    "say": "orchestrator.cli.commands.say:say",
+    "tensorboard": "orchestrator.cli.commands.tensorboard:tensorboard",
+    "sync": "orchestrator.cli.commands.sync:sync",
+    "watch": "orchestrator.cli.commands.sync:watch",
+    "list": "orchestrator.cli.commands.status:list_runs",
+    "quota": "orchestrator.cli.commands.status:quota",
+    "open": "orchestrator.cli.commands.status:open_page",
+    "cancel": "orchestrator.cli.commands.push:cancel",
+    "demo": "orchestrator.cli.commands.demo:demo",
+    "emulator": "orchestrator.cli.commands.emulator:emulator",
+    "kaggle": "orchestrator.cli.commands.emulator:kaggle",
 }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.emulator.emulator import Emulator
-    from orchestrator.emulator.options import EmulatorOptions
+    from orchestrator.emulator.service.options import EmulatorOptions
 
 __all__ = ["Emulator", "EmulatorOptions"]
 
@@ -21,7 +21,7 @@ def __getattr__(name: str) -> Any:
         LocalError: the optional packages of the extra `local` are missing.
     """
     if name == "EmulatorOptions":
-        from orchestrator.emulator.options import EmulatorOptions  # noqa: PLC0415 - lazy on purpose
+        from orchestrator.emulator.service.options import EmulatorOptions  # noqa: PLC0415 - lazy on purpose
 
         return EmulatorOptions
     if name == "Emulator":

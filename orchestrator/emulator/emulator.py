@@ -5,11 +5,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from orchestrator.emulator.backend import Backend
-from orchestrator.emulator.clock import Clock, SystemClock
-from orchestrator.emulator.options import EmulatorOptions
-from orchestrator.emulator.server import Server
-from orchestrator.emulator.store import Store, is_safe_name
+from orchestrator.emulator.service.backend import Backend
+from orchestrator.emulator.service.clock import Clock, SystemClock
+from orchestrator.emulator.service.options import EmulatorOptions
+from orchestrator.emulator.service.store import Store, is_safe_name
+from orchestrator.emulator.wire.server import Server
 from orchestrator.errors import LocalError, UsageError
 
 

@@ -19,7 +19,7 @@ from orchestrator.metrics.join import fill
 from orchestrator.metrics.lines import LineCutter
 from orchestrator.metrics.pace import Pace
 from orchestrator.metrics.table import Kind, MetricsTable, Moment
-from orchestrator.progress import EVENT_PREFIX
+from orchestrator.run.progress import EVENT_PREFIX
 
 _PREFIX = EVENT_PREFIX.encode()
 _MARK = b"> "  # Every line of the trainer's that counts holds it, and few others do.

@@ -11,8 +11,8 @@ from orchestrator.render.kernel import (
     templates_root,
 )
 from orchestrator.render.parts import TemplateError
+from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.render.writing import write_rendered
-from orchestrator.stamp import RunStamp, read_stamp
 
 __all__ = [
     "CODE_FILE",

@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config import Settings, title_from
 from orchestrator.errors import LocalError, SettingsError, UsageError
 from orchestrator.models import KernelPush, KernelRef, SessionSummary
 from orchestrator.render.literal import program_literal, python_literal
 from orchestrator.render.parts import PACKAGE, Joined, TemplateError, join_parts, part_names
-from orchestrator.stamp import RunStamp
+from orchestrator.render.stamp import RunStamp
+from orchestrator.settings import Settings, title_from
 
 CODE_FILE = "kaggle_tts_training.py"
 METADATA_FILE = "kernel-metadata.json"

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.chain.state import SessionResult, read_state
 from orchestrator.errors import UsageError
 from orchestrator.metrics import (
     FindingKind,
@@ -28,6 +27,7 @@ from orchestrator.report.sounds import (
 )
 from orchestrator.report.texts import as_list, as_number, as_object, one_line, read_object
 from orchestrator.report.wav import Clip
+from orchestrator.run.state import SessionResult, read_state
 
 STATE = "state.json"
 _LARGEST_STATE = 16 * 1024 * 1024

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from orchestrator.amounts import duration
+from orchestrator.formatting import duration
 from orchestrator.report.reading import RunData, card_names
 from orchestrator.report.texts import as_number, as_object, one_line
 

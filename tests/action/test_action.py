@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from orchestrator.cli.context import workbench
-from orchestrator.cli.outlook import of_kernel
+from orchestrator.cli.show.outlook import of_kernel
 from orchestrator.emulator import Emulator
 from orchestrator.models import KernelRef
 from tests.action.machines import PINNED, TRAIN, Fleet, check_out

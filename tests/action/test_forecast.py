@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.chain.forecast import Forecast, Terms, Work, forecast, terms_of, work_left
-from orchestrator.chain.session import RunView, SessionView
-from orchestrator.chain.state import SessionResult
-from orchestrator.config import Settings
 from orchestrator.models import KernelRef, Quota, SessionState, SessionStatus, SessionSummary
 from orchestrator.render import RunStamp
+from orchestrator.run.forecast import Forecast, Terms, Work, forecast, terms_of, work_left
+from orchestrator.run.session import RunView, SessionView
+from orchestrator.run.state import SessionResult
+from orchestrator.settings import Settings
 
 NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)  # A Wednesday.
 SATURDAY = datetime(2026, 11, 21, tzinfo=UTC)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cli.github import annotation, write_outputs
-from orchestrator.cli.summary import escape, failure
+from orchestrator.cli.github.outputs import annotation, write_outputs
+from orchestrator.cli.github.summary import escape, failure
 from orchestrator.errors import LocalError
 from tests.action.runner import read_outputs
 from tests.support import Cli

@@ -18,8 +18,8 @@ sys.addaudithook(hook)
 from orchestrator.cli import main
 main(sys.argv[1:])
 """
-_SETTINGS = "orchestrator.config.models"
-_LOGIN = "orchestrator.kaggle_client.client"
+_SETTINGS = "orchestrator.settings.models"
+_LOGIN = "orchestrator.kaggle.client"
 
 
 @pytest.mark.parametrize(

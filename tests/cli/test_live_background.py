@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.chain.decisions import Decision, RunState
-from orchestrator.cli.live_background import Background, Plan, Surroundings, read_plan
-from orchestrator.cli.live_feed import Feed
-from orchestrator.cli.live_outlook import ends, ends_in_words
-from orchestrator.cli.outlook import Outlook, what_next
-from orchestrator.config import load_settings
+from orchestrator.cli.show.live_background import Background, Plan, Surroundings, read_plan
+from orchestrator.cli.show.live_feed import Feed
+from orchestrator.cli.show.live_outlook import ends, ends_in_words
+from orchestrator.cli.show.outlook import Outlook, what_next
 from orchestrator.errors import ServiceError
-from orchestrator.logs import LogLine
+from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import KernelInfo, KernelRef, Quota
-from orchestrator.progress import Progress
 from orchestrator.render import render_kernel
-from orchestrator.stamp import RunStamp
-from tests.campaign.fakes import FakeKaggle
+from orchestrator.render.stamp import RunStamp
+from orchestrator.run.decide import Decision, RunState
+from orchestrator.run.progress import Progress
+from orchestrator.settings import load_settings
+from tests.run.fakes import FakeKaggle
 
 REF = KernelRef("asha", "bangla-tts-b", 1)
 PARENT = "asha/bangla-tts-a/3"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cli.live_text import ASCII, UNICODE, coloured, fit, plain, spark, width_of
+from orchestrator.cli.show.live_text import ASCII, UNICODE, coloured, fit, plain, spark, width_of
 
 BANGLA = "আমি বাংলায় গান গাই, ক্ষুদ্র বিজ্ঞান"
 SAFE = st.text(alphabet=st.characters(codec="utf-8"))

@@ -12,7 +12,7 @@ from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUplo
 from kagglesdk.datasets.types import dataset_api_service as sdk
 
 from orchestrator.emulator import EmulatorOptions
-from orchestrator.emulator.blobs import GRAIN, LIFETIME
+from orchestrator.emulator.service.blobs import GRAIN, LIFETIME
 from orchestrator.errors import UsageError
 from tests.emulator.support import TIMEOUT_S, USER, Account, ManualClock
 

@@ -7,8 +7,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from orchestrator.emulator.fault_file import load_plan
-from orchestrator.emulator.fault_plan import (
+from orchestrator.emulator.faults.file import load_plan
+from orchestrator.emulator.faults.plan import (
     Corrupted,
     Error,
     Expired,
@@ -21,7 +21,7 @@ from orchestrator.emulator.fault_plan import (
     Rule,
     StaleVersion,
 )
-from orchestrator.emulator.fault_switch import FaultSwitch, Tally
+from orchestrator.emulator.faults.switch import FaultSwitch, Tally
 from orchestrator.errors import UsageError
 from tests.emulator.support import readme_section
 

@@ -11,8 +11,7 @@ from kagglesdk.kernels.types import kernels_api_service as sdk
 from requests import HTTPError
 from requests.exceptions import ChunkedEncodingError
 
-from orchestrator.emulator.control import FAULTS_PATH
-from orchestrator.emulator.fault_plan import (
+from orchestrator.emulator.faults.plan import (
     HOSTILE_NAMES,
     Bandwidth,
     Error,
@@ -25,7 +24,8 @@ from orchestrator.emulator.fault_plan import (
     StaleVersion,
     Truncated,
 )
-from orchestrator.emulator.fault_switch import Tally
+from orchestrator.emulator.faults.switch import Tally
+from orchestrator.emulator.wire.control import FAULTS_PATH
 from tests.emulator.support import HANG, TIMEOUT_S, USER, Account, ManualClock
 
 Strike = Callable[..., None]

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from orchestrator.emulator import Emulator, EmulatorOptions
-from orchestrator.emulator.fault_plan import (
+from orchestrator.emulator.faults.plan import (
     Bandwidth,
     Corrupted,
     Error,
@@ -25,7 +25,7 @@ from orchestrator.emulator.fault_plan import (
     Stalled,
     Truncated,
 )
-from orchestrator.emulator.fault_switch import Tally
+from orchestrator.emulator.faults.switch import Tally
 from tests.emulator.support import KEY, TIMEOUT_S, USER, Account
 
 CONTENT = bytes(range(256)) * 8192  # 2 MiB

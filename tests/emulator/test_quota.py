@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kagglesdk.kaggle_object import TimeDeltaSerializer
 
-from orchestrator.emulator.quota import gpu_quota, week_start
-from orchestrator.emulator.records import Usage, Version
-from orchestrator.emulator.wire import duration
+from orchestrator.emulator.service.quota import gpu_quota, week_start
+from orchestrator.emulator.service.records import Usage, Version
+from orchestrator.emulator.wire.codec import duration
 from orchestrator.models import SessionState
 
 NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)  # a Wednesday

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.emulator.standins import standin_path
+from orchestrator.emulator.runner.standins import standin_path
 from tests.kernel.hosting import Forge, forge
 from tests.kernel.kit import Clock, Log
 

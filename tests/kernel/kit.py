@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kernel_template.environment import Paths
-from kernel_template.files import write_atomic
-from kernel_template.process import Captured, ChildEnd, ChildPlan, Cut, OnLine
-from kernel_template.report import Reporter
-from kernel_template.session import Tools
+from kernel_template.context import Tools
+from kernel_template.start.environment import Paths
+from kernel_template.tools.files import write_atomic
+from kernel_template.tools.process import Captured, ChildEnd, ChildPlan, Cut, OnLine
+from kernel_template.tools.report import Reporter
 
 DATASET = "owner/datahrbnn"
 MODEL = "owner/ttsbnng/transformers/default/1"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kernel_template.programs.host_accumulate import Accumulator, Group
+from kernel_template.host.accumulate import Accumulator, Group
 from tests.kernel.hosting import Forge, Toy, load, same_training, step_of
 
 pytest.importorskip("trainer")

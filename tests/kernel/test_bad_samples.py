@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from kernel_template.failure import EndReason
-from kernel_template.hosting import HostFacts
-from kernel_template.process import ChildEnd
-from kernel_template.session import TrainingFacts, judge_training
+from kernel_template.context import TrainingFacts, judge_training
+from kernel_template.tools.failure import EndReason
+from kernel_template.tools.process import ChildEnd
+from kernel_template.train.host_link import HostFacts
 from tests.kernel.kit import Clock, put
 from tests.kernel.listed_letters import Letters
 from tests.kernel.programs import program

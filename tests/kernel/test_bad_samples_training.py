@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.emulator.standins import standin_path
+from orchestrator.emulator.runner.standins import standin_path
 from tests.kernel.hosting import CONFIG, HOST, Forge
 from tests.kernel.kit import Log, put
 from tests.kernel.sessions import HEAD, Played

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kernel_template.config_file import (
+from kernel_template.start.config_file import (
     ConfigMaker,
     PreparedConfig,
     get_dotted,
@@ -15,8 +15,8 @@ from kernel_template.config_file import (
     set_dotted,
     speed_keys,
 )
-from kernel_template.failure import EndReason, KernelFailure
-from kernel_template.inputs import find_inputs
+from kernel_template.start.inputs import find_inputs
+from kernel_template.tools.failure import EndReason, KernelFailure
 from tests.kernel.kit import (
     DATASET,
     Log,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from kernel_template.dataset_paths import DatasetPointer
-from kernel_template.failure import KernelFailure
+from kernel_template.start.dataset_paths import DatasetPointer
+from kernel_template.tools.failure import KernelFailure
 from tests.kernel.kit import Log, put, reporter
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from kernel_template.diagnosis import Diagnosis, diagnose, ran_out_of_memory
-from kernel_template.failure import EndReason
+from kernel_template.tools.failure import EndReason
+from kernel_template.train.diagnosis import Diagnosis, diagnose, ran_out_of_memory
 from tests.kernel.programs import program
 
 _FRAME = '  File "/x/trainer.py", line 1, in fit\n    self._fit()\n'

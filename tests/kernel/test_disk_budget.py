@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kernel_template.diagnosis import diagnose
-from kernel_template.failure import EndReason
+from kernel_template.tools.failure import EndReason
+from kernel_template.train.diagnosis import diagnose
 from tests.kernel.hosting import Forge, Toy, load, step_of
 from tests.kernel.programs import program
 

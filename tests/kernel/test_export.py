@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from kernel_template.checkpoints import Checkpoint
-from kernel_template.export import VoiceExporter, room_in, voice_checkpoint
-from kernel_template.files import write_atomic
-from kernel_template.process import ChildPlan, Cut
-from kernel_template.samples import checkpoints_to_hear
-from kernel_template.voice_program import VoiceProgram
+from kernel_template.finish.export import VoiceExporter, room_in, voice_checkpoint
+from kernel_template.finish.samples import checkpoints_to_hear
+from kernel_template.tools.files import write_atomic
+from kernel_template.tools.json_program import VoiceProgram
+from kernel_template.tools.process import ChildPlan, Cut
+from kernel_template.train.checkpoints import Checkpoint
 from tests.kernel.kit import Child, Log, paths_in, put, reporter
 from tests.kernel.sessions import HEAD, PROGRAMS, TRAINS, Played
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import kernel_template
-from kernel_template.programs.voice_text import text_ids
-from orchestrator.emulator import inputs
-from orchestrator.emulator.standins import standin_path
-from orchestrator.speech import Manner, open_voice, sound_of
+from kernel_template.text.voice_text import text_ids
+from orchestrator.emulator.demo import inputs
+from orchestrator.emulator.runner.standins import standin_path
+from orchestrator.voice import Manner, open_voice, sound_of
 from tests.kernel.kit import put
 
 _PROGRAMS = Path(kernel_template.__file__).parent / "programs"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from kernel_template.environment import describe_environment, tts_version
-from kernel_template.failure import EndReason, KernelFailure
-from kernel_template.gpu import Gpu, check_gpus, list_gpus
-from kernel_template.process import Captured
+from kernel_template.start.environment import describe_environment, tts_version
+from kernel_template.start.gpu import Gpu, check_gpus, list_gpus
+from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.tools.process import Captured
 from tests.kernel.kit import Capture, Log, paths_in, reporter, settings
 
 _T4 = Gpu("Tesla T4", "15360 MiB", "580.1")

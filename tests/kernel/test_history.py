@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_template.files import write_atomic
-from kernel_template.history import History, kept_lines, spread
+from kernel_template.start.history import History, kept_lines, spread
+from kernel_template.tools.files import write_atomic
 from tests.kernel.kit import Log, paths_in, put, reporter
 
 

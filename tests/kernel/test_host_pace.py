@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_template.programs.host_pace import Control, HostReport, Pace
+from kernel_template.host.pace import Control, HostReport, Pace
 from tests.kernel.kit import Clock
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from kernel_template.failure import EndReason, KernelFailure
-from kernel_template.inputs import Inputs, damage, find_inputs
-from kernel_template.mounts import find_mounts, take_inventory
+from kernel_template.start.inputs import Inputs, damage, find_inputs
+from kernel_template.start.mounts import find_mounts, take_inventory
+from kernel_template.tools.failure import EndReason, KernelFailure
 from tests.kernel.kit import DATASET, MODEL, Log, mount_inputs, put, put_checkpoint, reporter, settings
 
 

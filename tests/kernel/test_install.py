@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from kernel_template.failure import EndReason, KernelFailure
-from kernel_template.install import Installer
-from kernel_template.probe import Probe, check_cuda
-from kernel_template.process import Captured, ChildPlan, Cut
+from kernel_template.start.install import Installer
+from kernel_template.start.probe import Probe, check_cuda
+from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.tools.process import Captured, ChildPlan, Cut
 from tests.kernel.kit import Capture, Child, Log, probe_answer, reporter, settings
 
 _BROKEN = probe_answer(ok=False, error="ModuleNotFoundError: No module named 'TTS'", missing="TTS")

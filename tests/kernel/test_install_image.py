@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import kernel_template
-from kernel_template.failure import EndReason, KernelFailure
-from kernel_template.install import FROZEN, Installer
-from kernel_template.packages import SitePackages, find_wheels
-from kernel_template.process import Captured, ChildRunner, capture_output
+from kernel_template.start.install import FROZEN, Installer
+from kernel_template.start.packages import SitePackages, find_wheels
+from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.tools.process import Captured, ChildRunner, capture_output
 from tests.kernel.kit import Log, reporter
 from tests.kernel.wheels import IMAGE, OFFERED, Image, make_wheels, serve_index
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from kernel_template.files import LineFile, write_atomic
-from kernel_template.hosting import HostLink
-from kernel_template.meter import Meter
-from kernel_template.process import Captured, ChildEnd, ChildPlan, OnLine
-from kernel_template.report import Reporter
-from kernel_template.usage import CardUse, folder_bytes, read_cards, used_memory
+from kernel_template.tools.files import LineFile, write_atomic
+from kernel_template.tools.process import Captured, ChildEnd, ChildPlan, OnLine
+from kernel_template.tools.report import Reporter
+from kernel_template.train.host_link import HostLink
+from kernel_template.usage.meter import Meter
+from kernel_template.usage.usage import CardUse, folder_bytes, read_cards, used_memory
 from tests.kernel.kit import Capture, Clock, Log, paths_in, put, settings
 
 _T4 = {"accelerator": "NvidiaTeslaT4", "gpu_name": "T4", "gpus": 2}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kernel_template.hosting import BatchPlan
+from kernel_template.train.host_link import BatchPlan
 from tests.kernel.hosting import CONFIG, HOST, TOY, Forge, Toy, load, save, step_of
 from tests.kernel.kit import MODEL, Log, mount_inputs
 from tests.kernel.sessions import PROGRAMS, Played

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from kernel_template.checkpoints import Checkpoint, CheckpointShelf
-from kernel_template.files import (
+from kernel_template.finish.outputs import Outputs
+from kernel_template.finish.samples import sentences_to_speak
+from kernel_template.start.inputs import Inputs
+from kernel_template.tools.files import (
     LineFile,
     human_limit,
     human_seconds,
@@ -18,11 +20,9 @@ from kernel_template.files import (
     json_bytes,
     write_atomic,
 )
-from kernel_template.inputs import Inputs
-from kernel_template.outputs import Outputs
-from kernel_template.report import Reporter, print_line
-from kernel_template.samples import sentences_to_speak
-from kernel_template.training import reads_config_file
+from kernel_template.tools.report import Reporter, print_line
+from kernel_template.train.checkpoints import Checkpoint, CheckpointShelf
+from kernel_template.train.command import reads_config_file
 from tests.kernel.kit import Clock, Log, paths_in, put, put_checkpoint, reporter
 
 

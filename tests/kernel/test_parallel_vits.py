@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from orchestrator.emulator import inputs
+from orchestrator.emulator.demo import inputs
 from tests.kernel.hosting import HOST, VITS_TRAINING, Forge, difference, load
 from tests.kernel.kit import put
 

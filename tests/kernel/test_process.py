@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kernel_template.lines import LineSplitter, plain_text
-from kernel_template.process import (
+from kernel_template.tools.lines import LineSplitter, plain_text
+from kernel_template.tools.process import (
     ChildEnd,
     ChildPlan,
     ChildRunner,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import kernel_template
-from kernel_template.process import capture_output
+from kernel_template.tools.process import capture_output
 from tests.kernel.kit import put
 
 _PROGRAMS = Path(kernel_template.__file__).parent / "programs"

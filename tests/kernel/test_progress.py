@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_template.progress import ProgressParser, file_step
+from kernel_template.train.progress import ProgressParser, file_step
 
 # trainer 0.4.0, colours included: totals are printed less one.
 COLOURED = """

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from kernel_template.config_file import PreparedConfig
-from kernel_template.inputs import Inputs
-from kernel_template.programs.host_rank import Meeting
-from kernel_template.programs.host_tally import Tally, count_samples
-from kernel_template.training import TrainingCommand, training_environment, training_ranks
+from kernel_template.host.rank import Meeting
+from kernel_template.host.tally import Tally, count_samples
+from kernel_template.start.config_file import PreparedConfig
+from kernel_template.start.inputs import Inputs
+from kernel_template.train.command import TrainingCommand, training_environment, training_ranks
 from tests.kernel.kit import Clock, put
 
 
@@ -55,7 +55,7 @@ def test_several_ranks_start_through_launch(tmp_path: Path) -> None:
 
 def test_a_rank_that_does_not_write_has_its_own_run_folder(tmp_path: Path) -> None:
     """Its report and its run folder lie in the meeting folder, with the configuration that is continued."""
-    from kernel_template.programs.host_pace import Control  # noqa: PLC0415 - beside its only use.
+    from kernel_template.host.pace import Control  # noqa: PLC0415 - beside its only use.
 
     run = put(tmp_path / "run" / "config.json", "{}").parent
     control = Control(tmp_path / "HOST_REPORT.json", continue_path=str(run), checkpoint=str(run / "c.pth"))

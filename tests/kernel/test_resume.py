@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from kernel_template.failure import EndReason, KernelFailure
-from kernel_template.files import LineFile, sha256_of, write_atomic
-from kernel_template.resume import Parent, Resumed
+from kernel_template.start.takeover import Parent, Resumed
+from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.tools.files import LineFile, sha256_of, write_atomic
 from tests.kernel.kit import Log, paths_in, put, put_checkpoint, reporter
 
 FOLDER = "training/bangla আ-November-22"

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import kernel_template
-from kernel_template.checkpoints import Checkpoint
-from kernel_template.files import write_atomic
-from kernel_template.process import ChildPlan, Cut
-from kernel_template.samples import SampleSpeaker
-from kernel_template.voice_program import VoiceProgram
+from kernel_template.finish.samples import SampleSpeaker
+from kernel_template.tools.files import write_atomic
+from kernel_template.tools.json_program import VoiceProgram
+from kernel_template.tools.process import ChildPlan, Cut
+from kernel_template.train.checkpoints import Checkpoint
 from tests.kernel.kit import Child, Log, base_config, mount_inputs, paths_in, put, reporter
 from tests.kernel.sessions import HEAD, TRAINS, Played
 from tests.kernel.test_session_chain import second, stamp

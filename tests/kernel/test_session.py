@@ -5,7 +5,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from kernel_template.files import sha256_of
+from kernel_template.tools.files import sha256_of
 from tests.kernel.hosting import HOST
 from tests.kernel.kit import MODEL, Capture, Clock, Log, mount_inputs, probe_answer, put, settings
 from tests.kernel.sessions import HEAD, PROGRAMS, TRAINS, Played

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from kernel_template.hosting import HostFacts, SessionBudget
-from kernel_template.process import ChildEnd, Cut
-from kernel_template.session import TrainingFacts, judge_training
+from kernel_template.context import TrainingFacts, judge_training
+from kernel_template.tools.process import ChildEnd, Cut
+from kernel_template.train.host_link import HostFacts, SessionBudget
 from tests.kernel.kit import Log, settings
 from tests.kernel.sessions import HEAD, TRAINS, Played
 

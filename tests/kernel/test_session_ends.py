@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kernel_template.checkpoints import Checkpoint
-from kernel_template.files import write_atomic
-from kernel_template.process import ChildEnd, Cut
-from kernel_template.session import TrainingFacts, judge_training
+from kernel_template.context import TrainingFacts, judge_training
+from kernel_template.tools.files import write_atomic
+from kernel_template.tools.process import ChildEnd, Cut
+from kernel_template.train.checkpoints import Checkpoint
 from tests.kernel.kit import Clock, Log
 from tests.kernel.sessions import HEAD, TRAINS, WAITS, Played
 

@@ -7,11 +7,19 @@ from typing import Any
 
 import pytest
 
-from kernel_template.failure import EndReason, KernelFailure
-from kernel_template.gpu import Gpu, missing_gpus
-from kernel_template.probe import Probe
-from kernel_template.process import Captured, ChildEnd, ChildPlan, ChildRunner, Cut, StopFlag, capture_through
-from kernel_template.starting import Abandon, Background
+from kernel_template.start.gpu import Gpu, missing_gpus
+from kernel_template.start.probe import Probe
+from kernel_template.start.stage import Abandon, Background
+from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.tools.process import (
+    Captured,
+    ChildEnd,
+    ChildPlan,
+    ChildRunner,
+    Cut,
+    StopFlag,
+    capture_through,
+)
 from tests.kernel.kit import MODEL, Capture, Clock, Log, mount_inputs, probe_answer, reporter, settings
 from tests.kernel.sessions import HEAD, TRAINS, Played
 from tests.kernel.wheels import OFFERED, make_wheels

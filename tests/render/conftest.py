@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import Settings, fingerprint
 from orchestrator.render import RunStamp, templates_root
+from orchestrator.settings import Settings, fingerprint
 
 FIRST = '''"""Greets.
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import Settings
 from orchestrator.render import MAX_SOURCE_BYTES, RunStamp, render_kernel, templates_root
 from orchestrator.render.parts import part_names
+from orchestrator.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RENDER = """
 import sys
 from pathlib import Path
 import orchestrator
-from orchestrator.config import Settings, fingerprint
+from orchestrator.settings import Settings, fingerprint
 from orchestrator.render import RunStamp, render_kernel, write_rendered
 assert Path(orchestrator.__file__).is_relative_to(sys.argv[1]), orchestrator.__file__
 settings = Settings().with_owner("someone")

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config import Settings, fingerprint
 from orchestrator.errors import LocalError, SettingsError, UsageError
 from orchestrator.models import KernelRef
 from orchestrator.render import (
@@ -23,6 +22,7 @@ from orchestrator.render import (
     render_kernel,
     write_rendered,
 )
+from orchestrator.settings import Settings, fingerprint
 
 HOSTILE = "'\"\\ \"\"\" ''' {{ 7*7 }} {% raw %} {# #} a\nb\r\nc\x00\t আমি \u2028 \udc80 🚀"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config import Settings
 from orchestrator.render import Resume, RunStamp, render_kernel, write_rendered
+from orchestrator.settings import Settings
 
 # Pushes with the client's own code up to the call of the service, which is caught and printed.
 PUSH = """

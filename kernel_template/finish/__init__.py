@@ -1,0 +1,1 @@
+"""What follows the training: voice export, test sentences, state and manifest."""

@@ -1,0 +1,132 @@
+"""What the session leaves: the final configuration, state.json, manifest.json, and a list of it all."""
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kernel_template.start.config_file import get_dotted, read_config
+from kernel_template.start.environment import Paths
+from kernel_template.tools.failure import KernelFailure
+from kernel_template.tools.files import WriteFile, human_size, json_bytes
+from kernel_template.tools.report import Reporter
+from kernel_template.train.checkpoints import Checkpoint, CheckpointShelf
+
+_RESERVE = ".kgtts-reserve"
+_RESERVE_BYTES = 1024 * 1024
+_MAX_LISTED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Writes the session's own files.
+
+    Args:
+        paths: the session's folders.
+        shelf: the checkpoints and all hashes.
+        report: where things are said.
+        write: how files are written.
+    """
+
+    paths: Paths
+    shelf: CheckpointShelf
+    report: Reporter
+    write: WriteFile
+
+    def reserve(self) -> None:
+        """Hold a little room, so that state.json can be written when a checkpoint has filled the disk."""
+        with contextlib.suppress(OSError):
+            self.write(self.paths.working / _RESERVE, bytes(_RESERVE_BYTES))
+
+    def release(self) -> None:
+        """Give the reserved room back, and that of files whose writer was killed: up to 1 GB each."""
+        with contextlib.suppress(OSError):
+            (self.paths.working / _RESERVE).unlink()
+        for part in self.paths.working.rglob(".kgtts-*.part"):
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+    def run_folder(self, newest: Checkpoint | None) -> Path | None:
+        """The trainer's run folder: that of the newest checkpoint, or the last one with a configuration."""
+        if newest is not None and (newest.path.parent / "config.json").is_file():
+            return newest.path.parent
+        found = [place.parent for place in self.paths.training.glob("*/config.json")]
+        return max(found, key=lambda folder: folder.stat().st_mtime, default=None)
+
+    def final_config(self, newest: Checkpoint | None, overrides: Mapping[str, Any]) -> None:
+        """Copy the configuration that was really used, and say which settings it does not have.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        folder = self.run_folder(newest)
+        if folder is None:
+            return
+        used = folder / "config.json"
+        try:
+            values = read_config(used)
+        except KernelFailure as failure:
+            self.report.warn(failure.message)
+            return
+        self.write(self.paths.config, used.read_bytes())
+        for key, wanted in overrides.items():
+            got = get_dotted(values, key)
+            if got != wanted:
+                self.report.warn(
+                    f"The training did not take {key} = {json.dumps(wanted, ensure_ascii=False)}: it used "
+                    f"{json.dumps(got, ensure_ascii=False)}. The script sets it itself, or Coqui knows "
+                    f"no such setting."
+                )
+
+    def remove_damaged(self) -> None:
+        """Delete checkpoints that were cut off in the middle: they fill the disk and cannot be loaded."""
+        for path, why in self.shelf.damaged.items():
+            with contextlib.suppress(OSError):
+                path.unlink()
+                self.report.warn(f"{self.paths.relative(path)} {why}; it was removed.")
+
+    def files(self) -> list[Path]:
+        """All files of the working folder, by name; the parts of files being written are none."""
+        found = []
+        for folder, subfolders, names in os.walk(self.paths.working):
+            subfolders.sort()
+            found += [Path(folder, name) for name in sorted(names) if not name.startswith(".kgtts-")]
+        return [path for path in found if path.is_file() and not path.is_symlink()]
+
+    def say_files(self) -> None:
+        """List the outputs with their sizes."""
+        files = self.files()
+        total = sum(path.stat().st_size for path in files)
+        self.report.say(f"Outputs in {self.paths.working}: {len(files)} files, {human_size(total)}")
+        for path in files[:_MAX_LISTED]:
+            self.report.say(f"  {human_size(path.stat().st_size):>9}  {self.paths.relative(path)}")
+        if len(files) > _MAX_LISTED:
+            self.report.say(f"  … and {len(files) - _MAX_LISTED} more")
+
+    def write_manifest(self) -> None:
+        """Write sizes and hashes of all outputs.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        entries = [
+            {
+                "path": self.paths.relative(path),
+                "size": path.stat().st_size,
+                "sha256": self.shelf.sha256(path),
+            }
+            for path in self.files()
+            if path != self.paths.manifest
+        ]
+        self.write(self.paths.manifest, json_bytes({"files": entries}))
+
+    def write_state(self, state: Mapping[str, Any]) -> None:
+        """Write state.json.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self.write(self.paths.state, json_bytes(dict(state)))

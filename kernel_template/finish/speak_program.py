@@ -1,0 +1,109 @@
+"""Speak sentences with a Coqui checkpoint and print one JSON line for each.
+
+Each line is `{"sample": {"file", "text", "seconds", "sample_rate", "peak", "silent", "unknown", "error"}}`;
+the wavs are 16-bit mono, `unknown` lists the characters that the voice's vocabulary lacks. A sentence that
+fails is a line with its error, and the exit code is then 1.
+"""
+
+import argparse
+import json
+import sys
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from TTS.utils.synthesizer import Synthesizer
+
+_FULL_SCALE = 32767.0
+_SILENCE = 10 ** (-60 / 20)  # A peak of -60 dB.
+
+
+def write_wav(path: Path, samples: Any, sample_rate: int) -> float:
+    """Write samples in -1…1 as 16-bit mono, whole or not at all. Returns the peak before clipping."""
+    values = np.nan_to_num(np.asarray(samples, dtype=np.float32).reshape(-1))
+    peak = float(np.abs(values).max(initial=0.0))
+    data = (np.clip(values, -1.0, 1.0) * _FULL_SCALE).astype("<i2").tobytes()
+    part = path.with_name(f".{path.name}.part")
+    with wave.open(str(part), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(data)
+    part.replace(path)
+    return peak
+
+
+class Voice:
+    """A loaded checkpoint. Several speakers or languages: the first of each speaks."""
+
+    def __init__(self, config: Path, checkpoint: Path) -> None:
+        self._synthesizer = Synthesizer(
+            tts_checkpoint=str(checkpoint), tts_config_path=str(config), use_cuda=torch.cuda.is_available()
+        )
+        self.sample_rate = int(self._synthesizer.output_sample_rate)
+        self.unknown: list[str] = []
+        model = self._synthesizer.tts_model
+        self._tokenizer = getattr(model, "tokenizer", None)
+        self._speaker = self._first(getattr(getattr(model, "speaker_manager", None), "speaker_names", None))
+        self._language = self._first(
+            getattr(getattr(model, "language_manager", None), "language_names", None)
+        )
+
+    @staticmethod
+    def _first(names: Any) -> str | None:
+        listed = list(names or [])
+        return str(listed[0]) if len(listed) > 1 else None
+
+    def speak(self, text: str) -> Any:
+        """The samples of a sentence, whatever was spoken before; sets `unknown`.
+
+        Raises:
+            ValueError: the voice says nothing.
+        """
+        torch.manual_seed(0)  # The same checkpoint says a sentence the same way each time.
+        if self._tokenizer is not None:
+            self._tokenizer.not_found_characters = []  # Where Coqui collects them, each once.
+        # Already one sentence; the library's splitter knows no Bangla full stop.
+        spoken = self._synthesizer.tts(
+            text, speaker_name=self._speaker, language_name=self._language, split_sentences=False
+        )
+        # The library appends half a second of silence.
+        samples = np.trim_zeros(np.asarray(spoken, dtype=np.float32), "b")
+        self.unknown = list(getattr(self._tokenizer, "not_found_characters", None) or [])
+        if not len(samples):
+            raise ValueError("the voice says nothing")
+        return samples
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Speak all sentences. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--sentences", type=Path, required=True, help="a JSON file: a list of texts")
+    parser.add_argument("--out", type=Path, required=True)
+    asked = parser.parse_args(arguments)
+    sentences = json.loads(asked.sentences.read_text(encoding="utf-8"))
+    voice = Voice(asked.config, asked.checkpoint)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for number, text in enumerate(sentences, start=1):
+        record: dict[str, Any] = {"file": f"{number:02d}.wav", "text": text, "error": None}
+        try:
+            samples = voice.speak(text)
+            record["sample_rate"] = voice.sample_rate
+            record["seconds"] = round(len(samples) / voice.sample_rate, 3)
+            peak = write_wav(asked.out / record["file"], samples, voice.sample_rate)
+            record |= {"peak": round(peak, 4), "silent": peak < _SILENCE, "unknown": voice.unknown}
+        except Exception as error:  # noqa: BLE001 - one sentence must not cost the others.
+            failed += 1
+            record["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        sys.stdout.write("\n" + json.dumps({"sample": record}) + "\n")
+        sys.stdout.flush()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

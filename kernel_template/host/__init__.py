@@ -1,0 +1,1 @@
+"""What runs inside the training process: Coqui's Trainer with hooks around it."""

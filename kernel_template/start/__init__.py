@@ -1,0 +1,1 @@
+"""From the start of a session to the start of its training: inputs, GPU, installation, takeover."""

@@ -1,0 +1,264 @@
+"""The configuration that the training is started with: the base voice's, with the user's settings in it."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kernel_template.start.dataset_paths import DatasetPointer
+from kernel_template.start.environment import Paths
+from kernel_template.start.inputs import Inputs
+from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.tools.files import json_bytes
+from kernel_template.tools.report import Reporter
+
+# Strings first, so that the "//" of an address in one is no comment.
+_COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
+# A script that names this class makes its data set configuration itself.
+_OWN_DATASETS = "BaseDatasetConfig"
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedConfig:
+    """A configuration ready to train with, and what was set in it by dotted path."""
+
+    values: dict[str, Any]
+    overrides: dict[str, Any]
+
+    @property
+    def data(self) -> bytes:
+        """The file's content; `Infinity` may stand in it, which Coqui reads."""
+        return json_bytes(self.values)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a Coqui config.json: `Infinity`, `NaN`, a byte order mark and comments are taken.
+
+    Raises:
+        KernelFailure: it is no such file.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise KernelFailure(EndReason.BAD_CONFIG, f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise KernelFailure(
+            EndReason.BAD_CONFIG, f"{path} is not a configuration: byte {error.start} is not UTF-8 text."
+        ) from error
+    try:
+        values = _parse(text)
+    except (ValueError, RecursionError) as error:
+        where = f" ({error})" if str(error) else ""
+        raise KernelFailure(
+            EndReason.BAD_CONFIG,
+            f"{path} is damaged: it is not valid JSON{where}. Upload the base voice's config.json again.",
+        ) from error
+    if not isinstance(values, dict):
+        raise KernelFailure(
+            EndReason.BAD_CONFIG, f"{path} is not a Coqui configuration: it holds no JSON object."
+        )
+    return values
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        without = _COMMENT.sub(lambda match: match.group(1) or "", text)
+        try:
+            return json.loads(without)
+        except ValueError:
+            raise error from None
+
+
+def get_dotted(values: Any, key: str) -> Any:
+    """The value at a dotted path (`audio.fft_size`, `datasets.0.path`); None when there is none."""
+    for part in key.split("."):
+        if isinstance(values, dict):
+            values = values.get(part)
+        elif isinstance(values, list) and part.isdigit() and int(part) < len(values):
+            values = values[int(part)]
+        else:
+            return None
+    return values
+
+
+def set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted path, making the objects on the way that are absent or null.
+
+    Raises:
+        KernelFailure: the path leads through a value that holds no others.
+    """
+    place: Any = values
+    parts = key.split(".")
+    for index, part in enumerate(parts):
+        last = index == len(parts) - 1
+        if isinstance(place, list) and part.isdigit() and int(part) < len(place):
+            if last:
+                place[int(part)] = value
+            place = place[int(part)]
+        elif isinstance(place, dict):
+            if last:
+                place[part] = value
+            elif place.get(part) is None:
+                place[part] = {}
+            place = place[part]
+        else:
+            held = ".".join(parts[:index])
+            kind = f"a list of {len(place)}" if isinstance(place, list) else f"{place!r}"
+            raise KernelFailure(
+                EndReason.BAD_CONFIG,
+                f"training.coqui sets {key!r}, but {held} is {kind} in the base voice's configuration.",
+            )
+
+
+def speed_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Coqui's keys for what the `speed` section asks; without a GPU the base voice's own values stay."""
+    speed = settings.get("speed") or {}
+    if settings.get("accelerator") is None or not speed:
+        return {}
+    keys: dict[str, Any] = {
+        "mixed_precision": bool(speed.get("mixed_precision")),
+        "cudnn_benchmark": bool(speed.get("cudnn_benchmark")),
+    }
+    if keys["mixed_precision"]:
+        keys["precision"] = "fp16"  # A T4 has no bf16.
+    if (workers := speed.get("loader_workers")) is not None:
+        cards = int(settings.get("gpus") or 1) if speed.get("gpus") == "all" else 1
+        # Coqui counts them for each process, and there is one a card.
+        share = max(int(workers) // cards, min(int(workers), 1))
+        keys |= {"num_loader_workers": share, "num_eval_loader_workers": share}
+    return keys
+
+
+class ConfigMaker:
+    """Makes the training's configuration from the base voice's.
+
+    Args:
+        inputs: what was found.
+        training: the settings' `training` section.
+        paths: the session's folders.
+        report: where changes are said.
+        speed: what `speed_keys` gives; the user's own keys stand above them.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        training: Mapping[str, Any],
+        paths: Paths,
+        report: Reporter,
+        speed: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._inputs = inputs
+        self._training = training
+        self._speed = dict(speed or {})
+        self._paths = paths
+        self._report = report
+
+    def make(self) -> PreparedConfig:
+        """Read, check, merge.
+
+        Raises:
+            KernelFailure: the base voice's configuration is damaged, or is of another model or sample rate.
+        """
+        values = read_config(self._inputs.config)
+        coqui = {**self._speed, **(self._training.get("coqui") or {})}
+        self._check_model(values)
+        self._check_sample_rate(values, coqui)
+        overrides: dict[str, Any] = {
+            "batch_size": self._training["batch_size"],
+            "epochs": self._training["epochs"],
+            "output_path": str(self._paths.training),
+        }
+        for key, value in {**coqui, **overrides}.items():
+            set_dotted(values, key, value)
+        overrides = {**coqui, **overrides}
+        self._set_datasets(values, overrides)
+        self._move_phoneme_cache(values, overrides)
+        for key, value in sorted(overrides.items()):
+            self._report.say(f"  {key} = {json.dumps(value, ensure_ascii=False)}")
+        return PreparedConfig(values, overrides)
+
+    def _check_model(self, values: Mapping[str, Any]) -> None:
+        model = str(values.get("model") or values.get("generator_model") or "")
+        wanted = str(self._training["model"])
+        if not model:
+            raise KernelFailure(
+                EndReason.BAD_CONFIG,
+                f'{self._inputs.config} is not a Coqui configuration: it has no "model". Check '
+                f"inputs.config.",
+            )
+        if model.casefold() != wanted.casefold():
+            raise KernelFailure(
+                EndReason.BAD_CONFIG,
+                f"The base voice is a {model} model ({self._inputs.config}), but training.model is {wanted}: "
+                f'set training.model = "{model}" or use another base voice.',
+            )
+
+    def _check_sample_rate(self, values: dict[str, Any], coqui: Mapping[str, Any]) -> None:
+        wanted = self._training["sample_rate"]
+        asked_twice = coqui.get("audio.sample_rate", wanted)
+        if asked_twice != wanted:
+            raise KernelFailure(
+                EndReason.BAD_CONFIG,
+                f"training.sample_rate is {wanted}, but training.coqui sets audio.sample_rate to "
+                f"{asked_twice}: remove the second.",
+            )
+        # VITS and most models keep it in `audio`; the guide's own example has it at the top.
+        where = "audio.sample_rate" if get_dotted(values, "audio.sample_rate") is not None else "sample_rate"
+        base = get_dotted(values, where)
+        if base is None:
+            set_dotted(values, "audio.sample_rate", wanted)
+        elif base != wanted:
+            raise KernelFailure(
+                EndReason.BAD_CONFIG,
+                f"The base voice speaks at {base} Hz ({where} in {self._inputs.config}), but "
+                f"training.sample_rate is {wanted}: set training.sample_rate = {base} and give the "
+                "recordings that rate.",
+            )
+
+    def _set_datasets(self, values: dict[str, Any], overrides: dict[str, Any]) -> None:
+        """The language of each data set, and paths that exist here."""
+        text = script_text(self._inputs)
+        own = _OWN_DATASETS in text
+        datasets = values.get("datasets")
+        if (
+            not isinstance(datasets, list)
+            or not datasets
+            or not all(isinstance(item, dict) for item in datasets)
+        ):
+            message = f"{self._inputs.config} names no datasets"
+            if self._inputs.module is not None:
+                raise KernelFailure(
+                    EndReason.BAD_CONFIG,
+                    f"{message}, and {self._inputs.module} takes them from there alone: add a datasets "
+                    "entry (formatter, path, meta_file_train) to the base voice's config.json.",
+                )
+            self._report.say(f"  {message}: the script has to name its data itself")
+            return
+        pointer = DatasetPointer(self._inputs.dataset, strict=not own, report=self._report)
+        for index, entry in enumerate(datasets):
+            language = str(self._training["language"])
+            datasets[index] = {**pointer.point(index, entry), "language": language}
+            for key in ("path", "language"):
+                overrides[f"datasets.{index}.{key}"] = datasets[index].get(key)
+
+    def _move_phoneme_cache(self, values: dict[str, Any], overrides: dict[str, Any]) -> None:
+        """Phonemes are cached in a folder that must be writable; the old machine's is not here."""
+        cache = values.get("phoneme_cache_path")
+        if isinstance(cache, str) and cache and not Path(cache).is_relative_to(self._paths.working):
+            overrides["phoneme_cache_path"] = str(self._paths.temp / "phoneme_cache")
+            values["phoneme_cache_path"] = overrides["phoneme_cache_path"]
+
+
+def script_text(inputs: Inputs) -> str:
+    """The training script's text; empty for an installed module or a file that cannot be read."""
+    if inputs.script is None:
+        return ""
+    try:
+        return inputs.script.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

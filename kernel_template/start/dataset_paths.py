@@ -1,0 +1,130 @@
+"""Pointing a base voice's `datasets` entries at where the data set is mounted in this session.
+
+A config.json remembers the paths of the machine that wrote it, `/kaggle/input/datahrbn/MyTTSDataset` for
+example; the same data is mounted elsewhere for another account or layout.
+"""
+
+import os
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kernel_template.start.mounts import descend
+from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.tools.report import Reporter
+
+_META_KEYS = ("meta_file_train", "meta_file_val", "meta_file_attn_mask")
+_MAX_METADATA_SAID = 6
+_METADATA_SUFFIXES = (".csv", ".txt", ".json", ".tsv")
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(part for part in PurePosixPath(path).parts if part not in ("/", ".", ".."))
+
+
+def _by_tail(mount: Path, path: str) -> Path | None:
+    """The folder in `mount` that equals the longest end of `path`; `mount` itself when that is its name."""
+    parts = _parts(path)
+    for start in range(len(parts)):
+        place = descend(mount, parts[start:])
+        if place is not None and place.is_dir():
+            return place
+        if parts[start:] == (mount.name,):
+            return mount
+    return None
+
+
+def _by_metadata(mount: Path, meta_file: str) -> Path | None:
+    """The folder of `mount` that holds `meta_file`: the one nearest to the top, then the first by name."""
+    parts = _parts(meta_file)
+    if not parts:
+        return None
+    found = []
+    for folder, subfolders, _ in os.walk(mount):
+        subfolders.sort()
+        # The folders with thousands of recordings lie deep and hold no metadata.
+        if len(Path(folder).relative_to(mount).parts) >= 3:  # noqa: PLR2004 - deep enough for every layout seen.
+            subfolders.clear()
+        place = descend(Path(folder), parts)
+        if place is not None and place.is_file():
+            found.append(Path(folder))
+    return min(found, key=lambda place: (len(place.parts), str(place)), default=None)
+
+
+def _metadata_like(folder: Path) -> list[str]:
+    try:
+        names = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in _METADATA_SUFFIXES)
+    except OSError:
+        return []
+    return names[:_MAX_METADATA_SAID]
+
+
+class DatasetPointer:
+    """Re-points the entries of one configuration.
+
+    Args:
+        mount: the folder in which the data set is mounted.
+        strict: whether an entry that leads nowhere ends the session; a script that makes its own data set
+            configuration may never read the entry.
+        report: where changes are said.
+    """
+
+    def __init__(self, mount: Path, *, strict: bool, report: Reporter) -> None:
+        self._mount = mount
+        self._strict = strict
+        self._report = report
+
+    def point(self, index: int, entry: dict[str, Any]) -> dict[str, Any]:
+        """`entry` with a path that exists, and metadata files that exist below it.
+
+        Raises:
+            KernelFailure: strict, and the path or a metadata file cannot be found.
+        """
+        done = dict(entry)
+        path = str(entry.get("path") or "")
+        meta = str(entry.get("meta_file_train") or "")
+        if not (path and Path(path).is_absolute() and Path(path).is_dir()):
+            place = (_by_tail(self._mount, path) if path else None) or _by_metadata(self._mount, meta)
+            if place is None:
+                self._lost(
+                    f"datasets[{index}].path in the base voice's configuration is {path!r}, which does not "
+                    f"exist, and nothing like it is found in the data set mounted at {self._mount}."
+                )
+                return done
+            if meta and not self._exists(place, meta):
+                place = _by_metadata(self._mount, meta) or place
+            self._report.say(f"  datasets[{index}].path: {path!r} is not here; {place} is used")
+            done["path"] = str(place)
+        for key in _META_KEYS:
+            if done.get(key):
+                done[key] = self._meta(f"datasets[{index}].{key}", Path(done["path"]), str(done[key]))
+        return done
+
+    @staticmethod
+    def _exists(folder: Path, meta_file: str) -> bool:
+        return (folder / meta_file).is_file()
+
+    def _meta(self, name: str, folder: Path, meta_file: str) -> str:
+        """A metadata file that exists: as given, or by the longest end of its path below `folder`."""
+        if self._exists(folder, meta_file):
+            return meta_file
+        parts = _parts(meta_file)
+        for start in range(len(parts)):
+            place = descend(folder, parts[start:])
+            if place is not None and place.is_file():
+                relative = place.relative_to(folder).as_posix()
+                self._report.say(f"  {name}: {meta_file!r} is not here; {relative} is used")
+                return relative
+        near = _metadata_like(folder)
+        there = f"there is {', '.join(near)}" if near else "no metadata file is there"
+        self._lost(
+            f"{name} is {meta_file!r}, which is not in {folder} ({there}). "
+            f'Name the right one: [training.coqui] "{name.replace("[", ".").replace("]", "")}" = "…".'
+        )
+        return meta_file
+
+    def _lost(self, message: str) -> None:
+        if self._strict:
+            raise KernelFailure(EndReason.BAD_CONFIG, message)
+        self._report.warn(
+            f"{message} The script seems to bring its own data set configuration, so it goes on."
+        )

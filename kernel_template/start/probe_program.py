@@ -1,0 +1,49 @@
+"""Import what the training needs and print one JSON line about it; exit 1 when an import fails.
+
+Finding a package's folder does not prove that the package can be imported: TTS raises on import when
+torchaudio or torchcodec is missing.
+
+    python probe.py warm MODEL
+
+imports what a training of that model does and says nothing: the training's own imports then find their files
+in memory.
+"""
+
+import contextlib
+import importlib
+import json
+import sys
+from typing import Any
+
+
+def main() -> int:
+    """Import TTS, its trainer and torch. Returns the exit code."""
+    answer: dict[str, Any] = {"ok": False, "error": None, "cuda": False, "devices": []}
+    try:
+        for name in ("torch", "TTS", "trainer"):
+            answer[name] = str(getattr(importlib.import_module(name), "__version__", ""))
+        torch = importlib.import_module("torch")
+        answer["built_for_cuda"] = torch.version.cuda
+        answer["cuda"] = bool(torch.cuda.is_available())
+        answer["devices"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        answer["ok"] = True
+    except Exception as error:  # noqa: BLE001 - whatever an import raises is the answer.
+        answer["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if isinstance(error, ModuleNotFoundError):
+            answer["missing"] = error.name
+    sys.stdout.write("\n" + json.dumps(answer) + "\n")
+    return 0 if answer["ok"] else 1
+
+
+def warm(model: str) -> None:
+    """Import what a training does, as far as that is possible."""
+    for name in ("TTS.bin.train_tts", f"TTS.tts.models.{model}"):
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["warm"]:
+        warm(sys.argv[2])
+    else:
+        raise SystemExit(main())

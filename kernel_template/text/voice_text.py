@@ -1,0 +1,164 @@
+"""A Coqui tokenizer as plain data, from which its ids can be made anywhere: the `text` of voice.json.
+
+    cleaner      Coqui's name of the text cleaner, or null
+    steps        what it does, in order: ["nfc"], ["lower"], ["collapse"] (white space becomes one space and
+                 goes at both ends), ["replace", OLD, NEW], ["drop", CHARACTERS]
+    characters   the id of each character; what is not in it is left out
+    ids          those of pad, blank, bos and eos; as in Coqui, the first free id for one that the voice lacks
+    add_blank    whether the blank's id stands before, between and behind all others
+    use_eos_bos  whether bos and eos are put around the whole
+    speakable    whether all this gives exactly the tokenizer's ids, and `why` when it does not
+    examples     texts with the ids that the tokenizer made of them
+
+Only the standard library is used here: reading needs neither torch nor TTS.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Step = tuple[str, ...]
+_NFC, _LOWER, _COLLAPSE = ("nfc",), ("lower",), ("collapse",)
+_BRACKETS: Step = ("drop", '<>()[]"')
+_AND = {"en": " and ", "fr": " et ", "it": " e ", "pt": " e ", "ca": " i "}
+_EVERYTHING = (
+    "  Ab\tC\r\n\n d  ",
+    "Q&A; x-y: 'it' “so” \"q\" (p) [r] <s>/+=%*",
+    "I İ ı ß Σς Å e\u0301 ﬁ ½ \u00a0\u200b\u200c\u200d",  # Latin letters with traps in lower case and NFC.
+    "ড় ড\u09bc ঢ় য় কো ক\u09c7\u09be ১২৩ 123 10:30 $5 Dr. Mr. №",
+    "😀\U0001f1e7\U0001f1e9",
+)
+
+
+def _symbols(language: str | None) -> tuple[Step, ...]:
+    """Coqui's replace_symbols for a language."""
+    steps: list[Step] = [] if language == "el" else [("replace", ";", ",")]
+    steps += [("replace", "-", "" if language == "ca" else " "), ("replace", ":", ",")]
+    if language in _AND:
+        steps.append(("replace", "&", _AND[language]))
+    return (*steps, ("replace", "'", "")) if language == "ca" else tuple(steps)
+
+
+def cleaner_steps(cleaner: str | None, language: str | None) -> tuple[Step, ...] | None:
+    """What a cleaner of Coqui does; None for one that spells out numbers or transliterates.
+
+    Source: TTS/tts/utils/text/cleaners.py of coqui-tts 0.28. What is written down here is compared with the
+    installed cleaner before anything is built on it.
+
+    Args:
+        cleaner: its name; None when there is none.
+        language: the data set's language.
+    """
+    symbols = (*_symbols(language.split("-")[0] if language else language), _BRACKETS, _COLLAPSE)
+    plain = (_NFC, _LOWER, _COLLAPSE)
+    known: dict[str | None, tuple[Step, ...]] = {
+        None: (),
+        "no_cleaners": (("replace", "\n", ""),),
+        "basic_cleaners": plain,
+        "transliteration_cleaners": plain,
+        "basic_german_cleaners": plain,
+        "basic_turkish_cleaners": (_NFC, ("replace", "I", "ı"), _LOWER, _COLLAPSE),
+        "multilingual_cleaners": (_NFC, _LOWER, *symbols),
+        "portuguese_cleaners": (_NFC, _LOWER, *symbols),
+        "multilingual_phoneme_cleaners": (_NFC, *symbols),
+    }
+    return known.get(cleaner)
+
+
+def clean(text: str, steps: Sequence[Sequence[str]]) -> str:
+    """`text` after all steps.
+
+    Raises:
+        ValueError: a step is not known here.
+    """
+    for name, *values in steps:
+        if name == "nfc":
+            text = unicodedata.normalize("NFC", text)
+        elif name == "lower":
+            text = text.lower()
+        elif name == "collapse":
+            text = re.sub(r"\s+", " ", text).strip()
+        elif name == "replace":
+            text = text.replace(values[0], values[1])
+        elif name == "drop":
+            text = text.translate(dict.fromkeys(map(ord, values[0])))
+        else:
+            raise ValueError(f"The text step {name!r} is not known.")
+    return text
+
+
+def text_ids(text: str, described: Mapping[str, Any]) -> tuple[list[int], list[str]]:
+    """The ids of `text`, and the characters that the vocabulary lacks, each once.
+
+    Raises:
+        ValueError: a step is not known here.
+    """
+    table = described["characters"]
+    letters = clean(text, described["steps"])
+    ids = [table[letter] for letter in letters if letter in table]
+    unknown = list(dict.fromkeys(letter for letter in letters if letter not in table))
+    special = described["ids"]
+    if described["add_blank"]:
+        between = [special["blank"]] * (2 * len(ids) + 1)
+        between[1::2] = ids
+        ids = between
+    if described["use_eos_bos"]:
+        ids = [special["bos"], *ids, special["eos"]]
+    return ids, unknown
+
+
+def describe(
+    tokenizer: Any, cleaner: str | None, language: str | None, texts: Sequence[str]
+) -> dict[str, Any]:
+    """The `text` of voice.json, compared with the tokenizer on `texts`, its whole vocabulary, and on traps.
+
+    Args:
+        tokenizer: Coqui's.
+        cleaner: the configuration's `text_cleaner`.
+        language: the data set's language, as the training hands it to the tokenizer.
+        texts: what the voice is to speak.
+    """
+    characters = tokenizer.characters
+    vocabulary = {index: characters.id_to_char(index) for index in range(characters.num_chars)}
+    table = {}
+    for token in vocabulary.values():
+        if len(token) == 1:  # A text is taken letter by letter: longer tokens are never met in one.
+            table[token] = characters.char_to_id(token)
+    steps = cleaner_steps(cleaner, language)
+    described: dict[str, Any] = {
+        "kind": "phonemes" if tokenizer.use_phonemes else "characters",
+        "cleaner": cleaner,
+        "steps": [list(step) for step in steps or ()],
+        "characters": table,
+        "ids": {name: getattr(characters, f"{name}_id") for name in ("pad", "blank", "bos", "eos")},
+        "add_blank": bool(tokenizer.add_blank),
+        "use_eos_bos": bool(tokenizer.use_eos_bos),
+    }
+    why = None
+    if tokenizer.use_phonemes:
+        why = "the voice was trained on phonemes, which only the phonemizer of the training can make"
+    elif steps is None:
+        why = f"the text cleaner {cleaner} does more than can be written down"
+    else:
+        letters = [f"ক{letter}A" for letter in table]
+        different = _difference(tokenizer, described, language, [*texts, *_EVERYTHING, *letters])
+        if different is not None:
+            why = f"the text cleaner {cleaner} of this release does something else with {different!r}"
+    examples = [] if tokenizer.use_phonemes else [*texts[:3], *_EVERYTHING]
+    return {
+        **described,
+        "speakable": why is None,
+        "why": why,
+        "examples": [{"text": text, "ids": tokenizer.text_to_ids(text, language)} for text in examples],
+    }
+
+
+def _difference(
+    tokenizer: Any, described: Mapping[str, Any], language: str | None, texts: Sequence[str]
+) -> str | None:
+    """The first of `texts` of which the tokenizer makes other ids."""
+    for text in texts:
+        if tokenizer.text_to_ids(text, language) != text_ids(text, described)[0]:
+            return text
+    return None

@@ -1,0 +1,1 @@
+"""What all parts of the kernel use: files, child processes, reporting."""

@@ -1,0 +1,97 @@
+"""The checkpoints that lie in the working folder: which are whole, which is the newest, and their hashes."""
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kernel_template.start.environment import Paths
+from kernel_template.start.inputs import damage
+from kernel_template.tools.files import sha256_of
+from kernel_template.train.progress import file_step
+
+_NUMBERED = re.compile(r"^(checkpoint|best_model)_\d+\.pth$")
+# The trainer's copy of the best model, under a name without a step; under the host it is a link.
+_BEST_COPY = "best_model.pth"
+_WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A whole checkpoint file and the global step that its name tells."""
+
+    path: Path
+    global_step: int
+    best: bool
+
+
+@dataclass(slots=True)
+class CheckpointShelf:
+    """Looks the checkpoints up, newest last, and remembers hashes: each file of 1 GB is read once."""
+
+    paths: Paths
+    damaged: dict[Path, str] = field(default_factory=dict)
+    _hashes: dict[tuple[Path, int, int], str] = field(default_factory=dict)
+
+    def whole(self) -> list[Checkpoint]:
+        """All whole checkpoints by step; at the same step a best model stands before a checkpoint."""
+        found = []
+        self.damaged = {}
+        for path in self._weight_files():
+            numbered = _NUMBERED.match(path.name)
+            if (numbered or path.name == _BEST_COPY) and (why := damage(path)) is not None:
+                self.damaged[path] = why
+                continue
+            if not numbered:
+                continue
+            step = file_step(path.name)
+            assert step is not None
+            found.append(Checkpoint(path, step, best=path.name.startswith("best_model")))
+        return sorted(found, key=lambda item: (item.global_step, not item.best, str(item.path)))
+
+    def other_weights(self) -> list[Path]:
+        """Weights under names that are not Coqui's: a script may save in its own way."""
+        return [
+            path
+            for path in self._weight_files()
+            if not _NUMBERED.match(path.name) and path not in self.damaged
+        ]
+
+    def _weight_files(self) -> list[Path]:
+        found = []
+        for folder, subfolders, names in os.walk(self.paths.working):
+            subfolders.sort()
+            found += [Path(folder, name) for name in sorted(names) if name.endswith(_WEIGHTS)]
+        # A link is a second name of the best model, and no output.
+        return [path for path in found if not path.is_symlink()]
+
+    def record(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """The checkpoint as state.json lists it."""
+        return {
+            "path": self.paths.relative(checkpoint.path),
+            "global_step": checkpoint.global_step,
+            "size": checkpoint.path.stat().st_size,
+            "sha256": self.sha256(checkpoint.path),
+        }
+
+    def records(self, checkpoints: list[Checkpoint]) -> list[dict[str, Any]]:
+        """Those of `checkpoints` that still exist: the trainer deletes old ones at any time."""
+        found = []
+        for checkpoint in checkpoints:
+            with contextlib.suppress(FileNotFoundError):
+                found.append(self.record(checkpoint))
+        return found
+
+    def sha256(self, path: Path) -> str:
+        """The hash of any file, read again only when its size or time has changed.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        status = path.stat()
+        key = (path, status.st_size, status.st_mtime_ns)
+        if key not in self._hashes:
+            self._hashes[key] = sha256_of(path)
+        return self._hashes[key]

@@ -1,0 +1,1 @@
+"""What a session uses: GPU, memory, disk, and time."""

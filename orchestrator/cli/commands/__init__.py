@@ -1,0 +1,1 @@
+"""The commands of kgtts, one file each: parse, one call into the library, show."""

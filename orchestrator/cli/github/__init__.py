@@ -1,0 +1,1 @@
+"""What GitHub Actions reads of kgtts: step outputs, annotations, the job summary."""

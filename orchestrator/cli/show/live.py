@@ -1,0 +1,264 @@
+"""The live page on the terminal: its own screen, redrawn when something is told, each second, on a resize."""
+
+import os
+import signal
+import sys
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from types import FrameType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.live import Live
+
+from orchestrator.cli.show.live_background import Background, Surroundings
+from orchestrator.cli.show.live_blocks import Scene
+from orchestrator.cli.show.live_feed import Feed
+from orchestrator.cli.show.live_page import Page
+from orchestrator.ports import Clock
+from orchestrator.run.follow import FollowEvent
+
+_TICK_S = 1.0  # Times count on while nothing is told.
+_FASTEST_S = 0.1  # Between two drawings: a log that is said again comes in thousands of lines.
+_QUOTA_S = 1800.0  # It changes by the hour, and each look is a call.
+# Rows that a terminal takes for longer than the page does are cut and not wrapped (DECAWM).
+_CUT_ROWS, _WRAP_ROWS = "\x1b[?7l", "\x1b[?7h"
+
+
+def can_show(console: Console) -> bool:
+    """Whether the terminal can show a page, and is ours: one that cannot move its cursor gets lines."""
+    return console.is_terminal and not console.is_dumb_terminal and sys.stdout.isatty() and _in_front()
+
+
+def _in_front() -> bool:
+    """Whether the shell has not put us in the background, where nobody may set the terminal."""
+    try:
+        return os.tcgetpgrp(sys.stdout.fileno()) == os.getpgrp()
+    except (OSError, ValueError):
+        return True  # A terminal that is not our session's has no background.
+
+
+class LivePage:
+    """Shows a session on a screen of its own while it is followed; what was there before comes back.
+
+    Args:
+        name: the session.
+        clock: time.
+        surroundings: the run around it; None shows the session alone.
+        console: where it is drawn.
+    """
+
+    def __init__(
+        self, name: str, clock: Clock, surroundings: Surroundings | None, console: Console | None = None
+    ) -> None:
+        self._name, self._clock, self._surroundings = name, clock, surroundings
+        self._console = console or Console(highlight=False, soft_wrap=False)
+        self._feed, self._background = Feed(), Background()
+        self._lock = threading.Lock()
+        self._quota_at = clock.monotonic()
+        self._live = Live(
+            get_renderable=self._page,
+            console=self._console,
+            screen=True,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._painter = _Painter(self._live.refresh)
+        self._shown = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(_quiet_keys())
+            stack.enter_context(self._live)
+            stack.callback(self._write, _WRAP_ROWS)
+            self._write(_CUT_ROWS)
+            stack.enter_context(self._painter)
+            stack.enter_context(_signals(self._painter.wake, self._suspend))
+            self._shown = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shown.close()
+
+    def read_background(self) -> None:
+        """Ask for the run around the session; the page shows meanwhile."""
+        if self._surroundings is None:
+            return
+        background = self._surroundings.read()
+        with self._lock:
+            self._background = background
+            self._feed.precede(background.earlier.get("train", {}), background.earlier.get("eval", {}))
+        self._painter.wake()
+
+    def take(self, event: FollowEvent) -> None:
+        """Show what was told.
+
+        Raises:
+            Exception: the page could not be drawn; what is followed should not go on unseen.
+        """
+        self._painter.check()
+        with self._lock:
+            self._feed.take(event, self._clock.monotonic())
+        self._painter.wake()
+        self._renew_quota()
+
+    def _renew_quota(self) -> None:
+        now = self._clock.monotonic()
+        if self._surroundings is None or self._background.quota is None or now - self._quota_at < _QUOTA_S:
+            return
+        self._quota_at = now
+        quota = self._surroundings.quota()
+        if quota is not None:
+            with self._lock:
+                self._background = replace(self._background, quota=quota)
+
+    def _page(self) -> "_Frozen":
+        return _Frozen(self._lock, self._scene)
+
+    def _scene(self) -> Scene:
+        return Scene(self._name, self._feed, self._background, self._clock.monotonic(), self._clock.now())
+
+    def _write(self, sequence: str) -> None:
+        self._console.file.write(sequence)
+        self._console.file.flush()
+
+    def _suspend(self) -> None:
+        """Ctrl-Z: give the terminal back as it was, stop, and take it again when the shell goes on."""
+        self._write(_WRAP_ROWS)
+        self._console.show_cursor(True)
+        self._console.set_alt_screen(False)
+        with _loud_keys():
+            os.kill(os.getpid(), signal.SIGSTOP)
+        self._console.set_alt_screen(True)
+        self._console.show_cursor(False)
+        self._write(_CUT_ROWS)
+        self._painter.wake()
+
+
+class _Frozen:
+    """The page, drawn while nothing is told."""
+
+    def __init__(self, lock: threading.Lock, scene: Callable[[], Scene]) -> None:
+        self._lock, self._scene = lock, scene
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        with self._lock:
+            drawn = list(console.render(Page(self._scene()), options))
+        yield from drawn
+
+
+class _Painter:
+    """Draws in a thread of its own: who follows a log waits for its next line."""
+
+    def __init__(self, draw: Callable[[], None]) -> None:
+        self._draw = draw
+        self._error: Exception | None = None
+        self._wanted, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kgtts-page", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._wanted.set()
+        self._thread.join()
+
+    def wake(self) -> None:
+        """Draw soon."""
+        self._wanted.set()
+
+    def check(self) -> None:
+        """Raise what went wrong in a drawing."""
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                self._draw()
+            except Exception as error:  # noqa: BLE001  # Raised by `check`, in the thread that can end it.
+                self._error = error
+                return
+            if self._over.wait(_FASTEST_S):
+                return
+            self._wanted.wait(_TICK_S)
+            self._wanted.clear()
+
+
+@contextmanager
+def _signals(resized: Callable[[], None], suspend: Callable[[], None]) -> Iterator[None]:
+    """While the page shows: a resize redraws it, Ctrl-Z leaves it for a while, and an end leaves it first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
+        signal.SIGWINCH: lambda _number, _frame: resized(),
+        signal.SIGTSTP: lambda _number, _frame: suspend(),
+        signal.SIGTERM: leave,
+        signal.SIGHUP: leave,
+    }
+    before = {number: signal.getsignal(number) for number in handlers}
+    try:
+        for number, handler in handlers.items():
+            if before[number] is not signal.SIG_IGN:  # As nohup wants it.
+                signal.signal(number, handler)
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former if former is not None else signal.SIG_DFL)
+
+
+_LFLAGS = 3  # Where termios keeps echo and line editing.
+
+
+@contextmanager
+def _quiet_keys() -> Iterator[None]:
+    """What is typed is not written over the page."""
+    before = _attributes()
+    _set(before, echo=False)
+    try:
+        yield
+    finally:
+        _set(before, echo=True)
+
+
+@contextmanager
+def _loud_keys() -> Iterator[None]:
+    """The terminal as a shell expects it."""
+    before = _attributes()
+    if before is not None:
+        changed = [*before]
+        changed[_LFLAGS] |= termios.ECHO | termios.ICANON
+        _set(changed, echo=True)
+    try:
+        yield
+    finally:
+        _set(before, echo=True)
+
+
+def _attributes() -> list[Any] | None:
+    try:
+        return termios.tcgetattr(sys.stdin.fileno())
+    except (OSError, ValueError, termios.error):
+        return None  # No terminal to type on.
+
+
+def _set(attributes: list[Any] | None, *, echo: bool) -> None:
+    if attributes is None:
+        return
+    changed = [*attributes]
+    if not echo:
+        changed[_LFLAGS] &= ~(termios.ECHO | termios.ICANON)
+    with suppress(OSError, ValueError, termios.error):
+        # What was typed meanwhile was meant for nobody, least of all for the shell.
+        termios.tcsetattr(sys.stdin.fileno(), termios.TCSAFLUSH, changed)

@@ -1,0 +1,1 @@
+"""Injected faults: the plan, and the middleware that carries it out."""

@@ -1,0 +1,1 @@
+"""Runs pushed kernels as processes on this machine."""

@@ -1,0 +1,1 @@
+"""The emulated service: its state and its rules, without HTTP."""

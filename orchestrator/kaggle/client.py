@@ -1,0 +1,283 @@
+"""The `Kaggle` port over HTTP, through the typed client beneath the official one."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from kagglesdk.kaggle_client import KaggleClient as SdkClient
+from kagglesdk.kaggle_creds import KaggleCredentials
+from kagglesdk.kaggle_env import KaggleEnv
+from kagglesdk.kaggle_http_client import KaggleHttpClient
+from kagglesdk.kernels.types.kernels_api_service import (
+    ApiDeleteKernelRequest,
+    ApiDownloadKernelOutputRequest,
+    ApiGetKernelRequest,
+    ApiGetKernelSessionStatusRequest,
+    ApiListKernelSessionOutputRequest,
+    ApiListKernelsRequest,
+)
+from kagglesdk.kernels.types.kernels_enums import KernelsListSortType, KernelsListViewType
+from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
+
+from orchestrator.errors import CredentialsError, NotFoundError, RefusedError, ServiceError
+from orchestrator.kaggle.calls import Calls
+from orchestrator.kaggle.credentials import CredentialKind, Credentials
+from orchestrator.kaggle.inputs import Inputs
+from orchestrator.kaggle.logs import parse_stored_log
+from orchestrator.kaggle.streaming import open_stream, read_stream
+from orchestrator.kaggle.translation import (
+    addressed,
+    kernel_info,
+    limit_waiting,
+    ref_of,
+    refusal_hint,
+    save_request,
+    translated,
+    utc,
+)
+from orchestrator.models import (
+    InputFile,
+    KernelInfo,
+    KernelPush,
+    KernelRef,
+    LogEvent,
+    OutputFile,
+    Pushed,
+    Quota,
+    SessionState,
+    SessionStatus,
+)
+
+_PAGE_SIZE = 200
+_SMALL_FILE = 16 << 20
+
+
+def log_in(credentials: Credentials, url: str, home: Path) -> "KaggleClient":
+    """Build the SDK's client with these credentials and no others."""
+    sdk = SdkClient(KaggleEnv.PROD)
+    http = sdk.http_client()
+    http._signed_in = True  # noqa: SLF001  # Else it looks for credentials by itself and takes the first.
+    http._init_session()  # noqa: SLF001  # As the official `kernels_logs_stream` does.
+    limit_waiting(http._session)  # noqa: SLF001  # The client itself sets no time-out anywhere.
+    username, secret = credentials.username, credentials.secret
+    if credentials.kind is CredentialKind.OAUTH:
+        with translated("renew the login to Kaggle"):
+            stored = KaggleCredentials.load(sdk, str(home / ".kaggle" / "credentials.json"))
+            username, secret = stored.get_username(), stored.get_access_token()
+    if credentials.kind is CredentialKind.API_KEY:
+        http._session.auth = (username, secret)  # noqa: SLF001
+    else:
+        http._session.auth = KaggleHttpClient.BearerAuth(secret)  # noqa: SLF001
+    return KaggleClient(sdk, username, url)
+
+
+class KaggleClient:
+    """The `Kaggle` port over HTTP. Reads are retried with growing delay; what saves a version is not."""
+
+    def __init__(self, client: Any, username: str | None, service: str) -> None:
+        self._http = client.http_client()
+        self._kernels = client.kernels.kernels_api_client
+        self._oauth = client.security.oauth_client
+        self._username = username
+        self._service = service
+        self._call = Calls()
+        self._inputs = Inputs(self._call, client, service)
+
+    @property
+    def calls(self) -> int:
+        """How many calls were made so far, each try of a retried one counted."""
+        return self._call.count
+
+    @property
+    def service(self) -> str:
+        """The address that calls go to."""
+        return self._service
+
+    @property
+    def username(self) -> str:
+        """The account that the credentials belong to; a token is asked for it once."""
+        if self._username is None:
+            request = IntrospectTokenRequest()
+            request.token = self._http._session.auth.token  # noqa: SLF001
+            answer = self._call("ask whose token it is", lambda: self._oauth.introspect_token(request))
+            if not answer.active or not answer.username:
+                raise CredentialsError(
+                    "Kaggle does not accept the access token: it is wrong or has expired.",
+                    hint="make a new one at https://www.kaggle.com/settings/api; then `kgtts doctor`",
+                )
+            self._username = str(answer.username)
+        return self._username
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http._session.close()  # noqa: SLF001
+
+    def push(self, push: KernelPush) -> Pushed:
+        """Save a new version of a kernel, which starts its session.
+
+        A 200 answer can be a refusal: `error` in its body, or sources that it calls invalid. Both raise.
+
+        Raises:
+            RefusedError: Kaggle's own words; for an unknown source the version exists all the same.
+            ServiceError: no answer came; whether the push arrived is not known.
+        """
+        answer = self._call(
+            f"push {push.ref}", lambda: self._kernels.save_kernel(save_request(push)), retry=False
+        )
+        if answer.error:
+            words = str(answer.error)
+            raise RefusedError(f"Kaggle refused {push.ref}: {words}", hint=refusal_hint(words))
+        with translated(f"push {push.ref}"):
+            ref = ref_of(answer.ref or answer.url, push.ref)
+            version = answer.version_number
+            pushed = Pushed(ref if version is None else ref.at(int(version)), answer.url)
+        unknown = {
+            "dataset": answer.invalid_dataset_sources,
+            "model": answer.invalid_model_sources,
+            "kernel": answer.invalid_kernel_sources,
+            "competition": answer.invalid_competition_sources,
+        }
+        if any(unknown.values()):
+            listed = "; ".join(f"{kind} {', '.join(names)}" for kind, names in unknown.items() if names)
+            raise RefusedError(
+                f"Kaggle took {pushed.ref} but without what it does not know or show you: {listed}.",
+                hint="correct [inputs] in kgtts.toml, check with `kgtts doctor`; this version cannot train: "
+                f"`kgtts cancel {ref}` stops it",
+            )
+        return pushed
+
+    def kernel(self, ref: KernelRef) -> KernelInfo:
+        """Describe a kernel with its source, at `ref.version` or at its newest version."""
+        doing = f"read the kernel {ref}"
+        answer = self._call(doing, lambda: self._kernels.get_kernel(addressed(ApiGetKernelRequest(), ref)))
+        with translated(doing):
+            return kernel_info(answer.metadata, ref.kernel, answer.blob.source if answer.blob else None)
+
+    def session_status(self, ref: KernelRef, *, retry: bool = True) -> SessionStatus:
+        """The state of the session of `ref.version`, or of the newest one."""
+        doing = f"read the status of {ref}"
+        request = addressed(ApiGetKernelSessionStatusRequest(), ref)
+        answer = self._call(doing, lambda: self._kernels.get_kernel_session_status(request), retry=retry)
+        with translated(doing):
+            return SessionStatus(SessionState(answer.status.name.lower()), answer.failure_message or None)
+
+    def outputs(self, ref: KernelRef) -> Sequence[OutputFile]:
+        """Every file that the session left, from all pages of the listing."""
+        return [
+            OutputFile(item.file_name or "", item.url or "")
+            for page in self._output_pages(ref, _PAGE_SIZE)
+            for item in page.files or []
+        ]
+
+    def output_file(self, ref: KernelRef, name: str) -> bytes | None:
+        """The content of one small output of the session of `ref.version`; None where it has none such.
+
+        Raises:
+            ServiceError: also where the file is too large to be what is asked for (16 MB).
+        """
+        request = ApiDownloadKernelOutputRequest()
+        request.owner_slug, request.kernel_slug, request.file_path = ref.owner, ref.slug, name
+        if ref.version is not None:
+            request.version_number = ref.version
+        doing = f"read {name} of {ref}"
+
+        def read() -> bytes:
+            with contextlib.closing(self._kernels.download_kernel_output(request)) as response:
+                return bytes(response.raw.read(_SMALL_FILE + 1, decode_content=True))
+
+        try:
+            content = self._call(doing, read)
+        except NotFoundError:
+            return None
+        if len(content) > _SMALL_FILE:
+            raise ServiceError(f"Could not {doing}: it is larger than {_SMALL_FILE >> 20} MB.")
+        return content
+
+    def stored_log(self, ref: KernelRef) -> Sequence[LogEvent]:
+        """The log of a session that is over; empty while Kaggle has none."""
+        return parse_stored_log(next(self._output_pages(ref, 1)).log or "")
+
+    def log_stream(self, ref: KernelRef, *, idle_s: float, retry: bool = True) -> Iterator[LogEvent]:
+        """The log from its start, then as it grows; ends when the server says that the log is complete.
+
+        `retry` is about getting the connection; a new call begins at the log's start again.
+
+        Raises:
+            SilentLogError: nothing was said for `idle_s` seconds.
+            ServiceError: the connection dropped.
+        """
+        base = self._http._endpoint  # noqa: SLF001  # As the official `kernels_logs_stream` builds it.
+        query = f"?versionLabel={ref.version_label}" if ref.version else ""
+        url = f"{base}/v1/kernels/logs/stream/{ref.owner}/{ref.slug}{query}"
+        session = self._http._session  # noqa: SLF001
+        response = self._call(f"read the log of {ref}", lambda: open_stream(session, url), retry=retry)
+        with contextlib.closing(response):
+            yield from read_stream(response, ref, idle_s=idle_s)
+
+    def delete(self, ref: KernelRef) -> None:
+        """Delete the kernel with all its versions and outputs; a running session is stopped by it."""
+        request = ApiDeleteKernelRequest()
+        request.user_name, request.kernel_slug = ref.owner, ref.slug
+        answer = self._call(f"delete {ref}", lambda: self._kernels.delete_kernel(request), retry=False)
+        if answer.error_message:
+            raise RefusedError(f"Kaggle refused to delete {ref}: {answer.error_message}")
+
+    def my_kernels(self) -> Sequence[KernelInfo]:
+        """The account's kernels, last run first."""
+        request = ApiListKernelsRequest()
+        request.group, request.sort_by = KernelsListViewType.PROFILE, KernelsListSortType.DATE_RUN
+        request.page_size = 100
+        kernels: list[KernelInfo] = []
+        while True:
+            answer = self._call("list your kernels", lambda: self._kernels.list_kernels(request))
+            with translated("list your kernels"):
+                kernels += [
+                    kernel_info(item, KernelRef.parse(item.ref), None) for item in answer.kernels or []
+                ]
+            if not answer.next_page_token:
+                return kernels
+            request.page_token = answer.next_page_token
+
+    def quota(self) -> Quota | None:
+        """The week's GPU hours; None where Kaggle tells none."""
+        answer = self._call("read the quota", self._kernels.get_accelerator_quota_statistics)
+        gpu = answer.gpu_quota
+        if gpu is None or gpu.total_time_allowed is None:
+            return None
+        none = timedelta(0)
+        return Quota(
+            gpu.time_used or none,
+            gpu.time_reserved or none,
+            gpu.total_time_allowed,
+            utc(answer.quota_refresh_time),
+        )
+
+    def dataset_files(self, source: str) -> Iterator[InputFile]:
+        """The files of the newest version of the dataset `owner/slug`, page by page as they are asked for."""
+        return self._inputs.dataset_files(source)
+
+    def dataset_ready(self, source: str) -> bool:
+        """Whether the newest version of a dataset is processed; until then a kernel mounts the one before."""
+        return self._inputs.dataset_ready(source)
+
+    def upload_dataset(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
+        """Make the private dataset `owner/slug` of `files`, or a new version of these and no others."""
+        self._inputs.upload_dataset(source, title, files, notes=notes)
+
+    def model_files(self, source: str) -> Iterator[InputFile]:
+        """The files of the model version `owner/model/framework/variation/version`."""
+        return self._inputs.model_files(source)
+
+    def _output_pages(self, ref: KernelRef, page_size: int) -> Iterator[Any]:
+        request = addressed(ApiListKernelSessionOutputRequest(), ref)
+        request.page_size = page_size
+        while True:
+            page = self._call(
+                f"list the outputs of {ref}", lambda: self._kernels.list_kernel_session_output(request)
+            )
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token

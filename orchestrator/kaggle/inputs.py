@@ -1,0 +1,171 @@
+"""What kernels mount: the files of datasets and models, and the uploads that make a dataset."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from kagglesdk.datasets.types.dataset_api_service import (
+    ApiCreateDatasetRequest,
+    ApiCreateDatasetVersionRequest,
+    ApiCreateDatasetVersionRequestBody,
+    ApiDatasetNewFile,
+    ApiGetDatasetStatusRequest,
+    ApiListDatasetFilesRequest,
+)
+from kagglesdk.datasets.types.dataset_enums import DatabundleVersionStatus
+from kagglesdk.models.types.model_api_service import ApiListModelInstanceVersionFilesRequest
+
+from orchestrator.errors import NotFoundError, RefusedError
+from orchestrator.kaggle.calls import Calls
+from orchestrator.kaggle.translation import model_framework, translated
+from orchestrator.kaggle.uploads import Uploads
+from orchestrator.models import InputFile
+
+PAGE_SIZE = 200
+_LENGTHS = range(6, 51)  # Of a dataset's title and slug (client 2.2.4, dataset_create_new).
+# Nothing is given away by it. `copyright-authors` would say it better and is documented, but users report
+# that the service refuses it.
+_LICENSE = "other"
+_DESCRIPTION = "Kept by kgtts to continue a training. No licence is given: all rights stay with their owners."
+
+
+class Inputs:
+    """Datasets and models over HTTP.
+
+    Args:
+        call: makes the calls.
+        client: the SDK's client.
+        service: the address that calls go to.
+    """
+
+    def __init__(self, call: Calls, client: Any, service: str) -> None:
+        self._call = call
+        self._datasets = client.datasets.dataset_api_client
+        self._models = client.models.model_api_client
+        self._uploads = Uploads(call, client.blobs.blob_api_client, service)
+
+    def dataset_files(self, source: str) -> Iterator[InputFile]:
+        """The files of the newest version of the dataset `owner/slug`, page by page as they are asked for."""
+        request = ApiListDatasetFilesRequest()
+        request.owner_slug, request.dataset_slug = source.split("/")[:2]
+        request.page_size = PAGE_SIZE
+        while True:
+            answer = self._call(
+                f"list the files of the dataset {source}", lambda: self._datasets.list_dataset_files(request)
+            )
+            yield from (InputFile(item.name, item.total_bytes) for item in answer.dataset_files or [])
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token
+
+    def model_files(self, source: str) -> Iterator[InputFile]:
+        """The files of the model version `owner/model/framework/variation/version`."""
+        request = ApiListModelInstanceVersionFilesRequest()
+        owner, model, framework, variation, version = source.split("/")
+        request.owner_slug, request.model_slug, request.instance_slug = owner, model, variation
+        request.version_number, request.page_size = int(version), PAGE_SIZE
+        request.framework = model_framework(framework)
+        while True:
+            answer = self._call(
+                f"list the files of the model {source}",
+                lambda: self._models.list_model_instance_version_files(request),
+            )
+            yield from (InputFile(item.name, item.size) for item in answer.files or [])
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token
+
+    def dataset_ready(self, source: str) -> bool:
+        """Whether the newest version of a dataset is processed; until then a kernel mounts the one before.
+
+        Raises:
+            NotFoundError: there is none.
+            RefusedError: Kaggle could not process it.
+        """
+        request = ApiGetDatasetStatusRequest()
+        request.owner_slug, request.dataset_slug = source.split("/")[:2]
+        doing = f"read the status of the dataset {source}"
+        answer = self._call(doing, lambda: self._datasets.get_dataset_status(request))
+        with translated(doing):
+            status = DatabundleVersionStatus(answer.status)
+        if status is DatabundleVersionStatus.FAILED:
+            raise RefusedError(
+                f"Kaggle could not process the newest version of the dataset {source}.",
+                hint=f"see https://www.kaggle.com/datasets/{source}",
+            )
+        if status is DatabundleVersionStatus.DELETED:
+            raise NotFoundError(f"The dataset {source} was deleted.")
+        return status is DatabundleVersionStatus.READY
+
+    def upload_dataset(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
+        """Make the private dataset `owner/slug` of `files`, or a new version that holds these and no others.
+
+        As the official client's `datasets create` and `datasets version` do (2.2.4); a 200 answer can be a
+        refusal here too. Earlier versions stay. Kaggle unpacks archives by their names (.zip, .tar, .gz).
+
+        Raises:
+            RefusedError: Kaggle's own words, or a title, slug or file names that it would not take.
+            ServiceError: the upload broke off for good, or no answer came; then the version may exist.
+            LocalError: a file cannot be read.
+        """
+        owner, slug = source.split("/")[:2]
+        _check(source, slug, title, files)
+        exists = True
+        try:
+            self.dataset_ready(source)
+        except NotFoundError:
+            exists = False
+        except RefusedError:
+            pass  # The version before failed; another may not.
+        doing = f"save the dataset {source}"
+        try:
+            tokens = [_new_file(self._uploads.upload(path)) for path in files]
+            if exists:
+                version = _version_request(owner, slug, tokens, notes)
+                answer = self._call(
+                    doing, lambda: self._datasets.create_dataset_version(version), retry=False
+                )
+            else:
+                new = _create_request(owner, slug, title, tokens)
+                answer = self._call(doing, lambda: self._datasets.create_dataset(new), retry=False)
+        except NotFoundError as error:  # 403 or 404 to one who wants to make something is a refusal.
+            raise RefusedError(
+                error.message, hint="check that the login may write datasets; then `kgtts doctor`"
+            ) from error
+        with translated(doing):
+            error_words, status = str(answer.error), answer.status.lower()
+        if error_words or status != "ok":
+            raise RefusedError(f"Kaggle refused the dataset {source}: {error_words or status or 'no reason'}")
+
+
+def _check(source: str, slug: str, title: str, files: Sequence[Path]) -> None:
+    for what, text in (("title", title), ("name", slug)):
+        if len(text) not in _LENGTHS:
+            raise RefusedError(
+                f"Kaggle takes no dataset {source}: its {what} has {len(text)} characters, not 6 to 50."
+            )
+    if not files or len({path.name for path in files}) < len(files):
+        raise RefusedError(f"Kaggle takes no dataset {source}: it would have no files, or two of one name.")
+
+
+def _new_file(token: str) -> ApiDatasetNewFile:
+    file = ApiDatasetNewFile()
+    file.token = token
+    return file
+
+
+def _create_request(owner: str, slug: str, title: str, files: list[ApiDatasetNewFile]) -> Any:
+    request = ApiCreateDatasetRequest()
+    request.owner_slug, request.slug, request.title = owner, slug, title
+    request.license_name, request.description = _LICENSE, _DESCRIPTION
+    request.is_private, request.files, request.category_ids = True, files, []
+    return request
+
+
+def _version_request(owner: str, slug: str, files: list[ApiDatasetNewFile], notes: str) -> Any:
+    body = ApiCreateDatasetVersionRequestBody()
+    body.version_notes, body.files, body.category_ids = notes, files, []
+    body.delete_old_versions = False  # A kernel mounts the one before while this one is processed.
+    request = ApiCreateDatasetVersionRequest()
+    request.owner_slug, request.dataset_slug, request.body = owner, slug, body
+    return request

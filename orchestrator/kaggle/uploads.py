@@ -1,0 +1,115 @@
+"""Bringing a file to Kaggle's storage: streamed from disk, and gone on with where it broke off.
+
+As the official client does it (2.2.4, upload_complete and _resume_upload): a PUT brings the whole file; after
+a break an empty PUT with `Content-Range: bytes */SIZE` asks what arrived (308, `Range: bytes=0-LAST`), and
+the next one goes on from there.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import requests
+from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUploadRequest
+
+from orchestrator.errors import LocalError, ServiceError
+from orchestrator.kaggle.calls import Calls
+from orchestrator.kaggle.translation import limit_waiting, translated
+
+ATTEMPTS = 10  # As the official client.
+_LONGEST_WAIT_S = 15.0
+_TAKEN = (requests.codes.ok, requests.codes.created)
+_RESUME_INCOMPLETE = 308
+_TRY_AGAIN = (_RESUME_INCOMPLETE, requests.codes.request_timeout, requests.codes.too_many_requests)
+_RANGE = re.compile(r"bytes=0-(\d{1,18})", re.ASCII)
+
+
+class _UnfinishedError(Exception):
+    """The storage does not have the whole file, and may yet take the rest."""
+
+
+class Uploads:
+    """Uploads for datasets.
+
+    Args:
+        call: makes the calls to Kaggle.
+        blobs: the SDK's client of the blob service.
+        service: the address that calls go to.
+    """
+
+    def __init__(self, call: Calls, blobs: Any, service: str) -> None:
+        self._call = call
+        self._blobs = blobs
+        self._service = service
+
+    def upload(self, path: Path) -> str:
+        """Bring one file to the storage; gives the token that a dataset version names it by.
+
+        Raises:
+            LocalError: the file cannot be read.
+            ServiceError: it broke off for good. RefusedError, NotFoundError: Kaggle takes no such file.
+        """
+        doing = f"upload {path.name}"
+        try:
+            found = path.stat()
+            request = ApiStartBlobUploadRequest()
+            request.type, request.name = ApiBlobType.DATASET, path.name
+            request.content_length, request.last_modified_epoch_seconds = found.st_size, int(found.st_mtime)
+            # Asked again it only reserves another place.
+            answer = self._call(doing, lambda: self._blobs.start_blob_upload(request))
+            with translated(doing):
+                token, url = str(answer.token), str(answer.create_url)
+            if not token or not url.startswith(("https://", f"{self._service}/")):
+                raise ServiceError(f"Could not {doing}: Kaggle gave no address to send it to.")
+            with translated(doing):
+                _send(path, found.st_size, url)
+        except OSError as error:
+            raise LocalError(f"Could not {doing}: {error.strerror}.") from error
+        except _UnfinishedError as error:
+            raise ServiceError(
+                f"Could not {doing}: Kaggle's storage did not take it ({error}).", hint="try again later"
+            ) from error
+        return token
+
+
+def _send(path: Path, size: int, url: str) -> None:
+    import stamina  # noqa: PLC0415  # 30 ms of start-up that only an upload pays.
+
+    # Not the SDK's session: the storage must not see the credentials.
+    with requests.Session() as session, path.open("rb") as file:
+        limit_waiting(session)
+        for attempt in stamina.retry_context(
+            on=_worth_another, attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=_LONGEST_WAIT_S
+        ):
+            with attempt:
+                start = 0 if attempt.num == 1 else _arrived(session, url, size)
+                if start < size or attempt.num == 1:
+                    file.seek(start)
+                    rest = {"Content-Range": f"bytes {start}-{size - 1}/{size}"} if start else {}
+                    # requests takes the length from where the file stands, and streams it.
+                    _checked(session.put(url, data=file, headers=rest, allow_redirects=False))
+
+
+def _arrived(session: requests.Session, url: str, size: int) -> int:
+    """How many bytes the storage has."""
+    headers = {"Content-Range": f"bytes */{size}"}
+    answer = session.put(url, data=b"", headers=headers, allow_redirects=False)
+    if answer.status_code != _RESUME_INCOMPLETE:
+        _checked(answer)
+        return size
+    told = _RANGE.fullmatch(answer.headers.get("Range", ""))
+    return min(int(told[1]) + 1, size) if told else 0
+
+
+def _checked(answer: requests.Response) -> None:
+    status = answer.status_code
+    if status in _TRY_AGAIN or status >= requests.codes.internal_server_error:
+        raise _UnfinishedError(status)
+    if status not in _TAKEN:
+        raise ServiceError(
+            f"Could not upload a file: Kaggle's storage refused it ({status}).", hint="try again later"
+        )
+
+
+def _worth_another(error: Exception) -> bool:
+    return isinstance(error, _UnfinishedError | requests.ConnectionError | requests.Timeout)

@@ -1,0 +1,290 @@
+"""What a run needs next, by what Kaggle shows of it. Pure: no clock, no network, no files."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from orchestrator.models import KernelRef, Quota, SessionState
+from orchestrator.run.session import RunView, SessionView
+from orchestrator.run.siblings import next_kernel
+from orchestrator.settings import SESSION_LIMIT, Settings, format_duration
+
+_OVERHEAD = timedelta(minutes=10)  # Start-up, installing, samples and saving, as real-run.md measured it.
+_MARGIN = 1.2  # Epochs of another session may be slower.
+_ZOMBIE_AFTER = timedelta(hours=1)  # Past the session's limit; Kaggle queues and saves for a while.
+_FRUITLESS_LIMIT = 2
+_PREPARING = timedelta(minutes=1)  # Until it is worth another look.
+_IN_WORDS = {
+    SessionState.QUEUED: "queued",
+    SessionState.RUNNING: "running",
+    SessionState.NEW_SCRIPT: "saved, but Kaggle has not started it",
+    SessionState.CANCEL_REQUESTED: "being stopped",
+}
+QUOTA_RESERVE = timedelta(minutes=5)
+
+
+class RunState(StrEnum):
+    """What a run is, in one word."""
+
+    NEW = "new"  # Nothing was pushed yet.
+    RUNNING = "running"
+    READY = "ready"  # The next session can be pushed.
+    WAITING = "waiting"  # It could, but quota or running sessions forbid it for now.
+    DONE = "done"
+    LIMITED = "limited"  # max_sessions or max_gpu_hours is reached.
+    FAILED = "failed"  # The kernel says that it cannot work; trying again would burn quota.
+    STALLED = "stalled"  # Sessions ended twice in a row without saving anything new.
+    ZOMBIE = "zombie"  # Kaggle says RUNNING long after it must have ended.
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no pass will push another session."""
+        return self in (RunState.DONE, RunState.LIMITED, RunState.FAILED, RunState.STALLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The session to push: its number, its kernel, what it continues from, and the time it may take.
+
+    With `kept`, the parent is not mounted anywhere yet: it must be handed over before the push.
+    """
+
+    session: int
+    kernel: KernelRef
+    parent: SessionView | None
+    budget: timedelta
+    kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a run is, why, and the session to start where there is one."""
+
+    state: RunState
+    reason: str
+    start: Start | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What matters beside the run itself.
+
+    Attributes:
+        now: the wall clock, UTC.
+        quota: the week's GPU hours; None where Kaggle tells none, or none are needed.
+    """
+
+    now: datetime
+    quota: Quota | None = field(default=None)
+
+
+def decide(
+    settings: Settings, base: KernelRef, view: RunView | None, around: Circumstances, *, retry: bool = False
+) -> Decision:
+    """Choose what a run needs next.
+
+    Args:
+        settings: settings that went through `with_owner`.
+        base: the kernel that they name.
+        view: what Kaggle shows; None where nothing was pushed yet.
+        around: time and quota.
+        retry: somebody asks for another session of a run that failed or stalled, having mended it perhaps.
+    """
+    if view is not None and not settings.run.rescue:
+        view = view.without_kept()
+    ended = None if view is None else _not_continuable(settings, view, around, retry=retry)
+    if ended is not None:
+        return ended
+    number = 1 if view is None else view.newest.stamp.session + 1
+    kept = None if view is None else view.kept
+    preparing = view is not None and view.preparing
+    if view is not None and kept is not None:
+        view = view.handed_over()
+    parent = None if view is None else view.resumable
+    kernel = next_kernel(base, None if parent is None else parent.ref)
+    wanted = _budget(settings, view)
+    if isinstance(wanted, Decision):
+        return wanted
+    budget = _within_quota(settings, wanted, around)
+    if isinstance(budget, Decision):
+        return budget
+    if kept is not None and preparing:
+        return being_prepared(kept, around.now)
+    start = Start(number, kernel, parent, budget, kept is not None)
+    if view is None:
+        return Decision(RunState.NEW, "Nothing was pushed yet.", start)
+    from_step = (
+        f"continues from step {view.global_step}"
+        if parent is not None
+        else "starts again from the base voice"
+    )
+    notes = ""
+    if kept is not None:
+        notes = f" No kernel mounts what session {kept.stamp.session} saved, so it is handed over first."
+    elif view.unreachable is not None:
+        notes = f" What {view.unreachable} saved cannot be mounted any more."
+    return Decision(RunState.READY, f"Session {number} {from_step}.{notes}", start)
+
+
+def being_prepared(kept: SessionView, now: datetime) -> Decision:
+    """A run waits while Kaggle processes the dataset, which takes seconds to minutes."""
+    return Decision(
+        RunState.WAITING,
+        f"What session {kept.stamp.session} kept, up to step {kept.step}, is uploaded and being prepared by "
+        "Kaggle; the next pass goes on.",
+        until=now + _PREPARING,
+    )
+
+
+def _not_continuable(
+    settings: Settings, view: RunView, around: Circumstances, *, retry: bool
+) -> Decision | None:
+    """Why the run does not need, or must not get, another session now."""
+    newest = view.newest
+    if not newest.status.state.is_terminal:
+        return _alive(newest, around.now)
+    result = newest.result
+    if newest.is_mountable and result is not None and _is_done(settings, view):
+        return Decision(
+            RunState.DONE, f"The run is done at step {view.global_step}: {_why_done(result.done_reason)}."
+        )
+    if newest.cause is not None and not retry:
+        return Decision(RunState.FAILED, f"Session {newest.stamp.session} failed: {newest.cause}")
+    if view.resumable is None and view.unreachable is not None and view.kept is None:
+        return Decision(
+            RunState.FAILED,
+            f"The run cannot go on from {view.unreachable}: Kaggle mounts the newest completed version of a "
+            "kernel, and that is another one now, or the kernel is gone.",
+        )
+    if view.fruitless >= _FRUITLESS_LIMIT and not retry:
+        return Decision(
+            RunState.STALLED,
+            f"{view.fruitless} sessions in a row saved nothing new (the last: {_how_it_ended(newest)}), so "
+            "another would only burn quota.",
+        )
+    return _limited(settings, view)
+
+
+def _limited(settings: Settings, view: RunView) -> Decision | None:
+    limit = settings.run.max_sessions
+    if limit and view.newest.stamp.session >= limit:
+        had = f"{limit} session{'' if limit == 1 else 's'}"
+        return Decision(RunState.LIMITED, f"The run has had its {had} (run.max_sessions).")
+    return None
+
+
+def _alive(newest: SessionView, now: datetime) -> Decision:
+    age = None if newest.started is None else now - newest.started
+    if (
+        newest.status.state is SessionState.RUNNING
+        and age is not None
+        and age > SESSION_LIMIT + _ZOMBIE_AFTER
+    ):
+        return Decision(
+            RunState.ZOMBIE,
+            f"Kaggle has said for {format_duration(_whole(age))} that {newest.ref} runs; no session may take "
+            "more than 12h, so it hangs.",
+        )
+    return Decision(RunState.RUNNING, f"Session {newest.stamp.session} is {_IN_WORDS[newest.status.state]}.")
+
+
+def _is_done(settings: Settings, view: RunView) -> bool:
+    """Whether the target is reached: the kernel's word, unless the settings ask for more since."""
+    result = view.newest.result
+    if result is None or not result.done:
+        return False
+    if result.done_reason == "epochs":
+        reached = max((summary.to_epoch for summary in result.history), default=0)
+        return max(reached, result.epochs or 0) >= settings.training.epochs
+    if result.done_reason == "until_step":
+        return settings.run.until_step != 0 and view.newest.step >= settings.run.until_step
+    if result.done_reason == "no_improvement":
+        return settings.run.patience != 0
+    return True
+
+
+def _budget(settings: Settings, view: RunView | None) -> timedelta | Decision:
+    """How long the next session needs to be, at most `session.budget`."""
+    session = settings.session
+    budget = min(session.budget, settings.training.time_limit + _OVERHEAD + session.grace)
+    hours = settings.run.max_gpu_hours
+    if hours:
+        used = timedelta(seconds=_used_s(view, budget) if view is not None else 0.0)
+        left = timedelta(hours=hours) - used
+        if left < _shortest(settings, budget):
+            return Decision(
+                RunState.LIMITED,
+                f"The run took {format_duration(_whole(used))} of its {hours:g} hours (run.max_gpu_hours).",
+            )
+        budget = min(budget, left)
+    rest_s = _rest_s(settings, view) if view is not None else None
+    if rest_s is not None:
+        # With a margin, and with all that is no epoch, so that it is not estimated too short.
+        budget = min(budget, timedelta(seconds=rest_s * _MARGIN) + _OVERHEAD + session.grace)
+    return _whole(budget)
+
+
+def _used_s(view: RunView, budget: timedelta) -> float:
+    """The seconds that the run's sessions took, those included that were killed and left no state.
+
+    The newest of them has its log; one before it, of which nothing is at hand, counts as it was planned.
+    """
+    newest, longest = view.newest, SESSION_LIMIT.total_seconds()
+    told = {item.session: item.seconds for item in view.history}
+    if newest.seconds is not None:
+        told[newest.stamp.session] = max(told.get(newest.stamp.session, 0.0), min(newest.seconds, longest))
+    missing = sum(number not in told for number in range(1, newest.stamp.session + 1))
+    return sum(told.values()) + missing * budget.total_seconds()
+
+
+def _rest_s(settings: Settings, view: RunView) -> float | None:
+    """The seconds of training to the target at the pace so far; None where no pace is known."""
+    result = view.resumable.result if view.resumable is not None else None
+    if result is None or not result.seconds_per_epoch or result.epoch is None:
+        return None
+    epochs = float(max(1, settings.training.epochs - result.epoch))
+    if settings.run.until_step and result.steps_per_epoch:
+        steps = max(1, settings.run.until_step - view.global_step)
+        epochs = min(epochs, steps / result.steps_per_epoch)
+    return min(epochs * result.seconds_per_epoch, SESSION_LIMIT.total_seconds())
+
+
+def _shortest(settings: Settings, budget: timedelta) -> timedelta:
+    """The least that a session is worth: what the settings say, and enough to save in."""
+    return min(max(settings.run.shortest_session, settings.session.grace + _OVERHEAD), budget)
+
+
+def _within_quota(settings: Settings, budget: timedelta, around: Circumstances) -> timedelta | Decision:
+    """The session's time within what is left of the week, or to wait for the next one."""
+    week = around.quota
+    if week is None or not settings.accelerator.has_gpu or week.left >= budget + QUOTA_RESERVE:
+        return budget
+    usable = _whole(week.left - QUOTA_RESERVE)
+    # A session that no week can hold is not worth waiting for.
+    shorten = settings.run.when_quota_is_short == "shorten" or week.allowed < budget + QUOTA_RESERVE
+    if shorten and usable >= _shortest(settings, budget):
+        return usable
+    until = f" until {week.refreshes_at:%A %H:%M} UTC" if week.refreshes_at else ""
+    return Decision(
+        RunState.WAITING,
+        f"The week's quota has {format_duration(_whole(week.left))} left, and a session needs "
+        f"{format_duration(budget)}; waiting{until}.",
+        until=week.refreshes_at,
+    )
+
+
+def _why_done(reason: str | None) -> str:
+    return {
+        "epochs": "all epochs are trained",
+        "until_step": "run.until_step is reached",
+        "no_improvement": "the eval loss has not improved any more (run.patience)",
+    }.get(reason or "", reason or "the kernel says so")
+
+
+def _how_it_ended(view: SessionView) -> str:
+    return view.cause or view.status.failure_message or str(view.status.state)
+
+
+def _whole(span: timedelta) -> timedelta:
+    return timedelta(seconds=max(0, int(span.total_seconds())))

@@ -1,0 +1,211 @@
+"""Following a session to its end with few calls: by its live log, else by looks at its state.
+
+A live log costs one call as long as it lasts, and its end tells the session's. Kaggle cuts it off after some
+idle minutes and then says it again from its start (kaggle 2.2.4, `kernels_logs_stream`).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from orchestrator.errors import RefusedError, ServiceError, SilentLogError, WaitTimeoutError
+from orchestrator.kaggle.logs import LineAssembler, LogLine
+from orchestrator.models import KernelRef, SessionState, SessionStatus
+from orchestrator.ports import Clock, Kaggle
+from orchestrator.run.replay import Replay
+
+_GROWTH = 2.0  # Of the pause between two looks.
+_FIRST_LOOK_S = 0.2
+_LONGEST_LOOK_S = 60.0
+# A log that is over is soon followed by the end of its session: Kaggle saves the outputs in between.
+_ENDING_FOR_S = 45.0
+_ENDING_LOOK_S = 4.5
+_WITNESSED_LOOK_S = 1200.0  # Between looks while a live log shows that the session goes on.
+
+_IDLE_S = 300.0  # Longer than Kaggle leaves an idle connection open, which costs one call and not two.
+_STEADY_S = 60.0  # A connection that lasted so long is opened anew at once.
+_FIRST_STREAM_S = 1.0  # Between two tries to open a live log; doubled after each one that did not last.
+_LONGEST_TALKATIVE_S = 60.0  # Where the connections that do not last bring news all the same.
+_LONGEST_STREAM_S = 600.0
+_OVER_STREAM_S = 30.0  # After a log that is over although its session is not.
+
+_STORED_PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # While Kaggle stores a log, it may have less of it than was told.
+_MOST_ASKED_FOR_S = 600.0  # How long Kaggle may ask to be left alone.
+
+FollowEvent = LogLine | SessionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What followings cost: the calls to Kaggle, and the seconds that they took."""
+
+    calls: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Load") -> "Load":
+        return Load(self.calls + other.calls, self.seconds + other.seconds)
+
+    @property
+    def per_hour(self) -> float:
+        """Calls an hour."""
+        return self.calls * 3600 / max(self.seconds, 1.0)
+
+
+class Following:
+    """One following of one session.
+
+    Args:
+        kaggle: where its log is read.
+        clock: time.
+        ref: the session.
+        look: gives its state; its argument says whether the call is to be retried.
+        timeout_s: how long to follow at most, in seconds.
+    """
+
+    def __init__(
+        self,
+        kaggle: Kaggle,
+        clock: Clock,
+        ref: KernelRef,
+        look: Callable[[bool], SessionStatus],
+        timeout_s: float | None,
+    ) -> None:
+        self._kaggle, self._clock, self._ref, self._look = kaggle, clock, ref, look
+        self._deadline = None if timeout_s is None else clock.monotonic() + timeout_s
+        self._lines, self._replay = LineAssembler(), Replay()
+        self._status: SessionStatus | None = None
+        self._reached = True  # Whether the latest look was answered.
+        self._ran = False
+        self._look_s, self._looked_at = _FIRST_LOOK_S, 0.0
+        self._next_look = 0.0
+        self._stream_s, self._next_stream = _FIRST_STREAM_S, 0.0
+        self._log_over_at: float | None = None
+
+    def events(self) -> Iterator[FollowEvent]:
+        """Lines of the log and changes of the state, the last one terminal.
+
+        Raises:
+            WaitTimeoutError: the time is over; the session goes on.
+            ServiceError: the first look failed, or the log of the session that ended cannot be read.
+            CredentialsError, RefusedError: what patience cannot mend.
+        """
+        while True:
+            status = self._next_status()
+            if status is not None:
+                if status.state.is_terminal:
+                    yield from self._rest()
+                    yield from self._lines.finish()
+                    yield status
+                    return
+                yield status
+            self._check_deadline()
+            if self._is_streaming and self._clock.monotonic() >= self._next_stream:
+                yield from self._stream()
+            else:
+                self._sleep_until(
+                    min(self._next_look, self._next_stream) if self._is_streaming else self._next_look
+                )
+
+    @property
+    def _is_streaming(self) -> bool:
+        return self._status is not None and self._status.state is SessionState.RUNNING
+
+    def _next_status(self) -> SessionStatus | None:
+        """Look at the state where that is due; gives it where it is another than before."""
+        before = self._status
+        if before is not None and self._clock.monotonic() < self._next_look:
+            return None
+        asked_for_s = 0.0
+        try:
+            self._status = self._look(before is None)
+        except ServiceError as error:
+            # A failed look is no failed run; but without having seen the session there is nothing to follow.
+            if before is None:
+                raise
+            self._reached, asked_for_s = False, min(error.retry_after_s or 0.0, _MOST_ASKED_FOR_S)
+        else:
+            if not self._reached or self._status != before:
+                self._stream_s, self._next_stream = _FIRST_STREAM_S, 0.0
+            if self._status != before:
+                self._look_s = _FIRST_LOOK_S
+            self._reached = True
+        self._looked_at = self._clock.monotonic()
+        self._next_look = self._looked_at + max(self._look_s, asked_for_s)
+        self._look_s = min(self._longest_look_s, self._look_s * _GROWTH)
+        return self._status if self._status != before else None
+
+    @property
+    def _longest_look_s(self) -> float:
+        ending = self._log_over_at is not None and self._clock.monotonic() - self._log_over_at < _ENDING_FOR_S
+        return _ENDING_LOOK_S if ending else _LONGEST_LOOK_S
+
+    def _stream(self) -> Iterator[LogLine]:
+        """Tell the live log as long as it lasts, and settle when to look and to come back."""
+        self._ran = True
+        begun, talked, silent, asked_for_s = self._clock.monotonic(), False, False, 0.0
+        left_s = _IDLE_S if self._deadline is None else self._deadline - begun
+        idle_s = max(0.1, min(_IDLE_S, left_s))
+        try:
+            for event in self._replay.news(self._kaggle.log_stream(self._ref, idle_s=idle_s, retry=False)):
+                talked = True
+                yield from self._lines.feed(event)
+                self._check_deadline()
+        except SilentLogError:
+            silent = True
+        except (ServiceError, RefusedError) as error:
+            asked_for_s = (error.retry_after_s or 0.0) if isinstance(error, ServiceError) else 0.0
+        else:
+            self._log_is_over()
+            return
+        now = self._clock.monotonic()
+        if talked:
+            self._log_over_at = None
+        if now - begun >= _STEADY_S:
+            self._stream_s, self._next_stream = _FIRST_STREAM_S, now if silent else now + _FIRST_STREAM_S
+            self._next_look = now if silent else self._looked_at + _WITNESSED_LOOK_S
+        else:
+            self._next_stream = now + max(self._stream_s, min(asked_for_s, _MOST_ASKED_FOR_S))
+            longest_s = _LONGEST_TALKATIVE_S if talked else _LONGEST_STREAM_S
+            self._stream_s = min(longest_s, self._stream_s * 2)
+            # Who talks is running: its end shows where the log is read again.
+            self._next_look = (self._next_stream if talked else self._looked_at) + self._look_s
+
+    def _log_is_over(self) -> None:
+        """The session must be about to end; should it go on, the log is tried again from time to time."""
+        now = self._clock.monotonic()
+        if self._log_over_at is None:
+            self._log_over_at, self._look_s = now, _FIRST_LOOK_S
+        self._next_look = now
+        self._next_stream = now + max(_OVER_STREAM_S, self._stream_s)
+        self._stream_s = min(_LONGEST_STREAM_S, max(_OVER_STREAM_S, self._stream_s) * 2)
+
+    def _rest(self) -> Iterator[LogLine]:
+        """Tell what the live log did not, from the log that is stored at the end."""
+        for pause_s in (*_STORED_PAUSES_S, None):
+            is_last = pause_s is None or self._is_late
+            try:
+                stored = self._kaggle.stored_log(self._ref)
+            except ServiceError:
+                if is_last:
+                    raise
+            else:
+                for event in self._replay.news(stored):
+                    yield from self._lines.feed(event)
+                missing = self._replay.behind or (self._ran and not stored)
+                if is_last or not missing or self._log_over_at is not None:
+                    return
+            self._sleep_until(self._clock.monotonic() + (pause_s or 0.0))
+
+    def _sleep_until(self, moment: float) -> None:
+        if self._deadline is not None:
+            moment = min(moment, self._deadline)
+        self._clock.sleep(max(0.0, moment - self._clock.monotonic()))
+
+    @property
+    def _is_late(self) -> bool:
+        return self._deadline is not None and self._clock.monotonic() >= self._deadline
+
+    def _check_deadline(self) -> None:
+        if self._is_late:
+            raise WaitTimeoutError(
+                f"The time to wait is over; {self._ref} goes on.", hint=f"kgtts status {self._ref} --watch"
+            )

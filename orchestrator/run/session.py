@@ -1,0 +1,144 @@
+"""A run and its sessions as values: what Kaggle shows of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from orchestrator.models import KernelRef, SessionState, SessionStatus, SessionSummary
+from orchestrator.render.stamp import RunStamp
+from orchestrator.run.state import SessionResult
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """One session as Kaggle shows it.
+
+    Attributes:
+        ref: the kernel version.
+        stamp: what the version's source says it is.
+        status: its state, and Kaggle's words where it failed.
+        started: when it was last run.
+        result: its own `state.json`, once it has ended and where it left one.
+        cause: why the kernel itself says that it failed; None where it was ended without a word.
+        seconds: the time at which its log ends, where that was read: a killed session tells no other.
+        dataset: `owner/slug` of the dataset that hands it over; None where a mount of its kernel does.
+    """
+
+    ref: KernelRef
+    stamp: RunStamp
+    status: SessionStatus
+    started: datetime | None = None
+    result: SessionResult | None = None
+    cause: str | None = None
+    seconds: float | None = None
+    dataset: str | None = None
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether it left a checkpoint, by its own word."""
+        return self.result is not None and self.result.global_step is not None
+
+    @property
+    def is_mountable(self) -> bool:
+        """Whether a sibling that mounts its output can continue from it."""
+        return self.status.state is SessionState.COMPLETE and self.has_saved
+
+    @property
+    def step(self) -> int:
+        """The step of its newest checkpoint; 0 where it left none."""
+        return (self.result.global_step or 0) if self.result is not None else 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run: its newest session, and the one that the next can continue from.
+
+    Attributes:
+        base: the kernel that the settings name.
+        newest: the newest session; one that is alive goes before one that is not.
+        resumable: what the next session can mount now, and continue from.
+        unreachable: the version that ought to be continued from, where nothing gives it any more: a mount
+            is the newest completed version of a kernel, and somebody made a newer one or deleted it.
+        saved_session: the number of the newest session known to have saved something that can be mounted.
+        heads: the newest version number of each sibling that exists.
+        kept: a session that saved more than `resumable`, whose outputs Kaggle has and nobody can mount.
+        preparing: whether a dataset with them may be on its way: Kaggle has not processed its newest version.
+    """
+
+    base: KernelRef
+    newest: SessionView
+    resumable: SessionView | None
+    unreachable: KernelRef | None = None
+    saved_session: int | None = None
+    heads: Mapping[KernelRef, int] = field(default_factory=dict)
+    kept: SessionView | None = None
+    preparing: bool = False
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self.newest.stamp.id
+
+    @property
+    def history(self) -> Sequence[SessionSummary]:
+        """The sessions that left a state, oldest first."""
+        source = self.newest if self.newest.result is not None else self.resumable
+        return source.result.history if source is not None and source.result is not None else ()
+
+    @property
+    def global_step(self) -> int:
+        """The step that the run can be continued from; 0 before its first checkpoint."""
+        return self.resumable.step if self.resumable is not None else 0
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether any session of the run left something to go on from."""
+        return any(item is not None for item in (self.resumable, self.unreachable, self.kept))
+
+    @property
+    def fruitless(self) -> int:
+        """How many sessions in a row, up to the newest ended one, saved nothing new to go on from."""
+        if not self.newest.status.state.is_terminal:
+            return 0
+        saved = self.saved_session
+        if saved is None:
+            saved = self.resumable.stamp.session if self.resumable is not None else 0
+        if self.kept is not None:
+            saved = max(saved, self.kept.stamp.session)
+        idle = 0
+        for summary in reversed(self.history):
+            if summary.session > saved:
+                continue  # It was killed, and counts as such.
+            if summary.advanced:
+                break
+            idle += 1
+        return max(0, self.newest.stamp.session - saved) + idle
+
+    def untold(self, parent: SessionView | None) -> Sequence[SessionSummary]:
+        """The sessions that `parent` does not know of: those after it, which ended without being continued.
+
+        Each session tells the next, so that no hour of the run is forgotten; of one that left no state there
+        is only the end of its log.
+        """
+        told = parent.result.history if parent is not None and parent.result is not None else ()
+        known = {item.session for item in told}
+        missed = [item for item in self.history if item.session not in known]
+        newest = self.newest
+        if newest.result is None and newest.seconds is not None:
+            step = max((item.to_step for item in (*told, *missed)), default=0)
+            epoch = max((item.to_epoch for item in (*told, *missed)), default=0)
+            kernel, number = str(newest.ref.kernel), newest.stamp.session
+            missed.append(SessionSummary(number, kernel, step, step, epoch, epoch, "killed", newest.seconds))
+        return missed
+
+    def handed_over(self, dataset: str | None = None) -> "RunView":
+        """The run once `kept` can be continued from, through `dataset`."""
+        assert self.kept is not None
+        resumable = self.kept if dataset is None else replace(self.kept, dataset=dataset)
+        return replace(
+            self, resumable=resumable, unreachable=None, saved_session=None, kept=None, preparing=False
+        )
+
+    def without_kept(self) -> "RunView":
+        """The run where nobody hands `kept` over: it counts for nothing."""
+        return replace(self, kept=None, preparing=False)

@@ -1,0 +1,298 @@
+"""The tables of kgtts.toml as frozen models: every key, its default, its limits and its sentence.
+
+The descriptions are the comments of the file that `kgtts init` writes and those of the JSON schema.
+"""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
+
+from orchestrator.settings.accelerators import DEFAULT
+from orchestrator.settings.fields import (
+    AcceleratorName,
+    CoquiKeys,
+    DatasetSource,
+    Duration,
+    InputPath,
+    ModelSource,
+    Owner,
+    Slug,
+    Text,
+    Wheelhouse,
+)
+
+NotNegative = Annotated[StrictInt, Field(ge=0)]
+NotNegativeHours = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+Gigabytes = Annotated[float, Field(gt=0, le=20, allow_inf_nan=False)]
+_TITLE = re.compile(r"[A-Za-z0-9 ._:()/+-]*", re.ASCII)
+
+
+class SeveralKeysError(ValueError):
+    """What is wrong between keys; the sentence names them itself."""
+
+
+class _Section(BaseModel):
+    # Built when Settings is: a validator of its own for each table would double the time to start.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+class Kernel(_Section):
+    """The kernel on Kaggle and the machine that it asks for."""
+
+    owner: Owner = Field("", description="Your Kaggle user name. Empty: the user of the credentials.")
+    slug: Slug = Field(
+        "bangla-tts",
+        description="The run's name: its kernels are SLUG-a and SLUG-b. Five characters or more.",
+    )
+    title: StrictStr = Field(
+        "",
+        description="The title on Kaggle's page; in lower case, with hyphens for spaces, it is the slug. "
+        "Empty: made from the slug.",
+    )
+    accelerator: AcceleratorName = Field(
+        DEFAULT,
+        description='The machine: "NvidiaTeslaT4" (two T4 cards of 15 GB), or "none" to train on the CPU.',
+    )
+    private: StrictBool = Field(default=True, description="Whether only you can see the kernel.")
+    internet: StrictBool = Field(
+        default=True,
+        description="Whether the session may use the internet, which installing Coqui needs. "
+        "Kaggle asks for a phone-verified account.",
+    )
+    docker_image: StrictStr = Field(
+        "",
+        description="One exact Kaggle image, such as gcr.io/kaggle-images/python@sha256:... "
+        "Empty: Kaggle's choice.",
+    )
+    docker_image_pinning: Literal["", "original", "latest"] = Field(
+        "",
+        description='Which image later versions run on: "original" (that of the first version) or "latest". '
+        "Empty: Kaggle's choice.",
+    )
+
+    @model_validator(mode="after")
+    def _title_gives_slug(self) -> Self:
+        if not self.title:
+            return self
+        if not _TITLE.fullmatch(self.title) or slugify(self.title) != self.slug:
+            raise SeveralKeysError(
+                f'kernel.title = "{self.title}": does not give the slug "{self.slug}", so Kaggle would make '
+                f'another kernel; leave it empty, or write for example "{title_from(self.slug)}"'
+            )
+        return self
+
+
+class Inputs(_Section):
+    """What the kernel mounts, and the files in it."""
+
+    dataset: DatasetSource = Field(
+        "datahrbnn", description="The dataset: SLUG when it is yours, else OWNER/SLUG."
+    )
+    model: ModelSource = Field(
+        "ttsbnng/transformers/default/1",
+        description="The base voice, a Kaggle Model: MODEL/FRAMEWORK/VARIATION/VERSION when it is yours, "
+        "else with OWNER/ before it.",
+    )
+    script: InputPath = Field(
+        "MyTTSDataset/train_tts.py",
+        description='The training script in the dataset, or "TTS.bin.train_tts": the one in Coqui.',
+    )
+    config: InputPath = Field("model/config.json", description="The Coqui configuration in the model.")
+    checkpoint: InputPath = Field(
+        "model/model_file.pth", description="The base voice's weights in the model."
+    )
+
+
+class Training(_Section):
+    """What is trained, and for how long."""
+
+    model: Text = Field(
+        "vits", description="Coqui's name of the architecture, which config.json must have too."
+    )
+    sample_rate: Annotated[StrictInt, Field(ge=8000, le=192_000)] = Field(
+        22050, description="Samples a second of the recordings."
+    )
+    language: Text = Field("bn-Bangladesh", description="The language's name in the configuration.")
+    batch_size: Annotated[StrictInt, Field(ge=1, le=100_000)] = Field(
+        16,
+        description="Utterances that one card takes in a training step; two cards learn from twice as many.",
+    )
+    epochs: Annotated[StrictInt, Field(ge=1, le=10_000_000)] = Field(
+        1000, description="The target: how often all utterances are gone through, over all sessions."
+    )
+    time_limit: Duration = Field(
+        timedelta(hours=6),
+        description="The longest that one session trains. It then saves a checkpoint and ends well. "
+        "With session.grace it must fit into session.budget.",
+    )
+    coqui: CoquiKeys = Field(
+        default_factory=dict,
+        description="Any further key of Coqui's configuration, with dots for what lies deeper.\n"
+        "For example: lr_gen = 0.0002, or audio.fft_size = 1024",
+    )
+
+
+class Speed(_Section):
+    """How the machine is used. None of it begins another run; what is for GPUs is ignored without one."""
+
+    gpus: Literal["all"] | Annotated[StrictInt, Field(ge=1, le=1)] = Field(
+        "all",
+        description='"all": every card trains the same model on utterances of its own. 1: only one trains.',
+    )
+    mixed_precision: StrictBool = Field(
+        default=True, description="Half precision (fp16) where it is safe, which a T4 is made for."
+    )
+    cudnn_benchmark: StrictBool = Field(
+        default=False,
+        description="Let cuDNN try its algorithms for every new length of a batch. As utterances differ in\n"
+        "length, it would go on trying.",
+    )
+    loader_workers: NotNegative = Field(
+        4, description="Processes that load utterances, for all cards together. A T4 machine has 4 cores."
+    )
+    length_buckets: NotNegative = Field(
+        8,
+        description="Utterances of similar length share a batch: so many batches' worth are sorted at\n"
+        "a time, and mixed anew in every epoch. 0: Coqui's own order, the same in every epoch.",
+    )
+
+
+class Data(_Section):
+    """What is done with utterances that cannot be trained on; they are checked before the training."""
+
+    bad_samples: Literal["skip", "refuse", "keep"] = Field(
+        "skip",
+        description='"skip": train without them. "refuse": end the session and say what is wrong. "keep":\n'
+        "leave them to Coqui.",
+    )
+    shortest: Seconds = Field(0.4, description="Seconds that a recording must have.")
+    longest: Seconds = Field(
+        60.0, description="Seconds that it may have: the longest one decides how much memory a step needs."
+    )
+
+
+class Session(_Section):
+    """How much of a Kaggle session is used."""
+
+    budget: Duration = Field(
+        timedelta(hours=11),
+        description="The time one session may take in all. Kaggle kills a session at 12h, so at most that.",
+    )
+    grace: Duration = Field(
+        timedelta(minutes=5),
+        description="How long the trainer may take to save its checkpoint when it is stopped.",
+    )
+    disk_limit: Gigabytes = Field(
+        19.0,
+        description="GB that the outputs may take; Kaggle keeps 20. Old checkpoints make room for new.",
+    )
+    keep_checkpoints: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
+        2, description="How many of the newest checkpoints stay, besides the best model."
+    )
+
+
+class Run(_Section):
+    """When the chain of sessions ends, besides training.epochs, and what it does when quota is short."""
+
+    until_step: NotNegative = Field(0, description="Stop at this global step. 0: at training.epochs.")
+    patience: NotNegative = Field(
+        0, description="Stop when the eval loss has not improved for so many evaluations. 0: never."
+    )
+    max_sessions: NotNegative = Field(0, description="The most sessions of a run. 0: as many as it takes.")
+    max_gpu_hours: NotNegativeHours = Field(
+        0.0, description="The most hours of all sessions of a run. 0: as many as it takes."
+    )
+    rescue: StrictBool = Field(
+        default=True,
+        description="Go on from what a killed session saved, which no kernel can mount: a pass downloads it\n"
+        "and uploads it as the private dataset SLUG-kept. false: go on from the session before it.",
+    )
+    when_quota_is_short: Literal["wait", "shorten"] = Field(
+        "wait",
+        description='When the week\'s quota is less than a session needs: "wait" until it refreshes, or\n'
+        '"shorten" the session to what is left.',
+    )
+    shortest_session: Duration = Field(
+        timedelta(hours=1), description="A session that would be shorter than this is waited for instead."
+    )
+
+
+class Install(_Section):
+    """What the kernel installs when the image has no Coqui TTS."""
+
+    packages: tuple[Text, ...] = Field(
+        # Its trainer (0.4) is the one that the host's hooks fit: with another, a session trains on one card
+        # and goes on in the trainer's own way. six: coqui-tts 0.28 imports it, but does not declare it.
+        ("coqui-tts>=0.28,<0.29", "six>=1.16"),
+        description="Requirements for pip; torch, torchaudio and numpy stay those of the image.",
+    )
+    wheelhouse: Wheelhouse = Field(
+        "",
+        description="A dataset of wheels to install from, without the internet: SLUG when it is yours, else\n"
+        "OWNER/SLUG. Empty: from the package index.",
+    )
+
+
+class Samples(_Section):
+    """Speech that the trained voice is asked for at a session's end."""
+
+    enabled: StrictBool = Field(default=True, description="Whether to make samples.")
+    sentences: tuple[Text, ...] = Field(
+        (), description="The sentences to speak. Empty: test_sentences of config.json."
+    )
+
+
+class Voice(_Section):
+    """What is made of the best model at a session's end, to speak with on any machine."""
+
+    onnx: StrictBool = Field(
+        default=True, description="Whether to export it to ONNX, with its vocabulary beside it."
+    )
+    packages: tuple[Text, ...] = Field(
+        # As coqui-tts 0.28 has them in its extra `onnx`. Kaggle's image brings onnx by itself
+        # (kaggle_requirements.txt of Kaggle/docker-python, 2026-08), and does not name onnxruntime.
+        ("onnx>=1.16", "onnxruntime>=1.18"),
+        description="What the export needs: installed after the training where the image lacks it.",
+    )
+
+
+class Pull(_Section):
+    """Which outputs `kgtts pull` brings, and where to."""
+
+    to: Text = Field("runs", description="The folder that results go to, seen from the working directory.")
+    include: tuple[Text, ...] = Field(
+        (
+            "best-model",
+            "newest-checkpoint",
+            "*config.json",
+            "*train_log.txt",
+            "*trainer_0_log.txt",
+            "metrics.jsonl",
+            "validation_samples/*",
+            "voice/*",
+            "newest-events",
+            "state.json",
+            "manifest.json",
+        ),
+        description="What to bring: patterns of paths, whose * crosses folders, and the words best-model\n"
+        "and newest-checkpoint for one file each (a checkpoint of a full VITS has 1 GB), and newest-events\n"
+        "for the session's own event files of TensorBoard.",
+    )
+    exclude: tuple[Text, ...] = Field((), description="Patterns of what to leave although it is included.")
+
+
+def slugify(title: str) -> str:
+    """The slug that Kaggle gives an ASCII title: lower case, one hyphen for all that is no letter or digit.
+
+    The official client uses python-slugify, which also transliterates and knows quotes, entities and
+    thousands; titles with any of those are refused instead, so that this rule is the whole truth.
+    """
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def title_from(slug: str) -> str:
+    """The readable title that gives back `slug`."""
+    return slug.replace("-", " ").capitalize()

@@ -1,0 +1,68 @@
+"""Killing a pull at random moments, and seeing what the next one makes of it; for tests and the benchmark."""
+
+import os
+import random
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support import REPOSITORY
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is pulled: the emulator's address, its login, the kernel, and where to."""
+
+    url: str
+    user: str
+    key: str
+    ref: str
+    folder: Path
+    counter: Path
+
+
+def begin(order: Order) -> subprocess.Popen[str]:
+    """Start a pull; gives it when it has read its code."""
+    words = (order.url, order.user, order.key, order.ref, str(order.folder), str(order.counter))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.download.kill_driver", *words],
+        cwd=REPOSITORY,
+        env={"PATH": os.environ["PATH"], "HOME": str(order.folder.parent)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def received(order: Order) -> int:
+    """Bytes that all pulls of an order received so far, killed ones too."""
+    return int(struct.unpack("q", order.counter.read_bytes())[0])
+
+
+def pulled_in(order: Order) -> float:
+    """Pull to the end; gives the seconds that took.
+
+    Raises:
+        AssertionError: it failed.
+    """
+    with begin(order) as process:
+        start = time.perf_counter()
+        assert process.wait(120) == 0
+        return time.perf_counter() - start
+
+
+def killed(order: Order, within: float, times: int, seed: int) -> Iterator[float]:
+    """Kill a pull after a random part of `within` seconds, so many times; gives each part."""
+    draw = random.Random(seed)  # noqa: S311  # No secret.
+    for _ in range(times):
+        after = draw.uniform(0, within)
+        with begin(order) as process:
+            time.sleep(after)
+            process.kill()
+        yield after

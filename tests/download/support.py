@@ -1,0 +1,67 @@
+"""What the transfer's tests share."""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from orchestrator.download import Fetched, Planned, Transfer, TransferListener, TransferOptions, fetch
+from orchestrator.models import OutputFile
+
+QUIET = TransferListener()
+AT_ONCE = TransferOptions(sleep=lambda _: None)
+
+
+def bring(
+    files: Sequence[OutputFile],
+    target: Path,
+    listener: TransferListener = QUIET,
+    options: TransferOptions = AT_ONCE,
+    **changes: Any,
+) -> Transfer:
+    """Fetch without waits between attempts."""
+    return fetch(files, target, listener, options=options, **changes)
+
+
+def content(target: Path) -> dict[str, bytes]:
+    """Every file below the target but our own index and parts."""
+    return {
+        path.relative_to(target).as_posix(): path.read_bytes()
+        for path in target.rglob("*")
+        if path.is_file() and not path.name.startswith(".kgtts-")
+    }
+
+
+def parts(target: Path) -> list[str]:
+    """The names of what is here of files on their way."""
+    return sorted(path.name for path in target.rglob(".kgtts-*") if path.suffix in {".part", ".map"})
+
+
+class Ear(TransferListener):
+    """Writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[object, ...]] = []
+
+    def planned(self, files: Sequence[Planned]) -> None:
+        """Note the names."""
+        self.heard.append(("planned", [str(file.path) for file in files]))
+
+    def sized(self, file: Planned) -> None:
+        """Note the size and what is here."""
+        self.heard.append(("sized", file.size, file.here))
+
+    def received(self, path: PurePosixPath, count: int) -> None:
+        """Note the bytes."""
+        self.heard.append(("received", str(path), count))
+
+    def retried(self, path: PurePosixPath, why: str) -> None:
+        """Note the reason."""
+        self.heard.append(("retried", str(path), why))
+
+    def verified(self, path: PurePosixPath) -> None:
+        """Note the name."""
+        self.heard.append(("verified", str(path)))
+
+    def placed(self, file: Fetched) -> None:
+        """Note the name and whether it was here."""
+        self.heard.append(("placed", str(file.path), file.unchanged))

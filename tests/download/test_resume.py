@@ -1,0 +1,297 @@
+"""What breaks off is gone on with: within one transfer, and by the next one."""
+
+import os
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from orchestrator.download import TransferOptions, UnavailableError
+from orchestrator.download.names import open_folder
+from orchestrator.download.partial import stem_of
+from orchestrator.errors import LocalError, ServiceError
+from orchestrator.models import OutputFile
+from tests.download.storage import Answer, Storage
+from tests.download.support import AT_ONCE, Ear, bring, content, parts
+
+MB = 1 << 20
+BODY = os.urandom(20 * MB)
+IMPATIENT = TransferOptions(attempts=1)
+
+
+def ranges(storage: Storage) -> list[str | None]:
+    """The ranges asked for, in order."""
+    return [request.range for request in storage.requests]
+
+
+def test_a_big_file_comes_in_ranges(storage: Storage, tmp_path: Path) -> None:
+    """The ranges cover it once, and all after the first name its ETag."""
+    brought = bring([storage.put("f", BODY)], tmp_path)
+    assert content(tmp_path) == {"f": BODY}
+    assert sorted(ranges(storage)) == [  # type: ignore[type-var]  # None of them is None.
+        f"bytes={start * MB}-{end * MB - 1}" for start, end in ((0, 8), (12, 16), (16, 20), (8, 12))
+    ]
+    assert [request.if_range is None for request in storage.requests] == [True, False, False, False]
+    assert (brought.counts.received, brought.counts.again) == (len(BODY), 0)
+    assert parts(tmp_path) == []
+
+
+def test_a_reset_is_gone_on_with_from_that_byte(storage: Storage, tmp_path: Path) -> None:
+    """Nothing is fetched twice because a connection broke."""
+    brought = bring([storage.put("f", Answer(BODY[:MB], reset_after=300_001), BODY[:MB])], tmp_path)
+    assert content(tmp_path) == {"f": BODY[:MB]}
+    assert ranges(storage)[-1] == f"bytes=300001-{MB - 1}"
+    assert (brought.counts.received, brought.counts.again, brought.counts.retries) == (MB, 0, 1)
+
+
+def test_the_next_transfer_goes_on_with_blocks_that_are_here(storage: Storage, tmp_path: Path) -> None:
+    """One byte is asked for to see that it is the same file, then what is missing."""
+    file = storage.put("f", Answer(BODY[:MB], reset_after=300_001), BODY[:MB])
+    with pytest.raises(ServiceError, match="f could not be fetched: the connection broke"):
+        bring([file], tmp_path, options=IMPATIENT)
+    assert content(tmp_path) == {}
+    assert len(parts(tmp_path)) == 2
+    brought = bring([file], tmp_path)
+    assert content(tmp_path) == {"f": BODY[:MB]}
+    assert ranges(storage)[1:] == ["bytes=0-0", f"bytes={256 << 10}-{MB - 1}"]
+    assert (brought.counts.resumed, brought.counts.received) == (256 << 10, 768 << 10)
+    assert parts(tmp_path) == []
+
+
+def test_another_content_begins_anew(storage: Storage, tmp_path: Path) -> None:
+    """A part belongs to its ETag: of another content nothing of it is used, and it does not stay."""
+    other = BODY[5 * MB : 6 * MB]
+    file = storage.put("f", Answer(BODY[:MB], reset_after=300_001), other)
+    with pytest.raises(ServiceError):
+        bring([file], tmp_path, options=IMPATIENT)
+    brought = bring([file], tmp_path)
+    assert content(tmp_path) == {"f": other}
+    assert brought.counts.resumed == 0
+    assert parts(tmp_path) == []
+
+
+@pytest.mark.parametrize("ranges_heeded", [True, False])
+def test_a_file_that_changes_on_its_way_begins_anew(
+    storage: Storage, tmp_path: Path, *, ranges_heeded: bool
+) -> None:
+    """The answer to a range of the old content is the whole new one: it is not mixed into the old."""
+    new = bytes(reversed(BODY))
+    ear = Ear()
+    bring([storage.put("f", BODY, Answer(new, ranges=ranges_heeded))], tmp_path, ear)
+    assert content(tmp_path) == {"f": new}
+    assert ("retried", "f", "the storage has another content now") in ear.heard
+    assert parts(tmp_path) == []
+
+
+def test_a_file_that_changes_for_ever_is_given_up(storage: Storage, tmp_path: Path) -> None:
+    """It ends, with a sentence."""
+    answers = [Answer(BODY, etag=f'"{number}"') for number in range(100)]
+    with pytest.raises(ServiceError, match="f could not be fetched: it changes faster"):
+        bring([storage.put("f", *answers)], tmp_path)
+    assert content(tmp_path) == {}
+
+
+def test_a_storage_without_ranges_is_read_in_one_stream(storage: Storage, tmp_path: Path) -> None:
+    """A 200 to the first range is the file: it is not asked for again."""
+    brought = bring([storage.put("f", Answer(BODY, ranges=False))], tmp_path)
+    assert content(tmp_path) == {"f": BODY}
+    assert ranges(storage) == [f"bytes=0-{8 * MB - 1}"]
+    assert brought.counts.again == 0
+
+
+def test_a_range_ignored_once_is_asked_for_again(storage: Storage, tmp_path: Path) -> None:
+    """Where much is here already, a whole file instead of a range is not read."""
+    brought = bring([storage.put("f", BODY, Answer(BODY, ranges=False), BODY)], tmp_path)
+    assert content(tmp_path) == {"f": BODY}
+    assert (brought.counts.again, brought.counts.retries) == (0, 1)
+
+
+def test_a_stream_that_breaks_goes_on_although_ranges_are_ignored(storage: Storage, tmp_path: Path) -> None:
+    """Each attempt begins at the first byte, and adds what the one before did not reach."""
+    answers = [Answer(BODY, ranges=False, reset_after=after * MB) for after in (3, 2, 9, 12, 15)]
+    bring([storage.put("f", *answers, Answer(BODY, ranges=False))], tmp_path)
+    assert content(tmp_path) == {"f": BODY}
+    assert parts(tmp_path) == []
+
+
+def test_other_bytes_than_asked_for_are_not_taken(storage: Storage, tmp_path: Path) -> None:
+    """A part whose Content-Range is another one is asked for again."""
+    bring([storage.put("f", BODY, Answer(BODY, shift=1), BODY)], tmp_path)
+    assert content(tmp_path) == {"f": BODY}
+
+
+def test_an_end_of_the_file_that_moved_begins_anew(storage: Storage, tmp_path: Path) -> None:
+    """A 416 to a range means that the file is shorter than it was."""
+    bring([storage.put("f", BODY, Answer(status=416), b"short")], tmp_path)
+    assert content(tmp_path) == {"f": b"short"}
+
+
+def test_a_damaged_big_file_comes_again_from_its_first_byte(storage: Storage, tmp_path: Path) -> None:
+    """Which range was wrong nobody knows, so none is kept."""
+    bad = BODY[: 9 * MB] + b"?" + BODY[9 * MB + 1 :]
+    ear, md5 = Ear(), storage.put("right", BODY)
+    bring([md5], tmp_path / "other")
+    etag = '"same"'
+    answers = [Answer(bad, etag=etag, headers=_hashes(BODY))] * 4
+    brought = bring([storage.put("f", *answers, Answer(BODY, etag=etag))], tmp_path / "to", ear)
+    assert content(tmp_path / "to") == {"f": BODY}
+    assert brought.counts.again == len(BODY)
+    assert any(heard[0] == "retried" and "damaged" in str(heard[2]) for heard in ear.heard)
+    assert parts(tmp_path) == []
+
+
+def _hashes(body: bytes) -> dict[str, str]:
+    """The header that a storage sends which has `body`."""
+    import base64  # noqa: PLC0415  # Only here.
+    import hashlib  # noqa: PLC0415  # As above.
+
+    md5 = hashlib.md5(body, usedforsecurity=False).digest()
+    return {"x-goog-hash": f"md5={base64.b64encode(md5).decode()}"}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_an_expired_address_is_listed_again(storage: Storage, tmp_path: Path, status: int) -> None:
+    """One listing serves all files; each has the right to one."""
+    old = [storage.put(name, Answer(status=status)) for name in "abc"]
+    listed = list[int]()
+
+    def relist() -> list[OutputFile]:
+        listed.append(1)
+        return [storage.put(name, name.encode()) for name in "abc"]
+
+    bring(old, tmp_path, relist=relist)
+    assert content(tmp_path) == {"a": b"a", "b": b"b", "c": b"c"}
+    assert len(listed) == 1
+
+
+def test_an_address_that_expires_in_the_middle_loses_nothing(storage: Storage, tmp_path: Path) -> None:
+    """What came through the old address stays."""
+    etag = '"same"'
+    old = storage.put("f", Answer(BODY, etag=etag), Answer(status=400))
+    brought = bring([old], tmp_path, relist=lambda: [storage.put("f", Answer(BODY, etag=etag))])
+    assert content(tmp_path) == {"f": BODY}
+    assert brought.counts.again == 0
+
+
+def test_an_address_that_stays_expired_is_an_error(storage: Storage, tmp_path: Path) -> None:
+    """One new listing, no more; and a file that it does not have is gone."""
+    listed = list[int]()
+
+    def relist() -> list[OutputFile]:
+        listed.append(1)
+        return [storage.put("f", Answer(status=403))]
+
+    with pytest.raises(ServiceError, match="f could not be fetched: the storage answered 403"):
+        bring(relist(), tmp_path, relist=relist)
+    assert len(listed) == 2
+    with pytest.raises(UnavailableError, match="not among the session's outputs any more"):
+        bring([storage.put("f", Answer(status=403))], tmp_path, relist=list)
+
+
+def test_waits_grow_and_honour_retry_after(storage: Storage, tmp_path: Path) -> None:
+    """Between one half and the whole of a delay that doubles; longer where it is asked for, within bounds."""
+    waits = list[float]()
+    busy = [Answer(status=503), Answer(status=503), Answer(status=429, headers={"Retry-After": "7"})]
+    far = Answer(status=429, headers={"Retry-After": "86400"})
+    options = TransferOptions(sleep=waits.append, first_delay_s=1.0)
+    bring([storage.put("f", *busy, far, b"x")], tmp_path, options=options)
+    assert 0.5 <= waits[0] <= 1.0 <= waits[1] <= 2.0
+    assert waits[2:] == [7.0, 60.0]
+
+
+def test_progress_refills_the_patience(storage: Storage, tmp_path: Path) -> None:
+    """Any number of breaks is fine while bytes come; without any, ten attempts are the end."""
+    breaks = [Answer(BODY[: 2 * MB], reset_after=70_000)] * 20
+    bring([storage.put("f", *breaks, BODY[: 2 * MB])], tmp_path / "a")
+    drips = [Answer(BODY[: 2 * MB], reset_after=100)] * 20
+    with pytest.raises(ServiceError, match="the connection broke"):
+        bring([storage.put("f", *drips, BODY[: 2 * MB])], tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("drop", "heeds"),
+    [
+        (("ETag",), True),
+        (("ETag",), False),
+        (("ETag", "x-goog-hash"), True),
+        (("ETag", "x-goog-hash"), False),
+        (("Content-Length",), False),
+        (("Content-Length", "ETag", "x-goog-hash"), False),
+    ],
+)
+def test_a_storage_that_says_little(
+    storage: Storage, tmp_path: Path, drop: tuple[str, ...], *, heeds: bool
+) -> None:
+    """Without ETag, hashes or length there is less to go by, and the file is right all the same."""
+    bring([storage.put("f", Answer(BODY[: 9 * MB], drop=drop, ranges=heeds))], tmp_path)
+    assert content(tmp_path) == {"f": BODY[: 9 * MB]}
+    assert parts(tmp_path) == []
+
+
+def test_a_manifest_is_checked_too(storage: Storage, tmp_path: Path) -> None:
+    """What the session itself said of a file counts as much as what the storage says."""
+    right = {"f": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"}  # Of b"x".
+    bring([storage.put("f", b"x")], tmp_path / "a", sha256=right)
+    with pytest.raises(UnavailableError, match=r"damaged twice \(its SHA-256 .* manifest.json\)"):
+        bring([storage.put("f", b"y")], tmp_path / "b", sha256=right)
+    assert content(tmp_path) == {"a/f": b"x"}
+
+
+def test_two_transfers_of_one_file_do_no_harm(storage: Storage, tmp_path: Path) -> None:
+    """Each has a part of its own; both end well."""
+    hold = Event()
+    slow = storage.put("f", Answer(BODY[:MB], hold=hold), BODY[:MB])
+    first = Thread(target=lambda: bring([slow], tmp_path))
+    first.start()
+    assert storage.halved.wait(10)
+    bring([slow], tmp_path)
+    assert content(tmp_path) == {"f": BODY[:MB]}
+    hold.set()
+    first.join()
+    assert content(tmp_path) == {"f": BODY[:MB]}
+    assert parts(tmp_path) == []
+
+
+def test_a_link_that_comes_later_is_not_followed(storage: Storage, tmp_path: Path) -> None:
+    """Folders are opened one by one without following, and so is the part itself."""
+    elsewhere, target = tmp_path / "elsewhere", tmp_path / "to"
+    elsewhere.mkdir()
+    target.mkdir()
+    (target / "a").symlink_to(elsewhere)
+    with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
+        open_folder(target, Path("a/b"))  # type: ignore[arg-type]  # A path is a path.
+    file = storage.put("f", Answer(b"x", reset_after=0), b"x")
+    with pytest.raises(ServiceError):
+        bring([file], target, options=IMPATIENT)
+    for part in target.glob(f"{stem_of('f')}*"):
+        part.unlink()
+        part.symlink_to(elsewhere / "victim")
+    with pytest.raises(LocalError, match="f could not be written"):
+        bring([file], target)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_all_files_count_for_the_free_disk(storage: Storage, tmp_path: Path) -> None:
+    """Files that fit one by one but not together are not brought."""
+    free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+    half = Answer(b"x", claimed_size=free * 2 // 3)
+    with pytest.raises(LocalError, match="are to come"):
+        bring([storage.put(name, half) for name in "ab"], tmp_path, options=AT_ONCE)
+
+
+def test_a_part_is_kept_where_the_first_look_fails(storage: Storage, tmp_path: Path) -> None:
+    """Asked again, the storage says that it is the same file: nothing of it is fetched twice."""
+    breaks = Answer(BODY[:MB], reset_after=300_001), Answer(BODY[:MB], reset_after=0)
+    file = storage.put("f", *breaks, Answer(status=503), BODY[:MB])
+    with pytest.raises(ServiceError):
+        bring([file], tmp_path, options=IMPATIENT)
+    brought = bring([file], tmp_path)
+    assert content(tmp_path) == {"f": BODY[:MB]}
+    assert (brought.counts.resumed, brought.counts.again) == (256 << 10, 0)
+    assert parts(tmp_path) == []
+
+
+def test_an_answer_that_is_none_ends(storage: Storage, tmp_path: Path) -> None:
+    """`304` to somebody who has nothing is no file."""
+    with pytest.raises(ServiceError, match="f could not be fetched: the storage answered without the file"):
+        bring([storage.put("f", Answer(status=304))], tmp_path)

@@ -1,0 +1,241 @@
+"""What the client asks of Kaggle, over HTTP, against the emulator."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.emulator import Emulator
+from orchestrator.errors import NotFoundError, RefusedError, SilentLogError, UsageError
+from orchestrator.kaggle import connect
+from orchestrator.kaggle.client import KaggleClient
+from orchestrator.models import KernelRef, LogEvent, SessionState
+from tests.kaggle.helpers import HANG, KERNEL, run_to_end, small_push
+from tests.support import USER
+
+Start = Callable[..., Emulator]
+
+
+def test_a_push_runs_and_its_end_is_told(kaggle: KaggleClient) -> None:
+    """Version and address of the push, then state, log and outputs of exactly that version."""
+    first = run_to_end(kaggle, "open('out.txt', 'w').write('1'); print('one')")
+    second = run_to_end(kaggle, "print('two'); raise SystemExit(3)")
+    assert (str(first), str(second)) == (f"{USER}/small-kernel/1", f"{USER}/small-kernel/2")
+    assert kaggle.session_status(first).state is SessionState.COMPLETE
+    failed = kaggle.session_status(second)
+    assert failed.state is SessionState.ERROR
+    assert "exit code 3" in (failed.failure_message or "")
+    assert kaggle.session_status(KERNEL).state is SessionState.ERROR
+    assert "".join(event.text for event in kaggle.stored_log(first) if event.stream == "stdout") == "one\n"
+    assert [file.name for file in kaggle.outputs(first)] == ["out.txt"]
+    assert list(kaggle.outputs(second)) == []
+
+
+def test_a_kernel_is_described_with_its_source(kaggle: KaggleClient) -> None:
+    """The source of a version, and the number of the newest."""
+    first = run_to_end(kaggle, "print('এক')")
+    run_to_end(kaggle, "print(2)")
+    info = kaggle.kernel(first)
+    assert (info.source, info.private) == ("print('এক')", True)
+    assert (kaggle.kernel(KERNEL).source, kaggle.kernel(KERNEL).latest_version) == ("print(2)", 2)
+
+
+def test_every_page_of_outputs_is_read(kaggle: KaggleClient) -> None:
+    """A listing longer than a page loses nothing."""
+    ref = run_to_end(kaggle, "for n in range(450): open(f'{n:03}.txt', 'w').write('x')")
+    assert [file.name for file in kaggle.outputs(ref)] == [f"{number:03}.txt" for number in range(450)]
+
+
+def test_signed_addresses_are_not_part_of_a_text(kaggle: KaggleClient) -> None:
+    """A listing can be logged without giving access away."""
+    ref = run_to_end(kaggle, "open('f', 'w').write('x')")
+    file = kaggle.outputs(ref)[0]
+    assert "?" in file.url
+    assert file.url not in repr(file)
+
+
+def test_a_live_log_comes_while_the_session_runs(kaggle: KaggleClient) -> None:
+    """The first lines are here before the end, on both streams, Bangla and odd characters unharmed."""
+    odd = "বাংলা \u2028 \x85 \x0b end"
+    code = f"import sys\nprint({odd!r}, flush=True)\nprint('bad', file=sys.stderr)\n{HANG}"
+    ref = kaggle.push(small_push(code)).ref
+    heard: dict[str, str] = {"stdout": "", "stderr": ""}
+    for event in kaggle.log_stream(ref, idle_s=30):
+        heard[event.stream] += event.text
+        if "ready\n" in heard["stdout"] and "bad\n" in heard["stderr"]:
+            break
+    assert heard["stdout"] == f"{odd}\nready\n"
+    assert kaggle.session_status(ref).state is SessionState.RUNNING
+
+
+def stdout(events: list[LogEvent]) -> str:
+    """What the script itself said."""
+    return "".join(event.text for event in events if event.stream == "stdout")
+
+
+def wait_until_ready(kaggle: KaggleClient, ref: KernelRef) -> None:
+    """Read the live log until the script hangs."""
+    for event in kaggle.log_stream(ref, idle_s=60):
+        if "ready" in event.text:
+            return
+    raise AssertionError(ref)
+
+
+def heard_until_silence(kaggle: KaggleClient, ref: KernelRef, idle_s: float) -> str:
+    """What the script says until it falls silent."""
+    heard: list[LogEvent] = []
+    with pytest.raises(SilentLogError, match=f"said nothing for {idle_s} s"):
+        heard.extend(kaggle.log_stream(ref, idle_s=idle_s))
+    return stdout(heard)
+
+
+def test_a_silent_live_log_ends_by_itself(kaggle: KaggleClient) -> None:
+    """After so many seconds without news the reading is over, which is not the log's end."""
+    ref = kaggle.push(small_push(HANG)).ref
+    wait_until_ready(kaggle, ref)
+    assert heard_until_silence(kaggle, ref, 0.2) == "ready\n"
+
+
+def test_what_keeps_a_connection_open_is_no_news(
+    start_emulator: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Comments of the server do not keep a silent log from ending."""
+    started = start_emulator(keepalive_s=0.05)
+    monkeypatch.setenv("KGTTS_KAGGLE_URL", started.url)
+    client = connect(login=started.credentials)
+    ref = client.push(small_push(HANG)).ref
+    wait_until_ready(client, ref)
+    assert heard_until_silence(client, ref, 0.3) == "ready\n"
+    client.close()
+
+
+def test_the_log_of_a_session_that_is_over_has_an_end(kaggle: KaggleClient) -> None:
+    """The same address then gives the stored log."""
+    ref = run_to_end(kaggle, "print('one')")
+    assert stdout(list(kaggle.log_stream(ref, idle_s=60))) == "one\n"
+
+
+def test_a_large_log_is_replayed_whole(kaggle: KaggleClient) -> None:
+    """Two megabytes of a live log, in blocks."""
+    line = "x" * 99
+    ref = kaggle.push(small_push(f"for n in range(20000): print('{line}')\n{HANG}")).ref
+    wait_until_ready(kaggle, ref)
+    text = heard_until_silence(kaggle, ref, 0.5)
+    assert len(text) == 20000 * 100 + len("ready\n")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words", "hint"),
+    [
+        ({"title": "abc"}, "at least five characters", "kernel.title"),
+        ({"accelerator": "NvidiaTeslaX9"}, "not a valid machine shape", "kgtts.toml"),
+        ({"ref": KernelRef("omar", "small-kernel")}, "permission", "kgtts.toml"),
+    ],
+)
+def test_a_rejected_push_is_an_error_in_kaggles_words(
+    kaggle: KaggleClient, fields: dict[str, Any], words: str, hint: str
+) -> None:
+    """The answer is a 200 with an error in its body; nothing was saved."""
+    with pytest.raises(RefusedError, match=words) as caught:
+        kaggle.push(small_push(**fields))
+    assert hint in (caught.value.hint or "")
+    assert list(kaggle.my_kernels()) == []
+
+
+def test_the_third_gpu_session_is_refused_with_the_next_step(kaggle: KaggleClient) -> None:
+    """Two at once are allowed; the hint shows and stops them."""
+    for number in (1, 2):
+        ref = KernelRef(USER, f"gpu-kernel-{number}")
+        kaggle.push(small_push(HANG, ref=ref, title=f"GPU kernel {number}", accelerator="NvidiaTeslaT4"))
+    with pytest.raises(RefusedError, match="Maximum batch GPU session count of 2 reached") as caught:
+        kaggle.push(small_push(HANG, accelerator="NvidiaTeslaT4"))
+    assert "kgtts cancel" in (caught.value.hint or "")
+    quota = kaggle.quota()
+    assert quota is not None
+    assert quota.reserved > timedelta(hours=23)
+    assert quota.left == quota.allowed - quota.used - quota.reserved
+
+
+def test_a_spent_quota_is_refused_with_the_next_step(
+    start_emulator: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kaggle's words, and where to see when it refreshes."""
+    started = start_emulator(weekly_quota_s=0)
+    monkeypatch.setenv("KGTTS_KAGGLE_URL", started.url)
+    client = connect(login=started.credentials)
+    with pytest.raises(RefusedError, match=r"Maximum weekly GPU quota of 0\.00 hours") as caught:
+        client.push(small_push(accelerator="NvidiaTeslaT4"))
+    assert "kgtts quota" in (caught.value.hint or "")
+    client.close()
+
+
+def test_unknown_sources_are_an_error_although_kaggle_takes_the_push(kaggle: KaggleClient) -> None:
+    """Each unknown source is named with its kind; the version that cannot train is said too."""
+    push = small_push(
+        dataset_sources=("asha/none",),
+        model_sources=("asha/none/onnx/x/1",),
+        kernel_sources=("asha/nobody",),
+    )
+    named = "dataset asha/none; model asha/none/onnx/x/1; kernel asha/nobody"
+    with pytest.raises(RefusedError, match=named) as caught:
+        kaggle.push(push)
+    assert f"kgtts cancel {KERNEL}" in (caught.value.hint or "")
+
+
+def test_a_title_that_gives_another_name_shows_in_the_answer(kaggle: KaggleClient) -> None:
+    """Kaggle saves under the title's name, and the answer is believed, not the request."""
+    assert str(kaggle.push(small_push(title="Quite another")).ref) == f"{USER}/quite-another/1"
+
+
+def test_a_retired_machine_shows_as_the_one_that_came_instead(kaggle: KaggleClient) -> None:
+    """P100 is answered by another machine in silence; reading the kernel back tells."""
+    ref = kaggle.push(small_push(HANG, accelerator="NvidiaTeslaP100")).ref
+    assert kaggle.kernel(ref).accelerator == "NvidiaTeslaT4"
+
+
+def test_deleting_stops_and_removes(kaggle: KaggleClient) -> None:
+    """A running session ends with its kernel; deleting again is a not-found."""
+    ref = kaggle.push(small_push(HANG)).ref
+    wait_until_ready(kaggle, ref)
+    kaggle.delete(ref)
+    with pytest.raises(NotFoundError):
+        kaggle.session_status(ref)
+    with pytest.raises(NotFoundError):
+        kaggle.delete(ref)
+
+
+def test_all_kernels_are_listed(kaggle: KaggleClient) -> None:
+    """With name, title, version and time of the last run."""
+    for number in (1, 2, 3):
+        ref = KernelRef(USER, f"kernel-number-{number}")
+        run_to_end(kaggle, "print(1)", ref=ref, title=f"Kernel number {number}")
+    found = kaggle.my_kernels()
+    assert sorted(str(item.ref) for item in found) == [f"{USER}/kernel-number-{n}" for n in (1, 2, 3)]
+    assert all(item.last_run is not None and item.last_run.tzinfo is not None for item in found)
+
+
+def test_inputs_are_listed(kaggle: KaggleClient, tmp_path: Path) -> None:
+    """The files of a dataset, over several pages, and those of a model version, with their sizes."""
+    dataset = tmp_path / "kaggle/datasets" / USER / "datahrbnn"
+    model = tmp_path / "kaggle/models" / USER / "ttsbnng/transformers/default/1/model"
+    dataset.mkdir(parents=True)
+    model.mkdir(parents=True)
+    for number in range(250):
+        (dataset / f"{number}.wav").write_bytes(b"x" * number)
+    (model / "config.json").write_text("{}")
+    listed = {file.name: file.size for file in kaggle.dataset_files(f"{USER}/datahrbnn")}
+    assert listed == {f"{number}.wav": number for number in range(250)}
+    listed = {file.name: file.size for file in kaggle.model_files(f"{USER}/ttsbnng/transformers/default/1")}
+    assert listed == {"model/config.json": 2}
+
+
+def test_unknown_inputs_are_not_found(kaggle: KaggleClient) -> None:
+    """Named in the error, with the doctor's advice."""
+    with pytest.raises(NotFoundError, match="dataset asha/none"):
+        list(kaggle.dataset_files("asha/none"))
+    with pytest.raises(NotFoundError, match="model asha/none/onnx/x/1"):
+        list(kaggle.model_files("asha/none/onnx/x/1"))
+    with pytest.raises(UsageError, match="'nonsense' is not a model framework"):
+        list(kaggle.model_files("asha/none/nonsense/x/1"))

@@ -1,0 +1,230 @@
+"""Credentials are found as the official client finds them, used, and never shown."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.emulator import Emulator
+from orchestrator.errors import CredentialsError, NotFoundError, ServiceError, UsageError
+from orchestrator.kaggle import KAGGLE_URL, connect, service_url
+from orchestrator.kaggle.credentials import CredentialKind, find_credentials, known_username
+from orchestrator.models import KernelRef
+from tests.support import KEY, USER
+
+LEGACY = {"KAGGLE_USERNAME": "asha", "KAGGLE_KEY": "k"}
+FILE = json.dumps({"username": "omar", "key": "f"})
+
+
+def home_with(tmp_path: Path, files: dict[str, str]) -> Path:
+    """A home folder with these files."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+FOUND = [
+    ({"KAGGLE_API_TOKEN": "t", **LEGACY}, {}, CredentialKind.ACCESS_TOKEN, "KAGGLE_API_TOKEN"),
+    (LEGACY, {".kaggle/access_token": "t"}, CredentialKind.ACCESS_TOKEN, "~/.kaggle/access_token"),
+    ({}, {".kaggle/access_token.txt": "t"}, CredentialKind.ACCESS_TOKEN, "~/.kaggle/access_token.txt"),
+    (LEGACY, {".kaggle/kaggle.json": FILE}, CredentialKind.API_KEY, "KAGGLE_USERNAME and KAGGLE_KEY"),
+    ({}, {".kaggle/kaggle.json": FILE}, CredentialKind.API_KEY, "~/.kaggle/kaggle.json"),
+    ({}, {".config/kaggle/kaggle.json": FILE}, CredentialKind.API_KEY, "~/.config/kaggle/kaggle.json"),
+    (
+        {},
+        {".kaggle/credentials.json": '{"refresh_token": "r"}'},
+        CredentialKind.OAUTH,
+        "~/.kaggle/credentials.json",
+    ),
+]
+
+
+@pytest.mark.parametrize(("environ", "files", "kind", "place"), FOUND)
+def test_credentials_are_found_in_the_official_order(
+    tmp_path: Path, environ: dict[str, str], files: dict[str, str], kind: CredentialKind, place: str
+) -> None:
+    """The kind and the place are told; the secret is not part of the text."""
+    found = find_credentials(environ, home_with(tmp_path, files))
+    assert (found.kind, found.place) == (kind, place)
+    assert "secret" not in repr(found)
+
+
+def test_the_folder_of_the_key_file_can_be_moved(tmp_path: Path) -> None:
+    """KAGGLE_CONFIG_DIR is heeded."""
+    home_with(tmp_path / "there", {"kaggle.json": FILE})
+    environ = {"KAGGLE_CONFIG_DIR": str(tmp_path / "there")}
+    assert find_credentials(environ, tmp_path / "home").username == "omar"
+    assert known_username(environ, tmp_path / "home") == "omar"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {".kaggle/kaggle.json": "{torn"},
+        {".kaggle/kaggle.json": "[]"},
+        {".kaggle/kaggle.json": '{"username": "omar"}'},
+        {".kaggle/access_token": "  \n"},
+        {".kaggle/credentials.json": "{}"},
+    ],
+)
+@pytest.mark.parametrize("environ", [{}, {"KAGGLE_USERNAME": "asha"}, {"KAGGLE_KEY": "k"}])
+def test_no_credentials_is_a_sentence(tmp_path: Path, environ: dict[str, str], files: dict[str, str]) -> None:
+    """Nothing, half of something, or something torn: the error says where one gets them."""
+    with pytest.raises(CredentialsError, match="No Kaggle credentials were found") as caught:
+        find_credentials(environ, home_with(tmp_path, files))
+    assert "https://www.kaggle.com/settings/api" in (caught.value.hint or "")
+    assert caught.value.exit_code == 3
+
+
+def test_a_key_file_that_others_can_read_is_noticed(tmp_path: Path) -> None:
+    """The doctor warns of it."""
+    home = home_with(tmp_path, {".kaggle/kaggle.json": FILE})
+    (home / ".kaggle/kaggle.json").chmod(0o644)
+    assert find_credentials({}, home).exposed
+    (home / ".kaggle/kaggle.json").chmod(0o600)
+    assert not find_credentials({}, home).exposed
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("", KAGGLE_URL),
+        ("  ", KAGGLE_URL),
+        ("http://127.0.0.1:7788", "http://127.0.0.1:7788"),
+        ("http://localhost:7788/", "http://localhost:7788"),
+        ("http://[::1]:7788", "http://[::1]:7788"),
+        ("https://kaggle.example", "https://kaggle.example"),
+    ],
+)
+def test_the_service_is_kaggle_or_what_the_variable_says(text: str, url: str) -> None:
+    """Https anywhere, plain http on this machine only."""
+    assert service_url({"KGTTS_KAGGLE_URL": text}) == url
+
+
+ELSEWHERE = [
+    "http://kaggle.example",
+    "ftp://127.0.0.1",
+    "127.0.0.1:7788",
+    "http://",
+    "http://127.0.0.1.evil.example",
+    "http://127.0.0.1@evil.example",
+    "x",
+]
+
+
+@pytest.mark.parametrize("text", ELSEWHERE)
+def test_credentials_are_sent_nowhere_else(text: str) -> None:
+    """An address that is not one to send credentials to is a usage error."""
+    with pytest.raises(UsageError, match="not an address to send credentials to"):
+        service_url({"KGTTS_KAGGLE_URL": text})
+
+
+def test_a_key_logs_in(emulator: Emulator) -> None:
+    """Username and key, from the environment."""
+    client = connect()
+    assert (client.username, client.service) == (USER, emulator.url)
+    assert list(client.my_kernels()) == []
+    client.close()
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_token_logs_in_and_is_asked_whose_it_is(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, as_file: bool
+) -> None:
+    """The token may stand in the variable, or in a file that it names."""
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(name)
+    (tmp_path / "token").write_text(f"{KEY}\n")
+    monkeypatch.setenv("KAGGLE_API_TOKEN", str(tmp_path / "token") if as_file else KEY)
+    client = connect()
+    assert client.username == USER
+    assert list(client.my_kernels()) == []
+    client.close()
+
+
+def test_a_wrong_token_is_a_sentence(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kaggle does not know whose it is."""
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "wrong")
+    client = connect()
+    with pytest.raises(CredentialsError, match="does not accept the access token"):
+        _ = client.username
+    with pytest.raises(CredentialsError, match="401"):
+        client.my_kernels()
+    client.close()
+
+
+def test_every_login_uses_its_own_credentials(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second login in the same process does not go on with those of the first, nor the other way round."""
+    good = connect()
+    monkeypatch.setenv("KAGGLE_KEY", "another")
+    bad = connect()
+    with pytest.raises(CredentialsError):
+        bad.my_kernels()
+    assert list(good.my_kernels()) == []
+    given = connect(login=(USER, KEY))
+    assert list(given.my_kernels()) == []
+    for client in (good, bad, given):
+        client.close()
+
+
+def test_a_given_login_is_used_although_the_environment_has_a_token(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo never sends a person's own token to its emulator."""
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "a-real-token-of-the-person")
+    client = connect(login=(USER, KEY))
+    assert list(client.my_kernels()) == []
+    client.close()
+
+
+def test_a_netrc_file_is_not_used(emulator: Emulator, workplace: Path) -> None:
+    """Requests would take it where nothing else is given; our credentials stay ours."""
+    (Path.home() / ".netrc").write_text("machine 127.0.0.1 login asha password wrong\n")
+    (Path.home() / ".netrc").chmod(0o600)
+    client = connect()
+    assert list(client.my_kernels()) == []
+    client.close()
+
+
+def test_variables_that_make_the_official_client_talk_are_harmless(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One makes the official client print requests with their credentials, another one moves it."""
+    monkeypatch.setenv("VERBOSE", "true")
+    monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
+    client = connect()
+    assert list(client.my_kernels()) == []
+    client.close()
+    assert capsys.readouterr().out == ""
+
+
+def store_oauth(monkeypatch: pytest.MonkeyPatch, stored: dict[str, object]) -> None:
+    """Leave nothing but what `kaggle auth login` writes."""
+    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
+        monkeypatch.delenv(name)
+    home_with(Path.home(), {".kaggle/credentials.json": json.dumps(stored)})
+
+
+def test_an_oauth_login_is_used_while_it_lasts(
+    emulator: Emulator, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stored access token logs in, and the account's name stands beside it."""
+    expires = "2999-01-01T00:00:00+00:00"
+    stored = {"refresh_token": "r", "access_token": KEY, "access_token_expiration": expires, "username": USER}
+    store_oauth(monkeypatch, {**stored, "scopes": ["*"]})
+    client = connect()
+    assert client.username == USER
+    with pytest.raises(NotFoundError):
+        client.kernel(KernelRef(USER, "none-such"))
+    client.close()
+
+
+def test_a_torn_oauth_login_is_a_sentence(
+    emulator: Emulator, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that lacks what it should hold."""
+    store_oauth(monkeypatch, {"refresh_token": "r"})
+    with pytest.raises((CredentialsError, ServiceError)):
+        connect()

@@ -1,0 +1,164 @@
+"""Files on their way to Kaggle: over broken lines, in little memory, and to no wrong place."""
+
+import json
+import os
+import socket
+import tracemalloc
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import ClassVar
+
+import pytest
+
+from orchestrator.emulator import Emulator
+from orchestrator.emulator.service.blobs import GRAIN
+from orchestrator.errors import NotFoundError, ServiceError
+from orchestrator.kaggle import connect
+from orchestrator.kaggle.client import KaggleClient
+from tests.kaggle.helpers import SOURCE, TITLE, make_files, stored
+from tests.support import KEY, USER
+
+
+@pytest.mark.parametrize("breaks", [[0], [1], [GRAIN], [3 * GRAIN + 7, 3 * GRAIN + 7, 9 * GRAIN - 1]])
+def test_a_broken_upload_goes_on_where_it_broke(
+    emulator: Emulator, kaggle: KaggleClient, tmp_path: Path, breaks: list[int]
+) -> None:
+    """What the storage kept is not sent again, and the file arrives as it is."""
+    content = os.urandom(10 * GRAIN + 123)
+    for place in breaks:
+        emulator.server.break_next_upload(place)
+    kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", big_pth=content), notes="x")
+    assert stored(emulator, 1, "big.pth") == content
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_a_storage_that_has_a_bad_spell_is_asked_again(
+    emulator: Emulator, kaggle: KaggleClient, tmp_path: Path, status: int
+) -> None:
+    """Before the first byte and while asking what arrived."""
+    emulator.server.fail_next(status, method="PutBlob", times=3)
+    kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
+    assert stored(emulator, 1, "a.txt") == b"one"
+
+
+@pytest.mark.parametrize(("status", "times"), [(503, 20), (403, 1), (404, 1), (410, 1)])
+def test_an_upload_that_fails_for_good_is_said(
+    emulator: Emulator, kaggle: KaggleClient, tmp_path: Path, status: int, times: int
+) -> None:
+    """No version is made of it."""
+    emulator.server.fail_next(status, method="PutBlob", times=times)
+    with pytest.raises(ServiceError, match=rf"Kaggle's storage .*\({status}\)"):
+        kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
+    with pytest.raises(NotFoundError):
+        kaggle.dataset_ready(SOURCE)
+
+
+def test_an_upload_keeps_memory_flat(kaggle: KaggleClient, tmp_path: Path) -> None:
+    """A checkpoint is a gigabyte: it is streamed from disk on one side and to disk on the other."""
+    big = tmp_path / "big.pth"
+    with big.open("wb") as file:
+        file.truncate(64 << 20)
+    tracemalloc.start()
+    try:
+        kaggle.upload_dataset(SOURCE, TITLE, [big], notes="x")
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+class FarStorage(BaseHTTPRequestHandler):
+    """A Kaggle of which only uploads work, over a line that breaks in the first request's body."""
+
+    protocol_version = "HTTP/1.1"
+    create_url = ""
+    received = b""
+    asked: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_POST(self) -> None:
+        """Kaggle's own calls."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        match self.path.rsplit("/", 1)[1]:
+            case "GetDatasetStatus":
+                self.answer(404, {"code": 404, "message": "not found"})
+            case "StartBlobUpload":
+                self.answer(200, {"token": "t", "createUrl": type(self).create_url})
+            case _:
+                self.answer(200, {"status": "ok"})
+
+    def do_PUT(self) -> None:
+        """The storage's."""
+        kind = type(self)
+        kind.asked.append((self.headers.get("Content-Range", ""), self.headers.get("Authorization")))
+        if not kind.received:
+            kind.received += self.rfile.read(GRAIN)
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        kind.received += self.rfile.read(int(self.headers["Content-Length"]))
+        if "*" in kind.asked[-1][0]:
+            self.answer(308, {}, Range=f"bytes=0-{len(kind.received) - 1}")
+        else:
+            self.answer(200, {})
+
+    def answer(self, status: int, body: object, **headers: str) -> None:
+        """JSON."""
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Say nothing."""
+
+
+@pytest.fixture
+def far() -> Iterator[tuple[type[FarStorage], KaggleClient]]:
+    """That Kaggle's handler, and a client of it."""
+
+    class Kind(FarStorage):
+        asked: ClassVar[list[tuple[str, str | None]]] = []
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Kind)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    Kind.create_url = f"{url}/storage/x"
+    client = connect({"KGTTS_KAGGLE_URL": url}, login=(USER, KEY))
+    yield Kind, client
+    client.close()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_dropped_connection_is_survived_and_the_storage_sees_no_credentials(
+    far: tuple[type[FarStorage], KaggleClient], tmp_path: Path
+) -> None:
+    """What arrived is asked for, the rest is sent, and no request carries the login."""
+    kind, client = far
+    content = os.urandom(40 * GRAIN)
+    client.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", big_pth=content), notes="x")
+    assert kind.received == content
+    size = len(content)
+    assert kind.asked == [
+        ("", None),
+        (f"bytes */{size}", None),
+        (f"bytes {GRAIN}-{size - 1}/{size}", None),
+    ]
+
+
+@pytest.mark.parametrize("url", ["http://example.com/x", "file:///etc/passwd", "ftp://example.com/x", ""])
+def test_a_file_goes_to_a_protected_address_only(
+    far: tuple[type[FarStorage], KaggleClient], tmp_path: Path, url: str
+) -> None:
+    """By https, or to the service itself."""
+    kind, client = far
+    kind.create_url = url
+    with pytest.raises(ServiceError, match="gave no address"):
+        client.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
+    assert kind.asked == []

@@ -1,0 +1,135 @@
+"""Fixtures of the tests of runs: a fake Kaggle, and a run that is played session by session."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.run.campaign import Campaign
+from orchestrator.run.ledger import Ledger
+from orchestrator.run.passes import Pass, look, sync
+from orchestrator.run.push import Service
+from orchestrator.settings import Settings, load_settings
+from tests.run.deciding import Make
+from tests.run.fakes import FakeKaggle
+from tests.run.kaggle import OWNER, ChainKaggle, hours
+
+
+@pytest.fixture
+def kaggle() -> FakeKaggle:
+    """A Kaggle in memory."""
+    return FakeKaggle()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, kaggle: FakeKaggle) -> Iterator[Ledger]:
+    """An empty ledger."""
+    with Ledger(tmp_path / "ledger.db", kaggle.service) as opened:
+        yield opened
+
+
+@pytest.fixture
+def campaign(kaggle: FakeKaggle, ledger: Ledger) -> Campaign:
+    """What is tested, on the Kaggle in memory."""
+    return Campaign(kaggle, ledger, kaggle.clock)
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 11, 18, 12, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        """The wall clock; each look at it takes a second."""
+        self.time += timedelta(seconds=1)
+        return self.time
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.time.timestamp()
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.time += timedelta(seconds=seconds)
+
+
+@dataclass
+class Play:
+    """A run from a person's side: settings, and passes with the ledger of a fresh machine unless named."""
+
+    folder: Path
+    clock: Clock = field(default_factory=Clock)
+    kaggle: ChainKaggle = field(init=False)
+    changes: dict[str, Any] = field(default_factory=dict)
+    machine: str | None = None
+    machines: int = 0
+
+    def __post_init__(self) -> None:
+        self.kaggle = ChainKaggle(self.clock, week=hours(30))
+
+    @property
+    def settings(self) -> Settings:
+        """The defaults with the test's changes, as `KEY=VALUE` of TOML."""
+        overrides = tuple(f"{key}={value}" for key, value in self.changes.items())
+        return load_settings(None, overrides, environ={}, cwd=self.folder).settings.with_owner(OWNER)
+
+    def ledger(self) -> Ledger:
+        """This machine's ledger, or a fresh machine's."""
+        self.machines += 1
+        return Ledger(self.folder / f"{self.machine or self.machines}.db", self.kaggle.service)
+
+    def sync(self, **options: Any) -> Pass:
+        """One pass."""
+        with self.ledger() as ledger:
+            return sync(self.settings, Service(self.kaggle, ledger, self.clock), **options)
+
+    def look(self, **options: Any) -> Pass:
+        """One look."""
+        with self.ledger() as ledger:
+            return look(self.settings, Service(self.kaggle, ledger, self.clock), **options)
+
+    def pushed(self, **options: Any) -> str:
+        """One pass, which must push; gives the version."""
+        done = self.sync(**options)
+        assert done.launched is not None, done.decision
+        return str(done.launched.target.ref)
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    """Nothing was pushed yet."""
+    return Play(tmp_path)
+
+
+@pytest.fixture
+def after(play: Play) -> Callable[..., Play]:
+    """Plays a run so far: a number ends the next session at that step, None kills it, text is its failure."""
+
+    def run(*ends: int | str | None) -> Play:
+        for end in ends:
+            version = play.pushed(retry=True)
+            if end is None:
+                play.kaggle.kill(version)
+            elif isinstance(end, str):
+                play.kaggle.fail(version, end)
+            else:
+                play.kaggle.complete(version, end)
+        return play
+
+    return run
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Make:
+    """The defaults with ten epochs, and with the test's changes."""
+
+    def make(**changes: Any) -> Settings:
+        changes = {"training__epochs": 10, **changes}
+        overrides = tuple(f"{key.replace('__', '.')}={value}" for key, value in changes.items())
+        return load_settings(None, overrides, environ={}, cwd=tmp_path).settings.with_owner(OWNER)
+
+    return make

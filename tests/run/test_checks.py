@@ -1,0 +1,60 @@
+"""What the doctor finds out at Kaggle."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.models import Quota
+from orchestrator.run.checks import Level, check_service
+from orchestrator.settings import load_settings
+from tests.run.fakes import FakeKaggle
+
+SUNDAY = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def verdicts(kaggle: FakeKaggle, tmp_path: Path, *overrides: str) -> dict[str, tuple[Level, str, str]]:
+    """Level, text and hint of each subject."""
+    settings = load_settings(None, overrides, environ={}, cwd=tmp_path).settings
+    return {
+        item.subject: (item.level, item.text, item.hint or "") for item in check_service(settings, kaggle)
+    }
+
+
+@pytest.mark.parametrize(
+    ("hours", "level", "left"),
+    [
+        ((5, 0), Level.OK, "25h"),
+        ((5, 12), Level.OK, "13h"),
+        ((10, 12), Level.WARNING, "8h"),
+        ((29, 12), Level.WARNING, "0s"),
+    ],
+)
+def test_reserved_hours_count(
+    kaggle: FakeKaggle, tmp_path: Path, hours: tuple[int, int], level: Level, left: str
+) -> None:
+    """What running sessions still hold is not left; less than a session's budget is a warning."""
+    used, reserved = (timedelta(hours=count) for count in hours)
+    kaggle.week = Quota(used, reserved, timedelta(hours=30), SUNDAY)
+    found, text, _ = verdicts(kaggle, tmp_path)["quota"]
+    assert (found, text.split(" of ")[0]) == (level, left)
+
+
+def test_a_cpu_session_needs_no_quota(kaggle: FakeKaggle, tmp_path: Path) -> None:
+    """Nothing is asked, nothing is warned of."""
+    assert verdicts(kaggle, tmp_path, "kernel.accelerator=none")["quota"][0] is Level.OK
+
+
+def test_no_quota_told_is_a_warning(kaggle: FakeKaggle, tmp_path: Path) -> None:
+    """Kaggle need not tell it."""
+    assert verdicts(kaggle, tmp_path)["quota"][0] is Level.WARNING
+
+
+def test_files_are_looked_for_and_the_nearest_is_named(kaggle: FakeKaggle, tmp_path: Path) -> None:
+    """A checkpoint under a slightly other name is seen before a session is spent on it."""
+    found = verdicts(kaggle, tmp_path)
+    assert found["dataset"][0] is Level.OK
+    level, text, hint = found["model"]
+    assert level is Level.WARNING
+    assert "no model/model_file.pth; the nearest is model/model_flie.pth" in text
+    assert "inputs.checkpoint" in hint

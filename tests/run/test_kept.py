@@ -1,0 +1,116 @@
+"""A session is killed without grace on the emulator: the run goes on from its last checkpoint, not before it.
+
+The pass downloads and uploads over the wire, and the real kernel continues from the dataset that it mounts.
+"""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.run.test_mounts import REF, SAVES_EACH_EPOCH, Run, account, flip
+from tests.support import USER, Cli, eventually
+
+SLUG = "bangla-tts-kept"
+DATASET = f"{USER}/{SLUG}"
+# Once its checkpoint is told in state.json, nobody has time to say another word.
+KILLED_AT = """    if total == {step}:
+        import signal, time
+        state = os.path.join(config["output_path"], "..", "state.json")
+        while not os.path.exists(state) or f"checkpoint_{{total}}.pth" not in open(state).read():
+            print("the training goes on", flush=True)  # The kernel looks at files between lines.
+            time.sleep(0.1)
+        os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def run(cli: Cli, workplace: Path, request: pytest.FixtureRequest) -> Iterator[Run]:
+    """An account whose training kills its session at step 6, less the first time that it comes there."""
+    options = dict(getattr(request, "param", {}))
+    script = SAVES_EACH_EPOCH + KILLED_AT.format(step=options.pop("step", 6))
+    with account(cli, script, **options) as made:
+        yield made
+
+
+def test_a_killed_session_loses_nothing_that_it_saved(run: Run) -> None:
+    """Killed at its second checkpoint, the next one continues there: no epoch is trained twice."""
+    first = run.session(epochs=1)
+    second = run.session(epochs=6)
+    third = run.sync(epochs=6)
+    assert (third["session"], third["warnings"]) == (3, [])
+    assert "continues from step 6" in third["reason"]
+    run.play(third["kernel"])
+    log = run.log(third["kernel"])
+    assert f"datasets/{DATASET}/state.json (the session before)" in log
+    assert f"Continuing session 2 of {REF}-b from checkpoint_6.pth" in log
+    done = run.sync(epochs=6)
+    assert (done["state"], done["global_step"], done["run"]) == ("done", 12, first["run"])
+    assert [(item["session"], item["from_step"], item["to_step"]) for item in done["history"]] == [
+        (1, 0, 2),
+        (2, 2, 6),
+        (3, 6, 12),
+    ]
+    assert done["history"][1]["kernel"] == second["kernel"].rpartition("/")[0]
+    assert done["history"][1]["seconds"] > 0
+    files = run.kgtts("kaggle", "datasets", "files", DATASET)
+    assert "checkpoint_6.pth" in files.out
+    assert "checkpoint_4.pth" not in files.out
+
+
+@pytest.mark.parametrize("run", [{"step": 4, "dataset_processing_s": 3600.0}], indirect=True)
+def test_the_first_session_of_a_run_is_killed(run: Run) -> None:
+    """There is no other version to mount; the pass waits while Kaggle processes the dataset."""
+    first = run.session(epochs=3)
+
+    def process() -> None:
+        with eventually("the dataset is uploaded") as again:
+            while run.emulator.backend.datasets.find(USER, SLUG) is None:
+                again()
+        run.clock.advance(3600)
+
+    kaggle = threading.Thread(target=process)
+    kaggle.start()
+    second = run.session(epochs=3)
+    kaggle.join()
+    assert (second["run"], second["session"]) == (first["run"], 2)
+    assert f"Continuing session 1 of {REF}-a from checkpoint_4.pth" in run.log(second["kernel"])
+    done = run.sync(epochs=3)
+    assert (done["state"], done["global_step"]) == ("done", 6)
+    dataset = run.emulator.backend.datasets.find(USER, SLUG)
+    assert dataset is not None
+    assert (len(dataset.versions), dataset.private) == (1, True)
+
+
+@pytest.mark.parametrize("run", [{"keep_failed_outputs": False}], indirect=True)
+def test_outputs_that_were_not_kept_leave_the_session_before(run: Run) -> None:
+    """Nothing can be handed over, and nothing is tried."""
+    first = run.session(epochs=1)
+    run.session(epochs=3)
+    third = run.session(epochs=2)
+    assert (third["session"], third["warnings"]) == (3, [])
+    assert f"Continuing session 1 of {REF}-a from checkpoint_2.pth" in run.log(third["kernel"])
+    assert run.emulator.backend.datasets.find(USER, SLUG) is None
+    done = run.sync(epochs=2)
+    assert (first["run"], done["state"]) == (third["run"], "done")
+    assert [(item["session"], item["to_step"], item["reason"]) for item in done["history"]] == [
+        (1, 2, "finished"),
+        (2, 2, "killed"),
+        (3, 4, "finished"),
+    ]
+
+
+def test_kept_outputs_that_are_damaged_leave_the_session_before(run: Run) -> None:
+    """It is said, and the run goes on in the same pass."""
+    run.session(epochs=1)
+    second = run.session(epochs=3)
+    for step in (4, 6):
+        flip(run.checkpoint(second["kernel"], step))
+    told = run.sync(epochs=2)
+    assert told["pushed"]
+    (warning,) = told["warnings"]
+    assert warning.startswith("What session 2 kept, up to step 6, is lost: ")
+    run.play(told["kernel"])
+    assert f"Continuing session 1 of {REF}-a from checkpoint_2.pth" in run.log(told["kernel"])

@@ -1,0 +1,307 @@
+"""A pass does what is due, once: whoever else makes one, and whatever became of the one before."""
+
+import ast
+import json
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.download import TransferListener
+from orchestrator.errors import RefusedError, ServiceError, UsageError
+from orchestrator.locks import machine_lock
+from orchestrator.models import KernelRef
+from orchestrator.render import read_stamp
+from orchestrator.run.decide import RunState
+from orchestrator.run.ledger import PushOutcome
+from orchestrator.run.passes import Collecting, Pass
+from tests.run.conftest import Play
+from tests.run.kaggle import hours
+
+After = Callable[..., Play]
+LOST = ServiceError("Could not push: the connection broke.")
+
+
+def stamp_of(play: Play, text: str) -> tuple[str, int, str | None]:
+    """Run, session and parent of a version."""
+    stamp = read_stamp(play.kaggle.version(text).source)
+    assert stamp is not None
+    return stamp.id, stamp.session, stamp.parent
+
+
+def test_passes_alone_bring_a_run_to_its_end(play: Play) -> None:
+    """Each on a fresh machine, several between two sessions: one session after the other, then nothing."""
+    play.changes["training.epochs"] = 3
+    for number, step in enumerate((100, 200, 300), 1):
+        done = play.sync()
+        assert done.state is RunState.RUNNING
+        assert [play.sync().launched for _ in range(3)] == [None, None, None]
+        assert len(play.kaggle.pushes()) == number
+        assert done.launched is not None
+        last = {"done": True, "done_reason": "epochs"} if step == 300 else {}
+        play.kaggle.complete(str(done.launched.target.ref), step, **last)
+    ended = [play.sync() for _ in range(3)]
+    assert {(item.state, item.launched) for item in ended} == {(RunState.DONE, None)}
+    assert len({stamp_of(play, f"asha/bangla-tts-{end}")[0] for end in ("a/1", "b/1", "a/2")}) == 1
+
+
+def test_a_session_is_told_what_it_continues_from(after: After) -> None:
+    """Exactly enough for its kernel to refuse another or an older mount."""
+    play = after(100)
+    play.pushed()
+    source = play.kaggle.version("asha/bangla-tts-b/1").source
+    run = stamp_of(play, "asha/bangla-tts-a/1")[0]
+    for line in (
+        "'kernel': 'asha/bangla-tts-a'",
+        "'version': 1",
+        f"'run': '{run}'",
+        "'global_step': 100",
+        f"'sha256': '{100:064x}'",
+    ):
+        assert line in source.replace('"', "'")
+
+
+def test_two_passes_at_once_on_one_machine_push_once(play: Play) -> None:
+    """They take turns, and the second sees what the first has done."""
+    play.machine = "laptop"
+    play.ledger().__exit__()
+    start, done = threading.Barrier(2), list[Pass]()
+
+    def make_pass() -> None:
+        start.wait()
+        done.append(play.sync(lock=machine_lock(play.folder, "run")))
+
+    threads = [threading.Thread(target=make_pass) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [item.state for item in done] == [RunState.RUNNING, RunState.RUNNING]
+    assert sorted(item.launched is None for item in done) == [False, True]
+    assert len(play.kaggle.pushes()) == 1
+
+
+@pytest.mark.parametrize("sessions", [0, 1])
+def test_a_push_from_elsewhere_since_we_looked_is_seen(after: After, sessions: int) -> None:
+    """On another machine no lock helps: the kernel is looked at again just before the push."""
+    play = after(*[100] * sessions)
+    other = Play(play.folder, clock=play.clock, machine="elsewhere")
+    other.kaggle = play.kaggle
+
+    play.kaggle.before_quota = other.pushed
+    done = play.sync()
+    assert (done.state, done.launched) == (RunState.RUNNING, None)
+    assert len(play.kaggle.pushes()) == sessions + 1
+
+
+def test_a_lost_push_that_arrived_is_found(after: After) -> None:
+    """The answer did not come, the session is there: it is the one that was meant."""
+    play = after(100)
+    play.kaggle.push_errors = [(LOST, True)]
+    assert play.pushed() == "asha/bangla-tts-b/1"
+    assert play.sync().launched is None
+
+
+@pytest.mark.parametrize("machine", [None, "laptop"])
+def test_a_lost_push_that_did_not_arrive_is_made_by_the_next_pass(after: After, machine: str | None) -> None:
+    """The same session again, also on the machine that remembers the first try."""
+    play = after(100)
+    play.machine = machine
+    play.kaggle.push_errors = [(LOST, False)]
+    with pytest.raises(ServiceError, match="did not arrive"):
+        play.sync()
+    assert play.pushed() == "asha/bangla-tts-b/1"
+    assert stamp_of(play, "asha/bangla-tts-b/1")[1] == 2
+
+
+def test_a_push_without_an_answer_is_remembered_when_it_is_seen(play: Play) -> None:
+    """The ledger of the machine that lost it knows the version after the next pass, and its state."""
+    play.machine = "laptop"
+    version = play.pushed()
+    with play.ledger() as ledger:
+        ledger._db.execute("UPDATE sessions SET outcome = 'intended', version = NULL")
+    play.kaggle.kill(version)
+    play.sync()
+    with play.ledger() as ledger:
+        first = ledger.all()[-1]
+    assert (str(first.ref), first.outcome, first.state) == (version, PushOutcome.PUSHED, "error")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Maximum batch GPU session count of 2 reached.",
+        "Maximum weekly GPU quota of 30.00 hours reached",
+    ],
+)
+@pytest.mark.parametrize("sessions", [0, 1])
+def test_a_refusal_for_now_is_waited_for(after: After, sessions: int, words: str) -> None:
+    """Also on a machine that remembers it: the next pass pushes the same session."""
+    play = after(*[100] * sessions)
+    play.machine = "laptop"
+    play.kaggle.push_errors = [(RefusedError(f"Kaggle refused: {words}"), False)] * 2
+    for _ in range(2):
+        done = play.sync()
+        assert (done.state, done.launched) == (RunState.WAITING, None)
+        assert words in done.decision.reason
+    play.pushed()
+    assert len(play.kaggle.pushes()) == sessions + 1
+
+
+def test_any_other_refusal_is_an_error(play: Play) -> None:
+    """Waiting does not help, whatever the dataset is called."""
+    play.kaggle.push_errors = [(RefusedError("Kaggle does not know: dataset asha/quota."), True)]
+    with pytest.raises(RefusedError, match="asha/quota"):
+        play.sync()
+
+
+def test_short_quota_is_read_before_anything_is_pushed(play: Play) -> None:
+    """The pass waits without a push that Kaggle would refuse."""
+    play.kaggle.week = hours(1)
+    assert play.sync().state is RunState.WAITING
+    assert not play.kaggle.kernels
+
+
+def test_a_run_without_a_gpu_asks_for_no_quota(play: Play) -> None:
+    """A CPU session takes none."""
+    play.changes["kernel.accelerator"], play.kaggle.week = '"none"', hours(0)
+    play.pushed()
+    assert "quota" not in play.kaggle.asked
+
+
+def test_other_settings_are_another_run(after: After) -> None:
+    """A run that has saved is not continued with them; a target and time limits may change."""
+    play = after(100)
+    play.changes["training.batch_size"] = 8
+    for retry in (False, True):
+        with pytest.raises(UsageError, match="have changed") as caught:
+            play.sync(retry=retry)
+        assert "--new" in (caught.value.hint or "")
+    play.changes = {"training.epochs": 2000, "training.time_limit": '"1h"'}
+    play.pushed()
+
+
+def test_settings_of_a_running_session_may_be_edited(after: After) -> None:
+    """Nothing is due, so nothing is wrong yet."""
+    play = after(100)
+    play.pushed()
+    play.changes["training.batch_size"] = 8
+    assert play.sync().state is RunState.RUNNING
+
+
+def test_a_failed_run_is_left_alone_until_somebody_asks(after: After) -> None:
+    """Then it goes on with the same run, from the same step."""
+    play = after(100, "The disk is full.")
+    for _ in range(2):
+        done = play.sync()
+        assert (done.state, done.launched) == (RunState.FAILED, None)
+    run = stamp_of(play, "asha/bangla-tts-a/1")[0]
+    assert stamp_of(play, play.pushed(retry=True)) == (run, 3, "asha/bangla-tts-a/1")
+
+
+def test_retry_begins_another_run_where_nothing_was_saved_and_the_settings_changed(after: After) -> None:
+    """The first try of a wrong setting is not a run that anybody wants back."""
+    play = after("There is no such dataset.")
+    first = stamp_of(play, "asha/bangla-tts-a/1")[0]
+    play.changes["inputs.dataset"] = '"another"'
+    with_the_old = play.look(retry=True)
+    assert with_the_old.state is RunState.READY
+    version = play.pushed(retry=True)
+    run, session, parent = stamp_of(play, version)
+    assert (version, session, parent) == ("asha/bangla-tts-a/2", 1, None)
+    assert run != first
+    assert play.sync().launched is None
+
+
+def test_retry_of_the_same_settings_goes_on_counting(after: After) -> None:
+    """With nothing changed it is the same run, from the base voice."""
+    play = after("There is no such dataset.")
+    first = stamp_of(play, "asha/bangla-tts-a/1")[0]
+    assert stamp_of(play, play.pushed(retry=True)) == (first, 2, None)
+
+
+@pytest.mark.parametrize("steps", [(100,), (100, 200), (100, 200, 300)])
+def test_another_run_begins_where_the_present_one_is_not_alive(after: After, steps: tuple[int, ...]) -> None:
+    """It has a new id, no parent, and is the one that every later pass sees, also before it has started."""
+    play = after(*steps)
+    view = play.look().view
+    assert view is not None
+    play.kaggle.complete(str(view.newest.ref), steps[-1], done=True)
+    assert play.sync().state is RunState.DONE
+    done = play.sync(new=True)
+    assert done.launched is not None
+    version = str(done.launched.target.ref)
+    run, session, parent = stamp_of(play, version)
+    assert (session, parent, done.view) == (1, None, None)
+    # Until the session has started, Kaggle may tell when the kernel ran before.
+    play.kaggle.version(version).pushed_at = play.kaggle.version(str(view.newest.ref)).pushed_at
+    again = play.sync()
+    assert (again.state, again.launched) == (RunState.RUNNING, None)
+    assert again.view is not None
+    assert again.view.run_id == run
+    play.kaggle.complete(version, 50)
+    following = play.pushed()
+    assert stamp_of(play, following) == (run, 2, version)
+    assert KernelRef.parse(following).kernel != KernelRef.parse(version).kernel
+
+
+def test_another_run_is_refused_while_a_session_is_alive(after: After) -> None:
+    """Two runs of one pair of kernels would continue from each other's output."""
+    play = after(100)
+    play.pushed()
+    with pytest.raises(UsageError, match="not over") as caught:
+        play.sync(new=True)
+    assert "kgtts cancel asha/bangla-tts-b" in (caught.value.hint or "")
+    assert len(play.kaggle.pushes()) == 2
+
+
+def test_another_run_waits_for_quota_too(after: After) -> None:
+    """It is a session like any other."""
+    play = after(100)
+    play.kaggle.week = hours(0.5)
+    assert play.sync(new=True).state is RunState.WAITING
+
+
+def test_results_are_collected_once(after: After, tmp_path: Path) -> None:
+    """Each session's into a folder of its own; those of another run do not mix with the first's."""
+    play = after(100)
+    collecting = Collecting(tmp_path / "runs", lambda names: names, TransferListener())
+    first = play.sync(collecting=collecting)
+    assert first.collected is not None
+    assert first.collected.folder == tmp_path / "runs" / "session-01"
+    assert play.sync(collecting=collecting).collected is None
+    play.kaggle.complete("asha/bangla-tts-b/1", 200)
+    second = play.sync(collecting=collecting)
+    assert second.collected is not None
+    assert second.collected.folder.name == "session-02"
+    play.kaggle.kill("asha/bangla-tts-a/2")
+    other = play.pushed(new=True)
+    play.kaggle.complete(other, 10)
+    third = play.sync(collecting=collecting)
+    assert third.collected is not None
+    assert third.collected.folder == tmp_path / "runs" / stamp_of(play, other)[0] / "session-01"
+    assert play.sync(collecting=collecting).collected is None
+
+
+def test_a_session_is_told_of_those_that_its_parent_does_not_know(after: After) -> None:
+    """One that was killed with nothing left counts by its log; one that failed as its own state tells it."""
+    play = after(100)
+    version = play.pushed()
+    play.kaggle.kill(version)
+    play.kaggle.version(version).log = ["a line\n"] * 1801
+    third = play.pushed()
+    source = play.kaggle.version(third).source
+    assert '"session": 2' in (told := untold(source))
+    assert '"reason": "killed", "seconds": 1800.0' in told
+    play.kaggle.fail(third, "The disk is full.")
+    fourth = untold(play.kaggle.version(play.pushed(retry=True)).source)
+    assert ('"session": 3' in fourth, '"session": 1' in fourth) == (True, False)
+
+
+def untold(source: str) -> str:
+    """What a kernel is told of sessions before it, as JSON."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SETTINGS":
+            return json.dumps(ast.literal_eval(node.value)["before"])
+    raise AssertionError(source)

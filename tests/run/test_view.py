@@ -1,0 +1,207 @@
+"""A run is read from Kaggle alone: its newest session, and what the next one can really continue from."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from orchestrator.errors import ServiceError
+from orchestrator.models import KernelRef, SessionState
+from orchestrator.render import read_stamp
+from orchestrator.run.session import RunView
+from tests.run.conftest import Play
+
+After = Callable[..., Play]
+
+
+def view_of(play: Play) -> RunView:
+    """What Kaggle shows now."""
+    view = play.look().view
+    assert view is not None
+    return view
+
+
+def test_nothing_is_seen_before_the_first_push(play: Play) -> None:
+    """Two unknown kernels are no run, and neither is a notebook of somebody's own under that name."""
+    assert play.look().view is None
+    play.kaggle.save("asha/bangla-tts-a")
+    assert play.look().view is None
+
+
+def test_siblings_take_turns(after: After) -> None:
+    """Each session goes to the kernel that its parent is not, and names the parent's version."""
+    play = after(100, 200, 300, 400)
+    assert {str(ref): len(versions) for ref, versions in play.kaggle.kernels.items()} == {
+        "asha/bangla-tts-a": 2,
+        "asha/bangla-tts-b": 2,
+    }
+    stamps = [read_stamp(push.source) for push in play.kaggle.pushes()]
+    assert {(stamp.session, stamp.kernel, stamp.parent) for stamp in stamps if stamp} == {
+        (1, "asha/bangla-tts-a", None),
+        (2, "asha/bangla-tts-b", "asha/bangla-tts-a/1"),
+        (3, "asha/bangla-tts-a", "asha/bangla-tts-b/1"),
+        (4, "asha/bangla-tts-b", "asha/bangla-tts-a/2"),
+    }
+    assert [push.kernel_sources for push in play.kaggle.pushes() if push.ref.slug.endswith("b")] == [
+        ("asha/bangla-tts-a",),
+        ("asha/bangla-tts-a",),
+    ]
+
+
+def test_a_running_session_shows_what_it_continues_from(after: After) -> None:
+    """Its step is that of its parent until it has ended."""
+    play = after(100)
+    play.pushed()
+    view = view_of(play)
+    assert (view.newest.stamp.session, view.newest.status.state) == (2, SessionState.QUEUED)
+    assert (view.global_step, len(view.history), view.fruitless) == (100, 1, 0)
+
+
+def test_an_ended_session_takes_few_calls(after: After) -> None:
+    """Both siblings, their states and one small file: five calls, however long the run is."""
+    play = after(*range(100, 900, 100))
+    play.kaggle.asked.clear()
+    view = view_of(play)
+    assert view.global_step == 800
+    assert [call.split()[0] for call in play.kaggle.asked] == [
+        "kernel",
+        "kernel",
+        "status",
+        "output",
+        "status",
+        "quota",
+    ]
+
+
+@pytest.mark.parametrize("state", [SessionState.ERROR, SessionState.CANCEL_ACKNOWLEDGED])
+def test_a_killed_session_leaves_its_parent_to_go_on_from(after: After, state: SessionState) -> None:
+    """Nothing was kept of it: the mount still gives its parent."""
+    play = after(100)
+    play.kaggle.kill(play.pushed(), state=state)
+    view = view_of(play)
+    assert (str(view.resumable and view.resumable.ref), view.global_step) == ("asha/bangla-tts-a/1", 100)
+    assert (view.fruitless, view.newest.cause, view.unreachable) == (1, None, None)
+
+
+def test_outputs_of_a_killed_session_cannot_be_mounted(after: After) -> None:
+    """Kaggle kept them, with a later step; a mount gives completed versions alone."""
+    play = after(100)
+    version = play.pushed()
+    state = {**play.kaggle.state_of(version, 150), "status": "running"}
+    play.kaggle.kill(version, keep=json.dumps(state).encode())
+    view = view_of(play)
+    assert (view.global_step, view.without_kept().fruitless) == (100, 1)
+    assert [item.session for item in view.history] == [1, 2]
+    assert view.kept is not None
+    assert (str(view.kept.ref), view.kept.step, view.fruitless) == (version, 150, 0)
+
+
+def test_a_state_that_was_copied_from_the_parent_is_not_the_sessions_own(after: After) -> None:
+    """A kernel that was killed before it wrote its own state has none."""
+    play = after(100)
+    play.kaggle.kill(play.pushed(), keep=play.kaggle.version("asha/bangla-tts-a/1").outputs["state.json"])
+    assert view_of(play).newest.result is None
+
+
+def test_a_killed_session_after_an_idle_one_is_the_second_in_a_row(after: After) -> None:
+    """Kept outputs or not: the count is the same."""
+    play = after(100, 100)
+    version = play.pushed()
+    play.kaggle.kill(version)
+    assert view_of(play).fruitless == 2
+    play.kaggle.kill(version, keep=json.dumps(play.kaggle.state_of(version, None)).encode())
+    assert view_of(play).fruitless == 2
+
+
+def test_the_kernels_own_words_are_the_cause(after: After) -> None:
+    """They stand in its state, or in its log where the outputs were not kept."""
+    play = after(100, "The disk is full.")
+    assert view_of(play).newest.cause == "The disk is full."
+    play.kaggle.fail(play.pushed(retry=True), "No GPU.\x1b[31m\n is there", keep=False)
+    assert view_of(play).newest.cause == "No GPU.[31m is there"
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_kernel_that_was_told_to_stop_was_killed(after: After, *, keep: bool) -> None:
+    """Being interrupted is no fault of the kernel: another session may well work."""
+    play = after(100)
+    play.kaggle.fail(play.pushed(), "The training was interrupted.", keep=keep, reason="interrupted")
+    assert (view_of(play).newest.cause, view_of(play).fruitless) == (None, 1)
+
+
+def test_a_version_that_somebody_made_is_looked_behind(after: After) -> None:
+    """The run is still found where a kernel's newest version is none of ours."""
+    play = after(100)
+    play.kaggle.save("asha/bangla-tts-a", state=SessionState.ERROR)
+    view = view_of(play)
+    assert (str(view.newest.ref), view.global_step) == ("asha/bangla-tts-a/1", 100)
+    assert view.heads == {KernelRef("asha", "bangla-tts-a"): 2}
+
+
+def test_a_completed_version_of_somebody_else_hides_what_was_saved(after: After) -> None:
+    """The mount gives that version: without another of the run there is nothing to continue from."""
+    play = after(100)
+    play.kaggle.save("asha/bangla-tts-a")
+    view = view_of(play)
+    assert (view.resumable, str(view.unreachable)) == (None, "asha/bangla-tts-a/1")
+    assert view.has_saved
+
+
+def test_what_the_mount_really_gives_becomes_the_parent(after: After) -> None:
+    """With the newest one hidden, the sibling's completed version is the best that can be had."""
+    play = after(100, 200, 300)
+    play.kaggle.save("asha/bangla-tts-a")
+    view = view_of(play)
+    assert (str(view.resumable and view.resumable.ref), view.global_step) == ("asha/bangla-tts-b/1", 200)
+    assert (str(view.unreachable), view.fruitless) == ("asha/bangla-tts-a/2", 0)
+    assert play.pushed() == "asha/bangla-tts-a/4"
+
+
+def test_a_version_run_again_by_hand_takes_the_place_of_the_first(after: After) -> None:
+    """It has the same stamp; alive it is waited for, ended it is what the mount gives."""
+    play = after(100, None)
+    first = play.kaggle.version("asha/bangla-tts-a/1")
+    again = play.kaggle.save("asha/bangla-tts-a", first.source, SessionState.RUNNING)
+    assert str(view_of(play).newest.ref) == "asha/bangla-tts-a/2"
+    assert play.sync().launched is None
+    again.state, again.outputs = SessionState.COMPLETE, first.outputs
+    view = view_of(play)
+    assert (str(view.resumable and view.resumable.ref), view.unreachable) == ("asha/bangla-tts-a/2", None)
+
+
+def test_a_parent_that_was_deleted_is_missed(after: After) -> None:
+    """Starting again from the base voice would lose the run without a word."""
+    play = after(100, None)
+    play.kaggle.delete(KernelRef("asha", "bangla-tts-a"))
+    view = view_of(play)
+    assert (view.resumable, str(view.unreachable)) == (None, "asha/bangla-tts-a/1")
+
+
+@pytest.mark.parametrize("parent", ["", "nonsense", "asha/bangla-tts-a", "a b/c d/0", "eve/other-kernel/1"])
+def test_an_edited_stamp_does_no_harm(after: After, parent: str) -> None:
+    """A parent that is none, or not of this run, is not continued from."""
+    play = after(100)
+    version = play.kaggle.version(play.pushed())
+    version.source = version.source.replace("asha/bangla-tts-a/1", parent)
+    version.state = SessionState.ERROR
+    view = play.look().view
+    # The empty one makes the stamp unreadable: then the session before it is the newest that is ours.
+    assert view is not None
+    assert view.newest.stamp.session == (2 if parent else 1)
+    assert view.global_step == 100
+
+
+def test_a_version_without_a_session_is_as_good_as_queued(after: After) -> None:
+    """Saved a moment ago, its session may not be there yet: taking it for nothing would push twice."""
+    play = after(100)
+    play.pushed()
+    play.kaggle.has_sessions = False
+    assert view_of(play).newest.status.state is SessionState.QUEUED
+
+
+def test_a_kernel_without_a_version_number_is_no_reason_to_push(after: After) -> None:
+    """Taking the run for a new one would start a session with every pass."""
+    play = after(100)
+    play.kaggle.tells_versions = False
+    with pytest.raises(ServiceError, match="which version"):
+        play.look()

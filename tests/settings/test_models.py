@@ -1,0 +1,155 @@
+"""Settings are frozen, checked across keys, completed with the owner and fingerprinted."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from orchestrator.errors import SettingsError
+from orchestrator.settings import Settings, fingerprint, slugify, title_from
+
+
+def test_defaults_are_those_of_the_guide() -> None:
+    """Without any setting, the paths, rates and limits are those that the training guide gives."""
+    plain = Settings()
+    assert plain.inputs.model_dump() == {
+        "dataset": "datahrbnn",
+        "model": "ttsbnng/transformers/default/1",
+        "script": "MyTTSDataset/train_tts.py",
+        "config": "model/config.json",
+        "checkpoint": "model/model_file.pth",
+    }
+    training = plain.training.model_dump()
+    assert training == {
+        "model": "vits",
+        "sample_rate": 22050,
+        "language": "bn-Bangladesh",
+        "batch_size": 16,
+        "epochs": 1000,
+        "time_limit": "6h",
+        "coqui": {},
+    }
+    assert (plain.kernel.accelerator, plain.kernel.private, plain.kernel.internet) == (
+        "NvidiaTeslaT4",
+        True,
+        True,
+    )
+
+
+def test_settings_are_frozen() -> None:
+    """No setting changes after it was checked."""
+    plain = Settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        plain.training.epochs = 3  # type: ignore[misc] # what is tried here
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"session": {"budget": "12h1s"}}, 'session.budget = "12h1s": must be at most 12h'),
+        ({"session": {"grace": "11h"}}, 'session.grace = "11h": must be less than session.budget (11h)'),
+        ({"training": {"time_limit": "11h"}}, "it must be at most 10h55m"),
+        ({"session": {"budget": "5h"}}, "it must be at most 4h55m"),
+        (
+            {"kernel": {"title": "My Voice"}},
+            'kernel.title = "My Voice": does not give the slug "bangla-tts"',
+        ),
+        ({"kernel": {"title": "Bangla, TTS"}}, 'write for example "Bangla tts"'),
+        ({"kernel": {"title": "বাংলা tts"}}, "does not give the slug"),
+    ],
+)
+def test_keys_must_fit_each_other(tables: dict[str, Any], message: str) -> None:
+    """Times that do not fit and titles that give another slug are refused by name."""
+    with pytest.raises(ValidationError, match=re.escape(message)):
+        Settings.model_validate(tables)
+
+
+@pytest.mark.parametrize("limit", ["10h55m", "1s"])
+def test_a_time_limit_up_to_the_budget_is_taken(limit: str) -> None:
+    """The limit and the grace may fill the budget exactly."""
+    Settings.model_validate({"training": {"time_limit": limit}})
+
+
+def test_title_comes_from_the_slug_unless_it_is_set() -> None:
+    """An empty title is made readable from the slug, and always gives the slug back."""
+    assert Settings().title == "Bangla tts"
+    assert Settings.model_validate({"kernel": {"title": "Bangla TTS"}}).title == "Bangla TTS"
+
+
+@given(st.from_regex(r"[a-z0-9]+(-[a-z0-9]+){0,4}", fullmatch=True))
+def test_a_made_title_gives_back_its_slug(slug: str) -> None:
+    """Whatever the slug, its title slugifies to it."""
+    assert slugify(title_from(slug)) == slug
+
+
+@given(st.text(alphabet="abcXYZ0189 ._:()/+-", min_size=1))
+def test_slugs_are_those_of_the_official_client(title: str) -> None:
+    """For every title that is let through, the rule gives what python-slugify gives the stock client."""
+    official = pytest.importorskip("slugify", reason="ships with kaggle")
+    assert slugify(title) == official.slugify(title)
+
+
+def test_bare_sources_are_completed_with_the_owner() -> None:
+    """`datahrbnn` becomes the owner's, and the model's path gets the owner before it."""
+    resolved = Settings().with_owner("someone")
+    assert (resolved.kernel.owner, resolved.inputs.dataset, resolved.inputs.model) == (
+        "someone",
+        "someone/datahrbnn",
+        "someone/ttsbnng/transformers/default/1",
+    )
+    assert resolved.with_owner("another") == resolved
+
+
+def test_full_sources_and_a_set_owner_stay() -> None:
+    """The owner in the settings goes before the credentials' user, and other people's inputs stay theirs."""
+    resolved = Settings.model_validate(
+        {
+            "kernel": {"owner": "team"},
+            "inputs": {"dataset": "other/data", "model": "other/voice/pyTorch/small/12"},
+        }
+    ).with_owner("someone")
+    assert (resolved.kernel.owner, resolved.inputs.dataset, resolved.inputs.model) == (
+        "team",
+        "other/data",
+        "other/voice/pyTorch/small/12",
+    )
+
+
+@pytest.mark.parametrize("owner", ["", "a/b", "../x", "a b", "বাংলা", "x\n"])
+def test_an_owner_that_is_no_user_name_is_refused(owner: str) -> None:
+    """Without a proper owner nothing is completed."""
+    with pytest.raises(SettingsError, match="the kernel's owner is not known"):
+        Settings().with_owner(owner)
+
+
+@pytest.mark.parametrize(
+    ("tables", "changes"),
+    [
+        ({"training": {"sample_rate": 24000}}, True),
+        ({"training": {"epochs": 3}}, False),
+        ({"run": {"max_sessions": 3}}, False),
+        ({"training": {"coqui": {"lr_gen": 0.1}}}, True),
+        ({"inputs": {"dataset": "other/datahrbnn"}}, True),
+        ({"install": {"packages": ["coqui-tts==0.28.0"]}}, True),
+        ({"training": {"time_limit": "1h"}}, False),
+        ({"session": {"budget": "10h"}}, False),
+        ({"pull": {"to": "elsewhere"}}, False),
+        ({"kernel": {"private": False, "slug": "another-kernel"}}, False),
+        ({"samples": {"sentences": ["আমি"]}}, False),
+    ],
+)
+def test_fingerprint_follows_what_changes_the_training(tables: dict[str, Any], changes: bool) -> None:  # noqa: FBT001 - a parameter of the table above
+    """Inputs, training and installation change the fingerprint; time limits and the rest do not."""
+    plain = fingerprint(Settings().with_owner("me"))
+    assert re.fullmatch(r"[0-9a-f]{64}", plain)
+    assert (fingerprint(Settings.model_validate(tables).with_owner("me")) != plain) is changes
+
+
+def test_fingerprint_does_not_depend_on_the_order_of_keys() -> None:
+    """The same Coqui keys in another order, or written as nested tables, are the same training."""
+    one = Settings.model_validate({"training": {"coqui": {"a": 1, "b": {"c": "আ", "d": 2}}}})
+    two = Settings.model_validate({"training": {"coqui": {"b.d": 2, "b.c": "আ", "a": 1}}})
+    assert fingerprint(one) == fingerprint(two)

@@ -1,0 +1,77 @@
+"""Playing through the system's programs; none is really started here."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import LocalError
+from orchestrator.voice.player import find_players, play
+
+
+class Programs:
+    """Plays the system's programs: each ends as it is told to."""
+
+    def __init__(self, ends: Mapping[str, int | OSError]) -> None:
+        self.ends = ends
+        self.started: list[list[str]] = []
+        self.env: dict[str, str] = {}
+
+    def __call__(
+        self, command: Sequence[str], *, env: dict[str, str], **more: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one."""
+        self.started.append(list(command))
+        self.env = env
+        end = self.ends[Path(command[0]).name]
+        if isinstance(end, OSError):
+            raise end
+        return subprocess.CompletedProcess(command, end, "", "open failed:\nno sound\x1b card\n")
+
+
+@pytest.mark.parametrize(
+    ("platform", "there", "found"),
+    [
+        ("linux", {"aplay", "ffplay"}, ["aplay", "ffplay"]),
+        ("linux", {"paplay", "pw-play", "afplay"}, ["pw-play", "paplay"]),
+        ("darwin", {"afplay", "aplay"}, ["afplay"]),
+        ("win32", {"powershell"}, ["powershell"]),
+        ("freebsd14", set(), []),
+    ],
+)
+def test_players_are_the_platforms(platform: str, there: set[str], found: list[str]) -> None:
+    """The system's own come first."""
+    players = find_players(
+        platform=platform, which=lambda name: f"/usr/bin/{name}" if name in there else None
+    )
+    assert [Path(command[0]).name for command in players] == found
+
+
+def test_the_next_player_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that fails, or cannot be started, is no end; credentials are not handed on."""
+    monkeypatch.setenv("KAGGLE_KEY", "secret")
+    programs = Programs({"pw-play": 1, "paplay": OSError(13, "Permission denied"), "aplay": 0, "ffplay": 0})
+    play(tmp_path / "x.wav", find_players(platform="linux", which=lambda name: name), run=programs)
+    assert [command[0] for command in programs.started] == ["pw-play", "paplay", "aplay"]
+    assert programs.started[-1] == ["aplay", "-q", str(tmp_path / "x.wav")]
+    assert not any(name.startswith("KAGGLE_") for name in programs.env)
+
+
+def test_powershell_gets_the_path_by_a_variable(tmp_path: Path) -> None:
+    """No name of a file can become a command."""
+    file = tmp_path / "x'); calc ('.wav"
+    programs = Programs({"powershell": 0})
+    play(file, find_players(platform="win32", which=lambda name: name), run=programs)
+    assert not any("calc" in word for word in programs.started[0])
+    assert programs.env["KGTTS_SOUND"] == str(file)
+
+
+def test_a_machine_without_sound_is_a_sentence(tmp_path: Path) -> None:
+    """What the last one said, and how to get a file."""
+    with pytest.raises(LocalError, match="aplay failed: no sound card") as caught:
+        play(tmp_path / "x.wav", [["aplay"]], run=Programs({"aplay": 1}))
+    assert "--out" in (caught.value.hint or "")
+    with pytest.raises(LocalError, match="no program"):
+        play(tmp_path / "x.wav", [], run=Programs({}))

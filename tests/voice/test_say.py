@@ -1,0 +1,202 @@
+"""`kgtts say`: which voice speaks, what is written, and what is told."""
+
+import importlib.util
+import io
+import os
+import sys
+import wave
+from pathlib import Path
+
+import pytest
+
+from tests.support import Cli
+from tests.voice.making import graph, put_session, put_voice, rules
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("onnx") is None or importlib.util.find_spec("onnxruntime") is None,
+    reason="needs onnx and onnxruntime",
+)
+
+
+@pytest.fixture
+def runs(workplace: Path) -> Path:
+    """Three sessions of a run: the first has the base voice, the second the newest, the third none."""
+    runs = workplace / "runs" / "bangla-tts"
+    first = put_session(runs, 1) / "voice"
+    put_voice(first, graph(factor=0.02), global_step=4, run={"id": "3f9c0a", "session": 1})
+    put_voice(first, graph(factor=0.03), "base", global_step=0)
+    put_voice(put_session(runs, 2) / "voice", graph())
+    put_session(runs, 3)
+    return runs
+
+
+def loudest(file: Path) -> float:
+    """The loudest sample of a WAV file, from 0 to 1."""
+    with wave.open(str(file)) as sound:
+        return max(memoryview(sound.readframes(sound.getnframes())).cast("h")) / 32_767
+
+
+def test_the_newest_voice_speaks(cli: Cli, runs: Path, workplace: Path) -> None:
+    """Of the newest run, or of the one that is named; the characters left out are named."""
+    for name in ((), ("--run", "3f9"), ("--run", "asha/bangla-tts")):
+        result = cli("say", "আমি ☺", "--out", "x.wav", *name)
+        assert result.code == 0, result.err
+        assert "run 3f9c0a, session 2, step 8" in result.out
+        assert "☺ (WHITE SMILING FACE)" in result.err
+        assert round(loudest(workplace / "x.wav"), 2) == 0.1  # The id of the space: 10.
+    assert sorted(path.name for path in workplace.iterdir()) == ["runs", "x.wav"]
+
+
+def test_json_tells_all(cli: Cli, runs: Path) -> None:
+    """One document, with the pieces and how fast it went."""
+    told = cli("say", "আমি। তুমিz", "--out", "x.wav", "--json", "--speed", "2").json
+    (voice,) = told["voices"]
+    assert (voice["run"], voice["global_step"], voice["sample_rate"], voice["file"]) == (
+        "3f9c0a",
+        8,
+        8000,
+        "x.wav",
+    )
+    assert [piece["text"] for piece in voice["pieces"]] == ["আমি।", "তুমিz"]
+    assert voice["unknown"] == ["z"]
+    assert voice["seconds"] == pytest.approx(sum(piece["seconds"] for piece in voice["pieces"]) + 0.15)
+    assert voice["real_time_factor"] > 0
+
+
+def test_compare_speaks_with_both(cli: Cli, runs: Path, workplace: Path) -> None:
+    """The base voice and the tuned one, each in its own file."""
+    result = cli("say", "আ", "--compare", "--out", "x.wav")
+    assert result.code == 0, result.err
+    assert round(loudest(workplace / "x-base.wav"), 2) == 0.12
+    assert round(loudest(workplace / "x-tuned.wav"), 2) == 0.04
+    assert [line.split()[0] for line in result.out.splitlines()[::2]] == ["base", "tuned"]
+
+
+def test_without_a_base_voice_an_earlier_one_is_compared(cli: Cli, runs: Path, workplace: Path) -> None:
+    """And called so; where there is none, that is said."""
+    (runs / "session-01" / "voice" / "base.json").unlink()
+    told = cli("say", "আ", "--compare", "--out", "x.wav", "--json").json
+    assert [(voice["name"], voice["global_step"]) for voice in told["voices"]] == [
+        ("earlier", 4),
+        ("tuned", 8),
+    ]
+    assert (workplace / "x-earlier.wav").is_file()
+    (runs / "session-01" / "voice" / "voice.json").write_text("{}")
+    result = cli("say", "আ", "--compare", "--out", "x.wav")
+    assert (result.code, "no base voice" in result.err) == (2, True)
+
+
+def test_a_voice_may_be_named(cli: Cli, runs: Path, workplace: Path) -> None:
+    """A folder or a file; its base voice is the one beside it."""
+    told = cli("say", "আ", "--voice", runs / "session-01", "-o", "x.wav", "--json").json
+    assert told["voices"][0]["global_step"] == 4
+    compared = cli("say", "আ", "--voice", runs / "session-01", "-o", "x.wav", "--json", "--compare").json
+    assert [voice["global_step"] for voice in compared["voices"]] == [0, 4]
+    result = cli("say", "আ", "--voice", runs / "session-02", "-o", "x.wav", "--compare")
+    assert (result.code, "base.json is missing" in result.err) == (2, True)
+
+
+def test_text_comes_from_a_file_or_a_pipe(
+    cli: Cli, runs: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """UTF-8, with or without a byte order mark."""
+    (workplace / "story.txt").write_text("\ufeffআমি\nতুমি", encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("আমি\nতুমি".encode())))
+    for file in ("story.txt", "-"):
+        (voice,) = cli("say", "--file", file, "--out", "x.wav", "--json").json["voices"]
+        assert [piece["text"] for piece in voice["pieces"]] == ["আমি", "তুমি"]
+        assert voice["unknown"] == []
+
+
+def test_it_is_played(cli: Cli, runs: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the first player that is found; nothing is left behind."""
+    player = workplace / "bin" / "paplay"
+    player.parent.mkdir()
+    player.write_text(f'#!/bin/sh\n/bin/cp "$1" "{workplace}/heard.wav"\n')
+    player.chmod(0o755)
+    monkeypatch.setenv("PATH", str(player.parent))
+    result = cli("say", "আ", "--json")
+    assert (result.code, result.json["voices"][0]["file"]) == (0, None)
+    assert "said.wav" not in cli("say", "আ").said  # It is gone by then.
+    assert round(loudest(workplace / "heard.wav"), 2) == 0.04
+    monkeypatch.setenv("PATH", str(workplace))
+    result = cli("say", "আ")
+    assert (result.code, result.out) == (8, "")
+    assert "--out said.wav" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Give the text"),
+        (["আ", "--file", "x"], "Give the text"),
+        (["--file", "gone.txt"], "gone.txt cannot be read"),
+        (["--file", "latin.txt"], "no UTF-8"),
+        ([" \n"], "nothing to say"),
+        (["☺☺"], "None of the text's characters"),
+        (["১২"], "digits and signs as words"),
+        (["\udce9"], "The text is no UTF-8"),
+        (["আ", "--noise", "nan"], "'nan' is no number"),
+        (["আ", "--speed", "NaN"], "'NaN' is no number"),
+        (["আ", "--run", "zzz"], "Nothing of zzz has been pulled"),
+        (["আ", "--run", "a/b", "--voice", "."], "two voices"),
+        (["আ", "--voice", "."], "There is no voice at ."),
+        (["আ", "--speed", "0"], "0.25<=x<=4"),
+        (["আ", "--speaker", "asha"], "one speaker only"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_said_is_a_sentence(
+    cli: Cli, runs: Path, workplace: Path, arguments: list[str], words: str
+) -> None:
+    """Exit code 2, and no file is written."""
+    (workplace / "latin.txt").write_bytes(b"caf\xe9")
+    result = cli("say", *arguments, "--out", "x.wav")
+    assert result.code == 2
+    assert words in result.err
+    assert not (workplace / "x.wav").exists()
+
+
+def test_a_text_of_which_the_cleaning_leaves_nothing(cli: Cli, workplace: Path) -> None:
+    """It is not the vocabulary that lacks anything."""
+    session = put_session(workplace / "runs" / "bangla-tts", 1)
+    put_voice(session / "voice", graph(), text=rules(steps=[["drop", "\"'"]]))
+    result = cli("say", '"\'"', "-o", "x.wav")
+    assert (result.code, "its cleaning leaves nothing of it" in result.err) == (2, True)
+    assert not (workplace / "x.wav").exists()
+
+
+def test_odd_texts_are_said_as_far_as_they_go(cli: Cli, runs: Path, workplace: Path) -> None:
+    """Punctuation alone, a word without an end, several scripts, digits; into a folder that is made."""
+    for text, unknown in (("।?!", ""), ("আমি" * 400, ""), ("আমি Bab ১২ 7", "১২7")):
+        result = cli("say", text, "--out", "new/তুমি.wav", "--json")
+        assert result.code == 0, result.err
+        assert result.json["voices"][0]["unknown"] == [*unknown]
+        assert loudest(workplace / "new" / "তুমি.wav") > 0
+    assert f"{Path('new') / 'তুমি.wav'}" in cli("say", "আমি", "--out", "new/তুমি.wav").out
+
+
+def test_what_no_file_can_replace_stays(cli: Cli, runs: Path, workplace: Path) -> None:
+    """Whoever is root would lose /dev/null."""
+    os.mkfifo(workplace / "pipe")
+    result = cli("say", "আ", "--out", "pipe")
+    assert (result.code, "a device or a pipe" in result.err) == (2, True)
+    assert (workplace / "pipe").is_fifo()
+
+
+def test_a_run_without_a_voice_and_one_that_cannot_be_spoken(cli: Cli, workplace: Path) -> None:
+    """Where to look for why, and exit code 2; without the extra it is 8."""
+    session = put_session(workplace / "runs" / "bangla-tts", 1)
+    result = cli("say", "আ", "-o", "x.wav")
+    assert (result.code, "No voice was pulled" in result.err) == (2, True)
+    put_voice(session / "voice", graph(), text=rules(speakable=False, why="it speaks phonemes"))
+    result = cli("say", "আ", "-o", "x.wav")
+    assert (result.code, "it speaks phonemes" in result.err) == (2, True)
+
+
+def test_without_the_extra_the_exit_code_is_8(cli: Cli, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to install."""
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    result = cli("say", "আ", "-o", "x.wav")
+    assert result.code == 8
+    assert "pip install 'kgtts[speak]'" in result.err

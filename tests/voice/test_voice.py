@@ -1,0 +1,173 @@
+"""A tiny voice through onnxruntime: what it says, and what is refused."""
+
+import importlib.util
+import json
+import sys
+import wave
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import KgttsError, LocalError, UsageError
+from orchestrator.voice import Manner, Voice, open_voice, sound_of, write_wav
+from tests.voice.making import HOP, RATE, card, graph, put_voice, rules
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("onnx") is None or importlib.util.find_spec("onnxruntime") is None,
+    reason="needs onnx and onnxruntime",
+)
+
+
+def opened(folder: Path, data: bytes, *, seed: int | None = None, **changes: Any) -> Voice:
+    """A voice that was just written."""
+    return open_voice(put_voice(folder, data, **changes), seed=seed)
+
+
+def test_every_id_is_heard(tmp_path: Path) -> None:
+    """As many samples as the ids are worth, each id as loud as it is; blanks between and around."""
+    (said,) = opened(tmp_path, graph()).say("আমি")
+    assert said.samples.shape == (7 * HOP,)
+    assert [round(100 * float(said.samples[HOP * at])) for at in range(7)] == [3, 4, 3, 5, 3, 6, 3]
+    assert (said.seconds, said.unknown) == (7 * HOP / RATE, ())
+
+
+def test_a_text_is_said_piece_by_piece(tmp_path: Path) -> None:
+    """With the silence between; a piece of which nothing is known is silent and named."""
+    said = list(opened(tmp_path, graph()).say("আমি। ☺☺ ? ☺\nতুমি"))
+    assert [item.text for item in said] == ["আমি।", "☺☺ ?", "☺", "তুমি"]
+    assert [item.unknown for item in said] == [(), ("☺",), ("☺",), ()]
+    assert [len(item.samples) > 0 for item in said] == [True, True, False, True]
+    assert [round(item.pause_s, 2) for item in said] == [0.3, 0.3, 0.0, 0.0]
+
+
+def test_speed_and_noise_are_scales(tmp_path: Path) -> None:
+    """Twice as fast is half as long, pauses too; without noise a sentence is the same twice."""
+    voice = opened(tmp_path, graph(noisy=True))
+    (plain,) = voice.say("আমি", Manner(noise=0.0))
+    fast = list(voice.say("আমি।আমি", Manner(speed=2.0, noise=0.0)))
+    assert 2 * len(fast[1].samples) == len(plain.samples)
+    assert fast[0].pause_s == 0.15
+    (again,) = voice.say("আমি", Manner(noise=0.0))
+    (noisy,) = voice.say("আমি")
+    assert (plain.samples == again.samples).all()
+    assert (plain.samples != noisy.samples).any()
+
+
+def test_a_seed_repeats_the_noise(tmp_path: Path) -> None:
+    """One voice opened twice; another seed gives another sound."""
+    data = graph(noisy=True)
+    one, same, other = (opened(tmp_path, data, seed=seed) for seed in (7, 7, 8))
+    sounds = [[item.samples.tobytes() for item in voice.say("আমি। তুমি")] for voice in (one, same, other)]
+    assert sounds[0] == sounds[1] != sounds[2]
+
+
+def test_speakers_have_names_and_numbers(tmp_path: Path) -> None:
+    """The first where none is asked for; one that is not there is refused with those that are."""
+    data = graph(speakers=True)
+    onnx = {**card(data)["onnx"], "inputs": ["input", "input_lengths", "scales", "sid"]}
+    voice = opened(tmp_path, data, onnx=onnx, speakers={"asha": 20, "b\x1b[2J": 10})
+
+    def first(speaker: str | None) -> int:
+        (said,) = voice.say("আ", Manner(speaker=speaker))
+        return round(100 * float(said.samples[0]))
+
+    assert [first(speaker) for speaker in (None, "asha", "20", "10")] == [13, 23, 23, 13]
+    with pytest.raises(UsageError, match=r"no speaker 'rahim'.*20 \(asha\)") as caught:
+        first("rahim")
+    assert caught.value.message.isprintable()
+    with pytest.raises(UsageError, match="one speaker only"):
+        list(opened(tmp_path / "other", graph()).say("আ", Manner(speaker="asha")))
+
+
+def test_sound_is_16_bit_and_clipped(tmp_path: Path) -> None:
+    """The voice's own loudness is kept: nothing is made louder."""
+    (said,) = opened(tmp_path, graph(factor=0.2)).say("মি।")
+    place = tmp_path / "a" / "x.wav"
+    seconds = write_wav(place, RATE, [sound_of(said, RATE)])
+    with wave.open(str(place)) as sound:
+        assert (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) == (1, 2, RATE)
+        frames = memoryview(sound.readframes(sound.getnframes())).cast("h")
+    assert seconds == len(frames) / RATE == said.seconds
+    assert [frames[HOP * at] for at in range(3)] == [round(0.6 * 32_767), 32_767, round(0.6 * 32_767)]
+
+
+def test_a_wav_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    """What was there stays when the speech breaks off, and no part is left."""
+    place = tmp_path / "x.wav"
+    place.write_bytes(b"before")
+
+    def parts() -> Any:
+        yield b"\0\0"
+        raise UsageError("broken")
+
+    with pytest.raises(UsageError, match="broken"):
+        write_wav(place, RATE, parts())
+    assert [item.read_bytes() for item in tmp_path.iterdir()] == [b"before"]
+    with pytest.raises(LocalError, match="Could not write"):
+        write_wav(place / "below.wav", RATE, [])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "voice.onnx").write_bytes(b"x"), "has 1 bytes instead of"),
+        (lambda folder: (folder / "voice.onnx").unlink(), "cannot be read"),
+        (
+            lambda folder: (folder / "voice.onnx").write_bytes((folder / "voice.onnx").read_bytes()[::-1]),
+            "SHA-256",
+        ),
+        (lambda folder: put_voice(folder, b"rubbish"), "cannot load it"),
+        (lambda folder: put_voice(folder, graph(speakers=True)), "not those described"),
+        (
+            lambda folder: put_voice(folder, graph(), text=rules(speakable=False, why="pho\x1bnemes")),
+            "pho nemes",
+        ),
+    ],
+    ids=["short", "gone", "damaged", "rubbish", "inputs", "unspeakable"],
+)
+def test_a_voice_that_cannot_speak_is_refused(tmp_path: Path, spoil: Any, words: str) -> None:
+    """Before anything is said, with the reason."""
+    place = put_voice(tmp_path, graph())
+    spoil(tmp_path)
+    with pytest.raises(UsageError, match=words) as caught:
+        open_voice(place)
+    assert caught.value.hint
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("factor", "scales", "words"),
+    [(float("nan"), 1.0, "are no numbers"), (0.01, 9.99, "more than 600 s")],
+)
+def test_what_is_no_speech_is_refused(tmp_path: Path, factor: float, scales: float, words: str) -> None:
+    """A diverged training's voice, and one that never ends."""
+    length = {"noise": 0.0, "length": scales, "duration_noise": 0.0}
+    audio = {"sample_rate": 1000 if scales > 1 else RATE, "hop_length": HOP}
+    voice = opened(tmp_path, graph(factor=factor), scales=length, audio=audio)
+    with pytest.raises(UsageError, match=words):
+        list(voice.say("আ" * 240, Manner(speed=0.05)))
+
+
+def test_ids_that_the_model_fails_on_are_a_sentence(tmp_path: Path) -> None:
+    """An error of onnxruntime is one line."""
+    with pytest.raises(UsageError, match="it fails") as caught:
+        opened(tmp_path, graph()).samples([], [0.0, -1.0, 0.0])
+    assert "\n" not in caught.value.message
+
+
+def test_without_the_extra_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What to install, as an error of this machine."""
+    place = put_voice(tmp_path, graph())
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(LocalError, match="onnxruntime") as caught:
+        open_voice(place)
+    assert caught.value.hint == "pip install 'kgtts[speak]'"
+
+
+def test_a_description_of_a_newer_kgtts_is_no_crash(tmp_path: Path) -> None:
+    """The error is for people."""
+    place = put_voice(tmp_path, graph())
+    place.write_text(json.dumps({"schema": 3}))
+    with pytest.raises(KgttsError, match="later kgtts"):
+        open_voice(place)
