@@ -1,8 +1,34 @@
-"""How times and sizes are written for people."""
+"""Write times, sizes, counts, curves and foreign text for people: the one place for each.
+
+Everything that a person reads (terminal, report, job summary, error message) is written with these functions,
+so that the same value looks the same everywhere. Standard library only; nothing here prints.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+BARS = "▁▂▃▄▅▆▇█"
+_NOISE = 1e-9  # Relative: a mean of equal numbers differs from them by as much.
+# VITS has a dozen losses: mel is what one hears, then the two of the adversarial game, then the evaluation.
+_WATCHED = ("loss_mel", "loss_gen", "loss_disc", "avg_loss_mel")
+
+# Complete sequences first, so that no rest of one is left. ECMA-48: CSI, strings (OSC, DCS, …), two-letter.
+_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+_COLOUR = re.compile(r"\x1b\[[\d;]{0,40}m")
+_JOINERS = "\u200c\u200d"  # Part of Bangla spelling; invisible, and harmless to a terminal.
+_LONGEST_LINE = 4000
 
 
-def duration(seconds: float) -> str:
-    """Seconds as `42 s`, `12 min 5 s` or `3 h 7 min`."""
+def duration(time: float | timedelta) -> str:
+    """Write a time (seconds or a timedelta) as `42 s`, `12 min 5 s` or `3 h 7 min`; negative as `0 s`."""
+    seconds = time.total_seconds() if isinstance(time, timedelta) else time
     total = max(0, round(seconds))
     hours, minutes = divmod(total // 60, 60)
     if hours:
@@ -10,13 +36,90 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {total % 60} s" if minutes else f"{total} s"
 
 
-def size(count: int) -> str:
-    """Bytes as `512 B`, `3.4 kB`, `71.0 MB` or `1.02 GB` (powers of 1000, as storage is sold)."""
+def hours(time: float | timedelta) -> str:
+    """Write GPU time (seconds or a timedelta) as hours with two decimals: `3.12 h`, as quotas are counted."""
+    seconds = time.total_seconds() if isinstance(time, timedelta) else time
+    return f"{seconds / 3600:.2f} h"
+
+
+def moment(time: datetime) -> str:
+    """Write a point in time as `Friday 2026-11-27 03:20 UTC`."""
+    return f"{time.astimezone(UTC):%A %Y-%m-%d %H:%M} UTC"
+
+
+def weekday(time: datetime) -> str:
+    """Write a point in time within the coming week as `Friday 03:20 UTC`."""
+    return f"{time.astimezone(UTC):%A %H:%M} UTC"
+
+
+def size(count: float) -> str:
+    """Write bytes as `512 B`, `3.4 kB`, `71.0 MB` or `1.0 GB` (powers of 1000, as storage is sold)."""
     if count < 1000:  # noqa: PLR2004  # A kilobyte.
-        return f"{count} B"
+        return f"{count:.0f} B"
     value = float(count)
     for unit in ("kB", "MB", "GB", "TB"):
         value /= 1000
         if value < 999.5 or unit == "TB":  # noqa: PLR2004  # What would round to 1000.
             return f"{value:.1f} {unit}"
     raise AssertionError
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Write how many there are: `1 session`, `2 sessions`, `1,200 steps`; `plural` for irregular nouns."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def losses(values: Mapping[str, float]) -> str:
+    """Write the losses worth watching on one line: VITS's, mel first; for another model, any four of them."""
+    names = [name for name in _WATCHED if name in values] or sorted(n for n in values if "loss" in n)[:4]
+    short = {name: name.replace("avg_loss", "eval").replace("loss_", "") for name in names}
+    return "  ".join(f"{short[name]} {values[name]:.3f}" for name in names)
+
+
+def spark(values: Sequence[float], width: int, bars: str = BARS) -> str:
+    """Draw numbers as at most `width` bars from the least to the greatest; a longer row is averaged.
+
+    Args:
+        values: the numbers in order; those that are not finite are left out.
+        width: how many bars at most.
+        bars: the characters from the lowest bar to the highest.
+    """
+    shown = [value for value in values if math.isfinite(value)]
+    if not shown or width < 1:
+        return ""
+    if len(shown) > width:
+        edges = [index * len(shown) // width for index in range(width + 1)]
+        shown = [sum(shown[begin:end]) / (end - begin) for begin, end in pairwise(edges)]
+    low, high = min(shown), max(shown)
+    span, most = high - low, len(bars) - 1
+    if not _NOISE * max(abs(low), abs(high)) < span < math.inf:
+        return bars[most // 2] * len(shown)
+    return "".join(bars[round((value - low) / span * most)] for value in shown)
+
+
+def plain(text: object) -> str:
+    """Make one line of foreign text: no terminal sequences, no invisible or direction-changing characters.
+
+    A progress bar redraws itself after carriage returns: its last state stays. Bangla's joiners stay too. At
+    most 4000 characters.
+    """
+    line = _ESCAPE.sub("", str(text)[: 4 * _LONGEST_LINE]).rstrip("\r\n").rsplit("\r", 1)[-1]
+    line = line.expandtabs(4).replace("\n", " ")
+    return "".join(letter for letter in line if letter.isprintable() or letter in _JOINERS)[:_LONGEST_LINE]
+
+
+def coloured(text: str) -> str:
+    """Keep the colours of a log line of any length, and remove every other terminal sequence from it."""
+    if text.isprintable():
+        return text
+    parts, end = [], 0
+    for match in _COLOUR.finditer(text):
+        parts += [_printable(text[end : match.start()]), match.group()]
+        end = match.end()
+    parts.append(_printable(text[end:]))
+    return "".join(parts) + ("\x1b[0m" if end else "")
+
+
+def _printable(text: str) -> str:
+    clean = _ESCAPE.sub("", text).rsplit("\r", 1)[-1]
+    return "".join(letter for letter in clean if letter.isprintable() or letter in _JOINERS or letter == "\t")

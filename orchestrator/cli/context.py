@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from orchestrator import formatting as amounts
+from orchestrator import formatting
 from orchestrator.errors import ExitCode, KgttsError
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _load_in_words(kaggle: "KaggleClient", load: "Load | None") -> str:
     if load is None or not load.calls:
         return text
 
-    time = amounts.duration(load.seconds)
+    time = formatting.duration(load.seconds)
     return f"{text}; {load.calls} of them in {time} of following, {load.per_hour:,.0f} an hour"
 
 

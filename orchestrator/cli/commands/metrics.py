@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator import formatting
 from orchestrator.cli.context import load
 from orchestrator.errors import UsageError
 
@@ -71,7 +72,7 @@ def _summarise(name: str, table: "MetricsTable") -> None:
     click.secho(one_line(name), bold=True)
     click.echo(
         f"{len(table):,} values up to step {max(0, reached):,}"
-        + (f", in {sessions} session{'' if sessions == 1 else 's'}" if sessions else "")
+        + (f", in {formatting.counted(sessions, 'session')}" if sessions else "")
         + (f"; best model at step {table.best_steps()[-1]:,}" if table.best_steps() else "")
     )
     click.echo(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator import formatting as amounts
+from orchestrator import formatting
 from orchestrator.cli.context import Interrupted, json_option, load, print_json, run_argument, workbench
 from orchestrator.errors import LocalError
 
@@ -77,8 +77,8 @@ def pull(
 def _cost(counts: "Counts") -> str:
     """What a transfer cost, in words."""
     return (
-        f"{amounts.size(counts.received)} received, {amounts.size(counts.again)} of it fetched again; "
-        f"{amounts.size(counts.resumed)} were here from an earlier pull; {counts.requests} requests, "
+        f"{formatting.size(counts.received)} received, {formatting.size(counts.again)} of it fetched again; "
+        f"{formatting.size(counts.resumed)} were here from an earlier pull; {counts.requests} requests, "
         f"{counts.retries} retries, {counts.connections} connections"
     )
 
@@ -102,16 +102,18 @@ def _outline(outline: "Outline", target: "Target", place: Path, *, as_json: bool
         )
         return
     for file in files:
-        size = "?" if file.size is None else amounts.size(file.size)
+        size = "?" if file.size is None else formatting.size(file.size)
         here = ""
         if file.here:
-            here = "  here" if file.here == file.size else f"  {amounts.size(file.here)} here"
+            here = "  here" if file.here == file.size else f"  {formatting.size(file.here)} here"
         click.echo(f"{size:>10}  {file.path}{here}")
     for item in outline.refused:
         click.secho(f"   refused  {item.name!r} {item.reason}", fg="yellow")
-    total = amounts.size(sum(file.size or 0 for file in files))
+    total = formatting.size(sum(file.size or 0 for file in files))
     click.secho(
-        f"{total:>10}  in {len(files)} files, {amounts.size(outline.to_come)} to come", fg="green", nl=False
+        f"{total:>10}  in {len(files)} files, {formatting.size(outline.to_come)} to come",
+        fg="green",
+        nl=False,
     )
     click.echo(f"  to {place}{os.sep}")
     if outline.left_out:
@@ -138,7 +140,7 @@ def _report(collected: "Collected", *, as_json: bool) -> None:
         return
     fresh = [file for file in files if not file.unchanged]
     same = f", {len(files) - len(fresh)} unchanged" if len(fresh) < len(files) else ""
-    total = amounts.size(sum(file.size for file in fresh))
+    total = formatting.size(sum(file.size for file in fresh))
     click.secho(f"{collected.target.ref}: {len(fresh)} files, {total}{same}", fg="green", nl=False)
     click.echo(f"  in {collected.folder}{os.sep}")
     if collected.left_out:

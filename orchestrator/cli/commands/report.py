@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator import formatting as amounts
+from orchestrator import formatting
 from orchestrator.cli.context import F, load
 from orchestrator.errors import LocalError
 
@@ -65,7 +65,7 @@ def report(source: str | None, *, out: Path | None, show: bool, recordings: Path
     _say(path, show=show)
     if data.notices:
         count = len(data.notices)
-        click.secho(f"{count} warning{'' if count == 1 else 's'} in it.", fg="yellow")
+        click.secho(f"{formatting.counted(count, 'warning')} in it.", fg="yellow")
 
 
 @click.command(short_help="Two runs on the same axes")
@@ -124,6 +124,6 @@ def _sessions(source: str | None) -> "tuple[list[PulledSession], Path]":
 
 
 def _say(path: Path, *, show: bool) -> None:
-    click.echo(f"{path}  ({amounts.size(path.stat().st_size)})")
+    click.echo(f"{path}  ({formatting.size(path.stat().st_size)})")
     if show and click.launch(str(path)) != 0:
         raise LocalError(f"No browser could be started for {path}.", hint="open the file yourself")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator import formatting
 from orchestrator.cli.commands.report import out_file
 from orchestrator.cli.context import json_option, load, print_json
 from orchestrator.errors import LocalError, UsageError
@@ -237,7 +238,7 @@ def _speak(
             click.secho(
                 f"⚠ Not in the voice's vocabulary, so left out: {_listed(unknown)}", fg="yellow", err=True
             )
-        count = f"{len(pieces)} piece{'' if len(pieces) == 1 else 's'}"
+        count = formatting.counted(len(pieces), "piece")
         click.echo(
             f"{click.style('✓', fg='green')} {seconds:.1f} s in {count}, made in {took:.2f} s "
             f"({took / spoken:.3f} of the time that it lasts){f': {target}' if kept else ''}"

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator import formatting as amounts
+from orchestrator import formatting
 from orchestrator.cli.context import json_option, print_json, run_argument, workbench
 from orchestrator.cli.show import words
-from orchestrator.cli.show.live_text import plain
 from orchestrator.errors import RunFailedError
+from orchestrator.formatting import plain
 
 if TYPE_CHECKING:
     from orchestrator.models import KernelInfo, SessionSummary
@@ -83,7 +83,7 @@ def _print(report: "Report") -> None:
     from orchestrator.cli.show.follow import steps  # noqa: PLC0415  # Start-up.
 
     state, progress = report.status.state, report.progress
-    elapsed = "" if progress.elapsed_s is None else f"  {amounts.duration(progress.elapsed_s)}"
+    elapsed = "" if progress.elapsed_s is None else f"  {formatting.duration(progress.elapsed_s)}"
     click.echo(f"{report.target.ref}  {click.style(state.value, fg=words.colour(state), bold=True)}{elapsed}")
     rows = {
         "run": _which(report),
@@ -172,7 +172,7 @@ def _session_row(item: "SessionRecord", did: "SessionSummary | None") -> dict[st
         "state": item.state.value if item.state else item.outcome.value,
         "pushed": item.pushed_at,
         "steps": f"{did.from_step}-{did.to_step}" if did else None,
-        "time": amounts.duration(did.seconds) if did else None,
+        "time": formatting.duration(did.seconds) if did else None,
         "ended": did.reason if did else None,
         "message": item.message,
     }
@@ -221,11 +221,11 @@ def quota(*, as_json: bool) -> None:
     elif week is None:
         click.echo("Kaggle tells no GPU quota for this account.")
     else:
-        click.echo(f"GPU  {words.hours(week.left)} left of {words.hours(week.allowed)}")
-        click.echo(f"  used       {words.hours(week.used)}")
-        click.echo(f"  reserved   {words.hours(week.reserved)} by sessions that run now")
+        click.echo(f"GPU  {formatting.hours(week.left)} left of {formatting.hours(week.allowed)}")
+        click.echo(f"  used       {formatting.hours(week.used)}")
+        click.echo(f"  reserved   {formatting.hours(week.reserved)} by sessions that run now")
         if week.refreshes_at is not None:
-            click.echo(f"  refreshes  {week.refreshes_at:%A %Y-%m-%d %H:%M} UTC")
+            click.echo(f"  refreshes  {formatting.moment(week.refreshes_at)}")
 
 
 @click.command("open", short_help="Open the run's page in the browser")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator import formatting
 from orchestrator.cli.context import Interrupted, load, run_argument
 
 _PORT = 6006  # TensorBoard's own.
@@ -34,7 +35,7 @@ def tensorboard(run: str | None, port: int) -> None:
     command = command_of()
     with tempfile.TemporaryDirectory(prefix="kgtts-tensorboard-") as folder:
         gather(files, Path(folder), sessions[-1].run or settings.kernel.slug)
-        click.echo(f"{len(files)} event file{'' if len(files) == 1 else 's'}; Ctrl-C ends TensorBoard.")
+        click.echo(f"{formatting.counted(len(files), 'event file')}; Ctrl-C ends TensorBoard.")
         # A SIGTERM ends TensorBoard too, and the links.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:

@@ -2,9 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from orchestrator import formatting as amounts
-from orchestrator.cli.show import words
-from orchestrator.cli.show.live_text import spark
+from orchestrator import formatting
 from orchestrator.cli.show.outlook import Outlook, in_words
 
 if TYPE_CHECKING:
@@ -27,7 +25,7 @@ def markdown(done: "Pass", outlook: Outlook) -> str:
         lines += [f"Pushed {escape(str(done.launched.target.ref))}: <{_address(done.launched.url)}>", ""]
     lines += [f"> {escape(warning)}\n" for warning in done.warnings]
     if done.collected is not None:
-        size = amounts.size(sum(file.size for file in done.collected.transfer.files))
+        size = formatting.size(sum(file.size for file in done.collected.transfer.files))
         lines += [f"Pulled {escape(done.collected.folder.name)}: {size}.", ""]
     if view is not None:
         lines += [*_facts(view, outlook), "", *_curve(outlook), *_sessions(view, outlook)]
@@ -60,8 +58,8 @@ def _facts(view: "RunView", outlook: Outlook) -> list[str]:
 def _quota(outlook: Outlook) -> str:
     week = outlook.quota
     assert week is not None
-    refresh = f", refreshes {week.refreshes_at:%A %H:%M} UTC" if week.refreshes_at is not None else ""
-    return f"Quota: {words.hours(week.left)} left of {words.hours(week.allowed)}{refresh}"
+    refresh = f", refreshes {formatting.weekday(week.refreshes_at)}" if week.refreshes_at is not None else ""
+    return f"Quota: {formatting.hours(week.left)} left of {formatting.hours(week.allowed)}{refresh}"
 
 
 def _curve(outlook: Outlook) -> list[str]:
@@ -69,7 +67,7 @@ def _curve(outlook: Outlook) -> list[str]:
     if len(curve) < 2:  # noqa: PLR2004  # A point is no curve.
         return []
     first, last = curve[0], curve[-1]
-    bars = spark([item.loss for item in curve], _WIDTH)
+    bars = formatting.spark([item.loss for item in curve], _WIDTH)
     return [
         f"Eval loss {first.loss:.4f} → {last.loss:.4f} (steps {first.step} – {last.step}):",
         "",
@@ -91,7 +89,7 @@ def _sessions(view: "RunView", outlook: Outlook) -> list[str]:
         lines.append(
             f"| {item.session} | {escape(item.kernel)} | {item.from_step} – {item.to_step} "
             f"| {item.from_epoch} – {item.to_epoch} | {loss} "
-            f"| {amounts.duration(item.seconds)} | {escape(item.reason)} |"
+            f"| {formatting.duration(item.seconds)} | {escape(item.reason)} |"
         )
     return [*lines, ""]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator import formatting as amounts
+from orchestrator import formatting
 from orchestrator.cli.context import Interrupted
 from orchestrator.cli.show import words
-from orchestrator.cli.show.live_text import coloured, plain
 from orchestrator.errors import RunFailedError, WaitTimeoutError
+from orchestrator.formatting import coloured, plain
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import SessionState, SessionStatus
 from orchestrator.run.follow import FollowEvent
@@ -223,15 +223,15 @@ def steps(progress: Progress) -> str:
         return ""
     parts = words.position(progress)
     if progress.losses:
-        parts.append(words.losses(progress.losses))
+        parts.append(formatting.losses(progress.losses))
     if progress.eta_s is not None:
-        parts.append(f"{amounts.duration(progress.eta_s)} left")
+        parts.append(f"{formatting.duration(progress.eta_s)} left")
     return ", ".join(parts)
 
 
 def summary(progress: Progress) -> str:
     """The stage and, while training, the steps."""
-    elapsed = "" if progress.elapsed_s is None else f"[{amounts.duration(progress.elapsed_s)}] "
+    elapsed = "" if progress.elapsed_s is None else f"[{formatting.duration(progress.elapsed_s)}] "
     detail = steps(progress) if progress.stage == "train" else ""
     # Names of losses come from the log, too.
     return f"{elapsed}{plain(progress.stage or 'starting')}{': ' + plain(detail) if detail else ''}"

@@ -10,12 +10,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator import formatting as amounts
+from orchestrator import formatting
 from orchestrator.cli.show import words
 from orchestrator.cli.show.live_background import Background
 from orchestrator.cli.show.live_feed import Card, Curve, Feed, Resources
 from orchestrator.cli.show.live_outlook import Ends, ends, ends_in_words, goes_on
-from orchestrator.cli.show.live_text import Glyphs, fit, plain, spark
+from orchestrator.cli.show.live_text import Glyphs, fit
+from orchestrator.formatting import plain, spark
 from orchestrator.models import SessionState
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _head(scene: Scene, width: int, signs: Glyphs) -> Text:
     row.append(fit(plain(scene.name), width, signs.ellipsis), "bold")
     more = [(str(state), f"bold {words.colour(state)}")]
     if elapsed is not None:
-        more.append((amounts.duration(elapsed), ""))
+        more.append((formatting.duration(elapsed), ""))
     if stamp is not None:
         more += [(f"session {stamp.session}", ""), (f"run {stamp.id}", "dim")]
     for text, style in more:
@@ -205,9 +206,9 @@ def _machine(feed: Feed, width: int, signs: Glyphs) -> Iterable[Text]:
 
 def _card(card: Card, curve: Curve, width: int, signs: Glyphs) -> str:
     use = "    ?" if card.utilisation is None else f"{card.utilisation:3.0f} %"
-    memory = "" if card.used is None else amounts.size(round(card.used))
+    memory = "" if card.used is None else formatting.size(round(card.used))
     if card.used is not None and card.total is not None:
-        memory += f" of {amounts.size(round(card.total))}"
+        memory += f" of {formatting.size(round(card.total))}"
     memory = f"{memory:<{_MEMORY}}"
     room = max(0, min(_MOST_SPARK, width - len(use) - len(memory) - 4))
     newest = curve.values[-room:] if room else []
@@ -218,10 +219,10 @@ def _card(card: Card, curve: Curve, width: int, signs: Glyphs) -> str:
 def _storage(told: Resources) -> str:
     parts = []
     if told.disk is not None:
-        limit = "" if told.disk_limit is None else f" of {amounts.size(round(told.disk_limit))}"
-        parts.append(f"disk {amounts.size(round(told.disk))}{limit}")
+        limit = "" if told.disk_limit is None else f" of {formatting.size(round(told.disk_limit))}"
+        parts.append(f"disk {formatting.size(round(told.disk))}{limit}")
     if told.ram is not None:
-        parts.append(f"RAM {amounts.size(round(told.ram))}")
+        parts.append(f"RAM {formatting.size(round(told.ram))}")
     return ", ".join(parts)
 
 
@@ -237,8 +238,8 @@ def _speed(told: Resources) -> str:
 def _quota(background: Background, width: int, signs: Glyphs) -> Iterable[Text]:
     week = background.quota
     if week is not None:
-        refresh = "" if week.refreshes_at is None else f", refreshes {week.refreshes_at:%A %H:%M} UTC"
-        text = f"{words.hours(week.left)} of {words.hours(week.allowed)} left{refresh}"
+        refresh = "" if week.refreshes_at is None else f", refreshes {formatting.weekday(week.refreshes_at)}"
+        text = f"{formatting.hours(week.left)} of {formatting.hours(week.allowed)} left{refresh}"
         yield _row("quota", text, width, signs)
 
 
@@ -246,7 +247,7 @@ def _sessions(scene: Scene, width: int, signs: Glyphs) -> Iterable[Text]:
     history = scene.background.history
     for index, item in enumerate(history):
         steps = f"step {item.from_step} to {item.to_step}"
-        spent = f"{amounts.duration(item.seconds):>13}  {item.reason:<12}"
+        spent = f"{formatting.duration(item.seconds):>13}  {item.reason:<12}"
         text = f"{item.session:>2}  {steps:<22}{spent}{item.kernel}"
         yield _row("" if index else "sessions", text, width, signs)
 

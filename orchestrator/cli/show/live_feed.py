@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.cli.show.live_text import plain
+from orchestrator.formatting import plain
 from orchestrator.models import SessionState, SessionStatus
 from orchestrator.run.follow import FollowEvent
 from orchestrator.run.progress import Progress, advance, parse_event

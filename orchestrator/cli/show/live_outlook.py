@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from orchestrator import formatting as amounts
+from orchestrator import formatting
 from orchestrator.cli.show.live_background import Background, Plan
 from orchestrator.cli.show.live_feed import Feed
 
@@ -60,14 +60,14 @@ def goes_on(progress: "Progress") -> bool:
 
 def ends_in_words(found: Ends) -> tuple[str | None, str | None]:
     """The outlook to the target, and to the session's end, as phrases."""
-    session = None if found.session_s is None else f"ends in at most {amounts.duration(found.session_s)}"
+    session = None if found.session_s is None else f"ends in at most {formatting.duration(found.session_s)}"
     if found.target_s is not None and found.target_s < 1:
         return "reached", session
     if found.target_s is not None:
-        return f"in about {amounts.duration(found.target_s)}, within this session", session
+        return f"in about {formatting.duration(found.target_s)}, within this session", session
     if found.sessions is None:
         return None, session
-    more = f"{found.sessions} more session{'' if found.sessions == 1 else 's'}"
+    more = formatting.counted(found.sessions, "more session")
     if found.later is None:
         return f"needs {more}; when cannot be said with this quota", session
     return f"about {found.later:%a %d %b %H:%M} UTC, {more}", session

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.show import words
+from orchestrator import formatting
 from orchestrator.errors import KgttsError
 
 if TYPE_CHECKING:
@@ -93,13 +93,13 @@ def _running_since(done: "Pass", now: Any) -> Any:
 def in_words(ahead: "Forecast") -> str:
     """A forecast as a sentence without a full stop."""
     epochs = f"{ahead.epochs:,.5g} epoch{'' if ahead.epochs == 1 else 's'}"
-    sessions = f"{ahead.sessions} session{'' if ahead.sessions == 1 else 's'}"
+    sessions = formatting.counted(ahead.sessions, "session")
     when = (
-        f"done about {ahead.done_at:%A %Y-%m-%d %H:%M} UTC at this pace and quota"
+        f"done about {formatting.moment(ahead.done_at)} at this pace and quota"
         if ahead.done_at is not None
         else "when it will be done cannot be said with this quota"
     )
-    return f"{epochs} in {sessions}, {words.hours(ahead.gpu_time)}; {when}"
+    return f"{epochs} in {sessions}, {formatting.hours(ahead.gpu_time)}; {when}"
 
 
 def what_next(outlook: Outlook | None, progress: "Progress") -> str | None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator import formatting as amounts
+from orchestrator import formatting
 
 if TYPE_CHECKING:
     from orchestrator.run.passes import Pass
@@ -19,14 +19,14 @@ def print_pass(done: "Pass") -> None:
     for warning in done.warnings:
         click.secho(f"  warning    {warning}", fg="yellow")
     if done.collected is not None:
-        size = amounts.size(sum(file.size for file in done.collected.transfer.files))
+        size = formatting.size(sum(file.size for file in done.collected.transfer.files))
         click.echo(f"  pulled     {size} to {done.collected.folder}{os.sep}")
         for name in done.collected.transfer.refused:
             click.secho(f"  warning    {name!r} is not safe to write here and was left out", fg="yellow")
     if done.view is not None and done.view.history:
-        spent = amounts.duration(sum(summary.seconds for summary in done.view.history))
+        spent = formatting.duration(sum(summary.seconds for summary in done.view.history))
         count = len(done.view.history)
-        sessions = f"{count} session{'' if count == 1 else 's'}"
+        sessions = formatting.counted(count, "session")
         click.echo(f"  so far     step {done.view.global_step} in {sessions}, {spent}")
 
 

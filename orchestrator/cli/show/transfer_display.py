@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from orchestrator import formatting as amounts
 from orchestrator.download import Fetched, Planned, TransferListener
+from orchestrator.formatting import duration, size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +38,7 @@ class Lines(Silent):
 
     def placed(self, file: Fetched) -> None:
         """Say that a file is here."""
-        click.echo(f"{file.path}  {amounts.size(file.size)}{'  unchanged' if file.unchanged else ''}")
+        click.echo(f"{file.path}  {size(file.size)}{'  unchanged' if file.unchanged else ''}")
 
 
 class Rate:
@@ -77,8 +77,8 @@ class _Way:
     def text(self) -> str:
         rate = self.rate()
         left = self.size - self.done
-        wait = f"  {amounts.duration(left / rate)} left" if rate > 0 and left > 0 else ""
-        return f"{amounts.size(self.done)} of {amounts.size(self.size)}  {amounts.size(round(rate))}/s{wait}"
+        wait = f"  {duration(left / rate)} left" if rate > 0 and left > 0 else ""
+        return f"{size(self.done)} of {size(self.size)}  {size(rate)}/s{wait}"
 
 
 class Bar(Silent):

@@ -1,0 +1,145 @@
+"""Times, sizes, counts, curves and foreign text are written the same everywhere."""
+
+import math
+import unicodedata
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.formatting import (
+    BARS,
+    coloured,
+    counted,
+    duration,
+    hours,
+    losses,
+    moment,
+    plain,
+    size,
+    spark,
+    weekday,
+)
+
+BANGLA = "আমি বাংলায় গান গাই, ক্ষুদ্র বিজ্ঞান"
+SAFE = st.text(alphabet=st.characters(codec="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("hostile", "shown"),
+    [
+        ("\x1b[2J\x1b[Hgone", "gone"),
+        ("\x1b]0;title\x07text", "text"),
+        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1bPq#0\x1b\\after", "after"),
+        ("\x9b31mred", "red"),
+        ("\x1bc\x1b(0reset", "reset"),
+        ("torn \x1b[3", "torn "),
+        ("bell\x07 and \x08back", "bell and back"),
+        ("\u202egnp.exe\u202c \u2066x\u2069\ufeff", "gnp.exe x"),
+        ("[red]no markup[/red]", "[red]no markup[/red]"),
+        (" 10%|#\r 90%|###\r\n", " 90%|###"),
+        ("two\nlines", "two lines"),
+        ("a\tb", "a   b"),
+        (None, "None"),
+    ],
+)
+def test_what_steers_a_terminal_goes(hostile: object, shown: str) -> None:
+    """Whole sequences go, their rests too; what is no sequence stays as it was written."""
+    assert plain(hostile) == shown
+
+
+def test_bangla_stays_whole() -> None:
+    """Joiners are a part of its spelling."""
+    text = BANGLA + " র\u200d্যাব র\u200c"
+    assert plain(text) == text
+
+
+@given(SAFE)
+def test_no_text_steers(text: str) -> None:
+    """Whatever comes, only print and joiners are left; with colours, only those besides."""
+    assert all(letter.isprintable() or letter in "\u200c\u200d" for letter in plain(text))
+    assert not any(unicodedata.category(letter) == "Cc" and letter != "\t" for letter in coloured(text))
+
+
+def test_a_coloured_line_keeps_its_colours_alone() -> None:
+    """The colours of a trainer are shown by `kgtts logs`, and end with their line."""
+    assert coloured("\x1b[1m > EPOCH\x1b[2J\x1b]0;t\x07") == "\x1b[1m > EPOCH\x1b[0m"
+    assert coloured("plain") == "plain"
+    assert coloured("\x1b[\x1b[1m2J") == "\x1b[1m2J\x1b[0m"
+
+
+def test_a_row_of_bars() -> None:
+    """The least is the lowest bar, the greatest the highest; a long row becomes means."""
+    assert spark([0, 1, 2, 3, 4, 5, 6, 7], 8) == BARS
+    assert spark([0, 7], 8, "_.:-=+*#") == "_#"
+    assert spark([0, 0, 7, 7], 2) == "▁█"
+    assert spark([3.0], 9) == spark([3.0, 3.0 + 1e-12], 1) == "▄"
+    assert spark([], 9) == spark([1.0], 0) == spark([math.nan], 9) == ""
+    assert spark([1, math.inf, math.nan, 2], 9) == "▁█"
+    assert spark([3.0, 2.0, 1.0], 60) == "█▅▁"
+    long = spark([float(number) for number in range(1000)], 60)
+    assert (len(long), long[0], long[-1]) == (60, "▁", "█")
+
+
+@given(st.lists(st.floats()), st.integers(min_value=-1, max_value=50))
+def test_any_numbers_make_bars(values: list[float], width: int) -> None:
+    """At most as many as there is room for."""
+    bars = spark(values, width)
+    assert len(bars) <= max(0, width)
+    assert set(bars) <= set(BARS)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [(-3, "0 s"), (0.4, "0 s"), (42, "42 s"), (59.6, "1 min 0 s"), (725, "12 min 5 s"), (11220, "3 h 7 min")],
+)
+def test_a_time(seconds: float, written: str) -> None:
+    """Two units at most, from a number of seconds or from a timedelta."""
+    assert duration(seconds) == duration(timedelta(seconds=seconds)) == written
+
+
+def test_gpu_hours() -> None:
+    """A quota is counted in hours with two decimals."""
+    assert hours(timedelta(hours=3, minutes=7)) == hours(11220) == "3.12 h"
+
+
+@pytest.mark.parametrize(
+    ("count", "written"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_499, "999.5 kB"),
+        (999_500, "1.0 MB"),
+        (71_000_000, "71.0 MB"),
+        (1_020_000_000, "1.0 GB"),
+        (2e15, "2000.0 TB"),
+    ],
+)
+def test_a_size(count: float, written: str) -> None:
+    """Powers of 1000, and never 1000 of one unit where the next would do."""
+    assert size(count) == written
+
+
+def test_a_count() -> None:
+    """One of a thing is singular, thousands are set apart, and an irregular plural can be given."""
+    assert counted(1, "session") == "1 session"
+    assert counted(0, "session") == "0 sessions"
+    assert counted(12345, "step") == "12,345 steps"
+    assert counted(2, "entry", "entries") == "2 entries"
+
+
+def test_a_moment() -> None:
+    """Points in time are written in UTC, whatever zone they come in."""
+    dhaka = timezone(timedelta(hours=6))
+    assert moment(datetime(2026, 11, 27, 9, 20, tzinfo=dhaka)) == "Friday 2026-11-27 03:20 UTC"
+    assert weekday(datetime(2026, 11, 27, 3, 20, tzinfo=UTC)) == "Friday 03:20 UTC"
+
+
+def test_the_losses_worth_watching() -> None:
+    """VITS's mel loss comes first; another model shows any four of its losses."""
+    vits = {"loss_kl": 1.0, "loss_disc": 2.5, "loss_mel": 20.0, "avg_loss_mel": 21.0}
+    assert losses(vits) == "mel 20.000  disc 2.500  eval_mel 21.000"
+    assert losses({"loss": 1.0, "grad_norm": 3.0}) == "loss 1.000"
