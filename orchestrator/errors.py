@@ -5,7 +5,8 @@
     │   └── SettingsError     2   kgtts.toml or --set: names file, key, value and what would be right
     ├── CredentialsError      3   none found, or Kaggle does not accept them
     ├── RefusedError          4   Kaggle said no: rejected push, unknown source, quota, permission
-    │   └── NotFoundError     4   there is no such kernel, version, dataset or model
+    │   ├── NotFoundError     4   Kaggle has no such kernel, version, dataset or model (404)
+    │   └── ForbiddenError    4   these credentials may not see or do it (403): it may exist or not
     ├── RunFailedError        5   the training session ended without a result
     ├── WaitTimeoutError      6   the wait ended before the session did; the session goes on
     ├── ServiceError          7   Kaggle could not be reached or answered with a fault; try again
@@ -73,7 +74,11 @@ class RefusedError(KgttsError):
 
 
 class NotFoundError(RefusedError):
-    """Kaggle knows no such thing, or hides it from these credentials (HTTP 403 and 404 look alike)."""
+    """Kaggle has no such thing (HTTP 404)."""
+
+
+class ForbiddenError(RefusedError):
+    """These credentials may not see or do it (HTTP 403); whether the thing exists is not known."""
 
 
 class RunFailedError(KgttsError):

@@ -57,9 +57,9 @@ class SystemClock:
 class Kaggle(Protocol):
     """What kgtts asks of Kaggle.
 
-    Every method may raise `CredentialsError`, `NotFoundError`, `RefusedError` or `ServiceError`. Reads are
-    retried behind this line (with `retry=False` they are not: for those who come back by themselves); what
-    saves a version (`push`, `upload_dataset`) is asked for at most once.
+    Every method may raise `CredentialsError`, `NotFoundError`, `ForbiddenError`, `RefusedError` or
+    `ServiceError`. Reads are retried behind this line (with `retry=False` they are not: for those who come
+    back by themselves); what saves a version (`push`, `upload_dataset`) is asked for at most once.
     """
 
     @property

@@ -15,7 +15,7 @@ from kagglesdk.datasets.types.dataset_api_service import (
 from kagglesdk.datasets.types.dataset_enums import DatabundleVersionStatus
 from kagglesdk.models.types.model_api_service import ApiListModelInstanceVersionFilesRequest
 
-from orchestrator.errors import NotFoundError, RefusedError
+from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError
 from orchestrator.kaggle.calls import Calls
 from orchestrator.kaggle.translation import model_framework, translated
 from orchestrator.kaggle.uploads import Uploads
@@ -113,7 +113,8 @@ class Inputs:
         exists = True
         try:
             self.dataset_ready(source)
-        except NotFoundError:
+        except (NotFoundError, ForbiddenError):
+            # Kaggle may answer 403 for what does not exist. If it does exist, creating it is refused.
             exists = False
         except RefusedError:
             pass  # The version before failed; another may not.
@@ -128,7 +129,7 @@ class Inputs:
             else:
                 new = _create_request(owner, slug, title, tokens)
                 answer = self._call(doing, lambda: self._datasets.create_dataset(new), retry=False)
-        except NotFoundError as error:  # 403 or 404 to one who wants to make something is a refusal.
+        except (NotFoundError, ForbiddenError) as error:
             raise RefusedError(
                 error.message, hint="check that the login may write datasets; then `kgtts doctor`"
             ) from error

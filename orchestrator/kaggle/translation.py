@@ -16,6 +16,7 @@ from kagglesdk.models.types.model_enums import ModelFramework
 
 from orchestrator.errors import (
     CredentialsError,
+    ForbiddenError,
     KgttsError,
     NotFoundError,
     RefusedError,
@@ -110,7 +111,12 @@ def _http_error(doing: str, error: Any) -> KgttsError:
                 f"Could not {doing}: Kaggle does not accept the credentials (401).{said}",
                 hint="make a new token at https://www.kaggle.com/settings/api; then `kgtts doctor`",
             )
-        case 403 | 404:
+        case 403:
+            return ForbiddenError(
+                f"Could not {doing}: it does not exist, or is not yours to see ({status}).{said}",
+                hint="check owner and name; `kgtts doctor` checks the inputs, `kgtts list` shows your runs",
+            )
+        case 404:
             return NotFoundError(
                 f"Could not {doing}: it does not exist, or is not yours to see ({status}).{said}",
                 hint="check owner and name; `kgtts doctor` checks the inputs, `kgtts list` shows your runs",

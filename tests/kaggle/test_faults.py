@@ -6,7 +6,14 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.emulator import Emulator
-from orchestrator.errors import CredentialsError, KgttsError, NotFoundError, RefusedError, ServiceError
+from orchestrator.errors import (
+    CredentialsError,
+    ForbiddenError,
+    KgttsError,
+    NotFoundError,
+    RefusedError,
+    ServiceError,
+)
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
 from tests.kaggle.helpers import KERNEL, answering, small_push
@@ -27,7 +34,7 @@ CALLS: dict[str, tuple[str, Callable[[KaggleClient], object]]] = {
 KINDS: list[tuple[int, type[KgttsError]]] = [
     (400, RefusedError),
     (401, CredentialsError),
-    (403, NotFoundError),
+    (403, ForbiddenError),
     (404, NotFoundError),
     (429, ServiceError),
     (500, ServiceError),
