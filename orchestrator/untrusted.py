@@ -1,0 +1,205 @@
+"""Readers for values that come from outside: a server's answers, pulled files, logs.
+
+Nobody vouches for what is in them. Each reader takes anything and either returns a value that is safe to
+calculate with and to show, or says that there is none (None, or an empty value). None of them raises, unless
+its docstring says so.
+
+Numbers: `count`, `number`, `amount`, `seconds`. Words: `text`, `one_line`, `encodable`, `file_name`,
+`terminal_line`, `terminal_colours`, `workflow_log_line`. JSON: `parse_json`, `json_object`,
+`read_json_object`, `as_object`, `as_list`. Files: `read_bytes`, `read_lines`.
+"""
+
+import json
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+LARGEST_COUNT = 1 << 53  # A float holds every integer up to here exactly.
+LARGEST_FILE = 16 * 1024 * 1024
+LONGEST_TEXT = 2000
+_LARGEST_NUMBER = 1e300  # Leaves room to add up millions of them.
+_LONGEST_SPAN_S = 1e10  # Three centuries: `timedelta` and `datetime` can both still add it to today.
+_LONGEST_LINE = 4000
+_LONGEST_NAME = 200
+
+# Longest first, so that no part of a sequence is left over. ECMA-48: CSI, strings (OSC, DCS, …), two letters.
+_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+_COLOUR = re.compile(r"\x1b\[[\d;]{0,40}m")
+# Bangla is written with these two, which choose the form of a conjunct; Python counts them as unprintable.
+_JOINERS = "\u200c\u200d"
+# The runner trims a line before it looks for `::`, and finds `##[` anywhere in it.
+_COMMAND_START = re.compile(r"(^|[\r\n])([^\w\r\n]*?)::")
+
+
+def count(value: object, most: int = LARGEST_COUNT) -> int | None:
+    """A number of things (steps, epochs, bytes): an integer from 0 to `most`; None for all else."""
+    return value if type(value) is int and 0 <= value <= most else None
+
+
+def number(value: object, most: float = _LARGEST_NUMBER) -> float | None:
+    """A finite number of either sign, at most `most` in size; None for all else (a bool is no number)."""
+    if type(value) is not float and type(value) is not int:
+        return None
+    return float(value) if abs(value) <= most else None  # NaN compares as false.
+
+
+def amount(value: object, most: float = LARGEST_COUNT) -> float | None:
+    """A measured quantity: a finite number from 0 to `most`; None for all else."""
+    found = number(value, most)
+    return found if found is not None and found >= 0 else None
+
+
+def seconds(value: object, most: float = _LONGEST_SPAN_S) -> float | None:
+    """A time span in seconds, from 0 to `most`; None for all else. No sum with a date overflows."""
+    return amount(value, most)
+
+
+def text(value: object, longest: int = LONGEST_TEXT) -> str | None:
+    """A text as `one_line` shows it; None if the value is not a text."""
+    return one_line(value, longest) if isinstance(value, str) else None
+
+
+def one_line(value: object, longest: int = LONGEST_TEXT) -> str:
+    """Any value as one line that can be shown anywhere, of at most `longest` characters.
+
+    White space becomes single spaces. Terminal escapes, control characters, characters that change the
+    direction of writing and lone surrogates are removed; Bangla's joiners stay.
+    """
+    flat = " ".join(_ESCAPE.sub("", _written(value)[: 2 * longest]).split())
+    return _printable(flat)[:longest]
+
+
+def encodable(value: object) -> str:
+    """Any value as a text that UTF-8 can hold: JSON can spell halves of characters, which become `?`."""
+    return _written(value).encode("utf-8", "replace").decode("utf-8")
+
+
+def file_name(value: object, longest: int = _LONGEST_NAME) -> str:
+    r"""A file's name for display: what could mislead is shown as an escape, such as `\u202e`, not removed.
+
+    Two names that differ still differ. A name longer than `longest` is cut, and ends in `…`.
+    """
+    name = _written(value)
+    shown = "".join(
+        letter if letter in _JOINERS or (letter.isprintable() and letter != "\\") else _escape(letter)
+        for letter in name[: longest + 1]
+    )
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def terminal_line(value: object, longest: int = _LONGEST_LINE) -> str:
+    """One line for a terminal, its spacing kept, without anything that a terminal obeys or that is invisible.
+
+    A progress bar redraws its line after a carriage return: only its last state stays.
+    """
+    line = _last_redraw(_ESCAPE.sub("", _written(value)[: 4 * longest]))
+    return _printable(line.expandtabs(4).replace("\n", " "))[:longest]
+
+
+def terminal_colours(line: str) -> str:
+    """A log line of any length with its colours, which end with it, and without all else that a terminal obeys."""
+    if line.isprintable():
+        return line
+    parts, end = [], 0
+    for match in _COLOUR.finditer(line):
+        parts += [_without_control(line[end : match.start()]), match.group()]
+        end = match.end()
+    parts.append(_without_control(line[end:]))
+    return "".join(parts) + ("\x1b[0m" if end else "")
+
+
+def workflow_log_line(line: str) -> str:
+    """A text for the log of a GitHub Actions job that the runner cannot take for a workflow command.
+
+    The runner obeys `::name::` at the beginning of a line and `##[name]` anywhere; a space breaks both
+    (https://github.com/actions/runner, `ActionCommand.cs`).
+    """
+    return _COMMAND_START.sub(r"\1\2: :", line).replace("##[", "# #[")
+
+
+def parse_json(data: bytes | str, largest: int = LARGEST_FILE) -> Any:
+    """The value of a JSON text, of at most `largest` bytes or characters.
+
+    Raises:
+        ValueError: it is too large, nested too deeply, not in UTF-8, or no JSON.
+    """
+    if len(data) > largest:
+        raise ValueError(f"it is larger than {largest:,} bytes")
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def json_object(data: bytes | str | None, largest: int = LARGEST_FILE) -> dict[str, Any] | None:
+    """The object of a JSON text; None if it is no JSON, no object, or too large."""
+    try:
+        value = parse_json(data or b"", largest)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def read_json_object(path: Path, largest: int = LARGEST_FILE) -> dict[str, Any] | None:
+    """The JSON object in a file; None if there is none, or it cannot be read."""
+    return json_object(read_bytes(path, largest), largest)
+
+
+def as_object(value: object) -> dict[str, Any]:
+    """A JSON object; an empty one for all else."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[Any]:
+    """A JSON list; an empty one for all else."""
+    return value if isinstance(value, list) else []
+
+
+def read_bytes(path: Path, largest: int = LARGEST_FILE) -> bytes | None:
+    """The content of a regular file (no link, no device) of at most `largest` bytes; None for all else."""
+    try:
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > largest:
+            return None
+        with path.open("rb") as file:
+            data = file.read(largest + 1)
+    except (OSError, ValueError):
+        return None
+    return data if len(data) <= largest else None
+
+
+def read_lines(path: Path, largest: int = LARGEST_FILE) -> list[str]:
+    """The lines of a UTF-8 text file, with or without a byte order mark; none if it cannot be read."""
+    return (read_bytes(path, largest) or b"").decode("utf-8-sig", "replace").splitlines()
+
+
+def _written(value: object) -> str:
+    """The value as text, even if Python refuses to write it (an integer of thousands of digits)."""
+    try:
+        return str(value)
+    except (ValueError, RecursionError):
+        return f"<{type(value).__name__}>"
+
+
+def _printable(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(letter for letter in line if letter.isprintable() or letter in _JOINERS)
+
+
+def _last_redraw(line: str) -> str:
+    return line.rstrip("\r\n").rsplit("\r", 1)[-1]
+
+
+def _without_control(part: str) -> str:
+    clean = _ESCAPE.sub("", part).rsplit("\r", 1)[-1]
+    return "".join(letter for letter in clean if letter.isprintable() or letter in _JOINERS or letter == "\t")
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
