@@ -1,11 +1,10 @@
-"""Write times, sizes, counts, curves and foreign text for people: the one place for each.
+"""Write times, sizes, counts and curves for people: the one place for each.
 
 Everything that a person reads (terminal, report, job summary, error message) is written with these functions,
 so that the same value looks the same everywhere. Standard library only; nothing here prints.
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -14,16 +13,6 @@ BARS = "▁▂▃▄▅▆▇█"
 _NOISE = 1e-9  # Relative: a mean of equal numbers differs from them by as much.
 # VITS has a dozen losses: mel is what one hears, then the two of the adversarial game, then the evaluation.
 _WATCHED = ("loss_mel", "loss_gen", "loss_disc", "avg_loss_mel")
-
-# Complete sequences first, so that no rest of one is left. ECMA-48: CSI, strings (OSC, DCS, …), two-letter.
-_ESCAPE = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
-    r"|\x1b[ -/]*[0-~]?"
-)
-_COLOUR = re.compile(r"\x1b\[[\d;]{0,40}m")
-_JOINERS = "\u200c\u200d"  # Part of Bangla spelling; invisible, and harmless to a terminal.
-_LONGEST_LINE = 4000
 
 
 def duration(time: float | timedelta) -> str:
@@ -95,31 +84,3 @@ def spark(values: Sequence[float], width: int, bars: str = BARS) -> str:
     if not _NOISE * max(abs(low), abs(high)) < span < math.inf:
         return bars[most // 2] * len(shown)
     return "".join(bars[round((value - low) / span * most)] for value in shown)
-
-
-def plain(text: object) -> str:
-    """Make one line of foreign text: no terminal sequences, no invisible or direction-changing characters.
-
-    A progress bar redraws itself after carriage returns: its last state stays. Bangla's joiners stay too. At
-    most 4000 characters.
-    """
-    line = _ESCAPE.sub("", str(text)[: 4 * _LONGEST_LINE]).rstrip("\r\n").rsplit("\r", 1)[-1]
-    line = line.expandtabs(4).replace("\n", " ")
-    return "".join(letter for letter in line if letter.isprintable() or letter in _JOINERS)[:_LONGEST_LINE]
-
-
-def coloured(text: str) -> str:
-    """Keep the colours of a log line of any length, and remove every other terminal sequence from it."""
-    if text.isprintable():
-        return text
-    parts, end = [], 0
-    for match in _COLOUR.finditer(text):
-        parts += [_printable(text[end : match.start()]), match.group()]
-        end = match.end()
-    parts.append(_printable(text[end:]))
-    return "".join(parts) + ("\x1b[0m" if end else "")
-
-
-def _printable(text: str) -> str:
-    clean = _ESCAPE.sub("", text).rsplit("\r", 1)[-1]
-    return "".join(letter for letter in clean if letter.isprintable() or letter in _JOINERS or letter == "\t")

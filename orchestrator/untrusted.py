@@ -18,7 +18,6 @@ from typing import Any
 LARGEST_COUNT = 1 << 53  # A float holds every integer up to here exactly.
 LARGEST_FILE = 16 * 1024 * 1024
 LONGEST_TEXT = 2000
-_LARGEST_NUMBER = 1e300  # Leaves room to add up millions of them.
 _LONGEST_SPAN_S = 1e10  # Three centuries: `timedelta` and `datetime` can both still add it to today.
 _LONGEST_LINE = 4000
 _LONGEST_NAME = 200
@@ -41,7 +40,7 @@ def count(value: object, most: int = LARGEST_COUNT) -> int | None:
     return value if type(value) is int and 0 <= value <= most else None
 
 
-def number(value: object, most: float = _LARGEST_NUMBER) -> float | None:
+def number(value: object, most: float = LARGEST_COUNT) -> float | None:
     """A finite number of either sign, at most `most` in size; None for all else (a bool is no number)."""
     if type(value) is not float and type(value) is not int:
         return None
@@ -102,7 +101,7 @@ def terminal_line(value: object, longest: int = _LONGEST_LINE) -> str:
 
 
 def terminal_colours(line: str) -> str:
-    """A log line of any length with its colours, which end with it, and without all else that a terminal obeys."""
+    """A log line of any length with its own colours, and without all else that a terminal obeys."""
     if line.isprintable():
         return line
     parts, end = [], 0

@@ -1,7 +1,6 @@
-"""Times, sizes, counts, curves and foreign text are written the same everywhere."""
+"""Times, sizes, counts, and curves are written the same everywhere."""
 
 import math
-import unicodedata
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -10,64 +9,15 @@ from hypothesis import strategies as st
 
 from orchestrator.formatting import (
     BARS,
-    coloured,
     counted,
     duration,
     hours,
     losses,
     moment,
-    plain,
     size,
     spark,
     weekday,
 )
-
-BANGLA = "আমি বাংলায় গান গাই, ক্ষুদ্র বিজ্ঞান"
-SAFE = st.text(alphabet=st.characters(codec="utf-8"))
-
-
-@pytest.mark.parametrize(
-    ("hostile", "shown"),
-    [
-        ("\x1b[2J\x1b[Hgone", "gone"),
-        ("\x1b]0;title\x07text", "text"),
-        ("\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\", "link"),
-        ("\x1bPq#0\x1b\\after", "after"),
-        ("\x9b31mred", "red"),
-        ("\x1bc\x1b(0reset", "reset"),
-        ("torn \x1b[3", "torn "),
-        ("bell\x07 and \x08back", "bell and back"),
-        ("\u202egnp.exe\u202c \u2066x\u2069\ufeff", "gnp.exe x"),
-        ("[red]no markup[/red]", "[red]no markup[/red]"),
-        (" 10%|#\r 90%|###\r\n", " 90%|###"),
-        ("two\nlines", "two lines"),
-        ("a\tb", "a   b"),
-        (None, "None"),
-    ],
-)
-def test_what_steers_a_terminal_goes(hostile: object, shown: str) -> None:
-    """Whole sequences go, their rests too; what is no sequence stays as it was written."""
-    assert plain(hostile) == shown
-
-
-def test_bangla_stays_whole() -> None:
-    """Joiners are a part of its spelling."""
-    text = BANGLA + " র\u200d্যাব র\u200c"
-    assert plain(text) == text
-
-
-@given(SAFE)
-def test_no_text_steers(text: str) -> None:
-    """Whatever comes, only print and joiners are left; with colours, only those besides."""
-    assert all(letter.isprintable() or letter in "\u200c\u200d" for letter in plain(text))
-    assert not any(unicodedata.category(letter) == "Cc" and letter != "\t" for letter in coloured(text))
-
-
-def test_a_coloured_line_keeps_its_colours_alone() -> None:
-    """The colours of a trainer are shown by `kgtts logs`, and end with their line."""
-    assert coloured("\x1b[1m > EPOCH\x1b[2J\x1b]0;t\x07") == "\x1b[1m > EPOCH\x1b[0m"
-    assert coloured("plain") == "plain"
-    assert coloured("\x1b[\x1b[1m2J") == "\x1b[1m2J\x1b[0m"
 
 
 def test_a_row_of_bars() -> None:

@@ -1,13 +1,13 @@
 """What a session says of itself: the kernel's `@kgtts {…}` lines, folded into one picture of its progress."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from orchestrator import untrusted
+
 EVENT_PREFIX = "@kgtts "
-_MOST = 1 << 53  # Counts and seconds beyond it are nobody's; every float holds it exactly.
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,8 @@ def parse_event(line: str) -> dict[str, Any] | None:
     """The event in a log line, or None where the line is something else or is torn."""
     if not line.startswith(EVENT_PREFIX):
         return None
-    try:
-        event = json.loads(line.removeprefix(EVENT_PREFIX))
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+    event = untrusted.json_object(line.removeprefix(EVENT_PREFIX))
+    return event if event is not None and isinstance(event.get("event"), str) else None
 
 
 def follow(progress: Progress, line: str) -> Progress:
@@ -61,7 +58,7 @@ def follow(progress: Progress, line: str) -> Progress:
 
 def advance(progress: Progress, event: Mapping[str, Any]) -> Progress:
     """The picture after one more event, as `parse_event` gives it."""
-    elapsed = _number(event.get("t"))
+    elapsed = untrusted.seconds(event.get("t"))
     if elapsed is not None:
         progress = replace(progress, elapsed_s=elapsed)
     change = _CHANGES.get(event["event"])
@@ -69,26 +66,26 @@ def advance(progress: Progress, event: Mapping[str, Any]) -> Progress:
 
 
 def _stage(_progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
-    return {"stage": _text(event.get("name"))} if event.get("state") == "start" else {}
+    return {"stage": untrusted.encodable(event.get("name"))} if event.get("state") == "start" else {}
 
 
 def _step(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "epoch": _integer(event.get("epoch")),
-        "epochs": _integer(event.get("epochs")) or progress.epochs,
-        "step": _integer(event.get("step")),
-        "steps_per_epoch": _integer(event.get("steps_per_epoch")),
-        "global_step": _integer(event.get("global_step")),
+        "epoch": untrusted.count(event.get("epoch")),
+        "epochs": untrusted.count(event.get("epochs")) or progress.epochs,
+        "step": untrusted.count(event.get("step")),
+        "steps_per_epoch": untrusted.count(event.get("steps_per_epoch")),
+        "global_step": untrusted.count(event.get("global_step")),
         "losses": _losses(event.get("losses")) or progress.losses,
-        "eta_s": _number(event.get("eta_s")),
+        "eta_s": untrusted.seconds(event.get("eta_s")),
     }
 
 
 def _epoch(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
-    epoch = _integer(event.get("epoch"))
+    epoch = untrusted.count(event.get("epoch"))
     return {
         "epoch": None if epoch is None else epoch + 1,
-        "epochs": _integer(event.get("epochs")) or progress.epochs,
+        "epochs": untrusted.count(event.get("epochs")) or progress.epochs,
         "step": 0,
     }
 
@@ -98,20 +95,20 @@ def _evaluation(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checkpoint(_progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
-    return {"checkpoint": _text(event.get("path"))}
+    return {"checkpoint": untrusted.encodable(event.get("path"))}
 
 
 def _warning(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
-    return {"warnings": (*progress.warnings, _text(event.get("message")))}
+    return {"warnings": (*progress.warnings, untrusted.encodable(event.get("message")))}
 
 
 def _end(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "stage": None,
-        "end_status": _text(event.get("status")),
-        "end_reason": _text(event.get("reason")),
-        "end_message": _text(event.get("message")),
-        "global_step": _integer(event.get("global_step")) or progress.global_step,
+        "end_status": untrusted.encodable(event.get("status")),
+        "end_reason": untrusted.encodable(event.get("reason")),
+        "end_message": untrusted.encodable(event.get("message")),
+        "global_step": untrusted.count(event.get("global_step")) or progress.global_step,
         "eta_s": None,
     }
 
@@ -135,23 +132,9 @@ def read_progress(lines: Iterable[str]) -> Progress:
     return progress
 
 
-def _text(value: object) -> str:
-    """A text that can be written anywhere: JSON can hold halves of characters, UTF-8 cannot."""
-    return str(value).encode("utf-8", "replace").decode("utf-8")
-
-
-def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST else None
-
-
-def _number(value: object) -> float | None:
-    """A finite number; None for all else, such as an integer that no float holds."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _MOST:
-        return None
-    return float(value)
-
-
 def _losses(value: object) -> dict[str, float]:
-    if not isinstance(value, dict):
-        return {}
-    return {_text(name): number for name, item in value.items() if (number := _number(item)) is not None}
+    return {
+        untrusted.encodable(name): found
+        for name, item in untrusted.as_object(value).items()
+        if (found := untrusted.number(item)) is not None
+    }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from orchestrator import untrusted
 from orchestrator.errors import NotFoundError, ServiceError
 from orchestrator.kaggle.logs import log_lines
 from orchestrator.models import KernelRef, LogEvent, SessionState, SessionStatus
@@ -13,7 +14,6 @@ from orchestrator.run.progress import read_progress
 from orchestrator.run.reading import describe, parent_of, parent_ref, result_of, status_of
 from orchestrator.run.session import RunView, SessionView
 from orchestrator.run.siblings import siblings
-from orchestrator.run.state import one_line
 
 _LOOK_BACK_FOR_OURS = 5  # How many versions of a kernel are looked through, which costs a call each.
 _TOLD_TO_STOP = "interrupted"
@@ -102,7 +102,7 @@ def _look_closer(kaggle: Kaggle, view: SessionView) -> SessionView:
         cause = _cause(log)
         times = [event.time_s for event in log if 0 <= event.time_s < _ENDLESS_S]
         view = replace(view, seconds=max(times, default=None))
-    return replace(view, cause=None if cause is None else one_line(cause) or None)
+    return replace(view, cause=None if cause is None else untrusted.one_line(cause) or None)
 
 
 def _cause(log: Sequence[LogEvent]) -> str | None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.cli.show.live_text import fit, width_of
-from orchestrator.formatting import plain
+from orchestrator.untrusted import terminal_line
 
 BANGLA = "আমি বাংলায় গান গাই, ক্ষুদ্র বিজ্ঞান"
 SAFE = st.text(alphabet=st.characters(codec="utf-8"))
@@ -15,7 +15,7 @@ SAFE = st.text(alphabet=st.characters(codec="utf-8"))
 @given(SAFE, st.integers(min_value=0, max_value=40))
 def test_a_text_fits(text: str, width: int) -> None:
     """No text takes more columns than it is given, by any terminal's reading."""
-    assert width_of(fit(plain(text), width)) <= width
+    assert width_of(fit(terminal_line(text), width)) <= width
 
 
 def test_a_cut_shows_and_parts_no_letter_from_its_signs() -> None:

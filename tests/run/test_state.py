@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.run.state import SavedCheckpoint, SessionResult, one_line, read_state
+from orchestrator import untrusted
+from orchestrator.run.state import SavedCheckpoint, SessionResult, read_state
 
 GOOD: dict[str, Any] = {
     "schema": 1,
@@ -111,9 +112,8 @@ def test_words_cannot_steer_a_terminal() -> None:
     """Control characters, line ends and lone surrogates are gone, and the end is cut."""
     result = read(message="\x1b[2Jbad\r\nnews \ud800\u202eend" + "x" * 10_000)
     assert result is not None
-    assert result.message.startswith("[2Jbad news end")
+    assert result.message.startswith("bad news end")
     assert len(result.message) == 2000
-    assert one_line(None) == "None"
 
 
 @given(st.binary(max_size=200))
@@ -129,7 +129,7 @@ def test_any_values_are_survived(changes: dict[str, Any]) -> None:
     if result is not None:
         assert result.global_step is None or result.global_step >= 0
         assert result.seconds >= 0
-        assert result.message.isprintable()
+        assert result.message == untrusted.one_line(result.message)
         assert all(item.seconds >= 0 for item in result.history)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator import formatting
+from orchestrator import formatting, untrusted
 from orchestrator.cli.context import load
 from orchestrator.errors import UsageError
 
@@ -64,12 +64,11 @@ def _read(source: str | None) -> "tuple[str, MetricsTable]":
 
 def _summarise(name: str, table: "MetricsTable") -> None:
     from orchestrator.metrics import find_warnings  # noqa: PLC0415  # As above.
-    from orchestrator.run.state import one_line  # noqa: PLC0415  # Start-up.
 
     all_series = table.series()
     reached = max(step for series in all_series.values() for step in series.steps)
     sessions = len(table.borders())
-    click.secho(one_line(name), bold=True)
+    click.secho(untrusted.one_line(name), bold=True)
     click.echo(
         f"{len(table):,} values up to step {max(0, reached):,}"
         + (f", in {formatting.counted(sessions, 'session')}" if sessions else "")
@@ -82,7 +81,7 @@ def _summarise(name: str, table: "MetricsTable") -> None:
         click.echo(f"{series.name[:28]:<28} {split:<6} {len(series):>7} {_figures(series)}".rstrip())
     click.echo()
     for finding in find_warnings(table):
-        click.secho(f"⚠ {one_line(finding.message)}", fg="yellow")
+        click.secho(f"⚠ {untrusted.one_line(finding.message)}", fg="yellow")
     counters = table.counters
     if counters.repeated:
         click.echo(f"{counters.repeated:,} measurements were made again by a later session and are left out.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator import formatting
+from orchestrator import formatting, untrusted
 from orchestrator.cli.commands.report import out_file
 from orchestrator.cli.context import json_option, load, print_json
 from orchestrator.errors import LocalError, UsageError
@@ -258,15 +258,13 @@ def _speak(
 
 
 def _described(voice: "Voice") -> str:
-    from orchestrator.run.state import one_line  # noqa: PLC0415  # Start-up.
-
     card = voice.card
     words = [f"run {card.run.id}" if card.run.id else "a voice"]
     if card.run.session is not None:
         words.append(f"session {card.run.session}")
     if card.global_step is not None:
         words.append(f"step {card.global_step:,}")
-    return one_line(f"{', '.join(words)}: {voice.place}")
+    return untrusted.one_line(f"{', '.join(words)}: {voice.place}")
 
 
 def _listed(unknown: dict[str, None]) -> str:

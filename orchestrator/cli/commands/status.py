@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator import formatting
+from orchestrator import formatting, untrusted
 from orchestrator.cli.context import json_option, print_json, run_argument, workbench
 from orchestrator.cli.show import words
 from orchestrator.errors import RunFailedError
-from orchestrator.formatting import plain
 
 if TYPE_CHECKING:
     from orchestrator.models import KernelInfo, SessionSummary
@@ -96,7 +95,7 @@ def _print(report: "Report") -> None:
     for name, text in rows.items():
         _print_row(name, text)
     for warning in progress.warnings:
-        click.secho(f"  warning    {plain(warning)}", fg="yellow")
+        click.secho(f"  warning    {untrusted.terminal_line(warning)}", fg="yellow")
     if report.history:
         click.echo("  sessions")
         for item in report.history:
@@ -110,7 +109,7 @@ def _print(report: "Report") -> None:
 
 def _print_row(name: str, text: str | None) -> None:
     if text:
-        click.echo(f"  {name:<11}{plain(text)}")
+        click.echo(f"  {name:<11}{untrusted.terminal_line(text)}")
 
 
 def _print_next(report: "Report") -> None:
@@ -120,7 +119,7 @@ def _print_next(report: "Report") -> None:
         click.echo(f"Next: kgtts pull {ref}")
     elif state.is_terminal:
         for line in report.tail:
-            click.echo(f"  | {plain(line)}")
+            click.echo(f"  | {untrusted.terminal_line(line)}")
         click.echo(f"Next: kgtts logs {ref}")
     else:
         click.echo(f"Next: kgtts status {ref} --watch")

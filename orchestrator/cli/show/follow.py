@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator import formatting
+from orchestrator import formatting, untrusted
 from orchestrator.cli.context import Interrupted
+from orchestrator.cli.github.outputs import in_actions
 from orchestrator.cli.show import words
 from orchestrator.errors import RunFailedError, WaitTimeoutError
-from orchestrator.formatting import coloured, plain
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import SessionState, SessionStatus
 from orchestrator.run.follow import FollowEvent
@@ -40,9 +40,9 @@ class SessionEnd:
     def failure(self) -> RunFailedError:
         """The error for a session that ended badly: cause first, then the end of its log."""
         cause = self.progress.end_message or self.status.failure_message or "it gave no reason"
-        end = "".join(f"\n  | {line}" for line in map(plain, self.tail) if line.strip())
+        end = "".join(f"\n  | {line}" for line in map(untrusted.terminal_line, self.tail) if line.strip())
         return RunFailedError(
-            f"{self.target.ref} ended with {self.status.state}: {plain(cause)}{end}",
+            f"{self.target.ref} ended with {self.status.state}: {untrusted.terminal_line(cause)}{end}",
             hint=f"kgtts logs {self.target.ref}",
         )
 
@@ -129,7 +129,10 @@ def print_log(campaign: "Campaign", target: "Target", *, timeout: timedelta | No
 def echo_line(line: LogLine) -> None:
     """Print a line of a log; the kernel's events are for programs."""
     if parse_event(line.text) is None:
-        click.echo(coloured(line.text) if sys.stdout.isatty() else line.text)
+        if sys.stdout.isatty():
+            click.echo(untrusted.terminal_colours(line.text))
+        else:
+            click.echo(untrusted.workflow_log_line(line.text) if in_actions() else line.text)
 
 
 def pause(span: timedelta, left: timedelta | None, clock: "Clock") -> None:
@@ -234,4 +237,5 @@ def summary(progress: Progress) -> str:
     elapsed = "" if progress.elapsed_s is None else f"[{formatting.duration(progress.elapsed_s)}] "
     detail = steps(progress) if progress.stage == "train" else ""
     # Names of losses come from the log, too.
-    return f"{elapsed}{plain(progress.stage or 'starting')}{': ' + plain(detail) if detail else ''}"
+    stage = progress.stage or "starting"
+    return elapsed + untrusted.terminal_line(f"{stage}: {detail}" if detail else stage)

@@ -3,12 +3,12 @@
 import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator import untrusted
 from orchestrator.cli.context import load
-from orchestrator.cli.show.live_feed import Curve, add_all, amount
+from orchestrator.cli.show.live_feed import Curve, add_all
 from orchestrator.errors import KgttsError
 from orchestrator.models import KernelRef, Quota, SessionSummary
 from orchestrator.render.stamp import RunStamp, read_stamp
@@ -135,10 +135,10 @@ def read_plan(source: str) -> Plan:
     training = training if isinstance(training, Mapping) else {}
     return Plan(
         has_gpu=settings.get("accelerator") is not None,
-        epochs=_count(training.get("epochs")),
-        until_step=_count(training.get("until_step")),
-        budget_s=_span(settings.get("session_budget_s")),
-        limit_s=_span(training.get("time_limit_s")),
+        epochs=untrusted.count(training.get("epochs")) or None,
+        until_step=untrusted.count(training.get("until_step")) or None,
+        budget_s=untrusted.seconds(settings.get("session_budget_s")),
+        limit_s=untrusted.seconds(training.get("time_limit_s")),
     )
 
 
@@ -154,14 +154,3 @@ def _settings(source: str) -> Mapping[str, Any]:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return {}
     return value if isinstance(value, Mapping) else {}
-
-
-def _count(value: object) -> int | None:
-    number = amount(value) if isinstance(value, int) else None
-    return int(number) if number else None
-
-
-def _span(value: object) -> float | None:
-    number = amount(value)
-    longest = timedelta(days=366).total_seconds()
-    return number if number is not None and number <= longest else None

@@ -10,13 +10,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator import formatting
+from orchestrator import formatting, untrusted
 from orchestrator.cli.show import words
 from orchestrator.cli.show.live_background import Background
 from orchestrator.cli.show.live_feed import Card, Curve, Feed, Resources
 from orchestrator.cli.show.live_outlook import Ends, ends, ends_in_words, goes_on
 from orchestrator.cli.show.live_text import Glyphs, fit
-from orchestrator.formatting import plain, spark
+from orchestrator.formatting import spark
 from orchestrator.models import SessionState
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def blocks(scene: Scene, width: int, signs: Glyphs) -> list[Block]:
 def _row(label: str, text: str, width: int, signs: Glyphs, style: str = "") -> Text:
     row = Text(end="")
     row.append(f"{label:<{_LABEL}}"[:width], "dim")
-    row.append(fit(plain(text), width - _LABEL, signs.ellipsis), style)
+    row.append(fit(untrusted.terminal_line(text), width - _LABEL, signs.ellipsis), style)
     return row
 
 
@@ -89,7 +89,7 @@ def _head(scene: Scene, width: int, signs: Glyphs) -> Text:
     state, stamp = scene.feed.state, scene.background.stamp
     elapsed = scene.feed.elapsed(scene.now)
     row = Text(end="")
-    row.append(fit(plain(scene.name), width, signs.ellipsis), "bold")
+    row.append(fit(untrusted.terminal_line(scene.name), width, signs.ellipsis), "bold")
     more = [(str(state), f"bold {words.colour(state)}")]
     if elapsed is not None:
         more.append((formatting.duration(elapsed), ""))
@@ -120,7 +120,9 @@ def _progress(scene: Scene, found: Ends, width: int, signs: Glyphs) -> "Iterable
         yield _row("session", session, width, signs)
     if progress.checkpoint:
         step = "" if feed.saved_step is None else f", step {feed.saved_step}"
-        yield _row("saved", f"{PurePath(plain(progress.checkpoint)).name}{step}", width, signs)
+        yield _row(
+            "saved", f"{PurePath(untrusted.terminal_line(progress.checkpoint)).name}{step}", width, signs
+        )
 
 
 def _standing(feed: Feed) -> str:

@@ -1,12 +1,11 @@
 """What the live page knows of a session: its log and its states, folded as they come. Pure."""
 
-import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.formatting import plain
+from orchestrator import untrusted
 from orchestrator.models import SessionState, SessionStatus
 from orchestrator.run.follow import FollowEvent
 from orchestrator.run.progress import Progress, advance, parse_event
@@ -15,7 +14,6 @@ _TAIL = 200  # Lines of log: more than a screen has.
 _MOST_POINTS = 4096  # Of a curve; no terminal is a tenth as wide.
 _MOST_CURVES = 64  # Names come from a log.
 _MOST_CARDS = 16
-_MOST = 1e15
 
 
 class Curve:
@@ -82,35 +80,27 @@ class Resources:
 
 def read_resources(event: Mapping[str, Any]) -> Resources:
     """The content of a `resources` event; what is no number is not known."""
-    listed = event.get("gpus")
-    cards = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+    cards = [item for item in untrusted.as_list(event.get("gpus")) if isinstance(item, dict)]
     return Resources(
         cards=tuple(
             Card(
-                amount(item.get("utilisation")),
+                untrusted.amount(item.get("utilisation")),
                 _bytes_of_mb(item.get("memory_used_mb")),
                 _bytes_of_mb(item.get("memory_total_mb")),
             )
             for item in cards[:_MOST_CARDS]
         ),
-        disk=amount(event.get("disk_used_bytes")),
-        disk_limit=amount(event.get("disk_limit_bytes")),
-        ram=amount(event.get("ram_used_bytes")),
-        samples_per_s=amount(event.get("samples_per_s")),
-        waiting=amount(event.get("loader_wait_share")),
-        goodput=amount(event.get("goodput")),
+        disk=untrusted.amount(event.get("disk_used_bytes")),
+        disk_limit=untrusted.amount(event.get("disk_limit_bytes")),
+        ram=untrusted.amount(event.get("ram_used_bytes")),
+        samples_per_s=untrusted.amount(event.get("samples_per_s")),
+        waiting=untrusted.amount(event.get("loader_wait_share")),
+        goodput=untrusted.amount(event.get("goodput")),
     )
 
 
-def amount(value: object) -> float | None:
-    """A number that measures something: finite, not negative, and of this world."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _MOST:
-        return None
-    return float(value)
-
-
 def _bytes_of_mb(value: object) -> float | None:
-    found = amount(value)
+    found = untrusted.amount(value)
     return None if found is None else found * (1 << 20)  # What nvidia-smi calls MiB.
 
 
@@ -152,11 +142,11 @@ class Feed:
             return
         event = parse_event(told.text)
         if event is None:
-            line = plain(told.text).rstrip()
+            line = untrusted.terminal_line(told.text).rstrip()
             if line:
                 self.tail.append(line)
             return
-        elapsed = amount(event.get("t"))
+        elapsed = untrusted.seconds(event.get("t"))
         if elapsed is not None:
             # What is heard late (a log is said again from its start) would tell a later start.
             began = now - elapsed
@@ -171,7 +161,7 @@ class Feed:
                 own[name] = own.get(name, Curve()).preceded_by(curve)
 
     def _fold(self, event: Mapping[str, Any], elapsed: float | None) -> None:
-        kind, step = event["event"], _count(event.get("global_step"))
+        kind, step = event["event"], untrusted.count(event.get("global_step"))
         if kind == "progress":
             self._told_eta_at = elapsed
             add_all(self.train, step, event.get("losses"))
@@ -180,7 +170,10 @@ class Feed:
         elif kind == "resources":
             self._measure(read_resources(event))
         elif kind == "oom":
-            size, accumulate = _count(event.get("batch_size")), _count(event.get("accumulate"))
+            size, accumulate = (
+                untrusted.count(event.get("batch_size")),
+                untrusted.count(event.get("accumulate")),
+            )
             self.batch = (size, accumulate) if size and accumulate else self.batch
         elif kind == "checkpoint":
             self.saved_step = step
@@ -202,7 +195,7 @@ class Feed:
 
     def eta(self, now: float) -> float | None:
         """Seconds to the last epoch's end at the pace so far, counted down since it was told."""
-        told, at = amount(self.progress.eta_s), self._told_eta_at
+        told, at = self.progress.eta_s, self._told_eta_at
         elapsed = self.elapsed(now)
         if told is None or at is None or elapsed is None:
             return told
@@ -214,14 +207,10 @@ def add_all(curves: dict[str, Curve], step: int | None, values: object) -> None:
     if step is None or not isinstance(values, dict):
         return
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _MOST:
+        number = untrusted.number(value)
+        if number is None:
             continue
-        key = plain(name)
+        key = untrusted.terminal_line(name)
         if key not in curves and len(curves) >= _MOST_CURVES:
             continue
-        curves.setdefault(key, Curve()).add(step, float(value))
-
-
-def _count(value: object) -> int | None:
-    found = amount(value) if isinstance(value, int) else None
-    return None if found is None or not math.isfinite(found) else int(found)
+        curves.setdefault(key, Curve()).add(step, number)
