@@ -4,14 +4,18 @@ Nobody vouches for what is in them. Each reader takes anything and either return
 calculate with and to show, or says that there is none (None, or an empty value). None of them raises, unless
 its docstring says so.
 
-Numbers: `count`, `number`, `amount`, `seconds`. Words: `text`, `one_line`, `encodable`, `file_name`,
-`terminal_line`, `terminal_colours`, `workflow_log_line`. JSON: `parse_json`, `json_object`,
+Numbers: `count`, `number`, `amount`, `seconds`, `retry_after`. Words: `text`, `one_line`, `encodable`,
+`file_name`, `terminal_line`, `terminal_colours`, `workflow_log_line`. JSON: `parse_json`, `json_object`,
 `read_json_object`, `as_object`, `as_list`. Files: `read_bytes`, `read_lines`.
 """
 
+import contextlib
 import json
 import re
 import stat
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +60,27 @@ def amount(value: object, most: float = LARGEST_COUNT) -> float | None:
 def seconds(value: object, most: float = _LONGEST_SPAN_S) -> float | None:
     """A time span in seconds, from 0 to `most`; None for all else. No sum with a date overflows."""
     return amount(value, most)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds for which an answer's `Retry-After` asks to be left alone: a number or a date (RFC 9110).
+
+    A date is compared with the answer's own `Date`, so that a wrong clock here does no harm. None if the
+    header is missing or makes no sense.
+    """
+    wanted = headers.get("Retry-After", "").strip()
+    with contextlib.suppress(ValueError):
+        asked = number(float(wanted))
+        return None if asked is None else seconds(max(0.0, asked))
+    try:
+        until = parsedate_to_datetime(wanted)
+        try:
+            now = parsedate_to_datetime(headers.get("Date", ""))
+        except ValueError:
+            now = datetime.now(UTC)
+        return max(0.0, (until - now).total_seconds())
+    except (ValueError, TypeError, OverflowError):  # No date, or one of the two without a time zone.
+        return None
 
 
 def text(value: object, longest: int = LONGEST_TEXT) -> str | None:

@@ -9,11 +9,10 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
+from orchestrator import untrusted
 from orchestrator.download.ranges import Span
 from orchestrator.download.verify import Expected, expected
 
@@ -236,7 +235,7 @@ def _check_status(response: "requests.Response") -> None:
         return
     words = f"the storage answered {status}"
     if status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise TransientError(words, _seconds(response.headers.get("Retry-After", "")))
+        raise TransientError(words, untrusted.retry_after(response.headers))
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         raise BeyondEndError(words)
     raise (
@@ -246,13 +245,3 @@ def _check_status(response: "requests.Response") -> None:
         if status in _GONE
         else StorageError(words)
     )
-
-
-def _seconds(text: str) -> float | None:
-    """`Retry-After` in seconds: it is a number of them, or a date."""
-    if text.strip().isdecimal():
-        return float(text)
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None

@@ -2,11 +2,12 @@
 
 import base64
 import hashlib
-import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from orchestrator import untrusted
 
 
 class CorruptError(Exception):
@@ -40,14 +41,15 @@ def _decoded(text: str) -> bytes | None:
 
 def read_manifest(content: bytes) -> dict[str, str]:
     """Paths and SHA-256 of a session's `manifest.json`; a manifest that cannot be read names nothing."""
-    try:
-        return {
-            str(entry["path"]): str(entry["sha256"]).lower()
-            for entry in json.loads(content)["files"]
-            if entry.get("sha256")
-        }
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return {}
+    listed = [
+        untrusted.as_object(item)
+        for item in untrusted.as_list((untrusted.json_object(content) or {}).get("files"))
+    ]
+    return {
+        str(item["path"]): str(item["sha256"]).lower()
+        for item in listed
+        if item.get("path") and item.get("sha256")
+    }
 
 
 class Hasher:

@@ -4,10 +4,10 @@ Both carry objects `{"stream_name": "stdout", "time": 12.3, "data": "…"}`
 (kaggle 2.2.4, `kernels_logs_stream`).
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from orchestrator import untrusted
 from orchestrator.models import LogEvent
 
 END_OF_LOG = "END_OF_LOG"
@@ -38,7 +38,7 @@ def parse_stored_log(text: str) -> list[LogEvent]:
     if not text.strip():
         return []
     try:
-        items = json.loads(text)
+        items = untrusted.parse_json(text, len(text))
     except ValueError:
         return [LogEvent("stdout", 0.0, line + "\n") for line in text.splitlines()]
     return [_from_dict(item) for item in (items if isinstance(items, list) else [items])]
@@ -46,7 +46,7 @@ def parse_stored_log(text: str) -> list[LogEvent]:
 
 def _event(payload: str) -> LogEvent:
     try:
-        return _from_dict(json.loads(payload))
+        return _from_dict(untrusted.parse_json(payload))
     except ValueError:
         return LogEvent("stdout", 0.0, payload + "\n")
 
@@ -54,10 +54,9 @@ def _event(payload: str) -> LogEvent:
 def _from_dict(item: object) -> LogEvent:
     if not isinstance(item, dict):
         return LogEvent("stdout", 0.0, f"{item}\n")
-    time_s = item.get("time")
     return LogEvent(
         str(item.get("stream_name") or "stdout"),
-        float(time_s) if isinstance(time_s, int | float) else 0.0,
+        untrusted.number(item.get("time")) or 0.0,
         str(item.get("data") or ""),
     )
 

@@ -1,11 +1,9 @@
 """Between the official client's words and ours: failures, requests and answers."""
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +12,7 @@ import urllib3
 from kagglesdk.kernels.types.kernels_api_service import ApiSaveKernelRequest
 from kagglesdk.models.types.model_enums import ModelFramework
 
+from orchestrator import untrusted
 from orchestrator.errors import (
     CredentialsError,
     ForbiddenError,
@@ -43,31 +42,10 @@ def retry_delay(error: Exception) -> bool | float:
     if isinstance(error, requests.HTTPError) and error.response is not None:
         status = error.response.status_code
         if status == requests.codes.too_many_requests or status >= requests.codes.internal_server_error:
-            wanted = retry_after(error.response)
+            wanted = untrusted.retry_after(error.response.headers)
             return True if wanted is None else min(wanted, _LONGEST_RETRY_AFTER_S)
         return False
     return isinstance(error, _BROKEN)
-
-
-def retry_after(response: Any) -> float | None:
-    """The seconds for which an answer's `Retry-After` asks to be left alone: a number or a date (RFC 9110).
-
-    A date is taken against the answer's own `Date`, so that a clock that is wrong here does no harm.
-    """
-    wanted = response.headers.get("Retry-After", "").strip()
-    try:
-        seconds = float(wanted)
-    except ValueError:
-        try:
-            until = parsedate_to_datetime(wanted)
-            try:
-                now = parsedate_to_datetime(response.headers.get("Date", ""))
-            except ValueError:
-                now = datetime.now(UTC)
-            seconds = (until - now).total_seconds()
-        except (ValueError, TypeError):  # No date, or one of the two without a zone.
-            return None
-    return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
 @contextlib.contextmanager
@@ -102,7 +80,7 @@ def translated(doing: str) -> Iterator[None]:
 
 def _http_error(doing: str, error: Any) -> KgttsError:
     status = error.response.status_code if error.response is not None else 0
-    wait_s = retry_after(error.response) if error.response is not None else None
+    wait_s = untrusted.retry_after(error.response.headers) if error.response is not None else None
     words = _kaggles_words(error)
     said = f" Kaggle says: {words}" if words else ""
     match status:
@@ -139,11 +117,8 @@ def _http_error(doing: str, error: Any) -> KgttsError:
 
 def _kaggles_words(error: Any) -> str:
     """The `message` of an error body, one line of it."""
-    try:
-        message = json.loads(error.response.text)["message"]
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return ""
-    return " ".join(str(message).split())[:300]
+    answer = untrusted.json_object(error.response.text if error.response is not None else None) or {}
+    return untrusted.text(answer.get("message"), 300) or ""
 
 
 def refusal_hint(words: str) -> str:

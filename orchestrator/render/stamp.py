@@ -5,6 +5,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from orchestrator import untrusted
 from orchestrator.errors import UsageError
 from orchestrator.models import KernelRef
 
@@ -65,9 +66,8 @@ def read_stamp(source: str) -> RunStamp | None:
     if not first.startswith(_START):
         return None
     try:
-        fields = json.loads(first.removeprefix(_START))
-        return RunStamp(**fields)
-    except (ValueError, TypeError, RecursionError, UsageError):
+        return RunStamp(**untrusted.json_object(first.removeprefix(_START)) or {})
+    except (TypeError, ValueError, UsageError):
         return None
 
 

@@ -11,13 +11,14 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from orchestrator import untrusted
 from orchestrator.emulator import Emulator
 from orchestrator.emulator.faults.plan import Error, FaultPlan, Reset, Truncated
 from orchestrator.errors import ServiceError, SilentLogError
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
 from orchestrator.kaggle.streaming import open_stream, read_stream
-from orchestrator.kaggle.translation import limit_waiting, retry_after, retry_delay, translated
+from orchestrator.kaggle.translation import limit_waiting, retry_delay, translated
 from tests.kaggle.helpers import KERNEL, run_to_end, small_push
 from tests.support import KEY, USER
 
@@ -57,7 +58,7 @@ def failed(status: int, **headers: str) -> requests.HTTPError:
 def test_what_kaggle_asks_for_is_read(wanted: str, seconds: float | None) -> None:
     """Seconds or a date of any kind, taken against the answer's own date; nonsense asks for nothing."""
     error = failed(429, Retry_After=wanted, Date=NOW)
-    assert retry_after(error.response) == seconds
+    assert untrusted.retry_after(error.response.headers) == seconds
 
 
 @pytest.mark.parametrize("date", ["", "today"])
