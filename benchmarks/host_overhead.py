@@ -70,7 +70,8 @@ def environment(folder: Path, cards: int, *, gpu: bool) -> dict[str, str]:
     """As the kernel gives it to a training."""
     from orchestrator.emulator.runner.standins import standin_path  # noqa: PLC0415 - not on a bare GPU machine.
 
-    paths = [str(standin_path(sys.executable) or ""), os.environ.get("PYTHONPATH")]
+    here = str(Path(__file__).resolve().parent.parent)  # The host removes it from what the script sees.
+    paths = [here, str(standin_path(sys.executable) or ""), os.environ.get("PYTHONPATH")]
     return {
         **os.environ,
         "CUDA_VISIBLE_DEVICES": ",".join(map(str, range(cards))) if gpu else "",
@@ -94,12 +95,11 @@ def train(
     script.write_text(CLOCK)
     path.write_text(json.dumps({**config, **(way.config or {}), "output_path": str(run / "out")}))
     control.write_text(json.dumps({"report": str(run / "report.json"), "speed": way.speed or {}}))
-    programs = Path(__file__).resolve().parent.parent / "kernel_template" / "programs"
     command = [sys.executable, "-u"]
     if way.cards > 1:
-        command += [str(programs / "launch.py"), str(way.cards), str(control)]
+        command += ["-m", "kernel_template.host.launch", str(way.cards), str(control)]
     elif way.hosted:
-        command += [str(programs / "host.py"), str(control)]
+        command += ["-m", "kernel_template.host", str(control)]
     command += [str(script), "--config_path", str(path)]
     command += ["--restore_path", str(checkpoint)] if checkpoint else []
     env = environment(folder, way.cards, gpu=gpu) | {"KGTTS_CLOCK": str(run / "clock.txt")}

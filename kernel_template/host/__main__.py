@@ -1,19 +1,18 @@
-"""Run a training script as Python itself would, with Coqui's Trainer made to stop in time and go on exactly.
+"""Run a training script as Python itself would, and make Coqui's Trainer stop in time and resume exactly.
 
-    python -u host.py CONTROL.json SCRIPT [ARGUMENTS…]
-    python -u host.py CONTROL.json -m MODULE [ARGUMENTS…]
+    python -u -m kernel_template.host CONTROL.json SCRIPT [ARGUMENTS…]
+    python -u -m kernel_template.host CONTROL.json -m MODULE [ARGUMENTS…]
 
-The script cannot tell: its `sys.argv`, `sys.path`, `__main__` and environment are those of a plain run. Only
-once it imports the `trainer` package are the hooks of `host_trainer.py` put around it; a script that never
-does simply runs, and SIGINT then is Python's own. CONTROL.json is described in `host_pace.py`.
+PYTHONPATH must begin with the folder that holds `kernel_template`; that entry is removed again before the
+script starts. The script sees the `sys.argv`, `sys.path`, `__main__` and environment of a plain run. The
+Trainer is patched (trainer.py) only once the script imports the `trainer` package; a script that never does
+runs unchanged, and SIGINT then acts as in any Python program. CONTROL.json is a `Control` (protocol.py).
 """
 
-import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import io
-import json
 import os
 import runpy
 import sys
@@ -21,43 +20,44 @@ import time
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-_FOLDER = Path(__file__).resolve().parent
-_WATCHED = "trainer"  # The package that holds Coqui's Trainer.
+from kernel_template.host.protocol import Control, HostReport
+from kernel_template.host.rendezvous import Rendezvous
+
+_ROOT = Path(__file__).resolve().parents[2]  # The folder that holds `kernel_template`.
 _MIN_ARGUMENTS = 2
 
 
 class ImportWatch(importlib.abc.MetaPathFinder):
-    """Calls back when a package has been imported for the first time.
+    """Calls back when a package is imported for the first time.
 
     Importing it beforehand would be simpler, but the script may have to set variables before torch is
-    imported, and one that has nothing to do with Coqui need not pay for it.
+    imported, and a script that does not use Coqui's trainer should not pay for it.
 
     Args:
         name: the package.
-        first: called before it is imported, which takes seconds.
-        then: called with it once it is.
+        before: called before the import.
+        after: called with the imported package.
     """
 
     def __init__(
-        self, name: str, first: Callable[[], None], then: Callable[[types.ModuleType], None]
+        self, name: str, before: Callable[[], None], after: Callable[[types.ModuleType], None]
     ) -> None:
         self._name = name
-        self._first = first
-        self._then = then
+        self._before = before
+        self._after = after
 
     def find_spec(
         self,
         fullname: str,
-        path: Sequence[str] | None,  # noqa: ARG002 - the shape of a finder.
+        path: Sequence[str] | None,  # noqa: ARG002 - the signature of a finder.
         target: types.ModuleType | None = None,  # noqa: ARG002 - as above.
     ) -> importlib.machinery.ModuleSpec | None:
-        """The module's own spec, with the call behind its execution."""
+        """Return the package's own spec; once it has been executed, `after` is called."""
         if fullname != self._name:
             return None
         sys.meta_path.remove(self)
-        self._first()
+        self._before()
         spec = importlib.util.find_spec(fullname)
         if spec is None or spec.loader is None:
             return spec
@@ -65,34 +65,34 @@ class ImportWatch(importlib.abc.MetaPathFinder):
 
         def exec_module(module: types.ModuleType) -> None:
             execute(module)
-            self._then(module)
+            self._after(module)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # This one import only.
         return spec
 
 
-def load_beside(name: str) -> types.ModuleType:
-    """The program `name` of this folder, as a module under a name that no script uses."""
-    module_name = f"_kgtts_{name}"
-    if module_name in sys.modules:
-        return sys.modules[module_name]
-    spec = importlib.util.spec_from_file_location(module_name, _FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    spec.loader.exec_module(module)
-    return module
+def hide_package() -> None:
+    """Remove our entry from PYTHONPATH and `sys.path`; submodules are still found through the package."""
+    first, _, rest = os.environ.get("PYTHONPATH", "").partition(os.pathsep)
+    if not first or Path(first).resolve() != _ROOT:
+        return
+    if rest:
+        os.environ["PYTHONPATH"] = rest
+    else:
+        del os.environ["PYTHONPATH"]
+    start = 0 if sys.flags.safe_path else 1  # Without -P the first entry is the script's or module's own.
+    if first not in rest.split(os.pathsep):
+        sys.path[start:] = [folder for folder in sys.path[start:] if Path(folder).resolve() != _ROOT]
 
 
 def run_script(script: str, arguments: list[str]) -> None:
-    """What `python script arguments…` does."""
+    """Do what `python script arguments…` does."""
     sys.argv = [script, *arguments]
     if not sys.flags.safe_path:
         sys.path[0] = os.path.dirname(os.path.realpath(script))  # noqa: PTH120 - sys.path holds strings.
     with io.open_code(script) as file:
         code = compile(file.read(), script, "exec", dont_inherit=True)
-    # runpy.run_path would leave __package__, __loader__ and __cached__ otherwise than a plain run does.
+    # runpy.run_path would set __package__, __loader__ and __cached__ differently from a plain run.
     main = types.ModuleType("__main__")
     main.__file__ = script
     main.__loader__ = importlib.machinery.SourceFileLoader("__main__", script)
@@ -103,7 +103,7 @@ def run_script(script: str, arguments: list[str]) -> None:
 
 
 def run_module(module: str, arguments: list[str]) -> None:
-    """What `python -m module arguments…` does."""
+    """Do what `python -m module arguments…` does."""
     sys.argv = ["-m", *arguments]
     if not sys.flags.safe_path:
         sys.path[0] = os.getcwd()  # noqa: PTH109 - as above.
@@ -111,36 +111,34 @@ def run_module(module: str, arguments: list[str]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run what the arguments name. Returns 2 for arguments that name nothing; the script may exit itself."""
+    """Run the script that `arguments` name. Returns 2 for wrong arguments; the script may exit itself."""
     began = time.monotonic()
     if len(arguments) < _MIN_ARGUMENTS or arguments[1:] == ["-m"]:
-        sys.stderr.write("host.py: give CONTROL.json and a script, or -m and a module\n")
+        sys.stderr.write(
+            "usage: python -m kernel_template.host CONTROL.json (SCRIPT | -m MODULE) [ARGUMENTS…]\n"
+        )
         return 2
     control_path, *program = arguments
-    settings: dict[str, Any] = json.loads(Path(control_path).read_text(encoding="utf-8"))
-    pace = load_beside("host_pace")
-    meeting = load_beside("host_rank").Meeting.read(os.environ)
-    meeting.begin()
-    control, program = meeting.own(pace.Control.read(settings), program)
-    report = pace.HostReport(control.report)
+    rendezvous = Rendezvous.read(os.environ)
+    rendezvous.begin()
+    control, program = rendezvous.own(Control.load(Path(control_path)), program)
+    report = HostReport(control.report)
     report.write()
 
-    def hook(package: types.ModuleType) -> None:
-        clock = pace.Pace(time.monotonic, began, control.budget_s, control.seconds_per_epoch)
+    def starting() -> None:
+        rendezvous.restore_gpu()
+        rendezvous.request_ranks()
+
+    def imported(package: types.ModuleType) -> None:
         report.write(imports_s=round(time.monotonic() - began, 3))
-        tally = load_beside("host_tally").Tally(time.monotonic, began)
-        host = load_beside("host_trainer").TrainerHost(
-            control=control, pace=clock, report=report, meeting=meeting, tally=tally, load=load_beside
-        )
-        host.install(package)
+        from kernel_template.host.trainer import TrainerHost  # noqa: PLC0415 - it needs torch, which is there now.
 
-    def begins() -> None:
-        meeting.keep_card()
-        meeting.want_others()
+        TrainerHost(control, report, rendezvous, began=began).install(package)
 
-    sys.meta_path.insert(0, ImportWatch(_WATCHED, begins, hook))
-    if meeting.size > 1:  # Once torch is there, the script may use the card.
-        sys.meta_path.insert(0, ImportWatch("torch", meeting.keep_card, lambda _torch: None))
+    sys.meta_path.insert(0, ImportWatch("trainer", starting, imported))
+    if rendezvous.size > 1:  # Once torch is imported, the script may use the GPU.
+        sys.meta_path.insert(0, ImportWatch("torch", rendezvous.restore_gpu, lambda _torch: None))
+    hide_package()
     if program[0] == "-m":
         run_module(program[1], program[2:])
     else:

@@ -1,13 +1,13 @@
-"""Run host.py in several processes, one for each card, that train one model together.
+"""Run the host in several processes, one for each card, that train one model together.
 
-    python -u launch.py RANKS CONTROL.json SCRIPT [ARGUMENTS…]
+    python -u -m kernel_template.host.launch RANKS CONTROL.json SCRIPT [ARGUMENTS…]
 
 Rank 0 is the training as it would run alone: its output and its exit status are this program's. The others
 start once rank 0 imports Coqui's trainer; a script that never does runs alone. What they say goes to
 `train_log_rank1.txt` and so on in the current folder, but for errors, which are said here too. When one dies
 the others are ended, and what it died of is the last thing said. Only the standard library is needed.
 
-The ranks meet in a folder of their own, named by KGTTS_MEETING, through files: `wanted` (rank 0 wants the
+The ranks meet in a folder of their own, named by KGTTS_RENDEZVOUS, through files: `wanted` (rank 0 wants the
 others), `failed` (the number of the first that failed), `saving` (a checkpoint is being written).
 """
 
@@ -104,15 +104,14 @@ class Launch:
 
     Args:
         count: how many there are to be.
-        arguments: those of host.py.
-        meeting: the folder in which they meet.
+        arguments: those of the host.
+        rendezvous: the folder in which they meet.
     """
 
-    def __init__(self, count: int, arguments: list[str], meeting: Path) -> None:
+    def __init__(self, count: int, arguments: list[str], rendezvous: Path) -> None:
         self._count = count
-        self._meeting = meeting
-        host = Path(__file__).resolve().with_name("host.py")
-        self._command = [sys.executable, "-u", str(host), *arguments]
+        self._rendezvous = rendezvous
+        self._command = [sys.executable, "-u", "-m", "kernel_template.host", *arguments]
         self._cards = [card for card in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if card.strip()]
         self._ranks: list[Rank] = []
 
@@ -139,7 +138,7 @@ class Launch:
             **os.environ,
             "KGTTS_RANK": str(number),
             "KGTTS_RANKS": str(self._count),
-            "KGTTS_MEETING": str(self._meeting),
+            "KGTTS_RENDEZVOUS": str(self._rendezvous),
             # They meet on this machine alone.
             "GLOO_SOCKET_IFNAME": "lo",
             "NCCL_SOCKET_IFNAME": "lo",
@@ -156,7 +155,7 @@ class Launch:
     def _follow(self) -> int:
         first = self._ranks[0]
         while True:
-            if len(self._ranks) < self._count and (self._meeting / "wanted").exists():
+            if len(self._ranks) < self._count and (self._rendezvous / "wanted").exists():
                 while len(self._ranks) < self._count:
                     self._start()
             dead = [rank for rank in self._ranks if rank.process.poll()]
@@ -179,7 +178,7 @@ class Launch:
         began = quiet_since = time.monotonic()
         while any(rank.process.poll() is None for rank in self._ranks):
             now = time.monotonic()
-            if (self._meeting / "saving").exists() and now - began < _SAVE_S:
+            if (self._rendezvous / "saving").exists() and now - began < _SAVE_S:
                 quiet_since = now
             if now - quiet_since >= seconds:
                 return False
@@ -216,7 +215,7 @@ class Launch:
             if rank.process.returncode < 0:
                 return rank
         with contextlib.suppress(OSError, ValueError):
-            number = int((self._meeting / "failed").read_text(encoding="ascii"))
+            number = int((self._rendezvous / "failed").read_text(encoding="ascii"))
             for rank in mine:
                 if rank.number == number:
                     return rank
@@ -226,13 +225,14 @@ class Launch:
 def main(arguments: list[str]) -> int:
     """Run what the arguments name. Returns the exit status of the training, negative for a signal."""
     if len(arguments) < _MIN_ARGUMENTS or not arguments[0].isdecimal() or not int(arguments[0]):
-        sys.stderr.write("launch.py: give the number of ranks, and what host.py takes\n")
+        usage = "RANKS CONTROL.json (SCRIPT | -m MODULE) [ARGUMENTS...]"
+        sys.stderr.write(f"usage: python -m kernel_template.host.launch {usage}\n")
         return 2
-    meeting = Path(tempfile.mkdtemp(prefix="kgtts-ranks-"))
+    rendezvous = Path(tempfile.mkdtemp(prefix="kgtts-ranks-"))
     try:
-        return Launch(int(arguments[0]), arguments[1:], meeting).run()
+        return Launch(int(arguments[0]), arguments[1:], rendezvous).run()
     finally:
-        shutil.rmtree(meeting, ignore_errors=True)
+        shutil.rmtree(rendezvous, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,16 @@ from typing import Any
 
 import torch
 
+from kernel_template.host.protocol import Control
+from kernel_template.host.state import (
+    KEY,
+    SCHEMA,
+    random_states,
+    restore_averages,
+    restore_gradients,
+    restore_random,
+)
+
 
 def _same(one: Any, other: Any) -> bool:
     return os.path.realpath(str(one)) == os.path.realpath(str(other))
@@ -21,15 +31,13 @@ class Continuation:
 
     Args:
         control: what the kernel asks: a `Control` of host_pace.py.
-        states: the module `host_state`.
         warn: tells the kernel and the log.
     """
 
-    def __init__(self, control: Any, states: Any, warn: Callable[[str], None]) -> None:
+    def __init__(self, control: Control, warn: Callable[[str], None]) -> None:
         self.record: dict[str, Any] | None = None
         self.loader_rng: dict[str, Any] = {"train": None, "eval": None}
         self._control = control
-        self._states = states
         self._warn = warn
 
     # ---- Hooks
@@ -52,7 +60,7 @@ class Continuation:
         state = original(path, *args, **kwargs)
         checkpoint = self._control.checkpoint
         if checkpoint and _same(path, checkpoint) and isinstance(state, dict):
-            self.record = state.get(self._states.KEY)
+            self.record = state.get(KEY)
         return state
 
     def best_loss(self, original: Callable[..., None], trainer: Any) -> None:
@@ -71,7 +79,7 @@ class Continuation:
 
     def make_loader(self, kind: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Note the random states under which a loader is made."""
-        self.loader_rng = {**self.loader_rng, kind: self._states.random_states()}
+        self.loader_rng = {**self.loader_rng, kind: random_states()}
         return original(*args, **kwargs)
 
     # ---- The trainer's place
@@ -84,7 +92,7 @@ class Continuation:
         if not trainer.continue_run:
             return None
         record = self.record
-        if not isinstance(record, dict) or record.get("schema") != self._states.SCHEMA:
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
             self.record = None
             self._warn(
                 "The checkpoint was not saved under kgtts: the training goes on in the trainer's own way, "
@@ -96,27 +104,26 @@ class Continuation:
         trainer.start_with_eval = False  # An epoch that only evaluates belongs to a run's beginning.
         self._make_loaders(trainer, record["loader_rng"])
         if not record["batch"]:
-            self._states.restore_random(record["rng"])
+            restore_random(record["rng"])
         return record
 
     def _make_loaders(self, trainer: Any, before: dict[str, Any]) -> None:
         """Data sets shuffle their samples once, when their loader is made: under the same random numbers."""
         if before["train"] is not None and trainer.train_loader is None:
-            self._states.restore_random(before["train"])
+            restore_random(before["train"])
             make_train_loader(trainer)
         if before["eval"] is not None and trainer.eval_loader is None:
-            self._states.restore_random(before["eval"])
+            restore_random(before["eval"])
             with torch.inference_mode():  # As in eval_epoch.
                 trainer.eval_loader = trainer.get_eval_dataloader(trainer.eval_samples, verbose=True)
 
     def restore_middle(self, trainer: Any, record: dict[str, Any]) -> None:
         """Put back what an unfinished epoch has gathered, and make up for an evaluation that was due."""
-        states = self._states
         trainer._stepped_optimizers = set(record["stepped_optimizers"])  # noqa: SLF001 - it has no other way in.
-        states.restore_averages(trainer.keep_avg_train, record["averages"]["train"])
-        states.restore_averages(trainer.keep_avg_eval, record["averages"]["eval"])
-        states.restore_gradients(trainer.model, record["gradients"])
-        states.restore_random(record["rng"])
+        restore_averages(trainer.keep_avg_train, record["averages"]["train"])
+        restore_averages(trainer.keep_avg_eval, record["averages"]["eval"])
+        restore_gradients(trainer.model, record["gradients"])
+        restore_random(record["rng"])
         if record["eval_due"]:
             trainer.eval_epoch()
             trainer.model.train()

@@ -7,10 +7,25 @@ yet; nothing is saved at the end of the last epoch unless it was the best.
 
 import functools
 import sys
+import time
 import traceback
 import types
 from collections.abc import Callable
 from typing import Any
+
+from kernel_template.host.checkpoints import Saving
+from kernel_template.host.coqui import Feed, is_coqui, lacking, wrap
+from kernel_template.host.counters import StepCounters
+from kernel_template.host.disk import DiskBudget
+from kernel_template.host.feed import EpochFeed
+from kernel_template.host.protocol import Control, HostReport
+from kernel_template.host.ranks import RankHooks
+from kernel_template.host.rendezvous import Rendezvous
+from kernel_template.host.resume import Continuation, make_train_loader
+from kernel_template.host.sample_filter import SampleFilter
+from kernel_template.host.shortcut import FewerCopies
+from kernel_template.host.state import Place, checkpoint_bytes, checkpoint_range, scalar_loss
+from kernel_template.host.stopping import StopRules, TimeBudget
 
 
 class StopTraining(BaseException):
@@ -21,86 +36,64 @@ class TrainerHost:
     """Hosts the Trainer of one training process.
 
     Args:
-        control: what the kernel asks: a `Control` of host_pace.py.
-        pace: the clock: a `Pace`.
-        report: how it went, for the kernel: a `HostReport`.
-        meeting: which process of the training this is: a `Meeting` of host_rank.py.
-        tally: where the seconds go: a `Tally` of host_tally.py.
-        load: loads a program of the same folder as a module.
+        control: what the kernel asks for.
+        report: how it goes, for the kernel.
+        rendezvous: which process of the training this is.
+        began: when this process started, by `time.monotonic`.
     """
 
-    def __init__(  # noqa: PLR0913 - it stands between all of these.
-        self,
-        *,
-        control: Any,
-        pace: Any,
-        report: Any,
-        meeting: Any,
-        tally: Any,
-        load: Callable[[str], Any],
-    ) -> None:
+    def __init__(self, control: Control, report: HostReport, rendezvous: Rendezvous, *, began: float) -> None:
         self._control = control
-        self._pace = pace
         self._report = report
-        self._meeting = meeting
-        self._tally = tally
-        self._load = load
-        self._states = load("host_state")
-        self._wrapping = load("host_wrap")
-        self._resuming = load("host_resume")
-        self._past = self._resuming.Continuation(control, self._states, self._warn)
-        self._place = self._states.Place()
-        self._company = load("host_company").Company(
-            control=control, meeting=meeting, report=report, say=self._say, warn=self._warn, load=load
+        self._rendezvous = rendezvous
+        self._budget = TimeBudget(time.monotonic, began, control.budget_s, control.seconds_per_epoch)
+        self._counters = StepCounters(time.monotonic, began)
+        self._past = Continuation(control, self._warn)
+        self._place = Place()
+        self._ranks = RankHooks(
+            control=control, rendezvous=rendezvous, report=report, say=self._say, warn=self._warn
         )
-        self._team = self._company.team
-        self._reasons = load("host_reasons").Reasons(control, pace, deaf=meeting.rank > 0)
-        self._disk = load("host_disk").DiskBudget(control.disk, self._say, self._warn)
-        self._sifter = load("host_sifting").Sifter(
-            control.data,
-            meeting,
-            load("host_samples"),
-            say=self._say,
-            warn=self._warn,
-            report=report.write,
+        self._peers = self._ranks.peers
+        self._rules = StopRules(control, self._budget, deaf=rendezvous.rank > 0)
+        self._disk = DiskBudget(control.disk, self._say, self._warn)
+        self._filter = SampleFilter(
+            control.data, rendezvous, say=self._say, warn=self._warn, report=report.write
         )
-        self._saving = load("host_saving").Saving(
-            states=self._states,
+        self._saving = Saving(
             disk=self._disk,
-            meeting=meeting,
+            rendezvous=rendezvous,
             place=self._place,
-            clock=pace.clock,
+            clock=time.monotonic,
             extra=self._extra,
             spent=self._spent,
             saved=self._note,
         )
         self._trainer: Any = None
-        self._feed = load("host_feed").EpochFeed(
-            states=self._states,
+        self._feed = EpochFeed(
             past=self._past,
             place=self._place,
-            pace=pace,
-            tally=tally,
-            team=self._team,
-            groups=self._company.groups,
+            budget=self._budget,
+            counters=self._counters,
+            peers=self._peers,
+            groups=self._ranks.groups,
             after_step=self._after_step,
         )
 
     def install(self, package: types.ModuleType) -> None:
         """Wrap the package that has just been imported, if it is one that the hooks fit."""
-        if not self._wrapping.is_coqui(package):
-            self._company.alone("The script's module trainer is not Coqui's")
+        if not is_coqui(package):
+            self._ranks.alone("The script's module trainer is not Coqui's")
             return
-        if lacking := self._wrapping.lacking(package):
-            self._company.alone("This release of the trainer package is not known")
+        if missing := lacking(package):
+            self._ranks.alone("This release of the trainer package is not known")
             self._warn(
-                f"This release of the trainer package lacks {', '.join(lacking)} as they are known: the "
+                f"This release of the trainer package lacks {', '.join(missing)} as they are known: the "
                 "training runs without hooks; it is stopped by an interrupt and goes on in the trainer's own "
                 "way."
             )
             return
         core, io = sys.modules["trainer.trainer"], sys.modules["trainer.io"]
-        past, wrap = self._past, self._wrapping.wrap
+        past = self._past
         trainer = package.Trainer
         wrap(trainer, "__init__", self._made)
         wrap(trainer, "_fit", self._fit)
@@ -117,12 +110,12 @@ class TrainerHost:
         wrap(core, "get_last_checkpoint", past.last_checkpoint)
         wrap(io, "get_last_checkpoint", past.last_checkpoint)
         wrap(core, "remove_experiment_folder", lambda _original, _path: None)
-        self._company.install(trainer, core)
+        self._ranks.install(trainer, core)
 
     def _shortcut(self, io: Any) -> None:
         """The best model lies on the disk once."""
         if hasattr(io, "fsspec"):
-            io.fsspec = self._load("host_shortcut").FewerCopies(io.fsspec)
+            io.fsspec = FewerCopies(io.fsspec)
 
     def _say(self, text: str) -> None:
         sys.stdout.write(f" > kgtts: {text}\n")
@@ -140,17 +133,17 @@ class TrainerHost:
             global_step=total,
             epoch=epoch,
             batch=batch,
-            seconds_per_epoch=self._pace.seconds_per_epoch(self._place.batches),
+            seconds_per_epoch=self._budget.seconds_per_epoch(self._place.batches),
             steps_per_epoch=self._place.batches,
-            best_loss=self._states.scalar_loss(self._trainer.best_loss),
+            best_loss=scalar_loss(self._trainer.best_loss),
             bad_evals=self._saving.bad_evals,
-            **self._tally.values(),
+            **self._counters.values(),
             **changes,
         )
 
     def _spent(self, seconds: float) -> None:
-        self._pace.saved(seconds)
-        self._tally.saved(seconds)
+        self._budget.saved(seconds)
+        self._counters.saved(seconds)
 
     def _extra(self) -> dict[str, Any]:
         """What a checkpoint's record holds beside the trainer's own state."""
@@ -165,39 +158,39 @@ class TrainerHost:
         arguments = kwargs.get("args", args[0] if args else None)
         if self._trainer is None:
             self._past.arguments(arguments)
-        self._company.before_made(arguments)
-        with self._tally.making_data():
-            kwargs = self._sifter.sift(kwargs.get("config", args[1] if len(args) > 1 else None), kwargs)
+        self._ranks.before_made(arguments)
+        with self._counters.making_data():
+            kwargs = self._filter.apply(kwargs.get("config", args[1] if len(args) > 1 else None), kwargs)
         original(trainer, *args, **kwargs)
-        self._company.made(trainer)
+        self._ranks.made(trainer)
         self._disk.keep(trainer.config)
         self._report.write(hooks=True)
 
     def _fit(self, original: Callable[..., None], trainer: Any) -> None:
         """Run the loop until it ends or is left; leaving is an end like any other for the script."""
-        if self._reasons.stopped is not None:
+        if self._rules.stopped is not None:
             return
         first = self._trainer is None
         self._trainer = self._saving.trainer = self._feed.trainer = trainer
-        with self._reasons.interrupts():
+        with self._rules.interrupts():
             try:
                 if first:
-                    self._company.gather(trainer)
-                self._pace.begin(self._states.checkpoint_bytes(trainer.model))
-                if first and not self._team.rank:
-                    self._disk.begin(*self._states.checkpoint_range(trainer.model))
+                    self._ranks.gather(trainer)
+                self._budget.begin(checkpoint_bytes(trainer.model))
+                if first and not self._peers.rank:
+                    self._disk.begin(*checkpoint_range(trainer.model))
                 if first:
                     self._enter(trainer)
                 original(trainer)
                 if self._place.trained:
                     self._saving.here()
                 self._note(finished=True)
-                self._team.part()
+                self._peers.leave_together()
             except StopTraining:
-                self._note(stopped=self._reasons.stopped)
-                self._team.part()
+                self._note(stopped=self._rules.stopped)
+                self._peers.leave_together()
             except BaseException as error:
-                self._company.failed(error)
+                self._ranks.failed(error)
                 raise
 
     def _enter(self, trainer: Any) -> None:
@@ -214,7 +207,7 @@ class TrainerHost:
         self._report.write(start=dict(zip(("global_step", "epoch", "batch"), start, strict=True)))
         self._watch_epochs(trainer)
         self._stop_if(
-            self._team.agree(self._reasons.between_epochs(trainer.total_steps_done, self._saving.bad_evals))
+            self._peers.agree(self._rules.between_epochs(trainer.total_steps_done, self._saving.bad_evals))
         )
 
     def _watch_epochs(self, trainer: Any) -> None:
@@ -222,7 +215,7 @@ class TrainerHost:
         started, ended = trainer.callbacks.on_epoch_start, trainer.callbacks.on_epoch_end
 
         def on_epoch_start(*args: Any) -> None:
-            self._pace.epoch_began()
+            self._budget.epoch_began()
             started(*args)
             self._place.epoch_done = False
             self._place.batch = self._place.skipped = 0
@@ -230,13 +223,13 @@ class TrainerHost:
         def on_epoch_end(*args: Any) -> None:
             ended(*args)
             self._place.epoch_done = True
-            self._pace.epoch_ended(self._place.batches)
+            self._budget.epoch_ended(self._place.batches)
             self._note()
             if trainer.epochs_done + 1 < trainer.config.epochs:
-                reason = self._reasons.between_epochs(trainer.total_steps_done, self._saving.bad_evals) or (
-                    None if self._pace.epoch_fits() else "budget"
+                reason = self._rules.between_epochs(trainer.total_steps_done, self._saving.bad_evals) or (
+                    None if self._budget.epoch_fits() else "budget"
                 )
-                self._stop_if(self._team.agree(reason))
+                self._stop_if(self._peers.agree(reason))
 
         trainer.callbacks.on_epoch_start, trainer.callbacks.on_epoch_end = on_epoch_start, on_epoch_end
 
@@ -245,24 +238,24 @@ class TrainerHost:
     ) -> Any:
         """A loader of the script's own; that of the training is shared among the ranks."""
         make = functools.partial(self._past.make_loader, kind, original, trainer, *args, **kwargs)
-        with self._tally.making_data():
-            return self._company.loader(kind, make, trainer)
+        with self._counters.making_data():
+            return self._ranks.loader(kind, make, trainer)
 
     def _train_epoch(self, original: Callable[..., None], trainer: Any) -> None:
         if trainer.train_loader is None:
-            self._resuming.make_train_loader(trainer)
+            make_train_loader(trainer)
         loader = trainer.train_loader
-        self._place.batches = self._company.epoch_begins(trainer)
-        trainer.train_loader = self._wrapping.Feed(loader, self._feed.batches, self._place.batches)
+        self._place.batches = self._ranks.epoch_begins(trainer)
+        trainer.train_loader = Feed(loader, self._feed.batches, self._place.batches)
         self._place.in_train = True
         try:
             original(trainer)
         finally:
             trainer.train_loader = loader
-        self._team.share_buffers(trainer.model)
+        self._peers.share_buffers(trainer.model)
         self._place.in_train = False
         self._place.epoch_done = True
-        self._pace.train_ended()
+        self._budget.train_ended()
 
     def _train_step(
         self,
@@ -278,10 +271,10 @@ class TrainerHost:
         self._place.in_step = True
         failure: RuntimeError | None = None
         try:
-            with self._tally.stepping():
+            with self._counters.stepping():
                 return original(trainer, batch, batch_n_steps, step + self._place.skipped, *rest, **named)
         except RuntimeError as error:
-            if not self._company.ran_out(error):
+            if not self._ranks.ran_out(error):
                 raise
             failure = error
         finally:
@@ -291,32 +284,32 @@ class TrainerHost:
 
     def _eval_epoch(self, original: Callable[..., None], trainer: Any) -> None:
         """Rank 0 evaluates; its random numbers and those of the others are apart anyway."""
-        if self._team.rank:
+        if self._peers.rank:
             return
         try:
             original(trainer)
         except RuntimeError as error:
-            if not self._company.out_of_memory(error):
+            if not self._ranks.out_of_memory(error):
                 raise
             # The step before it is done, but not yet counted as a batch.
             self._place.batch += int(self._place.in_train)
-            self._team.agree("oom")
+            self._peers.agree("oom")
             self._stop_out_of_memory(error)
 
     # ---- Stopping
 
     def _after_step(self) -> None:
         last = self._place.batch >= (self._place.batches or 0)
-        self._stop_if(self._team.agree(self._reasons.after_step(self._trainer.total_steps_done, last=last)))
-        if self._tally.due():
+        self._stop_if(self._peers.agree(self._rules.after_step(self._trainer.total_steps_done, last=last)))
+        if self._counters.due():
             self._note()
 
     def _stop_if(self, reason: str | None) -> None:
         """Save, unless this very position is saved, and leave the loop."""
         if reason is None:
             return
-        self._reasons.stopped = reason
-        if self._place.trained and not self._team.rank:
+        self._rules.stopped = reason
+        if self._place.trained and not self._peers.rank:
             self._saving.here()
         raise StopTraining
 
@@ -324,7 +317,7 @@ class TrainerHost:
         """Let go of what the failed step holds, save what stands and stop."""
         traceback.clear_frames(error.__traceback__ if error is not None else None)
         self._trainer.model.zero_grad(set_to_none=True)
-        self._company.free_memory()
+        self._ranks.free_memory()
         self._say("the card's memory is too small for this batch: stopping behind the last step")
-        with self._meeting.saving():
+        with self._rendezvous.saving():
             self._stop_if("oom")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.emulator.runner.standins import standin_path
-from tests.kernel.hosting import Forge, forge
+from tests.kernel.hosting import PACKAGE, Forge, forge
 from tests.kernel.kit import Clock, Log
 
 
@@ -36,7 +36,8 @@ def root(tmp_path: Path) -> Path:
 def smithy() -> Iterator[Forge]:
     """One process with torch imported, for all trainings of the toy."""
     pytest.importorskip("trainer")
-    with forge() as found:
+    # The toy scripts import `tests`, so this entry stays when the host removes its own.
+    with forge(PYTHONPATH=str(PACKAGE.parent)) as found:
         yield found
 
 

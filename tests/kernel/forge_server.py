@@ -1,4 +1,4 @@
-"""Runs host.py in forked processes: torch is imported once for all of a test folder's trainings.
+"""Runs the host in forked processes: torch is imported once for all of a test folder's trainings.
 
 Jobs come as JSON lines on stdin, one process for each of their `ranks` (the environment of each). Each is
 answered by a line of process ids, and then by one of exit statuses.
@@ -7,13 +7,14 @@ answered by a line of process ids, and then by one of exit statuses.
 import importlib
 import json
 import os
-import runpy
 import signal
 import sys
 import time
 import traceback
 
 import torch
+
+from kernel_template.host.__main__ import main as host
 
 # What the trainer package imports, and what the test names.
 for _name in ("coqpit", "fsspec", "matplotlib.pyplot", "psutil", "torch._dynamo", "torch.utils.tensorboard"):
@@ -44,11 +45,9 @@ def _child(job: dict[str, object], rank: int, variables: dict[str, str]) -> None
         os.dup2(log, number)
     arguments = job["arguments"]
     assert isinstance(arguments, list)
-    sys.argv = arguments
-    sys.path[0] = os.path.dirname(arguments[0])  # noqa: PTH120 - sys.path holds strings.
     code: object = 0
     try:
-        runpy.run_path(arguments[0], run_name="__main__")
+        code = host(arguments)
     except SystemExit as ended:
         code = ended.code
     except BaseException:  # noqa: BLE001 - what the interpreter would do.

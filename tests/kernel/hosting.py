@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -25,7 +25,8 @@ VITS_TRAINING = [
     pytest.mark.xdist_group("training"),  # Two trainings at once would fight for the cores.
     pytest.mark.skipif(find_spec("TTS") is None, reason="needs the extra `local`"),
 ]
-HOST = Path(kernel_template.__file__).parent / "programs" / "host.py"
+PACKAGE = Path(kernel_template.__file__).parent
+HOST = PACKAGE / "host" / "__main__.py"
 TOY = Path(__file__).parent / "toy_training.py"
 CONFIG = {
     "epochs": 6,
@@ -58,15 +59,19 @@ class Forge:
         ranks: int = 1,
         variables: dict[str, str] | None = None,
     ) -> int:
-        """Run host.py to its end. Returns the exit code: that of rank 0, or of the first that has failed.
+        """Run the host to its end. Returns the exit code: that of rank 0, or of the first that has failed.
 
         `signals` is called with the process id. With `stop_time`, time passes only in the script's sleeps.
-        Several ranks meet in a folder beside `log`, as launch.py would let them.
+        Several ranks meet in a folder beside `log`, as the launcher would let them.
         """
         environments = [dict(variables or {}) for _ in range(ranks)]
         if ranks > 1:
-            meeting = Path(tempfile.mkdtemp(dir=log.parent, prefix="meeting-"))
-            told = {"KGTTS_RANKS": str(ranks), "KGTTS_MEETING": str(meeting), "GLOO_SOCKET_IFNAME": "lo"}
+            rendezvous = Path(tempfile.mkdtemp(dir=log.parent, prefix="rendezvous-"))
+            told = {
+                "KGTTS_RANKS": str(ranks),
+                "KGTTS_RENDEZVOUS": str(rendezvous),
+                "GLOO_SOCKET_IFNAME": "lo",
+            }
             for rank, environment in enumerate(environments):
                 environment.update(told, KGTTS_RANK=str(rank), **({"RANK": str(rank)} if rank else {}))
         assert self._process.stdin is not None
@@ -85,6 +90,12 @@ class Forge:
         return codes[0] or next(filter(None, codes), 0)
 
 
+def with_package(environment: Mapping[str, str], package: Path = PACKAGE) -> dict[str, str]:
+    """`environment` as the kernel gives it to the host: PYTHONPATH begins with the package's folder."""
+    path = filter(None, (str(package.parent), environment.get("PYTHONPATH")))
+    return {**environment, "PYTHONPATH": os.pathsep.join(path)}
+
+
 @contextmanager
 def forge(*preload: str, **variables: str) -> Iterator[Forge]:
     """Start the process with `preload` imported, and end it."""
@@ -100,7 +111,7 @@ def forge(*preload: str, **variables: str) -> Iterator[Forge]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**environment, **variables},
+        env=with_package({**environment, **variables}),
     ) as process:
         try:
             yield Forge(process)
@@ -157,7 +168,7 @@ class Toy:
         put(path, json.dumps(values))
         put(self.folder / "control.json", json.dumps(asked))
         self.code = self.forge.run(
-            [str(HOST), str(self.folder / "control.json"), str(TOY), *arguments],
+            [str(self.folder / "control.json"), str(TOY), *arguments],
             self.log,
             signals=signals,
             stop_time=stop_time,

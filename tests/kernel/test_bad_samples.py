@@ -9,25 +9,23 @@ from typing import Any
 import pytest
 
 from kernel_template.context import TrainingFacts, judge_training
+from kernel_template.host.rendezvous import Rendezvous
+from kernel_template.host.sample_checks import Expected, Fault, look_at, text_faults
+from kernel_template.host.sample_filter import SampleFilter
 from kernel_template.tools.failure import EndReason
 from kernel_template.tools.process import ChildEnd
 from kernel_template.train.host_link import HostFacts
 from tests.kernel.kit import Clock, put
 from tests.kernel.listed_letters import Letters
-from tests.kernel.programs import program
 from tests.kernel.spoiled import DATA, mixed, recording, sample
 
-CHECKS = program("host_samples")
-SIFTING = program("host_sifting")
 CONFIGURATION = {"model": "vits", "audio": {"sample_rate": 22050}}
 
 
 def kinds(found: dict[str, Any], config: Any = None, **model: Any) -> list[str]:
     """The kinds of faults of one sample."""
-    expected = CHECKS.Expected.of(
-        DATA, config or CONFIGURATION, SimpleNamespace(tokenizer=Letters(), **model)
-    )
-    (faults,) = CHECKS.look_at([found], expected)
+    expected = Expected.of(DATA, config or CONFIGURATION, SimpleNamespace(tokenizer=Letters(), **model))
+    (faults,) = look_at([found], expected)
     return [fault.kind for fault in faults]
 
 
@@ -81,9 +79,7 @@ def test_texts(tmp_path: Path, text: str, found: list[str]) -> None:
     """What the model's own tokenizer makes of them; joiners and commas cost no sample."""
     path = recording(tmp_path / "a.wav")
     assert kinds(sample(path, text), {**CONFIGURATION, "max_text_len": 50}) == found
-    assert [CHECKS.Fault(kind, "").leaves_out for kind in found] == [
-        kind != "unknown_signs" for kind in found
-    ]
+    assert [Fault(kind, "").leaves_out for kind in found] == [kind != "unknown_signs" for kind in found]
 
 
 def test_what_the_configuration_asks_for(tmp_path: Path) -> None:
@@ -92,10 +88,10 @@ def test_what_the_configuration_asks_for(tmp_path: Path) -> None:
     other = {"model": "glow_tts", "audio": {"sample_rate": 22050, "resample": True}}
     assert kinds(sample(path), other) == []
     assert kinds(sample(recording(path)), {**CONFIGURATION, "min_audio_len": 30_000}) == ["too_short"]
-    expected = CHECKS.Expected.of(DATA, {}, SimpleNamespace())
-    assert CHECKS.text_faults(sample(path, "zzz"), expected) == []
-    phonemes = CHECKS.Expected(tokenizer=SimpleNamespace(use_phonemes=True))
-    assert CHECKS.text_faults(sample(path, "zzz"), phonemes) == []
+    expected = Expected.of(DATA, {}, SimpleNamespace())
+    assert text_faults(sample(path, "zzz"), expected) == []
+    phonemes = Expected(tokenizer=SimpleNamespace(use_phonemes=True))
+    assert text_faults(sample(path, "zzz"), phonemes) == []
 
 
 # ---- What is done with them
@@ -115,12 +111,13 @@ class Heard:
         return "\n".join(self.lines)
 
 
-def sifter(heard: Heard, table: Path | None = None, meeting: Any = None, **data: Any) -> Any:
+def sample_filter(
+    heard: Heard, table: Path | None = None, rendezvous: Rendezvous | None = None, **data: Any
+) -> Any:
     """One that looks at nothing but its own world."""
-    return SIFTING.Sifter(
+    return SampleFilter(
         {**DATA, "bad_samples": "skip", "table": str(table) if table else None, **data},
-        meeting or SimpleNamespace(rank=0, folder=None),
-        CHECKS,
+        rendezvous or Rendezvous(),
         say=heard.lines.append,
         warn=heard.warned.append,
         report=lambda **values: heard.report.update(values),
@@ -137,7 +134,7 @@ def test_bad_samples_are_left_out_and_listed(tmp_path: Path) -> None:
     heard, given = Heard(), mixed(tmp_path)
     table = tmp_path / "working" / "bad_samples.csv"
     table.parent.mkdir()
-    got = sifter(heard, table).sift(CONFIGURATION, {**given, "model": MODEL})
+    got = sample_filter(heard, table).apply(CONFIGURATION, {**given, "model": MODEL})
     assert got["train_samples"] == [*given["train_samples"][:4], given["train_samples"][7]]
     assert got["eval_samples"] == given["eval_samples"][:2]
     assert got["model"] is MODEL
@@ -177,7 +174,7 @@ def test_good_data_is_handed_on(tmp_path: Path) -> None:
     """No table, no warning, and the very same samples."""
     heard, good = Heard(), [sample(recording(tmp_path / "a.wav"))]
     table = tmp_path / "bad_samples.csv"
-    got = sifter(heard, table).sift(CONFIGURATION, {"train_samples": good, "eval_samples": None})
+    got = sample_filter(heard, table).apply(CONFIGURATION, {"train_samples": good, "eval_samples": None})
     assert got == {"train_samples": good, "eval_samples": None}
     assert heard.report["bad_samples"]["by_kind"] == {}
     assert heard.warned == []
@@ -188,7 +185,7 @@ def test_a_session_can_be_refused(tmp_path: Path) -> None:
     """`refuse`: the sentence ends the training, is in the report, and becomes the session's end."""
     heard, given = Heard(), mixed(tmp_path)
     with pytest.raises(SystemExit):
-        sifter(heard, bad_samples="refuse").sift(CONFIGURATION, {**given, "model": MODEL})
+        sample_filter(heard, bad_samples="refuse").apply(CONFIGURATION, {**given, "model": MODEL})
     assert heard.lines[-1].startswith("4 of 11 samples cannot be used: 1 missing")
     facts = HostFacts.read({"hooks": True, **heard.report})
     assert facts.bad_samples is not None
@@ -202,7 +199,7 @@ def test_a_session_can_be_refused(tmp_path: Path) -> None:
 def test_samples_can_be_kept(tmp_path: Path) -> None:
     """`keep`: all is told and nothing left out."""
     heard, given = Heard(), mixed(tmp_path)
-    got = sifter(heard, bad_samples="keep").sift(CONFIGURATION, {**given, "model": MODEL})
+    got = sample_filter(heard, bad_samples="keep").apply(CONFIGURATION, {**given, "model": MODEL})
     assert got["train_samples"] == given["train_samples"]
     assert heard.report["bad_samples"]["left_out"] == 0
     assert "are trained on all the same" in heard.warned[0]
@@ -218,7 +215,9 @@ def test_more_than_half_is_a_wrong_setting(tmp_path: Path) -> None:
     ):
         heard = Heard()
         with pytest.raises(SystemExit):
-            sifter(heard).sift(CONFIGURATION, {"train_samples": train_part, "eval_samples": eval_part})
+            sample_filter(heard).apply(
+                CONFIGURATION, {"train_samples": train_part, "eval_samples": eval_part}
+            )
         assert why in heard.report["bad_samples"]["refused"]
 
 
@@ -228,24 +227,23 @@ def test_more_than_half_is_a_wrong_setting(tmp_path: Path) -> None:
 def test_what_is_not_checked(data: dict[str, Any], samples: Any) -> None:
     """Without the setting, and where samples are not Coqui's, all is the script's own affair."""
     named = {"train_samples": samples}
-    assert sifter(Heard(), **data).sift(CONFIGURATION, named) is named
+    assert sample_filter(Heard(), **data).apply(CONFIGURATION, named) is named
 
 
 def test_other_ranks_take_rank_0s_word(tmp_path: Path) -> None:
     """They wait for it and read no recording themselves."""
     given = mixed(tmp_path)
 
-    def meeting(rank: int) -> Any:
-        return SimpleNamespace(rank=rank, folder=tmp_path, file=tmp_path.joinpath)
-
     heard: dict[str, Any] = {}
 
     def listen() -> None:
-        heard["got"] = sifter(Heard(), meeting=meeting(1)).sift(CONFIGURATION, {**given, "model": MODEL})
+        other = sample_filter(Heard(), rendezvous=Rendezvous(1, 2, tmp_path))
+        heard["got"] = other.apply(CONFIGURATION, {**given, "model": MODEL})
 
     waiting = threading.Thread(target=listen)
     waiting.start()
-    got = sifter(Heard(), meeting=meeting(0)).sift(CONFIGURATION, {**given, "model": MODEL})
+    first = sample_filter(Heard(), rendezvous=Rendezvous(0, 2, tmp_path))
+    got = first.apply(CONFIGURATION, {**given, "model": MODEL})
     waiting.join(20)
     assert heard["got"] == got
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.emulator.runner.standins import standin_path
-from tests.kernel.hosting import CONFIG, HOST, Forge
+from tests.kernel.hosting import CONFIG, Forge
 from tests.kernel.kit import Log, put
 from tests.kernel.sessions import HEAD, Played
 from tests.kernel.spoiled import DATA, mixed, recording
@@ -23,14 +23,13 @@ import json, sys
 from TTS.tts.utils.text import cleaners
 from TTS.tts.utils.text.characters import Graphemes
 from TTS.tts.utils.text.tokenizer import TTSTokenizer
-from tests.kernel.programs import program
-checks = program("host_samples")
+from kernel_template.host.sample_checks import Expected, look_at
 characters = Graphemes(characters="abcdef", punctuations=" ,", pad="_", blank="#", bos="<", eos=">")
 tokenizer = TTSTokenizer(characters=characters, text_cleaner=cleaners.basic_cleaners, add_blank=True)
 tokenizer.not_found_characters = ["kept"]
-expected = checks.Expected(tokenizer=tokenizer, longest_text=30)
+expected = Expected(tokenizer=tokenizer, longest_text=30)
 samples = [{"audio_file": sys.argv[1], "text": text, "language": "bn"} for text in sys.argv[2:]]
-found = checks.look_at(samples, expected)
+found = look_at(samples, expected)
 print(json.dumps([[[fault.kind, fault.detail] for fault in faults] for faults in found]))
 print(json.dumps(tokenizer.not_found_characters))
 """
@@ -78,7 +77,7 @@ def train(smithy: Forge, folder: Path, *, ranks: int = 1, **data: Any) -> tuple[
     )
     asked = {**DATA, "bad_samples": "skip", "table": str(folder / "bad_samples.csv"), **data}
     control = put(folder / "control.json", json.dumps({"report": str(report), "data": asked}))
-    arguments = [str(HOST), str(control), str(LISTED), "--config_path", str(config)]
+    arguments = [str(control), str(LISTED), "--config_path", str(config)]
     code = smithy.run(arguments, folder / "log.txt", ranks=ranks)
     return code, json.loads(report.read_text()), (folder / "log.txt").read_text()
 

@@ -8,16 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel_template.host.batches import Batches, as_if_alone, make_loader, set_epoch
 from tests.kernel.hosting import Forge, Toy, same_training, step_of
-from tests.kernel.programs import program
-
-BATCHES = program("host_batches")
 
 
 def samplers(world: int, **changes: Any) -> list[Any]:
     """One for each rank."""
     facts = {"names": None, "lengths": None, "size": 4, "seed": 54321, "buckets": 2, "world": world}
-    return [BATCHES.Batches(**{**facts, "rank": rank, **changes}) for rank in range(world)]
+    return [Batches(**{**facts, "rank": rank, **changes}) for rank in range(world)]
 
 
 shapes = st.fixed_dictionaries(
@@ -162,20 +160,20 @@ def test_a_loader_stays_as_it_is_where_there_is_nothing_to_do() -> None:
     """One process without buckets, or with an order of the script's own, is Coqui's alone."""
     torch = pytest.importorskip("torch")
     plain = loader()
-    assert BATCHES.make_loader(plain, {}, 0, 1, 1) is plain
+    assert make_loader(plain, {}, 0, 1, 1) is plain
     weighted = loader(sampler=torch.utils.data.WeightedRandomSampler([1.0] * 20, 20))
-    assert BATCHES.make_loader(weighted, SPEED, 0, 1, 1) is weighted
+    assert make_loader(weighted, SPEED, 0, 1, 1) is weighted
 
 
 def test_a_loader_gets_batches_by_length_and_keeps_the_rest() -> None:
     """Same data set, collation and workers; no global random number is used for the order."""
     torch = pytest.importorskip("torch")
     own = loader(collate_fn=list, num_workers=0)
-    made = BATCHES.make_loader(own, SPEED, 0, 1, 1)
+    made = make_loader(own, SPEED, 0, 1, 1)
     assert (made.dataset, made.collate_fn, len(made)) == (own.dataset, own.collate_fn, 5)
     orders = []
     for epoch in (0, 1):
-        BATCHES.set_epoch(made, epoch)
+        set_epoch(made, epoch)
         before = torch.get_rng_state()
         batches = list(made.batch_sampler)
         assert torch.equal(before, torch.get_rng_state())
@@ -189,22 +187,22 @@ def test_a_loader_gets_batches_by_length_and_keeps_the_rest() -> None:
 
 def test_ranks_share_a_shuffled_loader_without_buckets() -> None:
     """`length_buckets = 0` with several cards is a plain shuffle, another one in each epoch."""
-    both = [BATCHES.make_loader(loader(), {"length_buckets": 0}, rank, 2, 5) for rank in (0, 1)]
+    both = [make_loader(loader(), {"length_buckets": 0}, rank, 2, 5) for rank in (0, 1)]
     first = [drawn(each) for each in both]
     assert sorted(first[0] + first[1]) == list(range(20))
     for each in both:
-        BATCHES.set_epoch(each, 1)
+        set_epoch(each, 1)
     assert [drawn(each) for each in both] != first
 
 
 def test_several_ranks_begin_with_the_longest() -> None:
     """Where memory is too small, that shows before there is a step to lose; one process can save at any."""
     for epoch in range(4):
-        alone = BATCHES.make_loader(loader(60), SPEED, 0, 1, 5)
-        both = [BATCHES.make_loader(loader(60), SPEED, rank, 2, 5) for rank in (0, 1)]
+        alone = make_loader(loader(60), SPEED, 0, 1, 5)
+        both = [make_loader(loader(60), SPEED, rank, 2, 5) for rank in (0, 1)]
         firsts = []
         for each in (alone, *both):
-            BATCHES.set_epoch(each, epoch)
+            set_epoch(each, epoch)
             lengths = [sample["audio_length"] for sample in each.dataset.samples]
             firsts.append(max(lengths[index] for index in next(iter(each.batch_sampler))))
         assert max(firsts[1:]) == 59
@@ -223,7 +221,7 @@ def test_a_samplers_own_batches_are_dealt_out() -> None:
         own = loader(sampler=torch.utils.data.WeightedRandomSampler(weights, 10, replacement=False))
         torch.manual_seed(rank)
         before = torch.get_rng_state()
-        made = BATCHES.make_loader(own, SPEED, rank, 2, 1)
+        made = make_loader(own, SPEED, rank, 2, 1)
         shares.append(list(made.batch_sampler))
         assert torch.equal(before, torch.get_rng_state())
     assert [len(share) for share in shares] == [2, 2]
@@ -239,16 +237,16 @@ def test_what_cannot_be_shared_is_refused() -> None:
             return iter(range(9))
 
     own = torch.utils.data.DataLoader(Stream(), batch_size=3)
-    assert BATCHES.make_loader(own, SPEED, 0, 1, 1) is own
+    assert make_loader(own, SPEED, 0, 1, 1) is own
     with pytest.raises(ValueError, match="gpus = 1"):
-        BATCHES.make_loader(own, SPEED, 0, 2, 1)
+        make_loader(own, SPEED, 0, 2, 1)
 
 
 def test_coqui_does_not_share_by_itself_while_a_loader_is_made() -> None:
     """Its models ask torch whether there are several processes; afterwards torch says the truth again."""
     distributed: Any = pytest.importorskip("torch").distributed
     before = distributed.is_initialized
-    with BATCHES.as_if_alone():
+    with as_if_alone():
         assert distributed.is_initialized() is False
         assert distributed.is_initialized is not before
     assert distributed.is_initialized is before

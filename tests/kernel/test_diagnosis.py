@@ -4,7 +4,6 @@ import pytest
 
 from kernel_template.tools.failure import EndReason
 from kernel_template.train.diagnosis import Diagnosis, diagnose, ran_out_of_memory
-from tests.kernel.programs import program
 
 _FRAME = '  File "/x/trainer.py", line 1, in fit\n    self._fit()\n'
 
@@ -93,7 +92,8 @@ def test_memory_that_ran_out_in_all_its_forms(raised: str, *, memory: bool) -> N
     """The kernel takes the same errors for it by the log as the host does on the spot."""
     assert ran_out_of_memory(traceback(raised).splitlines()) is memory
     pytest.importorskip("torch")
-    is_out_of_memory = program("host_parallel").is_out_of_memory
+    from kernel_template.host.peers import is_out_of_memory  # noqa: PLC0415 - it needs torch.
+
     if not raised.startswith("ValueError"):
         assert is_out_of_memory(RuntimeError(raised.partition(": ")[2])) is memory
 

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
+from kernel_template.host.disk import DiskBudget, size_of
+from kernel_template.host.shortcut import link_best
 from kernel_template.tools.failure import EndReason
 from kernel_template.train.diagnosis import diagnose
 from tests.kernel.hosting import Forge, Toy, load, step_of
-from tests.kernel.programs import program
 
-DISK = program("host_disk")
-SHORTCUT = program("host_shortcut")
 MB = 1_000_000
 LIMIT = 200 * MB
 
@@ -51,7 +50,7 @@ class Trainer:
         self.most = 0
         self.keep = keep
         settings = {"folder": str(folder), "limit_bytes": limit, "keep_checkpoints": keep}
-        self.budget = DISK.DiskBudget(settings, self.said.append, self.warned.append, lambda _folder: free)
+        self.budget = DiskBudget(settings, self.said.append, self.warned.append, lambda _folder: free)
 
     def save(self, name: str, size: int = 71 * MB, *, killed: bool = False) -> None:
         """One file, and the trainer's housekeeping behind it."""
@@ -138,7 +137,7 @@ def test_a_best_model_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     """Where only two fit, the last checkpoint stays until the new best model is whole."""
     trainer = Trainer(tmp_path)
     trainer.save("best_model_3.pth")
-    SHORTCUT.link_best(trainer.run / "best_model_3.pth")
+    link_best(trainer.run / "best_model_3.pth")
     trainer.save("checkpoint_4.pth")
     trainer.save("best_model_5.pth")
     assert trainer.names() == ["best_model_5.pth", "checkpoint_4.pth"]
@@ -196,7 +195,7 @@ def test_too_small_a_limit_is_told_before_the_training(tmp_path: Path) -> None:
 
 def test_without_a_limit_nothing_is_counted(tmp_path: Path) -> None:
     """Settings of an older kgtts name none; files elsewhere are none of the outputs."""
-    budget = DISK.DiskBudget({}, print, print)
+    budget = DiskBudget({}, print, print)
     budget.begin(10**15, 10**15)
     file = object()
     with budget.saving(tmp_path / "a.pth", {}) as limited:
@@ -223,7 +222,7 @@ def test_the_size_of_a_state_is_foretold(tmp_path: Path) -> None:
     }
     torch.save(state, tmp_path / "a.pth")
     real = (tmp_path / "a.pth").stat().st_size
-    assert real <= DISK.size_of(state) <= real + 1.5 * MB
+    assert real <= size_of(state) <= real + 1.5 * MB
 
 
 # ---- Coqui's real Trainer

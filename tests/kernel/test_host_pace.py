@@ -6,125 +6,128 @@ from pathlib import Path
 
 import pytest
 
-from kernel_template.host.pace import Control, HostReport, Pace
+from kernel_template.host.protocol import Control, HostReport
+from kernel_template.host.stopping import TimeBudget
 from tests.kernel.kit import Clock
 
 
-def epoch(pace: Pace, clock: Clock, *, steps: int = 10, step_s: float = 1.0, tail_s: float = 2.0) -> None:
+def epoch(
+    budget: TimeBudget, clock: Clock, *, steps: int = 10, step_s: float = 1.0, tail_s: float = 2.0
+) -> None:
     """Train an epoch."""
-    pace.epoch_began()
-    pace.train_began()
+    budget.epoch_began()
+    budget.train_began()
     for _ in range(steps):
         clock.advance(step_s)
-        pace.step_done()
-    pace.train_ended()
+        budget.step_done()
+    budget.train_ended()
     clock.advance(tail_s)
-    pace.epoch_ended(10)
+    budget.epoch_ended(10)
 
 
-def started(clock: Clock, budget_s: float | None, **more: float) -> Pace:
-    """A pace whose checkpoints are small."""
-    pace = Pace(clock, clock.now, budget_s, **more)
-    pace.begin(0)
-    return pace
+def started(clock: Clock, budget_s: float | None, **more: float) -> TimeBudget:
+    """A budget whose checkpoints are small."""
+    budget = TimeBudget(clock, clock.now, budget_s, **more)
+    budget.begin(0)
+    return budget
 
 
 def test_an_epoch_fits_with_five_percent_to_spare(clock: Clock) -> None:
     """After one epoch of 12 s, another needs 12.6 s before the deadline, and no less."""
-    for budget, fits in ((24.5, False), (24.7, True)):
-        pace = started(clock, budget)
-        epoch(pace, clock)
-        assert pace.epoch_fits() is fits
+    for seconds, fits in ((24.5, False), (24.7, True)):
+        budget = started(clock, seconds)
+        epoch(budget, clock)
+        assert budget.epoch_fits() is fits
 
 
 def test_the_slowest_of_the_last_three_counts(clock: Clock) -> None:
     """A slow epoch is remembered for three epochs."""
-    pace = started(clock, 1000.0)
+    budget = started(clock, 1000.0)
     for step_s in (1.0, 5.0, 1.0, 1.0):
-        epoch(pace, clock, step_s=step_s)
-    clock.now = pace.deadline - 50
-    assert not pace.epoch_fits()
-    clock.now = pace.deadline - 500
-    epoch(pace, clock)
-    clock.now = pace.deadline - 50
-    assert pace.epoch_fits()
-    assert pace.seconds_per_epoch(10) == pytest.approx(12.0)
+        epoch(budget, clock, step_s=step_s)
+    clock.now = budget.deadline - 50
+    assert not budget.epoch_fits()
+    clock.now = budget.deadline - 500
+    epoch(budget, clock)
+    clock.now = budget.deadline - 50
+    assert budget.epoch_fits()
+    assert budget.seconds_per_epoch(10) == pytest.approx(12.0)
 
 
 def test_the_save_has_to_fit_too(clock: Clock) -> None:
     """Before any has been seen a checkpoint is taken to be written at 50 MB/s; then what one took counts."""
-    pace = Pace(clock, clock.now, 100.0)
-    pace.begin(1_000_000_000)
+    budget = TimeBudget(clock, clock.now, 100.0)
+    budget.begin(1_000_000_000)
     clock.advance(81)
-    assert not pace.step_fits(last=False)
-    pace.saved(3.0)
-    assert pace.step_fits(last=False)
+    assert not budget.step_fits(last=False)
+    budget.saved(3.0)
+    assert budget.step_fits(last=False)
 
 
 def test_an_epoch_longer_than_a_session_is_begun(clock: Clock) -> None:
     """One that fits no session is not waited for: the session is used up, to a step."""
-    pace = started(clock, 20.0)
-    epoch(pace, clock, steps=4, step_s=2.0)  # The rest of an epoch: 22 s in all.
-    assert pace.seconds_per_epoch(10) == pytest.approx(22.0)
-    assert pace.epoch_fits()
+    budget = started(clock, 20.0)
+    epoch(budget, clock, steps=4, step_s=2.0)  # The rest of an epoch: 22 s in all.
+    assert budget.seconds_per_epoch(10) == pytest.approx(22.0)
+    assert budget.epoch_fits()
     clock.advance(8.5)
-    assert not pace.step_fits(last=False)
-    assert not pace.epoch_fits()
+    assert not budget.step_fits(last=False)
+    assert not budget.epoch_fits()
 
 
 def test_an_epoch_that_fits_the_next_session_waits_for_it(clock: Clock) -> None:
     """What was known from the session before counts until an epoch has been measured."""
-    pace = started(clock, 100.0, seconds_per_epoch=60.0)
-    assert pace.seconds_per_epoch(None) == 60.0
+    budget = started(clock, 100.0, seconds_per_epoch=60.0)
+    assert budget.seconds_per_epoch(None) == 60.0
     clock.advance(50)
-    assert not pace.epoch_fits()
+    assert not budget.epoch_fits()
 
 
 def test_a_warm_up_is_no_measure(clock: Clock) -> None:
     """The first step of a process may compile for long; neither steps nor epochs to come do."""
-    pace = started(clock, 100.0)
-    pace.epoch_began()
-    pace.train_began()
+    budget = started(clock, 100.0)
+    budget.epoch_began()
+    budget.train_began()
     for seconds in (20.0, 1.0, 1.0, 1.0):
         clock.advance(seconds)
-        pace.step_done()
-    pace.train_ended()
-    pace.epoch_ended(4)
-    assert pace.seconds_per_epoch(4) == pytest.approx(4.0)
-    clock.now = pace.deadline - 2
-    assert pace.step_fits(last=False)
+        budget.step_done()
+    budget.train_ended()
+    budget.epoch_ended(4)
+    assert budget.seconds_per_epoch(4) == pytest.approx(4.0)
+    clock.now = budget.deadline - 2
+    assert budget.step_fits(last=False)
 
 
 def test_after_the_last_step_the_evaluation_has_to_fit(clock: Clock) -> None:
     """An epoch's end takes what it took before."""
-    pace = started(clock, 100.0)
-    epoch(pace, clock, tail_s=30.0)
-    clock.now = pace.deadline - 10
-    assert pace.step_fits(last=False)
-    assert not pace.step_fits(last=True)
+    budget = started(clock, 100.0)
+    epoch(budget, clock, tail_s=30.0)
+    clock.now = budget.deadline - 10
+    assert budget.step_fits(last=False)
+    assert not budget.step_fits(last=True)
 
 
 def test_saving_is_not_part_of_a_step(clock: Clock) -> None:
     """A step with a save in it is as long as any other."""
-    pace = started(clock, 1000.0)
-    pace.epoch_began()
-    pace.train_began()
+    budget = started(clock, 1000.0)
+    budget.epoch_began()
+    budget.train_began()
     clock.advance(1)
-    pace.step_done()
+    budget.step_done()
     clock.advance(1)
-    pace.step_done()
+    budget.step_done()
     clock.advance(21)
-    pace.saved(20.0)
-    pace.step_done()
-    clock.now = pace.deadline - 22
-    assert pace.step_fits(last=False)
+    budget.saved(20.0)
+    budget.step_done()
+    clock.now = budget.deadline - 22
+    assert budget.step_fits(last=False)
 
 
 def test_without_a_deadline_everything_fits(clock: Clock) -> None:
     """No budget, no stop."""
-    pace = started(clock, None)
-    epoch(pace, clock, step_s=10_000.0)
-    assert (pace.deadline, pace.epoch_fits(), pace.step_fits(last=True)) == (math.inf, True, True)
+    budget = started(clock, None)
+    epoch(budget, clock, step_s=10_000.0)
+    assert (budget.deadline, budget.epoch_fits(), budget.step_fits(last=True)) == (math.inf, True, True)
 
 
 def test_control_takes_what_is_there(tmp_path: Path) -> None:

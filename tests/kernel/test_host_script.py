@@ -1,23 +1,27 @@
 """A script under the host sees what it would see by itself."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.hosting import HOST
+from tests.kernel.hosting import PACKAGE, with_package
 from tests.kernel.kit import put
 
 LOOK = """
 '''A docstring.'''
-import json, sys
+import json, os, sys
 import __main__
 names = ("__name__", "__file__", "__package__", "__spec__", "__cached__", "__doc__")
 seen = {name: str(globals().get(name)) for name in names}
 seen["loader"] = type(globals()["__loader__"]).__name__
-seen["argv"], seen["path"], seen["flags"] = sys.argv, sys.path[:3], sys.dont_write_bytecode
+seen["argv"], seen["path"], seen["flags"] = sys.argv, sys.path, sys.dont_write_bytecode
+seen["environment"] = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
 seen["main"] = __main__.__dict__ is globals()
 seen["modules"] = sorted(name for name in sys.modules if name in ("torch", "trainer", "host"))
 seen["meta"] = "__mp_main__" in sys.modules
@@ -25,25 +29,41 @@ print(json.dumps(seen))
 """
 
 
-def plain(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python by itself."""
+def python(folder: Path, *arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run Python in `folder`."""
     return subprocess.run(
-        [sys.executable, "-B", "-u", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "-B", "-u", *arguments],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
-def hosted(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python through the host."""
+def plain(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python by itself."""
+    return python(folder, *arguments, env={**os.environ, **variables})
+
+
+def hosted(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python through the host, whose package lies in a folder of its own."""
+    package = folder / "the package" / "kernel_template"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     put(folder / "CONTROL.json", json.dumps({"report": str(folder / "HOST_REPORT.json")}))
-    return plain(folder, str(HOST), str(folder / "CONTROL.json"), *arguments)
+    control = str(folder / "CONTROL.json")
+    env = with_package({**os.environ, **variables}, package)
+    return python(folder, "-m", "kernel_template.host", control, *arguments, env=env)
 
 
 def test_a_script_sees_no_difference(tmp_path: Path) -> None:
     """Arguments, search path, `__main__` and its attributes; torch is not imported."""
     script = put(tmp_path / "a folder" / "train আ.py", LOOK)
-    alone, under = (run(tmp_path, str(script), "--x", "1 2") for run in (plain, hosted))
-    assert alone.stdout
-    assert under.stdout == alone.stdout
+    paths = [{}, {"PYTHONPATH": str(tmp_path / "lib")}, {"PYTHONPATH": f"{tmp_path / 'lib'}{os.pathsep}x"}]
+    for path in paths:
+        alone, under = (run(tmp_path, str(script), "--x", "1 2", **path) for run in (plain, hosted))
+        assert alone.stdout
+        assert under.stdout == alone.stdout
     assert json.loads((tmp_path / "HOST_REPORT.json").read_text())["hooks"] is False
 
 
@@ -96,4 +116,4 @@ def test_another_release_of_the_trainer_runs_unhosted(tmp_path: Path) -> None:
 def test_arguments_that_name_nothing(tmp_path: Path) -> None:
     """Usage is said, nothing is run."""
     assert hosted(tmp_path, "-m").returncode == 2
-    assert plain(tmp_path, str(HOST)).returncode == 2
+    assert plain(tmp_path, "-m", "kernel_template.host").returncode == 2

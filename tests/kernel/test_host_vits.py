@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.emulator.demo import inputs
-from tests.kernel.hosting import HOST, VITS_TRAINING, Forge, load, same_training
+from tests.kernel.hosting import VITS_TRAINING, Forge, load, same_training
 from tests.kernel.kit import put
 
 pytestmark = VITS_TRAINING
@@ -49,7 +49,6 @@ class Voice:
         put(self._folder / "control.json", json.dumps(control))
         script = str(self._demo.dataset / "MyTTSDataset" / "train_tts.py")
         arguments = [
-            str(HOST),
             str(self._folder / "control.json"),
             script,
             "--config_path",

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.hosting import CONFIG, HOST, TOY
+from tests.kernel.hosting import CONFIG, PACKAGE, TOY, with_package
 from tests.kernel.kit import put
 
+LAUNCH = (sys.executable, "-u", "-m", "kernel_template.host.launch")
 # A host that wants its others, and then does as the test says.
 HEAD = """
 import os, pathlib, signal, sys, time
-rank, folder = int(os.environ["KGTTS_RANK"]), pathlib.Path(os.environ["KGTTS_MEETING"])
+rank, folder = int(os.environ["KGTTS_RANK"]), pathlib.Path(os.environ["KGTTS_RENDEZVOUS"])
 (folder / "wanted").touch()
 def wait_for(name):
     while not (folder / name).exists(): time.sleep(0.01)
@@ -29,14 +30,13 @@ pathlib.Path(f"pid{rank}").write_text(str(os.getpid()))
 
 def start(folder: Path, host: str, *, ranks: int = 2, **variables: str) -> "subprocess.Popen[str]":
     """Launch made-up hosts."""
-    program = folder / "programs" / "launch.py"
-    program.parent.mkdir()
-    shutil.copyfile(HOST.with_name("launch.py"), program)
-    put(program.with_name("host.py"), HEAD + host)
+    package = folder / "package" / "kernel_template"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    put(package / "host" / "__main__.py", HEAD + host)
     return subprocess.Popen(
-        [sys.executable, "-u", str(program), str(ranks), "CONTROL.json", "script.py"],
+        [*LAUNCH, str(ranks), "CONTROL.json", "script.py"],
         cwd=folder,
-        env={**os.environ, "TMPDIR": str(folder), **variables},
+        env=with_package({**os.environ, "TMPDIR": str(folder), **variables}, package),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -50,7 +50,7 @@ def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 
 def gone(folder: Path, rank: int) -> bool:
-    """Whether a rank's process has ended, and the meeting folder is removed."""
+    """Whether a rank's process has ended, and the rendezvous folder is removed."""
     process = int((folder / f"pid{rank}").read_text())
     try:
         os.kill(process, 0)
@@ -74,14 +74,10 @@ def test_rank_0_speaks_and_decides(tmp_path: Path) -> None:
 
 def test_a_script_without_a_trainer_runs_once(tmp_path: Path) -> None:
     """Nobody wants the others: they are never started."""
-    (tmp_path / "programs").mkdir()
-    launch = tmp_path / "programs" / "launch.py"
-    shutil.copyfile(HOST.with_name("launch.py"), launch)
-    put(launch.with_name("host.py"), "print('once', flush=True)\nraise SystemExit(7)\n")
-    done = subprocess.run(
-        [sys.executable, str(launch), "2", "c", "s"], capture_output=True, text=True, check=False
+    process = start(
+        tmp_path, "(folder / 'wanted').unlink()\nprint('once', flush=True)\nraise SystemExit(7)\n"
     )
-    assert (done.returncode, done.stdout) == (7, "once\n")
+    assert finish(process) == (7, "once\n")
 
 
 def test_an_interrupt_goes_to_rank_0_alone(tmp_path: Path) -> None:
@@ -161,9 +157,9 @@ def test_no_rank_outlives_launch(tmp_path: Path) -> None:
     )
     put(tmp_path / "CONTROL.json", json.dumps({"report": str(tmp_path / "HOST_REPORT.json")}))
     process = subprocess.Popen(
-        [sys.executable, "-u", str(HOST.with_name("launch.py")), "2", "CONTROL.json", str(script)],
+        [*LAUNCH, "2", "CONTROL.json", str(script)],
         cwd=tmp_path,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env=with_package({**os.environ, "TMPDIR": str(tmp_path)}),
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -190,11 +186,11 @@ def test_a_script_that_names_a_card_itself(tmp_path: Path) -> None:
     put(tmp_path / "CONTROL.json", json.dumps({"report": str(tmp_path / "HOST_REPORT.json")}))
     done = subprocess.run(
         [
-            *(sys.executable, "-u", str(HOST.with_name("launch.py")), "2", "CONTROL.json"),
+            *(*LAUNCH, "2", "CONTROL.json"),
             str(put(tmp_path / "script.py", script)),
         ],
         cwd=tmp_path,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "3,5"},
+        env=with_package({**os.environ, "CUDA_VISIBLE_DEVICES": "3,5"}),
         capture_output=True,
         text=True,
         check=True,
@@ -209,7 +205,7 @@ def test_arguments_that_name_nothing(tmp_path: Path) -> None:
     """Usage is said, nothing is run."""
     for arguments in ([], ["2", "c"], ["x", "c", "s"], ["0", "c", "s"]):
         done = subprocess.run(
-            [sys.executable, str(HOST.with_name("launch.py")), *arguments], capture_output=True, check=False
+            [*LAUNCH, *arguments], env=with_package(os.environ), capture_output=True, check=False
         )
         assert done.returncode == 2
 
@@ -222,11 +218,13 @@ def test_a_rank_killed_within_a_training(tmp_path: Path) -> None:
     put(tmp_path / "CONTROL.json", json.dumps({"report": str(tmp_path / "HOST_REPORT.json")}))
     process = subprocess.Popen(
         [
-            *(sys.executable, "-u", str(HOST.with_name("launch.py")), "2", "CONTROL.json", str(TOY)),
+            *(*LAUNCH, "2", "CONTROL.json", str(TOY)),
             *("--config_path", str(tmp_path / "config.json")),
         ],
         cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "TRAINER_TELEMETRY": "0", "CUDA_VISIBLE_DEVICES": ""},
+        env=with_package(
+            {**os.environ, "OMP_NUM_THREADS": "1", "TRAINER_TELEMETRY": "0", "CUDA_VISIBLE_DEVICES": ""}
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -136,7 +136,7 @@ def test_rank_0_decides(smithy: Forge, tmp_path: Path, control: dict[str, Any]) 
     report = pair.session(control=control)
     assert report["stopped"] == ("no_improvement" if "patience" in control else "budget")
     assert pair.code == 0
-    (other,) = pair.folder.glob("meeting-*/rank1/HOST_REPORT.json")
+    (other,) = pair.folder.glob("rendezvous-*/rank1/HOST_REPORT.json")
     seen = json.loads(other.read_text())
     assert (seen["stopped"], seen["global_step"]) == (report["stopped"], report["global_step"])
     assert report["global_step"] > 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.emulator.demo import inputs
-from tests.kernel.hosting import HOST, VITS_TRAINING, Forge, difference, load
+from tests.kernel.hosting import VITS_TRAINING, Forge, difference, load
 from tests.kernel.kit import put
 
 pytestmark = VITS_TRAINING
@@ -25,7 +25,7 @@ def train(
     report = folder / "HOST_REPORT.json"
     put(folder / "control.json", json.dumps({"report": str(report), "until_step": steps}))
     arguments = [
-        *(str(HOST), str(folder / "control.json"), str(Path(__file__).with_name("voice_training.py"))),
+        *(str(folder / "control.json"), str(Path(__file__).with_name("voice_training.py"))),
         *(str(demo.dataset / "MyTTSDataset" / "train_tts.py"), "--config_path", str(folder / "config.json")),
         *("--restore_path", str(model / "model_file.pth")),
     ]

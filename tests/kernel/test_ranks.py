@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from kernel_template.host.rank import Meeting
-from kernel_template.host.tally import Tally, count_samples
+from kernel_template.host.counters import StepCounters, count_samples
+from kernel_template.host.protocol import Control
+from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.start.config_file import PreparedConfig
 from kernel_template.start.inputs import Inputs
 from kernel_template.train.command import TrainingCommand, training_environment, training_ranks
@@ -54,9 +55,7 @@ def test_several_ranks_start_through_launch(tmp_path: Path) -> None:
 
 
 def test_a_rank_that_does_not_write_has_its_own_run_folder(tmp_path: Path) -> None:
-    """Its report and its run folder lie in the meeting folder, with the configuration that is continued."""
-    from kernel_template.host.pace import Control  # noqa: PLC0415 - beside its only use.
-
+    """Its report and run folder are in the rendezvous folder, with the configuration that is continued."""
     run = put(tmp_path / "run" / "config.json", "{}").parent
     control = Control(tmp_path / "HOST_REPORT.json", continue_path=str(run), checkpoint=str(run / "c.pth"))
     program = [
@@ -67,10 +66,10 @@ def test_a_rank_that_does_not_write_has_its_own_run_folder(tmp_path: Path) -> No
         "--config_path",
         f"{run}/config.json",
     ]
-    assert Meeting().own(control, program) == (control, program)
-    (tmp_path / "meeting").mkdir()
-    own, changed = Meeting(1, 2, tmp_path / "meeting").own(control, program)
-    folder = tmp_path / "meeting" / "rank1"
+    assert Rendezvous().own(control, program) == (control, program)
+    (tmp_path / "rendezvous").mkdir()
+    own, changed = Rendezvous(1, 2, tmp_path / "rendezvous").own(control, program)
+    folder = tmp_path / "rendezvous" / "rank1"
     assert own.report == folder / "HOST_REPORT.json"
     assert own.continue_path == str(folder / "run")
     assert own.checkpoint == control.checkpoint
@@ -82,34 +81,34 @@ def test_a_rank_that_does_not_write_has_its_own_run_folder(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("meeting", "kept"),
+    ("rendezvous", "kept"),
     [
-        (Meeting(1, 2, Path(), "1"), "1"),
-        (Meeting(1, 2, Path(), ""), ""),
-        (Meeting(1, 2, Path()), "0"),
-        (Meeting(), "0"),
+        (Rendezvous(1, 2, Path(), "1"), "1"),
+        (Rendezvous(1, 2, Path(), ""), ""),
+        (Rendezvous(1, 2, Path()), "0"),
+        (Rendezvous(), "0"),
     ],
 )
-def test_a_rank_keeps_its_card(monkeypatch: pytest.MonkeyPatch, meeting: Meeting, kept: str) -> None:
+def test_a_rank_keeps_its_card(monkeypatch: pytest.MonkeyPatch, rendezvous: Rendezvous, kept: str) -> None:
     """Whatever the script has set; alone, or without a card of its own, the script's word counts."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    meeting.keep_card()
+    rendezvous.restore_gpu()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == kept
 
 
 def test_seconds_and_samples_are_counted(clock: Clock) -> None:
     """Steps without the saves within them, waits, loaders, and when the first step was done."""
-    tally = Tally(clock, clock.now)
-    with tally.making_data():
+    counters = StepCounters(clock, clock.now)
+    with counters.making_data():
         clock.advance(3)
     for _ in range(2):
-        with tally.waiting():
+        with counters.waiting():
             clock.advance(1)
-        with tally.stepping():
+        with counters.stepping():
             clock.advance(7)
-            tally.saved(5.0)
-        tally.trained(8)
-    assert tally.due()
+            counters.saved(5.0)
+        counters.trained(8)
+    assert counters.due()
     expected = {
         "data_s": 3.0,
         "first_step_at": 11.0,
@@ -117,8 +116,8 @@ def test_seconds_and_samples_are_counted(clock: Clock) -> None:
         "loader_wait_s_total": 2.0,
         "samples_total": 16,
     }
-    assert expected.items() <= tally.values().items()
-    assert not tally.due()
+    assert expected.items() <= counters.values().items()
+    assert not counters.due()
 
 
 class Rows:

@@ -11,14 +11,15 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+
+from kernel_template.host.protocol import Control
 
 _PR_SET_PDEATHSIG = 1
 _CARDS = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True, slots=True)
-class Meeting:
+class Rendezvous:
     """This process among those that train one model.
 
     Args:
@@ -34,14 +35,14 @@ class Meeting:
     card: str | None = None
 
     @classmethod
-    def read(cls, environment: Mapping[str, str]) -> "Meeting":
+    def read(cls, environment: Mapping[str, str]) -> "Rendezvous":
         """As launch.py told it; alone without it."""
-        if "KGTTS_MEETING" not in environment:
+        if "KGTTS_RENDEZVOUS" not in environment:
             return cls()
         return cls(
             int(environment["KGTTS_RANK"]),
             int(environment["KGTTS_RANKS"]),
-            Path(environment["KGTTS_MEETING"]),
+            Path(environment["KGTTS_RENDEZVOUS"]),
             environment.get(_CARDS),
         )
 
@@ -64,7 +65,7 @@ class Meeting:
             if os.getppid() == 1:
                 os._exit(1)
 
-    def keep_card(self) -> None:
+    def restore_gpu(self) -> None:
         """Undo what a script has set: with a card that it names itself, all ranks would meet on that one."""
         if self.size == 1 or self.card is None or os.environ.get(_CARDS) == self.card:
             return
@@ -75,7 +76,7 @@ class Meeting:
             sys.stdout.flush()
         os.environ[_CARDS] = self.card
 
-    def want_others(self) -> None:
+    def request_ranks(self) -> None:
         """Rank 0 is about to import the trainer: launch.py may start the others."""
         if self.size > 1 and not self.rank:
             self.file("wanted").touch()
@@ -115,7 +116,7 @@ class Meeting:
         folder.mkdir(exist_ok=True)
         return folder
 
-    def own(self, control: Any, program: list[str]) -> tuple[Any, list[str]]:
+    def own(self, control: Control, program: list[str]) -> tuple[Control, list[str]]:
         """What this rank is asked, and its command: whatever a rank above 0 would write goes elsewhere."""
         if not self.rank:
             return control, program

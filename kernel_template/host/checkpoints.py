@@ -4,6 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kernel_template.host.disk import DiskBudget
+from kernel_template.host.rendezvous import Rendezvous
+from kernel_template.host.state import KEY, Place, make_record, plain, write_whole
+
 _STATE_KEYS = frozenset({"model", "optimizer", "step", "epoch"})  # A dict with these is a checkpoint.
 
 
@@ -11,9 +15,8 @@ class Saving:
     """Hooks around what the trainer writes.
 
     Args:
-        states: the module `host_state`.
         disk: makes room: a `DiskBudget` of host_disk.py.
-        meeting: who this process is: a `Meeting` of host_rank.py.
+        rendezvous: who this process is: a `Rendezvous` of host_rank.py.
         place: where in its loop the trainer is: a `Place`.
         clock: seconds of a clock that never goes back.
         extra: what a record holds beside the trainer's own state.
@@ -24,10 +27,9 @@ class Saving:
     def __init__(  # noqa: PLR0913 - it stands between all of these.
         self,
         *,
-        states: Any,
-        disk: Any,
-        meeting: Any,
-        place: Any,
+        disk: DiskBudget,
+        rendezvous: Rendezvous,
+        place: Place,
         clock: Callable[[], float],
         extra: Callable[[], dict[str, Any]],
         spent: Callable[[float], None],
@@ -36,9 +38,8 @@ class Saving:
         self.trainer: Any = None
         self.bad_evals = 0
         self.position: tuple[int, int, int] | None = None  # That of the last checkpoint.
-        self._states = states
         self._disk = disk
-        self._meeting = meeting
+        self._rendezvous = rendezvous
         self._place = place
         self._clock = clock
         self._extra = extra
@@ -69,9 +70,9 @@ class Saving:
         trainer = self.trainer
         is_checkpoint = trainer is not None and isinstance(state, dict) and state.keys() >= _STATE_KEYS
         if is_checkpoint:
-            state = {**state, self._states.KEY: self._record(state, Path(path).name)}
-        with self._meeting.saving(), self._disk.saving(Path(path), state) as limited:
-            self._states.write_whole(state, Path(path), options, limited)
+            state = {**state, KEY: self._record(state, Path(path).name)}
+        with self._rendezvous.saving(), self._disk.saving(Path(path), state) as limited:
+            write_whole(state, Path(path), options, limited)
         self._spent(self._clock() - began)
         if is_checkpoint:
             self.position = self._place.position(trainer)
@@ -79,11 +80,11 @@ class Saving:
 
     def _record(self, state: dict[str, Any], name: str) -> dict[str, Any]:
         trainer, place = self.trainer, self._place
-        record: dict[str, Any] = self._states.make_record(
+        record: dict[str, Any] = make_record(
             trainer, place.position(trainer), in_step=place.in_step, in_epoch=place.in_train
         )
         record |= {**self._extra(), "bad_evals": self.bad_evals}
         if name.startswith("best_model"):
             # The trainer takes this loss for its best only after the file is written.
-            record |= {"best_loss": self._states.plain(state["model_loss"]), "bad_evals": 0}
+            record |= {"best_loss": plain(state["model_loss"]), "bad_evals": 0}
         return record

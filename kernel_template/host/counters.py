@@ -10,7 +10,7 @@ from typing import Any
 _TELL_EVERY_S = 15.0
 
 
-class Tally:
+class StepCounters:
     """Counts for HOST_REPORT.json.
 
     Args:

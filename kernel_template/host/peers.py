@@ -23,6 +23,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from kernel_template.host.rendezvous import Rendezvous
+
 # Rank 0 evaluates and saves while the others wait for it.
 _TIMEOUT = dt.timedelta(minutes=30)
 _REASONS = (None, "signal", "until_step", "budget", "no_improvement", "oom")
@@ -53,20 +55,20 @@ class _Armed(nn.Module):
         return loss
 
 
-class Team:
+class Peers:
     """The ranks of one training, of which this process is one.
 
     Args:
-        meeting: who and where: a `Meeting` of host_rank.py.
+        rendezvous: who and where: a `Rendezvous` of host_rank.py.
     """
 
-    def __init__(self, meeting: Any) -> None:
-        self.rank: int = meeting.rank
-        self.size: int = meeting.size
+    def __init__(self, rendezvous: Rendezvous) -> None:
+        self.rank = rendezvous.rank
+        self.size = rendezvous.size
         self.all_know = False  # That memory has run out, and so nobody waits for anybody.
-        self.forsaken = False
+        self.abandoned = False
         self._armed = True
-        self._meeting = meeting
+        self._rendezvous = rendezvous
         self._shares: list[Any] = []
         self._control: Any = None
 
@@ -80,7 +82,7 @@ class Team:
         on_card = next(trainer.model.parameters()).is_cuda
         dist.init_process_group(
             "nccl" if on_card else "gloo",
-            init_method=self._meeting.file("store").as_uri(),
+            init_method=self._rendezvous.file("store").as_uri(),
             rank=self.rank,
             world_size=self.size,
             timeout=_TIMEOUT,
@@ -99,25 +101,25 @@ class Team:
         """Whether the next loss completes a step; gradients are kept to each rank until one does."""
         self._armed = complete
 
-    def dissolve(self) -> None:
+    def train_alone(self) -> None:
         """Go on as a training of one process."""
         self.size = 1
 
-    def part(self) -> None:
+    def leave_together(self) -> None:
         """Part when all have come here."""
         if self.joined:
             dist.barrier(group=self._control)
         self.leave()
 
-    def forsake(self) -> None:
+    def abandon(self) -> None:
         """Others are gone: nobody is waited for any more, and what was begun with them is left as it is."""
         self._shares = []
-        self.forsaken = True
+        self.abandoned = True
 
     def leave(self) -> None:
         """Part, whatever the others do."""
         self._shares = []
-        if dist.is_initialized() and not self.forsaken:
+        if dist.is_initialized() and not self.abandoned:
             with contextlib.suppress(Exception):
                 dist.destroy_process_group()
 

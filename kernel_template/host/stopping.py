@@ -1,16 +1,16 @@
-"""What the host is told, what it reports, and its clock: whether another epoch, or another step, still fits.
+"""When to stop: the target step, the patience, a signal, or the time that is left.
 
 Nothing here needs torch.
 """
 
 import contextlib
-import json
 import math
+import signal
+import types
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
+
+from kernel_template.host.protocol import Control
 
 _MARGIN = 1.05  # The next epoch may take this much longer than the slowest of the last.
 _EPOCHS_KEPT = 3
@@ -18,87 +18,7 @@ _STEPS_KEPT = 20
 _DISK_BYTES_PER_S = 50e6  # How fast a checkpoint is taken to be written until one has been.
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
-    """CONTROL.json: what the kernel asks of the host. Every key but `report` may be absent.
-
-    Args:
-        report: where HOST_REPORT.json goes.
-        budget_s: seconds from the host's start by which the training must have ended and all be saved.
-        until_step: the global step to stop at.
-        patience: evaluations without a better loss after which to stop.
-        continue_path: the run folder to go on in.
-        checkpoint: the checkpoint in it to go on from.
-        best_model: the best model in it, if there is one.
-        seconds_per_epoch: what an epoch took in the session before.
-        batch_size: the batch of each card in place of the configuration's.
-        accumulate: batches whose gradients make one step.
-        speed, data, disk: these sections of the kernel's settings.
-    """
-
-    report: Path
-    budget_s: float | None = None
-    until_step: int | None = None
-    patience: int | None = None
-    continue_path: str | None = None
-    checkpoint: str | None = None
-    best_model: str | None = None
-    seconds_per_epoch: float | None = None
-    batch_size: int | None = None
-    accumulate: int = 1
-    speed: Mapping[str, Any] = field(default_factory=dict)
-    data: Mapping[str, Any] = field(default_factory=dict)
-    disk: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, values: Mapping[str, Any]) -> "Control":
-        """Take what CONTROL.json holds."""
-        names = [name for name in cls.__dataclass_fields__ if name != "report"]
-        known = {name: values[name] for name in names if values.get(name) is not None}
-        return cls(Path(values["report"]), **known)
-
-
-class HostReport:
-    """HOST_REPORT.json: how far the training has come and why it stopped, always whole on the disk."""
-
-    def __init__(self, path: Path) -> None:
-        self.values: dict[str, Any] = {
-            "stopped": None,  # Or "budget", "until_step", "no_improvement", "signal", "oom".
-            "finished": False,  # The last epoch that was asked for has ended.
-            "global_step": None,  # Steps done.
-            "epoch": None,  # Epochs done, and batches of the next one.
-            "batch": None,
-            "start": None,  # The same three, where this session began.
-            "seconds_per_epoch": None,
-            "steps_per_epoch": None,
-            "best_loss": None,
-            "bad_evals": None,
-            "hooks": False,  # Whether a Trainer was made and hosted.
-            "ranks": 1,  # Processes that train the model together.
-            # Seconds of this process: its imports, its loaders, and from its start to its first step done.
-            "imports_s": None,
-            "data_s": None,
-            "first_step_at": None,
-            "first_step_s": 0.0,  # What that step took.
-            "counted_at": None,  # When all that follows was counted, since this process's start.
-            # Seconds in steps, seconds waiting for batches, and samples of all ranks together.
-            "step_seconds_total": 0.0,
-            "loader_wait_s_total": 0.0,
-            "samples_total": 0,
-            "warnings": [],
-        }
-        self._path = path
-
-    def write(self, **changes: Any) -> None:
-        """Take `changes` and write all of it; a disk that is full costs the report, not the training."""
-        self.values.update(changes)
-        part = self._path.with_name(f".kgtts-{self._path.name}.part")
-        with contextlib.suppress(OSError):
-            part.write_text(json.dumps(self.values, indent=1) + "\n", encoding="utf-8")
-            part.replace(self._path)
-
-
-class Pace:
+class TimeBudget:
     """Measures epochs, steps and saves, and says what still fits before the deadline.
 
     Args:
@@ -208,3 +128,60 @@ class Pace:
         """Whether what comes after this step fits: another step, or after the last one the epoch's end."""
         coming = max(self._tails if last else self._steps, default=0.0)
         return self.clock() + coming * _MARGIN + self.save_s <= self.deadline
+
+
+class StopRules:
+    """Knows of each reason to stop, at the places where the training may.
+
+    Args:
+        control: what the kernel asks for.
+        budget: the time.
+        deaf: whether signals are another process's to hear.
+    """
+
+    def __init__(self, control: Control, budget: TimeBudget, *, deaf: bool) -> None:
+        self._control = control
+        self._budget = budget
+        self._deaf = deaf
+        self._signalled = False
+        self.stopped: str | None = None
+
+    @contextlib.contextmanager
+    def interrupts(self) -> Iterator[None]:
+        """SIGINT, however often, asks for the next step boundary; it breaks nothing off.
+
+        Nor does one that comes when all is saved already and the script is about to end.
+        """
+
+        def note(_number: int, _frame: types.FrameType | None) -> None:
+            self._signalled = True
+
+        try:
+            old = signal.signal(signal.SIGINT, signal.SIG_IGN if self._deaf else note)
+        except ValueError:  # Not the main thread.
+            yield
+            return
+        try:
+            yield
+        finally:
+            if self.stopped is None:
+                signal.signal(signal.SIGINT, old)
+
+    def after_step(self, steps: int, *, last: bool) -> str | None:
+        """Why to stop behind a step, the epoch's last or another."""
+        until = self._control.until_step
+        if self._signalled:
+            return "signal"
+        # After the epoch's last step, its evaluation belongs to it.
+        if until is not None and steps >= until and not last:
+            return "until_step"
+        return None if self._budget.step_fits(last=last) else "budget"
+
+    def between_epochs(self, steps: int, bad_evals: int) -> str | None:
+        """Why no other epoch is to be begun, whatever the time."""
+        control = self._control
+        if control.until_step is not None and steps >= control.until_step:
+            return "until_step"
+        if control.patience is not None and bad_evals >= control.patience:
+            return "no_improvement"
+        return "signal" if self._signalled else None

@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from kernel_template.host.rendezvous import Rendezvous
+from kernel_template.host.sample_checks import HARMLESS, KINDS, Expected, is_sample, look_at
+
 _MOST_LEFT_OUT = 0.5  # More than this is no accident of a few rows.
 _EXAMPLES = 3
 _EXAMPLE_LENGTH = 60
@@ -20,14 +23,13 @@ _LOOK_EVERY_S = 0.05
 _PARTS = ("train", "eval")
 
 
-class Sifter:
+class SampleFilter:
     """Checks the samples that a script hands to its Trainer, and takes the bad ones out.
 
     Args:
         settings: the `data` section: `bad_samples` ("skip", "refuse" or "keep"; None does nothing), what
             host_samples.py reads of it, and `table`, the file that lists all faults.
-        meeting: which rank this is: rank 0 looks, the others hear of it.
-        checks: the module `host_samples`.
+        rendezvous: which rank this is: rank 0 looks, the others hear of it.
         say: tells the log.
         warn: tells the log and the kernel.
         report: gives the kernel values of HOST_REPORT.json.
@@ -38,8 +40,7 @@ class Sifter:
     def __init__(  # noqa: PLR0913 - it stands between all of these.
         self,
         settings: Mapping[str, Any],
-        meeting: Any,
-        checks: Any,
+        rendezvous: Rendezvous,
         *,
         say: Callable[[str], None],
         warn: Callable[[str], None],
@@ -49,8 +50,7 @@ class Sifter:
     ) -> None:
         self._settings = settings
         self._mode = settings.get("bad_samples")
-        self._meeting = meeting
-        self._checks = checks
+        self._rendezvous = rendezvous
         self._say = say
         self._warn = warn
         self._report = report
@@ -58,7 +58,7 @@ class Sifter:
         self._sleep = sleep
         self._times = 0
 
-    def sift(self, config: Any, named: dict[str, Any]) -> dict[str, Any]:
+    def apply(self, config: Any, named: dict[str, Any]) -> dict[str, Any]:
         """The Trainer's named arguments, without the samples that are to be left out.
 
         Raises:
@@ -68,14 +68,14 @@ class Sifter:
         if not self._mode or not parts["train"]:
             return named
         samples = [sample for part in parts.values() for sample in part or ()]
-        if not all(self._checks.is_sample(sample) for sample in samples):
-            if not self._meeting.rank:
+        if not all(is_sample(sample) for sample in samples):
+            if not self._rendezvous.rank:
                 self._say("the samples are not Coqui's own: they are not checked")
             return named
         self._times += 1
         found = self._shared(lambda: self._look(config, named.get("model"), parts))
         if found["refused"]:
-            if not self._meeting.rank:
+            if not self._rendezvous.rank:
                 self._say(found["refused"])
             raise SystemExit(1)
         out = {tuple(item) for item in found["out"]}
@@ -87,10 +87,10 @@ class Sifter:
 
     def _shared(self, look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """What rank 0 has found; the others wait for it, and launch.py ends them if it is gone."""
-        if self._meeting.folder is None:
+        if self._rendezvous.folder is None:
             return look()
-        file: Path = self._meeting.file(f"samples{self._times}.json")
-        if not self._meeting.rank:
+        file = self._rendezvous.file(f"samples{self._times}.json")
+        if not self._rendezvous.rank:
             found = look()
             part = file.with_suffix(".part")
             part.write_text(json.dumps(found), encoding="ascii")
@@ -103,9 +103,9 @@ class Sifter:
 
     def _look(self, config: Any, model: Any, parts: Mapping[str, Any]) -> dict[str, Any]:
         began = self._clock()
-        expected = self._checks.Expected.of(self._settings, config, model)
+        expected = Expected.of(self._settings, config, model)
         rows = [(part, sample) for part, held in parts.items() for sample in held or ()]
-        faults = self._checks.look_at([sample for _, sample in rows], expected)
+        faults = look_at([sample for _, sample in rows], expected)
         bad = [(part, sample, told) for (part, sample), told in zip(rows, faults, strict=True) if told]
         leaving = self._mode == "skip"
         out = {_key(sample): part for part, sample, told in bad if any(fault.leaves_out for fault in told)}
@@ -114,7 +114,7 @@ class Sifter:
         summary = {
             "checked": len(rows),
             "left_out": counted if leaving else 0,
-            "by_kind": {kind: kinds[kind] for kind in self._checks.KINDS if kinds[kind]},
+            "by_kind": {kind: kinds[kind] for kind in KINDS if kinds[kind]},
         }
         self._say(f"{len(rows)} samples were checked in {self._clock() - began:.1f} s")
         if bad:
@@ -148,7 +148,7 @@ class Sifter:
         return None
 
     def _words(self, kinds: Mapping[str, int]) -> str:
-        fatal = [kind for kind in self._checks.KINDS if kind not in self._checks.HARMLESS]
+        fatal = [kind for kind in KINDS if kind not in HARMLESS]
         told = [f"{kinds[kind]} {kind.replace('_', ' ')}" for kind in fatal if kinds[kind]]
         return ", ".join(told) + (f" (listed in {self._table.name})" if self._table else "")
 
@@ -159,7 +159,7 @@ class Sifter:
 
     def _tell(self, bad: list[Any], kinds: Mapping[str, int]) -> None:
         """The table, for the log: counts and examples."""
-        for kind, meaning in self._checks.KINDS.items():
+        for kind, meaning in KINDS.items():
             if not kinds[kind]:
                 continue
             told = [(sample, fault) for _, sample, faults in bad for fault in faults if fault.kind == kind]
