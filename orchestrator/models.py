@@ -15,6 +15,7 @@ _KERNEL = re.compile(
     r"(?P<owner>[a-z0-9][a-z0-9_-]*)/(?P<slug>[a-z0-9]+(?:-[a-z0-9]+)*)(?:/v?(?P<version>[1-9][0-9]{0,8}))?",
     re.ASCII | re.IGNORECASE,
 )
+_SIBLING_SUFFIXES = ("-a", "-b")
 MIN_SLUG_LENGTH = 5  # kaggle 2.2.4 refuses shorter kernel slugs and titles before it sends anything.
 
 
@@ -55,6 +56,28 @@ class KernelRef:
     def at(self, version: int) -> "KernelRef":
         """This kernel at `version`."""
         return KernelRef(self.owner, self.slug, version)
+
+    @property
+    def siblings(self) -> "tuple[KernelRef, KernelRef]":
+        """The two kernels of the run whose settings name this one.
+
+        They take turns, since a kernel cannot mount its own output.
+        """
+        first, second = _SIBLING_SUFFIXES
+        return KernelRef(self.owner, self.slug + first), KernelRef(self.owner, self.slug + second)
+
+    @property
+    def base(self) -> "KernelRef":
+        """The kernel as settings name it, if this is one of its two siblings; else this kernel itself."""
+        for suffix in _SIBLING_SUFFIXES:
+            if self.slug.endswith(suffix):
+                return KernelRef(self.owner, self.slug.removesuffix(suffix))
+        return self.kernel
+
+    def next_after(self, parent: "KernelRef | None") -> "KernelRef":
+        """Of the two siblings, the one that can mount `parent` and so continue from it."""
+        first, second = self.siblings
+        return second if parent is not None and parent.kernel == first else first
 
     def __str__(self) -> str:
         base = f"{self.owner}/{self.slug}"

@@ -4,7 +4,7 @@ from orchestrator.metrics.events import METRICS_FILE
 from orchestrator.metrics.findings import Finding, FindingKind, find_warnings, watched_loss
 from orchestrator.metrics.join import continuous
 from orchestrator.metrics.reading import Format, make_reader, read_metrics
-from orchestrator.metrics.runs import PulledSession, find_run, newest_run, pulled_sessions, read_run
+from orchestrator.metrics.runs import read_run
 from orchestrator.metrics.table import Border, Event, Kind, MetricsTable, Moment, Row, Series
 
 __all__ = [
@@ -17,15 +17,11 @@ __all__ = [
     "Kind",
     "MetricsTable",
     "Moment",
-    "PulledSession",
     "Row",
     "Series",
     "continuous",
-    "find_run",
     "find_warnings",
     "make_reader",
-    "newest_run",
-    "pulled_sessions",
     "read_metrics",
     "read_run",
     "watched_loss",

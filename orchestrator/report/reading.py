@@ -9,10 +9,7 @@ from orchestrator.errors import UsageError
 from orchestrator.metrics import (
     FindingKind,
     MetricsTable,
-    PulledSession,
     find_warnings,
-    newest_run,
-    pulled_sessions,
     read_run,
 )
 from orchestrator.models import SessionSummary
@@ -27,6 +24,7 @@ from orchestrator.report.sounds import (
 )
 from orchestrator.report.texts import as_list, as_number, as_object, one_line, read_object
 from orchestrator.report.wav import Clip
+from orchestrator.results import PulledSession, newest_run, pulled_sessions
 from orchestrator.run.state import SessionResult, read_state
 
 STATE = "state.json"

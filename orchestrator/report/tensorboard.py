@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from orchestrator.errors import LocalError, UsageError
-from orchestrator.metrics import PulledSession
+from orchestrator.results import PulledSession
 
 _EVENTS = "**/*events.out.tfevents.*"
 _NAME = re.compile(r"events\.out\.tfevents\.[0-9A-Za-z._-]{1,200}")

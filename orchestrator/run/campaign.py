@@ -14,11 +14,11 @@ from orchestrator.kaggle.logs import LogLine, log_lines
 from orchestrator.models import KernelInfo, KernelRef, LogEvent, SessionState, SessionStatus, SessionSummary
 from orchestrator.ports import Clock, Kaggle
 from orchestrator.render.stamp import RunStamp, read_stamp
+from orchestrator.results import Results, SessionFolder
 from orchestrator.run.collect import Outline, bring, check_ended, outline
 from orchestrator.run.follow import FollowEvent, Following, Load
 from orchestrator.run.ledger import Ledger, PushOutcome, SessionRecord
 from orchestrator.run.progress import Progress, parse_event, read_progress
-from orchestrator.run.siblings import siblings
 from orchestrator.run.state import STATE_FILE, read_state
 from orchestrator.run.view import observe
 
@@ -122,7 +122,7 @@ class Campaign:
 
     def _of_kernel(self, ref: KernelRef) -> Target:
         """The kernel's session, or the newest of the run that settings name so (its kernels are siblings)."""
-        known = [record for each in (ref, *siblings(ref)) if (record := self._ledger.of_kernel(each))]
+        known = [record for each in (ref, *ref.siblings) if (record := self._ledger.of_kernel(each))]
         if ref.version is not None:
             return Target(ref, known[0] if known and known[0].ref == ref else None)
         if known:
@@ -257,6 +257,21 @@ class Campaign:
         check_ended(target.ref, status)
         brought = bring(self._kaggle, target.ref, folder, choose, listener)
         return Collected(target, status, folder, brought.transfer, brought.log, brought.left_out)
+
+    def folder_of(self, target: Target, results: Results) -> tuple[Target, SessionFolder]:
+        """The target at its version, and the folder for its outputs.
+
+        Raises:
+            NotFoundError, ServiceError: Kaggle could not be asked whose session it is.
+        """
+        record = target.record
+        if record is not None and record.ref == target.ref and target.ref.version is not None:
+            return target, results.of_session(target.ref.slug, record.run_id, record.number)
+        info = self._kaggle.kernel(target.ref)
+        target, stamp = _with_version(target, info), read_stamp(info.source or "")
+        if stamp is None:
+            return target, results.of_version(target.ref)
+        return target, results.of_session(target.ref.slug, stamp.id, stamp.session)
 
     def outline(
         self, target: Target, folder: Path, choose: Callable[[Sequence[str]], Sequence[str]]

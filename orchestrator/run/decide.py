@@ -6,7 +6,6 @@ from enum import StrEnum
 
 from orchestrator.models import KernelRef, Quota, SessionState
 from orchestrator.run.session import RunView, SessionView
-from orchestrator.run.siblings import next_kernel
 from orchestrator.settings import SESSION_LIMIT, Settings, format_duration
 
 _OVERHEAD = timedelta(minutes=10)  # Start-up, installing, samples and saving, as real-run.md measured it.
@@ -102,7 +101,7 @@ def decide(
     if view is not None and kept is not None:
         view = view.handed_over()
     parent = None if view is None else view.resumable
-    kernel = next_kernel(base, None if parent is None else parent.ref)
+    kernel = base.next_after(None if parent is None else parent.ref)
     wanted = _budget(settings, view)
     if isinstance(wanted, Decision):
         return wanted

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from orchestrator.download import TransferListener
 from orchestrator.errors import NotFoundError, RefusedError, UsageError
-from orchestrator.files import write_atomically
 from orchestrator.models import KernelRef
 from orchestrator.render import read_stamp
+from orchestrator.results import Results
 from orchestrator.run.campaign import Campaign, Collected, Target
 from orchestrator.run.decide import Circumstances, Decision, RunState, Start, being_prepared, decide
 from orchestrator.run.handover import resume_from
@@ -29,7 +29,6 @@ from orchestrator.settings import Settings, fingerprint
 
 # Kaggle's words for "not now" (kaggle-api issue threads): waiting helps, so they are no failure of the run.
 _NOT_NOW = re.compile(r"maximum .*(session count|quota)", re.IGNORECASE)
-_COMPLETE = ".kgtts-complete"  # Says which version's results lie in a folder, of which run.
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,9 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Collecting:
-    """Where a pass puts the results of an ended session, and which it takes."""
+    """Where a pass puts the outputs of an ended session, and which it takes."""
 
-    folder: Path
+    results: Results
     choose: Callable[[Sequence[str]], Sequence[str]]
     listener: TransferListener
 
@@ -268,26 +267,11 @@ def _collect(service: Service, view: RunView, collecting: Collecting) -> Collect
     session = view.newest if view.newest.status.state.is_terminal else view.resumable
     if session is None:
         return None
-    folder = results_folder(collecting.folder, view.run_id) / f"session-{session.stamp.session:02}"
-    # The step too: a version number comes again when its kernel was deleted.
-    marker = f"{session.ref} {session.step} {view.run_id}\n"
-    if _read(folder / _COMPLETE) == marker:
+    folder = collecting.results.of_session(view.base.slug, view.run_id, session.stamp.session)
+    if folder.is_complete(session.ref, view.run_id, session.step):
         return None
     campaign = Campaign(service.kaggle, service.ledger, service.clock)
     target = Target(session.ref, service.ledger.of_kernel(session.ref))
-    collected = campaign.collect(target, folder, collecting.choose, collecting.listener)
-    write_atomically(folder / _COMPLETE, marker)
+    collected = campaign.collect(target, folder.path, collecting.choose, collecting.listener)
+    folder.mark_complete(session.ref, view.run_id, session.step)
     return collected
-
-
-def results_folder(folder: Path, run_id: str) -> Path:
-    """Where a run's results go: a run that follows another gets a folder of its own within that one's."""
-    others = [_read(path) for path in folder.glob(f"session-*/{_COMPLETE}")]
-    return folder / run_id if any(not marker.endswith(f" {run_id}\n") for marker in others) else folder
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ""

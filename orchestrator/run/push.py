@@ -11,7 +11,6 @@ from orchestrator.ports import Clock, Kaggle
 from orchestrator.render import Rendered, Resume, RunStamp, read_stamp, render_kernel
 from orchestrator.run.campaign import Target
 from orchestrator.run.ledger import Intent, Ledger, SessionRecord
-from orchestrator.run.siblings import next_kernel
 from orchestrator.settings import Settings, fingerprint
 
 _ID_LENGTH = 12
@@ -41,7 +40,7 @@ def preview(settings: Settings) -> Rendered:
     Its run id is taken from the settings, where a push makes a new one.
     """
     base = KernelRef(settings.kernel.owner, settings.kernel.slug)
-    first = next_kernel(base, None)
+    first = base.next_after(None)
     return render_kernel(settings, make_stamp(settings, first, run_id=fingerprint(settings)[:_ID_LENGTH]))
 
 

@@ -13,7 +13,6 @@ from orchestrator.run.handover import find_offer
 from orchestrator.run.progress import read_progress
 from orchestrator.run.reading import describe, parent_of, parent_ref, result_of, status_of
 from orchestrator.run.session import RunView, SessionView
-from orchestrator.run.siblings import siblings
 
 _LOOK_BACK_FOR_OURS = 5  # How many versions of a kernel are looked through, which costs a call each.
 _TOLD_TO_STOP = "interrupted"
@@ -34,7 +33,7 @@ def observe(kaggle: Kaggle, base: KernelRef) -> RunView | None:
     Raises:
         CredentialsError, RefusedError, ServiceError: Kaggle could not be read.
     """
-    found = [head for kernel in siblings(base) if (head := _head(kaggle, kernel)) is not None]
+    found = [head for kernel in base.siblings if (head := _head(kaggle, kernel)) is not None]
     if not found:
         return None
     heads = {head.session.ref.kernel: head.version for head in found}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import KgttsError, UsageError
-from orchestrator.metrics import PulledSession
+from orchestrator.results import PulledSession
 from orchestrator.voice.card import CARD_FILE, load_card
 
 BASE_FILE = "base.json"

@@ -108,8 +108,8 @@ def test_a_checkpoint_that_is_not_on_the_mount(cli: Cli, account: Emulator, work
     pulled = cli("pull")
     assert pulled.code == 0
     assert "ended with error" in pulled.out
-    assert (workplace / "runs/bangla-tts-a/v1/state.json").is_file()
-    assert "✗ Missing" in (workplace / "runs/bangla-tts-a/v1/session.log").read_text()
+    assert (workplace / "runs/bangla-tts/session-01/state.json").is_file()
+    assert "✗ Missing" in (workplace / "runs/bangla-tts/session-01/session.log").read_text()
 
 
 def test_a_config_that_is_corrupt(cli: Cli, account: Emulator, workplace: Path) -> None:

@@ -13,13 +13,11 @@ from orchestrator.metrics import (
     MetricsTable,
     Moment,
     continuous,
-    find_run,
     find_warnings,
-    newest_run,
-    pulled_sessions,
     read_metrics,
     read_run,
 )
+from orchestrator.results import Results, newest_run, pulled_sessions
 
 
 def progress(session: int, step: int, value: float | None = None, **more: object) -> str:
@@ -173,7 +171,7 @@ def test_a_run_is_found_by_any_of_its_names(tmp_path: Path) -> None:
     session(tmp_path / "other" / "v1", 1, progress(1, 0), run="abd", age=0)
 
     def numbers(text: str | None) -> list[int | None]:
-        return [item.number for item in find_run(tmp_path, text, "voice")]
+        return [item.number for item in Results(tmp_path).find(text, "voice")]
 
     assert numbers("abc") == [1, 2, 3]
     assert numbers(None) == [1]
@@ -184,7 +182,7 @@ def test_a_run_is_found_by_any_of_its_names(tmp_path: Path) -> None:
     mark.write_text("asha/voice-b/7 25 abc123\n")
     os.utime(mark, (1e9 - 40, 1e9 - 40))
     assert numbers("asha/voice-b/7") == [2]
-    assert [item.run for item in find_run(tmp_path, "asha/other", "voice")] == ["abd"]
+    assert [item.run for item in Results(tmp_path).find("asha/other", "voice")] == ["abd"]
     assert [item.run for item in newest_run(pulled_sessions(tmp_path / "voice"))] == ["def456"]
     for text, words in (
         ("ab", "several runs"),
@@ -193,7 +191,7 @@ def test_a_run_is_found_by_any_of_its_names(tmp_path: Path) -> None:
         ("a.b", "names no run"),
     ):
         with pytest.raises(UsageError) as error:
-            find_run(tmp_path, text, "voice")
+            Results(tmp_path).find(text, "voice")
         assert words in f"{error.value.message} {error.value.hint}"
 
 

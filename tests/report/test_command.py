@@ -94,7 +94,7 @@ def test_what_to_do_next_is_said(cli: Cli, workplace: Path) -> None:
     assert (result.code, f"kgtts metrics {log}" in result.err) == (ExitCode.USAGE, True)
     result = cli("report", "runs/bangla-tts/sesion-01")
     assert result.code == ExitCode.USAGE
-    assert "no file or folder here is called so" in result.err
+    assert "no file or folder here has that name" in result.err
     assert "kgtts list" in result.err
     (workplace / RUNS / "report.html").mkdir()
     result = cli("report")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import LocalError, UsageError
-from orchestrator.metrics import pulled_sessions
 from orchestrator.report.tensorboard import command_of, event_files, gather, serve
+from orchestrator.results import pulled_sessions
 from tests.support import Cli, Process
 from tests.voice.making import put_session
 

@@ -25,6 +25,7 @@ from orchestrator.locks import machine_lock
 from orchestrator.models import KernelPush, KernelRef, Pushed
 from orchestrator.ports import SystemClock
 from orchestrator.render import read_stamp
+from orchestrator.results import Results
 from orchestrator.run.campaign import Campaign, Target
 from orchestrator.run.ledger import Ledger
 from orchestrator.run.passes import Collecting, sync
@@ -137,7 +138,7 @@ def act(order: dict[str, Any], points: Points) -> None:
             campaign = Campaign(client, ledger, SystemClock())
             campaign.collect(target, home / "pulled", _all, TransferListener())
         else:
-            collecting = Collecting(home / "runs", _all, TransferListener())
+            collecting = Collecting(Results(home / "runs"), _all, TransferListener())
             sync(
                 settings,
                 Service(client, ledger, SystemClock()),

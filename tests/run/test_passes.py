@@ -13,6 +13,7 @@ from orchestrator.errors import RefusedError, ServiceError, UsageError
 from orchestrator.locks import machine_lock
 from orchestrator.models import KernelRef
 from orchestrator.render import read_stamp
+from orchestrator.results import Results
 from orchestrator.run.decide import RunState
 from orchestrator.run.ledger import PushOutcome
 from orchestrator.run.passes import Collecting, Pass
@@ -266,10 +267,10 @@ def test_another_run_waits_for_quota_too(after: After) -> None:
 def test_results_are_collected_once(after: After, tmp_path: Path) -> None:
     """Each session's into a folder of its own; those of another run do not mix with the first's."""
     play = after(100)
-    collecting = Collecting(tmp_path / "runs", lambda names: names, TransferListener())
+    collecting = Collecting(Results(tmp_path / "runs"), lambda names: names, TransferListener())
     first = play.sync(collecting=collecting)
     assert first.collected is not None
-    assert first.collected.folder == tmp_path / "runs" / "session-01"
+    assert first.collected.folder == tmp_path / "runs" / "bangla-tts" / "session-01"
     assert play.sync(collecting=collecting).collected is None
     play.kaggle.complete("asha/bangla-tts-b/1", 200)
     second = play.sync(collecting=collecting)
@@ -280,7 +281,8 @@ def test_results_are_collected_once(after: After, tmp_path: Path) -> None:
     play.kaggle.complete(other, 10)
     third = play.sync(collecting=collecting)
     assert third.collected is not None
-    assert third.collected.folder == tmp_path / "runs" / stamp_of(play, other)[0] / "session-01"
+    own = stamp_of(play, other)[0]
+    assert third.collected.folder == tmp_path / "runs" / "bangla-tts" / own / "session-01"
     assert play.sync(collecting=collecting).collected is None
 
 

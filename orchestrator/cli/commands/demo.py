@@ -191,9 +191,8 @@ def _forget_last_demo(kaggle: Any, folder: Path) -> None:
     from orchestrator.download import INDEX_NAME  # noqa: PLC0415  # As above.
     from orchestrator.errors import NotFoundError  # noqa: PLC0415  # As above.
     from orchestrator.models import KernelRef  # noqa: PLC0415  # As above.
-    from orchestrator.run.siblings import siblings  # noqa: PLC0415  # Start-up.
 
-    for kernel in siblings(KernelRef(kaggle.username, _SLUG)):
+    for kernel in KernelRef(kaggle.username, _SLUG).siblings:
         with contextlib.suppress(NotFoundError):
             kaggle.delete(kernel)
     results = folder / "results"

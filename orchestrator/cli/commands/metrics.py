@@ -48,7 +48,8 @@ def metrics(source: str | None, *, as_csv: bool, as_json: bool) -> None:
 
 def _read(source: str | None) -> "tuple[str, MetricsTable]":
     """The table of what was named, and how to call it."""
-    from orchestrator.metrics import continuous, find_run, read_metrics, read_run  # noqa: PLC0415  # Start-up.
+    from orchestrator.metrics import continuous, read_metrics, read_run  # noqa: PLC0415  # Start-up.
+    from orchestrator.results import Results  # noqa: PLC0415  # As above.
 
     if source == _STDIN:
         return "standard input", continuous(read_metrics(sys.stdin.buffer))
@@ -58,7 +59,7 @@ def _read(source: str | None) -> "tuple[str, MetricsTable]":
     if place is not None and place.exists():  # A shell's <(zcat log.gz) is a pipe.
         return str(place), continuous(read_metrics(place))
     settings = load(None, ()).settings
-    sessions = find_run(Path(settings.pull.to), source, settings.kernel.slug)
+    sessions = Results(Path(settings.pull.to)).find(source, settings.kernel.slug)
     return sessions[-1].run or str(sessions[-1].folder), read_run(sessions)
 
 

@@ -12,6 +12,7 @@ import click
 from orchestrator import formatting
 from orchestrator.cli.context import Interrupted, json_option, load, print_json, run_argument, workbench
 from orchestrator.errors import LocalError
+from orchestrator.results import Results
 
 if TYPE_CHECKING:
     from orchestrator.download import Counts
@@ -54,7 +55,10 @@ def pull(
 
     with workbench() as bench:
         target = bench.campaign.find(run, default=bench.default_kernel)
-        place = folder or Path(settings.to) / target.ref.slug / f"v{target.ref.version or 'latest'}"
+        place = folder
+        if place is None:
+            target, own = bench.campaign.folder_of(target, Results(Path(settings.to)))
+            place = own.path
         if dry_run:
             _outline(bench.campaign.outline(target, place, choose), target, place, as_json=as_json)
             return

@@ -106,7 +106,7 @@ def push(
             if as_json:
                 print_json(_as_json(launched, bench.ledger, done.warnings))
         if not as_json:
-            click.echo("Next: kgtts pull" if wait else "Next: kgtts watch")
+            click.echo("Next: kgtts report, or kgtts say TEXT" if wait else "Next: kgtts watch")
 
 
 def _as_json(launched: "Launch", ledger: "Ledger", warnings: Sequence[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from orchestrator.cli.context import F, load
 from orchestrator.errors import LocalError
 
 if TYPE_CHECKING:
-    from orchestrator.metrics import PulledSession
+    from orchestrator.results import PulledSession
 
 _NAME = "report.html"
 _COMPARISON = "compare.html"
@@ -106,7 +106,7 @@ def _sessions(source: str | None) -> "tuple[list[PulledSession], Path]":
         UsageError: nothing was pulled of it.
     """
     from orchestrator.errors import UsageError  # noqa: PLC0415  # With what follows.
-    from orchestrator.metrics import find_run, newest_run, pulled_sessions  # noqa: PLC0415  # Start-up.
+    from orchestrator.results import Results, newest_run, pulled_sessions  # noqa: PLC0415  # Start-up.
 
     if source is not None and Path(source).is_dir():
         sessions = newest_run(pulled_sessions(Path(source)))
@@ -119,7 +119,7 @@ def _sessions(source: str | None) -> "tuple[list[PulledSession], Path]":
             hint=f"name the folder that it lies in; `kgtts metrics {source}` reads a log by itself",
         )
     settings = load(None, ()).settings
-    sessions = find_run(Path(settings.pull.to), source, settings.kernel.slug)
+    sessions = Results(Path(settings.pull.to)).find(source, settings.kernel.slug)
     return sessions, sessions[-1].folder.parent
 
 

@@ -16,7 +16,7 @@ from orchestrator.cli.context import json_option, load, print_json
 from orchestrator.errors import LocalError, UsageError
 
 if TYPE_CHECKING:
-    from orchestrator.metrics import PulledSession
+    from orchestrator.results import PulledSession
     from orchestrator.voice import Manner, Voice
 
 _STDIN = "-"
@@ -175,10 +175,10 @@ def _voices(run: str | None, place: Path | None, *, compare: bool) -> list[tuple
 
 
 def _sessions(run: str | None) -> "list[PulledSession]":
-    from orchestrator.metrics import find_run  # noqa: PLC0415  # Start-up.
+    from orchestrator.results import Results  # noqa: PLC0415  # Start-up.
 
     settings = load(None, ()).settings
-    return find_run(Path(settings.pull.to), run, settings.kernel.slug)
+    return Results(Path(settings.pull.to)).find(run, settings.kernel.slug)
 
 
 @contextmanager

@@ -139,14 +139,15 @@ def one_pass(
 
 
 def collecting(settings: "Settings", listener: Any) -> "Collecting":
-    """Results go to `[pull] to`/SLUG/session-NN, as `[pull]` chooses them."""
+    """Results go below `[pull] to`, as `[pull]` chooses them."""
+    from orchestrator.results import Results  # noqa: PLC0415  # As above.
     from orchestrator.run.passes import Collecting  # noqa: PLC0415  # Slow to import.
     from orchestrator.settings import select_outputs  # noqa: PLC0415  # As above.
 
     def choose(names: Sequence[str]) -> Sequence[str]:
         return select_outputs(names, settings.pull.include, settings.pull.exclude)
 
-    return Collecting(Path(settings.pull.to) / settings.kernel.slug, choose, listener)
+    return Collecting(Results(Path(settings.pull.to)), choose, listener)
 
 
 def watch_run(  # Two commands, and what differs between them.

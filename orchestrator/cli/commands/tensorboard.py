@@ -26,11 +26,11 @@ def tensorboard(run: str | None, port: int) -> None:
 
     It must be installed (pip install tensorboard) and listens on 127.0.0.1 only. Nothing is asked of Kaggle.
     """
-    from orchestrator.metrics import find_run  # noqa: PLC0415  # Start-up.
-    from orchestrator.report.tensorboard import command_of, event_files, gather, serve  # noqa: PLC0415  # As above.
+    from orchestrator.report.tensorboard import command_of, event_files, gather, serve  # noqa: PLC0415  # Start-up.
+    from orchestrator.results import Results  # noqa: PLC0415  # As above.
 
     settings = load(None, ()).settings
-    sessions = find_run(Path(settings.pull.to), run, settings.kernel.slug)
+    sessions = Results(Path(settings.pull.to)).find(run, settings.kernel.slug)
     files = event_files(sessions)
     command = command_of()
     with tempfile.TemporaryDirectory(prefix="kgtts-tensorboard-") as folder:

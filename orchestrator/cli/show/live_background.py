@@ -12,6 +12,7 @@ from orchestrator.cli.show.live_feed import Curve, add_all
 from orchestrator.errors import KgttsError
 from orchestrator.models import KernelRef, Quota, SessionSummary
 from orchestrator.render.stamp import RunStamp, read_stamp
+from orchestrator.results import Results, pulled_sessions
 from orchestrator.run.state import STATE_FILE, read_state
 
 if TYPE_CHECKING:
@@ -103,12 +104,11 @@ class Surroundings:
         """What was measured before, from the results that passes brought here."""
         if stamp.session == 1:
             return {}
-        from orchestrator.metrics import pulled_sessions, read_run  # noqa: PLC0415  # As above.
-        from orchestrator.run.passes import results_folder  # noqa: PLC0415  # Slow to import.
+        from orchestrator.metrics import read_run  # noqa: PLC0415  # Slow to import.
 
         try:
             settings = load(None, ()).settings
-            folder = results_folder(Path(settings.pull.to) / settings.kernel.slug, stamp.id)
+            folder = Results(Path(settings.pull.to)).of_run(settings.kernel.slug, stamp.id)
             sessions = [
                 item
                 for item in pulled_sessions(folder)

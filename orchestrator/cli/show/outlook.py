@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import formatting
 from orchestrator.errors import KgttsError
+from orchestrator.results import Results
 
 if TYPE_CHECKING:
     from orchestrator.cli.context import Workbench
@@ -65,11 +66,10 @@ def of_kernel(bench: "Workbench", kernel: "KernelRef") -> Outlook | None:
     from orchestrator.ports import SystemClock  # noqa: PLC0415  # As above.
     from orchestrator.run.passes import base_kernel, look  # noqa: PLC0415  # Slow to import.
     from orchestrator.run.push import Service  # noqa: PLC0415  # As above.
-    from orchestrator.run.siblings import siblings  # noqa: PLC0415  # As above.
 
     try:
         settings = load(None, ()).settings.with_owner(bench.kaggle.username)
-        if kernel.kernel not in siblings(base_kernel(settings)):
+        if kernel.kernel not in base_kernel(settings).siblings:
             return None
         return look_ahead(bench, settings, look(settings, Service(bench.kaggle, bench.ledger, SystemClock())))
     except KgttsError:
@@ -77,9 +77,7 @@ def of_kernel(bench: "Workbench", kernel: "KernelRef") -> Outlook | None:
 
 
 def _results(settings: "Settings", run_id: str) -> Path:
-    from orchestrator.run.passes import results_folder  # noqa: PLC0415  # Start-up.
-
-    return results_folder(Path(settings.pull.to) / settings.kernel.slug, run_id)
+    return Results(Path(settings.pull.to)).of_run(settings.kernel.slug, run_id)
 
 
 def _running_since(done: "Pass", now: Any) -> Any:

@@ -1,0 +1,291 @@
+"""Where the outputs of sessions lie on this machine: one layout for every command that writes or reads them.
+
+    TO/SLUG/session-NN/          a session of a run; SLUG as in kgtts.toml, without the kernel's -a or -b
+    TO/SLUG/RUN/session-NN/      the same, for a further run that was begun under the same slug
+    TO/OWNER/SLUG/vN/            a kernel version that is not a session of kgtts
+
+TO is `[pull] to`. A file in each folder, written once its outputs are complete, names the version and the
+run. Earlier versions of kgtts pulled to TO/SLUG-a/vN and TO/SLUG-b/vN; these folders are still found.
+What a downloaded file says about itself comes from a server and never names a path here.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator.errors import UsageError
+from orchestrator.files import write_atomically
+from orchestrator.models import KernelRef
+
+STATE_FILE = "state.json"
+MANIFEST_FILE = "manifest.json"
+METRICS_FILE = "metrics.jsonl"
+SESSION_LOG = "session.log"
+_COMPLETE_MARK = ".kgtts-complete"  # Its content: `owner/slug/version step run`.
+_TRAINER_LOG = "training/*/trainer_*_log.txt"
+_OTHER_LOGS = ("trainer_0_log.txt", "train_log.txt", SESSION_LOG)
+_SESSION = re.compile(r"session-(\d{1,9})")
+_VERSION = re.compile(r"v(\d{1,9}|latest)")
+_RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_LARGEST_STATE = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFolder:
+    """The folder of one session's outputs; every path in it is a property."""
+
+    path: Path
+
+    @property
+    def state(self) -> Path:
+        """The session's state.json."""
+        return self.path / STATE_FILE
+
+    @property
+    def metrics(self) -> Path:
+        """The session's measurements."""
+        return self.path / METRICS_FILE
+
+    @property
+    def log(self) -> Path:
+        """Where the log that Kaggle kept of the session is written."""
+        return self.path / SESSION_LOG
+
+    @property
+    def trainer_logs(self) -> list[Path]:
+        """The session's logs of the best kind that it has: the trainer's own, else Kaggle's."""
+        found = sorted(place for place in self.path.glob(_TRAINER_LOG) if place.is_file())
+        return found or [self.path / name for name in _OTHER_LOGS if (self.path / name).is_file()][:1]
+
+    @property
+    def has_outputs(self) -> bool:
+        """Whether the folder holds the outputs of a session."""
+        return self.metrics.is_file() or self.state.is_file() or bool(self.trainer_logs)
+
+    @property
+    def contents(self) -> tuple[str, str] | None:
+        """The version and the run that the folder was completed for; None before that."""
+        words = _text(self.path / _COMPLETE_MARK).split()
+        return (words[0], words[-1]) if words else None
+
+    def is_complete(self, ref: KernelRef, run_id: str, step: int) -> bool:
+        """Whether everything that `[pull]` chooses of this session is here.
+
+        `step` is the session's newest checkpoint. The version alone does not identify a session: numbers
+        start again once a kernel was deleted.
+        """
+        return _text(self.path / _COMPLETE_MARK) == _mark(ref, run_id, step)
+
+    def mark_complete(self, ref: KernelRef, run_id: str, step: int) -> None:
+        """Record that everything that `[pull]` chooses of this session is here.
+
+        Raises:
+            LocalError: the folder cannot be written.
+        """
+        write_atomically(self.path / _COMPLETE_MARK, _mark(ref, run_id, step))
+
+
+@dataclass(frozen=True, slots=True)
+class PulledSession:
+    """A session whose outputs are here.
+
+    Attributes:
+        folder: where they lie.
+        number: the session's number in its run, if the folder or its state.json tells it.
+        run: the run's id, if anything tells it.
+        changed: when the folder was last written to, in seconds of the system's clock.
+    """
+
+    folder: Path
+    number: int | None
+    run: str | None
+    changed: float
+
+    @property
+    def files(self) -> SessionFolder:
+        """The paths in the folder."""
+        return SessionFolder(self.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """All results on this machine, below `[pull] to`."""
+
+    to: Path
+
+    def of_run(self, slug: str, run_id: str) -> Path:
+        """The folder of a run: a run begun later under the same slug gets a folder of its own within.
+
+        Args:
+            slug: the slug in kgtts.toml, or that of one of the run's two kernels.
+            run_id: the run's id.
+        """
+        folder = self.to / KernelRef("", slug).base.slug
+        runs = {item.run for item in _sessions_in(folder) if item.run is not None}
+        return folder / run_id if runs - {run_id} else folder
+
+    def of_session(self, slug: str, run_id: str, number: int) -> SessionFolder:
+        """The folder of a session of a run."""
+        return SessionFolder(self.of_run(slug, run_id) / f"session-{number:02}")
+
+    def of_version(self, ref: KernelRef) -> SessionFolder:
+        """The folder of a kernel version that is not a session of kgtts."""
+        return SessionFolder(self.to / ref.owner / ref.slug / f"v{ref.version or 'latest'}")
+
+    def find(self, text: str | None, slug: str) -> list[PulledSession]:
+        """The pulled sessions of the run that a person names, oldest first.
+
+        Args:
+            text: a run's id or its beginning, `OWNER/SLUG[/VERSION]`, or None for the newest run of `slug`.
+            slug: the slug in kgtts.toml.
+
+        Raises:
+            UsageError: nothing of it was pulled, or the text names no run.
+        """
+        ref = _kernel(text)
+        if text is not None and ref is None:
+            sessions = [item for place in _subfolders(self.to) for item in pulled_sessions(place)]
+            sessions = [item for item in sessions if item.run is not None and item.run.startswith(text)]
+            if len({item.run for item in sessions}) > 1:
+                raise UsageError(
+                    f"{text!r} fits several runs in {self.to}.", hint="write more of the run's id"
+                )
+        else:
+            sessions = [item for place in self._places(ref, slug) for item in pulled_sessions(place)]
+            if ref is not None and ref.version is not None:
+                sessions = [item for item in sessions if _is_version(item, ref)]
+        sessions = newest_run(sessions)
+        if not sessions:
+            what = "the newest run" if text is None else text
+            hint = f"bring it with `kgtts pull{'' if text is None else ' ' + text}`"
+            raise UsageError(f"Nothing of {what} has been pulled to {self.to}.", hint=hint)
+        return _in_order(sessions)
+
+    def _places(self, ref: KernelRef | None, slug: str) -> list[Path]:
+        """The folders that may hold a kernel's sessions, those of earlier versions of kgtts included."""
+        wanted = slug if ref is None else ref.slug
+        base = wanted if wanted == slug else KernelRef("", wanted).base.slug
+        names = [base, *(kernel.slug for kernel in KernelRef("", base).siblings)]
+        own = [] if ref is None else [self.to / ref.owner / ref.slug]
+        return [*(self.to / name for name in names), *own]
+
+
+def pulled_sessions(folder: Path) -> list[PulledSession]:
+    """The sessions below `folder` (or the one that it is), oldest first; empty if nothing was pulled."""
+    if SessionFolder(folder).has_outputs:
+        return [_session(folder)]
+    found = _sessions_in(folder)
+    for below in _subfolders(folder):
+        if not (_SESSION.fullmatch(below.name) or _VERSION.fullmatch(below.name)):
+            found += _sessions_in(below)
+    return _in_order(_adopted(found))
+
+
+def newest_run(sessions: Sequence[PulledSession]) -> list[PulledSession]:
+    """The sessions of the run that was written to last."""
+    newest = max(sessions, key=lambda item: item.changed, default=None)
+    return [] if newest is None else [item for item in sessions if item.run == newest.run]
+
+
+def _mark(ref: KernelRef, run_id: str, step: int) -> str:
+    return f"{ref} {step} {run_id}\n"
+
+
+def _sessions_in(folder: Path) -> list[PulledSession]:
+    """The sessions that lie directly in `folder`."""
+    places = [
+        place
+        for place in _subfolders(folder)
+        if _SESSION.fullmatch(place.name) or _VERSION.fullmatch(place.name)
+    ]
+    return [_session(place) for place in places if SessionFolder(place).has_outputs or _is_marked(place)]
+
+
+def _is_marked(place: Path) -> bool:
+    return (place / _COMPLETE_MARK).is_file()
+
+
+def _adopted(sessions: Sequence[PulledSession]) -> list[PulledSession]:
+    """Sessions that name no run belong to the run whose sessions lie beside them, if that is only one."""
+    beside: dict[Path, set[str]] = {}
+    for item in sessions:
+        if item.run is not None:
+            beside.setdefault(item.folder.parent, set()).add(item.run)
+    return [
+        replace(item, run=next(iter(runs)))
+        if item.run is None and len(runs := beside.get(item.folder.parent, set())) == 1
+        else item
+        for item in sessions
+    ]
+
+
+def _in_order(sessions: Iterable[PulledSession]) -> list[PulledSession]:
+    return sorted(sessions, key=lambda item: (item.number is None, item.number or 0, item.changed))
+
+
+def _session(folder: Path) -> PulledSession:
+    number, run = _identity(folder / STATE_FILE)
+    match = _SESSION.fullmatch(folder.name)
+    if match is not None:
+        number = int(match.group(1))
+    contents = SessionFolder(folder).contents
+    if run is None and contents is not None:
+        run = contents[1]
+    try:
+        changed = max((place.stat().st_mtime for place in folder.iterdir()), default=0.0)
+    except OSError:
+        changed = 0.0
+    return PulledSession(folder, number, run, changed)
+
+
+def _identity(place: Path) -> tuple[int | None, str | None]:
+    """The session's number and the run's id in a state.json; None for what it does not tell."""
+    try:
+        run = json.loads(_text(place)).get("run")
+        number, name = run.get("session"), run.get("id")
+    except (ValueError, AttributeError, RecursionError):
+        return None, None
+    is_count = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 10**9
+    return number if is_count else None, name if isinstance(name, str) and name else None
+
+
+def _is_version(item: PulledSession, ref: KernelRef) -> bool:
+    """Whether a folder holds what a kernel's version left: its name or its mark says so."""
+    contents = item.files.contents
+    if contents is not None:
+        return contents[0] == str(ref)
+    return item.folder.name == f"v{ref.version}"
+
+
+def _kernel(text: str | None) -> KernelRef | None:
+    """The kernel that a text names; None for a run's id and for no text.
+
+    Raises:
+        UsageError: it is neither, but probably a mistyped path.
+    """
+    if text is None or _RUN.fullmatch(text):
+        return None
+    try:
+        return KernelRef.parse(text)
+    except UsageError as error:
+        no_path = "" if Path(text).exists() else ", and no file or folder here has that name"
+        raise UsageError(
+            f"{text!r} names no run{no_path}.",
+            hint="give a run's id or its beginning (`kgtts list` shows them), or OWNER/SLUG[/VERSION]",
+        ) from error
+
+
+def _text(place: Path) -> str:
+    try:
+        return place.read_text("utf-8") if place.stat().st_size <= _LARGEST_STATE else ""
+    except (OSError, ValueError):
+        return ""
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        return sorted(place for place in folder.iterdir() if place.is_dir())
+    except OSError:
+        return []

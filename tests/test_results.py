@@ -1,0 +1,73 @@
+"""One layout of result folders for all that write or read them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import UsageError
+from orchestrator.models import KernelRef
+from orchestrator.results import Results, pulled_sessions
+
+FIRST = KernelRef("asha", "voice-a", 3)
+
+
+def brought(folder: Path, run: str, session: int) -> None:
+    """A pulled session, as its state.json tells it."""
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text(json.dumps({"run": {"id": run, "session": session}}), encoding="utf-8")
+
+
+def test_a_session_has_one_folder_whichever_name_is_given(tmp_path: Path) -> None:
+    """The slug in kgtts.toml and those of both kernels lead to the same place."""
+    results = Results(tmp_path)
+    folders = {results.of_session(slug, "r1", 2).path for slug in ("voice", "voice-a", "voice-b")}
+    assert folders == {tmp_path / "voice" / "session-02"}
+
+
+def test_a_further_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    """Also if the first one's pull was broken off before it was marked complete."""
+    results = Results(tmp_path)
+    brought(results.of_session("voice", "r1", 1).path, "r1", 1)
+    assert results.of_session("voice", "r1", 2).path == tmp_path / "voice" / "session-02"
+    assert results.of_session("voice", "r2", 1).path == tmp_path / "voice" / "r2" / "session-01"
+    brought(results.of_session("voice", "r2", 1).path, "r2", 1)
+    assert results.of_session("voice", "r1", 3).path == tmp_path / "voice" / "session-03"
+    assert [item.run for item in pulled_sessions(tmp_path / "voice")] == ["r1", "r2"]
+
+
+def test_a_kernel_that_is_no_session_lies_below_its_owner(tmp_path: Path) -> None:
+    """Two owners may have kernels of the same slug; its version finds it again."""
+    results = Results(tmp_path)
+    place = results.of_version(KernelRef("omar", "voice", 4)).path
+    assert place == tmp_path / "omar" / "voice" / "v4"
+    brought(place, "r1", 1)
+    assert [item.folder for item in results.find("omar/voice/4", "other")] == [place]
+
+
+def test_folders_of_earlier_versions_of_kgtts_are_found(tmp_path: Path) -> None:
+    """They were named after the kernel and its version."""
+    results = Results(tmp_path)
+    brought(tmp_path / "voice-a" / "v1", "r1", 1)
+    brought(tmp_path / "voice-b" / "v1", "r1", 2)
+    for text in (None, "r1", "asha/voice", "asha/voice-a"):
+        assert [item.number for item in results.find(text, "voice")] == [1, 2]
+    assert [item.number for item in results.find("asha/voice-b/1", "voice")] != []
+
+
+def test_a_complete_session_is_known_by_version_step_and_run(tmp_path: Path) -> None:
+    """A version number comes again when its kernel was deleted."""
+    folder = Results(tmp_path).of_session("voice", "r1", 1)
+    assert not folder.is_complete(FIRST, "r1", 100)
+    folder.mark_complete(FIRST, "r1", 100)
+    assert folder.is_complete(FIRST, "r1", 100)
+    assert not folder.is_complete(FIRST, "r1", 200)
+    assert not folder.is_complete(FIRST, "r2", 100)
+    assert folder.contents == (str(FIRST), "r1")
+
+
+def test_nothing_pulled_is_a_sentence(tmp_path: Path) -> None:
+    """The hint brings it."""
+    with pytest.raises(UsageError, match="Nothing of the newest run has been pulled") as caught:
+        Results(tmp_path).find(None, "voice")
+    assert caught.value.hint == "bring it with `kgtts pull`"
