@@ -1,7 +1,7 @@
 """What the page knows besides the log: the plan in the kernel's source, earlier sessions, and what comes."""
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,13 +13,13 @@ from orchestrator.cli.show.live_outlook import ends, ends_in_words
 from orchestrator.cli.show.outlook import Outlook, what_next
 from orchestrator.errors import ServiceError
 from orchestrator.kaggle.logs import LogLine
-from orchestrator.models import KernelInfo, KernelRef, Quota
+from orchestrator.models import KernelRef, Quota
 from orchestrator.render import render_kernel
 from orchestrator.render.stamp import RunStamp
 from orchestrator.run.decide import Decision, RunState
 from orchestrator.run.progress import Progress
 from orchestrator.settings import load_settings
-from tests.run.fakes import FakeKaggle
+from tests.fakes.kaggle import FakeKaggle
 
 REF = KernelRef("asha", "bangla-tts-b", 1)
 PARENT = "asha/bangla-tts-a/3"
@@ -35,24 +35,6 @@ STATE = {
 }
 
 
-@dataclass
-class Shelf(FakeKaggle):
-    """A Kaggle whose sessions have left files."""
-
-    files: dict[tuple[str, str], bytes] = field(default_factory=dict)
-    quota_error: Exception | None = None
-
-    def output_file(self, ref: KernelRef, name: str) -> bytes | None:
-        """What was put there."""
-        return self.files.get((str(ref), name))
-
-    def quota(self) -> Quota | None:
-        """The week, unless it cannot be told."""
-        if self.quota_error is not None:
-            raise self.quota_error
-        return self.week
-
-
 @pytest.fixture
 def source(workplace: Path) -> str:
     """A kernel as it is rendered."""
@@ -62,11 +44,18 @@ def source(workplace: Path) -> str:
 
 
 @pytest.fixture
-def shelf(source: str) -> Shelf:
+def kaggle(source: str) -> FakeKaggle:
     """A Kaggle with the run's second session, whose first one left its state."""
-    shelf = Shelf(week=WEEK, files={(PARENT, "state.json"): json.dumps(STATE).encode()})
-    shelf.kernels[REF.kernel] = KernelInfo(REF.kernel, "A title", 1, source=source)
-    return shelf
+    kaggle = FakeKaggle(week=WEEK)
+    kaggle.have(PARENT.rpartition("/")[0], 3)
+    leave(kaggle, STATE)
+    kaggle.have(str(REF.kernel), 1, source=source)
+    return kaggle
+
+
+def leave(kaggle: FakeKaggle, state: object) -> None:
+    """Let the first session have left this `state.json`."""
+    kaggle.version(PARENT).outputs = {"state.json": json.dumps(state).encode()}
 
 
 def test_the_plan_is_read_from_the_kernel(source: str) -> None:
@@ -94,9 +83,9 @@ def test_a_source_that_is_none_of_ours_tells_no_plan(text: str) -> None:
     assert read_plan(text) == Plan()
 
 
-def test_the_run_around_a_session_is_read(shelf: Shelf) -> None:
+def test_the_run_around_a_session_is_read(kaggle: FakeKaggle) -> None:
     """Its stamp, its plan, the sessions before it, and the quota that it takes of."""
-    found = Surroundings(shelf, REF).read()
+    found = Surroundings(kaggle, REF).read()
     assert found.stamp == STAMP
     assert found.plan.epochs == 50
     assert [(item.session, item.to_step) for item in found.history] == [(1, 600)]
@@ -104,24 +93,24 @@ def test_the_run_around_a_session_is_read(shelf: Shelf) -> None:
     assert found.earlier == {}
 
 
-def test_what_cannot_be_read_is_left_out(shelf: Shelf) -> None:
+def test_what_cannot_be_read_is_left_out(kaggle: FakeKaggle) -> None:
     """The session is what was asked for: the rest is a courtesy, whatever Kaggle does."""
-    shelf.quota_error = ServiceError("Kaggle failed (503).")
-    shelf.files.clear()
-    found = Surroundings(shelf, REF).read()
+    kaggle.always("quota", ServiceError("Kaggle failed (503)."))
+    kaggle.version(PARENT).outputs = {}
+    found = Surroundings(kaggle, REF).read()
     assert (found.stamp, found.quota, list(found.history)) == (STAMP, None, [])
-    shelf.kernel_error = ServiceError("Kaggle failed (503).")
-    assert Surroundings(shelf, REF).read() == Background()
+    kaggle.always("kernel", ServiceError("Kaggle failed (503)."))
+    assert Surroundings(kaggle, REF).read() == Background()
 
 
-def test_another_runs_state_is_not_this_runs_history(shelf: Shelf) -> None:
+def test_another_runs_state_is_not_this_runs_history(kaggle: FakeKaggle) -> None:
     """A kernel may have been pushed to by another run since."""
     other = {**STATE, "run": {"id": "another", "session": 1}}
-    shelf.files[PARENT, "state.json"] = json.dumps(other).encode()
-    assert list(Surroundings(shelf, REF).read().history) == []
+    leave(kaggle, other)
+    assert list(Surroundings(kaggle, REF).read().history) == []
 
 
-def test_curves_of_pulled_sessions_come_before(shelf: Shelf, workplace: Path) -> None:
+def test_curves_of_pulled_sessions_come_before(kaggle: FakeKaggle, workplace: Path) -> None:
     """What passes brought here of this run's earlier sessions, and of no other run."""
     (workplace / "kgtts.toml").write_text('[kernel]\nowner = "asha"\nslug = "bangla-tts"\n', encoding="utf-8")
     folder = workplace / "runs/bangla-tts/session-01"
@@ -131,10 +120,10 @@ def test_curves_of_pulled_sessions_come_before(shelf: Shelf, workplace: Path) ->
     line = {"event": "progress", "t": 1.0, "epoch": 0, "step": 5, "global_step": 5, "session": 1}
     losses = {"loss_mel": 31.5, "lr": 0.1}
     (folder / "metrics.jsonl").write_text(json.dumps({**line, "losses": losses}) + "\n", encoding="utf-8")
-    earlier = Surroundings(shelf, REF).read().earlier
+    earlier = Surroundings(kaggle, REF).read().earlier
     assert {name: curve.values for name, curve in earlier["train"].items()} == {"loss_mel": [31.5]}
     (folder / "state.json").write_text(json.dumps({**STATE, "run": {"id": "x", "session": 1}}), "utf-8")
-    assert Surroundings(shelf, REF).read().earlier == {}
+    assert Surroundings(kaggle, REF).read().earlier == {}
 
 
 def training(eta_s: float | None, **changes: object) -> Feed:

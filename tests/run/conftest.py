@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,15 @@ from orchestrator.run.ledger import Ledger
 from orchestrator.run.passes import Pass, look, sync
 from orchestrator.run.push import Service
 from orchestrator.settings import Settings, load_settings
+from tests.fakes.clock import FakeClock
+from tests.fakes.kaggle import OWNER, FakeKaggle, hours, inputs
 from tests.run.deciding import Make
-from tests.run.fakes import FakeKaggle
-from tests.run.kaggle import OWNER, ChainKaggle, hours
 
 
 @pytest.fixture
 def kaggle() -> FakeKaggle:
     """A Kaggle in memory."""
-    return FakeKaggle()
+    return FakeKaggle(**inputs())
 
 
 @pytest.fixture
@@ -37,39 +36,19 @@ def campaign(kaggle: FakeKaggle, ledger: Ledger) -> Campaign:
     return Campaign(kaggle, ledger, kaggle.clock)
 
 
-class Clock:
-    """Time that passes when it is told to."""
-
-    def __init__(self) -> None:
-        self.time = datetime(2026, 11, 18, 12, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        """The wall clock; each look at it takes a second."""
-        self.time += timedelta(seconds=1)
-        return self.time
-
-    def monotonic(self) -> float:
-        """Seconds."""
-        return self.time.timestamp()
-
-    def sleep(self, seconds: float) -> None:
-        """Let time pass."""
-        self.time += timedelta(seconds=seconds)
-
-
 @dataclass
 class Play:
     """A run from a person's side: settings, and passes with the ledger of a fresh machine unless named."""
 
     folder: Path
-    clock: Clock = field(default_factory=Clock)
-    kaggle: ChainKaggle = field(init=False)
+    clock: FakeClock = field(default_factory=lambda: FakeClock(tick_s=1.0))
+    kaggle: FakeKaggle = field(init=False)
     changes: dict[str, Any] = field(default_factory=dict)
     machine: str | None = None
     machines: int = 0
 
     def __post_init__(self) -> None:
-        self.kaggle = ChainKaggle(self.clock, week=hours(30))
+        self.kaggle = FakeKaggle(self.clock, week=hours(30), **inputs())
 
     @property
     def settings(self) -> Settings:

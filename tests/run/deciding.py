@@ -11,7 +11,7 @@ from orchestrator.run.decide import Circumstances, Decision, decide
 from orchestrator.run.session import RunView, SessionView
 from orchestrator.run.state import SessionResult
 from orchestrator.settings import Settings
-from tests.run.kaggle import OWNER, hours
+from tests.fakes.kaggle import OWNER, hours
 
 BASE = KernelRef(OWNER, "bangla-tts")
 NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.models import Quota
 from orchestrator.run.checks import Level, check_service
 from orchestrator.settings import load_settings
-from tests.run.fakes import FakeKaggle
+from tests.fakes.kaggle import FakeKaggle
 
 SUNDAY = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -52,6 +52,7 @@ def test_no_quota_told_is_a_warning(kaggle: FakeKaggle, tmp_path: Path) -> None:
 
 def test_files_are_looked_for_and_the_nearest_is_named(kaggle: FakeKaggle, tmp_path: Path) -> None:
     """A checkpoint under a slightly other name is seen before a session is spent on it."""
+    kaggle.models = {name: {"model/model_flie.pth": b"", "model/config.json": b""} for name in kaggle.models}
     found = verdicts(kaggle, tmp_path)
     assert found["dataset"][0] is Level.OK
     level, text, hint = found["model"]

@@ -9,8 +9,8 @@ import pytest
 from orchestrator.models import KernelRef, SessionState
 from orchestrator.run.decide import RunState
 from orchestrator.run.session import RunView
+from tests.fakes.kaggle import OWNER, hours
 from tests.run.deciding import BASE, KILLED, NOW, Make, decided, ended, result, session, then
-from tests.run.kaggle import OWNER, hours
 
 CASES = {
     "nothing pushed": (None, RunState.NEW, "base voice|Nothing"),

@@ -11,7 +11,7 @@ from orchestrator.models import KernelPush, KernelRef, SessionState
 from orchestrator.render.stamp import RunStamp
 from orchestrator.run.campaign import Campaign, Target
 from orchestrator.run.ledger import Intent, Ledger, PushOutcome, SessionRecord
-from tests.run.fakes import FakeKaggle, Reading, said
+from tests.fakes.kaggle import FakeKaggle, Reading, said
 
 KERNEL = KernelRef("asha", "bangla-tts")
 
@@ -26,7 +26,7 @@ def remember(  # noqa: PLR0913 - each is a word of its own to the test.
     session: int = 1,
 ) -> SessionRecord:
     """A push in the ledger; without a version its answer was lost."""
-    kaggle.clock.passed += 60
+    kaggle.clock.advance(60)
     intent = Intent(run_id, session, kernel, "NvidiaTeslaT4", "f" * 64)
     record = ledger.intend(intent, kaggle.clock.now())
     return record if version is None else ledger.confirm(record, kernel.at(version))
@@ -54,7 +54,6 @@ def test_nothing_named_and_nothing_known_means_the_settings_kernel(
         campaign.find(None, default=lambda: KERNEL)
     push_from_elsewhere(kaggle, "asha/bangla-tts-a", session=1)
     push_from_elsewhere(kaggle, "asha/bangla-tts-b", session=2, parent="asha/bangla-tts-a/1")
-    kaggle.states = [SessionState.RUNNING]
     newest = Target(KernelRef("asha", "bangla-tts-b", 1), None)
     assert campaign.find(None, default=lambda: KERNEL) == campaign.find("asha/bangla-tts") == newest
     kaggle.have("asha/bangla-tts", 7)  # One that has the very name comes first.
@@ -133,7 +132,7 @@ def test_a_report_says_when_the_newest_version_is_not_ours(
     """The report speaks of our version and names the other."""
     remember(ledger, kaggle, "abc111", 1)
     kaggle.have("asha/bangla-tts", 2)
-    kaggle.states, kaggle.log = [SessionState.COMPLETE], said("done")
+    kaggle.version("asha/bangla-tts/1").log = said("done")
     report = campaign.report(campaign.find(None))
     assert (report.target.ref.version, report.latest_version, report.is_latest) == (1, 2, False)
     assert kaggle.asked[-2:] == ["status asha/bangla-tts/1", "log asha/bangla-tts/1"]
@@ -141,8 +140,7 @@ def test_a_report_says_when_the_newest_version_is_not_ours(
 
 def test_a_report_of_a_stranger_is_of_its_newest_version(campaign: Campaign, kaggle: FakeKaggle) -> None:
     """A kernel without version and without record is looked at as it is now."""
-    kaggle.have("omar/other-voice", 7)
-    kaggle.states = [SessionState.QUEUED]
+    kaggle.have("omar/other-voice", 7).state = SessionState.QUEUED
     report = campaign.report(campaign.find("omar/other-voice"))
     assert (report.target.ref.version, report.is_latest) == (7, True)
 
@@ -150,8 +148,8 @@ def test_a_report_of_a_stranger_is_of_its_newest_version(campaign: Campaign, kag
 def test_a_report_remembers_what_it_saw(campaign: Campaign, ledger: Ledger, kaggle: FakeKaggle) -> None:
     """`kgtts list` shows the state that was seen last."""
     remember(ledger, kaggle, "abc111", 1)
-    kaggle.have("asha/bangla-tts", 1)
-    kaggle.states, kaggle.failure = [SessionState.ERROR], "it broke"
+    version = kaggle.have("asha/bangla-tts", 1)
+    version.state, version.message = SessionState.ERROR, "it broke"
     campaign.report(campaign.find(None))
     newest = ledger.newest()
     assert newest is not None
@@ -167,8 +165,8 @@ def test_a_log_that_cannot_be_read_does_not_hide_the_state(
     campaign: Campaign, kaggle: FakeKaggle, error: Exception
 ) -> None:
     """What was read before it broke counts."""
-    kaggle.have("asha/bangla-tts", 1)
-    kaggle.states, kaggle.readings = [SessionState.RUNNING], [Reading(said("one"), error)]
+    kaggle.have("asha/bangla-tts", 1).state = SessionState.RUNNING
+    kaggle.next("log_stream", Reading(said("one"), error))
     report = campaign.report(campaign.find("asha/bangla-tts"))
     assert report.status.state is SessionState.RUNNING
     assert list(report.tail) == ["one"]
@@ -187,7 +185,7 @@ def test_a_lost_answer_is_found_out_later(campaign: Campaign, ledger: Ledger, ka
 
 def test_outputs_of_a_session_that_goes_on_are_refused(campaign: Campaign, kaggle: FakeKaggle) -> None:
     """Kaggle gives outputs at the end; the hint waits for it."""
-    kaggle.states = [SessionState.RUNNING]
+    kaggle.have("asha/bangla-tts", 1).state = SessionState.RUNNING
     target = campaign.find("asha/bangla-tts/1")
     with pytest.raises(RefusedError, match="is running") as caught:
         campaign.collect(target, Path("unused"), lambda names: names, TransferListener())

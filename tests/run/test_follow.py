@@ -1,5 +1,6 @@
 """Following a session: every line once, whatever breaks on the way."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from orchestrator.errors import CredentialsError, NotFoundError, ServiceError, W
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import KernelRef, LogEvent, SessionState, SessionStatus
 from orchestrator.run.campaign import Campaign, Target
-from tests.run.fakes import FakeKaggle, Reading, said
+from tests.fakes.kaggle import FakeKaggle, Reading, said
 
 QUEUED, RUNNING, COMPLETE, ERROR = (
     SessionState.QUEUED,
@@ -18,6 +19,20 @@ QUEUED, RUNNING, COMPLETE, ERROR = (
 )
 TARGET = Target(KernelRef("asha", "bangla-tts", 3), None)
 DOWN = ServiceError("Kaggle failed (503).")
+
+
+def given(
+    kaggle: FakeKaggle,
+    *states: SessionState | Exception,
+    readings: Sequence[Reading] = (),
+    log: Sequence[LogEvent] = (),
+    message: str | None = None,
+) -> None:
+    """Let the followed session have these states in turn, the last for ever, and then this stored log."""
+    newest = kaggle.have("asha/bangla-tts", 3)
+    newest.log = log
+    kaggle.next_states(*states, message=message)
+    kaggle.next("log_stream", *readings, *[Reading([])] * 1000)
 
 
 def follow(campaign: Campaign, timeout: timedelta | None = None) -> list[str]:
@@ -30,9 +45,8 @@ def follow(campaign: Campaign, timeout: timedelta | None = None) -> list[str]:
 
 def test_a_session_is_followed_from_the_queue_to_its_end(campaign: Campaign, kaggle: FakeKaggle) -> None:
     """Each state is told once, the lines in between, and what was said after the stream's end too."""
-    kaggle.states = [QUEUED, QUEUED, RUNNING, COMPLETE]
-    kaggle.readings = [Reading(said("one", "two"))]
-    kaggle.log = said("one", "two", "three")
+    readings = [Reading(said("one", "two"))]
+    given(kaggle, QUEUED, QUEUED, RUNNING, COMPLETE, readings=readings, log=said("one", "two", "three"))
     assert follow(campaign) == ["<queued>", "<running>", "one", "two", "three", "<complete>"]
     assert {text.split()[1] for text in kaggle.asked} == {"asha/bangla-tts/3"}
 
@@ -40,13 +54,12 @@ def test_a_session_is_followed_from_the_queue_to_its_end(campaign: Campaign, kag
 def test_a_dropped_stream_is_replayed_without_repeat_or_loss(campaign: Campaign, kaggle: FakeKaggle) -> None:
     """Each reading begins at the log's start; every event is told once, also one that was cut in two."""
     whole = said("one", "two", "three", "four")
-    kaggle.states = [RUNNING, RUNNING, RUNNING, COMPLETE]
-    kaggle.readings = [
+    readings = [
         Reading(whole[:1], ServiceError("cut off")),
         Reading([], NotFoundError("not yet")),
         Reading(whole[:3], ServiceError("cut off")),
     ]
-    kaggle.log = whole
+    given(kaggle, RUNNING, RUNNING, RUNNING, COMPLETE, readings=readings, log=whole)
     assert follow(campaign) == ["<running>", "one", "two", "three", "four", "<complete>"]
 
 
@@ -57,23 +70,21 @@ def test_a_line_in_pieces_over_two_readings_is_one_line(campaign: Campaign, kagg
         LogEvent("stdout", 1.1, "ne\n"),
         LogEvent("stdout", 2.0, "end"),
     ]
-    kaggle.states = [RUNNING, RUNNING, COMPLETE]
-    kaggle.readings = [Reading(pieces[:1], ServiceError("cut off")), Reading(pieces[:2])]
-    kaggle.log = pieces
+    readings = [Reading(pieces[:1], ServiceError("cut off")), Reading(pieces[:2])]
+    given(kaggle, RUNNING, RUNNING, COMPLETE, readings=readings, log=pieces)
     assert follow(campaign) == ["<running>", "one line", "end", "<complete>"]
 
 
 def test_a_failed_look_at_the_state_is_not_a_failed_run(campaign: Campaign, kaggle: FakeKaggle) -> None:
     """Kaggle may be away for a while; the run goes on, and so does the following."""
-    kaggle.states = [QUEUED, DOWN, DOWN, RUNNING, DOWN, COMPLETE]
-    kaggle.readings = [Reading(said("one")), Reading(said("one"))]
-    kaggle.log = said("one")
+    states: list[SessionState | Exception] = [QUEUED, DOWN, DOWN, RUNNING, DOWN, COMPLETE]
+    given(kaggle, *states, readings=[Reading(said("one"))] * 2, log=said("one"))
     assert follow(campaign) == ["<queued>", "<running>", "one", "<complete>"]
 
 
 def test_a_first_look_that_fails_is_an_error(campaign: Campaign, kaggle: FakeKaggle) -> None:
     """Without having seen the session there is nothing to follow."""
-    kaggle.states = [DOWN]
+    given(kaggle, DOWN)
     with pytest.raises(ServiceError, match="503"):
         follow(campaign)
 
@@ -83,15 +94,14 @@ def test_what_patience_cannot_mend_ends_the_following(
     campaign: Campaign, kaggle: FakeKaggle, error: Exception
 ) -> None:
     """Credentials that expired, and a kernel that was deleted meanwhile."""
-    kaggle.states = [RUNNING, error]
+    given(kaggle, RUNNING, error)
     with pytest.raises(type(error)):
         follow(campaign)
 
 
 def test_a_failed_run_is_a_value(campaign: Campaign, kaggle: FakeKaggle) -> None:
     """The last event is the terminal state with Kaggle's words; nothing is raised."""
-    kaggle.states, kaggle.failure = [ERROR], "out of memory"
-    kaggle.log = said("boom")
+    given(kaggle, ERROR, log=said("boom"), message="out of memory")
     *lines, last = campaign.follow(TARGET)
     assert lines == [LogLine("stdout", 0.0, "boom")]
     assert last == SessionStatus(ERROR, "out of memory")
@@ -99,15 +109,14 @@ def test_a_failed_run_is_a_value(campaign: Campaign, kaggle: FakeKaggle) -> None
 
 def test_the_end_is_told_when_outputs_are_still_being_saved(campaign: Campaign, kaggle: FakeKaggle) -> None:
     """CANCEL_REQUESTED is not the end."""
-    kaggle.states = [SessionState.CANCEL_REQUESTED, SessionState.CANCEL_ACKNOWLEDGED]
+    given(kaggle, SessionState.CANCEL_REQUESTED, SessionState.CANCEL_ACKNOWLEDGED)
     assert follow(campaign) == ["<cancel_requested>", "<cancel_acknowledged>"]
 
 
 def test_the_pauses_grow_and_shrink(campaign: Campaign, kaggle: FakeKaggle) -> None:
     """A queue is asked less and less often, once a minute at last; a change brings back the short pause."""
-    kaggle.states = [*[QUEUED] * 18, RUNNING, SessionState.CANCEL_REQUESTED, COMPLETE]
-    kaggle.readings = [Reading(said("one"))]
-    kaggle.log = said("one")
+    states = [*[QUEUED] * 18, RUNNING, SessionState.CANCEL_REQUESTED, COMPLETE]
+    given(kaggle, *states, readings=[Reading(said("one"))], log=said("one"))
     follow(campaign)
     waits = [round(wait, 6) for wait in kaggle.clock.waits]
     assert waits[:18] == sorted(waits[:18])
@@ -119,7 +128,7 @@ def test_the_pauses_grow_and_shrink(campaign: Campaign, kaggle: FakeKaggle) -> N
 @pytest.mark.parametrize("state", [QUEUED, RUNNING])
 def test_the_wait_ends_on_time(campaign: Campaign, kaggle: FakeKaggle, state: SessionState) -> None:
     """A wait that is over says that the session goes on; no pause and no silence makes it late."""
-    kaggle.states = [state]
+    given(kaggle, state)
     with pytest.raises(WaitTimeoutError, match="asha/bangla-tts/3 goes on") as caught:
         follow(campaign, timedelta(seconds=100))
     assert caught.value.hint == "kgtts status asha/bangla-tts/3 --watch"
@@ -128,8 +137,7 @@ def test_the_wait_ends_on_time(campaign: Campaign, kaggle: FakeKaggle, state: Se
 
 def test_the_wait_ends_in_the_midst_of_a_talkative_log(campaign: Campaign, kaggle: FakeKaggle) -> None:
     """A log that never pauses does not keep the wait from ending."""
-    kaggle.states = [RUNNING]
-    kaggle.readings = [Reading(said(*["talk"] * 10_000), seconds=0.5)]
+    given(kaggle, RUNNING, readings=[Reading(said(*["talk"] * 10_000), seconds=0.5)])
     with pytest.raises(WaitTimeoutError):
         follow(campaign, timedelta(seconds=20))
     assert kaggle.clock.passed == pytest.approx(20, abs=1)
@@ -137,24 +145,22 @@ def test_the_wait_ends_in_the_midst_of_a_talkative_log(campaign: Campaign, kaggl
 
 def test_a_session_that_ends_in_time_is_no_timeout(campaign: Campaign, kaggle: FakeKaggle) -> None:
     """The end counts, even when it is seen at the last moment."""
-    kaggle.states = [QUEUED, COMPLETE]
+    given(kaggle, QUEUED, COMPLETE)
     assert follow(campaign, timedelta(seconds=1)) == ["<queued>", "<complete>"]
 
 
 def test_what_is_seen_is_remembered(campaign: Campaign, kaggle: FakeKaggle) -> None:
     """Without a record in the ledger nothing is written; the session is followed all the same."""
-    kaggle.states = [COMPLETE]
+    given(kaggle, COMPLETE)
     follow(campaign)
     assert campaign.find("asha/bangla-tts/3").record is None
 
 
 def test_one_look_at_a_log_that_never_pauses_ends(campaign: Campaign, kaggle: FakeKaggle) -> None:
     """`status` of a session that prints all the time reads what was said before now, and no more."""
-    kaggle.have("asha/bangla-tts", 3)
-    kaggle.states = [RUNNING]
     past = [LogEvent("stdout", number * 1.0, f"past {number}\n") for number in range(5000)]
     live = [LogEvent("stdout", 5000 + number * 0.1, f"live {number}\n") for number in range(5000)]
-    kaggle.readings = [Reading(past, seconds=0.001, then=live, then_seconds=0.1)]
+    given(kaggle, RUNNING, readings=[Reading(past, seconds=0.001, then=live, then_seconds=0.1)])
     report = campaign.report(TARGET)
     assert report.tail[-1].startswith("live")
     assert kaggle.clock.passed < 10

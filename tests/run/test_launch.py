@@ -11,7 +11,7 @@ from orchestrator.run.campaign import Campaign
 from orchestrator.run.ledger import Ledger, PushOutcome
 from orchestrator.run.push import Launch, Service, launch_session, make_stamp, new_run_id, preview
 from orchestrator.settings import Settings, load_settings
-from tests.run.fakes import LOST, FakeKaggle
+from tests.fakes.kaggle import LOST, FakeKaggle, Lost
 
 
 @pytest.fixture
@@ -62,19 +62,19 @@ def test_a_refused_push_is_recorded_with_its_words(
     settings: Settings, kaggle: FakeKaggle, ledger: Ledger, error: RefusedError | CredentialsError
 ) -> None:
     """The error goes on to the person, the history keeps it, and nothing was asked again."""
-    kaggle.push_error, kaggle.push_arrives = error, False
+    kaggle.next("push", error)
     with pytest.raises(type(error)):
         push(settings, kaggle, ledger)
     assert (ledger.all()[0].outcome, ledger.all()[0].message) == (PushOutcome.REFUSED, error.message)
     assert ledger.newest() is None
-    assert (len(kaggle.pushes), kaggle.asked) == (1, [])
+    assert (kaggle.pushes, kaggle.asked) == ([], ["push asha/bangla-tts"])
 
 
 def test_a_push_that_arrived_without_an_answer_is_found(
     settings: Settings, kaggle: FakeKaggle, ledger: Ledger
 ) -> None:
     """Kaggle is read for the stamp; there is no second push."""
-    kaggle.push_error = LOST
+    kaggle.next("push", Lost(LOST))
     launched = push(settings, kaggle, ledger)
     assert str(launched.target.ref) == "asha/bangla-tts/1"
     assert len(kaggle.pushes) == 1
@@ -85,12 +85,12 @@ def test_a_push_that_did_not_arrive_is_said_so(
 ) -> None:
     """An older version of the kernel with another stamp is not taken for ours; pushing again is safe."""
     push(settings, kaggle, ledger)
-    kaggle.push_error, kaggle.push_arrives = LOST, False
+    kaggle.next("push", LOST)
     with pytest.raises(ServiceError, match="did not arrive") as caught:
         push(settings, kaggle, ledger)
     assert caught.value.hint == "`kgtts push` again is safe"
     assert [record.outcome for record in ledger.all()] == [PushOutcome.REFUSED, PushOutcome.PUSHED]
-    assert len(kaggle.pushes) == 2
+    assert [call for call in kaggle.asked if call.startswith("push")] == ["push asha/bangla-tts"] * 2
 
 
 @pytest.mark.parametrize("arrived", [True, False])
@@ -98,14 +98,15 @@ def test_a_push_of_which_nobody_can_say_stays_open(
     settings: Settings, kaggle: FakeKaggle, ledger: Ledger, *, arrived: bool
 ) -> None:
     """Where Kaggle cannot be read either, the intent stays, and the next command finds it out."""
-    kaggle.push_error, kaggle.push_arrives, kaggle.kernel_error = LOST, arrived, ServiceError("down")
+    kaggle.next("push", Lost(LOST) if arrived else LOST)
+    kaggle.always("kernel", ServiceError("down"))
     with pytest.raises(ServiceError, match="is not known") as caught:
         push(settings, kaggle, ledger)
     assert "do not push again before" in (caught.value.hint or "")
     newest = ledger.newest()
     assert newest is not None
     assert newest.outcome is PushOutcome.INTENDED
-    kaggle.kernel_error = None
+    kaggle.always("kernel", None)
     campaign = Campaign(kaggle, ledger, kaggle.clock)
     if arrived:
         assert str(campaign.find(None).ref) == "asha/bangla-tts/1"
@@ -119,7 +120,7 @@ def test_a_kernel_under_another_name_is_refused(
     settings: Settings, kaggle: FakeKaggle, ledger: Ledger
 ) -> None:
     """Kaggle names a kernel by its title; what came of it is said, and how to be rid of it."""
-    kaggle.pushed_as = KernelRef("asha", "another-name")
+    kaggle.saved_as = KernelRef("asha", "another-name")
     with pytest.raises(RefusedError, match="saved the kernel as asha/another-name, not as") as caught:
         push(settings, kaggle, ledger)
     assert "kgtts cancel asha/another-name" in (caught.value.hint or "")
@@ -131,7 +132,6 @@ def test_an_owner_in_capitals_is_the_same_owner(
 ) -> None:
     """Kaggle writes names in lower case, whatever the settings do."""
     kaggle.username = "Asha"
-    kaggle.pushed_as = KernelRef("asha", "bangla-tts")
     assert str(push(settings, kaggle, ledger).target.ref) == "asha/bangla-tts/1"
 
 
@@ -148,7 +148,7 @@ def test_a_push_that_cannot_be_read_back_is_made_all_the_same(
     settings: Settings, kaggle: FakeKaggle, ledger: Ledger
 ) -> None:
     """A check that fails is a warning, not a failed push."""
-    kaggle.kernel_error = ServiceError("down")
+    kaggle.always("kernel", ServiceError("down"))
     launched = push(settings, kaggle, ledger)
     assert "could not be read back" in launched.warnings[0]
     assert launched.target.record == ledger.newest()

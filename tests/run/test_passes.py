@@ -17,11 +17,10 @@ from orchestrator.results import Results
 from orchestrator.run.decide import RunState
 from orchestrator.run.ledger import PushOutcome
 from orchestrator.run.passes import Collecting, Pass
+from tests.fakes.kaggle import LOST, Lost, Upload, hours, said
 from tests.run.conftest import Play
-from tests.run.kaggle import hours
 
 After = Callable[..., Play]
-LOST = ServiceError("Could not push: the connection broke.")
 
 
 def stamp_of(play: Play, text: str) -> tuple[str, int, str | None]:
@@ -38,7 +37,7 @@ def test_passes_alone_bring_a_run_to_its_end(play: Play) -> None:
         done = play.sync()
         assert done.state is RunState.RUNNING
         assert [play.sync().launched for _ in range(3)] == [None, None, None]
-        assert len(play.kaggle.pushes()) == number
+        assert len(play.kaggle.pushes) == number
         assert done.launched is not None
         last = {"done": True, "done_reason": "epochs"} if step == 300 else {}
         play.kaggle.complete(str(done.launched.target.ref), step, **last)
@@ -80,7 +79,7 @@ def test_two_passes_at_once_on_one_machine_push_once(play: Play) -> None:
         thread.join()
     assert [item.state for item in done] == [RunState.RUNNING, RunState.RUNNING]
     assert sorted(item.launched is None for item in done) == [False, True]
-    assert len(play.kaggle.pushes()) == 1
+    assert len(play.kaggle.pushes) == 1
 
 
 @pytest.mark.parametrize("sessions", [0, 1])
@@ -90,16 +89,16 @@ def test_a_push_from_elsewhere_since_we_looked_is_seen(after: After, sessions: i
     other = Play(play.folder, clock=play.clock, machine="elsewhere")
     other.kaggle = play.kaggle
 
-    play.kaggle.before_quota = other.pushed
+    play.kaggle.next("quota", other.pushed)
     done = play.sync()
     assert (done.state, done.launched) == (RunState.RUNNING, None)
-    assert len(play.kaggle.pushes()) == sessions + 1
+    assert len(play.kaggle.pushes) == sessions + 1
 
 
 def test_a_lost_push_that_arrived_is_found(after: After) -> None:
     """The answer did not come, the session is there: it is the one that was meant."""
     play = after(100)
-    play.kaggle.push_errors = [(LOST, True)]
+    play.kaggle.next("push", Lost(LOST))
     assert play.pushed() == "asha/bangla-tts-b/1"
     assert play.sync().launched is None
 
@@ -109,7 +108,7 @@ def test_a_lost_push_that_did_not_arrive_is_made_by_the_next_pass(after: After, 
     """The same session again, also on the machine that remembers the first try."""
     play = after(100)
     play.machine = machine
-    play.kaggle.push_errors = [(LOST, False)]
+    play.kaggle.next("push", LOST)
     with pytest.raises(ServiceError, match="did not arrive"):
         play.sync()
     assert play.pushed() == "asha/bangla-tts-b/1"
@@ -141,18 +140,18 @@ def test_a_refusal_for_now_is_waited_for(after: After, sessions: int, words: str
     """Also on a machine that remembers it: the next pass pushes the same session."""
     play = after(*[100] * sessions)
     play.machine = "laptop"
-    play.kaggle.push_errors = [(RefusedError(f"Kaggle refused: {words}"), False)] * 2
+    play.kaggle.next("push", *[RefusedError(f"Kaggle refused: {words}")] * 2)
     for _ in range(2):
         done = play.sync()
         assert (done.state, done.launched) == (RunState.WAITING, None)
         assert words in done.decision.reason
     play.pushed()
-    assert len(play.kaggle.pushes()) == sessions + 1
+    assert len(play.kaggle.pushes) == sessions + 1
 
 
 def test_any_other_refusal_is_an_error(play: Play) -> None:
     """Waiting does not help, whatever the dataset is called."""
-    play.kaggle.push_errors = [(RefusedError("Kaggle does not know: dataset asha/quota."), True)]
+    play.kaggle.next("push", Lost(RefusedError("Kaggle does not know: dataset asha/quota.")))
     with pytest.raises(RefusedError, match="asha/quota"):
         play.sync()
 
@@ -206,6 +205,7 @@ def test_retry_begins_another_run_where_nothing_was_saved_and_the_settings_chang
     play = after("There is no such dataset.")
     first = stamp_of(play, "asha/bangla-tts-a/1")[0]
     play.changes["inputs.dataset"] = '"another"'
+    play.kaggle.datasets["asha/another"] = [Upload({})]
     with_the_old = play.look(retry=True)
     assert with_the_old.state is RunState.READY
     version = play.pushed(retry=True)
@@ -236,7 +236,8 @@ def test_another_run_begins_where_the_present_one_is_not_alive(after: After, ste
     run, session, parent = stamp_of(play, version)
     assert (session, parent, done.view) == (1, None, None)
     # Until the session has started, Kaggle may tell when the kernel ran before.
-    play.kaggle.version(version).pushed_at = play.kaggle.version(str(view.newest.ref)).pushed_at
+    before = play.kaggle.version(str(view.newest.ref))
+    play.kaggle.version(version).pushed_at = before.pushed_at
     again = play.sync()
     assert (again.state, again.launched) == (RunState.RUNNING, None)
     assert again.view is not None
@@ -254,7 +255,7 @@ def test_another_run_is_refused_while_a_session_is_alive(after: After) -> None:
     with pytest.raises(UsageError, match="not over") as caught:
         play.sync(new=True)
     assert "kgtts cancel asha/bangla-tts-b" in (caught.value.hint or "")
-    assert len(play.kaggle.pushes()) == 2
+    assert len(play.kaggle.pushes) == 2
 
 
 def test_another_run_waits_for_quota_too(after: After) -> None:
@@ -291,7 +292,7 @@ def test_a_session_is_told_of_those_that_its_parent_does_not_know(after: After) 
     play = after(100)
     version = play.pushed()
     play.kaggle.kill(version)
-    play.kaggle.version(version).log = ["a line\n"] * 1801
+    play.kaggle.version(version).log = said(*["a line"] * 1801)
     third = play.pushed()
     source = play.kaggle.version(third).source
     assert '"session": 2' in (told := untold(source))

@@ -15,8 +15,8 @@ from orchestrator.render import read_stamp
 from orchestrator.run.decide import RunState
 from orchestrator.run.handover import kept_dataset
 from tests.download.storage import serve
+from tests.fakes.kaggle import Lost, Upload, hours
 from tests.run.conftest import Play
-from tests.run.kaggle import Upload, hours
 
 After = Callable[..., Play]
 DATASET = "asha/bangla-tts-kept"
@@ -177,7 +177,7 @@ def test_a_dataset_that_is_being_prepared_is_waited_for(killed: Play) -> None:
         done = killed.sync()
         assert (done.state, done.launched) == (RunState.WAITING, None)
         assert "session 2 kept, up to step 150, is uploaded" in done.decision.reason
-    assert (uploads(killed), len(killed.kaggle.pushes())) == (1, 2)
+    assert (uploads(killed), len(killed.kaggle.pushes)) == (1, 2)
     killed.clock.sleep(600)
     killed.pushed()
     assert uploads(killed) == 1
@@ -225,12 +225,12 @@ def lose(play: Play) -> None:
 
 def occupy(play: Play) -> None:
     """Somebody has a dataset of that name."""
-    play.kaggle.datasets[DATASET] = [Upload({"songs.csv": b"1"}, "", 0.0)]
+    play.kaggle.datasets[DATASET] = [Upload({"songs.csv": b"1"})]
 
 
 def refuse(play: Play) -> None:
     """Kaggle says no."""
-    play.kaggle.upload_errors = [(RefusedError("Kaggle refused: no more room."), False)]
+    play.kaggle.next("upload_dataset", RefusedError("Kaggle refused: no more room."))
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_a_best_model_older_than_what_is_mounted_goes_along(killed: Play) -> Non
 @pytest.mark.parametrize("arrived", [True, False])
 def test_an_upload_without_an_answer_is_an_error_of_this_pass_alone(killed: Play, *, arrived: bool) -> None:
     """The next one sees the marker or does it again; what was downloaded is not fetched twice."""
-    killed.kaggle.upload_errors = [(FAULT, arrived)]
+    killed.kaggle.next("upload_dataset", Lost(FAULT) if arrived else FAULT)
     scratch = killed.folder / "kept"
     with pytest.raises(ServiceError):
         killed.sync(scratch=scratch)
@@ -289,13 +289,13 @@ def test_an_upload_without_an_answer_is_an_error_of_this_pass_alone(killed: Play
     assert killed.sync(scratch=scratch).launched is not None
     assert uploads(killed) == (1 if arrived else 2)
     assert (len(killed.kaggle.storage.asked) == before) is arrived
-    assert (len(killed.kaggle.pushes()), list(scratch.iterdir())) == (3, [])
+    assert (len(killed.kaggle.pushes), list(scratch.iterdir())) == (3, [])
 
 
 @pytest.mark.parametrize("error", [CredentialsError("No."), LocalError("No room.")])
 def test_errors_of_this_machine_are_errors_of_the_pass(killed: Play, error: Exception) -> None:
     """Another machine, or this one mended, can still hand over: nothing is given up for them."""
-    killed.kaggle.upload_errors = [(error, False)]
+    killed.kaggle.next("upload_dataset", error)
     with pytest.raises(type(error)):
         killed.sync()
     killed.pushed()

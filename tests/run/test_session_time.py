@@ -8,8 +8,8 @@ import pytest
 from orchestrator.models import Quota
 from orchestrator.run.decide import Circumstances, RunState, decide
 from orchestrator.run.session import RunView
+from tests.fakes.kaggle import hours
 from tests.run.deciding import BASE, KILLED, NOW, SATURDAY, Make, decided, ended, result, then
-from tests.run.kaggle import hours
 
 
 def test_max_sessions_ends_a_run(settings: Make) -> None:

@@ -35,14 +35,14 @@ def test_siblings_take_turns(after: After) -> None:
         "asha/bangla-tts-a": 2,
         "asha/bangla-tts-b": 2,
     }
-    stamps = [read_stamp(push.source) for push in play.kaggle.pushes()]
+    stamps = [read_stamp(push.source) for push in play.kaggle.pushes]
     assert {(stamp.session, stamp.kernel, stamp.parent) for stamp in stamps if stamp} == {
         (1, "asha/bangla-tts-a", None),
         (2, "asha/bangla-tts-b", "asha/bangla-tts-a/1"),
         (3, "asha/bangla-tts-a", "asha/bangla-tts-b/1"),
         (4, "asha/bangla-tts-b", "asha/bangla-tts-a/2"),
     }
-    assert [push.kernel_sources for push in play.kaggle.pushes() if push.ref.slug.endswith("b")] == [
+    assert [push.kernel_sources for push in play.kaggle.pushes if push.ref.slug.endswith("b")] == [
         ("asha/bangla-tts-a",),
         ("asha/bangla-tts-a",),
     ]
