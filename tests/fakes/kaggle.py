@@ -8,7 +8,7 @@ call that was made, in order. `tests/contract` holds this fake and the real clie
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -482,11 +482,14 @@ class FakeKaggle:
         return self.datasets[source][-1]
 
     def _unknown_sources(self, push: KernelPush) -> str:
-        kernels = {str(ref) for ref in self.kernels}
+        asked: dict[str, tuple[Sequence[str], Collection[str]]] = {
+            "dataset": (push.dataset_sources, self.datasets),
+            "model": (push.model_sources, self.models),
+            "kernel": (push.kernel_sources, {str(ref) for ref in self.kernels}),
+        }
         unknown = {
-            "dataset": [name for name in push.dataset_sources if name not in self.datasets],
-            "model": [name for name in push.model_sources if name not in self.models],
-            "kernel": [name for name in push.kernel_sources if name not in kernels],
+            kind: [name for name in names if name.lower() not in known]
+            for kind, (names, known) in asked.items()
         }
         return "; ".join(f"{kind} {', '.join(names)}" for kind, names in unknown.items() if names)
 

@@ -118,7 +118,7 @@ def test_the_kernels_own_words_are_the_cause(after: After) -> None:
     play = after(100, "The disk is full.")
     assert view_of(play).newest.cause == "The disk is full."
     play.kaggle.fail(play.pushed(retry=True), "No GPU.\x1b[31m\n is there", keep=False)
-    assert view_of(play).newest.cause == "No GPU.[31m is there"
+    assert view_of(play).newest.cause == "No GPU. is there"
 
 
 @pytest.mark.parametrize("keep", [True, False])
