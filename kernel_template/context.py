@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from kernel_template.start.environment import installed_versions
 from kernel_template.tools.failure import EndReason
 from kernel_template.tools.files import WriteFile, human_seconds, write_atomic
+from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.process import (
     Capture,
     ChildEnd,
@@ -62,7 +62,7 @@ class Tools:
         now: the wall clock, in UTC.
         out: where a line of the log goes.
         env: the environment that children inherit, less Kaggle's own variables.
-        python: the interpreter of all children.
+        programs: the programs of this package, and the interpreter of all children.
         run: runs a child with streaming; None for the real thing.
         capture: runs a short program.
         versions: installed versions by distribution name.
@@ -74,7 +74,7 @@ class Tools:
     now: Callable[[], datetime] = _utc_now
     out: Callable[[str], None] = print_line
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
-    python: str = sys.executable
+    programs: PackagePrograms = field(default_factory=PackagePrograms)
     run: RunChild | None = None
     capture: Capture = capture_output
     versions: Callable[[tuple[str, ...]], dict[str, str]] = installed_versions

@@ -31,13 +31,11 @@ class Session:
 
     Args:
         settings: what render.py wrote, already validated.
-        programs: the texts of `programs/*.py` by file name.
         tools: the world.
     """
 
-    def __init__(self, settings: Mapping[str, Any], programs: Mapping[str, str], tools: Tools) -> None:
+    def __init__(self, settings: Mapping[str, Any], tools: Tools) -> None:
         self._settings = settings
-        self._programs = programs
         self._tools = tools
         self._stop = StopFlag()
         self._run_child = tools.runner(self._stop)
@@ -105,7 +103,6 @@ class Session:
             record=self._record,
             outputs=self._outputs,
             make_folders=self._make_folders,
-            program=self._program,
         )
         inputs, prepared = start()
         self._prepared = prepared
@@ -118,8 +115,6 @@ class Session:
         for folder in (self._paths.working, self._paths.temp, self._paths.training):
             folder.mkdir(parents=True, exist_ok=True)
         self._report.metrics = LineFile(self._paths.metrics, on_error=self._cannot_write(self._paths.metrics))
-        for name, text in self._programs.items():
-            self._tools.write(self._program(name), text.encode())
 
     def _cannot_write(self, path: Path) -> Any:
         def tell(error: OSError) -> None:
@@ -128,9 +123,6 @@ class Session:
             )
 
         return tell
-
-    def _program(self, name: str) -> Path:
-        return self._paths.temp / "programs" / name
 
     def _train(self, inputs: Inputs, prepared: PreparedConfig) -> Outcome:
         """Run the training and judge how it ended; a failed one fails its stage."""
@@ -144,7 +136,6 @@ class Session:
             shelf=self._shelf,
             host=self._host,
             budget=self._budget,
-            host_program=self._program("host.py"),
             on_checkpoint=self._note_checkpoint,
             cannot_write=self._cannot_write,
         )
@@ -170,7 +161,6 @@ class Session:
             shelf=self._shelf,
             outputs=self._outputs,
             budget=self._budget,
-            program=self._program,
         )
         stage(inputs, prepared)
 
@@ -234,15 +224,14 @@ class Session:
         return outcome
 
 
-def run(settings: dict[str, Any], programs: dict[str, str], tools: Tools | None = None) -> int:
+def run(settings: dict[str, Any], tools: Tools | None = None) -> int:
     """Run one session.
 
     Args:
         settings: the kernel's settings, as render.py wrote them.
-        programs: the texts of `programs/*.py` by file name.
         tools: another world than the real one, for tests.
 
     Returns:
         The exit code: 0 when the session has a result, also at its time limit; 130 interrupted; 1 otherwise.
     """
-    return Session(settings, programs, tools or Tools()).run()
+    return Session(settings, tools or Tools()).run()

@@ -44,7 +44,7 @@ def room_in(folder: Path, limit: int | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class VoiceExporter:
-    """Exports with `programs/export.py`, outside of the outputs.
+    """Exports with `export_program.py`, outside of the outputs.
 
     Args:
         program: that program, in an environment without cards.

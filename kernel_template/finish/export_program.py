@@ -22,7 +22,8 @@ import torch
 from TTS.config import load_config
 from TTS.tts.models import setup_model
 
-_TEXT = importlib.import_module("voice_text")  # Lies beside this file.
+from kernel_template.text.voice_text import describe
+
 # How far a sample may be from torch's, as a share of the sentence's loudest. Measured with coqui-tts 0.28,
 # torch 2.13 and onnxruntime 1.32 on a CPU: 1e-6 for the demo's small voice, 2e-6 for a full VITS.
 TOLERANCE = 1e-3
@@ -157,7 +158,7 @@ def export(config: Path, checkpoint: Path, sentences: Sequence[str], out: Path) 
     graph = onnx.load(str(file), load_external_data=False)
     names = [item.name for item in graph.graph.input]
     language = next((item.language for item in settings.datasets or [] if item.language), None)
-    text = _TEXT.describe(model.tokenizer, settings.text_cleaner, language, sentences)
+    text = describe(model.tokenizer, settings.text_cleaner, language, sentences)
     spoken = [model.tokenizer.text_to_ids(item, language) for item in sentences_to_compare(sentences, text)]
     data = file.read_bytes()
     described = {

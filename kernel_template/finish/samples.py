@@ -62,7 +62,7 @@ def has_spoken(folder: Path, sentences: Sequence[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SampleSpeaker:
-    """Speaks sentences with `programs/speak.py`.
+    """Speaks sentences with `speak_program.py`.
 
     Args:
         program: that program, in the training's environment: on the same card.

@@ -1,6 +1,6 @@
 """What comes of the training once it has ended well: the voice as ONNX, and the test sentences spoken."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,6 @@ class VoiceStage:
         shelf: the checkpoints.
         outputs: knows the run folder.
         budget: the session's time.
-        program: where a program was written out.
     """
 
     settings: Mapping[str, Any]
@@ -58,7 +57,6 @@ class VoiceStage:
     shelf: CheckpointShelf
     outputs: Outputs
     budget: SessionBudget
-    program: Callable[[str], Path]
 
     def __call__(self, inputs: Inputs, prepared: PreparedConfig) -> None:
         """Export, then speak: the export is shorter, and what the session was for."""
@@ -100,10 +98,9 @@ class VoiceStage:
             run=self.run_child,
             env=self.tools.env,
             versions=self.tools.versions,
-            probe_program=self.program("probe.py"),
+            programs=self.tools.programs,
             temp=self.paths.temp,
             report=self.report,
-            python=self.tools.python,
             limit_s=self.budget.left / 3,
         )
         try:
@@ -135,7 +132,7 @@ class VoiceStage:
 
     def _exporter(self, name: str, limit_s: float) -> VoiceExporter:
         return VoiceExporter(
-            program=self._voice_program("export.py", gpu=False),
+            program=self._voice_program("finish.export_program", gpu=False),
             paths=self.paths,
             report=self.report,
             write=self.tools.write,
@@ -167,7 +164,9 @@ class VoiceStage:
                 (Checkpoint(inputs.checkpoint, 0, best=False), inputs.config, self.paths.base_samples)
             )
         speaker = SampleSpeaker(
-            program=self._voice_program("speak.py", gpu=self.settings.get("accelerator") is not None),
+            program=self._voice_program(
+                "finish.speak_program", gpu=self.settings.get("accelerator") is not None
+            ),
             paths=self.paths,
             report=self.report,
             write=self.tools.write,
@@ -177,8 +176,8 @@ class VoiceStage:
                 break
             speaker.speak(checkpoint, config, sentences, folder, limit_s=self.budget.left)
 
-    def _voice_program(self, name: str, *, gpu: bool) -> VoiceProgram:
+    def _voice_program(self, module: str, *, gpu: bool) -> VoiceProgram:
         env = training_environment(self.tools.env, gpu=gpu)
         return VoiceProgram(
-            self.run_child, self.program(name), self.tools.python, env, self.paths.temp, self.tools.write
+            self.run_child, self.tools.programs, module, env, self.paths.temp, self.tools.write
         )

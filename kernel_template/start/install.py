@@ -5,7 +5,6 @@ image's CUDA libraries. Here the image's torch and its kin are frozen by a const
 afterwards. uv does the work where the image has it, pip where it has not or where uv fails.
 """
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from kernel_template.start.packages import Installed, SitePackages, Wheelhouse, 
 from kernel_template.start.probe import Probe, probe_tts
 from kernel_template.tools.failure import EndReason, KernelFailure
 from kernel_template.tools.files import human_seconds, human_size, write_atomic
+from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.process import Capture, ChildPlan, Cut, RunChild, child_environment
 from kernel_template.tools.report import Voice
 
@@ -60,10 +60,9 @@ class Installer:
         run: runs pip and uv.
         env: the environment of all of them.
         versions: the installed versions of the distributions named.
-        probe_program: the path of `programs/probe.py` as written out.
+        programs: the programs of this package, and the interpreter that the training will use.
         temp: a folder for the constraints file.
         report: where all is said.
-        python: the interpreter that the training will use.
         site: what is installed for it.
         gate: returns once something may be installed; raises KernelFailure if nothing may.
         limit_s: seconds that one try may take.
@@ -73,17 +72,16 @@ class Installer:
     run: RunChild
     env: Mapping[str, str]
     versions: Callable[[tuple[str, ...]], dict[str, str]]
-    probe_program: Path
+    programs: PackagePrograms
     temp: Path
     report: Voice
-    python: str = sys.executable
     site: SitePackages = field(default_factory=SitePackages)
     gate: Callable[[], None] = lambda: None
     limit_s: float = _PIP_LIMIT_S
 
     def probe(self) -> Probe:
         """Import TTS and torch in a process of their own."""
-        return probe_tts(self.capture, self.python, self.probe_program, self.env)
+        return probe_tts(self.capture, self.programs, self.env)
 
     def ensure(
         self,
@@ -228,14 +226,14 @@ class Installer:
     def _tools(self) -> list[tuple[str, list[str], dict[str, str]]]:
         """Name, command and environment of what can install: uv where there is one, and pip."""
         env = child_environment(self.env, {"PIP_ROOT_USER_ACTION": "ignore"})
-        pip = [self.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+        pip = [self.programs.python, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
         # Python compiles what it imports; compiling all of 90 packages would take longer than bringing them.
         tools = [("pip", [*pip, "--progress-bar", "off", "--no-compile"], env)]
         answer = self.capture(("uv", "--version"), env, _UV_TIMEOUT_S)
         if answer is not None and answer.returncode == 0:
             told = {uv: env[pip] for pip, uv in _PIP_TO_UV.items() if pip in env and uv not in env}
             uv_env = {**env, **told, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
-            tools.insert(0, ("uv", ["uv", "pip", "install", "--python", self.python], uv_env))
+            tools.insert(0, ("uv", ["uv", "pip", "install", "--python", self.programs.python], uv_env))
         return tools
 
     def _say_what_came(self, before: Mapping[str, Installed], tool: str, seconds: float) -> None:

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.process import Capture, child_environment
 from kernel_template.tools.report import Reporter
 
+PROBE = "start.probe_program"
 _PROBE_TIMEOUT_S = 300.0
 
 
@@ -23,16 +24,16 @@ class Probe:
     details: Mapping[str, Any]
 
 
-def probe_tts(capture: Capture, python: str, program: Path, env: Mapping[str, str]) -> Probe:
-    """Import TTS and torch.
+def probe_tts(capture: Capture, programs: PackagePrograms, env: Mapping[str, str]) -> Probe:
+    """Import TTS and torch in a process of their own.
 
     Args:
         capture: runs the program.
-        python: the interpreter that is to import them.
-        program: the path of `programs/probe.py` as written out.
+        programs: has it, and the interpreter that is to import them.
         env: its environment.
     """
-    answer = capture((python, str(program)), child_environment(env), _PROBE_TIMEOUT_S)
+    child = programs.environment(child_environment(env))
+    answer = capture(programs.command(PROBE), child, _PROBE_TIMEOUT_S)
     if answer is None:
         return Probe(ok=False, error="the import did not end in time", cuda=False, details={})
     for line in reversed(answer.output.splitlines()):

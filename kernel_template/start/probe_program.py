@@ -3,7 +3,7 @@
 Finding a package's folder does not prove that the package can be imported: TTS raises on import when
 torchaudio or torchcodec is missing.
 
-    python probe.py warm MODEL
+    python -m kernel_template.start.probe_program warm MODEL
 
 imports what a training of that model does and says nothing: the training's own imports then find their files
 in memory.

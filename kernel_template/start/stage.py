@@ -11,7 +11,6 @@ import queue
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,7 +23,7 @@ from kernel_template.start.gpu import check_gpus, list_gpus, missing_gpus
 from kernel_template.start.inputs import Inputs, find_inputs
 from kernel_template.start.install import Installer
 from kernel_template.start.packages import wheelhouse_of
-from kernel_template.start.probe import Probe, check_cuda
+from kernel_template.start.probe import PROBE, Probe, check_cuda
 from kernel_template.start.takeover import Parent
 from kernel_template.tools.failure import EndReason, KernelFailure
 from kernel_template.tools.process import (
@@ -177,8 +176,7 @@ class Start:
         report: where all is said.
         record: what is known for state.json.
         outputs: keeps room for the session's own files.
-        make_folders: makes the folders and writes the programs out.
-        program: where a program is written out.
+        make_folders: makes the session's folders.
     """
 
     settings: Mapping[str, Any]
@@ -189,7 +187,6 @@ class Start:
     record: SessionRecord
     outputs: Outputs
     make_folders: Callable[[], None]
-    program: Callable[[str], Path]
 
     def __call__(self) -> tuple[Inputs, PreparedConfig]:
         """Run the stages before the training.
@@ -240,10 +237,9 @@ class Start:
                 run=run,
                 env=tools.env,
                 versions=tools.versions,
-                probe_program=self.program("probe.py"),
+                programs=tools.programs,
                 temp=self.paths.temp,
                 report=background.relay,
-                python=tools.python,
                 gate=background.gate,
             )
             return installer.ensure(
@@ -254,10 +250,10 @@ class Start:
 
         def warm() -> None:
             # While a checkpoint of 1 GB is copied: the training's imports are read from the disk once.
-            program, model = self.program("probe.py"), str(settings["training"]["model"])
+            env = child_environment(tools.env, {"CUDA_VISIBLE_DEVICES": ""})
             plan = ChildPlan(
-                (tools.python, str(program), "warm", model),
-                child_environment(tools.env, {"CUDA_VISIBLE_DEVICES": ""}),
+                tools.programs.command(PROBE, "warm", str(settings["training"]["model"])),
+                tools.programs.environment(env),
                 limit_s=_WARM_LIMIT_S,
                 grace_s=0.0,
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 from kernel_template.tools.files import WriteFile, json_bytes
 from kernel_template.tools.lines import tagged_record
+from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.process import ChildEnd, ChildPlan, RunChild
 
 
@@ -26,20 +27,20 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class VoiceProgram:
-    """`programs/speak.py` or `programs/export.py`.
+    """A program of this package that does something with a voice.
 
     Args:
         run: runs it.
-        path: where it was written out.
-        python: the interpreter that trained.
+        programs: has it, and the interpreter that trained.
+        module: which it is, such as `finish.speak_program`.
         env: its environment.
         folder: where it runs; what it is asked lies there, too.
         write: how files are written.
     """
 
     run: RunChild
-    path: Path
-    python: str
+    programs: PackagePrograms
+    module: str
     env: Mapping[str, str]
     folder: Path
     write: WriteFile
@@ -84,5 +85,5 @@ class VoiceProgram:
         self.write(asked, json_bytes(list(sentences)))
         files = {"config": config, "checkpoint": checkpoint, "sentences": asked, "out": out}
         arguments = [part for name, path in files.items() for part in (f"--{name}", str(path))]
-        command = [self.python, str(self.path), *arguments]
-        return Told(self.run(ChildPlan(command, self.env, self.folder, limit_s), on_line), records, said)
+        command, env = self.programs.command(self.module, *arguments), self.programs.environment(self.env)
+        return Told(self.run(ChildPlan(command, env, self.folder, limit_s), on_line), records, said)

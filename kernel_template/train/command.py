@@ -11,6 +11,7 @@ from kernel_template.start.config_file import PreparedConfig, script_text
 from kernel_template.start.environment import Paths
 from kernel_template.start.inputs import Inputs, damage
 from kernel_template.tools.files import LineFile, human_limit, human_seconds
+from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.process import ChildEnd, ChildPlan, Cut, RunChild, child_environment
 from kernel_template.tools.report import EVENT_PREFIX, Reporter
 from kernel_template.train.checkpoints import Checkpoint
@@ -51,36 +52,26 @@ class TrainingCommand:
         inputs: the script and the base voice.
         prepared: the configuration.
         config: where it was written.
-        host: where host.py was written.
         control: what the host is asked.
         folder: the run folder to continue in; None to start from the base voice.
-        ranks: processes that train together; with several, launch.py beside `host` starts them.
+        ranks: processes that train together; with several, `host.launch` starts them.
     """
 
     inputs: Inputs
     prepared: PreparedConfig
     config: Path
-    host: Path
     control: Path
     folder: Path | None = None
     ranks: int = 1
 
-    def arguments(self, python: str) -> list[str]:
+    def arguments(self, programs: PackagePrograms) -> list[str]:
         """The whole command."""
         inputs = self.inputs
-        program = ["-m", inputs.module] if inputs.module is not None else [str(inputs.script)]
-        start = [str(self.host)]
+        script = ["-m", inputs.module] if inputs.module is not None else [str(inputs.script)]
+        asked = [str(self.control), *script, "--config_path", str(self.config)]
+        command = programs.command("host", *asked)
         if self.ranks > 1:
-            start = [str(self.host.with_name("launch.py")), str(self.ranks)]
-        command = [
-            python,
-            "-u",
-            *start,
-            str(self.control),
-            *program,
-            "--config_path",
-            str(self.config),
-        ]
+            command = programs.command("host.launch", str(self.ranks), *asked)
         if self.folder is not None:
             # The trainer takes the configuration of this folder, and no overrides.
             return [*command, "--continue_path", str(self.folder)]

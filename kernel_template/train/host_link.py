@@ -1,4 +1,4 @@
-"""The kernel's side of `programs/host.py`: what it is asked, what it reports, and the time that it has."""
+"""The kernel's side of the package `host`: what it is asked, what it reports, and the time that it has."""
 
 import json
 import math

@@ -43,7 +43,6 @@ class TrainStage:
         shelf: the checkpoints.
         host: the files shared with host.py.
         budget: the session's time.
-        host_program: where host.py was written.
         on_checkpoint: hears of each checkpoint once its file is whole.
         cannot_write: makes what hears of a log that can no longer be written.
     """
@@ -57,7 +56,6 @@ class TrainStage:
     shelf: CheckpointShelf
     host: HostLink
     budget: SessionBudget
-    host_program: Path
     on_checkpoint: Callable[[Checkpoint], None]
     cannot_write: Callable[[Path], Callable[[OSError], None]]
 
@@ -158,17 +156,17 @@ class TrainStage:
             inputs,
             prepared,
             resumed.folder / "config.json" if resumed else self.paths.config,
-            self.host_program,
             self.host.control,
             resumed.folder if resumed else None,
             ranks,
-        ).arguments(self.tools.python)
+        ).arguments(self.tools.programs)
         report.say("🚀 Launching TTS training...")
         report.say(f"  {shlex.join(command)}")
         report.say(f"  Time limit: {human_limit(round(limit))}")
         gpu = self.settings.get("accelerator") is not None
         grace = float(self.settings["training"]["grace_s"])
-        run = TrainingRun(command, training_environment(env, gpu=gpu, cards=ranks), self.paths, limit, grace)
+        child = self.tools.programs.environment(training_environment(env, gpu=gpu, cards=ranks))
+        run = TrainingRun(command, child, self.paths, limit, grace)
         end = run(self.run_child, listener, report)
         report.say(f"The training process ended after {human_seconds(end.seconds)}.")
         return end

@@ -8,9 +8,8 @@ from orchestrator.render.kernel import (
     Resume,
     kernel_settings,
     render_kernel,
-    templates_root,
 )
-from orchestrator.render.parts import TemplateError
+from orchestrator.render.package import TemplateError, Templates
 from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.render.writing import write_rendered
 
@@ -22,9 +21,9 @@ __all__ = [
     "Resume",
     "RunStamp",
     "TemplateError",
+    "Templates",
     "kernel_settings",
     "read_stamp",
     "render_kernel",
-    "templates_root",
     "write_rendered",
 ]

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import LocalError, SettingsError, UsageError
+from orchestrator.errors import SettingsError, UsageError
 from orchestrator.models import KernelPush, KernelRef, SessionSummary
 from orchestrator.render.literal import program_literal, python_literal
-from orchestrator.render.parts import PACKAGE, Joined, TemplateError, join_parts, part_names
+from orchestrator.render.package import TemplateError, Templates, contents, package_files
 from orchestrator.render.stamp import RunStamp
 from orchestrator.settings import Settings, title_from
 
@@ -18,9 +18,7 @@ METADATA_FILE = "kernel-metadata.json"
 # No document gives Kaggle's limit and kaggle 2.2.4 checks none: a bound of ours, some times what is usual.
 MAX_SOURCE_BYTES = 1_000_000
 SCHEMA = 1
-_TEMPLATE = f"{PACKAGE}/kernel.py.j2"
-_METADATA_TEMPLATE = f"{METADATA_FILE}.j2"
-_RESERVED = ("SETTINGS", "PROGRAMS", "_code")
+_TEMPLATE = "kernel.py.j2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,32 +58,13 @@ class Rendered:
     push: KernelPush
 
 
-def templates_root() -> Path:
-    """The folder that holds `kernel_template/` and `kernel-metadata.json.j2`.
-
-    In an installed wheel they lie inside the package; in a checkout, an editable install or an unpacked
-    sdist beside it.
-
-    Raises:
-        LocalError: neither place has them.
-    """
-    package = Path(__file__).resolve().parent.parent
-    for root in (package / "_templates", package.parent):
-        if (root / _TEMPLATE).is_file() and (root / _METADATA_TEMPLATE).is_file():
-            return root
-    raise LocalError(
-        f"The kernel's templates are missing from the installation of kgtts at {package}.",
-        hint="install kgtts again: pip install --force-reinstall kgtts",
-    )
-
-
 def render_kernel(
     settings: Settings,
     stamp: RunStamp,
     *,
     resume: Resume | None = None,
     before: Sequence[SessionSummary] = (),
-    templates: Path | None = None,
+    templates: Templates | None = None,
 ) -> Rendered:
     """The kernel of one session. The same arguments give the same bytes.
 
@@ -94,18 +73,18 @@ def render_kernel(
         stamp: the run and session; its `kernel` is the kernel to push to.
         resume: the session that is continued from, and what to mount for it; None starts from the base voice.
         before: sessions of the run that the one continued from does not know of; they enter the history.
-        templates: where the templates are; by default those of this installation.
+        templates: the kernel's package and the metadata's template; None for those of this installation.
 
     Raises:
         SettingsError: the settings name no owner yet.
-        TemplateError: a template or a part of the kernel is faulty.
+        TemplateError: a template or a file of the kernel is faulty.
         UsageError: the source has more than `MAX_SOURCE_BYTES`.
         LocalError: the templates are missing.
     """
     if not settings.kernel.owner:
         raise SettingsError("kernel.owner: the kernel has no owner yet, so its inputs are not fully written.")
-    root = templates_root() if templates is None else templates
-    source = _source(root, kernel_settings(settings, stamp, resume, before), stamp)
+    used = Templates.installed() if templates is None else templates
+    source = _source(used.package, kernel_settings(settings, stamp, resume, before), stamp)
     ref = KernelRef.parse(stamp.kernel)
     machine = settings.accelerator
     push = KernelPush(
@@ -122,7 +101,7 @@ def render_kernel(
         docker_image_pinning=settings.kernel.docker_image_pinning or None,
         session_timeout_s=int(settings.session.budget.total_seconds()),
     )
-    metadata = _render(root, _METADATA_TEMPLATE, push=push, code_file=CODE_FILE, enable_gpu=machine.has_gpu)
+    metadata = _render(used.metadata, push=push, code_file=CODE_FILE, enable_gpu=machine.has_gpu)
     return Rendered(source, metadata, CODE_FILE, push)
 
 
@@ -195,63 +174,55 @@ def kernel_settings(
     }
 
 
-def _source(root: Path, settings: dict[str, Any], stamp: RunStamp) -> str:
-    folder = root / PACKAGE
-    joined = join_parts(folder, part_names(folder), _RESERVED)
-    programs = {
-        file.name: file.read_text(encoding="utf-8")
-        for file in sorted((folder / "programs").glob("*.py"))
-        if file.name != "__init__.py"
-    }
-    source = _render(root, _TEMPLATE, stamp=stamp, settings=settings, joined=joined, programs=programs)
-    _check(source, settings, programs, joined)
+def _source(package: Path, settings: dict[str, Any], stamp: RunStamp) -> str:
+    files = package_files(package)
+    source = _render(
+        package / _TEMPLATE, stamp=stamp, settings=settings, files=files, contents=contents(files)
+    )
+    _check(source, settings, files)
     return source
 
 
-def _check(source: str, settings: dict[str, Any], programs: dict[str, str], joined: Joined) -> None:
+def _check(source: str, settings: dict[str, Any], files: dict[str, str]) -> None:
     """Compile the finished source once, and read back what was written into it."""
     size = len(source.encode())
     if size > MAX_SOURCE_BYTES:
         raise UsageError(
-            f"The kernel's source would have {size:,} bytes, and kgtts pushes at most {MAX_SOURCE_BYTES:,}: "
-            "the settings hold too much text."
+            f"The kernel's source would be {size:,} bytes, more than the {MAX_SOURCE_BYTES:,} that kgtts "
+            f"pushes: the settings take up {len(repr(settings).encode()):,} of them. Shorten "
+            "samples.sentences or training.coqui in kgtts.toml."
         )
     try:
         tree = ast.parse(source, CODE_FILE)
         compile(tree, CODE_FILE, "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
-        names = ", ".join(part.name for part in joined.parts)
-        raise TemplateError(f"The joined kernel ({names}) is no Python: {error}.") from None
+        raise TemplateError(f"{_TEMPLATE} does not give valid Python: {error}.") from None
     values = {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in tree.body
         if isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
-        and node.targets[0].id in ("SETTINGS", "PROGRAMS")
+        and node.targets[0].id in ("SETTINGS", "FILES")
     }
-    if values != {"SETTINGS": settings, "PROGRAMS": programs}:
-        raise TemplateError("kernel.py.j2 does not assign SETTINGS and PROGRAMS as they were given.")
+    if values != {"SETTINGS": settings, "FILES": files}:
+        raise TemplateError(f"{_TEMPLATE} does not assign SETTINGS and FILES as they were given.")
 
 
-def _render(root: Path, name: str, **values: object) -> str:
-    # Here, since reading a stamp (every `kgtts status`) should not pay for importing jinja2.
+def _render(template: Path, **values: object) -> str:
+    # Imported here because every `kgtts status` imports this module to read a stamp.
     import jinja2  # noqa: PLC0415 - see above
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(root),
+        loader=jinja2.FileSystemLoader(template.parent),
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 - Python and JSON, not HTML; values enter as checked literals
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"pyliteral": python_literal, "program": program_literal, "comment": _comment}
+    environment.filters |= {"pyliteral": python_literal, "program": program_literal}
     try:
-        return environment.get_template(name).render(values)
+        return environment.get_template(template.name).render(values)
     except jinja2.TemplateError as error:
         line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
-        raise TemplateError(f"{root / name}{line}: {error.message}.") from None
-
-
-def _comment(text: str) -> str:
-    return "\n".join(f"# {line}".rstrip() for line in text.splitlines())
+        raise TemplateError(f"{template}{line}: {error.message}.") from None

@@ -1,7 +1,6 @@
 """What the kernel's tests share: a world of folders, programs and a clock that the kernel runs in."""
 
 import json
-import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -181,7 +180,7 @@ class Capture:
 
 
 def probe_answer(**changes: Any) -> Captured:
-    """What probe.py prints."""
+    """What the probe program prints."""
     found = {**PROBE_OK, **changes}
     return Captured(0 if found["ok"] else 1, "a warning\n" + json.dumps(found) + "\n")
 
@@ -219,8 +218,7 @@ def make_tools(root: Path, log: Log, **changes: Any) -> Tools:
         "now": lambda: datetime(2026, 11, 22, 7, 31, tzinfo=UTC),
         "out": log,
         "env": {"PATH": "/usr/bin:/bin", "KAGGLE_USER_SECRETS_TOKEN": "secret", "LANG": "C.UTF-8"},
-        "python": sys.executable,
-        "capture": Capture({"probe.py": probe_answer()}),
+        "capture": Capture({"start.probe_program": probe_answer()}),
         "versions": lambda _names: {"torch": "2.10.0", "coqui-tts": "0.28.0"},
         "write": write_atomic,
     }

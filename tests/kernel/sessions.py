@@ -1,12 +1,15 @@
 """Made-up trainings, and a whole session played over one of them."""
 
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import kernel_template
 from kernel_template.main import run
-from tests.kernel.kit import Log, make_tools, mount_inputs, settings
+from kernel_template.tools.package import PackagePrograms
+from tests.kernel.kit import Log, make_tools, mount_inputs, put, settings
 
 # What every made-up training begins with: Coqui's arguments, a run folder and whole checkpoints.
 HEAD = """
@@ -53,12 +56,23 @@ for number, text in enumerate(json.loads(args.sentences.read_text()), 1):
     (args.out / f"{number:02d}.wav").write_bytes(b"RIFF")
     print(json.dumps({"sample": {"file": f"{number:02d}.wav", "text": text, "seconds": 1.5, "error": None}}))
 """
-# The real host, and made-up programs that need no torch.
-HOST_PROGRAMS = {
-    path.name: path.read_text()
-    for path in (Path(kernel_template.__file__).parent / "programs").glob("host*.py")
-}
-PROGRAMS = {**HOST_PROGRAMS, "speak.py": SPEAK, "probe.py": ""}
+# Made-up programs that need no torch, in place of the package's own.
+PROGRAMS = {"finish/speak_program.py": SPEAK, "start/probe_program.py": ""}
+
+
+def package_with(programs: Mapping[str, str], folder: Path) -> PackagePrograms:
+    """A copy of the package below `folder`, with `programs` in it."""
+    copy = folder / "kernel_template"
+    shutil.copytree(
+        Path(kernel_template.__file__).parent,
+        copy,
+        ignore=shutil.ignore_patterns("__pycache__"),
+        dirs_exist_ok=True,
+    )
+    for name, text in programs.items():
+        assert (copy / name).is_file(), name
+        put(copy / name, text)
+    return PackagePrograms(root=folder)
 
 
 class Played:
@@ -67,10 +81,11 @@ class Played:
     def __init__(self, root: Path, log: Log, script: str, **more: Any) -> None:
         self.root, self.log = root, log
         programs = more.pop("programs", PROGRAMS)
-        tools = more.pop("tools", {})
+        tools = dict(more.pop("tools", {}))
         if script:
             mount_inputs(root / "input", script=script)
-        self.code = run(settings(**more), programs, make_tools(root, log, **tools))
+        tools.setdefault("programs", package_with(programs, root / "temp" / "kgtts"))
+        self.code = run(settings(**more), make_tools(root, log, **tools))
 
     @property
     def state(self) -> dict[str, Any]:

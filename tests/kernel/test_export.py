@@ -12,6 +12,7 @@ from kernel_template.finish.export import VoiceExporter, room_in, voice_checkpoi
 from kernel_template.finish.samples import checkpoints_to_hear
 from kernel_template.tools.files import write_atomic
 from kernel_template.tools.json_program import VoiceProgram
+from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.process import ChildPlan, Cut
 from kernel_template.train.checkpoints import Checkpoint
 from tests.kernel.kit import Child, Log, paths_in, put, reporter
@@ -56,7 +57,9 @@ def export(root: Path, log: Log, child: Child, **more: Any) -> dict[str, Any]:
     """Export a best model of step 8."""
     paths = paths_in(root)
     exporter = VoiceExporter(
-        program=VoiceProgram(child, root / "export.py", "python", {}, root, write_atomic),
+        program=VoiceProgram(
+            child, PackagePrograms("python"), "finish.export_program", {}, root, write_atomic
+        ),
         paths=paths,
         report=reporter(log),
         write=write_atomic,
@@ -182,7 +185,7 @@ print(json.dumps({{"export": {{"state": "made", "why": None}}}}))
 
 def test_a_session_leaves_its_voice(root: Path, log: Log) -> None:
     """Between training and samples; state.json and the manifest know of it."""
-    programs = {**PROGRAMS, "export.py": _EXPORT}
+    programs = {**PROGRAMS, "finish/export_program.py": _EXPORT}
     played = Played(root, log, HEAD + TRAINS, programs=programs, voice=_VOICE_ON, session_budget_s=119)
     assert played.code == 0
     names = [event["name"] for event in log.events("stage") if event["state"] == "done"]
@@ -197,7 +200,7 @@ def test_a_session_leaves_its_voice(root: Path, log: Log) -> None:
 
 def test_what_the_export_lacks_costs_a_warning(root: Path, log: Log) -> None:
     """Without internet nothing is brought; the export itself says what it needs."""
-    programs = {**PROGRAMS, "export.py": _EXPORT}
+    programs = {**PROGRAMS, "finish/export_program.py": _EXPORT}
     voice = {"onnx": True, "packages": ["no-such-package-of-kgtts>=1"]}
     played = Played(root, log, HEAD + TRAINS, programs=programs, voice=voice, internet=False)
     assert (played.code, played.state["export"]["state"]) == (0, "made")

@@ -11,7 +11,7 @@ from tests.kernel.sessions import HEAD, PROGRAMS, TRAINS, Played
 from tests.kernel.test_export import _EXPORT, _VOICE_ON
 from tests.kernel.test_session_chain import second, stamp
 
-_PLAYED: dict[str, Any] = {"programs": {**PROGRAMS, "export.py": _EXPORT}, "voice": _VOICE_ON}
+_PLAYED: dict[str, Any] = {"programs": {**PROGRAMS, "finish/export_program.py": _EXPORT}, "voice": _VOICE_ON}
 
 
 def test_the_first_session_leaves_the_base_voice_too(root: Path, log: Log) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-import kernel_template
 from kernel_template.text.voice_text import text_ids
+from kernel_template.tools.package import PackagePrograms
 from orchestrator.emulator.demo import inputs
 from orchestrator.emulator.runner.standins import standin_path
 from orchestrator.voice import Manner, open_voice, sound_of
 from tests.kernel.kit import put
 
-_PROGRAMS = Path(kernel_template.__file__).parent / "programs"
+_PROGRAMS = PackagePrograms()
 
 training = [
     pytest.mark.training,
@@ -31,8 +31,8 @@ training = [
 
 def coqui(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python where TTS can be imported."""
-    path = os.pathsep.join(filter(None, (str(standin_path(sys.executable) or ""), str(_PROGRAMS))))
-    env = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    path = str(standin_path(sys.executable) or "")
+    env = _PROGRAMS.environment({**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"})
     command = [sys.executable, *arguments]
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=200)
 
@@ -43,7 +43,7 @@ def small_voice(voice_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("voice")
     model = inputs.provide_demo_inputs(folder / "kaggle", "owner", cache=voice_cache).model / "model"
     sentences = put(folder / "sentences.json", json.dumps(list(inputs.SENTENCES[:2])))
-    command = [str(_PROGRAMS / "export.py"), "--config", str(model / "config.json")]
+    command = _PROGRAMS.command("finish.export_program", "--config", str(model / "config.json"))[1:]
     command += ["--checkpoint", str(model / "model_file.pth"), "--sentences", str(sentences)]
     done = coqui(*command, "--out", str(folder))
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -8,6 +8,7 @@ import pytest
 from kernel_template.start.install import Installer
 from kernel_template.start.probe import Probe, check_cuda
 from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.process import Captured, ChildPlan, Cut
 from tests.kernel.kit import Capture, Child, Log, probe_answer, reporter, settings
 
@@ -24,16 +25,15 @@ def installer(root: Path, log: Log, capture: Capture, run: Child, *after: dict[s
         run=run,
         env={"KAGGLE_KEY": "secret", "PATH": "/bin"},
         versions=lambda _names: answers.pop(0) if len(answers) > 1 else answers[0],
-        probe_program=root / "probe.py",
+        programs=PackagePrograms("python"),
         temp=root / "temp",
         report=reporter(log),
-        python="python",
     )
 
 
 def failure(root: Path, log: Log, run: Child, *probes: Any, **more: Any) -> KernelFailure:
     """How installing fails when the probes answer so."""
-    capture = Capture({"probe.py": list(probes or (_BROKEN,))})
+    capture = Capture({"start.probe_program": list(probes or (_BROKEN,))})
     with pytest.raises(KernelFailure) as caught:
         installer(root, log, capture, run, *more.pop("after", ())).ensure(
             _PACKAGES, internet=more.pop("internet", True)
@@ -44,7 +44,9 @@ def failure(root: Path, log: Log, run: Child, *probes: Any, **more: Any) -> Kern
 def test_nothing_is_installed_when_tts_can_be_imported(root: Path, log: Log) -> None:
     """Even pip is not started."""
     run = Child()
-    probe = installer(root, log, Capture({"probe.py": probe_answer()}), run).ensure(_PACKAGES, internet=False)
+    probe = installer(root, log, Capture({"start.probe_program": probe_answer()}), run).ensure(
+        _PACKAGES, internet=False
+    )
     assert probe.ok
     assert run.plans == []
     assert "nothing to install" in log.text
@@ -52,7 +54,7 @@ def test_nothing_is_installed_when_tts_can_be_imported(root: Path, log: Log) -> 
 
 def test_the_images_stack_is_frozen(root: Path, log: Log) -> None:
     """It gets a constraints file with the versions as they are, streams, and inherits no Kaggle token."""
-    capture = Capture({"probe.py": [_BROKEN, probe_answer()]})
+    capture = Capture({"start.probe_program": [_BROKEN, probe_answer()]})
     run = Child(["Collecting coqui-tts", "Successfully installed coqui-tts-0.28.0"])
     assert installer(root, log, capture, run).ensure(_PACKAGES, internet=True).ok
     (plan,) = run.plans
@@ -134,7 +136,7 @@ def test_installed_but_not_importable(root: Path, log: Log) -> None:
 @pytest.mark.parametrize("answer", [None, Captured(-11, ""), Captured(1, "{broken\nlast words\n")])
 def test_a_probe_that_says_nothing_useful(root: Path, log: Log, answer: Captured | None) -> None:
     """A crash on import is an import that failed."""
-    probe = installer(root, log, Capture({"probe.py": answer}), Child()).probe()
+    probe = installer(root, log, Capture({"start.probe_program": answer}), Child()).probe()
     assert not probe.ok
     assert probe.error
 
@@ -157,7 +159,7 @@ def test_torch_has_to_see_the_card(log: Log) -> None:
 def test_a_command_is_a_plan(root: Path, log: Log) -> None:
     """It runs under a time cap of its own."""
     run = Child()
-    installer(root, log, Capture({"probe.py": [_BROKEN, probe_answer()]}), run).ensure(
+    installer(root, log, Capture({"start.probe_program": [_BROKEN, probe_answer()]}), run).ensure(
         _PACKAGES, internet=True
     )
     assert isinstance(run.plans[0], ChildPlan)
@@ -167,7 +169,7 @@ def test_a_command_is_a_plan(root: Path, log: Log) -> None:
 def with_uv(root: Path, log: Log, run: Any) -> None:
     """Install in an image that has uv."""
     uv = Captured(0, "uv 0.9.1")
-    capture = Capture({"probe.py": [_BROKEN, probe_answer()], "uv": uv})
+    capture = Capture({"start.probe_program": [_BROKEN, probe_answer()], "uv": uv})
     assert installer(root, log, capture, run).ensure(_PACKAGES, internet=True).ok
 
 
@@ -199,7 +201,7 @@ def test_pip_is_asked_where_uv_fails(root: Path, log: Log) -> None:
 def test_a_full_disk_is_not_tried_twice(root: Path, log: Log) -> None:
     """There would be no more room for pip."""
     run = Child(["  Caused by: No space left on device (os error 28)"], returncode=2)
-    capture = Capture({"probe.py": _BROKEN, "uv": Captured(0, "uv 0.9.1")})
+    capture = Capture({"start.probe_program": _BROKEN, "uv": Captured(0, "uv 0.9.1")})
     with pytest.raises(KernelFailure) as caught:
         installer(root, log, capture, run).ensure(_PACKAGES, internet=True)
     assert caught.value.reason is EndReason.DISK_FULL
@@ -209,7 +211,7 @@ def test_a_full_disk_is_not_tried_twice(root: Path, log: Log) -> None:
 def test_a_wheelhouse_that_is_not_mounted(root: Path, log: Log) -> None:
     """Without internet the session ends with what to do, and nothing is tried."""
     run = Child()
-    capture = Capture({"probe.py": _BROKEN})
+    capture = Capture({"start.probe_program": _BROKEN})
     with pytest.raises(KernelFailure, match="wheelhouse is not mounted"):
         installer(root, log, capture, run).ensure(_PACKAGES, internet=False, wheelhouse=lambda: None)
     assert run.plans == []

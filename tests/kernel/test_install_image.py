@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-import kernel_template
 from kernel_template.start.install import FROZEN, Installer
 from kernel_template.start.packages import SitePackages, find_wheels
 from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.process import Captured, ChildRunner, capture_output
 from tests.kernel.kit import Log, reporter
 from tests.kernel.wheels import IMAGE, OFFERED, Image, make_wheels, serve_index
 
-_PROBE = Path(kernel_template.__file__).parent / "programs" / "probe.py"
 _PACKAGES = ["coqui-tts>=0.27,<0.29", "six>=1.16"]
 _KEPT = {made.name: made.version for made in IMAGE}
 _BOTH = ["pip", "uv"]
@@ -48,10 +47,9 @@ def installer(image: Image, log: Log, tool: str = "pip", **env: str) -> Installe
         run=ChildRunner(poll_s=0.02),
         env=image.env | env,
         versions=site.versions,
-        probe_program=_PROBE,
+        programs=PackagePrograms(str(image.python)),
         temp=image.site.parent / "temp",
         report=reporter(log),
-        python=str(image.python),
         site=site,
     )
 
@@ -85,8 +83,8 @@ def test_without_the_constraints_they_would_not(image: Image, log: Log, index: s
         return run(type(plan)(command, plan.env, None, plan.limit_s, plan.grace_s), on_line, on_cut)
 
     loose = Installer(
-        made.capture, unconstrained, made.env, made.versions, made.probe_program, made.temp, made.report,
-        made.python, made.site,
+        made.capture, unconstrained, made.env, made.versions, made.programs, made.temp, made.report,
+        made.site,
     )  # fmt: skip
     with pytest.raises(KernelFailure, match=r"torch 2\.10\.0\+cu128 → 2\.13\.0"):
         loose.ensure(_PACKAGES, internet=True)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from kernel_template.train.host_link import BatchPlan
-from tests.kernel.hosting import CONFIG, HOST, TOY, Forge, Toy, load, save, step_of
+from tests.kernel.hosting import CONFIG, TOY, Forge, Toy, load, save, step_of
 from tests.kernel.kit import MODEL, Log, mount_inputs
-from tests.kernel.sessions import PROGRAMS, Played
+from tests.kernel.sessions import Played
 
 pytest.importorskip("trainer")
 
@@ -72,7 +72,6 @@ def session(root: Path, log: Log, *, ranks: int = 1, batch_size: int = 4, **toy:
         root,
         log,
         "",
-        programs={**PROGRAMS, "launch.py": HOST.with_name("launch.py").read_text()},
         tools={"env": environment},
         training={"batch_size": batch_size, "epochs": 3, "model": "toy"},
         samples={"sentences": [], "enabled": False},

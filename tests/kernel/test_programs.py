@@ -2,18 +2,17 @@
 
 import json
 import subprocess
-import sys
 import wave
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import kernel_template
+from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.process import capture_output
 from tests.kernel.kit import put
 
-_PROGRAMS = Path(kernel_template.__file__).parent / "programs"
+_PROGRAMS = PackagePrograms()
 _TORCH = """
 import contextlib
 __version__ = "2.10.0"
@@ -51,17 +50,18 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 def probe(env: dict[str, str]) -> tuple[int, dict[str, Any]]:
-    """Run probe.py."""
-    answer = capture_output([sys.executable, str(_PROGRAMS / "probe.py")], env, 60.0)
+    """Run the probe."""
+    answer = capture_output(_PROGRAMS.command("start.probe_program"), _PROGRAMS.environment(env), 60.0)
     assert answer is not None
     return answer.returncode, json.loads(answer.output.strip().splitlines()[-1])
 
 
 def speak(env: dict[str, str], folder: Path, sentences: list[str]) -> tuple[int, list[dict[str, Any]], str]:
-    """Run speak.py; its exit code, records and whole output."""
+    """Run the speaker; its exit code, records and whole output."""
     asked = put(folder / "sentences.json", json.dumps(sentences))
-    command = [sys.executable, str(_PROGRAMS / "speak.py"), "--config", "c.json", "--checkpoint", "c.pth"]
-    command += ["--sentences", str(asked), "--out", str(folder / "out")]
+    arguments = ("--config", "c.json", "--checkpoint", "c.pth", "--sentences", str(asked))
+    command = _PROGRAMS.command("finish.speak_program", *arguments, "--out", str(folder / "out"))
+    env = _PROGRAMS.environment(env)
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     records = [
         json.loads(line)["sample"] for line in done.stdout.splitlines() if line.startswith('{"sample"')

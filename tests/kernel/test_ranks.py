@@ -11,6 +11,7 @@ from kernel_template.host.protocol import Control
 from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.start.config_file import PreparedConfig
 from kernel_template.start.inputs import Inputs
+from kernel_template.tools.package import PackagePrograms
 from kernel_template.train.command import TrainingCommand, training_environment, training_ranks
 from tests.kernel.kit import Clock, put
 
@@ -40,18 +41,18 @@ def test_cards_are_visible_to_who_deals_them_out() -> None:
 
 
 def test_several_ranks_start_through_launch(tmp_path: Path) -> None:
-    """launch.py stands beside host.py and gets the number; all else is as for one."""
+    """The launcher gets the number of ranks; all else is as for one."""
     inputs = Inputs(tmp_path / "train.py", None, tmp_path / "c.json", tmp_path / "m.pth", tmp_path)
     put(tmp_path / "train.py", "# config_path")
     prepared = PreparedConfig({}, {})
-    host, control = Path("/p/host.py"), Path("/p/CONTROL.json")
+    control, programs = Path("/p/CONTROL.json"), PackagePrograms("python")
     one, two = (
-        TrainingCommand(inputs, prepared, Path("c"), host, control, Path("run"), ranks).arguments("python")
+        TrainingCommand(inputs, prepared, Path("c"), control, Path("run"), ranks).arguments(programs)
         for ranks in (1, 2)
     )
-    assert one[:3] == ["python", "-u", "/p/host.py"]
-    assert two[:4] == ["python", "-u", "/p/launch.py", "2"]
-    assert one[3:] == two[4:]
+    assert one[:4] == ["python", "-u", "-m", "kernel_template.host"]
+    assert two[:5] == ["python", "-u", "-m", "kernel_template.host.launch", "2"]
+    assert one[4:] == two[5:]
 
 
 def test_a_rank_that_does_not_write_has_its_own_run_folder(tmp_path: Path) -> None:

@@ -2,16 +2,15 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import kernel_template
 from kernel_template.finish.samples import SampleSpeaker
 from kernel_template.tools.files import write_atomic
 from kernel_template.tools.json_program import VoiceProgram
+from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.process import ChildPlan, Cut
 from kernel_template.train.checkpoints import Checkpoint
 from tests.kernel.kit import Child, Log, base_config, mount_inputs, paths_in, put, reporter
@@ -45,11 +44,21 @@ def speak(folder: Path, *sentences: str) -> list[dict[str, Any]]:
     put(packages / "TTS" / "utils" / "__init__.py", "")
     put(packages / "TTS" / "utils" / "synthesizer.py", _SYNTHESIZER)
     asked = put(folder / "sentences.json", json.dumps(sentences))
-    program = Path(kernel_template.__file__).parent / "programs" / "speak.py"
-    command = [sys.executable, str(program), "--config", "c", "--checkpoint", "c", "--sentences", str(asked)]
+    programs = PackagePrograms()
+    asked_for = (
+        "--config",
+        "c",
+        "--checkpoint",
+        "c",
+        "--sentences",
+        str(asked),
+        "--out",
+        str(folder / "out"),
+    )
+    env = {"PYTHONPATH": str(packages), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [*command, "--out", str(folder / "out")],
-        env={"PYTHONPATH": str(packages), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
+        programs.command("finish.speak_program", *asked_for),
+        env=programs.environment(env),
         capture_output=True,
         text=True,
         check=False,
@@ -75,7 +84,9 @@ def test_silence_is_noticed(tmp_path: Path) -> None:
 def speaker(root: Path, log: Log, child: Child) -> SampleSpeaker:
     """A speaker whose program is played."""
     return SampleSpeaker(
-        program=VoiceProgram(child, root / "speak.py", "python", {}, root, write_atomic),
+        program=VoiceProgram(
+            child, PackagePrograms("python"), "finish.speak_program", {}, root, write_atomic
+        ),
         paths=paths_in(root),
         report=reporter(log),
         write=write_atomic,

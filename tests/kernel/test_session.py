@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from kernel_template.tools.files import sha256_of
-from tests.kernel.hosting import HOST
 from tests.kernel.kit import MODEL, Capture, Clock, Log, mount_inputs, probe_answer, put, settings
 from tests.kernel.sessions import HEAD, PROGRAMS, TRAINS, Played
 
@@ -78,7 +77,7 @@ def two_cards() -> Capture:
     """A machine with two T4."""
     cards = "Tesla T4, 15360 MiB, 580\nTesla T4, 15360 MiB, 580\n"
     probe = probe_answer(cuda=True, devices=["Tesla T4", "Tesla T4"])
-    return Capture({"nvidia-smi": type(probe)(0, cards), "probe.py": probe})
+    return Capture({"nvidia-smi": type(probe)(0, cards), "start.probe_program": probe})
 
 
 def test_on_a_gpu_the_first_card_trains(root: Path, log: Log) -> None:
@@ -92,10 +91,9 @@ def test_on_a_gpu_the_first_card_trains(root: Path, log: Log) -> None:
 
 def test_a_script_without_coquis_trainer_trains_on_one_of_two(root: Path, log: Log) -> None:
     """launch.py starts nobody whom the script does not want; a card that idles is said."""
-    programs = {**PROGRAMS, "launch.py": HOST.with_name("launch.py").read_text()}
     script = HEAD + TRAINS + "say('CARDS=' + os.environ['CUDA_VISIBLE_DEVICES'])"
     asked = {"accelerator": "NvidiaTeslaT4", "gpu_name": "T4", "gpus": 2, "speed": {"gpus": "all"}}
-    played = Played(root, log, script, programs=programs, tools={"capture": two_cards()}, **asked)
+    played = Played(root, log, script, tools={"capture": two_cards()}, **asked)
     assert (played.code, played.end["reason"]) == (0, "finished")
     assert log.lines.count("CARDS=0") == 1
     (warning,) = log.events("warning")
@@ -183,7 +181,7 @@ def test_a_base_voice_that_was_not_loaded_is_said(root: Path, log: Log) -> None:
 
 def test_samples_that_fail_are_a_warning(root: Path, log: Log) -> None:
     """A voice that cannot speak does not cost the session."""
-    programs = {**PROGRAMS, "speak.py": "raise RuntimeError('no voice')"}
+    programs = {**PROGRAMS, "finish/speak_program.py": "raise RuntimeError('no voice')"}
     played = Played(root, log, HEAD + TRAINS, programs=programs)
     assert played.code == 0
     assert any("no voice" in event["message"] for event in log.events("warning"))

@@ -159,14 +159,14 @@ class Slow(Capture):
 
     def __call__(self, command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Captured | None:
         """Answer."""
-        if any("probe.py" in part for part in command):
+        if any("start.probe_program" in part for part in command):
             assert self.inputs_done.wait(30)
         return super().__call__(command, env, timeout_s)
 
 
 def test_the_probe_runs_beside_the_inputs_and_is_told_after_them(root: Path, log: Log) -> None:
     """The import is proved while the inputs are searched; stages stand in their order in the log."""
-    capture = Slow({"probe.py": probe_answer()})
+    capture = Slow({"start.probe_program": probe_answer()})
     log.reactions.append(("■ inputs", capture.inputs_done.set))
     assert Played(root, log, HEAD + TRAINS, tools={"capture": capture}).code == 0
     done = [event["name"] for event in log.events("stage") if event["state"] == "done"]
@@ -179,14 +179,16 @@ def test_missing_inputs_come_first(root: Path, log: Log) -> None:
     """With neither inputs nor Coqui the inputs are the cause: a person mends them in order."""
     mount_inputs(root / "input")
     (root / "input" / "models" / MODEL / "model" / "model_file.pth").unlink()
-    played = Played(root, log, "", tools={"capture": Capture({"probe.py": _BROKEN})}, internet=False)
+    played = Played(
+        root, log, "", tools={"capture": Capture({"start.probe_program": _BROKEN})}, internet=False
+    )
     assert played.end["reason"] == "missing_input"
     assert "TTS" not in log.lines[-1]
 
 
 def test_no_internet_ends_in_a_true_report(root: Path, log: Log) -> None:
     """The sentence says what to set; state.json has the cause and the stage's time."""
-    capture = Capture({"probe.py": _BROKEN})
+    capture = Capture({"start.probe_program": _BROKEN})
     played = Played(root, log, HEAD, tools={"capture": capture}, internet=False)
     assert (played.code, played.end["reason"]) == (1, "install_failed")
     assert "install.wheelhouse" in log.lines[-1]
@@ -207,7 +209,7 @@ def test_a_wheelhouse_is_found_in_its_mount(root: Path, log: Log) -> None:
             return ChildEnd(0, 3.0)
         return real(plan, on_line, on_cut)
 
-    tools = {"capture": Capture({"probe.py": [_BROKEN, probe_answer()]}), "run": run}
+    tools = {"capture": Capture({"start.probe_program": [_BROKEN, probe_answer()]}), "run": run}
     wanted = {"packages": ["coqui-tts"], "wheelhouse": "owner/tts-wheels"}
     played = Played(root, log, HEAD + TRAINS, tools=tools, internet=False, install=wanted)
     assert played.code == 0

@@ -1,14 +1,14 @@
-"""A small kernel of two parts and one program for the real templates, and settings to render it."""
+"""A small package for the real templates, and settings to render it."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
-from orchestrator.render import RunStamp, templates_root
+from orchestrator.render import RunStamp, Templates
 from orchestrator.settings import Settings, fingerprint
 
-FIRST = '''"""Greets.
+GREETING = '''"""Greets.
 
 Says hello in more than
 one line.
@@ -30,34 +30,35 @@ MAIN = '''"""Runs the session."""
 import json
 import os
 import sys
-from kernel_template.first import greet
 from typing import Any
 
+from kernel_template.words.greeting import greet
 
-def run(settings: dict[str, Any], programs: dict[str, str]) -> int:
+
+def run(settings: dict[str, Any]) -> int:
     """Say what came in, and end with the code that the environment asks for."""
     print(greet(["you"]))
-    print(json.dumps({"settings": settings, "programs": programs}))
+    print(json.dumps({"settings": settings, "file": __file__}))
     sys.stdout.flush()
     return int(os.environ.get("WANTED_CODE", "0"))
 '''
-SPEAK = '"""Speaks."""\n\nimport torch\n\nprint("a\\n", torch, \'\'\'{{ x }}\'\'\')\n'
 
 
 @pytest.fixture
-def templates(tmp_path: Path) -> Path:
-    """A template root with two small parts, one program and the real two templates."""
-    root = tmp_path / "templates"
-    package = root / "kernel_template"
-    (package / "programs").mkdir(parents=True)
-    real = templates_root()
-    shutil.copy(real / "kernel-metadata.json.j2", root)
-    shutil.copy(real / "kernel_template" / "kernel.py.j2", package)
-    (package / "__init__.py").write_text('PARTS: tuple[str, ...] = ("first", "main")\n', encoding="utf-8")
-    (package / "first.py").write_text(FIRST, encoding="utf-8")
-    (package / "main.py").write_text(MAIN, encoding="utf-8")
-    (package / "programs" / "speak.py").write_text(SPEAK, encoding="utf-8")
-    return root
+def templates(tmp_path: Path) -> Templates:
+    """A package of two small modules, with the real two templates."""
+    package = tmp_path / "templates" / "kernel_template"
+    (package / "words").mkdir(parents=True)
+    real = Templates.installed()
+    shutil.copy(real.package / "kernel.py.j2", package)
+    for name, text in {
+        "__init__.py": '"""A package."""\n',
+        "main.py": MAIN,
+        "words/__init__.py": '"""Words for people."""\n',
+        "words/greeting.py": GREETING,
+    }.items():
+        (package / name).write_text(text, encoding="utf-8")
+    return Templates(package, real.metadata)
 
 
 @pytest.fixture

@@ -1,22 +1,27 @@
-"""The real kernel renders from the repository, from an unpacked sdist and from an installed wheel."""
+"""The real kernel renders the same from a checkout, an sdist, a wheel and an editable install."""
 
+import ast
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from orchestrator.render import MAX_SOURCE_BYTES, RunStamp, render_kernel, templates_root
-from orchestrator.render.parts import part_names
+from orchestrator.render import MAX_SOURCE_BYTES, RunStamp, Templates, render_kernel
 from orchestrator.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RENDER = """
-import sys
+import site, sys
 from pathlib import Path
+if sys.argv[3:]:
+    known = list(sys.path)
+    site.addsitedir(sys.argv[3])  # Before that of the environment, which may have kgtts too.
+    sys.path.sort(key=lambda place: place in known)
 import orchestrator
 from orchestrator.settings import Settings, fingerprint
 from orchestrator.render import RunStamp, render_kernel, write_rendered
@@ -49,37 +54,28 @@ def run(*command: str | Path, cwd: Path, path: Path | None = None) -> None:
 
 @pytest.fixture
 def kernel(resolved: Settings, stamp: RunStamp) -> str:
-    """The kernel rendered from the repository's own parts."""
+    """The kernel rendered from the repository's own files."""
     return render_kernel(resolved, stamp).source
 
 
-def test_every_part_is_listed_once() -> None:
-    """PARTS names each module of the package that is no test and no template, and nothing else."""
-    folder = templates_root() / "kernel_template"
-    assert sorted(part_names(folder)) == sorted(
-        file.stem for file in folder.glob("*.py") if file.name != "__init__.py"
-    )
+def test_every_file_of_the_package_is_sent_as_it_is(kernel: str) -> None:
+    """FILES holds each Python file byte for byte, as text that people can read."""
+    package = Templates.installed().package
+    files = {file.relative_to(package.parent).as_posix(): file.read_bytes() for file in package.rglob("*.py")}
+    (assigned,) = [
+        node.value
+        for node in ast.parse(kernel).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "FILES"
+    ]
+    sent: dict[str, str] = ast.literal_eval(assigned)
+    assert {name: text.encode() for name, text in sent.items()} == files
+    for name, text in sent.items():
+        assert text in kernel, f"{name} is not sent as readable text: it contains '''"
+    assert len(kernel.encode()) < MAX_SOURCE_BYTES * 0.6
 
 
-def test_the_real_kernel_is_whole_and_small(kernel: str) -> None:
-    """The repository's parts join to Python that ends in the run, at less than half of the size limit."""
-    assert kernel.endswith("_code = run(SETTINGS, PROGRAMS)\nif _code:\n    raise SystemExit(_code)\n")
-    assert "kernel_template." not in kernel
-    assert len(kernel.encode()) < MAX_SOURCE_BYTES / 2
-
-
-@pytest.mark.skipif(
-    shutil.which("ruff", path=Path(sys.executable).parent) is None, reason="ruff comes with dev"
-)
-def test_the_real_kernel_uses_no_name_that_is_missing(kernel: str, tmp_path: Path) -> None:
-    """Joined, no part uses an undefined name, redefines one or imports what nobody needs."""
-    (tmp_path / "kernel.py").write_text(kernel, encoding="utf-8")
-    ruff = Path(sys.executable).parent / "ruff"
-    run(ruff, "check", "--isolated", "--no-cache", "--select", "F,E9", "kernel.py", cwd=tmp_path)
-
-
-def test_wheel_and_sdist_render_elsewhere(kernel: str, tmp_path: Path) -> None:
-    """A wheel built from the sdist renders where it is installed, and the sdist where it is unpacked."""
+def test_wheel_sdist_and_editable_install_render_the_same(kernel: str, tmp_path: Path) -> None:
+    """A wheel built from the sdist, the sdist where it is unpacked, and an editable install of it."""
     pytest.importorskip("hatchling", reason="the wheel is built without network")
     pytest.importorskip("build", reason="the wheel is built without network")
     built, unpacked, installed = (tmp_path / name for name in ("built", "unpacked", "installed"))
@@ -89,9 +85,22 @@ def test_wheel_and_sdist_render_elsewhere(kernel: str, tmp_path: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         archive.extractall(unpacked, filter="data")
+    (source,) = unpacked.iterdir()
     run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", installed, wheel, cwd=tmp_path)
-    assert (installed / "orchestrator/_templates/kernel_template/kernel.py.j2").is_file()
-    for place in (installed, *unpacked.iterdir()):
-        run(sys.executable, "-c", RENDER, place, tmp_path / "out", cwd=tmp_path, path=place)
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.partition("/")[0] for name in archive.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"orchestrator", "kernel_template"}
+    editable = tmp_path / "editable"
+    build = "import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])"
+    run(sys.executable, "-c", build, editable, cwd=source)
+    (link,) = editable.glob("*.whl")
+    with zipfile.ZipFile(link) as archive:
+        archive.extractall(editable / "site")  # noqa: S202 - built by this test.
+    for place, path, site in (
+        (installed, installed, []),
+        (source, source, []),
+        (source, None, [editable / "site"]),
+    ):
+        run(sys.executable, "-c", RENDER, place, tmp_path / "out", *site, cwd=tmp_path, path=path)
         assert (tmp_path / "out/kaggle_tts_training.py").read_text("utf-8") == kernel
         shutil.rmtree(tmp_path / "out")

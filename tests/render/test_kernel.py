@@ -17,12 +17,14 @@ from orchestrator.render import (
     Resume,
     RunStamp,
     TemplateError,
+    Templates,
     kernel_settings,
     read_stamp,
     render_kernel,
     write_rendered,
 )
 from orchestrator.settings import Settings, fingerprint
+from tests.render.conftest import MAIN
 
 HOSTILE = "'\"\\ \"\"\" ''' {{ 7*7 }} {% raw %} {# #} a\nb\r\nc\x00\t আমি \u2028 \udc80 🚀"
 
@@ -40,7 +42,7 @@ def assigned(source: str, name: str) -> Any:
 
 
 def test_settings_enter_as_the_kernel_expects_them(
-    templates: Path, resolved: Settings, stamp: RunStamp
+    templates: Templates, resolved: Settings, stamp: RunStamp
 ) -> None:
     """SETTINGS holds every value under its name, times in seconds."""
     rendered = render_kernel(resolved, stamp, templates=templates)
@@ -138,7 +140,7 @@ def test_a_wheelhouse_is_mounted_with_its_owner(stamp: RunStamp) -> None:
     assert fingerprint(wheels) == fingerprint(plain)
 
 
-def test_the_stamp_is_the_first_line(templates: Path, resolved: Settings, stamp: RunStamp) -> None:
+def test_the_stamp_is_the_first_line(templates: Templates, resolved: Settings, stamp: RunStamp) -> None:
     """The stamp is read back from the source, and the docstring follows it."""
     source = render_kernel(resolved, stamp, templates=templates).source
     assert read_stamp(source) == stamp
@@ -146,7 +148,9 @@ def test_the_stamp_is_the_first_line(templates: Path, resolved: Settings, stamp:
     assert ast.get_docstring(ast.parse(source))
 
 
-def test_the_same_arguments_give_the_same_bytes(templates: Path, resolved: Settings, stamp: RunStamp) -> None:
+def test_the_same_arguments_give_the_same_bytes(
+    templates: Templates, resolved: Settings, stamp: RunStamp
+) -> None:
     """Rendering twice gives the same kernel, byte for byte."""
     assert render_kernel(resolved, stamp, templates=templates) == render_kernel(
         resolved, stamp, templates=templates
@@ -155,7 +159,7 @@ def test_the_same_arguments_give_the_same_bytes(templates: Path, resolved: Setti
 
 @pytest.mark.parametrize("code", [0, 3])
 def test_hostile_settings_arrive_in_the_running_kernel(
-    code: int, templates: Path, stamp: RunStamp, tmp_path: Path
+    code: int, templates: Templates, stamp: RunStamp, tmp_path: Path
 ) -> None:
     """Quotes, braces, line breaks, NUL and Bangla reach `run` unchanged, and its code is the exit code."""
     hostile = Settings.model_validate(
@@ -168,7 +172,7 @@ def test_hostile_settings_arrive_in_the_running_kernel(
     file, _ = write_rendered(render_kernel(hostile, stamp, templates=templates), tmp_path / "out")
     done = subprocess.run(
         [sys.executable, "-I", "-X", "utf8", file],
-        env={**os.environ, "WANTED_CODE": str(code)},
+        env={**os.environ, "WANTED_CODE": str(code), "KGTTS_KAGGLE_ROOT": str(tmp_path / "ka'ggle আ")},
         capture_output=True,
         text=True,
         check=False,
@@ -178,26 +182,29 @@ def test_hostile_settings_arrive_in_the_running_kernel(
     assert greeting.startswith("hello you")
     values = json.loads(said)
     assert values["settings"] == kernel_settings(hostile, stamp)
-    assert values["programs"] == {
-        "speak.py": (templates / "kernel_template/programs/speak.py").read_text("utf-8")
-    }
+    written = tmp_path / "ka'ggle আ" / "temp" / "kgtts" / "kernel_template"
+    assert values["file"] == str(written / "main.py")
+    for file in templates.package.rglob("*.py"):
+        assert (written / file.relative_to(templates.package)).read_bytes() == file.read_bytes()
 
 
-def test_it_reads_well(templates: Path, resolved: Settings, stamp: RunStamp) -> None:
-    """Each part has its heading, imports stand once at the top, and no line of ours is overlong."""
-    lines = render_kernel(resolved, stamp, templates=templates).source.splitlines()
-    assert "# first: Greets." in lines
-    assert "# main: Runs the session." in lines
-    assert [line for line in lines if line.startswith(("import json", "import sys"))] == [
-        "import json",
-        "import sys",
+def test_it_reads_well(templates: Templates, resolved: Settings, stamp: RunStamp) -> None:
+    """Contents, settings, the beginning and the files follow each other, and no line of ours is overlong."""
+    source = render_kernel(resolved, stamp, templates=templates).source
+    lines = source.splitlines()
+    assert "        main.py      Runs the session." in lines
+    assert "        words/       Words for people." in lines
+    places = [
+        source.index(word)
+        for word in ("\nSETTINGS = {", "\ndef start():", "\nFILES = {", "greeting.py\": r'''")
     ]
-    assert not any("kernel_template" in line for line in lines)
-    assert max(len(line) for line in lines[1:]) <= 110
-    assert lines[-3:] == ["_code = run(SETTINGS, PROGRAMS)", "if _code:", "    raise SystemExit(_code)"]
+    assert places == sorted(places)
+    assert "".join(MAIN.splitlines(keepends=True)[1:]) in source
+    assert max(len(line) for line in lines[1:]) <= 115
+    assert lines[-2:] == ["if exit_code := start():", "    raise SystemExit(exit_code)"]
 
 
-def test_the_push_says_what_the_settings_say(templates: Path, stamp: RunStamp) -> None:
+def test_the_push_says_what_the_settings_say(templates: Templates, stamp: RunStamp) -> None:
     """The push carries machine, privacy, inputs, image and the budget as its time limit."""
     custom = Settings.model_validate(
         {
@@ -226,7 +233,7 @@ def test_the_push_says_what_the_settings_say(templates: Path, stamp: RunStamp) -
 
 
 def test_a_sibling_kernel_gets_a_title_of_its_own(
-    templates: Path, resolved: Settings, stamp: RunStamp
+    templates: Templates, resolved: Settings, stamp: RunStamp
 ) -> None:
     """When the stamp names another kernel than the settings, its title is made from its own slug."""
     sibling = RunStamp(**{**stamp.to_dict(), "kernel": "someone/bangla-tts-b"})
@@ -234,42 +241,42 @@ def test_a_sibling_kernel_gets_a_title_of_its_own(
     assert (str(push.ref), push.title) == ("someone/bangla-tts-b", "Bangla tts b")
 
 
-def test_settings_without_an_owner_are_not_rendered(templates: Path, stamp: RunStamp) -> None:
+def test_settings_without_an_owner_are_not_rendered(templates: Templates, stamp: RunStamp) -> None:
     """Bare sources cannot reach a push."""
     with pytest.raises(SettingsError, match=r"kernel\.owner"):
         render_kernel(Settings(), stamp, templates=templates)
 
 
-def test_an_oversized_source_is_refused(templates: Path, stamp: RunStamp) -> None:
+def test_an_oversized_source_is_refused(templates: Templates, stamp: RunStamp) -> None:
     """A megabyte of sentences is refused before anything is pushed."""
     large = Settings.model_validate({"samples": {"sentences": ["আ" * MAX_SOURCE_BYTES]}}).with_owner(
         "someone"
     )
-    with pytest.raises(UsageError, match="kgtts pushes at most 1,000,000"):
+    with pytest.raises(UsageError, match=r"would be [\d,]+ bytes, more than the 1,000,000"):
         render_kernel(large, stamp, templates=templates)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("settings | pyliteral", "{} | pyliteral", "does not assign SETTINGS and PROGRAMS"),
-        ("_code = run", "_code = = run", "is no Python"),
-        ("{{ line }}", "{{ lien }}", "'lien' is undefined"),
+        ("settings | pyliteral", "{} | pyliteral", "does not assign SETTINGS and FILES"),
+        ("import os", "import = os", "does not give valid Python"),
+        ("files.items()", "flies.items()", "'flies' is undefined"),
         ("{% endfor %}", "", "endfor"),
     ],
 )
 def test_a_faulty_template_is_an_error(
-    old: str, new: str, problem: str, templates: Path, stamp: RunStamp
+    old: str, new: str, problem: str, templates: Templates, stamp: RunStamp
 ) -> None:
     """A template that loses the settings, names what is not there or gives no Python is told apart."""
-    file = templates / "kernel_template" / "kernel.py.j2"
+    file = templates.package / "kernel.py.j2"
     file.write_text(file.read_text("utf-8").replace(old, new), encoding="utf-8")
     with pytest.raises(TemplateError, match=problem):
         render_kernel(Settings().with_owner("someone"), stamp, templates=templates)
 
 
 def test_files_are_written_whole_and_alone(
-    templates: Path, resolved: Settings, stamp: RunStamp, tmp_path: Path
+    templates: Templates, resolved: Settings, stamp: RunStamp, tmp_path: Path
 ) -> None:
     """Exactly two files come into the folder, again and again the same, and others stay."""
     folder = tmp_path / "বাংলা 'out'" / "deep"
@@ -287,7 +294,7 @@ def test_files_are_written_whole_and_alone(
 
 
 def test_a_folder_that_cannot_be_made_is_a_local_error(
-    templates: Path, resolved: Settings, stamp: RunStamp, tmp_path: Path
+    templates: Templates, resolved: Settings, stamp: RunStamp, tmp_path: Path
 ) -> None:
     """A file in the folder's place is told as a fault of this machine, and stays as it was."""
     (tmp_path / "file").write_text("mine", encoding="utf-8")

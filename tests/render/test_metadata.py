@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.render import Resume, RunStamp, render_kernel, write_rendered
+from orchestrator.render import Resume, RunStamp, Templates, render_kernel, write_rendered
 from orchestrator.settings import Settings
 
 # Pushes with the client's own code up to the call of the service, which is caught and printed.
@@ -48,7 +48,7 @@ CUSTOM: dict[str, Any] = {
 
 @pytest.mark.parametrize("tables", [{}, CUSTOM], ids=["default", "custom"])
 def test_the_stock_client_sends_what_we_would(
-    tables: dict[str, Any], templates: Path, stamp: RunStamp, tmp_path: Path
+    tables: dict[str, Any], templates: Templates, stamp: RunStamp, tmp_path: Path
 ) -> None:
     """`kaggle kernels push` accepts the folder without a word and asks Kaggle for what our push asks."""
     rendered = render_kernel(
@@ -92,7 +92,7 @@ def test_the_stock_client_sends_what_we_would(
 
 
 def test_metadata_is_plain_json_with_every_switch_written(
-    templates: Path, resolved: Settings, stamp: RunStamp
+    templates: Templates, resolved: Settings, stamp: RunStamp
 ) -> None:
     """Privacy, GPU and internet are always written, since the client's defaults and its docs differ."""
     rendered = render_kernel(

@@ -1,0 +1,53 @@
+"""Runs modules of this package in processes of their own: their command and environment."""
+
+import os
+import sys
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = "kernel_template"
+# The folder that holds this package: /kaggle/temp/kgtts in a session.
+PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+_PATH = "PYTHONPATH"
+
+
+@dataclass(frozen=True, slots=True)
+class PackagePrograms:
+    """The modules of this package that run as programs of their own.
+
+    Args:
+        python: the interpreter that trains.
+        root: the folder that holds the package; tests name one with other programs in it.
+    """
+
+    python: str = sys.executable
+    root: Path = PACKAGE_ROOT
+
+    def command(self, module: str, *arguments: str) -> list[str]:
+        """The command that runs `module`, such as `host.launch`, without buffering its output."""
+        return [self.python, "-u", "-m", f"{PACKAGE}.{module}", *arguments]
+
+    def environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """`base` with the package's folder in front of PYTHONPATH."""
+        return {**base, _PATH: os.pathsep.join(filter(None, (str(self.root), base.get(_PATH))))}
+
+
+def hide_package(environment: MutableMapping[str, str], path: list[str]) -> None:
+    """Undo `PackagePrograms.environment` in a running program, before it runs code that is not ours.
+
+    Modules of this package can still be imported afterwards, since Python remembers the package's folder.
+
+    Args:
+        environment: the program's environment, `os.environ`.
+        path: the program's `sys.path`.
+    """
+    first, _, others = environment.get(_PATH, "").partition(os.pathsep)
+    if first != str(PACKAGE_ROOT):
+        return
+    if others:
+        environment[_PATH] = others
+    else:
+        del environment[_PATH]
+    if first in path:
+        path.remove(first)
