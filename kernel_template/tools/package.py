@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,25 +29,5 @@ class PackagePrograms:
         return [self.python, "-u", "-m", f"{PACKAGE}.{module}", *arguments]
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
-        """`base` with the package's folder in front of PYTHONPATH."""
+        """Put the package's folder in front of PYTHONPATH; the host removes it before it runs a user's script."""
         return {**base, _PATH: os.pathsep.join(filter(None, (str(self.root), base.get(_PATH))))}
-
-
-def hide_package(environment: MutableMapping[str, str], path: list[str]) -> None:
-    """Undo `PackagePrograms.environment` in a running program, before it runs code that is not ours.
-
-    Modules of this package can still be imported afterwards, since Python remembers the package's folder.
-
-    Args:
-        environment: the program's environment, `os.environ`.
-        path: the program's `sys.path`.
-    """
-    first, _, others = environment.get(_PATH, "").partition(os.pathsep)
-    if first != str(PACKAGE_ROOT):
-        return
-    if others:
-        environment[_PATH] = others
-    else:
-        del environment[_PATH]
-    if first in path:
-        path.remove(first)

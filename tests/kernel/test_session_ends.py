@@ -113,7 +113,7 @@ def test_a_full_disk_in_the_training(root: Path, log: Log) -> None:
     assert "The disk is full" in log.lines[-1]
 
 
-@pytest.mark.parametrize("name", ["config.json", "state.json", "probe.py", "manifest.json"])
+@pytest.mark.parametrize("name", ["config.json", "state.json", "CONTROL.json", "manifest.json"])
 def test_a_full_disk_in_the_kernel_itself(root: Path, log: Log, name: str) -> None:
     """Whichever file cannot be written, a sentence says so and nothing is raised."""
 
