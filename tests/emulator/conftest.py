@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from orchestrator.emulator import Emulator, EmulatorOptions
-from tests.emulator.support import KEY, USER, Account, ManualClock
+from tests.emulator.support import KEY, USER, Account
+from tests.fakes.clock import FakeClock
 
 
 @pytest.fixture
-def clock() -> ManualClock:
+def clock() -> FakeClock:
     """A clock at Wednesday 2026-11-18 12:00 UTC."""
-    return ManualClock()
+    return FakeClock()
 
 
 @pytest.fixture

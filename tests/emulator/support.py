@@ -1,9 +1,7 @@
 """What the emulator's tests share: a clock moved by hand, and an account on the official client."""
 
 import json
-import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import requests
@@ -18,36 +16,6 @@ KEY = "not-a-real-key"
 USER = "alice"
 HANG = "import time\nprint('ready')\nwhile True: time.sleep(1000)\n"
 TIMEOUT_S = 60
-
-
-class ManualClock:
-    """Time that passes only when it is told to."""
-
-    def __init__(self, start: datetime = datetime(2026, 11, 18, 12, tzinfo=UTC)) -> None:
-        self._now = start
-        self._passed = 0.0
-        self._waiting: set[threading.Condition] = set()
-
-    def now(self) -> datetime:
-        """The date and time."""
-        return self._now
-
-    def monotonic(self) -> float:
-        """Seconds that were let pass."""
-        return self._passed
-
-    def wait(self, condition: threading.Condition, until: float | None) -> None:
-        """Wait for a notification; `advance` is one."""
-        self._waiting.add(condition)
-        condition.wait()
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass and wake all who wait for it."""
-        self._now += timedelta(seconds=seconds)
-        self._passed += seconds
-        for condition in list(self._waiting):
-            with condition:
-                condition.notify_all()
 
 
 class Account:

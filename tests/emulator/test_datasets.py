@@ -14,7 +14,8 @@ from kagglesdk.datasets.types import dataset_api_service as sdk
 from orchestrator.emulator import EmulatorOptions
 from orchestrator.emulator.service.blobs import GRAIN, LIFETIME
 from orchestrator.errors import UsageError
-from tests.emulator.support import TIMEOUT_S, USER, Account, ManualClock
+from tests.emulator.support import TIMEOUT_S, USER, Account
+from tests.fakes.clock import FakeClock
 
 Start = Callable[..., Account]
 SLUG = "made-data"
@@ -96,7 +97,7 @@ def seen(account: Account, source: str) -> str:
     return account.text("look-around").strip().splitlines()[-1]
 
 
-def test_versions_become_ready_in_their_time(start: Start, clock: ManualClock) -> None:
+def test_versions_become_ready_in_their_time(start: Start, clock: FakeClock) -> None:
     """Until the newest is ready, sessions mount the one before; before the first, nothing."""
     account = start(clock=clock, dataset_processing_s=60.0)
     source = f"{USER}/{SLUG}"
@@ -123,7 +124,7 @@ def test_versions_become_ready_in_their_time(start: Start, clock: ManualClock) -
     account.wait("look-around")
 
 
-def test_a_folder_filled_by_hand_is_version_1(root: Path, start: Start, clock: ManualClock) -> None:
+def test_a_folder_filled_by_hand_is_version_1(root: Path, start: Start, clock: FakeClock) -> None:
     """It stays as it is, ready at once, and an upload becomes version 2."""
     account = start(clock=clock, dataset_processing_s=60.0)
     assert (status(account, "some-data"), names(account, "some-data")) == ("READY", ["a.txt", "deep/b ক.txt"])
@@ -137,7 +138,7 @@ def test_a_folder_filled_by_hand_is_version_1(root: Path, start: Start, clock: M
     assert [names(account, "some-data", n)[0] for n in (1, 2, 3)] == ["a.txt", "c.txt", "d.txt"]
 
 
-def test_datasets_and_uploads_survive_a_restart(start: Start, clock: ManualClock) -> None:
+def test_datasets_and_uploads_survive_a_restart(start: Start, clock: FakeClock) -> None:
     """Both, what is ready and what is half there; an upload is forgotten after its week."""
     account = start(clock=clock)
     create(account, send(account, "a.txt"))

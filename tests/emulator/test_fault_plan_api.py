@@ -26,7 +26,8 @@ from orchestrator.emulator.faults.plan import (
 )
 from orchestrator.emulator.faults.switch import Tally
 from orchestrator.emulator.wire.control import FAULTS_PATH
-from tests.emulator.support import HANG, TIMEOUT_S, USER, Account, ManualClock
+from tests.emulator.support import HANG, TIMEOUT_S, USER, Account
+from tests.fakes.clock import FakeClock
 
 Strike = Callable[..., None]
 SPEAK = "for i in range(5): print(i)\nprint('ready')\nwhile True: __import__('time').sleep(1000)\n"
@@ -78,7 +79,7 @@ def test_a_slow_api(account: Account, strike: Strike) -> None:
     assert time.monotonic() - began >= 0.05
 
 
-def test_a_slow_status_is_that_of_some_time_ago(start: Callable[..., Account], clock: ManualClock) -> None:
+def test_a_slow_status_is_that_of_some_time_ago(start: Callable[..., Account], clock: FakeClock) -> None:
     """A session is QUEUED, RUNNING and over so many seconds late; its message comes with its end."""
     account = start(clock=clock, session_limit_s=100)
     account.emulator.server.faults.set(FaultPlan(faults=(SlowStatus(seconds=30),)))

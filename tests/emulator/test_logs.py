@@ -7,7 +7,8 @@ import pytest
 from kagglesdk.kernels.types import kernels_api_service as sdk
 from requests import HTTPError
 
-from tests.emulator.support import HANG, USER, Account, ManualClock
+from tests.emulator.support import HANG, USER, Account
+from tests.fakes.clock import FakeClock
 
 
 def test_events_while_it_runs_and_json_after(account: Account) -> None:
@@ -92,7 +93,7 @@ def test_the_stream_as_a_call(account: Account) -> None:
     assert by_name[-1]["data"] == "hello\n"
 
 
-def test_times_count_from_the_start_of_the_session(start: Callable[..., Account], clock: ManualClock) -> None:
+def test_times_count_from_the_start_of_the_session(start: Callable[..., Account], clock: FakeClock) -> None:
     """A piece's time is seconds since the session left the queue."""
     account = start(clock=clock, queue_delay_s=30)
     account.push("print('now')\n" + HANG)

@@ -12,7 +12,8 @@ import requests
 from kagglesdk.kernels.types import kernels_api_service as sdk
 from requests import HTTPError
 
-from tests.emulator.support import TIMEOUT_S, USER, Account, ManualClock
+from tests.emulator.support import TIMEOUT_S, USER, Account
+from tests.fakes.clock import FakeClock
 
 CONTENT = bytes(range(256)) * 40
 WRITE = "import os\nopen('data.bin', 'wb').write(bytes(range(256)) * 40)\n"
@@ -109,7 +110,7 @@ def test_a_range_of_another_file_is_the_whole(account: Account) -> None:
     assert get(url, Range="bytes=0-9", If_Range='"other"').status_code == 200
 
 
-def test_signed_urls_expire(start: Callable[..., Account], clock: ManualClock) -> None:
+def test_signed_urls_expire(start: Callable[..., Account], clock: FakeClock) -> None:
     """A URL works without credentials until its time is over; a fresh listing gives a fresh one."""
     account = start(clock=clock, url_lifetime_s=900)
     account.run(WRITE)

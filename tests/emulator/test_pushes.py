@@ -10,7 +10,8 @@ from kagglesdk.kernels.types import kernels_api_service as sdk
 from kagglesdk.kernels.types.kernels_enums import KernelExecutionType
 from requests import HTTPError
 
-from tests.emulator.support import HANG, USER, Account, ManualClock
+from tests.emulator.support import HANG, USER, Account
+from tests.fakes.clock import FakeClock
 
 
 def get_kernel(account: Account, slug: str, label: str | None = None) -> sdk.ApiGetKernelResponse:
@@ -154,7 +155,7 @@ def test_cpu_sessions_have_a_count_of_their_own(start: Callable[..., Account]) -
     assert "Maximum batch CPU session count of 1 reached" in account.push(HANG, "Kernel Number 2").error
 
 
-def test_the_weekly_quota_refuses(start: Callable[..., Account], clock: ManualClock) -> None:
+def test_the_weekly_quota_refuses(start: Callable[..., Account], clock: FakeClock) -> None:
     """When the week's hours are used or reserved a GPU push is refused, until the week turns."""
     account = start(clock=clock)
     account.push(HANG, enable_gpu=True)
@@ -193,7 +194,7 @@ def test_a_notebook_runs_its_code_cells(account: Account) -> None:
     assert "42" in account.text()
 
 
-def test_kernels_are_listed_newest_first(account: Account, clock: ManualClock) -> None:
+def test_kernels_are_listed_newest_first(account: Account, clock: FakeClock) -> None:
     """ListKernels gives pages of the account's kernels and finds by title."""
     for number in range(3):
         account.push("print(1)", f"Kernel Number {number}", is_private=number != 1)

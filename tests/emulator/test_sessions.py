@@ -16,7 +16,8 @@ from requests import HTTPError
 
 from orchestrator.emulator import Emulator, EmulatorOptions
 from orchestrator.models import SessionState
-from tests.emulator.support import HANG, KEY, USER, Account, ManualClock
+from tests.emulator.support import HANG, KEY, USER, Account
+from tests.fakes.clock import FakeClock
 
 SOURCES: dict[str, Any] = {
     "dataset_data_sources": ["alice/some-data"],
@@ -156,7 +157,7 @@ def test_failed_outputs_can_be_lost(start: Callable[..., Account]) -> None:
 
 @pytest.mark.parametrize("sandbox", ["auto", "relocate"])
 def test_the_time_limit_kills_everything(
-    start: Callable[..., Account], clock: ManualClock, sandbox: str
+    start: Callable[..., Account], clock: FakeClock, sandbox: str
 ) -> None:
     """At the limit of the push a session is killed with every process that it started."""
     account = start(clock=clock, sandbox=sandbox)
@@ -175,7 +176,7 @@ def test_the_time_limit_kills_everything(
     assert "ready" in account.text()
 
 
-def test_the_service_has_a_limit_of_its_own(start: Callable[..., Account], clock: ManualClock) -> None:
+def test_the_service_has_a_limit_of_its_own(start: Callable[..., Account], clock: FakeClock) -> None:
     """A push cannot ask for more than the session limit."""
     account = start(clock=clock, session_limit_s=100)
     account.push(HANG, session_timeout_seconds=10_000)
@@ -192,7 +193,7 @@ def test_a_finished_script_leaves_no_process(account: Account) -> None:
     assert not is_alive(escaped(account.text()))
 
 
-def test_deleting_a_kernel_ends_its_session(start: Callable[..., Account], clock: ManualClock) -> None:
+def test_deleting_a_kernel_ends_its_session(start: Callable[..., Account], clock: FakeClock) -> None:
     """Delete is the only cancel: the processes end, the time is billed, the kernel is gone."""
     account = start(clock=clock)
     account.push(ESCAPE + HANG, machine_shape="NvidiaTeslaT4")
@@ -207,7 +208,7 @@ def test_deleting_a_kernel_ends_its_session(start: Callable[..., Account], clock
     assert account.push("print(1)").version_number == 1
 
 
-def test_a_session_waits_in_the_queue(start: Callable[..., Account], clock: ManualClock) -> None:
+def test_a_session_waits_in_the_queue(start: Callable[..., Account], clock: FakeClock) -> None:
     """A session is QUEUED for the queue's delay, and can be deleted there."""
     account = start(clock=clock, queue_delay_s=30)
     account.push("print(1)")
@@ -235,7 +236,7 @@ def test_a_kernel_mounts_the_last_completed_version(account: Account, root: Path
     assert account.status().status.name == "ERROR"
 
 
-def test_inputs_are_those_of_the_start(start: Callable[..., Account], root: Path, clock: ManualClock) -> None:
+def test_inputs_are_those_of_the_start(start: Callable[..., Account], root: Path, clock: FakeClock) -> None:
     """What is mounted is looked up when the session starts, not when it was pushed."""
     account = start(clock=clock, queue_delay_s=30)
     account.push("import os; print(sorted(os.listdir('../input/datasets/alice/some-data')))", **SOURCES)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.emulator.runner.standins import standin_path
+from tests.fakes.clock import FakeClock
 from tests.kernel.hosting import PACKAGE, Forge, forge
-from tests.kernel.kit import Clock, Log
+from tests.kernel.kit import Log
 
 
 @pytest.fixture
@@ -19,9 +20,9 @@ def log() -> Log:
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> FakeClock:
     """A clock that stands still."""
-    return Clock()
+    return FakeClock()
 
 
 @pytest.fixture

@@ -13,25 +13,11 @@ from kernel_template.start.environment import Paths
 from kernel_template.tools.files import write_atomic
 from kernel_template.tools.process import Captured, ChildEnd, ChildPlan, Cut, OnLine
 from kernel_template.tools.report import Reporter
+from tests.fakes.clock import FakeClock
 
 DATASET = "owner/datahrbnn"
 MODEL = "owner/ttsbnng/transformers/default/1"
 PROBE_OK = {"ok": True, "TTS": "0.28.0", "torch": "2.10.0", "cuda": False, "devices": []}
-
-
-class Clock:
-    """A clock that moves only when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """Seconds."""
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now += seconds
 
 
 class Log:
@@ -59,9 +45,9 @@ class Log:
         return [event for event in found if kind is None or event["event"] == kind]
 
 
-def reporter(log: Log, clock: Clock | None = None) -> Reporter:
+def reporter(log: Log, clock: FakeClock | None = None) -> Reporter:
     """A reporter that speaks to `log`."""
-    return Reporter(session=1, clock=clock or Clock(), out=log)
+    return Reporter(session=1, clock=clock or FakeClock(), out=log)
 
 
 def put(path: Path, content: str | bytes = "x") -> Path:
@@ -214,7 +200,7 @@ def make_tools(root: Path, log: Log, **changes: Any) -> Tools:
     """A world without GPU and with TTS installed; time stands still unless a test moves it."""
     wanted: dict[str, Any] = {
         "root": root,
-        "clock": Clock(),
+        "clock": FakeClock(),
         "now": lambda: datetime(2026, 11, 22, 7, 31, tzinfo=UTC),
         "out": log,
         "env": {"PATH": "/usr/bin:/bin", "KAGGLE_USER_SECRETS_TOKEN": "secret", "LANG": "C.UTF-8"},

@@ -15,7 +15,8 @@ from kernel_template.host.sample_filter import SampleFilter
 from kernel_template.tools.failure import EndReason
 from kernel_template.tools.process import ChildEnd
 from kernel_template.train.host_link import HostFacts
-from tests.kernel.kit import Clock, put
+from tests.fakes.clock import FakeClock
+from tests.kernel.kit import put
 from tests.kernel.listed_letters import Letters
 from tests.kernel.spoiled import DATA, mixed, recording, sample
 
@@ -121,7 +122,7 @@ def sample_filter(
         say=heard.lines.append,
         warn=heard.warned.append,
         report=lambda **values: heard.report.update(values),
-        clock=Clock(),
+        clock=FakeClock(),
         sleep=lambda _seconds: None,
     )
 

@@ -14,7 +14,8 @@ from kernel_template.tools.report import Reporter
 from kernel_template.train.host_link import HostLink
 from kernel_template.usage.meter import Meter
 from kernel_template.usage.usage import CardUse, folder_bytes, read_cards, used_memory
-from tests.kernel.kit import Capture, Clock, Log, paths_in, put, settings
+from tests.fakes.clock import FakeClock
+from tests.kernel.kit import Capture, Log, paths_in, put, settings
 
 _T4 = {"accelerator": "NvidiaTeslaT4", "gpu_name": "T4", "gpus": 2}
 _BUSY = Captured(0, "97, 9830, 15360\n91, 9600, 15360\n")
@@ -26,7 +27,7 @@ class World:
     """A meter, the clock and the files around it, and trainings that are played."""
 
     def __init__(self, root: Path, log: Log, answer: Any = None, **more: Any) -> None:
-        self.clock, self.log = Clock(), log
+        self.clock, self.log = FakeClock(), log
         self.paths = paths_in(root)
         self.report = Reporter(session=3, clock=self.clock, out=log)
         self.capture = Capture({"nvidia-smi": answer})

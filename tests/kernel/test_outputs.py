@@ -23,7 +23,8 @@ from kernel_template.tools.files import (
 from kernel_template.tools.report import Reporter, print_line
 from kernel_template.train.checkpoints import Checkpoint, CheckpointShelf
 from kernel_template.train.command import reads_config_file
-from tests.kernel.kit import Clock, Log, paths_in, put, put_checkpoint, reporter
+from tests.fakes.clock import FakeClock
+from tests.kernel.kit import Log, paths_in, put, put_checkpoint, reporter
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_printing_survives_any_text_and_any_stdout() -> None:
             print_line("x")
 
 
-def test_events_are_compact_lines(log: Log, clock: Clock, tmp_path: Path) -> None:
+def test_events_are_compact_lines(log: Log, clock: FakeClock, tmp_path: Path) -> None:
     """One line each, readable Bangla, seconds since the start; stages stay out of metrics.jsonl."""
     report = Reporter(session=3, clock=clock, out=log)
     report.metrics = LineFile(tmp_path / "metrics.jsonl")

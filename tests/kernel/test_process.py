@@ -19,7 +19,7 @@ from kernel_template.tools.process import (
     capture_output,
     child_environment,
 )
-from tests.kernel.kit import Clock
+from tests.fakes.clock import FakeClock
 
 _ENV = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
 _IGNORES = """
@@ -63,11 +63,11 @@ def python(
     code: str,
     heard: Heard,
     *,
-    clock: Clock | None = None,
+    clock: FakeClock | None = None,
     stop: StopFlag | None = None,
 ) -> ChildEnd:
     """Run a Python program for 100 s and 30 s of grace, on a clock that the test moves."""
-    runner = ChildRunner(stop=stop or StopFlag(), clock=clock or Clock(), poll_s=0.02)
+    runner = ChildRunner(stop=stop or StopFlag(), clock=clock or FakeClock(), poll_s=0.02)
     plan = ChildPlan([sys.executable, "-c", code], _ENV, limit_s=100.0, grace_s=30.0)
     return runner(plan, heard, heard.on_cut)
 
@@ -123,7 +123,7 @@ def test_plain_text_drops_titles_and_cursor_moves() -> None:
 
 def test_at_the_limit_the_child_is_asked_once_and_may_save() -> None:
     """SIGINT at the limit; a child that saves and leaves is not killed."""
-    clock = Clock()
+    clock = FakeClock()
     heard = Heard({"ready": lambda: clock.advance(101)})
     end = python(_SAVES, heard, clock=clock)
     assert (end.returncode, end.cut, end.killed) == (130, Cut.TIME_LIMIT, False)
@@ -133,7 +133,7 @@ def test_at_the_limit_the_child_is_asked_once_and_may_save() -> None:
 
 def test_a_child_that_ignores_the_request_is_killed_after_the_grace() -> None:
     """SIGINT comes once only, then SIGKILL."""
-    clock = Clock()
+    clock = FakeClock()
     heard = Heard({"ready": lambda: clock.advance(101), "ignored": lambda: clock.advance(31)})
     end = python(_IGNORES, heard, clock=clock)
     assert (end.returncode, end.cut, end.killed) == (-signal.SIGKILL, Cut.TIME_LIMIT, True)
@@ -143,7 +143,7 @@ def test_a_child_that_ignores_the_request_is_killed_after_the_grace() -> None:
 
 def test_workers_hear_no_interrupt_and_outlive_nothing() -> None:
     """The SIGINT goes to the training alone; what it leaves behind is killed with its group."""
-    clock = Clock()
+    clock = FakeClock()
     code = (
         "import subprocess, sys, time\n"
         "worker = subprocess.Popen([sys.executable, '-c', 'import time\\ntry: time.sleep(99)\\n"
@@ -195,7 +195,7 @@ def test_signals_to_the_kernel_are_noted_and_handlers_restored() -> None:
 
 def test_a_child_hears_the_interrupt_though_the_kernel_was_started_to_ignore_it() -> None:
     """A kernel in the background inherits an ignored SIGINT; with the flag installed its child does not."""
-    clock = Clock()
+    clock = FakeClock()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     stop = StopFlag()
     try:

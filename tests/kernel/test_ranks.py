@@ -13,7 +13,8 @@ from kernel_template.start.config_file import PreparedConfig
 from kernel_template.start.inputs import Inputs
 from kernel_template.tools.package import PackagePrograms
 from kernel_template.train.command import TrainingCommand, training_environment, training_ranks
-from tests.kernel.kit import Clock, put
+from tests.fakes.clock import FakeClock
+from tests.kernel.kit import put
 
 
 @pytest.mark.parametrize(
@@ -97,9 +98,9 @@ def test_a_rank_keeps_its_card(monkeypatch: pytest.MonkeyPatch, rendezvous: Rend
     assert os.environ["CUDA_VISIBLE_DEVICES"] == kept
 
 
-def test_seconds_and_samples_are_counted(clock: Clock) -> None:
+def test_seconds_and_samples_are_counted(clock: FakeClock) -> None:
     """Steps without the saves within them, waits, loaders, and when the first step was done."""
-    counters = StepCounters(clock, clock.now)
+    counters = StepCounters(clock, clock())
     with counters.making_data():
         clock.advance(3)
     for _ in range(2):

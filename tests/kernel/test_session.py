@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from kernel_template.tools.files import sha256_of
-from tests.kernel.kit import MODEL, Capture, Clock, Log, mount_inputs, probe_answer, put, settings
+from tests.fakes.clock import FakeClock
+from tests.kernel.kit import MODEL, Capture, Log, mount_inputs, probe_answer, put, settings
 from tests.kernel.sessions import HEAD, PROGRAMS, TRAINS, Played
 
 
@@ -213,7 +214,7 @@ def test_state_is_true_while_the_session_runs(root: Path, log: Log) -> None:
         seen.append(json.loads((root / "working" / "state.json").read_text()))
 
     log.reactions.append(("LOOK", look))
-    clock = Clock()
+    clock = FakeClock()
     log.reactions.append(("BEST MODEL", lambda: clock.advance(1)))
     script = HEAD + "save(5, 'best_model'); say('again'); say('LOOK')"
     Played(root, log, script, tools={"clock": clock})

@@ -11,7 +11,8 @@ from kernel_template.context import TrainingFacts, judge_training
 from kernel_template.tools.files import write_atomic
 from kernel_template.tools.process import ChildEnd, Cut
 from kernel_template.train.checkpoints import Checkpoint
-from tests.kernel.kit import Clock, Log
+from tests.fakes.clock import FakeClock
+from tests.kernel.kit import Log
 from tests.kernel.sessions import HEAD, TRAINS, WAITS, Played
 
 
@@ -37,7 +38,7 @@ def test_weights_under_another_name_count(root: Path, log: Log) -> None:
     assert (played.code, played.state["global_step"]) == (0, None)
 
 
-def test_the_time_limit_with_a_checkpoint_is_a_success(root: Path, log: Log, clock: Clock) -> None:
+def test_the_time_limit_with_a_checkpoint_is_a_success(root: Path, log: Log, clock: FakeClock) -> None:
     """At the limit the training saves, the guide's words come with the real number, the exit code is 0."""
     log.reactions.append(("READY", lambda: clock.advance(5401)))
     played = Played(root, log, HEAD + WAITS, training={"time_limit_s": 5400}, tools={"clock": clock})
@@ -47,7 +48,7 @@ def test_the_time_limit_with_a_checkpoint_is_a_success(root: Path, log: Log, clo
     assert (root / "working" / "validation_samples" / "step_1" / "samples.json").is_file()
 
 
-def test_the_time_limit_without_a_checkpoint_is_a_failure(root: Path, log: Log, clock: Clock) -> None:
+def test_the_time_limit_without_a_checkpoint_is_a_failure(root: Path, log: Log, clock: FakeClock) -> None:
     """A session that saved nothing has no result."""
     log.reactions.append(("READY", lambda: clock.advance(99999)))
     script = HEAD + WAITS.replace("save(1); ", "")
@@ -56,7 +57,7 @@ def test_the_time_limit_without_a_checkpoint_is_a_failure(root: Path, log: Log, 
     assert "no checkpoint was saved" in log.lines[-1]
 
 
-def test_a_training_that_ignores_the_limit_is_killed(root: Path, log: Log, clock: Clock) -> None:
+def test_a_training_that_ignores_the_limit_is_killed(root: Path, log: Log, clock: FakeClock) -> None:
     """After the grace it is killed; what it saved before still counts."""
     log.reactions.append(("READY", lambda: clock.advance(99999)))
     log.reactions.append(("IGNORED", lambda: clock.advance(31)))

@@ -20,7 +20,8 @@ from kernel_template.tools.process import (
     StopFlag,
     capture_through,
 )
-from tests.kernel.kit import MODEL, Capture, Clock, Log, mount_inputs, probe_answer, reporter, settings
+from tests.fakes.clock import FakeClock
+from tests.kernel.kit import MODEL, Capture, Log, mount_inputs, probe_answer, reporter, settings
 from tests.kernel.sessions import HEAD, TRAINS, Played
 from tests.kernel.wheels import OFFERED, make_wheels
 
@@ -31,7 +32,7 @@ _BROKEN = probe_answer(ok=False, error="ModuleNotFoundError: No module named 'TT
 def background(work: Callable[[Background], Probe], **more: Any) -> Background:
     """A background that has begun nothing yet."""
     abandon = more.pop("abandon", None) or Abandon(StopFlag())
-    return Background(work, more.pop("after", None), abandon, more.pop("clock", Clock()))
+    return Background(work, more.pop("after", None), abandon, more.pop("clock", FakeClock()))
 
 
 def test_the_thread_speaks_when_its_stage_comes(log: Log) -> None:

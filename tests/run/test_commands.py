@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from orchestrator.emulator import Emulator
-from orchestrator.emulator.service.clock import SystemClock
 from orchestrator.errors import ExitCode
 from orchestrator.kaggle import connect
 from orchestrator.models import KernelPush, KernelRef, SessionState
 from orchestrator.render import RunStamp
 from orchestrator.settings import fingerprint, load_settings
+from tests.fakes.clock import FakeClock
 from tests.support import KEY, USER, Cli, eventually
 
 SLUG = "chained"
@@ -37,14 +37,6 @@ raise SystemExit(1)
 """,
     "hangs": "import time\ntime.sleep(600)\n",
 }
-
-
-class EarlierClock(SystemClock):
-    """The machine's clock, fourteen hours ago."""
-
-    def now(self) -> datetime:
-        """The date and time of then."""
-        return datetime.now(UTC) - timedelta(hours=14)
 
 
 @dataclass
@@ -99,7 +91,7 @@ def account(
 ) -> Callable[..., Account]:
     """Makes an account with inputs and a kgtts.toml; arguments are the emulator's options and clock."""
 
-    def make(*, clock: SystemClock | None = None, **options: object) -> Account:
+    def make(*, clock: FakeClock | None = None, **options: object) -> Account:
         for name in ("datasets/asha/datahrbnn", "models/asha/ttsbnng/transformers/default/1"):
             (tmp_path / "kaggle" / name).mkdir(parents=True)
         Path("kgtts.toml").write_text(f'[kernel]\nslug = "{SLUG}"\n', encoding="utf-8")
@@ -169,7 +161,7 @@ def test_a_failed_session_ends_the_run_with_its_own_words(account: Callable[...,
 
 def test_a_session_that_runs_past_every_limit_is_reported(account: Callable[..., Account]) -> None:
     """Kaggle says RUNNING after fourteen hours: somebody has to look."""
-    run = account(clock=EarlierClock())
+    run = account(clock=FakeClock(datetime.now(UTC) - timedelta(hours=14)))
     run.session("hangs")
     told = run.sync(ExitCode.RUN_FAILED)
     assert told["state"] == "zombie"

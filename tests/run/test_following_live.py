@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import KernelPush, KernelRef, SessionState, SessionStatus
 from orchestrator.run.campaign import Campaign, Target
 from orchestrator.run.ledger import Ledger
+from tests.fakes.clock import HastyClock
 from tests.support import USER, Cli
 
 SOURCE = """
@@ -28,27 +28,6 @@ for number in range(40):
 print("unfinished", end="")
 """
 KERNEL = KernelRef(USER, "small-kernel")
-
-
-class HastyClock:
-    """The machine's clock, on which waits of a minute take a hundredth of a second."""
-
-    def __init__(self) -> None:
-        self._skipped = 0.0
-
-    def now(self) -> datetime:
-        """The wall clock."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Real seconds and skipped ones."""
-        return time.monotonic() + self._skipped
-
-    def sleep(self, seconds: float) -> None:
-        """Skip most of it."""
-        real = min(seconds, 0.01)
-        self._skipped += seconds - real
-        time.sleep(real)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from orchestrator.emulator import Emulator, EmulatorOptions
 from orchestrator.errors import ExitCode
 from tests.cli.conftest import wait_for_end
 from tests.cli.voice import SETTINGS, TRAIN, make_python, provide_inputs
-from tests.emulator.support import ManualClock
+from tests.fakes.clock import FakeClock
 from tests.support import KEY, USER, Cli
 
 REF = f"{USER}/bangla-tts"
@@ -35,7 +35,7 @@ class Run:
     """A run on the emulator, where sessions wait in the queue, and the folders where their outputs lie."""
 
     emulator: Emulator
-    clock: ManualClock
+    clock: FakeClock
     kgtts: Cli
 
     def sync(self, epochs: int, code: ExitCode = ExitCode.DONE) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def account(cli: Cli, script: str, **options: Any) -> Iterator[Run]:
     made = EmulatorOptions(
         sandbox="relocate", standins=False, queue_delay_s=QUEUE_S, python=make_python(python), **options
     )
-    clock = ManualClock(datetime.now(UTC))
+    clock = FakeClock(datetime.now(UTC))
     Path("kgtts.toml").write_text(SETTINGS, encoding="utf-8")
     with (
         Emulator(root, options=made, credentials=(USER, KEY), clock=clock) as emulator,
