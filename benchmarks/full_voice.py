@@ -13,11 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from kernel_template.tools.package import PackagePrograms
 from orchestrator.emulator.demo import voice
 from orchestrator.emulator.runner.standins import standin_path
 from orchestrator.voice import card_place
 
-_EXPORT = Path(__file__).resolve().parents[1] / "kernel_template" / "programs" / "export.py"
 _MAKE = """
 import sys, torch
 from TTS.config import load_config
@@ -42,11 +42,21 @@ def main() -> None:
         )
         config.write_text(json.dumps(settings), encoding="utf-8")
         sentences.write_text(json.dumps(list(voice.TEST_SENTENCES)), encoding="utf-8")
-        paths = [str(path) for path in (standin_path(sys.executable), _EXPORT.parent) if path]
-        environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(paths), "NUMBA_CACHE_DIR": name}
-        export = ["--config", config, "--checkpoint", checkpoint, "--sentences", sentences, "--out", folder]
-        for command in (["-c", _MAKE, config, checkpoint], [_EXPORT, *export]):
-            subprocess.run([sys.executable, *map(str, command)], env=environ, check=True)
+        programs = PackagePrograms()
+        environ = programs.environment(
+            {
+                "PATH": "/usr/bin:/bin",
+                "PYTHONPATH": str(standin_path(sys.executable) or ""),
+                "NUMBA_CACHE_DIR": name,
+            }
+        )
+        asked = {"config": config, "checkpoint": checkpoint, "sentences": sentences, "out": folder}
+        arguments = [part for option, path in asked.items() for part in (f"--{option}", str(path))]
+        for command in (
+            [sys.executable, "-c", _MAKE, str(config), str(checkpoint)],
+            programs.command("finish.export_program", *arguments),
+        ):
+            subprocess.run(command, env=environ, check=True)
     print(card_place(folder))
 
 

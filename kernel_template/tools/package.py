@@ -29,5 +29,5 @@ class PackagePrograms:
         return [self.python, "-u", "-m", f"{PACKAGE}.{module}", *arguments]
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
-        """Put the package's folder in front of PYTHONPATH; the host removes it before it runs a user's script."""
+        """Put the package's folder in front of PYTHONPATH; the host removes it before the user's script."""
         return {**base, _PATH: os.pathsep.join(filter(None, (str(self.root), base.get(_PATH))))}

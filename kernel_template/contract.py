@@ -1,0 +1,489 @@
+"""What a session and the laptop agree on: file names, end reasons, events, and the shape of state.json.
+
+Both sides import this module, and no name in it is spelled out anywhere else. It needs nothing but the
+standard library. Steps and epochs are those of the run, sizes are bytes, times are seconds unless a comment
+says otherwise. The laptop must not trust a value because of its type here: the file comes from a server.
+"""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, NotRequired, TypedDict
+
+# ---- Versions of what is exchanged
+
+SETTINGS_SCHEMA = 1  # The kernel's SETTINGS.
+STATE_SCHEMA = 1  # state.json.
+VOICE_SCHEMA = 1  # voice.json.
+
+# ---- Names of files and folders, relative to /kaggle/working
+
+STATE_FILE = "state.json"  # What the next session and the laptop read first.
+METRICS_FILE = "metrics.jsonl"  # The run's events, one JSON object a line.
+MANIFEST_FILE = "manifest.json"  # Size and SHA-256 of every output.
+CONFIG_FILE = "config.json"  # The configuration that the training really used.
+TRAINING_LOG = "train_log.txt"  # Everything that the training printed.
+BAD_SAMPLES_FILE = "bad_samples.csv"  # The recordings that were left out, and why.
+TRAINING_FOLDER = "training"  # Coqui's output_path; it makes a run folder in it.
+SAMPLES_FOLDER = "validation_samples"  # The spoken test sentences: step_N/ and base/.
+BASE_SAMPLES = "base"  # In SAMPLES_FOLDER: what the voice said that the run began with.
+STEP_SAMPLES = "step_"  # In SAMPLES_FOLDER: followed by the step of the checkpoint that spoke.
+SAMPLES_FILE = "samples.json"  # In each of those folders: what was spoken.
+VOICE_FOLDER = "voice"  # The exported voice.
+VOICE_MODEL = "voice.onnx"  # In VOICE_FOLDER.
+VOICE_CARD = "voice.json"  # In VOICE_FOLDER: the description of VOICE_MODEL.
+BASE_MODEL = "base.onnx"  # In VOICE_FOLDER: the voice that the run began with.
+BASE_CARD = "base.json"  # In VOICE_FOLDER: the description of BASE_MODEL.
+BEST_MODEL_LINK = "best_model.pth"  # In the run folder: the trainer's second name for its best model.
+TEMPORARY_PREFIX = ".kgtts-"  # Files that are being written; never an output.
+
+
+def rank_log(rank: int) -> str:
+    """The log of a training process other than the first."""
+    return f"train_log_rank{rank}.txt"
+
+
+# ---- Prefixes of lines in the session's log
+
+EVENT_PREFIX = "@kgtts "  # An event as JSON follows.
+HOST_PREFIX = " > kgtts: "  # The host speaks, among the lines of the user's script.
+
+
+# ---- How a session ends
+
+
+class EndReason(StrEnum):
+    """Why a session ended."""
+
+    FINISHED = "finished"  # All epochs are trained.
+    TIME_LIMIT = "time_limit"  # training.time_limit was reached.
+    BUDGET = "budget"  # What comes next would not fit into the session.
+    UNTIL_STEP = "until_step"  # run.until_step was reached.
+    NO_IMPROVEMENT = "no_improvement"  # run.patience evaluations were no better.
+    INTERRUPTED = "interrupted"  # The session was told to stop.
+    MISSING_INPUT = "missing_input"
+    WRONG_PARENT = "wrong_parent"  # The mounted session is not the one to continue from.
+    NO_GPU = "no_gpu"
+    INSTALL_FAILED = "install_failed"
+    BAD_CONFIG = "bad_config"
+    BAD_DATA = "bad_data"
+    TRAINING_FAILED = "training_failed"
+    DISK_FULL = "disk_full"
+    INTERNAL = "internal"  # A fault of kgtts.
+    # Ended from outside without a word. No session writes this; the laptop adds it to a run's history.
+    KILLED = "killed"
+
+    @property
+    def exit_code(self) -> int:
+        """The kernel's exit code for a session that failed for this reason."""
+        return 130 if self is EndReason.INTERRUPTED else 1
+
+
+class Status(StrEnum):
+    """The `status` of a session."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"  # It left something to continue from, or to use.
+    FAILED = "failed"
+
+
+class DoneReason(StrEnum):
+    """What a run has reached, so that it needs no further session."""
+
+    EPOCHS = "epochs"
+    UNTIL_STEP = "until_step"
+    NO_IMPROVEMENT = "no_improvement"
+
+
+# The ends after which a run needs no other session.
+DONE = {
+    EndReason.FINISHED: DoneReason.EPOCHS,
+    EndReason.UNTIL_STEP: DoneReason.UNTIL_STEP,
+    EndReason.NO_IMPROVEMENT: DoneReason.NO_IMPROVEMENT,
+}
+# The ends of a session whose run goes on with the next one.
+CONTINUED = frozenset({EndReason.BUDGET, EndReason.TIME_LIMIT})
+
+
+class HostStop(StrEnum):
+    """Why the host stopped the training, as HOST_REPORT.json tells the session."""
+
+    BUDGET = "budget"
+    UNTIL_STEP = "until_step"
+    NO_IMPROVEMENT = "no_improvement"
+    SIGNAL = "signal"  # SIGINT: the time limit, or somebody stopped the session.
+    OUT_OF_MEMORY = "oom"
+
+
+class ExportState(StrEnum):
+    """What became of an export to ONNX."""
+
+    MADE = "made"
+    UNSUPPORTED = "unsupported"  # ONNX, or Coqui, cannot hold this voice.
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class CheckState(StrEnum):
+    """How the exported voice compares with its checkpoint."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_MADE = "not_made"
+
+
+class Stage(StrEnum):
+    """The stages of a session, in their order."""
+
+    ENVIRONMENT = "environment"
+    INPUTS = "inputs"
+    GPU = "gpu"
+    INSTALL = "install"
+    PREPARE = "prepare"
+    TRAIN = "train"
+    EXPORT = "export"
+    SAMPLES = "samples"
+    OUTPUTS = "outputs"
+
+
+class StageState(StrEnum):
+    """The `state` of a `stage` event."""
+
+    START = "start"
+    DONE = "done"
+    FAILED = "failed"
+
+
+# ---- Events: one JSON object a line, in the log behind EVENT_PREFIX and in METRICS_FILE
+
+
+class EventName(StrEnum):
+    """The `event` of each event."""
+
+    STAGE = "stage"
+    START = "start"
+    PROGRESS = "progress"
+    EVAL = "eval"
+    EPOCH = "epoch"
+    CHECKPOINT = "checkpoint"
+    OUT_OF_MEMORY = "oom"
+    RESOURCES = "resources"
+    WARNING = "warning"
+    EXPORT = "export"
+    END = "end"
+
+
+# Every event also has `event`, and `t`: seconds since the session's start. In METRICS_FILE it has `session`.
+# A stage is left out of METRICS_FILE, since state.json has how long each took.
+LOG_ONLY_EVENTS = frozenset({EventName.STAGE})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event; its fields are those of its JSON object."""
+
+    name: ClassVar[EventName]
+
+    def fields(self) -> dict[str, Any]:
+        """The fields as JSON has them."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class StageEvent(Event):
+    """A stage begins or ends; `seconds` is None when it begins."""
+
+    name: ClassVar[EventName] = EventName.STAGE
+    stage: Stage
+    state: StageState
+    seconds: float | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """The fields, with the stage under `name`."""
+        told = {} if self.seconds is None else {"seconds": self.seconds}
+        return {"name": self.stage, "state": self.state, **told}
+
+
+@dataclass(frozen=True, slots=True)
+class StartEvent(Event):
+    """The first training step is done; how long each part before it took, and `total`."""
+
+    name: ClassVar[EventName] = EventName.START
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressEvent(Event):
+    """A step; `losses` are running means, `eta_s` the seconds to the last epoch's end."""
+
+    name: ClassVar[EventName] = EventName.PROGRESS
+    epoch: int
+    epochs: int | None
+    step: int
+    steps_per_epoch: int
+    global_step: int | None
+    losses: dict[str, float]
+    eta_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EvalEvent(Event):
+    """An evaluation."""
+
+    name: ClassVar[EventName] = EventName.EVAL
+    epoch: int
+    global_step: int | None
+    losses: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEvent(Event):
+    """The end of an epoch; `losses` are its means."""
+
+    name: ClassVar[EventName] = EventName.EPOCH
+    epoch: int
+    epochs: int | None
+    seconds: float | None
+    losses: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointEvent(Event):
+    """A checkpoint is whole."""
+
+    name: ClassVar[EventName] = EventName.CHECKPOINT
+    path: str
+    global_step: int
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemoryEvent(Event):
+    """GPU memory ran out; the training goes on from `global_step` with a smaller batch."""
+
+    name: ClassVar[EventName] = EventName.OUT_OF_MEMORY
+    batch_size: int
+    accumulate: int
+    global_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class WarningEvent(Event):
+    """Something is wrong which does not end the session."""
+
+    name: ClassVar[EventName] = EventName.WARNING
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcesEvent(Event):
+    """What the session uses now; for the units see `Resources`."""
+
+    name: ClassVar[EventName] = EventName.RESOURCES
+    gpus: list[dict[str, float | None]]  # utilisation (per cent), memory_used_mb, memory_total_mb (MiB).
+    disk_used_bytes: int | None
+    disk_limit_bytes: int | None
+    ram_used_bytes: int | None
+    samples_per_s: float | None
+    loader_wait_share: float | None
+    goodput: float | None
+    goodput_since_first_step: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportEvent(Event):
+    """What became of the session's voice; the fields are those of `Export`."""
+
+    name: ClassVar[EventName] = EventName.EXPORT
+    export: "Export"
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of the export itself."""
+        return dict(self.export)
+
+
+@dataclass(frozen=True, slots=True)
+class EndEvent(Event):
+    """The session ends."""
+
+    name: ClassVar[EventName] = EventName.END
+    status: Status
+    reason: EndReason
+    message: str
+    global_step: int | None
+    epoch: int | None
+    exit_code: int
+
+
+# ---- STATE_FILE
+
+
+class Run(TypedDict):
+    """The run and session that a kernel version is; also in the kernel's settings and in its stamp."""
+
+    id: str
+    session: int
+    parent: str | None
+    fingerprint: str
+    kernel: str
+    kgtts: str
+
+
+class SavedCheckpoint(TypedDict):
+    """A checkpoint among the outputs."""
+
+    path: str  # Relative to the outputs, with forward slashes.
+    global_step: int
+    size: int
+    sha256: str
+
+
+class Session(TypedDict):
+    """A session in a run's history."""
+
+    session: int
+    kernel: str
+    from_step: int
+    to_step: int
+    from_epoch: int | None
+    to_epoch: int | None
+    reason: str | None  # An EndReason; None while the session runs.
+    seconds: float
+
+
+class Losses(TypedDict):
+    """The run's last losses by name."""
+
+    train: dict[str, float]
+    eval: dict[str, float]
+
+
+class Learned(TypedDict):
+    """How the batch was made smaller after GPU memory had run out; the next session begins with it."""
+
+    asked: int  # The batch size in the settings.
+    batch_size: int | None  # Samples at once; None as asked.
+    accumulate: int  # Batches whose gradients make a step.
+
+
+class BadSamples(TypedDict):
+    """How many recordings were checked and left out."""
+
+    checked: int | None
+    left_out: int | None
+    by_kind: dict[str, int | None]
+
+
+class Check(TypedDict):
+    """How far the exported voice is from its checkpoint, as a share of the loudest sample."""
+
+    state: str  # A CheckState.
+    why: str | None
+    tolerance: float
+    difference: float | None
+    sentences: int
+    samples: int
+
+
+class Export(TypedDict):
+    """The voice as ONNX. What comes after `why` is there only as far as the export came."""
+
+    state: str  # An ExportState.
+    why: str | None
+    checkpoint: NotRequired[str]
+    global_step: NotRequired[int]
+    best: NotRequired[bool]
+    file: NotRequired[str]
+    size: NotRequired[int]
+    sha256: NotRequired[str]
+    seconds: NotRequired[float]
+    speakable: NotRequired[bool]
+    check: NotRequired[Check]
+    session: NotRequired[int]  # Of a base voice: the session that made it.
+    base: NotRequired["Export"]  # The voice that the run began with.
+
+
+class CardSummary(TypedDict):
+    """One GPU over the training: per cent of the time in which it was busy, and MiB of its memory."""
+
+    utilisation_mean: float | None
+    memory_used_mean_mb: float | None
+    memory_used_peak_mb: float | None
+    memory_total_mb: float | None
+
+
+class Resources(TypedDict):
+    """What the training used. Shares are between 0 and 1; `goodput` is the share of time in steps."""
+
+    seconds: float
+    step_seconds: float
+    loader_wait_seconds: float
+    samples: int
+    samples_per_s: float | None
+    loader_wait_share: float | None
+    goodput: float | None
+    goodput_since_first_step: float | None
+    gpus: list[CardSummary]
+    disk_used_peak_bytes: float | None
+    disk_limit_bytes: int | None
+    ram_used_mean_bytes: int | None
+    ram_used_peak_bytes: float | None
+    ram_total_bytes: int | None
+
+
+class Environment(TypedDict):
+    """What the session ran on."""
+
+    python: str
+    torch: str | None
+    tts: str | None
+    gpus: list[str]
+    cpu_count: int
+
+
+class State(TypedDict):
+    """The content of STATE_FILE."""
+
+    schema: int
+    run: Run
+    status: str  # A Status.
+    reason: str | None  # An EndReason; None while the session runs.
+    message: str | None
+    done: bool  # The run needs no further session.
+    done_reason: str | None  # A DoneReason.
+    global_step: int | None  # Of the newest checkpoint.
+    epoch: int | None
+    epochs: int
+    steps_per_epoch: int | None
+    seconds_per_epoch: float | None
+    best_loss: float | None
+    learned: Learned | None
+    bad_samples: BadSamples | None
+    losses: Losses
+    checkpoint: str | None  # The path of the newest checkpoint, one of `checkpoints`.
+    best_model: str | None
+    checkpoints: list[SavedCheckpoint]
+    export: Export | None
+    resources: Resources | None
+    seconds: dict[str, float]  # By stage, and `total`.
+    started: str  # ISO 8601, UTC.
+    ended: str | None
+    exit_code: int | None
+    environment: Environment | dict[str, Any]  # Empty until the session has looked.
+    history: list[Session]  # Of all sessions so far, this one last.
+
+
+# ---- MANIFEST_FILE
+
+
+class ManifestEntry(TypedDict):
+    """One output."""
+
+    path: str  # Relative to the outputs, with forward slashes.
+    size: int
+    sha256: str
+
+
+class Manifest(TypedDict):
+    """The content of MANIFEST_FILE."""
+
+    files: list[ManifestEntry]
