@@ -1,24 +1,56 @@
-"""`state.json`: what a session left, as far as the chain needs it.
+"""Read `state.json`: what a session saved, how it ended, and the sessions before it.
 
-It comes from a server: nothing in it is trusted. A file that is not one of ours is none; a field that makes
-no sense in one of ours is missing.
+The file comes from a server. A damaged one is an error that names the fault; in a good one, a field whose
+value makes no sense counts as missing, and fields that are not known here are ignored.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from orchestrator import untrusted
+from orchestrator.errors import KgttsError
 from orchestrator.models import SessionSummary
+from orchestrator.results import STATE_FILE
 
-STATE_FILE = "state.json"
+__all__ = ["STATE_FILE", "SavedCheckpoint", "SessionResult", "StateError", "parse_state", "read_state"]
+
+_SCHEMA = 1
 
 
-@dataclass(frozen=True, slots=True)
-class SavedCheckpoint:
-    """A checkpoint as the session lists it: its path below the outputs, its step, bytes and SHA-256 (hex).
+class StateError(KgttsError):
+    """A `state.json` that cannot be used; the message names what is wrong with it."""
 
-    The path is as the file has it: good for finding an output, and not for writing one.
+
+def _words(value: object) -> str:
+    return untrusted.one_line(value or "")
+
+
+def _flag(value: object) -> bool:
+    return value is True
+
+
+def _span(value: object) -> float:
+    return untrusted.seconds(value) or 0.0
+
+
+_Count = Annotated[int | None, BeforeValidator(untrusted.count)]
+_Number = Annotated[float | None, BeforeValidator(untrusted.number)]
+_Seconds = Annotated[float | None, BeforeValidator(untrusted.seconds)]
+_Text = Annotated[str | None, BeforeValidator(untrusted.text)]
+_Words = Annotated[str, BeforeValidator(_words)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class SavedCheckpoint(_Part):
+    """A checkpoint that a session lists: its path below the outputs, its step, bytes and SHA-256 (hex).
+
+    The path is as the file has it: good for finding an output, but not for writing one.
     """
 
     path: str
@@ -27,78 +59,120 @@ class SavedCheckpoint:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class SessionResult:
-    """What a session's `state.json` says."""
+class SessionResult(_Part):
+    """What a session's `state.json` says. Steps and epochs are the run's own counts.
+
+    Attributes:
+        run: the run's id.
+        session: the session's number in the run.
+        status: `complete`, `failed` or, if the session could not write its end, `running`.
+        reason: why it ended.
+        message: the same as a sentence.
+        global_step: the step of its newest checkpoint.
+        sha256: the newest checkpoint's hash (hex).
+        done: whether the run needs no further session.
+        seconds: how long the session took.
+        history: the run's sessions so far, oldest first, this one included.
+    """
 
     run: str
-    session: int
+    session: int = Field(ge=0)
     status: str
-    reason: str
-    message: str
-    global_step: int | None
-    epoch: int | None
-    checkpoint: str | None
-    sha256: str | None
-    done: bool
-    done_reason: str | None
-    best_loss: float | None
-    seconds_per_epoch: float | None
-    seconds: float
-    history: tuple[SessionSummary, ...]
-    epochs: int | None = None
-    steps_per_epoch: int | None = None
+    reason: _Words = ""
+    message: _Words = ""
+    global_step: _Count = None
+    epoch: _Count = None
+    epochs: _Count = None
+    steps_per_epoch: _Count = None
+    checkpoint: _Text = None
     checkpoints: tuple[SavedCheckpoint, ...] = ()
-    best_model: str | None = None
+    sha256: _Text = None
+    best_model: _Text = None
+    done: Annotated[bool, BeforeValidator(_flag)] = False
+    done_reason: _Text = None
+    best_loss: _Number = None
+    seconds_per_epoch: _Seconds = None
+    seconds: Annotated[float, BeforeValidator(_span)] = 0.0
+    history: tuple[SessionSummary, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_file(cls, data: object) -> object:
+        """Flatten the file's shape; values that are given by field, as in code, pass as they are."""
+        if not isinstance(data, Mapping) or not isinstance(data.get("run"), Mapping | None):
+            return data
+        run, listed, seconds = _object(data, "run"), _list(data, "checkpoints"), _object(data, "seconds")
+        hashes = {item["path"]: item.get("sha256") for item in listed}
+        session = untrusted.count(run.get("session"))
+        if session is None or not run.get("id"):
+            raise ValueError("it names no run and session")
+        return {
+            **data,
+            "run": untrusted.one_line(run["id"]),
+            "session": session,
+            "status": untrusted.one_line(data["status"]) if "status" in data else None,
+            "sha256": hashes.get(data.get("checkpoint")),
+            "checkpoints": tuple(SavedCheckpoint(**item) for item in listed if _can_be_checked(item)),
+            "seconds": seconds.get("total"),
+            "history": tuple(_summary(item) for item in _list(data, "history")),
+        }
+
+
+def parse_state(data: bytes) -> SessionResult:
+    """The content of a `state.json`.
+
+    Raises:
+        StateError: it is not a state.json of this schema, or is damaged.
+    """
+    state = untrusted.json_object(data)
+    if state is None:
+        raise StateError("it is not a JSON object")
+    if state.get("schema") != _SCHEMA:
+        raise StateError(f"its schema is {untrusted.one_line(state.get('schema'), 40)!r}, not {_SCHEMA}")
+    if not isinstance(state.get("run"), Mapping):
+        raise StateError("it names no run and session")
+    try:
+        return SessionResult.model_validate(state)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise StateError(
+            untrusted.one_line(f"{place}: {first['msg']}" if place else first["msg"], 300)
+        ) from error
+    except (TypeError, KeyError, AttributeError) as error:
+        raise StateError(untrusted.one_line(f"a part of it has another shape ({error})", 300)) from error
 
 
 def read_state(data: bytes | None) -> SessionResult | None:
-    """The content of a `state.json`; None where it is none that the chain can use."""
-    state = untrusted.json_object(data)
-    if state is None or state.get("schema") != 1:
-        return None
+    """The content of a `state.json` that is only shown; None if there is none or it cannot be used."""
     try:
-        return _result(state)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        return None if data is None else parse_state(data)
+    except StateError:
         return None
 
 
-def _result(state: Mapping[str, Any]) -> SessionResult:
-    checkpoint = untrusted.text(state.get("checkpoint"))
-    hashes = {item["path"]: item["sha256"] for item in state.get("checkpoints") or []}
-    session = untrusted.count(state["run"]["session"])
-    if session is None:
-        raise ValueError(session)
-    return SessionResult(
-        run=untrusted.one_line(state["run"]["id"]),
-        session=session,
-        status=untrusted.one_line(state["status"]),
-        reason=untrusted.one_line(state.get("reason") or ""),
-        message=untrusted.one_line(state.get("message") or ""),
-        global_step=untrusted.count(state.get("global_step")),
-        epoch=untrusted.count(state.get("epoch")),
-        checkpoint=checkpoint,
-        sha256=untrusted.text(hashes.get(checkpoint)),
-        done=state.get("done") is True,
-        done_reason=untrusted.text(state.get("done_reason")),
-        best_loss=untrusted.number(state.get("best_loss")),
-        seconds_per_epoch=untrusted.seconds(state.get("seconds_per_epoch")),
-        seconds=untrusted.seconds((state.get("seconds") or {}).get("total")) or 0.0,
-        history=tuple(_summary(item) for item in state.get("history") or []),
-        epochs=untrusted.count(state.get("epochs")),
-        steps_per_epoch=untrusted.count(state.get("steps_per_epoch")),
-        checkpoints=tuple(_checkpoints(state.get("checkpoints"))),
-        best_model=untrusted.text(state.get("best_model")),
+def _object(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = data.get(name) or {}
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} is not an object")  # noqa: TRY004  # pydantic reports ValueErrors.
+    return value
+
+
+def _list(data: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    value = data.get(name) or []
+    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
+        raise ValueError(f"{name} is not a list of objects")  # As above.
+    return value
+
+
+def _can_be_checked(item: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is listed with everything that a download of it is checked against."""
+    return (
+        isinstance(item.get("path"), str)
+        and isinstance(item.get("sha256"), str)
+        and untrusted.count(item.get("global_step")) is not None
+        and untrusted.count(item.get("size")) is not None
     )
-
-
-def _checkpoints(listed: object) -> Iterator[SavedCheckpoint]:
-    """Those of the list that can be checked."""
-    for item in listed if isinstance(listed, list) else []:
-        path, sha256 = item.get("path"), untrusted.text(item.get("sha256"))
-        step, size = untrusted.count(item.get("global_step")), untrusted.count(item.get("size"))
-        if isinstance(path, str) and sha256 is not None and step is not None and size is not None:
-            yield SavedCheckpoint(path, step, size, sha256)
 
 
 def _summary(item: Mapping[str, Any]) -> SessionSummary:
@@ -109,6 +183,6 @@ def _summary(item: Mapping[str, Any]) -> SessionSummary:
         to_step=untrusted.count(item.get("to_step")) or 0,
         from_epoch=untrusted.count(item.get("from_epoch")) or 0,
         to_epoch=untrusted.count(item.get("to_epoch")) or 0,
-        reason=untrusted.one_line(item.get("reason") or ""),
-        seconds=untrusted.seconds(item.get("seconds")) or 0.0,
+        reason=_words(item.get("reason")),
+        seconds=_span(item.get("seconds")),
     )

@@ -35,7 +35,7 @@ def view(**changes: object) -> RunView:
         RunStamp("3f9c", 1, None, "0" * 64, "asha/voice-a", "0.1.0"),
         SessionStatus(SessionState.COMPLETE),
         NOW,
-        replace(result, **changes),  # type: ignore[arg-type] # Each test names fields.
+        result.model_copy(update=changes),
     )
     return RunView(KernelRef("asha", "voice"), session, session)
 

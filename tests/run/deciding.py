@@ -54,7 +54,7 @@ def result(number: int, *steps: int, **fields: Any) -> SessionResult:
         epochs=10,
         steps_per_epoch=100,
     )
-    return replace(base, **fields)
+    return base.model_copy(update=fields)
 
 
 def ended(*steps: int, **fields: Any) -> RunView:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import untrusted
-from orchestrator.run.state import SavedCheckpoint, SessionResult, read_state
+from orchestrator.run.state import SavedCheckpoint, SessionResult, StateError, parse_state, read_state
 
 GOOD: dict[str, Any] = {
     "schema": 1,
@@ -86,9 +86,13 @@ def test_a_whole_state_is_read_whole() -> None:
         json.dumps({**GOOD, "seconds": [1]}).encode(),
     ],
 )
-def test_what_is_no_state_is_none(data: bytes | None) -> None:
-    """Missing, cut off, too deep, of another schema or of another shape: nothing is raised."""
+def test_what_is_no_state_is_named(data: bytes | None) -> None:
+    """Missing, cut off, too deep, of another schema or of another shape: never silently empty."""
     assert read_state(data) is None
+    with pytest.raises(StateError) as caught:
+        parse_state(data or b"")
+    assert caught.value.message
+    assert "\n" not in caught.value.message
 
 
 @pytest.mark.parametrize("value", [-1, True, "12", 1.5, 10**400, [1]])
@@ -139,5 +143,5 @@ def test_checkpoints_that_cannot_be_checked_are_left_out() -> None:
     lacking = [{**whole, key: None} for key in whole if key != "path"]
     result = read(checkpoints=[*lacking, whole], best_model="training/best_model_9.pth")
     assert result is not None
-    assert result.checkpoints == (SavedCheckpoint("training/a  b/checkpoint_9.pth", 9, 5, "cd" * 32),)
+    assert result.checkpoints == (SavedCheckpoint(**whole),)
     assert result.best_model == "training/best_model_9.pth"
