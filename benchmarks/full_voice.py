@@ -16,7 +16,7 @@ from pathlib import Path
 from kernel_template.tools.package import PackagePrograms
 from orchestrator.emulator.demo import voice
 from orchestrator.emulator.runner.standins import standin_path
-from orchestrator.voice import card_place
+from orchestrator.voice import find_card
 
 _MAKE = """
 import sys, torch
@@ -57,7 +57,7 @@ def main() -> None:
             programs.command("finish.export_program", *arguments),
         ):
             subprocess.run(command, env=environ, check=True)
-    print(card_place(folder))
+    print(find_card(folder))
 
 
 if __name__ == "__main__":

@@ -39,10 +39,10 @@ def main() -> None:
         os.sched_setaffinity(0, allowed)
         print(f"processors: {len(allowed)}")
 
-    from orchestrator.voice import Manner, card_place, open_voice  # noqa: PLC0415 - after the processors.
+    from orchestrator.voice import SynthesisOptions, find_card, open_voice  # noqa: PLC0415 - after the processors.
 
     began = time.perf_counter()
-    place = card_place(asked.voice)
+    place = find_card(asked.voice)
     voice = open_voice(place)
     print(
         f"voice: {place}, {voice.card.onnx.size / 1e6:.1f} MB; opened in {time.perf_counter() - began:.2f} s"
@@ -51,7 +51,7 @@ def main() -> None:
     factors, busy, lasts = [], [], 0.0
     for _ in range(asked.repeat + 1):
         before = time.process_time()
-        said = list(voice.say(TEXT, Manner(speed=asked.speed, noise=0.0)))
+        said = list(voice.say(TEXT, SynthesisOptions(speed=asked.speed, noise=0.0)))
         lasts = sum(item.seconds for item in said)
         busy.append((time.process_time() - before) / lasts)
         factors.append(sum(item.took_s for item in said) / lasts)

@@ -1,32 +1,30 @@
-"""Speaking with a pulled voice: onnxruntime and numpy (the extra `speak`), neither torch nor TTS."""
+"""Speak with a pulled voice on this machine. Needs onnxruntime and numpy (`kgtts[speak]`)."""
 
-from orchestrator.voice.card import CARD_FILE, VoiceCard, card_place, load_card
-from orchestrator.voice.finding import Pair, pulled_pair, pulled_voice, voice_beside
-from orchestrator.voice.player import find_players, play
+from orchestrator.voice.card import VoiceCard, find_card, load_card
+from orchestrator.voice.finding import VoicePair, base_voice_beside, pulled_pair, pulled_voice
 from orchestrator.voice.sentences import Piece, split_text
-from orchestrator.voice.sound import write_wav
+from orchestrator.voice.sound import find_players, pcm16, play, write_wav
+from orchestrator.voice.synthesis import SynthesisOptions, Utterance, Voice, open_voice
 from orchestrator.voice.text import Letters, letters_of
-from orchestrator.voice.voice import Manner, Utterance, Voice, open_voice, sound_of
 
 __all__ = [
-    "CARD_FILE",
     "Letters",
-    "Manner",
-    "Pair",
     "Piece",
+    "SynthesisOptions",
     "Utterance",
     "Voice",
     "VoiceCard",
-    "card_place",
+    "VoicePair",
+    "base_voice_beside",
+    "find_card",
     "find_players",
     "letters_of",
     "load_card",
     "open_voice",
+    "pcm16",
     "play",
     "pulled_pair",
     "pulled_voice",
-    "sound_of",
     "split_text",
-    "voice_beside",
     "write_wav",
 ]

@@ -1,15 +1,15 @@
-"""`voice.json`, which a session writes beside the voice that it exports.
+"""`voice.json`: the description that a session writes beside the voice that it exports.
 
-It comes from a server: nothing in it is believed before it is checked, and it can name no file but one that
-lies beside it. The file's hash tells damage, not intent: a voice is as trustworthy as the kernel it is from.
+Pulled files come from a server, so everything is checked before it is used, and the description can name only
+files in its own folder. The hash finds damage, not intent: trust a voice as far as the kernel that made it.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from orchestrator import untrusted
 from orchestrator.errors import UsageError
 
 CARD_FILE = "voice.json"
@@ -17,13 +17,12 @@ SCHEMA = 1
 _LARGEST_CARD = 4 * 1024 * 1024
 _LARGEST_ID = 1_000_000
 _MOST_STEPS = 64
-_MOST = 1 << 53  # Steps and sessions beyond that are nobody's.
 
 Id = Annotated[int, Field(ge=0, le=_LARGEST_ID)]
-_Count = Annotated[int, Field(ge=0, le=_MOST)]
+_Count = Annotated[int, Field(ge=0, le=untrusted.LARGEST_COUNT)]
 _Part = Annotated[str, Field(max_length=64)]
 _Old = Annotated[str, Field(min_length=1, max_length=64)]
-# As kernel_template/programs/voice_text.py writes them.
+# Written by kernel_template/text.
 Step = (
     tuple[Literal["nfc", "lower", "collapse"]]
     | tuple[Literal["replace"], _Old, _Part]
@@ -32,12 +31,12 @@ Step = (
 
 
 class _Section(BaseModel):
-    # What a later kgtts adds is no reason to refuse; what is there has to be right.
+    # A later kgtts may add fields; those that are known must be right.
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class OnnxFile(_Section):
-    """The file that speaks."""
+    """The ONNX model's file."""
 
     file: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}\.onnx$")
     size: int = Field(gt=0, le=1 << 31)
@@ -46,7 +45,7 @@ class OnnxFile(_Section):
 
 
 class Scales(_Section):
-    """What the voice was trained to speak with."""
+    """The voice's own inference parameters, as VITS takes them."""
 
     noise: float = Field(ge=0, le=10)
     length: float = Field(gt=0, le=10)
@@ -54,14 +53,14 @@ class Scales(_Section):
 
 
 class Audio(_Section):
-    """The samples: how many a second, and how many for each frame."""
+    """The sound's format: samples per second, and samples per frame."""
 
     sample_rate: int = Field(ge=1000, le=192_000)
     hop_length: int = Field(gt=0, le=65_536)
 
 
 class SpecialIds(_Section):
-    """The ids that stand for no character."""
+    """Ids that do not stand for a character."""
 
     blank: Id
     bos: Id
@@ -69,7 +68,7 @@ class SpecialIds(_Section):
 
 
 class TextRules(_Section):
-    """How a text becomes ids; `speakable` is false, and `why` says why, where the rules are not all of it."""
+    """How a text becomes ids. If these rules are not enough, `speakable` is false and `why` says why."""
 
     steps: tuple[Step, ...] = Field(max_length=_MOST_STEPS)
     characters: dict[Annotated[str, Field(min_length=1, max_length=1)], Id]
@@ -89,7 +88,7 @@ class _Run(_Section):
 class VoiceCard(_Section):
     """A voice's description.
 
-    Its `run`, `global_step`, `best` and `made` are for people: nothing is decided by them.
+    `run`, `global_step`, `best` and `made` are shown to people; nothing is decided by them.
     """
 
     schema_: Literal[1] = Field(alias="schema")
@@ -112,11 +111,11 @@ class VoiceCard(_Section):
         return self
 
 
-def card_place(named: Path) -> Path:
-    """The description that a person means by a file or a folder.
+def find_card(named: Path) -> Path:
+    """The description that a person means by a file or a folder: voice.json, its ONNX file, or a session.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no voice.
     """
     places = [named / CARD_FILE, named / "voice" / CARD_FILE] if named.is_dir() else [named]
     if named.suffix == ".onnx":
@@ -126,7 +125,7 @@ def card_place(named: Path) -> Path:
             return place
     raise UsageError(
         f"There is no voice at {named}: {places[0]} was not found.",
-        hint="`kgtts pull` brings the voice of a run whose session has ended",
+        hint="download the voice of a finished session with `kgtts pull`",
     )
 
 
@@ -134,22 +133,20 @@ def load_card(place: Path) -> VoiceCard:
     """Read and check a voice's description.
 
     Raises:
-        UsageError: it cannot be read, is of another kgtts, or is not what it should be.
+        UsageError: it cannot be read, was written by a later kgtts, or is damaged.
     """
     try:
-        if place.stat().st_size > _LARGEST_CARD:
-            raise UsageError(f"{place} is far too large for a voice's description.")
-        text = place.read_text(encoding="utf-8")
-        told = json.loads(text)
+        text = place.read_bytes()
+        content = untrusted.parse_json(text, _LARGEST_CARD)
     except OSError as error:
         raise UsageError(f"{place} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, RecursionError) as error:
-        raise _damaged(place, "it is no JSON") from error
-    schema = told.get("schema") if isinstance(told, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA:
+    except ValueError as error:
+        raise _damaged(place, "it is not JSON, or larger than 4 MB") from error
+    schema = untrusted.count(untrusted.as_object(content).get("schema"))
+    if schema is not None and schema > SCHEMA:
         raise UsageError(
-            f"{place} was written by a later kgtts (schema {str(schema)[:20]}; this one reads {SCHEMA}).",
-            hint="pip install --upgrade 'kgtts[speak]'",
+            f"{place} was written by a later kgtts (schema {schema}; this one reads {SCHEMA}).",
+            hint="upgrade with `pip install --upgrade 'kgtts[speak]'`",
         )
     try:
         return VoiceCard.model_validate_json(text, strict=True)
@@ -161,5 +158,6 @@ def load_card(place: Path) -> VoiceCard:
 
 def _damaged(place: Path, why: str) -> UsageError:
     return UsageError(
-        f"{place} is not the description of a voice: {why}.", hint="`kgtts pull` brings it anew"
+        f"{place} is not a valid description of a voice: {why}.",
+        hint="download it again with `kgtts pull`",
     )

@@ -1,7 +1,7 @@
-"""Which of the pulled voices is meant.
+"""Find the voice that a person means among the pulled sessions of a run.
 
-A session leaves `voice/voice.json` when its model could be exported; a run's first session leaves
-`voice/base.json` too: the voice that the training began with.
+A session leaves `voice/voice.json` if its model could be exported. A run's first session also leaves
+`voice/base.json`: the voice that the training started from.
 """
 
 from collections.abc import Sequence
@@ -17,80 +17,83 @@ _FOLDER = "voice"
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Two voices to compare.
+class VoicePair:
+    """Two voices to compare, each by the file of its description.
 
     Attributes:
-        base: where the earlier one's description lies.
-        is_base: whether it is the voice that the training began with; else it is an earlier session's.
-        tuned: where the later one's lies.
+        earlier: the earlier one.
+        is_base: whether that is the voice that the training started from; if not, it is an earlier session's.
+        tuned: the later one.
     """
 
-    base: Path
+    earlier: Path
     is_base: bool
     tuned: Path
 
 
 def pulled_voice(sessions: Sequence[PulledSession]) -> Path:
-    """The description of the newest voice among a run's sessions, which come oldest first.
-
-    Raises:
-        UsageError: none of them has one.
-    """
-    for item in reversed(sessions):
-        place = item.folder / _FOLDER / CARD_FILE
-        if place.is_file():
-            return place
-    where = sessions[-1].folder if sessions else "here"
-    raise UsageError(
-        f"No voice was pulled with the sessions up to {where}.",
-        hint="`kgtts pull` brings voice/voice.onnx where the session made one; where not, state.json's "
-        "`export` says why",
-    )
-
-
-def pulled_pair(sessions: Sequence[PulledSession], tuned: Path | None = None) -> Pair:
-    """A run's newest voice, and what to compare it with: its base voice, else its earliest session's.
+    """The description of a run's newest voice.
 
     Args:
-        sessions: those of a run, oldest first.
-        tuned: another voice of the run than the newest.
+        sessions: the run's pulled sessions, oldest first.
 
     Raises:
-        UsageError: there is nothing to compare with.
+        UsageError: none of them has a voice.
     """
-    tuned = tuned or pulled_voice(sessions)
-    for item in sessions:
-        if (place := item.folder / _FOLDER / BASE_FILE).is_file():
-            return Pair(place, True, tuned)
-    for item in sessions:
-        place = item.folder / _FOLDER / CARD_FILE
-        if place.is_file() and place != tuned and _differ(place, tuned):
-            return Pair(place, False, tuned)
+    for session in reversed(sessions):
+        place = session.folder / _FOLDER / CARD_FILE
+        if place.is_file():
+            return place
+    where = sessions[-1].folder if sessions else "the current folder"
     raise UsageError(
-        f"There is no base voice to compare {tuned} with: neither {BASE_FILE} nor another session's voice "
-        "was pulled.",
-        hint="`kgtts pull` of the run's first session brings voice/base.onnx, where it had time to make it",
+        f"None of the sessions pulled up to {where} has a voice.",
+        hint="`kgtts pull` downloads the voice of a finished session; if the session made none, `export` in "
+        "its state.json says why",
     )
 
 
-def voice_beside(tuned: Path) -> Pair:
-    """The base voice that lies beside a voice.
+def pulled_pair(sessions: Sequence[PulledSession], tuned: Path | None = None) -> VoicePair:
+    """A run's newest voice, and the one to compare it with: the base voice, or else the earliest session's.
+
+    Args:
+        sessions: the run's pulled sessions, oldest first.
+        tuned: a voice of the run to take instead of the newest.
 
     Raises:
-        UsageError: none does.
+        UsageError: the run has only one voice here.
+    """
+    tuned = tuned or pulled_voice(sessions)
+    for session in sessions:
+        if (place := session.folder / _FOLDER / BASE_FILE).is_file():
+            return VoicePair(place, True, tuned)
+    for session in sessions:
+        place = session.folder / _FOLDER / CARD_FILE
+        if place.is_file() and place != tuned and _differ(place, tuned):
+            return VoicePair(place, False, tuned)
+    raise UsageError(
+        f"There is no base voice to compare {tuned} with: neither {BASE_FILE} nor another "
+        "session's voice was pulled.",
+        hint="`kgtts pull` of the run's first session downloads the base voice, if that session exported it",
+    )
+
+
+def base_voice_beside(tuned: Path) -> VoicePair:
+    """A voice and the base voice in the same folder.
+
+    Raises:
+        UsageError: there is no base voice in that folder.
     """
     place = tuned.with_name(BASE_FILE)
     if not place.is_file():
         raise UsageError(
             f"There is no base voice beside {tuned}: {BASE_FILE} is missing.",
-            hint="--run instead of --voice looks for it among all sessions of the run",
+            hint="use --run instead of --voice to look for it in all sessions of the run",
         )
-    return Pair(place, True, tuned)
+    return VoicePair(place, True, tuned)
 
 
 def _differ(one: Path, other: Path) -> bool:
-    """Whether two descriptions are of different voices; a damaged one is none."""
+    """Whether two descriptions are of different voices; false if one of them is damaged."""
     try:
         return load_card(one).onnx.sha256 != load_card(other).onnx.sha256
     except KgttsError:

@@ -1,15 +1,15 @@
-"""A long text as pieces that a voice can say in one breath: VITS was trained on single sentences."""
+"""Split a text into pieces for synthesis: VITS is trained on single sentences."""
 
 import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# As long as most of what such voices are trained on; longer pieces are spoken worse, and cost more memory.
+# Most training sentences are shorter; a longer piece sounds worse and needs more memory.
 LONGEST = 240
 SENTENCE_PAUSE_S = 0.3
 CUT_PAUSE_S = 0.1
-# A full stop ends none: in Bangla it stands behind abbreviations (ড., মি.), and the danda ends a sentence.
+# A full stop does not end a sentence: Bangla has the danda for that, and stops in abbreviations (ড., মি.).
 _SENTENCE = re.compile(r"[^।॥?!\r\n]*(?:[।॥?!]+[”’\"')\]»]*)?")
 _CLAUSE = re.compile(r"(?:[,;:.—–][”’\"')\]»]*(?=\s)|[—–])")
 _JOINERS = "\u200c\u200d"
@@ -18,11 +18,11 @@ _HASANTA = "\u09cd"  # Joins the next letter to the one before it.
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What is said at once.
+    """A part of a text that is synthesised at once.
 
     Attributes:
-        text: without white space at its ends.
-        pause_s: the seconds of silence after it, at ordinary speed; none after the last.
+        text: the part, without white space at its ends.
+        pause_s: the silence after it at normal speed, in seconds; 0 after the last one.
     """
 
     text: str
@@ -30,9 +30,9 @@ class Piece:
 
 
 def split_text(text: str, longest: int = LONGEST) -> list[Piece]:
-    """Split at । ॥ ? ! and line ends; what is then longer than `longest` characters at a comma, else a space.
+    """Split a text at । ॥ ? ! and line ends; a longer sentence at a comma, or else at a space.
 
-    Nothing but white space is lost. A word that is longer by itself is cut between its letters.
+    Only white space is lost. A word longer than `longest` characters is cut between letters.
     """
     pieces = []
     for sentence in _SENTENCE.findall(text):
@@ -52,7 +52,7 @@ def _cut(sentence: str, longest: int) -> Iterator[str]:
 
 
 def _place(sentence: str, longest: int) -> int:
-    """Where to cut: behind the last comma and its like in the second half, else at a space, else anywhere."""
+    """Where to cut: after the last comma or dash in the second half, at a space, or between letters."""
     clauses = [found.end() for found in _CLAUSE.finditer(sentence, 0, longest + 1)]
     late = [at for at in clauses if longest // 2 < at <= longest]
     if late:
@@ -67,7 +67,7 @@ def _place(sentence: str, longest: int) -> int:
 
 
 def _joined(text: str, at: int) -> bool:
-    """Whether a cut at `at` would part a letter from its signs."""
+    """Whether a cut at `at` would separate a letter from its vowel sign or conjunct."""
     after, before = text[at], text[at - 1]
     signs = unicodedata.category(after).startswith("M") or after in _JOINERS
     return signs or before in _JOINERS or before == _HASANTA

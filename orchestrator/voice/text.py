@@ -1,7 +1,6 @@
-"""A text as the ids that a voice was trained on, by the rules of its voice.json.
+"""Turn a text into the ids that a voice was trained on, by the rules of its voice.json.
 
-`kernel_template/programs/voice_text.py` writes the rules and has a reading of its own, since neither package
-may import the other; tests hold the two against each other.
+`kernel_template/text` writes these rules.
 """
 
 import unicodedata
@@ -20,8 +19,8 @@ class Letters:
     """A text as ids.
 
     Attributes:
-        ids: what the voice gets.
-        known: how many of the text's characters are among them.
+        ids: the ids that the model gets.
+        known: how many characters of the text are among them.
         unknown: the characters that the vocabulary lacks, each once, in the order of the text.
     """
 
@@ -31,10 +30,10 @@ class Letters:
 
 
 def cleaned(text: str, steps: Sequence[Step]) -> str:
-    """The text after the cleaner's steps.
+    """Apply the steps of the voice's text cleaner.
 
     Raises:
-        UsageError: they make it grow beyond all reason.
+        UsageError: the text grows without bound, so the rules are not those of a real voice.
     """
     largest = _LARGEST_GROWTH * (len(text) + 100)
     for step in steps:
@@ -52,15 +51,17 @@ def cleaned(text: str, steps: Sequence[Step]) -> str:
                 gone = set(letters)
                 text = "".join(letter for letter in text if letter not in gone)
         if len(text) > largest:
-            raise UsageError("The voice's text rules make a text grow without end; this is no real voice.")
+            raise UsageError(
+                "The voice's text rules make a text grow without bound: its description is damaged."
+            )
     return text
 
 
 def letters_of(text: str, rules: TextRules) -> Letters:
-    """The ids of a text, and what had to be left out.
+    """The ids of a text, and the characters that were left out.
 
     Raises:
-        UsageError: the rules are unreasonable.
+        UsageError: the rules are not those of a real voice.
     """
     table = rules.characters
     known: list[int] = []

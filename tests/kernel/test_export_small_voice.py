@@ -15,7 +15,7 @@ from kernel_template.text.voice_text import text_ids
 from kernel_template.tools.package import PackagePrograms
 from orchestrator.emulator.demo import inputs
 from orchestrator.emulator.runner.standins import standin_path
-from orchestrator.voice import Manner, open_voice, sound_of
+from orchestrator.voice import SynthesisOptions, open_voice, pcm16
 from tests.kernel.kit import put
 
 _PROGRAMS = PackagePrograms()
@@ -104,12 +104,15 @@ class TestSmallVoice:
         assert done.returncode == 0, done.stderr[-2000:]
         torch_says = numpy.load(heard)
         voice = open_voice(small_voice / "voice.json")
-        (said,) = voice.say(text, Manner(noise=0.0))
+        (said,) = voice.say(text, SynthesisOptions(noise=0.0))
         tolerance = json.loads((small_voice / "voice.json").read_text())["check"]["tolerance"]
         assert said.samples.shape == torch_says.shape
         loudest = float(numpy.abs(torch_says).max())
         assert float(numpy.abs(said.samples - torch_says).max()) <= tolerance * loudest
-        written = numpy.frombuffer(sound_of(said, voice.card.audio.sample_rate), dtype="<i2") / 32_767
+        written = (
+            numpy.frombuffer(pcm16(said.samples, said.pause_s, voice.card.audio.sample_rate), dtype="<i2")
+            / 32_767
+        )
         assert float(numpy.abs(written - torch_says).max()) <= tolerance * loudest + 0.51 / 32_767
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import UsageError
-from orchestrator.voice.card import card_place, load_card
+from orchestrator.voice.card import find_card, load_card
 from tests.voice.making import card, rules
 
 DATA = b"not looked at here"
@@ -75,13 +75,13 @@ def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], words: 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "no JSON"),
-        ("{", "no JSON"),
-        ("[]", "not the description"),
-        ("null", "not the description"),
-        ("[" * 100_000, "no JSON"),
+        ("", "not JSON"),
+        ("{", "not JSON"),
+        ("[]", "not a valid description"),
+        ("null", "not a valid description"),
+        ("[" * 100_000, "not JSON"),
         (json.dumps({"schema": 2}), "later kgtts"),
-        (" " * (4 * 1024 * 1024 + 1), "far too large"),
+        (" " * (4 * 1024 * 1024 + 1), "larger than 4 MB"),
     ],
     ids=["empty", "half", "list", "null", "deep", "later", "large"],
 )
@@ -106,9 +106,9 @@ def test_a_file_a_folder_and_an_onnx_file_mean_a_voice(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     place = put(folder, card(DATA))
     for named in (place, folder, folder.parent, folder / "voice.onnx"):
-        assert card_place(named) == place
+        assert find_card(named) == place
     with pytest.raises(UsageError, match="There is no voice at"):
-        card_place(tmp_path)
+        find_card(tmp_path)
 
 
 def test_a_folder_is_no_description(tmp_path: Path) -> None:

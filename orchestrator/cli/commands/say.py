@@ -3,10 +3,11 @@
 import math
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,10 +15,20 @@ from orchestrator import formatting, untrusted
 from orchestrator.cli.commands.report import out_file
 from orchestrator.cli.context import json_option, load, print_json
 from orchestrator.errors import LocalError, UsageError
-
-if TYPE_CHECKING:
-    from orchestrator.results import PulledSession
-    from orchestrator.voice import Manner, Voice
+from orchestrator.results import PulledSession, Results
+from orchestrator.voice import (
+    SynthesisOptions,
+    Voice,
+    base_voice_beside,
+    find_card,
+    find_players,
+    open_voice,
+    pcm16,
+    play,
+    pulled_pair,
+    pulled_voice,
+    write_wav,
+)
 
 _STDIN = "-"
 _LARGEST_TEXT = 4 * 1024 * 1024
@@ -90,8 +101,6 @@ def say(
     """
     if run is not None and place is not None:
         raise click.UsageError("--run and --voice name two voices; give one of them.")
-    from orchestrator.voice import Manner, find_players  # noqa: PLC0415  # Start-up.
-
     words = _words(text, file)
     players = [] if out is not None else find_players()
     if out is None and not players:
@@ -99,17 +108,15 @@ def say(
             "No program that plays sound was found on this machine.",
             hint="kgtts say with --out said.wav writes the speech to a file",
         )
-    manner = Manner(speed, noise, speaker)
+    options = SynthesisOptions(speed, noise, speaker)
     voices = _voices(run, place, compare=compare)
     told = []
     with _outputs(out, [name for name, _ in voices]) as files:
         for (name, where), target in zip(voices, files, strict=True):
             told.append(
-                _speak(where, words, manner, seed, target, name=name, quiet=as_json, kept=out is not None)
+                _speak(where, words, options, seed, target, name=name, quiet=as_json, kept=out is not None)
             )
             if out is None:
-                from orchestrator.voice import play  # noqa: PLC0415  # Start-up.
-
                 play(target, players)
                 told[-1]["file"] = None
     if as_json:
@@ -122,9 +129,7 @@ def speak_to(voice: Path, text: str, out: Path) -> dict[str, Any]:
     Raises:
         KgttsError: as `orchestrator.voice`.
     """
-    from orchestrator.voice import Manner  # noqa: PLC0415  # Start-up.
-
-    return _speak(voice, text, Manner(), None, out, name=None, quiet=True)
+    return _speak(voice, text, SynthesisOptions(), None, out, name=None, quiet=True)
 
 
 def _words(text: str | None, file: str | None) -> str:
@@ -159,24 +164,20 @@ def _words(text: str | None, file: str | None) -> str:
 
 def _voices(run: str | None, place: Path | None, *, compare: bool) -> list[tuple[str | None, Path]]:
     """The voices that speak, with what to call each where there are two."""
-    from orchestrator import voice as speech  # noqa: PLC0415  # Start-up.
-
     if place is not None:
-        card = speech.card_place(place)
+        card = find_card(place)
         if not compare:
             return [(None, card)]
-        pair = speech.voice_beside(card)
+        pair = base_voice_beside(card)
     else:
         sessions = _sessions(run)
         if not compare:
-            return [(None, speech.pulled_voice(sessions))]
-        pair = speech.pulled_pair(sessions)
-    return [("base" if pair.is_base else "earlier", pair.base), ("tuned", pair.tuned)]
+            return [(None, pulled_voice(sessions))]
+        pair = pulled_pair(sessions)
+    return [("base" if pair.is_base else "earlier", pair.earlier), ("tuned", pair.tuned)]
 
 
-def _sessions(run: str | None) -> "list[PulledSession]":
-    from orchestrator.results import Results  # noqa: PLC0415  # Start-up.
-
+def _sessions(run: str | None) -> list[PulledSession]:
     settings = load(None, ()).settings
     return Results(Path(settings.pull.to)).find(run, settings.kernel.slug)
 
@@ -194,7 +195,7 @@ def _outputs(out: Path | None, names: list[str | None]) -> Iterator[list[Path]]:
 def _speak(
     place: Path,
     text: str,
-    manner: "Manner",
+    options: SynthesisOptions,
     seed: int | None,
     target: Path,
     *,
@@ -203,8 +204,6 @@ def _speak(
     kept: bool = True,
 ) -> dict[str, Any]:
     """Say a text to a file, and tell about it; of one that is not `kept` nobody needs to know."""
-    from orchestrator.voice import open_voice, sound_of, write_wav  # noqa: PLC0415  # Start-up.
-
     voice = open_voice(place, seed=seed)
     if not quiet:
         label = f"{name or 'voice':<8}"
@@ -216,11 +215,11 @@ def _speak(
 
     def parts() -> Iterator[bytes]:
         nonlocal took
-        for said in voice.say(text, manner):
+        for said in voice.say(text, options):
             unknown.update(dict.fromkeys(said.unknown))
             took += said.took_s
             pieces.append({"text": said.text, "seconds": round(said.seconds, 3)})
-            yield sound_of(said, rate)
+            yield pcm16(said.samples, said.pause_s, rate)
         if not any(piece["seconds"] for piece in pieces):
             if not unknown:
                 raise UsageError(
@@ -257,7 +256,7 @@ def _speak(
     }
 
 
-def _described(voice: "Voice") -> str:
+def _described(voice: Voice) -> str:
     card = voice.card
     words = [f"run {card.run.id}" if card.run.id else "a voice"]
     if card.run.session is not None:
@@ -269,7 +268,6 @@ def _described(voice: "Voice") -> str:
 
 def _listed(unknown: dict[str, None]) -> str:
     """Characters that may not be printable, with their names."""
-    import unicodedata  # noqa: PLC0415  # Only where there are any.
 
     def named(letter: str) -> str:
         name = unicodedata.name(letter, "") or f"U+{ord(letter):04X}"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import LocalError
-from orchestrator.voice.player import find_players, play
+from orchestrator.voice.sound import find_players, play
 
 
 class Programs:
@@ -28,7 +28,7 @@ class Programs:
         end = self.ends[Path(command[0]).name]
         if isinstance(end, OSError):
             raise end
-        return subprocess.CompletedProcess(command, end, "", "open failed:\nno sound\x1b card\n")
+        return subprocess.CompletedProcess(command, end, "", "open failed:\nno sound\x1b[1m card\n")
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,7 @@ class Programs:
         ("linux", {"paplay", "pw-play", "afplay"}, ["pw-play", "paplay"]),
         ("darwin", {"afplay", "aplay"}, ["afplay"]),
         ("win32", {"powershell"}, ["powershell"]),
+        ("win32", {"pwsh", "aplay"}, ["pwsh"]),
         ("freebsd14", set(), []),
     ],
 )
@@ -59,13 +60,26 @@ def test_the_next_player_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not any(name.startswith("KAGGLE_") for name in programs.env)
 
 
-def test_powershell_gets_the_path_by_a_variable(tmp_path: Path) -> None:
-    """No name of a file can become a command."""
-    file = tmp_path / "x'); calc ('.wav"
-    programs = Programs({"powershell": 0})
-    play(file, find_players(platform="win32", which=lambda name: name), run=programs)
-    assert not any("calc" in word for word in programs.started[0])
+@pytest.mark.parametrize("player", ["powershell", "pwsh"])
+@pytest.mark.parametrize("name", ["x'); calc ('.wav", "আমার গান.wav", 'two words & $env:PATH `x` "q".wav'])
+def test_powershell_gets_the_path_by_a_variable(tmp_path: Path, player: str, name: str) -> None:
+    """No name of a file can become a command, and none is quoted wrongly."""
+    file = tmp_path / name
+    programs = Programs({player: 0})
+    players = find_players(platform="win32", which=lambda known: known if known == player else None)
+    play(file, players, run=programs)
+    (started,) = programs.started
+    assert started[-2:] == ["-Command", "(New-Object Media.SoundPlayer $env:KGTTS_SOUND).PlaySync()"]
     assert programs.env["KGTTS_SOUND"] == str(file)
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+@pytest.mark.parametrize("name", ["-q.wav", "আমার গান.wav", "two words; `x` \"q\" 'r'.wav"])
+def test_a_player_gets_the_path_as_one_argument(tmp_path: Path, platform: str, name: str) -> None:
+    """It is absolute, so that no name is taken for an option."""
+    programs = Programs({"pw-play": 0, "afplay": 0})
+    play(tmp_path / name, find_players(platform=platform, which=lambda known: known), run=programs)
+    assert [command[-1] for command in programs.started] == [str(tmp_path / name)]
 
 
 def test_a_machine_without_sound_is_a_sentence(tmp_path: Path) -> None:

@@ -1,0 +1,220 @@
+"""Speech synthesis with a voice in ONNX, by onnxruntime.
+
+numpy and onnxruntime come with the extra `speak`, so they are imported when a voice is opened.
+"""
+
+import hashlib
+import importlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator import untrusted
+from orchestrator.errors import LocalError, UsageError
+from orchestrator.voice.card import VoiceCard, load_card
+from orchestrator.voice.sentences import Piece, split_text
+from orchestrator.voice.text import letters_of
+
+_LONGEST_PIECE_S = 600  # A voice that goes on for longer is broken.
+_MOST_SPEAKERS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SynthesisOptions:
+    """How a text is to be spoken.
+
+    Attributes:
+        speed: a factor on the voice's own speed; 2.0 is twice as fast.
+        noise: a factor on the voice's own variation; with 0.0 a sentence sounds the same every time.
+        speaker: the name or id of a speaker of a multi-speaker voice; None for its first.
+    """
+
+    speed: float = 1.0
+    noise: float = 1.0
+    speaker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """A piece of text and its sound.
+
+    Attributes:
+        text: the piece of text.
+        unknown: characters of it that the voice's vocabulary lacks, each once; they were left out.
+        samples: mono samples from -1 to 1, a numpy array of float32; empty if nothing could be spoken.
+        seconds: how long the sound is.
+        pause_s: the silence after it, in seconds.
+        took_s: how long the synthesis took, in seconds.
+    """
+
+    text: str
+    unknown: tuple[str, ...]
+    samples: Any = field(repr=False)
+    seconds: float
+    pause_s: float
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """A voice that is ready to speak.
+
+    Attributes:
+        card: its description.
+        place: the file of that description.
+    """
+
+    card: VoiceCard
+    place: Path
+    _session: Any = field(repr=False)
+    _numpy: Any = field(repr=False)
+
+    def say(self, text: str, options: SynthesisOptions | None = None) -> Iterator[Utterance]:
+        """Speak a text, piece by piece.
+
+        Raises:
+            UsageError: the voice has no such speaker, or the model's output is not speech.
+        """
+        options = options or SynthesisOptions()
+        speaker = _speaker(self.card, options.speaker)
+        for piece in split_text(text):
+            yield self._say(piece, options, speaker)
+
+    def _say(self, piece: Piece, options: SynthesisOptions, speaker: int) -> Utterance:
+        letters = letters_of(piece.text, self.card.text)
+        pause = piece.pause_s / options.speed
+        if not letters.known:
+            nothing = self._numpy.zeros(0, dtype=self._numpy.float32)
+            return Utterance(piece.text, letters.unknown, nothing, 0.0, 0.0, 0.0)
+        scales, noise = self.card.scales, options.noise
+        began = time.perf_counter()
+        samples = self.samples(
+            letters.ids,
+            [scales.noise * noise, scales.length / options.speed, scales.duration_noise * noise],
+            speaker,
+        )
+        took = time.perf_counter() - began
+        seconds = len(samples) / self.card.audio.sample_rate
+        return Utterance(piece.text, letters.unknown, samples, seconds, pause, took)
+
+    def samples(self, ids: Sequence[int], scales: Sequence[float], speaker: int = 0) -> Any:
+        """Run the model on token ids; returns a numpy array of float32.
+
+        Args:
+            ids: ids of the voice's vocabulary.
+            scales: noise, length and duration noise, as VITS takes them.
+            speaker: the speaker's id.
+
+        Raises:
+            UsageError: the model fails, or its output is not speech.
+        """
+        numpy = self._numpy
+        language = self.card.languages.get(self.card.language or "", 0)
+        values = {
+            "input": numpy.array([ids], dtype=numpy.int64),
+            "input_lengths": numpy.array([len(ids)], dtype=numpy.int64),
+            "scales": numpy.array(scales, dtype=numpy.float32),
+            "sid": numpy.array([speaker], dtype=numpy.int64),
+            "langid": numpy.array([language], dtype=numpy.int64),
+        }
+        try:
+            found = self._session.run(None, {name: values[name] for name in self.card.onnx.inputs})[0]
+            samples = numpy.asarray(found, dtype=numpy.float32).reshape(-1)
+        except Exception as error:  # onnxruntime's classes have no base of their own.
+            raise _broken(self.place, f"the model fails: {_first_line(error)}") from error
+        if len(samples) > _LONGEST_PIECE_S * self.card.audio.sample_rate:
+            raise _broken(self.place, f"one piece of text gives more than {_LONGEST_PIECE_S} s of sound")
+        if not bool(numpy.isfinite(samples).all()):
+            raise _broken(self.place, "its samples are not finite: the training has probably diverged")
+        return samples
+
+
+def open_voice(place: Path, *, seed: int | None = None) -> Voice:
+    """Open a voice; the size and SHA-256 of its ONNX file are checked.
+
+    Args:
+        place: its description, a voice.json.
+        seed: makes the variation repeatable. onnxruntime has one seed for the whole process.
+
+    Raises:
+        LocalError: onnxruntime or numpy is not installed.
+        UsageError: the description or the ONNX file is damaged, or its text rules do not work outside of the
+            training.
+    """
+    card = load_card(place)
+    if not card.text.speakable:
+        why = untrusted.one_line(card.text.why or "no reason was given", 200)
+        raise UsageError(
+            f"kgtts cannot speak with {place}: {why}.",
+            hint="listen to the session's own samples in validation_samples/",
+        )
+    data = _verified(place, card)
+    try:
+        numpy, runtime = importlib.import_module("numpy"), importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise LocalError(
+            f"Speaking needs the package {error.name or 'onnxruntime'}, which is not installed.",
+            hint="pip install 'kgtts[speak]'",
+        ) from error
+    if seed is not None:
+        runtime.set_seed(seed)  # Before the session: its nodes take their seeds when they are made.
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # Errors come as exceptions.
+    try:
+        # From memory: what was hashed is what is loaded.
+        session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # As above.
+        raise _broken(place, f"onnxruntime cannot load {card.onnx.file}: {_first_line(error)}") from error
+    wanted = sorted(item.name for item in session.get_inputs())
+    if wanted != sorted(card.onnx.inputs):
+        listed = untrusted.one_line(", ".join(wanted), 200)
+        raise _broken(place, f"its inputs are {listed}, not those in {place.name}")
+    return Voice(card, place, session, numpy)
+
+
+def _verified(place: Path, card: VoiceCard) -> bytes:
+    file = place.parent / card.onnx.file
+    try:
+        if file.stat().st_size != card.onnx.size:
+            sizes = f"{file.stat().st_size:,} bytes instead of {card.onnx.size:,}"
+            raise _broken(place, f"{file.name} has {sizes}")
+        data = file.read_bytes()
+    except OSError as error:
+        raise _broken(place, f"{file.name} cannot be read: {error.strerror or error}") from error
+    if hashlib.sha256(data).hexdigest() != card.onnx.sha256:
+        raise _broken(place, f"the SHA-256 of {file.name} is not the one in {place.name}")
+    return data
+
+
+def _speaker(card: VoiceCard, wanted: str | None) -> int:
+    """The id of the speaker with this name or id.
+
+    Raises:
+        UsageError: the voice has no such speaker.
+    """
+    if "sid" not in card.onnx.inputs:
+        if wanted is None:
+            return 0
+        raise UsageError("This voice has only one speaker; leave out --speaker.")
+    ids = card.speakers
+    if wanted is None:
+        return min(ids.values(), default=0)
+    if wanted in ids:
+        return ids[wanted]
+    if wanted.isascii() and wanted.isdecimal() and int(wanted) in ids.values():
+        return int(wanted)
+    listed = [f"{number} ({name})" for name, number in list(ids.items())[:_MOST_SPEAKERS_SHOWN]]
+    names = untrusted.one_line(", ".join(listed), 400) or "none with a name"
+    raise UsageError(f"This voice has no speaker {wanted!r}; its speakers are: {names}.")
+
+
+def _broken(place: Path, why: str) -> UsageError:
+    return UsageError(
+        f"The voice at {place} cannot be used: {why}.", hint="download it again with `kgtts pull`"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return untrusted.one_line(str(error).splitlines()[0] if str(error) else type(error).__name__, 200)
