@@ -15,17 +15,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kernel_template.contract import METRICS_FILE, STATE_FILE, TRAINING_LOG
 from orchestrator.errors import UsageError
 from orchestrator.files import write_atomically
 from orchestrator.models import KernelRef
 
-STATE_FILE = "state.json"
-MANIFEST_FILE = "manifest.json"
-METRICS_FILE = "metrics.jsonl"
 SESSION_LOG = "session.log"
 _COMPLETE_MARK = ".kgtts-complete"  # Its content: `owner/slug/version step run`.
 _TRAINER_LOG = "training/*/trainer_*_log.txt"
-_OTHER_LOGS = ("trainer_0_log.txt", "train_log.txt", SESSION_LOG)
+_OTHER_LOGS = ("trainer_0_log.txt", TRAINING_LOG, SESSION_LOG)
 _SESSION = re.compile(r"session-(\d{1,9})")
 _VERSION = re.compile(r"v(\d{1,9}|latest)")
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -1,6 +1,6 @@
 """A training's measurements, from any log of it, as one table."""
 
-from orchestrator.metrics.events import METRICS_FILE
+from kernel_template.contract import METRICS_FILE
 from orchestrator.metrics.findings import Finding, FindingKind, find_warnings, watched_loss
 from orchestrator.metrics.join import continuous
 from orchestrator.metrics.reading import Format, make_reader, read_metrics

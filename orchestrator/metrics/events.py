@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+from kernel_template.contract import EventName
 from orchestrator.metrics.lines import LineCutter
 from orchestrator.metrics.table import Kind, MetricsTable, Moment, as_count, as_time, is_name
 
-METRICS_FILE = "metrics.jsonl"
 _DECODER = json.JSONDecoder()
 _BEGINNING = '{"event":'
-_KINDS = {"progress": Kind.STEP, "eval": Kind.EVAL}
+_KINDS: Mapping[str, Kind] = {EventName.PROGRESS: Kind.STEP, EventName.EVAL: Kind.EVAL}
 _NUMBERS = {float, int}
 # What says where a measurement stands, rather than being one.
 _PLACES = frozenset({"event", "t", "session", "epoch", "global_step", "step"})
@@ -54,15 +54,15 @@ class EventTaker:
             as_count(event.get("epoch")),
             step,
         )
-        if kind == "progress":
+        if kind == EventName.PROGRESS:
             self._measure(moment, event.get("losses"))
-        elif kind == "eval":
+        elif kind == EventName.EVAL:
             self._step = step
             self._measure(moment, event.get("losses"))
-        elif kind == "epoch":
+        elif kind == EventName.EPOCH:
             self._epoch(moment._replace(step=self._step if step is None else step), event)
         else:
-            if kind == "resources":
+            if kind == EventName.RESOURCES:
                 self._add(moment, dict(_flat(event)))
             self.table.happened(kind, moment, event)
 

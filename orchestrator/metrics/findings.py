@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean, median
 
+from kernel_template.contract import EventName
 from orchestrator.metrics.table import MetricsTable, Series
 
 # What an ear hears, first.
@@ -185,7 +186,7 @@ def _told(table: MetricsTable) -> Iterator[Finding]:
     told: set[str] = set()
     for event in table.events:
         message = event.data.get("message")
-        if event.kind == "warning" and isinstance(message, str) and message not in told:
+        if event.kind == EventName.WARNING and isinstance(message, str) and message not in told:
             told.add(message)
             yield Finding(FindingKind.KERNEL, message, step=event.step, session=event.session)
 

@@ -4,6 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from kernel_template.contract import EventName
 from orchestrator.metrics.table import Event, Kind, MetricsTable, Moment
 
 _Key = tuple[Kind, int, bool]  # A kind, a count, and whether it counts epochs.
@@ -51,7 +52,7 @@ def continuous(table: MetricsTable) -> MetricsTable:
     events = [
         event
         for event in table.events
-        if event.kind != "checkpoint" or event.step is None or not undone(event.at - 1, event.step)
+        if event.kind != EventName.CHECKPOINT or event.step is None or not undone(event.at - 1, event.step)
     ]
     if len(kept) == len(moments) and len(events) == len(table.events):
         return table
@@ -148,7 +149,9 @@ def fill(table: MetricsTable, other: MetricsTable) -> MetricsTable:
             added.append(
                 (place_in(moment), tuple(name for name, _ in lacking), [value for _, value in lacking])
             )
-    saved = {(event.step, event.data.get("best")) for event in table.events if event.kind == "checkpoint"}
+    saved = {
+        (event.step, event.data.get("best")) for event in table.events if event.kind == EventName.CHECKPOINT
+    }
     events = [event for event in other.events if (event.step, event.data.get("best")) not in saved]
     if not added and not events:
         return table

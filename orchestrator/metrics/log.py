@@ -13,13 +13,13 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 
+from kernel_template.contract import EVENT_PREFIX, EventName
 from orchestrator.metrics.blocks import HEADER, LOSS_LIKE, Block, Shapes, read_clock
 from orchestrator.metrics.events import EventTaker, take_line
 from orchestrator.metrics.join import fill
 from orchestrator.metrics.lines import LineCutter
 from orchestrator.metrics.pace import Pace
 from orchestrator.metrics.table import Kind, MetricsTable, Moment
-from orchestrator.run.progress import EVENT_PREFIX
 
 _PREFIX = EVENT_PREFIX.encode()
 _MARK = b"> "  # Every line of the trainer's that counts holds it, and few others do.
@@ -194,7 +194,7 @@ class LogReader:
         if is_best and self._pace.may_end_at(step):
             self._resolve(step)
         self._table.happened(
-            "checkpoint",
+            EventName.CHECKPOINT,
             Moment(Kind.SYSTEM, self._time, self._session, self._epoch, step),
             {"path": path.decode("utf-8", "replace"), "global_step": step, "best": is_best},
         )

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Literal, NamedTuple
 
+from kernel_template.contract import EventName
+
 Split = Literal["train", "eval", "system"]
 _NONE = -1
 _MOST = 1 << 53  # A step beyond that is nobody's; every float holds it exactly.
@@ -280,7 +282,9 @@ class MetricsTable:
         steps = {
             event.step
             for event in self.events
-            if event.kind == "checkpoint" and event.step is not None and event.data.get("best") is True
+            if event.kind == EventName.CHECKPOINT
+            and event.step is not None
+            and event.data.get("best") is True
         }
         return sorted(steps)
 

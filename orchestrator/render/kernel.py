@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kernel_template.contract import SETTINGS_SCHEMA
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.models import KernelPush, KernelRef, SessionSummary
 from orchestrator.render.literal import program_literal, python_literal
@@ -17,7 +18,6 @@ CODE_FILE = "kaggle_tts_training.py"
 METADATA_FILE = "kernel-metadata.json"
 # No document gives Kaggle's limit and kaggle 2.2.4 checks none: a bound of ours, some times what is usual.
 MAX_SOURCE_BYTES = 1_000_000
-SCHEMA = 1
 _TEMPLATE = "kernel.py.j2"
 
 
@@ -125,7 +125,7 @@ def kernel_settings(
     inputs, training, machine = settings.inputs, settings.training, settings.accelerator
     speed = settings.speed
     return {
-        "schema": SCHEMA,
+        "schema": SETTINGS_SCHEMA,
         "run": stamp.to_dict(),
         "accelerator": machine.machine_shape,
         "gpu_name": machine.gpu_name,

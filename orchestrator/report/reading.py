@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kernel_template.contract import STATE_FILE
 from orchestrator.errors import UsageError
 from orchestrator.metrics import (
     FindingKind,
@@ -27,7 +28,6 @@ from orchestrator.report.wav import Clip
 from orchestrator.results import PulledSession, newest_run, pulled_sessions
 from orchestrator.run.state import SessionResult, read_state
 
-STATE = "state.json"
 _LARGEST_STATE = 16 * 1024 * 1024
 
 
@@ -125,7 +125,7 @@ def read_report(
         )
     room = Room() if room is None else room
     newest = found[-1]
-    states = [read_object(item.folder / STATE) for item in found]
+    states = [read_object(item.folder / STATE_FILE) for item in found]
     state: Mapping[str, Any] = next((item for item in reversed(states) if item), {})
     result = next((told for item in reversed(found) if (told := _result(item.folder))), None)
     table = read_run(found)
@@ -174,7 +174,7 @@ def _is_there(place: Path) -> bool:
 
 
 def _result(folder: Path) -> SessionResult | None:
-    place = folder / STATE
+    place = folder / STATE_FILE
     try:
         return read_state(place.read_bytes()) if place.stat().st_size <= _LARGEST_STATE else None
     except OSError:
@@ -210,7 +210,7 @@ def _before(found: Sequence[PulledSession]) -> tuple[str, Mapping[str, str]] | N
         if item.run is not None and item.run != found[-1].run and item.changed <= changed
     ]
     for item in sorted(others, key=lambda item: item.changed, reverse=True):
-        settings = read_settings(item.folder, read_object(item.folder / STATE))
+        settings = read_settings(item.folder, read_object(item.folder / STATE_FILE))
         if settings:
             return one_line(item.run), settings
     return None

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kernel_template.contract import CONFIG_FILE
 from orchestrator.report.texts import as_list, as_object, one_line, read_object
 
-CONFIG = "config.json"
+CONFIG = CONFIG_FILE
 _DEEPEST = 8
 _MOST = 3000
 _LONGEST = 400

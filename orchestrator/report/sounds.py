@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kernel_template.contract import SAMPLES_FILE, SAMPLES_FOLDER
 from orchestrator.report.texts import as_list, one_line, read_lines, read_object
 from orchestrator.report.wav import Clip, UnreadableSoundError, read_clip
 
-SAMPLES = "validation_samples"
+SAMPLES = SAMPLES_FOLDER
 _BASE = "base"  # What the voice that the run began with has spoken; it stands at step 0.
 _STEP = re.compile(r"step_(\d{1,15})")
 _FILE = re.compile(r"[0-9A-Za-z_-]{1,40}\.wav")
@@ -151,7 +152,7 @@ def _places(folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _records(place: Path) -> list[dict[str, Any]]:
-    listed = as_list(read_object(place / "samples.json").get("samples"))[:_MOST_SENTENCES]
+    listed = as_list(read_object(place / SAMPLES_FILE).get("samples"))[:_MOST_SENTENCES]
     return [item for item in listed if isinstance(item, dict) and isinstance(item.get("text"), str)]
 
 

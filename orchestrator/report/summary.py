@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from kernel_template.contract import STATE_SCHEMA, Status
 from orchestrator.formatting import duration
 from orchestrator.report.reading import RunData, card_names
 from orchestrator.report.texts import as_number, as_object, one_line
 
-_SCHEMA = 1  # Of a state.json that is read here.
 _WEEK_HOURS = 30  # Kaggle's quota of GPU hours.
 
 
@@ -24,12 +24,12 @@ def status_of(data: RunData) -> tuple[str, str]:
     result = data.result
     if result is None:
         schema = data.state.get("schema")
-        if isinstance(schema, int) and schema > _SCHEMA:
+        if isinstance(schema, int) and schema > STATE_SCHEMA:
             why = f"state.json was written by a later kgtts (schema {one_line(schema, 20)})"
         else:
             why = "state.json is damaged" if data.state else "No readable state.json was pulled"
         return "unknown", f"{why}: this is what the logs tell."
-    if result.status == "complete":
+    if result.status == Status.COMPLETE:
         return ("done" if result.done else "between sessions"), result.message
     return result.status, result.message
 

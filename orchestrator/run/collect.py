@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kernel_template.contract import MANIFEST_FILE
 from orchestrator.errors import RefusedError
 from orchestrator.files import write_atomically
 from orchestrator.kaggle.logs import log_lines
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from orchestrator.download import Planned, Refused, Transfer, TransferListener
 
 SESSION_LOG = "session.log"
-MANIFEST = "manifest.json"
 Choose = Callable[[Sequence[str]], Sequence[str]]
 
 
@@ -70,8 +70,8 @@ def bring(
 
     files = kaggle.outputs(ref)
     chosen = _chosen(files, choose)
-    has_manifest = any(file.name == MANIFEST for file in files)
-    hashes = read_manifest((has_manifest and kaggle.output_file(ref, MANIFEST)) or b"")
+    has_manifest = any(file.name == MANIFEST_FILE for file in files)
+    hashes = read_manifest((has_manifest and kaggle.output_file(ref, MANIFEST_FILE)) or b"")
     brought = fetch(chosen, folder, listener, relist=lambda: kaggle.outputs(ref), sha256=hashes)
     lines = [line.text for line in log_lines(kaggle.stored_log(ref))]
     log = folder / SESSION_LOG

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from kernel_template.contract import DoneReason
 from orchestrator.models import KernelRef, Quota, SessionState
 from orchestrator.run.session import RunView, SessionView
 from orchestrator.settings import SESSION_LIMIT, Settings, format_duration
@@ -193,12 +194,12 @@ def _is_done(settings: Settings, view: RunView) -> bool:
     result = view.newest.result
     if result is None or not result.done:
         return False
-    if result.done_reason == "epochs":
+    if result.done_reason == DoneReason.EPOCHS:
         reached = max((summary.to_epoch for summary in result.history), default=0)
         return max(reached, result.epochs or 0) >= settings.training.epochs
-    if result.done_reason == "until_step":
+    if result.done_reason == DoneReason.UNTIL_STEP:
         return settings.run.until_step != 0 and view.newest.step >= settings.run.until_step
-    if result.done_reason == "no_improvement":
+    if result.done_reason == DoneReason.NO_IMPROVEMENT:
         return settings.run.patience != 0
     return True
 
@@ -275,9 +276,9 @@ def _within_quota(settings: Settings, budget: timedelta, around: Circumstances) 
 
 def _why_done(reason: str | None) -> str:
     return {
-        "epochs": "all epochs are trained",
-        "until_step": "run.until_step is reached",
-        "no_improvement": "the eval loss has not improved any more (run.patience)",
+        DoneReason.EPOCHS.value: "all epochs are trained",
+        DoneReason.UNTIL_STEP.value: "run.until_step is reached",
+        DoneReason.NO_IMPROVEMENT.value: "the eval loss has not improved any more (run.patience)",
     }.get(reason or "", reason or "the kernel says so")
 
 

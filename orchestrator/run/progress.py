@@ -5,9 +5,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from kernel_template.contract import EVENT_PREFIX, EventName, StageState
 from orchestrator import untrusted
-
-EVENT_PREFIX = "@kgtts "
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def advance(progress: Progress, event: Mapping[str, Any]) -> Progress:
 
 
 def _stage(_progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
-    return {"stage": untrusted.encodable(event.get("name"))} if event.get("state") == "start" else {}
+    return {"stage": untrusted.encodable(event.get("name"))} if event.get("state") == StageState.START else {}
 
 
 def _step(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,13 +113,13 @@ def _end(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _CHANGES: Mapping[str, Callable[[Progress, Mapping[str, Any]], dict[str, Any]]] = {
-    "stage": _stage,
-    "progress": _step,
-    "epoch": _epoch,
-    "eval": _evaluation,
-    "checkpoint": _checkpoint,
-    "warning": _warning,
-    "end": _end,
+    EventName.STAGE: _stage,
+    EventName.PROGRESS: _step,
+    EventName.EPOCH: _epoch,
+    EventName.EVAL: _evaluation,
+    EventName.CHECKPOINT: _checkpoint,
+    EventName.WARNING: _warning,
+    EventName.END: _end,
 }
 
 

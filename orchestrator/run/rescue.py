@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from kernel_template.contract import MANIFEST_FILE, METRICS_FILE, TRAINING_LOG
 from orchestrator.download import TransferListener, UnavailableError, UnsafeNameError, fetch, safe_name
 from orchestrator.errors import CredentialsError, KgttsError, LocalError, RefusedError
 from orchestrator.files import write_atomically
@@ -24,8 +25,8 @@ from orchestrator.settings import title_from
 
 _BESIDE_STATE = (
     STATE_FILE,
-    "train_log.txt",
-    "metrics.jsonl",
+    TRAINING_LOG,
+    METRICS_FILE,
 )  # What the kernel continues, beside the run folder.
 _CHECKPOINT = re.compile(r"(?:checkpoint|best_model)(?:_\d+)?\.pth")
 _READY_WITHIN_S, _FIRST_LOOK_S = 60.0, 1.0
@@ -165,7 +166,7 @@ def _others(newest: SavedCheckpoint, outputs: Iterable[str]) -> list[str]:
     folder = PurePosixPath(newest.path).parent
     chosen = {name: name for name in _BESIDE_STATE}
     for path in map(PurePosixPath, sorted(outputs)):
-        hidden = path.name.startswith(".") or path.name == "manifest.json"
+        hidden = path.name.startswith(".") or path.name == MANIFEST_FILE
         if path.parent == folder and not hidden and not _CHECKPOINT.fullmatch(path.name):
             chosen.setdefault(path.name, path.as_posix())
     there = set(outputs)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from kernel_template.contract import EndReason
 from orchestrator.models import KernelRef, SessionState, SessionStatus, SessionSummary
 from orchestrator.render.stamp import RunStamp
 from orchestrator.run.state import SessionResult
@@ -128,7 +129,9 @@ class RunView:
             step = max((item.to_step for item in (*told, *missed)), default=0)
             epoch = max((item.to_epoch for item in (*told, *missed)), default=0)
             kernel, number = str(newest.ref.kernel), newest.stamp.session
-            missed.append(SessionSummary(number, kernel, step, step, epoch, epoch, "killed", newest.seconds))
+            missed.append(
+                SessionSummary(number, kernel, step, step, epoch, epoch, EndReason.KILLED, newest.seconds)
+            )
         return missed
 
     def handed_over(self, dataset: str | None = None) -> "RunView":

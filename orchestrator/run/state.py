@@ -10,14 +10,12 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from kernel_template.contract import STATE_FILE, STATE_SCHEMA
 from orchestrator import untrusted
 from orchestrator.errors import KgttsError
 from orchestrator.models import SessionSummary
-from orchestrator.results import STATE_FILE
 
 __all__ = ["STATE_FILE", "SavedCheckpoint", "SessionResult", "StateError", "parse_state", "read_state"]
-
-_SCHEMA = 1
 
 
 class StateError(KgttsError):
@@ -127,8 +125,8 @@ def parse_state(data: bytes) -> SessionResult:
     state = untrusted.json_object(data)
     if state is None:
         raise StateError("it is not a JSON object")
-    if state.get("schema") != _SCHEMA:
-        raise StateError(f"its schema is {untrusted.one_line(state.get('schema'), 40)!r}, not {_SCHEMA}")
+    if state.get("schema") != STATE_SCHEMA:
+        raise StateError(f"its schema is {untrusted.one_line(state.get('schema'), 40)!r}, not {STATE_SCHEMA}")
     if not isinstance(state.get("run"), Mapping):
         raise StateError("it names no run and session")
     try:

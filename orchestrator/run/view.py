@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from kernel_template.contract import EndReason, Status
 from orchestrator import untrusted
 from orchestrator.errors import NotFoundError, ServiceError
 from orchestrator.kaggle.logs import log_lines
@@ -15,7 +16,6 @@ from orchestrator.run.reading import describe, parent_of, parent_ref, result_of,
 from orchestrator.run.session import RunView, SessionView
 
 _LOOK_BACK_FOR_OURS = 5  # How many versions of a kernel are looked through, which costs a call each.
-_TOLD_TO_STOP = "interrupted"
 _ENDLESS_S = 7 * 86400.0  # No session's log is that long; neither is one that tells no number.
 
 
@@ -94,8 +94,8 @@ def _look_closer(kaggle: Kaggle, view: SessionView) -> SessionView:
     view = replace(view, result=result_of(kaggle, view))
     if status.state.is_success:
         return view
-    if view.result is not None and view.result.status == "failed":
-        cause = None if view.result.reason == _TOLD_TO_STOP else view.result.message
+    if view.result is not None and view.result.status == Status.FAILED:
+        cause = None if view.result.reason == EndReason.INTERRUPTED else view.result.message
     else:
         log = kaggle.stored_log(view.ref)
         cause = _cause(log)
@@ -107,6 +107,6 @@ def _look_closer(kaggle: Kaggle, view: SessionView) -> SessionView:
 def _cause(log: Sequence[LogEvent]) -> str | None:
     """Why the kernel says that it failed; a kernel that was told to stop has no fault, it was killed."""
     progress = read_progress(line.text for line in log_lines(log))
-    if progress.end_status != "failed" or progress.end_reason == _TOLD_TO_STOP:
+    if progress.end_status != Status.FAILED or progress.end_reason == EndReason.INTERRUPTED:
         return None
     return progress.end_message

@@ -9,6 +9,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
+from kernel_template.contract import (
+    CONFIG_FILE,
+    MANIFEST_FILE,
+    METRICS_FILE,
+    SAMPLES_FOLDER,
+    STATE_FILE,
+    TRAINING_LOG,
+    VOICE_FOLDER,
+)
 from orchestrator.settings.accelerators import DEFAULT
 from orchestrator.settings.fields import (
     AcceleratorName,
@@ -267,15 +276,15 @@ class Pull(_Section):
         (
             "best-model",
             "newest-checkpoint",
-            "*config.json",
-            "*train_log.txt",
+            f"*{CONFIG_FILE}",
+            f"*{TRAINING_LOG}",
             "*trainer_0_log.txt",
-            "metrics.jsonl",
-            "validation_samples/*",
-            "voice/*",
+            METRICS_FILE,
+            f"{SAMPLES_FOLDER}/*",
+            f"{VOICE_FOLDER}/*",
             "newest-events",
-            "state.json",
-            "manifest.json",
+            STATE_FILE,
+            MANIFEST_FILE,
         ),
         description="What to bring: patterns of paths, whose * crosses folders, and the words best-model\n"
         "and newest-checkpoint for one file each (a checkpoint of a full VITS has 1 GB), and newest-events\n"

@@ -9,11 +9,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from kernel_template.contract import VOICE_CARD, VOICE_FOLDER, VOICE_SCHEMA
 from orchestrator import untrusted
 from orchestrator.errors import UsageError
 
-CARD_FILE = "voice.json"
-SCHEMA = 1
 _LARGEST_CARD = 4 * 1024 * 1024
 _LARGEST_ID = 1_000_000
 _MOST_STEPS = 64
@@ -117,7 +116,7 @@ def find_card(named: Path) -> Path:
     Raises:
         UsageError: there is no voice.
     """
-    places = [named / CARD_FILE, named / "voice" / CARD_FILE] if named.is_dir() else [named]
+    places = [named / VOICE_CARD, named / VOICE_FOLDER / VOICE_CARD] if named.is_dir() else [named]
     if named.suffix == ".onnx":
         places = [named.with_suffix(".json")]
     for place in places:
@@ -143,9 +142,9 @@ def load_card(place: Path) -> VoiceCard:
     except ValueError as error:
         raise _damaged(place, "it is not JSON, or larger than 4 MB") from error
     schema = untrusted.count(untrusted.as_object(content).get("schema"))
-    if schema is not None and schema > SCHEMA:
+    if schema is not None and schema > VOICE_SCHEMA:
         raise UsageError(
-            f"{place} was written by a later kgtts (schema {schema}; this one reads {SCHEMA}).",
+            f"{place} was written by a later kgtts (schema {schema}; this one reads {VOICE_SCHEMA}).",
             hint="upgrade with `pip install --upgrade 'kgtts[speak]'`",
         )
     try:

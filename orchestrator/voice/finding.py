@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kernel_template.contract import BASE_CARD, VOICE_CARD, VOICE_FOLDER
 from orchestrator.errors import KgttsError, UsageError
 from orchestrator.results import PulledSession
-from orchestrator.voice.card import CARD_FILE, load_card
-
-BASE_FILE = "base.json"
-_FOLDER = "voice"
+from orchestrator.voice.card import load_card
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ def pulled_voice(sessions: Sequence[PulledSession]) -> Path:
         UsageError: none of them has a voice.
     """
     for session in reversed(sessions):
-        place = session.folder / _FOLDER / CARD_FILE
+        place = session.folder / VOICE_FOLDER / VOICE_CARD
         if place.is_file():
             return place
     where = sessions[-1].folder if sessions else "the current folder"
@@ -64,14 +62,14 @@ def pulled_pair(sessions: Sequence[PulledSession], tuned: Path | None = None) ->
     """
     tuned = tuned or pulled_voice(sessions)
     for session in sessions:
-        if (place := session.folder / _FOLDER / BASE_FILE).is_file():
+        if (place := session.folder / VOICE_FOLDER / BASE_CARD).is_file():
             return VoicePair(place, True, tuned)
     for session in sessions:
-        place = session.folder / _FOLDER / CARD_FILE
+        place = session.folder / VOICE_FOLDER / VOICE_CARD
         if place.is_file() and place != tuned and _differ(place, tuned):
             return VoicePair(place, False, tuned)
     raise UsageError(
-        f"There is no base voice to compare {tuned} with: neither {BASE_FILE} nor another "
+        f"There is no base voice to compare {tuned} with: neither {BASE_CARD} nor another "
         "session's voice was pulled.",
         hint="`kgtts pull` of the run's first session downloads the base voice, if that session exported it",
     )
@@ -83,10 +81,10 @@ def base_voice_beside(tuned: Path) -> VoicePair:
     Raises:
         UsageError: there is no base voice in that folder.
     """
-    place = tuned.with_name(BASE_FILE)
+    place = tuned.with_name(BASE_CARD)
     if not place.is_file():
         raise UsageError(
-            f"There is no base voice beside {tuned}: {BASE_FILE} is missing.",
+            f"There is no base voice beside {tuned}: {BASE_CARD} is missing.",
             hint="use --run instead of --voice to look for it in all sessions of the run",
         )
     return VoicePair(place, True, tuned)

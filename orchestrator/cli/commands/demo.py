@@ -12,6 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kernel_template.contract import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    SAMPLES_FOLDER,
+    STATE_FILE,
+    TRAINING_LOG,
+    VOICE_CARD,
+    VOICE_FOLDER,
+    EndReason,
+    EventName,
+    Status,
+)
 from orchestrator.cli.context import Elsewhere, Interrupted, Workbench, data_folder, workbench
 from orchestrator.errors import RunFailedError
 
@@ -173,7 +185,7 @@ def _train(
 def _was_too_short(done: "Pass") -> bool:
     """Whether the newest session ended at its limit before its first checkpoint."""
     result = done.view.newest.result if done.view is not None else None
-    return result is not None and result.status == "failed" and result.reason == "time_limit"
+    return result is not None and result.status == Status.FAILED and result.reason == EndReason.TIME_LIMIT
 
 
 def _settings(folder: Path, values: dict[str, object]) -> "Settings":
@@ -204,7 +216,7 @@ def _write_result(folder: Path, view: "RunView", collected: "Collected") -> dict
     """Write `result.json`, a contract with other programs: paths are relative to the demo's folder."""
     from orchestrator.files import write_atomically  # noqa: PLC0415  # Start-up.
 
-    state = json.loads((collected.folder / "state.json").read_text(encoding="utf-8"))
+    state = json.loads((collected.folder / STATE_FILE).read_text(encoding="utf-8"))
     results = collected.folder.relative_to(folder)
     result = {
         "run": view.run_id,
@@ -212,7 +224,7 @@ def _write_result(folder: Path, view: "RunView", collected: "Collected") -> dict
         "sessions": view.newest.stamp.session,
         "global_step": state["global_step"],
         "checkpoint": (results / state["checkpoint"]).as_posix(),
-        "log": (results / "train_log.txt").as_posix(),
+        "log": (results / TRAINING_LOG).as_posix(),
     }
     write_atomically(folder / "result.json", json.dumps(result, ensure_ascii=False, indent=2) + "\n")
     return result
@@ -222,18 +234,18 @@ def _print_end(folder: Path, result: dict[str, Any]) -> None:
     """Say where each result lies, how the losses moved, and what to type for the real Kaggle."""
     results = folder / "results"
     report, speech = _write_report(folder), _speak(folder)
-    first, last = _mel_losses(results / "metrics.jsonl")
+    first, last = _mel_losses(results / METRICS_FILE)
     click.echo()
     click.secho(f"Trained to step {result['global_step']}.", fg="green", bold=True, nl=False)
     click.echo(f" Mel loss: {first:.2f} in the first epoch, {last:.2f} in the last.")
     click.echo("An hour on a GPU makes a voice of it; these few steps only show that everything works.\n")
     for name, path in (
         ("checkpoint", folder / result["checkpoint"]),
-        ("config", results / "config.json"),
-        ("training log", results / "train_log.txt"),
-        ("metrics", results / "metrics.jsonl"),
-        ("samples", results / "validation_samples"),
-        ("state", results / "state.json"),
+        ("config", results / CONFIG_FILE),
+        ("training log", results / TRAINING_LOG),
+        ("metrics", results / METRICS_FILE),
+        ("samples", results / SAMPLES_FOLDER),
+        ("state", results / STATE_FILE),
         ("report", report),
         ("speech", speech),
         ("all of it", folder / "result.json"),
@@ -275,7 +287,7 @@ def _speak(folder: Path) -> Path:
     path = folder / "speech.wav"
     path.unlink(missing_ok=True)
     try:
-        speak_to(folder / "results" / "voice" / "voice.json", TEST_SENTENCES[0], path)
+        speak_to(folder / "results" / VOICE_FOLDER / VOICE_CARD, TEST_SENTENCES[0], path)
         _say("say", f"“{TEST_SENTENCES[0]}”")
     except KgttsError as error:  # The demo has done its work without it.
         click.secho(f"{error.message} {error.hint or ''}", fg="yellow", err=True)
@@ -286,7 +298,7 @@ def _mel_losses(metrics: Path) -> tuple[float, float]:
     epochs = [
         event["losses"]["loss_mel"]
         for line in metrics.read_text(encoding="utf-8").splitlines()
-        if (event := json.loads(line))["event"] == "epoch" and "loss_mel" in event.get("losses", {})
+        if (event := json.loads(line))["event"] == EventName.EPOCH and "loss_mel" in event.get("losses", {})
     ]
     return (epochs[0], epochs[-1]) if epochs else (float("nan"), float("nan"))
 

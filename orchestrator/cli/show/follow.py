@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kernel_template.contract import Stage
 from orchestrator import formatting, untrusted
 from orchestrator.cli.context import Interrupted
 from orchestrator.cli.github.outputs import in_actions
@@ -235,7 +236,7 @@ def steps(progress: Progress) -> str:
 def summary(progress: Progress) -> str:
     """The stage and, while training, the steps."""
     elapsed = "" if progress.elapsed_s is None else f"[{formatting.duration(progress.elapsed_s)}] "
-    detail = steps(progress) if progress.stage == "train" else ""
+    detail = steps(progress) if progress.stage == Stage.TRAIN else ""
     # Names of losses come from the log, too.
     stage = progress.stage or "starting"
     return elapsed + untrusted.terminal_line(f"{stage}: {detail}" if detail else stage)

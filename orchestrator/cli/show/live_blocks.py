@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from kernel_template.contract import Stage
 from orchestrator import formatting, untrusted
 from orchestrator.cli.show import words
 from orchestrator.cli.show.live_background import Background
@@ -132,7 +133,7 @@ def _standing(feed: Feed) -> str:
             return f"stage {progress.stage}"
         return "waiting for a machine" if feed.state is SessionState.QUEUED else "starting"
     parts = words.position(progress)
-    if progress.stage not in (None, "train"):
+    if progress.stage not in (None, Stage.TRAIN):
         parts.append(f"stage {progress.stage}")
     return ", ".join(parts)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kernel_template.contract import EventName, Stage, StageState
 from orchestrator import untrusted
 from orchestrator.models import SessionState, SessionStatus
 from orchestrator.run.follow import FollowEvent
@@ -162,22 +163,25 @@ class Feed:
 
     def _fold(self, event: Mapping[str, Any], elapsed: float | None) -> None:
         kind, step = event["event"], untrusted.count(event.get("global_step"))
-        if kind == "progress":
+        if kind == EventName.PROGRESS:
             self._told_eta_at = elapsed
             add_all(self.train, step, event.get("losses"))
-        elif kind == "eval":
+        elif kind == EventName.EVAL:
             add_all(self.evaluation, step, event.get("losses"))
-        elif kind == "resources":
+        elif kind == EventName.RESOURCES:
             self._measure(read_resources(event))
-        elif kind == "oom":
+        elif kind == EventName.OUT_OF_MEMORY:
             size, accumulate = (
                 untrusted.count(event.get("batch_size")),
                 untrusted.count(event.get("accumulate")),
             )
             self.batch = (size, accumulate) if size and accumulate else self.batch
-        elif kind == "checkpoint":
+        elif kind == EventName.CHECKPOINT:
             self.saved_step = step
-        elif kind == "stage" and (event.get("name"), event.get("state")) == ("train", "start"):
+        elif kind == EventName.STAGE and (event.get("name"), event.get("state")) == (
+            Stage.TRAIN,
+            StageState.START,
+        ):
             self.train_began = elapsed
 
     def _measure(self, resources: Resources) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from kernel_template.contract import CONTINUED, Status
 from orchestrator import formatting
 from orchestrator.cli.show.live_background import Background, Plan
 from orchestrator.cli.show.live_feed import Feed
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from orchestrator.run.progress import Progress
 
 # The kernel's own words for ends after which another session goes on (`done` in its state.json is false).
-_GOES_ON = frozenset({"budget", "time_limit"})
 _LONGEST_S = 5 * 365 * 86400.0  # A pace that needs longer says nothing.
 
 
@@ -55,7 +55,7 @@ def ends(feed: Feed, background: Background, *, now: float, clock: datetime) -> 
 
 def goes_on(progress: "Progress") -> bool:
     """Whether the session's own last word is that the run needs another."""
-    return progress.end_status == "complete" and progress.end_reason in _GOES_ON
+    return progress.end_status == Status.COMPLETE and progress.end_reason in CONTINUED
 
 
 def ends_in_words(found: Ends) -> tuple[str | None, str | None]:
