@@ -1,7 +1,6 @@
-"""Small certainties about files: written whole or not at all."""
+"""Write files whole or not at all."""
 
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,23 +8,25 @@ from typing import BinaryIO
 
 from orchestrator.errors import LocalError
 
+_LONGEST_STEM = 200  # In bytes; file systems take names of 255.
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file, beside `path`, that takes its place once the block is done; until then `path` is as it was.
+    """A new file beside `path` that takes its place once the block is done; until then `path` stays.
+
+    The file gets the permissions that the user's umask gives to any new file.
 
     Raises:
         LocalError: the folder cannot be written to, or is full.
     """
+    stem = path.name.encode()[:_LONGEST_STEM].decode(errors="ignore")
+    temporary = path.with_name(f".{stem}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The prefix leaves room for the random part where the name is as long as a name may be.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".part")
-        temporary = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("xb") as file:
                 yield file
-            temporary.chmod(0o644)  # mkstemp's files are for their owner alone.
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -1,5 +1,7 @@
-"""The lock of a machine: one at a time, given back by whatever end, and a sentence when it is not free."""
+"""Files are written whole; a machine's lock is held by one process, and released by whatever end."""
 
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import LocalError
+from orchestrator.files import replacing, write_atomically
 from orchestrator.locks import machine_lock
 from tests.support import REPOSITORY
 
@@ -50,7 +53,6 @@ def test_a_killed_holder_leaves_it_free(tmp_path: Path) -> None:
     holder.communicate()
     with machine_lock(tmp_path, "run", patience_s=0.05):
         pass
-    assert [path.suffix for path in (tmp_path / "locks").iterdir()] == [".db"]
 
 
 def test_a_place_that_cannot_be_used_is_said(tmp_path: Path) -> None:
@@ -58,8 +60,34 @@ def test_a_place_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LocalError, match="cannot be used"), machine_lock(tmp_path / "file", "run"):
         pass
-    with machine_lock(tmp_path, "run"):
-        place = next((tmp_path / "locks").iterdir())
-    place.write_bytes(b"no database" * 100)
-    with pytest.raises(LocalError, match="cannot be used"), machine_lock(tmp_path, "run"):
-        pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no mode bits.")
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_a_file_gets_the_permissions_of_any_new_file(tmp_path: Path, mask: int) -> None:
+    """Those that the umask gives: neither the temporary file's own nor more."""
+    before = os.umask(mask)
+    try:
+        (tmp_path / "plain").write_bytes(b"")
+        write_atomically(tmp_path / "ours", "text")
+        write_atomically(tmp_path / "ours", "another")
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes["ours"] == modes["plain"] == 0o666 & ~mask
+
+
+def test_a_write_that_breaks_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    """Also under the longest name that a file may have."""
+    place = tmp_path / ("ব" * 85)
+    write_atomically(place, "old")
+    with pytest.raises(ZeroDivisionError), replacing(place) as file:
+        file.write(bytes(1 // 0))
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(place.name, "old")]
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+    """It names the file."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LocalError, match="Could not write"):
+        write_atomically(tmp_path / "file" / "below", "text")
