@@ -1,31 +1,20 @@
-"""Kaggle in fast motion: the port, with sessions whose whole life is known from their start.
+"""Kaggle in fast motion: the tests' Kaggle in memory, with sessions whose whole life is known at their push.
 
-What they do, and from where the numbers are, is told in `timelapse.py`. Nothing here has outputs or live
-logs: a method that raises NotImplementedError is one that passes without collecting never call, and a made-up
-answer would hide that one does.
+What they do, and from where the numbers are, is told in `timelapse.py`. They leave a `state.json` and nothing
+else, and say nothing.
 """
 
 import ast
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import NotFoundError, RefusedError
-from orchestrator.models import (
-    InputFile,
-    KernelInfo,
-    KernelPush,
-    KernelRef,
-    LogEvent,
-    OutputFile,
-    Pushed,
-    Quota,
-    SessionState,
-    SessionStatus,
-)
+from orchestrator.errors import RefusedError
+from orchestrator.models import KernelPush, KernelRef, Quota, SessionState
+from tests.fakes.clock import FakeClock
+from tests.fakes.kaggle import FakeKaggle, Life, Version, inputs
 
 BEGIN = datetime(2026, 11, 23, 9, tzinfo=UTC)
 EPOCH = timedelta(minutes=7.75)
@@ -39,209 +28,129 @@ NONE = timedelta(0)
 
 
 def week_of(moment: datetime) -> datetime:
-    """The Saturday 00:00 at which the moment's week began."""
+    """Return the Saturday 00:00 at which the moment's week began."""
     midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight - timedelta(days=(moment.weekday() - 5) % 7)
 
 
-@dataclass
-class Clock:
-    """Time that passes when somebody says so."""
-
-    time: datetime = BEGIN
-
-    def now(self) -> datetime:
-        """The wall clock."""
-        return self.time
-
-    def monotonic(self) -> float:
-        """Seconds."""
-        return self.time.timestamp()
-
-    def sleep(self, seconds: float) -> None:
-        """Let time pass."""
-        self.time += timedelta(seconds=seconds)
-
-
 @dataclass(frozen=True)
 class Session:
-    """One session, its whole life known from the start."""
+    """One session: when it begins and ends, how long it trains, and whether what it trained is kept."""
 
-    push: KernelPush
-    pushed: datetime
     begins: datetime
     ends: datetime
     trained: timedelta
-    state: SessionState
-    left: bytes | None
+    limit: timedelta
+    is_kept: bool
 
     def billed(self, since: datetime, now: datetime) -> timedelta:
-        """The time that it has taken between two moments."""
+        """Return the time that it has taken of a machine between two moments."""
         return max(NONE, min(self.ends, now) - max(self.begins, since))
 
 
 @dataclass
-class SimulatedKaggle:
-    """The `Kaggle` port, with kernels that behave as the real one is meant to."""
+class Simulation:
+    """An account whose kernels behave as the real one is meant to; `faulty` kills one and delays another."""
 
-    clock: Clock
     faulty: bool
-    sessions: list[tuple[KernelRef, Session]] = field(default_factory=list)
-    calls: int = 0
-    username: str = "asha"
-    service: str = "https://simulated.example"
+    clock: FakeClock = field(default_factory=lambda: FakeClock(BEGIN))
+    sessions: list[Session] = field(default_factory=list)
+    kaggle: FakeKaggle = field(init=False)
 
-    def push(self, push: KernelPush) -> Pushed:
-        """Play the session's whole life."""
-        self.calls += 1
-        if any(self.clock.now() < session.ends for _, session in self.sessions):
+    def __post_init__(self) -> None:
+        self.kaggle = FakeKaggle(
+            self.clock, service="https://simulated.example", plays=self._play, week=self._quota, **inputs()
+        )
+
+    def _play(self, push: KernelPush, version: Version) -> None:
+        """Decide a session's whole life when it is pushed."""
+        now = self.clock.now()
+        if any(now < session.ends for session in self.sessions):
             raise RefusedError("Two sessions of one run at once.")
         number = len(self.sessions) + 1
-        begins = self.clock.now() + (LATE_QUEUE if self.faulty and number == LATE else QUEUE)
-        ref = push.ref.at(1 + len(self._of(push.ref)))
-        self.sessions.append((ref, self._played(push, begins, killed=self.faulty and number == KILLED)))
-        return Pushed(ref, "")
-
-    def _played(self, push: KernelPush, begins: datetime, *, killed: bool) -> Session:
-        told = _settings_in(push.source)
-        parent = self._mounted(push)
+        queued = LATE_QUEUE if self.faulty and number == LATE else QUEUE
+        told, parent = _settings_in(push.source), self._mounted(push)
         if (told["resume"] is None) != (parent is None) or (
             parent is not None
             and any(told["resume"][key] != parent[key] for key in ("run", "session", "global_step"))
         ):
             raise RefusedError("The mount is not what the kernel was told to continue from.")
-        history = parent["history"] if parent is not None else []
         epoch = parent["epoch"] if parent is not None else 0
-        budget = timedelta(seconds=told["session_budget_s"])
-        limit = timedelta(seconds=told["training"]["time_limit_s"])
-        # Another epoch is begun where it fits with a margin.
-        most = int(min(limit, budget - START_UP - RESERVE) / EPOCH - MARGIN) + 1
-        done = epoch + min(most, told["training"]["epochs"] - epoch)
-        trained, now = (done - epoch) * EPOCH, self.clock.now()
-        if killed:
+        done = epoch + _epochs_in(told, epoch)
+        trained, length = (done - epoch) * EPOCH, START_UP + (done - epoch) * EPOCH + WIND_UP
+        is_killed = self.faulty and number == KILLED
+        if is_killed:
             trained = min(trained, KILLED_AFTER - START_UP)
-            ends = begins + START_UP + trained
-            return Session(push, now, begins, ends, trained, SessionState.CANCEL_ACKNOWLEDGED, None)
-        length = START_UP + trained + WIND_UP
-        own = {
-            "session": told["run"]["session"],
-            "kernel": told["run"]["kernel"],
-            "from_step": epoch * EPOCH_STEPS,
-            "to_step": done * EPOCH_STEPS,
-            "from_epoch": epoch,
-            "to_epoch": done,
-            "seconds": length.total_seconds(),
-        }
-        state = {
-            "schema": 1,
-            "run": told["run"],
-            "status": "complete",
-            "global_step": done * EPOCH_STEPS,
-            "epoch": done,
-            "epochs": told["training"]["epochs"],
-            "seconds_per_epoch": EPOCH.total_seconds(),
-            "steps_per_epoch": EPOCH_STEPS,
-            "done": done == told["training"]["epochs"],
-            "done_reason": "epochs",
-            "history": [*history, own],
-        }
-        left = json.dumps(state).encode()
-        return Session(push, now, begins, begins + length, trained, SessionState.COMPLETE, left)
+            length = START_UP + trained
+        else:
+            state = _state(told, parent, done, length)
+            version.outputs = {"state.json": json.dumps(state).encode()}
+        end = SessionState.CANCEL_ACKNOWLEDGED if is_killed else SessionState.COMPLETE
+        version.life = Life(queued.total_seconds(), length.total_seconds(), end=end)
+        begins = now + queued
+        limit = timedelta(seconds=push.session_timeout_s or 0)
+        self.sessions.append(Session(begins, begins + length, trained, limit, not is_killed))
 
     def _mounted(self, push: KernelPush) -> dict[str, Any] | None:
-        """The state in the newest completed version of the kernel that a push mounts."""
+        """Return the state in the newest completed version of the kernel that a push mounts."""
         for source in push.kernel_sources:
-            for session in reversed(self._of(KernelRef.parse(source))):
-                if session.left is not None:
-                    state = json.loads(session.left)
+            for version in reversed(self.kaggle.kernels[KernelRef.parse(source)]):
+                if version.state_at(self.clock.monotonic()) is SessionState.COMPLETE:
+                    state = json.loads(version.outputs["state.json"])
                     return {**state, "run": state["run"]["id"], "session": state["run"]["session"]}
         return None
 
-    def _of(self, kernel: KernelRef) -> Sequence[Session]:
-        return [session for ref, session in self.sessions if ref.kernel == kernel.kernel]
-
-    def _at(self, ref: KernelRef) -> Session:
-        self.calls += 1
-        versions = self._of(ref)
-        if not versions:
-            raise NotFoundError(f"There is no {ref}.")
-        return versions[(ref.version or len(versions)) - 1]
-
-    def kernel(self, ref: KernelRef) -> KernelInfo:
-        """A version, or the newest."""
-        session = self._at(ref)
-        return KernelInfo(
-            ref.kernel,
-            session.push.title,
-            len(self._of(ref)),
-            session.push.accelerator,
-            last_run=session.pushed,
-            source=session.push.source,
-        )
-
-    def session_status(self, ref: KernelRef, *, retry: bool = True) -> SessionStatus:  # noqa: ARG002
-        """Where its life is now."""
-        session, now = self._at(ref), self.clock.now()
-        if now < session.begins:
-            return SessionStatus(SessionState.QUEUED)
-        return SessionStatus(SessionState.RUNNING if now < session.ends else session.state)
-
-    def output_file(self, ref: KernelRef, name: str) -> bytes | None:  # noqa: ARG002  # It leaves one file.
-        """What it left."""
-        return self._at(ref).left
-
-    def quota(self) -> Quota:
-        """The week's hours; what a live session may still take is reserved."""
-        self.calls += 1
+    def _quota(self) -> Quota:
+        """Return the week's hours; what a live session may still take is reserved."""
         now = self.clock.now()
-        used = sum((session.billed(week_of(now), now) for _, session in self.sessions), NONE)
-        limits = [
-            session.begins + timedelta(seconds=session.push.session_timeout_s or 0) - max(now, session.begins)
-            for _, session in self.sessions
+        used = sum((session.billed(week_of(now), now) for session in self.sessions), NONE)
+        reserved = [
+            session.begins + session.limit - max(now, session.begins)
+            for session in self.sessions
             if now < session.ends
         ]
-        return Quota(used, sum(limits, NONE), WEEKLY, week_of(now) + WEEK)
+        return Quota(used, sum(reserved, NONE), WEEKLY, week_of(now) + WEEK)
 
-    def stored_log(self, ref: KernelRef) -> Sequence[LogEvent]:
-        """A killed session says nothing."""
-        self._at(ref)
-        return []
 
-    def outputs(self, ref: KernelRef) -> Sequence[OutputFile]:
-        """Not simulated."""
-        raise NotImplementedError
+def _epochs_in(told: Mapping[str, Any], epoch: int) -> int:
+    """Return how many epochs fit: another is begun if it fits with a margin."""
+    budget = timedelta(seconds=told["session_budget_s"])
+    limit = timedelta(seconds=told["training"]["time_limit_s"])
+    most = int(min(limit, budget - START_UP - RESERVE) / EPOCH - MARGIN) + 1
+    return int(min(most, told["training"]["epochs"] - epoch))
 
-    def log_stream(self, ref: KernelRef, *, idle_s: float, retry: bool = True) -> Iterator[LogEvent]:
-        """Not simulated."""
-        raise NotImplementedError
 
-    def delete(self, ref: KernelRef) -> None:
-        """Not simulated."""
-        raise NotImplementedError
-
-    def my_kernels(self) -> Sequence[KernelInfo]:
-        """Not simulated."""
-        raise NotImplementedError
-
-    def dataset_files(self, source: str) -> Iterator[InputFile]:
-        """There is none: a killed session keeps nothing here."""
-        raise NotFoundError(f"There is no dataset {source}.")
-
-    def dataset_ready(self, source: str) -> bool:
-        """There is none."""
-        raise NotFoundError(f"There is no dataset {source}.")
-
-    def upload_dataset(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
-        """Not simulated."""
-        raise NotImplementedError
-
-    def model_files(self, source: str) -> Iterator[InputFile]:
-        """Not simulated."""
-        raise NotImplementedError
+def _state(
+    told: Mapping[str, Any], parent: Mapping[str, Any] | None, done: int, length: timedelta
+) -> dict[str, Any]:
+    """Return the `state.json` of a session that ended at the epoch `done`."""
+    epoch = parent["epoch"] if parent is not None else 0
+    own = {
+        "session": told["run"]["session"],
+        "kernel": told["run"]["kernel"],
+        "from_step": epoch * EPOCH_STEPS,
+        "to_step": done * EPOCH_STEPS,
+        "from_epoch": epoch,
+        "to_epoch": done,
+        "seconds": length.total_seconds(),
+    }
+    return {
+        "schema": 1,
+        "run": told["run"],
+        "status": "complete",
+        "global_step": done * EPOCH_STEPS,
+        "epoch": done,
+        "epochs": told["training"]["epochs"],
+        "seconds_per_epoch": EPOCH.total_seconds(),
+        "steps_per_epoch": EPOCH_STEPS,
+        "done": done == told["training"]["epochs"],
+        "done_reason": "epochs",
+        "history": [*(parent["history"] if parent is not None else []), own],
+    }
 
 
 def _settings_in(source: str) -> dict[str, Any]:
-    """What a kernel was told: the literal that its source assigns."""
+    """Return what a kernel was told: the literal that its source assigns."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SETTINGS":
             settings: dict[str, Any] = ast.literal_eval(node.value)

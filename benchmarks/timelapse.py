@@ -40,11 +40,9 @@ from benchmarks.simulated_kaggle import (
     WEEK,
     WEEKLY,
     WIND_UP,
-    Clock,
-    SimulatedKaggle,
+    Simulation,
     week_of,
 )
-from orchestrator.models import SessionState
 from orchestrator.run.decide import RunState
 from orchestrator.run.ledger import Ledger
 from orchestrator.run.passes import sync
@@ -108,39 +106,38 @@ def automatic(name: str, epochs: int, every: timedelta | None, *, faulty: bool) 
     Raises:
         RuntimeError: the run ended otherwise than done.
     """
-    clock = Clock()
-    kaggle = SimulatedKaggle(clock, faulty)
+    simulation = Simulation(faulty)
+    clock, kaggle = simulation.clock, simulation.kaggle
     passes = 0
     with tempfile.TemporaryDirectory() as folder:
         settings = _settings(Path(folder), epochs)
         with Ledger(Path(folder) / "ledger.db", kaggle.service) as ledger:
             done = sync(settings, Service(kaggle, ledger, clock), retry=True)
             while not done.state.is_over and clock.now() < BEGIN + LONGEST:
-                clock.time = (
-                    _next_pass(clock.time, done.state, kaggle) if every is None else clock.time + every
-                )
+                wait = _until_next_pass(clock.now(), done.state, simulation) if every is None else every
+                clock.advance(wait.total_seconds())
                 done = sync(settings, Service(kaggle, ledger, clock))
                 passes += 1
     if done.state is not RunState.DONE:
         raise RuntimeError(done.decision.reason)
-    sessions = [session for _, session in kaggle.sessions]
+    sessions = simulation.sessions
     return Outcome(
         name,
         len(sessions),
         sum((session.ends - session.begins for session in sessions), NONE),
         sum((session.trained for session in sessions), NONE),
-        sum((session.trained for session in sessions if session.state is SessionState.COMPLETE), NONE),
+        sum((session.trained for session in sessions if session.is_kept), NONE),
         max(session.ends for session in sessions) - BEGIN,
         kaggle.calls,
         passes + 1,
     )
 
 
-def _next_pass(now: datetime, state: RunState, kaggle: SimulatedKaggle) -> datetime:
-    """When `kgtts watch` makes its next pass."""
+def _until_next_pass(now: datetime, state: RunState, simulation: Simulation) -> timedelta:
+    """Return how long `kgtts watch` waits before its next pass."""
     if state is RunState.RUNNING:
-        return kaggle.sessions[-1][1].ends
-    return min(now + WAIT, week_of(now) + WEEK)
+        return simulation.sessions[-1].ends - now
+    return min(WAIT, week_of(now) + WEEK - now)
 
 
 def _settings(folder: Path, epochs: int) -> Settings:

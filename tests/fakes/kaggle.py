@@ -110,13 +110,6 @@ class Version:
             return SessionState.QUEUED
         return SessionState.RUNNING if age < self.life.over_s else self.life.end
 
-    def ran_s(self, since_s: float, until_s: float) -> float:
-        """Return the seconds that the session took of a machine between two moments."""
-        if self.life is None:
-            return 0.0
-        begun = self.pushed_s + self.life.queued_s
-        return max(0.0, min(self.pushed_s + self.life.over_s, until_s) - max(begun, since_s))
-
 
 @dataclass(frozen=True, slots=True)
 class Upload:
@@ -149,7 +142,7 @@ class FakeKaggle:
     kernels: dict[KernelRef, list[Version]] = field(default_factory=dict)
     datasets: dict[str, list[Upload]] = field(default_factory=dict)
     models: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
-    week: Quota | None = None
+    week: Quota | Callable[[], Quota] | None = None
     connection: Connection = field(default_factory=Connection)
     storage: Storage | None = None  # Where outputs can be fetched from; without one none are listed.
     dataset_processing_s: float = 0.0
@@ -382,7 +375,7 @@ class FakeKaggle:
 
     def quota(self) -> Quota | None:
         """Tell the week's hours."""
-        return self._call("quota", "quota", lambda: self.week)
+        return self._call("quota", "quota", lambda: self.week() if callable(self.week) else self.week)
 
     def dataset_files(self, source: str) -> Iterator[InputFile]:
         """List the files of a dataset's newest version, which may still be in preparation."""
