@@ -11,10 +11,19 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from orchestrator.errors import NotFoundError, RefusedError, ServiceError, SilentLogError
+from orchestrator.errors import (
+    CredentialsError,
+    ForbiddenError,
+    KgttsError,
+    NotFoundError,
+    RefusedError,
+    ServiceError,
+    SilentLogError,
+)
 from orchestrator.models import (
     InputFile,
     KernelInfo,
@@ -571,3 +580,12 @@ def _repacked(log: Sequence[LogEvent]) -> Iterator[LogEvent]:
 def _slug(title: str) -> str:
     """Return the name that Kaggle makes of a title."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def http_error(status: int) -> KgttsError:
+    """Return what the client makes of an answer with this HTTP status."""
+    words = f"Kaggle answered with HTTP {status}."
+    kinds: dict[int, type[KgttsError]] = {401: CredentialsError, 403: ForbiddenError, 404: NotFoundError}
+    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return ServiceError(words)
+    return kinds.get(status, RefusedError)(words)

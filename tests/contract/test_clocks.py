@@ -1,0 +1,77 @@
+"""What every clock does: the machine's own ones and the tests' one."""
+
+import threading
+from datetime import UTC
+from itertools import pairwise
+
+import pytest
+
+from orchestrator.emulator.service import clock as emulator
+from orchestrator.ports import Clock, SystemClock
+from tests.fakes.clock import FakeClock, HastyClock
+
+SLEEPING: dict[str, type[Clock]] = {"system": SystemClock, "fake": FakeClock, "hasty": HastyClock}
+WAITING: dict[str, type[emulator.Clock]] = {"system": emulator.SystemClock, "fake": FakeClock}
+
+
+@pytest.mark.parametrize("name", SLEEPING)
+def test_sleeping_lets_time_pass(name: str) -> None:
+    """By as much as was asked for, on both of its faces; no time is a time too."""
+    clock = SLEEPING[name]()
+    before, moment = clock.monotonic(), clock.now()
+    clock.sleep(0.0)
+    clock.sleep(0.01)
+    assert clock.monotonic() - before >= 0.01 - 1e-9
+    assert clock.now() >= moment
+    assert moment.tzinfo is UTC
+
+
+@pytest.mark.parametrize("name", [*SLEEPING, "ticking"])
+def test_monotonic_time_never_goes_back(name: str) -> None:
+    """Whatever is done between two looks."""
+    clock = FakeClock(tick_s=1.0) if name == "ticking" else SLEEPING[name]()
+    looks = []
+    for _ in range(10):
+        clock.now()
+        clock.sleep(0.001)
+        looks.append(clock.monotonic())
+    assert all(before <= after for before, after in pairwise(looks))
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_a_wait_ends_when_it_is_notified(name: str) -> None:
+    """Without an end of its own it waits for nothing else."""
+    clock, condition, woken = WAITING[name](), threading.Condition(), threading.Event()
+
+    def wait() -> None:
+        with condition:
+            clock.wait(condition, None)
+        woken.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    while not woken.wait(0.01):
+        with condition:
+            condition.notify_all()
+    thread.join()
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_a_wait_ends_when_its_time_comes(name: str) -> None:
+    """The machine's clock reaches it by itself, the tests' clock when it is moved."""
+    clock, condition, woken = WAITING[name](), threading.Condition(), threading.Event()
+    until = clock.monotonic() + 0.05
+
+    def wait() -> None:
+        with condition:
+            while clock.monotonic() < until:
+                clock.wait(condition, until)
+        woken.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    if isinstance(clock, FakeClock):
+        assert not woken.wait(0.1)
+        clock.advance(0.05)
+    assert woken.wait(60)
+    thread.join()

@@ -1,0 +1,349 @@
+"""What every implementation of `orchestrator.ports.Kaggle` does: the fake, and the client over HTTP."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.emulator import Emulator
+from orchestrator.errors import (
+    CredentialsError,
+    ForbiddenError,
+    KgttsError,
+    NotFoundError,
+    RefusedError,
+    ServiceError,
+    SilentLogError,
+)
+from orchestrator.models import InputFile, KernelRef, LogEvent, SessionState
+from orchestrator.ports import Kaggle
+from tests.contract.worlds import ATTEMPTS, KERNEL, PREPARED_S, WIRE, World, memory, push_of, wire
+from tests.support import USER
+
+DATASET = f"{USER}/some-dataset"
+MODEL = f"{USER}/voice/transformers/default/1"
+NOBODY = KernelRef(USER, "no-such-kernel")
+CALLS: dict[str, Callable[[Kaggle], object]] = {
+    "push": lambda kaggle: kaggle.push(push_of()),
+    "kernel": lambda kaggle: kaggle.kernel(KERNEL),
+    "session_status": lambda kaggle: kaggle.session_status(KERNEL),
+    "outputs": lambda kaggle: kaggle.outputs(KERNEL),
+    "output_file": lambda kaggle: kaggle.output_file(KERNEL, "state.json"),
+    "stored_log": lambda kaggle: kaggle.stored_log(KERNEL),
+    "log_stream": lambda kaggle: list(kaggle.log_stream(KERNEL, idle_s=1)),
+    "delete": lambda kaggle: kaggle.delete(KERNEL),
+    "my_kernels": lambda kaggle: kaggle.my_kernels(),
+    "quota": lambda kaggle: kaggle.quota(),
+    "dataset_files": lambda kaggle: list(kaggle.dataset_files(DATASET)),
+    "dataset_ready": lambda kaggle: kaggle.dataset_ready(DATASET),
+    "model_files": lambda kaggle: list(kaggle.model_files(MODEL)),
+}
+READS = ["kernel", "session_status", "outputs", "stored_log"]
+BUSY = (429, 500, 503)
+KINDS: dict[int, type[KgttsError]] = {
+    400: RefusedError,
+    401: CredentialsError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    429: ServiceError,
+    500: ServiceError,
+    503: ServiceError,
+}
+
+
+@pytest.fixture(params=["memory", "wire"])
+def world(
+    request: pytest.FixtureRequest, tmp_path: Path, put_away: Callable[[Emulator], None]
+) -> Iterator[World]:
+    """Each implementation."""
+    with memory() if request.param == "memory" else wire(tmp_path / "kaggle", put_away) as made:
+        yield made
+
+
+def test_a_push_becomes_the_next_version(world: World) -> None:
+    """Versions count from one, for each kernel by itself; the answer has the page to watch it on."""
+    assert str(world.run("one")) == f"{KERNEL}/1"
+    assert str(world.run("two")) == f"{KERNEL}/2"
+    other = world.kaggle.push(push_of(ref=KernelRef(USER, "other-kernel"), title="Other kernel"))
+    assert str(other.ref) == f"{USER}/other-kernel/1"
+    assert other.url.startswith("http")
+
+
+def test_the_answer_names_the_kernel_after_its_title(world: World) -> None:
+    """Kaggle does, whatever name was asked for."""
+    assert world.kaggle.push(push_of(title="Quite another")).ref == KernelRef(USER, "quite-another", 1)
+
+
+def test_what_a_push_carries_is_received(world: World) -> None:
+    """The session's limit, whether it has the internet, and what it mounts."""
+    world.dataset(DATASET, {"a.txt": "a"})
+    world.model(MODEL, {"b.txt": "b"})
+    parent = world.run("one")
+    ref = world.kaggle.push(
+        push_of(
+            ref=KernelRef(USER, "other-kernel"),
+            title="Other kernel",
+            session_timeout_s=4321,
+            internet=False,
+            dataset_sources=(DATASET,),
+            model_sources=(MODEL,),
+            kernel_sources=(str(parent.kernel),),
+        )
+    ).ref
+    sources = (DATASET, MODEL, str(KERNEL))
+    assert world.received(ref) == {"timeout_s": 4321, "internet": False, "sources": sources}
+
+
+def test_sources_that_do_not_exist_are_refused_although_the_version_is_saved(world: World) -> None:
+    """All of them are named; who pushes has to know that there is a version now."""
+    push = push_of(dataset_sources=(f"{USER}/none",), kernel_sources=(str(NOBODY),))
+    with pytest.raises(RefusedError, match=f"{USER}/none.*{NOBODY}"):
+        world.kaggle.push(push)
+    assert world.kaggle.kernel(KERNEL).latest_version == 1
+
+
+def test_another_owners_kernel_is_refused_and_nothing_is_saved(world: World) -> None:
+    """It is not this account's to push to."""
+    with pytest.raises(RefusedError, match="permission"):
+        world.kaggle.push(push_of(ref=KernelRef("omar", "small-kernel")))
+    assert list(world.kaggle.my_kernels()) == []
+
+
+def test_a_kernel_is_described(world: World) -> None:
+    """Any version with its own source; the number is the newest's whichever was asked for."""
+    first = world.kaggle.push(push_of("print('এক')")).ref
+    world.kaggle.push(push_of("print(2)"))
+    old, new = world.kaggle.kernel(first), world.kaggle.kernel(KERNEL)
+    assert (old.source, old.latest_version, old.private) == ("print('এক')", 2, True)
+    assert (new.source, new.latest_version, new.title) == ("print(2)", 2, "Small kernel")
+    assert new.ref == KERNEL
+
+
+@pytest.mark.parametrize(
+    "name", ["kernel", "session_status", "outputs", "stored_log", "delete", "log_stream"]
+)
+def test_an_unknown_kernel_is_not_found(world: World, name: str) -> None:
+    """It was never pushed."""
+    with pytest.raises(NotFoundError, match=str(KERNEL)):
+        CALLS[name](world.kaggle)
+
+
+@pytest.mark.parametrize("name", READS)
+def test_an_unknown_version_is_not_found(world: World, name: str) -> None:
+    """The kernel exists, without that many versions."""
+    world.run("one")
+    with pytest.raises(NotFoundError):
+        getattr(world.kaggle, name)(KERNEL.at(7))
+
+
+def test_the_state_is_that_of_the_version(world: World) -> None:
+    """Without a version it is the newest's; a failed session says why."""
+    first, second = world.run("one"), world.run("two", exit_code=3)
+    assert world.kaggle.session_status(first).state is SessionState.COMPLETE
+    failed = world.kaggle.session_status(second)
+    assert failed.state is SessionState.ERROR
+    assert "exit code 3" in (failed.failure_message or "")
+    assert world.kaggle.session_status(KERNEL) == failed
+
+
+def test_a_session_that_goes_on_has_no_outputs_and_no_stored_log(world: World) -> None:
+    """Kaggle gives both at its end."""
+    ref = world.begin("ready")
+    assert world.kaggle.session_status(ref).state is SessionState.RUNNING
+    assert list(world.kaggle.outputs(ref)) == []
+    assert list(world.kaggle.stored_log(ref)) == []
+    assert world.kaggle.output_file(ref, "state.json") is None
+
+
+def test_outputs_are_listed_and_fetched(world: World) -> None:
+    """All pages, those of that version alone, each with an address that gives its bytes."""
+    files = {f"{number:03}.txt": str(number) for number in range(230)}
+    first = world.run("one", files={**files, "deep/er/a.txt": "x"})
+    second = world.run("two", files={"b.txt": "two"})
+    listed = {file.name: file for file in world.kaggle.outputs(first)}
+    assert set(listed) == {*files, "deep/er/a.txt"}
+    assert world.content(listed["229.txt"]) == b"229"
+    assert [file.name for file in world.kaggle.outputs(second)] == ["b.txt"]
+
+
+def test_one_output_is_read_by_its_name(world: World) -> None:
+    """From the version that was asked for; None if it left no such file."""
+    first, second = world.run("one", files={"state.json": "1"}), world.run("two", files={"state.json": "2"})
+    assert world.kaggle.output_file(first, "state.json") == b"1"
+    assert world.kaggle.output_file(second, "state.json") == b"2"
+    assert world.kaggle.output_file(KERNEL, "state.json") == b"2"
+    assert world.kaggle.output_file(first, "none.json") is None
+
+
+def stdout(events: list[LogEvent]) -> str:
+    """Return what the script itself said."""
+    return "".join(event.text for event in events if event.stream == "stdout")
+
+
+def test_the_stored_log_has_every_line(world: World) -> None:
+    """In order, Bangla unharmed, of that version alone."""
+    first = world.run("এক", "two", "three", "four")
+    world.run("another")
+    assert stdout(list(world.kaggle.stored_log(first))) == "এক\ntwo\nthree\nfour\n"
+
+
+def test_the_live_log_of_an_ended_session_ends(world: World) -> None:
+    """It is the whole log."""
+    ref = world.run("one", "two")
+    assert stdout(list(world.kaggle.log_stream(ref, idle_s=60))) == "one\ntwo\n"
+
+
+def test_a_live_log_begins_at_its_start_each_time_and_ends_in_silence(world: World) -> None:
+    """Whoever comes back reads all of it again; silence is an error of its own, not an end."""
+    ref = world.begin("one", "ready")
+    for _ in range(2):
+        heard: list[LogEvent] = []
+        with pytest.raises(SilentLogError):
+            heard.extend(world.kaggle.log_stream(ref, idle_s=0.3))
+        assert stdout(heard) == "one\nready\n"
+
+
+def test_deleting_takes_all_versions(world: World) -> None:
+    """Also of a session that runs; a second time there is nothing to delete."""
+    world.run("one")
+    ref = world.begin("ready")
+    world.kaggle.delete(ref.kernel)
+    for call in (lambda: world.kaggle.session_status(ref), lambda: world.kaggle.delete(ref.kernel)):
+        with pytest.raises(NotFoundError):
+            call()
+    assert list(world.kaggle.my_kernels()) == []
+
+
+def test_kernels_are_listed_with_the_last_one_first(world: World) -> None:
+    """Each once, with its title and its last run, and without its source."""
+    for name in ("First kernel", "Second kernel"):
+        world.run("x", ref=KernelRef(USER, name.lower().replace(" ", "-")), title=name)
+    world.run("y", ref=KernelRef(USER, "first-kernel"), title="First kernel")
+    found = world.kaggle.my_kernels()
+    assert [(item.ref.slug, item.title, item.source) for item in found] == [
+        ("first-kernel", "First kernel", None),
+        ("second-kernel", "Second kernel", None),
+    ]
+    assert all(item.last_run is not None and item.last_run.tzinfo is not None for item in found)
+
+
+def test_inputs_are_listed_with_their_sizes(world: World) -> None:
+    """The files of a dataset over several pages, and those of a model version."""
+    files = {f"{number:03}.wav": "x" * number for number in range(230)}
+    world.dataset(DATASET, files)
+    world.model(MODEL, {"model/config.json": "{}"})
+    listed = sorted(world.kaggle.dataset_files(DATASET), key=lambda item: item.name)
+    assert listed == [InputFile(name, len(text)) for name, text in files.items()]
+    assert list(world.kaggle.model_files(MODEL)) == [InputFile("model/config.json", 2)]
+    assert world.kaggle.dataset_ready(DATASET)
+
+
+@pytest.mark.parametrize("name", ["dataset_files", "dataset_ready", "model_files"])
+def test_unknown_inputs_are_not_found(world: World, name: str) -> None:
+    """Named in the error."""
+    with pytest.raises(NotFoundError, match=DATASET if "dataset" in name else MODEL):
+        CALLS[name](world.kaggle)
+
+
+def test_an_upload_makes_a_dataset_and_then_versions(world: World, tmp_path: Path) -> None:
+    """The newest one is listed, with its files and no others."""
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(name * 2)
+        world.kaggle.upload_dataset(DATASET, "Some dataset", [tmp_path / name], notes="x")
+        assert list(world.kaggle.dataset_files(DATASET)) == [InputFile(name, 10)]
+        world.clock.advance(PREPARED_S + 1)
+        assert world.kaggle.dataset_ready(DATASET)
+
+
+def test_an_upload_is_prepared_before_it_is_ready(world: World, tmp_path: Path) -> None:
+    """It is listed at once, and ready when its time has passed."""
+    (tmp_path / "a.txt").write_text("a")
+    world.kaggle.upload_dataset(DATASET, "Some dataset", [tmp_path / "a.txt"], notes="x")
+    assert not world.kaggle.dataset_ready(DATASET)
+    assert list(world.kaggle.dataset_files(DATASET)) == [InputFile("a.txt", 1)]
+    world.clock.advance(PREPARED_S + 1)
+    assert world.kaggle.dataset_ready(DATASET)
+
+
+@pytest.mark.parametrize(
+    ("source", "title", "names"),
+    [
+        (f"{USER}/short", "Some dataset", ["a"]),
+        (f"{USER}/{'x' * 51}", "Some dataset", ["a"]),
+        (DATASET, "Title", ["a"]),
+        (DATASET, "x" * 51, ["a"]),
+        (DATASET, "Some dataset", []),
+        (DATASET, "Some dataset", ["1/a", "2/a"]),
+    ],
+)
+def test_an_upload_that_kaggle_would_not_take_is_refused_without_a_call(
+    world: World, tmp_path: Path, source: str, title: str, names: list[str]
+) -> None:
+    """Titles and slugs of other than 6 to 50 characters, no files, and two files of one name."""
+    before = world.kaggle.calls
+    with pytest.raises(RefusedError, match="Kaggle takes no dataset"):
+        world.kaggle.upload_dataset(source, title, [tmp_path / name for name in names], notes="x")
+    assert world.kaggle.calls == before
+
+
+def test_the_quota_is_told(world: World) -> None:
+    """What is left is what is allowed less what is used and reserved."""
+    quota = world.kaggle.quota()
+    assert quota is not None
+    assert quota.allowed == timedelta(hours=30)
+    assert quota.left == quota.allowed - quota.used - quota.reserved
+
+
+def test_the_account_and_the_service_are_named(world: World) -> None:
+    """Neither takes a call."""
+    assert world.kaggle.username == USER
+    assert world.kaggle.service.startswith("http")
+    assert world.kaggle.calls == 0
+
+
+def test_calls_are_counted(world: World) -> None:
+    """One for one, for whatever is asked."""
+    world.kaggle.my_kernels()
+    world.kaggle.quota()
+    assert world.kaggle.calls == 2
+
+
+@pytest.mark.parametrize("name", WIRE)
+def test_each_failure_has_its_kind(world: World, name: str) -> None:
+    """400, 401, 403, 404, 429 and 5xx, for every call; one is never taken for another."""
+    for status, kind in KINDS.items():
+        if (name, status) == ("output_file", 404):
+            assert world.kaggle.output_file(KERNEL, "state.json") is None
+            continue
+        repeats = status in BUSY and name not in ("push", "delete")
+        world.fail(name, status, times=ATTEMPTS if repeats else 1)
+        with pytest.raises(KgttsError) as caught:
+            CALLS[name](world.kaggle)
+        assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize("name", sorted(set(WIRE) - {"push", "delete"}))
+def test_a_read_survives_a_short_bad_spell(world: World, name: str) -> None:
+    """It is asked again behind this line."""
+    world.run("one", files={"state.json": "{}"})
+    world.dataset(DATASET, {"a.txt": "a"})
+    world.model(MODEL, {"a.txt": "a"})
+    for status in BUSY:
+        world.fail(name, status)
+        CALLS[name](world.kaggle)
+
+
+@pytest.mark.parametrize("name", ["push", "delete"])
+def test_what_changes_something_is_sent_once(world: World, name: str) -> None:
+    """A repeated push could start a second session."""
+    if name == "delete":
+        world.run("one")
+    versions = len(world.kaggle.my_kernels())
+    for status in BUSY:
+        before = world.kaggle.calls
+        world.fail(name, status)
+        with pytest.raises(ServiceError):
+            CALLS[name](world.kaggle)
+        assert world.kaggle.calls == before + 1
+    assert len(world.kaggle.my_kernels()) == versions
