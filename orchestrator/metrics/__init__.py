@@ -1,15 +1,12 @@
-"""A training's measurements, from any log of it, as one table."""
+"""Read a training's measurements from any of its logs into one table."""
 
-from kernel_template.contract import METRICS_FILE
 from orchestrator.metrics.findings import Finding, FindingKind, find_warnings, watched_loss
 from orchestrator.metrics.join import continuous
 from orchestrator.metrics.reading import Format, make_reader, read_metrics
 from orchestrator.metrics.runs import read_run
-from orchestrator.metrics.table import Border, Event, Kind, MetricsTable, Moment, Row, Series
+from orchestrator.metrics.table import Event, Kind, MetricsTable, Moment, Row, Series, SessionStart
 
 __all__ = [
-    "METRICS_FILE",
-    "Border",
     "Event",
     "Finding",
     "FindingKind",
@@ -19,6 +16,7 @@ __all__ = [
     "Moment",
     "Row",
     "Series",
+    "SessionStart",
     "continuous",
     "find_warnings",
     "make_reader",

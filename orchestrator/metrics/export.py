@@ -1,4 +1,4 @@
-"""The table for other programs: CSV, and JSON."""
+"""Write the table as CSV or JSON for other programs."""
 
 import csv
 import io
@@ -7,20 +7,21 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from orchestrator import untrusted
 from orchestrator.metrics.findings import find_warnings
 from orchestrator.metrics.table import MetricsTable, Row
 
-_AT_ONCE = 1000
+_ROWS_AT_ONCE = 1000
 
 
 def csv_text(table: MetricsTable) -> Iterator[str]:
-    """The rows as CSV with a header, some lines at a time; what is not known is empty."""
+    """The rows as CSV with a header, some lines at a time; unknown values are empty."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(Row._fields)
     for number, row in enumerate(table):
         writer.writerow(row)
-        if number % _AT_ONCE == 0:
+        if number % _ROWS_AT_ONCE == 0:
             yield buffer.getvalue()
             buffer.seek(0)
             buffer.truncate()
@@ -28,11 +29,11 @@ def csv_text(table: MetricsTable) -> Iterator[str]:
 
 
 def json_text(table: MetricsTable, about: dict[str, Any]) -> Iterator[str]:
-    """One JSON document, a row a line: what is not known, or is no finite number, is null.
+    """One JSON document with one row per line; what is unknown or not finite is null.
 
     Args:
         table: the table.
-        about: what stands beside it, such as the source.
+        about: further fields of the document, such as the source.
     """
     head = {
         **about,
@@ -40,8 +41,8 @@ def json_text(table: MetricsTable, about: dict[str, Any]) -> Iterator[str]:
         "lost_lines": table.counters.lost_lines,
         "repeated": table.counters.repeated,
         "sessions": [
-            {"session": border.session, "from_step": border.step, "from_epoch": border.epoch}
-            for border in table.borders()
+            {"session": start.session, "from_step": start.step, "from_epoch": start.epoch}
+            for start in table.session_starts()
         ],
         "best_steps": table.best_steps(),
         "warnings": [
@@ -50,8 +51,7 @@ def json_text(table: MetricsTable, about: dict[str, Any]) -> Iterator[str]:
         ],
         "columns": Row._fields,
     }
-    # A kernel's words may hold halves of characters, which JSON knows and UTF-8 does not.
-    text = json.dumps(head, ensure_ascii=False, indent=2).encode("utf-8", "replace").decode("utf-8")
+    text = untrusted.encodable(json.dumps(head, ensure_ascii=False, indent=2))
     yield text.removesuffix("\n}") + ',\n  "rows": ['
     for number, row in enumerate(table):
         value = row.value if math.isfinite(row.value) else None

@@ -1,7 +1,6 @@
-"""What a training's measurements warn of: numbers that are none, losses that explode, a lost balance.
+"""Find what is wrong in a training's measurements: values that are not finite, losses that explode or rise.
 
-Pure functions over the table. Their limits are rules of thumb, told with each; a finding is a reason to look
-and to listen, never a verdict.
+Pure functions of the table. The limits are rules of thumb: a finding is a reason to look and to listen.
 """
 
 import math
@@ -13,50 +12,53 @@ from statistics import fmean, median
 from kernel_template.contract import EventName
 from orchestrator.metrics.table import MetricsTable, Series
 
-# What an ear hears, first.
+# The mel loss first: it is the nearest to what one hears.
 _WATCHED = ("avg_loss_mel", "avg_loss", "avg_loss_1", "avg_loss_gen")
 _NO_LOSS = ("grad_norm", "current_lr", "step_time", "loader_time", "amp_scaler")
-_UNSTABLE_NORM = ("grad_norm", "amp_scaler")  # Under fp16 they overflow now and then; such steps are skipped.
+_UNSTABLE_NORM = (
+    "grad_norm",
+    "amp_scaler",
+)  # In fp16 they overflow now and then; the trainer skips such steps.
 
-_WINDOW = 50  # How many measurements before one it is compared with.
-_FEWEST = 10  # Before so many nothing is said.
-_EXPLODED = 5.0  # Times the highest of the window.
-_LASTING = 3  # Measurements in a row: one wild batch is no explosion.
-_SMALL = 1.0  # A loss below it cannot explode.
+_WINDOW = 50  # A value is compared with so many before it.
+_FEWEST = 10  # No judgement before so many values.
+_EXPLODED = 5.0  # Times the highest value of the window.
+_LASTING = 3  # Values in a row: a single bad batch is not an explosion.
+_SMALL = 1.0  # A loss below it does not explode.
 
-_DISCRIMINATORS = 6  # VITS: one by scale, five by period; the log tells where it lists them.
+_DISCRIMINATORS = 6  # VITS has one by scale and five by period; used if the log does not list them.
 _REAL = "loss_disc_real_"
-# Least-squares GAN, for each discriminator: 0.5 and 0.25 where it cannot tell voice from copy, 0 and 1 where
-# it always can.
+# Least-squares GAN, the discriminator's and the generator's loss per discriminator: 0.5 and 0.25 if it cannot
+# tell synthetic speech from recordings, 0 and 1 if it always can.
 _DISC_WON = 0.1
 _GEN_LOST = 0.75
-_WON_FOR = 10  # Measurements in a row.
+_WON_FOR = 10  # Values in a row.
 
-_WORSE_FOR = 5  # Evaluations since the best.
-_WORSE_BY = 0.03  # The median of the last three, relative to the best.
+_WORSE_FOR = 5  # Evaluations after the best one.
+_WORSE_BY = 0.03  # How far the median of the last three is above the best, relative to it.
 
 
 class FindingKind(StrEnum):
-    """What was found."""
+    """The kind of a finding."""
 
     NOT_FINITE = "not_finite"
     EXPLODING = "exploding"
     DISCRIMINATOR_WINS = "discriminator_wins"
     EVAL_WORSE = "eval_worse"
-    KERNEL = "kernel"
+    KERNEL = "kernel"  # The kernel itself warned.
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A warning.
+    """A warning about the training.
 
     Attributes:
         kind: what was found.
-        message: a sentence for people; names and a kernel's own words in it come from outside.
-        name: the measurement, where it is one's.
+        message: a sentence for people. Names and a kernel's own words in it come from a server.
+        name: the measurement that it is about, if it is about one.
         step: where it began, in steps of the run.
         session: the session of that step.
-        value: what was measured there.
+        value: the value there.
     """
 
     kind: FindingKind
@@ -68,9 +70,9 @@ class Finding:
 
 
 def find_warnings(table: MetricsTable) -> list[Finding]:
-    """All findings of a table, in order of steps; those without a step last.
+    """All findings in a table, in the order of steps, those without a step last.
 
-    What the kernel itself warned of comes in its own words, each once.
+    A warning of the kernel comes in its own words, once.
     """
     series = table.series()
     found = [
@@ -78,36 +80,36 @@ def find_warnings(table: MetricsTable) -> list[Finding]:
         *exploding(series.values()),
         *discriminator_wins(table),
         *eval_worse(table),
-        *_told(table),
+        *_kernel_warnings(table),
     ]
     return sorted(found, key=lambda finding: (finding.step is None, finding.step or 0))
 
 
 def watched_loss(names: Sequence[str]) -> str | None:
-    """Which evaluation loss tells how good the voice is: the mel loss where there is one."""
+    """The evaluation loss that shows how good the voice is: the mel loss, if there is one."""
     known = [name for name in _WATCHED if name in names]
     return next(iter(known or sorted(name for name in names if "loss" in name)), None)
 
 
 def not_finite(all_series: Iterable[Series]) -> Iterator[Finding]:
-    """Where a series first is NaN or infinite, and how often; norms that overflow under fp16 are left out."""
+    """Series with NaN or infinite values. Norms do not count: in fp16 they may overflow."""
     for series in all_series:
         if series.split == "system" or series.name.startswith(_UNSTABLE_NORM):
             continue
         bad = [index for index, value in enumerate(series.values) if not math.isfinite(value)]
         if bad:
-            times = "once" if len(bad) == 1 else f"{len(bad)} times"
+            often = f", and not finite {len(bad)} times in all" if len(bad) > 1 else ""
             yield _at(
                 series,
                 bad[0],
                 FindingKind.NOT_FINITE,
-                f"{series.name} is {series.values[bad[0]]}{_where(series, bad[0])}, {times} in all: the "
-                f"training has become unstable. A lower learning rate or mixed_precision = false helps.",
+                f"{series.name} is {series.values[bad[0]]}{_where(series, bad[0])}{often}: the training has "
+                f"become unstable. Try a lower learning rate, or set mixed_precision to false.",
             )
 
 
 def exploding(all_series: Iterable[Series]) -> Iterator[Finding]:
-    """Where a training loss first is five times the highest of 50 values before it, three times running."""
+    """Training losses that rise over five times the highest of the last 50 values, for three values."""
     for series in all_series:
         if series.split != "train" or series.name.startswith(_NO_LOSS) or "loss" not in series.name:
             continue
@@ -117,8 +119,8 @@ def exploding(all_series: Iterable[Series]) -> Iterator[Finding]:
                 series,
                 index,
                 FindingKind.EXPLODING,
-                f"{series.name} jumps to {series.values[index]:.4g}{_where(series, index)}, from "
-                f"{median(values[max(0, index - _WINDOW) : index]):.4g}, and stays there.",
+                f"{series.name} jumps from {median(values[max(0, index - _WINDOW) : index]):.4g} to "
+                f"{series.values[index]:.4g}{_where(series, index)}, and stays there.",
             )
             break
 
@@ -127,14 +129,14 @@ def _jumps(values: Sequence[float]) -> Iterator[int]:
     highest = 0.0
     for index in range(_FEWEST, len(values) - _LASTING + 1):
         if values[index] <= _SMALL or values[index] <= _EXPLODED * values[index - 1]:
-            continue  # A cheap look first: a jump is one from the value before.
+            continue  # A cheap check first: a jump also shows against the previous value.
         highest = max(values[max(0, index - _WINDOW) : index])
         if min(values[index : index + _LASTING]) > _EXPLODED * highest:
             yield index
 
 
 def discriminator_wins(table: MetricsTable) -> Iterator[Finding]:
-    """Where a discriminator begins to tell every copy from a recording, ten measurements in a row."""
+    """The step from which the discriminator recognises all synthetic speech, ten values in a row."""
     series = table.series()
     disc, gen = table.of("loss_disc", "train"), table.of("loss_gen", "train")
     count = sum(name.startswith(_REAL) for name, split in series if split == "train") or _DISCRIMINATORS
@@ -152,14 +154,14 @@ def discriminator_wins(table: MetricsTable) -> Iterator[Finding]:
                     since,
                     FindingKind.DISCRIMINATOR_WINS,
                     f"The discriminator wins{_where(disc, since)}: loss_disc is {disc.values[since]:.3g} "
-                    f"({count} discriminators) and loss_gen {generated[disc.steps[since]]:.3g}. The voice "
-                    f"learns little from a judge that is always right; a lower lr_disc helps.",
+                    f"({count} discriminators) and loss_gen {generated[disc.steps[since]]:.3g}. From a "
+                    f"discriminator that is always right, the voice learns little. Try a lower lr_disc.",
                 )
                 return
 
 
 def eval_worse(table: MetricsTable) -> Iterator[Finding]:
-    """Whether the watched evaluation loss has been getting worse since its best, five evaluations or more."""
+    """Whether the watched evaluation loss has risen since its best value, for five evaluations or more."""
     name = watched_loss([name for name, split in table.series() if split == "eval"])
     if name is None:
         return
@@ -177,17 +179,17 @@ def eval_worse(table: MetricsTable) -> Iterator[Finding]:
             series,
             best,
             FindingKind.EVAL_WORSE,
-            f"{name} has been getting worse since{_where(series, best)}: {then:.4g} then, {now:.4g} now, "
-            f"{len(since)} evaluations later. The best model is the one to keep.",
+            f"{name} has been rising since{_where(series, best)}: it was {then:.4g}, and is {now:.4g} "
+            f"{len(since)} evaluations later. Use the best model, not the newest.",
         )
 
 
-def _told(table: MetricsTable) -> Iterator[Finding]:
-    told: set[str] = set()
+def _kernel_warnings(table: MetricsTable) -> Iterator[Finding]:
+    seen: set[str] = set()
     for event in table.events:
         message = event.data.get("message")
-        if event.kind == EventName.WARNING and isinstance(message, str) and message not in told:
-            told.add(message)
+        if event.kind == EventName.WARNING and isinstance(message, str) and message not in seen:
+            seen.add(message)
             yield Finding(FindingKind.KERNEL, message, step=event.step, session=event.session)
 
 

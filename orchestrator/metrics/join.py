@@ -1,4 +1,4 @@
-"""Making one series of what sessions, restarts and several files tell of the same run."""
+"""Make one series of what several sessions, restarts and files say about the same run."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
@@ -7,24 +7,24 @@ from dataclasses import dataclass, replace
 from kernel_template.contract import EventName
 from orchestrator.metrics.table import Event, Kind, MetricsTable, Moment
 
-_Key = tuple[Kind, int, bool]  # A kind, a count, and whether it counts epochs.
+_Key = tuple[Kind, int, bool]  # A kind, a number, and whether that is an epoch or a step.
 
 
 @dataclass(frozen=True, slots=True)
 class _Restart:
-    """Where a training went back: the moment by its index, and the step that it went on from."""
+    """A training went back: the index of the first moment after that, and the step it continued from."""
 
     index: int
     step: int
 
 
 def append(table: MetricsTable, other: MetricsTable, accept: Callable[[int | None], bool]) -> None:
-    """Append those rows and events of `other` whose session is accepted."""
-    at = [table.moments]
+    """Append the rows and events of `other` whose session is accepted."""
+    at = [table.moment_count]
     for moment, names, values in other.measurements():
         if accept(moment.session):
             table.add(moment, names, values)
-        at.append(table.moments)
+        at.append(table.moment_count)
     table.events += [replace(event, at=at[event.at]) for event in other.events if accept(event.session)]
     table.counters.lines += other.counters.lines
     table.counters.lost_lines += other.counters.lost_lines
@@ -32,17 +32,17 @@ def append(table: MetricsTable, other: MetricsTable, accept: Callable[[int | Non
 
 
 def continuous(table: MetricsTable) -> MetricsTable:
-    """The table without what was done again: each series goes on in steps and never back.
+    """The table without repeated steps: in each series the steps only increase.
 
-    A session that goes on from a checkpoint does the steps past it again, and so does a training that is
-    restarted within a session. The later ones count. A single step that goes back and returns is no restart
-    but a garbled number, and is left out itself.
+    A session that continues from a checkpoint repeats the steps after it, and so does a training that is
+    restarted within a session. The later ones count. A single step that goes back is not a restart but a
+    garbled number, and is left out itself.
     """
-    moments = [table.moment(index) for index in range(table.moments)]
-    kept, restarts = _onward(table, moments, Kind.STEP)
+    moments = [table.moment_at(index) for index in range(table.moment_count)]
+    kept, restarts = _increasing(table, moments, Kind.STEP)
     for kind in (Kind.EPOCH, Kind.EVAL):
-        onward, _ = _onward(table, moments, kind, _Undone(restarts))
-        kept |= onward
+        found, _ = _increasing(table, moments, kind, _Undone(restarts))
+        kept |= found
     undone = _Undone(restarts)
     kept |= {
         index
@@ -56,11 +56,11 @@ def continuous(table: MetricsTable) -> MetricsTable:
     ]
     if len(kept) == len(moments) and len(events) == len(table.events):
         return table
-    return _with(table, sorted(kept), events)
+    return _selected(table, sorted(kept), events)
 
 
 class _Undone:
-    """Tells whether a restart has undone what was at a moment."""
+    """Tells whether a later restart repeats the step of a moment."""
 
     def __init__(self, restarts: Sequence[_Restart]) -> None:
         self._at = [restart.index for restart in restarts]
@@ -73,13 +73,13 @@ class _Undone:
         return place < len(self._at) and step > self._lowest[place]
 
 
-def _onward(
+def _increasing(
     table: MetricsTable,
     moments: Sequence[Moment],
     kind: Kind,
     undone: Callable[[int, int], bool] = lambda _index, _step: False,
 ) -> tuple[set[int], list[_Restart]]:
-    """Those moments of a kind that nothing did again, and where the training went back."""
+    """The moments of a kind that are not repeated later, and the restarts of the training."""
     counted = [
         (index, moment.step)
         for index, moment in enumerate(moments)
@@ -91,7 +91,7 @@ def _onward(
         if kept and step <= kept[-1][1]:
             last, highest = kept[-1]
             following = counted[place + 1][1] if place + 1 < len(counted) else None
-            if step == highest and _complement(table, moments, last, index):
+            if step == highest and _are_halves(table, moments, last, index):
                 kept.append((index, step))
                 continue
             if step < highest and not _is_restart(moments[last], moments[index], highest, following):
@@ -104,41 +104,41 @@ def _onward(
 
 
 def _is_restart(before: Moment, moment: Moment, highest: int, following: int | None) -> bool:
-    """Whether a step that goes back begins a stretch that is done again."""
+    """Whether a step that goes back is the first of those that are repeated."""
     if before.session is not None and moment.session is not None and before.session != moment.session:
         return moment.session > before.session
     return following is not None and following <= highest
 
 
-def _complement(table: MetricsTable, moments: Sequence[Moment], one: int, other: int) -> bool:
-    """Whether two moments are halves of the same: other names, at the same step of the same session."""
-    names, more = table.measured(one)[0], table.measured(other)[0]
+def _are_halves(table: MetricsTable, moments: Sequence[Moment], one: int, other: int) -> bool:
+    """Whether two moments belong together: the same step of the same session, but different names."""
+    names, more = table.values_at(one)[0], table.values_at(other)[0]
     return moments[one].session == moments[other].session and not {*names} & {*more}
 
 
-def _with(table: MetricsTable, indices: Sequence[int], events: Sequence[Event]) -> MetricsTable:
-    """A table of some of the moments, in their order."""
+def _selected(table: MetricsTable, indices: Sequence[int], events: Sequence[Event]) -> MetricsTable:
+    """A table of the moments at these indices, in their order."""
     result = MetricsTable()
     for index in indices:
-        result.add(table.moment(index), *table.measured(index))
+        result.add(table.moment_at(index), *table.values_at(index))
     result.events = [replace(event, at=bisect_left(indices, event.at)) for event in events]
     result.counters = replace(
-        table.counters, repeated=table.counters.repeated + table.moments - result.moments
+        table.counters, repeated=table.counters.repeated + table.moment_count - result.moment_count
     )
     return result
 
 
-def fill(table: MetricsTable, other: MetricsTable) -> MetricsTable:
-    """What `table` says, and from `other`, which tells of the same training, what it lacks.
+def fill_gaps(table: MetricsTable, other: MetricsTable) -> MetricsTable:
+    """`table` with what it lacks, taken from `other`, which is about the same training.
 
-    The kernel's events leave out numbers that are not finite, for example; the trainer's log has them.
+    For example, the kernel's events leave out numbers that are not finite; the trainer's log has them.
     """
     table, other = continuous(table), continuous(other)
     known: dict[_Key, set[str]] = {}
     for moment, names, _ in table.measurements():
         for key in _keys(moment):
             known.setdefault(key, set()).update(names)
-    place_in = _Places(table, other)
+    placement = _Placement(table, other)
     added: list[tuple[Moment, tuple[str, ...], list[float]]] = []
     for moment, names, values in other.measurements():
         there: set[str] = set()
@@ -147,7 +147,7 @@ def fill(table: MetricsTable, other: MetricsTable) -> MetricsTable:
         lacking = [pair for pair in zip(names, values, strict=True) if pair[0] not in there]
         if lacking:
             added.append(
-                (place_in(moment), tuple(name for name, _ in lacking), [value for _, value in lacking])
+                (placement(moment), tuple(name for name, _ in lacking), [value for _, value in lacking])
             )
     saved = {
         (event.step, event.data.get("best")) for event in table.events if event.kind == EventName.CHECKPOINT
@@ -155,11 +155,11 @@ def fill(table: MetricsTable, other: MetricsTable) -> MetricsTable:
     events = [event for event in other.events if (event.step, event.data.get("best")) not in saved]
     if not added and not events:
         return table
-    return _merged(table, added, [replace(event, session=place_in.session(event)) for event in events])
+    return _merged(table, added, [replace(event, session=placement.session(event)) for event in events])
 
 
 def _keys(moment: Moment) -> list[_Key]:
-    """What makes two moments the same: the step; at an epoch's end the epoch is as good."""
+    """The keys by which two moments are the same: the step, or at an epoch's end the epoch."""
     keys: list[_Key] = []
     if moment.step is not None:
         keys.append((moment.kind, moment.step, False))
@@ -168,35 +168,35 @@ def _keys(moment: Moment) -> list[_Key]:
     return keys
 
 
-class _Places:
-    """Where a moment of one table stands in the sessions and times of another."""
+class _Placement:
+    """Translates sessions and times of one table into those of another."""
 
     def __init__(self, table: MetricsTable, other: MetricsTable) -> None:
-        borders = table.borders()
-        self._begins = [border.step for border in borders]
-        self._sessions = [border.session for border in borders]
+        starts = table.session_starts()
+        self._begins = [start.step for start in starts]
+        self._sessions = [start.session for start in starts]
         times = {
             moment.step: moment for moment, _, _ in table.measurements() if moment.kind is Kind.STEP
-        }  # Steps are counted once in it.
-        self._later: dict[int | None, float] = {}
+        }  # Each step is in it once.
+        self._offsets: dict[int | None, float] = {}
         for moment, _, _ in other.measurements():
             same = times.get(moment.step) if moment.kind is Kind.STEP else None
             if same is not None and same.time is not None and moment.time is not None:
-                self._later.setdefault(same.session, same.time - moment.time)
+                self._offsets.setdefault(same.session, same.time - moment.time)
 
     def session(self, item: Moment | Event) -> int | None:
         """The session in which a step was done."""
         if not self._begins or item.step is None:
             return item.session
-        # What ends an epoch stands at the next one's first step, which may be another session's.
+        # An epoch's end carries the first step of the next epoch, which may be in the next session.
         is_step = isinstance(item, Moment) and item.kind is Kind.STEP
         place = (bisect_right if is_step else bisect_left)(self._begins, item.step)
         return self._sessions[max(0, place - 1)]
 
     def __call__(self, moment: Moment) -> Moment:
         session = self.session(moment)
-        later = self._later.get(session)
-        time = None if later is None or moment.time is None else max(0.0, moment.time + later)
+        offset = self._offsets.get(session)
+        time = None if offset is None or moment.time is None else max(0.0, moment.time + offset)
         return moment._replace(session=session, time=time)
 
 
@@ -205,7 +205,7 @@ def _merged(
     added: Sequence[tuple[Moment, tuple[str, ...], Sequence[float]]],
     events: Sequence[Event],
 ) -> MetricsTable:
-    """Both in the order of steps; what has no step stays behind what it followed."""
+    """Both in the order of steps; what has no step stays after what it followed."""
     ordered: list[tuple[int, int, int, tuple[Moment, tuple[str, ...], Sequence[float]]]] = []
     for source, measurements in enumerate((table.measurements(), added)):
         reached, kind = 0, int(Kind.EPOCH)
@@ -216,11 +216,11 @@ def _merged(
             ordered.append((reached, kind, source, measured))
     ordered.sort(key=lambda item: item[:3])
     result = MetricsTable()
-    at = [0]  # Of the events of `table`, by how many of its moments came before.
+    at = [0]  # By how many moments of `table` came before: how many of the result did.
     for _, _, source, measured in ordered:
         result.add(*measured)
         if not source:
-            at.append(result.moments)
+            at.append(result.moment_count)
     steps = [reached for reached, _, _, _ in ordered]
     result.events = [replace(event, at=at[event.at]) for event in table.events]
     result.events += [replace(event, at=bisect_left(steps, event.step or 0)) for event in events]

@@ -1,65 +1,76 @@
-"""Reading a file of any of the formats, in pieces, so that no size is too large."""
+"""Read measurements from a file of any format, in pieces, so that no file is too large."""
 
+import codecs
 import io
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
+from orchestrator import untrusted
 from orchestrator.errors import LocalError, UsageError
-from orchestrator.metrics.blocks import HEADER
 from orchestrator.metrics.events import EventsReader, Reader
-from orchestrator.metrics.log import LogReader
-from orchestrator.metrics.stored import BEGINNING, StoredLogReader
 from orchestrator.metrics.table import MetricsTable
+from orchestrator.metrics.trainer_log import TrainerLogReader
+from orchestrator.metrics.value_lists import HEADER
 
-_AT_ONCE = 256 * 1024
-_ENOUGH = 64 * 1024  # How much of a file is looked at to tell its format.
+_PIECE_BYTES = 256 * 1024
+_SAMPLE_BYTES = 64 * 1024  # Of a file's beginning, to recognise its format.
+_ENTRY_START = '{"stream_name"'  # Of Kaggle's stored log.
+_LONGEST_ENTRY = 4 * 1024 * 1024  # Characters. What has no end by then is not an entry.
+_JOINED_CHARACTERS = 64 * 1024
+_SEPARATORS = " \t\r\n,["
+_DECODER = json.JSONDecoder()
 
 
 class Format(StrEnum):
-    """What a file is."""
+    """The format of a file."""
 
-    AUTO = "auto"  # Told from its beginning.
+    AUTO = "auto"  # Recognised by its beginning.
     EVENTS = "events"  # `metrics.jsonl`.
-    LOG = "log"  # Lines: the trainer's log, a session's, a notebook's.
-    STORED = "stored"  # Kaggle's JSON log.
+    LOG = "log"  # Lines: the log of the trainer, of a session or of a notebook.
+    STORED = "stored"  # Kaggle's log: a JSON array of `{"stream_name", "time", "data"}`.
 
 
 def read_metrics(
     source: Path | Iterable[bytes], *, kind: Format | str = Format.AUTO, session: int | None = None
 ) -> MetricsTable:
-    """Read all measurements of one source, in the order in which it tells them; `continuous` makes a series.
+    """Read all measurements of one source, in its order; `continuous` makes one series of them.
 
     Args:
-        source: a file's path, a file that is open for bytes, or pieces of one, cut anywhere.
+        source: the path of a file, a file opened for reading bytes, or pieces of one, which may end anywhere.
         kind: the format.
-        session: the session that the source is of, where it does not tell.
+        session: the session of the source, for a source that does not tell it.
 
     Raises:
-        UsageError: there is no such file, or it is a folder.
-        LocalError: it cannot be read.
+        UsageError: the file does not exist, or is a folder.
+        LocalError: the file cannot be read.
     """
     if isinstance(source, Path):
+        if source.is_dir():  # Windows says only that the permission is missing.
+            raise UsageError(f"{source} is a folder, not a file.")
         try:
             with source.open("rb") as file:
                 return read_metrics(file, kind=kind, session=session)
-        except (FileNotFoundError, IsADirectoryError) as error:
-            raise UsageError(f"{source} is no file.") from error
+        except FileNotFoundError as error:
+            raise UsageError(f"{source} does not exist.") from error
         except OSError as error:
             raise LocalError(f"Could not read {source}: {error.strerror or error}.") from error
     pieces = _pieces(source) if isinstance(source, io.IOBase) else iter(source)
-    held: list[bytes] = []
+    beginning: list[bytes] = []
     kind = Format(kind)
     if kind is Format.AUTO:
         size = 0
         for piece in pieces:
-            held.append(piece)
+            beginning.append(piece)
             size += len(piece)
-            if size >= _ENOUGH:
+            if size >= _SAMPLE_BYTES:
                 break
-        kind = tell_format(b"".join(held)[:_ENOUGH])
+        kind = recognise(b"".join(beginning)[:_SAMPLE_BYTES])
     reader = make_reader(kind, session=session)
-    for piece in held:
+    for piece in beginning:
         reader.feed(piece)
     for piece in pieces:
         reader.feed(piece)
@@ -67,26 +78,128 @@ def read_metrics(
 
 
 def make_reader(kind: Format, *, session: int | None = None) -> Reader:
-    """A reader that is fed as bytes come; `Format.AUTO` is that of lines."""
+    """A reader that is fed with bytes as they come; `Format.AUTO` is read as lines."""
     if kind is Format.EVENTS:
         return EventsReader(session=session)
     if kind is Format.STORED:
         return StoredLogReader(session=session)
-    return LogReader(session=session)
+    return TrainerLogReader(session=session)
 
 
-def tell_format(beginning: bytes) -> Format:
-    """The format of what begins so; the first whole line of rubbish decides nothing."""
+def recognise(beginning: bytes) -> Format:
+    """The format of a file that begins so, even if some of its lines are garbled."""
     lines = beginning.split(b"\n")
     events = sum(line.startswith(b"{") and b'"event"' in line for line in lines)
-    # Other programs write events of their own into a trainer's log; no event holds a step's header.
+    # Other programs may write events of their own into a trainer's log, but no event has a step's header.
     headers = sum(HEADER.search(line) is not None for line in lines)
-    stored = beginning.count(BEGINNING.encode())
+    stored = beginning.count(_ENTRY_START.encode())
     if stored and (stored > events or beginning.lstrip().startswith(b"[")):
         return Format.STORED
     return Format.EVENTS if events > headers else Format.LOG
 
 
 def _pieces(file: io.IOBase) -> Iterator[bytes]:
-    while piece := file.read(_AT_ONCE):
+    while piece := file.read(_PIECE_BYTES):
         yield piece
+
+
+class StoredLogReader:
+    """Reads a log as Kaggle stores it, piece by piece; anything between two entries is skipped.
+
+    Args:
+        session: the session whose log it is.
+    """
+
+    def __init__(self, *, session: int | None = None) -> None:
+        self._log = TrainerLogReader(session=session)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._text = ""
+        self._lost = 0
+        self._joined: list[str] = []
+        self._size = 0
+        # An entry may end within a line, which the next entry of the same stream continues.
+        self._stream = ""
+        self._unfinished: dict[str, str] = {}
+
+    def feed(self, data: bytes) -> None:
+        """Read the next bytes."""
+        self._text += self._decoder.decode(data)
+        self._read(final=False)
+
+    def finish(self) -> MetricsTable:
+        """Return what was read."""
+        self._text += self._decoder.decode(b"", final=True)
+        self._read(final=True)
+        self._flush()
+        for line in self._unfinished.values():
+            if line:
+                self._log.feed(line.encode("utf-8", "replace") + b"\n")
+        table = self._log.finish()
+        table.counters.lost_lines += self._lost
+        return table
+
+    def _read(self, *, final: bool) -> None:
+        text, place = self._text, self._read_many()
+        while (begin := text.find("{", place)) >= 0:
+            try:
+                entry, end = _DECODER.raw_decode(text, begin)
+            except (ValueError, RecursionError):
+                following = text.find(_ENTRY_START, begin + 1)
+                if following < 0 and not final and len(text) - begin < _LONGEST_ENTRY:
+                    place = begin
+                    break  # Its end is still to come.
+                self._lost += 1
+                place = len(text) if following < 0 else following
+                continue
+            place = end
+            if isinstance(entry, Mapping):
+                self._add(entry)
+        else:
+            place = len(text)
+        self._text = text[place:]
+
+    def _read_many(self) -> int:
+        """Parse all entries but the last at once, which is far quicker; returns up to where that worked."""
+        end = self._text.rfind(_ENTRY_START) if self._log.is_dated else -1
+        if end <= 0:
+            return 0
+        try:
+            entries = json.loads(f"[{self._text[:end].strip(_SEPARATORS)}]")
+            streams = [entry["stream_name"] for entry in entries]
+            data = [entry["data"] for entry in entries]
+        except (ValueError, RecursionError, TypeError, KeyError):
+            return 0
+        if {*map(type, streams), *map(type, data)} != {str}:
+            return 0
+        for stream, group in groupby(zip(streams, data, strict=True), key=itemgetter(0)):
+            self._append(stream, "".join([text for _, text in group]))
+        return end
+
+    def _add(self, entry: Mapping[str, object]) -> None:
+        data, stream = entry.get("data"), entry.get("stream_name")
+        if not isinstance(data, str) or not isinstance(stream, str):
+            self._lost += 1
+            return
+        self._append(stream, data, untrusted.seconds(entry.get("time")))
+
+    def _append(self, stream: str, data: str, time: float | None = None) -> None:
+        if stream != self._stream:
+            self._flush()
+            self._stream = stream
+        self._joined.append(data)
+        self._size += len(data)
+        # Each entry's own time counts until the first date was read; dates are counted from there.
+        if self._size > _JOINED_CHARACTERS or not self._log.is_dated:
+            self._flush(time)
+
+    def _flush(self, time: float | None = None) -> None:
+        """Pass the complete lines of what was joined from one stream to the log reader."""
+        if not self._joined:
+            return
+        text = self._unfinished.pop(self._stream, "") + "".join(self._joined)
+        self._joined, self._size = [], 0
+        complete, newline, rest = text.rpartition("\n")
+        if rest:
+            self._unfinished[self._stream] = rest[-_LONGEST_ENTRY:]
+        if newline:
+            self._log.feed(complete.encode("utf-8", "replace") + b"\n", time)

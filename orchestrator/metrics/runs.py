@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.metrics.join import append, continuous, fill
+from orchestrator.metrics.join import append, continuous, fill_gaps
 from orchestrator.metrics.reading import read_metrics
 from orchestrator.metrics.table import Kind, MetricsTable
 from orchestrator.results import PulledSession, newest_run, pulled_sessions
 
 
 def read_run(source: Path | Sequence[PulledSession], *, logs: bool = True) -> MetricsTable:
-    """One series of all that a run's sessions measured, without gaps or steps back.
+    """Everything that a run's sessions measured as one series, without gaps and repeated steps.
 
-    Each session's `metrics.jsonl` repeats what came before it, so only files are read that tell of a session
-    which newer ones do not. What they lack is taken from the trainer's logs.
+    Each session's `metrics.jsonl` repeats that of the session before. So the newest is read first, and an
+    older one only for a session that the newer ones lack. Gaps are filled from the trainer's logs.
 
     Args:
-        source: a folder with pulled sessions, whose newest run is taken; or sessions of one run.
+        source: a folder with pulled sessions, of which the newest run is read; or the sessions of one run.
         logs: whether logs are read too.
 
     Raises:
@@ -28,18 +28,18 @@ def read_run(source: Path | Sequence[PulledSession], *, logs: bool = True) -> Me
 
 
 def _from_events(sessions: Sequence[PulledSession]) -> MetricsTable:
-    """What the sessions' events tell, each session's by the newest file that knows it."""
-    told: set[int | None] = set()
+    """The measurements in the sessions' events; of each session from the newest file that has it."""
+    known: set[int | None] = set()
     read: list[tuple[MetricsTable, set[int | None]]] = []
     for item in reversed(sessions):
         place = item.files.metrics
-        if item.number in told or not place.is_file():
+        if item.number in known or not place.is_file():
             continue
         table = read_metrics(place, kind="events", session=item.number)
-        knows = {moment.session for moment, _, _ in table.measurements()}
-        knows |= {event.session for event in table.events}
-        read.append((table, knows - told))
-        told |= knows
+        found = {moment.session for moment, _, _ in table.measurements()}
+        found |= {event.session for event in table.events}
+        read.append((table, found - known))
+        known |= found
     result = MetricsTable()
     for table, fresh in reversed(read):
         append(result, table, fresh.__contains__)
@@ -47,8 +47,8 @@ def _from_events(sessions: Sequence[PulledSession]) -> MetricsTable:
 
 
 def _with_logs(table: MetricsTable, sessions: Sequence[PulledSession]) -> MetricsTable:
-    """The table with what logs tell besides; the newest log of a chain begins where the run did."""
-    first = min((border.step for border in table.borders()), default=None)
+    """The table with what only the logs have; the newest log may reach back to the run's first session."""
+    first = min((start.step for start in table.session_starts()), default=None)
     for item in reversed(sessions):
         reached = None
         for place in item.files.trainer_logs:
@@ -57,7 +57,7 @@ def _with_logs(table: MetricsTable, sessions: Sequence[PulledSession]) -> Metric
             begins = next(
                 (moment.step for moment, _, _ in log.measurements() if moment.kind is Kind.STEP), None
             )
-            table = fill(table, log) if table.moments else _keeping(continuous(log), table)
+            table = fill_gaps(table, log) if table.moment_count else _with_events(continuous(log), table)
             table.counters.lines += lines
             table.counters.lost_lines += lost
             if begins is not None:
@@ -67,16 +67,16 @@ def _with_logs(table: MetricsTable, sessions: Sequence[PulledSession]) -> Metric
     return table
 
 
-def _keeping(log: MetricsTable, table: MetricsTable) -> MetricsTable:
-    """A log's measurements, where a run's events hold none; what happened is theirs to tell too."""
+def _with_events(log: MetricsTable, table: MetricsTable) -> MetricsTable:
+    """A log's measurements with the events of a table that has no measurements."""
     log.counters.lines, log.counters.lost_lines = table.counters.lines, table.counters.lost_lines
     log.events = [*table.events, *log.events]
     return log
 
 
 def _of_session(log: MetricsTable, number: int | None) -> MetricsTable:
-    """A log whose last part is session `number`: the trainer's log goes on from session to session."""
-    last = max((border.session for border in log.borders()), default=None)
+    """Number the sessions of a log whose last one is `number`; a trainer's log goes on over sessions."""
+    last = max((start.session for start in log.session_starts()), default=None)
     if number is not None:
         log.renumber(lambda old: number if old is None or last is None else max(1, number - last + old))
     return log

@@ -1,7 +1,7 @@
 """The table of a training's measurements: time, session, epoch, step, split, name, value.
 
-A trainer measures a dozen or two values at once and, in one run, the same names each time. So the table keeps
-such a *moment* (when, where, which names) apart from its values: eight bytes a value, whatever the names.
+A trainer measures one or two dozen values at once, under the same names every time. So the table stores a
+*moment* (when, where, which names) apart from its values: eight bytes per value, however long the names are.
 """
 
 import math
@@ -15,16 +15,15 @@ from typing import Any, Literal, NamedTuple
 from kernel_template.contract import EventName
 
 Split = Literal["train", "eval", "system"]
-_NONE = -1
-_MOST = 1 << 53  # A step beyond that is nobody's; every float holds it exactly.
+_UNKNOWN = -1
 _NAME = re.compile(r"\w[\w./ :()+-]{0,199}")
 _COORDINATES = 4
 
 
 class Kind(IntEnum):
-    """What was measured at a moment; the value is also the order of moments at the same step.
+    """What was measured at a moment. The numbers order the moments of one step.
 
-    An epoch's averages and an evaluation stand at the step that begins the next epoch, before it.
+    The means of an epoch and its evaluation carry the first step of the next epoch, and come before it.
     """
 
     EPOCH = 0
@@ -34,7 +33,7 @@ class Kind(IntEnum):
 
     @property
     def split(self) -> Split:
-        """The split that rows of this kind belong to."""
+        """The split of rows of this kind."""
         return _SPLITS[self]
 
 
@@ -50,13 +49,12 @@ class Row(NamedTuple):
     """One value.
 
     Attributes:
-        time: seconds since the session's kernel started; since its first dated line in a log that tells
-            nothing else.
+        time: seconds since the session's kernel started; in a log without such times, since its first date.
         session: the session's number in its run, from 1.
-        epoch: the epoch, counted from 0 as the trainer does.
+        epoch: the epoch, from 0 as the trainer counts.
         step: optimizer steps done in the whole run.
         split: what was measured: training, evaluation, or the machine.
-        name: the name as the trainer or the kernel has it.
+        name: the name that the trainer or the kernel uses.
         value: the number, which may be NaN or infinite; of a training step the mean since its epoch began.
     """
 
@@ -70,7 +68,7 @@ class Row(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """Values that were measured together; `None` where something is not known."""
+    """When and where values were measured together; None for what is not known."""
 
     kind: Kind
     time: float | None
@@ -81,11 +79,11 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened: `checkpoint`, `warning`, `oom`, `start`, `end`, `resources`, ….
+    """An event other than a measurement: `checkpoint`, `warning`, `oom`, `start`, `end`, `resources`, ….
 
     Attributes:
-        at: how many moments the table held then.
-        data: what the kernel told, as it told it: nothing in it is trusted. A checkpoint has `best`.
+        at: how many moments the table held at that time.
+        data: the kernel's own fields, none of which can be trusted. A checkpoint has `best`.
     """
 
     kind: str
@@ -98,12 +96,12 @@ class Event:
 
 @dataclass(slots=True)
 class Counters:
-    """What a reading met.
+    """Counts of what was read.
 
     Attributes:
         lines: lines read.
-        lost_lines: lines that are torn, garbled or binary: each cost what it said, nothing else.
-        repeated: moments left out of a series because another session (or a restart) did those steps again.
+        lost_lines: torn, garbled or binary lines; each costs only its own values.
+        repeated: moments left out of a series because a later session or a restart did their steps again.
     """
 
     lines: int = 0
@@ -113,9 +111,9 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The values of one name over the run, each list as long as the others.
+    """The values of one name over the run; all arrays have the same length.
 
-    A number that is not known is -1; a time that is not known is NaN.
+    An unknown count is -1, an unknown time is NaN.
     """
 
     name: str
@@ -131,8 +129,8 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Border:
-    """Where a session begins: its first step of training and that step's epoch."""
+class SessionStart:
+    """A session's first training step, and that step's epoch."""
 
     session: int
     step: int
@@ -140,14 +138,14 @@ class Border:
 
 
 class MetricsTable:
-    """All measurements in the order in which they were read, and what happened beside them."""
+    """All measurements and events in the order in which they were read."""
 
     def __init__(self) -> None:
         self.counters = Counters()
         self.events: list[Event] = []
         self._kinds = bytearray()
         self._times = array("d")
-        self._coordinates = array("q")  # Layout, session, epoch, step of each moment.
+        self._coordinates = array("q")  # Of each moment: layout, session, epoch, step.
         self._ends = array("q")  # Where each moment's values end.
         self._values = array("d")
         self._layouts: list[tuple[str, ...]] = []
@@ -166,12 +164,12 @@ class MetricsTable:
                 yield Row(*place, name, value)
 
     @property
-    def moments(self) -> int:
+    def moment_count(self) -> int:
         """The number of moments."""
         return len(self._kinds)
 
     def add(self, moment: Moment, names: tuple[str, ...], values: Sequence[float]) -> None:
-        """Append what was measured at `moment`; without a value nothing is."""
+        """Append the values measured at `moment`; does nothing without a name."""
         if not names:
             return
         layout = self._known.get(names)
@@ -186,22 +184,22 @@ class MetricsTable:
         self._coordinates.extend(
             (
                 layout,
-                _NONE if session is None else session,
-                _NONE if epoch is None else epoch,
-                _NONE if step is None else step,
+                _UNKNOWN if session is None else session,
+                _UNKNOWN if epoch is None else epoch,
+                _UNKNOWN if step is None else step,
             )
         )
         self._series = None
 
     def knows(self, names: tuple[str, ...]) -> bool:
-        """Whether these names were measured together before."""
+        """Whether these names have been measured together before."""
         return names in self._known
 
-    def happened(self, kind: str, moment: Moment, data: Mapping[str, Any]) -> None:
-        """Append an event; of `moment` its time, session and step count."""
-        self.events.append(Event(kind, self.moments, moment.time, moment.session, moment.step, data))
+    def add_event(self, kind: str, moment: Moment, data: Mapping[str, Any]) -> None:
+        """Append an event; `moment` gives its time, session and step."""
+        self.events.append(Event(kind, self.moment_count, moment.time, moment.session, moment.step, data))
 
-    def moment(self, index: int) -> Moment:
+    def moment_at(self, index: int) -> Moment:
         """The moment at `index`."""
         time = self._times[index]
         place = index * _COORDINATES
@@ -209,29 +207,29 @@ class MetricsTable:
         return Moment(
             Kind(self._kinds[index]),
             None if math.isnan(time) else time,
-            None if session == _NONE else session,
-            None if epoch == _NONE else epoch,
-            None if step == _NONE else step,
+            None if session == _UNKNOWN else session,
+            None if epoch == _UNKNOWN else epoch,
+            None if step == _UNKNOWN else step,
         )
 
-    def measured(self, index: int) -> tuple[tuple[str, ...], "array[float]"]:
+    def values_at(self, index: int) -> tuple[tuple[str, ...], "array[float]"]:
         """The names and values at `index`."""
         begin = self._ends[index - 1] if index else 0
         return self._layouts[self._coordinates[index * _COORDINATES]], self._values[begin : self._ends[index]]
 
     def measurements(self) -> Iterator[tuple[Moment, tuple[str, ...], "array[float]"]]:
         """Every moment with its names and values."""
-        for index in range(self.moments):
-            yield self.moment(index), *self.measured(index)
+        for index in range(self.moment_count):
+            yield self.moment_at(index), *self.values_at(index)
 
     def series(self) -> Mapping[tuple[str, Split], Series]:
-        """The values of each name and split, in order; made once and kept until more is added."""
+        """The values of each name and split, in order; computed once until more is added."""
         if self._series is None:
             self._series = self._by_name()
         return self._series
 
     def of(self, name: str, split: Split) -> Series:
-        """The values of one name; an empty series where there are none."""
+        """The values of one name; an empty series if there are none."""
         return self.series().get((name, split)) or Series(name, split)
 
     def _by_name(self) -> dict[tuple[str, Split], Series]:
@@ -255,30 +253,30 @@ class MetricsTable:
             begin = end
         return found
 
-    def borders(self) -> list[Border]:
+    def session_starts(self) -> list[SessionStart]:
         """The first training step of each session, in order of sessions."""
-        found: dict[int, Border] = {}
-        for index in range(self.moments):
+        found: dict[int, SessionStart] = {}
+        for index in range(self.moment_count):
             if self._kinds[index] == Kind.STEP:
-                moment = self.moment(index)
+                moment = self.moment_at(index)
                 if moment.session is not None and moment.step is not None and moment.session not in found:
-                    found[moment.session] = Border(moment.session, moment.step, moment.epoch)
+                    found[moment.session] = SessionStart(moment.session, moment.step, moment.epoch)
         return [found[session] for session in sorted(found)]
 
     def renumber(self, change: Callable[[int | None], int | None]) -> None:
-        """Give sessions other numbers."""
+        """Change the sessions' numbers; `change` maps an old one to a new one."""
         numbers = {}
         for place in range(1, len(self._coordinates), _COORDINATES):
             old = self._coordinates[place]
             if old not in numbers:
-                new = change(None if old == _NONE else old)
-                numbers[old] = _NONE if new is None else new
+                new = change(None if old == _UNKNOWN else old)
+                numbers[old] = _UNKNOWN if new is None else new
             self._coordinates[place] = numbers[old]
         self.events = [replace(event, session=change(event.session)) for event in self.events]
         self._series = None
 
     def best_steps(self) -> list[int]:
-        """The steps of the best models, in order: the last one is the best of all."""
+        """The steps of the best models, in order; the last one is the best model of the run."""
         steps = {
             event.step
             for event in self.events
@@ -289,22 +287,10 @@ class MetricsTable:
         return sorted(steps)
 
     def last(self, kind: str) -> Event | None:
-        """The newest event of a kind."""
+        """The newest event of a kind, if there is any."""
         return next((event for event in reversed(self.events) if event.kind == kind), None)
 
 
-def as_count(value: object) -> int | None:
-    """A step, an epoch or a session's number; None for all that is none."""
-    return value if type(value) is int and 0 <= value < _MOST else None
-
-
-def as_time(value: object) -> float | None:
-    """Seconds; None for all that are none."""
-    if type(value) not in (int, float) or not 0 <= value < _MOST:  # type: ignore[operator]  # A number.
-        return None
-    return float(value)  # type: ignore[arg-type]  # As above.
-
-
 def is_name(name: object) -> bool:
-    """Whether something can be the name of a measurement: nothing that a page or a spreadsheet would obey."""
+    """Whether this can name a measurement: no characters that a page or a spreadsheet would obey."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None

@@ -177,7 +177,7 @@ def _marks(track: Track) -> dict[str, Any]:
                 "step": border.step,
                 "hour": round(offsets.get(border.session, 0.0) / 3600, 4),
             }
-            for border in track.table.borders()
+            for border in track.table.session_starts()
         ],
         "best": best[-1] if best else None,
     }

@@ -53,8 +53,8 @@ class Track:
     def offsets(self) -> dict[int, float]:
         """The seconds of all sessions before each."""
         longest = dict(self.session_seconds)
-        for index in range(self.table.moments):
-            moment = self.table.moment(index)
+        for index in range(self.table.moment_count):
+            moment = self.table.moment_at(index)
             if moment.session is not None and moment.time is not None:
                 longest[moment.session] = max(moment.time, longest.get(moment.session, 0.0))
         before, total = {}, 0.0

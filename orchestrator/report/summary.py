@@ -51,7 +51,7 @@ def facts_of(data: RunData) -> list[Fact]:
 
 
 def _progress(data: RunData) -> list[Fact]:
-    result, borders = data.result, data.table.borders()
+    result, borders = data.result, data.table.session_starts()
     steps = [step for series in data.table.series().values() for step in series.steps]
     step = max(steps, default=0)
     if result is None:

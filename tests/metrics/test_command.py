@@ -80,7 +80,7 @@ def test_warnings_are_shown_and_cannot_steer_a_terminal(cli: Cli, workplace: Pat
     place = workplace / "metrics.jsonl"
     place.write_text("".join(json.dumps(event) + "\n" for event in events))
     result = cli("metrics", place)
-    assert "⚠ [2Jsilent recording" in result.out
+    assert "⚠ silent recording" in result.out
     assert "\x1b[2J" not in result.out
 
 

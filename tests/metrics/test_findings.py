@@ -104,10 +104,10 @@ def test_the_kernels_own_warnings_come_once() -> None:
     """In its words, in order of steps."""
     table = trained(loss_mel=[*falling(20), math.nan])
     for step in (None, 7, 7):
-        table.happened(
+        table.add_event(
             "warning", Moment(Kind.SYSTEM, None, 1, None, step), {"message": f"3 samples are silent {step}"}
         )
-    table.happened("warning", Moment(Kind.SYSTEM, None, 1, None, None), {"message": 3})
+    table.add_event("warning", Moment(Kind.SYSTEM, None, 1, None, None), {"message": 3})
     kinds = [finding.kind for finding in find_warnings(table)]
     assert kinds == [FindingKind.KERNEL, FindingKind.NOT_FINITE, FindingKind.KERNEL]
 

@@ -8,10 +8,10 @@ import pytest
 
 from orchestrator.errors import UsageError
 from orchestrator.metrics import (
-    Border,
     Kind,
     MetricsTable,
     Moment,
+    SessionStart,
     continuous,
     find_warnings,
     read_metrics,
@@ -57,7 +57,7 @@ def test_what_a_session_did_again_counts_as_the_later_one_did_it() -> None:
     )
     assert steps(table) == [(1, 0), (1, 25), (2, 50), (2, 75), (2, 125)]
     assert steps(table, "avg_loss", "eval") == [(2, 110)]
-    assert table.borders() == [Border(1, 0, 0), Border(2, 50, 0)]
+    assert table.session_starts() == [SessionStart(1, 0, 0), SessionStart(2, 50, 0)]
     assert (table.best_steps(), table.counters.repeated) == ([], 4)
 
 
@@ -216,5 +216,5 @@ def test_a_table_of_moments() -> None:
         (None, None, None, None, "eval", "a", 1.0),
         (None, None, None, None, "eval", "b", 2.0),
     ]
-    assert (len(table), table.moments, table.borders(), table.last("end")) == (2, 1, [], None)
+    assert (len(table), table.moment_count, table.session_starts(), table.last("end")) == (2, 1, [], None)
     assert len(table.of("nothing", "train")) == 0

@@ -68,7 +68,7 @@ def _summarise(name: str, table: "MetricsTable") -> None:
 
     all_series = table.series()
     reached = max(step for series in all_series.values() for step in series.steps)
-    sessions = len(table.borders())
+    sessions = len(table.session_starts())
     click.secho(untrusted.one_line(name), bold=True)
     click.echo(
         f"{len(table):,} values up to step {max(0, reached):,}"

@@ -151,7 +151,7 @@ def use(table: MetricsTable) -> None:
     series = continuous(table)
     assert len(list(series)) == len(series) <= len(table)
     assert sum(map(len, series.series().values())) == len(series)
-    series.borders()
+    series.session_starts()
     series.best_steps()
     find_warnings(series)
     assert "".join(csv_text(series)).count("\n") == len(series) + 1

@@ -1,11 +1,12 @@
-"""The lists of values in a trainer's log: one line at a time, or a whole list at once where it is as usual.
+"""The lists of values in a trainer's log, read line by line or, if they look as usual, a whole list at once.
 
     --> TIME: 2026-11-22 15:23:00 -- STEP: 24/629 -- GLOBAL_STEP: 24
      | > loss_mel: 138.51658630371094  (140.3)
      | > grad_norm_0: tensor(28.9038, device='cuda:0')  (tensor(21.8210, device='cuda:0'))
 
-A training repeats the same names for days, so after the first list of a shape one expression reads the next
-at once, header included; what it does not fit is read line by line, with the same result.
+A training prints the same names for days. So the first list of its kind becomes a regular expression that
+matches the next ones as a whole, header included. A list that it does not match is read line by line, with
+the same result.
 """
 
 import re
@@ -16,7 +17,7 @@ from orchestrator.metrics.table import Kind
 
 _INTEGER = rb"([0-9]{1,15})(?![0-9])"
 _COLOUR = rb"(?:\x1b\[[\d;]*m)?"
-# Anywhere in a line: a progress bar may stand before it. Nothing but colours may follow what is torn off.
+# Anywhere in a line, since a progress bar may come first.
 HEADER = re.compile(
     rb"--> TIME: ([-0-9]{10} [:0-9]{8}) -- STEP: "
     + _INTEGER
@@ -25,27 +26,26 @@ HEADER = re.compile(
     + rb" -- GLOBAL_STEP: "
     + _INTEGER
 )
-# A number, NaN or infinity; what it is worth is for float() to say. Classes such as \s within brackets would
-# make this twice as slow.
+# A number, NaN or infinity; float() decides. A class such as \s within the brackets would halve the speed.
 _NUMBER = rb"[-+.0-9ni][^ \t\n(),]*"
 _VALUE = rb"(?:tensor\()?(" + _NUMBER + rb")(?:,[^()\n]*)?\)?"
-# `| > name: value  (mean)`; in an evaluation the parentheses hold the change since the last one.
+# `| > name: value  (mean)`; in an evaluation the parentheses hold the change since the previous one.
 LOSS = re.compile(rb"\| > ([A-Za-z0-9_./-]{1,200}): *" + _VALUE + rb"(?:\s*\(\s*" + _VALUE + rb"\s*\)|\s*$)")
-# What begins like one: if it is none, it has been garbled.
+# The beginning of such a line; if the rest does not match, the line is garbled.
 LOSS_LIKE = re.compile(rb"\| > (?:avg_|loss|grad_norm|current_lr|step_time|loader_time|amp_scaler)")
-_MOST_SHAPES = 32  # Each costs a millisecond to learn; a training has one or two.
-_FIRST_VALUE = 4  # The header's groups come before.
+_MOST_PATTERNS = 32  # Each takes a millisecond to compile; a training has one or two.
+_FIRST_VALUE = 4  # The groups before it are the header's.
 
 
 @dataclass(slots=True)
-class Block:
+class ValueList:
     """A list that is being read.
 
     Attributes:
-        kind: what it measures; None for lists that are passed over, such as those within an evaluation.
+        kind: what it measures; None for lists that are skipped, such as those within an evaluation.
         clock: the date and time in its header.
         step, steps, global_step: the counts in its header, as printed.
-        paired: whether its lines hold two numbers; a line that does not is a torn one then.
+        paired: whether its lines have two numbers; then a line with one number is torn.
     """
 
     kind: Kind | None
@@ -57,18 +57,21 @@ class Block:
     values: list[float] | None = None
     paired: bool = False
 
-    def take(self, line: bytes, *, whole: bool = True) -> bool:
-        """Add the value in a line; tells whether there was one that is whole and new.
+    def add_line(self, line: bytes, *, complete: bool = True) -> bool:
+        """Add the value in a line.
 
         Args:
             line: the line, without colours.
-            whole: whether the line has an end; without one, what is missing may be half a number.
+            complete: whether the line has its line end; without it, half a number may be missing.
+
+        Returns:
+            Whether the line had a new, complete value.
         """
         match = LOSS.search(line)
         if match is None:
             return False
         name, value, second = match.groups()
-        if second is None and (self.paired or not whole):
+        if second is None and (self.paired or not complete):
             return False
         mean = second if self.kind is Kind.STEP and second is not None else value
         try:
@@ -76,7 +79,7 @@ class Block:
         except ValueError:
             return False
         if text in self.names:
-            return False  # Of a list whose header was lost.
+            return False  # It belongs to a list whose header was lost.
         self.names = (*self.names, text)
         self.values = [*(self.values or ()), number]
         self.paired = second is not None
@@ -84,23 +87,23 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class _ListPattern:
     names: tuple[str, ...]
     pattern: re.Pattern[bytes]
 
 
-class Shapes:
-    """The lists seen so far, as expressions that read the next one at once."""
+class ListPatterns:
+    """Regular expressions for the lists seen so far, which read the next list as a whole."""
 
     def __init__(self) -> None:
-        self._shapes: list[_Shape] = []
+        self._patterns: list[_ListPattern] = []
         self._clock_text = b""
         self._clock: datetime | None = None
 
-    def read(self, text: bytes, at: int) -> tuple[Block, int] | None:
-        """The list whose header is at `at`, and where it ends; None where it has no known shape."""
-        for shape in self._shapes:
-            match = shape.pattern.match(text, at)
+    def read(self, text: bytes, at: int) -> tuple[ValueList, int] | None:
+        """The list whose header is at `at`, and where it ends; None if it matches no known pattern."""
+        for known in self._patterns:
+            match = known.pattern.match(text, at)
             if match is None:
                 continue
             groups = match.groups()
@@ -108,21 +111,21 @@ class Shapes:
                 values = [*map(float, groups[_FIRST_VALUE:])]
             except ValueError:
                 return None
-            block = self.header(*groups[:_FIRST_VALUE])
-            block.names, block.values, block.paired = shape.names, values, True
-            return block, match.end()
+            found = self.header(*groups[:_FIRST_VALUE])
+            found.names, found.values, found.paired = known.names, values, True
+            return found, match.end()
         return None
 
-    def header(self, clock: bytes, step: bytes, steps: bytes, global_step: bytes) -> Block:
-        """A list of a training step by the parts of its header."""
+    def header(self, clock: bytes, step: bytes, steps: bytes, global_step: bytes) -> ValueList:
+        """An empty list of a training step, from the parts of its header."""
         if clock != self._clock_text:
             self._clock_text, self._clock = clock, read_clock(clock)
-        return Block(Kind.STEP, self._clock, int(step), int(steps), int(global_step))
+        return ValueList(Kind.STEP, self._clock, int(step), int(steps), int(global_step))
 
     def learn(self, text: bytes, at: int) -> None:
-        """Take the list whose header is at `at` as an example, as far as nothing comes between its lines."""
+        """Make a pattern of the list whose header is at `at`, up to the first line that is not a value."""
         match = HEADER.match(text, at)
-        if match is None or len(self._shapes) == _MOST_SHAPES:
+        if match is None or len(self._patterns) == _MOST_PATTERNS:
             return
         names, pattern = [], [HEADER.pattern, _COLOUR, rb"[ \t]*\n"]
         place = text.find(b"\n", match.end()) + 1
@@ -135,13 +138,13 @@ class Shapes:
             pattern.append(_line_pattern(line, found))
             place = end + 1
         if names and len({*names}) == len(names):
-            self._shapes.append(_Shape(tuple(names), re.compile(b"".join(pattern))))
-            # The longest first: the beginning of a list would fit a shorter one.
-            self._shapes.sort(key=lambda shape: len(shape.names), reverse=True)
+            self._patterns.append(_ListPattern(tuple(names), re.compile(b"".join(pattern))))
+            # The longest first: a shorter pattern would match the beginning of a longer list.
+            self._patterns.sort(key=lambda known: len(known.names), reverse=True)
 
 
 def _line_pattern(line: bytes, match: re.Match[bytes]) -> bytes:
-    """The line with other numbers in it: all else must be the same, to the last space."""
+    """A pattern for this line with other numbers; all else must be equal, to the last space."""
     (value, value_end), (mean, mean_end) = match.span(2), match.span(3)
     return b"".join(
         (
@@ -156,7 +159,7 @@ def _line_pattern(line: bytes, match: re.Match[bytes]) -> bytes:
 
 
 def read_clock(text: bytes) -> datetime | None:
-    """`2026-11-22 15:23:00` as a time; None where it is none."""
+    """Parse `2026-11-22 15:23:00`; None if it is not a time."""
     try:
         return datetime.fromisoformat(text.decode())
     except ValueError:
