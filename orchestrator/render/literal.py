@@ -79,7 +79,7 @@ def _bracket(start: str, items: list[str], end: str, indent: str, used: int) -> 
 
 def _quote(text: str) -> str:
     """`repr`, but in double quotes whenever the text allows it."""
-    literal = repr(text)
+    literal = str.__repr__(text)  # The text of an enum's member, not its name.
     return f'"{literal[1:-1]}"' if literal[0] == "'" and '"' not in text else literal
 
 

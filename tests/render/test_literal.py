@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernel_template.contract import EndReason
 from orchestrator.errors import UsageError
 from orchestrator.render.literal import program_literal, python_literal
 
@@ -32,6 +33,11 @@ HOSTILE = [
     "🚀" * 40,
     '"""\nimport os; os.system("x")\n"""',
 ]
+
+
+def test_a_member_of_an_enum_is_its_text() -> None:
+    """The kernel has no use for our classes, and end reasons and states are such members."""
+    assert python_literal({"reason": EndReason.KILLED}) == python_literal({"reason": "killed"})
 
 
 @pytest.mark.parametrize("text", HOSTILE)
