@@ -5,13 +5,16 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 import stamina
 
-from orchestrator.emulator import Emulator, EmulatorOptions
 from tests.support import KEY, USER, Cli, Process, clean_environment
+
+if TYPE_CHECKING:
+    from orchestrator.emulator import Emulator
 
 # The same examples each time, and none judged by a clock: a busy machine is no fault of the code.
 hypothesis.settings.register_profile(
@@ -51,7 +54,7 @@ def voice_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def put_away() -> Iterator[Callable[[Emulator], None]]:
+def put_away() -> "Iterator[Callable[[Emulator], None]]":
     """Stops an emulator while the next test runs: its server takes a fifth of a second to end, idly."""
     with ThreadPoolExecutor(max_workers=4) as pool:
         stopping: list[Future[None]] = []
@@ -62,9 +65,11 @@ def put_away() -> Iterator[Callable[[Emulator], None]]:
 
 @pytest.fixture
 def start_emulator(
-    tmp_path: Path, workplace: Path, put_away: Callable[[Emulator], None]
-) -> Iterator[Callable[..., Emulator]]:
+    tmp_path: Path, workplace: Path, put_away: "Callable[[Emulator], None]"
+) -> "Iterator[Callable[..., Emulator]]":
     """Starts an emulator in tmp_path/kaggle; keyword arguments are EmulatorOptions' fields."""
+    from orchestrator.emulator import Emulator, EmulatorOptions  # noqa: PLC0415 - Windows has no emulator.
+
     running: list[Emulator] = []
 
     def start(**options: object) -> Emulator:
@@ -83,7 +88,7 @@ def start_emulator(
 
 
 @pytest.fixture
-def emulator(start_emulator: Callable[..., Emulator], monkeypatch: pytest.MonkeyPatch) -> Emulator:
+def emulator(start_emulator: "Callable[..., Emulator]", monkeypatch: pytest.MonkeyPatch) -> "Emulator":
     """A running emulator, with its address and credentials in the environment."""
     started = start_emulator()
     monkeypatch.setenv("KGTTS_KAGGLE_URL", started.url)

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from tests.cli.test_emulator_command import serve
-from tests.emulator.support import readme_section
+from tests.emulator.support import documented_faults
 from tests.support import Cli, Process
 
 TIMEOUT_S = 60
@@ -29,7 +29,7 @@ def test_the_readmes_plan_is_served(
     spawn: Callable[..., Process], workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The plan is in force from the start, said, shown, and replaced as the README's commands do."""
-    section = readme_section()
+    section = documented_faults()
     example = section.partition("```toml\n")[2].partition("```")[0]
     (workplace / "faults.toml").write_text(example, encoding="utf-8")
     process = serve(spawn, monkeypatch, workplace / "root", "--faults", "faults.toml")

@@ -61,21 +61,6 @@ def test_every_command_and_option_explains_itself(name: str, command: click.Comm
             assert parameter.help, f"{name} {parameter.opts}"
 
 
-@pytest.mark.parametrize("name", [name for name, _ in commands() if name != "config"])
-def test_the_readme_has_a_line_on_every_command(name: str) -> None:
-    """What is not in the README is not there for a newcomer."""
-    assert f"`kgtts {name}" in (REPOSITORY / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_readme_names_every_exit_code() -> None:
-    """The table is that of `orchestrator.errors`."""
-    from orchestrator.errors import ExitCode  # noqa: PLC0415 - only here
-
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    for code in ExitCode:
-        assert f"\n| {code.value} |" in text
-
-
 @pytest.mark.parametrize("arguments", FREE, ids=" ".join)
 def test_help_and_version_are_free(cli: Cli, arguments: list[str]) -> None:
     """No settings, no credentials and no network are wanted."""

@@ -120,9 +120,9 @@ class Account:
         )
 
 
-def readme_section() -> str:
-    """What the README says of faults."""
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    section = text.partition("### Bad days\n")[2].partition("\n## ")[0]
+def documented_faults() -> str:
+    """What docs/emulator.md says of faults."""
+    text = (REPOSITORY / "docs" / "emulator.md").read_text(encoding="utf-8")
+    section = text.partition("## Faults\n")[2].partition("\n## ")[0]
     assert section
     return section

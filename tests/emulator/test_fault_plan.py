@@ -23,7 +23,7 @@ from orchestrator.emulator.faults.plan import (
 )
 from orchestrator.emulator.faults.switch import FaultSwitch, Tally
 from orchestrator.errors import UsageError
-from tests.emulator.support import readme_section
+from tests.emulator.support import documented_faults
 
 KINDS = get_args(get_args(Fault)[0])
 
@@ -182,7 +182,7 @@ def test_python_is_checked_as_files_are() -> None:
 
 def test_the_readme_names_every_fault_and_every_key() -> None:
     """The table of faults is the documentation of the schema."""
-    text = readme_section()
+    text = documented_faults()
     for kind in KINDS:
         (row,) = [
             line for line in text.splitlines() if line.startswith(f"| `{kind.model_fields['what'].default}`")
@@ -196,6 +196,6 @@ def test_the_readme_names_every_fault_and_every_key() -> None:
 def test_the_readmes_example_is_a_plan(tmp_path: Path) -> None:
     """What the README shows can be given to `--faults` as it stands."""
     path = tmp_path / "faults.toml"
-    path.write_text(readme_section().partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
+    path.write_text(documented_faults().partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
     plan = load_plan(path)
     assert [fault.what for fault in plan.faults] == ["latency", "bandwidth", "reset", "error", "log_dropped"]

@@ -1,0 +1,140 @@
+"""README.md and docs/: what they show can be typed, what they link to exists, and nothing is missing."""
+
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from orchestrator.cli.main import kgtts
+from orchestrator.emulator import Emulator
+from orchestrator.errors import ExitCode
+from tests.report.making import Made, write_data_set
+from tests.support import REPOSITORY, Cli
+from tests.voice.making import graph, put_voice
+
+README = REPOSITORY / "README.md"
+DOCUMENTS = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+# What a test cannot type, and what shows it instead.
+ELSEWHERE = {
+    "make demo": "tests/cli/test_demo.py runs what it calls",
+    "make test": "is how this test is run",
+    "make lint": "is run by .ci/run",
+    "bash .ci/run": "runs this test",
+    "pip install": "needs a package index; tests/render/test_installed.py installs the wheel",
+    "pip wheel": "needs a package index",
+    "pip download": "needs a package index",
+    "kgtts kaggle auth login": "needs a browser and an account",
+    "kgtts emulator": "ends with Ctrl-C; tests/cli/test_emulator_command.py",
+    "curl": "tests/cli/test_emulator_faults.py sends the same requests",
+    "python -m benchmarks.": "benchmarks measure; they are not tests",
+    "python -m pytest": "is how this test is run",
+    "python docs/": "needs Chromium and a demo",
+}
+
+
+def commands(document: Path) -> Iterator[list[str]]:
+    """The commands in the document's shell blocks, each as its words."""
+    for language, text in BLOCK.findall(document.read_text(encoding="utf-8")):
+        if language == "sh":
+            for line in text.replace("\\\n", " ").splitlines():
+                if words := shlex.split(line, comments=True):
+                    yield words
+
+
+def elsewhere(words: list[str]) -> bool:
+    """Whether something else than this module shows that the command works."""
+    return any(" ".join(words).startswith(start) for start in ELSEWHERE)
+
+
+@pytest.fixture
+def project(account: Emulator, cli: Cli, workplace: Path) -> Path:
+    """A project with what the documents speak of: a data set, texts, two older runs, and a voice."""
+    del account
+    (workplace / "wheels").mkdir()
+    (workplace / "story.txt").write_text("আমি তুমি।\n", encoding="utf-8")
+    write_data_set(workplace / "MyTTSDataset", ("আমি তুমি।",))
+    return workplace
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_the_commands_shown_work(document: Path, project: Path, cli: Cli) -> None:
+    """They are typed one after the other, as a reader would."""
+    settings = (project / "kgtts.toml").read_text(encoding="utf-8")
+    if document != README:  # The README makes a run of its own.
+        for name, run in (("bangla-tts", "3f9c1a7be204"), ("second-voice", "81d2c0ffee42")):
+            Made(run=run, sessions=2, epochs=2).write(project / "runs" / name)
+            for voice in ("base", "voice"):
+                put_voice(project / "runs" / name / "session-02" / "voice", graph(), voice)
+    for words in commands(document):
+        if elsewhere(words):
+            continue
+        if words[0] == "echo":
+            text, target = words[1], words[-1]
+            (project / target).write_text(text.replace("YOU", "asha"), encoding="utf-8")
+            continue
+        assert words[0] == "kgtts", f"{document.name}: nothing runs `{' '.join(words)}`"
+        if words[1:2] == ["init"]:
+            (project / "kgtts.toml").unlink()
+        if words[1:2] == ["say"]:
+            put_voice(next((project / "runs" / "bangla-tts").glob("session-*")) / "voice", graph())
+        aside = ["--out", "said.wav"] if words[1:2] == ["say"] and "--out" not in words else []
+        # A test opens no browser.
+        result = cli(*(word for word in words[1:] if word != "--open"), *aside)
+        assert result.code == 0, f"{' '.join(words)}: {result.said}"
+        if words[1:2] == ["init"]:
+            (project / "kgtts.toml").write_text(settings, encoding="utf-8")
+
+
+def test_nothing_is_excused_in_vain() -> None:
+    """Each excuse stands for a command that some document shows."""
+    shown = [" ".join(words) for document in DOCUMENTS for words in commands(document)]
+    assert [start for start in ELSEWHERE if not any(line.startswith(start) for line in shown)] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_links_resolve(document: Path) -> None:
+    """Every relative link leads to a file of the repository."""
+    for target in LINK.findall(document.read_text(encoding="utf-8")):
+        if "://" not in target and not target.startswith("#"):
+            assert (document.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_json_and_toml_examples_parse(document: Path) -> None:
+    """An example that a reader copies is valid."""
+    for language, text in BLOCK.findall(document.read_text(encoding="utf-8")):
+        if language == "toml":
+            tomllib.loads(text)
+        if language == "json":
+            json.loads(text)
+
+
+def test_the_readme_is_short() -> None:
+    """A newcomer reads it to its end."""
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("name", kgtts.list_commands(click.Context(kgtts)))
+def test_the_readme_has_a_line_on_every_command(name: str) -> None:
+    """What is not in the README is not there for a newcomer."""
+    assert re.search(rf"`kgtts {name}\b", README.read_text(encoding="utf-8"))
+
+
+def test_the_readme_names_every_exit_code() -> None:
+    """The table is that of `orchestrator.errors`."""
+    text = README.read_text(encoding="utf-8")
+    for code in ExitCode:
+        assert f"\n| {code.value} |" in text
+
+
+def test_every_document_is_linked_from_the_readme() -> None:
+    """Nobody finds a page that nothing leads to."""
+    text = README.read_text(encoding="utf-8")
+    assert [page.name for page in DOCUMENTS[1:] if f"(docs/{page.name})" not in text] == []
