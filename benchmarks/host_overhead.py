@@ -161,7 +161,7 @@ def all_cards(steps: int, batch_size: int) -> None:
     """The whole VITS on the guide's one card and on all of ours."""
     import torch  # noqa: PLC0415 - only here.
 
-    from orchestrator.emulator import voice  # noqa: PLC0415 - as above.
+    from orchestrator.emulator.demo import voice  # noqa: PLC0415 - as above.
 
     cards = torch.cuda.device_count()
     if not cards:

@@ -1,38 +1,21 @@
-"""An emulator of Kaggle on this machine: the kernels' wire, its storage, its quota, and real sessions.
+"""An emulator of Kaggle on this machine: its API, storage, quota and uploads, and real sessions as processes.
 
-`Emulator` serves what the official client asks of Kaggle and runs pushed scripts as subprocesses.
-Importing this package is cheap: starlette, uvicorn and kagglesdk are loaded when an export is first used.
+`wire` turns HTTP into objects and calls `service`, which has the state and the rules and knows no HTTP.
+`service` refuses by its `exceptions`, which `wire` turns into Kaggle's errors, and orders sessions from
+`runner` through the interface `service.sessions`. Both import `service`, never the other way. Where to add:
+
+- a method of the API: a handler and a line of METHODS in `wire/SERVICE.py`; its rules in `service/SERVICE.py`
+- a fault: a class in `faults/kinds.py`; its effect in `faults/middleware.py` or `faults/body.py`, or in the
+  handler of the method that it is about; a row in the documentation
+- a mount layout: a row of MOUNT_LAYOUTS in `options.py`
+- an accelerator: a row of MACHINE_SHAPES in `service/limits.py`
+- a kind of input: see the head of `service/mounts.py`
+
+Importing this package is cheap and works on every system: only `Emulator.start` needs Linux or macOS, and the
+packages of the extra `local`.
 """
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from orchestrator.emulator.emulator import Emulator
-    from orchestrator.emulator.service.options import EmulatorOptions
+from orchestrator.emulator.emulator import Emulator
+from orchestrator.emulator.options import EmulatorOptions
 
 __all__ = ["Emulator", "EmulatorOptions"]
-
-
-def __getattr__(name: str) -> Any:
-    """Load the two exports when they are first used.
-
-    Raises:
-        AttributeError: the package has no such attribute.
-        LocalError: the optional packages of the extra `local` are missing.
-    """
-    if name == "EmulatorOptions":
-        from orchestrator.emulator.service.options import EmulatorOptions  # noqa: PLC0415 - lazy on purpose
-
-        return EmulatorOptions
-    if name == "Emulator":
-        try:
-            from orchestrator.emulator.emulator import Emulator  # noqa: PLC0415 - lazy on purpose
-        except ModuleNotFoundError as error:
-            from orchestrator.errors import LocalError  # noqa: PLC0415 - lazy on purpose
-
-            raise LocalError(
-                f"The emulator needs the package {error.name}, which is not installed.",
-                hint="install what the emulator needs, in a checkout of kgtts: pip install '.[local]'",
-            ) from error
-        return Emulator
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -62,14 +62,14 @@ def test_bad_settings(cli: Cli, account: Emulator, workplace: Path, text: str, w
     (workplace / "kgtts.toml").write_text(text, encoding="utf-8")
     for command in ("push", "render", "doctor", "pull", "config show", "sync", "watch"):
         fails(cli(*command.split()), 2, "kgtts.toml", words)
-    assert account.backend.catalogue.kernels() == []
+    assert account.backend.kernels.all() == []
 
 
 @pytest.mark.parametrize("override", ["training.epochz=3", "epochs", "training.epochs=many", "=3"])
 def test_bad_overrides(cli: Cli, account: Emulator, override: str) -> None:
     """`--set` is checked like the file."""
     fails(cli("push", "--set", override), 2, "Error")
-    assert account.backend.catalogue.kernels() == []
+    assert account.backend.kernels.all() == []
 
 
 def test_an_unknown_dataset(cli: Cli, account: Emulator) -> None:
@@ -185,7 +185,7 @@ def test_a_ledger_that_is_damaged(cli: Cli, account: Emulator, workplace: Path) 
     (workplace.parent / "data").mkdir()
     (workplace.parent / "data/ledger.db").write_text("x" * 4096)
     fails(cli("push"), 8, "ledger.db cannot be used", "it is only a cache")
-    assert account.backend.catalogue.kernels() == []
+    assert account.backend.kernels.all() == []
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_ledger_that_is_damaged(cli: Cli, account: Emulator, workplace: Path) 
 )
 def test_a_bad_day_at_kaggle(cli: Cli, account: Emulator, status: int, code: int, words: str) -> None:
     """Each refusal and each fault is told by every command that reads, with its own exit code."""
-    account.server.fail_next(status, times=500)
+    account.server.faults.fail_next(status, times=500)
     for command in ("doctor", f"status {REF}", f"logs {REF}", f"pull {REF}", "list --all", "quota"):
         fails(cli(*command.split()), code, words, "Next: ")
 
@@ -208,9 +208,9 @@ def test_a_bad_day_at_kaggle(cli: Cli, account: Emulator, status: int, code: int
 @pytest.mark.parametrize(("status", "code"), [(401, 3), (403, 4), (404, 4), (429, 7), (500, 7)])
 def test_a_push_on_a_bad_day(cli: Cli, account: Emulator, status: int, code: int) -> None:
     """Refused or failed, it is in the history, nothing was started, and nothing is sent twice."""
-    account.server.fail_next(status, method="SaveKernel")
+    account.server.faults.fail_next(status, method="SaveKernel")
     fails(cli("push"), code, "push")
-    assert account.backend.catalogue.kernels() == []
+    assert account.backend.kernels.all() == []
     assert cli("list", "--json").json[0]["state"] == "refused"
     assert cli("push").code == 0
 
@@ -263,7 +263,7 @@ def test_refusals_of_limits(cli: Cli, open_account: Callable[..., Emulator]) -> 
     gpu = ("--set", "kernel.accelerator=NvidiaTeslaT4")
     assert "⚠ quota" in cli("doctor", *gpu).out
     fails(cli("push", *gpu), 4, "quota has 0s left", "waiting until", "kgtts quota", "kgtts watch")
-    assert (started.backend.catalogue.kernels(), cli("list", "--json").json) == ([], [])
+    assert (started.backend.kernels.all(), cli("list", "--json").json) == ([], [])
 
 
 def test_a_refusal_for_now_is_told_in_kaggles_words(cli: Cli, open_account: Callable[..., Emulator]) -> None:

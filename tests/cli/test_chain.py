@@ -95,7 +95,7 @@ def test_watch_begins_the_run_and_sees_it_through(cli: Cli, cut: Emulator, workp
     assert again.code == 0
     assert again.out.startswith("done  The run is done at step 4")
     assert "pushed" not in again.out
-    assert sum(len(kernel.versions) for kernel in cut.backend.catalogue.kernels()) == 2
+    assert sum(len(kernel.versions) for kernel in cut.backend.kernels.all()) == 2
 
 
 def test_a_second_push_while_a_session_is_alive_is_refused(
@@ -114,7 +114,7 @@ def test_a_second_push_while_a_session_is_alive_is_refused(
     assert (new.code, new.out) == (2, "")
     assert f"a session that is not over: {FIRST}" in new.err
     assert f"kgtts cancel {REF}-a" in new.err
-    assert [len(kernel.versions) for kernel in account.backend.catalogue.kernels()] == [1]
+    assert [len(kernel.versions) for kernel in account.backend.kernels.all()] == [1]
 
 
 def test_push_goes_on_after_a_failure(cli: Cli, account: Emulator, workplace: Path) -> None:

@@ -30,7 +30,7 @@ def running(account: Emulator, cli: Cli, workplace: Path) -> Emulator:
 
 def state(emulator: Emulator) -> SessionState:
     """The state of the newest session, as the emulator knows it."""
-    return emulator.backend.catalogue.kernels()[0].versions[-1].state
+    return emulator.backend.kernels.all()[0].versions[-1].state
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_watch_is_left_and_the_run_goes_on(account: Emulator, workplace: Path, s
 def wait_until(emulator: Emulator, wanted: SessionState) -> None:
     """Wait for a state of the newest session."""
     until = time.monotonic() + 30
-    while not emulator.backend.catalogue.kernels() or state(emulator) is not wanted:
+    while not emulator.backend.kernels.all() or state(emulator) is not wanted:
         assert time.monotonic() < until
         time.sleep(0.02)
 

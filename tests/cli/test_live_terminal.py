@@ -142,7 +142,7 @@ def test_the_page_opens_follows_the_window_and_leaves(running: Emulator) -> None
         assert f"Stopped watching; {REF}/1 goes on.".encode() in rest
         assert b"\x1b[?25h" in terminal.written[place:]
         assert terminal.modes == terminal.before
-    assert running.backend.catalogue.kernels()[0].versions[-1].state is SessionState.RUNNING
+    assert running.backend.kernels.all()[0].versions[-1].state is SessionState.RUNNING
 
 
 def test_a_page_that_is_ended_gives_the_terminal_back(running: Emulator) -> None:

@@ -48,7 +48,7 @@ def test_render_writes_what_push_sends_and_twice_the_same(
     assert json.loads(files["kernel-metadata.json"])["id"] == FIRST
     cli("render", "--to", "out dir")
     assert {path.name: path.read_bytes() for path in (workplace / "out dir").iterdir()} == files
-    assert account.backend.catalogue.kernels() == []
+    assert account.backend.kernels.all() == []
 
 
 def test_render_needs_no_account(cli: Cli, workplace: Path) -> None:

@@ -221,9 +221,9 @@ def test_cancel_asks_and_deletes(cli: Cli, trained: Emulator, monkeypatch: pytes
     refused = cli("cancel")
     assert refused.code == 130
     assert "every version, its logs and its outputs" in refused.out
-    assert len(trained.backend.catalogue.kernels()) == 1
+    assert len(trained.backend.kernels.all()) == 1
     assert f"Deleted {FIRST}." in cli("cancel", "--yes").out
-    assert trained.backend.catalogue.kernels() == []
+    assert trained.backend.kernels.all() == []
     gone = cli("status")
     assert gone.code == 4
 
@@ -278,10 +278,10 @@ def test_a_failure_keeps_its_traceback_for_those_who_ask(
     cli: Cli, account: Emulator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """KGTTS_DEBUG=1 logs where an error came from; without it only the sentence is there."""
-    account.server.fail_next(404)
+    account.server.faults.fail_next(404)
     assert "Traceback" not in cli("status", f"{FIRST}/7").err
     monkeypatch.setenv("KGTTS_DEBUG", "1")
-    account.server.fail_next(404)
+    account.server.faults.fail_next(404)
     cli("status", f"{FIRST}/7")
     assert any(record.exc_info for record in caplog.records)
 

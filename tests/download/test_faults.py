@@ -75,7 +75,7 @@ def connected(emulator: Emulator) -> KaggleClient:
 
 def right(emulator: Emulator) -> dict[str, str]:
     """What the kernel left: names and hashes."""
-    left = emulator.backend.catalogue.output_file
+    left = emulator.backend.kernels.output_file
     return {
         file.name: digest(left(USER, "voice", 1, file.name)[0].read_bytes())
         for file in connected(emulator).outputs(REF)

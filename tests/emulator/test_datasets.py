@@ -12,7 +12,7 @@ from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUplo
 from kagglesdk.datasets.types import dataset_api_service as sdk
 
 from orchestrator.emulator import EmulatorOptions
-from orchestrator.emulator.service.blobs import GRAIN, LIFETIME
+from orchestrator.emulator.service.uploads import CHUNK_MULTIPLE, LIFETIME
 from orchestrator.errors import UsageError
 from tests.emulator.support import TIMEOUT_S, USER, Account
 from tests.fakes.clock import FakeClock
@@ -142,19 +142,31 @@ def test_datasets_and_uploads_survive_a_restart(start: Start, clock: FakeClock) 
     """Both, what is ready and what is half there; an upload is forgotten after its week."""
     account = start(clock=clock)
     create(account, send(account, "a.txt"))
-    begun = begin(account, "big.pth", 2 * GRAIN)
-    assert put(begun.create_url, b"x" * GRAIN, f"bytes 0-{GRAIN - 1}/{2 * GRAIN}").status_code == 308
+    begun = begin(account, "big.pth", 2 * CHUNK_MULTIPLE)
+    assert (
+        put(
+            begun.create_url, b"x" * CHUNK_MULTIPLE, f"bytes 0-{CHUNK_MULTIPLE - 1}/{2 * CHUNK_MULTIPLE}"
+        ).status_code
+        == 308
+    )
     account.emulator.stop()
     account = start(clock=clock)
     assert names(account) == ["a.txt"]
     url = account.url + begun.create_url.removeprefix(begun.create_url.split("/upload/")[0])
-    assert put(url, b"", f"bytes */{2 * GRAIN}").headers["Range"] == f"bytes=0-{GRAIN - 1}"
-    assert put(url, b"y" * GRAIN, f"bytes {GRAIN}-{2 * GRAIN - 1}/{2 * GRAIN}").status_code == 200
-    assert put(url, b"", f"bytes */{2 * GRAIN}").status_code == 200
+    assert put(url, b"", f"bytes */{2 * CHUNK_MULTIPLE}").headers["Range"] == f"bytes=0-{CHUNK_MULTIPLE - 1}"
+    assert (
+        put(
+            url,
+            b"y" * CHUNK_MULTIPLE,
+            f"bytes {CHUNK_MULTIPLE}-{2 * CHUNK_MULTIPLE - 1}/{2 * CHUNK_MULTIPLE}",
+        ).status_code
+        == 200
+    )
+    assert put(url, b"", f"bytes */{2 * CHUNK_MULTIPLE}").status_code == 200
     clock.advance(LIFETIME.total_seconds())
     assert put(url).status_code == 404
     assert version(account, begun.token).status == "error"
-    folder = account.emulator.backend.store.root / "uploads"
+    folder = account.emulator.backend.state.root / "uploads"
     account.emulator.stop()
     start(clock=clock)
     assert list(folder.iterdir()) == []
@@ -212,19 +224,19 @@ def test_the_address_of_an_upload_is_its_key(account: Account) -> None:
     assert put(begun.create_url, b"one").status_code == 200
     assert put(begun.create_url, b"two").status_code == 200
     assert create(account, begun.token).status == "ok"
-    folder = account.emulator.backend.store.root / "uploaded" / USER / SLUG / "1"
+    folder = account.emulator.backend.state.root / "uploaded" / USER / SLUG / "1"
     assert (folder / "a.txt").read_bytes() == b"one"
     assert put(begun.create_url, b"two").status_code == 404
 
 
 def test_a_short_body_is_kept_in_whole_grains(account: Account) -> None:
     """What Google's storage keeps of an upload that stops: the client asks and goes on."""
-    content = os.urandom(3 * GRAIN + 5)
+    content = os.urandom(3 * CHUNK_MULTIPLE + 5)
     begun = begin(account, "big.pth", len(content))
-    answer = put(begun.create_url, content[: GRAIN + 9])
-    assert (answer.status_code, answer.headers["Range"]) == (308, f"bytes=0-{GRAIN - 1}")
-    rest = f"bytes {GRAIN}-{len(content) - 1}/{len(content)}"
-    assert put(begun.create_url, content[GRAIN:], rest).status_code == 200
+    answer = put(begun.create_url, content[: CHUNK_MULTIPLE + 9])
+    assert (answer.status_code, answer.headers["Range"]) == (308, f"bytes=0-{CHUNK_MULTIPLE - 1}")
+    rest = f"bytes {CHUNK_MULTIPLE}-{len(content) - 1}/{len(content)}"
+    assert put(begun.create_url, content[CHUNK_MULTIPLE:], rest).status_code == 200
 
 
 def test_a_dataset_that_kaggle_would_not_make_is_refused(account: Account) -> None:

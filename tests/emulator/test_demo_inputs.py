@@ -147,7 +147,7 @@ def test_a_root_that_is_a_file_is_said(tmp_path: Path, cache: Path) -> None:
 def test_the_calling_process_stays_light(tmp_path: Path, cache: Path) -> None:
     """Providing the inputs loads neither torch nor TTS nor eSpeak NG into the calling process."""
     code = (
-        "import sys; from pathlib import Path; from orchestrator.emulator import inputs;"
+        "import sys; from pathlib import Path; from orchestrator.emulator.demo import inputs;"
         "inputs.provide_demo_inputs(Path(sys.argv[1]), 'tester', cache=Path(sys.argv[2]));"
         "sys.exit(any(name in sys.modules for name in ('torch', 'TTS', 'espeakng_loader')))"
     )

@@ -7,13 +7,11 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from orchestrator.emulator.faults.file import load_plan
-from orchestrator.emulator.faults.plan import (
+from orchestrator.emulator.faults.kinds import (
     Corrupted,
     Error,
     Expired,
     Fault,
-    FaultPlan,
     HostileNames,
     Latency,
     LogDropped,
@@ -21,7 +19,7 @@ from orchestrator.emulator.faults.plan import (
     Rule,
     StaleVersion,
 )
-from orchestrator.emulator.faults.switch import FaultSwitch, Tally
+from orchestrator.emulator.faults.plan import FaultCount, FaultInjector, FaultPlan, Target, load_plan
 from orchestrator.errors import UsageError
 from tests.emulator.support import documented_faults
 
@@ -30,9 +28,9 @@ KINDS = get_args(get_args(Fault)[0])
 
 def struck(count: int = 12, **when: Any) -> list[int]:
     """Which of `count` requests a fault strikes, counted from 1."""
-    switch = FaultSwitch()
-    switch.set(FaultPlan(faults=(Latency(where="storage", seconds=1, **when),), seed=7))
-    return [number for number in range(1, count + 1) if switch.strike("storage", "x").faults]
+    injector = FaultInjector()
+    injector.set(FaultPlan(faults=(Latency(where="storage", seconds=1, **when),), seed=7))
+    return [number for number in range(1, count + 1) if injector.faults_for(Target("storage", ("x",))).faults]
 
 
 @pytest.mark.parametrize(
@@ -62,16 +60,16 @@ def test_drawn_faults_come_again_with_the_same_seed() -> None:
 def test_each_name_can_be_counted_by_itself() -> None:
     """With `per_name` the first request of every file is struck, else the first of all."""
     for per_name, expected in ((False, 1), (True, 2)):
-        switch = FaultSwitch()
-        switch.set(FaultPlan(faults=(Corrupted(first=1, per_name=per_name),)))
-        hits = [switch.strike("storage", name, name).faults for name in ("a", "b", "a", "b")]
+        injector = FaultInjector()
+        injector.set(FaultPlan(faults=(Corrupted(first=1, per_name=per_name),)))
+        hits = [injector.faults_for(Target("storage", (name, name))).faults for name in ("a", "b", "a", "b")]
         assert sum(map(len, hits)) == expected
-        assert switch.tallies() == [Tally(4, expected)]
+        assert injector.counts() == [FaultCount(4, expected)]
 
 
 def test_where_a_fault_strikes() -> None:
     """A place stands for all in it; a pattern chooses names, by path or by full name, with their case."""
-    switch = FaultSwitch()
+    injector = FaultInjector()
     names = ("alice/my-kernel/1/run/best.pth", "run/best.pth")
     for where, hit in (
         ("storage", True),
@@ -82,21 +80,21 @@ def test_where_a_fault_strikes() -> None:
         ("storage:best.pth", False),
         ("api", False),
     ):
-        switch.set(FaultPlan(faults=(Reset(where=where),)))
-        assert bool(switch.strike("storage", *names).faults) is hit, where
+        injector.set(FaultPlan(faults=(Reset(where=where),)))
+        assert bool(injector.faults_for(Target("storage", names)).faults) is hit, where
 
 
 def test_a_request_can_be_struck_by_several() -> None:
     """What strikes is given in the plan's order, all of a kind or the first."""
     slow, slower = Latency(where="api", seconds=1), Latency(where="api:Get*", seconds=2)
-    switch = FaultSwitch()
-    switch.set(FaultPlan(faults=(slow, StaleVersion(), slower)))
-    found = switch.strike("api", "GetKernel")
+    injector = FaultInjector()
+    injector.set(FaultPlan(faults=(slow, StaleVersion(), slower)))
+    found = injector.faults_for(Target("api", ("GetKernel",)))
     assert found.all(Latency) == [slow, slower]
-    assert found.one(StaleVersion) is not None
-    assert found.one(Error) is None
-    switch.clear()
-    assert switch.strike("api", "GetKernel").faults == ()
+    assert found.first(StaleVersion) is not None
+    assert found.first(Error) is None
+    injector.clear()
+    assert injector.faults_for(Target("api", ("GetKernel",))).faults == ()
 
 
 def test_a_plan_survives_json() -> None:

@@ -11,11 +11,10 @@ from kagglesdk.kernels.types import kernels_api_service as sdk
 from requests import HTTPError
 from requests.exceptions import ChunkedEncodingError
 
-from orchestrator.emulator.faults.plan import (
+from orchestrator.emulator.faults.kinds import (
     HOSTILE_NAMES,
     Bandwidth,
     Error,
-    FaultPlan,
     HostileNames,
     Latency,
     LogDropped,
@@ -24,7 +23,7 @@ from orchestrator.emulator.faults.plan import (
     StaleVersion,
     Truncated,
 )
-from orchestrator.emulator.faults.switch import Tally
+from orchestrator.emulator.faults.plan import FaultCount, FaultPlan
 from orchestrator.emulator.wire.control import FAULTS_PATH
 from tests.emulator.support import HANG, TIMEOUT_S, USER, Account
 from tests.fakes.clock import FakeClock
@@ -179,7 +178,7 @@ def test_a_log_can_fail_to_open(account: Account, strike: Strike) -> None:
     with pytest.raises(HTTPError) as caught:
         list(account.stream())
     assert caught.value.response.status_code == 503
-    assert account.emulator.server.faults.tallies() == [Tally(1, 1), Tally(0, 0)]
+    assert account.emulator.server.faults.counts() == [FaultCount(1, 1), FaultCount(0, 0)]
 
 
 def test_the_control_address(account: Account) -> None:

@@ -13,19 +13,18 @@ import pytest
 import requests
 
 from orchestrator.emulator import Emulator, EmulatorOptions
-from orchestrator.emulator.faults.plan import (
+from orchestrator.emulator.faults.kinds import (
     Bandwidth,
     Corrupted,
     Error,
     Expired,
-    FaultPlan,
     Latency,
     RangeIgnored,
     Reset,
     Stalled,
     Truncated,
 )
-from orchestrator.emulator.faults.switch import Tally
+from orchestrator.emulator.faults.plan import FaultCount, FaultPlan
 from tests.emulator.support import KEY, TIMEOUT_S, USER, Account
 
 CONTENT = bytes(range(256)) * 8192  # 2 MiB
@@ -86,9 +85,9 @@ def test_latency_and_bandwidth(served: Account, strike: Strike) -> None:
     began = time.monotonic()
     assert requests.get(url, timeout=TIMEOUT_S).content == CONTENT
     assert time.monotonic() - began >= 0.05 + len(CONTENT) / 20e6
-    assert served.emulator.server.faults.tallies() == [Tally(1, 1)] * 4
+    assert served.emulator.server.faults.counts() == [FaultCount(1, 1)] * 4
     assert get(served, "small").content == b"small"
-    assert served.emulator.server.faults.tallies() == [Tally(1, 1)] * 4
+    assert served.emulator.server.faults.counts() == [FaultCount(1, 1)] * 4
 
 
 def test_bandwidth_is_that_of_each_connection(served: Account, strike: Strike) -> None:

@@ -85,7 +85,7 @@ def test_the_stream_as_a_call(account: Account) -> None:
     request.user_name, request.kernel_slug = USER, "my-kernel"
     with account.kernels.get_kernel_session_logs_stream(request) as response:
         by_name = response.json()
-    _, version = account.emulator.backend.catalogue.version_run(USER, "my-kernel")
+    _, version = account.emulator.backend.kernels.get_run(USER, "my-kernel")
     request = sdk.ApiGetKernelSessionLogsStreamRequest()
     request.kernel_session_id = version.session
     with account.kernels.get_kernel_session_logs_stream(request) as response:

@@ -58,7 +58,7 @@ def test_a_rejected_push_is_an_answer_with_an_error(
     """A push that is refused is HTTP 200 with the reason in `error`, and makes no version."""
     answer = account.push("print(1)", **fields)
     assert words in answer.error
-    assert account.emulator.backend.catalogue.kernels() == []
+    assert account.emulator.backend.kernels.all() == []
 
 
 def test_unknown_inputs_are_listed_and_the_push_succeeds(account: Account, root: Path) -> None:

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kagglesdk.kaggle_object import TimeDeltaSerializer
 
-from orchestrator.emulator.service.quota import gpu_quota, week_start
-from orchestrator.emulator.service.records import Usage, Version
-from orchestrator.emulator.wire.codec import duration
+from orchestrator.emulator.service.kernels import Version
+from orchestrator.emulator.service.limits import GpuUsage, gpu_quota, week_start
+from orchestrator.emulator.wire.rpc import duration
 from orchestrator.models import SessionState
 
 NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)  # a Wednesday
@@ -43,7 +43,7 @@ def test_the_week_turns_on_saturday() -> None:
 def test_running_sessions_use_and_reserve() -> None:
     """A running session's elapsed time is used, the rest to its limit reserved; a queued one reserves all."""
     quota = gpu_quota(
-        [Usage(NOW - 9 * HOUR, NOW - 8 * HOUR)], [version(NOW - 2 * HOUR), version(None)], 108000, NOW
+        [GpuUsage(NOW - 9 * HOUR, NOW - 8 * HOUR)], [version(NOW - 2 * HOUR), version(None)], 108000, NOW
     )
     assert (quota.used, quota.reserved) == (3 * HOUR, 22 * HOUR)
     assert not quota.is_spent
@@ -52,8 +52,8 @@ def test_running_sessions_use_and_reserve() -> None:
 def test_a_session_across_the_turn_is_billed_in_parts() -> None:
     """Each week gets its own part of a session."""
     turn = week_start(NOW)
-    assert gpu_quota([Usage(turn - 3 * HOUR, turn + 2 * HOUR)], (), 108000, NOW).used == 2 * HOUR
-    assert gpu_quota([Usage(turn - 9 * HOUR, turn - 2 * HOUR)], (), 108000, NOW).used == 0 * HOUR
+    assert gpu_quota([GpuUsage(turn - 3 * HOUR, turn + 2 * HOUR)], (), 108000, NOW).used == 2 * HOUR
+    assert gpu_quota([GpuUsage(turn - 9 * HOUR, turn - 2 * HOUR)], (), 108000, NOW).used == 0 * HOUR
 
 
 @given(st.timedeltas(timedelta(0), timedelta(days=400)))

@@ -63,8 +63,8 @@ def escaped(payload: str) -> int:
 def look(account: Account, **fields: Any) -> dict[str, object]:
     """Run LOOK and give what it saw."""
     assert account.run(LOOK, **fields) == "COMPLETE", account.text()
-    kernel, version = account.emulator.backend.catalogue.version_run(USER, "my-kernel")
-    path = account.emulator.backend.store.version(kernel, version.number).output / "look.json"
+    kernel, version = account.emulator.backend.kernels.get_run(USER, "my-kernel")
+    path = account.emulator.backend.kernels.paths(kernel, version.number).output / "look.json"
     seen: dict[str, object] = json.loads(path.read_text())
     return seen
 
@@ -104,7 +104,7 @@ def test_the_classic_layout(start: Callable[..., Account], root: Path) -> None:
 def test_a_namespace_shows_kaggle_itself(start: Callable[..., Account], root: Path) -> None:
     """Where the system allows it a script finds /kaggle, and cannot write to its inputs even as root."""
     account = start(sandbox="auto")
-    if account.emulator.backend.relocation is not None:
+    if account.emulator.runner.relocated_because is not None:
         pytest.skip("this system does not allow a mount namespace")
     code = """
     for path in ("/kaggle/input/datasets/alice/some-data/new", "/kaggle/input/new",
@@ -294,7 +294,7 @@ def test_a_killed_emulator_leaves_no_process(tmp_path: Path) -> None:
         assert status.status.name == "ERROR"
         assert "emulator ended" in status.failure_message
         assert "escaped" in account.text()
-        kernel, version = emulator.backend.catalogue.version_run(USER, "my-kernel")
+        kernel, version = emulator.backend.kernels.get_run(USER, "my-kernel")
         assert version.state is SessionState.ERROR
         assert version.ended_at is not None
         assert account.quota().time_used.total_seconds() < 60

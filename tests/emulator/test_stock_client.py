@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.emulator.faults.kinds import UploadLost
+from orchestrator.emulator.faults.plan import FaultPlan
 from tests.emulator.support import KEY, USER, Account
 
 # The client has no setting for the address: its table of endpoints is re-pointed before its command runs.
@@ -106,7 +108,8 @@ def test_the_stock_client_uploads_datasets(kaggle: Kaggle, account: Account, tmp
     assert "empty.txt" in listed
     (folder / "empty.txt").unlink()
     (folder / "model.pth").write_bytes(b"2" * 600_000)
-    account.emulator.server.break_next_upload(300_000)
+    lost = UploadLost(after=300_000, first=1)
+    account.emulator.server.faults.set(FaultPlan(faults=(lost,)))
     said = kaggle("datasets", "version", "-p", str(folder), "-m", "the second")
     assert "Already uploaded" in said
     assert "Dataset version is being created" in said

@@ -128,7 +128,7 @@ def test_it_listens_on_loopback_only(account: Account) -> None:
 
 def test_a_bad_day_can_be_rehearsed(account: Account) -> None:
     """`fail_next` answers the named calls with an error, as often as it is told, and then the truth."""
-    account.emulator.server.fail_next(429, method="ListKernels", times=2, retry_after_s=7)
+    account.emulator.server.faults.fail_next(429, method="ListKernels", times=2, retry_after_s=7)
     assert account.post("GetAcceleratorQuotaStatistics", {}).status_code == 200
     for _ in range(2):
         response = account.post("ListKernels", {})

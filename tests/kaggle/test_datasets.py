@@ -82,7 +82,7 @@ def test_a_version_is_asked_for_once(
     """A repeated call could make two versions; what is there can be read afterwards."""
     if method == "CreateDatasetVersion":
         kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
-    emulator.server.fail_next(status, method=method)
+    emulator.server.faults.fail_next(status, method=method)
     with pytest.raises(ServiceError):
         kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "2", b_txt=b"two"), notes="x")
     if method == "CreateDatasetVersion":
@@ -98,7 +98,7 @@ def test_a_login_that_may_not_write_datasets_is_refused(
     emulator: Emulator, kaggle: KaggleClient, tmp_path: Path, method: str, status: int
 ) -> None:
     """403 and 404 to one who makes something mean no; they do not mean that something is missing."""
-    emulator.server.fail_next(status, method=method)
+    emulator.server.faults.fail_next(status, method=method)
     with pytest.raises(RefusedError, match=str(status)):
         kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
 
@@ -141,7 +141,7 @@ def test_a_file_that_is_gone_is_a_local_error(kaggle: KaggleClient, tmp_path: Pa
 
 def test_a_folder_filled_by_hand_is_always_ready(emulator: Emulator, kaggle: KaggleClient) -> None:
     """As the inputs of a run are on the emulator."""
-    (emulator.backend.store.root / "datasets" / USER / "by-hand").mkdir(parents=True)
+    (emulator.backend.state.root / "datasets" / USER / "by-hand").mkdir(parents=True)
     assert kaggle.dataset_ready(f"{USER}/by-hand")
 
 

@@ -50,7 +50,7 @@ def test_every_failure_of_every_call_is_a_sentence(
     doing, call = CALLS[method]
     for status, error in KINDS:
         times = 8 if status in (429, 500, 503) and method not in ("SaveKernel", "DeleteKernel") else 1
-        emulator.server.fail_next(status, method=method, times=times)
+        emulator.server.faults.fail_next(status, method=method, times=times)
         with pytest.raises(error) as caught:
             call(kaggle)
         assert type(caught.value) is error
@@ -62,7 +62,7 @@ def test_every_failure_of_every_call_is_a_sentence(
 def test_a_read_survives_a_short_bad_spell(emulator: Emulator, kaggle: KaggleClient) -> None:
     """429 and 5xx are asked again."""
     for status in (429, 500, 502, 503):
-        emulator.server.fail_next(status, method="ListKernels")
+        emulator.server.faults.fail_next(status, method="ListKernels")
     assert list(kaggle.my_kernels()) == []
     assert kaggle.calls == 5
 
@@ -70,7 +70,7 @@ def test_a_read_survives_a_short_bad_spell(emulator: Emulator, kaggle: KaggleCli
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 def test_a_refusal_is_not_asked_again(emulator: Emulator, kaggle: KaggleClient, status: int) -> None:
     """A no stays a no."""
-    emulator.server.fail_next(status, method="ListKernels")
+    emulator.server.faults.fail_next(status, method="ListKernels")
     with pytest.raises(KgttsError):
         kaggle.my_kernels()
     assert kaggle.calls == 1
@@ -81,18 +81,18 @@ def test_what_kaggle_asks_for_between_calls_is_heeded(
     emulator: Emulator, kaggle: KaggleClient, wait: float | None
 ) -> None:
     """`Retry-After` of any kind leads to another try."""
-    emulator.server.fail_next(429, method="ListKernels", retry_after_s=wait)
+    emulator.server.faults.fail_next(429, method="ListKernels", retry_after_s=wait)
     assert list(kaggle.my_kernels()) == []
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_push_is_sent_once_whatever_happens(emulator: Emulator, kaggle: KaggleClient, status: int) -> None:
     """A repeated push could start a second session."""
-    emulator.server.fail_next(status, method="SaveKernel")
+    emulator.server.faults.fail_next(status, method="SaveKernel")
     with pytest.raises(ServiceError):
         kaggle.push(small_push())
     assert kaggle.calls == 1
-    assert emulator.backend.catalogue.kernels() == []
+    assert emulator.backend.kernels.all() == []
 
 
 def test_a_server_that_is_down_is_named(workplace: object, monkeypatch: pytest.MonkeyPatch) -> None:

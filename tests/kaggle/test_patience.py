@@ -13,7 +13,8 @@ from requests.adapters import HTTPAdapter
 
 from orchestrator import untrusted
 from orchestrator.emulator import Emulator
-from orchestrator.emulator.faults.plan import Error, FaultPlan, Reset, Truncated
+from orchestrator.emulator.faults.kinds import Error, Reset, Truncated
+from orchestrator.emulator.faults.plan import FaultPlan
 from orchestrator.errors import ServiceError, SilentLogError
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient

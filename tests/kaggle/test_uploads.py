@@ -13,7 +13,9 @@ from typing import ClassVar
 import pytest
 
 from orchestrator.emulator import Emulator
-from orchestrator.emulator.service.blobs import GRAIN
+from orchestrator.emulator.faults.kinds import UploadLost
+from orchestrator.emulator.faults.plan import FaultPlan
+from orchestrator.emulator.service.uploads import CHUNK_MULTIPLE
 from orchestrator.errors import NotFoundError, ServiceError
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
@@ -21,14 +23,18 @@ from tests.kaggle.helpers import SOURCE, TITLE, make_files, stored
 from tests.support import KEY, USER
 
 
-@pytest.mark.parametrize("breaks", [[0], [1], [GRAIN], [3 * GRAIN + 7, 3 * GRAIN + 7, 9 * GRAIN - 1]])
+@pytest.mark.parametrize(
+    "breaks",
+    [[0], [1], [CHUNK_MULTIPLE], [3 * CHUNK_MULTIPLE + 7, 3 * CHUNK_MULTIPLE + 7, 9 * CHUNK_MULTIPLE - 1]],
+)
 def test_a_broken_upload_goes_on_where_it_broke(
     emulator: Emulator, kaggle: KaggleClient, tmp_path: Path, breaks: list[int]
 ) -> None:
     """What the storage kept is not sent again, and the file arrives as it is."""
-    content = os.urandom(10 * GRAIN + 123)
-    for place in breaks:
-        emulator.server.break_next_upload(place)
+    content = os.urandom(10 * CHUNK_MULTIPLE + 123)
+    # Every other request asks how much has arrived.
+    faults = [UploadLost(after=place, skip=2 * number, first=1) for number, place in enumerate(breaks)]
+    emulator.server.faults.set(FaultPlan(faults=tuple(faults)))
     kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", big_pth=content), notes="x")
     assert stored(emulator, 1, "big.pth") == content
 
@@ -38,7 +44,7 @@ def test_a_storage_that_has_a_bad_spell_is_asked_again(
     emulator: Emulator, kaggle: KaggleClient, tmp_path: Path, status: int
 ) -> None:
     """Before the first byte and while asking what arrived."""
-    emulator.server.fail_next(status, method="PutBlob", times=3)
+    emulator.server.faults.fail_next(status, method="PutBlob", times=3)
     kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
     assert stored(emulator, 1, "a.txt") == b"one"
 
@@ -48,7 +54,7 @@ def test_an_upload_that_fails_for_good_is_said(
     emulator: Emulator, kaggle: KaggleClient, tmp_path: Path, status: int, times: int
 ) -> None:
     """No version is made of it."""
-    emulator.server.fail_next(status, method="PutBlob", times=times)
+    emulator.server.faults.fail_next(status, method="PutBlob", times=times)
     with pytest.raises(ServiceError, match=rf"Kaggle's storage .*\({status}\)"):
         kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
     with pytest.raises(NotFoundError):
@@ -92,7 +98,7 @@ class FarStorage(BaseHTTPRequestHandler):
         kind = type(self)
         kind.asked.append((self.headers.get("Content-Range", ""), self.headers.get("Authorization")))
         if not kind.received:
-            kind.received += self.rfile.read(GRAIN)
+            kind.received += self.rfile.read(CHUNK_MULTIPLE)
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
@@ -141,14 +147,14 @@ def test_a_dropped_connection_is_survived_and_the_storage_sees_no_credentials(
 ) -> None:
     """What arrived is asked for, the rest is sent, and no request carries the login."""
     kind, client = far
-    content = os.urandom(40 * GRAIN)
+    content = os.urandom(40 * CHUNK_MULTIPLE)
     client.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", big_pth=content), notes="x")
     assert kind.received == content
     size = len(content)
     assert kind.asked == [
         ("", None),
         (f"bytes */{size}", None),
-        (f"bytes {GRAIN}-{size - 1}/{size}", None),
+        (f"bytes {CHUNK_MULTIPLE}-{size - 1}/{size}", None),
     ]
 
 

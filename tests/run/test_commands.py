@@ -78,7 +78,7 @@ class Account:
 
     def versions(self) -> int:
         """How many versions there are of both siblings."""
-        return sum(len(kernel.versions) for kernel in self.emulator.backend.catalogue.kernels())
+        return sum(len(kernel.versions) for kernel in self.emulator.backend.kernels.all())
 
 
 def _has_ended(state: SessionState) -> bool:
@@ -190,7 +190,7 @@ def test_what_only_time_mends_is_waited_for(
 def test_a_push_that_did_not_arrive_is_made_by_the_next_pass(account: Callable[..., Account]) -> None:
     """Kaggle failed before it saved anything: the first pass says so, the second pushes."""
     run = account(queue_delay_s=3600.0)
-    run.emulator.server.fail_next(500, method="SaveKernel")
+    run.emulator.server.faults.fail_next(500, method="SaveKernel")
     result = run.kgtts("sync", "--no-pull")
     assert result.code == ExitCode.SERVICE
     assert "did not arrive" in result.said

@@ -8,7 +8,8 @@ import pytest
 import stamina
 
 from orchestrator.emulator import Emulator
-from orchestrator.emulator.faults.plan import Error, Fault, FaultPlan, LogDropped, Reset, SlowStatus
+from orchestrator.emulator.faults.kinds import Error, Fault, LogDropped, Reset, SlowStatus
+from orchestrator.emulator.faults.plan import FaultPlan
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
 from orchestrator.kaggle.logs import LogLine

@@ -75,16 +75,16 @@ class Stage:
     def delete(self, text: str) -> None:
         """Forget a kernel, so that the next try begins as the one before."""
         owner, slug = text.split("/")
-        if self.emulator.backend.catalogue.find(owner, slug) is not None:
+        if self.emulator.backend.kernels.find(owner, slug) is not None:
             self.emulator.backend.delete(owner, slug)
 
     def sessions(self) -> dict[str, int]:
         """How many versions each session has."""
         found: Counter[str] = Counter()
-        catalogue = self.emulator.backend.catalogue
-        for kernel in catalogue.kernels():
+        kernels = self.emulator.backend.kernels
+        for kernel in kernels.all():
             for version in kernel.versions:
-                stamp = read_stamp(catalogue.source(kernel, version.number))
+                stamp = read_stamp(kernels.source(kernel, version.number))
                 assert stamp is not None
                 found[f"{kernel.ref} session {stamp.session}"] += 1
         return dict(found)
@@ -92,11 +92,11 @@ class Stage:
     def check_whole(self, folder: Path) -> None:
         """Every output is in `folder`, with every byte."""
         backend = self.emulator.backend
-        kernel, version = backend.catalogue.version_run(USER, f"{SLUG}-a", "v1")
-        outputs = backend.catalogue.outputs(kernel, version)
+        kernel, version = backend.kernels.get_run(USER, f"{SLUG}-a", "v1")
+        outputs = backend.kernels.outputs(kernel, version)
         assert len(outputs) == 4
         for output in outputs:
-            kept = backend.store.version(kernel, 1).output / output.name
+            kept = backend.kernels.paths(kernel, 1).output / output.name
             assert (folder / output.name).read_bytes() == kept.read_bytes(), output.name
 
     def check_ledger(self, home: Path, kernel: str, session: int) -> None:
@@ -158,7 +158,7 @@ def play_first(stage: Stage, command: str) -> Path:
     assert stage.run(command, home) == 0
     ref = KernelRef.parse(FIRST)
     with eventually("the session ends") as again:
-        while stage.emulator.backend.catalogue.version_run(ref.owner, ref.slug)[1].is_active:
+        while stage.emulator.backend.kernels.get_run(ref.owner, ref.slug)[1].is_active:
             again()
     url = stage.emulator.url
     stage.emulator.stop()

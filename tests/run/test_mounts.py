@@ -59,8 +59,8 @@ class Run:
     def outputs(self, version: str) -> Path:
         """Where the outputs of a version lie: a mount shows this folder."""
         owner, slug, number = version.split("/")
-        kernel = self.emulator.backend.catalogue.kernel(owner, slug)
-        return self.emulator.backend.store.version(kernel, int(number)).output
+        kernel = self.emulator.backend.kernels.get(owner, slug)
+        return self.emulator.backend.kernels.paths(kernel, int(number)).output
 
     def checkpoint(self, version: str, step: int) -> Path:
         """A checkpoint as it is stored."""

@@ -70,7 +70,7 @@ def emulator(
     ROOT/models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION/. Needs the extra `local`.
     """
     from orchestrator.emulator import Emulator, EmulatorOptions  # noqa: PLC0415  # Start-up.
-    from orchestrator.emulator.faults.file import load_plan  # noqa: PLC0415  # Start-up.
+    from orchestrator.emulator.faults.plan import load_plan  # noqa: PLC0415  # Start-up.
 
     plan = None if faults is None else load_plan(faults)
     options = EmulatorOptions(

@@ -1,65 +1,82 @@
-"""What befalls the bytes of an answer on their way: slower, fewer, others, or none any more."""
+"""Faults of a response's bytes: slower, fewer, different, or cut off, down to the connection itself."""
 
 import asyncio
+import fcntl
+import socket
+import struct
+import termios
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from orchestrator.emulator.faults import plan as faults
-from orchestrator.emulator.faults.switch import Struck
-from orchestrator.emulator.wire.connections import reset
+from orchestrator.emulator.faults import kinds
+from orchestrator.emulator.faults.plan import RequestFaults
 
-_TICK_S = 0.01  # A shaped connection gets a piece this often: smooth enough, and little work.
-_CATCH_UP_S = 0.05  # What a late piece may make up for; more would be a burst.
-_LEAST_PIECE, _MOST_PIECE = 512, 1 << 18
-_GLANCE_S = 0.05
+TRANSPORT = "transport"
+_TICK_S = 0.01  # A slowed connection gets a piece this often: smooth enough, and little work.
+_CATCH_UP_S = 0.05  # How much a late piece may catch up; more would be a burst.
+_SMALLEST_PIECE, _LARGEST_PIECE = 512, 1 << 18
+_CHECK_EVERY_S = 0.05
+_POLL_S = 0.001
+_DELIVERY_TIMEOUT_S = 2.0
 _EVENT = b"data:"
-_STOPS = (faults.Reset, faults.Truncated, faults.Stalled)
+_STOPS = (kinds.Reset, kinds.Truncated, kinds.Stalled)
 
 
 class CutOffError(Exception):
-    """The answer ends here; the connection is closed already."""
+    """The response ends here; the connection is closed already."""
 
 
-async def pause(seconds: float, given_up: Callable[[], bool]) -> None:
-    """Sleep, but not longer than somebody waits for it.
+class ResettableConnection(H11Protocol):
+    """uvicorn's connection, which shows its transport to the application in `scope["state"]`."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # As uvicorn has it.
+        """Remember the transport for every request of the connection."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, TRANSPORT: transport}
+
+
+async def pause(seconds: float, abandoned: Callable[[], bool]) -> None:
+    """Sleep, but only as long as somebody waits for the response.
 
     Raises:
-        CutOffError: nobody does.
+        CutOffError: nobody waits for it any more.
     """
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     while (left := until - loop.time()) > 0:
-        await asyncio.sleep(min(left, _GLANCE_S))
-        if given_up():
+        await asyncio.sleep(min(left, _CHECK_EVERY_S))
+        if abandoned():
             raise CutOffError
 
 
 class FaultyBody:
-    """Sends an answer as the faults that struck it want.
+    """Sends a response as the faults that hit it demand.
 
     Args:
-        struck: those faults.
-        send: the way out.
+        active: those faults.
+        send: sends a message to the client.
         transport: the connection.
-        stopping: whether the server is about to end.
+        stopping: whether the server is being stopped.
     """
 
     def __init__(
-        self, struck: Struck, send: Send, transport: asyncio.Transport, stopping: Callable[[], bool]
+        self, active: RequestFaults, send: Send, transport: asyncio.Transport, stopping: Callable[[], bool]
     ) -> None:
-        self._struck = struck
+        self._active = active
         self._out = send
         self._transport = transport
         self._stopping = stopping
-        self._rate = min((fault.bytes_per_s for fault in struck.all(faults.Bandwidth)), default=None)
-        self._piece = min(max(int((self._rate or 0) * _TICK_S), _LEAST_PIECE), _MOST_PIECE)
+        self._rate = min((fault.bytes_per_s for fault in active.all(kinds.Bandwidth)), default=None)
+        self._piece = min(max(int((self._rate or 0) * _TICK_S), _SMALLEST_PIECE), _LARGEST_PIECE)
         self._stops = sorted(
-            (fault for fault in struck.faults if isinstance(fault, _STOPS)), key=lambda fault: fault.after
+            (fault for fault in active.faults if isinstance(fault, _STOPS)), key=lambda fault: fault.after
         )
-        self._drop: faults.LogDropped | None = None
+        self._drop: kinds.LogDropped | None = None
         self._wrong: set[int] = set()
         self._events = 0
         self._last_event = 0.0
@@ -68,37 +85,37 @@ class FaultyBody:
         self._over = False
 
     async def send(self, message: Message) -> None:
-        """Pass on one message of the application, or what is left of it.
+        """Pass on one message of the application, or what the faults leave of it.
 
         Raises:
-            CutOffError: the answer ends here.
+            CutOffError: the response ends here.
         """
-        if self._over or self._given_up():
+        if self._over or self._abandoned():
             raise CutOffError
         if message["type"] == "http.response.start":
             await self._begin(message)
         elif message["type"] == "http.response.body":
-            await self._carry(message)
+            await self._send_body(message)
         else:
             await self._out(message)
 
     async def _begin(self, message: Message) -> None:
-        if self._stops and isinstance(self._stops[0], faults.Reset) and not self._stops[0].after:
-            await self._cut(reset(self._transport))
+        if self._stops and isinstance(self._stops[0], kinds.Reset) and not self._stops[0].after:
+            await self._cut(_reset(self._transport))
         headers = MutableHeaders(raw=list(message["headers"]))
         length = int(headers.get("content-length", 0))
-        for fault in self._struck.all(faults.Corrupted):
+        for fault in self._active.all(kinds.Corrupted):
             self._wrong.add(length // 2 if fault.at is None else min(fault.at, length - 1))
-        for short in self._struck.all(faults.Truncated):
+        for short in self._active.all(kinds.Truncated):
             if short.declared and short.after < length:
                 headers["content-length"] = str(int(short.after))
         if headers.get("content-type", "").startswith("text/event-stream"):
-            self._drop = self._struck.one(faults.LogDropped)
+            self._drop = self._active.first(kinds.LogDropped)
         self._due = self._last_event = asyncio.get_running_loop().time()
         await self._out({**message, "headers": headers.raw})
         await self._drop_log()
 
-    async def _carry(self, message: Message) -> None:
+    async def _send_body(self, message: Message) -> None:
         data, more = message.get("body", b""), message.get("more_body", False)
         at = 0
         while at < len(data):
@@ -110,7 +127,7 @@ class FaultyBody:
             piece = data if size == len(data) else data[at : at + size]
             at += size
             await self._out(
-                {**message, "body": self._spoilt(piece), "more_body": more or at < len(data)},
+                {**message, "body": self._corrupt(piece), "more_body": more or at < len(data)},
             )
             self._sent += size
         if not data:
@@ -121,31 +138,31 @@ class FaultyBody:
         await self._drop_log()
 
     async def _pace(self, size: int) -> None:
-        """Wait until the connection could have carried the piece to its end."""
+        """Wait until the connection could have carried the whole piece."""
         assert self._rate is not None
         now = asyncio.get_running_loop().time()
         self._due = max(self._due, now - _CATCH_UP_S) + size / self._rate
         if self._due > now:
-            await pause(self._due - now, self._given_up)
+            await pause(self._due - now, self._abandoned)
 
     def _until_stop(self) -> int:
-        return self._stops[0].after - self._sent if self._stops else _MOST_PIECE << 4
+        return self._stops[0].after - self._sent if self._stops else _LARGEST_PIECE << 4
 
     async def _stop(self) -> None:
-        """Do what is due at this byte; there is at least one more to come."""
+        """Do what is due at this byte; at least one more follows."""
         while self._stops and self._stops[0].after <= self._sent:
             fault = self._stops.pop(0)
-            if isinstance(fault, faults.Stalled):
-                await pause(fault.seconds, self._given_up)
+            if isinstance(fault, kinds.Stalled):
+                await pause(fault.seconds, self._abandoned)
                 self._due = asyncio.get_running_loop().time()
-            elif isinstance(fault, faults.Reset):
-                await self._cut(reset(self._transport))
+            elif isinstance(fault, kinds.Reset):
+                await self._cut(_reset(self._transport))
             elif fault.declared:
                 await self._cut(self._out({"type": "http.response.body", "body": b"", "more_body": False}))
             else:
                 await self._cut(self._close())
 
-    def _spoilt(self, piece: bytes) -> bytes:
+    def _corrupt(self, piece: bytes) -> bytes:
         for at in self._wrong:
             if self._sent <= at < self._sent + len(piece):
                 changed = bytearray(piece)
@@ -158,8 +175,8 @@ class FaultyBody:
         if drop is None:
             return
         idle_s = asyncio.get_running_loop().time() - self._last_event
-        said_enough = drop.lines is not None and self._events >= drop.lines
-        if said_enough or (drop.idle_s is not None and self._sent and idle_s >= drop.idle_s):
+        enough_lines = drop.lines is not None and self._events >= drop.lines
+        if enough_lines or (drop.idle_s is not None and self._sent and idle_s >= drop.idle_s):
             if drop.clean:
                 await self._cut(self._out({"type": "http.response.body", "body": b"", "more_body": False}))
             await self._cut(self._close())
@@ -172,5 +189,31 @@ class FaultyBody:
         await end
         raise CutOffError
 
-    def _given_up(self) -> bool:
+    def _abandoned(self) -> bool:
         return self._transport.is_closing() or self._stopping()
+
+
+async def _reset(transport: asyncio.Transport) -> None:
+    """End a connection with RST, once everything written has reached the client (RST would discard it)."""
+    await _wait_for_delivery(transport)
+    with suppress(OSError):
+        connection: socket.socket = transport.get_extra_info("socket")
+        # Closing a socket that lingers for 0 seconds sends RST.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+async def _wait_for_delivery(transport: asyncio.Transport) -> None:
+    """Wait until the client's system has acknowledged everything, for two seconds at most."""
+    until = asyncio.get_running_loop().time() + _DELIVERY_TIMEOUT_S
+    while asyncio.get_running_loop().time() < until and not transport.is_closing():
+        waiting = transport.get_write_buffer_size()
+        if not waiting:
+            answer = bytes(4)
+            with suppress(OSError):
+                connection: socket.socket = transport.get_extra_info("socket")
+                answer = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, answer)
+            (waiting,) = struct.unpack("i", answer)
+        if not waiting:
+            return
+        await asyncio.sleep(_POLL_S)

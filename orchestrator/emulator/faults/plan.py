@@ -1,229 +1,259 @@
-"""What shall go wrong in the emulator, as values: where, when and what.
+"""Plans of faults: read from Python, TOML or JSON, checked, and put in force for each request."""
 
-A plan comes from Python, from a TOML or JSON file (`fault_file`), or over the control address (`control`).
-"""
+import json
+import random
+import threading
+import tomllib
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from typing import Annotated, ClassVar, Literal, Self
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
+from orchestrator.emulator.faults.kinds import Error, Fault, Rule
+from orchestrator.errors import UsageError
+from orchestrator.settings.nearest import closest
 
-API, LOG, STORAGE, UPLOAD = "api", "log", "storage", "upload"
-PLACES = (API, LOG, STORAGE, UPLOAD)
-_DAY_S = 86400
-# An absolute name is among them: a client without a guard writes there, which is what shall be seen.
-HOSTILE_NAMES = (
-    "../hostile.txt",
-    "a/../../hostile.txt",
-    "/tmp/hostile.txt",  # noqa: S108 - not a file of ours
-    "..\\hostile.txt",
-    "C:\\hostile.txt",
-    "c:hostile.txt",
-    "NUL",
-    "con.txt",
-    "hostile.txt.",
-    "hostile.txt ",
-    "hostile\u001b[2J.txt",
-    "hostile\u0000.txt",
-    "./hostile.txt",
-    "hostile//twice.txt",
-    "Hostile.TXT",
-    "hostile.txt",
-    "h" * 300 + ".txt",
-    "",
-)
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
+_HINT = "the documentation of the emulator lists all faults and their keys"
+_KINDS: dict[str, type[BaseModel]] = {
+    kind.model_fields["what"].default: kind for kind in get_args(get_args(Fault)[0])
+}
+_EXPECTED = {
+    "byte_size": 'must be a size, such as 3000000, "3MB" or "16MiB".',
+    "tuple_type": "must be a list.",
+    "model_attributes_type": "must be a table with `what` in it.",
+    "model_type": "must be a table with [[faults]] in it.",
+}
+_NO_KIND = {"union_tag_invalid", "union_tag_not_found"}
+_ANY = "*"
 
-class Rule(BaseModel):
-    """Where and when a fault strikes; what it does is its subclass.
-
-    Attributes:
-        where: `storage`, `storage:GLOB` (the path of an output file, or OWNER/SLUG/VERSION/path), `api`,
-            `api:METHOD` (a glob too, such as `api:GetKernel*`), `log` or `log:OWNER/SLUG` (the live log),
-            `upload` (bytes of an uploaded dataset). Case matters; `*` also matches slashes.
-        skip: so many matching requests are spared first.
-        every: of those after that, only every so-many-th is struck.
-        burst: how many requests in a row are struck each time.
-        probability: whether a request that would be struck is, drawn from the plan's seed.
-        first: after so many strikes the fault is over.
-        per_name: count each file or method by itself.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    places: ClassVar[tuple[str, ...]] = PLACES
-
-    where: str
-    skip: int = Field(default=0, ge=0)
-    every: int = Field(default=1, ge=1)
-    burst: int = Field(default=1, ge=1)
-    probability: float = Field(default=1.0, gt=0, le=1)
-    first: int | None = Field(default=None, ge=1)
-    per_name: bool = False
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        place = self.where.partition(":")[0]
-        # A place with a pattern of its own stands for exactly that address.
-        if place not in self.places and self.where not in self.places:
-            raise ValueError(f"where cannot be {self.where!r} here; choose one of: {', '.join(self.places)}")
-        if self.burst > self.every:
-            raise ValueError("burst cannot be above every")
-        return self
-
-
-class Latency(Rule):
-    """The answer begins `seconds` later; several add up."""
-
-    what: Literal["latency"] = "latency"
-    seconds: float = Field(ge=0, le=3600)
-
-
-class Bandwidth(Rule):
-    """No connection carries more than `bytes_per_s`; of several the slowest counts."""
-
-    what: Literal["bandwidth"] = "bandwidth"
-    bytes_per_s: ByteSize = Field(gt=0)
-
-
-class Error(Rule):
-    """An HTTP error instead of the answer; `retry_after_s` is a header of it."""
-
-    what: Literal["error"] = "error"
-    status: int = Field(ge=400, le=599)
-    retry_after_s: float | None = Field(default=None, ge=0, le=_DAY_S)
-
-
-class Reset(Rule):
-    """The connection is reset after `after` bytes of the body; a call to the API has had its effect.
-
-    0 means before the answer begins. A body that is shorter comes whole.
-    """
-
-    what: Literal["reset"] = "reset"
-    after: ByteSize = ByteSize(0)
-
-
-class Truncated(Rule):
-    """The body ends after `after` bytes and the connection is closed; one that is shorter comes whole.
-
-    `declared`: Content-Length admits it, so that only the file's own size and hashes tell.
-    """
-
-    places: ClassVar = (STORAGE, API, LOG)
-    what: Literal["truncated"] = "truncated"
-    where: str = STORAGE
-    after: ByteSize
-    declared: bool = False
-
-
-class Corrupted(Rule):
-    """One byte of the body is another one: that at `at`, by default the middle one."""
-
-    places: ClassVar = (STORAGE,)
-    what: Literal["corrupted"] = "corrupted"
-    where: str = STORAGE
-    at: ByteSize | None = None
-
-
-class Stalled(Rule):
-    """The body stops after `after` bytes for `seconds`, with the connection open."""
-
-    what: Literal["stalled"] = "stalled"
-    after: ByteSize = ByteSize(0)
-    seconds: float = Field(gt=0, le=3600)
-
-
-class RangeIgnored(Rule):
-    """A request for a part is answered with 200 and the whole file."""
-
-    places: ClassVar = (STORAGE,)
-    what: Literal["range_ignored"] = "range_ignored"
-    where: str = STORAGE
-
-
-class Expired(Rule):
-    """The signed URL is over, and stays so; a new listing gives a good one.
-
-    Google's storage answers 400 (ExpiredToken) for its V4 URLs; other stores say 401 or 403.
-    """
-
-    places: ClassVar = (STORAGE,)
-    what: Literal["expired"] = "expired"
-    where: str = STORAGE
-    status: Literal[400, 401, 403] = 400
-
-
-class LogDropped(Rule):
-    """The live log's connection is lost after `lines` events; the next one replays from the start.
-
-    Or after `idle_s` without one, as Kaggle's is about every three minutes; looked at with each keep-alive
-    comment. `clean`: the answer ends as if it were whole, but without END_OF_LOG.
-    """
-
-    places: ClassVar = (LOG,)
-    what: Literal["log_dropped"] = "log_dropped"
-    where: str = LOG
-    lines: int | None = Field(default=None, ge=0)
-    idle_s: float | None = Field(default=None, ge=0, le=_DAY_S)
-    clean: bool = False
-
-    @model_validator(mode="after")
-    def _check_one(self) -> Self:
-        if self.lines is None and self.idle_s is None:
-            raise ValueError("lines or idle_s must be given")
-        return self
-
-
-class SlowStatus(Rule):
-    """The status of a session is that of `seconds` ago."""
-
-    places: ClassVar = ("api:GetKernelSessionStatus",)
-    what: Literal["slow_status"] = "slow_status"
-    where: str = "api:GetKernelSessionStatus"
-    seconds: float = Field(gt=0, le=_DAY_S)
-
-
-class StaleVersion(Rule):
-    """GetKernel, asked for the latest version, gives the one before it."""
-
-    places: ClassVar = ("api:GetKernel",)
-    what: Literal["stale_version"] = "stale_version"
-    where: str = "api:GetKernel"
-
-
-class HostileNames(Rule):
-    """Names that no client should follow are added to the first page of a session's outputs.
-
-    A client without a guard writes outside its folder, `kaggle kernels output` among them.
-    """
-
-    places: ClassVar = ("api:ListKernelSessionOutput",)
-    what: Literal["hostile_names"] = "hostile_names"
-    where: str = "api:ListKernelSessionOutput"
-    names: tuple[str, ...] = HOSTILE_NAMES
-
-
-Fault = Annotated[
-    Latency
-    | Bandwidth
-    | Error
-    | Reset
-    | Truncated
-    | Corrupted
-    | Stalled
-    | RangeIgnored
-    | Expired
-    | LogDropped
-    | SlowStatus
-    | StaleVersion
-    | HostileNames,
-    Field(discriminator="what"),
-]
+_Kind = TypeVar("_Kind", bound=Rule)
 
 
 class FaultPlan(BaseModel):
-    """All faults of an emulator; `seed` makes the drawn ones come again."""
+    """All faults of an emulator; with the same `seed` the drawn ones hit the same requests again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     faults: tuple[Fault, ...] = ()
     seed: int = 0
+
+
+def load_plan(path: Path) -> FaultPlan:
+    """Read a plan from a TOML file, or from a JSON file if the name ends in `.json`.
+
+    Raises:
+        UsageError: the file cannot be read or is not a plan; every mistake in it is named.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"The fault plan {path} cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"The fault plan {path} is not UTF-8 text; save it as UTF-8.") from None
+    try:
+        found = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # Both parsers raise a ValueError that names the place.
+        raise UsageError(f"The fault plan {path} cannot be read: {error}.", hint=_HINT) from None
+    return read_plan(found, str(path))
+
+
+def read_plan(value: Any, source: str) -> FaultPlan:
+    """Check parsed TOML or JSON; `source` is what messages call it.
+
+    Raises:
+        UsageError: it is not a plan; every mistake in it is named.
+    """
+    try:
+        return FaultPlan.model_validate(value)
+    except ValidationError as error:
+        mistakes = dict.fromkeys(_sentences(error, source))
+        raise UsageError("\n".join(mistakes), hint=_HINT) from None
+
+
+def _sentences(error: ValidationError, source: str) -> Iterator[str]:
+    for each in error.errors(include_url=False):
+        where, kind, key = _location(each["loc"])
+        start = ", ".join(part for part in (source, where, key) if part)
+        yield f"{start}: {_mistake(each, kind, key)}"
+
+
+def _location(location: tuple[int | str, ...]) -> tuple[str, str, str]:
+    """Which fault a mistake is in, the kind of that fault, and the key; each may be empty."""
+    if location[:1] != ("faults",) or location[1:] == ():
+        return "", "", ".".join(map(str, location))
+    number, *rest = location[1:]
+    kind = str(rest[0]) if rest else ""
+    where = f"fault {int(number) + 1}" + (f" ({kind})" if kind else "")
+    return where, kind, ".".join(map(str, rest[1:]))
+
+
+def _mistake(error: "ErrorDetails", kind: str, key: str) -> str:
+    if error["type"] == "missing":
+        return "is missing."
+    if error["type"] in _NO_KIND:
+        return f"`what` must be one of: {', '.join(_KINDS)}."
+    if error["type"] == "extra_forbidden":
+        known = list((_KINDS[kind] if kind else FaultPlan).model_fields)
+        meant = closest(key, known)
+        suggestion = f"did you mean {meant}?" if meant else f"choose one of {', '.join(known)}."
+        return f"there is no such key; {suggestion}"
+    if error["type"] in _EXPECTED:
+        return _EXPECTED[error["type"]]
+    cause = error.get("ctx", {}).get("error")
+    return f"{cause or error['msg'].replace('Input should be', 'must be')}."
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request is for, as far as faults care.
+
+    Attributes:
+        place: one of `kinds.PLACES`.
+        names: what the pattern after the place may match; the first one is counted by `per_name`.
+        method: the method's name for `FaultInjector.fail_next`; "" if that never applies.
+    """
+
+    place: str
+    names: tuple[str, ...]
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFaults:
+    """The faults that hit one request."""
+
+    faults: tuple[Rule, ...] = ()
+
+    def all(self, kind: type[_Kind]) -> list[_Kind]:
+        """Those of a kind, in the plan's order."""
+        return [fault for fault in self.faults if isinstance(fault, kind)]
+
+    def first(self, kind: type[_Kind]) -> _Kind | None:
+        """The first of a kind; None if there is none."""
+        return next(iter(self.all(kind)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class FaultCount:
+    """How many requests matched a fault's address, and how many of those the fault hit."""
+
+    matched: int
+    hit: int
+
+
+@dataclass(slots=True)
+class _Counted:
+    """A fault with its counts."""
+
+    fault: Fault
+    random: random.Random
+    matched: Counter[str] = field(default_factory=Counter)
+    hit: Counter[str] = field(default_factory=Counter)
+
+    def hits(self, names: tuple[str, ...]) -> bool:
+        pattern = self.fault.where.partition(":")[2]
+        if pattern and not any(fnmatchcase(name, pattern) for name in names):
+            return False
+        key = names[0] if self.fault.per_name else ""
+        self.matched[key] += 1
+        turn = self.matched[key] - self.fault.skip
+        # With `every` = 5 and `burst` = 2 the 5th, 6th, 10th and 11th are hit.
+        if turn < self.fault.every or turn % self.fault.every >= self.fault.burst:
+            return False
+        if self.fault.first is not None and self.hit[key] >= self.fault.first:
+            return False
+        if self.fault.probability < 1 and self.random.random() >= self.fault.probability:
+            return False
+        self.hit[key] += 1
+        return True
+
+
+class FaultInjector:
+    """Holds the plan in force and decides which request it hits. Thread-safe; a new plan counts from zero."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._closed = False
+        self._plan = FaultPlan()
+        self._counted: list[_Counted] = []
+        self._by_place: dict[str, list[_Counted]] = {}
+        self._next_errors: deque[tuple[str, Error]] = deque()
+
+    @property
+    def plan(self) -> FaultPlan:
+        """The plan in force."""
+        return self._plan
+
+    def set(self, plan: FaultPlan) -> None:
+        """Put a plan in force, in place of the one before."""
+        everything = []
+        by_place = defaultdict(list)
+        for number, fault in enumerate(plan.faults):
+            # Drawn to be repeatable, not secret.
+            item = _Counted(fault, random.Random(f"{plan.seed}/{number}"))  # noqa: S311
+            everything.append(item)
+            by_place[fault.where.partition(":")[0]].append(item)
+        with self._lock:
+            self._plan = plan
+            self._counted = everything
+            self._by_place = dict(by_place)
+
+    def clear(self) -> None:
+        """End all faults of the plan."""
+        self.set(FaultPlan())
+
+    def close(self) -> None:
+        """End every delay that a fault causes, since the server is being stopped."""
+        self.clear()
+        self._closed = True
+
+    def is_closed(self) -> bool:
+        """Whether the server is being stopped."""
+        return self._closed
+
+    def fail_next(
+        self, status: int, *, method: str = _ANY, times: int = 1, retry_after_s: float | None = None
+    ) -> None:
+        """Answer the next `times` calls with an HTTP error, whatever the plan says.
+
+        Args:
+            status: the HTTP status, for example 429 or 500.
+            method: which method fails, for example `GetKernelSessionStatus`, or `PutBlob` for the bytes of an
+                upload; by default each of them.
+            times: how many calls fail.
+            retry_after_s: seconds for a `Retry-After` header.
+        """
+        error = Error(where="api", status=status, retry_after_s=retry_after_s)
+        with self._lock:
+            self._next_errors.extend([(method, error)] * times)
+
+    def faults_for(self, target: Target) -> RequestFaults:
+        """Count one request, and return the faults that hit it."""
+        with self._lock:
+            errors = self._take_next_error(target.method) if self._next_errors and target.method else ()
+            counted = self._by_place.get(target.place, ())
+            return RequestFaults((*errors, *(item.fault for item in counted if item.hits(target.names))))
+
+    def counts(self) -> list[FaultCount]:
+        """The counts of each fault, in the plan's order."""
+        return self.state()[1]
+
+    def state(self) -> tuple[FaultPlan, list[FaultCount]]:
+        """The plan and its counts at one moment."""
+        with self._lock:
+            counts = [FaultCount(item.matched.total(), item.hit.total()) for item in self._counted]
+            return self._plan, counts
+
+    def _take_next_error(self, method: str) -> tuple[Error, ...]:
+        for item in self._next_errors:
+            if item[0] in (_ANY, method):
+                self._next_errors.remove(item)
+                return (item[1],)
+        return ()

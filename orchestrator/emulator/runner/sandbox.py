@@ -9,70 +9,64 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from orchestrator.emulator.options import EmulatorOptions
 from orchestrator.emulator.runner import launcher
 from orchestrator.emulator.runner.standins import standin_path
-from orchestrator.emulator.service.options import EmulatorOptions
-from orchestrator.emulator.service.sources import Mount
-from orchestrator.emulator.service.store import PRIVATE_MODE, Store, write_atomically
-from orchestrator.emulator.service.trees import copy_read_only, remove_tree
+from orchestrator.emulator.service.files import (
+    PRIVATE_MODE,
+    copy_read_only,
+    remove_tree,
+    write_bytes_atomically,
+)
+from orchestrator.emulator.service.mounts import BindMount
+from orchestrator.emulator.service.sessions import SessionOrder
+from orchestrator.emulator.service.state import StateFolder
 from orchestrator.errors import LocalError
 
 _SCRIPT = "src/script.py"
 _TEMPORARY = ("temp/home", "temp/tmp")
-_KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PATH", "TZ")
-# What pip and requests need to reach the network from this machine; only where the push asked for internet.
+_INHERITED = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "PATH", "TZ")
+# What pip and requests need to reach the network from this machine; only if the push asked for internet.
 _NETWORK = ("CURL_CA_BUNDLE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 _PROBE_LIMIT_S = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """A session's folder, ready: what starts it, where its outputs appear, and a remark for its log."""
+class SessionFolder:
+    """A prepared session: the command that starts it, the folder of its outputs, and a remark for its log."""
 
     command: tuple[str, ...]
     working: Path
-    folder: Path
     remark: str | None
 
 
 class Sandbox:
-    """Prepares sessions' folders in the way that the options ask for and this machine allows.
+    """Prepares the folders of sessions, in the way that the options ask for and this machine allows.
 
     Args:
-        store: the emulator's folder.
+        state: the emulator's folder.
         options: which sandbox, which Python, whether stand-ins are wanted.
+        platform: the system, as `sys.platform` names it; only Linux has mount namespaces.
     """
 
-    def __init__(self, store: Store, options: EmulatorOptions) -> None:
-        self._store = store
+    def __init__(self, state: StateFolder, options: EmulatorOptions, platform: str = sys.platform) -> None:
+        self._state = state
         self._options = options
-        self._once = threading.Lock()
+        self._platform = platform
+        self._probing = threading.Lock()
 
     @cached_property
-    def obstacle(self) -> str | None:
-        """Why sessions are relocated; None where they see /kaggle itself. Tried once, with a real process.
+    def relocated_because(self) -> str | None:
+        """Why sessions find /kaggle elsewhere; None if they see /kaggle itself. Tried once, with a process.
 
         Raises:
-            LocalError: a namespace was demanded and this system does not give one.
+            LocalError: a mount namespace was demanded, and this system does not give one.
         """
         if self._options.sandbox == "relocate":
             return "the emulator was asked to"
-        room = self._furnish(self._store.session_folder(0), (), None)
-        (room.working.parent / _SCRIPT).write_text("import os; os.stat('/kaggle/input')\n", encoding="utf-8")
-        leash, held = os.pipe()
-        try:
-            tried = subprocess.run(
-                room.command, stdin=leash, capture_output=True, timeout=_PROBE_LIMIT_S, check=False
-            )
-            why = tried.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            if tried.returncode == 0:
-                return None
-        except (OSError, subprocess.TimeoutExpired) as error:
-            why = str(error)
-        finally:
-            os.close(leash)
-            os.close(held)
-            self.clear(room.folder)
+        why = self._namespace_fault() if self._platform == "linux" else "only Linux has them"
+        if why is None:
+            return None
         if self._options.sandbox == "namespace":
             raise LocalError(
                 f"Sessions cannot have their own /kaggle on this system: {why}.",
@@ -80,39 +74,56 @@ class Sandbox:
             )
         return f"this system does not allow a mount namespace ({why})"
 
-    def prepare(self, session: int, source: str, mounts: tuple[Mount, ...], *, internet: bool) -> Room:
-        """Lay out a session's folder.
+    def prepare(self, order: SessionOrder) -> SessionFolder:
+        """Create the folder of a session, with its script and inputs.
 
         Raises:
             OSError: the disk is full, or an input cannot be read.
+            LocalError: see `standin_path`.
         """
-        with self._once:  # Both are found out by running a process: once, not once a session.
-            obstacle, _ = self.obstacle, self._standins
-        folder = self._store.session_folder(session)
-        self.clear(folder)
-        room = self._furnish(folder, mounts, obstacle, internet=internet)
-        (folder / "kaggle" / _SCRIPT).write_text(source, encoding="utf-8")
-        return room
-
-    def clear(self, folder: Path) -> None:
-        """Remove a session's folder, read-only inputs included."""
+        with self._probing:  # Both start a process to find out: once, not once per session.
+            relocated, _ = self.relocated_because, self._standins
+        folder = self._state.session_folder(order.number)
         remove_tree(folder)
+        prepared = self._create(folder, order.mounts(), relocated, internet=order.internet)
+        (folder / "kaggle" / _SCRIPT).write_text(order.source, encoding="utf-8")
+        return prepared
 
-    def _furnish(
-        self, folder: Path, mounts: tuple[Mount, ...], obstacle: str | None, *, internet: bool = False
-    ) -> Room:
+    def _namespace_fault(self) -> str | None:
+        """Try a mount namespace; return why it does not work, or None if it does."""
+        folder = self._state.session_folder(0)
+        prepared = self._create(folder, (), None)
+        (folder / "kaggle" / _SCRIPT).write_text("import os; os.stat('/kaggle/input')\n", encoding="utf-8")
+        stdin, writer = os.pipe()  # The launcher would end at once if its standard input were closed.
+        try:
+            tried = subprocess.run(
+                prepared.command, stdin=stdin, capture_output=True, timeout=_PROBE_LIMIT_S, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return str(error)
+        finally:
+            os.close(stdin)
+            os.close(writer)
+            remove_tree(folder)
+        if tried.returncode == 0:
+            return None
+        return tried.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+
+    def _create(
+        self, folder: Path, mounts: tuple[BindMount, ...], relocated: str | None, *, internet: bool = False
+    ) -> SessionFolder:
         kaggle = folder / "kaggle"
         (folder / "root").mkdir(parents=True)
         for name in ("input", "working", "src", *_TEMPORARY):
             (kaggle / name).mkdir(parents=True, exist_ok=True)
         for mount in mounts:
-            place = kaggle / "input" / mount.below
-            if obstacle is None:
-                place.mkdir(parents=True)
+            target = kaggle / "input" / mount.below
+            if relocated is None:
+                target.mkdir(parents=True)
             else:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                copy_read_only(mount.source, place)
-        seen = Path("/kaggle") if obstacle is None else kaggle
+                target.parent.mkdir(parents=True, exist_ok=True)
+                copy_read_only(mount.source, target)
+        seen = Path("/kaggle") if relocated is None else kaggle
         namespace = {
             "root": str(folder / "root"),
             "kaggle": str(kaggle),
@@ -122,27 +133,23 @@ class Sandbox:
             "command": [self._options.python, str(seen / _SCRIPT)],
             "cwd": str(seen / "working"),
             "environment": self._environment(seen, internet=internet),
-            "namespace": namespace if obstacle is None else None,
+            "namespace": namespace if relocated is None else None,
         }
         spec_file = folder / "spec.json"
         # The environment may carry the password of a proxy or a package index.
-        write_atomically(spec_file, json.dumps(spec).encode(), mode=PRIVATE_MODE)
+        write_bytes_atomically(spec_file, json.dumps(spec).encode(), mode=PRIVATE_MODE)
         remark = None
-        if obstacle is not None:
+        if relocated is not None:
             remark = (
-                f"[emulator] /kaggle is relocated to {kaggle} (KGTTS_KAGGLE_ROOT), because {obstacle}; "
-                "inputs are copies without write permission, which does not bind root.\n"
+                f"[emulator] /kaggle is relocated to {kaggle} (KGTTS_KAGGLE_ROOT), because {relocated}; "
+                "inputs are read-only copies, which root can write all the same.\n"
             )
-        return Room(
-            (sys.executable, "-I", "-S", launcher.__file__, str(spec_file)),
-            kaggle / "working",
-            folder,
-            remark,
-        )
+        command = (sys.executable, "-I", "-S", launcher.__file__, str(spec_file))
+        return SessionFolder(command, kaggle / "working", remark)
 
     def _environment(self, kaggle: Path, *, internet: bool) -> dict[str, str]:
-        """A session's environment, made from nothing: no credentials and no setting of ours leaks into it."""
-        wanted = {*_KEPT, *(_NETWORK if internet else ())}
+        """The environment of a session, built from nothing: no credentials and no settings of ours."""
+        wanted = {*_INHERITED, *(_NETWORK if internet else ())}
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -152,13 +159,13 @@ class Sandbox:
         environment = {
             "LANG": "C.UTF-8",
             **kept,
-            # The session's `pip` and `python` are those of its interpreter.
+            # `pip` and `python` in the session are those of its interpreter.
             "PATH": os.pathsep.join([str(Path(self._options.python).parent), kept.get("PATH", os.defpath)]),
             "HOME": home,
             "TMPDIR": temporary,
             "KAGGLE_KERNEL_RUN_TYPE": "Batch",
             "PYTHONUNBUFFERED": "1",
-            "NUMBA_CACHE_DIR": str(self._store.numba_cache),
+            "NUMBA_CACHE_DIR": str(self._state.numba_cache),
         }
         if kaggle != Path("/kaggle"):
             environment["KGTTS_KAGGLE_ROOT"] = str(kaggle)

@@ -1,8 +1,8 @@
-"""Datasets: those that were filled by hand, and those that were uploaded, with all their versions.
+"""Datasets with all their versions, filled by hand or uploaded.
 
-A folder ROOT/datasets/OWNER/SLUG is version 1 of a dataset and always ready; versions that come over the wire
-lie in ROOT/uploaded and are ready when their time of preparation has passed. `[?]` marks what Kaggle does not
-tell: the words of refusals, and what a kernel sees while a first version is prepared (here: nothing).
+A folder ROOT/datasets/OWNER/SLUG is version 1 of a dataset and always ready. Uploaded versions lie in
+ROOT/uploaded and become ready once they have been processed for `dataset_processing_s`. `[?]` Guesses: how
+refusals are worded, and what a kernel sees while a first version is processed (here: nothing).
 """
 
 import threading
@@ -14,13 +14,13 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from slugify import slugify
 
-from orchestrator.emulator.service.blobs import Blob, Blobs
-from orchestrator.emulator.service.clock import Clock
-from orchestrator.emulator.service.store import Store, is_safe_name, write_atomically
-from orchestrator.emulator.service.trees import remove_tree
+from orchestrator.emulator.options import WaitableClock
+from orchestrator.emulator.service.exceptions import DatasetRejectedError
+from orchestrator.emulator.service.files import is_safe_name, remove_tree, write_bytes_atomically
+from orchestrator.emulator.service.uploads import StoredUpload, UploadFolder
 
-_LENGTHS = range(6, 51)  # Of titles and slugs (client 2.2.4, dataset_create_new).
-_LONG_READY = datetime.min.replace(tzinfo=UTC)
+_LENGTHS = range(6, 51)  # Characters of titles and slugs (client 2.2.4, dataset_create_new).
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,31 +52,29 @@ class Dataset:
 _DATASET = TypeAdapter(Dataset)
 
 
-class DatasetRejectedError(Exception):
-    """The dataset or its version is refused; the text is the answer's `error`."""
-
-
 class Datasets:
     """All datasets of an emulator. Thread-safe.
 
     Args:
-        store: the emulator's folder.
-        blobs: the files that a version is made of.
-        username: whose account it is.
+        root: the emulator's folder.
+        uploads: the files that versions are made of.
+        username: the owner of the account.
         clock: the time that versions become ready by.
-        processing_s: how long a version is prepared, in seconds.
+        processing_s: how long a version is processed before it is ready, in seconds.
     """
 
-    def __init__(self, store: Store, blobs: Blobs, username: str, clock: Clock, processing_s: float) -> None:
-        self._root = store.root
-        self._blobs = blobs
+    def __init__(
+        self, root: Path, uploads: UploadFolder, username: str, clock: WaitableClock, processing_s: float
+    ) -> None:
+        self._root = root
+        self._uploads = uploads
         self._username = username
         self._clock = clock
         self._processing = timedelta(seconds=processing_s)
         self._lock = threading.RLock()
 
     def find(self, owner: str, slug: str) -> Dataset | None:
-        """A dataset by its name; None when there is none."""
+        """A dataset by its name; None if there is none."""
         if not is_safe_name(owner) or not is_safe_name(slug):
             return None
         by_hand = self._root / "datasets" / owner / slug
@@ -84,28 +82,35 @@ class Datasets:
         first: tuple[DatasetVersion, ...] = ()
         if by_hand.is_dir():
             changed = datetime.fromtimestamp(by_hand.stat().st_mtime, UTC)
-            first = (DatasetVersion(1, "", changed, _LONG_READY),)
+            first = (DatasetVersion(1, "", changed, _ALWAYS),)
         with self._lock:
             if not record.is_file():
                 return Dataset(owner, slug, slug, private=True, versions=first) if first else None
             found = _DATASET.validate_json(record.read_bytes())
-        # A folder that was filled after the upload is not a version of it.
+        # If the folder was filled after version 1 was uploaded, it is not a version.
         return replace(found, versions=first + found.versions) if found.versions[0].number > 1 else found
 
     def is_ready(self, version: DatasetVersion) -> bool:
-        """Whether a version has been prepared."""
+        """Whether a version has been processed and can be mounted."""
         return version.ready_at <= self._clock.now()
 
     def folder(self, dataset: Dataset, number: int) -> Path:
-        """Where the files of a version lie."""
+        """The folder of a version's files."""
         uploaded = self._uploaded(dataset.owner, dataset.slug) / str(number)
         return uploaded if uploaded.is_dir() else self._root / "datasets" / dataset.owner / dataset.slug
 
     def create(self, owner: str, slug: str, title: str, tokens: Sequence[str], *, private: bool) -> Dataset:
-        """Make a dataset of uploaded files.
+        """Create a dataset from uploaded files.
+
+        Args:
+            owner: the owner as given in the request.
+            slug: the dataset's slug.
+            title: the dataset's title.
+            tokens: the uploads that become version 1.
+            private: whether others cannot see it.
 
         Raises:
-            DatasetRejectedError: Kaggle would say no; nothing was made.
+            DatasetRejectedError: Kaggle would refuse it; nothing was created.
         """
         with self._lock:
             self._check_owner(owner)
@@ -114,9 +119,7 @@ class Datasets:
                     raise DatasetRejectedError(f"The dataset {what} must be between 6 and 50 characters")
             if slugify(slug) != slug:
                 raise DatasetRejectedError(f"The slug {slug!r} is not valid.")
-            titles = {
-                self._titled(path) for path in self._uploaded(self._username, "").glob("*/dataset.json")
-            }
+            titles = {self._title(path) for path in self._uploaded(self._username, "").glob("*/dataset.json")}
             if self.find(self._username, slug) is not None or title in titles:
                 raise DatasetRejectedError(
                     f'The requested title "{title}" is already in use by a dataset. '
@@ -125,10 +128,10 @@ class Datasets:
             return self._add(Dataset(self._username, slug, title, private, ()), 1, tokens, "Initial release")
 
     def add_version(self, owner: str, slug: str, tokens: Sequence[str], notes: str) -> Dataset:
-        """Make a version of a dataset that holds the uploaded files and no others.
+        """Create a version of a dataset that holds the uploaded files and no others.
 
         Raises:
-            DatasetRejectedError: Kaggle would say no; nothing was made.
+            DatasetRejectedError: Kaggle would refuse it; nothing was created.
         """
         with self._lock:
             self._check_owner(owner)
@@ -143,32 +146,33 @@ class Datasets:
             return self._add(replace(dataset, versions=kept), number, tokens, notes)
 
     def _add(self, dataset: Dataset, number: int, tokens: Sequence[str], notes: str) -> Dataset:
-        blobs = self._whole(tokens)
+        uploads = self._complete(tokens)
         folder = self._uploaded(dataset.owner, dataset.slug) / str(number)
-        remove_tree(folder)  # Of an emulator that ended before it wrote the record.
+        remove_tree(folder)  # Left by an emulator that was killed before it wrote the record.
         folder.mkdir(parents=True)
-        for blob in blobs:
-            self._blobs.whole(blob).rename(folder / blob.name)
-            self._blobs.drop(blob)
+        for upload in uploads:
+            self._uploads.content(upload).rename(folder / upload.name)
+            self._uploads.delete(upload)
         now = self._clock.now()
         version = DatasetVersion(number, notes, now, now + self._processing)
-        made = replace(dataset, versions=(*dataset.versions, version))
-        write_atomically(folder.parent / "dataset.json", _DATASET.dump_json(made, indent=1))
-        return made
+        changed = replace(dataset, versions=(*dataset.versions, version))
+        write_bytes_atomically(folder.parent / "dataset.json", _DATASET.dump_json(changed, indent=1))
+        return changed
 
-    def _whole(self, tokens: Sequence[str]) -> list[Blob]:
-        blobs = [blob for token in tokens if (blob := self._blobs.find(token)) and self._blobs.is_whole(blob)]
-        if not blobs or len(blobs) < len(tokens):
-            raise DatasetRejectedError("The files were not uploaded, or not to their end.")
-        if len({blob.name for blob in blobs}) < len(blobs):
+    def _complete(self, tokens: Sequence[str]) -> list[StoredUpload]:
+        found = [upload for token in tokens if (upload := self._uploads.find(token))]
+        uploads = [upload for upload in found if self._uploads.is_complete(upload)]
+        if not uploads or len(uploads) < len(tokens):
+            raise DatasetRejectedError("The files were not uploaded, or not completely.")
+        if len({upload.name for upload in uploads}) < len(uploads):
             raise DatasetRejectedError("Two files have the same name.")
-        return blobs
+        return uploads
 
     def _check_owner(self, owner: str) -> None:
         if owner.lower() != self._username.lower():
             raise DatasetRejectedError("You do not have permission to save a dataset for another user.")
 
-    def _titled(self, record: Path) -> str:
+    def _title(self, record: Path) -> str:
         return _DATASET.validate_json(record.read_bytes()).title
 
     def _uploaded(self, owner: str, slug: str) -> Path:

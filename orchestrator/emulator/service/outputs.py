@@ -1,4 +1,4 @@
-"""What a session leaves: the files of /kaggle/working, without symlinks and empty folders, hashed once."""
+"""The outputs of a session: the files of /kaggle/working without symlinks and empty folders, hashed once."""
 
 import base64
 import hashlib
@@ -9,15 +9,15 @@ from pathlib import Path
 import google_crc32c
 from pydantic import TypeAdapter
 
-from orchestrator.emulator.service.store import VersionPaths, write_atomically
-from orchestrator.emulator.service.trees import make_writable, remove_tree
+from orchestrator.emulator.service.files import make_writable, remove_tree, write_bytes_atomically
+from orchestrator.emulator.service.state import VersionPaths
 
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
-    """One file: its path below the output folder, bytes, and base64 hashes as Google's storage gives them."""
+class StoredOutput:
+    """One file: its path below the output folder, its size in bytes, and its hashes in base64."""
 
     name: str
     size: int
@@ -25,10 +25,10 @@ class Output:
     crc32c: str
 
 
-_INDEX = TypeAdapter(tuple[Output, ...])
+_INDEX = TypeAdapter(tuple[StoredOutput, ...])
 
 
-def _hashed(path: Path, name: str) -> Output:
+def _hashed(path: Path, name: str) -> StoredOutput:
     md5 = hashlib.md5(usedforsecurity=False)
     crc = google_crc32c.Checksum()
     size = 0
@@ -37,15 +37,15 @@ def _hashed(path: Path, name: str) -> Output:
             md5.update(chunk)
             crc.update(chunk)
             size += len(chunk)
-    return Output(
+    return StoredOutput(
         name, size, base64.b64encode(md5.digest()).decode(), base64.b64encode(crc.digest()).decode()
     )
 
 
-def _tidy(folder: Path) -> list[str]:
-    """Drop what Kaggle drops (symlinks, empty folders, sockets and the like); returns the names that stay.
+def _drop_unkept(folder: Path) -> list[str]:
+    """Delete what Kaggle drops (symlinks, empty folders, sockets); return the names that remain.
 
-    A name that Google's storage does not take, not UTF-8 or of several lines, is dropped as well `[?]`.
+    Names that Google's storage does not accept (not UTF-8, or with line breaks) are deleted as well `[?]`.
     """
     names = []
     for current, folders, files in os.walk(folder, topdown=False):
@@ -72,15 +72,19 @@ def _is_storable(name: str) -> bool:
 
 
 def keep_outputs(working: Path, paths: VersionPaths) -> None:
-    """Move a session's working folder to its version's outputs and index them."""
+    """Move a session's working folder to the outputs of its version, and index them.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be moved.
+    """
     make_writable(working)
-    names = _tidy(working)
+    names = _drop_unkept(working)
     remove_tree(paths.output)
     working.rename(paths.output)
     index = tuple(_hashed(paths.output / name, name) for name in names)
-    write_atomically(paths.index, _INDEX.dump_json(index))
+    write_bytes_atomically(paths.index, _INDEX.dump_json(index))
 
 
-def read_outputs(paths: VersionPaths) -> tuple[Output, ...]:
-    """The outputs of a version, by name; none while it runs or where none were kept."""
+def read_outputs(paths: VersionPaths) -> tuple[StoredOutput, ...]:
+    """The outputs of a version, sorted by name; none while it runs or if none were kept."""
     return _INDEX.validate_json(paths.index.read_bytes()) if paths.index.exists() else ()

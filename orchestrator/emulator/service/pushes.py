@@ -1,25 +1,30 @@
-"""What a push asks for, what is wrong with it, and what the answer says.
+"""What a push asks for, and what Kaggle would refuse about it.
 
-A push that Kaggle rejects is answered by HTTP 200 with `error` in the body; an unknown input is left out,
-listed in the answer, and the session runs without it (client 2.2.4, kernels_push_cli). The words of most
-refusals are `[?]`; the two about limits are Kaggle's.
+Kaggle answers a refused push with HTTP 200 and `error` in the body. It leaves out unknown inputs, lists them
+in the answer, and runs the session without them (client 2.2.4, kernels_push_cli). `[?]` How most refusals are
+worded is a guess; the words about limits (see `limits`) are Kaggle's.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from slugify import slugify
 
-from orchestrator.emulator.service.records import Kernel, Version
-from orchestrator.emulator.service.sources import Sources
+from orchestrator.emulator.service.exceptions import PushRejectedError
+from orchestrator.emulator.service.kernels import Kernel, Version
+from orchestrator.emulator.service.mounts import InputSources
 from orchestrator.models import MIN_SLUG_LENGTH
 
 _KERNEL_TYPES = ("script", "notebook")
 
 
 @dataclass(frozen=True, slots=True)
-class Push:
-    """A SaveKernel request. `slug` is `owner/slug` as in the metadata's id, `timeout_s` in seconds."""
+class PushRequest:
+    """A SaveKernel request.
+
+    `slug` is `owner/slug` as in the metadata's id, `key` the numeric id; `timeout_s` is in seconds; `quick`
+    saves a version without running it.
+    """
 
     slug: str | None
     key: int | None
@@ -31,48 +36,23 @@ class Push:
     machine_shape: str | None
     enable_gpu: bool
     internet: bool
-    dataset_sources: tuple[str, ...] = ()
-    model_sources: tuple[str, ...] = ()
-    kernel_sources: tuple[str, ...] = ()
-    competition_sources: tuple[str, ...] = ()
+    sources: InputSources = field(default_factory=InputSources)
     timeout_s: int | None = None
     quick: bool = False
     docker_image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Invalid:
-    """The inputs of a push that cannot be mounted, as they were written."""
-
-    datasets: tuple[str, ...]
-    models: tuple[str, ...]
-    kernels: tuple[str, ...]
-    competitions: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Pushed:
-    """The answer to a push that was taken, with the inputs that were not."""
+class PushResult:
+    """An accepted push: the saved version, and the inputs that cannot be mounted."""
 
     kernel: Kernel
     version: Version
-    invalid: Invalid
+    invalid: InputSources
 
 
-class PushRejectedError(Exception):
-    """The push is refused; the text is the answer's `error`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The kernel that a push means."""
-
-    slug: str
-    title: str
-
-
-def target_of(push: Push, username: str, existing: Kernel | None) -> Target:
-    """The kernel that a push ends up in: the one that its title slugifies to, whatever the id says.
+def target_of(push: PushRequest, username: str, existing: Kernel | None) -> tuple[str, str]:
+    """The slug and title of the kernel that a push goes to. The title decides the slug, whatever the id says.
 
     Args:
         push: the request.
@@ -80,7 +60,7 @@ def target_of(push: Push, username: str, existing: Kernel | None) -> Target:
         existing: the kernel that the request's id names, if there is one.
 
     Raises:
-        PushRejectedError: no id, another owner's id, or a title that is too short.
+        PushRejectedError: there is no id, it is another owner's, or the title is too short.
     """
     owner, _, slug = (push.slug or "").rpartition("/")
     if not slug and existing is None:
@@ -93,14 +73,14 @@ def target_of(push: Push, username: str, existing: Kernel | None) -> Target:
     name = slugify(title)
     if not name:
         raise PushRejectedError(f"The title {title!r} has no letter or digit that a slug could be made of.")
-    return Target(name, title)
+    return name, title
 
 
-def check_code(push: Push) -> None:
+def check_code(push: PushRequest) -> None:
     """Refuse what the emulator cannot run.
 
     Raises:
-        PushRejectedError: not Python, no code, or a notebook that is not JSON.
+        PushRejectedError: the source is not Python, is empty, or is a notebook that is not JSON.
     """
     if push.kernel_type not in _KERNEL_TYPES:
         raise PushRejectedError(f"{push.kernel_type!r} is not a valid kernel type.")
@@ -113,7 +93,7 @@ def check_code(push: Push) -> None:
 
 
 def runnable_source(text: str, kernel_type: str) -> str:
-    """The Python program in a pushed source: itself, or a notebook's code cells one after another.
+    """The Python program in a pushed source: the source itself, or a notebook's code cells in their order.
 
     Raises:
         PushRejectedError: the notebook cannot be read.
@@ -125,15 +105,3 @@ def runnable_source(text: str, kernel_type: str) -> str:
         return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     except (ValueError, KeyError, TypeError) as error:
         raise PushRejectedError("The source is not a valid notebook.") from error
-
-
-def invalid_sources(push: Push, sources: Sources, own_ref: str) -> Invalid:
-    """The inputs that cannot be mounted: unknown ones, the kernel itself, and every competition."""
-    datasets = tuple(s for s in push.dataset_sources if not sources.has_dataset(s))
-    models = tuple(s for s in push.model_sources if sources.model(s) is None)
-    kernels = tuple(
-        s
-        for s in push.kernel_sources
-        if "/".join(s.lower().split("/")[:2]) == own_ref.lower() or sources.kernel(s) is None
-    )
-    return Invalid(datasets, models, kernels, push.competition_sources)

@@ -1,32 +1,30 @@
-"""The emulator's own address, apart from Kaggle's: `/_emulator/faults` shows, sets, clears the fault plan."""
+"""The emulator's own address, apart from Kaggle's: `/_emulator/faults`, for the fault plan."""
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from orchestrator.emulator.faults.file import read_plan
-from orchestrator.emulator.faults.switch import FaultSwitch
-from orchestrator.emulator.wire.answers import json_error
+from orchestrator.emulator.faults.plan import FaultInjector, read_plan
+from orchestrator.emulator.wire.rpc import json_error
 from orchestrator.errors import UsageError
 
 FAULTS_PATH = "/_emulator/faults"
 _LARGEST_PLAN = 1 << 20
 
 
-class Control:
+class ControlEndpoint:
     """Answers what is asked of the emulator as an emulator.
 
     Args:
-        switch: holds the plan.
-        authenticate: raises where a request lacks the credentials, which are the same as Kaggle's.
+        injector: holds the plan.
+        authenticate: raises if a request lacks the credentials, which are the same as Kaggle's.
     """
 
-    def __init__(self, switch: FaultSwitch, authenticate: Callable[[Request], None]) -> None:
-        self._switch = switch
+    def __init__(self, injector: FaultInjector, authenticate: Callable[[Request], None]) -> None:
+        self._injector = injector
         self._authenticate = authenticate
 
     def routes(self) -> list[Route]:
@@ -34,10 +32,10 @@ class Control:
         return [Route(FAULTS_PATH, self._faults, methods=["GET", "PUT", "DELETE"])]
 
     async def _faults(self, request: Request) -> Response:
-        """GET shows the plan and its counts, PUT sets one (JSON), DELETE clears it."""
+        """GET shows the plan and its counts, PUT sets a plan (JSON), DELETE clears it."""
         self._authenticate(request)
         if request.method == "DELETE":
-            self._switch.clear()
+            self._injector.clear()
         elif request.method == "PUT":
             body = b""
             try:
@@ -45,16 +43,17 @@ class Control:
                     body += piece
                     if len(body) > _LARGEST_PLAN:
                         return json_error(413, "The fault plan is too long.")
-                self._switch.set(read_plan(json.loads(body), "the plan"))
+                self._injector.set(read_plan(json.loads(body), "the plan"))
             except UsageError as error:
                 return json_error(400, error.message)
             except (ValueError, RecursionError):
                 return json_error(400, "The request body is not JSON.")
             except ClientDisconnect:
                 return Response(status_code=400)  # Nobody is there to read it.
-        return self._state()
-
-    def _state(self) -> Response:
-        plan, tallies = self._switch.state()
-        counts = [asdict(tally) for tally in tallies]
-        return JSONResponse({"plan": plan.model_dump(mode="json"), "counts": counts})
+        plan, counts = self._injector.state()
+        return JSONResponse(
+            {
+                "plan": plan.model_dump(mode="json"),
+                "counts": [{"asked": count.matched, "struck": count.hit} for count in counts],
+            }
+        )

@@ -1,4 +1,4 @@
-"""The kernels service on the wire (kagglesdk 0.1.37, `kernels.KernelsApiService`)."""
+"""The kernels service: pushes, sessions, outputs, logs, quota (kagglesdk 0.1.37)."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,24 +12,25 @@ from kagglesdk.kernels.types.kernels_enums import (
 )
 from starlette.responses import RedirectResponse, Response
 
-from orchestrator.emulator.faults.plan import HostileNames, SlowStatus, StaleVersion
-from orchestrator.emulator.service.pushes import Push, PushRejectedError
-from orchestrator.emulator.service.records import Kernel, Version
-from orchestrator.emulator.service.refusals import FaultError, not_found
-from orchestrator.emulator.wire.codec import Call, Method, Methods, duration, naive_utc, page_of
-from orchestrator.emulator.wire.logstream import log_response
+from orchestrator.emulator.faults.kinds import HostileNames, SlowStatus, StaleVersion
+from orchestrator.emulator.service.exceptions import ApiError, PushRejectedError, not_found
+from orchestrator.emulator.service.kernels import Kernel, Version
+from orchestrator.emulator.service.mounts import InputSources
+from orchestrator.emulator.service.pushes import PushRequest
+from orchestrator.emulator.wire.logs import log_response
+from orchestrator.emulator.wire.rpc import Call, Method, Methods, duration, naive_utc, page_of
 from orchestrator.emulator.wire.storage import HOSTILE_OBJECT, output_name
 
 _SERVICE = "kernels.KernelsApiService"
 
 
 def save_kernel(call: Call) -> Any:
-    """SaveKernel: a rejected push is an answer with `error`, not an HTTP error."""
+    """SaveKernel: a refused push is a response with `error`, not an HTTP error."""
     request = call.request
-    answer = sdk.ApiSaveKernelResponse()
+    response = sdk.ApiSaveKernelResponse()
     try:
         pushed = call.backend.push(
-            Push(
+            PushRequest(
                 slug=request.slug or None,
                 key=request.id or None,
                 title=request.new_title or None,
@@ -41,27 +42,29 @@ def save_kernel(call: Call) -> Any:
                 machine_shape=request.machine_shape or None,
                 enable_gpu=request.enable_gpu,
                 internet=request._enable_internet is not False,  # noqa: SLF001 - as above
-                dataset_sources=tuple(request.dataset_data_sources or ()),
-                model_sources=tuple(request.model_data_sources or ()),
-                kernel_sources=tuple(request.kernel_data_sources or ()),
-                competition_sources=tuple(request.competition_data_sources or ()),
+                sources=InputSources(
+                    datasets=tuple(request.dataset_data_sources or ()),
+                    models=tuple(request.model_data_sources or ()),
+                    kernels=tuple(request.kernel_data_sources or ()),
+                    competitions=tuple(request.competition_data_sources or ()),
+                ),
                 timeout_s=request.session_timeout_seconds or None,
                 quick=request.kernel_execution_type is KernelExecutionType.QUICK_SAVE,
                 docker_image=request.docker_image or None,
             )
         )
     except PushRejectedError as rejected:
-        answer.error = str(rejected)
-        return answer
-    answer.ref = f"/code/{pushed.kernel.ref}"
-    answer.url = f"{call.base_url}/code/{pushed.kernel.ref}"
-    answer.version_number = pushed.version.number
-    answer.kernel_id = pushed.kernel.key
-    answer.invalid_dataset_sources = list(pushed.invalid.datasets)
-    answer.invalid_model_sources = list(pushed.invalid.models)
-    answer.invalid_kernel_sources = list(pushed.invalid.kernels)
-    answer.invalid_competition_sources = list(pushed.invalid.competitions)
-    return answer
+        response.error = str(rejected)
+        return response
+    response.ref = f"/code/{pushed.kernel.ref}"
+    response.url = f"{call.base_url}/code/{pushed.kernel.ref}"
+    response.version_number = pushed.version.number
+    response.kernel_id = pushed.kernel.key
+    response.invalid_dataset_sources = list(pushed.invalid.datasets)
+    response.invalid_model_sources = list(pushed.invalid.models)
+    response.invalid_kernel_sources = list(pushed.invalid.kernels)
+    response.invalid_competition_sources = list(pushed.invalid.competitions)
+    return response
 
 
 def _metadata(kernel: Kernel, version: Version) -> Any:
@@ -90,125 +93,125 @@ def _metadata(kernel: Kernel, version: Version) -> Any:
 
 
 def get_kernel(call: Call) -> Any:
-    """GetKernel: metadata and source of the latest version, or of the one labelled.
+    """GetKernel: metadata and source of the latest version, or of the labelled one.
 
-    The stock client asks for a version as `slug/3` in the slug (kernels_pull, 2.2.4); both forms work.
+    The stock client asks for a version by `slug/3` in the slug (kernels_pull, 2.2.4); both forms work.
     """
     slug, _, number = call.request.kernel_slug.partition("/")
-    kernel = call.backend.catalogue.kernel(call.request.user_name, slug)
+    kernel = call.backend.kernels.get(call.request.user_name, slug)
     label = f"v{number}" if number else call.request.version_label
     if label:
         version = next((v for v in kernel.versions if v.label == label), None)
     else:
-        known = kernel.versions[:-1] if call.struck.one(StaleVersion) else kernel.versions
+        known = kernel.versions[:-1] if call.faults.first(StaleVersion) else kernel.versions
         version = known[-1] if known else None
     if version is None:
         raise not_found(f"Version {label} of kernel {kernel.ref}" if label else f"Kernel {kernel.ref}")
-    answer = sdk.ApiGetKernelResponse()
-    answer.metadata = _metadata(kernel, version)
+    response = sdk.ApiGetKernelResponse()
+    response.metadata = _metadata(kernel, version)
     if not label:
-        answer.metadata.current_version_number = version.number
-    answer.blob = sdk.ApiKernelBlob()
-    answer.blob.source = call.backend.catalogue.source(kernel, version.number)
-    answer.blob.language = version.language
-    answer.blob.kernel_type = version.kernel_type
-    answer.blob.slug = kernel.slug
-    return answer
+        response.metadata.current_version_number = version.number
+    response.blob = sdk.ApiKernelBlob()
+    response.blob.source = call.backend.kernels.source(kernel, version.number)
+    response.blob.language = version.language
+    response.blob.kernel_type = version.kernel_type
+    response.blob.slug = kernel.slug
+    return response
 
 
-def _asked_run(call: Call) -> tuple[Kernel, Version]:
+def _requested_run(call: Call) -> tuple[Kernel, Version]:
     request = call.request
-    return call.backend.catalogue.version_run(request.user_name, request.kernel_slug, request.version_label)
+    return call.backend.kernels.get_run(request.user_name, request.kernel_slug, request.version_label)
 
 
 def get_status(call: Call) -> Any:
-    """GetKernelSessionStatus: of the last run, or of the version labelled."""
-    _, version = _asked_run(call)
+    """GetKernelSessionStatus: of the newest run, or of the labelled version."""
+    _, version = _requested_run(call)
     state = version.state
-    if slow := call.struck.one(SlowStatus):
+    if slow := call.faults.first(SlowStatus):
         state = version.state_at(call.backend.clock.now() - timedelta(seconds=slow.seconds))
-    answer = sdk.ApiGetKernelSessionStatusResponse()
-    answer.status = KernelWorkerStatus[state.name]
+    response = sdk.ApiGetKernelSessionStatusResponse()
+    response.status = KernelWorkerStatus[state.name]
     if version.failure_message and state is version.state:
-        answer.failure_message = version.failure_message
-    return answer
+        response.failure_message = version.failure_message
+    return response
 
 
 def list_output(call: Call) -> Any:
     """ListKernelSessionOutput: a page of file names with signed URLs, and the log as JSON text."""
-    kernel, version = _asked_run(call)
+    kernel, version = _requested_run(call)
     request = call.request
     files, token = page_of(
-        call.backend.catalogue.outputs(kernel, version),
+        call.backend.kernels.outputs(kernel, version),
         request.page_size,
         request.page_token,
         default=call.backend.options.page_size,
     )
-    answer = sdk.ApiListKernelSessionOutputResponse()
+    response = sdk.ApiListKernelSessionOutputResponse()
     for file in files:
         item = sdk.ApiKernelSessionOutputFile()
         item.file_name = file.name
         item.url = call.signed_url(output_name(kernel.owner, kernel.slug, version.number, file.name))
-        answer.files.append(item)
-    if (hostile := call.struck.one(HostileNames)) and not request.page_token:
+        response.files.append(item)
+    if (hostile := call.faults.first(HostileNames)) and not request.page_token:
         for name in hostile.names:
             item = sdk.ApiKernelSessionOutputFile()
             item.file_name = name
             item.url = call.signed_url(HOSTILE_OBJECT)
-            answer.files.append(item)
-    answer.log = call.backend.catalogue.stored_log(kernel, version)
-    answer.next_page_token = token
-    return answer
+            response.files.append(item)
+    response.log = call.backend.kernels.stored_log(kernel, version)
+    response.next_page_token = token
+    return response
 
 
 def list_files(call: Call) -> Any:
     """ListKernelFiles: a page of the output files' names and sizes."""
-    kernel, version = _asked_run(call)
+    kernel, version = _requested_run(call)
     request = call.request
     files, token = page_of(
-        call.backend.catalogue.outputs(kernel, version),
+        call.backend.kernels.outputs(kernel, version),
         request.page_size,
         request.page_token,
         default=call.backend.options.page_size,
     )
-    answer = sdk.ApiListKernelFilesResponse()
+    response = sdk.ApiListKernelFilesResponse()
     for file in files:
         item = sdk.ApiListKernelFilesItem()
         item.name = file.name
         item.size = file.size
         ended_at = naive_utc(version.ended_at)
         item.creation_date = "" if ended_at is None else f"{ended_at.isoformat(timespec='milliseconds')}Z"
-        answer.files.append(item)
-    answer.next_page_token = token
-    return answer
+        response.files.append(item)
+    response.next_page_token = token
+    return response
 
 
 def download_output(call: Call) -> Response:
     """DownloadKernelOutput: a redirect to one file's signed URL."""
     request = call.request
     label = f"v{request.version_number}" if request.version_number else None
-    kernel, version = call.backend.catalogue.version_run(request.owner_slug, request.kernel_slug, label)
+    kernel, version = call.backend.kernels.get_run(request.owner_slug, request.kernel_slug, label)
     if not request.file_path:
-        raise FaultError(501, "The emulator gives outputs one by one: name a file_path.")
-    call.backend.catalogue.output_file(kernel.owner, kernel.slug, version.number, request.file_path)
+        raise ApiError(501, "The emulator serves outputs one by one: name a file_path.")
+    call.backend.kernels.output_file(kernel.owner, kernel.slug, version.number, request.file_path)
     name = output_name(kernel.owner, kernel.slug, version.number, request.file_path)
     return RedirectResponse(call.signed_url(name), 302)
 
 
 def delete_kernel(call: Call) -> Any:
-    """DeleteKernel: also ends a running session."""
+    """DeleteKernel: also ends an active session."""
     call.backend.delete(call.request.user_name, call.request.kernel_slug)
     return sdk.ApiDeleteKernelResponse()
 
 
 def list_kernels(call: Call) -> Any:
-    """ListKernels: those of the account, searched, sorted and paged."""
+    """ListKernels: the account's own, searched, sorted and paged."""
     request = call.request
     others = bool(request.user) and request.user.lower() != call.backend.username.lower()
     search = (request.search or "").lower()
     found = [
         kernel
-        for kernel in call.backend.catalogue.kernels()
+        for kernel in call.backend.kernels.all()
         if not others
         and (search in kernel.title.lower() or search in kernel.slug)
         # Everyone else sees what is public; an account's own list shows all.
@@ -221,18 +224,18 @@ def list_kernels(call: Call) -> Any:
     size = request.page_size or call.backend.options.page_size
     token = request.page_token or str(max(0, (request.page or 1) - 1) * size)
     page, next_token = page_of(found, size, token, default=size)
-    answer = sdk.ApiListKernelsResponse()
-    answer.kernels = [_metadata(kernel, kernel.latest) for kernel in page]
-    answer.next_page_token = next_token or ""
-    return answer
+    response = sdk.ApiListKernelsResponse()
+    response.kernels = [_metadata(kernel, kernel.latest) for kernel in page]
+    response.next_page_token = next_token or ""
+    return response
 
 
 def get_quota(call: Call) -> dict[str, Any]:
-    """GetAcceleratorQuotaStatistics, with durations written by hand: see `wire.duration`."""
+    """GetAcceleratorQuotaStatistics, with durations written by hand: see `rpc.duration`."""
     quota = call.backend.quota()
-    answer = sdk.ApiGetAcceleratorQuotaStatisticsResponse()
-    answer.quota_refresh_time = naive_utc(quota.refreshes_at)
-    written: dict[str, Any] = answer.to_dict()
+    response = sdk.ApiGetAcceleratorQuotaStatisticsResponse()
+    response.quota_refresh_time = naive_utc(quota.refreshes_at)
+    written: dict[str, Any] = response.to_dict()
     written["gpuQuota"] = {
         "timeUsed": duration(quota.used),
         "timeReserved": duration(quota.reserved),
@@ -245,7 +248,7 @@ def get_quota(call: Call) -> dict[str, Any]:
 def stream_logs(call: Call) -> Response:
     """GetKernelSessionLogsStream: by session id, or by kernel and version."""
     number = call.request.kernel_session_id
-    kernel, version = call.backend.catalogue.version_of_session(number) if number else _asked_run(call)
+    kernel, version = call.backend.kernels.get_session(number) if number else _requested_run(call)
     return log_response(call.backend, kernel, version)
 
 

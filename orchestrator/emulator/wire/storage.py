@@ -1,16 +1,28 @@
-"""The storage side of the emulator: files behind signed URLs, with the manners of Google Cloud Storage."""
+"""The storage behind signed URLs: output files, served as Google Cloud Storage serves them."""
 
 import base64
-from datetime import UTC
+import hashlib
+import hmac
+import itertools
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from urllib.parse import quote, urlencode
+from xml.sax.saxutils import escape
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
-from orchestrator.emulator.service.backend import Backend
-from orchestrator.emulator.service.refusals import FaultError
-from orchestrator.emulator.wire.answers import storage_error
-from orchestrator.emulator.wire.signing import ExpiredError, SignatureError, Signer
+from orchestrator.emulator.options import WaitableClock
+from orchestrator.emulator.service.exceptions import ApiError
+from orchestrator.emulator.service.kernels import Kernels
+
+PREFIX = "/storage/"
+# What hostile names in a listing point to. No output has this name: theirs contain slashes.
+HOSTILE_OBJECT = "hostile"
+_HOSTILE_BODY = b"Whoever asked for this followed a hostile name of the server's.\n"
+_DATE = "%Y%m%dT%H%M%SZ"
 
 
 def output_name(owner: str, slug: str, number: int, name: str) -> str:
@@ -18,9 +30,77 @@ def output_name(owner: str, slug: str, number: int, name: str) -> str:
     return f"{owner}/{slug}/{number}/{name}"
 
 
-# What hostile names in a listing point to. No output is called so: theirs have slashes.
-HOSTILE_OBJECT = "hostile"
-_HOSTILE_BODY = b"Whoever asked for this followed a name of the server's too far.\n"
+def output_path(name: str) -> str:
+    """The path of an output file within its version, from the storage's name for it."""
+    return name.split("/", 3)[-1]
+
+
+def storage_error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    """An error as Google's storage writes it, in XML."""
+    error = f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
+    return Response(
+        f"<?xml version='1.0' encoding='UTF-8'?>{error}",
+        status,
+        headers,
+        media_type="application/xml; charset=UTF-8",
+    )
+
+
+class SignatureError(ValueError):
+    """The URL was not signed by this emulator, or was changed since."""
+
+
+class ExpiredError(ValueError):
+    """The URL has expired."""
+
+
+class UrlSigner:
+    """Makes and checks signed URLs in Google's V4 form; its key lives as long as the emulator.
+
+    Args:
+        lifetime_s: how long a URL is valid, in seconds.
+        clock: the time that they expire by.
+    """
+
+    def __init__(self, lifetime_s: float, clock: WaitableClock) -> None:
+        self._lifetime_s = lifetime_s
+        self._clock = clock
+        self._key = secrets.token_bytes(32)
+        self._count = itertools.count(1)
+
+    def sign(self, name: str) -> str:
+        """The path and query under which `name` can be fetched for a while."""
+        date = self._clock.now().strftime(_DATE)
+        life = f"{self._lifetime_s:g}"
+        # No two URLs are alike, so that one of them can expire alone.
+        credential = f"emulator/{next(self._count)}"
+        query = {
+            "X-Goog-Algorithm": "GOOG4-HMAC-SHA256",
+            "X-Goog-Credential": credential,
+            "X-Goog-Date": date,
+            "X-Goog-Expires": life,
+            "X-Goog-Signature": self._signature(name, date, life, credential),
+        }
+        return f"{PREFIX}{quote(name)}?{urlencode(query)}"
+
+    def check(self, name: str, query: Mapping[str, str]) -> None:
+        """Check a URL's query for `name`.
+
+        Raises:
+            SignatureError: the signature is missing or wrong.
+            ExpiredError: the URL has expired.
+        """
+        date, life = query.get("X-Goog-Date", ""), query.get("X-Goog-Expires", "")
+        expected = self._signature(name, date, life, query.get("X-Goog-Credential", ""))
+        if not hmac.compare_digest(query.get("X-Goog-Signature", "").encode(), expected.encode()):
+            raise SignatureError("The request signature does not match.")
+        signed_at = datetime.strptime(date, _DATE).replace(tzinfo=UTC)
+        if self._clock.now() > signed_at + timedelta(seconds=float(life)):
+            raise ExpiredError("The provided token has expired.")
+
+    def _signature(self, *signed: str) -> str:
+        message = "\n".join(signed).encode(errors="surrogateescape")
+        return hmac.new(self._key, message, hashlib.sha256).hexdigest()
 
 
 class _StoredFile(FileResponse):
@@ -29,33 +109,33 @@ class _StoredFile(FileResponse):
     chunk_size = 1 << 20
 
 
-class Storage:
+class StorageEndpoint:
     """Serves output files.
 
     Args:
-        backend: knows the files.
-        signer: knows which URLs are good.
+        kernels: knows the files.
+        signer: knows which URLs are valid.
     """
 
-    def __init__(self, backend: Backend, signer: Signer) -> None:
-        self._backend = backend
+    def __init__(self, kernels: Kernels, signer: UrlSigner) -> None:
+        self._kernels = kernels
         self._signer = signer
 
     def get(self, request: Request) -> Response:
-        """A file or a part of it, streamed from disk; `Range`, `If-Range`, 206 and 416 are starlette's."""
+        """A file or part of it, streamed from disk; starlette handles `Range`, `If-Range`, 206 and 416."""
         name = request.path_params["name"]
         try:
             self._signer.check(name, request.query_params)
             if name == HOSTILE_OBJECT:
                 return Response(_HOSTILE_BODY, media_type="application/octet-stream")
             owner, slug, number, path = name.split("/", 3)
-            file, output, version = self._backend.catalogue.output_file(owner, slug, int(number), path)
+            file, output, version = self._kernels.output_file(owner, slug, int(number), path)
             found = file.stat()
         except SignatureError as error:
             return storage_error(403, "SignatureDoesNotMatch", str(error))
         except ExpiredError as error:
             return storage_error(400, "ExpiredToken", str(error))
-        except (FaultError, FileNotFoundError, ValueError):
+        except (ApiError, FileNotFoundError, ValueError):
             return storage_error(404, "NoSuchKey", "The specified key does not exist.")
         assert version.ended_at is not None
         headers = {

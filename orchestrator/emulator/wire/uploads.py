@@ -1,91 +1,110 @@
-"""Uploads on the wire: blobs, and the datasets that are made of them."""
+"""Uploads: the method that starts one, and the address that its bytes are sent to.
 
+The address behaves like a resumable upload to Google's storage: a PUT without `Content-Range` brings the
+whole file; `bytes */SIZE` asks how much has arrived (308 with `Range`); `bytes A-B/SIZE` continues from byte
+A. Whoever knows the address may send, since it carries the upload's secret.
+"""
+
+import re
 from typing import Any
 
-from kagglesdk.blobs.types import blob_api_service as blobs
-from kagglesdk.datasets.types import dataset_api_service as datasets
+from kagglesdk.blobs.types import blob_api_service as sdk
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
 
-from orchestrator.emulator.service.datasets import Dataset, DatasetRejectedError
-from orchestrator.emulator.service.refusals import FaultError
-from orchestrator.emulator.service.store import is_file_name
-from orchestrator.emulator.wire.codec import Call, Method, Methods
-from orchestrator.emulator.wire.intake import upload_address
+from orchestrator.emulator.faults.kinds import UploadLost
+from orchestrator.emulator.faults.middleware import ACTIVE_FAULTS
+from orchestrator.emulator.service.exceptions import ApiError, UploadBusyError, UploadTooLongError
+from orchestrator.emulator.service.files import is_file_name
+from orchestrator.emulator.service.uploads import StoredUpload, UploadFolder
+from orchestrator.emulator.wire.rpc import Call, Method, Methods
 
-_DATASETS = "datasets.DatasetApiService"
+PREFIX = "/upload/"
+METHOD_NAME = "PutBlob"  # What faults call a request to the address.
+_CONTENT_RANGE = re.compile(
+    r"bytes (?:(?P<first>\d{1,18})-(?P<last>\d{1,18})|\*)/(?P<size>\d{1,18})", re.ASCII
+)
+_RESUME_INCOMPLETE = 308
 
 
 def start_blob_upload(call: Call) -> Any:
-    """StartBlobUpload: a token for the file, and the address that its bytes go to."""
+    """StartBlobUpload: a token for the file, and the address that its bytes are sent to."""
     request = call.request
-    if request.type is not blobs.ApiBlobType.DATASET:
-        raise FaultError(501, "The emulator takes uploads for datasets only.")
+    if request.type is not sdk.ApiBlobType.DATASET:
+        raise ApiError(501, "The emulator accepts uploads for datasets only.")
     if not is_file_name(request.name) or request.content_length < 0:
-        raise FaultError(400, "Invalid file name or length.")
-    blob = call.backend.blobs.start(request.name, request.content_length)
-    answer = blobs.ApiStartBlobUploadResponse()
-    answer.token, answer.create_url = blob.token, call.base_url + upload_address(blob)
-    return answer
-
-
-def _tokens(asked: Any) -> list[str]:
-    if asked.directories:
-        raise DatasetRejectedError("The emulator takes no folders.")
-    tokens = [file.token for file in asked.files or []]
-    if not all(isinstance(token, str) for token in tokens):
-        raise FaultError(400, "Invalid value for the field token.")
-    return tokens
-
-
-def _made(call: Call, dataset: Dataset) -> Any:
-    answer = datasets.ApiCreateDatasetResponse()
-    answer.status, answer.ref = "ok", dataset.ref
-    answer.url = f"{call.base_url}/datasets/{dataset.ref}"
-    return answer
-
-
-def _refused(error: DatasetRejectedError) -> Any:
-    """A refusal is an answer with HTTP 200, as the official client reads it."""
-    answer = datasets.ApiCreateDatasetResponse()
-    answer.status, answer.error = "error", str(error)
-    return answer
-
-
-def create_dataset(call: Call) -> Any:
-    """CreateDataset: version 1 of the uploaded files."""
-    request = call.request
-    try:
-        made = call.backend.datasets.create(
-            request.owner_slug,
-            request.slug,
-            request.title,
-            _tokens(request),
-            private=request.is_private,
-        )
-    except DatasetRejectedError as error:
-        return _refused(error)
-    return _made(call, made)
-
-
-def create_dataset_version(call: Call) -> Any:
-    """CreateDatasetVersion: another version, of the uploaded files alone; the earlier ones stay."""
-    request, body = call.request, call.request.body
-    if body is None or not isinstance(body.version_notes, str):
-        raise FaultError(400, "The request has no version notes.")
-    if body.delete_old_versions:
-        return _refused(DatasetRejectedError("The emulator keeps every version of a dataset."))
-    try:
-        made = call.backend.datasets.add_version(
-            request.owner_slug, request.dataset_slug, _tokens(body), body.version_notes
-        )
-    except DatasetRejectedError as error:
-        return _refused(error)
-    return _made(call, made)
+        raise ApiError(400, "Invalid file name or length.")
+    upload = call.backend.uploads.start(request.name, request.content_length)
+    response = sdk.ApiStartBlobUploadResponse()
+    response.token = upload.token
+    response.create_url = f"{call.base_url}{PREFIX}{upload.token}?upload_id={upload.upload_id}"
+    return response
 
 
 METHODS: Methods = {
-    ("blobs.BlobApiService", "StartBlobUpload"): Method(blobs.ApiStartBlobUploadRequest, start_blob_upload),
-    (_DATASETS, "CreateDataset"): Method(datasets.ApiCreateDatasetRequest, create_dataset),
-    (_DATASETS, "CreateDatasetVersion"): Method(
-        datasets.ApiCreateDatasetVersionRequest, create_dataset_version
-    ),
+    ("blobs.BlobApiService", "StartBlobUpload"): Method(sdk.ApiStartBlobUploadRequest, start_blob_upload),
 }
+
+
+class UploadEndpoint:
+    """Receives the bytes of uploads.
+
+    Args:
+        uploads: stores them.
+    """
+
+    def __init__(self, uploads: UploadFolder) -> None:
+        self._uploads = uploads
+
+    async def put(self, request: Request) -> Response:
+        """One request of an upload."""
+        upload = self._uploads.open(request.path_params["token"], request.query_params.get("upload_id", ""))
+        if upload is None:
+            return Response("There is no such upload.", 404)
+        if self._uploads.is_complete(upload):
+            return _stored(upload)
+        try:
+            span = self._span(upload, request.headers.get("content-range"))
+        except ValueError as error:
+            return Response(str(error), 400)
+        return self._state(upload) if span is None else await self._receive(request, upload, *span)
+
+    def _span(self, upload: StoredUpload, header: str | None) -> tuple[int, int] | None:
+        """The bytes that a request brings, as start and end (exclusive); None if it only asks."""
+        if header is None:
+            return 0, upload.size
+        asked = _CONTENT_RANGE.fullmatch(header)
+        if asked is None or int(asked["size"]) != upload.size:
+            raise ValueError("The Content-Range does not fit this upload.")
+        if asked["first"] is None:
+            return None
+        start, end = int(asked["first"]), int(asked["last"]) + 1
+        if not start <= self._uploads.received(upload) or not start < end <= upload.size:
+            raise ValueError("The Content-Range does not continue this upload.")
+        return start, end
+
+    async def _receive(self, request: Request, upload: StoredUpload, start: int, end: int) -> Response:
+        lost = request.scope["state"][ACTIVE_FAULTS].first(UploadLost)
+        try:
+            with self._uploads.writing(upload, start) as writer:
+                writer.stop_at = end if lost is None else lost.after
+                async for piece in request.stream():
+                    await run_in_threadpool(writer.write, piece)
+        except UploadBusyError:
+            return Response("Another request is sending this file.", 503)
+        except UploadTooLongError:
+            return Response("The body is longer than the declared size of the file.", 400)
+        except ClientDisconnect:
+            return Response(status_code=400)  # Nobody is there to read it.
+        return self._state(upload) if lost is None else Response("The upload was interrupted.", 503)
+
+    def _state(self, upload: StoredUpload) -> Response:
+        if self._uploads.is_complete(upload):
+            return _stored(upload)
+        received = self._uploads.received(upload)
+        return Response(None, _RESUME_INCOMPLETE, {"Range": f"bytes=0-{received - 1}"} if received else {})
+
+
+def _stored(upload: StoredUpload) -> Response:
+    return JSONResponse({"name": upload.name, "size": str(upload.size)})

@@ -1,4 +1,4 @@
-"""A session's log over HTTP: server-sent events while it runs, the stored JSON array after."""
+"""A session's log over HTTP: server-sent events while it runs, the stored JSON array afterwards."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -9,26 +9,26 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.emulator.service.backend import Backend
-from orchestrator.emulator.service.logbook import Logbook
-from orchestrator.emulator.service.records import Kernel, Version
+from orchestrator.emulator.service.kernels import Kernel, Version
+from orchestrator.emulator.service.sessions import SessionLog
 
 END_OF_LOG = "END_OF_LOG"
 _CHUNK = 65536
 
 
 def log_response(backend: Backend, kernel: Kernel, version: Version) -> Response:
-    """The log of a version: every stream begins at the log's beginning, as a reconnect to Kaggle's does."""
+    """The log of a version; every stream starts at the log's beginning, as on a reconnect to Kaggle."""
     log = backend.live_log(version)
     if log is not None:
-        with suppress(FileNotFoundError):  # It ended this moment: the stored log is there.
+        with suppress(FileNotFoundError):  # It has just ended: the stored log is there.
             file = log.path.open(encoding="utf-8")
             return _LiveLog(_events(log, file, backend.options.keepalive_s), file)
-    kernel, version = backend.catalogue.version_run(kernel.owner, kernel.slug, version.label)
-    return Response(backend.catalogue.stored_log(kernel, version), media_type="application/json")
+    kernel, version = backend.kernels.get_run(kernel.owner, kernel.slug, version.label)
+    return Response(backend.kernels.stored_log(kernel, version), media_type="application/json")
 
 
 class _LiveLog(StreamingResponse):
-    """Streams events, and closes their file however the stream ends: read, given up or broken off."""
+    """Streams events, and closes their file however the stream ends: complete, abandoned or interrupted."""
 
     def __init__(self, events: AsyncGenerator[str], file: IO[str]) -> None:
         super().__init__(events, media_type="text/event-stream", headers={"cache-control": "no-cache"})
@@ -44,7 +44,7 @@ class _LiveLog(StreamingResponse):
                 await self._events.aclose()
 
 
-async def _events(log: Logbook, file: IO[str], keepalive_s: float) -> AsyncGenerator[str]:
+async def _events(log: SessionLog, file: IO[str], keepalive_s: float) -> AsyncGenerator[str]:
     changed = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -56,7 +56,7 @@ async def _events(log: Logbook, file: IO[str], keepalive_s: float) -> AsyncGener
         rest = ""
         while True:
             changed.clear()
-            closed = log.closed  # Asked before reading: what was written before the end is then read.
+            closed = log.closed  # Asked before reading, so that everything written before the end is read.
             while chunk := file.read(_CHUNK):
                 *lines, rest = (rest + chunk).split("\n")
                 for line in lines:

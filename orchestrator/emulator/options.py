@@ -1,0 +1,142 @@
+"""What an emulator is started with: its options, the mount layouts to choose from, and its clock."""
+
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol, get_args
+
+from orchestrator.errors import UsageError
+
+SandboxChoice = Literal["auto", "namespace", "relocate"]
+
+
+@dataclass(frozen=True, slots=True)
+class MountLayout:
+    """Where below /kaggle/input a session finds its inputs: one template for each kind of input.
+
+    Templates may use: owner, slug (datasets, kernels); owner, model, framework, variation, version (models).
+    """
+
+    dataset: str
+    model: str
+    kernel: str
+
+
+# All layouts that Kaggle is known to have had, newest first. `kgtts emulator --layout` offers these names.
+# `kernel_template/start/mounts.py` searches for inputs in a session: teach it a new layout as well.
+MOUNT_LAYOUTS = {
+    "current": MountLayout(
+        dataset="datasets/{owner}/{slug}",
+        model="models/{owner}/{model}/{framework}/{variation}/{version}",
+        kernel="notebooks/{owner}/{slug}",
+    ),
+    "classic": MountLayout(
+        dataset="{slug}", model="{model}/{framework}/{variation}/{version}", kernel="{slug}"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatorOptions:
+    """How the emulated Kaggle behaves; the defaults are Kaggle's own values. Times are in seconds.
+
+    Attributes:
+        session_limit_s: the longest time a session may run (Kaggle: 12 h for GPU sessions).
+        weekly_quota_s: GPU time per week (Kaggle: 30 h, "sometimes higher").
+        max_gpu_sessions: GPU sessions that may be active at once (Kaggle: 2).
+        max_cpu_sessions: CPU sessions that may be active at once (Kaggle: 5).
+        queue_delay_s: how long a session stays QUEUED.
+        url_lifetime_s: how long a signed URL is valid.
+        page_size: items per page if the request gives no size.
+        sandbox: "namespace" shows sessions their folders at /kaggle itself (Linux only), "relocate" through
+            the variable KGTTS_KAGGLE_ROOT; "auto" takes the first that this machine allows.
+        layout: where inputs are mounted; a key of `MOUNT_LAYOUTS`.
+        python: the interpreter that runs pushed scripts.
+        keep_failed_outputs: whether a session that failed or was stopped keeps its outputs. Reports about
+            Kaggle disagree, so rehearse both.
+        dataset_processing_s: how long an uploaded dataset version is processed before it is ready. Until
+            then, sessions mount the version before it. Kaggle takes seconds to minutes.
+        keepalive_s: seconds between keep-alive comments on a live log that has nothing new.
+        standins: whether sessions get stand-ins for packages that cannot be imported here.
+        cache: a folder for what several emulators can share (compiled code); by default in their own root.
+
+    Raises:
+        UsageError: an option has an impossible value.
+    """
+
+    session_limit_s: float = 12 * 3600
+    weekly_quota_s: float = 30 * 3600
+    max_gpu_sessions: int = 2
+    max_cpu_sessions: int = 5
+    queue_delay_s: float = 0.0
+    url_lifetime_s: float = 900
+    page_size: int = 20
+    sandbox: SandboxChoice = "auto"
+    layout: str = "current"
+    python: str = sys.executable
+    keep_failed_outputs: bool = True
+    dataset_processing_s: float = 0.0
+    keepalive_s: float = 15.0
+    standins: bool = True
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("sandbox", get_args(SandboxChoice)), ("layout", tuple(MOUNT_LAYOUTS))):
+            if getattr(self, name) not in allowed:
+                raise UsageError(
+                    f"The emulator's option {name} cannot be {getattr(self, name)!r}.",
+                    hint=f"choose one of: {', '.join(allowed)}",
+                )
+        for name in ("session_limit_s", "url_lifetime_s", "page_size", "keepalive_s"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"The emulator's option {name} must be above 0.")
+        for name in (
+            "weekly_quota_s",
+            "max_gpu_sessions",
+            "max_cpu_sessions",
+            "queue_delay_s",
+            "dataset_processing_s",
+        ):
+            if getattr(self, name) < 0:
+                raise UsageError(f"The emulator's option {name} cannot be negative.")
+
+
+class WaitableClock(Protocol):
+    """A clock that threads can wait on.
+
+    Limits, quota and URL expiry all use one, so that a test can move twelve hours in no time.
+    """
+
+    def now(self) -> datetime:
+        """The date and time, with the UTC zone."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some fixed point; never goes back."""
+        ...
+
+    def wait(self, condition: threading.Condition, until: float | None) -> None:
+        """Wait until `condition` is notified or `monotonic()` reaches `until` (None: no limit).
+
+        The caller holds the condition's lock, and checks its predicate again afterwards.
+        """
+        ...
+
+
+class MachineClock:
+    """The clock of this machine."""
+
+    def now(self) -> datetime:
+        """The machine's date and time in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """The machine's monotonic clock, in seconds."""
+        return time.monotonic()
+
+    def wait(self, condition: threading.Condition, until: float | None) -> None:
+        """Wait in real time."""
+        condition.wait(None if until is None else max(0.0, until - time.monotonic()))
