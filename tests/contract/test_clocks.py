@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import pytest
 
-from orchestrator.emulator.service import clock as emulator
+from orchestrator.emulator.options import MachineClock, WaitableClock
 from orchestrator.ports import Clock, SystemClock
 from tests.fakes.clock import FakeClock, HastyClock
 
 SLEEPING: dict[str, type[Clock]] = {"system": SystemClock, "fake": FakeClock, "hasty": HastyClock}
-WAITING: dict[str, type[emulator.Clock]] = {"system": emulator.SystemClock, "fake": FakeClock}
+WAITING: dict[str, type[WaitableClock]] = {"system": MachineClock, "fake": FakeClock}
 
 
 @pytest.mark.parametrize("name", SLEEPING)

@@ -201,7 +201,7 @@ class WireWorld:
 
     def _write(self, kind: str, source: str, files: Mapping[str, str]) -> None:
         for name, text in files.items():
-            path = self.emulator.backend.store.root / kind / source / name
+            path = self.emulator.backend.state.root / kind / source / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
 
@@ -211,11 +211,11 @@ class WireWorld:
 
     def fail(self, method: str, status: int, times: int = 1) -> None:
         """Let the emulator answer so."""
-        self.emulator.server.fail_next(status, method=WIRE[method], times=times)
+        self.emulator.server.faults.fail_next(status, method=WIRE[method], times=times)
 
     def received(self, ref: KernelRef) -> dict[str, Any]:
         """Return what the emulator keeps of the version."""
-        kernel = self.emulator.backend.catalogue.kernel(ref.owner, ref.slug)
+        kernel = self.emulator.backend.kernels.get(ref.owner, ref.slug)
         version = next(item for item in kernel.versions if item.number == ref.version)
         sources = (*version.dataset_sources, *version.model_sources, *version.kernel_sources)
         return {"timeout_s": version.limit_s, "internet": version.internet, "sources": sources}
