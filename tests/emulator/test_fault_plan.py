@@ -178,7 +178,7 @@ def test_python_is_checked_as_files_are() -> None:
         Latency.model_validate({"where": "api", "seconds": 1, "often": 2})
 
 
-def test_the_readme_names_every_fault_and_every_key() -> None:
+def test_the_documentation_names_every_fault_and_every_key() -> None:
     """The table of faults is the documentation of the schema."""
     text = documented_faults()
     for kind in KINDS:
@@ -191,8 +191,8 @@ def test_the_readme_names_every_fault_and_every_key() -> None:
         assert f"`{key}`" in text
 
 
-def test_the_readmes_example_is_a_plan(tmp_path: Path) -> None:
-    """What the README shows can be given to `--faults` as it stands."""
+def test_the_documented_example_is_a_plan(tmp_path: Path) -> None:
+    """The example in the documentation can be given to `--faults` as it stands."""
     path = tmp_path / "faults.toml"
     path.write_text(documented_faults().partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
     plan = load_plan(path)
