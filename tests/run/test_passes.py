@@ -82,9 +82,12 @@ def test_two_passes_at_once_on_one_machine_push_once(play: Play) -> None:
     assert len(play.kaggle.pushes) == 1
 
 
-@pytest.mark.parametrize("sessions", [0, 1])
+@pytest.mark.parametrize("sessions", [0, 1, 2])
 def test_a_push_from_elsewhere_since_we_looked_is_seen(after: After, sessions: int) -> None:
-    """On another machine no lock helps: the kernel is looked at again just before the push."""
+    """On another machine no lock helps: the kernel is looked at again just before the push.
+
+    Without sessions it was not there, after one its sibling was not, after two it has a version more.
+    """
     play = after(*[100] * sessions)
     other = Play(play.folder, clock=play.clock, machine="elsewhere")
     other.kaggle = play.kaggle
