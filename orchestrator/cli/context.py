@@ -1,35 +1,47 @@
-"""The composition root: options that commands share, and the objects that they work with."""
+"""What commands share: options, and the objects that they work with."""
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
+from platformdirs import user_data_path
 
 from orchestrator import formatting
 from orchestrator.errors import ExitCode, KgttsError
-
-if TYPE_CHECKING:
-    from orchestrator.kaggle.client import KaggleClient
-    from orchestrator.models import KernelRef
-    from orchestrator.run.campaign import Campaign
-    from orchestrator.run.follow import Load
-    from orchestrator.run.ledger import Ledger
-    from orchestrator.settings import LoadedSettings
+from orchestrator.models import KernelRef
+from orchestrator.ports import Kaggle
+from orchestrator.run.campaign import Target
+from orchestrator.run.follow import Load
+from orchestrator.run.workbench import Workbench, open_workbench
+from orchestrator.settings import LoadedSettings, load_settings, parse_duration
 
 HOME_VARIABLE = "KGTTS_HOME"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Interrupted(KgttsError):  # noqa: N818  # Ctrl-C is no error; it only travels as one.
-    """The person stopped waiting; what was waited for goes on."""
+    """The person pressed Ctrl-C; what was being waited for continues."""
 
     exit_code = ExitCode.INTERRUPTED
+
+
+@contextmanager
+def on_interrupt(message: str, *, hint: str | None = None) -> Iterator[None]:
+    """Say what Ctrl-C stopped and how to come back.
+
+    Raises:
+        Interrupted: Ctrl-C was pressed.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(message, hint=hint) from None
 
 
 def settings_options(command: F) -> F:
@@ -39,13 +51,13 @@ def settings_options(command: F) -> F:
         "overrides",
         metavar="KEY=VALUE",
         multiple=True,
-        help="Override a setting, such as training.batch_size=8; may be repeated.",
+        help="Override one setting, for example training.batch_size=8. Can be repeated.",
     )(command)
     return click.option(
         "--config",
         "config_path",
         type=click.Path(path_type=Path),
-        help="The settings file; default: kgtts.toml here or above, or KGTTS_CONFIG.",
+        help="The settings file. Default: KGTTS_CONFIG, or kgtts.toml in this folder or above.",
     )(command)
 
 
@@ -55,7 +67,7 @@ def json_option(command: F) -> F:
 
 
 def duration_option(name: str, *, help: str, default: str | None = None) -> Callable[[F], F]:  # noqa: A002
-    """Give a command an option for a time such as `90m`; `help` is click's own word for its text."""
+    """Give a command an option for a time such as `90m`; `help` is click's own name for its text."""
     return click.option(
         name, callback=_duration, metavar="TIME", default=default, show_default=True, help=help
     )
@@ -63,104 +75,104 @@ def duration_option(name: str, *, help: str, default: str | None = None) -> Call
 
 def _duration(ctx: click.Context, param: click.Parameter, value: str | None) -> timedelta | None:
     """Read a time such as `90m`; a wrong one is a usage error."""
-    if value is None:
-        return None
-    from orchestrator.settings import parse_duration  # noqa: PLC0415  # pydantic is slow to import.
-
     try:
-        return parse_duration(value)
+        return None if value is None else parse_duration(value)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from None
 
 
 def run_argument(command: F) -> F:
-    """Give a command the run that it speaks of."""
+    """Give a command the run that it is about."""
     return click.argument("run", required=False, metavar="[RUN | OWNER/SLUG[/VERSION]]")(command)
 
 
-def load(config_path: Path | None, overrides: tuple[str, ...]) -> "LoadedSettings":
-    """The validated settings of this working directory."""
-    from orchestrator.settings import load_settings  # noqa: PLC0415  # pydantic is slow to import.
+def out_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Refuse what no file can replace: root would replace /dev/null itself."""
+    with suppress(OSError):  # A name that is too long is reported when it is written.
+        if value is not None and value.exists() and not value.is_file():
+            raise click.BadParameter(f"{value} is a device or a pipe, not a file.", ctx, param)
+    return value
 
+
+def out_option(default: str) -> Callable[[F], F]:
+    """Give a command `--out` for the page that it writes."""
+    return click.option(
+        "--out",
+        type=click.Path(dir_okay=False, path_type=Path),
+        callback=out_file,
+        help=f"The file to write. Default: {default}.",
+    )
+
+
+def open_option(command: F) -> F:
+    """Give a command `--open`."""
+    return click.option("--open", "show", is_flag=True, help="Open the page in your browser.")(command)
+
+
+def recordings_option(command: F) -> F:
+    """Give a command `--recordings`."""
+    return click.option(
+        "--recordings",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="The dataset's folder (metadata.csv and wavs/), to put its recordings beside the voice.",
+    )(command)
+
+
+def load(config_path: Path | None = None, overrides: tuple[str, ...] = ()) -> LoadedSettings:
+    """Load the validated settings of this working directory."""
     return load_settings(config_path, overrides, environ=os.environ, cwd=Path.cwd())
 
 
 def data_folder() -> Path:
-    """Where kgtts keeps its ledger and the demo's cache: `KGTTS_HOME`, else the system's place for data."""
+    """Give kgtts's own folder (ledger, caches): `KGTTS_HOME`, else the system's place for user data."""
     named = os.environ.get(HOME_VARIABLE)
-    if named:
-        return Path(named).expanduser()
-    from platformdirs import user_data_path  # noqa: PLC0415  # Only where the variable is not set.
-
-    return user_data_path("kgtts", appauthor=False)
+    return Path(named).expanduser() if named else user_data_path("kgtts", appauthor=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Workbench:
-    """What a command that talks to Kaggle works with."""
-
-    kaggle: "KaggleClient"
-    ledger: "Ledger"
-    campaign: "Campaign"
-
-    def default_kernel(self) -> "KernelRef | None":
-        """The kernel that this working directory's kgtts.toml names, where there is one."""
-        from orchestrator.models import KernelRef  # noqa: PLC0415
-
-        loaded = load(None, ())
-        if loaded.path is None:
-            return None
-        kernel = loaded.settings.kernel
-        return KernelRef(kernel.owner or self.kaggle.username, kernel.slug)
-
-
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """Another service than the person's own: the demo's emulator, with its login and a ledger of its own."""
-
-    url: str
-    login: tuple[str, str]
-    ledger: Path
+def is_verbose() -> bool:
+    """Whether `kgtts -v` was asked for."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool((context.obj or {}).get("verbose"))
 
 
 @contextmanager
-def workbench(elsewhere: Elsewhere | None = None) -> Iterator[Workbench]:
-    """Log in and open the ledger: the person's own, or those of `elsewhere`."""
-    from orchestrator.kaggle import URL_VARIABLE, connect  # noqa: PLC0415  # As above.
-    from orchestrator.ports import SystemClock  # noqa: PLC0415  # As above.
-    from orchestrator.run.campaign import Campaign  # noqa: PLC0415  # Start-up: only commands that need it.
-    from orchestrator.run.ledger import Ledger  # noqa: PLC0415  # As above.
-
-    if elsewhere is None:
-        kaggle, place = connect(os.environ), data_folder() / "ledger.db"
-    else:
-        kaggle = connect({**os.environ, URL_VARIABLE: elsewhere.url}, login=elsewhere.login)
-        place = elsewhere.ledger
-    load = None
+def workbench() -> Iterator[Workbench]:
+    """Log in and open the user's ledger; with -v, say at the end how many calls were made."""
+    bench = None
     try:
-        with Ledger(place, kaggle.service) as ledger:
-            campaign = Campaign(kaggle, ledger, SystemClock())
-            try:
-                yield Workbench(kaggle, ledger, campaign)
-            finally:
-                load = campaign.load
+        with open_workbench(os.environ, data_folder() / "ledger.db") as bench:
+            yield bench
     finally:
-        context = click.get_current_context(silent=True)
-        if context is not None and (context.obj or {}).get("verbose"):
-            click.echo(_load_in_words(kaggle, load), err=True)
-        kaggle.close()
+        if bench is not None and is_verbose():
+            click.echo(_calls(bench.kaggle, bench.campaign.load), err=True)
 
 
-def _load_in_words(kaggle: "KaggleClient", load: "Load | None") -> str:
-    """How many calls a command made, and at which rate it made those of following a session."""
+def find(bench: Workbench, run: str | None) -> Target:
+    """Give the session that a command is about; without `run` the newest, or that of kgtts.toml's kernel.
+
+    Raises:
+        UsageError, NotFoundError: as `Campaign.find`.
+    """
+
+    def kernel_of_settings() -> KernelRef | None:
+        loaded = load()
+        kernel = loaded.settings.kernel
+        return KernelRef(kernel.owner or bench.kaggle.username, kernel.slug) if loaded.path else None
+
+    return bench.campaign.find(run, default=kernel_of_settings)
+
+
+def _calls(kaggle: Kaggle, followed: Load) -> str:
+    """Write how many calls a command made, and at what rate while it followed a session."""
     text = f"{kaggle.calls} calls to {kaggle.service}"
-    if load is None or not load.calls:
+    if not followed.calls:
         return text
-
-    time = formatting.duration(load.seconds)
-    return f"{text}; {load.calls} of them in {time} of following, {load.per_hour:,.0f} an hour"
+    time = formatting.duration(followed.seconds)
+    return f"{text}; {followed.calls} of them in {time} of following, {followed.per_hour:,.0f} an hour"
 
 
 def print_json(value: object) -> None:
-    """Print one JSON document."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    """Print one JSON document; a stream that cannot show every character gets escapes instead."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    readable = encoding.lower().replace("-", "").startswith("utf")
+    click.echo(json.dumps(value, ensure_ascii=not readable, indent=2, default=str))

@@ -9,52 +9,78 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from orchestrator import __version__
 from orchestrator.cli.github.outputs import annotation, in_actions
 from orchestrator.errors import ExitCode, KgttsError, LocalError
 
 _LONGEST_NAME = 200  # Of a file, in an error.
-# Name -> module and attribute. Help and usage errors must import nothing heavy, so the modules import what
-# they need inside their functions.
-_COMMANDS = {
-    "init": "orchestrator.cli.commands.setup:init",
-    "doctor": "orchestrator.cli.commands.doctor:doctor",
-    "config": "orchestrator.cli.commands.setup:config",
-    "render": "orchestrator.cli.commands.push:render",
-    "push": "orchestrator.cli.commands.push:push",
-    "status": "orchestrator.cli.commands.status:status",
-    "logs": "orchestrator.cli.commands.logs:logs",
-    "pull": "orchestrator.cli.commands.pull:pull",
-    "metrics": "orchestrator.cli.commands.metrics:metrics",
-    "report": "orchestrator.cli.commands.report:report",
-    "compare": "orchestrator.cli.commands.report:compare",
-    "say": "orchestrator.cli.commands.say:say",
-    "tensorboard": "orchestrator.cli.commands.tensorboard:tensorboard",
-    "sync": "orchestrator.cli.commands.sync:sync",
-    "watch": "orchestrator.cli.commands.sync:watch",
-    "list": "orchestrator.cli.commands.status:list_runs",
-    "quota": "orchestrator.cli.commands.status:quota",
-    "open": "orchestrator.cli.commands.status:open_page",
-    "cancel": "orchestrator.cli.commands.push:cancel",
-    "demo": "orchestrator.cli.commands.demo:demo",
-    "emulator": "orchestrator.cli.commands.emulator:emulator",
-    "kaggle": "orchestrator.cli.commands.emulator:kaggle",
+# What `kgtts --help` lists, by what a person is doing: command -> its line of help. Each command is in the
+# module of its name in `cli/commands`, which is imported only to run it: help and completion must be quick.
+_SECTIONS = {
+    "Prepare": {
+        "init": "Write kgtts.toml with every setting explained",
+        "doctor": "Check login, inputs and GPU quota before a push",
+    },
+    "Train": {
+        "push": "Start the training, or continue it",
+        "watch": "Follow the run to its end, starting each next session",
+        "sync": "Look once and do the next step: for cron and GitHub Actions",
+        "status": "Show how far the run is",
+        "logs": "Print the log of a session",
+        "list": "List the runs started from this machine",
+        "open": "Open the run's page on Kaggle",
+        "cancel": "Stop a run by deleting its kernel",
+    },
+    "Bring the results home": {
+        "pull": "Download checkpoints, logs and samples",
+        "metrics": "Print losses and speed as a table, CSV or JSON",
+        "report": "Write a page: curves, sound, settings, warnings",
+        "compare": "Write a page that compares two runs",
+        "tensorboard": "Start TensorBoard on downloaded event files",
+    },
+    "Use the voice": {
+        "say": "Speak a text with a trained voice",
+    },
+    "Rehearse on this machine": {
+        "demo": "Train a small voice here: no account, no GPU",
+        "emulator": "Run an emulator of Kaggle",
+        "render": "Write the kernel to a folder and send nothing",
+    },
+    "Settings and account": {
+        "config": "Print the settings, or their JSON schema",
+        "quota": "Show the GPU hours left this week",
+        "kaggle": "Run the official kaggle client on the same service",
+    },
 }
+_COMMANDS = {name: line for section in _SECTIONS.values() for name, line in section.items()}
+_FUNCTIONS = {"list": "list_runs", "open": "open_page"}  # Where the command's name is one of Python's own.
 
 
 class _LazyGroup(click.Group):
-    """A group whose commands are imported only when they are needed."""
+    """A group whose commands are imported only to run them."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click gives it.
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click passes it.
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        module, _, attribute = _COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        module = importlib.import_module(f"orchestrator.cli.commands.{cmd_name}")
+        command: click.Command = getattr(module, _FUNCTIONS.get(cmd_name, cmd_name))
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        longest = max(map(len, _COMMANDS))
+        for title, commands in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<{longest}}", line) for name, line in commands.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        names = [name for name in _COMMANDS if name.startswith(incomplete)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(CompletionItem(name, help=_COMMANDS[name]) for name in names), *options]
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in _COMMANDS and not args[0].startswith("-"):

@@ -1,14 +1,20 @@
 """What `kgtts doctor` finds out before quota is spent: one verdict for each thing that a push needs."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
 
 from orchestrator.errors import ExitCode, KgttsError
+from orchestrator.formatting import weekday
+from orchestrator.kaggle import client_version
+from orchestrator.kaggle.credentials import find_credentials
 from orchestrator.models import InputFile
 from orchestrator.ports import Kaggle
-from orchestrator.settings import Settings, format_duration
+from orchestrator.settings import LoadedSettings, Settings, format_duration
 
 _OWN_SCRIPT = "TTS.bin.train_tts"
 
@@ -35,6 +41,56 @@ class Verdict:
 def verdict_of(subject: str, error: KgttsError) -> Verdict:
     """The verdict that an error is."""
     return Verdict(subject, Level.FAILED, error.message, error.hint, error.exit_code)
+
+
+class HasKaggle(Protocol):
+    """What a login opens."""
+
+    @property
+    def kaggle(self) -> Kaggle:
+        """Kaggle, logged in."""
+        ...
+
+
+def check_all(
+    load: Callable[[], LoadedSettings],
+    log_in: Callable[[], AbstractContextManager[HasKaggle]],
+    environ: Mapping[str, str],
+    home: Path,
+) -> Iterator[Verdict]:
+    """Check settings, client, credentials, login, quota and inputs, in this order.
+
+    Args:
+        load: loads the settings.
+        log_in: logs in to Kaggle.
+        environ: the environment, for credentials in it.
+        home: the user's home folder, for credentials in it.
+    """
+    loaded = None
+    try:
+        loaded = load()
+        if loaded.path:
+            yield Verdict("settings", Level.OK, str(loaded.path))
+        else:
+            yield Verdict("settings", Level.OK, "no kgtts.toml here: the defaults are used", "kgtts init")
+    except KgttsError as error:
+        yield verdict_of("settings", error)
+    yield Verdict("client", Level.OK, client_version())
+    try:
+        credentials = find_credentials(environ, home)
+        found = f"{credentials.kind} in {credentials.place}"
+        if credentials.exposed:
+            hint = f"chmod 600 {credentials.place}"
+            yield Verdict("credentials", Level.WARNING, f"{found}, which other users here can read", hint)
+        else:
+            yield Verdict("credentials", Level.OK, found)
+        with log_in() as opened:
+            opened.kaggle.quota()  # The cheapest call that needs a valid login.
+            yield Verdict("login", Level.OK, f"{opened.kaggle.username} at {opened.kaggle.service}")
+            if loaded is not None:
+                yield from check_service(loaded.settings, opened.kaggle)
+    except KgttsError as error:
+        yield verdict_of("login", error)
 
 
 def check_service(settings: Settings, kaggle: Kaggle) -> Iterator[Verdict]:
@@ -85,9 +141,9 @@ def _quota(settings: Settings, kaggle: Kaggle) -> Verdict:
         return verdict_of("quota", error)
     if week is None:
         return Verdict(
-            "quota", Level.WARNING, "Kaggle tells no GPU quota", "see https://www.kaggle.com/settings"
+            "quota", Level.WARNING, "Kaggle reported no GPU quota", "see https://www.kaggle.com/settings"
         )
-    refresh = f", refreshes {week.refreshes_at:%A %H:%M} UTC" if week.refreshes_at else ""
+    refresh = f", refreshes {weekday(week.refreshes_at)}" if week.refreshes_at else ""
     reserved = f" ({format_duration(week.reserved)} reserved by running sessions)" if week.reserved else ""
     text = f"{format_duration(week.left)} of {format_duration(week.allowed)} left{reserved}{refresh}"
     if week.left < settings.session.budget:

@@ -125,7 +125,7 @@ def test_push_goes_on_after_a_failure(cli: Cli, account: Emulator, workplace: Pa
     watched = cli("watch")
     assert watched.code == 5
     assert "bad luck" in watched.err
-    assert "when it is mended, `kgtts push` goes on" in watched.err
+    assert "mend the cause, then continue with `kgtts push`" in watched.err
     set_script(workplace, TRAIN)
     mended = cli("push", "--wait", "--json")
     assert mended.code == 0, mended.said
@@ -164,4 +164,4 @@ def test_a_run_at_its_limit_says_so(cli: Cli, cut: Emulator) -> None:
     assert "limited  The run has had its 1 session (run.max_sessions)." in waited.out
     again = cli("push", *SHORT, *limit)
     assert again.code == 2
-    assert "raise its target or limit in kgtts.toml" in again.err
+    assert "raise the target or the limit in kgtts.toml" in again.err

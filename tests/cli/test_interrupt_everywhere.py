@@ -18,7 +18,7 @@ sys.addaudithook(hook)
 from orchestrator.cli import main
 main(sys.argv[1:])
 """
-_SETTINGS = "orchestrator.settings.models"
+_SETTINGS = "pydantic"
 _LOGIN = "orchestrator.kaggle.client"
 
 

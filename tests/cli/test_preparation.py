@@ -15,7 +15,7 @@ def test_init_writes_settings_that_are_valid(cli: Cli, workplace: Path) -> None:
     assert cli("config", "show").code == 0
     again = cli("init")
     assert again.code == 2
-    assert "is there already" in again.err
+    assert "exists already" in again.err
     assert cli("init", "--force").code == 0
     assert cli("init", "--dir", "deeper/still").code == 0
     assert (workplace / "deeper/still/kgtts.toml").is_file()
@@ -55,7 +55,7 @@ def test_render_needs_no_account(cli: Cli, workplace: Path) -> None:
     """Without credentials a name stands for the owner, and that is said."""
     result = cli("render", "--to", "out")
     assert result.code == 0
-    assert "your-name stands for it" in result.err
+    assert "written as your-name" in result.err
     assert cli("render", "--to", "out", "--owner", "omar").err == ""
 
 

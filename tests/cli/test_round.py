@@ -115,7 +115,7 @@ def test_commands_speak_of_the_version_that_was_pushed_here(cli: Cli, trained: E
     for named in ((), (run[:6],), (REF,), (FIRST,)):
         result = cli("status", *named)
         assert f"{FIRST}/1" in result.out
-        assert "version 2 is newer on Kaggle" in result.out
+        assert "Kaggle has a newer version, 2" in result.out
     assert f"{FIRST}/2" in cli("status", f"{FIRST}/2").out
     # The other run of this name has its outputs in runs/bangla-tts; these lie apart.
     assert Path(cli("pull", "--json").json["folder"]) == Path("runs/bangla-tts", run, "session-01")

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.show.transfer_display import Bar, Lines, Rate
+from orchestrator.cli.show.transfer import Bar, Lines, Rate
 from orchestrator.download import Fetched, Planned
 
 BIG, SMALL = PurePosixPath("run/a-very-long-name-of-a-checkpoint_100.pth"), PurePosixPath("state.json")

@@ -50,7 +50,7 @@ def test_warnings_are_counted(cli: Cli, workplace: Path) -> None:
     Made(sessions=1, epochs=1).write(workplace / RUNS)
     with (workplace / RUNS / "session-01" / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"event": "warning", "message": "A card is hot.", "session": 1}) + "\n")
-    assert "1 warning in it." in cli("report").out
+    assert "The page has 1 warning." in cli("report").out
 
 
 def test_two_runs_are_compared(cli: Cli, workplace: Path) -> None:

@@ -131,15 +131,15 @@ def test_it_is_played(cli: Cli, runs: Path, workplace: Path, monkeypatch: pytest
         ([], "Give the text"),
         (["আ", "--file", "x"], "Give the text"),
         (["--file", "gone.txt"], "gone.txt cannot be read"),
-        (["--file", "latin.txt"], "no UTF-8"),
+        (["--file", "latin.txt"], "not UTF-8"),
         ([" \n"], "nothing to say"),
         (["☺☺"], "None of the text's characters"),
         (["১২"], "digits and signs as words"),
-        (["\udce9"], "The text is no UTF-8"),
-        (["আ", "--noise", "nan"], "'nan' is no number"),
-        (["আ", "--speed", "NaN"], "'NaN' is no number"),
+        (["\udce9"], "The text is not UTF-8"),
+        (["আ", "--noise", "nan"], "'nan' is not a number"),
+        (["আ", "--speed", "NaN"], "'NaN' is not a number"),
         (["আ", "--run", "zzz"], "Nothing of zzz has been pulled"),
-        (["আ", "--run", "a/b", "--voice", "."], "two voices"),
+        (["আ", "--run", "a/b", "--voice", "."], "each name a voice"),
         (["আ", "--voice", "."], "There is no voice at ."),
         (["আ", "--speed", "0"], "0.25<=x<=4"),
         (["আ", "--speaker", "asha"], "only one speaker"),
@@ -162,7 +162,7 @@ def test_a_text_of_which_the_cleaning_leaves_nothing(cli: Cli, workplace: Path) 
     session = put_session(workplace / "runs" / "bangla-tts", 1)
     put_voice(session / "voice", graph(), text=rules(steps=[["drop", "\"'"]]))
     result = cli("say", '"\'"', "-o", "x.wav")
-    assert (result.code, "its cleaning leaves nothing of it" in result.err) == (2, True)
+    assert (result.code, "nothing is left of it after cleaning" in result.err) == (2, True)
     assert not (workplace / "x.wav").exists()
 
 

@@ -1,4 +1,4 @@
-"""`kgtts emulator`, and `kgtts kaggle`: the stock client on the same service."""
+"""`kgtts emulator`: serve Kaggle's interface on this machine."""
 
 import os
 import signal
@@ -9,38 +9,47 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.context import Interrupted, data_folder, duration_option
+from orchestrator.cli.context import data_folder, duration_option, on_interrupt
 
 if TYPE_CHECKING:
     from orchestrator.emulator import Emulator
 
 
-@click.command(short_help="Serve Kaggle's wire on this machine")
+@click.command()
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=7788, show_default=True, help="0 takes a free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=7788,
+    show_default=True,
+    help="The port on this machine; 0 takes any free one.",
 )
 @click.option(
     "--root",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("kaggle-emulator"),
     show_default=True,
-    help="Where kernels, sessions and inputs lie; they survive a restart.",
+    help="The folder for kernels, sessions and inputs; it survives a restart.",
 )
-@click.option("--demo-inputs", is_flag=True, help="Put the demo's data set and base voice there.")
-@duration_option("--session-limit", default="12h", help="The longest that a session may run.")
-@duration_option("--weekly-quota", default="30h", help="GPU time of a week.")
+@click.option("--demo-inputs", is_flag=True, help="Put the demo's dataset and base voice there.")
+@duration_option("--session-limit", default="12h", help="How long a session may run at most.")
+@duration_option("--weekly-quota", default="30h", help="The GPU time of a week.")
 @duration_option("--queue-delay", default="0s", help="How long a session stays queued.")
 @duration_option(
     "--dataset-processing", default="0s", help="How long an uploaded dataset takes until it can be mounted."
 )
 @click.option(
-    "--layout", type=click.Choice(["current", "classic"]), default="current", help="How inputs are mounted."
+    "--layout",
+    type=click.Choice(["current", "classic"]),
+    default="current",
+    show_default=True,
+    help="Which of Kaggle's two folder layouts inputs are mounted in.",
 )
 @click.option(
     "--sandbox",
     type=click.Choice(["auto", "namespace", "relocate"]),
     default="auto",
-    help="Whether sessions see /kaggle itself (needs user namespaces) or a folder in its place.",
+    show_default=True,
+    help="namespace: sessions see a real /kaggle (Linux only). relocate: a folder stands for it.",
 )
 @click.option(
     "--lose-failed-outputs", is_flag=True, help="Drop the outputs of failed sessions, as Kaggle may."
@@ -48,7 +57,7 @@ if TYPE_CHECKING:
 @click.option(
     "--faults",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A plan (TOML or JSON) of what shall go wrong; see the README.",
+    help="A plan (TOML or JSON) of what is to go wrong; the docs describe it.",
 )
 def emulator(
     *,
@@ -64,13 +73,14 @@ def emulator(
     lose_failed_outputs: bool,
     faults: Path | None,
 ) -> None:
-    """Serve Kaggle's wire on loopback and run pushed kernels on this machine, until Ctrl-C.
+    """Serve Kaggle's interface on this machine and run pushed kernels here, until Ctrl-C.
 
     Inputs are plain folders: ROOT/datasets/OWNER/SLUG/ and
     ROOT/models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION/. Needs the extra `local`.
     """
-    from orchestrator.emulator import Emulator, EmulatorOptions  # noqa: PLC0415  # Start-up.
-    from orchestrator.emulator.faults.plan import load_plan  # noqa: PLC0415  # Start-up.
+    from orchestrator.emulator import Emulator, EmulatorOptions  # noqa: PLC0415  # Needs the extra `local`.
+    from orchestrator.emulator.demo.inputs import provide_demo_inputs  # noqa: PLC0415  # As above.
+    from orchestrator.emulator.faults.plan import load_plan  # noqa: PLC0415  # As above.
 
     plan = None if faults is None else load_plan(faults)
     options = EmulatorOptions(
@@ -82,53 +92,33 @@ def emulator(
         sandbox="namespace" if sandbox == "namespace" else "relocate" if sandbox == "relocate" else "auto",
         keep_failed_outputs=not lose_failed_outputs,
     )
-    server = Emulator(root, options=options, port=port)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    try:
-        with server:
+    with on_interrupt(
+        "Stopped; running sessions have ended, and everything is kept.",
+        hint=f"`kgtts emulator --root {root}` serves it again",
+    ):
+        with Emulator(root, options=options, port=port) as server:
             if plan is not None:
                 server.server.faults.set(plan)
-            _announce(server, root, demo_inputs=demo_inputs)
+            if demo_inputs:
+                provide_demo_inputs(root, server.credentials[0], cache=data_folder() / "cache")
+            _announce(server, root)
             while not stop.wait(3600):
                 pass
-    except KeyboardInterrupt:
-        raise Interrupted(
-            "Stopped; running sessions are ended, and everything is kept.",
-            hint=f"`kgtts emulator --root {root}` serves it again",
-        ) from None
-    click.echo("Stopped; running sessions were ended.")
+        click.echo("Stopped; running sessions have ended.")
 
 
-def _announce(server: "Emulator", root: Path, *, demo_inputs: bool) -> None:
-    """Fill in the demo's inputs where they are wanted, and say how to reach the service."""
+def _announce(server: "Emulator", root: Path) -> None:
+    """Print how to reach the service."""
     username, key = server.credentials
-    if demo_inputs:
-        from orchestrator.emulator.demo.inputs import provide_demo_inputs  # noqa: PLC0415  # Not always wanted.
-
-        provide_demo_inputs(root, username, cache=data_folder() / "cache")
-    click.echo(f"Kaggle's wire is served at {server.url}; its data is in {root}. Ctrl-C ends it.")
+    click.echo(f"Kaggle's interface is served at {server.url}; its data is in {root}. Ctrl-C ends it.")
     click.echo(f"  export KGTTS_KAGGLE_URL={server.url}")
     click.echo(f"  export KAGGLE_USERNAME={username}")
-    # A key of the person's own is known to them and must not be shown; one made here must.
+    # A key that the user set is theirs and must not be shown; one made here must be.
     own = os.environ.get("KAGGLE_KEY") == key
     click.echo("  (KAGGLE_KEY as it is set here)" if own else f"  export KAGGLE_KEY={key}")
-    click.echo("Then `kgtts doctor`, or the stock client: kgtts kaggle kernels list --mine")
+    click.echo("Then run `kgtts doctor`, or the official client: kgtts kaggle kernels list --mine")
     if plan := server.server.faults.plan.faults:
         click.echo(f"Faults in force: {', '.join(fault.what for fault in plan)}.")
-    click.echo("Sessions that ask for a GPU stop at once where there is none: --set kernel.accelerator=none")
-
-
-@click.command(
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    short_help="Run the official client on the same service",
-)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def kaggle(arguments: tuple[str, ...]) -> None:
-    """Run the official `kaggle` command line on the service that kgtts uses.
-
-    It has no setting for the address; this points it to KGTTS_KAGGLE_URL and changes nothing else.
-    """
-    from orchestrator.kaggle import run_stock_client  # noqa: PLC0415  # Start-up.
-
-    run_stock_client(arguments)
+    click.echo("Without a GPU here, sessions need --set kernel.accelerator=none, or they stop at once.")

@@ -1,32 +1,40 @@
-"""`kgtts pull`."""
+"""`kgtts pull`: bring a session's results to this machine."""
 
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator import formatting
-from orchestrator.cli.context import Interrupted, json_option, load, print_json, run_argument, workbench
+from orchestrator.cli.context import (
+    find,
+    is_verbose,
+    json_option,
+    load,
+    on_interrupt,
+    print_json,
+    run_argument,
+    workbench,
+)
+from orchestrator.cli.show.transfer import Bar, Lines, Silent
+from orchestrator.download import Counts
 from orchestrator.errors import LocalError
+from orchestrator.formatting import counted, size
 from orchestrator.results import Results
-
-if TYPE_CHECKING:
-    from orchestrator.download import Counts
-    from orchestrator.run.campaign import Collected, Target
-    from orchestrator.run.collect import Outline
+from orchestrator.run.campaign import Collected, Target
+from orchestrator.run.collect import Outline
+from orchestrator.settings import select_outputs
 
 
-@click.command(short_help="Bring checkpoints, logs and samples here")
+@click.command()
 @run_argument
 @click.option("--to", "folder", type=click.Path(file_okay=False, path_type=Path), help="The folder to fill.")
-@click.option("--all", "everything", is_flag=True, help="Every file, not only those that [pull] chooses.")
-@click.option("--include", "include", metavar="GLOB", multiple=True, help="Only what fits; may be repeated.")
-@click.option("--exclude", "exclude", metavar="GLOB", multiple=True, help="Leave out what fits.")
-@click.option("--dry-run", is_flag=True, help="Say what would be brought, with sizes, and bring nothing.")
+@click.option("--all", "everything", is_flag=True, help="Download every file, not only what [pull] chooses.")
+@click.option("--include", metavar="GLOB", multiple=True, help="Only matching files. Can be repeated.")
+@click.option("--exclude", metavar="GLOB", multiple=True, help="Leave out matching files. Can be repeated.")
+@click.option("--dry-run", is_flag=True, help="List what would be downloaded, with sizes, and stop.")
 @json_option
 def pull(
     run: str | None,
@@ -38,57 +46,54 @@ def pull(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Bring a session's checkpoints, logs, config and samples to this machine.
+    """Download a session's checkpoints, logs, config and samples.
 
-    Files arrive whole and checked or not at all. What is here already, unchanged, is not fetched again, and
-    a pull that was broken off goes on where it was. The session may be anybody's whose outputs you may read.
+    A file appears complete and checked, or not at all. Files that are here already are not downloaded again,
+    and an interrupted pull continues where it stopped. You can pull from any session whose
+    outputs you may see.
     """
     if everything and include:
-        raise click.UsageError("--all brings everything; --include chooses. Give one of them.")
-    from orchestrator.settings import select_outputs  # noqa: PLC0415  # Start-up.
-
-    settings = load(None, ()).settings.pull
-    patterns = ("*",) if everything else include or settings.include
-
-    def choose(names: Sequence[str]) -> Sequence[str]:
-        return select_outputs(names, patterns, exclude or (() if everything else settings.exclude))
-
+        raise click.UsageError("--all takes every file and --include chooses some; give one of them.")
+    settings = load().settings.pull
+    choose = partial(
+        select_outputs,
+        include=("*",) if everything else include or settings.include,
+        exclude=exclude or (() if everything else settings.exclude),
+    )
     with workbench() as bench:
-        target = bench.campaign.find(run, default=bench.default_kernel)
+        target = find(bench, run)
         place = folder
         if place is None:
             target, own = bench.campaign.folder_of(target, Results(Path(settings.to)))
             place = own.path
         if dry_run:
-            _outline(bench.campaign.outline(target, place, choose), target, place, as_json=as_json)
+            outline = bench.campaign.outline(target, place, choose)
+            _print_outline(outline, target, place, as_json=as_json)
             return
-        try:
-            with _listener(quiet=as_json) as listener:
-                collected = bench.campaign.collect(target, place, choose, listener)
-        except KeyboardInterrupt:
-            raise Interrupted(
-                "Stopped; files that are here are whole.",
-                hint="run the same pull again: it goes on from here",
-            ) from None
-    _report(collected, as_json=as_json)
-    if (click.get_current_context().obj or {}).get("verbose"):
+        interrupted = on_interrupt(
+            "Stopped; the files that are here are complete.", hint="run the same pull again to continue it"
+        )
+        listener = Silent() if as_json else Bar() if sys.stdout.isatty() else Lines()
+        with interrupted, listener:
+            collected = bench.campaign.collect(target, place, choose, listener)
+    _print_collected(collected, as_json=as_json)
+    if is_verbose():
         click.echo(_cost(collected.transfer.counts), err=True)
     if collected.transfer.refused:
         names = "; ".join(f"{item.name!r} {item.reason}" for item in collected.transfer.refused)
-        raise LocalError(f"These files were left out, as their names are not safe to write here: {names}.")
+        raise LocalError(f"These files were left out, as their names are not safe on this machine: {names}.")
 
 
-def _cost(counts: "Counts") -> str:
-    """What a transfer cost, in words."""
+def _cost(counts: Counts) -> str:
+    """Write what a transfer cost."""
     return (
-        f"{formatting.size(counts.received)} received, {formatting.size(counts.again)} of it fetched again; "
-        f"{formatting.size(counts.resumed)} were here from an earlier pull; {counts.requests} requests, "
+        f"{size(counts.received)} received, {size(counts.again)} of it fetched again; "
+        f"{size(counts.resumed)} were here from an earlier pull; {counts.requests} requests, "
         f"{counts.retries} retries, {counts.connections} connections"
     )
 
 
-def _outline(outline: "Outline", target: "Target", place: Path, *, as_json: bool) -> None:
-    """Show what would be brought."""
+def _print_outline(outline: Outline, target: Target, place: Path, *, as_json: bool) -> None:
     files = sorted(outline.files, key=lambda file: file.path)
     if as_json:
         print_json(
@@ -106,25 +111,17 @@ def _outline(outline: "Outline", target: "Target", place: Path, *, as_json: bool
         )
         return
     for file in files:
-        size = "?" if file.size is None else formatting.size(file.size)
-        here = ""
-        if file.here:
-            here = "  here" if file.here == file.size else f"  {formatting.size(file.here)} here"
-        click.echo(f"{size:>10}  {file.path}{here}")
+        here = "" if not file.here else "  here" if file.here == file.size else f"  {size(file.here)} here"
+        click.echo(f"{'?' if file.size is None else size(file.size):>10}  {file.path}{here}")
     for item in outline.refused:
         click.secho(f"   refused  {item.name!r} {item.reason}", fg="yellow")
-    total = formatting.size(sum(file.size or 0 for file in files))
-    click.secho(
-        f"{total:>10}  in {len(files)} files, {formatting.size(outline.to_come)} to come",
-        fg="green",
-        nl=False,
-    )
-    click.echo(f"  to {place}{os.sep}")
-    if outline.left_out:
-        click.echo(f"Not chosen: {outline.left_out} more; --all brings everything.")
+    total = size(sum(file.size or 0 for file in files))
+    words = f"{total:>10}  in {counted(len(files), 'file')}, {size(outline.to_come)} to come"
+    click.echo(f"{click.style(words, fg='green')}  to {place}{os.sep}")
+    _print_left_out(outline.left_out)
 
 
-def _report(collected: "Collected", *, as_json: bool) -> None:
+def _print_collected(collected: Collected, *, as_json: bool) -> None:
     files = sorted(collected.transfer.files, key=lambda file: file.path)
     if as_json:
         print_json(
@@ -144,16 +141,14 @@ def _report(collected: "Collected", *, as_json: bool) -> None:
         return
     fresh = [file for file in files if not file.unchanged]
     same = f", {len(files) - len(fresh)} unchanged" if len(fresh) < len(files) else ""
-    total = formatting.size(sum(file.size for file in fresh))
-    click.secho(f"{collected.target.ref}: {len(fresh)} files, {total}{same}", fg="green", nl=False)
-    click.echo(f"  in {collected.folder}{os.sep}")
-    if collected.left_out:
-        click.echo(f"Not chosen: {collected.left_out} more; --all brings everything.")
+    total = size(sum(file.size for file in fresh))
+    words = f"{collected.target.ref}: {counted(len(fresh), 'file')}, {total}{same}"
+    click.echo(f"{click.style(words, fg='green')}  in {collected.folder}{os.sep}")
+    _print_left_out(collected.left_out)
     if not collected.status.state.is_success:
         click.secho(f"The session ended with {collected.status.state}; see session.log there.", fg="yellow")
 
 
-def _listener(*, quiet: bool) -> Any:
-    from orchestrator.cli.show.transfer_display import Bar, Lines, Silent  # noqa: PLC0415  # Start-up.
-
-    return Silent() if quiet else Bar() if sys.stdout.isatty() else Lines()
+def _print_left_out(count: int) -> None:
+    if count:
+        click.echo(f"Not chosen: {count} more; --all downloads every file.")

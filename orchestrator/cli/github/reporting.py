@@ -7,7 +7,7 @@ import click
 
 from orchestrator.cli.github.outputs import annotation, in_actions, write_outputs
 from orchestrator.cli.github.summary import failure, markdown
-from orchestrator.cli.show.pass_words import as_dict
+from orchestrator.cli.show.runs import pass_json
 
 if TYPE_CHECKING:
     from orchestrator.cli.show.outlook import Outlook
@@ -34,7 +34,7 @@ def report_failure(error: "KgttsError", summary: Path | None) -> None:
 
 def outputs_of(done: "Pass") -> dict[str, object]:
     """The outputs of action.yml; `done` and `over` say that no pass will push another session."""
-    known = as_dict(done)
+    known = pass_json(done)
     named = {name: known[name] for name in ("state", "global_step", "session", "done", "over")}
     if done.collected is None:
         return {**named, "pulled": None, "artifact": None}

@@ -12,11 +12,11 @@ from rich.text import Text
 
 from kernel_template.contract import Stage
 from orchestrator import formatting, untrusted
-from orchestrator.cli.show import words
+from orchestrator.cli.show.console import Signs, fit
 from orchestrator.cli.show.live_background import Background
 from orchestrator.cli.show.live_feed import Card, Curve, Feed, Resources
 from orchestrator.cli.show.live_outlook import Ends, ends, ends_in_words, goes_on
-from orchestrator.cli.show.live_text import Glyphs, fit
+from orchestrator.cli.show.runs import colour, position
 from orchestrator.formatting import spark
 from orchestrator.models import SessionState
 
@@ -62,7 +62,7 @@ class Block:
     newest_last: bool = False
 
 
-def blocks(scene: Scene, width: int, signs: Glyphs) -> list[Block]:
+def blocks(scene: Scene, width: int, signs: Signs) -> list[Block]:
     """The page's blocks for a terminal of that width."""
     found = ends(scene.feed, scene.background, now=scene.now, clock=scene.clock)
     parts = [
@@ -79,19 +79,19 @@ def blocks(scene: Scene, width: int, signs: Glyphs) -> list[Block]:
     return [part for part in parts if part.rows]
 
 
-def _row(label: str, text: str, width: int, signs: Glyphs, style: str = "") -> Text:
+def _row(label: str, text: str, width: int, signs: Signs, style: str = "") -> Text:
     row = Text(end="")
     row.append(f"{label:<{_LABEL}}"[:width], "dim")
     row.append(fit(untrusted.terminal_line(text), width - _LABEL, signs.ellipsis), style)
     return row
 
 
-def _head(scene: Scene, width: int, signs: Glyphs) -> Text:
+def _head(scene: Scene, width: int, signs: Signs) -> Text:
     state, stamp = scene.feed.state, scene.background.stamp
     elapsed = scene.feed.elapsed(scene.now)
     row = Text(end="")
     row.append(fit(untrusted.terminal_line(scene.name), width, signs.ellipsis), "bold")
-    more = [(str(state), f"bold {words.colour(state)}")]
+    more = [(str(state), f"bold {colour(state)}")]
     if elapsed is not None:
         more.append((formatting.duration(elapsed), ""))
     if stamp is not None:
@@ -103,7 +103,7 @@ def _head(scene: Scene, width: int, signs: Glyphs) -> Text:
     return row
 
 
-def _progress(scene: Scene, found: Ends, width: int, signs: Glyphs) -> "Iterable[RenderableType]":
+def _progress(scene: Scene, found: Ends, width: int, signs: Signs) -> "Iterable[RenderableType]":
     feed, progress = scene.feed, scene.feed.progress
     yield _row("progress", _standing(feed), width, signs)
     fraction = _fraction(scene)
@@ -132,7 +132,7 @@ def _standing(feed: Feed) -> str:
         if progress.stage is not None:
             return f"stage {progress.stage}"
         return "waiting for a machine" if feed.state is SessionState.QUEUED else "starting"
-    parts = words.position(progress)
+    parts = position(progress)
     if progress.stage not in (None, Stage.TRAIN):
         parts.append(f"stage {progress.stage}")
     return ", ".join(parts)
@@ -159,7 +159,7 @@ def _bar(fraction: float, width: int) -> "RenderableType":
     return row
 
 
-def _losses(feed: Feed, width: int, signs: Glyphs) -> Iterable[Text]:
+def _losses(feed: Feed, width: int, signs: Signs) -> Iterable[Text]:
     """One row for each loss: the trainer's running mean and the evaluation, with their curves."""
     train, evaluation = feed.train, feed.evaluation
     for name in _watched(train, evaluation):
@@ -193,7 +193,7 @@ def _figure(value: float | None) -> str:
     return f"{value:.3f}" if abs(value) < 1e4 else f"{value:.2e}"  # noqa: PLR2004  # What the column holds.
 
 
-def _machine(feed: Feed, width: int, signs: Glyphs) -> Iterable[Text]:
+def _machine(feed: Feed, width: int, signs: Signs) -> Iterable[Text]:
     """The machine at its last measurement: one row for each GPU, one for the rest."""
     told = feed.resources
     if told is not None:
@@ -207,7 +207,7 @@ def _machine(feed: Feed, width: int, signs: Glyphs) -> Iterable[Text]:
         yield _row("batch", f"{size} at once, {accumulate} a step: the memory was too small", width, signs)
 
 
-def _card(card: Card, curve: Curve, width: int, signs: Glyphs) -> str:
+def _card(card: Card, curve: Curve, width: int, signs: Signs) -> str:
     use = "    ?" if card.utilisation is None else f"{card.utilisation:3.0f} %"
     memory = "" if card.used is None else formatting.size(round(card.used))
     if card.used is not None and card.total is not None:
@@ -238,7 +238,7 @@ def _speed(told: Resources) -> str:
     return ", ".join(form.format(value) for value, form in known if value is not None)
 
 
-def _quota(background: Background, width: int, signs: Glyphs) -> Iterable[Text]:
+def _quota(background: Background, width: int, signs: Signs) -> Iterable[Text]:
     week = background.quota
     if week is not None:
         refresh = "" if week.refreshes_at is None else f", refreshes {formatting.weekday(week.refreshes_at)}"
@@ -246,7 +246,7 @@ def _quota(background: Background, width: int, signs: Glyphs) -> Iterable[Text]:
         yield _row("quota", text, width, signs)
 
 
-def _sessions(scene: Scene, width: int, signs: Glyphs) -> Iterable[Text]:
+def _sessions(scene: Scene, width: int, signs: Signs) -> Iterable[Text]:
     history = scene.background.history
     for index, item in enumerate(history):
         steps = f"step {item.from_step} to {item.to_step}"
@@ -255,12 +255,12 @@ def _sessions(scene: Scene, width: int, signs: Glyphs) -> Iterable[Text]:
         yield _row("" if index else "sessions", text, width, signs)
 
 
-def _warnings(feed: Feed, width: int, signs: Glyphs) -> Iterable[Text]:
+def _warnings(feed: Feed, width: int, signs: Signs) -> Iterable[Text]:
     for text in feed.progress.warnings[-3:]:
         yield _row("warning", text, width, signs, "yellow")
 
 
-def _log(feed: Feed, width: int, signs: Glyphs) -> Iterable[Text]:
+def _log(feed: Feed, width: int, signs: Signs) -> Iterable[Text]:
     for line in feed.tail:
         row = Text(end="")
         row.append(signs.edge, "dim")

@@ -7,8 +7,8 @@ from rich.control import Control
 from rich.segment import ControlType, Segment
 from rich.text import Text
 
+from orchestrator.cli.show.console import ASCII, UNICODE
 from orchestrator.cli.show.live_blocks import Block, Scene, blocks
-from orchestrator.cli.show.live_text import glyphs
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -29,7 +29,7 @@ class Page:
 
     def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
         width, height = options.max_width, options.height or options.size.height
-        signs = glyphs(ascii_only=options.ascii_only)
+        signs = ASCII if options.ascii_only else UNICODE
         one_row = options.update(width=width, height=1, no_wrap=True, overflow="crop")
         rows = arrange(blocks(self._scene, width, signs), height)
         for index, row in enumerate(rows):

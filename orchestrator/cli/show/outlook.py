@@ -9,13 +9,13 @@ from orchestrator.errors import KgttsError
 from orchestrator.results import Results
 
 if TYPE_CHECKING:
-    from orchestrator.cli.context import Workbench
     from orchestrator.models import KernelRef, Quota
     from orchestrator.run.curve import Evaluation
     from orchestrator.run.decide import Decision
     from orchestrator.run.forecast import Forecast
     from orchestrator.run.passes import Pass
     from orchestrator.run.progress import Progress
+    from orchestrator.run.workbench import Workbench
     from orchestrator.settings import Settings
 
 

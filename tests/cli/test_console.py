@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cli.show.live_text import fit, width_of
+from orchestrator.cli.show.console import fit, width_of
 from orchestrator.untrusted import terminal_line
 
 BANGLA = "আমি বাংলায় গান গাই, ক্ষুদ্র বিজ্ঞান"

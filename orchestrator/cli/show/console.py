@@ -1,0 +1,103 @@
+"""What a console can show: streams that never fail on a character, signs, warnings, text cut to a width."""
+
+import sys
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+from io import TextIOWrapper
+from typing import TextIO
+
+import click
+
+from orchestrator.formatting import BARS
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """The signs for a console.
+
+    Attributes:
+        bars: of a curve, from the lowest to the highest.
+        ellipsis: stands for text that was cut.
+        edge: is put before each line of a log.
+        done: marks what is right.
+        warning: marks what may be wrong.
+        failed: marks what is wrong.
+    """
+
+    bars: str
+    ellipsis: str
+    edge: str
+    done: str
+    warning: str
+    failed: str
+
+
+UNICODE = Signs(BARS, "…", "│ ", "✓", "⚠", "✗")
+ASCII = Signs("_.:-=+*#", "...", "| ", "ok", "!", "x")
+
+
+def prepare_streams(*streams: TextIO) -> None:
+    """See to it that no character makes a command fail, whatever the console's encoding.
+
+    A terminal keeps its encoding (Windows: often cp1252 or cp437), and characters that it lacks become `?`.
+    A file or a pipe gets UTF-8, so that nothing is lost in it.
+    """
+    for stream in streams:
+        if not isinstance(stream, TextIOWrapper):
+            continue  # Someone else's stream, such as a test's: it is as they want it.
+        if stream.isatty():
+            stream.reconfigure(errors="replace")
+        else:
+            stream.reconfigure(encoding="utf-8", errors="replace")
+
+
+def signs(stream: TextIO | None = None) -> Signs:
+    """Give the signs that a stream can show; standard output's by default."""
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
+    try:
+        "".join((UNICODE.bars, UNICODE.ellipsis, UNICODE.edge, *_marks(UNICODE))).encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return UNICODE
+
+
+def _marks(of: Signs) -> tuple[str, str, str]:
+    return of.done, of.warning, of.failed
+
+
+def warn(text: str, *, err: bool = False) -> None:
+    """Print a warning on one line of its own."""
+    sign = signs(sys.stderr if err else sys.stdout).warning
+    click.secho(f"{sign} {text}", fg="yellow", err=err)
+
+
+@lru_cache(maxsize=4096)
+def _cells(letter: str) -> int:
+    from rich.cells import cell_len  # noqa: PLC0415  # Only the live page needs it.
+
+    # Terminals differ on vowel signs that stand beside their letter; the wide reading never overflows.
+    return max(cell_len(letter), int(unicodedata.category(letter) == "Mc"))
+
+
+def width_of(text: str) -> int:
+    """Give the columns that a text takes at most, on any terminal."""
+    return sum(map(_cells, text))
+
+
+def fit(text: str, width: int, ellipsis: str = "…") -> str:
+    """Cut a text to at most `width` columns; the cut is marked with `ellipsis`."""
+    if len(text) <= width and text.isascii():
+        return text
+    if width_of(text) <= width:
+        return text
+    room, used, kept = max(0, width - len(ellipsis)), 0, 0
+    for letter in text:
+        used += _cells(letter)
+        if used > room:
+            break
+        kept += 1
+    # A letter keeps the marks that follow it, or is cut with them.
+    while 0 < kept < len(text) and unicodedata.category(text[kept])[0] == "M":
+        kept -= 1
+    return (text[:kept] + ellipsis)[: max(0, width)] if width < len(ellipsis) else text[:kept] + ellipsis

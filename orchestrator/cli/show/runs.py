@@ -1,0 +1,214 @@
+"""A run, its passes and its sessions: as lines for people, and as JSON for programs."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import click
+
+from kernel_template.contract import Stage
+from orchestrator.formatting import counted, duration, losses, size
+from orchestrator.models import SessionState, SessionSummary
+from orchestrator.run.campaign import Report, Target
+from orchestrator.run.ledger import Ledger, PushOutcome
+from orchestrator.run.passes import Pass
+from orchestrator.run.progress import Progress
+from orchestrator.run.push import Launch
+from orchestrator.untrusted import terminal_line
+
+_COLOURS = {
+    SessionState.QUEUED: "yellow",
+    SessionState.RUNNING: "cyan",
+    SessionState.COMPLETE: "green",
+    SessionState.ERROR: "red",
+}
+
+
+def colour(state: SessionState) -> str:
+    """Give the colour of a state."""
+    return _COLOURS.get(state, "magenta")
+
+
+def row(name: str, text: str | None) -> None:
+    """Print one fact with its name; nothing if it is not known."""
+    if text:
+        click.echo(f"  {name:<11}{terminal_line(text)}")
+
+
+def position(progress: Progress) -> list[str]:
+    """Write where a training stands: epoch, step and global step, as far as they are known."""
+    epochs = f" of {progress.epochs}" if progress.epochs else ""
+    parts = [f"epoch {progress.epoch}{epochs}"]
+    if progress.step and progress.steps_per_epoch:
+        parts.append(f"step {progress.step} of {progress.steps_per_epoch}")
+    if progress.global_step is not None:
+        parts.append(f"global step {progress.global_step}")
+    return parts
+
+
+def steps(progress: Progress) -> str:
+    """Write epoch, step, losses and time left on one line; empty before the first step."""
+    if progress.epoch is None:
+        return ""
+    parts = position(progress)
+    if progress.losses:
+        parts.append(losses(progress.losses))
+    if progress.eta_s is not None:
+        parts.append(f"{duration(progress.eta_s)} left")
+    return ", ".join(parts)
+
+
+def summary(progress: Progress) -> str:
+    """Write the stage and, while it trains, the steps."""
+    elapsed = "" if progress.elapsed_s is None else f"[{duration(progress.elapsed_s)}] "
+    detail = steps(progress) if progress.stage == Stage.TRAIN else ""
+    # The names of losses come from the log, too.
+    stage = progress.stage or "starting"
+    return elapsed + terminal_line(f"{stage}: {detail}" if detail else stage)
+
+
+def session_line(item: SessionSummary) -> str:
+    """Write one session of a run on one line."""
+    span = f"step {item.from_step} to {item.to_step}"
+    return f"{item.session:>2}  {span:<26} {duration(item.seconds):>14}  {item.kernel}  {item.reason}"
+
+
+def print_report(report: Report) -> None:
+    """Print one look at a session."""
+    state, progress = report.status.state, report.progress
+    elapsed = "" if progress.elapsed_s is None else f"  {duration(progress.elapsed_s)}"
+    click.echo(f"{report.target.ref}  {click.style(state.value, fg=colour(state), bold=True)}{elapsed}")
+    row("run", _which(report))
+    row("stage", progress.stage if not state.is_terminal else None)
+    row("progress", steps(progress))
+    row("checkpoint", progress.checkpoint)
+    row("ended", progress.end_message or report.status.failure_message)
+    row("page", report.target.url)
+    for warning in progress.warnings:
+        click.secho(f"  warning    {terminal_line(warning)}", fg="yellow")
+    if report.history:
+        click.echo("  sessions")
+        for item in report.history:
+            click.echo(f"    {session_line(item)}")
+    if not report.is_latest:
+        click.secho(
+            f"  note       Kaggle has a newer version, {report.latest_version}, which is not of this run",
+            fg="yellow",
+        )
+
+
+def print_next(report: Report) -> None:
+    """Print the end of a failed session's log, and the next command."""
+    state, ref = report.status.state, report.target.ref
+    if state.is_success:
+        click.echo(f"Next: kgtts pull {ref}")
+    elif state.is_terminal:
+        for line in report.tail:
+            click.echo(f"  | {terminal_line(line)}")
+        click.echo(f"Next: kgtts logs {ref}")
+    else:
+        click.echo(f"Next: kgtts status {ref} --watch")
+
+
+def _which(report: Report) -> str:
+    record, stamp = report.target.record, report.stamp
+    if stamp is not None:
+        return f"{stamp.id}, session {stamp.session}"
+    return f"{record.run_id}, session {record.number}" if record else "not pushed from this machine"
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    """Give one look at a session, for programs."""
+    # Not `asdict`, which copies deeply and cannot copy the read-only mapping of losses.
+    progress = {item.name: getattr(report.progress, item.name) for item in fields(report.progress)}
+    record, stamp = report.target.record, report.stamp
+    return {
+        "run": stamp.id if stamp else record.run_id if record else None,
+        "kernel": str(report.target.ref.kernel),
+        "version": report.target.ref.version,
+        "state": report.status.state.value,
+        "failure_message": report.status.failure_message,
+        "latest_version": report.latest_version,
+        "is_latest": report.is_latest,
+        "progress": {
+            **progress,
+            "losses": dict(report.progress.losses),
+            "fraction": report.progress.fraction,
+        },
+        "url": report.target.url,
+        "session": stamp.session if stamp else None,
+        "history": [asdict(item) for item in report.history],
+    }
+
+
+def launch_json(launched: Launch, ledger: Ledger, warnings: Sequence[str]) -> dict[str, Any]:
+    """Give a push for programs; after `--wait`, the run's newest session."""
+    first = launched.target
+    known = () if first.record is None else ledger.of_run(first.record.run_id)
+    # A push that was refused while the run was waited for is no session.
+    newest = next((record for record in known if record.outcome is PushOutcome.PUSHED), first.record)
+    ref = newest.ref if newest is not None else first.ref
+    return {
+        "run": newest.run_id if newest is not None else None,
+        "session": newest.number if newest is not None else None,
+        "kernel": str(ref.kernel),
+        "version": ref.version,
+        "url": launched.url if ref == first.ref else Target(ref, newest).url,
+        "state": newest.state.value if newest is not None and newest.state else "queued",
+        "warnings": list(warnings),
+    }
+
+
+def print_pass(done: Pass) -> None:
+    """Print what a pass saw and did, on a few lines."""
+    click.echo(f"{click.style(done.state.value, bold=True)}  {done.decision.reason}")
+    if done.launched is not None:
+        click.echo(f"  pushed     {done.launched.target.ref}  {done.launched.url}")
+    for warning in done.warnings:
+        click.secho(f"  warning    {warning}", fg="yellow")
+    if done.collected is not None:
+        transfer = done.collected.transfer
+        total = size(sum(file.size for file in transfer.files))
+        click.echo(f"  pulled     {total} to {done.collected.folder}{os.sep}")
+        for item in transfer.refused:
+            click.secho(f"  warning    {item.name!r} was left out: its name is not safe here", fg="yellow")
+    if done.view is not None and done.view.history:
+        spent = duration(sum(item.seconds for item in done.view.history))
+        sessions = counted(len(done.view.history), "session")
+        click.echo(f"  so far     step {done.view.global_step} in {sessions}, {spent}")
+
+
+def pass_json(done: Pass) -> dict[str, Any]:
+    """Give a pass for programs; `done` and `over` say that no pass will push another session."""
+    view = done.view
+    run, session, kernel = None, None, None
+    if view is not None:
+        run, session, kernel = view.newest.stamp.id, view.newest.stamp.session, str(view.newest.ref)
+    if done.launched is not None and done.launched.target.record is not None:
+        record = done.launched.target.record
+        run, session, kernel = record.run_id, record.number, str(record.ref)
+    return {
+        "run": run,
+        "state": done.state.value,
+        "reason": done.decision.reason,
+        "done": done.state.value == "done",
+        "over": done.state.is_over,
+        "session": session,
+        "kernel": kernel,
+        "global_step": view.global_step if view is not None else 0,
+        "pushed": done.launched is not None,
+        "warnings": list(done.warnings),
+        "pulled": str(done.collected.folder) if done.collected is not None else None,
+        "history": [
+            {
+                "session": item.session,
+                "kernel": item.kernel,
+                "from_step": item.from_step,
+                "to_step": item.to_step,
+                "reason": item.reason,
+                "seconds": item.seconds,
+            }
+            for item in (view.history if view is not None else ())
+        ],
+    }

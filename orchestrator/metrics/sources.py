@@ -1,0 +1,70 @@
+"""Find and read what a person names: a run, a folder of it, a log file, or standard input."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from orchestrator.errors import UsageError
+from orchestrator.metrics.join import continuous
+from orchestrator.metrics.reading import read_metrics
+from orchestrator.metrics.runs import read_run
+from orchestrator.metrics.table import MetricsTable
+from orchestrator.results import PulledSession, Results, newest_run, pulled_sessions
+
+STDIN = "-"
+
+
+def find_sessions(source: str | None, results: Results, slug: str) -> tuple[Sequence[PulledSession], Path]:
+    """Find the downloaded sessions of a run, oldest first, and the folder that holds them.
+
+    Args:
+        source: a folder, a run's id or its beginning, or OWNER/SLUG[/VERSION]; None is the newest run.
+        results: all results on this machine.
+        slug: the kernel that the settings name.
+
+    Raises:
+        UsageError: nothing of it was downloaded, or `source` is a file.
+    """
+    if source is not None and Path(source).is_dir():
+        sessions = newest_run(pulled_sessions(Path(source)))
+        if not sessions:
+            raise UsageError(f"{source} holds no session of a run.", hint="download one: kgtts pull --to DIR")
+        return sessions, Path(source)
+    if source is not None and Path(source).is_file():
+        raise UsageError(
+            f"{source} is a file, not a run.",
+            hint=f"name the folder that holds it; `kgtts metrics {source}` reads a log file by itself",
+        )
+    sessions = results.find(source, slug)
+    return sessions, sessions[-1].folder.parent
+
+
+def read_source(source: str | None, results: Results, slug: str, stdin: BinaryIO) -> tuple[str, MetricsTable]:
+    """Read the measurements of a run, a folder, a log file, or of `stdin` if `source` is `-`.
+
+    Args:
+        source: as `find_sessions`, or a file or `-`.
+        results: as `find_sessions`.
+        slug: as `find_sessions`.
+        stdin: standard input.
+
+    Returns:
+        What to call it, and the table.
+
+    Raises:
+        UsageError: nothing of it was downloaded, or it holds no measurements.
+    """
+    if source == STDIN:
+        name, table = "standard input", continuous(read_metrics(stdin))
+    elif source is not None and Path(source).is_dir():
+        name, table = source, read_run(Path(source))
+    elif source is not None and Path(source).exists():  # A file, or a pipe such as a shell's <(zcat log.gz).
+        name, table = source, continuous(read_metrics(Path(source)))
+    else:
+        sessions = results.find(source, slug)
+        name, table = sessions[-1].run or str(sessions[-1].folder), read_run(sessions)
+    if not len(table):
+        lost, lines = table.counters.lost_lines, table.counters.lines
+        why = f": {lost:,} of its {lines:,} lines are damaged or not UTF-8 text" if lost else ""
+        raise UsageError(f"{name} holds no measurements{why}.", hint="a run has some from its first steps on")
+    return name, table

@@ -1,0 +1,258 @@
+"""Follow a session to its end, and a run pass by pass to its own end.
+
+Nothing here shows anything: what happens is told to a `Viewer`, which the command line implements.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.download import TransferListener
+from orchestrator.errors import (
+    KgttsError,
+    RefusedError,
+    RunFailedError,
+    ServiceError,
+    UsageError,
+    WaitTimeoutError,
+)
+from orchestrator.locks import machine_lock
+from orchestrator.models import SessionState, SessionStatus
+from orchestrator.ports import Clock
+from orchestrator.results import Results
+from orchestrator.run.campaign import Campaign, Target
+from orchestrator.run.decide import RunState
+from orchestrator.run.follow import FollowEvent
+from orchestrator.run.passes import Collecting, Pass, sync
+from orchestrator.run.progress import Progress, advance, parse_event
+from orchestrator.run.push import Service
+from orchestrator.settings import Settings, select_outputs
+from orchestrator.untrusted import terminal_line
+
+_TAIL = 12  # Lines of its log that a failed session is shown with.
+_LONGEST_WAIT = timedelta(minutes=15)
+_SHORTEST_WAIT = timedelta(seconds=15)
+_SHORTEST_PAUSE = timedelta(seconds=5)
+_MOST_UNREACHED = 20  # Passes in a row that cannot reach Kaggle before a watch gives up: about four hours.
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """How a followed session ended: its last state, its progress and the end of its log."""
+
+    target: Target
+    status: SessionStatus
+    progress: Progress
+    tail: Sequence[str] = ()
+
+    def failure(self) -> RunFailedError:
+        """Describe a session that ended badly: its cause first, then the end of its log."""
+        cause = self.progress.end_message or self.status.failure_message or "it gave no reason"
+        end = "".join(f"\n  | {line}" for line in map(terminal_line, self.tail) if line.strip())
+        return RunFailedError(
+            f"{self.target.ref} ended with {self.status.state}: {terminal_line(cause)}{end}",
+            hint=f"kgtts logs {self.target.ref}",
+        )
+
+
+def follow_session(
+    campaign: Campaign,
+    target: Target,
+    show: Callable[[FollowEvent, Progress], None],
+    *,
+    timeout: timedelta | None = None,
+) -> SessionEnd:
+    """Follow a session to its end, however it ends.
+
+    Args:
+        campaign: reads the session.
+        target: the session.
+        show: is given each log line and each change of state, with the progress after it.
+        timeout: how long to wait at most; None waits until the end.
+
+    Raises:
+        WaitTimeoutError: the time is over; the session continues.
+    """
+    progress, tail, status = Progress(), list[str](), SessionStatus(SessionState.QUEUED)
+    for event in campaign.follow(target, timeout=timeout):
+        if isinstance(event, SessionStatus):
+            status = event
+        elif (parsed := parse_event(event.text)) is None:
+            tail = [*tail[1 - _TAIL :], event.text]
+        else:
+            progress = advance(progress, parsed)
+        show(event, progress)
+    return SessionEnd(target, status, progress, tail)
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """Passes over one run from this machine, which wait for each other if several processes make them.
+
+    Attributes:
+        settings: the run's settings; a missing owner is the account's.
+        service: Kaggle, the ledger and the clock.
+        home: kgtts's own folder on this machine, for locks and for what a killed session left.
+        listener: hears of the results that are downloaded; None downloads none.
+    """
+
+    settings: Settings
+    service: Service
+    home: Path
+    listener: TransferListener | None = None
+
+    def make(self, *, retry: bool = False, new: bool = False) -> Pass:
+        """Make one pass.
+
+        Args:
+            retry: continue a run that failed or stalled.
+            new: begin another run.
+
+        Raises:
+            KgttsError: as `orchestrator.run.passes.sync`.
+        """
+        settings, kaggle = self.settings.with_owner(self.service.kaggle.username), self.service.kaggle
+        choose = partial(select_outputs, include=settings.pull.include, exclude=settings.pull.exclude)
+        collecting = None
+        if self.listener is not None:
+            collecting = Collecting(Results(Path(settings.pull.to)), choose, self.listener)
+        return sync(
+            settings,
+            self.service,
+            collecting=collecting,
+            retry=retry,
+            new=new,
+            scratch=self.home / "kept",
+            lock=machine_lock(self.home, f"{kaggle.service} {settings.kernel.owner}/{settings.kernel.slug}"),
+        )
+
+
+class Viewer(Protocol):
+    """Is told what happens while a run is watched."""
+
+    def passed(self, done: Pass) -> None:
+        """A pass was made."""
+        ...
+
+    def unreachable(self, error: ServiceError) -> None:
+        """A pass could not reach Kaggle; another one will try."""
+        ...
+
+    def follow(self, target: Target, timeout: timedelta | None) -> SessionEnd:
+        """Follow a session to its end, as `follow_session`."""
+        ...
+
+
+def watch(
+    passes: Passes,
+    viewer: Viewer,
+    *,
+    timeout: timedelta | None = None,
+    first: Pass | None = None,
+) -> None:
+    """Make pass after pass and follow each session, until the run is over.
+
+    Args:
+        passes: makes the passes.
+        viewer: is told what happens, and follows sessions.
+        timeout: how long at most; None waits until the run is over.
+        first: a pass that was made just now.
+
+    Raises:
+        RunFailedError: the run failed, stalled or hangs.
+        WaitTimeoutError: the time is over; the run continues.
+        ServiceError: Kaggle could not be reached for about four hours.
+    """
+    clock = passes.service.clock
+    deadline = None if timeout is None else clock.monotonic() + timeout.total_seconds()
+
+    def left() -> timedelta | None:
+        return None if deadline is None else timedelta(seconds=max(0.0, deadline - clock.monotonic()))
+
+    done, end = first, None
+    unreached = 0
+    while True:
+        if done is None:
+            try:
+                done = passes.make()
+            except ServiceError as error:
+                # A pass that cannot reach Kaggle is no failed run; if none ever can, that is the end.
+                unreached += 1
+                if unreached > _MOST_UNREACHED:
+                    raise
+                viewer.unreachable(error)
+                _pause(min(_LONGEST_WAIT, _SHORTEST_WAIT * 2**unreached), left(), clock)
+                continue
+            unreached = 0
+            viewer.passed(done)
+        if done.state is RunState.RUNNING:
+            end = viewer.follow(target_of(done, passes.service), left())
+        elif done.state is RunState.WAITING:
+            until = done.decision.until
+            wait = _LONGEST_WAIT if until is None else max(_SHORTEST_PAUSE, until - clock.now())
+            _pause(min(wait, _LONGEST_WAIT), left(), clock)
+        else:
+            if done.state is RunState.FAILED and end is not None:
+                raise end.failure()  # With the end of the log that was just seen.
+            if (failure := failure_of(done)) is not None:
+                raise failure
+            return
+        done = None
+
+
+def _pause(span: timedelta, left: timedelta | None, clock: Clock) -> None:
+    """Wait for `span` while nothing runs, or for the time that is `left` to wait.
+
+    Raises:
+        WaitTimeoutError: no time is left.
+    """
+    clock.sleep(min(span, left).total_seconds() if left is not None else span.total_seconds())
+    if left is not None and left <= span:
+        raise WaitTimeoutError(
+            "The time to wait is over before another session could start.", hint="kgtts watch"
+        )
+
+
+def target_of(done: Pass, service: Service) -> Target:
+    """Give the session that a pass pushed, or else found running."""
+    if done.launched is not None:
+        return done.launched.target
+    assert done.view is not None
+    ref = done.view.newest.ref
+    return Target(ref, service.ledger.of_kernel(ref))
+
+
+def failure_of(done: Pass) -> RunFailedError | None:
+    """Give the error for a run that failed, stalled or hangs, with the next step; None for any other."""
+    if done.state not in (RunState.FAILED, RunState.STALLED, RunState.ZOMBIE) or done.view is None:
+        return None
+    newest = done.view.newest
+    ref = newest.ref
+    hint = f"read the log with `kgtts logs {ref}`, mend the cause, then continue with `kgtts push`"
+    if newest.result is not None and newest.result.reason == "wrong_parent":
+        hint = f"kgtts logs {ref}; if nothing is left to continue from, `kgtts push --new` starts again"
+    if done.state is RunState.ZOMBIE:
+        hint = f"stop it on its page (`kgtts open {ref}`), or delete its kernel with `kgtts cancel {ref}`"
+    return RunFailedError(done.decision.reason, hint=hint)
+
+
+def why_not_pushed(done: Pass) -> KgttsError:
+    """Give the error for a pass that was to push a session and pushed none."""
+    reason = done.decision.reason
+    if done.state is RunState.WAITING:
+        return RefusedError(
+            reason, hint="`kgtts watch` waits and then continues; `kgtts quota` shows the week"
+        )
+    if done.state in (RunState.DONE, RunState.LIMITED):
+        return UsageError(
+            reason, hint="raise the target or the limit in kgtts.toml, or start another run with --new"
+        )
+    ref = done.view.newest.ref if done.view is not None else ""
+    if done.state is RunState.ZOMBIE:
+        return RunFailedError(reason, hint=f"stop it on its page: kgtts open {ref}")
+    return UsageError(
+        reason, hint=f"`kgtts status {ref} --watch` follows it; `kgtts watch` also continues after it"
+    )

@@ -1,0 +1,166 @@
+"""Speak a whole text to a WAV file: which voices speak, what they say, and what came of it."""
+
+import unicodedata
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from orchestrator.errors import UsageError
+from orchestrator.results import PulledSession
+from orchestrator.voice.card import VoiceCard, find_card
+from orchestrator.voice.finding import base_voice_beside, pulled_pair, pulled_voice
+from orchestrator.voice.sound import pcm16, write_wav
+from orchestrator.voice.synthesis import SynthesisOptions, Voice
+
+STDIN = "-"
+_LARGEST_TEXT = 4 * 1024 * 1024
+_MOST_NAMED = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """A voice that is to speak.
+
+    Attributes:
+        place: its description, a voice.json or base.json.
+        name: what to call it beside another one (`base`, `earlier` or `tuned`); None if it speaks alone.
+    """
+
+    place: Path
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """What a voice made of a text.
+
+    Attributes:
+        place: the voice's description.
+        card: its content.
+        file: the WAV file.
+        seconds: how long the file is.
+        took_s: how long the voice took, in seconds.
+        pieces: each piece of the text as it was spoken, and its seconds of sound.
+        unknown: the characters that the voice does not have, each once.
+    """
+
+    place: Path
+    card: VoiceCard
+    file: Path
+    seconds: float
+    took_s: float
+    pieces: Sequence[tuple[str, float]]
+    unknown: Sequence[str]
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for a second of speech; below 1 is faster than real time."""
+        return self.took_s / sum(seconds for _, seconds in self.pieces)
+
+
+def speakers(place: Path | None, sessions: Sequence[PulledSession], *, compare: bool) -> list[Speaker]:
+    """Choose the voices that speak.
+
+    Args:
+        place: a voice.json or a folder that has one; None takes the newest voice of `sessions`.
+        sessions: the downloaded sessions of a run, oldest first; not looked at if `place` is given.
+        compare: whether the voice to compare it with speaks first.
+
+    Raises:
+        UsageError: there is no such voice, or none to compare it with.
+    """
+    if not compare:
+        return [Speaker(find_card(place) if place is not None else pulled_voice(sessions))]
+    pair = base_voice_beside(find_card(place)) if place is not None else pulled_pair(sessions)
+    return [Speaker(pair.earlier, "base" if pair.is_base else "earlier"), Speaker(pair.tuned, "tuned")]
+
+
+def read_text(file: str, stdin: BinaryIO) -> str:
+    """Read the text to speak from a UTF-8 file of at most 4 MB, or from `stdin` if `file` is `-`.
+
+    Raises:
+        UsageError: the file cannot be read, is not UTF-8 or is too large.
+    """
+    try:
+        if file == STDIN:
+            data = stdin.read(_LARGEST_TEXT + 1)
+        else:
+            with Path(file).open("rb") as source:
+                data = source.read(_LARGEST_TEXT + 1)
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{file} is not UTF-8 text: the byte at position {error.start} is part of no character.",
+            hint="save it as UTF-8 in your editor",
+        ) from error
+    if len(data) > _LARGEST_TEXT:
+        raise UsageError(f"{file} has more than {_LARGEST_TEXT >> 20} MB of text.")
+    return text
+
+
+def check_text(text: str) -> str:
+    """Give the text back if there is something to say in it.
+
+    Raises:
+        UsageError: it is empty, or holds bytes from the shell that are no text.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:  # A shell's bytes that are not UTF-8 become halves of characters.
+        raise UsageError(
+            "The text is not UTF-8.", hint="write it to a file and use `kgtts say --file FILE`"
+        ) from error
+    if not text.strip():
+        raise UsageError("There is nothing to say: the text is empty.")
+    return text
+
+
+def speak(voice: Voice, text: str, file: Path, options: SynthesisOptions | None = None) -> Speech:
+    """Speak a text to a WAV file.
+
+    Raises:
+        UsageError: the voice can say nothing of the text.
+        KgttsError: as `Voice.say` and `write_wav`.
+    """
+    rate = voice.card.audio.sample_rate
+    pieces: list[tuple[str, float]] = []
+    unknown: dict[str, None] = {}
+    took_s = 0.0
+
+    def sounds() -> Iterator[bytes]:
+        nonlocal took_s
+        for said in voice.say(text, options):
+            unknown.update(dict.fromkeys(said.unknown))
+            took_s += said.took_s
+            pieces.append((said.text, round(said.seconds, 3)))
+            yield pcm16(said.samples, said.pause_s, rate)
+        if any(seconds for _, seconds in pieces):
+            return
+        if not unknown:
+            raise UsageError(
+                f"The voice {voice.place} makes no sound of this text: nothing is left of it after cleaning."
+            )
+        raise UsageError(
+            f"None of the text's characters is in the vocabulary of {voice.place}: {name_all(unknown)}.",
+            hint="use the script that the voice was trained on, with digits and signs as words",
+        )
+
+    seconds = write_wav(file, rate, sounds())
+    return Speech(voice.place, voice.card, file, seconds, took_s, pieces, tuple(unknown))
+
+
+def name_all(characters: Collection[str]) -> str:
+    """Write characters with their Unicode names, as they may not be printable; at most 12 of them."""
+    more = len(characters) - _MOST_NAMED
+    listed = ", ".join(_named(letter) for letter in list(characters)[:_MOST_NAMED])
+    return f"{listed} and {more} more" if more > 0 else listed
+
+
+def _named(letter: str) -> str:
+    name = unicodedata.name(letter, "") or f"U+{ord(letter):04X}"
+    # A vowel sign by itself would join the character before it.
+    alone = letter.isprintable() and not unicodedata.category(letter).startswith("M")
+    return f"{letter} ({name})" if alone else name
