@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from orchestrator.emulator.options import WaitableClock
 
 SLEEPING: dict[str, type[Clock]] = {"system": SystemClock, "fake": FakeClock, "hasty": HastyClock}
-WAITING: dict[str, type[WaitableClock]] = {"system": MachineClock, "fake": FakeClock}
 
 
 @pytest.mark.parametrize("name", SLEEPING)
@@ -44,8 +43,6 @@ def test_monotonic_time_never_goes_back(name: str) -> None:
 
 def waiting(name: str) -> "WaitableClock":
     """Return a clock of the emulator's kind."""
-    from orchestrator.emulator.options import MachineClock  # noqa: PLC0415  # The emulator needs POSIX.
-
     return MachineClock() if name == "machine" else FakeClock()
 
 

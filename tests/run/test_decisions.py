@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.models import KernelRef, SessionState
+from orchestrator.models import KernelRef, SessionState, SessionStatus
 from orchestrator.run.decide import RunState
 from orchestrator.run.session import RunView
 from tests.fakes.kaggle import OWNER, hours
@@ -67,6 +67,20 @@ def test_a_target_that_is_raised_after_the_end_is_gone_for(
 ) -> None:
     """The kernel says that it is done by the settings that it had."""
     assert decided(settings(**raised), ended(1000, done=True, done_reason=reason)).state is state
+
+
+def test_a_session_that_was_killed_after_its_target_is_not_the_end(settings: Make) -> None:
+    """It says that it is done, but Kaggle kept nothing that can be mounted: the voice is not there yet."""
+    finished = result(2, 500, 1000, done=True, done_reason="epochs")
+    view = then(ended(500), KILLED, result=finished)
+    assert decided(settings(), view).state is RunState.READY
+    assert (
+        decided(
+            settings(),
+            replace(view, newest=replace(view.newest, status=SessionStatus(SessionState.COMPLETE))),
+        ).state
+        is RunState.DONE
+    )
 
 
 def test_the_next_session_goes_to_the_other_kernel(settings: Make) -> None:
