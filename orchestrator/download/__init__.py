@@ -1,12 +1,17 @@
-"""Outputs brought here: parallel, resumable, verified, confined to a folder, in place only when whole."""
+"""Downloads: parallel, resumable, verified, confined to a folder, and in place only when complete."""
 
-from orchestrator.download.failures import UnavailableError
-from orchestrator.download.fetch import fetch
-from orchestrator.download.listener import Fetched, Planned, Transfer, TransferListener
-from orchestrator.download.measure import measure
+from orchestrator.download.fetch import fetch, measure
+from orchestrator.download.hashes import read_manifest
 from orchestrator.download.names import INDEX_NAME, Refused, UnsafeNameError, safe_name
-from orchestrator.download.options import Counts, TransferOptions
-from orchestrator.download.verify import read_manifest
+from orchestrator.download.transfer import (
+    Counts,
+    Fetched,
+    Planned,
+    Transfer,
+    TransferListener,
+    TransferOptions,
+)
+from orchestrator.download.worker import UnavailableError
 
 __all__ = [
     "INDEX_NAME",

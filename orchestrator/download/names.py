@@ -1,27 +1,33 @@
-"""Which file names of a server may be written here: the guard between a hostile listing and this disk."""
+"""Which file names of a server may be written: the guard between a hostile listing and this disk.
 
-import contextlib
+Nearly all rules are the same on every system, so that results can be copied from Linux to Windows.
+"""
+
 import os
 import re
+import stat
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from orchestrator.errors import LocalError
 from orchestrator.models import OutputFile
 
 OWN_PREFIX = ".kgtts-"  # Every file that kgtts keeps for itself in a folder of results.
 INDEX_NAME = ".kgtts-pull.json"
 _LONGEST_PART = 255  # Bytes: NAME_MAX of Linux and macOS.
-_LONGEST_NAME = 1024  # Bytes: no object of Google's storage has a longer one.
-# Control characters of both kinds and the marks that turn the direction of writing (terminals obey them),
-# what breaks lines, lone surrogates (no file system takes them), and what Windows reads as a path.
+_LONGEST_NAME = 1024  # Bytes: no object of Google's storage has a longer name.
+# Control characters of both kinds and the marks that change the direction of writing (terminals obey them),
+# line separators, lone surrogates (no file system takes them), and what Windows reads as a path or a drive.
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\\:]")
+_NOT_ON_WINDOWS = re.compile(r'[*?"<>|]')
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])\s*(?:\..*)?", re.IGNORECASE)
+_JUNCTION = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT: Windows' links between folders.
 
 
 class UnsafeNameError(ValueError):
-    """A server gave a file name that would leave the target folder or trouble a file system.
+    """A server gave a file name that would leave the target folder, or that some file system cannot hold.
 
     Attributes:
         reason: what is wrong with it, as the end of "it …".
@@ -34,24 +40,31 @@ class UnsafeNameError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A name of the listing that is not written here, and why: "it …"."""
+    """A name of the listing that is not written, and the reason: "it …"."""
 
     name: str
     reason: str
 
 
-def safe_name(name: str) -> PurePosixPath:
-    """The relative path that a server's file name stands for.
+def safe_name(name: str, *, on_windows: bool = os.name == "nt") -> PurePosixPath:
+    """Return the relative path that a server's file name stands for.
+
+    Args:
+        name: the name as the server gives it.
+        on_windows: whether the file will be written on Windows, which takes no quotes or wildcards.
 
     Raises:
-        UnsafeNameError: it is absolute, has `..`, backslashes, a drive letter or control characters, is too
-            long, ends in a dot or a space, is a device of Windows, or a file of kgtts itself.
+        UnsafeNameError: the name is absolute, contains `..`, a backslash, a colon or a control character,
+            is too long, has a part that ends in a dot or a space, is a Windows device (CON, NUL, COM1 …), or
+            belongs to kgtts itself.
     """
     path = PurePosixPath(name)
-    if not name or not path.parts:
+    if not path.parts:
         raise UnsafeNameError(name, "is empty")
     if _UNSAFE.search(name):
-        raise UnsafeNameError(name, "has a control character, a backslash or a colon")
+        raise UnsafeNameError(name, "contains a control character, a backslash or a colon")
+    if on_windows and _NOT_ON_WINDOWS.search(name):
+        raise UnsafeNameError(name, 'contains one of * ? " < > |, which Windows does not allow')
     if path.is_absolute() or ".." in path.parts:
         raise UnsafeNameError(name, "leads out of the folder")
     if len(name.encode()) > _LONGEST_NAME:
@@ -64,18 +77,18 @@ def safe_name(name: str) -> PurePosixPath:
 def _check_part(name: str, part: str) -> None:
     if len(part.encode()) > _LONGEST_PART:
         raise UnsafeNameError(name[:40] + "…", f"has a part of more than {_LONGEST_PART} bytes")
-    if part.endswith((".", " ")):  # Windows drops them: the file would be another one.
+    if part.endswith((".", " ")):  # Windows drops them, which makes it another name.
         raise UnsafeNameError(name, "has a part that ends in a dot or a space")
     if _DEVICE.fullmatch(part):
-        raise UnsafeNameError(name, "is a device of Windows")
+        raise UnsafeNameError(name, "is a device name on Windows")
     if part.casefold().startswith(OWN_PREFIX):
         raise UnsafeNameError(name, "is a name that kgtts keeps for itself")
 
 
 def collision_key(path: PurePosixPath) -> str:
-    """What two names share that are one on a file system without case, or with Unicode's normal forms.
+    """Return what two names share if a file system without case or Unicode forms takes them for one.
 
-    That is Unicode's canonical caseless match (The Unicode Standard, definition D145).
+    This is Unicode's canonical caseless match (The Unicode Standard, definition D145).
     """
     text = unicodedata.normalize("NFD", path.as_posix())
     return unicodedata.normalize("NFD", text.casefold())
@@ -84,7 +97,10 @@ def collision_key(path: PurePosixPath) -> str:
 def sort_out(
     files: Iterable[OutputFile], target: Path
 ) -> tuple[dict[PurePosixPath, OutputFile], list[Refused]]:
-    """The files that can be written below `target`, and those that cannot; of colliding ones, the first."""
+    """Divide a listing into files that can be written below `target` and refused names.
+
+    If several names collide, the first one is written.
+    """
     wanted: dict[PurePosixPath, OutputFile] = {}
     refused: list[Refused] = []
     taken: dict[str, str] = {}
@@ -112,32 +128,26 @@ def sort_out(
 
 
 def link_below(target: Path, path: PurePosixPath) -> Path | None:
-    """The first symbolic link on the way from `target` to `path`, if there is one; `target` may be one."""
+    """Return the first link on the way from `target` to `path`, or None; `target` itself may be a link."""
     place = target
     for part in path.parts:
         place /= part
-        if place.is_symlink():
+        try:
+            found = place.lstat()
+        except OSError:
+            return None  # Nothing is there, so nothing is below it either.
+        if stat.S_ISLNK(found.st_mode) or getattr(found, "st_reparse_tag", 0) == _JUNCTION:
             return place
     return None
 
 
-def open_folder(target: Path, folder: PurePosixPath) -> int:
-    """Make and open `folder` below `target`; no link below `target` is followed, whoever puts it there.
-
-    Returns:
-        A file descriptor for the `dir_fd` of further calls; the caller closes it.
+def make_folder(target: Path, folder: PurePosixPath) -> None:
+    """Make `folder` below `target`, unless that would follow a link that somebody put there meanwhile.
 
     Raises:
-        OSError: a link or a file is in the way, or there is no permission.
+        LocalError: a link is in the way.
+        OSError: a file is in the way, or the folder cannot be written.
     """
-    target.mkdir(parents=True, exist_ok=True)
-    here = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
-    for part in folder.parts:
-        try:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(part, dir_fd=here)
-            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
-        finally:
-            os.close(here)
-        here = below
-    return here
+    if link := link_below(target, folder):
+        raise LocalError(f"{link} is a link; kgtts does not write through links.", hint=f"remove {link}")
+    (target / folder).mkdir(parents=True, exist_ok=True)

@@ -1,288 +1,279 @@
-"""A file on its way: its bytes in place under another name, and beside them a map of what is here.
+"""A file on its way: its bytes, and beside them a map of the blocks that are here.
 
-Both survive a SIGKILL: the map is memory that the system writes, and a block is marked after its bytes were
-written, so at most the blocks in flight are lost. What a power cut mixes up, the hashes find.
+Both files survive the death of this process: a block is marked in the map after its bytes were written, so at
+most the blocks in flight are lost. What a power cut mixes up, the hashes find.
 """
 
 import contextlib
+import errno
 import hashlib
-import json
-import mmap
-import os
-import secrets
+import stat
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
 
-from orchestrator.download.names import OWN_PREFIX
-from orchestrator.download.ranges import BLOCK, blocks_in
-from orchestrator.errors import LocalError
+from orchestrator.download.hashes import Hasher
+from orchestrator.download.storage import Remote, Span, StoppedError
 
-try:
-    import fcntl
-except ModuleNotFoundError as error:
-    raise LocalError(
-        "Results cannot be brought to this machine: its system is not POSIX.",
-        hint="on Windows, run kgtts in WSL: https://learn.microsoft.com/windows/wsl/install",
-    ) from error
-
+BLOCK = 64 << 10  # Bytes; the map has one byte for each block.
 PART_SUFFIX, MAP_SUFFIX = ".part", ".map"
-_HEADER = 4096
-_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_CREAT
+_SHORTEST = 4 << 20  # At 25 MB/s a request of 60 ms costs as much as 1.5 MB.
+_LONGEST = 32 << 20  # Hashing goes from the front, and should not fall far behind.
+_READ = 1 << 20
+_HASH_AT_ONCE = 8 << 20  # A worker that hashed more would let its connection wait.
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Which content of a file a part belongs to.
+class AbandonedError(Exception):
+    """The file starts over: nobody needs the bytes that were requested."""
+
+
+def blocks_in(size: int) -> int:
+    """Return how many blocks a file of `size` bytes has; the last one may be shorter."""
+    return -(-size // BLOCK)
+
+
+def next_span(size: int, taken: bytes | bytearray, connections: int) -> Span | None:
+    """Return the bytes that the next free connection should request; None if none are left.
+
+    Ranges are taken from the front. They get shorter the less is left, so that all connections end at about
+    the same time.
+
+    Args:
+        size: bytes of the file.
+        taken: one byte for each block: 0 if it is neither here nor on its way, else 1.
+        connections: how many connections share the file.
+    """
+    first = taken.find(0)
+    if first < 0:
+        return None
+    until = taken.find(1, first)
+    until = len(taken) if until < 0 else until
+    left = taken.count(0) * BLOCK
+    most = max(_SHORTEST, min(_LONGEST, left // max(1, connections)))
+    last = min(until, first + max(1, most // BLOCK))
+    return Span(first * BLOCK, min(size, last * BLOCK))
+
+
+@dataclass(slots=True, eq=False)
+class Claim:
+    """Bytes that one worker fetches: those up to `end`, of which the ones before `at` have arrived."""
+
+    at: int
+    end: int
+    is_whole: bool = False
+
+
+class Partial:
+    """One file on its way; its methods are safe between threads.
+
+    What an earlier transfer left of the same content is used; what it left of another one is removed.
+
+    Args:
+        folder: where the bytes and the map lie.
+        path: the file's path, relative to the target.
+        remote: its content, with a size and a validator.
+        sha256: its hash in the session's manifest, or None.
+        reserve: told how many bytes are missing before any is written; may raise.
 
     Attributes:
-        validator: what changes with the content: a strong ETag, or hashes, size and date instead.
-        etag: the strong ETag for `If-Range`, or nothing.
-        size: bytes of the whole.
+        place: where its bytes lie.
+        resumed: bytes that an earlier transfer left.
+
+    Raises:
+        OSError: the two files cannot be written.
     """
 
-    validator: str
-    etag: str
-    size: int
+    def __init__(
+        self,
+        folder: Path,
+        path: PurePosixPath,
+        remote: Remote,
+        sha256: str | None,
+        reserve: Callable[[int], None],
+    ) -> None:
+        assert remote.size is not None
+        self.remote, self.size = remote, remote.size
+        stem = _stem(path, remote)
+        for other in folder.glob(f"{_digest(path.as_posix())}-*"):
+            if other.stem != stem:
+                other.unlink()
+        self.place, self._map_place = folder / f"{stem}{PART_SUFFIX}", folder / f"{stem}{MAP_SUFFIX}"
+        here = _read_map(self.place, self.size)
+        self.resumed = _bytes_here(here, self.size) if here else 0
+        reserve(self.size - self.resumed)
+        self._here = here or bytearray(blocks_in(self.size))
+        if here is None:
+            # The map goes first and comes last: whatever a kill leaves in between counts as nothing.
+            self._map_place.unlink(missing_ok=True)
+            self.place.unlink(missing_ok=True)
+            with self.place.open("xb") as file:
+                file.truncate(self.size)
+            with self._map_place.open("xb") as file:
+                file.write(self._here)
+        self._lock, self._hashing = threading.Lock(), threading.Lock()
+        self._hasher, self._hashed = Hasher(remote.expected, sha256), 0
+        self._claims: set[Claim] = set()
+        self._finishing = self._closed = False
+        with contextlib.ExitStack() as files:
+            self._data = files.enter_context(self.place.open("r+b", buffering=0))
+            self._map = files.enter_context(self._map_place.open("r+b", buffering=0))
+            self._reader = files.enter_context(self.place.open("rb", buffering=0))
+            self._files = files.pop_all()
+
+    def claim(self, connections: int, span: Span | None = None) -> Claim | None:
+        """Reserve bytes for one worker: `span`, or the next that nobody fetches; None if there are none."""
+        with self._lock:
+            if span is None:
+                taken = bytearray(self._here)
+                for other in self._claims:
+                    first, last = other.at // BLOCK, blocks_in(other.end)
+                    taken[first:last] = b"\x01" * (last - first)
+                span = next_span(self.size, taken, connections)
+            if self._closed or span is None:
+                return None
+            claim = Claim(span.start, span.end)
+            self._claims.add(claim)
+            return claim
+
+    def claim_all(self, claim: Claim) -> bool:
+        """Widen a claim to the whole file, as the storage ignores `Range`; False if another one is wide."""
+        with self._lock:
+            if any(other.is_whole and other is not claim for other in self._claims):
+                return False
+            claim.at, claim.end, claim.is_whole = 0, self.size, True
+            return True
+
+    def release(self, claim: Claim) -> None:
+        """Give up what is left of a claim."""
+        with self._lock:
+            self._claims.discard(claim)
+
+    def write(self, start: int, data: bytes) -> int:
+        """Write those bytes whose blocks are not here; return how many these were.
+
+        Whoever writes a block writes it from its first byte to its last.
+
+        Raises:
+            AbandonedError: the file starts over.
+            OSError: the disk is full.
+        """
+        new, end = 0, start + len(data)
+        edges = [start, *range((start // BLOCK + 1) * BLOCK, end, BLOCK), end]
+        with self._lock:
+            if self._closed:
+                raise AbandonedError
+            for one, other in pairwise(edges):
+                block = one // BLOCK
+                if one == other or self._here[block]:
+                    continue
+                self._data.seek(one)
+                view = memoryview(data)[one - start : other - start]
+                while view:
+                    view = view[self._data.write(view) :]
+                new += other - one
+                if other == self.size or other % BLOCK == 0:
+                    self._here[block] = 1
+                    self._map.seek(block)
+                    self._map.write(b"\x01")
+        return new
+
+    def hash_front(self, stopped: threading.Event, *, everything: bool = False) -> None:
+        """Hash what has arrived, from the front up to the first gap.
+
+        Unless `everything` is wanted, this returns soon, and at once if another thread is at it.
+
+        Raises:
+            StoppedError: the transfer was ended.
+            AbandonedError: the file starts over.
+            OSError: the file on this disk was cut off.
+        """
+        if not self._hashing.acquire(blocking=everything):
+            return
+        try:
+            until = self.size if everything else self._hashed + _HASH_AT_ONCE
+            while self._hashed < (end := min(self._front(), until)):
+                if stopped.is_set():
+                    raise StoppedError
+                if self._closed:
+                    raise AbandonedError
+                self._reader.seek(self._hashed)
+                data = self._reader.read(min(_READ, end - self._hashed))
+                if not data:
+                    raise OSError(errno.EIO, "it was cut off by another program")
+                self._hasher.update(data)
+                self._hashed += len(data)
+        finally:
+            self._hashing.release()
+
+    def _front(self) -> int:
+        """The first byte that is missing, given that those before `_hashed` are here."""
+        found = self._here.find(0, self._hashed // BLOCK)
+        return self.size if found < 0 else found * BLOCK
+
+    def begin_finish(self) -> bool:
+        """Return whether all bytes are here, and this thread is the one to verify and place the file."""
+        with self._lock:
+            if self._closed or self._finishing or 0 in self._here:
+                return False
+            self._finishing = True
+            return True
+
+    def check(self) -> None:
+        """Compare the hashes of the whole file.
+
+        Raises:
+            CorruptError: one differs.
+        """
+        self._hasher.check()
+
+    def close(self, *, discard: bool = False) -> None:
+        """Close both files. They stay for the next transfer, unless `discard` removes them."""
+        with self._lock:
+            self._closed = True
+        with self._hashing:
+            self._files.close()
+        if discard:
+            self.place.unlink(missing_ok=True)
+            self._map_place.unlink(missing_ok=True)
+
+
+def has_part(folder: Path, path: PurePosixPath) -> bool:
+    """Return whether an earlier transfer left something of a file, of whatever content."""
+    return any(folder.glob(f"{_digest(path.as_posix())}-*{MAP_SUFFIX}"))
+
+
+def part_size(folder: Path, path: PurePosixPath, remote: Remote) -> int:
+    """Return how many bytes of a file an earlier transfer left."""
+    here = None
+    if remote.size is not None:
+        here = _read_map(folder / f"{_stem(path, remote)}{PART_SUFFIX}", remote.size)
+    return _bytes_here(here, remote.size or 0) if here else 0
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:20]
 
 
-def stem_of(name: str) -> str:
-    """How the names of a file's parts begin; short whatever the name, and no other file's."""
-    return f"{OWN_PREFIX}{_digest(name)}-"
+def _stem(path: PurePosixPath, remote: Remote) -> str:
+    """The name of a file's parts: short for any path, and different for each content."""
+    return f"{_digest(path.as_posix())}-{_digest(f'{remote.size} {remote.validator}')}"
 
 
-class Part:
-    """The part of one file, open and locked against other processes; its methods are thread-safe.
-
-    Closed by its last user: `hold` and `release` count them, `retire` tells them to leave.
-    """
-
-    def __init__(self, folder: int, stem: str, origin: Origin, descriptors: tuple[int, int]) -> None:
-        self.origin = origin
-        self.retired = False
-        self._stem = stem
-        self._data, self._index = descriptors
-        self._map = mmap.mmap(self._index, _HEADER + blocks_in(origin.size))
-        self._lock = threading.Lock()
-        self._users = 1
-        self._folder = os.dup(folder)
-
-    @classmethod
-    def open(cls, folder: int, name: str, origin: Origin, promise: Callable[[int], None]) -> Self:
-        """Open what is here of `name`'s content `origin`, or begin it.
-
-        Args:
-            folder: the open folder that the file will lie in; a duplicate is kept.
-            name: the file's own name there.
-            origin: the content; parts of `name` with another one are removed.
-            promise: told how many bytes are still to come, before any is written; it may raise.
-
-        Raises:
-            OSError: no room, or no permission.
-        """
-        stem = stem_of(name) + _digest(origin.validator)
-        clear_others(folder, stem_of(name), keep=stem)
-        try:
-            descriptors = _open_pair(folder, stem)
-        except BlockingIOError:  # Another process fetches the same: each has its own, and both are right.
-            stem += f"-{secrets.token_hex(4)}"
-            descriptors = _open_pair(folder, stem)
-        part = None
-        try:
-            if _read_header(descriptors[1]) == origin and os.fstat(descriptors[0]).st_size == origin.size:
-                part = cls(folder, stem, origin, descriptors)
-                promise(origin.size - part.here)
-                return part
-            try:
-                promise(origin.size)
-                _begin(descriptors, origin)
-            except BaseException:
-                for suffix in (PART_SUFFIX, MAP_SUFFIX):
-                    _remove(folder, stem + suffix)
-                raise
-            part = cls(folder, stem, origin, descriptors)
-        except BaseException:
-            if part is not None:
-                part.release()
-            else:
-                for one in descriptors:
-                    os.close(one)
-            raise
-        return part
-
-    @property
-    def taken(self) -> bytearray:
-        """One byte a block: 1 where it is here."""
-        return bytearray(self._map[_HEADER:])
-
-    @property
-    def here(self) -> int:
-        """How many bytes are here."""
-        return _here(self.origin, self.taken)
-
-    def write(self, start: int, data: bytes) -> None:
-        """Write bytes at `start`; whoever writes a block does so from its begin to its end.
-
-        Raises:
-            OSError: the disk is full.
-        """
-        view, at = memoryview(data), start
-        while view:
-            written = os.pwrite(self._data, view, at)
-            view, at = view[written:], at + written
-        first, last = start // BLOCK, at // BLOCK
-        if at == self.origin.size:
-            last = blocks_in(at)
-        if last > first:
-            self._map[_HEADER + first : _HEADER + last] = b"\x01" * (last - first)
-
-    def front(self, start: int) -> int:
-        """Up to which byte everything is here, given that it is up to `start`."""
-        found = self._map.find(b"\x00", _HEADER + start // BLOCK)
-        return self.origin.size if found < 0 else (found - _HEADER) * BLOCK
-
-    def read(self, start: int, count: int) -> bytes:
-        """Bytes that are here."""
-        return os.pread(self._data, count, start)
-
-    def stat(self) -> os.stat_result:
-        """What the system says of the bytes."""
-        return os.fstat(self._data)
-
-    def place(self, name: str) -> None:
-        """Rename the part, whole and checked, to `name`.
-
-        Raises:
-            OSError: something is in the way.
-        """
-        os.fchmod(self._data, 0o644)
-        os.replace(self._stem + PART_SUFFIX, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-        _remove(self._folder, self._stem + MAP_SUFFIX)
-
-    def discard(self) -> None:
-        """Remove both files; who still writes, writes to nowhere."""
-        self.retired = True
-        _remove(self._folder, self._stem + PART_SUFFIX)
-        _remove(self._folder, self._stem + MAP_SUFFIX)
-
-    def hold(self) -> bool:
-        """Become a user; False where it is closed already."""
-        with self._lock:
-            if self._users == 0:
-                return False
-            self._users += 1
-            return True
-
-    def release(self) -> None:
-        """Stop being a user; the last one closes."""
-        with self._lock:
-            self._users -= 1
-            if self._users:
-                return
-        self._map.close()
-        for one in (self._data, self._index, self._folder):
-            os.close(one)
-
-
-def find_part(folder: int, name: str) -> Origin | None:
-    """The newest content of which a part of `name` is here, if any."""
-    stem, found = stem_of(name), list[tuple[float, Origin]]()
-    for entry in os.listdir(folder):
-        if not (entry.startswith(stem) and entry.endswith(MAP_SUFFIX)):
-            continue
-        with contextlib.suppress(OSError):
-            index = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-            try:
-                if origin := _read_header(index):
-                    found.append((os.fstat(index).st_mtime, origin))
-            finally:
-                os.close(index)
-    return max(found, key=lambda item: item[0])[1] if found else None
-
-
-def clear_others(folder: int, stem: str, *, keep: str = "") -> None:
-    """Remove parts that begin with `stem`, but for `keep`'s and those that another process holds."""
-    for entry in os.listdir(folder):
-        if entry.startswith(stem) and entry.endswith((PART_SUFFIX, MAP_SUFFIX)):
-            if keep and entry.startswith(f"{keep}."):
-                continue
-            index = entry.removesuffix(PART_SUFFIX).removesuffix(MAP_SUFFIX) + MAP_SUFFIX
-            if not _is_held(folder, index):
-                _remove(folder, entry)
-
-
-def _is_held(folder: int, index: str) -> bool:
+def _read_map(place: Path, size: int) -> bytearray | None:
+    """The blocks that are here; None if either file is missing or does not fit the size."""
+    index = place.with_suffix(MAP_SUFFIX)
     try:
-        handle = os.open(index, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        is_regular = all(stat.S_ISREG(file.lstat().st_mode) for file in (place, index))
+        if not is_regular or place.lstat().st_size != size:
+            return None
+        here = bytearray(index.read_bytes())
     except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
-    return False
-
-
-def _open_pair(folder: int, stem: str) -> tuple[int, int]:
-    index = os.open(stem + MAP_SUFFIX, _FLAGS, 0o600, dir_fd=folder)
-    try:
-        fcntl.flock(index, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.open(stem + PART_SUFFIX, _FLAGS, 0o600, dir_fd=folder), index
-    except BaseException:
-        os.close(index)
-        raise
-
-
-def _begin(descriptors: tuple[int, int], origin: Origin) -> None:
-    data, index = descriptors
-    os.ftruncate(index, 0)  # First: a kill from here on leaves a map that says nothing.
-    os.ftruncate(data, 0)
-    os.ftruncate(data, origin.size)
-    told = {"validator": origin.validator, "etag": origin.etag, "size": origin.size}
-    header = json.dumps(told).encode()
-    os.ftruncate(index, _HEADER + blocks_in(origin.size))
-    os.pwrite(index, header.ljust(_HEADER, b"\n"), 0)
-
-
-def _read_header(index: int) -> Origin | None:
-    try:
-        told = json.loads(os.pread(index, _HEADER, 0))
-        origin = Origin(str(told["validator"]), str(told["etag"]), int(told["size"]))
-    except (OSError, ValueError, TypeError, KeyError):
         return None
-    return origin if os.fstat(index).st_size == _HEADER + blocks_in(origin.size) else None
+    return here if len(here) == blocks_in(size) == here.count(0) + here.count(1) else None
 
 
-def _remove(folder: int, name: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(name, dir_fd=folder)
-
-
-def part_size(place: Path, validator: str) -> int:
-    """How many bytes are here of what will lie at `place`; nothing is opened for writing."""
-    index = place.with_name(stem_of(place.name) + _digest(validator) + MAP_SUFFIX)
-    try:
-        handle = os.open(index, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return 0
-    try:
-        origin = _read_header(handle)
-        if origin is None:
-            return 0
-        return _here(origin, os.pread(handle, blocks_in(origin.size), _HEADER))
-    finally:
-        os.close(handle)
-
-
-def _here(origin: Origin, taken: bytes | bytearray) -> int:
-    short = blocks_in(origin.size) * BLOCK - origin.size
-    missing = taken.count(0) * BLOCK
-    return origin.size - missing + (short if taken and not taken[-1] else 0)
+def _bytes_here(here: bytearray, size: int) -> int:
+    short = len(here) * BLOCK - size  # By how much the last block is shorter than a whole one.
+    return here.count(1) * BLOCK - (short if here and here[-1] else 0)

@@ -1,41 +1,53 @@
-"""The storage's side of a transfer: one question at a time, its answer checked before a byte is used.
+"""The storage's side of a transfer: one request at a time, its answer checked before a byte is used.
 
-Kaggle's outputs lie in Google Cloud Storage behind signed URLs: it honours `Range` and `If-Range`, and sends
+Kaggle keeps outputs in Google Cloud Storage behind signed URLs. It honours `Range` and `If-Range`, and sends
 `ETag`, `Last-Modified` and `x-goog-hash` with every answer.
+
+    StorageError          the request brought nothing
+    ├── TransientError    asking again may help
+    ├── ExpiredError      the URL has expired; a new listing has another one
+    ├── GoneError         the storage has no such file
+    └── BeyondEndError    the file has no such bytes
+    StoppedError          the transfer was ended meanwhile
 """
 
 import contextlib
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from orchestrator import untrusted
-from orchestrator.download.ranges import Span
-from orchestrator.download.verify import Expected, expected
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
 
-if TYPE_CHECKING:
-    import requests
+from orchestrator.download.hashes import Expected, expected
+from orchestrator.models import OutputFile
+from orchestrator.untrusted import retry_after
 
-CHUNK = 256 << 10  # At most so much of a body is in memory, for each connection.
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
+CHUNK = 256 << 10  # The most of a body that is in memory, for each connection.
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
 _LONGEST_ETAG = 512
 _BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-_OLD = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)  # Google: 400 ExpiredToken.
+_EXPIRED = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+)  # Google: 400 ExpiredToken.
 _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
 
 class StorageError(Exception):
-    """A question that brought nothing; the message is the end of "… could not be fetched: …"."""
+    """A request that brought nothing; the message is the end of "… could not be fetched: …"."""
 
 
 class TransientError(StorageError):
     """Asking again may help.
 
     Attributes:
-        retry_after_s: how long the storage wants to be left alone, where it says so.
+        retry_after_s: the seconds for which the storage asks to be left alone, or None.
     """
 
     def __init__(self, why: str, retry_after_s: float | None = None) -> None:
@@ -44,7 +56,7 @@ class TransientError(StorageError):
 
 
 class ExpiredError(StorageError):
-    """The address does not work any more; a new listing has another."""
+    """The URL has expired; a new listing has another one."""
 
 
 class GoneError(StorageError):
@@ -56,7 +68,20 @@ class BeyondEndError(StorageError):
 
 
 class StoppedError(Exception):
-    """The transfer was ended before this file was whole."""
+    """The transfer was ended before this file was complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The bytes from `start` up to, not including, `end`."""
+
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        return self.end - self.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +89,9 @@ class Remote:
     """A file as an answer describes it.
 
     Attributes:
-        validator: what changes with its content; empty where the storage says nothing of it.
-        etag: its strong ETag, which `If-Range` takes, or nothing.
-        size: bytes of the whole, where it is said.
+        validator: what changes with the content: a strong ETag, or hashes, date and size instead; may be "".
+        etag: the strong ETag, which `If-Range` takes, or "".
+        size: bytes of the whole file; None if the answer does not say.
         expected: its hashes.
     """
 
@@ -76,80 +101,66 @@ class Remote:
     expected: Expected
 
 
-def _remote(headers: Mapping[str, Any], size: int | None) -> Remote:
-    etag = headers.get("ETag", "").strip()
-    etag = etag if etag.startswith('"') and len(etag) <= _LONGEST_ETAG else ""
-    weak = [
-        headers.get(name, "")[:_LONGEST_ETAG]
-        for name in ("x-goog-hash", "x-goog-generation", "Last-Modified")
-    ]
-    validator = etag or ("|".join([*weak, str(size)]) if any(weak) else "")
-    return Remote(validator, etag, size, expected(headers))
-
-
 class Answer:
     """An answer whose body has not been read.
 
     Attributes:
         remote: the file, as the answer describes it.
-        start: which byte of the file the body begins with.
-        end: which byte it ends before, where that is said.
-        is_whole: whether it is all of the file.
-        is_same: whether the storage says that the file is the one of the ETag asked with; there is no body.
+        end: the byte of the file before which the body ends; None if the answer does not say.
+        is_whole: whether the body is the whole file.
+        is_same: whether the storage says that the file still has the ETag asked about; there is no body.
+
+    Raises:
+        TransientError: the answer is not one to this request, or it contradicts itself.
     """
 
-    def __init__(self, response: "requests.Response", span: Span | None) -> None:
+    def __init__(self, response: requests.Response, span: Span | None) -> None:
         self._response = response
         headers = response.headers
         self.is_same = response.status_code == HTTPStatus.NOT_MODIFIED
         self.is_whole = response.status_code == HTTPStatus.OK
-        self.start, self.end = 0, None
+        self.end: int | None = None
         if response.status_code == HTTPStatus.PARTIAL_CONTENT:
-            found = _RANGE.fullmatch(headers.get("Content-Range", "").strip())
+            found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
             if found is None or span is None:
                 raise TransientError("the storage answered with a part that it does not describe")
-            self.start, last, total = (int(number) for number in found.groups())
+            start, last, total = (int(number) for number in found.groups())
             self.end = last + 1
-            if self.start != span.start or self.end != min(span.end, total):
+            if start != span.start or self.end != min(span.end, total):
                 raise TransientError("the storage answered with other bytes than were asked for")
             self.remote = _remote(headers, total)
-        else:
-            length = headers.get("Content-Length", "")
-            encoded = headers.get("Content-Encoding", "identity") != "identity"
-            self.end = int(length) if length.isdecimal() and not encoded else None
-            stored = headers.get("x-goog-stored-content-length", "")
-            if self.is_whole and self.end is not None and stored not in ("", str(self.end)) and not encoded:
-                raise TransientError("the storage announced fewer bytes than it has")
-            self.remote = _remote(headers, self.end)
+            return
+        length = headers.get("Content-Length", "")
+        encoded = headers.get("Content-Encoding", "identity") != "identity"
+        self.end = int(length) if length.isdecimal() and not encoded else None
+        stored = headers.get("x-goog-stored-content-length", "")
+        if self.is_whole and self.end is not None and stored not in ("", str(self.end)):
+            raise TransientError("the storage announced fewer bytes than it has")
+        self.remote = _remote(headers, self.end)
 
     def read(self) -> bytes:
-        """The next bytes as they come, nothing at the end.
+        """Return the next bytes as they arrive; b"" at the end.
 
         Raises:
-            TransientError: the connection broke, or nothing came for too long.
+            TransientError: the connection broke, or was silent for too long.
         """
-        import urllib3  # noqa: PLC0415  # Only a pull needs it.
-
         try:
             return cast("bytes", self._response.raw.read1(CHUNK, decode_content=False) or b"")
         except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
-            # The last two: what a socket that `stop` shut under a reader can end in.
+            # The last two come from a socket that `Storage.stop` shut down while it was read.
             raise TransientError(f"the connection broke ({type(error).__name__})") from error
 
 
 class Storage:
-    """The connections of one transfer; `stop` ends them all, those that wait for bytes included.
+    """The connections of one transfer.
 
     Args:
-        connections: how many are kept.
+        connections: how many are kept open.
         connect_s: seconds to wait for a connection.
-        stall_s: seconds without a byte after which one is given up.
+        stall_s: seconds without a byte after which a connection is closed.
     """
 
     def __init__(self, connections: int, connect_s: float, stall_s: float) -> None:
-        import requests  # noqa: PLC0415  # Only a pull needs it.
-        from requests.adapters import HTTPAdapter  # noqa: PLC0415  # As above.
-
         self._session = requests.Session()
         self._adapter = HTTPAdapter(pool_maxsize=connections)
         self._session.mount("http://", self._adapter)
@@ -161,9 +172,9 @@ class Storage:
 
     @property
     def connections(self) -> int:
-        """How many were opened so far."""
+        """The number of connections opened so far."""
         pools = self._adapter.poolmanager.pools
-        keys = list(pools.keys())  # It is no dictionary, but made for threads.
+        keys = list(pools.keys())  # It is not a dictionary, but safe between threads.
         return sum(pool.num_connections for key in keys if (pool := pools.get(key)))
 
     def close(self) -> None:
@@ -171,26 +182,25 @@ class Storage:
         self._session.close()
 
     def stop(self) -> None:
-        """Wake whoever waits for bytes; nothing is asked any more."""
+        """Wake every thread that waits for bytes, and refuse further requests."""
         with self._lock:
             self.stopped.set()
             for response in self._open:
-                # urllib3 2.3 made this for exactly that; with an older one the wait ends at its time-out.
                 with contextlib.suppress(OSError, ValueError, RuntimeError, AttributeError):
                     response.raw.shutdown()
 
     @contextlib.contextmanager
     def ask(self, url: str, span: Span | None, *, same: str = "", unless: str = "") -> Iterator[Answer]:
-        """Ask for a file or for a part of it.
+        """Request a file or a part of it.
 
         Args:
-            url: the signed address; it appears in no message.
-            span: the bytes wanted; None for all.
-            same: a strong ETag: with another content, all of that comes instead of the part.
-            unless: an ETag: where the file still has it, nothing comes.
+            url: the signed URL, a secret: it appears in no message.
+            span: the bytes wanted; None for the whole file.
+            same: a strong ETag: if the file has another one now, the whole of it comes instead of the part.
+            unless: an ETag: if the file still has it, no body comes.
 
         Raises:
-            StorageError: nothing came, see its kinds.
+            StorageError: nothing came; see its kinds.
             StoppedError: the transfer was ended.
         """
         headers = {"Accept-Encoding": "identity"}
@@ -212,36 +222,85 @@ class Storage:
                 with self._lock:
                     self._open.discard(response)
 
-    def _send(self, url: str, headers: Mapping[str, str]) -> "requests.Response":
-        import requests  # noqa: PLC0415  # Only a pull needs it.
-
+    def _send(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         if self.stopped.is_set():
             raise StoppedError
         try:
             return self._session.get(url, stream=True, timeout=self._timeout, headers=headers)
-        except (requests.ConnectionError, requests.Timeout) as error:
-            raise TransientError(_broken(error)) from None  # The request's address holds the signature.
         except requests.RequestException as error:
-            raise StorageError(_broken(error)) from None  # As above.
+            lost = isinstance(error, requests.ConnectionError | requests.Timeout)
+            kind = TransientError if lost else StorageError
+            # Without its cause: the request holds the URL, and that the signature.
+            raise kind(f"the connection failed ({type(error).__name__})") from None
 
 
-def _broken(error: Exception) -> str:
-    return f"the connection failed ({type(error).__name__})"
+class SignedUrls:
+    """The signed URLs of a listing, which is requested again when they have expired.
+
+    Args:
+        files: the listing.
+        relist: requests it again; None if that is not possible.
+    """
+
+    def __init__(
+        self, files: Sequence[OutputFile], relist: Callable[[], Sequence[OutputFile]] | None
+    ) -> None:
+        self._urls = {file.name: file.url for file in reversed(files)}  # Of equal names the first is fetched.
+        self._relist = relist
+        self._lock = threading.Lock()
+        self._renewed_at: dict[str, int] = {}
+
+    def __getitem__(self, name: str) -> str:
+        return self._urls[name]
+
+    def renew(self, name: str, tried: str, error: ExpiredError, progress: int) -> None:
+        """See that a file has another URL than `tried`.
+
+        A file may cause one new listing, and another one after each progress.
+
+        Args:
+            name: the file's name in the listing.
+            tried: the URL that has expired.
+            error: what the storage said of it.
+            progress: the bytes of the file that were received so far.
+
+        Raises:
+            ExpiredError: there is no other URL.
+            GoneError: the new listing has no such file.
+            KgttsError: the listing could not be read.
+        """
+        with self._lock:
+            if self._urls[name] != tried:
+                return  # Another thread has renewed it meanwhile.
+            if self._relist is None or progress <= self._renewed_at.get(name, -1):
+                raise error
+            self._renewed_at[name] = progress
+            fresh = {file.name: file.url for file in reversed(self._relist())}
+            if name not in fresh:
+                raise GoneError("it is not among the session's outputs any more")
+            self._urls |= fresh
 
 
-def _check_status(response: "requests.Response") -> None:
+def _remote(headers: Mapping[str, Any], size: int | None) -> Remote:
+    etag = headers.get("ETag", "").strip()
+    etag = etag if etag.startswith('"') and len(etag) <= _LONGEST_ETAG else ""  # A weak one begins with W/.
+    weak = [
+        headers.get(name, "")[:_LONGEST_ETAG]
+        for name in ("x-goog-hash", "x-goog-generation", "Last-Modified")
+    ]
+    validator = etag or ("|".join([*weak, str(size)]) if any(weak) else "")
+    return Remote(validator, etag, size, expected(headers))
+
+
+def _check_status(response: requests.Response) -> None:
     status = response.status_code
     if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_MODIFIED):
         return
     words = f"the storage answered {status}"
     if status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise TransientError(words, untrusted.retry_after(response.headers))
+        raise TransientError(words, retry_after(response.headers))
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         raise BeyondEndError(words)
-    raise (
-        ExpiredError(words)
-        if status in _OLD
-        else GoneError(words)
-        if status in _GONE
-        else StorageError(words)
-    )
+    if status in _EXPIRED:
+        raise ExpiredError(words)
+    raise GoneError(words) if status in _GONE else StorageError(words)

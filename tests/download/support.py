@@ -27,13 +27,14 @@ def content(target: Path) -> dict[str, bytes]:
     return {
         path.relative_to(target).as_posix(): path.read_bytes()
         for path in target.rglob("*")
-        if path.is_file() and not path.name.startswith(".kgtts-")
+        if path.is_file() and not any(part.startswith(".kgtts-") for part in path.relative_to(target).parts)
     }
 
 
 def parts(target: Path) -> list[str]:
-    """The names of what is here of files on their way."""
-    return sorted(path.name for path in target.rglob(".kgtts-*") if path.suffix in {".part", ".map"})
+    """The names of what is here of files on their way, and of anything else that no transfer may leave."""
+    found = [*target.rglob(".kgtts-parts*/*"), *target.rglob("..kgtts-*")]
+    return sorted(path.name for path in found if path.name != "lock")
 
 
 class Ear(TransferListener):

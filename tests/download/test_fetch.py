@@ -127,7 +127,7 @@ def test_files_with_equal_long_beginnings_do_not_mix(storage: Storage, tmp_path:
 
 def test_a_full_disk_is_a_sentence(storage: Storage, tmp_path: Path) -> None:
     """A file for which there is no room is not begun; the sentence names the folder, the hint what to do."""
-    with pytest.raises(LocalError, match=r"MB free, and at least 1000000000 MB are to come") as caught:
+    with pytest.raises(LocalError, match=r"needs at least 1000000064 MB of free disk space") as caught:
         bring([storage.put("f", Answer(b"x", claimed_size=1_000_000_000 << 20))], tmp_path / "to")
     assert "free some space" in (caught.value.hint or "")
     assert list((tmp_path / "to").iterdir()) == []

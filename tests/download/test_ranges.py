@@ -3,16 +3,17 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.download.ranges import BLOCK, Span, blocks_in, next_span
+from orchestrator.download.partial import BLOCK, blocks_in, next_span
+from orchestrator.download.storage import Span
 
 SIZES = st.integers(0, 3 * (1 << 30))
 
 
-def plan(size: int, taken: bytearray, connections: int, block: int = BLOCK) -> list[Span]:
+def plan(size: int, taken: bytearray, connections: int) -> list[Span]:
     """All spans in turn, each marked as taken."""
     spans = []
-    while (span := next_span(size, taken, block=block, connections=connections)) is not None:
-        first, last = span.start // block, blocks_in(span.end, block)
+    while (span := next_span(size, taken, connections)) is not None:
+        first, last = span.start // BLOCK, blocks_in(span.end)
         assert not any(taken[first:last])
         taken[first:last] = b"\x01" * (last - first)
         spans.append(span)

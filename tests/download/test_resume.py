@@ -1,18 +1,16 @@
 """What breaks off is gone on with: within one transfer, and by the next one."""
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from threading import Event, Thread
 
 import pytest
 
-from orchestrator.download import TransferOptions, UnavailableError
-from orchestrator.download.names import open_folder
-from orchestrator.download.partial import stem_of
+from orchestrator.download import TransferListener, TransferOptions, UnavailableError
 from orchestrator.errors import LocalError, ServiceError
 from orchestrator.models import OutputFile
 from tests.download.storage import Answer, Storage
-from tests.download.support import AT_ONCE, Ear, bring, content, parts
+from tests.download.support import Ear, bring, content, parts
 
 MB = 1 << 20
 BODY = os.urandom(20 * MB)
@@ -252,31 +250,54 @@ def test_two_transfers_of_one_file_do_no_harm(storage: Storage, tmp_path: Path) 
     assert parts(tmp_path) == []
 
 
+class Saboteur(TransferListener):
+    """Puts a link where the file's folder is to be, just before the file is put in place."""
+
+    def __init__(self, target: Path, elsewhere: Path) -> None:
+        self._target, self._elsewhere = target, elsewhere
+
+    def verified(self, path: PurePosixPath) -> None:
+        """Put it there."""
+        (self._target / path.parent).symlink_to(self._elsewhere)
+
+
 def test_a_link_that_comes_later_is_not_followed(storage: Storage, tmp_path: Path) -> None:
-    """Folders are opened one by one without following, and so is the part itself."""
+    """Neither where the file is to lie nor where its bytes lie until then."""
     elsewhere, target = tmp_path / "elsewhere", tmp_path / "to"
     elsewhere.mkdir()
-    target.mkdir()
-    (target / "a").symlink_to(elsewhere)
-    with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
-        open_folder(target, Path("a/b"))  # type: ignore[arg-type]  # A path is a path.
-    file = storage.put("f", Answer(b"x", reset_after=0), b"x")
+    with pytest.raises(LocalError, match="is a link; kgtts does not write through links"):
+        bring([storage.put("a/f", b"x")], target, Saboteur(target, elsewhere))
+    file = storage.put("f", Answer(BODY[:MB], reset_after=70_000), BODY[:MB])
     with pytest.raises(ServiceError):
         bring([file], target, options=IMPATIENT)
-    for part in target.glob(f"{stem_of('f')}*"):
+    for part in (target / ".kgtts-parts").glob("*.*"):
         part.unlink()
         part.symlink_to(elsewhere / "victim")
-    with pytest.raises(LocalError, match="f could not be written"):
-        bring([file], target)
+    bring([file], target)
+    assert (target / "f").read_bytes() == BODY[:MB]
+    (tmp_path / ".kgtts-parts").symlink_to(elsewhere)
+    with pytest.raises(LocalError, match="is a link; kgtts does not write through links"):
+        bring([storage.put("g", b"x")], tmp_path)
     assert list(elsewhere.iterdir()) == []
 
 
 def test_all_files_count_for_the_free_disk(storage: Storage, tmp_path: Path) -> None:
-    """Files that fit one by one but not together are not brought."""
-    free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
-    half = Answer(b"x", claimed_size=free * 2 // 3)
-    with pytest.raises(LocalError, match="are to come"):
-        bring([storage.put(name, half) for name in "ab"], tmp_path, options=AT_ONCE)
+    """Files that fit one by one but not together are not fetched."""
+    options = TransferOptions(sleep=lambda _: None, free_disk=lambda _: 300 * MB)
+    half = Answer(b"x", claimed_size=160 * MB)
+    with pytest.raises(
+        LocalError, match="needs at least 384 MB of free disk space, but only 300 MB are free"
+    ):
+        bring([storage.put(name, half) for name in "ab"], tmp_path, options=options)
+
+
+def test_some_disk_stays_free(storage: Storage, tmp_path: Path) -> None:
+    """A file that would fill the last 64 MB of the disk is not begun."""
+    file = storage.put("f", BODY[:MB])
+    bring([file], tmp_path / "fits", options=TransferOptions(free_disk=lambda _: 65 * MB))
+    with pytest.raises(LocalError, match="needs at least 65 MB of free disk space, but only 64 MB"):
+        bring([file], tmp_path / "full", options=TransferOptions(free_disk=lambda _: 64 * MB))
+    assert list((tmp_path / "full").iterdir()) == []
 
 
 def test_a_part_is_kept_where_the_first_look_fails(storage: Storage, tmp_path: Path) -> None:
