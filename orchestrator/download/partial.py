@@ -96,9 +96,7 @@ class Partial:
         assert remote.size is not None
         self.remote, self.size = remote, remote.size
         stem = _stem(path, remote)
-        for other in folder.glob(f"{_digest(path.as_posix())}-*"):
-            if other.stem != stem:
-                other.unlink()
+        remove_parts(folder, path, keep=stem)
         self.place, self._map_place = folder / f"{stem}{PART_SUFFIX}", folder / f"{stem}{MAP_SUFFIX}"
         here = _read_map(self.place, self.size)
         self.resumed = _bytes_here(here, self.size) if here else 0
@@ -242,6 +240,13 @@ class Partial:
 def has_part(folder: Path, path: PurePosixPath) -> bool:
     """Return whether an earlier transfer left something of a file, of whatever content."""
     return any(folder.glob(f"{_digest(path.as_posix())}-*{MAP_SUFFIX}"))
+
+
+def remove_parts(folder: Path, path: PurePosixPath, *, keep: str = "") -> None:
+    """Remove what earlier transfers left of a file, except the part `keep`."""
+    for part in folder.glob(f"{_digest(path.as_posix())}-*"):
+        if part.stem != keep:
+            part.unlink()
 
 
 def part_size(folder: Path, path: PurePosixPath, remote: Remote) -> int:

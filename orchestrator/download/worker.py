@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from orchestrator.download.hashes import CorruptError, Hasher
 from orchestrator.download.index import Index
 from orchestrator.download.names import make_folder
-from orchestrator.download.partial import BLOCK, AbandonedError, Claim, Partial, has_part
+from orchestrator.download.partial import BLOCK, AbandonedError, Claim, Partial, has_part, remove_parts
 from orchestrator.download.storage import (
     Answer,
     BeyondEndError,
@@ -282,6 +282,7 @@ class _Worker:
         if is_one_byte and not answer.is_whole and not answer.is_same:
             answer.read()  # Only then can the connection be used again.
         if known and (answer.is_same or remote.validator == known):
+            remove_parts(self._shared.workspace.folder, job.path)
             size = (self._shared.target / job.path).stat().st_size
             self._shared.listener.sized(Planned(job.path, size, size))
             self._downloader.finish(job, Fetched(job.path, size, unchanged=True))

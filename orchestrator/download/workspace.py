@@ -54,9 +54,11 @@ class Workspace:
         for old in leftovers:
             if time.time() - old.lstat().st_mtime > _OLD_S:
                 shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()
-        for entry in self.folder.iterdir():
-            if entry.name != _LOCK and entry.suffix not in (PART_SUFFIX, MAP_SUFFIX):
-                entry.unlink()
+        entries = {entry.name for entry in self.folder.iterdir()} - {_LOCK}
+        for name in entries:
+            stem = name.rpartition(".")[0]
+            if not {name} < {stem + PART_SUFFIX, stem + MAP_SUFFIX} <= entries:
+                (self.folder / name).unlink()
 
     def reserve(self, path: PurePosixPath, size: int) -> None:
         """Reserve disk space for a file; one that starts over counts once.
