@@ -1,4 +1,4 @@
-"""Fixtures for tests through the command line and the official client, against a running emulator."""
+"""Fixtures for all tests: a clean environment, a running emulator, and kgtts in this process or its own."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from tests.support import KEY, USER, Cli, Process, clean_environment
 if TYPE_CHECKING:
     from orchestrator.emulator import Emulator
 
-# The same examples each time, and none judged by a clock: a busy machine is no fault of the code.
+# Hypothesis takes the same examples each time and sets no time limit: a busy machine must not fail a test.
 hypothesis.settings.register_profile(
     "kgtts",
     derandomize=True,
@@ -27,13 +27,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("kgtts")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell's background job ignores interrupts, and so would every process that a test starts.
+    # A background job of a shell ignores interrupts, and every process that a test starts inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home, working directory and environment; gives the working directory."""
+    """Start with an empty home, environment and working directory; gives the working directory."""
     place = tmp_path / "work"
     place.mkdir()
     for name in set(os.environ) - set(clean_environment(tmp_path)):
@@ -47,15 +47,15 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def voice_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the tests that train share as demos do: the base voice and numba's compiled code."""
+    """Share what is slow to make between the tests that train: the base voice and numba's compiled code."""
     place = tmp_path_factory.mktemp("kgtts") / "cache"
     (place / "numba").mkdir(parents=True)
     return place
 
 
 @pytest.fixture(scope="session")
-def put_away() -> "Iterator[Callable[[Emulator], None]]":
-    """Stops an emulator while the next test runs: its server takes a fifth of a second to end, idly."""
+def stop_later() -> "Iterator[Callable[[Emulator], None]]":
+    """Stop an emulator while the next test runs: its server waits a fifth of a second before it ends."""
     with ThreadPoolExecutor(max_workers=4) as pool:
         stopping: list[Future[None]] = []
         yield lambda emulator: stopping.append(pool.submit(emulator.stop))
@@ -65,9 +65,9 @@ def put_away() -> "Iterator[Callable[[Emulator], None]]":
 
 @pytest.fixture
 def start_emulator(
-    tmp_path: Path, workplace: Path, put_away: "Callable[[Emulator], None]"
+    tmp_path: Path, workplace: Path, stop_later: "Callable[[Emulator], None]"
 ) -> "Iterator[Callable[..., Emulator]]":
-    """Starts an emulator in tmp_path/kaggle; keyword arguments are EmulatorOptions' fields."""
+    """Start emulators in tmp_path/kaggle; keyword arguments are the fields of EmulatorOptions."""
     from orchestrator.emulator import Emulator, EmulatorOptions  # noqa: PLC0415 - Windows has no emulator.
 
     running: list[Emulator] = []
@@ -84,12 +84,12 @@ def start_emulator(
 
     yield start
     for emulator in running:
-        put_away(emulator)
+        stop_later(emulator)
 
 
 @pytest.fixture
 def emulator(start_emulator: "Callable[..., Emulator]", monkeypatch: pytest.MonkeyPatch) -> "Emulator":
-    """A running emulator, with its address and credentials in the environment."""
+    """Run an emulator, with its address and credentials in the environment."""
     started = start_emulator()
     monkeypatch.setenv("KGTTS_KAGGLE_URL", started.url)
     monkeypatch.setenv("KAGGLE_USERNAME", USER)
@@ -99,14 +99,14 @@ def emulator(start_emulator: "Callable[..., Emulator]", monkeypatch: pytest.Monk
 
 @pytest.fixture
 def cli(workplace: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
-    """Runs kgtts in this process; retries happen, but nothing waits for them."""
+    """Run kgtts in this process; retries happen, but nothing waits for them."""
     with stamina.set_testing(True, attempts=8, cap=True):
         yield Cli(capsys)
 
 
 @pytest.fixture
 def spawn(workplace: Path) -> Iterator[Callable[..., Process]]:
-    """Starts kgtts in a process of its own, for what needs one: signals and a fresh interpreter."""
+    """Start kgtts in a process of its own, for tests of signals and of a fresh interpreter."""
     started: list[Process] = []
 
     def start(*arguments: str, **environment: str) -> Process:

@@ -1,4 +1,4 @@
-"""What tests of the command line share: runners, and small things to push."""
+"""What tests of the command line share: kgtts in this process or in its own, and waiting for it."""
 
 import contextlib
 import json
@@ -21,12 +21,12 @@ from orchestrator.cli.main import run
 USER = "asha"
 KEY = "made-up-key-0123456789abcdef"
 REPOSITORY = Path(__file__).resolve().parents[1]
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 _KEPT = ("LANG", "LC_ALL", "PATH", "LD_LIBRARY_PATH", "TMPDIR", "PYTEST_CURRENT_TEST")
 
 
 def clean_environment(tmp_path: Path) -> dict[str, str]:
-    """The environment of a person who has just installed kgtts."""
+    """Return the environment of a person who has just installed kgtts."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return {
         **kept,
@@ -40,7 +40,7 @@ def clean_environment(tmp_path: Path) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a command ended and what it said."""
+    """How a command ended, and what it printed."""
 
     code: int
     out: str
@@ -48,12 +48,12 @@ class Result:
 
     @property
     def json(self) -> Any:
-        """Standard output, read as one JSON document."""
+        """Standard output as one JSON document."""
         return json.loads(self.out)
 
     @property
     def said(self) -> str:
-        """Both streams."""
+        """Standard output and standard error together."""
         return self.out + self.err
 
 
@@ -75,7 +75,7 @@ class Cli:
 
 
 class Process:
-    """A kgtts process whose output is read as it comes."""
+    """A kgtts process whose output is read while it runs."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         # -I would hide the checkout; the working directory alone must not decide what is imported.
@@ -101,45 +101,45 @@ class Process:
         self._lines.put(None)
 
     def wait_for(self, text: str) -> str:
-        """The next line that holds `text`."""
-        until = time.monotonic() + PATIENCE_S
+        """Wait for the next line that contains `text` and return it."""
+        until = time.monotonic() + TIMEOUT_S
         while (line := self._lines.get(timeout=max(0.1, until - time.monotonic()))) is not None:
             self._said.append(line)
             if text in line:
                 return line
-        raise AssertionError(f"{text!r} was not said: {''.join(self._said)}")
+        raise AssertionError(f"{text!r} was not printed: {''.join(self._said)}")
 
     def interrupt(self, how: signal.Signals = signal.SIGINT) -> Result:
-        """Press Ctrl-C, or end it otherwise, and wait for the end."""
+        """Press Ctrl-C, or send another signal, and wait for the end."""
         self._process.send_signal(how)
         return self.result()
 
     def result(self) -> Result:
         """Wait for the end."""
-        code = self._process.wait(PATIENCE_S)
-        self._reader.join(PATIENCE_S)
+        code = self._process.wait(TIMEOUT_S)
+        self._reader.join(TIMEOUT_S)
         while (line := self._lines.get(timeout=1)) is not None:
             self._said.append(line)
         self._lines.put(None)
         return Result(code, "".join(self._said), "")
 
     def end(self) -> None:
-        """Leave nothing behind."""
+        """Kill the process if it still runs, and close its output."""
         if self._process.poll() is None:
             self._process.kill()
-            self._process.wait(PATIENCE_S)
-        self._reader.join(PATIENCE_S)
+            self._process.wait(TIMEOUT_S)
+        self._reader.join(TIMEOUT_S)
         if self._process.stdout is not None:
             self._process.stdout.close()
 
 
 @contextlib.contextmanager
 def eventually(what: str) -> Iterator[Any]:
-    """Gives a function that sleeps a little and fails when patience is over; for what has no event."""
-    until = time.monotonic() + PATIENCE_S
+    """Give a function that sleeps a little and fails after a minute; for what can only be polled."""
+    until = time.monotonic() + TIMEOUT_S
 
     def again() -> None:
-        assert time.monotonic() < until, f"in vain: {what}"
+        assert time.monotonic() < until, f"waited for {TIMEOUT_S:g} s in vain: {what}"
         time.sleep(0.02)
 
     yield again

@@ -21,7 +21,7 @@ from orchestrator.models import SessionState
 from tests.cli.conftest import wait_for_words
 from tests.cli.test_round import set_script
 from tests.cli.voice import HANG, TRAIN
-from tests.support import PATIENCE_S, REPOSITORY, USER, Cli
+from tests.support import REPOSITORY, TIMEOUT_S, USER, Cli
 
 REF = f"{USER}/bangla-tts-a"
 OPENED, CLOSED = b"\x1b[?1049h", b"\x1b[?1049l"
@@ -57,7 +57,7 @@ class Terminal:
 
     def wait_for(self, wanted: bytes, *, after: int = 0) -> int:
         """Read until `wanted` was written behind `after`; gives where it ends."""
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + TIMEOUT_S
         while (place := self.written.find(wanted, after)) < 0:
             assert time.monotonic() < until, f"{wanted!r} is not in {self.written[after:][-2000:]!r}"
             self._read(0.2)
@@ -76,7 +76,7 @@ class Terminal:
     def wait_until_stopped(self) -> None:
         """Wait until the process is stopped, reading what it writes."""
         stat = Path(f"/proc/{self._process.pid}/stat")
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + TIMEOUT_S
         while stat.read_text().rsplit(")", 1)[1].split()[0] != "T":
             assert time.monotonic() < until
             self._read(0.02)
@@ -85,7 +85,7 @@ class Terminal:
 
     def end(self) -> int:
         """Read to the process's end; gives its exit code."""
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + TIMEOUT_S
         while self._process.poll() is None:
             assert time.monotonic() < until
             self._read(0.05)
@@ -99,7 +99,7 @@ class Terminal:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-        self._process.wait(PATIENCE_S)
+        self._process.wait(TIMEOUT_S)
         os.close(self._ours)
         os.close(self._its)
 

@@ -57,7 +57,7 @@ KINDS: dict[int, type[KgttsError]] = {
 
 @pytest.fixture(params=["memory", pytest.param("wire", marks=pytest.mark.posix)])
 def world(
-    request: pytest.FixtureRequest, tmp_path: Path, put_away: "Callable[[Emulator], None]"
+    request: pytest.FixtureRequest, tmp_path: Path, stop_later: "Callable[[Emulator], None]"
 ) -> Iterator[World]:
     """Each implementation."""
     if request.param == "memory":
@@ -66,7 +66,7 @@ def world(
         return
     from tests.contract.wire import wire  # noqa: PLC0415  # The emulator needs POSIX.
 
-    with wire(tmp_path / "kaggle", put_away) as made:
+    with wire(tmp_path / "kaggle", stop_later) as made:
         yield made
 
 

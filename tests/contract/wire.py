@@ -109,7 +109,7 @@ class WireWorld:
 
 
 @contextmanager
-def wire(root: Path, put_away: Callable[[Emulator], None]) -> Iterator[World]:
+def wire(root: Path, stop_later: Callable[[Emulator], None]) -> Iterator[World]:
     """Give the client, logged in at an emulator in `root`; retries happen, but nothing waits for them."""
     clock = FakeClock()
     options = EmulatorOptions(
@@ -122,4 +122,4 @@ def wire(root: Path, put_away: Callable[[Emulator], None]) -> Iterator[World]:
             yield WireWorld(emulator, client, clock)
     finally:
         client.close()
-        put_away(emulator)
+        stop_later(emulator)

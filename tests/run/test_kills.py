@@ -21,7 +21,7 @@ from orchestrator.emulator import Emulator, EmulatorOptions
 from orchestrator.models import KernelRef
 from orchestrator.render import read_stamp
 from orchestrator.run.ledger import Ledger, PushOutcome
-from tests.support import KEY, PATIENCE_S, REPOSITORY, USER, clean_environment, eventually
+from tests.support import KEY, REPOSITORY, TIMEOUT_S, USER, clean_environment, eventually
 
 SLUG = "killed"
 STRIDE = int(os.environ.get("KGTTS_KILL_STRIDE", "5"))
@@ -135,7 +135,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
             made.emulator.stop()
             assert driver.stdin is not None
             driver.stdin.close()
-            driver.wait(PATIENCE_S)
+            driver.wait(TIMEOUT_S)
 
 
 @pytest.fixture
