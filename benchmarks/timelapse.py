@@ -43,10 +43,10 @@ from benchmarks.simulated_kaggle import (
     Simulation,
     week_of,
 )
+from orchestrator.run.context import RunContext
 from orchestrator.run.decide import RunState
 from orchestrator.run.ledger import Ledger
-from orchestrator.run.passes import sync
-from orchestrator.run.push import Service
+from orchestrator.run.passes import make_pass
 from orchestrator.settings import Settings, load_settings
 
 LEAST_TRAINING = 0.97
@@ -112,11 +112,11 @@ def automatic(name: str, epochs: int, every: timedelta | None, *, faulty: bool) 
     with tempfile.TemporaryDirectory() as folder:
         settings = _settings(Path(folder), epochs)
         with Ledger(Path(folder) / "ledger.db", kaggle.service) as ledger:
-            done = sync(settings, Service(kaggle, ledger, clock), retry=True)
+            done = make_pass(settings, RunContext(kaggle, ledger, clock), retry=True)
             while not done.state.is_over and clock.now() < BEGIN + LONGEST:
                 wait = _until_next_pass(clock.now(), done.state, simulation) if every is None else every
                 clock.advance(wait.total_seconds())
-                done = sync(settings, Service(kaggle, ledger, clock))
+                done = make_pass(settings, RunContext(kaggle, ledger, clock))
                 passes += 1
     if done.state is not RunState.DONE:
         raise RuntimeError(done.decision.reason)

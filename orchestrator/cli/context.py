@@ -16,9 +16,8 @@ from orchestrator import formatting
 from orchestrator.errors import ExitCode, KgttsError
 from orchestrator.models import KernelRef
 from orchestrator.ports import Kaggle
-from orchestrator.run.campaign import Target
-from orchestrator.run.follow import Load
-from orchestrator.run.workbench import Workbench, open_workbench
+from orchestrator.run.context import FollowCost, RunContext, Target, open_context
+from orchestrator.run.target import find_target
 from orchestrator.settings import LoadedSettings, load_settings, parse_duration
 
 HOME_VARIABLE = "KGTTS_HOME"
@@ -136,22 +135,22 @@ def is_verbose() -> bool:
 
 
 @contextmanager
-def workbench() -> Iterator[Workbench]:
+def workbench() -> Iterator[RunContext]:
     """Log in and open the user's ledger; with -v, say at the end how many calls were made."""
     bench = None
     try:
-        with open_workbench(os.environ, data_folder() / "ledger.db") as bench:
+        with open_context(os.environ, data_folder() / "ledger.db") as bench:
             yield bench
     finally:
         if bench is not None and is_verbose():
-            click.echo(_calls(bench.kaggle, bench.campaign.load), err=True)
+            click.echo(_calls(bench.kaggle, bench.cost), err=True)
 
 
-def find(bench: Workbench, run: str | None) -> Target:
+def find(bench: RunContext, run: str | None) -> Target:
     """Give the session that a command is about; without `run` the newest, or that of kgtts.toml's kernel.
 
     Raises:
-        UsageError, NotFoundError: as `Campaign.find`.
+        UsageError, NotFoundError: as `find_target`.
     """
 
     def kernel_of_settings() -> KernelRef | None:
@@ -159,10 +158,10 @@ def find(bench: Workbench, run: str | None) -> Target:
         kernel = loaded.settings.kernel
         return KernelRef(kernel.owner or bench.kaggle.username, kernel.slug) if loaded.path else None
 
-    return bench.campaign.find(run, default=kernel_of_settings)
+    return find_target(bench, run, default=kernel_of_settings)
 
 
-def _calls(kaggle: Kaggle, followed: Load) -> str:
+def _calls(kaggle: Kaggle, followed: FollowCost) -> str:
     """Write how many calls a command made, and at what rate while it followed a session."""
     text = f"{kaggle.calls} calls to {kaggle.service}"
     if not followed.calls:

@@ -1,21 +1,21 @@
-"""What a session left, brought to this machine: listed, chosen by name, fetched, with the session's log."""
+"""Bring what a session left to this machine: listed, chosen by name, fetched, with the session's log."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kernel_template.contract import MANIFEST_FILE
+from orchestrator.download import Planned, Refused, Transfer, TransferListener, fetch, measure, read_manifest
 from orchestrator.errors import RefusedError
 from orchestrator.files import write_atomically
 from orchestrator.kaggle.logs import log_lines
 from orchestrator.models import KernelRef, OutputFile, SessionStatus
 from orchestrator.ports import Kaggle
+from orchestrator.results import Results, SessionFolder
+from orchestrator.run.context import RunContext, Target
+from orchestrator.run.follow import session_status
+from orchestrator.run.target import identify
 
-if TYPE_CHECKING:
-    from orchestrator.download import Planned, Refused, Transfer, TransferListener
-
-SESSION_LOG = "session.log"
 Choose = Callable[[Sequence[str]], Sequence[str]]
 
 
@@ -23,7 +23,19 @@ Choose = Callable[[Sequence[str]], Sequence[str]]
 class Brought:
     """What was brought: the files, the session's log, and how many outputs were not chosen."""
 
-    transfer: "Transfer"
+    transfer: Transfer
+    log: Path | None
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What was brought of a target, and the folder where it lies; as in `Brought`."""
+
+    target: Target
+    status: SessionStatus
+    folder: Path
+    transfer: Transfer
     log: Path | None
     left_out: int
 
@@ -33,8 +45,8 @@ class Outline:
     """What would be brought: files with their sizes, refused names, and how many outputs are not chosen."""
 
     status: SessionStatus
-    files: "Sequence[Planned]"
-    refused: "Sequence[Refused]"
+    files: Sequence[Planned]
+    refused: Sequence[Refused]
     left_out: int
 
     @property
@@ -43,55 +55,90 @@ class Outline:
         return sum((file.size or 0) - file.here for file in self.files)
 
 
-def check_ended(ref: KernelRef, status: SessionStatus) -> None:
-    """See that Kaggle gives outputs.
+def folder_of(context: RunContext, target: Target, results: Results) -> tuple[Target, SessionFolder]:
+    """The target at its version, and the folder for its outputs; a session of a run has one folder only.
 
     Raises:
-        RefusedError: the session has not ended.
+        NotFoundError, ForbiddenError, ServiceError: Kaggle does not show whose session it is.
     """
-    if not status.state.is_terminal:
-        raise RefusedError(
-            f"{ref} is {status.state}: Kaggle gives a session's outputs when it has ended.",
-            hint=f"kgtts status {ref} --watch",
-        )
+    record = target.record
+    if record is not None and record.ref == target.ref and target.ref.version is not None:
+        return target, results.of_session(target.ref.slug, record.run_id, record.number)
+    target, stamp = identify(context, target)
+    if stamp is None:
+        return target, results.of_version(target.ref)
+    return target, results.of_session(target.ref.slug, stamp.id, stamp.session)
+
+
+def collect(
+    context: RunContext, target: Target, folder: Path, choose: Choose, listener: TransferListener
+) -> Collected:
+    """Bring the outputs that `choose` picks by name, and the session's log, into `folder`.
+
+    If the session left a manifest, the files are checked against it as well.
+
+    Raises:
+        RefusedError: the session has not ended, so Kaggle gives no outputs yet.
+        LocalError, ServiceError: as `download.fetch`.
+    """
+    status = _ended(context, target)
+    brought = bring(context.kaggle, target.ref, folder, choose, listener)
+    return Collected(target, status, folder, brought.transfer, brought.log, brought.left_out)
 
 
 def bring(
-    kaggle: Kaggle, ref: KernelRef, folder: Path, choose: Choose, listener: "TransferListener"
+    kaggle: Kaggle, ref: KernelRef, folder: Path, choose: Choose, listener: TransferListener
 ) -> Brought:
-    """Bring the outputs that `choose` picks by name, and the session's log, into `folder`.
-
-    Where the session left a manifest, what it says of the files is checked too.
+    """Bring the chosen outputs of a session that has ended, and its log, into `folder`.
 
     Raises:
-        LocalError, ServiceError: as `transfer.fetch`.
+        LocalError, ServiceError: as `download.fetch`.
     """
-    from orchestrator.download import fetch, read_manifest  # noqa: PLC0415  # Start-up: only a pull needs it.
-
     files = kaggle.outputs(ref)
     chosen = _chosen(files, choose)
     has_manifest = any(file.name == MANIFEST_FILE for file in files)
     hashes = read_manifest((has_manifest and kaggle.output_file(ref, MANIFEST_FILE)) or b"")
-    brought = fetch(chosen, folder, listener, relist=lambda: kaggle.outputs(ref), sha256=hashes)
-    lines = [line.text for line in log_lines(kaggle.stored_log(ref))]
-    log = folder / SESSION_LOG
-    if lines:
-        write_atomically(log, "\n".join(lines) + "\n")
-    return Brought(brought, log if lines else None, len(files) - len(chosen))
+    transfer = fetch(chosen, folder, listener, relist=lambda: kaggle.outputs(ref), sha256=hashes)
+    log = _write_log(kaggle, ref, SessionFolder(folder).log)
+    return Brought(transfer, log, len(files) - len(chosen))
 
 
-def outline(kaggle: Kaggle, ref: KernelRef, status: SessionStatus, folder: Path, choose: Choose) -> Outline:
-    """What `bring` would bring; nothing is written.
+def outline(context: RunContext, target: Target, folder: Path, choose: Choose) -> Outline:
+    """What `collect` would bring; nothing is written.
 
     Raises:
+        RefusedError: the session has not ended, so Kaggle gives no outputs yet.
         ServiceError: the storage could not be asked for a size.
     """
-    from orchestrator.download import measure  # noqa: PLC0415  # As above.
-
-    files = kaggle.outputs(ref)
+    status = _ended(context, target)
+    files = context.kaggle.outputs(target.ref)
     chosen = _chosen(files, choose)
-    planned, refused = measure(chosen, folder, relist=lambda: kaggle.outputs(ref))
+    planned, refused = measure(chosen, folder, relist=lambda: context.kaggle.outputs(target.ref))
     return Outline(status, planned, refused, len(files) - len(chosen))
+
+
+def _ended(context: RunContext, target: Target) -> SessionStatus:
+    """The state of a session that has ended.
+
+    Raises:
+        RefusedError: it has not.
+    """
+    status = session_status(context, target)
+    if not status.state.is_terminal:
+        raise RefusedError(
+            f"{target.ref} is {status.state}: Kaggle gives a session's outputs when it has ended.",
+            hint=f"kgtts status {target.ref} --watch",
+        )
+    return status
+
+
+def _write_log(kaggle: Kaggle, ref: KernelRef, place: Path) -> Path | None:
+    """Write the session's stored log; None if Kaggle has none."""
+    lines = [line.text for line in log_lines(kaggle.stored_log(ref))]
+    if not lines:
+        return None
+    write_atomically(place, "\n".join(lines) + "\n")
+    return place
 
 
 def _chosen(files: Sequence[OutputFile], choose: Choose) -> Sequence[OutputFile]:

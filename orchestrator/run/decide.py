@@ -1,19 +1,21 @@
 """What a run needs next, by what Kaggle shows of it. Pure: no clock, no network, no files."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from kernel_template.contract import DoneReason
 from orchestrator.models import KernelRef, Quota, SessionState
-from orchestrator.run.session import RunView, SessionView
+from orchestrator.run.snapshot import CannotTell, Seen, value_of
+from orchestrator.run.view import RunView, SessionView
 from orchestrator.settings import SESSION_LIMIT, Settings, format_duration
 
 _OVERHEAD = timedelta(minutes=10)  # Start-up, installing, samples and saving, as real-run.md measured it.
 _MARGIN = 1.2  # Epochs of another session may be slower.
 _ZOMBIE_AFTER = timedelta(hours=1)  # Past the session's limit; Kaggle queues and saves for a while.
-_FRUITLESS_LIMIT = 2
+_MOST_WITHOUT_PROGRESS = 2
 _PREPARING = timedelta(minutes=1)  # Until it is worth another look.
+_UNCLEAR = timedelta(minutes=1)  # As above.
 _IN_WORDS = {
     SessionState.QUEUED: "queued",
     SessionState.RUNNING: "running",
@@ -72,11 +74,11 @@ class Circumstances:
 
     Attributes:
         now: the wall clock, UTC.
-        quota: the week's GPU hours; None where Kaggle tells none, or none are needed.
+        quota: the week's GPU hours as they were seen; None if none are needed.
     """
 
     now: datetime
-    quota: Quota | None = field(default=None)
+    quota: Seen[Quota] | None = None
 
 
 def decide(
@@ -157,11 +159,11 @@ def _not_continuable(
             f"The run cannot go on from {view.unreachable}: Kaggle mounts the newest completed version of a "
             "kernel, and that is another one now, or the kernel is gone.",
         )
-    if view.fruitless >= _FRUITLESS_LIMIT and not retry:
+    if view.sessions_without_progress >= _MOST_WITHOUT_PROGRESS and not retry:
         return Decision(
             RunState.STALLED,
-            f"{view.fruitless} sessions in a row saved nothing new (the last: {_how_it_ended(newest)}), so "
-            "another would only burn quota.",
+            f"{view.sessions_without_progress} sessions in a row saved nothing new (the last: "
+            f"{_how_it_ended(newest)}), so another would only burn quota.",
         )
     return _limited(settings, view)
 
@@ -257,7 +259,14 @@ def _shortest(settings: Settings, budget: timedelta) -> timedelta:
 
 def _within_quota(settings: Settings, budget: timedelta, around: Circumstances) -> timedelta | Decision:
     """The session's time within what is left of the week, or to wait for the next one."""
-    week = around.quota
+    if isinstance(around.quota, CannotTell) and settings.accelerator.has_gpu:
+        return Decision(
+            RunState.WAITING,
+            f"The next session is due, but what is left of the week's quota is not known: "
+            f"{around.quota.error.message}",
+            until=around.now + _UNCLEAR,
+        )
+    week = value_of(around.quota)
     if week is None or not settings.accelerator.has_gpu or week.left >= budget + QUOTA_RESERVE:
         return budget
     usable = _whole(week.left - QUOTA_RESERVE)

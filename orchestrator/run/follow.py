@@ -5,12 +5,13 @@ idle minutes and then says it again from its start (kaggle 2.2.4, `kernels_logs_
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from datetime import timedelta
 
 from orchestrator.errors import RefusedError, ServiceError, SilentLogError, WaitTimeoutError
-from orchestrator.kaggle.logs import LineAssembler, LogLine
-from orchestrator.models import KernelRef, SessionState, SessionStatus
+from orchestrator.kaggle.logs import LineAssembler, LogLine, log_lines
+from orchestrator.models import KernelRef, LogEvent, SessionState, SessionStatus
 from orchestrator.ports import Clock, Kaggle
+from orchestrator.run.context import FollowCost, RunContext, Target
 from orchestrator.run.replay import Replay
 
 _GROWTH = 2.0  # Of the pause between two looks.
@@ -31,27 +32,77 @@ _OVER_STREAM_S = 30.0  # After a log that is over although its session is not.
 _STORED_PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # While Kaggle stores a log, it may have less of it than was told.
 _MOST_ASKED_FOR_S = 600.0  # How long Kaggle may ask to be left alone.
 
+_CATCH_UP_IDLE_S = 0.4  # A pause of this length marks the end of a live log's replay.
+_CATCH_UP_LOOK_S = 1.0  # How often a replay without a pause is checked for having become live.
+
 FollowEvent = LogLine | SessionStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What followings cost: the calls to Kaggle, and the seconds that they took."""
+def session_status(context: RunContext, target: Target, *, retry: bool = True) -> SessionStatus:
+    """The session's state, which the ledger remembers."""
+    status = context.kaggle.session_status(target.ref, retry=retry)
+    if target.record is not None:
+        context.ledger.observe(target.record, status.state, status.failure_message, context.clock.now())
+    return status
 
-    calls: int = 0
-    seconds: float = 0.0
 
-    def __add__(self, other: "Load") -> "Load":
-        return Load(self.calls + other.calls, self.seconds + other.seconds)
+def follow_session(
+    context: RunContext, target: Target, *, timeout: timedelta | None = None
+) -> Iterator[FollowEvent]:
+    """Follow a session to its end: lines of its log and changes of its state, the last one terminal.
 
-    @property
-    def per_hour(self) -> float:
-        """Calls an hour."""
-        return self.calls * 3600 / max(self.seconds, 1.0)
+    A dropped stream or a failed look at the state is tried again: neither is a failed run. A failed run is a
+    value, the terminal `SessionStatus`.
+
+    Raises:
+        WaitTimeoutError: `timeout` is over; the session goes on.
+        ServiceError: the first look failed, or the log of the ended session cannot be read.
+    """
+    begun, calls = context.clock.monotonic(), context.kaggle.calls
+    timeout_s = None if timeout is None else timeout.total_seconds()
+
+    def look(retry: bool) -> SessionStatus:  # noqa: FBT001  # It has no other argument.
+        return session_status(context, target, retry=retry)
+
+    try:
+        yield from Following(context.kaggle, context.clock, target.ref, look, timeout_s).events()
+    finally:
+        context.cost += FollowCost(context.kaggle.calls - calls, context.clock.monotonic() - begun)
+
+
+def session_log(context: RunContext, ref: KernelRef, state: SessionState) -> Iterator[LogLine]:
+    """The lines of a session's log as far as it goes now."""
+    return log_lines(_log_so_far(context, ref, state))
+
+
+def _log_so_far(context: RunContext, ref: KernelRef, state: SessionState) -> Iterator[LogEvent]:
+    if state is SessionState.RUNNING:
+        try:
+            yield from _past(context.clock, context.kaggle.log_stream(ref, idle_s=_CATCH_UP_IDLE_S))
+        except (ServiceError, RefusedError):
+            return  # A progress that cannot be read is no reason to hide the state.
+    elif state.is_terminal:
+        yield from context.kaggle.stored_log(ref)
+
+
+def _past(clock: Clock, events: Iterator[LogEvent]) -> Iterator[LogEvent]:
+    """The part of a live log that was said before now.
+
+    The log of a session that never pauses would go on for ever: once the log's own time passes no faster
+    than ours, its events are not the past any more.
+    """
+    looked, then = clock.monotonic(), 0.0
+    for event in events:
+        yield event
+        now = clock.monotonic()
+        if now - looked >= _CATCH_UP_LOOK_S:
+            if event.time_s - then <= 2 * (now - looked):
+                return
+            looked, then = now, event.time_s
 
 
 class Following:
-    """One following of one session.
+    """Follows one session once.
 
     Args:
         kaggle: where its log is read.

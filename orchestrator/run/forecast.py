@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.models import Quota
 from orchestrator.run.decide import QUOTA_RESERVE
-from orchestrator.run.session import RunView
+from orchestrator.run.view import RunView
 from orchestrator.settings import Settings
 
 # Start-up, installing, samples and saving, as measured on a real run.

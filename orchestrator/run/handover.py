@@ -1,37 +1,34 @@
-"""How a checkpoint is handed over to the next session: the one place that knows the ways.
+"""Find what the next session can continue from: the one place that knows how a checkpoint is handed over.
 
-- By mount: two sibling kernels (`siblings`) take turns, each mounting the other's output. A mount gives the
-  newest completed version of a kernel, and nothing of a session that was killed.
-- By dataset: what such a session kept, which Kaggle shows and does not mount, is uploaded as the private
-  dataset `SLUG-kept` (`rescue`). A small file in it says by its name alone which session it holds, so that
-  any machine sees it in the listing.
+- By mount: two sibling kernels take turns, each mounting the other's output. A mount gives the newest
+  completed version of a kernel, and nothing of a session that was killed.
+- By dataset: what a killed session kept, which Kaggle shows but does not mount, is uploaded as the private
+  dataset `SLUG-kept` (`rescue`). A small file in it says by its name alone which session the dataset holds,
+  so that any machine sees it in the listing.
 """
 
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from orchestrator.errors import NotFoundError, RefusedError
+from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError
 from orchestrator.models import KernelRef, SessionState
 from orchestrator.ports import Kaggle
-from orchestrator.run.reading import parent_of, parent_ref, read_session, status_of
-from orchestrator.run.session import SessionView
-
-if TYPE_CHECKING:
-    from orchestrator.render import Resume
+from orchestrator.render import Resume
+from orchestrator.run.snapshot import Snapshot
+from orchestrator.run.view import SessionView
 
 MARKER_PREFIX = "kgtts-kept-"
 _KEPT = "-kept"
 _LONGEST_SLUG = 50  # kaggle 2.2.4 refuses longer dataset slugs before it sends anything.
 _MOST_FILES = 1000  # Of a dataset of ours; a foreign one may have any number.
-_LOOK_BACK = 20  # How many versions of a kernel are looked through, which costs a call each.
+_LOOK_BACK = 20  # How many versions of a kernel are looked at; each costs a call.
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
-    """What can be continued from, as in `RunView`; `saved` is what ought to be."""
+class FoundParent:
+    """What the next session can continue from, as in `RunView`; `saved` is what it ought to continue from."""
 
     resumable: SessionView | None
     saved: SessionView | None
@@ -77,28 +74,34 @@ def look_at_dataset(kaggle: Kaggle, source: str) -> KeptDataset:
     """See what a dataset is now.
 
     Raises:
-        CredentialsError, ServiceError: Kaggle could not be read.
+        CredentialsError, ServiceError: Kaggle could not be read, or does not tell.
     """
-    broken = False
+    broken = forbidden = False
     try:
         if not kaggle.dataset_ready(source):
             return KeptDataset(source, exists=True, pending=True)
     except NotFoundError:
         return KeptDataset(source)
+    except ForbiddenError:
+        forbidden = True  # A dataset that does not exist may be answered so, too.
     except RefusedError:
         broken = True
     try:
-        # Names alone tell, and a version that was replaced meanwhile is listed as a whole.
+        # Names are enough, and a version that was replaced meanwhile is listed as a whole.
         names = frozenset(file.name for file in itertools.islice(kaggle.dataset_files(source), _MOST_FILES))
     except NotFoundError:
         names = frozenset()
+    except ForbiddenError as error:
+        if forbidden:
+            return KeptDataset(source)
+        raise ServiceError(error.message, hint="try again later") from error
+    if forbidden:
+        raise ServiceError(f"Kaggle does not say whether {source} is ready.", hint="try again later")
     return KeptDataset(source, exists=True, broken=broken, names=names)
 
 
-def resume_from(parent: SessionView | None) -> "Resume | None":
-    """What the kernel of the next session is told of the one before, and what it mounts."""
-    from orchestrator.render import Resume  # noqa: PLC0415  # Start-up: only a push renders.
-
+def resume_from(parent: SessionView | None) -> Resume | None:
+    """What the next session's kernel is told about the session before it, and what it mounts."""
     if parent is None or parent.result is None or parent.ref.version is None:
         return None
     return Resume(
@@ -112,47 +115,64 @@ def resume_from(parent: SessionView | None) -> "Resume | None":
     )
 
 
-def find_offer(
-    kaggle: Kaggle,
+def find_parent(
+    snapshot: Snapshot,
     base: KernelRef,
     heads: Mapping[KernelRef, int],
     newest: SessionView,
     known: Sequence[SessionView],
-) -> Offer:
+) -> FoundParent:
     """What the session after `newest` can continue from.
 
-    The dataset is asked about only where a session is known to have saved more than the mounts give: on the
-    ordinary way no call is spent on it.
+    The dataset is only asked about if a session is known to have saved more than the mounts give: usually
+    that costs no call.
 
     Args:
-        kaggle: Kaggle.
+        snapshot: what Kaggle shows.
         base: the kernel that the settings name.
         heads: the newest version number of each sibling.
         newest: the newest session, which has ended.
         known: sessions whose states are known.
+
+    Raises:
+        ServiceError: it cannot be told.
     """
-    mounted = _mounted(kaggle, heads, newest, known)
-    saved = newest if newest.is_mountable else parent_of(kaggle, newest, known=mounted)
+    mounted = _mounted(snapshot, heads, newest, known)
+    saved = newest if newest.is_mountable else parent_of(snapshot, newest, known=mounted)
     step = mounted.step if mounted is not None else 0
     better = [view for view in (newest, saved) if view is not None and view.has_saved and view.step > step]
     if not better:
-        return Offer(mounted, saved)
+        return FoundParent(mounted, saved)
     better.sort(key=lambda view: (view.step, view.stamp.session), reverse=True)
-    dataset = look_at_dataset(kaggle, kept_dataset(base))
+    dataset = look_at_dataset(snapshot.kaggle, kept_dataset(base))
     held = next((replace(view, dataset=dataset.source) for view in better if dataset.holds(view)), None)
     best, resumable = better[0], held or mounted
     kept = best if held is None or held.step < best.step else None
-    return Offer(resumable, saved, kept, preparing=dataset.pending)
+    return FoundParent(resumable, saved, kept, preparing=dataset.pending)
+
+
+def parent_of(
+    snapshot: Snapshot, child: SessionView, *, known: SessionView | None = None
+) -> SessionView | None:
+    """The session that `child` was to continue from, if Kaggle still has what it saved.
+
+    Raises:
+        ServiceError: it cannot be told.
+    """
+    ref = child.parent
+    if ref is None or (known is not None and known.ref == ref):
+        return known if ref is not None else None
+    return snapshot.saved_session(ref, child.stamp.id)
 
 
 def _mounted(
-    kaggle: Kaggle, heads: Mapping[KernelRef, int], newest: SessionView, known: Sequence[SessionView]
+    snapshot: Snapshot, heads: Mapping[KernelRef, int], newest: SessionView, known: Sequence[SessionView]
 ) -> SessionView | None:
-    """What the mounts of the siblings give to continue from: the best of the newest completed versions."""
-    wanted = newest.ref if newest.is_mountable else parent_ref(newest)
+    """What the siblings' mounts give to continue from: the best of the newest completed versions."""
+    wanted = newest.ref if newest.is_mountable else newest.parent
     candidates = []
     for kernel in sorted(heads, key=lambda kernel: wanted is None or kernel != wanted.kernel):
-        given = _newest_complete(kaggle, kernel.at(heads[kernel]), newest.stamp.id, known)
+        given = _newest_complete(snapshot, kernel.at(heads[kernel]), newest.stamp.id, known)
         if given is not None and given.ref == wanted:
             return given  # As it should be, and as it nearly always is.
         candidates += [given] if given is not None else []
@@ -160,17 +180,16 @@ def _mounted(
 
 
 def _newest_complete(
-    kaggle: Kaggle, head: KernelRef, run: str, known: Sequence[SessionView]
+    snapshot: Snapshot, head: KernelRef, run: str, known: Sequence[SessionView]
 ) -> SessionView | None:
-    """The newest completed version of a kernel, where it can be continued from."""
+    """The newest completed version of a kernel, if it can be continued from."""
     seen = {view.ref: view for view in known}
     newest = head.version or 0
     for version in range(newest, max(0, newest - _LOOK_BACK), -1):
         ref = head.at(version)
-        view = seen.get(ref)
-        status = view.status if view is not None else status_of(kaggle, ref)
-        if status.state is SessionState.COMPLETE:
+        if snapshot.certain_status(ref).state is SessionState.COMPLETE:
+            view = seen.get(ref)
             if view is not None and view.result is not None:
                 return view if view.is_mountable else None
-            return read_session(kaggle, ref, run, status)
+            return snapshot.saved_session(ref, run)
     return None

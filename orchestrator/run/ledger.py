@@ -59,6 +59,9 @@ _MIGRATIONS = (
 )
 
 
+_DELETED = "deleted with `kgtts cancel`"
+
+
 class PushOutcome(StrEnum):
     """What became of a push."""
 
@@ -83,6 +86,11 @@ class SessionRecord:
     state: SessionState | None
     pushed_at: datetime
     seen_at: datetime | None
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether its kernel was deleted from here."""
+        return self.state is SessionState.CANCEL_ACKNOWLEDGED and self.message == _DELETED
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +165,23 @@ class Ledger:
     ) -> SessionRecord:
         """Remember what a look at Kaggle showed."""
         return self._update(record, state=state, message=message, seen_at=at.isoformat())
+
+    def forget_kernel(self, ref: KernelRef, at: datetime) -> None:
+        """Remember that a kernel was deleted from here, with all its sessions."""
+        with self._explained(), self._db as db:
+            db.execute(
+                "UPDATE sessions SET state = ?, message = ?, seen_at = ?"
+                " WHERE service = ? AND owner = ? AND slug = ? AND outcome != ?",
+                (
+                    SessionState.CANCEL_ACKNOWLEDGED,
+                    _DELETED,
+                    at.isoformat(),
+                    self._service,
+                    ref.owner,
+                    ref.slug,
+                    PushOutcome.REFUSED,
+                ),
+            )
 
     def newest(self) -> SessionRecord | None:
         """The session pushed last; refused pushes do not count."""

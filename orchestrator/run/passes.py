@@ -1,55 +1,69 @@
-"""One pass over a run: observe it on Kaggle, decide, push the next session where it is time, collect.
+"""One pass over a run: read it from Kaggle, decide, collect, and push the next session if it is time.
 
-A pass takes seconds, needs nothing from an earlier one, and does nothing twice: whatever it was killed in the
-middle of, the next one sees on Kaggle.
+A pass takes seconds, needs nothing from an earlier one, and does nothing twice: whatever the last pass was
+killed in the middle of, the next one sees on Kaggle.
 """
 
 import re
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 from orchestrator.download import TransferListener
-from orchestrator.errors import NotFoundError, RefusedError, UsageError
-from orchestrator.models import KernelRef
-from orchestrator.render import read_stamp
+from orchestrator.errors import RefusedError, UsageError
+from orchestrator.locks import machine_lock
+from orchestrator.models import KernelRef, Quota
 from orchestrator.results import Results
-from orchestrator.run.campaign import Campaign, Collected, Target
+from orchestrator.run.collect import Collected, collect
+from orchestrator.run.context import RunContext, Target
 from orchestrator.run.decide import Circumstances, Decision, RunState, Start, being_prepared, decide
 from orchestrator.run.handover import resume_from
 from orchestrator.run.ledger import PushOutcome
-from orchestrator.run.push import Launch, Service, launch_session, make_stamp, new_run_id
+from orchestrator.run.push import PushedSession, make_stamp, new_run_id, push_session
+from orchestrator.run.reading import read_run
 from orchestrator.run.rescue import NotHandedOverError, Rescue, drop_leftovers
-from orchestrator.run.session import RunView
-from orchestrator.run.view import observe
+from orchestrator.run.snapshot import Seen, Snapshot, certain
+from orchestrator.run.view import RunView
 from orchestrator.settings import Settings, fingerprint
 
-# Kaggle's words for "not now" (kaggle-api issue threads): waiting helps, so they are no failure of the run.
+# Kaggle's words for "not now" (kaggle-api issue threads): waiting helps, so the run has not failed.
+_KEPT = "kept"  # The folder within `home`.
 _NOT_NOW = re.compile(r"maximum .*(session count|quota)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What one pass saw and did."""
+    """What one pass saw and did.
+
+    Attributes:
+        decision: what the run is and needs.
+        view: the run as Kaggle showed it; None if nothing was pushed yet, or another run was begun.
+        quota: the week's GPU hours as they were seen; None if the run needs none.
+        pushed: the session that was pushed.
+        collected: what was brought here.
+        notes: what a person should know about the pass.
+    """
 
     decision: Decision
     view: RunView | None
-    launched: Launch | None = None
+    quota: Seen[Quota] | None = None
+    pushed: PushedSession | None = None
     collected: Collected | None = None
     notes: Sequence[str] = ()
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What a person should know of the pass and its push."""
-        return (*self.notes, *(self.launched.warnings if self.launched is not None else ()))
+        """What a person should know about the run, the pass and its push."""
+        seen = () if self.view is None else self.view.notes
+        return (*seen, *self.notes, *(self.pushed.warnings if self.pushed is not None else ()))
 
     @property
     def state(self) -> RunState:
         """The run's state after the pass."""
-        return RunState.RUNNING if self.launched is not None else self.decision.state
+        return RunState.RUNNING if self.pushed is not None else self.decision.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,126 +80,196 @@ def base_kernel(settings: Settings) -> KernelRef:
     return KernelRef(settings.kernel.owner, settings.kernel.slug)
 
 
-def look(settings: Settings, service: Service, *, retry: bool = False) -> Pass:
-    """See what a run is and needs, and change nothing; `settings` went through `with_owner`."""
-    view = observe(service.kaggle, base_kernel(settings))
-    return Pass(
-        decide(settings, base_kernel(settings), view, _around(settings, service, view), retry=retry), view
-    )
+def look(
+    settings: Settings, context: RunContext, *, retry: bool = False, snapshot: Snapshot | None = None
+) -> Pass:
+    """See what a run is and needs, and change nothing.
+
+    The quota is read first and the kernels after it, so that nothing lies between the look at the kernels and
+    a first push.
+
+    Args:
+        settings: settings that went through `with_owner`.
+        context: Kaggle, the ledger and the clock.
+        retry: as `make_pass`.
+        snapshot: what was already seen.
+
+    Raises:
+        ServiceError: Kaggle could not be read, or does not tell.
+    """
+    snapshot = snapshot or context.snapshot()
+    quota = snapshot.quota() if settings.accelerator.has_gpu else None
+    view = read_run(snapshot, base_kernel(settings))
+    return Pass(_decided(settings, context, view, quota, retry=retry), view, quota)
 
 
-def sync(  # noqa: PLR0913  # Each is a word of its own to the caller.
+def make_pass(
     settings: Settings,
-    service: Service,
+    context: RunContext,
     *,
     collecting: Collecting | None = None,
     retry: bool = False,
     new: bool = False,
-    lock: AbstractContextManager[object] | None = None,
-    scratch: Path | None = None,
 ) -> Pass:
     """Make one pass.
 
     Args:
-        settings: the settings; the owner is filled in where it is missing.
-        service: Kaggle, the ledger and the clock.
+        settings: the settings; the owner is filled in if it is missing.
+        context: Kaggle, the ledger and the clock. Passes with the same `home` take turns, and what a killed
+            session kept lies there while it is handed over; without one, in the system's temporary folder.
         collecting: where results go; None collects nothing.
-        retry: go on with a run that failed or stalled; where it never saved anything and its settings have
+        retry: go on with a run that failed or stalled; if it never saved anything and its settings have
             changed since, another run is begun.
         new: begin another run, unless the present one has a session that is alive.
-        lock: held during the pass, so that two on one machine take turns.
-        scratch: where what a killed session kept lies while it is handed over; a pass goes on with what
-            another left there. By default the system's temporary folder, where nothing stays.
 
     Raises:
-        UsageError: the settings are not those that the run was begun with, or `new` while a session of it
-            is alive.
-        KgttsError: Kaggle could not be read or refused for another reason than quota.
+        UsageError: the settings are not those that the run was begun with, `new` while a session of it is
+            alive, or Kaggle no longer shows a run that was pushed from here.
+        ServiceError: Kaggle could not be read, or does not tell; nothing was changed.
+        KgttsError: Kaggle refused for another reason than quota.
     """
-    settings = settings.with_owner(service.kaggle.username)
-    with lock or nullcontext():
-        seen = look(settings, service, retry=retry)
-        _remember(service, seen.view)
-        begin = seen.view is None or _begins_another(settings, seen, retry=retry, new=new)
-        if begin and seen.view is not None:
-            decision = decide(settings, base_kernel(settings), None, _around(settings, service, None))
-            seen = Pass(_on_newest(decision, seen.view), seen.view)
-        if seen.decision.start is not None:
-            if not begin:
-                _check_settings(settings, seen)
-            if seen.decision.start.kept:
-                seen = _hand_over(settings, service, seen, scratch, retry=retry)
-            if seen.decision.start is not None:
-                seen = _push(settings, service, seen, seen.decision.start, begin=begin)
-                if scratch is not None and seen.view is not None and seen.launched is not None:
-                    drop_leftovers(scratch, seen.view.run_id)
-    if collecting is None or seen.view is None:
-        return seen
-    return replace(seen, collected=_collect(service, seen.view, collecting))
+    settings = settings.with_owner(context.kaggle.username)
+    name = f"{context.kaggle.service} {base_kernel(settings)}"
+    with machine_lock(context.home, name) if context.home is not None else nullcontext():
+        due, begins = _prepare(settings, context, retry=retry, new=new)
+        view, start = due.view, due.decision.start
+        if start is not None and (view is None or not _has_changed(context, start.kernel, view)):
+            run_id = new_run_id() if begins or view is None else view.run_id
+            parent = None if start.parent is None else start.parent.ref
+            stamp = make_stamp(settings, start.kernel, run_id=run_id, session=start.session, parent=parent)
+            known = None if begins else view
+            try:
+                pushed = push_session(
+                    _shortened(settings, start),
+                    stamp,
+                    context,
+                    resume=resume_from(start.parent),
+                    before=() if known is None else known.unknown_to(start.parent),
+                )
+            except RefusedError as error:
+                if not _NOT_NOW.search(error.message):
+                    raise
+                waiting = Decision(RunState.WAITING, f"{error.message} The next pass tries again.")
+                due = replace(due, decision=waiting, view=known)
+            else:
+                due = replace(due, view=known, pushed=pushed)
+                if context.home is not None and known is not None:
+                    drop_leftovers(context.home / _KEPT, known.run_id)
+        elif start is not None:
+            due = look(settings, context)
+    if collecting is None or due.view is None:
+        return due
+    return replace(due, collected=_collect(context, due.view, collecting))
 
 
-def _around(settings: Settings, service: Service, view: RunView | None) -> Circumstances:
-    needs_quota = settings.accelerator.has_gpu and (view is None or view.newest.status.state.is_terminal)
-    return Circumstances(service.clock.now(), service.kaggle.quota() if needs_quota else None)
+def _decided(
+    settings: Settings,
+    context: RunContext,
+    view: RunView | None,
+    quota: Seen[Quota] | None,
+    *,
+    retry: bool = False,
+) -> Decision:
+    return decide(
+        settings, base_kernel(settings), view, Circumstances(context.clock.now(), quota), retry=retry
+    )
 
 
-def _remember(service: Service, view: RunView | None) -> None:
+def _prepare(settings: Settings, context: RunContext, *, retry: bool, new: bool) -> tuple[Pass, bool]:
+    """All that comes before the push; gives the pass so far, and whether it is to begin another run."""
+    seen = look(settings, context, retry=retry)
+    _remember(context, seen.view)
+    if seen.view is None:
+        if not new:
+            _check_forgotten(settings, context)
+        return seen, True
+    if _begins_another(settings, seen.view, retry=retry, new=new):
+        decision = _decided(settings, context, None, seen.quota)
+        return replace(seen, decision=_on_newest(decision, seen.view)), True
+    if seen.decision.start is not None:
+        _check_settings(settings, seen.view)
+        if seen.decision.start.kept:
+            seen = _hand_over(settings, context, seen, retry=retry)
+    return seen, False
+
+
+def _check_forgotten(settings: Settings, context: RunContext) -> None:
+    """See that this machine has pushed nothing of a run of which Kaggle shows nothing.
+
+    Raises:
+        UsageError: it has.
+    """
+    for kernel in base_kernel(settings).siblings:
+        record = context.ledger.of_kernel(kernel)
+        if record is not None and not record.is_deleted:
+            raise UsageError(
+                f"Kaggle shows nothing of run {record.run_id}, although {record.ref} was pushed from here.",
+                hint="if you deleted it on Kaggle, `kgtts push --new` begins another run; if not, wait",
+            )
+
+
+def _has_changed(context: RunContext, kernel: KernelRef, view: RunView) -> bool:
+    """Whether somebody has pushed to the kernel since it was read."""
+    info = certain(context.snapshot().kernel(kernel))
+    return (None if info is None else info.latest_version) != view.heads.get(kernel)
+
+
+def _remember(context: RunContext, view: RunView | None) -> None:
     """Tell the ledger what Kaggle shows of a session pushed from here, its answer lost or not."""
     if view is None:
         return
     newest = view.newest
-    service.ledger.learn(view.run_id, view.history)
-    for record in service.ledger.of_run(view.run_id):
+    context.ledger.learn(view.run_id, view.history)
+    for record in context.ledger.of_run(view.run_id):
         if record.run_id == view.run_id and record.number == newest.stamp.session:
             if record.outcome is not PushOutcome.PUSHED or record.ref != newest.ref:
-                record = service.ledger.confirm(record, newest.ref)  # noqa: PLW2901  # The same, as it is now.
+                record = context.ledger.confirm(record, newest.ref)  # noqa: PLW2901  # The same, as it is now.
             status = newest.status
-            service.ledger.observe(record, status.state, status.failure_message, service.clock.now())
+            context.ledger.observe(record, status.state, status.failure_message, context.clock.now())
 
 
-def _begins_another(settings: Settings, seen: Pass, *, retry: bool, new: bool) -> bool:
-    """Whether a pass is to begin a run although there is one.
+def _begins_another(settings: Settings, view: RunView, *, retry: bool, new: bool) -> bool:
+    """Whether a pass begins a run although there is one.
 
     Raises:
-        UsageError: it is, and a session of the present one is alive.
+        UsageError: it should, but a session of the present one is alive.
     """
-    view = seen.view
-    assert view is not None
-    alive = not view.newest.status.state.is_terminal
     if new:
-        if alive:
+        if view.is_alive:
             raise UsageError(
                 f"Run {view.run_id} has a session that is not over: {view.newest.ref}.",
-                hint=f"see it end with `kgtts watch`, or stop it: kgtts cancel {view.newest.ref.kernel}",
+                hint=f"`kgtts watch` waits for its end; to stop it: kgtts cancel {view.newest.ref.kernel}",
             )
         return True
     changed = view.newest.stamp.fingerprint != fingerprint(settings)
-    return retry and changed and not alive and not view.has_saved
+    return retry and changed and not view.is_alive and not view.has_saved
 
 
 def _on_newest(decision: Decision, view: RunView) -> Decision:
-    """A run that follows another begins on the kernel of that one's newest session, whose stamp it replaces.
+    """Begin a run that follows another on the kernel of that run's newest session, whose stamp it replaces.
 
-    So the newest session of both siblings is of the new run at once, whatever Kaggle says of when they ran.
+    So the newest session of both siblings belongs to the new run at once, whenever Kaggle says that they ran.
     """
     if decision.start is None:
         return decision
     return replace(decision, start=replace(decision.start, kernel=view.newest.ref.kernel))
 
 
-def _check_settings(settings: Settings, seen: Pass) -> None:
-    """A run goes on with the settings that it was begun with."""
-    if seen.view is not None and seen.view.newest.stamp.fingerprint != fingerprint(settings):
+def _check_settings(settings: Settings, view: RunView) -> None:
+    """See that a run goes on with the settings that it was begun with.
+
+    Raises:
+        UsageError: they are others.
+    """
+    if view.newest.stamp.fingerprint != fingerprint(settings):
         raise UsageError(
-            f"Since run {seen.view.run_id} was begun, settings of inputs, training or install have changed.",
+            f"Settings of inputs, training or install have changed since run {view.run_id} was begun.",
             hint="put them back to go on with it, or begin another run: another kernel.slug, or --new",
         )
 
 
-def _hand_over(
-    settings: Settings, service: Service, seen: Pass, scratch: Path | None, *, retry: bool
-) -> Pass:
-    """Make what a session kept mountable; where that cannot be done, the run goes on without it.
+def _hand_over(settings: Settings, context: RunContext, seen: Pass, *, retry: bool) -> Pass:
+    """Make what a session kept mountable; if that is impossible, the run goes on without it.
 
     Raises:
         ServiceError: Kaggle could not be reached; the next pass tries again.
@@ -195,63 +279,23 @@ def _hand_over(
     assert view is not None
     assert view.kept is not None
     assert start is not None
-    kept = view.kept
-    with nullcontext(scratch) if scratch is not None else tempfile.TemporaryDirectory() as folder:
-        rescue = Rescue(service.kaggle, service.clock, Path(folder))
+    kept, home = view.kept, context.home
+    with tempfile.TemporaryDirectory() if home is None else nullcontext(home / _KEPT) as folder:
+        rescue = Rescue(context.kaggle, context.clock, Path(folder))
         try:
             dataset = rescue.hand_over(base, kept, above=view.global_step)
         except NotHandedOverError as error:
             view = view.without_kept()
-            decision = decide(settings, base, view, _around(settings, service, view), retry=retry)
+            decision = _decided(settings, context, view, seen.quota, retry=retry)
             words = (
                 f"What session {kept.stamp.session} kept, up to step {kept.step}, is lost: {error.message}"
             )
-            return Pass(decision, view, notes=(words,))
+            return replace(seen, decision=decision, view=view, notes=(words,))
     if dataset is None:
-        return Pass(being_prepared(kept, service.clock.now()), view)
+        return replace(seen, decision=being_prepared(kept, context.clock.now()))
     view = view.handed_over(dataset)
-    return Pass(replace(seen.decision, start=replace(start, parent=view.resumable, kept=False)), view)
-
-
-def _push(settings: Settings, service: Service, seen: Pass, start: Start, *, begin: bool) -> Pass:
-    """Push the next session, unless somebody else has done so since we looked."""
-    run_id = new_run_id() if begin or seen.view is None else seen.view.run_id
-    stamp = make_stamp(
-        settings,
-        start.kernel,
-        run_id=run_id,
-        session=start.session,
-        parent=None if start.parent is None else start.parent.ref,
-    )
-    if _has_changed(service, start.kernel, seen.view):
-        return look(settings, service)
-    view = None if begin else seen.view
-    resume = resume_from(start.parent)
-    try:
-        launched = launch_session(
-            _shortened(settings, start),
-            stamp,
-            service,
-            resume=resume,
-            before=() if view is None else view.untold(start.parent),
-        )
-    except RefusedError as error:
-        if not _NOT_NOW.search(error.message):
-            raise
-        waiting = Decision(RunState.WAITING, f"{error.message} It is tried again by the next pass.")
-        return replace(seen, decision=waiting, view=view)
-    return replace(seen, view=view, launched=launched)
-
-
-def _has_changed(service: Service, kernel: KernelRef, view: RunView | None) -> bool:
-    """Whether somebody has pushed to the kernel since we looked."""
-    try:
-        info = service.kaggle.kernel(kernel)
-    except NotFoundError:
-        return False
-    if view is None or kernel not in view.heads:
-        return read_stamp(info.source or "") is not None
-    return info.latest_version != view.heads[kernel]
+    start = replace(start, parent=view.resumable, kept=False)
+    return replace(seen, decision=replace(seen.decision, start=start), view=view)
 
 
 def _shortened(settings: Settings, start: Start) -> Settings:
@@ -262,16 +306,15 @@ def _shortened(settings: Settings, start: Start) -> Settings:
     return settings.model_copy(update={"session": session, "training": training})
 
 
-def _collect(service: Service, view: RunView, collecting: Collecting) -> Collected | None:
-    """Bring the newest ended session's results, where they are not here yet."""
-    session = view.newest if view.newest.status.state.is_terminal else view.resumable
+def _collect(context: RunContext, view: RunView, collecting: Collecting) -> Collected | None:
+    """Bring the newest ended session's results, if they are not here yet."""
+    session = view.resumable if view.is_alive else view.newest
     if session is None:
         return None
     folder = collecting.results.of_session(view.base.slug, view.run_id, session.stamp.session)
     if folder.is_complete(session.ref, view.run_id, session.step):
         return None
-    campaign = Campaign(service.kaggle, service.ledger, service.clock)
-    target = Target(session.ref, service.ledger.of_kernel(session.ref))
-    collected = campaign.collect(target, folder.path, collecting.choose, collecting.listener)
+    target = Target(session.ref, context.ledger.of_kernel(session.ref))
+    collected = collect(context, target, folder.path, collecting.choose, collecting.listener)
     folder.mark_complete(session.ref, view.run_id, session.step)
     return collected

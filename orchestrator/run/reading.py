@@ -1,60 +1,125 @@
-"""One kernel version read from Kaggle: what it is, how it stands, what it left."""
+"""Read a run from Kaggle: everything is read from there, so a fresh machine sees the same as any other."""
 
-from orchestrator.errors import NotFoundError, UsageError
-from orchestrator.models import KernelInfo, KernelRef, SessionState, SessionStatus
-from orchestrator.ports import Kaggle
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from kernel_template.contract import EndReason, Status
+from orchestrator import untrusted
+from orchestrator.errors import ServiceError
+from orchestrator.kaggle.logs import log_lines
+from orchestrator.models import KernelRef, LogEvent, SessionState, SessionStatus
 from orchestrator.render.stamp import read_stamp
-from orchestrator.run.session import SessionView
-from orchestrator.run.state import STATE_FILE, SessionResult, read_state
+from orchestrator.run.handover import find_parent, parent_of
+from orchestrator.run.progress import read_progress
+from orchestrator.run.snapshot import Snapshot, certain
+from orchestrator.run.view import RunView, SessionView
+
+_LOOK_BACK = 5  # How many versions of a kernel are searched for ours; each costs a call.
+_LONGEST_LOG_S = 7 * 86400.0  # No session's log is that long.
 
 
-def describe(kaggle: Kaggle, ref: KernelRef) -> KernelInfo | None:
-    """A version with its source; None where it is gone."""
-    try:
-        return kaggle.kernel(ref)
-    except NotFoundError:
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """A sibling: its newest version, and the newest one that is a session of kgtts."""
+
+    version: int
+    session: SessionView
+
+
+def read_run(snapshot: Snapshot, base: KernelRef) -> RunView | None:
+    """Read a run; None if neither sibling holds a session of kgtts.
+
+    The kernel that a first session is pushed to is read last: nothing lies between that look and the push.
+
+    Raises:
+        CredentialsError, ServiceError: Kaggle could not be read, or does not tell.
+    """
+    found = [head for kernel in reversed(base.siblings) if (head := _head(snapshot, kernel)) is not None]
+    if not found:
         return None
+    heads = {head.session.ref.kernel: head.version for head in found}
+    run = max(found, key=_age).session.stamp.id
+    sessions = [head.session for head in found if head.session.stamp.id == run]
+    sessions.sort(key=lambda view: view.stamp.session, reverse=True)
+    newest, notes = look_closer(snapshot, sessions[0])
+    others = [replace(view, status=snapshot.certain_status(view.ref)) for view in sessions[1:]]
+    alive = [view for view in (newest, *others) if not view.status.state.is_terminal]
+    if alive:
+        return RunView(base, alive[0], parent_of(snapshot, alive[0]), heads=heads)
+    found_parent = find_parent(snapshot, base, heads, newest, (newest, *others))
+    resumable, saved = found_parent.resumable, found_parent.saved
+    wanted = newest.ref if newest.is_mountable else newest.parent
+    lost = wanted is not None and (resumable is None or (saved is not None and saved.step > resumable.step))
+    return RunView(
+        base,
+        newest,
+        resumable,
+        unreachable=wanted if lost else None,
+        saved_session=max((view.stamp.session for view in (saved, resumable) if view), default=None),
+        heads=heads,
+        kept=found_parent.kept,
+        preparing=found_parent.preparing,
+        notes=notes,
+    )
 
 
-def status_of(kaggle: Kaggle, ref: KernelRef) -> SessionStatus:
-    """The state of a version; one that is saved and has no session yet is as good as queued."""
-    try:
-        return kaggle.session_status(ref)
-    except NotFoundError:
-        return SessionStatus(SessionState.QUEUED)
+def look_closer(snapshot: Snapshot, view: SessionView) -> tuple[SessionView, Sequence[str]]:
+    """The session with its state and, once it has ended, what it left; and notes about that.
+
+    Raises:
+        ServiceError: it cannot be told.
+    """
+    status = snapshot.certain_status(view.ref)
+    view = replace(view, status=status)
+    if not status.state.is_terminal:
+        return view, ()
+    result, note = snapshot.result(view)
+    view, notes = replace(view, result=result), () if note is None else (note,)
+    if result is not None and result.status == Status.FAILED:
+        cause = None if result.reason == EndReason.INTERRUPTED else result.message
+    elif status.state.is_success:
+        return view, notes
+    else:
+        log = certain(snapshot.log(view.ref)) or ()
+        cause = _cause(log)
+        times = [event.time_s for event in log if 0 <= event.time_s < _LONGEST_LOG_S]
+        view = replace(view, seconds=max(times, default=None))
+    return replace(view, cause=None if cause is None else untrusted.one_line(cause) or None), notes
 
 
-def result_of(kaggle: Kaggle, view: SessionView) -> SessionResult | None:
-    """The session's own `state.json`; one that was copied from another session is not."""
-    result = read_state(kaggle.output_file(view.ref, STATE_FILE))
-    if result is None or (result.run, result.session) != (view.stamp.id, view.stamp.session):
+def _age(head: _Head) -> tuple[float, int]:
+    view = head.session
+    return (view.started.timestamp() if view.started else 0.0, view.stamp.session)
+
+
+def _head(snapshot: Snapshot, kernel: KernelRef) -> _Head | None:
+    """A sibling, if one of its newest versions is a session of kgtts.
+
+    Raises:
+        ServiceError: Kaggle does not tell.
+    """
+    info = certain(snapshot.kernel(kernel))
+    if info is None:
         return None
-    return result
+    newest = info.latest_version
+    if newest is None or info.source is None:
+        lacks = "does not say which version is the newest" if newest is None else "gives no source"
+        raise ServiceError(
+            f"Kaggle {lacks} of {kernel}, so what the run needs is unknown.", hint="try again later"
+        )
+    for version in range(newest, max(0, newest - _LOOK_BACK), -1):
+        # If the newest is not ours, somebody perhaps saved it on the kernel's page.
+        found = certain(snapshot.kernel(kernel.at(version)))
+        stamp = None if found is None else read_stamp(found.source or "")
+        if found is not None and stamp is not None:
+            queued = SessionStatus(SessionState.QUEUED)  # Until somebody looks closer.
+            return _Head(newest, SessionView(kernel.at(version), stamp, queued, found.last_run))
+    return None
 
 
-def read_session(kaggle: Kaggle, ref: KernelRef, run: str, status: SessionStatus) -> SessionView | None:
-    """A session of the run that has saved, read from its version; None where it is none such."""
-    info = describe(kaggle, ref)
-    stamp = read_stamp(info.source or "") if info is not None else None
-    if info is None or stamp is None or stamp.id != run:
+def _cause(log: Sequence[LogEvent]) -> str | None:
+    """Why the kernel says that it failed; one that was interrupted has no fault of its own."""
+    progress = read_progress(line.text for line in log_lines(log))
+    if progress.end_status != Status.FAILED or progress.end_reason == EndReason.INTERRUPTED:
         return None
-    view = SessionView(ref, stamp, status)
-    view = SessionView(ref, stamp, status, result=result_of(kaggle, view))
-    return view if view.has_saved else None
-
-
-def parent_ref(view: SessionView) -> KernelRef | None:
-    """The version that a session was to continue from; its source may have been edited by anybody."""
-    try:
-        ref = None if view.stamp.parent is None else KernelRef.parse(view.stamp.parent)
-    except UsageError:
-        return None
-    return ref if ref is not None and ref.version is not None else None
-
-
-def parent_of(kaggle: Kaggle, child: SessionView, *, known: SessionView | None = None) -> SessionView | None:
-    """The session that `child` was to continue from, where Kaggle still has what it saved."""
-    ref = parent_ref(child)
-    if ref is None or (known is not None and known.ref == ref):
-        return known if ref is not None else None
-    return read_session(kaggle, ref, child.stamp.id, status_of(kaggle, ref))
+    return progress.end_message

@@ -19,8 +19,8 @@ from orchestrator.files import write_atomically
 from orchestrator.models import KernelRef, OutputFile
 from orchestrator.ports import Clock, Kaggle
 from orchestrator.run.handover import kept_dataset, look_at_dataset, marker_of
-from orchestrator.run.session import SessionView
 from orchestrator.run.state import STATE_FILE, SavedCheckpoint, SessionResult, read_state
+from orchestrator.run.view import SessionView
 from orchestrator.settings import title_from
 
 _BESIDE_STATE = (

@@ -1,112 +1,165 @@
-"""What Kaggle shows of a run: all is read from there, so a fresh machine sees the same as any other."""
+"""A run and its sessions as values: what one read of Kaggle showed. `reading.read_run` makes them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
-from kernel_template.contract import EndReason, Status
-from orchestrator import untrusted
-from orchestrator.errors import NotFoundError, ServiceError
-from orchestrator.kaggle.logs import log_lines
-from orchestrator.models import KernelRef, LogEvent, SessionState, SessionStatus
-from orchestrator.ports import Kaggle
-from orchestrator.render.stamp import read_stamp
-from orchestrator.run.handover import find_offer
-from orchestrator.run.progress import read_progress
-from orchestrator.run.reading import describe, parent_of, parent_ref, result_of, status_of
-from orchestrator.run.session import RunView, SessionView
-
-_LOOK_BACK_FOR_OURS = 5  # How many versions of a kernel are looked through, which costs a call each.
-_ENDLESS_S = 7 * 86400.0  # No session's log is that long; neither is one that tells no number.
+from kernel_template.contract import EndReason
+from orchestrator.errors import UsageError
+from orchestrator.models import KernelRef, SessionState, SessionStatus, SessionSummary
+from orchestrator.render.stamp import RunStamp
+from orchestrator.run.state import SessionResult
 
 
 @dataclass(frozen=True, slots=True)
-class _Head:
-    """A sibling: its newest version, and the newest one that is a session of kgtts."""
+class SessionView:
+    """One session of a run.
 
-    version: int
-    session: SessionView
-
-
-def observe(kaggle: Kaggle, base: KernelRef) -> RunView | None:
-    """Read a run from Kaggle; None where neither sibling holds a session of kgtts.
-
-    Raises:
-        CredentialsError, RefusedError, ServiceError: Kaggle could not be read.
+    Attributes:
+        ref: the kernel version.
+        stamp: what the version's source says that it is.
+        status: its state and, if it failed, Kaggle's words.
+        started: when it was last run.
+        result: its own `state.json`, once it has ended and if it left one.
+        cause: why the kernel itself says that it failed; None if it was ended without a word.
+        seconds: the time at which its log ends, if that was read: nothing else tells how long a killed
+            session ran.
+        dataset: `owner/slug` of the dataset that hands it over; None if mounting its kernel does.
     """
-    found = [head for kernel in base.siblings if (head := _head(kaggle, kernel)) is not None]
-    if not found:
-        return None
-    heads = {head.session.ref.kernel: head.version for head in found}
-    run = max(found, key=_age).session.stamp.id
-    sessions = [head.session for head in found if head.session.stamp.id == run]
-    sessions.sort(key=lambda view: view.stamp.session, reverse=True)
-    newest, *others = sessions
-    newest = _look_closer(kaggle, newest)
-    others = [replace(view, status=status_of(kaggle, view.ref)) for view in others]
-    alive = [view for view in (newest, *others) if not view.status.state.is_terminal]
-    if alive:
-        return RunView(base, alive[0], parent_of(kaggle, alive[0]), heads=heads)
-    offer = find_offer(kaggle, base, heads, newest, (newest, *others))
-    resumable, saved = offer.resumable, offer.saved
-    wanted = newest.ref if newest.is_mountable else parent_ref(newest)
-    lost = wanted is not None and (resumable is None or (saved is not None and saved.step > resumable.step))
-    best = max((view.stamp.session for view in (saved, resumable) if view is not None), default=None)
-    return RunView(
-        base, newest, resumable, wanted if lost else None, best, heads, offer.kept, preparing=offer.preparing
-    )
 
+    ref: KernelRef
+    stamp: RunStamp
+    status: SessionStatus
+    started: datetime | None = None
+    result: SessionResult | None = None
+    cause: str | None = None
+    seconds: float | None = None
+    dataset: str | None = None
 
-def _age(head: _Head) -> tuple[float, int]:
-    view = head.session
-    return (view.started.timestamp() if view.started else 0.0, view.stamp.session)
+    @property
+    def has_saved(self) -> bool:
+        """Whether it left a checkpoint, by its own word."""
+        return self.result is not None and self.result.global_step is not None
 
+    @property
+    def is_mountable(self) -> bool:
+        """Whether a sibling that mounts its output can continue from it."""
+        return self.status.state is SessionState.COMPLETE and self.has_saved
 
-def _head(kaggle: Kaggle, kernel: KernelRef) -> _Head | None:
-    """A sibling, where one of its newest versions carries a stamp."""
-    try:
-        info = kaggle.kernel(kernel)
-    except NotFoundError:
-        return None
-    newest = info.latest_version
-    if newest is None:
-        if read_stamp(info.source or "") is None:
+    @property
+    def step(self) -> int:
+        """The step of its newest checkpoint; 0 if it left none."""
+        return (self.result.global_step or 0) if self.result is not None else 0
+
+    @property
+    def parent(self) -> KernelRef | None:
+        """The version that it was to continue from; anybody may have edited the source that says so."""
+        try:
+            ref = None if self.stamp.parent is None else KernelRef.parse(self.stamp.parent)
+        except UsageError:
             return None
-        raise ServiceError(
-            f"Kaggle does not say which version of {kernel} is the newest, so what the run needs is unknown.",
-            hint="try again later",
+        return ref if ref is not None and ref.version is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run: its newest session, and the one that the next session can continue from.
+
+    Attributes:
+        base: the kernel that the settings name.
+        newest: the newest session; one that is alive goes before one that is not.
+        resumable: what the next session can mount now and continue from.
+        unreachable: the version that ought to be continued from, if nothing gives it any more: a mount gives
+            the newest completed version of a kernel, and somebody made a newer one or deleted the kernel.
+        saved_session: the number of the newest session known to have saved something that can be mounted.
+        heads: the newest version number of each sibling that exists.
+        kept: a session that saved more than `resumable`, whose outputs Kaggle has but nobody can mount.
+        preparing: whether a dataset with them may be on its way: Kaggle has not processed its newest version.
+        notes: what was seen and set aside, in sentences.
+    """
+
+    base: KernelRef
+    newest: SessionView
+    resumable: SessionView | None
+    unreachable: KernelRef | None = None
+    saved_session: int | None = None
+    heads: Mapping[KernelRef, int] = field(default_factory=dict)
+    kept: SessionView | None = None
+    preparing: bool = False
+    notes: Sequence[str] = ()
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self.newest.stamp.id
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a session of the run has not ended."""
+        return not self.newest.status.state.is_terminal
+
+    @property
+    def history(self) -> Sequence[SessionSummary]:
+        """The sessions that left a state, oldest first."""
+        source = self.newest if self.newest.result is not None else self.resumable
+        return source.result.history if source is not None and source.result is not None else ()
+
+    @property
+    def global_step(self) -> int:
+        """The step that the run can be continued from; 0 before its first checkpoint."""
+        return self.resumable.step if self.resumable is not None else 0
+
+    @property
+    def has_saved(self) -> bool:
+        """Whether any session of the run left something to continue from."""
+        return any(item is not None for item in (self.resumable, self.unreachable, self.kept))
+
+    @property
+    def sessions_without_progress(self) -> int:
+        """How many sessions in a row, up to the newest ended one, saved nothing new to continue from."""
+        if self.is_alive:
+            return 0
+        saved = self.saved_session
+        if saved is None:
+            saved = self.resumable.stamp.session if self.resumable is not None else 0
+        if self.kept is not None:
+            saved = max(saved, self.kept.stamp.session)
+        idle = 0
+        for summary in reversed(self.history):
+            if summary.session > saved:
+                continue  # It was killed, and is counted below.
+            if summary.advanced:
+                break
+            idle += 1
+        return max(0, self.newest.stamp.session - saved) + idle
+
+    def unknown_to(self, parent: SessionView | None) -> Sequence[SessionSummary]:
+        """The sessions that `parent` cannot know: those after it, which ended without being continued.
+
+        Each session passes them on to the next, so that no hour of the run is forgotten. Of a session that
+        left no state, only the end of its log is known.
+        """
+        told = parent.result.history if parent is not None and parent.result is not None else ()
+        known = {item.session for item in told}
+        missed = [item for item in self.history if item.session not in known]
+        newest = self.newest
+        if newest.result is None and newest.seconds is not None:
+            step = max((item.to_step for item in (*told, *missed)), default=0)
+            epoch = max((item.to_epoch for item in (*told, *missed)), default=0)
+            kernel, number = str(newest.ref.kernel), newest.stamp.session
+            missed.append(
+                SessionSummary(number, kernel, step, step, epoch, epoch, EndReason.KILLED, newest.seconds)
+            )
+        return missed
+
+    def handed_over(self, dataset: str | None = None) -> "RunView":
+        """The run once `kept` can be continued from, through `dataset`."""
+        assert self.kept is not None
+        resumable = self.kept if dataset is None else replace(self.kept, dataset=dataset)
+        return replace(
+            self, resumable=resumable, unreachable=None, saved_session=None, kept=None, preparing=False
         )
-    for version in range(newest, max(0, newest - _LOOK_BACK_FOR_OURS), -1):
-        # Where the newest is none of ours, somebody made it on the kernel's page perhaps.
-        found = info if version == newest else describe(kaggle, kernel.at(version))
-        stamp = None if found is None else read_stamp(found.source or "")
-        if found is not None and stamp is not None:
-            queued = SessionStatus(SessionState.QUEUED)  # Until somebody looks closer.
-            return _Head(newest, SessionView(kernel.at(version), stamp, queued, found.last_run))
-    return None
 
-
-def _look_closer(kaggle: Kaggle, view: SessionView) -> SessionView:
-    """The session with its state and, once it has ended, what it left."""
-    status = status_of(kaggle, view.ref)
-    view = replace(view, status=status)
-    if not status.state.is_terminal:
-        return view
-    view = replace(view, result=result_of(kaggle, view))
-    if status.state.is_success:
-        return view
-    if view.result is not None and view.result.status == Status.FAILED:
-        cause = None if view.result.reason == EndReason.INTERRUPTED else view.result.message
-    else:
-        log = kaggle.stored_log(view.ref)
-        cause = _cause(log)
-        times = [event.time_s for event in log if 0 <= event.time_s < _ENDLESS_S]
-        view = replace(view, seconds=max(times, default=None))
-    return replace(view, cause=None if cause is None else untrusted.one_line(cause) or None)
-
-
-def _cause(log: Sequence[LogEvent]) -> str | None:
-    """Why the kernel says that it failed; a kernel that was told to stop has no fault, it was killed."""
-    progress = read_progress(line.text for line in log_lines(log))
-    if progress.end_status != Status.FAILED or progress.end_reason == EndReason.INTERRUPTED:
-        return None
-    return progress.end_message
+    def without_kept(self) -> "RunView":
+        """The run if nobody hands `kept` over: it counts for nothing."""
+        return replace(self, kept=None, preparing=False)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from kernel_template.contract import EndReason
 from orchestrator.download import TransferListener
 from orchestrator.errors import (
     KgttsError,
@@ -19,16 +20,14 @@ from orchestrator.errors import (
     UsageError,
     WaitTimeoutError,
 )
-from orchestrator.locks import machine_lock
 from orchestrator.models import SessionState, SessionStatus
 from orchestrator.ports import Clock
 from orchestrator.results import Results
-from orchestrator.run.campaign import Campaign, Target
+from orchestrator.run.context import RunContext, Target
 from orchestrator.run.decide import RunState
-from orchestrator.run.follow import FollowEvent
-from orchestrator.run.passes import Collecting, Pass, sync
+from orchestrator.run.follow import FollowEvent, follow_session
+from orchestrator.run.passes import Collecting, Pass, make_pass
 from orchestrator.run.progress import Progress, advance, parse_event
-from orchestrator.run.push import Service
 from orchestrator.settings import Settings, select_outputs
 from orchestrator.untrusted import terminal_line
 
@@ -58,8 +57,8 @@ class SessionEnd:
         )
 
 
-def follow_session(
-    campaign: Campaign,
+def follow_to_end(
+    context: RunContext,
     target: Target,
     show: Callable[[FollowEvent, Progress], None],
     *,
@@ -68,7 +67,7 @@ def follow_session(
     """Follow a session to its end, however it ends.
 
     Args:
-        campaign: reads the session.
+        context: Kaggle, the ledger and the clock.
         target: the session.
         show: is given each log line and each change of state, with the progress after it.
         timeout: how long to wait at most; None waits until the end.
@@ -77,7 +76,7 @@ def follow_session(
         WaitTimeoutError: the time is over; the session continues.
     """
     progress, tail, status = Progress(), list[str](), SessionStatus(SessionState.QUEUED)
-    for event in campaign.follow(target, timeout=timeout):
+    for event in follow_session(context, target, timeout=timeout):
         if isinstance(event, SessionStatus):
             status = event
         elif (parsed := parse_event(event.text)) is None:
@@ -94,14 +93,12 @@ class Passes:
 
     Attributes:
         settings: the run's settings; a missing owner is the account's.
-        service: Kaggle, the ledger and the clock.
-        home: kgtts's own folder on this machine, for locks and for what a killed session left.
+        context: Kaggle, the ledger, the clock, and the folder in which passes take turns.
         listener: hears of the results that are downloaded; None downloads none.
     """
 
     settings: Settings
-    service: Service
-    home: Path
+    context: RunContext
     listener: TransferListener | None = None
 
     def make(self, *, retry: bool = False, new: bool = False) -> Pass:
@@ -112,22 +109,13 @@ class Passes:
             new: begin another run.
 
         Raises:
-            KgttsError: as `orchestrator.run.passes.sync`.
+            KgttsError: as `orchestrator.run.passes.make_pass`.
         """
-        settings, kaggle = self.settings.with_owner(self.service.kaggle.username), self.service.kaggle
-        choose = partial(select_outputs, include=settings.pull.include, exclude=settings.pull.exclude)
-        collecting = None
+        pull, collecting = self.settings.pull, None
         if self.listener is not None:
-            collecting = Collecting(Results(Path(settings.pull.to)), choose, self.listener)
-        return sync(
-            settings,
-            self.service,
-            collecting=collecting,
-            retry=retry,
-            new=new,
-            scratch=self.home / "kept",
-            lock=machine_lock(self.home, f"{kaggle.service} {settings.kernel.owner}/{settings.kernel.slug}"),
-        )
+            choose = partial(select_outputs, include=pull.include, exclude=pull.exclude)
+            collecting = Collecting(Results(Path(pull.to)), choose, self.listener)
+        return make_pass(self.settings, self.context, collecting=collecting, retry=retry, new=new)
 
 
 class Viewer(Protocol):
@@ -142,7 +130,7 @@ class Viewer(Protocol):
         ...
 
     def follow(self, target: Target, timeout: timedelta | None) -> SessionEnd:
-        """Follow a session to its end, as `follow_session`."""
+        """Follow a session to its end, as `follow_to_end`."""
         ...
 
 
@@ -166,7 +154,7 @@ def watch(
         WaitTimeoutError: the time is over; the run continues.
         ServiceError: Kaggle could not be reached for about four hours.
     """
-    clock = passes.service.clock
+    clock = passes.context.clock
     deadline = None if timeout is None else clock.monotonic() + timeout.total_seconds()
 
     def left() -> timedelta | None:
@@ -189,7 +177,7 @@ def watch(
             unreached = 0
             viewer.passed(done)
         if done.state is RunState.RUNNING:
-            end = viewer.follow(target_of(done, passes.service), left())
+            end = viewer.follow(target_of(done, passes.context), left())
         elif done.state is RunState.WAITING:
             until = done.decision.until
             wait = _LONGEST_WAIT if until is None else max(_SHORTEST_PAUSE, until - clock.now())
@@ -216,13 +204,13 @@ def _pause(span: timedelta, left: timedelta | None, clock: Clock) -> None:
         )
 
 
-def target_of(done: Pass, service: Service) -> Target:
+def target_of(done: Pass, context: RunContext) -> Target:
     """Give the session that a pass pushed, or else found running."""
-    if done.launched is not None:
-        return done.launched.target
+    if done.pushed is not None:
+        return done.pushed.target
     assert done.view is not None
     ref = done.view.newest.ref
-    return Target(ref, service.ledger.of_kernel(ref))
+    return Target(ref, context.ledger.of_kernel(ref))
 
 
 def failure_of(done: Pass) -> RunFailedError | None:
@@ -232,7 +220,7 @@ def failure_of(done: Pass) -> RunFailedError | None:
     newest = done.view.newest
     ref = newest.ref
     hint = f"read the log with `kgtts logs {ref}`, mend the cause, then continue with `kgtts push`"
-    if newest.result is not None and newest.result.reason == "wrong_parent":
+    if newest.result is not None and newest.result.reason == EndReason.WRONG_PARENT:
         hint = f"kgtts logs {ref}; if nothing is left to continue from, `kgtts push --new` starts again"
     if done.state is RunState.ZOMBIE:
         hint = f"stop it on its page (`kgtts open {ref}`), or delete its kernel with `kgtts cancel {ref}`"

@@ -9,9 +9,11 @@ import pytest
 import yaml
 
 from orchestrator.cli.context import workbench
-from orchestrator.cli.show.outlook import of_kernel
 from orchestrator.emulator import Emulator
 from orchestrator.models import KernelRef
+from orchestrator.run.context import Target
+from orchestrator.run.status import report_session
+from orchestrator.settings import load_settings
 from tests.action.machines import PINNED, TRAIN, Fleet, check_out
 from tests.action.runner import Job
 from tests.cli.voice import SETTINGS as VOICE_SETTINGS
@@ -123,11 +125,13 @@ def test_the_real_kernel_is_taken_to_its_end(
         monkeypatch.setenv(name, value)
     Path("kgtts.toml").write_text(settings.replace("epochs = 5", "epochs = 9"), encoding="utf-8")
     with workbench() as bench:
-        raised = of_kernel(bench, KernelRef(USER, "bangla-tts-a", 2))
+        target = Target(KernelRef(USER, "bangla-tts-a", 2), None)
+        raised = report_session(
+            bench, target, lambda: load_settings(environ={}, cwd=Path.cwd()).settings
+        ).outlook
         assert raised is not None
         assert raised.forecast is not None
         assert (raised.forecast.epochs, raised.forecast.sessions > 0) == (5, True)
-        assert of_kernel(bench, KernelRef(USER, "bangla-tts")) is None
 
 
 def test_a_pass_that_cannot_log_in_fails_with_an_annotation(fleet: Fleet) -> None:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from orchestrator.run.curve import Evaluation, read_curve
+from orchestrator.run.outlook import Evaluation, read_curve
 
 
 def line(session: object, step: object, losses: object, event: str = "eval") -> str:

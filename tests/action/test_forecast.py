@@ -8,8 +8,8 @@ import pytest
 from orchestrator.models import KernelRef, Quota, SessionState, SessionStatus, SessionSummary
 from orchestrator.render import RunStamp
 from orchestrator.run.forecast import Forecast, Terms, Work, forecast, terms_of, work_left
-from orchestrator.run.session import RunView, SessionView
 from orchestrator.run.state import SessionResult
+from orchestrator.run.view import RunView, SessionView
 from orchestrator.settings import Settings
 
 NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)  # A Wednesday.

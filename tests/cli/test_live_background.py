@@ -10,13 +10,14 @@ import pytest
 from orchestrator.cli.show.live_background import Background, Plan, Surroundings, read_plan
 from orchestrator.cli.show.live_feed import Feed
 from orchestrator.cli.show.live_outlook import ends, ends_in_words
-from orchestrator.cli.show.outlook import Outlook, what_next
+from orchestrator.cli.show.outlook import what_next
 from orchestrator.errors import ServiceError
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import KernelRef, Quota
 from orchestrator.render import render_kernel
 from orchestrator.render.stamp import RunStamp
 from orchestrator.run.decide import Decision, RunState
+from orchestrator.run.outlook import Outlook
 from orchestrator.run.progress import Progress
 from orchestrator.settings import load_settings
 from tests.fakes.kaggle import FakeKaggle

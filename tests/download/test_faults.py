@@ -16,8 +16,9 @@ from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
 from orchestrator.models import KernelPush, KernelRef
 from orchestrator.ports import SystemClock
-from orchestrator.run.campaign import Campaign, Target
-from orchestrator.run.collect import SESSION_LOG
+from orchestrator.results import SESSION_LOG
+from orchestrator.run.collect import collect, outline
+from orchestrator.run.context import RunContext, Target
 from orchestrator.run.ledger import Ledger
 from tests.download.support import Ear, content
 
@@ -140,16 +141,16 @@ def test_all_faults_together(emulator: Emulator, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["to"]
 
 
-def test_a_campaign_checks_the_manifest_and_lists_again(emulator: Emulator, tmp_path: Path) -> None:
+def test_a_pull_checks_the_manifest_and_lists_again(emulator: Emulator, tmp_path: Path) -> None:
     """What a pull of the command line does: expired addresses and all, and the log beside the files."""
     client = connected(emulator)
     emulator.server.faults.set(FaultPlan.model_validate({"faults": FAULTS["expired"]}))
     try:
         with Ledger(tmp_path / "ledger.db", client.service) as ledger:
-            campaign = Campaign(client, ledger, SystemClock())
+            context = RunContext(client, ledger, SystemClock())
             target = Target(REF.at(1), None)
-            planned = campaign.outline(target, tmp_path / "to", list)
-            collected = campaign.collect(target, tmp_path / "to", list, Ear())
+            planned = outline(context, target, tmp_path / "to", list)
+            collected = collect(context, target, tmp_path / "to", list, Ear())
     finally:
         emulator.server.faults.clear()
         client.close()

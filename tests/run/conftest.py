@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.run.campaign import Campaign
+from orchestrator.run.context import RunContext
 from orchestrator.run.ledger import Ledger
-from orchestrator.run.passes import Pass, look, sync
-from orchestrator.run.push import Service
+from orchestrator.run.passes import Pass, look, make_pass
 from orchestrator.settings import Settings, load_settings
 from tests.fakes.clock import FakeClock
 from tests.fakes.kaggle import OWNER, FakeKaggle, hours, inputs
@@ -31,9 +30,9 @@ def ledger(tmp_path: Path, kaggle: FakeKaggle) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def campaign(kaggle: FakeKaggle, ledger: Ledger) -> Campaign:
+def context(kaggle: FakeKaggle, ledger: Ledger) -> RunContext:
     """What is tested, on the Kaggle in memory."""
-    return Campaign(kaggle, ledger, kaggle.clock)
+    return RunContext(kaggle, ledger, kaggle.clock)
 
 
 @dataclass
@@ -61,21 +60,21 @@ class Play:
         self.machines += 1
         return Ledger(self.folder / f"{self.machine or self.machines}.db", self.kaggle.service)
 
-    def sync(self, **options: Any) -> Pass:
+    def sync(self, *, home: Path | None = None, **options: Any) -> Pass:
         """One pass."""
         with self.ledger() as ledger:
-            return sync(self.settings, Service(self.kaggle, ledger, self.clock), **options)
+            return make_pass(self.settings, RunContext(self.kaggle, ledger, self.clock, home), **options)
 
     def look(self, **options: Any) -> Pass:
         """One look."""
         with self.ledger() as ledger:
-            return look(self.settings, Service(self.kaggle, ledger, self.clock), **options)
+            return look(self.settings, RunContext(self.kaggle, ledger, self.clock), **options)
 
     def pushed(self, **options: Any) -> str:
         """One pass, which must push; gives the version."""
         done = self.sync(**options)
-        assert done.launched is not None, done.decision
-        return str(done.launched.target.ref)
+        assert done.pushed is not None, done.decision
+        return str(done.pushed.target.ref)
 
 
 @pytest.fixture

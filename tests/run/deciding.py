@@ -8,8 +8,9 @@ from typing import Any
 from orchestrator.models import KernelRef, Quota, SessionState, SessionStatus, SessionSummary
 from orchestrator.render import RunStamp
 from orchestrator.run.decide import Circumstances, Decision, decide
-from orchestrator.run.session import RunView, SessionView
+from orchestrator.run.snapshot import There
 from orchestrator.run.state import SessionResult
+from orchestrator.run.view import RunView, SessionView
 from orchestrator.settings import Settings
 from tests.fakes.kaggle import OWNER, hours
 
@@ -74,4 +75,4 @@ def decided(
     settings: Settings, view: RunView | None, *, quota: Quota | None = None, retry: bool = False
 ) -> Decision:
     """The decision with a fresh week, or with `quota`."""
-    return decide(settings, BASE, view, Circumstances(NOW, quota or hours(30)), retry=retry)
+    return decide(settings, BASE, view, Circumstances(NOW, There(quota or hours(30))), retry=retry)

@@ -21,15 +21,15 @@ import stamina
 from orchestrator.download import TransferListener
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
-from orchestrator.locks import machine_lock
 from orchestrator.models import KernelPush, KernelRef, Pushed
 from orchestrator.ports import SystemClock
 from orchestrator.render import read_stamp
 from orchestrator.results import Results
-from orchestrator.run.campaign import Campaign, Target
+from orchestrator.run.collect import collect
+from orchestrator.run.context import RunContext, Target
 from orchestrator.run.ledger import Ledger
-from orchestrator.run.passes import Collecting, sync
-from orchestrator.run.push import Service, preview
+from orchestrator.run.passes import Collecting, make_pass
+from orchestrator.run.push import preview
 from orchestrator.settings import load_settings
 
 _ALWAYS = {"os.rename", "os.remove", "os.mkdir", "sqlite3.connect", "socket.connect", "http.client.send"}
@@ -135,17 +135,15 @@ def act(order: dict[str, Any], points: Points) -> None:
         ledger._db.set_trace_callback(lambda statement: points.pass_by(f"sql {statement.split()[0]}"))
         if order["command"] == "pull":
             target = Target(KernelRef.parse(order["kernel"]), None)
-            campaign = Campaign(client, ledger, SystemClock())
-            campaign.collect(target, home / "pulled", _all, TransferListener())
+            context = RunContext(client, ledger, SystemClock())
+            collect(context, target, home / "pulled", _all, TransferListener())
         else:
             collecting = Collecting(Results(home / "runs"), _all, TransferListener())
-            sync(
+            make_pass(
                 settings,
-                Service(client, ledger, SystemClock()),
+                RunContext(client, ledger, SystemClock(), home),
                 collecting=collecting if order["command"] == "sync" else None,
                 retry=order["command"].startswith("push"),
-                lock=machine_lock(home, "run"),
-                scratch=home / "kept",
             )
     points.save()
 

@@ -9,8 +9,11 @@ from orchestrator.download import TransferListener
 from orchestrator.errors import NotFoundError, RefusedError, ServiceError, UsageError
 from orchestrator.models import KernelPush, KernelRef, SessionState
 from orchestrator.render.stamp import RunStamp
-from orchestrator.run.campaign import Campaign, Target
+from orchestrator.run.collect import collect
+from orchestrator.run.context import RunContext, Target
 from orchestrator.run.ledger import Intent, Ledger, PushOutcome, SessionRecord
+from orchestrator.run.status import report_session
+from orchestrator.run.target import delete, find_target
 from tests.fakes.kaggle import FakeKaggle, Reading, said
 
 KERNEL = KernelRef("asha", "bangla-tts")
@@ -39,79 +42,85 @@ def push_from_elsewhere(kaggle: FakeKaggle, kernel: str, session: int, parent: s
     kaggle.push(KernelPush(ref, ref.slug, f"{stamp.comment}\n", accelerator=None))
 
 
-def test_nothing_named_means_the_newest(campaign: Campaign, ledger: Ledger, kaggle: FakeKaggle) -> None:
+def test_nothing_named_means_the_newest(context: RunContext, ledger: Ledger, kaggle: FakeKaggle) -> None:
     """The last push from this machine, at its own version."""
     remember(ledger, kaggle, "aaa111", 1)
     record = remember(ledger, kaggle, "bbb222", 2)
-    assert campaign.find(None) == Target(KERNEL.at(2), record)
+    assert find_target(context, None) == Target(KERNEL.at(2), record)
 
 
 def test_nothing_named_and_nothing_known_means_the_settings_kernel(
-    campaign: Campaign, kaggle: FakeKaggle
+    context: RunContext, kaggle: FakeKaggle
 ) -> None:
     """A fresh machine with a kgtts.toml speaks of the kernel that it names, or of its newest session."""
     with pytest.raises(NotFoundError, match="has not been pushed yet"):
-        campaign.find(None, default=lambda: KERNEL)
+        find_target(context, None, default=lambda: KERNEL)
     push_from_elsewhere(kaggle, "asha/bangla-tts-a", session=1)
     push_from_elsewhere(kaggle, "asha/bangla-tts-b", session=2, parent="asha/bangla-tts-a/1")
     newest = Target(KernelRef("asha", "bangla-tts-b", 1), None)
-    assert campaign.find(None, default=lambda: KERNEL) == campaign.find("asha/bangla-tts") == newest
+    assert (
+        find_target(context, None, default=lambda: KERNEL)
+        == find_target(context, "asha/bangla-tts")
+        == newest
+    )
     kaggle.have("asha/bangla-tts", 7)  # One that has the very name comes first.
-    assert campaign.find(None, default=lambda: KERNEL) == Target(KERNEL, None)
+    assert find_target(context, None, default=lambda: KERNEL) == Target(KERNEL, None)
 
 
 def test_a_base_name_means_the_sibling_that_was_pushed_here_last(
-    campaign: Campaign, ledger: Ledger, kaggle: FakeKaggle
+    context: RunContext, ledger: Ledger, kaggle: FakeKaggle
 ) -> None:
     """Of the two kernels of a run, without asking Kaggle; each is found by its own name too."""
     first, second = (KernelRef("asha", f"bangla-tts-{letter}") for letter in "ab")
     older = remember(ledger, kaggle, "abc111", 1, kernel=first)
     newer = remember(ledger, kaggle, "abc111", 1, kernel=second, session=2)
-    assert campaign.find("asha/bangla-tts") == campaign.find("abc") == Target(second.at(1), newer)
-    assert campaign.find("asha/bangla-tts-a") == Target(first.at(1), older)
+    assert (
+        find_target(context, "asha/bangla-tts") == find_target(context, "abc") == Target(second.at(1), newer)
+    )
+    assert find_target(context, "asha/bangla-tts-a") == Target(first.at(1), older)
     again = remember(ledger, kaggle, "abc111", 2, kernel=first, session=3)
-    assert campaign.find("asha/bangla-tts") == Target(first.at(2), again)
-    assert campaign.find("asha/bangla-tts-a/1") == Target(first.at(1), older)
+    assert find_target(context, "asha/bangla-tts") == Target(first.at(2), again)
+    assert find_target(context, "asha/bangla-tts-a/1") == Target(first.at(1), older)
     assert kaggle.asked == []
 
 
-def test_nothing_named_nothing_known_and_no_settings_is_a_sentence(campaign: Campaign) -> None:
+def test_nothing_named_nothing_known_and_no_settings_is_a_sentence(context: RunContext) -> None:
     """There is nothing to speak of; the hint says what to type."""
     with pytest.raises(UsageError, match="No run is known on this machine") as caught:
-        campaign.find(None)
+        find_target(context, None)
     assert "kgtts push" in (caught.value.hint or "")
 
 
 def test_a_run_is_found_by_its_id_or_the_beginning_of_it(
-    campaign: Campaign, ledger: Ledger, kaggle: FakeKaggle
+    context: RunContext, ledger: Ledger, kaggle: FakeKaggle
 ) -> None:
     """Enough letters to be the only one."""
     remember(ledger, kaggle, "abc111", 1)
     record = remember(ledger, kaggle, "abd222", 2)
-    assert campaign.find("abd") == campaign.find("abd222") == Target(KERNEL.at(2), record)
+    assert find_target(context, "abd") == find_target(context, "abd222") == Target(KERNEL.at(2), record)
 
 
 @pytest.mark.parametrize(("text", "words"), [("ab", "fits 2 runs"), ("zzz", "is no run"), ("%", "is no run")])
 def test_a_run_that_cannot_be_told_is_a_sentence(
-    campaign: Campaign, ledger: Ledger, kaggle: FakeKaggle, text: str, words: str
+    context: RunContext, ledger: Ledger, kaggle: FakeKaggle, text: str, words: str
 ) -> None:
     """Several or none; `kgtts list` shows them."""
     remember(ledger, kaggle, "abc111", 1)
     remember(ledger, kaggle, "abd222", 2)
     with pytest.raises(UsageError, match=words) as caught:
-        campaign.find(text)
+        find_target(context, text)
     assert "kgtts list" in (caught.value.hint or "")
 
 
 def test_a_kernel_named_without_version_is_the_version_pushed_here(
-    campaign: Campaign, ledger: Ledger, kaggle: FakeKaggle
+    context: RunContext, ledger: Ledger, kaggle: FakeKaggle
 ) -> None:
     """Not Kaggle's newest, which may be another's; one with a version is that version."""
     record = remember(ledger, kaggle, "abc111", 1)
-    assert campaign.find("asha/bangla-tts") == Target(KERNEL.at(1), record)
-    assert campaign.find("asha/bangla-tts/4") == Target(KERNEL.at(4), None)
+    assert find_target(context, "asha/bangla-tts") == Target(KERNEL.at(1), record)
+    assert find_target(context, "asha/bangla-tts/4") == Target(KERNEL.at(4), None)
     kaggle.have("omar/other-voice", 3)
-    assert campaign.find("https://www.kaggle.com/code/omar/other-voice/") == Target(
+    assert find_target(context, "https://www.kaggle.com/code/omar/other-voice/") == Target(
         KernelRef("omar", "other-voice"), None
     )
 
@@ -119,38 +128,38 @@ def test_a_kernel_named_without_version_is_the_version_pushed_here(
 @pytest.mark.parametrize(
     "text", ["a/b/c/d", "/", "a/", "/b", "../x", "a/b/0", "a/b/x", "a b/c", "a/b/v", "a/b/-1"]
 )
-def test_a_text_that_is_no_kernel_is_a_sentence(campaign: Campaign, text: str) -> None:
+def test_a_text_that_is_no_kernel_is_a_sentence(context: RunContext, text: str) -> None:
     """The hint says how kernels are written."""
     with pytest.raises(UsageError, match="is not a kernel") as caught:
-        campaign.find(text)
+        find_target(context, text)
     assert "OWNER/SLUG" in (caught.value.hint or "")
 
 
 def test_a_report_says_when_the_newest_version_is_not_ours(
-    campaign: Campaign, ledger: Ledger, kaggle: FakeKaggle
+    context: RunContext, ledger: Ledger, kaggle: FakeKaggle
 ) -> None:
     """The report speaks of our version and names the other."""
     remember(ledger, kaggle, "abc111", 1)
     kaggle.have("asha/bangla-tts", 2)
     kaggle.version("asha/bangla-tts/1").log = said("done")
-    report = campaign.report(campaign.find(None))
+    report = report_session(context, find_target(context, None))
     assert (report.target.ref.version, report.latest_version, report.is_latest) == (1, 2, False)
     assert kaggle.asked[-2:] == ["status asha/bangla-tts/1", "log asha/bangla-tts/1"]
 
 
-def test_a_report_of_a_stranger_is_of_its_newest_version(campaign: Campaign, kaggle: FakeKaggle) -> None:
+def test_a_report_of_a_stranger_is_of_its_newest_version(context: RunContext, kaggle: FakeKaggle) -> None:
     """A kernel without version and without record is looked at as it is now."""
     kaggle.have("omar/other-voice", 7).state = SessionState.QUEUED
-    report = campaign.report(campaign.find("omar/other-voice"))
+    report = report_session(context, find_target(context, "omar/other-voice"))
     assert (report.target.ref.version, report.is_latest) == (7, True)
 
 
-def test_a_report_remembers_what_it_saw(campaign: Campaign, ledger: Ledger, kaggle: FakeKaggle) -> None:
+def test_a_report_remembers_what_it_saw(context: RunContext, ledger: Ledger, kaggle: FakeKaggle) -> None:
     """`kgtts list` shows the state that was seen last."""
     remember(ledger, kaggle, "abc111", 1)
     version = kaggle.have("asha/bangla-tts", 1)
     version.state, version.message = SessionState.ERROR, "it broke"
-    campaign.report(campaign.find(None))
+    report_session(context, find_target(context, None))
     newest = ledger.newest()
     assert newest is not None
     assert (newest.state, newest.message, newest.seen_at) == (
@@ -162,44 +171,44 @@ def test_a_report_remembers_what_it_saw(campaign: Campaign, ledger: Ledger, kagg
 
 @pytest.mark.parametrize("error", [ServiceError("cut off"), NotFoundError("no log")])
 def test_a_log_that_cannot_be_read_does_not_hide_the_state(
-    campaign: Campaign, kaggle: FakeKaggle, error: Exception
+    context: RunContext, kaggle: FakeKaggle, error: Exception
 ) -> None:
     """What was read before it broke counts."""
     kaggle.have("asha/bangla-tts", 1).state = SessionState.RUNNING
     kaggle.next("log_stream", Reading(said("one"), error))
-    report = campaign.report(campaign.find("asha/bangla-tts"))
+    report = report_session(context, find_target(context, "asha/bangla-tts"))
     assert report.status.state is SessionState.RUNNING
     assert list(report.tail) == ["one"]
 
 
-def test_a_lost_answer_is_found_out_later(campaign: Campaign, ledger: Ledger, kaggle: FakeKaggle) -> None:
+def test_a_lost_answer_is_found_out_later(context: RunContext, ledger: Ledger, kaggle: FakeKaggle) -> None:
     """A push that never arrived is said to be safe to repeat, and is not asked about again."""
     remember(ledger, kaggle, "abc111", None)
     with pytest.raises(ServiceError, match="never arrived") as caught:
-        campaign.find(None)
+        find_target(context, None)
     assert caught.value.hint == "`kgtts push` again is safe"
     assert ledger.all()[0].outcome is PushOutcome.REFUSED
     with pytest.raises(UsageError):
-        campaign.find(None)
+        find_target(context, None)
 
 
-def test_outputs_of_a_session_that_goes_on_are_refused(campaign: Campaign, kaggle: FakeKaggle) -> None:
+def test_outputs_of_a_session_that_goes_on_are_refused(context: RunContext, kaggle: FakeKaggle) -> None:
     """Kaggle gives outputs at the end; the hint waits for it."""
     kaggle.have("asha/bangla-tts", 1).state = SessionState.RUNNING
-    target = campaign.find("asha/bangla-tts/1")
+    target = find_target(context, "asha/bangla-tts/1")
     with pytest.raises(RefusedError, match="is running") as caught:
-        campaign.collect(target, Path("unused"), lambda names: names, TransferListener())
+        collect(context, target, Path("unused"), lambda names: names, TransferListener())
     assert caught.value.hint == "kgtts status asha/bangla-tts/1 --watch"
     assert "outputs asha/bangla-tts/1" not in kaggle.asked
 
 
 def test_cancel_deletes_the_kernel_and_remembers_it(
-    campaign: Campaign, ledger: Ledger, kaggle: FakeKaggle
+    context: RunContext, ledger: Ledger, kaggle: FakeKaggle
 ) -> None:
     """The kernel is gone with all versions; the ledger says so."""
     remember(ledger, kaggle, "abc111", 2)
     kaggle.have("asha/bangla-tts", 2)
-    campaign.cancel(campaign.find(None))
+    delete(context, find_target(context, None))
     assert kaggle.kernels == {}
     newest = ledger.newest()
     assert newest is not None

@@ -8,7 +8,10 @@ import pytest
 from orchestrator.errors import CredentialsError, NotFoundError, ServiceError, WaitTimeoutError
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import KernelRef, LogEvent, SessionState, SessionStatus
-from orchestrator.run.campaign import Campaign, Target
+from orchestrator.run.context import RunContext, Target
+from orchestrator.run.follow import follow_session
+from orchestrator.run.status import report_session
+from orchestrator.run.target import find_target
 from tests.fakes.kaggle import FakeKaggle, Reading, said
 
 QUEUED, RUNNING, COMPLETE, ERROR = (
@@ -35,23 +38,23 @@ def given(
     kaggle.next("log_stream", *readings, *[Reading([])] * 1000)
 
 
-def follow(campaign: Campaign, timeout: timedelta | None = None) -> list[str]:
+def follow(context: RunContext, timeout: timedelta | None = None) -> list[str]:
     """States and lines in the order in which they are told."""
     return [
         f"<{event.state}>" if isinstance(event, SessionStatus) else event.text
-        for event in campaign.follow(TARGET, timeout=timeout)
+        for event in follow_session(context, TARGET, timeout=timeout)
     ]
 
 
-def test_a_session_is_followed_from_the_queue_to_its_end(campaign: Campaign, kaggle: FakeKaggle) -> None:
+def test_a_session_is_followed_from_the_queue_to_its_end(context: RunContext, kaggle: FakeKaggle) -> None:
     """Each state is told once, the lines in between, and what was said after the stream's end too."""
     readings = [Reading(said("one", "two"))]
     given(kaggle, QUEUED, QUEUED, RUNNING, COMPLETE, readings=readings, log=said("one", "two", "three"))
-    assert follow(campaign) == ["<queued>", "<running>", "one", "two", "three", "<complete>"]
+    assert follow(context) == ["<queued>", "<running>", "one", "two", "three", "<complete>"]
     assert {text.split()[1] for text in kaggle.asked} == {"asha/bangla-tts/3"}
 
 
-def test_a_dropped_stream_is_replayed_without_repeat_or_loss(campaign: Campaign, kaggle: FakeKaggle) -> None:
+def test_a_dropped_stream_is_replayed_without_repeat_or_loss(context: RunContext, kaggle: FakeKaggle) -> None:
     """Each reading begins at the log's start; every event is told once, also one that was cut in two."""
     whole = said("one", "two", "three", "four")
     readings = [
@@ -60,10 +63,10 @@ def test_a_dropped_stream_is_replayed_without_repeat_or_loss(campaign: Campaign,
         Reading(whole[:3], ServiceError("cut off")),
     ]
     given(kaggle, RUNNING, RUNNING, RUNNING, COMPLETE, readings=readings, log=whole)
-    assert follow(campaign) == ["<running>", "one", "two", "three", "four", "<complete>"]
+    assert follow(context) == ["<running>", "one", "two", "three", "four", "<complete>"]
 
 
-def test_a_line_in_pieces_over_two_readings_is_one_line(campaign: Campaign, kaggle: FakeKaggle) -> None:
+def test_a_line_in_pieces_over_two_readings_is_one_line(context: RunContext, kaggle: FakeKaggle) -> None:
     """A connection that breaks within a line does not break the line."""
     pieces = [
         LogEvent("stdout", 1.0, "one li"),
@@ -72,52 +75,52 @@ def test_a_line_in_pieces_over_two_readings_is_one_line(campaign: Campaign, kagg
     ]
     readings = [Reading(pieces[:1], ServiceError("cut off")), Reading(pieces[:2])]
     given(kaggle, RUNNING, RUNNING, COMPLETE, readings=readings, log=pieces)
-    assert follow(campaign) == ["<running>", "one line", "end", "<complete>"]
+    assert follow(context) == ["<running>", "one line", "end", "<complete>"]
 
 
-def test_a_failed_look_at_the_state_is_not_a_failed_run(campaign: Campaign, kaggle: FakeKaggle) -> None:
+def test_a_failed_look_at_the_state_is_not_a_failed_run(context: RunContext, kaggle: FakeKaggle) -> None:
     """Kaggle may be away for a while; the run goes on, and so does the following."""
     states: list[SessionState | Exception] = [QUEUED, DOWN, DOWN, RUNNING, DOWN, COMPLETE]
     given(kaggle, *states, readings=[Reading(said("one"))] * 2, log=said("one"))
-    assert follow(campaign) == ["<queued>", "<running>", "one", "<complete>"]
+    assert follow(context) == ["<queued>", "<running>", "one", "<complete>"]
 
 
-def test_a_first_look_that_fails_is_an_error(campaign: Campaign, kaggle: FakeKaggle) -> None:
+def test_a_first_look_that_fails_is_an_error(context: RunContext, kaggle: FakeKaggle) -> None:
     """Without having seen the session there is nothing to follow."""
     given(kaggle, DOWN)
     with pytest.raises(ServiceError, match="503"):
-        follow(campaign)
+        follow(context)
 
 
 @pytest.mark.parametrize("error", [CredentialsError("no longer accepted"), NotFoundError("deleted")])
 def test_what_patience_cannot_mend_ends_the_following(
-    campaign: Campaign, kaggle: FakeKaggle, error: Exception
+    context: RunContext, kaggle: FakeKaggle, error: Exception
 ) -> None:
     """Credentials that expired, and a kernel that was deleted meanwhile."""
     given(kaggle, RUNNING, error)
     with pytest.raises(type(error)):
-        follow(campaign)
+        follow(context)
 
 
-def test_a_failed_run_is_a_value(campaign: Campaign, kaggle: FakeKaggle) -> None:
+def test_a_failed_run_is_a_value(context: RunContext, kaggle: FakeKaggle) -> None:
     """The last event is the terminal state with Kaggle's words; nothing is raised."""
     given(kaggle, ERROR, log=said("boom"), message="out of memory")
-    *lines, last = campaign.follow(TARGET)
+    *lines, last = follow_session(context, TARGET)
     assert lines == [LogLine("stdout", 0.0, "boom")]
     assert last == SessionStatus(ERROR, "out of memory")
 
 
-def test_the_end_is_told_when_outputs_are_still_being_saved(campaign: Campaign, kaggle: FakeKaggle) -> None:
+def test_the_end_is_told_when_outputs_are_still_being_saved(context: RunContext, kaggle: FakeKaggle) -> None:
     """CANCEL_REQUESTED is not the end."""
     given(kaggle, SessionState.CANCEL_REQUESTED, SessionState.CANCEL_ACKNOWLEDGED)
-    assert follow(campaign) == ["<cancel_requested>", "<cancel_acknowledged>"]
+    assert follow(context) == ["<cancel_requested>", "<cancel_acknowledged>"]
 
 
-def test_the_pauses_grow_and_shrink(campaign: Campaign, kaggle: FakeKaggle) -> None:
+def test_the_pauses_grow_and_shrink(context: RunContext, kaggle: FakeKaggle) -> None:
     """A queue is asked less and less often, once a minute at last; a change brings back the short pause."""
     states = [*[QUEUED] * 18, RUNNING, SessionState.CANCEL_REQUESTED, COMPLETE]
     given(kaggle, *states, readings=[Reading(said("one"))], log=said("one"))
-    follow(campaign)
+    follow(context)
     waits = [round(wait, 6) for wait in kaggle.clock.waits]
     assert waits[:18] == sorted(waits[:18])
     assert max(waits) == 60
@@ -126,41 +129,41 @@ def test_the_pauses_grow_and_shrink(campaign: Campaign, kaggle: FakeKaggle) -> N
 
 
 @pytest.mark.parametrize("state", [QUEUED, RUNNING])
-def test_the_wait_ends_on_time(campaign: Campaign, kaggle: FakeKaggle, state: SessionState) -> None:
+def test_the_wait_ends_on_time(context: RunContext, kaggle: FakeKaggle, state: SessionState) -> None:
     """A wait that is over says that the session goes on; no pause and no silence makes it late."""
     given(kaggle, state)
     with pytest.raises(WaitTimeoutError, match="asha/bangla-tts/3 goes on") as caught:
-        follow(campaign, timedelta(seconds=100))
+        follow(context, timedelta(seconds=100))
     assert caught.value.hint == "kgtts status asha/bangla-tts/3 --watch"
     assert kaggle.clock.passed == pytest.approx(100, abs=1.1)
 
 
-def test_the_wait_ends_in_the_midst_of_a_talkative_log(campaign: Campaign, kaggle: FakeKaggle) -> None:
+def test_the_wait_ends_in_the_midst_of_a_talkative_log(context: RunContext, kaggle: FakeKaggle) -> None:
     """A log that never pauses does not keep the wait from ending."""
     given(kaggle, RUNNING, readings=[Reading(said(*["talk"] * 10_000), seconds=0.5)])
     with pytest.raises(WaitTimeoutError):
-        follow(campaign, timedelta(seconds=20))
+        follow(context, timedelta(seconds=20))
     assert kaggle.clock.passed == pytest.approx(20, abs=1)
 
 
-def test_a_session_that_ends_in_time_is_no_timeout(campaign: Campaign, kaggle: FakeKaggle) -> None:
+def test_a_session_that_ends_in_time_is_no_timeout(context: RunContext, kaggle: FakeKaggle) -> None:
     """The end counts, even when it is seen at the last moment."""
     given(kaggle, QUEUED, COMPLETE)
-    assert follow(campaign, timedelta(seconds=1)) == ["<queued>", "<complete>"]
+    assert follow(context, timedelta(seconds=1)) == ["<queued>", "<complete>"]
 
 
-def test_what_is_seen_is_remembered(campaign: Campaign, kaggle: FakeKaggle) -> None:
+def test_what_is_seen_is_remembered(context: RunContext, kaggle: FakeKaggle) -> None:
     """Without a record in the ledger nothing is written; the session is followed all the same."""
     given(kaggle, COMPLETE)
-    follow(campaign)
-    assert campaign.find("asha/bangla-tts/3").record is None
+    follow(context)
+    assert find_target(context, "asha/bangla-tts/3").record is None
 
 
-def test_one_look_at_a_log_that_never_pauses_ends(campaign: Campaign, kaggle: FakeKaggle) -> None:
+def test_one_look_at_a_log_that_never_pauses_ends(context: RunContext, kaggle: FakeKaggle) -> None:
     """`status` of a session that prints all the time reads what was said before now, and no more."""
     past = [LogEvent("stdout", number * 1.0, f"past {number}\n") for number in range(5000)]
     live = [LogEvent("stdout", 5000 + number * 0.1, f"live {number}\n") for number in range(5000)]
     given(kaggle, RUNNING, readings=[Reading(past, seconds=0.001, then=live, then_seconds=0.1)])
-    report = campaign.report(TARGET)
+    report = report_session(context, TARGET)
     assert report.tail[-1].startswith("live")
     assert kaggle.clock.passed < 10

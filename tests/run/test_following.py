@@ -9,8 +9,8 @@ import pytest
 from orchestrator.errors import NotFoundError, ServiceError, WaitTimeoutError
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import KernelRef, LogEvent
-from orchestrator.run.campaign import Campaign, Target
-from orchestrator.run.follow import Load
+from orchestrator.run.context import FollowCost, RunContext, Target
+from orchestrator.run.follow import follow_session
 from orchestrator.run.ledger import Ledger
 from tests.fakes.clock import FakeClock
 from tests.fakes.kaggle import Connection, FakeKaggle, Life
@@ -36,16 +36,16 @@ def hour(
     return kaggle
 
 
-def followed(kaggle: FakeKaggle, ledger: Ledger) -> tuple[Load, float]:
+def followed(kaggle: FakeKaggle, ledger: Ledger) -> tuple[FollowCost, float]:
     """Follow to the end, until every line was told; gives the cost and how late the end was noticed."""
-    campaign = Campaign(kaggle, ledger, kaggle.clock)
+    context = RunContext(kaggle, ledger, kaggle.clock)
     version = kaggle.version("asha/bangla-tts/3")
-    lines = [event.text for event in campaign.follow(TARGET) if isinstance(event, LogLine)]
+    lines = [event.text for event in follow_session(context, TARGET) if isinstance(event, LogLine)]
     assert lines == [event.text.rstrip("\n") for event in version.log]
-    assert campaign.load.calls == kaggle.calls
+    assert context.cost.calls == kaggle.calls
     assert version.life is not None
     over_s = version.life.over_s
-    return campaign.load, next(look for look in kaggle.at["session_status"] if look >= over_s) - over_s
+    return context.cost, next(look for look in kaggle.at["session_status"] if look >= over_s) - over_s
 
 
 STREAMS: dict[str, dict[str, Any]] = {
@@ -128,15 +128,15 @@ def test_a_network_that_comes_back_brings_the_live_log_back(ledger: Ledger) -> N
 def test_a_wait_that_ends_is_counted_too(ledger: Ledger) -> None:
     """What a following costs is known however it ends."""
     kaggle = hour()
-    campaign = Campaign(kaggle, ledger, kaggle.clock)
+    context = RunContext(kaggle, ledger, kaggle.clock)
     with pytest.raises(WaitTimeoutError):
-        list(campaign.follow(TARGET, timeout=timedelta(minutes=30)))
-    assert campaign.load.calls == kaggle.calls
-    assert campaign.load.seconds == pytest.approx(1800, abs=11)
+        list(follow_session(context, TARGET, timeout=timedelta(minutes=30)))
+    assert context.cost.calls == kaggle.calls
+    assert context.cost.seconds == pytest.approx(1800, abs=11)
 
 
 def test_the_costs_of_several_followings_add_up() -> None:
     """A run has many sessions."""
-    assert Load(30, 1800) + Load(10, 1800) == Load(40, 3600)
-    assert Load(40, 3600).per_hour == 40
-    assert Load().per_hour == 0
+    assert FollowCost(30, 1800) + FollowCost(10, 1800) == FollowCost(40, 3600)
+    assert FollowCost(40, 3600).per_hour == 40
+    assert FollowCost().per_hour == 0

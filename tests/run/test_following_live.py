@@ -14,7 +14,8 @@ from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import KernelPush, KernelRef, SessionState, SessionStatus
-from orchestrator.run.campaign import Campaign, Target
+from orchestrator.run.context import RunContext, Target
+from orchestrator.run.follow import follow_session
 from orchestrator.run.ledger import Ledger
 from tests.fakes.clock import HastyClock
 from tests.support import USER, Cli
@@ -70,8 +71,8 @@ def test_every_line_is_told_once_whatever_goes_wrong(
         assert time.monotonic() < deadline
     emulator.server.faults.set(FaultPlan(faults=FAULTS[name]))
     with Ledger(tmp_path / "ledger.db", kaggle_client.service) as ledger:
-        campaign = Campaign(kaggle_client, ledger, HastyClock())
-        *events, last = campaign.follow(Target(ref, None))
+        context = RunContext(kaggle_client, ledger, HastyClock())
+        *events, last = follow_session(context, Target(ref, None))
     told = [event for event in events if isinstance(event, LogLine)]
     numbers = [f"line {number}" for number in range(40)]
     assert [line.text for line in told if line.stream == "stdout"] == [*numbers, "unfinished"]

@@ -7,9 +7,10 @@ import pytest
 from orchestrator.errors import CredentialsError, LocalError, RefusedError, ServiceError, SettingsError
 from orchestrator.models import KernelRef
 from orchestrator.render import read_stamp
-from orchestrator.run.campaign import Campaign
+from orchestrator.run.context import RunContext
 from orchestrator.run.ledger import Ledger, PushOutcome
-from orchestrator.run.push import Launch, Service, launch_session, make_stamp, new_run_id, preview
+from orchestrator.run.push import PushedSession, make_stamp, new_run_id, preview, push_session
+from orchestrator.run.target import find_target
 from orchestrator.settings import Settings, load_settings
 from tests.fakes.kaggle import LOST, FakeKaggle, Lost
 
@@ -20,12 +21,12 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings(environ={}, cwd=tmp_path).settings
 
 
-def push(settings: Settings, kaggle: FakeKaggle, ledger: Ledger) -> Launch:
+def push(settings: Settings, kaggle: FakeKaggle, ledger: Ledger) -> PushedSession:
     """Start a run."""
     owned = settings.with_owner(kaggle.username)
     kernel = KernelRef(owned.kernel.owner, owned.kernel.slug)
     stamp = make_stamp(owned, kernel, run_id=new_run_id())
-    return launch_session(owned, stamp, Service(kaggle, ledger, kaggle.clock))
+    return push_session(owned, stamp, RunContext(kaggle, ledger, kaggle.clock))
 
 
 def test_a_push_carries_everything_and_is_remembered(
@@ -107,13 +108,13 @@ def test_a_push_of_which_nobody_can_say_stays_open(
     assert newest is not None
     assert newest.outcome is PushOutcome.INTENDED
     kaggle.always("kernel", None)
-    campaign = Campaign(kaggle, ledger, kaggle.clock)
+    context = RunContext(kaggle, ledger, kaggle.clock)
     if arrived:
-        assert str(campaign.find(None).ref) == "asha/bangla-tts/1"
+        assert str(find_target(context, None).ref) == "asha/bangla-tts/1"
         assert ledger.all()[0].outcome is PushOutcome.PUSHED
     else:
         with pytest.raises(ServiceError, match="never arrived"):
-            campaign.find(None)
+            find_target(context, None)
 
 
 def test_a_kernel_under_another_name_is_refused(

@@ -10,7 +10,6 @@ import pytest
 
 from orchestrator.download import TransferListener
 from orchestrator.errors import RefusedError, ServiceError, UsageError
-from orchestrator.locks import machine_lock
 from orchestrator.models import KernelRef
 from orchestrator.render import read_stamp
 from orchestrator.results import Results
@@ -36,13 +35,13 @@ def test_passes_alone_bring_a_run_to_its_end(play: Play) -> None:
     for number, step in enumerate((100, 200, 300), 1):
         done = play.sync()
         assert done.state is RunState.RUNNING
-        assert [play.sync().launched for _ in range(3)] == [None, None, None]
+        assert [play.sync().pushed for _ in range(3)] == [None, None, None]
         assert len(play.kaggle.pushes) == number
-        assert done.launched is not None
+        assert done.pushed is not None
         last = {"done": True, "done_reason": "epochs"} if step == 300 else {}
-        play.kaggle.complete(str(done.launched.target.ref), step, **last)
+        play.kaggle.complete(str(done.pushed.target.ref), step, **last)
     ended = [play.sync() for _ in range(3)]
-    assert {(item.state, item.launched) for item in ended} == {(RunState.DONE, None)}
+    assert {(item.state, item.pushed) for item in ended} == {(RunState.DONE, None)}
     assert len({stamp_of(play, f"asha/bangla-tts-{end}")[0] for end in ("a/1", "b/1", "a/2")}) == 1
 
 
@@ -70,7 +69,7 @@ def test_two_passes_at_once_on_one_machine_push_once(play: Play) -> None:
 
     def make_pass() -> None:
         start.wait()
-        done.append(play.sync(lock=machine_lock(play.folder, "run")))
+        done.append(play.sync(home=play.folder))
 
     threads = [threading.Thread(target=make_pass) for _ in range(2)]
     for thread in threads:
@@ -78,7 +77,7 @@ def test_two_passes_at_once_on_one_machine_push_once(play: Play) -> None:
     for thread in threads:
         thread.join()
     assert [item.state for item in done] == [RunState.RUNNING, RunState.RUNNING]
-    assert sorted(item.launched is None for item in done) == [False, True]
+    assert sorted(item.pushed is None for item in done) == [False, True]
     assert len(play.kaggle.pushes) == 1
 
 
@@ -94,7 +93,7 @@ def test_a_push_from_elsewhere_since_we_looked_is_seen(after: After, sessions: i
 
     play.kaggle.next("quota", other.pushed)
     done = play.sync()
-    assert (done.state, done.launched) == (RunState.RUNNING, None)
+    assert (done.state, done.pushed) == (RunState.RUNNING, None)
     assert len(play.kaggle.pushes) == sessions + 1
 
 
@@ -103,7 +102,7 @@ def test_a_lost_push_that_arrived_is_found(after: After) -> None:
     play = after(100)
     play.kaggle.next("push", Lost(LOST))
     assert play.pushed() == "asha/bangla-tts-b/1"
-    assert play.sync().launched is None
+    assert play.sync().pushed is None
 
 
 @pytest.mark.parametrize("machine", [None, "laptop"])
@@ -146,7 +145,7 @@ def test_a_refusal_for_now_is_waited_for(after: After, sessions: int, words: str
     play.kaggle.next("push", *[RefusedError(f"Kaggle refused: {words}")] * 2)
     for _ in range(2):
         done = play.sync()
-        assert (done.state, done.launched) == (RunState.WAITING, None)
+        assert (done.state, done.pushed) == (RunState.WAITING, None)
         assert words in done.decision.reason
     play.pushed()
     assert len(play.kaggle.pushes) == sessions + 1
@@ -198,7 +197,7 @@ def test_a_failed_run_is_left_alone_until_somebody_asks(after: After) -> None:
     play = after(100, "The disk is full.")
     for _ in range(2):
         done = play.sync()
-        assert (done.state, done.launched) == (RunState.FAILED, None)
+        assert (done.state, done.pushed) == (RunState.FAILED, None)
     run = stamp_of(play, "asha/bangla-tts-a/1")[0]
     assert stamp_of(play, play.pushed(retry=True)) == (run, 3, "asha/bangla-tts-a/1")
 
@@ -215,7 +214,7 @@ def test_retry_begins_another_run_where_nothing_was_saved_and_the_settings_chang
     run, session, parent = stamp_of(play, version)
     assert (version, session, parent) == ("asha/bangla-tts-a/2", 1, None)
     assert run != first
-    assert play.sync().launched is None
+    assert play.sync().pushed is None
 
 
 def test_retry_of_the_same_settings_goes_on_counting(after: After) -> None:
@@ -234,15 +233,15 @@ def test_another_run_begins_where_the_present_one_is_not_alive(after: After, ste
     play.kaggle.complete(str(view.newest.ref), steps[-1], done=True)
     assert play.sync().state is RunState.DONE
     done = play.sync(new=True)
-    assert done.launched is not None
-    version = str(done.launched.target.ref)
+    assert done.pushed is not None
+    version = str(done.pushed.target.ref)
     run, session, parent = stamp_of(play, version)
     assert (session, parent, done.view) == (1, None, None)
     # Until the session has started, Kaggle may tell when the kernel ran before.
     before = play.kaggle.version(str(view.newest.ref))
     play.kaggle.version(version).pushed_at = before.pushed_at
     again = play.sync()
-    assert (again.state, again.launched) == (RunState.RUNNING, None)
+    assert (again.state, again.pushed) == (RunState.RUNNING, None)
     assert again.view is not None
     assert again.view.run_id == run
     play.kaggle.complete(version, 50)

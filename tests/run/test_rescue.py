@@ -80,8 +80,8 @@ def test_one_pass_hands_over_and_pushes(killed: Play) -> None:
     """The next session is told of the killed one, and mounts the dataset in the place of a kernel."""
     done = killed.sync()
     assert (done.state, done.notes) == (RunState.RUNNING, ())
-    assert done.launched is not None
-    version = killed.kaggle.version(str(done.launched.target.ref))
+    assert done.pushed is not None
+    version = killed.kaggle.version(str(done.pushed.target.ref))
     assert version.push is not None
     assert version.push.dataset_sources[1:] == (DATASET,)
     assert version.push.kernel_sources == ()
@@ -92,7 +92,7 @@ def test_one_pass_hands_over_and_pushes(killed: Play) -> None:
     digest = hashlib.sha256(b"weights 150").hexdigest()
     for words in ("'session': 2", "'global_step': 150", f"'sha256': '{digest}'", f"'dataset': '{DATASET}'"):
         assert words in told
-    assert killed.sync().launched is None
+    assert killed.sync().pushed is None
     assert uploads(killed) == 1
 
 
@@ -139,7 +139,7 @@ def test_a_rescued_session_is_chosen_again(killed: Play) -> None:
     killed.kaggle.kill(killed.pushed())
     view = killed.look().view
     assert view is not None
-    assert (view.global_step, view.kept, view.fruitless) == (150, None, 1)
+    assert (view.global_step, view.kept, view.sessions_without_progress) == (150, None, 1)
     version = killed.kaggle.version(killed.pushed())
     assert version.push is not None
     assert version.push.dataset_sources[1:] == (DATASET,)
@@ -175,7 +175,7 @@ def test_a_dataset_that_is_being_prepared_is_waited_for(killed: Play) -> None:
     killed.kaggle.dataset_processing_s = 600
     for _ in range(3):
         done = killed.sync()
-        assert (done.state, done.launched) == (RunState.WAITING, None)
+        assert (done.state, done.pushed) == (RunState.WAITING, None)
         assert "session 2 kept, up to step 150, is uploaded" in done.decision.reason
     assert (uploads(killed), len(killed.kaggle.pushes)) == (1, 2)
     killed.clock.sleep(600)
@@ -247,16 +247,16 @@ def test_what_cannot_be_handed_over_is_said_and_done_without(
 ) -> None:
     """The run goes on from the session before in the same pass; nothing is left on this machine."""
     harm(killed)
-    scratch = killed.folder / "kept"
-    done = killed.sync(scratch=scratch)
-    assert done.launched is not None
+    home = killed.folder / "home"
+    done = killed.sync(home=home)
+    assert done.pushed is not None
     (note,) = done.warnings
     assert note.startswith("What session 2 kept, up to step 150, is lost: ")
     assert words in note
-    push = killed.kaggle.version(str(done.launched.target.ref)).push
+    push = killed.kaggle.version(str(done.pushed.target.ref)).push
     assert push is not None
     assert push.kernel_sources == ("asha/bangla-tts-a",)
-    assert not list(scratch.rglob("*.*"))
+    assert not list((home / "kept").rglob("*.*"))
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(killed: Play) -> None:
@@ -281,15 +281,15 @@ def test_a_best_model_older_than_what_is_mounted_goes_along(killed: Play) -> Non
 def test_an_upload_without_an_answer_is_an_error_of_this_pass_alone(killed: Play, *, arrived: bool) -> None:
     """The next one sees the marker or does it again; what was downloaded is not fetched twice."""
     killed.kaggle.next("upload_dataset", Lost(FAULT) if arrived else FAULT)
-    scratch = killed.folder / "kept"
+    home = killed.folder / "home"
     with pytest.raises(ServiceError):
-        killed.sync(scratch=scratch)
+        killed.sync(home=home)
     assert killed.kaggle.storage is not None
     before = len(killed.kaggle.storage.asked)
-    assert killed.sync(scratch=scratch).launched is not None
+    assert killed.sync(home=home).pushed is not None
     assert uploads(killed) == (1 if arrived else 2)
     assert (len(killed.kaggle.storage.asked) == before) is arrived
-    assert (len(killed.kaggle.pushes), list(scratch.iterdir())) == (3, [])
+    assert (len(killed.kaggle.pushes), list((home / "kept").iterdir())) == (3, [])
 
 
 @pytest.mark.parametrize("error", [CredentialsError("No."), LocalError("No room.")])
@@ -325,5 +325,5 @@ def test_the_datasets_name(slug: str) -> None:
 
 def test_nothing_is_lost_on_the_way(killed: Play, tmp_path: Path) -> None:
     """The folder for files on their way is empty after a pass."""
-    killed.sync(scratch=tmp_path / "scratch")
-    assert not list((tmp_path / "scratch").iterdir())
+    killed.sync(home=tmp_path)
+    assert not list((tmp_path / "kept").iterdir())

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.errors import ServiceError
 from orchestrator.models import KernelRef, SessionState
 from orchestrator.render import read_stamp
-from orchestrator.run.session import RunView
+from orchestrator.run.view import RunView
 from tests.run.conftest import Play
 
 After = Callable[..., Play]
@@ -54,22 +54,22 @@ def test_a_running_session_shows_what_it_continues_from(after: After) -> None:
     play.pushed()
     view = view_of(play)
     assert (view.newest.stamp.session, view.newest.status.state) == (2, SessionState.QUEUED)
-    assert (view.global_step, len(view.history), view.fruitless) == (100, 1, 0)
+    assert (view.global_step, len(view.history), view.sessions_without_progress) == (100, 1, 0)
 
 
 def test_an_ended_session_takes_few_calls(after: After) -> None:
-    """Both siblings, their states and one small file: five calls, however long the run is."""
+    """The quota, both siblings, their states and one small file: six, however long the run is."""
     play = after(*range(100, 900, 100))
     play.kaggle.asked.clear()
     view = view_of(play)
     assert view.global_step == 800
     assert [call.split()[0] for call in play.kaggle.asked] == [
+        "quota",
         "kernel",
         "kernel",
         "status",
         "output",
         "status",
-        "quota",
     ]
 
 
@@ -80,7 +80,7 @@ def test_a_killed_session_leaves_its_parent_to_go_on_from(after: After, state: S
     play.kaggle.kill(play.pushed(), state=state)
     view = view_of(play)
     assert (str(view.resumable and view.resumable.ref), view.global_step) == ("asha/bangla-tts-a/1", 100)
-    assert (view.fruitless, view.newest.cause, view.unreachable) == (1, None, None)
+    assert (view.sessions_without_progress, view.newest.cause, view.unreachable) == (1, None, None)
 
 
 def test_outputs_of_a_killed_session_cannot_be_mounted(after: After) -> None:
@@ -90,10 +90,10 @@ def test_outputs_of_a_killed_session_cannot_be_mounted(after: After) -> None:
     state = {**play.kaggle.state_of(version, 150), "status": "running"}
     play.kaggle.kill(version, keep=json.dumps(state).encode())
     view = view_of(play)
-    assert (view.global_step, view.without_kept().fruitless) == (100, 1)
+    assert (view.global_step, view.without_kept().sessions_without_progress) == (100, 1)
     assert [item.session for item in view.history] == [1, 2]
     assert view.kept is not None
-    assert (str(view.kept.ref), view.kept.step, view.fruitless) == (version, 150, 0)
+    assert (str(view.kept.ref), view.kept.step, view.sessions_without_progress) == (version, 150, 0)
 
 
 def test_a_state_that_was_copied_from_the_parent_is_not_the_sessions_own(after: After) -> None:
@@ -108,9 +108,9 @@ def test_a_killed_session_after_an_idle_one_is_the_second_in_a_row(after: After)
     play = after(100, 100)
     version = play.pushed()
     play.kaggle.kill(version)
-    assert view_of(play).fruitless == 2
+    assert view_of(play).sessions_without_progress == 2
     play.kaggle.kill(version, keep=json.dumps(play.kaggle.state_of(version, None)).encode())
-    assert view_of(play).fruitless == 2
+    assert view_of(play).sessions_without_progress == 2
 
 
 def test_the_kernels_own_words_are_the_cause(after: After) -> None:
@@ -126,7 +126,7 @@ def test_a_kernel_that_was_told_to_stop_was_killed(after: After, *, keep: bool) 
     """Being interrupted is no fault of the kernel: another session may well work."""
     play = after(100)
     play.kaggle.fail(play.pushed(), "The training was interrupted.", keep=keep, reason="interrupted")
-    assert (view_of(play).newest.cause, view_of(play).fruitless) == (None, 1)
+    assert (view_of(play).newest.cause, view_of(play).sessions_without_progress) == (None, 1)
 
 
 def test_a_version_that_somebody_made_is_looked_behind(after: After) -> None:
@@ -153,7 +153,7 @@ def test_what_the_mount_really_gives_becomes_the_parent(after: After) -> None:
     play.kaggle.save("asha/bangla-tts-a")
     view = view_of(play)
     assert (str(view.resumable and view.resumable.ref), view.global_step) == ("asha/bangla-tts-b/1", 200)
-    assert (str(view.unreachable), view.fruitless) == ("asha/bangla-tts-a/2", 0)
+    assert (str(view.unreachable), view.sessions_without_progress) == ("asha/bangla-tts-a/2", 0)
     assert play.pushed() == "asha/bangla-tts-a/4"
 
 
@@ -163,7 +163,7 @@ def test_a_version_run_again_by_hand_takes_the_place_of_the_first(after: After) 
     first = play.kaggle.version("asha/bangla-tts-a/1")
     again = play.kaggle.save("asha/bangla-tts-a", first.source, SessionState.RUNNING)
     assert str(view_of(play).newest.ref) == "asha/bangla-tts-a/2"
-    assert play.sync().launched is None
+    assert play.sync().pushed is None
     again.state, again.outputs = SessionState.COMPLETE, first.outputs
     view = view_of(play)
     assert (str(view.resumable and view.resumable.ref), view.unreachable) == ("asha/bangla-tts-a/2", None)

@@ -8,11 +8,10 @@ import pytest
 
 from orchestrator.errors import RunFailedError, ServiceError, WaitTimeoutError
 from orchestrator.models import KernelRef, SessionState, SessionStatus
-from orchestrator.run.campaign import Target
+from orchestrator.run.context import RunContext, Target
 from orchestrator.run.decide import RunState
 from orchestrator.run.passes import Pass
 from orchestrator.run.progress import Progress
-from orchestrator.run.push import Service
 from orchestrator.run.watch import Passes, SessionEnd, watch
 from tests.fakes.kaggle import FOREVER, hours
 from tests.run.conftest import Play
@@ -48,7 +47,7 @@ def passes(play: Play) -> Iterator[Passes]:
     """Passes over a run of three epochs."""
     play.changes["training.epochs"] = 3
     with play.ledger() as ledger:
-        yield Passes(play.settings, Service(play.kaggle, ledger, play.clock), play.folder)
+        yield Passes(play.settings, RunContext(play.kaggle, ledger, play.clock, play.folder))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import click
 
 from orchestrator.cli.context import find, run_argument, workbench
+from orchestrator.run.target import delete
 
 
 @click.command()
@@ -22,5 +23,5 @@ def cancel(run: str | None, *, yes: bool) -> None:
             )
             click.echo("To stop the session and keep the kernel, use the web page: kgtts open")
             click.confirm("Delete it?", abort=True)
-        bench.campaign.cancel(target)
+        delete(bench, target)
     click.echo(f"Deleted {target.ref.kernel}.")

@@ -9,7 +9,7 @@ from orchestrator.cli.context import data_folder, on_interrupt
 from orchestrator.cli.show.follow import Screen
 from orchestrator.cli.show.transfer import Lines
 from orchestrator.errors import KgttsError
-from orchestrator.run.workbench import Workbench
+from orchestrator.run.context import RunContext
 
 if TYPE_CHECKING:
     from orchestrator.emulator.demo.rehearsal import Demo
@@ -21,7 +21,7 @@ class _Stage:
     def step(self, name: str, text: str) -> None:
         click.echo(f"{click.style(f'{name:<10}', fg='cyan')} {text}")
 
-    def viewer(self, bench: Workbench) -> Screen:
+    def viewer(self, bench: RunContext) -> Screen:
         return Screen(bench)
 
     def listener(self) -> Lines:

@@ -4,6 +4,7 @@ import click
 
 from orchestrator.cli.context import find, json_option, print_json, run_argument, workbench
 from orchestrator.cli.show.follow import echo_line, print_log
+from orchestrator.run.follow import session_log, session_status
 
 
 @click.command()
@@ -19,7 +20,7 @@ def logs(run: str | None, *, follow: bool, as_json: bool) -> None:
         if follow:
             print_log(bench, target)
             return
-        lines = list(bench.campaign.log(target))
+        lines = list(session_log(bench, target.ref, session_status(bench, target).state))
     if as_json:
         print_json([{"stream": line.stream, "time_s": line.time_s, "text": line.text} for line in lines])
         return

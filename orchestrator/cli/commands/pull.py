@@ -23,8 +23,8 @@ from orchestrator.download import Counts
 from orchestrator.errors import LocalError
 from orchestrator.formatting import counted, size
 from orchestrator.results import Results
-from orchestrator.run.campaign import Collected, Target
-from orchestrator.run.collect import Outline
+from orchestrator.run.collect import Collected, Outline, collect, folder_of, outline
+from orchestrator.run.context import Target
 from orchestrator.settings import select_outputs
 
 
@@ -64,18 +64,17 @@ def pull(
         target = find(bench, run)
         place = folder
         if place is None:
-            target, own = bench.campaign.folder_of(target, Results(Path(settings.to)))
+            target, own = folder_of(bench, target, Results(Path(settings.to)))
             place = own.path
         if dry_run:
-            outline = bench.campaign.outline(target, place, choose)
-            _print_outline(outline, target, place, as_json=as_json)
+            _print_outline(outline(bench, target, place, choose), target, place, as_json=as_json)
             return
         interrupted = on_interrupt(
             "Stopped; the files that are here are complete.", hint="run the same pull again to continue it"
         )
         listener = Silent() if as_json else Bar() if sys.stdout.isatty() else Lines()
         with interrupted, listener:
-            collected = bench.campaign.collect(target, place, choose, listener)
+            collected = collect(bench, target, place, choose, listener)
     _print_collected(collected, as_json=as_json)
     if is_verbose():
         click.echo(_cost(collected.transfer.counts), err=True)
@@ -93,32 +92,32 @@ def _cost(counts: Counts) -> str:
     )
 
 
-def _print_outline(outline: Outline, target: Target, place: Path, *, as_json: bool) -> None:
-    files = sorted(outline.files, key=lambda file: file.path)
+def _print_outline(found: Outline, target: Target, place: Path, *, as_json: bool) -> None:
+    files = sorted(found.files, key=lambda file: file.path)
     if as_json:
         print_json(
             {
                 "kernel": str(target.ref.kernel),
                 "version": target.ref.version,
-                "state": outline.status.state.value,
+                "state": found.status.state.value,
                 "folder": str(place),
                 "files": [{"path": str(file.path), "size": file.size, "here": file.here} for file in files],
                 "size": sum(file.size or 0 for file in files),
-                "to_come": outline.to_come,
-                "refused": [item.name for item in outline.refused],
-                "left_out": outline.left_out,
+                "to_come": found.to_come,
+                "refused": [item.name for item in found.refused],
+                "left_out": found.left_out,
             }
         )
         return
     for file in files:
         here = "" if not file.here else "  here" if file.here == file.size else f"  {size(file.here)} here"
         click.echo(f"{'?' if file.size is None else size(file.size):>10}  {file.path}{here}")
-    for item in outline.refused:
+    for item in found.refused:
         click.secho(f"   refused  {item.name!r} {item.reason}", fg="yellow")
     total = size(sum(file.size or 0 for file in files))
-    words = f"{total:>10}  in {counted(len(files), 'file')}, {size(outline.to_come)} to come"
+    words = f"{total:>10}  in {counted(len(files), 'file')}, {size(found.to_come)} to come"
     click.echo(f"{click.style(words, fg='green')}  to {place}{os.sep}")
-    _print_left_out(outline.left_out)
+    _print_left_out(found.left_out)
 
 
 def _print_collected(collected: Collected, *, as_json: bool) -> None:

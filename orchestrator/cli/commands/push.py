@@ -8,7 +8,6 @@ import click
 
 from orchestrator.cli.commands.watch import way_back
 from orchestrator.cli.context import (
-    data_folder,
     duration_option,
     json_option,
     load,
@@ -18,7 +17,7 @@ from orchestrator.cli.context import (
     workbench,
 )
 from orchestrator.cli.show.follow import Screen
-from orchestrator.cli.show.runs import launch_json
+from orchestrator.cli.show.runs import push_json
 from orchestrator.cli.show.transfer import Silent
 from orchestrator.run.watch import Passes, watch, why_not_pushed
 
@@ -47,20 +46,20 @@ def push(
         raise click.UsageError("--timeout limits how long --wait waits; give both.")
     settings = load(config_path, overrides).settings
     with workbench() as bench:
-        passes = Passes(settings, bench.service, data_folder())
+        passes = Passes(settings, bench)
         with on_interrupt(
             "Stopped while pushing; whether Kaggle took it is not known yet.",
             hint="`kgtts status` finds out",
         ):
             done = passes.make(retry=True, new=new)
-        launched = done.launched
+        pushed = done.pushed
         for warning in done.warnings:
             click.secho(f"Warning: {warning}", fg="yellow", err=True)
-        if launched is None:
+        if pushed is None:
             raise why_not_pushed(done)
         if not as_json:
-            click.secho(f"Pushed {launched.target.ref}", fg="green", nl=False)
-            click.echo(f"  {launched.url}")
+            click.secho(f"Pushed {pushed.target.ref}", fg="green", nl=False)
+            click.echo(f"  {pushed.url}")
         try:
             if wait:
                 passes = replace(passes, listener=Silent())
@@ -69,6 +68,6 @@ def push(
         finally:
             # A program learns which run it is, however the wait ends.
             if as_json:
-                print_json(launch_json(launched, bench.ledger, done.warnings))
+                print_json(push_json(pushed, bench.ledger, done.warnings))
         if not as_json:
             click.echo("Next: kgtts report, or kgtts say TEXT" if wait else "Next: kgtts watch")

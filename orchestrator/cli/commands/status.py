@@ -2,10 +2,11 @@
 
 import click
 
-from orchestrator.cli.context import find, json_option, print_json, run_argument, workbench
+from orchestrator.cli.context import find, json_option, load, print_json, run_argument, workbench
 from orchestrator.cli.show import outlook
 from orchestrator.cli.show.follow import follow_on_screen
 from orchestrator.cli.show.runs import print_next, print_report, report_json, row
+from orchestrator.run.status import report_session
 
 
 @click.command()
@@ -22,11 +23,10 @@ def status(run: str | None, *, watch: bool, as_json: bool) -> None:
         end = follow_on_screen(bench, target, quiet=as_json) if watch else None
         if end is not None and not end.status.state.is_success:
             if as_json:  # A program learns how it ended from the document too, not from the exit code alone.
-                print_json({**report_json(bench.campaign.report(target)), **outlook.as_dict(None)})
+                print_json({**report_json(report_session(bench, target)), **outlook.as_dict(None)})
             raise end.failure()
-        report = bench.campaign.report(target)
-        # A kernel that is not ours has no target, and reading the settings takes a tenth of a second.
-        ahead = outlook.of_kernel(bench, report.target.ref) if report.stamp is not None else None
+        report = report_session(bench, target, lambda: load().settings)
+        ahead = report.outlook
         if as_json:
             print_json({**report_json(report), **outlook.as_dict(ahead)})
             return

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.context import data_folder, json_option, load, print_json, settings_options, workbench
+from orchestrator.cli.context import json_option, load, print_json, settings_options, workbench
 from orchestrator.cli.github.reporting import report_failure, report_pass
 from orchestrator.cli.show import outlook
 from orchestrator.cli.show.runs import pass_json, print_pass, row
 from orchestrator.cli.show.transfer import Silent
 from orchestrator.errors import KgttsError
+from orchestrator.run.outlook import look_ahead
 from orchestrator.run.watch import Passes, failure_of
 
 
@@ -48,8 +49,8 @@ def sync(
         settings = load(config_path, overrides).settings
         with workbench() as bench:
             listener = None if no_pull else Silent()
-            done = Passes(settings, bench.service, data_folder(), listener).make()
-            ahead = outlook.look_ahead(bench, settings, done)
+            done = Passes(settings, bench, listener).make()
+            ahead = look_ahead(settings, done, bench.clock.now())
     except KgttsError as error:
         report_failure(error, summary)
         raise

@@ -9,7 +9,6 @@ import click
 
 from orchestrator.cli.context import (
     Interrupted,
-    data_folder,
     duration_option,
     load,
     on_interrupt,
@@ -40,7 +39,7 @@ def watch(
     settings = load(config_path, overrides).settings
     with workbench() as bench, way_back():
         listener = None if no_pull else Silent()
-        passes = Passes(settings, bench.service, data_folder(), listener)
+        passes = Passes(settings, bench, listener)
         watch_run(passes, Screen(bench), timeout=timeout)
 
 

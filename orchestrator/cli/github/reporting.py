@@ -10,8 +10,8 @@ from orchestrator.cli.github.summary import failure, markdown
 from orchestrator.cli.show.runs import pass_json
 
 if TYPE_CHECKING:
-    from orchestrator.cli.show.outlook import Outlook
     from orchestrator.errors import KgttsError
+    from orchestrator.run.outlook import Outlook
     from orchestrator.run.passes import Pass
 
 

@@ -3,12 +3,13 @@
 from typing import TYPE_CHECKING
 
 from orchestrator import formatting
-from orchestrator.cli.show.outlook import Outlook, in_words
+from orchestrator.cli.show.outlook import in_words
 
 if TYPE_CHECKING:
     from orchestrator.errors import KgttsError
+    from orchestrator.run.outlook import Outlook
     from orchestrator.run.passes import Pass
-    from orchestrator.run.session import RunView
+    from orchestrator.run.view import RunView
 
 _ESCAPES = {
     **{ord(letter): f"\\{letter}" for letter in "\\`*_[]|#~$!"},
@@ -17,12 +18,12 @@ _ESCAPES = {
 _WIDTH = 60  # Bars of a curve: what a narrow page shows on one line.
 
 
-def markdown(done: "Pass", outlook: Outlook) -> str:
+def markdown(done: "Pass", outlook: "Outlook") -> str:
     """State, progress, curve, quota and the chain of sessions; everything from a server is escaped."""
     view = done.view
     lines = [f"## kgtts: {done.state.value}", "", escape(done.decision.reason), ""]
-    if done.launched is not None:
-        lines += [f"Pushed {escape(str(done.launched.target.ref))}: <{_address(done.launched.url)}>", ""]
+    if done.pushed is not None:
+        lines += [f"Pushed {escape(str(done.pushed.target.ref))}: <{_address(done.pushed.url)}>", ""]
     lines += [f"> {escape(warning)}\n" for warning in done.warnings]
     if done.collected is not None:
         size = formatting.size(sum(file.size for file in done.collected.transfer.files))
@@ -42,7 +43,7 @@ def failure(error: "KgttsError") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _facts(view: "RunView", outlook: Outlook) -> list[str]:
+def _facts(view: "RunView", outlook: "Outlook") -> list[str]:
     result = view.resumable.result if view.resumable is not None else None
     epoch = max([0, *(item.to_epoch for item in view.history)])
     rows = [f"Run {escape(view.run_id)}: epoch **{epoch}** of {outlook.epochs}, step **{view.global_step}**"]
@@ -55,14 +56,14 @@ def _facts(view: "RunView", outlook: Outlook) -> list[str]:
     return [f"- {row}" for row in rows]
 
 
-def _quota(outlook: Outlook) -> str:
+def _quota(outlook: "Outlook") -> str:
     week = outlook.quota
     assert week is not None
     refresh = f", refreshes {formatting.weekday(week.refreshes_at)}" if week.refreshes_at is not None else ""
     return f"Quota: {formatting.hours(week.left)} left of {formatting.hours(week.allowed)}{refresh}"
 
 
-def _curve(outlook: Outlook) -> list[str]:
+def _curve(outlook: "Outlook") -> list[str]:
     curve = outlook.curve
     if len(curve) < 2:  # noqa: PLR2004  # A point is no curve.
         return []
@@ -76,7 +77,7 @@ def _curve(outlook: Outlook) -> list[str]:
     ]
 
 
-def _sessions(view: "RunView", outlook: Outlook) -> list[str]:
+def _sessions(view: "RunView", outlook: "Outlook") -> list[str]:
     if not view.history:
         return []
     losses = {item.session: item.loss for item in outlook.curve}  # The last of each session.

@@ -17,12 +17,11 @@ from orchestrator.errors import ServiceError
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import SessionStatus
 from orchestrator.ports import SystemClock
-from orchestrator.run.campaign import Target
+from orchestrator.run.context import RunContext, Target
 from orchestrator.run.follow import FollowEvent
 from orchestrator.run.passes import Pass
 from orchestrator.run.progress import Progress, parse_event
-from orchestrator.run.watch import SessionEnd, follow_session
-from orchestrator.run.workbench import Workbench
+from orchestrator.run.watch import SessionEnd, follow_to_end
 from orchestrator.untrusted import terminal_colours, workflow_log_line
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ Show = Callable[[FollowEvent, Progress], None]
 
 
 def follow_on_screen(
-    bench: Workbench, target: Target, *, timeout: timedelta | None = None, quiet: bool = False
+    bench: RunContext, target: Target, *, timeout: timedelta | None = None, quiet: bool = False
 ) -> SessionEnd:
     """Follow a session to its end with its progress on the screen, however it ends.
 
@@ -47,10 +46,10 @@ def follow_on_screen(
         Interrupted: Ctrl-C; the session continues.
     """
     with _way_back(target), _display(bench, target, quiet=quiet) as show:
-        return follow_session(bench.campaign, target, show, timeout=timeout)
+        return follow_to_end(bench, target, show, timeout=timeout)
 
 
-def print_log(bench: Workbench, target: Target) -> None:
+def print_log(bench: RunContext, target: Target) -> None:
     """Print the log's lines as they come, without the kernel's own events.
 
     Raises:
@@ -65,7 +64,7 @@ def print_log(bench: Workbench, target: Target) -> None:
             click.secho(f"{target.ref} is {event.state}", fg=colour(event.state), err=True)
 
     with _way_back(target):
-        end = follow_session(bench.campaign, target, show)
+        end = follow_to_end(bench, target, show)
     if not end.status.state.is_success:
         raise replace(end, tail=()).failure()  # Its log was just printed.
 
@@ -87,7 +86,7 @@ def echo_line(line: LogLine) -> None:
 class Screen:
     """Shows a watched run (a `Viewer`); with `quiet` only its warnings, as the caller prints JSON."""
 
-    bench: Workbench
+    bench: RunContext
     quiet: bool = False
 
     def passed(self, done: Pass) -> None:
@@ -112,7 +111,7 @@ def _way_back(target: Target) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _display(bench: Workbench, target: Target, *, quiet: bool) -> Iterator[Show]:
+def _display(bench: RunContext, target: Target, *, quiet: bool) -> Iterator[Show]:
     """Give the function that shows each event of a session."""
     if quiet:
         yield lambda _event, _progress: None
@@ -143,7 +142,7 @@ def _lines(target: Target) -> Show:
     return show
 
 
-def _page(bench: Workbench, target: Target) -> "LivePage | None":
+def _page(bench: RunContext, target: Target) -> "LivePage | None":
     # rich costs a tenth of a second to import; only a watched run on a terminal pays it.
     from rich.console import Console  # noqa: PLC0415
 

@@ -10,11 +10,12 @@ import click
 from kernel_template.contract import Stage
 from orchestrator.formatting import counted, duration, losses, size
 from orchestrator.models import SessionState, SessionSummary
-from orchestrator.run.campaign import Report, Target
+from orchestrator.run.context import Target
 from orchestrator.run.ledger import Ledger, PushOutcome
 from orchestrator.run.passes import Pass
 from orchestrator.run.progress import Progress
-from orchestrator.run.push import Launch
+from orchestrator.run.push import PushedSession
+from orchestrator.run.status import SessionReport
 from orchestrator.untrusted import terminal_line
 
 _COLOURS = {
@@ -74,7 +75,7 @@ def session_line(item: SessionSummary) -> str:
     return f"{item.session:>2}  {span:<26} {duration(item.seconds):>14}  {item.kernel}  {item.reason}"
 
 
-def print_report(report: Report) -> None:
+def print_report(report: SessionReport) -> None:
     """Print one look at a session."""
     state, progress = report.status.state, report.progress
     elapsed = "" if progress.elapsed_s is None else f"  {duration(progress.elapsed_s)}"
@@ -98,7 +99,7 @@ def print_report(report: Report) -> None:
         )
 
 
-def print_next(report: Report) -> None:
+def print_next(report: SessionReport) -> None:
     """Print the end of a failed session's log, and the next command."""
     state, ref = report.status.state, report.target.ref
     if state.is_success:
@@ -111,14 +112,14 @@ def print_next(report: Report) -> None:
         click.echo(f"Next: kgtts status {ref} --watch")
 
 
-def _which(report: Report) -> str:
+def _which(report: SessionReport) -> str:
     record, stamp = report.target.record, report.stamp
     if stamp is not None:
         return f"{stamp.id}, session {stamp.session}"
     return f"{record.run_id}, session {record.number}" if record else "not pushed from this machine"
 
 
-def report_json(report: Report) -> dict[str, Any]:
+def report_json(report: SessionReport) -> dict[str, Any]:
     """Give one look at a session, for programs."""
     # Not `asdict`, which copies deeply and cannot copy the read-only mapping of losses.
     progress = {item.name: getattr(report.progress, item.name) for item in fields(report.progress)}
@@ -142,9 +143,9 @@ def report_json(report: Report) -> dict[str, Any]:
     }
 
 
-def launch_json(launched: Launch, ledger: Ledger, warnings: Sequence[str]) -> dict[str, Any]:
+def push_json(pushed: PushedSession, ledger: Ledger, warnings: Sequence[str]) -> dict[str, Any]:
     """Give a push for programs; after `--wait`, the run's newest session."""
-    first = launched.target
+    first = pushed.target
     known = () if first.record is None else ledger.of_run(first.record.run_id)
     # A push that was refused while the run was waited for is no session.
     newest = next((record for record in known if record.outcome is PushOutcome.PUSHED), first.record)
@@ -154,7 +155,7 @@ def launch_json(launched: Launch, ledger: Ledger, warnings: Sequence[str]) -> di
         "session": newest.number if newest is not None else None,
         "kernel": str(ref.kernel),
         "version": ref.version,
-        "url": launched.url if ref == first.ref else Target(ref, newest).url,
+        "url": pushed.url if ref == first.ref else Target(ref, newest).url,
         "state": newest.state.value if newest is not None and newest.state else "queued",
         "warnings": list(warnings),
     }
@@ -163,8 +164,8 @@ def launch_json(launched: Launch, ledger: Ledger, warnings: Sequence[str]) -> di
 def print_pass(done: Pass) -> None:
     """Print what a pass saw and did, on a few lines."""
     click.echo(f"{click.style(done.state.value, bold=True)}  {done.decision.reason}")
-    if done.launched is not None:
-        click.echo(f"  pushed     {done.launched.target.ref}  {done.launched.url}")
+    if done.pushed is not None:
+        click.echo(f"  pushed     {done.pushed.target.ref}  {done.pushed.url}")
     for warning in done.warnings:
         click.secho(f"  warning    {warning}", fg="yellow")
     if done.collected is not None:
@@ -185,8 +186,8 @@ def pass_json(done: Pass) -> dict[str, Any]:
     run, session, kernel = None, None, None
     if view is not None:
         run, session, kernel = view.newest.stamp.id, view.newest.stamp.session, str(view.newest.ref)
-    if done.launched is not None and done.launched.target.record is not None:
-        record = done.launched.target.record
+    if done.pushed is not None and done.pushed.target.record is not None:
+        record = done.pushed.target.record
         run, session, kernel = record.run_id, record.number, str(record.ref)
     return {
         "run": run,
@@ -197,7 +198,7 @@ def pass_json(done: Pass) -> dict[str, Any]:
         "session": session,
         "kernel": kernel,
         "global_step": view.global_step if view is not None else 0,
-        "pushed": done.launched is not None,
+        "pushed": done.pushed is not None,
         "warnings": list(done.warnings),
         "pulled": str(done.collected.folder) if done.collected is not None else None,
         "history": [

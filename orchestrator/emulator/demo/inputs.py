@@ -16,8 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.emulator.demo import speech
-from orchestrator.emulator.demo import voice
+from orchestrator.emulator.demo import speech, voice
 from orchestrator.emulator.runner.standins import standin_path
 from orchestrator.errors import LocalError
 from orchestrator.models import KernelRef

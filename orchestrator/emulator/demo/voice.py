@@ -138,8 +138,8 @@ def build_voice(folder: Path) -> None:
     """Write `config.json` (every key that Coqui knows) and `model_file.pth` into an existing folder.
 
     Imports torch and TTS, which takes seconds and hundreds of megabytes: run it in a process of its own with
-    `python -m orchestrator.emulator.demo.voice FOLDER`. The checkpoint holds plain tensors, numbers and text, and
-    loads with `weights_only=True`.
+    `python -m orchestrator.emulator.demo.voice FOLDER`. The checkpoint holds plain tensors, numbers and text,
+    and loads with `weights_only=True`.
     """
     torch = importlib.import_module("torch")
     vits_config = importlib.import_module("TTS.tts.configs.vits_config").VitsConfig

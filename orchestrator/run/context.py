@@ -1,0 +1,93 @@
+"""What operations on runs work with, opened and closed together; and the session that one is about."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.kaggle import connect
+from orchestrator.models import KernelInfo, KernelRef
+from orchestrator.ports import Clock, Kaggle, SystemClock
+from orchestrator.run.ledger import Ledger, SessionRecord
+from orchestrator.run.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class FollowCost:
+    """What following sessions cost: calls to Kaggle, and the seconds that they were followed for."""
+
+    calls: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "FollowCost") -> "FollowCost":
+        return FollowCost(self.calls + other.calls, self.seconds + other.seconds)
+
+    @property
+    def per_hour(self) -> float:
+        """Calls an hour."""
+        return self.calls * 3600 / max(self.seconds, 1.0)
+
+
+@dataclass(slots=True)
+class RunContext:
+    """What operations on runs work with.
+
+    Attributes:
+        kaggle: the account on Kaggle.
+        ledger: this machine's memory of pushes.
+        clock: time.
+        home: where passes of this machine take turns and keep files on their way; None: neither is needed.
+        cost: what following sessions has cost so far.
+    """
+
+    kaggle: Kaggle
+    ledger: Ledger
+    clock: Clock
+    home: Path | None = None
+    cost: FollowCost = field(default_factory=FollowCost)
+
+    def snapshot(self) -> Snapshot:
+        """A new look at Kaggle."""
+        return Snapshot(self.kaggle, self.ledger)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The session that a command is about: a kernel's version, and what the ledger knows of it."""
+
+    ref: KernelRef
+    record: SessionRecord | None
+
+    @property
+    def url(self) -> str:
+        """The page on Kaggle."""
+        version = f"?scriptVersionNumber={self.ref.version}" if self.ref.version else ""
+        return f"https://www.kaggle.com/code/{self.ref.owner}/{self.ref.slug}{version}"
+
+    def at_version_of(self, info: KernelInfo) -> "Target":
+        """The same target; without a version, it is the kernel's newest."""
+        if self.ref.version is not None or info.latest_version is None:
+            return self
+        return Target(self.ref.at(info.latest_version), self.record)
+
+
+@contextmanager
+def open_context(
+    environ: Mapping[str, str], ledger: Path, *, login: tuple[str, str] | None = None
+) -> Iterator[RunContext]:
+    """Log in to Kaggle and open the ledger; both are closed at the end.
+
+    Args:
+        environ: where credentials and the service's address are looked up.
+        ledger: the ledger's file; its folder is kgtts's own on this machine.
+        login: a user name and key to use instead of the environment's.
+
+    Raises:
+        CredentialsError, ServiceError, LocalError: as `connect` and `Ledger`.
+    """
+    kaggle = connect(environ, login=login)
+    try:
+        with Ledger(ledger, kaggle.service) as opened:
+            yield RunContext(kaggle, opened, SystemClock(), ledger.parent)
+    finally:
+        kaggle.close()

@@ -1,0 +1,88 @@
+"""What lies ahead of a run: when it will be done at this pace and quota; and its eval loss so far."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator.errors import LocalError
+from orchestrator.metrics import MetricsTable, read_run, watched_loss
+from orchestrator.models import Quota
+from orchestrator.results import Results
+from orchestrator.run.decide import Decision
+from orchestrator.run.forecast import Forecast, forecast, terms_of, work_left
+from orchestrator.run.passes import Pass
+from orchestrator.run.snapshot import value_of
+from orchestrator.settings import Settings
+
+_LARGEST_LOSS = 1e30  # Beyond, and for infinity and NaN, it is not a loss.
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One evaluation: its session, its step and the loss that is watched."""
+
+    session: int
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known about the rest of a run; a part is None or empty if it is not known.
+
+    Attributes:
+        epochs: the target, `training.epochs`.
+        quota: the week's GPU hours, if the run needs any.
+        forecast: what is still to come.
+        curve: the eval loss of the sessions that were pulled.
+        decision: what the run needs next.
+    """
+
+    epochs: int
+    quota: Quota | None = None
+    forecast: Forecast | None = None
+    curve: tuple[Evaluation, ...] = ()
+    decision: Decision | None = None
+
+
+def look_ahead(settings: Settings, done: Pass, now: datetime) -> Outlook:
+    """The outlook after a pass; it makes no call."""
+    quota, work = value_of(done.quota), None if done.state.is_over else work_left(settings, done.view)
+    start = done.decision.start
+    if quota is not None and done.pushed is not None and start is not None:
+        quota = replace(quota, reserved=quota.reserved + start.budget)  # It was read before the push.
+    ahead = None
+    if work is not None:
+        ahead = forecast(work, terms_of(settings, quota), now, running_since=_running_since(done, now))
+    curve: tuple[Evaluation, ...] = ()
+    if done.view is not None:
+        results = Results(Path(settings.pull.to))
+        curve = tuple(read_curve(results.of_run(settings.kernel.slug, done.view.run_id)))
+    return Outlook(settings.training.epochs, quota, ahead, curve, done.decision)
+
+
+def read_curve(folder: Path) -> list[Evaluation]:
+    """The evaluations of all sessions below `folder`, in order of steps; empty if nothing was pulled."""
+    try:
+        return list(_evaluations(read_run(folder, logs=False)))
+    except LocalError:
+        return []  # A curve is a convenience; the pass itself has succeeded.
+
+
+def _evaluations(table: MetricsTable) -> Iterator[Evaluation]:
+    name = watched_loss([name for name, split in table.series() if split == "eval"])
+    if name is None:
+        return
+    series = table.of(name, "eval")
+    for session, step, loss in zip(series.sessions, series.steps, series.values, strict=True):
+        if session >= 0 and step >= 0 and abs(loss) < _LARGEST_LOSS:
+            yield Evaluation(session, step, loss)
+
+
+def _running_since(done: Pass, now: datetime) -> datetime | None:
+    if done.pushed is not None:
+        return now
+    if done.view is None or not done.view.is_alive:
+        return None
+    return done.view.newest.started or now

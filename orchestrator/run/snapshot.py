@@ -1,0 +1,256 @@
+"""One look at Kaggle: each piece is read at most once, and is there, not there, or cannot be told.
+
+Not being able to see a thing is not its absence. A 403, a time-out or an odd answer is `CannotTell`, and
+nothing that cannot be undone (a push, a deletion, a second run) may follow from it. `NotThere` needs a second
+answer that agrees with the first, or a ledger that knows of nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from orchestrator.errors import CredentialsError, KgttsError, NotFoundError, ServiceError
+from orchestrator.models import KernelInfo, KernelRef, LogEvent, Quota, SessionState, SessionStatus
+from orchestrator.ports import Kaggle
+from orchestrator.render.stamp import RunStamp, read_stamp
+from orchestrator.run.ledger import Ledger
+from orchestrator.run.state import STATE_FILE, SessionResult, StateError, parse_state
+from orchestrator.run.view import SessionView
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class There(Generic[T_co]):
+    """It is there."""
+
+    value: T_co
+
+
+@dataclass(frozen=True, slots=True)
+class NotThere:
+    """It is not there; `note` says why, if that is worth a sentence."""
+
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CannotTell:
+    """Whether it is there, and what it is, could not be found out."""
+
+    error: KgttsError
+
+
+Seen = There[T] | NotThere | CannotTell
+
+
+def see(read: Callable[[], T | None]) -> Seen[T]:
+    """What one call shows.
+
+    Raises:
+        CredentialsError: no call of this session will show anything.
+    """
+    try:
+        value = read()
+    except NotFoundError:
+        return NotThere()
+    except CredentialsError:
+        raise
+    except KgttsError as error:
+        return CannotTell(error)
+    return NotThere() if value is None else There(value)
+
+
+def certain(seen: Seen[T]) -> T | None:
+    """What was seen, None if it is not there.
+
+    Raises:
+        ServiceError: that could not be told. The same look may succeed later.
+    """
+    if isinstance(seen, CannotTell):
+        if isinstance(seen.error, ServiceError):
+            raise seen.error
+        raise ServiceError(
+            f"{seen.error.message} Whether it is there cannot be told from this, so nothing was changed.",
+            hint="try again later; `kgtts watch` does so by itself",
+        ) from seen.error
+    return seen.value if isinstance(seen, There) else None
+
+
+def visible(seen: Seen[T]) -> T | None:
+    """What was seen, None if it is not there: for commands that only show it, with Kaggle's own words.
+
+    Raises:
+        RefusedError, ServiceError: it could not be told.
+    """
+    if isinstance(seen, CannotTell):
+        raise seen.error
+    return seen.value if isinstance(seen, There) else None
+
+
+def value_of(seen: Seen[T] | None) -> T | None:
+    """What was seen, None if it is not there or cannot be told: for what is only shown."""
+    return seen.value if isinstance(seen, There) else None
+
+
+class Snapshot:
+    """What Kaggle shows now. Asking twice for the same piece makes one call.
+
+    Args:
+        kaggle: where it is read.
+        ledger: what this machine knows it pushed; an answer that shows less is not believed.
+    """
+
+    def __init__(self, kaggle: Kaggle, ledger: Ledger | None = None) -> None:
+        self._kaggle, self._ledger = kaggle, ledger
+        self._memo: dict[tuple[str, KernelRef | None], Any] = {}
+
+    @property
+    def kaggle(self) -> Kaggle:
+        """Where it is read; a call made on it is not remembered here."""
+        return self._kaggle
+
+    def _once(self, piece: str, ref: KernelRef | None, look: Callable[[], Seen[T]]) -> Seen[T]:
+        if (piece, ref) not in self._memo:
+            self._memo[piece, ref] = look()
+        seen: Seen[T] = self._memo[piece, ref]
+        return seen
+
+    def kernel(self, ref: KernelRef) -> Seen[KernelInfo]:
+        """A kernel version with its source, or the newest if `ref` names none."""
+        head = self._memo.get(("kernel", ref.kernel))
+        if isinstance(head, There) and head.value.latest_version == ref.version:
+            return head
+        return self._once("kernel", ref, lambda: self._look_at_kernel(ref))
+
+    def _look_at_kernel(self, ref: KernelRef) -> Seen[KernelInfo]:
+        seen = see(lambda: self._kaggle.kernel(ref))
+        if ref.version is not None:
+            return seen
+        pushed = None if self._ledger is None else self._ledger.of_kernel(ref)
+        known = None if pushed is None or pushed.is_deleted else pushed
+        if isinstance(seen, There):
+            info, version = seen.value, 0 if known is None else known.ref.version or 0
+            is_newer = info.last_run is not None and known is not None and info.last_run > known.pushed_at
+            if (info.latest_version or version) < version and not is_newer:
+                return CannotTell(
+                    ServiceError(
+                        f"Kaggle shows version {info.latest_version} of {ref}, and version {version} was "
+                        "pushed from here: the answer is older than that.",
+                        hint="try again in a minute",
+                    )
+                )
+            return seen
+        if isinstance(seen, NotThere) and known is None:
+            return seen
+        listed = self._is_listed(ref)
+        if listed is None or listed:
+            return seen if isinstance(seen, CannotTell) else CannotTell(_unseen(ref))
+        return NotThere()
+
+    def _is_listed(self, ref: KernelRef) -> bool | None:
+        """Whether the account's own listing has a kernel; None if it cannot tell."""
+        if ref.owner.casefold() != self._kaggle.username.casefold():
+            return None
+        seen = self._once("listing", None, lambda: see(self._kaggle.my_kernels))
+        if not isinstance(seen, There):
+            return None
+        return any(str(info.ref.kernel).casefold() == str(ref).casefold() for info in seen.value)
+
+    def status(self, ref: KernelRef) -> Seen[SessionStatus]:
+        """The state of a version's session."""
+        return self._once("status", ref, lambda: see(lambda: self._kaggle.session_status(ref)))
+
+    def certain_status(self, ref: KernelRef) -> SessionStatus:
+        """The state of a version's session; a version that has none yet is as good as queued.
+
+        Raises:
+            ServiceError: it cannot be told.
+        """
+        return certain(self.status(ref)) or SessionStatus(SessionState.QUEUED)
+
+    def state(self, ref: KernelRef) -> Seen[SessionResult]:
+        """The `state.json` that a version's session left."""
+        return self._once("state", ref, lambda: self._look_at_state(ref))
+
+    def _look_at_state(self, ref: KernelRef) -> Seen[SessionResult]:
+        """Read it twice if it is damaged, and ask the listing if it is missing."""
+        problem, before = "", b""
+        while True:
+            content = see(lambda: self._kaggle.output_file(ref, STATE_FILE))
+            if isinstance(content, CannotTell):
+                return content
+            if isinstance(content, NotThere):
+                return self._without_state(ref)
+            try:
+                return There(parse_state(content.value))
+            except StateError as error:
+                problem = f"The state.json of {ref} cannot be used: {error.message}."
+            if content.value == before:
+                break
+            before = content.value
+        status = self.status(ref)
+        if isinstance(status, There) and not status.value.state.is_success:
+            return NotThere(f"{problem} The session counts as one that saved nothing.")
+        return CannotTell(ServiceError(problem, hint=f"look at the outputs on its page: kgtts open {ref}"))
+
+    def _without_state(self, ref: KernelRef) -> Seen[SessionResult]:
+        """Whether the outputs' listing lacks a state.json, too."""
+        listing = see(lambda: self._kaggle.outputs(ref))
+        if isinstance(listing, CannotTell):
+            return listing
+        if isinstance(listing, There) and any(file.name == STATE_FILE for file in listing.value):
+            return CannotTell(ServiceError(f"Kaggle lists a state.json of {ref}, and does not give it."))
+        return NotThere()
+
+    def log(self, ref: KernelRef) -> Seen[Sequence[LogEvent]]:
+        """The stored log of a session that has ended; empty while Kaggle has none."""
+        return self._once("log", ref, lambda: see(lambda: self._kaggle.stored_log(ref)))
+
+    def quota(self) -> Seen[Quota]:
+        """The week's GPU hours."""
+        return self._once("quota", None, lambda: see(self._kaggle.quota))
+
+    def stamp(self, ref: KernelRef) -> RunStamp | None:
+        """What a version's source says that it is; None if it is not a session of kgtts, or is gone.
+
+        Raises:
+            ServiceError: the version cannot be read.
+        """
+        info = certain(self.kernel(ref))
+        return None if info is None else read_stamp(info.source or "")
+
+    def result(self, session: SessionView) -> tuple[SessionResult | None, str | None]:
+        """A session's own state (one that was copied from another session is not), and a note about it.
+
+        Raises:
+            ServiceError: it cannot be told.
+        """
+        seen = self.state(session.ref)
+        result = certain(seen)
+        if result is None:
+            return None, seen.note if isinstance(seen, NotThere) else None
+        own = (result.run, result.session) == (session.stamp.id, session.stamp.session)
+        return (result if own else None), None
+
+    def saved_session(self, ref: KernelRef, run: str) -> SessionView | None:
+        """A version as a session of `run` that has saved; None if it is not one.
+
+        Raises:
+            ServiceError: it cannot be told.
+        """
+        stamp = self.stamp(ref)
+        if stamp is None or stamp.id != run:
+            return None
+        status = self.certain_status(ref)
+        session = SessionView(ref, stamp, status)
+        session = SessionView(ref, stamp, status, result=self.result(session)[0])
+        return session if session.has_saved else None
+
+
+def _unseen(ref: KernelRef) -> ServiceError:
+    return ServiceError(
+        f"Kaggle does not show {ref}, which exists by the account's list or was pushed from here.",
+        hint="try again in a minute; if you deleted it on Kaggle, `kgtts push --new` begins another run",
+    )

@@ -1,0 +1,147 @@
+"""One look at a session for people: its state, progress and log, and what its run needs next."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.errors import KgttsError, NotFoundError
+from orchestrator.kaggle.logs import log_lines
+from orchestrator.models import KernelRef, SessionStatus, SessionSummary
+from orchestrator.render.stamp import RunStamp, read_stamp
+from orchestrator.run.context import RunContext, Target
+from orchestrator.run.decide import Circumstances, decide
+from orchestrator.run.follow import session_log
+from orchestrator.run.outlook import Outlook, look_ahead
+from orchestrator.run.passes import Pass, base_kernel, look
+from orchestrator.run.progress import Progress, parse_event, read_progress
+from orchestrator.run.reading import look_closer
+from orchestrator.run.snapshot import Snapshot, value_of, visible
+from orchestrator.run.view import RunView, SessionView
+from orchestrator.settings import Settings
+
+_TAIL = 12
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReport:
+    """What one look at a session showed.
+
+    Attributes:
+        target: the session, at its version.
+        status: its state.
+        progress: how far it is, by its log.
+        tail: the end of its log, without the kernel's events.
+        latest_version: the kernel's newest version.
+        stamp: which run and session it is; None if it is not one, or not the kernel's newest version.
+        history: the run's sessions so far.
+        outlook: what lies ahead of the run, if the settings at hand are about it.
+    """
+
+    target: Target
+    status: SessionStatus
+    progress: Progress
+    tail: Sequence[str]
+    latest_version: int | None
+    stamp: RunStamp | None = None
+    history: Sequence[SessionSummary] = ()
+    outlook: Outlook | None = None
+
+    @property
+    def is_latest(self) -> bool:
+        """Whether Kaggle's newest version of the kernel is the one looked at."""
+        return self.latest_version in (None, self.target.ref.version)
+
+
+def report_session(
+    context: RunContext, target: Target, load_settings: Callable[[], Settings] | None = None
+) -> SessionReport:
+    """Look at a session once; the ledger remembers what was seen.
+
+    Args:
+        context: Kaggle, the ledger and the clock.
+        target: the session.
+        load_settings: gives the settings at hand; only called for a session of kgtts.
+
+    Raises:
+        NotFoundError: there is no such kernel or session.
+        ServiceError: Kaggle could not be read, or does not tell.
+    """
+    snapshot = context.snapshot()
+    info = visible(snapshot.kernel(target.ref.kernel))
+    if info is None:
+        raise _missing(target.ref.kernel)
+    target = target.at_version_of(info)
+    status = visible(snapshot.status(target.ref))
+    if status is None:
+        raise _missing(target.ref)
+    if target.record is not None:
+        context.ledger.observe(target.record, status.state, status.failure_message, context.clock.now())
+    lines = _lines(context, snapshot, target.ref, status)
+    stamp = read_stamp(info.source or "") if info.latest_version == target.ref.version else None
+    return SessionReport(
+        target,
+        status,
+        read_progress(lines),
+        [line for line in lines if parse_event(line) is None][-_TAIL:],
+        info.latest_version,
+        stamp,
+        () if stamp is None else _history(context, snapshot, target.ref, status, stamp),
+        _outlook(context, snapshot, SessionView(target.ref, stamp, status, info.last_run), load_settings)
+        if stamp is not None and load_settings is not None
+        else None,
+    )
+
+
+def _missing(ref: KernelRef) -> NotFoundError:
+    return NotFoundError(
+        f"Kaggle has no session of {ref}: it does not exist, or was saved but never run.",
+        hint="check owner and name; `kgtts list` shows your runs",
+    )
+
+
+def _lines(context: RunContext, snapshot: Snapshot, ref: KernelRef, status: SessionStatus) -> list[str]:
+    if status.state.is_terminal:
+        return [line.text for line in log_lines(value_of(snapshot.log(ref)) or ())]
+    return [line.text for line in session_log(context, ref, status.state)]
+
+
+def _history(
+    context: RunContext, snapshot: Snapshot, ref: KernelRef, status: SessionStatus, stamp: RunStamp
+) -> Sequence[SessionSummary]:
+    """The run's sessions so far, by the newest state there is: the session's own or its parent's."""
+    parent = SessionView(ref, stamp, status).parent
+    for place in (ref if status.state.is_terminal else None, parent):
+        result = None if place is None else value_of(snapshot.state(place))
+        if result is not None and result.run == stamp.id:
+            context.ledger.learn(stamp.id, result.history)
+            return result.history
+    return ()
+
+
+def _outlook(
+    context: RunContext, snapshot: Snapshot, session: SessionView, load_settings: Callable[[], Settings]
+) -> Outlook | None:
+    """The outlook of the session's run; None if the settings at hand are about another run.
+
+    The session is what was asked for, and this is a courtesy: what cannot be read is left out.
+    """
+    try:
+        settings = load_settings().with_owner(context.kaggle.username)
+        if session.ref.kernel not in base_kernel(settings).siblings:
+            return None
+        done = _over(context, snapshot, session, settings) or look(settings, context, snapshot=snapshot)
+        return look_ahead(settings, done, context.clock.now())
+    except KgttsError:
+        return None
+
+
+def _over(context: RunContext, snapshot: Snapshot, session: SessionView, settings: Settings) -> Pass | None:
+    """A look at a run that is over by this session's own word: nothing more needs to be read."""
+    if not session.status.state.is_terminal:
+        return None
+    session, notes = look_closer(snapshot, session)
+    if session.result is None or not session.result.done:
+        return None
+    base = base_kernel(settings)
+    view = RunView(base, session, session if session.is_mountable else None, notes=notes)
+    decision = decide(settings, base, view, Circumstances(context.clock.now()))
+    return Pass(decision, view) if decision.state.is_over else None

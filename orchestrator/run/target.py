@@ -1,0 +1,121 @@
+"""Find the session that a command is about, from what a person wrote."""
+
+from collections.abc import Callable
+
+from orchestrator.errors import NotFoundError, ServiceError, UsageError
+from orchestrator.models import KernelRef, Pushed
+from orchestrator.ports import Kaggle
+from orchestrator.render.stamp import RunStamp, read_stamp
+from orchestrator.run.context import RunContext, Target
+from orchestrator.run.ledger import PushOutcome, SessionRecord
+from orchestrator.run.reading import read_run
+from orchestrator.run.snapshot import certain, see, visible
+
+
+def find_target(
+    context: RunContext, text: str | None, *, default: Callable[[], KernelRef | None] = lambda: None
+) -> Target:
+    """The session meant by a run's id, by `owner/slug[/version]`, or by nothing (the newest).
+
+    Args:
+        context: Kaggle and the ledger.
+        text: what the person wrote.
+        default: the kernel to fall back on if nothing was written and the ledger is empty.
+
+    Raises:
+        UsageError: nothing fits.
+        NotFoundError: there is no such kernel.
+        ServiceError: Kaggle does not tell.
+    """
+    if text is None:
+        record = context.ledger.newest()
+        if record is not None:
+            return _settled(context, record)
+        ref = default()
+        if ref is not None:
+            try:
+                return _of_kernel(context, ref)
+            except NotFoundError as error:
+                raise NotFoundError(
+                    f"{ref}, which kgtts.toml names, has not been pushed yet.", hint="kgtts push"
+                ) from error
+        raise UsageError(
+            "No run is known on this machine.", hint="start one with `kgtts push`, or name one as OWNER/SLUG"
+        )
+    if "/" in text:
+        return _of_kernel(context, KernelRef.parse(text))
+    records = context.ledger.of_run(text)
+    runs = {record.run_id for record in records}
+    if len(runs) != 1:
+        found = f"fits {len(runs)} runs" if runs else "is no run that this machine knows"
+        raise UsageError(
+            f"{text!r} {found}.", hint="`kgtts list` shows them; or name the kernel as OWNER/SLUG"
+        )
+    return _settled(context, records[0])
+
+
+def _of_kernel(context: RunContext, ref: KernelRef) -> Target:
+    """The kernel's session, or the newest of the run whose settings name the kernel."""
+    known = [record for each in (ref, *ref.siblings) if (record := context.ledger.of_kernel(each))]
+    if ref.version is not None:
+        return Target(ref, known[0] if known and known[0].ref == ref else None)
+    if known:
+        record = max(known, key=lambda each: each.pushed_at)
+        return Target(record.ref, record)
+    snapshot = context.snapshot()
+    if visible(snapshot.kernel(ref)) is not None:
+        return Target(ref, None)
+    view = read_run(snapshot, ref)
+    if view is None:
+        raise NotFoundError(
+            f"{ref} does not exist: Kaggle has no such kernel, and no run of that name.",
+            hint="check owner and name; `kgtts list` shows your runs",
+        )
+    return Target(view.newest.ref, None)
+
+
+def _settled(context: RunContext, record: SessionRecord) -> Target:
+    """The record's session; a push whose answer was lost is looked up first."""
+    if record.outcome is PushOutcome.INTENDED:
+        found = find_push(context.kaggle, record)
+        if found is None:
+            context.ledger.refuse(record, "the push did not arrive")
+            raise ServiceError(f"The push of {record.ref} never arrived.", hint="`kgtts push` again is safe")
+        record = context.ledger.confirm(record, found.ref)
+    return Target(record.ref, record)
+
+
+def find_push(kaggle: Kaggle, record: SessionRecord) -> Pushed | None:
+    """The version that carries the record's stamp, if Kaggle has it.
+
+    Raises:
+        ServiceError: Kaggle does not tell, so nobody can say.
+    """
+    try:
+        # Only a 404 counts as absence: right after a push, Kaggle has answered 403 for a while.
+        info = certain(see(lambda: kaggle.kernel(record.ref.kernel)))
+    except ServiceError as error:
+        raise ServiceError(
+            f"Whether the push of {record.ref} arrived is not known: {error.message}",
+            hint="`kgtts status` finds out as soon as Kaggle answers; do not push again before",
+        ) from error
+    stamp = None if info is None else read_stamp(info.source or "")
+    if info is None or stamp is None or (stamp.id, stamp.session) != (record.run_id, record.number):
+        return None
+    return Pushed(info.ref if info.latest_version is None else info.ref.at(info.latest_version), "")
+
+
+def identify(context: RunContext, target: Target) -> tuple[Target, RunStamp | None]:
+    """The target at its version, and what its source says that it is; None if it is no session of kgtts.
+
+    Raises:
+        NotFoundError, ForbiddenError, ServiceError: Kaggle does not show it.
+    """
+    info = context.kaggle.kernel(target.ref)
+    return target.at_version_of(info), read_stamp(info.source or "")
+
+
+def delete(context: RunContext, target: Target) -> None:
+    """Delete the target's kernel with all versions and outputs; a running session is stopped by that."""
+    context.kaggle.delete(target.ref.kernel)
+    context.ledger.forget_kernel(target.ref.kernel, context.clock.now())
