@@ -64,6 +64,11 @@ def mount(root: Path, place: str = "notebooks/owner/voice-a", **state: Any) -> P
     return folder
 
 
+def listed(path: str) -> dict[str, Any]:
+    """A checkpoint as state.json lists it."""
+    return {"path": path, "global_step": 14, "size": 7, "sha256": "0" * 64}
+
+
 KEPT = "owner/voice-kept"
 
 
@@ -143,7 +148,11 @@ def test_the_metrics_never_go_back(root: Path, log: Log) -> None:
         ({"schema": 2}, "schema 2 instead of 1"),
         ({"checkpoints": []}, "lists no checkpoint"),
         ({"checkpoints": "x"}, "lists no checkpoint"),
-        ({"checkpoints": [{"path": "../../x/checkpoint_14.pth"}]}, "lists no checkpoint"),
+        ({"checkpoints": [listed("../../x/checkpoint_14.pth")]}, "lists no checkpoint"),
+        ({"checkpoints": [listed("/x/checkpoint_14.pth")]}, "lists no checkpoint"),
+        ({"checkpoints": [listed("checkpoint_14.pth")]}, "lists no checkpoint"),
+        ({"checkpoints": [listed("x/model_14.pth")]}, "lists no checkpoint"),
+        ({"checkpoints": [{"path": "x/checkpoint_14.pth"}]}, "lists no checkpoint"),
     ],
 )
 def test_a_wrong_parent_is_refused(root: Path, log: Log, state: dict[str, Any], words: str) -> None:

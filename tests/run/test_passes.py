@@ -4,7 +4,9 @@ import ast
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -304,9 +306,39 @@ def test_a_session_is_told_of_those_that_its_parent_does_not_know(after: After) 
     assert ('"session": 3' in fourth, '"session": 1' in fourth) == (True, False)
 
 
-def untold(source: str) -> str:
-    """What a kernel is told of sessions before it, as JSON."""
+def test_a_session_that_is_shortened_stops_its_training_earlier_too(after: After) -> None:
+    """The week has two hours left: the session saves and ends in them, and asks Kaggle for no more."""
+    play = after(100)
+    play.changes = {"training.epochs": 1000, "run.when_quota_is_short": '"shorten"'}
+    play.kaggle.week = hours(2)
+    push = play.kaggle.version(play.pushed()).push
+    assert push is not None
+    told = settings_in(push.source)
+    assert told["session_budget_s"] == push.session_timeout_s == 115 * 60
+    assert told["training"]["time_limit_s"] == 115 * 60 - told["training"]["grace_s"]
+
+
+def test_the_ledger_learns_what_sessions_did(after: After) -> None:
+    """Also those that another machine pushed: `kgtts list` shows their steps without asking Kaggle."""
+    play = after(100, 200)
+    play.machine = "laptop"
+    done = play.sync()
+    assert done.view is not None
+    with play.ledger() as ledger:
+        record = ledger.of_run(done.view.run_id)[0]
+        summaries = [ledger.summary(replace(record, number=number)) for number in (1, 2)]
+    assert [(item.from_step, item.to_step) for item in summaries if item] == [(0, 100), (100, 200)]
+
+
+def settings_in(source: str) -> dict[str, Any]:
+    """Return what a kernel is told: the literal that its source assigns."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SETTINGS":
-            return json.dumps(ast.literal_eval(node.value)["before"])
+            found: dict[str, Any] = ast.literal_eval(node.value)
+            return found
     raise AssertionError(source)
+
+
+def untold(source: str) -> str:
+    """Return what a kernel is told of sessions before it, as JSON."""
+    return json.dumps(settings_in(source)["before"])
