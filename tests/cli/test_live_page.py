@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from orchestrator.cli.show.live_background import Background, Plan
 from orchestrator.cli.show.live_blocks import Scene
-from orchestrator.cli.show.live_feed import Curve, Feed
 from orchestrator.cli.show.live_page import Page
 from orchestrator.cli.show.runs import summary
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import Quota, SessionState, SessionStatus, SessionSummary
 from orchestrator.render.stamp import RunStamp
+from orchestrator.run.live import Curve, Feed
+from orchestrator.run.plan import Background, Plan
 
 CLOCK = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BANGLA = "আমি বাংলায় গান গাই " * 12

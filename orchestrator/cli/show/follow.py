@@ -5,21 +5,23 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.context import on_interrupt
+from orchestrator.cli.context import load, on_interrupt
 from orchestrator.cli.github.outputs import in_actions
-from orchestrator.cli.show.live_background import Surroundings
 from orchestrator.cli.show.runs import colour, print_pass, summary
 from orchestrator.errors import ServiceError
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import SessionStatus
 from orchestrator.ports import SystemClock
+from orchestrator.results import Results
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.follow import FollowEvent
 from orchestrator.run.passes import Pass
+from orchestrator.run.plan import BackgroundReader
 from orchestrator.run.progress import Progress, parse_event
 from orchestrator.run.watch import SessionEnd, follow_to_end
 from orchestrator.untrusted import terminal_colours, workflow_log_line
@@ -151,7 +153,11 @@ def _page(bench: RunContext, target: Target) -> "LivePage | None":
     console = Console(highlight=False)
     if not can_show(console):
         return None
-    return LivePage(str(target.ref), SystemClock(), Surroundings(bench.kaggle, target.ref), console)
+    return LivePage(str(target.ref), SystemClock(), BackgroundReader(bench, target.ref, _results), console)
+
+
+def _results() -> Results:
+    return Results(Path(load().settings.pull.to))
 
 
 def _on_page(page: "LivePage", shown: ExitStack) -> Show:

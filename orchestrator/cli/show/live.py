@@ -14,12 +14,12 @@ from typing import Any, Self
 from rich.console import Console
 from rich.live import Live
 
-from orchestrator.cli.show.live_background import Background, Surroundings
 from orchestrator.cli.show.live_blocks import Scene
-from orchestrator.cli.show.live_feed import Feed
 from orchestrator.cli.show.live_page import Page
 from orchestrator.ports import Clock
 from orchestrator.run.follow import FollowEvent
+from orchestrator.run.live import Feed
+from orchestrator.run.plan import Background, BackgroundReader
 
 _TICK_S = 1.0  # Times count on while nothing is told.
 _FASTEST_S = 0.1  # Between two drawings: a log that is said again comes in thousands of lines.
@@ -47,14 +47,14 @@ class LivePage:
     Args:
         name: the session.
         clock: time.
-        surroundings: the run around it; None shows the session alone.
+        reader: reads the run around it; None shows the session alone.
         console: where it is drawn.
     """
 
     def __init__(
-        self, name: str, clock: Clock, surroundings: Surroundings | None, console: Console | None = None
+        self, name: str, clock: Clock, reader: BackgroundReader | None, console: Console | None = None
     ) -> None:
-        self._name, self._clock, self._surroundings = name, clock, surroundings
+        self._name, self._clock, self._reader = name, clock, reader
         self._console = console or Console(highlight=False, soft_wrap=False)
         self._feed, self._background = Feed(), Background()
         self._lock = threading.Lock()
@@ -86,9 +86,9 @@ class LivePage:
 
     def read_background(self) -> None:
         """Ask for the run around the session; the page shows meanwhile."""
-        if self._surroundings is None:
+        if self._reader is None:
             return
-        background = self._surroundings.read()
+        background = self._reader.read()
         with self._lock:
             self._background = background
             self._feed.precede(background.earlier.get("train", {}), background.earlier.get("eval", {}))
@@ -108,10 +108,10 @@ class LivePage:
 
     def _renew_quota(self) -> None:
         now = self._clock.monotonic()
-        if self._surroundings is None or self._background.quota is None or now - self._quota_at < _QUOTA_S:
+        if self._reader is None or self._background.quota is None or now - self._quota_at < _QUOTA_S:
             return
         self._quota_at = now
-        quota = self._surroundings.quota()
+        quota = self._reader.quota()
         if quota is not None:
             with self._lock:
                 self._background = replace(self._background, quota=quota)

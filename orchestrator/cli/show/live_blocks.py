@@ -13,12 +13,12 @@ from rich.text import Text
 from kernel_template.contract import Stage
 from orchestrator import formatting, untrusted
 from orchestrator.cli.show.console import Signs, fit
-from orchestrator.cli.show.live_background import Background
-from orchestrator.cli.show.live_feed import Card, Curve, Feed, Resources
-from orchestrator.cli.show.live_outlook import Ends, ends, ends_in_words, goes_on
+from orchestrator.cli.show.outlook import ends_in_words
 from orchestrator.cli.show.runs import colour, position
 from orchestrator.formatting import spark
 from orchestrator.models import SessionState
+from orchestrator.run.live import Card, Curve, Feed, Resources
+from orchestrator.run.plan import Background, Ends, ends, goes_on
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -6,6 +6,7 @@ from orchestrator import formatting
 from orchestrator.run.decide import RunState
 from orchestrator.run.forecast import Forecast
 from orchestrator.run.outlook import Outlook
+from orchestrator.run.plan import Ends, goes_on
 from orchestrator.run.progress import Progress
 
 
@@ -21,6 +22,21 @@ def in_words(ahead: Forecast) -> str:
     return f"{epochs} in {sessions}, {formatting.hours(ahead.gpu_time)}; {when}"
 
 
+def ends_in_words(found: Ends) -> tuple[str | None, str | None]:
+    """The outlook to the target, and to the session's end, as phrases."""
+    session = None if found.session_s is None else f"ends in at most {formatting.duration(found.session_s)}"
+    if found.target_s is not None and found.target_s < 1:
+        return "reached", session
+    if found.target_s is not None:
+        return f"in about {formatting.duration(found.target_s)}, within this session", session
+    if found.sessions is None:
+        return None, session
+    more = formatting.counted(found.sessions, "more session")
+    if found.later is None:
+        return f"needs {more}; when cannot be said with this quota", session
+    return f"about {found.later:%a %d %b %H:%M} UTC, {more}", session
+
+
 def what_next(outlook: Outlook | None, progress: Progress) -> str | None:
     """What becomes of the run after a session of it that has ended well; None where nothing does.
 
@@ -28,8 +44,6 @@ def what_next(outlook: Outlook | None, progress: Progress) -> str | None:
         outlook: the run's, where kgtts.toml is about it.
         progress: the session's, whose own last word has to do elsewhere.
     """
-    from orchestrator.cli.show.live_outlook import goes_on  # noqa: PLC0415  # Start-up.
-
     decision = None if outlook is None else outlook.decision
     if decision is None:
         return "goes on: `kgtts watch` starts its next session" if goes_on(progress) else None

@@ -1,4 +1,4 @@
-"""What the live page knows of a session: its log and its states, folded as they come. Pure."""
+"""What is known about a session that is followed: its log and its states, folded as they come. Pure."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ _MOST_CARDS = 16
 
 
 class Curve:
-    """A value over the steps of the run; thinned out where it has very many points."""
+    """A value over the steps of the run; thinned out if it has very many points."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
         self.values: list[float] = []
 
     def add(self, step: int, value: float) -> None:
-        """Add a point; a step that is done again replaces what followed from it."""
+        """Add a point; a step that is repeated replaces the points from that step on."""
         while self.steps and self.steps[-1] >= step:
             self.steps.pop()
             self.values.pop()
@@ -59,7 +59,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The machine at the kernel's last measurement (`resources` events); None where it was not measured.
+    """The machine at the kernel's last measurement (`resources` events); None for what was not measured.
 
     Attributes:
         disk: bytes in the working folder.
@@ -80,7 +80,7 @@ class Resources:
 
 
 def read_resources(event: Mapping[str, Any]) -> Resources:
-    """The content of a `resources` event; what is no number is not known."""
+    """The content of a `resources` event; what is not a number counts as not measured."""
     cards = [item for item in untrusted.as_list(event.get("gpus")) if isinstance(item, dict)]
     return Resources(
         cards=tuple(
@@ -106,7 +106,7 @@ def _bytes_of_mb(value: object) -> float | None:
 
 
 class Feed:
-    """The fold: everything that the page draws comes from here.
+    """A session as its events and states add up to it: everything that the live page draws.
 
     Attributes:
         state: what Kaggle says of the session.
@@ -115,7 +115,7 @@ class Feed:
         evaluation: the evaluations by name.
         cards: each GPU's utilisation over the measurements.
         resources: the newest measurement of the machine.
-        batch: batch size and accumulation, where the memory was too small for what was asked for.
+        batch: batch size and accumulation, if memory was too small for those asked for.
         saved_step: the step of the newest checkpoint.
         tail: the newest lines of the log, cleaned.
         train_began: when the training began, in seconds since the kernel's start.
@@ -136,20 +136,20 @@ class Feed:
         self._measured = 0
         self._told_eta_at: float | None = None
 
-    def take(self, told: FollowEvent, now: float) -> None:
-        """Take in a line or a state that was heard at `now`, seconds of a clock that never goes back."""
-        if isinstance(told, SessionStatus):
-            self.state = told.state
+    def take(self, event_or_state: FollowEvent, now: float) -> None:
+        """Take in a log line or a state that came at `now`, in seconds of a clock that never goes back."""
+        if isinstance(event_or_state, SessionStatus):
+            self.state = event_or_state.state
             return
-        event = parse_event(told.text)
+        event = parse_event(event_or_state.text)
         if event is None:
-            line = untrusted.terminal_line(told.text).rstrip()
+            line = untrusted.terminal_line(event_or_state.text).rstrip()
             if line:
                 self.tail.append(line)
             return
         elapsed = untrusted.seconds(event.get("t"))
         if elapsed is not None:
-            # What is heard late (a log is said again from its start) would tell a later start.
+            # A replayed line comes late, and would suggest a later start.
             began = now - elapsed
             self._kernel_began = began if self._kernel_began is None else min(began, self._kernel_began)
         self.progress = advance(self.progress, event)
@@ -194,11 +194,11 @@ class Feed:
                 curve.add(self._measured, card.utilisation)
 
     def elapsed(self, now: float) -> float | None:
-        """Seconds since the kernel's start; None before it has told any."""
+        """Seconds since the kernel's start; None before its first event."""
         return None if self._kernel_began is None else max(0.0, now - self._kernel_began)
 
     def eta(self, now: float) -> float | None:
-        """Seconds to the last epoch's end at the pace so far, counted down since it was told."""
+        """Seconds to the last epoch's end at the pace so far, counted down since the kernel reported it."""
         told, at = self.progress.eta_s, self._told_eta_at
         elapsed = self.elapsed(now)
         if told is None or at is None or elapsed is None:
@@ -207,7 +207,7 @@ class Feed:
 
 
 def add_all(curves: dict[str, Curve], step: int | None, values: object) -> None:
-    """Add what was measured at a step to its curves."""
+    """Add the values measured at a step to their curves."""
     if step is None or not isinstance(values, dict):
         return
     for name, value in values.items():
