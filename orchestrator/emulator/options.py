@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 from orchestrator.errors import UsageError
 
-SandboxChoice = Literal["auto", "namespace", "relocate"]
+SANDBOXES = ("auto", "namespace", "relocate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class EmulatorOptions:
         queue_delay_s: how long a session stays QUEUED.
         url_lifetime_s: how long a signed URL is valid.
         page_size: items per page if the request gives no size.
-        sandbox: "namespace" shows sessions their folders at /kaggle itself (Linux only), "relocate" through
-            the variable KGTTS_KAGGLE_ROOT; "auto" takes the first that this machine allows.
+        sandbox: one of `SANDBOXES`: "namespace" shows sessions their folders at /kaggle itself (Linux only),
+            "relocate" through the variable KGTTS_KAGGLE_ROOT; "auto" takes the first that works here.
         layout: where inputs are mounted; a key of `MOUNT_LAYOUTS`.
         python: the interpreter that runs pushed scripts.
         keep_failed_outputs: whether a session that failed or was stopped keeps its outputs. Reports about
@@ -74,7 +74,7 @@ class EmulatorOptions:
     queue_delay_s: float = 0.0
     url_lifetime_s: float = 900
     page_size: int = 20
-    sandbox: SandboxChoice = "auto"
+    sandbox: str = "auto"
     layout: str = "current"
     python: str = sys.executable
     keep_failed_outputs: bool = True
@@ -84,7 +84,7 @@ class EmulatorOptions:
     cache: Path | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (("sandbox", get_args(SandboxChoice)), ("layout", tuple(MOUNT_LAYOUTS))):
+        for name, allowed in (("sandbox", SANDBOXES), ("layout", tuple(MOUNT_LAYOUTS))):
             if getattr(self, name) not in allowed:
                 raise UsageError(
                     f"The emulator's option {name} cannot be {getattr(self, name)!r}.",

@@ -99,7 +99,7 @@ def test_an_interpreter_that_answers_nonsense_is_said(tmp_path: Path) -> None:
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\necho hello\n", encoding="utf-8")
     program.chmod(0o755)
-    with pytest.raises(LocalError, match="cannot be asked"):
+    with pytest.raises(LocalError, match="could not be asked"):
         standin_path(str(program))
 
 

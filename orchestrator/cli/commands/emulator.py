@@ -5,14 +5,14 @@ import signal
 import threading
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.context import data_folder, duration_option, on_interrupt
-
-if TYPE_CHECKING:
-    from orchestrator.emulator import Emulator
+from orchestrator.emulator import Emulator, EmulatorOptions
+from orchestrator.emulator.demo.inputs import provide_demo_inputs
+from orchestrator.emulator.faults.plan import load_plan
+from orchestrator.emulator.options import MOUNT_LAYOUTS, SANDBOXES
 
 
 @click.command()
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--layout",
-    type=click.Choice(["current", "classic"]),
+    type=click.Choice(list(MOUNT_LAYOUTS)),
     default="current",
     show_default=True,
-    help="Which of Kaggle's two folder layouts inputs are mounted in.",
+    help="Which of Kaggle's folder layouts inputs are mounted in.",
 )
 @click.option(
     "--sandbox",
-    type=click.Choice(["auto", "namespace", "relocate"]),
+    type=click.Choice(SANDBOXES),
     default="auto",
     show_default=True,
     help="namespace: sessions see a real /kaggle (Linux only). relocate: a folder stands for it.",
@@ -78,18 +78,14 @@ def emulator(
     Inputs are plain folders: ROOT/datasets/OWNER/SLUG/ and
     ROOT/models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION/. Needs the extra `local`.
     """
-    from orchestrator.emulator import Emulator, EmulatorOptions  # noqa: PLC0415  # Needs the extra `local`.
-    from orchestrator.emulator.demo.inputs import provide_demo_inputs  # noqa: PLC0415  # As above.
-    from orchestrator.emulator.faults.plan import load_plan  # noqa: PLC0415  # As above.
-
     plan = None if faults is None else load_plan(faults)
     options = EmulatorOptions(
         session_limit_s=session_limit.total_seconds(),
         weekly_quota_s=weekly_quota.total_seconds(),
         queue_delay_s=queue_delay.total_seconds(),
         dataset_processing_s=dataset_processing.total_seconds(),
-        layout="classic" if layout == "classic" else "current",
-        sandbox="namespace" if sandbox == "namespace" else "relocate" if sandbox == "relocate" else "auto",
+        layout=layout,
+        sandbox=sandbox,
         keep_failed_outputs=not lose_failed_outputs,
     )
     stop = threading.Event()
@@ -109,7 +105,7 @@ def emulator(
         click.echo("Stopped; running sessions have ended.")
 
 
-def _announce(server: "Emulator", root: Path) -> None:
+def _announce(server: Emulator, root: Path) -> None:
     """Print how to reach the service."""
     username, key = server.credentials
     click.echo(f"Kaggle's interface is served at {server.url}; its data is in {root}. Ctrl-C ends it.")

@@ -1,8 +1,8 @@
-"""The demo's inputs in an emulator's folder: the data set `datahrbnn` and the model `ttsbnng`.
+"""The demo's inputs in an emulator's folder: the dataset `datahrbnn` and the model `ttsbnng`.
 
-The data set is a small ljspeech-style one with Bangla sentences spoken by eSpeak NG and the training script
-as a user would have it; the model is the untrained base voice of `orchestrator.emulator.demo.voice`. Folders
-that hold anything else than what was put there by this module belong to the user and are left as they are.
+The dataset is a small one in the ljspeech format, with Bangla sentences spoken by eSpeak NG, and the training
+script as a user would have it. The model is the untrained base voice of `orchestrator.emulator.demo.voice`. A folder
+whose content this module did not write belongs to the user and is left alone.
 """
 
 import hashlib
@@ -46,41 +46,41 @@ SENTENCES = (
     "শীতের ছুটিতে আমরা পাহাড়ে বেড়াতে যাব।",
 )
 
-_RECIPE = 1  # Raise it when the code below lays out the same content differently.
+_RECIPE = 1  # Increase it if the code below arranges the same content differently.
 _RECORD = ".demo-inputs.json"
 _TRAIN_SCRIPT = Path(__file__).resolve().parent / "data" / "train_tts.py"
-_BUILD_TIMEOUT_S = 300  # Seconds as a rule; a first import of torch and TTS from a cold disk takes longest.
+_BUILD_TIMEOUT_S = 300  # Usually seconds; the first import of torch and TTS from a cold disk takes longest.
 _NEEDED = ("coqui-tts", "espeakng-loader", "soundfile", "torch")
 
 
 @dataclass(frozen=True, slots=True)
 class DemoInputs:
-    """Where the demo's inputs lie, and the names that a push mounts them by."""
+    """The demo's inputs: their folders, and the sources by which a push mounts them."""
 
     dataset: Path
     model: Path
     dataset_source: str
     model_source: str
-    built: bool  # Whether this call made anything; False when all was there.
+    built: bool  # Whether this call wrote anything; False if everything was there.
 
 
 def provide_demo_inputs(root: Path, owner: str, *, cache: Path) -> DemoInputs:
-    """Make sure that the emulator's folder holds the demo's data set and base voice.
+    """Make sure that the emulator's folder holds the demo's dataset and base voice.
 
-    The first call takes the seconds of importing torch and TTS in another process; the voice is kept in
-    `cache` for other roots, and a call that finds everything in place does next to nothing. Content is made
-    beside its place and renamed into it, so an interrupted call leaves nothing half made.
+    The first call takes some seconds, to import torch and TTS in another process. The voice is kept in `cache`
+    for other roots; a call that finds everything in place returns at once. Content is written elsewhere and
+    renamed into place, so an interrupted call leaves nothing incomplete.
 
     Args:
         root: the emulator's folder.
-        owner: the user name under which both appear.
+        owner: the username that both belong to.
         cache: a folder that outlives the root.
 
     Raises:
-        UsageError: the owner is not a name that Kaggle could give.
+        UsageError: the owner is not a valid Kaggle username.
         LocalError: the extra `local` is missing, the voice cannot be built, or a folder cannot be written.
     """
-    owner = KernelRef.parse(f"{owner}/{DATASET}").owner  # A name from outside: it becomes a path.
+    owner = KernelRef.parse(f"{owner}/{DATASET}").owner  # Untrusted: it becomes part of a path.
     missing = [package for package in _NEEDED if not _is_installed(package)]
     if missing:
         raise LocalError(
@@ -125,7 +125,7 @@ def _fill_dataset(folder: Path) -> None:
 
 
 def _fill_model(folder: Path, cache: Path) -> None:
-    """Copy the base voice from the cache, building it there first when need be."""
+    """Copy the base voice from the cache; build it there first if it is missing."""
     kept = cache / "base-voice" / voice.recipe_key()
     if not kept.is_dir():
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -133,13 +133,13 @@ def _fill_model(folder: Path, cache: Path) -> None:
             made = Path(fresh, "voice")
             made.mkdir()
             _build_voice(made, cache)
-            if not kept.is_dir():  # Another process may have made it meanwhile.
+            if not kept.is_dir():  # Unless another process has just built it.
                 made.replace(kept)
     shutil.copytree(kept, folder / "model")
 
 
 def _build_voice(folder: Path, cache: Path) -> None:
-    """Run the builder in a process of its own, so that this one never holds torch."""
+    """Build the voice in a process of its own, so that this one never imports torch."""
     standins = standin_path(sys.executable, cache=cache)
     environment = speech.child_environment(*([standins] if standins else []))
     try:
@@ -161,10 +161,10 @@ def _build_voice(folder: Path, cache: Path) -> None:
 
 
 def _place(target: Path, root: Path, key: str, fill: Callable[[Path], None]) -> bool:
-    """Fill `target` unless it is as wanted or belongs to the user; True when it was filled.
+    """Fill `target`, unless it is up to date or belongs to the user; return whether it was filled.
 
-    What was made is recorded in a file of the root as (recipe, names and sizes and times): a target without
-    such a record, or changed since, is the user's.
+    A file in the root records for each target its recipe and the names, sizes and times of its files. A target
+    that has no record, or has changed since, belongs to the user.
     """
     record = root / _RECORD
     records = _read_records(record)
@@ -201,7 +201,7 @@ def _read_records(record: Path) -> dict[str, dict[str, str]]:
 
 
 def _fingerprint(folder: Path) -> str:
-    """A digest of the names, sizes and times of all files below; reads none of them."""
+    """A digest of the names, sizes and times of all files in a folder, without reading them."""
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*")):
         if file.is_file():

@@ -1,10 +1,9 @@
-"""Bangla speech for the demo's data set, spoken on this machine by eSpeak NG's `bn` voice.
+"""Bangla speech for the demo's dataset, spoken on this machine by eSpeak NG's `bn` voice.
 
-The library comes from the optional package `espeakng-loader` (eSpeak NG 1.52) and is called through ctypes,
-in a process of its own: eSpeak NG carries state from one utterance to the next (pitch flutter goes on where
-it was), so only a fresh process says the same sentences with the same samples. Nothing of eSpeak NG is
-bundled, as it is under GPL-3.0-or-later. It sounds like a robot; its use is a data set that needs no
-download and whose text and sound truly belong together.
+The library comes from the optional package `espeakng-loader` (eSpeak NG 1.52) and is called through ctypes, in a
+process of its own: eSpeak NG carries state from one utterance to the next (pitch flutter continues), so only a
+fresh process speaks the same sentences with the same samples. Nothing of eSpeak NG is bundled, since it is under
+GPL-3.0-or-later. It sounds like a robot, but the dataset needs no download, and its text matches its sound.
 """
 
 import array
@@ -33,8 +32,8 @@ _OUTPUT_SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: samples go to the callback, in t
 _DONT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT: an error is returned; the process lives on.
 _CHARS_UTF8 = 1  # espeakCHARS_UTF8
 _POSITION_CHARACTER = 1  # espeak_POSITION_TYPE
-# eSpeak NG keeps its data path in 160 bytes (N_PATH_HOME) and silently falls back to the path it was compiled
-# with when the given one is longer, as a virtual environment deep in a home directory is.
+# eSpeak NG keeps its data path in 160 bytes (N_PATH_HOME). If the given path is longer, as that of a virtual
+# environment deep in a home directory may be, it silently uses the path that it was compiled with.
 _LONGEST_DATA_PATH = 120
 
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -54,10 +53,10 @@ def speak(utterances: Mapping[str, str], folder: Path) -> list[Path]:
         utterances: texts by name; a name becomes a file name and must hold no path separator.
         folder: an existing folder.
 
-    The same utterances in the same order give the same bytes on the same release of eSpeak NG.
+    The same utterances in the same order give the same bytes with the same release of eSpeak NG.
 
     Raises:
-        LocalError: the package is missing or does not work here, or a text holds nothing to speak.
+        LocalError: the package is missing or does not work here, or a text contains nothing to speak.
     """
     if importlib.util.find_spec(_PACKAGE) is None:
         raise LocalError(
@@ -82,10 +81,10 @@ def speak(utterances: Mapping[str, str], folder: Path) -> list[Path]:
 
 
 def child_environment(*first: Path) -> dict[str, str]:
-    """The environment for a helper process that imports this package: no Kaggle credentials, no GPU.
+    """The environment of a child process that imports this package: no Kaggle credentials, no GPU.
 
     Args:
-        first: folders that come before everything else on the module path.
+        first: folders to put first on the module path.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KAGGLE_")}
     known = environment.get("PYTHONPATH", "")
@@ -94,20 +93,20 @@ def child_environment(*first: Path) -> dict[str, str]:
 
 
 def _speak_all(utterances: Mapping[str, str], folder: Path) -> None:
-    """What the process of its own does; see `speak`."""
+    """Speak all texts in this process; see `speak`."""
     loader = cast("_Loader", importlib.import_module(_PACKAGE))
     library = ctypes.CDLL(loader.get_library_path())
     with tempfile.TemporaryDirectory(prefix="kgtts-espeak-") as short:
         data = _reachable(Path(loader.get_data_path()), Path(short))
         rate = library.espeak_Initialize(_OUTPUT_SYNCHRONOUS, 0, os.fsencode(data), _DONT_EXIT)
         if rate != SAMPLE_RATE or library.espeak_SetVoiceByName(_VOICE) != 0:
-            raise LocalError(f"eSpeak NG's data in {data.resolve()} gives no Bangla voice.")
+            raise LocalError(f"eSpeak NG's data in {data.resolve()} has no Bangla voice.")
         for name, text in utterances.items():
             _write_wav(folder / f"{name}.wav", _samples(library, text))
 
 
 def _reachable(data: Path, short: Path) -> Path:
-    """The data path itself, or a short link to it where it is too long for eSpeak NG."""
+    """The data path, or a short link to it if it is too long for eSpeak NG."""
     if len(os.fsencode(data)) <= _LONGEST_DATA_PATH:
         return data
     link = short / data.name
@@ -119,18 +118,18 @@ def _samples(library: ctypes.CDLL, text: str) -> "array.array[int]":
     spoken = array.array("h")
 
     def collect(samples: "ctypes._Pointer[ctypes.c_short]", count: int, _events: int | None) -> int:
-        if count > 0:  # Never with a null pointer; the last call of an utterance has none of both.
+        if count > 0:  # The last call of an utterance has no samples and a null pointer.
             spoken.extend(samples[:count])
-        return 0  # Go on.
+        return 0  # Continue.
 
-    callback = _CALLBACK(collect)  # A name keeps it alive while C holds it.
+    callback = _CALLBACK(collect)  # The variable keeps it alive while C uses it.
     library.espeak_SetSynthCallback(callback)
     raw = text.encode() + b"\0"
     failed = library.espeak_Synth(
         raw, ctypes.c_size_t(len(raw)), 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None
     )
     if failed or not any(spoken):
-        raise LocalError(f"there is nothing to speak in {text!r}.")
+        raise LocalError(f"nothing to speak in {text!r}.")
     return spoken
 
 

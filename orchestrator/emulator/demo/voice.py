@@ -1,12 +1,10 @@
 """The demo's base voice: a VITS small enough to fine-tune on a laptop's CPU within seconds.
 
-It is a voice at its very beginning: weights drawn once from a fixed seed, trained on nothing, and named so
-(step 0, epoch 0). What the demo shows is the way from a base checkpoint to a trained one; the few steps
-that a laptop makes in the meantime give no intelligible speech, whether they come before or after.
+It is an untrained voice: weights drawn from a fixed seed, at step 0 and epoch 0. The demo shows the way from a
+base checkpoint to a trained one. The few steps that a laptop makes do not give intelligible speech.
 
-Sizes and times, on 2 cores with coqui-tts 0.28: 5.9 million parameters, 24 MB; trained checkpoints 71 MB;
-the discriminators of periods (`periods_multi_period_discriminator`) are what makes VITS slow on a CPU and
-are left out.
+Sizes with coqui-tts 0.28: 5.9 million parameters, 24 MB; trained checkpoints 71 MB. It has no period discriminators
+(`periods_multi_period_discriminator`), since they are what makes VITS slow on a CPU.
 """
 
 import hashlib
@@ -20,21 +18,20 @@ from typing import Any
 
 SAMPLE_RATE = 22_050  # Hz
 LANGUAGE = "bn-Bangladesh"
-DATASET_FOLDER = "/kaggle/input/datahrbnn/MyTTSDataset"  # Where Kaggle's oldest mount layout has it.
+DATASET_FOLDER = "/kaggle/input/datahrbnn/MyTTSDataset"  # The path in Kaggle's oldest mount layout.
 TEST_SENTENCES = (
     "আপনাকে স্বাগতম, আমি বাংলায় কথা বলতে শিখছি।",
     "আজ সকালে নদীর ধারে ঠান্ডা হাওয়া বইছে।",
 )
 
-_RECIPE = 1  # Raise it when the code below changes what is built from the same settings.
+_RECIPE = 1  # Increase it if the code below builds something else from the same settings.
 _SEED = 54_321
 
 
 def _bangla_characters() -> str:
-    """All assigned characters of the Bengali block, and the Latin letters and digits mixed in with them.
+    """All assigned characters of the Bengali block, the joiners, and Latin letters and digits.
 
-    The joiners (ZWNJ, ZWJ) belong to the spelling of words such as র‍্যাব. Coqui's cleaner lowercases Latin
-    text.
+    The joiners (ZWNJ, ZWJ) belong to the spelling of words such as র‍্যাব. Coqui's cleaner lowercases Latin text.
     """
     bengali = [chr(code) for code in range(0x0980, 0x0A00) if unicodedata.category(chr(code)) != "Cn"]
     latin = [chr(code) for code in (*range(ord("0"), ord("9") + 1), *range(ord("a"), ord("z") + 1))]
@@ -46,7 +43,7 @@ PUNCTUATION = " ।॥,;:.?!-–—…'\"‘’“”()[]/%+=&*"
 
 
 def settings() -> dict[str, Any]:
-    """The config of the base voice: Coqui keys that differ from VITS' defaults, all of them strict JSON."""
+    """The config of the base voice: the Coqui keys that differ from the defaults of VITS, as strict JSON."""
     return {
         "model": "vits",
         "run_name": "bangla",
@@ -66,7 +63,7 @@ def settings() -> dict[str, Any]:
         "run_eval": True,
         "eval_split_size": 2,
         "eval_split_max_size": 2,
-        "test_delay_epochs": 1_000,  # The kernel speaks the samples itself; the trainer's plots cost seconds.
+        "test_delay_epochs": 1_000,  # The kernel makes the samples itself; the trainer's plots would take seconds.
         "print_step": 1,
         "print_eval": False,
         "plot_step": 1_000,
@@ -120,7 +117,7 @@ def settings() -> dict[str, Any]:
 
 
 def recipe_key() -> str:
-    """A name that changes with whatever the voice is made from: settings, code, and the installed libraries.
+    """A name that changes with everything the voice depends on: settings, code, and installed libraries.
 
     Raises:
         importlib.metadata.PackageNotFoundError: torch or coqui-tts is not installed.
@@ -138,7 +135,7 @@ def build_voice(folder: Path) -> None:
     """Write `config.json` (every key that Coqui knows) and `model_file.pth` into an existing folder.
 
     Imports torch and TTS, which takes seconds and hundreds of megabytes: run it in a process of its own with
-    `python -m orchestrator.emulator.demo.voice FOLDER`. The checkpoint holds plain tensors, numbers and text,
+    `python -m orchestrator.emulator.demo.voice FOLDER`. The checkpoint contains only tensors, numbers and text,
     and loads with `weights_only=True`.
     """
     torch = importlib.import_module("torch")

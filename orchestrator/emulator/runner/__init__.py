@@ -1,1 +1,5 @@
-"""Runs pushed kernels as processes on this machine."""
+"""Runs the sessions that the service orders, as processes on this machine.
+
+`processes` implements `service.sessions.SessionRunner`; `sandbox` prepares the folder of a session;
+`launcher` is its first process; `standins` replace packages that this machine lacks.
+"""

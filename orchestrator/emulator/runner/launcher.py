@@ -1,10 +1,11 @@
-"""The first process of a session: prepares its view of the files, runs the script, leaves nothing behind.
+"""The first process of a session: sets up its view of the files, runs the script, kills what is left.
 
-Run as a program of its own (`python -I launcher.py SPEC.json`) with the standard library alone. Its standard
-input is the leash: when it closes, because the session is over its limit or because the emulator itself died,
-every process below this one is killed. It is a subreaper, so a daemon that left its parent is found too.
+A program of its own (`python -I launcher.py SPEC.json`) that uses the standard library alone. When its
+standard input closes, because the session is being stopped or the emulator died, it kills every process
+below it. On Linux it is a subreaper, so it also finds daemons that left their parents; on macOS it kills the
+process group of the script.
 
-The spec: {"command": […], "cwd": "…", "environment": {…}, "namespace": null | {"root": an empty folder,
+SPEC.json: {"command": […], "cwd": "…", "environment": {…}, "namespace": null | {"root": an empty folder,
 "kaggle": the folder that becomes /kaggle, "binds": [[source, path below /kaggle/input], …]}}.
 """
 
@@ -27,14 +28,14 @@ _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _SYS_MOUNT_SETATTR = 442  # The same number on every architecture; Linux 5.12.
 _MOUNT_ATTR_RDONLY = 0x1
 _PR_SET_CHILD_SUBREAPER = 36
-_LEASH = 0
+_STDIN = 0
 NOT_FOUND = 127
 KILLED = 128 + signal.SIGKILL
 NO_NAMESPACE = 125
 
 
-class _Kernel:
-    """The few calls that Python 3.11 does not offer."""
+class _SystemCalls:
+    """The few system calls of Linux that Python 3.11 does not offer."""
 
     def __init__(self) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -45,23 +46,23 @@ class _Kernel:
             raise OSError(number, f"{what}: {os.strerror(number)}")
 
     def become_subreaper(self) -> None:
-        """Orphans below this process become its children."""
+        """Make orphans below this process its children."""
         self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def unshare(self, flags: int) -> None:
-        """Leave the namespaces that `flags` names."""
+        """Leave the namespaces named by `flags`."""
         self._check(self._libc.unshare(flags), "unshare")
 
     def mount(
         self, source: str | None, target: str, kind: str | None, flags: int, data: str | None = None
     ) -> None:
-        """Mount something, as the system call of that name does."""
+        """Attach a file system or a folder to a path."""
         texts = [None if text is None else os.fsencode(text) for text in (source, target, kind, data)]
         result = self._libc.mount(texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3])
         self._check(result, f"mount on {target}")
 
     def make_read_only(self, target: str) -> None:
-        """Everything mounted at and below `target` becomes read-only; no locked flag is touched."""
+        """Make everything mounted at and below `target` read-only, without touching locked flags."""
         attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY, 0, 0, 0)
         size = ctypes.c_size_t(ctypes.sizeof(attributes))
         result = self._libc.syscall(
@@ -70,30 +71,36 @@ class _Kernel:
         self._check(result, f"mount_setattr of {target}")
 
 
-def _leave_namespaces(kernel: _Kernel) -> None:
-    """Own mounts; as an ordinary user through a user namespace in which everyone keeps the same number."""
+def _leave_namespaces(system: _SystemCalls) -> None:
+    """Get mounts of our own; ordinary users get them through a user namespace that keeps their ids."""
     user, group = os.getuid(), os.getgid()
     if user == 0:
-        with suppress(OSError):  # Root without the right to mount, as in a container, goes the other way.
-            kernel.unshare(_CLONE_NEWNS)
+        with suppress(OSError):  # Root that may not mount, as in a container, needs a user namespace as well.
+            system.unshare(_CLONE_NEWNS)
             return
-    kernel.unshare(_CLONE_NEWUSER | _CLONE_NEWNS)
+    system.unshare(_CLONE_NEWUSER | _CLONE_NEWNS)
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
 
 
-def enter_namespace(kernel: _Kernel, root: str, kaggle: str, binds: list[list[str]]) -> None:
-    """Build a root that is the machine's own but for /kaggle, and go there.
+def enter_namespace(system: _SystemCalls, root: str, kaggle: str, binds: list[list[str]]) -> None:
+    """Build a root folder like the machine's own except for /kaggle, and enter it.
+
+    Args:
+        system: the system calls.
+        root: an empty folder for the new root.
+        kaggle: the folder that becomes /kaggle.
+        binds: pairs of a folder and the path below /kaggle/input where it appears.
 
     Raises:
         OSError: this system does not allow it.
     """
-    _leave_namespaces(kernel)
-    kernel.mount(None, "/", None, _MS_REC | _MS_PRIVATE)
-    kernel.mount("tmpfs", root, "tmpfs", _MS_NOSUID, "mode=755")
-    # The folder that holds the new root is bound below as well; the root must not be bound into itself.
-    kernel.mount(None, root, None, _MS_UNBINDABLE)
+    _leave_namespaces(system)
+    system.mount(None, "/", None, _MS_REC | _MS_PRIVATE)
+    system.mount("tmpfs", root, "tmpfs", _MS_NOSUID, "mode=755")
+    # The folder that holds the new root is bound below, too; the root must not be bound into itself.
+    system.mount(None, root, None, _MS_UNBINDABLE)
     for entry in os.scandir("/"):
         place = Path(root, entry.name)
         if entry.name == "kaggle":
@@ -102,30 +109,30 @@ def enter_namespace(kernel: _Kernel, root: str, kaggle: str, binds: list[list[st
             place.symlink_to(Path(entry.path).readlink())
         elif entry.is_dir():
             place.mkdir()
-            kernel.mount(entry.path, str(place), None, _MS_BIND | _MS_REC)
+            system.mount(entry.path, str(place), None, _MS_BIND | _MS_REC)
         elif entry.is_file():
             place.touch()
-            kernel.mount(entry.path, str(place), None, _MS_BIND)
+            system.mount(entry.path, str(place), None, _MS_BIND)
     new = Path(root, "kaggle")
     new.mkdir()
-    kernel.mount(kaggle, str(new), None, _MS_BIND)
+    system.mount(kaggle, str(new), None, _MS_BIND)
     inputs = new / "input"
-    kernel.mount(str(Path(kaggle, "input")), str(inputs), None, _MS_BIND)
+    system.mount(str(Path(kaggle, "input")), str(inputs), None, _MS_BIND)
     for source, below in binds:
-        kernel.mount(source, str(inputs / below), None, _MS_BIND | _MS_REC)
-    kernel.make_read_only(str(inputs))
+        system.mount(source, str(inputs / below), None, _MS_BIND | _MS_REC)
+    system.make_read_only(str(inputs))
     os.chdir(root)
-    kernel.mount(".", "/", None, _MS_MOVE)
+    system.mount(".", "/", None, _MS_MOVE)
     os.chroot(".")
 
 
 def _parents() -> dict[int, int]:
-    """The parent of every process that can be seen."""
+    """The parent of every visible process."""
     found = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdecimal():
             with suppress(OSError):
-                # The name, in parentheses, may hold anything: what follows the last one is regular.
+                # The name, in parentheses, may contain anything; after the last parenthesis come numbers.
                 fields = Path(entry.path, "stat").read_text(errors="replace").rpartition(")")[2].split()
                 found[int(entry.name)] = int(fields[1])
     return found
@@ -142,7 +149,7 @@ def _below(process: int) -> list[int]:
 
 
 def _end_all(session: int) -> None:
-    """Kill what is left until no child remains, however often something forks meanwhile."""
+    """Kill every process below this one until none is left, even if they fork meanwhile."""
     while True:
         with suppress(OSError):
             os.killpg(session, signal.SIGKILL)
@@ -159,16 +166,16 @@ def _end_all(session: int) -> None:
 
 
 def _wait(script: int) -> int:
-    """Wait for the script or the leash; returns the script's exit code, 128 + signal where it was killed."""
+    """Wait until the script ends or standard input closes; return the exit code, or 128 + the signal."""
     ready = select.poll()
-    ready.register(_LEASH, select.POLLIN | select.POLLHUP)
-    patience_ms: int | None = 50
-    with suppress(AttributeError, OSError):  # Not Linux, or an old one: looking now and then does as well.
+    ready.register(_STDIN, select.POLLIN | select.POLLHUP)
+    poll_ms: int | None = 50
+    with suppress(AttributeError, OSError):  # macOS, or an old Linux: poll instead.
         ready.register(os.pidfd_open(script), select.POLLIN)
-        patience_ms = None
+        poll_ms = None
     while True:
-        happened = {descriptor for descriptor, _ in ready.poll(patience_ms)}
-        if _LEASH in happened and not os.read(_LEASH, 1):
+        happened = {descriptor for descriptor, _ in ready.poll(poll_ms)}
+        if _STDIN in happened and not os.read(_STDIN, 1):
             return KILLED
         ended, status = os.waitpid(script, os.WNOHANG)
         if ended:
@@ -177,14 +184,14 @@ def _wait(script: int) -> int:
 
 
 def main(spec_path: str) -> int:
-    """Run one session as the spec says; returns its exit code."""
+    """Run the session that the spec describes; return its exit code."""
     spec: dict[str, Any] = json.loads(Path(spec_path).read_text(encoding="utf-8"))
     if sys.platform == "linux":
-        kernel = _Kernel()
-        kernel.become_subreaper()
+        system = _SystemCalls()
+        system.become_subreaper()
         if spec["namespace"] is not None:
             try:
-                enter_namespace(kernel, **spec["namespace"])
+                enter_namespace(system, **spec["namespace"])
             except OSError as error:
                 sys.stderr.write(f"{error.strerror}\n")
                 return NO_NAMESPACE
@@ -200,7 +207,7 @@ def main(spec_path: str) -> int:
         sys.stderr.write(f"The session's Python cannot be started: {error}\n")
         return NOT_FOUND
     code = _wait(script.pid)
-    script.returncode = code  # Reaped above; Popen need not look for it.
+    script.returncode = code  # It has been reaped; Popen must not wait for it.
     _end_all(script.pid)
     return code
 

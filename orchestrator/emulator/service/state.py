@@ -14,11 +14,12 @@ ROOT/
 Records are JSON, written atomically: a crash leaves whole files.
 """
 
-import fcntl
 import json
 import secrets
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from orchestrator.emulator.service.files import PRIVATE_MODE, write_bytes_atomically
 from orchestrator.errors import LocalError
@@ -79,20 +80,19 @@ class StateFolder:
             for name in ("datasets", "models", "kernels", "sessions"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             self.numba_cache.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.root / "lock").open("w")
-        except OSError as error:
-            raise LocalError(f"The emulator cannot use the folder {self.root}: {error.strerror}.") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
+            # Not local to a thread: any thread may stop an emulator.
+            self._lock = FileLock(self.root / "lock", timeout=0, thread_local=False)
+            self._lock.acquire()
+        except Timeout as error:
             raise LocalError(
                 f"Another emulator is using the folder {self.root}.", hint="stop it, or give another --root"
             ) from error
+        except OSError as error:
+            raise LocalError(f"The emulator cannot use the folder {self.root}: {error.strerror}.") from error
 
     def close(self) -> None:
         """Release the folder for another emulator."""
-        self._lock.close()
+        self._lock.release()
 
     def session_folder(self, session: int) -> Path:
         """The folder of a session while it is active."""

@@ -1,1 +1,1 @@
-"""Files that the demo's data set holds as they are."""
+"""Files that are copied into the demo's dataset as they are."""

@@ -2,7 +2,7 @@
 
     python train_tts.py --config_path config.json --restore_path model_file.pth
 
-`--continue_path RUN_FOLDER` goes on with an earlier run instead. The trainer's other options work too.
+`--continue_path RUN_FOLDER` continues an earlier run instead. The trainer's other options work too.
 """
 
 import sys

@@ -1,9 +1,8 @@
 """Stand-ins for torchaudio and torchcodec, for sessions on machines where the real ones do not work.
 
-Kaggle's image has both. Elsewhere `import TTS` (coqui-tts 0.28) raises without torchaudio and, with torch
->= 2.9, without torchcodec; it only looks whether the modules are there, and training a VITS voice calls
-nothing of them but `torchaudio.load`. So what is asked here is: is torchcodec there, and can torchaudio
-really load a wav file?
+Kaggle's image has both. Elsewhere, `import TTS` (coqui-tts 0.28) raises without torchaudio and, with torch
+>= 2.9, without torchcodec. It only checks that the modules exist, and training a VITS voice uses nothing of
+them but `torchaudio.load`. So the questions here are: does torchcodec exist, and can torchaudio load a file?
 """
 
 import functools
@@ -26,8 +25,7 @@ _NAMES = ("torchaudio", "torchcodec")
 _FIND_TIMEOUT_S = 30
 _LOAD_TIMEOUT_S = 180  # A first import of torch from a cold disk is slow.
 
-# Looks without importing (tens of milliseconds): where each module is, and a stamp that changes with a
-# reinstall.
+# Finds each module without importing it (tens of milliseconds), with a stamp that changes on a reinstall.
 _FIND = """
 import importlib.util, json, os
 def stamp(name):
@@ -42,14 +40,14 @@ _LOAD = "import sys, torchaudio; torchaudio.load(sys.argv[1])"
 
 
 def standin_path(python: str, *, cache: Path | None = None) -> Path | None:
-    """The folder to put on PYTHONPATH so that `import TTS` works with this interpreter, or None.
+    """The folder to put on PYTHONPATH so that this interpreter can `import TTS`; None if none is needed.
 
-    The folder holds only the stand-ins that are needed, as one on PYTHONPATH hides an installed module. An
-    interpreter without torch needs none either: what is missing there is more than they stand for.
+    It holds only the stand-ins that are needed, since a module on PYTHONPATH hides an installed one. An
+    interpreter without torch gets none, since they would not help it.
 
     Args:
-        python: the interpreter that the session will run with.
-        cache: where the folder is made when only one of the two is needed; the user's by default.
+        python: the interpreter that the session runs with.
+        cache: where the folder is created if only one of the two is needed; by default the user's cache.
 
     Raises:
         LocalError: the interpreter does not run, or the cache cannot be written.
@@ -63,10 +61,10 @@ def standin_path(python: str, *, cache: Path | None = None) -> Path | None:
 
 
 def needed_standins(python: str) -> tuple[str, ...]:
-    """Which of torchaudio and torchcodec this interpreter lacks; nothing when it lacks torch.
+    """Which of torchaudio and torchcodec this interpreter lacks; none if it lacks torch.
 
-    Without torchaudio this takes tens of milliseconds; with it, the seconds of importing torch, once per
-    installed state and process.
+    Takes tens of milliseconds without torchaudio. With it, takes the seconds of importing torch, once per
+    installation and process.
 
     Raises:
         LocalError: the interpreter does not run.
@@ -83,18 +81,18 @@ def needed_standins(python: str) -> tuple[str, ...]:
         stamps: dict[str, object] = json.loads(found.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise LocalError(
-            f"The Python interpreter {python} cannot be asked for its modules ({type(error).__name__}).",
+            f"The Python interpreter {python} could not be asked for its modules ({type(error).__name__}).",
             hint="give the path of a Python 3.11 or newer that runs",
         ) from error
     return decide(stamps, loads=lambda: _loads_audio(python, json.dumps(stamps, sort_keys=True)))
 
 
 def decide(found: Mapping[str, object], *, loads: Callable[[], bool]) -> tuple[str, ...]:
-    """Which stand-ins are needed, from where each module was found (None: nowhere) and a real try.
+    """Which stand-ins are needed.
 
     Args:
-        found: by module name, for torch, torchaudio and torchcodec.
-        loads: whether torchaudio really loads a file; asked only where its answer counts, as it is slow.
+        found: where torch, torchaudio and torchcodec were found, by name; None if a module was not.
+        loads: whether torchaudio really loads a file; called only if the answer matters, since it is slow.
     """
     if found["torch"] is None:
         return ()
@@ -104,7 +102,7 @@ def decide(found: Mapping[str, object], *, loads: Callable[[], bool]) -> tuple[s
 
 @functools.lru_cache(maxsize=16)
 def _loads_audio(python: str, _stamps: str) -> bool:
-    """Whether torchaudio loads a wav file there; a new stamp asks again."""
+    """Whether torchaudio loads a wav file; tried again if the stamp changes."""
     with tempfile.TemporaryDirectory(prefix="kgtts-torchaudio-") as folder:
         tone = Path(folder, "tone.wav")
         with wave.open(str(tone), "wb") as file:
@@ -126,7 +124,7 @@ def _loads_audio(python: str, _stamps: str) -> bool:
 
 
 def _folder_with(names: tuple[str, ...], cache: Path) -> Path:
-    """A folder below `cache` with these stand-ins alone; made once per content, moved into place whole."""
+    """A folder below `cache` with only these stand-ins; created once per content, and renamed into place."""
     content = hashlib.sha256()
     for file in sorted(_SOURCES.rglob("*.py")):
         content.update(file.read_bytes())
@@ -140,7 +138,7 @@ def _folder_with(names: tuple[str, ...], cache: Path) -> Path:
                 shutil.copytree(_SOURCES / name, Path(fresh, "made", name))
             Path(fresh, "made").replace(target)
     except OSError as error:
-        if not target.is_dir():  # Another process may have made it meanwhile.
+        if not target.is_dir():  # Unless another process has just created it.
             raise LocalError(f"The cache folder {target.parent} cannot be written: {error}.") from error
     return target
 

@@ -1,6 +1,6 @@
-"""Stand-in for torchaudio over soundfile: as much of it as training and using a VITS voice calls.
+"""Stand-in for torchaudio, built on soundfile: the part that training and using a VITS voice calls.
 
-There is no CPU build of torchaudio for every torch release on PyPI, and the CUDA build does not import
+PyPI does not have a CPU build of torchaudio for every torch release, and the CUDA build cannot be imported
 without CUDA's libraries. Training with this module gives the same losses as with the real one.
 """
 
@@ -19,7 +19,7 @@ __version__ = "0.0.0+standin"
 
 @dataclass(frozen=True, slots=True)
 class AudioMetaData:
-    """What `info` says of a file; `sample_rate` in Hz."""
+    """What `info` returns about a file; `sample_rate` in Hz."""
 
     sample_rate: int
     num_frames: int
@@ -47,7 +47,7 @@ def save(
     format: str | None = None,  # noqa: A002 - the real signature.
     **_options: Any,
 ) -> None:
-    """Write samples, shaped (channel, frame) unless told otherwise, in the name's format or `format`."""
+    """Write samples, shaped (channel, frame) by default, in the format of the name or in `format`."""
     frames = src.detach().cpu()
     soundfile.write(uri, (frames.T if channels_first else frames).numpy(), sample_rate, format=format)
 

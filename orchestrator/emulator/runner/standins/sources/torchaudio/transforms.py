@@ -1,4 +1,4 @@
-"""Stand-in for `torchaudio.transforms`: `Resample`; whatever else is asked for says that it is not here."""
+"""Stand-in for `torchaudio.transforms`: only `Resample`; anything else raises and says why."""
 
 import torch
 

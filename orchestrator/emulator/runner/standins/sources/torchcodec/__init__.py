@@ -1,6 +1,6 @@
-"""Stand-in for torchcodec on machines without it: coqui-tts 0.28 only looks whether the module is there.
+"""Stand-in for torchcodec: with torch >= 2.9, coqui-tts 0.28 refuses to be imported if the module is missing.
 
-With torch >= 2.9 `import TTS` refuses to go on otherwise; the stand-in torchaudio beside it needs none.
+It only checks that the module exists, and the stand-in for torchaudio does not use it.
 """
 
 __version__ = "0.0.0+standin"
