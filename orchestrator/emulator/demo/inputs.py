@@ -1,8 +1,8 @@
 """The demo's inputs in an emulator's folder: the dataset `datahrbnn` and the model `ttsbnng`.
 
 The dataset is a small one in the ljspeech format, with Bangla sentences spoken by eSpeak NG, and the training
-script as a user would have it. The model is the untrained base voice of `orchestrator.emulator.demo.voice`. A folder
-whose content this module did not write belongs to the user and is left alone.
+script as a user would have it. The model is the untrained base voice of `orchestrator.emulator.demo.voice`. A
+folder whose content this module did not write belongs to the user and is left alone.
 """
 
 import hashlib
@@ -67,8 +67,8 @@ class DemoInputs:
 def provide_demo_inputs(root: Path, owner: str, *, cache: Path) -> DemoInputs:
     """Make sure that the emulator's folder holds the demo's dataset and base voice.
 
-    The first call takes some seconds, to import torch and TTS in another process. The voice is kept in `cache`
-    for other roots; a call that finds everything in place returns at once. Content is written elsewhere and
+    The first call takes some seconds to import torch and TTS in another process. The voice is kept in
+    `cache` for other roots; a call that finds everything in place returns at once. Content is written elsewhere and
     renamed into place, so an interrupted call leaves nothing incomplete.
 
     Args:
@@ -163,8 +163,8 @@ def _build_voice(folder: Path, cache: Path) -> None:
 def _place(target: Path, root: Path, key: str, fill: Callable[[Path], None]) -> bool:
     """Fill `target`, unless it is up to date or belongs to the user; return whether it was filled.
 
-    A file in the root records for each target its recipe and the names, sizes and times of its files. A target
-    that has no record, or has changed since, belongs to the user.
+    A file in the root records for each target its recipe and the names, sizes and times of its files. A
+    target that has no record, or has changed since, belongs to the user.
     """
     record = root / _RECORD
     records = _read_records(record)

@@ -1,9 +1,9 @@
 """Bangla speech for the demo's dataset, spoken on this machine by eSpeak NG's `bn` voice.
 
-The library comes from the optional package `espeakng-loader` (eSpeak NG 1.52) and is called through ctypes, in a
-process of its own: eSpeak NG carries state from one utterance to the next (pitch flutter continues), so only a
-fresh process speaks the same sentences with the same samples. Nothing of eSpeak NG is bundled, since it is under
-GPL-3.0-or-later. It sounds like a robot, but the dataset needs no download, and its text matches its sound.
+The library comes from the optional package `espeakng-loader` (eSpeak NG 1.52) and is called through ctypes,
+in a process of its own: eSpeak NG carries state from one utterance to the next (pitch flutter continues), so
+only a fresh process speaks the same sentences with the same samples. Nothing of eSpeak NG is bundled, since it
+is under GPL-3.0-or-later. It sounds like a robot, but its dataset needs no download, and text and sound match.
 """
 
 import array

@@ -1,10 +1,10 @@
 """The demo's base voice: a VITS small enough to fine-tune on a laptop's CPU within seconds.
 
-It is an untrained voice: weights drawn from a fixed seed, at step 0 and epoch 0. The demo shows the way from a
-base checkpoint to a trained one. The few steps that a laptop makes do not give intelligible speech.
+It is an untrained voice: weights drawn from a fixed seed, at step 0 and epoch 0. The demo shows the way from
+a base checkpoint to a trained one. The few steps that a laptop makes do not give intelligible speech.
 
-Sizes with coqui-tts 0.28: 5.9 million parameters, 24 MB; trained checkpoints 71 MB. It has no period discriminators
-(`periods_multi_period_discriminator`), since they are what makes VITS slow on a CPU.
+Sizes with coqui-tts 0.28: 5.9 million parameters, 24 MB; trained checkpoints 71 MB. It has no period
+discriminators (`periods_multi_period_discriminator`), since they are what makes VITS slow on a CPU.
 """
 
 import hashlib
@@ -31,7 +31,8 @@ _SEED = 54_321
 def _bangla_characters() -> str:
     """All assigned characters of the Bengali block, the joiners, and Latin letters and digits.
 
-    The joiners (ZWNJ, ZWJ) belong to the spelling of words such as র‍্যাব. Coqui's cleaner lowercases Latin text.
+    The joiners (ZWNJ, ZWJ) belong to the spelling of words such as র‍্যাব. Coqui's cleaner makes Latin
+    text lower case.
     """
     bengali = [chr(code) for code in range(0x0980, 0x0A00) if unicodedata.category(chr(code)) != "Cn"]
     latin = [chr(code) for code in (*range(ord("0"), ord("9") + 1), *range(ord("a"), ord("z") + 1))]
@@ -63,7 +64,7 @@ def settings() -> dict[str, Any]:
         "run_eval": True,
         "eval_split_size": 2,
         "eval_split_max_size": 2,
-        "test_delay_epochs": 1_000,  # The kernel makes the samples itself; the trainer's plots would take seconds.
+        "test_delay_epochs": 1_000,  # The kernel makes the samples; the trainer's plots would take seconds.
         "print_step": 1,
         "print_eval": False,
         "plot_step": 1_000,
@@ -135,8 +136,8 @@ def build_voice(folder: Path) -> None:
     """Write `config.json` (every key that Coqui knows) and `model_file.pth` into an existing folder.
 
     Imports torch and TTS, which takes seconds and hundreds of megabytes: run it in a process of its own with
-    `python -m orchestrator.emulator.demo.voice FOLDER`. The checkpoint contains only tensors, numbers and text,
-    and loads with `weights_only=True`.
+    `python -m orchestrator.emulator.demo.voice FOLDER`. The checkpoint contains only tensors, numbers and
+    text, and loads with `weights_only=True`.
     """
     torch = importlib.import_module("torch")
     vits_config = importlib.import_module("TTS.tts.configs.vits_config").VitsConfig
