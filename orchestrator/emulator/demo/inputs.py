@@ -68,8 +68,8 @@ def provide_demo_inputs(root: Path, owner: str, *, cache: Path) -> DemoInputs:
     """Make sure that the emulator's folder holds the demo's dataset and base voice.
 
     The first call takes some seconds to import torch and TTS in another process. The voice is kept in
-    `cache` for other roots; a call that finds everything in place returns at once. Content is written elsewhere and
-    renamed into place, so an interrupted call leaves nothing incomplete.
+    `cache` for other roots; a call that finds everything in place returns at once. Content is written
+    elsewhere and renamed into place, so an interrupted call leaves nothing incomplete.
 
     Args:
         root: the emulator's folder.

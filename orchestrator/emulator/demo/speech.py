@@ -2,8 +2,8 @@
 
 The library comes from the optional package `espeakng-loader` (eSpeak NG 1.52) and is called through ctypes,
 in a process of its own: eSpeak NG carries state from one utterance to the next (pitch flutter continues), so
-only a fresh process speaks the same sentences with the same samples. Nothing of eSpeak NG is bundled, since it
-is under GPL-3.0-or-later. It sounds like a robot, but its dataset needs no download, and text and sound match.
+only a fresh process speaks the same sentences with the same samples. Nothing of eSpeak NG is bundled, since
+it is under GPL-3.0-or-later. It sounds like a robot, but its dataset needs no download and fits its text.
 """
 
 import array
