@@ -17,8 +17,8 @@ from orchestrator.download.storage import (
     StorageError,
     TransientError,
 )
-from orchestrator.download.transfer import Counter, Planned, Transfer, TransferListener, TransferOptions
-from orchestrator.download.worker import Downloader, Job, Resources, RetryPolicy, explained
+from orchestrator.download.transfer import Planned, Transfer, TransferListener, TransferOptions
+from orchestrator.download.worker import Downloader, Job, RetryPolicy, explained
 from orchestrator.download.workspace import PARTS, Workspace
 from orchestrator.errors import LocalError
 from orchestrator.models import OutputFile
@@ -53,23 +53,20 @@ def fetch(  # noqa: PLR0913  # The last three have defaults.
         LocalError: the disk is full, or a file could not be written.
     """
     wanted, refused = sort_out(files, target)
-    storage = Storage(options.connections, options.connect_s, options.stall_s)
-    sleep = options.sleep or storage.stopped.wait
-    hashes, counter = sha256 or {}, Counter()
+    hashes = sha256 or {}
     jobs = [Job(path, file.name, hashes.get(path.as_posix())) for path, file in wanted.items()]
+    storage = Storage(options.connections, options.connect_s, options.stall_s)
     try:
         target.mkdir(parents=True, exist_ok=True)
         workspace, index = Workspace(target, options.free_disk), Index(target)
-        shared = Resources(
-            target, storage, SignedUrls(files, relist), index, workspace, listener, counter, options, sleep
-        )
+        transfer = Downloader(target, storage, SignedUrls(files, relist), index, workspace, listener, options)
         listener.planned([Planned(path) for path in wanted])
         try:
-            fetched = Downloader(shared, jobs).run()
+            fetched = transfer.run(jobs)
         finally:
             index.save(workspace.folder)
             workspace.close()
-            counts = counter.counts(storage.connections)
+            counts = transfer.counter.counts(storage.connections)
             storage.close()
     except OSError as error:
         raise LocalError(f"{target} could not be written: {error.strerror or error}.") from error

@@ -52,12 +52,7 @@ def read_manifest(content: bytes) -> dict[str, str]:
 
 
 class Hasher:
-    """Takes a file's bytes from the first to the last, then compares.
-
-    Args:
-        expected: the hashes that the storage names.
-        sha256: the one in the session's manifest, in hexadecimal, or None.
-    """
+    """Takes a file's bytes from the first to the last, then compares them with the hashes that are known."""
 
     def __init__(self, expected: Expected, sha256: str | None) -> None:
         self._wanted = (
@@ -66,11 +61,6 @@ class Hasher:
             ("SHA-256", hashlib.sha256(), None if sha256 is None else _from_hex(sha256)),
         )
         self._used = [hasher for _, hasher, wanted in self._wanted if wanted is not None]
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether there is anything to compare with."""
-        return bool(self._used)
 
     def update(self, data: bytes) -> None:
         """Add the next bytes."""

@@ -10,7 +10,6 @@ import hashlib
 import stat
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
@@ -34,35 +33,25 @@ def blocks_in(size: int) -> int:
     return -(-size // BLOCK)
 
 
-def next_span(size: int, taken: bytes | bytearray, connections: int) -> Span | None:
-    """Return the bytes that the next free connection should request; None if none are left.
+def missing_spans(size: int, taken: bytes | bytearray, connections: int) -> list[Span]:
+    """Divide the bytes that are missing into ranges, in their order.
 
-    Ranges are taken from the front. They get shorter the less is left, so that all connections end at about
-    the same time.
+    Ranges get shorter the less is left, so that all connections end at about the same time.
 
     Args:
         size: bytes of the file.
-        taken: one byte for each block: 0 if it is neither here nor on its way, else 1.
+        taken: one byte for each block: 0 if it is missing, else 1.
         connections: how many connections share the file.
     """
-    first = taken.find(0)
-    if first < 0:
-        return None
-    until = taken.find(1, first)
-    until = len(taken) if until < 0 else until
-    left = taken.count(0) * BLOCK
-    most = max(_SHORTEST, min(_LONGEST, left // max(1, connections)))
-    last = min(until, first + max(1, most // BLOCK))
-    return Span(first * BLOCK, min(size, last * BLOCK))
-
-
-@dataclass(slots=True, eq=False)
-class Claim:
-    """Bytes that one worker fetches: those up to `end`, of which the ones before `at` have arrived."""
-
-    at: int
-    end: int
-    is_whole: bool = False
+    spans, left, first = list[Span](), taken.count(0), taken.find(0)
+    while first >= 0:
+        until = taken.find(1, first)
+        most = max(_SHORTEST, min(_LONGEST, left * BLOCK // max(1, connections))) // BLOCK
+        last = min(len(taken) if until < 0 else until, first + most)
+        spans.append(Span(first * BLOCK, min(size, last * BLOCK)))
+        left -= last - first
+        first = taken.find(0, last)
+    return spans
 
 
 class Partial:
@@ -80,6 +69,7 @@ class Partial:
     Attributes:
         place: where its bytes lie.
         resumed: bytes that an earlier transfer left.
+        streaming: held by the thread that reads the whole file, as the storage ignores ranges.
 
     Raises:
         OSError: the two files cannot be written.
@@ -110,43 +100,33 @@ class Partial:
                 file.truncate(self.size)
             with self._map_place.open("xb") as file:
                 file.write(self._here)
-        self._lock, self._hashing = threading.Lock(), threading.Lock()
+        self._lock, self._hashing, self.streaming = threading.Lock(), threading.Lock(), threading.Lock()
         self._hasher, self._hashed = Hasher(remote.expected, sha256), 0
-        self._claims: set[Claim] = set()
-        self._finishing = self._closed = False
+        self._pieces, self._closed = 1, False
         with contextlib.ExitStack() as files:
             self._data = files.enter_context(self.place.open("r+b", buffering=0))
             self._map = files.enter_context(self._map_place.open("r+b", buffering=0))
             self._reader = files.enter_context(self.place.open("rb", buffering=0))
             self._files = files.pop_all()
 
-    def claim(self, connections: int, span: Span | None = None) -> Claim | None:
-        """Reserve bytes for one worker: `span`, or the next that nobody fetches; None if there are none."""
-        with self._lock:
-            if span is None:
-                taken = bytearray(self._here)
-                for other in self._claims:
-                    first, last = other.at // BLOCK, blocks_in(other.end)
-                    taken[first:last] = b"\x01" * (last - first)
-                span = next_span(self.size, taken, connections)
-            if self._closed or span is None:
-                return None
-            claim = Claim(span.start, span.end)
-            self._claims.add(claim)
-            return claim
+    def begin(self, span: Span, connections: int) -> list[Span]:
+        """Return what is missing besides `span`, which is on its way; each piece ends with `end_piece`."""
+        taken = bytearray(self._here)
+        first, last = span.start // BLOCK, blocks_in(span.end)
+        taken[first:last] = b"\x01" * (last - first)
+        spans = missing_spans(self.size, taken, connections)
+        self._pieces = len(spans) + 1
+        return spans
 
-    def claim_all(self, claim: Claim) -> bool:
-        """Widen a claim to the whole file, as the storage ignores `Range`; False if another one is wide."""
+    def end_piece(self) -> bool:
+        """Note that a piece is here; True if it was the last one."""
         with self._lock:
-            if any(other.is_whole and other is not claim for other in self._claims):
-                return False
-            claim.at, claim.end, claim.is_whole = 0, self.size, True
-            return True
+            self._pieces -= 1
+            return self._pieces == 0 and not self._closed
 
-    def release(self, claim: Claim) -> None:
-        """Give up what is left of a claim."""
-        with self._lock:
-            self._claims.discard(claim)
+    def has(self, span: Span) -> bool:
+        """Return whether the blocks of a span are here."""
+        return 0 not in self._here[span.start // BLOCK : blocks_in(span.end)]
 
     def write(self, start: int, data: bytes) -> int:
         """Write those bytes whose blocks are not here; return how many these were.
@@ -210,20 +190,8 @@ class Partial:
         found = self._here.find(0, self._hashed // BLOCK)
         return self.size if found < 0 else found * BLOCK
 
-    def begin_finish(self) -> bool:
-        """Return whether all bytes are here, and this thread is the one to verify and place the file."""
-        with self._lock:
-            if self._closed or self._finishing or 0 in self._here:
-                return False
-            self._finishing = True
-            return True
-
     def check(self) -> None:
-        """Compare the hashes of the whole file.
-
-        Raises:
-            CorruptError: one differs.
-        """
+        """Compare the hashes of the whole file; raises `CorruptError`."""
         self._hasher.check()
 
     def close(self, *, discard: bool = False) -> None:
@@ -239,7 +207,7 @@ class Partial:
 
 def has_part(folder: Path, path: PurePosixPath) -> bool:
     """Return whether an earlier transfer left something of a file, of whatever content."""
-    return any(folder.glob(f"{_digest(path.as_posix())}-*{MAP_SUFFIX}"))
+    return bool(list(folder.glob(f"{_digest(path.as_posix())}-*{MAP_SUFFIX}")))
 
 
 def remove_parts(folder: Path, path: PurePosixPath, *, keep: str = "") -> None:

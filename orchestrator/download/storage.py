@@ -2,13 +2,6 @@
 
 Kaggle keeps outputs in Google Cloud Storage behind signed URLs. It honours `Range` and `If-Range`, and sends
 `ETag`, `Last-Modified` and `x-goog-hash` with every answer.
-
-    StorageError          the request brought nothing
-    ├── TransientError    asking again may help
-    ├── ExpiredError      the URL has expired; a new listing has another one
-    ├── GoneError         the storage has no such file
-    └── BeyondEndError    the file has no such bytes
-    StoppedError          the transfer was ended meanwhile
 """
 
 import contextlib
@@ -44,11 +37,7 @@ class StorageError(Exception):
 
 
 class TransientError(StorageError):
-    """Asking again may help.
-
-    Attributes:
-        retry_after_s: the seconds for which the storage asks to be left alone, or None.
-    """
+    """Asking again may help, after `retry_after_s` seconds if the storage says so."""
 
     def __init__(self, why: str, retry_after_s: float | None = None) -> None:
         super().__init__(why)
@@ -102,16 +91,13 @@ class Remote:
 
 
 class Answer:
-    """An answer whose body has not been read.
+    """An answer whose body has not been read; raises `TransientError` if it does not fit the request.
 
     Attributes:
         remote: the file, as the answer describes it.
         end: the byte of the file before which the body ends; None if the answer does not say.
         is_whole: whether the body is the whole file.
         is_same: whether the storage says that the file still has the ETag asked about; there is no body.
-
-    Raises:
-        TransientError: the answer is not one to this request, or it contradicts itself.
     """
 
     def __init__(self, response: requests.Response, span: Span | None) -> None:
@@ -152,13 +138,7 @@ class Answer:
 
 
 class Storage:
-    """The connections of one transfer.
-
-    Args:
-        connections: how many are kept open.
-        connect_s: seconds to wait for a connection.
-        stall_s: seconds without a byte after which a connection is closed.
-    """
+    """The connections of one transfer."""
 
     def __init__(self, connections: int, connect_s: float, stall_s: float) -> None:
         self._session = requests.Session()
@@ -235,12 +215,7 @@ class Storage:
 
 
 class SignedUrls:
-    """The signed URLs of a listing, which is requested again when they have expired.
-
-    Args:
-        files: the listing.
-        relist: requests it again; None if that is not possible.
-    """
+    """The signed URLs of a listing; `relist` requests it again when they have expired."""
 
     def __init__(
         self, files: Sequence[OutputFile], relist: Callable[[], Sequence[OutputFile]] | None
@@ -256,13 +231,7 @@ class SignedUrls:
     def renew(self, name: str, tried: str, error: ExpiredError, progress: int) -> None:
         """See that a file has another URL than `tried`.
 
-        A file may cause one new listing, and another one after each progress.
-
-        Args:
-            name: the file's name in the listing.
-            tried: the URL that has expired.
-            error: what the storage said of it.
-            progress: the bytes of the file that were received so far.
+        A file may cause one new listing, and another one after each `progress` in bytes.
 
         Raises:
             ExpiredError: there is no other URL.

@@ -1,5 +1,6 @@
 """What a transfer is told, what it reports while it runs, and what it returns."""
 
+import collections
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -59,12 +60,12 @@ class Counter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts = dict.fromkeys(("received", "again", "resumed", "requests", "retries"), 0)
+        self._counts = collections.Counter[str]()
 
-    def add(self, what: str, count: int = 1) -> None:
-        """Add `count` to the field `what`."""
+    def add(self, field: str, count: int = 1) -> None:
+        """Add `count` to a field."""
         with self._lock:
-            self._counts[what] += count
+            self._counts[field] += count
 
     def counts(self, connections: int) -> Counts:
         """Return the sums so far."""

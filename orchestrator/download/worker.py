@@ -2,17 +2,17 @@
 
 import contextlib
 import errno
+import queue
 import random
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from orchestrator.download.hashes import CorruptError, Hasher
 from orchestrator.download.index import Index
 from orchestrator.download.names import make_folder
-from orchestrator.download.partial import BLOCK, AbandonedError, Claim, Partial, has_part, remove_parts
+from orchestrator.download.partial import BLOCK, AbandonedError, Partial, has_part, remove_parts
 from orchestrator.download.storage import (
     Answer,
     BeyondEndError,
@@ -31,7 +31,6 @@ from orchestrator.errors import LocalError, ServiceError
 
 _BIG = 8 << 20  # A larger file comes in several ranges at once.
 _LONGEST_RETRY_AFTER_S = 60.0
-_MOST_OPEN = 64  # Files begun and not yet in place: each holds three open files.
 _RESTARTS = 3
 _HASH_EVERY = 4 << 20
 _IGNORED = 2  # So often in a row a range may be ignored before the file is read from its first byte.
@@ -43,12 +42,7 @@ class UnavailableError(ServiceError):
 
 
 class RetryPolicy:
-    """How often one piece is requested again; progress starts the count anew.
-
-    Args:
-        options: how often, and how long the waits are.
-        sleep: waits.
-    """
+    """How often one piece is requested again, and after which waits; progress starts the count anew."""
 
     def __init__(self, options: TransferOptions, sleep: Callable[[float], object]) -> None:
         self._options, self._sleep = options, sleep
@@ -79,13 +73,10 @@ class RetryPolicy:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One file of a transfer.
+    """One file of a transfer: its path below the target, its name in the listing, its hash in the manifest.
 
     Attributes:
-        path: where it will lie, relative to the target.
-        name: its name in the listing.
-        sha256: its hash in the session's manifest, or None.
-        partial: its bytes so far; None before it was begun.
+        partial: its bytes so far; None before it was begun and after its end.
         received: bytes of it received so far.
         damaged: how often it arrived damaged.
         restarts: how often its content changed on the way.
@@ -100,9 +91,12 @@ class Job:
     restarts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What all workers of a transfer share."""
+@dataclass(slots=True, eq=False)
+class Downloader:
+    """One transfer: what its workers share, and the stack of pieces that they take from.
+
+    The newest piece is taken first: a file that was begun is completed before another one is begun.
+    """
 
     target: Path
     storage: Storage
@@ -110,296 +104,244 @@ class Resources:
     index: Index
     workspace: Workspace
     listener: TransferListener
-    counter: Counter
     options: TransferOptions
-    sleep: Callable[[float], object]
+    counter: Counter = field(default_factory=Counter)
+    _pieces: "queue.LifoQueue[_Piece | None]" = field(default_factory=queue.LifoQueue)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _placed: dict[Job, Fetched] = field(default_factory=dict)
+    _failure: BaseException | None = None
 
-
-class Downloader:
-    """The queue of a transfer, and its worker threads.
-
-    Args:
-        shared: what the workers share.
-        jobs: the files; they are begun in this order.
-    """
-
-    def __init__(self, shared: Resources, jobs: Sequence[Job]) -> None:
-        self._shared, self._jobs = shared, jobs
-        self._changed = threading.Condition()
-        self._waiting, self._active = deque(jobs), list[Job]()
-        self._placed: dict[PurePosixPath, Fetched] = {}
-        self._failure: BaseException | None = None
-        self._ended = False
-
-    def run(self) -> Sequence[Fetched]:
-        """Fetch all files and return them, in the order of the jobs; the first failure ends it all.
+    def run(self, jobs: Sequence[Job]) -> Sequence[Fetched]:
+        """Fetch all files and return them in the order of `jobs`; the first failure ends it all.
 
         Raises:
             KgttsError: what a worker failed with.
         """
-        count = self._shared.options.connections
-        workers = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
+        for job in reversed(jobs):
+            self.add(job)
+        workers = [threading.Thread(target=self._work, daemon=True) for _ in range(self.options.connections)]
         for worker in workers:
             worker.start()
         try:
             with self._changed:
-                while self._failure is None and len(self._placed) < len(self._jobs):
-                    self._changed.wait()
-            if self._failure is not None:
-                raise self._failure
+                self._changed.wait_for(lambda: self._failure or len(self._placed) == len(jobs))
         finally:
             # After a failure or Ctrl-C nobody wants to wait for the gigabyte that is on its way.
-            self._shared.storage.stop()
-            with self._changed:
-                self._ended = True
-                self._changed.notify_all()
+            self.storage.stop()
+            for _ in workers:
+                self._pieces.put(None)
             for worker in workers:
                 worker.join(_STOP_S)
-            for job in self._jobs:
+            for job in jobs:
                 if job.partial is not None:
                     job.partial.close()
-        return [self._placed[job.path] for job in self._jobs]
+        if self._failure is not None:
+            raise self._failure
+        return [self._placed[job] for job in jobs]
 
     def _work(self) -> None:
-        while (task := self._next()) is not None:
-            job, claim = task
-            worker = _Worker(self._shared, self, job, claim)
+        while (piece := self._pieces.get()) is not None:
             try:
-                worker.run()
+                piece.fetch()
             except AbandonedError:
                 pass
             except BaseException as error:  # noqa: BLE001  # `run` raises it in the caller's thread.
-                self._failure = self._failure or explained(job.name, self._shared.target / job.path, error)
-            finally:
-                worker.close()
-                self.wake()
+                with self._changed:
+                    place = self.target / piece.job.path
+                    self._failure = self._failure or explained(piece.job.name, place, error)
+                    self._changed.notify_all()
 
-    def _next(self) -> tuple[Job, Claim | None] | None:
-        """Wait for work: a file to begin, or a claim on one; None at the end."""
-        with self._changed:
-            while self._failure is None and not self._ended:
-                if self._waiting and len(self._active) < _MOST_OPEN:
-                    job = self._waiting.popleft()
-                    self._active.append(job)
-                    return job, None
-                for job in self._active:
-                    partial = job.partial
-                    if partial and (claim := partial.claim(self._shared.options.connections)) is not None:
-                        return job, claim
-                self._changed.wait()
-            return None
-
-    def wake(self) -> None:
-        """Tell waiting threads that something has changed."""
-        with self._changed:
-            self._changed.notify_all()
+    def add(self, job: Job, partial: Partial | None = None, spans: Sequence[Span] = (Span(0, _BIG),)) -> None:
+        """Add pieces of a file, or the beginning of one, in front of all others."""
+        for span in reversed(spans):
+            self._pieces.put(_Piece(self, job, partial, span.start, span.end))
 
     def start_over(self, job: Job, partial: Partial) -> bool:
-        """Throw away what is here of a file and queue it again; False if another worker did that."""
+        """Throw away what is here of a file and begin it again; False if another worker did that."""
         with self._changed:
             if job.partial is not partial:
                 return False
             job.partial = None
-            partial.close(discard=True)
-            self._active.remove(job)
-            self._waiting.appendleft(job)
-            return True
+        partial.close(discard=True)
+        self.add(job)
+        return True
 
     def finish(self, job: Job, file: Fetched) -> None:
         """Note that a file is in place."""
-        self._shared.listener.placed(file)
+        self.listener.placed(file)
         with self._changed:
             job.partial = None
-            self._active.remove(job)
-            self._placed[job.path] = file
+            self._placed[job] = file
+            self._changed.notify_all()
 
 
-class _Worker:
-    """One thread at one task: it begins a file, or goes on with a claim on one."""
+class _Piece:
+    """The bytes from `at` up to `end` of a file; without `partial` the first ones, wherever they end."""
 
-    def __init__(self, shared: Resources, downloader: Downloader, job: Job, claim: Claim | None) -> None:
-        self._shared, self._downloader, self._job, self._claim = shared, downloader, job, claim
-        self._partial = job.partial
-        self._retries = RetryPolicy(shared.options, shared.sleep)
+    def __init__(self, owner: Downloader, job: Job, partial: Partial | None, at: int, end: int) -> None:
+        self.job = job
+        self._owner, self._partial, self._at, self._end = owner, partial, at, end
+        self._retries = RetryPolicy(owner.options, owner.options.sleep or owner.storage.stopped.wait)
         self._ignored = 0
 
-    def run(self) -> None:
-        """Try until it is done.
-
-        Raises:
-            AbandonedError: the file starts over.
-            StorageError: the storage does not give it.
-            OSError: it cannot be written.
-            KgttsError: there is no space, no new listing, or the file is damaged.
-        """
+    def fetch(self) -> None:
+        """Try until it is here; raises `AbandonedError` if the file starts over."""
         done = False
         while not done:
-            url = self._shared.urls[self._job.name]
-            self._shared.counter.add("requests")
+            url = self._owner.urls[self.job.name]
+            self._owner.counter.add("requests")
             try:
-                if self._claim is None or self._partial is None:
+                if self._partial is None:
                     self._begin(url)
                 else:
-                    self._go_on(self._claim, self._partial, url)
+                    self._go_on(self._partial, url)
                 done = True
             except TransientError as error:
-                if self._shared.storage.stopped.is_set():
+                if self._owner.storage.stopped.is_set():
                     raise StoppedError from error
                 self._note_retry(str(error))
                 self._retries.wait(error)
             except ExpiredError as error:
-                self._shared.urls.renew(self._job.name, url, error, self._job.received)
+                self._owner.urls.renew(self.job.name, url, error, self.job.received)
                 self._note_retry("its address had expired")
 
-    def close(self) -> None:
-        """Give up the claim."""
-        if self._claim is not None and self._partial is not None:
-            self._partial.release(self._claim)
-
     def _note_retry(self, why: str) -> None:
-        self._shared.counter.add("retries")
-        self._shared.listener.retried(self._job.path, why)
+        self._owner.counter.add("retries")
+        self._owner.listener.retried(self.job.path, why)
 
     def _begin(self, url: str) -> None:
         """See what the storage and the disk have of the file, and fetch its beginning."""
-        known = self._shared.index.etag(self._job.path)
+        known = self._owner.index.etag(self.job.path)
         # If something is here, one byte is requested: the answer says whether it is still the same content.
-        is_here = known or has_part(self._shared.workspace.folder, self._job.path)
+        is_here = known or has_part(self._owner.workspace.folder, self.job.path)
         first = Span(0, 1 if is_here else _BIG)
         with (
             contextlib.suppress(BeyondEndError),  # An empty file has no first byte.
-            self._shared.storage.ask(url, first, unless=known) as answer,
+            self._owner.storage.ask(url, first, unless=known) as answer,
         ):
             if self._begun(answer, known, first):
                 return
-        with self._shared.storage.ask(url, None, unless=known) as answer:
+        with self._owner.storage.ask(url, None, unless=known) as answer:
             if not self._begun(answer, known, None):
                 raise TransientError("the storage answered without the file")
 
     def _begun(self, answer: Answer, known: str, span: Span | None) -> bool:
         """Use the first answer; False if it says too little, and the whole file must be requested."""
-        job, remote, is_one_byte = self._job, answer.remote, span is not None and span.size == 1
-        if is_one_byte and not answer.is_whole and not answer.is_same:
+        job, owner, remote, folder = self.job, self._owner, answer.remote, self._owner.workspace.folder
+        is_one_byte = span is not None and span.size == 1 and not answer.is_whole
+        if is_one_byte and not answer.is_same:
             answer.read()  # Only then can the connection be used again.
         if known and (answer.is_same or remote.validator == known):
-            remove_parts(self._shared.workspace.folder, job.path)
-            size = (self._shared.target / job.path).stat().st_size
-            self._shared.listener.sized(Planned(job.path, size, size))
-            self._downloader.finish(job, Fetched(job.path, size, unchanged=True))
+            remove_parts(folder, job.path)
+            size = (owner.target / job.path).stat().st_size
+            owner.listener.sized(Planned(job.path, size, size))
+            owner.finish(job, Fetched(job.path, size, unchanged=True))
             return True
         if answer.is_same or remote.size is None or not remote.validator:
             if answer.is_whole:
                 self._receive_unidentified(answer)
             return answer.is_whole
-        reserve = self._shared.workspace.reserve
-        partial = self._partial = Partial(
-            self._shared.workspace.folder, job.path, remote, job.sha256, lambda size: reserve(job.path, size)
+        partial = Partial(
+            folder, job.path, remote, job.sha256, lambda n: owner.workspace.reserve(job.path, n)
         )
-        job.partial = partial
-        self._shared.counter.add("resumed", partial.resumed)
-        self._shared.listener.sized(Planned(job.path, remote.size, partial.resumed))
-        if answer.is_whole or not is_one_byte:
-            self._claim = partial.claim(self._shared.options.connections, Span(0, answer.end or 0))
-            self._downloader.wake()
-            if self._claim is not None:
-                self._receive(self._claim, partial, answer)
-        self._advance(partial)
+        owner.counter.add("resumed", partial.resumed)
+        owner.listener.sized(Planned(job.path, remote.size, partial.resumed))
+        self._at, self._end = 0, 0 if is_one_byte else answer.end or 0
+        spans = partial.begin(Span(self._at, self._end), owner.options.connections)
+        job.partial = self._partial = partial
+        owner.add(job, partial, spans)
+        self._receive(partial, answer)
         return True
 
-    def _go_on(self, claim: Claim, partial: Partial, url: str) -> None:
-        """Fetch what is left of a claim."""
+    def _go_on(self, partial: Partial, url: str) -> None:
+        """Fetch the bytes that are missing."""
         try:
-            span = Span(claim.at, claim.end)
-            with self._shared.storage.ask(url, span, same=partial.remote.etag) as answer:
+            span = Span(self._at, self._end)
+            with self._owner.storage.ask(url, span, same=partial.remote.etag) as answer:
                 if answer.remote.validator != partial.remote.validator:
                     self._start_over(partial)
-                if answer.is_whole:
-                    self._ignored += 1
-                    if self._ignored <= _IGNORED:
-                        raise TransientError("the storage ignored which range was asked for")
-                    if not partial.claim_all(claim):
-                        return
+                self._ignored = self._ignored + 1 if answer.is_whole else 0
+                if not answer.is_whole:
+                    self._receive(partial, answer)
+                elif self._ignored <= _IGNORED:
+                    raise TransientError("the storage ignored which range was asked for")
                 else:
-                    self._ignored = 0
-                self._receive(claim, partial, answer)
+                    with partial.streaming:  # One thread reads the whole file; the others need not.
+                        self._at, self._end = 0, 0 if partial.has(span) else partial.size
+                        self._receive(partial, answer)
         except BeyondEndError:
             self._start_over(partial)
-        self._advance(partial)
 
     def _start_over(self, partial: Partial) -> None:
         """Begin the file again: the storage has another content now."""
-        if self._downloader.start_over(self._job, partial):
-            self._job.restarts += 1
-            if self._job.restarts > _RESTARTS:
+        if self._owner.start_over(self.job, partial):
+            self.job.restarts += 1
+            if self.job.restarts > _RESTARTS:
                 raise StorageError("it changes faster than it can be fetched")
             self._note_retry("the storage has another content now")
         raise AbandonedError
 
-    def _receive(self, claim: Claim, partial: Partial, answer: Answer) -> None:
-        """Write the bytes of a claim as they arrive."""
-        hashed = claim.at
-        while (left := claim.end - claim.at) > 0:
+    def _receive(self, partial: Partial, answer: Answer) -> None:
+        """Write the bytes as they arrive; whoever completes the file puts it in place."""
+        hashed = self._at
+        while (left := self._end - self._at) > 0:
             data = answer.read()[:left]
-            if self._shared.storage.stopped.is_set():
+            if self._owner.storage.stopped.is_set():
                 raise StoppedError
             if not data:
                 raise TransientError("the connection ended early")
-            self._retries.progress(partial.write(claim.at, data))
-            claim.at += len(data)
+            self._retries.progress(partial.write(self._at, data))
+            self._at += len(data)
             self._note_received(len(data))
-            if claim.at - hashed >= _HASH_EVERY:
-                hashed = claim.at
-                partial.hash_front(self._shared.storage.stopped)
+            if self._at - hashed >= _HASH_EVERY:
+                hashed = self._at
+                partial.hash_front(self._owner.storage.stopped)
+        if partial.end_piece():
+            self._finish(partial)
 
     def _note_received(self, count: int) -> None:
-        self._job.received += count
-        self._shared.counter.add("received", count)
-        self._shared.listener.received(self._job.path, count)
+        self.job.received += count
+        self._owner.counter.add("received", count)
+        self._owner.listener.received(self.job.path, count)
 
-    def _advance(self, partial: Partial) -> None:
-        """If all of a file has arrived, verify it and put it in place."""
-        job, stopped = self._job, self._shared.storage.stopped
-        if not partial.begin_finish():
-            return
+    def _finish(self, partial: Partial) -> None:
+        """Verify a file of which all bytes are here, and put it in place."""
         try:
-            partial.hash_front(stopped, everything=True)
+            partial.hash_front(self._owner.storage.stopped, everything=True)
             partial.check()
         except CorruptError as error:
-            self._downloader.start_over(job, partial)
+            partial.close(discard=True)
             self._note_damage(error)
+            self._owner.start_over(self.job, partial)
             return
         partial.close()
         self._place(partial.place, partial.remote.validator)
         partial.close(discard=True)
-        self._shared.counter.add("again", max(0, job.received - (partial.size - partial.resumed)))
-        self._downloader.finish(job, Fetched(job.path, partial.size, unchanged=False))
+        self._owner.counter.add("again", max(0, self.job.received - (partial.size - partial.resumed)))
+        self._owner.finish(self.job, Fetched(self.job.path, partial.size, unchanged=False))
 
     def _place(self, source: Path, validator: str) -> None:
         """Move a verified file to its place."""
-        self._shared.listener.verified(self._job.path)
+        self._owner.listener.verified(self.job.path)
         # Noted first: a kill in between costs nothing, as the note fits what is in place afterwards.
-        self._shared.index.remember(self._job.path, validator, source.stat(), self._shared.workspace.folder)
-        make_folder(self._shared.target, self._job.path.parent)
-        replace(source, self._shared.target / self._job.path)
+        self._owner.index.remember(self.job.path, validator, source.stat(), self._owner.workspace.folder)
+        make_folder(self._owner.target, self.job.path.parent)
+        replace(source, self._owner.target / self.job.path)
 
     def _note_damage(self, error: CorruptError) -> None:
-        self._job.damaged += 1
-        if self._job.damaged > 1:
+        self.job.damaged += 1
+        if self.job.damaged > 1:
             raise UnavailableError(
-                f"{self._job.name} arrived damaged twice ({error}); it was not kept.",
+                f"{self.job.name} arrived damaged twice ({error}); it was not kept.",
                 hint="run the same pull again later",
             )
         self._note_retry(f"it arrived damaged: {error}")
 
     def _receive_unidentified(self, answer: Answer) -> None:
-        """Fetch a file in one piece: the storage says too little of it (no size, or no validator).
-
-        Raises:
-            TransientError: it broke off, or arrived damaged; nothing of it is kept.
-        """
-        hasher, size = Hasher(answer.remote.expected, self._job.sha256), 0
-        self._shared.workspace.reserve(self._job.path, answer.remote.size or 0)
-        place = self._shared.workspace.folder / f"{threading.get_ident()}.new"
+        """Fetch a file in one go, as the storage gives no size or no validator; a part of it is of no use."""
+        hasher, size = Hasher(answer.remote.expected, self.job.sha256), 0
+        self._owner.workspace.reserve(self.job.path, answer.remote.size or 0)
+        place = self._owner.workspace.folder / f"{threading.get_ident()}.new"
         try:
             with place.open("wb") as file:
                 while data := answer.read():
@@ -407,7 +349,7 @@ class _Worker:
                     hasher.update(data)
                     size += len(data)
                     self._note_received(len(data))
-            if self._shared.storage.stopped.is_set():  # A body without a length looks complete if it is cut.
+            if self._owner.storage.stopped.is_set():  # A body without a length looks complete if it is cut.
                 raise StoppedError
             if answer.end is not None and size != answer.end:
                 raise TransientError("the connection ended early")
@@ -418,7 +360,7 @@ class _Worker:
             raise TransientError(str(error)) from error
         finally:
             place.unlink(missing_ok=True)
-        self._downloader.finish(self._job, Fetched(self._job.path, size, unchanged=False))
+        self._owner.finish(self.job, Fetched(self.job.path, size, unchanged=False))
 
 
 def explained(name: str, place: Path, error: BaseException) -> BaseException:

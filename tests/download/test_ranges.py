@@ -3,27 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.download.partial import BLOCK, blocks_in, next_span
-from orchestrator.download.storage import Span
+from orchestrator.download.partial import BLOCK, blocks_in, missing_spans
 
 SIZES = st.integers(0, 3 * (1 << 30))
-
-
-def plan(size: int, taken: bytearray, connections: int) -> list[Span]:
-    """All spans in turn, each marked as taken."""
-    spans = []
-    while (span := next_span(size, taken, connections)) is not None:
-        first, last = span.start // BLOCK, blocks_in(span.end)
-        assert not any(taken[first:last])
-        taken[first:last] = b"\x01" * (last - first)
-        spans.append(span)
-    return spans
 
 
 @given(SIZES, st.integers(1, 16))
 def test_a_new_file_is_covered_once_and_in_order(size: int, connections: int) -> None:
     """The spans follow each other from the first byte to the last."""
-    spans = plan(size, bytearray(blocks_in(size)), connections)
+    spans = missing_spans(size, bytearray(blocks_in(size)), connections)
     assert [span.start for span in spans] == [0, *(span.end for span in spans)][: len(spans)]
     assert (spans[-1].end if spans else 0) == size
 
@@ -38,7 +26,7 @@ def test_what_is_here_is_never_asked_for(taken: bytearray, connections: int, dat
     short = data.draw(st.integers(0, BLOCK - 1)) if taken else 0
     size = len(taken) * BLOCK - short
     missing = {block for block, here in enumerate(taken) if not here}
-    spans = plan(size, bytearray(taken), connections)
+    spans = missing_spans(size, bytearray(taken), connections)
     asked = [block for span in spans for block in range(span.start // BLOCK, blocks_in(span.end))]
     assert sorted(asked) == sorted(missing)
     assert all(span.start % BLOCK == 0 and span.size > 0 for span in spans)
@@ -48,7 +36,7 @@ def test_what_is_here_is_never_asked_for(taken: bytearray, connections: int, dat
 @given(st.integers(8 << 20, 3 * (1 << 30)))
 def test_ranges_are_worth_a_question_and_shared(size: int) -> None:
     """None but the last is below 4 MiB, none above 32 MiB, and they do not grow towards the end."""
-    sizes = [span.size for span in plan(size, bytearray(blocks_in(size)), 8)]
+    sizes = [span.size for span in missing_spans(size, bytearray(blocks_in(size)), 8)]
     assert all(4 << 20 <= one <= 32 << 20 for one in sizes[:-1])
     assert sizes[-1] <= 32 << 20
     assert sizes == sorted(sizes, reverse=True)
