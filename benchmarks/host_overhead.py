@@ -63,7 +63,7 @@ class Way:
     hosted: bool
     cards: int = 1
     config: dict[str, Any] | None = None
-    speed: dict[str, Any] | None = None
+    length_buckets: int = 0
 
 
 def environment(folder: Path, cards: int, *, gpu: bool) -> dict[str, str]:
@@ -94,7 +94,7 @@ def train(
     script, path, control = run / "clocked.py", run / "config.json", run / "control.json"
     script.write_text(CLOCK)
     path.write_text(json.dumps({**config, **(way.config or {}), "output_path": str(run / "out")}))
-    control.write_text(json.dumps({"report": str(run / "report.json"), "speed": way.speed or {}}))
+    control.write_text(json.dumps({"report": str(run / "report.json"), "length_buckets": way.length_buckets}))
     command = [sys.executable, "-u"]
     if way.cards > 1:
         command += ["-m", "kernel_template.host.launch", str(way.cards), str(control)]
@@ -175,11 +175,11 @@ def all_cards(steps: int, batch_size: int) -> None:
     fast = {"mixed_precision": True, "precision": "fp16", "cudnn_benchmark": True}
     ways = [
         Way("the guide's command, one card", hosted=False),
-        Way("ours, one card", hosted=True, config=fast, speed={"length_buckets": 8}),
+        Way("ours, one card", hosted=True, config=fast, length_buckets=8),
     ]
     if cards > 1:
         workers = {"num_loader_workers": max(1, 4 // cards)}
-        ways.append(Way("ours, all cards", True, cards, {**fast, **workers}, {"length_buckets": 8}))
+        ways.append(Way("ours, all cards", True, cards, {**fast, **workers}, 8))
     first = None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

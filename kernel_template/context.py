@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from kernel_template.contract import HostStop
+from kernel_template.host.protocol import HostReport
 from kernel_template.start.environment import installed_versions
 from kernel_template.tools.failure import EndReason
 from kernel_template.tools.files import WriteFile, human_seconds, write_atomic
@@ -25,17 +27,16 @@ from kernel_template.tools.process import (
 from kernel_template.tools.report import print_line
 from kernel_template.train.checkpoints import Checkpoint
 from kernel_template.train.diagnosis import diagnose
-from kernel_template.train.host_link import HostFacts
 
 _INTERRUPT_HEARD = re.compile(r"Keyboard interrupt detected|^KeyboardInterrupt")
 # What the host stopped for by itself.
 _STOPPED = {
-    "budget": (
+    HostStop.BUDGET: (
         EndReason.BUDGET,
         "The training stopped in time: what comes next would not fit into the session",
     ),
-    "until_step": (EndReason.UNTIL_STEP, "The training reached the step that was asked for"),
-    "no_improvement": (
+    HostStop.UNTIL_STEP: (EndReason.UNTIL_STEP, "The training reached the step that was asked for"),
+    HostStop.NO_IMPROVEMENT: (
         EndReason.NO_IMPROVEMENT,
         "The training stopped early: its evaluations have not improved for as many as run.patience allows",
     ),
@@ -114,7 +115,7 @@ class TrainingFacts:
     other_weights: int
     batch_size: int
     tts: str | None
-    host: HostFacts = field(default_factory=HostFacts)
+    host: HostReport = field(default_factory=HostReport)
 
 
 def judge_training(facts: TrainingFacts) -> Outcome:
@@ -132,7 +133,7 @@ def judge_training(facts: TrainingFacts) -> Outcome:
     if facts.newest is not None and stopped in _STOPPED:
         reason, words = _STOPPED[stopped]
         return Outcome(reason, f"{words}; {saved}.", complete=True)
-    heeded = stopped == "signal"
+    heeded = stopped is HostStop.SIGNAL
     if end.cut is Cut.INTERRUPTED or (
         end.cut is None and (heeded or end.returncode in (_INTERRUPTED_CODE, -signal.SIGINT))
     ):

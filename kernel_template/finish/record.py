@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from kernel_template.context import Outcome
+from kernel_template.host.protocol import HostReport
 from kernel_template.start.takeover import Resumed
 from kernel_template.tools.failure import EndReason
 from kernel_template.tools.report import Reporter
 from kernel_template.train.checkpoints import Checkpoint, CheckpointShelf
-from kernel_template.train.host_link import BatchPlan, HostFacts, HostLink
+from kernel_template.train.host_link import BatchPlan, HostLink
 from kernel_template.train.progress import ProgressParser
 
 # The ends after which a run needs no other session, and what was reached.
@@ -122,7 +123,7 @@ class SessionRecord:
         return self.resumed.state.get(key) if value is None and self.resumed is not None else value
 
     def _session(
-        self, report: Reporter, outcome: Outcome | None, newest: Checkpoint | None, facts: HostFacts
+        self, report: Reporter, outcome: Outcome | None, newest: Checkpoint | None, facts: HostReport
     ) -> dict[str, Any]:
         """This session as `history` lists it; steps by the checkpoints' names, epochs as epochs done."""
         run, resumed = self._settings["run"], self.resumed

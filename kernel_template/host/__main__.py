@@ -6,13 +6,14 @@
 PYTHONPATH must begin with the folder that holds `kernel_template`; that entry is removed again before the
 script starts. The script sees the `sys.argv`, `sys.path`, `__main__` and environment of a plain run. The
 Trainer is patched (trainer.py) only once the script imports the `trainer` package; a script that never does
-runs unchanged, and SIGINT then acts as in any Python program. CONTROL.json is a `Control` (protocol.py).
+runs unchanged, and SIGINT then acts as in any Python program. CONTROL.json is described in protocol.py.
 """
 
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import io
+import json
 import os
 import runpy
 import sys
@@ -21,8 +22,9 @@ import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kernel_template.host.protocol import Control, HostReport
+from kernel_template.host.protocol import Control
 from kernel_template.host.rendezvous import Rendezvous
+from kernel_template.host.report import Reporter
 
 _ROOT = Path(__file__).resolve().parents[2]  # The folder that holds `kernel_template`.
 _MIN_ARGUMENTS = 2
@@ -121,19 +123,20 @@ def main(arguments: list[str]) -> int:
     control_path, *program = arguments
     rendezvous = Rendezvous.read(os.environ)
     rendezvous.begin()
-    control, program = rendezvous.own(Control.load(Path(control_path)), program)
-    report = HostReport(control.report)
-    report.write()
+    settings = json.loads(Path(control_path).read_text(encoding="utf-8"))
+    control, program = rendezvous.own(Control.read(settings), program)
+    reporter = Reporter(control.report)
+    reporter.write()
 
     def starting() -> None:
         rendezvous.restore_gpu()
         rendezvous.request_ranks()
 
     def imported(package: types.ModuleType) -> None:
-        report.write(imports_s=round(time.monotonic() - began, 3))
+        reporter.write(imports_s=round(time.monotonic() - began, 3))
         from kernel_template.host.trainer import TrainerHost  # noqa: PLC0415 - it needs torch, which is there now.
 
-        TrainerHost(control, report, rendezvous, began=began).install(package)
+        TrainerHost(control, reporter, rendezvous, began=began).install(package)
 
     sys.meta_path.insert(0, ImportWatch("trainer", starting, imported))
     if rendezvous.size > 1:  # Once torch is imported, the script may use the GPU.

@@ -1,9 +1,9 @@
-"""Which samples each rank sees in which order: batches of similar length, mixed anew in every epoch.
+"""Which samples each rank sees in which order: batches of similar length, shuffled again in every epoch.
 
-A step of all ranks is cut from the epoch's order as one group and then dealt out, so that every rank gets as
-many batches as the others, of about the same length. What depends on (seed, epoch) alone is the same on all
-ranks and in every session, so nothing has to be told or saved. The ranks' data sets may hold their samples
-in different orders: where samples name their recordings, the order is made from those names.
+A step of all ranks is taken from the epoch's order as one group and then divided, so that every rank gets as
+many batches as the others, of about the same length. The order depends only on seed and epoch: it is the same
+on all ranks and in every session, so nothing has to be sent or saved. The ranks' data sets may hold their
+samples in different orders; if samples name their recordings, the order is made from those names.
 """
 
 import contextlib
@@ -17,22 +17,22 @@ from typing import Any
 _PLAIN_SAMPLERS = frozenset({"SequentialSampler", "RandomSampler"})
 
 
-class Batches:
+class LengthBucketSampler:
     """A batch sampler: the epoch's samples, shuffled and sorted by length within buckets.
 
     Args:
-        count: how many samples there are.
-        names: what each sample is called, so that the order is the same everywhere; None without names.
-        lengths: how long each sample is, in any unit; None where that is not known: then only shuffled.
+        count: number of samples.
+        names: a name for each sample, so that the order is the same everywhere; None without names.
+        lengths: the length of each sample in any unit; None if unknown: samples are only shuffled then.
         size: samples in a batch of one rank.
-        rank: which of the ranks.
-        world: how many ranks there are.
-        seed: of the training.
+        rank: this rank.
+        world: number of ranks.
+        seed: the training's seed.
         buckets: steps' worth of shuffled samples that are sorted at a time; 0 sorts nothing.
         drop_last: leave out a last step that is not full.
         longest_first: begin each epoch with the longest samples, which need the most memory.
-        accumulate: batches of a rank that make a step. Half the size twice is the same step: a session that
-            runs out of memory in the middle of an epoch goes on with the samples that are left of it.
+        accumulate: batches of a rank that make a step. Half the size twice is the same step, so that a
+            training that ran out of memory in the middle of an epoch resumes with the rest of its samples.
     """
 
     def __init__(  # noqa: PLR0913 - each is a fact of the loader or of the ranks.
@@ -63,17 +63,17 @@ class Batches:
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Another epoch, another order."""
+        """Set the epoch, and with it the order."""
         self._epoch = epoch
 
     @property
     def _step(self) -> int:
-        """Samples of a step, of all ranks together."""
+        """Samples in a step of all ranks together."""
         return self._size * self._accumulate * self._world
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self._order), self._step)
-        last = 0 if self._cut(whole) else math.ceil(rest / (self._size * self._world))
+        last = 0 if self._drops_rest(whole) else math.ceil(rest / (self._size * self._world))
         return whole * self._accumulate + last
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -82,7 +82,7 @@ class Batches:
             yield from (share[at : at + self._size] for at in range(0, len(share), self._size))
 
     def groups(self) -> list[list[int]]:
-        """The steps of the epoch: the samples of all ranks together."""
+        """Return the steps of the epoch: the samples of all ranks together."""
         draw = random.Random(f"{self._seed}/{self._epoch}")  # noqa: S311 - an order, no secret.
         order = list(self._order)
         draw.shuffle(order)
@@ -97,14 +97,14 @@ class Batches:
             longest = max(groups, key=lambda group: max(map(self._length, group)))
             groups.remove(longest)
             groups.insert(0, longest)
-        if rest and not self._cut(whole):
-            # Every rank needs as many samples as the others; the first ones are taken twice.
+        if rest and not self._drops_rest(whole):
+            # Every rank needs as many samples as the others, so the first ones are used twice.
             while len(rest) % self._world:
                 rest += order[: self._world - len(rest) % self._world]
             groups.append(rest)
         return groups
 
-    def _cut(self, whole: int) -> bool:
+    def _drops_rest(self, whole: int) -> bool:
         return self._drop_last and whole > 0
 
     def _length(self, index: int) -> float:
@@ -119,14 +119,14 @@ class Batches:
         return groups
 
 
-class Dealt:
-    """A batch sampler of the script's own, whose batches are dealt out among the ranks.
+class SharedBatchSampler:
+    """A batch sampler of the script's own, whose batches are divided among the ranks.
 
     Args:
-        batches: gives an epoch's batches; the same ones on all ranks under the same random states.
-        rank: which of the ranks.
-        world: how many there are.
-        seed: of the training.
+        batches: yields an epoch's batches, the same ones on all ranks if the random states are the same.
+        rank: this rank.
+        world: number of ranks.
+        seed: the training's seed.
     """
 
     def __init__(self, batches: Any, rank: int, world: int, seed: int) -> None:
@@ -137,7 +137,7 @@ class Dealt:
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Another epoch, another order."""
+        """Set the epoch, and with it the order."""
         self._epoch = epoch
         _tell(epoch, self._batches, getattr(self._batches, "sampler", None))
 
@@ -145,7 +145,7 @@ class Dealt:
         return math.ceil(len(self._batches) / self._world)
 
     def __iter__(self) -> Iterator[Any]:
-        drawn = _drawn_alike(lambda: list(self._batches), f"{self._seed}/{self._epoch}")
+        drawn = _with_seed(lambda: list(self._batches), f"{self._seed}/{self._epoch}")
         wanted = len(self) * self._world
         if not drawn:
             return
@@ -154,8 +154,8 @@ class Dealt:
         yield from drawn[self._rank : wanted : self._world]
 
 
-def _drawn_alike(draw: Callable[[], list[Any]], seed: str) -> list[Any]:
-    """What `draw` gives under random states made from `seed`; the states themselves are left as they were."""
+def _with_seed(draw: Callable[[], list[Any]], seed: str) -> list[Any]:
+    """Return what `draw` returns with random states made from `seed`; afterwards they are as before."""
     number = random.Random(seed).getrandbits(32)  # noqa: S311 - as above.
     torch: Any = sys.modules["torch"]
     numpy: Any = sys.modules.get("numpy")
@@ -179,7 +179,7 @@ def _file_of(sample: Any) -> str | None:
 
 
 def _names(samples: Sequence[Any]) -> list[str] | None:
-    """The recordings and texts of all samples, or None if some have none."""
+    """Return a name for each sample, of its recording and text; None if a sample has no recording."""
     found = [_file_of(sample) for sample in samples]
     if any(name is None for name in found):
         return None
@@ -187,12 +187,12 @@ def _names(samples: Sequence[Any]) -> list[str] | None:
 
 
 def _lengths(samples: Sequence[Any]) -> list[float] | None:
-    """How long all samples are: as Coqui has measured them, or else the sizes of their files."""
+    """Return the length of each sample, as Coqui measured it or else the size of its file."""
     found: list[float] = []
     for sample in samples:
-        told = sample.get("audio_length") if isinstance(sample, Mapping) else None
-        if told is not None:
-            found.append(float(told))
+        length = sample.get("audio_length") if isinstance(sample, Mapping) else None
+        if length is not None:
+            found.append(float(length))
             continue
         name = _file_of(sample)
         try:
@@ -204,27 +204,26 @@ def _lengths(samples: Sequence[Any]) -> list[float] | None:
     return found
 
 
-def make_loader(  # noqa: PLR0913 - each is a fact of the training or of the ranks.
-    loader: Any, settings: Mapping[str, Any], rank: int, world: int, seed: int, *, accumulate: int = 1
+def prepare_loader(  # noqa: PLR0913 - each is a fact of the training or of the ranks.
+    loader: Any, *, buckets: int, rank: int, world: int, seed: int, accumulate: int = 1
 ) -> Any:
-    """The training's loader with this rank's part of the samples, in batches of similar length.
+    """Give the training's loader this rank's part of the samples, in batches of similar length.
 
     Args:
-        loader: the DataLoader that the script made. Its samples, workers and the rest stay as they are.
-        settings: the `speed` section of the kernel's settings.
-        rank: this process.
-        world: how many train together.
-        seed: `training_seed` of the configuration.
+        loader: the DataLoader that the script made. Its samples, workers and all else stay as they are.
+        buckets: steps' worth of samples that are sorted by length at a time; 0 sorts nothing.
+        rank: this rank.
+        world: number of ranks.
+        seed: the training's seed.
         accumulate: batches that make a step.
 
     Returns:
-        A new loader; the same one where there is nothing to do: one process without buckets, or with an order
-        of the script's own, such as a weighted sampler's.
+        A new loader; the same one if there is nothing to do: one process without buckets, or with an order of
+        the script's own, such as a weighted sampler's.
 
     Raises:
-        ValueError: the loader has no batches that could be dealt out among several processes.
+        ValueError: the loader has no batches that could be divided among several processes.
     """
-    buckets = int(settings.get("length_buckets") or 0)
     if world == 1 and not buckets:
         return loader
     if _is_plain(loader):
@@ -235,11 +234,11 @@ def make_loader(  # noqa: PLR0913 - each is a fact of the training or of the ran
         return loader
     elif getattr(loader, "batch_sampler", None) is None or not hasattr(loader.dataset, "__len__"):
         raise ValueError(
-            "The script's training data come in an order that cannot be shared among several cards: "
-            "set speed.gpus = 1."
+            "The script's data loader cannot be divided among several GPUs: it has no batch sampler, or its "
+            "data set has no length. Set speed.gpus = 1."
         )
     else:
-        sampler = Dealt(loader.batch_sampler, rank, world, seed)
+        sampler = SharedBatchSampler(loader.batch_sampler, rank, world, seed)
     torch: Any = sys.modules["torch"]
     return torch.utils.data.DataLoader(
         loader.dataset,
@@ -257,7 +256,7 @@ def make_loader(  # noqa: PLR0913 - each is a fact of the training or of the ran
 
 
 def _is_plain(loader: Any) -> bool:
-    """Whether the loader gives each sample once an epoch, in batches of one size."""
+    """Whether the loader yields each sample once an epoch, in batches of one size."""
     sampler: Any = getattr(loader, "sampler", None)
     return (
         type(sampler).__name__ in _PLAIN_SAMPLERS
@@ -267,12 +266,12 @@ def _is_plain(loader: Any) -> bool:
     )
 
 
-def _batches(loader: Any, *, buckets: int, **facts: int) -> Batches:
+def _batches(loader: Any, *, buckets: int, **facts: int) -> LengthBucketSampler:
     dataset = loader.dataset
     samples = getattr(dataset, "samples", None)
     if not isinstance(samples, Sequence) or len(samples) != len(dataset):
         samples = None
-    return Batches(
+    return LengthBucketSampler(
         count=len(dataset),
         names=_names(samples) if samples is not None else None,
         lengths=_lengths(samples) if samples is not None and buckets else None,
@@ -280,29 +279,30 @@ def _batches(loader: Any, *, buckets: int, **facts: int) -> Batches:
         buckets=buckets,
         **facts,
         drop_last=bool(loader.drop_last),
-        # A rank without memory on its way back is waited for by the other's card, which then cannot save
-        # either: that has to come before there is anything to lose.
+        # If a rank runs out of memory in its backward pass, the other GPU waits for it and cannot save. That
+        # should happen before there is anything to lose.
         longest_first=facts["world"] > 1 or getattr(dataset, "start_by_longest", False) is True,
     )
 
 
 @contextlib.contextmanager
-def as_if_alone() -> Iterator[None]:
-    """While a loader is made: Coqui's models would share the samples themselves, and wait for all ranks.
+def not_distributed() -> Iterator[None]:
+    """Make torch say that there is one process, while a loader is made.
 
-    They would do so for the evaluation too, which only rank 0 makes; and none of their samplers reshuffles.
+    Coqui's models would otherwise divide the samples themselves and wait for all ranks, in the evaluation
+    too, which only rank 0 does; and none of their samplers shuffles again.
     """
     distributed: Any = sys.modules["torch"].distributed
-    told = distributed.is_initialized
+    original = distributed.is_initialized
     distributed.is_initialized = lambda: False
     try:
         yield
     finally:
-        distributed.is_initialized = told
+        distributed.is_initialized = original
 
 
 def set_epoch(loader: Any, epoch: int) -> None:
-    """Tell the loader's samplers which epoch begins; those that take none are left alone."""
+    """Tell the loader's samplers which epoch begins, if they take one."""
     _tell(epoch, getattr(loader, "batch_sampler", None), getattr(loader, "sampler", None))
 
 

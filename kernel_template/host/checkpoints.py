@@ -1,27 +1,33 @@
-"""Saving: every file whole, and every checkpoint with the record that makes going on exact."""
+"""Writing checkpoints: every file whole, and each with the record that makes resuming exact."""
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from kernel_template.contract import TEMPORARY_PREFIX
+from kernel_template.host.coqui import Trainer
 from kernel_template.host.disk import DiskBudget
 from kernel_template.host.rendezvous import Rendezvous
-from kernel_template.host.state import KEY, Place, make_record, plain, write_whole
+from kernel_template.host.state import KEY, LoopState, Position, Record, plain
 
-_STATE_KEYS = frozenset({"model", "optimizer", "step", "epoch"})  # A dict with these is a checkpoint.
+_CHECKPOINT_KEYS = frozenset({"model", "optimizer", "step", "epoch"})  # A dict with these is a checkpoint.
 
 
-class Saving:
+class CheckpointWriter:
     """Hooks around what the trainer writes.
 
     Args:
-        disk: makes room: a `DiskBudget` of host_disk.py.
-        rendezvous: who this process is: a `Rendezvous` of host_rank.py.
-        place: where in its loop the trainer is: a `Place`.
-        clock: seconds of a clock that never goes back.
-        extra: what a record holds beside the trainer's own state.
-        spent: told how long each file took.
-        saved: told when a checkpoint is whole.
+        disk: makes room for each file.
+        rendezvous: which rank this is.
+        loop: where in its loop the trainer is.
+        clock: monotonic seconds.
+        record: makes what a checkpoint needs beside the trainer's own state.
+        wrote: called with the seconds that each file took.
+        saved: called when a checkpoint is whole.
     """
 
     def __init__(  # noqa: PLR0913 - it stands between all of these.
@@ -29,31 +35,32 @@ class Saving:
         *,
         disk: DiskBudget,
         rendezvous: Rendezvous,
-        place: Place,
+        loop: LoopState,
         clock: Callable[[], float],
-        extra: Callable[[], dict[str, Any]],
-        spent: Callable[[float], None],
+        record: Callable[[], Record],
+        wrote: Callable[[float], None],
         saved: Callable[[], None],
     ) -> None:
-        self.trainer: Any = None
+        self.trainer: Trainer | None = None
         self.bad_evals = 0
-        self.position: tuple[int, int, int] | None = None  # That of the last checkpoint.
+        self.position: Position | None = None  # That of the last checkpoint.
         self._disk = disk
         self._rendezvous = rendezvous
-        self._place = place
+        self._loop = loop
         self._clock = clock
-        self._extra = extra
-        self._spent = spent
+        self._record = record
+        self._wrote = wrote
         self._saved = saved
 
-    def here(self) -> None:
-        """Save, unless this very position is saved."""
-        if self.position != self._place.position(self.trainer):
+    def save(self) -> None:
+        """Write a checkpoint, unless there is one of this very position."""
+        assert self.trainer is not None
+        if self.position != self._loop.position(self.trainer):
             self.trainer.save_checkpoint()
 
-    def best_model(self, original: Callable[..., None], trainer: Any) -> None:
-        """Count the evaluations that were no better."""
-        self._place.epoch_done = True
+    def save_best_model(self, original: Callable[..., None], trainer: Trainer) -> None:
+        """Hook of `Trainer.save_best_model`: count the evaluations that were not better."""
+        self._loop.epoch_done = True
         best = trainer.best_loss
         original(trainer)
         if trainer.best_loss is not best:
@@ -61,30 +68,49 @@ class Saving:
         elif trainer.config.run_eval and trainer.total_steps_done > trainer.config.save_best_after:
             self.bad_evals += 1
 
-    def file(self, original: Callable[..., None], state: Any, path: Any, **options: Any) -> None:
-        """Write beside, then rename: a file of the final name is always whole."""
+    def save_file(self, original: Callable[..., None], state: Any, path: Any, **options: Any) -> None:
+        """Hook of `save_fsspec`: write a temporary file, then rename it."""
         if "://" in str(path):
             original(state, path, **options)
             return
         began = self._clock()
-        trainer = self.trainer
-        is_checkpoint = trainer is not None and isinstance(state, dict) and state.keys() >= _STATE_KEYS
+        file, trainer = Path(path), self.trainer
+        is_checkpoint = trainer is not None and isinstance(state, dict) and state.keys() >= _CHECKPOINT_KEYS
         if is_checkpoint:
-            state = {**state, KEY: self._record(state, Path(path).name)}
-        with self._rendezvous.saving(), self._disk.saving(Path(path), state) as limited:
-            write_whole(state, Path(path), options, limited)
-        self._spent(self._clock() - began)
+            record = self._record()
+            if file.name.startswith("best_model"):
+                # The trainer makes this loss its best one only after the file is written.
+                record |= {"best_loss": plain(state["model_loss"]), "bad_evals": 0}
+            state = {**state, KEY: record}
+        with self._rendezvous.saving(), self._disk.saving(file, state) as limit:
+            write_whole(state, file, options, limit)
+        self._wrote(self._clock() - began)
         if is_checkpoint:
-            self.position = self._place.position(trainer)
+            assert trainer is not None
+            self.position = self._loop.position(trainer)
             self._saved()
 
-    def _record(self, state: dict[str, Any], name: str) -> dict[str, Any]:
-        trainer, place = self.trainer, self._place
-        record: dict[str, Any] = make_record(
-            trainer, place.position(trainer), in_step=place.in_step, in_epoch=place.in_train
-        )
-        record |= {**self._extra(), "bad_evals": self.bad_evals}
-        if name.startswith("best_model"):
-            # The trainer takes this loss for its best only after the file is written.
-            record |= {"best_loss": plain(state["model_loss"]), "bad_evals": 0}
-        return record
+
+def write_whole(state: Any, path: Path, options: Mapping[str, Any], limit: Callable[[Any], Any]) -> None:
+    """Write a temporary file that neither the trainer nor the session takes for a checkpoint, then rename it.
+
+    Args:
+        state: what is saved.
+        path: the final name.
+        options: for torch.save.
+        limit: wraps the open file, so that it cannot grow beyond the room for it.
+
+    Raises:
+        OSError: the file cannot be written; an older one of this name is still there.
+    """
+    part = path.with_name(f"{TEMPORARY_PREFIX}{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            torch.save(state, limit(file), **options)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise

@@ -1,6 +1,6 @@
-"""Wrapping functions of the `trainer` package, and whether the installed release is one that the hooks fit.
+"""What the host needs of Coqui's `trainer` package, and how it patches it.
 
-Written against coqui-tts-trainer 0.4.0; nothing is wrapped in a release that lacks any of this.
+Written against coqui-tts-trainer 0.4.0; a release that lacks any of this is not patched at all.
 """
 
 import functools
@@ -8,88 +8,154 @@ import inspect
 import sys
 import types
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
-# What the Trainer must have, with its parameters.
+
+class Arguments(Protocol):
+    """The Trainer's command line (`TrainerArgs`)."""
+
+    continue_path: str
+    restore_path: str
+    best_path: str
+    rank: int
+
+
+class Config(Protocol):
+    """The training's configuration (`TrainerConfig`)."""
+
+    batch_size: int
+    epochs: int
+    eval_batch_size: int | None
+    run_eval: bool
+    run_eval_steps: int | None
+    save_best_after: int
+    save_n_checkpoints: int
+    training_seed: int
+
+
+class Trainer(Protocol):
+    """The parts of a `Trainer` that the host reads or changes."""
+
+    args: Arguments
+    best_loss: Any
+    callbacks: Any
+    config: Config
+    continue_run: bool
+    criterion: list[Any]
+    epochs_done: int
+    eval_loader: Any
+    eval_samples: Any
+    grad_accum_steps: int
+    keep_avg_eval: Any
+    keep_avg_train: Any
+    model: Any
+    optimizer: list[Any]
+    scheduler: list[Any]
+    start_with_eval: bool
+    total_steps_done: int
+    train_loader: Any
+    train_samples: Any
+    _stepped_optimizers: set[Any]
+
+    def eval_epoch(self) -> None:
+        """Evaluate."""
+
+    def format_batch(self, batch: Any) -> Any:
+        """Prepare a batch for the model."""
+
+    def get_eval_dataloader(self, samples: Any, verbose: bool) -> Any:  # noqa: FBT001 - the trainer's signature.
+        """Make the evaluation's loader."""
+
+    def get_train_dataloader(self, samples: Any, verbose: bool) -> Any:  # noqa: FBT001 - as above.
+        """Make the training's loader."""
+
+    def prepare_accelerate_loader(self, data_loader: Any) -> Any:
+        """Wrap a loader for `accelerate`."""
+
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint."""
+
+
+# Methods that the Trainer must have, with their parameters.
 _METHODS: dict[str, tuple[str, ...]] = {
     "_fit": ("self",),
+    "_model_train_step": ("self", "batch", "criterion", "optimizer_idx"),
     "_restore_best_loss": ("self",),
-    "restore_model": ("self",),
-    "save_checkpoint": ("self",),
-    "save_best_model": ("self",),
-    "train_epoch": ("self",),
     "eval_epoch": ("self",),
     "fit": ("self",),
-    "train_step": ("self", "batch", "batch_n_steps", "step", "loader_start_time"),
-    "get_train_dataloader": ("self", "samples", "verbose"),
-    "get_eval_dataloader": ("self", "samples", "verbose"),
-    "prepare_accelerate_loader": ("self", "data_loader"),
-}
-# What several cards, or several batches in a step, need besides.
-_SHARED_METHODS: dict[str, tuple[str, ...]] = {
-    "_model_train_step": ("self", "batch", "criterion", "optimizer_idx"),
     "format_batch": ("self", "batch"),
+    "get_eval_dataloader": ("self", "samples", "verbose"),
+    "get_train_dataloader": ("self", "samples", "verbose"),
     "optimize": (
-        "self",
-        "batch",
-        "optimizer",
-        "scaler",
-        "criterion",
-        "scheduler",
-        "optimizer_idx",
-        "step_optimizer",
-        "num_optimizers",
+        *("self", "batch", "optimizer", "scaler", "criterion", "scheduler"),
+        *("optimizer_idx", "step_optimizer", "num_optimizers"),
     ),
+    "prepare_accelerate_loader": ("self", "data_loader"),
+    "restore_model": ("self",),
+    "save_best_model": ("self",),
+    "save_checkpoint": ("self",),
+    "train_epoch": ("self",),
+    "train_step": ("self", "batch", "batch_n_steps", "step", "loader_start_time"),
 }
-_CORE_NAMES = (
-    "load_fsspec",
-    "get_last_checkpoint",
-    "remove_experiment_folder",
-    "get_experiment_folder_path",
-)
-_IO_NAMES = ("save_fsspec", "get_last_checkpoint")
+_FUNCTIONS = {
+    "trainer.trainer": (
+        *("load_fsspec", "get_last_checkpoint", "remove_experiment_folder", "get_experiment_folder_path"),
+    ),
+    "trainer.io": ("save_fsspec", "get_last_checkpoint"),
+}
 
 
 def is_coqui(package: types.ModuleType) -> bool:
-    """Whether `package` is Coqui's: a script may have a module of its own by this name."""
+    """Whether `package` is Coqui's: a script may have a module of its own with this name."""
     return isinstance(getattr(package, "Trainer", None), type) and "trainer.trainer" in sys.modules
 
 
-def lacking(package: types.ModuleType) -> list[str]:
-    """What the hooks need and this release does not have."""
+def missing_parts(package: types.ModuleType) -> list[str]:
+    """Return the names that the host patches or calls and that this release does not have as expected."""
     trainer: Any = getattr(package, "Trainer", None)
-    methods = _METHODS | _SHARED_METHODS
-    missing = [name for name, parameters in methods.items() if not _has(trainer, name, parameters)]
-    for module, names in (("trainer.trainer", _CORE_NAMES), ("trainer.io", _IO_NAMES)):
+    missing = [name for name, parameters in _METHODS.items() if not _has(trainer, name, parameters)]
+    for module, names in _FUNCTIONS.items():
         missing += [name for name in names if not hasattr(sys.modules.get(module), name)]
     return missing
 
 
-def _has(owner: Any, name: str, wanted: tuple[str, ...]) -> bool:
+def _has(owner: Any, name: str, parameters: tuple[str, ...]) -> bool:
     function = getattr(owner, name, None)
-    return callable(function) and tuple(inspect.signature(function).parameters) == wanted
+    return callable(function) and tuple(inspect.signature(function).parameters) == parameters
 
 
-def optimizes_itself(trainer: Any) -> bool:
-    """Whether the model takes its optimizer steps in a method of its own, past the trainer's `optimize`."""
+def has_own_optimize(trainer: Trainer) -> bool:
+    """Whether the model takes its optimizer steps itself instead of in the Trainer's `optimize`."""
     base: Any = getattr(sys.modules.get("trainer.model"), "TrainerModel", None)
     own = getattr(type(trainer.model), "optimize", None)
     return own is not None and own is not getattr(base, "optimize", None)
 
 
-def wrap(owner: Any, name: str, hook: Callable[..., Any]) -> None:
-    """Replace `owner.name` by a call of `hook` with the original before the arguments."""
+def make_train_loader(trainer: Trainer) -> None:
+    """Do what the Trainer does at the start of its first epoch."""
+    loader = trainer.get_train_dataloader(trainer.train_samples, verbose=True)
+    trainer.train_loader = trainer.prepare_accelerate_loader(loader)
+
+
+def patch(owner: Any, name: str, hook: Callable[..., Any]) -> None:
+    """Replace the function `owner.name` by a call of `hook(original, *arguments)`."""
     original = getattr(owner, name)
 
     @functools.wraps(original)
-    def hooked(*args: Any, **kwargs: Any) -> Any:
+    def patched(*args: Any, **kwargs: Any) -> Any:
         return hook(original, *args, **kwargs)
 
-    setattr(owner, name, hooked)
+    setattr(owner, name, patched)
 
 
-class Feed:
-    """A data loader whose batches go through `batches`, `steps` in all; in all else the loader itself."""
+class PatchedLoader:
+    """A data loader whose iteration and length are replaced; all else is the loader's own.
+
+    Args:
+        loader: the loader.
+        batches: iterates over it.
+        steps: its new length.
+    """
 
     def __init__(self, loader: Any, batches: Callable[[Any], Iterator[Any]], steps: int) -> None:
         self._loader = loader

@@ -1,85 +1,77 @@
-"""Where the seconds go: steps, waiting for batches, making loaders; and how many samples were trained on.
-
-Nothing here needs torch.
-"""
+"""Where the seconds go (steps, waiting for batches, making loaders), and how many samples were trained on."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-_TELL_EVERY_S = 15.0
+_REPORT_EVERY_S = 15.0
 
 
 class StepCounters:
-    """Counts for HOST_REPORT.json.
+    """Counts for the report.
 
     Args:
-        clock: seconds of a clock that never goes back.
-        began: when the process was started, by that clock.
+        clock: monotonic seconds.
+        began: when this process started, by that clock.
     """
 
     def __init__(self, clock: Callable[[], float], began: float) -> None:
         self._clock = clock
-        self._began = self._told = began
+        self._began = self._reported_at = began
         self._data_s = self._steps_s = self._waiting_s = self._saving_s = 0.0
-        self._first: float | None = None
+        self._first_at: float | None = None
         self._first_s = 0.0
-        self._first_told = False
+        self._first_reported = False
         self._samples = 0
 
     @contextlib.contextmanager
     def making_data(self) -> Iterator[None]:
-        """While a loader is made."""
+        """Time the making of a loader."""
         began = self._clock()
         yield
         self._data_s += self._clock() - began
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """While a batch is waited for."""
+        """Time the wait for a batch."""
         began = self._clock()
         yield
         self._waiting_s += self._clock() - began
 
     @contextlib.contextmanager
     def stepping(self) -> Iterator[None]:
-        """While a step is made; one that fails does not count."""
+        """Time a step; a failed one does not count."""
         began = self._clock()
         self._saving_s = 0.0
         yield
         now = self._clock()
         spent = now - began - self._saving_s
         self._steps_s += spent
-        if self._first is None:
-            self._first, self._first_s = now - self._began, spent
+        if self._first_at is None:
+            self._first_at, self._first_s = now - self._began, spent
 
     def saved(self, seconds: float) -> None:
-        """A checkpoint was written; the trainer does so within a step, and it is no part of that."""
+        """Note that a checkpoint was written: the trainer does that within a step, which it is no part of."""
         self._saving_s += seconds
 
-    @staticmethod
-    def count(batch: Any) -> int:
-        """How many samples a batch or a group of them holds."""
-        return count_samples(batch)
-
     def trained(self, samples: int) -> None:
-        """A step on so many samples is done."""
+        """Note a step on so many samples."""
         self._samples += samples
 
     def due(self) -> bool:
-        """Whether the report has not been written for a while, or not since the first step."""
-        news = self._first is not None and not self._first_told
-        return news or self._clock() - self._told >= _TELL_EVERY_S
+        """Whether the report was not written for 15 s, or not since the first step."""
+        first = self._first_at is not None and not self._first_reported
+        return first or self._clock() - self._reported_at >= _REPORT_EVERY_S
 
     def values(self) -> dict[str, Any]:
-        """What the report tells of all this."""
-        self._told = self._clock()
-        self._first_told = self._first is not None
+        """Return these fields of the `HostReport`."""
+        self._reported_at = self._clock()
+        self._first_reported = self._first_at is not None
         return {
             "data_s": round(self._data_s, 3),
-            "first_step_at": None if self._first is None else round(self._first, 3),
+            "first_step_at": None if self._first_at is None else round(self._first_at, 3),
             "first_step_s": round(self._first_s, 3),
-            "counted_at": round(self._told - self._began, 3),
+            "counted_at": round(self._reported_at - self._began, 3),
             "step_seconds_total": round(self._steps_s, 3),
             "loader_wait_s_total": round(self._waiting_s, 3),
             "samples_total": self._samples,
@@ -87,17 +79,15 @@ class StepCounters:
 
 
 def count_samples(batch: Any) -> int:
-    """How many samples a batch or a group of them holds: as many as its first tensor or list is long."""
+    """Return how many samples a batch or a group of batches holds: the length of its first tensor or list."""
     if hasattr(batch, "batches"):
         return sum(count_samples(item) for item in batch.batches)
     if isinstance(batch, Mapping):
         return next((count for item in batch.values() if (count := count_samples(item))), 0)
-    if getattr(batch, "shape", None):
-        return int(batch.shape[0])
     if isinstance(batch, list | tuple):
-        # A tuple of tensors is a batch in parts; a list of anything else has a sample an entry.
+        # Tensors side by side are a batch in parts; a list of anything else has one entry per sample.
         return next((count for item in batch if (count := _rows(item))), len(batch))
-    return 0
+    return _rows(batch)
 
 
 def _rows(item: Any) -> int:

@@ -1,11 +1,9 @@
-"""The disk as a budget: the room is known before each save, and the outputs never pass their limit.
+"""The limit of the outputs: room is made before each save, and the limit is never exceeded.
 
-A checkpoint is written beside the others and takes its name once it is whole, so for a moment there is one
-more than stays. Old ones go before it is begun where that is needed, and never the last whole one: whatever
-happens while it is written, there is something to go on from. The trainer's own housekeeping (0.4.0: only
-after a save, by number alone) goes on with the same number of checkpoints.
-
-Nothing here needs torch.
+A checkpoint is written under a temporary name beside the others, so for a moment there is one more than will
+stay. If there is no room for that, old ones are deleted first, but never the last whole one: whatever happens
+during the save, there is something to resume from. The trainer's own housekeeping (0.4.0: after a save, by
+number alone) continues to keep as many checkpoints as it is told.
 """
 
 import contextlib
@@ -18,24 +16,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kernel_template.contract import BEST_MODEL_LINK, TEMPORARY_PREFIX
+from kernel_template.host.coqui import Config
+from kernel_template.host.protocol import DiskLimits
+from kernel_template.host.report import Reporter
+
 _NUMBERED = re.compile(r"^(checkpoint|best_model)_(\d+)\.pth$")
-_SHORTCUT = "best_model.pth"  # The trainer's second copy of the best model.
-_MARGIN_SHARE = 0.01  # Of the limit, for logs that grow while a checkpoint is written.
-_MARGIN_MOST = 64_000_000
-_PER_TENSOR = 512  # What the archive adds to each: its header, padding, and entry in the directory.
-_PER_FILE = 256_000  # Configuration, names and the record.
+_MARGIN_SHARE = 0.01  # Of the limit: logs grow while a checkpoint is written.
+_MARGIN_MAX_BYTES = 64_000_000
+_BYTES_PER_TENSOR = 512  # What the archive adds to each: header, padding, directory entry.
+_BYTES_PER_FILE = 256_000  # Configuration, names and the record.
 
 
 class DiskLimitError(OSError):
-    """What is to be written does not fit, even with all that may go gone."""
+    """A file does not fit, even with everything deleted that may be."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(errno.ENOSPC, sentence)
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
-    """A whole checkpoint of the run folder."""
+class _Checkpoint:
+    """A whole checkpoint or best model in the run folder."""
 
     path: Path
     best: bool
@@ -44,42 +46,38 @@ class _File:
 
 
 class DiskBudget:
-    """Makes room for checkpoints below the limit of the outputs.
+    """Makes room for checkpoints within the limit of the outputs.
 
     Args:
-        settings: the `disk` section: `limit_bytes`, and `folder`, whose files count.
-        say: tells the log.
-        warn: tells the log and the kernel.
-        free: bytes that the disk has left.
+        limits: the limit, and the folder whose files count.
+        reporter: the log and the report.
+        free: returns the free bytes of a folder's disk.
     """
 
     def __init__(
         self,
-        settings: Mapping[str, Any],
-        say: Callable[[str], None],
-        warn: Callable[[str], None],
+        limits: DiskLimits,
+        reporter: Reporter,
         free: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
     ) -> None:
-        folder, limit = settings.get("folder"), settings.get("limit_bytes")
-        self._folder = Path(folder) if folder and limit else None
-        self._limit = int(limit or 0)
-        self._keep = int(settings.get("keep_checkpoints") or 0)
-        self._say = say
-        self._warn = warn
+        self._folder = Path(limits.folder) if limits.folder and limits.limit_bytes else None
+        self._limit = limits.limit_bytes or 0
+        self._keep = limits.keep_checkpoints or 0
+        self._reporter = reporter
         self._free = free
         self._warned: set[str] = set()
 
-    def keep(self, config: Any) -> None:
-        """Let the trainer keep as many checkpoints as are asked for, rather than its own five."""
+    def set_kept_checkpoints(self, config: Config) -> None:
+        """Make the trainer keep as many checkpoints as the settings say, instead of its own five."""
         if self._keep and hasattr(config, "save_n_checkpoints"):
             config.save_n_checkpoints = self._keep
 
     def begin(self, weights: int, checkpoint: int) -> None:
-        """Look, before hours are spent, whether a checkpoint will fit at all.
+        """Check before the training whether a checkpoint will fit at all.
 
         Args:
-            weights: bytes of the weights alone, which every checkpoint has.
-            checkpoint: bytes that one is expected to have.
+            weights: bytes of the weights alone, which every checkpoint contains.
+            checkpoint: expected bytes of a checkpoint.
 
         Raises:
             DiskLimitError: there cannot be room for one.
@@ -89,20 +87,19 @@ class DiskBudget:
         room = self._room()
         if weights > room:
             raise self._too_small("A checkpoint", weights, room)
-        held = max((file.size for file in self._all_files()), default=0)
-        if checkpoint > room or (not held and 2 * checkpoint > room):
+        if checkpoint > room or (2 * checkpoint > room and not self._has_checkpoints()):
             self._warn_once(
-                f"A checkpoint will have about {_size(checkpoint)}, and a new one is written before the last "
-                f"one goes: with {_size(max(room, 0))} left of the {_size(self._limit)} that the outputs may "
-                "take, the second may not fit. Raise session.disk_limit."
+                f"A checkpoint takes about {_size(checkpoint)}, and a new one is written before one is "
+                f"deleted. The outputs have {_size(max(room, 0))} left of their {_size(self._limit)}, so the "
+                "second checkpoint may not fit. Raise session.disk_limit."
             )
 
     @contextlib.contextmanager
     def saving(self, path: Path, state: Any) -> Iterator[Callable[[Any], Any]]:
-        """Make room for `state` at `path`; gives what to put around the file that it is written to.
+        """Make room for `state` at `path`. Yields a wrapper that keeps the open file from growing too large.
 
         Raises:
-            DiskLimitError: it does not fit. Nothing was removed then, or nothing but what had to go for it.
+            DiskLimitError: it does not fit.
         """
         if self._folder is None or not path.resolve().is_relative_to(self._folder.resolve()):
             yield lambda file: file
@@ -123,50 +120,52 @@ class DiskBudget:
             raise
 
     def make_room(self, path: Path, needed: int) -> int:
-        """Remove what may go until `needed` bytes fit for a file at `path`. Returns the bytes that do.
+        """Delete old files until `needed` bytes fit for a file at `path`. Returns the bytes that are free.
 
         Raises:
-            DiskLimitError: they cannot; nothing is removed.
+            DiskLimitError: they do not fit whatever is deleted, so no checkpoint was.
         """
         room = self._room()
-        for stray in self._strays():
+        for partial in self._partial_files():
             if needed <= room:
                 return room
             with contextlib.suppress(OSError):
-                size = stray.lstat().st_size
-                stray.unlink()
+                size = partial.lstat().st_size
+                partial.unlink()
                 room += size
-        files = self._files(path.parent, but=path)
-        going, coming = [], room
-        for file in _victims(files, best=path.name.startswith("best_model")):
-            if needed <= coming:
+        checkpoints = _checkpoints(path.parent, but=path)
+        going, free = [], room
+        for item in _deletable(checkpoints, best=path.name.startswith("best_model")):
+            if needed <= free:
                 break
-            going.append(file)
-            coming += file.size
-        if needed > coming:
-            raise self._too_small(path.name, needed, coming)
-        for file in going:
-            self._remove(file, path, needed)
-        if going and len(files) - len(going) < min(self._keep, len(files)):
+            going.append(item)
+            free += item.size
+        if needed > free:
+            raise self._too_small(path.name, needed, free)
+        for item in going:
+            self._delete(item, path, needed)
+        if going and len(checkpoints) - len(going) < min(self._keep, len(checkpoints)):
             self._warn_once(
-                f"{_size(self._limit)} hold fewer checkpoints of {_size(needed)} than "
-                f"session.keep_checkpoints = {self._keep} asks for: older ones make room for new ones."
+                f"{_size(self._limit)} cannot hold session.keep_checkpoints = {self._keep} checkpoints of "
+                f"{_size(needed)}: older ones are deleted to make room."
             )
         return self._room() if going else room
 
-    def _remove(self, file: _File, path: Path, needed: int) -> None:
-        self._say(f"{file.path.name} ({_size(file.size)}) makes room for {path.name} ({_size(needed)})")
-        if file.best:
-            shortcut = file.path.with_name(_SHORTCUT)
-            if shortcut.is_symlink():
-                shortcut.unlink(missing_ok=True)
-        file.path.unlink(missing_ok=True)
+    def _delete(self, item: _Checkpoint, path: Path, needed: int) -> None:
+        self._reporter.say(
+            f"deleting {item.path.name} ({_size(item.size)}) to make room for {path.name} ({_size(needed)})"
+        )
+        if item.best:
+            link = item.path.with_name(BEST_MODEL_LINK)
+            if link.is_symlink():
+                link.unlink(missing_ok=True)
+        item.path.unlink(missing_ok=True)
 
     def _room(self) -> int:
-        """Bytes that may be written now."""
+        """Return the bytes that may be written now."""
         assert self._folder is not None
         used = sum(_bytes_of(path) for path in self._walk())
-        margin = int(min(self._limit * _MARGIN_SHARE, _MARGIN_MOST))
+        margin = int(min(self._limit * _MARGIN_SHARE, _MARGIN_MAX_BYTES))
         return min(self._limit - used, self._free(self._folder)) - margin
 
     def _walk(self) -> Iterator[Path]:
@@ -174,48 +173,53 @@ class DiskBudget:
         for folder, _, names in os.walk(self._folder):
             yield from (Path(folder, name) for name in names)
 
-    def _strays(self) -> list[Path]:
-        """Halves of checkpoints whose writer was killed."""
+    def _partial_files(self) -> list[Path]:
+        """Return checkpoints whose writer was killed."""
+        names = (TEMPORARY_PREFIX, ".pth.part")
         return [
             path
             for path in self._walk()
-            if path.name.startswith(".kgtts-") and path.name.endswith(".pth.part") and not path.is_symlink()
+            if path.name.startswith(names[0]) and path.name.endswith(names[1]) and not path.is_symlink()
         ]
 
-    def _all_files(self) -> list[_File]:
-        folders = {path.parent for path in self._walk() if _NUMBERED.match(path.name)}
-        return [file for folder in folders for file in self._files(folder)]
-
-    @staticmethod
-    def _files(folder: Path, but: Path | None = None) -> list[_File]:
-        found = []
-        for path in folder.iterdir() if folder.is_dir() else ():
-            match = _NUMBERED.match(path.name)
-            if match and path != but and path.is_file() and not path.is_symlink():
-                found.append(_File(path, match[1] == "best_model", int(match[2]), _bytes_of(path)))
-        return sorted(found, key=lambda file: file.step)
+    def _has_checkpoints(self) -> bool:
+        return any(_checkpoint(path) is not None for path in self._walk())
 
     def _too_small(self, what: str, needed: int, room: int) -> DiskLimitError:
         return DiskLimitError(
-            f"{what} needs {_size(needed)}, and of the {_size(self._limit)} that the outputs may take (and "
-            f"the disk has) only {_size(max(room, 0))} can be free for it; what was saved before stays. "
-            "Raise session.disk_limit, or let the script leave fewer other files"
+            f"{what} needs {_size(needed)}, but at most {_size(max(room, 0))} can be made free: the limit of "
+            f"the outputs is {_size(self._limit)}, and the disk may be full. The previous checkpoint stays. "
+            "Raise session.disk_limit, or let the script write fewer other files"
         )
 
     def _warn_once(self, text: str) -> None:
         if text not in self._warned:
             self._warned.add(text)
-            self._warn(text)
+            self._reporter.warn(text)
 
 
-def _victims(files: list[_File], *, best: bool) -> list[_File]:
-    """What may go for a new file, in this order: one whole file always stays.
+def _checkpoint(path: Path) -> _Checkpoint | None:
+    match = _NUMBERED.match(path.name)
+    if match is None or not path.is_file() or path.is_symlink():
+        return None
+    return _Checkpoint(path, match[1] == "best_model", int(match[2]), _bytes_of(path))
 
-    A new best model takes the place of the old one; a checkpoint never that of the best model, which cannot
-    be trained again.
+
+def _checkpoints(folder: Path, but: Path) -> list[_Checkpoint]:
+    """Return the checkpoints and best models in `folder` except `but`, oldest first."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    found = [item for path in paths if path != but and (item := _checkpoint(path)) is not None]
+    return sorted(found, key=lambda item: item.step)
+
+
+def _deletable(found: list[_Checkpoint], *, best: bool) -> list[_Checkpoint]:
+    """Return what may be deleted for a new file, in this order; one whole file always stays.
+
+    A new best model replaces the old one. A checkpoint never replaces the best model, which cannot be trained
+    again.
     """
-    bests = [file for file in files if file.best]
-    checkpoints = [file for file in files if not file.best]
+    bests = [item for item in found if item.best]
+    checkpoints = [item for item in found if not item.best]
     order = [*bests[:-1], *checkpoints[:-1]]
     if bests and checkpoints:
         order.append(bests[-1] if best else checkpoints[-1])
@@ -223,7 +227,7 @@ def _victims(files: list[_File], *, best: bool) -> list[_File]:
 
 
 class _Limited:
-    """A file that takes no more than so many bytes; what was expected of a state may have been too little."""
+    """An open file that cannot grow beyond its room, if the size of a state was estimated too low."""
 
     def __init__(self, file: Any, room: int) -> None:
         self._file = file
@@ -231,7 +235,7 @@ class _Limited:
         self.full = False
 
     def write(self, data: Any) -> Any:
-        """Write, or fail as a full disk does."""
+        """Write, or fail as on a full disk."""
         self._room -= memoryview(data).nbytes
         if self._room < 0:
             self.full = True
@@ -243,21 +247,21 @@ class _Limited:
 
 
 def size_of(state: Any) -> int:
-    """Bytes that a state will have once it is saved; each of its storages counts once."""
+    """Estimate the bytes of a state once it is saved; each of its storages counts once."""
     storages: dict[int, int] = {}
     tensors = 0
-    waiting = [state]
-    while waiting:
-        item = waiting.pop()
+    pending = [state]
+    while pending:
+        item = pending.pop()
         if isinstance(item, Mapping):
-            waiting += item.values()
+            pending += item.values()
         elif isinstance(item, list | tuple | set | frozenset):
-            waiting += item
+            pending += item
         elif hasattr(item, "untyped_storage"):
             tensors += 1
             storage = item.untyped_storage()
             storages[storage.data_ptr() or id(item)] = storage.nbytes()
-    return sum(storages.values()) + _PER_TENSOR * tensors + _PER_FILE
+    return sum(storages.values()) + _BYTES_PER_TENSOR * tensors + _BYTES_PER_FILE
 
 
 def _bytes_of(path: Path) -> int:
@@ -269,3 +273,22 @@ def _bytes_of(path: Path) -> int:
 
 def _size(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004 - a gigabyte.
+
+
+def link_best_model(
+    original: Callable[..., None], files: Any, source: Any, target: Any, *args: Any, **kwargs: Any
+) -> None:
+    """Hook of the local file system's `copy`: the trainer's copy of its best model becomes a link.
+
+    The trainer (0.4.0) copies each best model, of up to a gigabyte, to best_model.pth. A script may read that
+    name in the same session. Kaggle leaves links out of a kernel's outputs, which have the numbered file.
+    """
+    model, link = Path(str(source)), Path(str(target))
+    if link.name != BEST_MODEL_LINK or not _NUMBERED.match(model.name) or model.parent != link.parent:
+        original(files, source, target, *args, **kwargs)
+        return
+    part = link.with_name(f"{TEMPORARY_PREFIX}{BEST_MODEL_LINK}.link")
+    with contextlib.suppress(OSError):  # A disk without links does without it.
+        part.unlink(missing_ok=True)
+        part.symlink_to(model.name)
+        part.replace(link)

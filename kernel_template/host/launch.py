@@ -1,14 +1,19 @@
-"""Run the host in several processes, one for each card, that train one model together.
+"""Run the host in several processes, one per GPU, that train one model together.
 
     python -u -m kernel_template.host.launch RANKS CONTROL.json SCRIPT [ARGUMENTS…]
 
-Rank 0 is the training as it would run alone: its output and its exit status are this program's. The others
-start once rank 0 imports Coqui's trainer; a script that never does runs alone. What they say goes to
-`train_log_rank1.txt` and so on in the current folder, but for errors, which are said here too. When one dies
-the others are ended, and what it died of is the last thing said. Only the standard library is needed.
+Rank 0 is the training as it would run alone: its output and exit status are this program's. The others start
+once rank 0 imports Coqui's trainer; a script that never does runs alone. Their output goes to
+train_log_rank1.txt and so on in the current folder; their tracebacks are printed here too. If a rank dies,
+the others are ended, and the last lines say why it died. The ranks share a rendezvous folder (rendezvous.py).
 
-The ranks meet in a folder of their own, named by KGTTS_RENDEZVOUS, through files: `wanted` (rank 0 wants the
-others), `failed` (the number of the first that failed), `saving` (a checkpoint is being written).
+Why not torchrun? Tried with torch 2.13, it
+- imports torch (2 s) and starts all ranks at once: a script that trains without Coqui would run once per GPU;
+- waits for the other ranks when rank 0 has ended with 0;
+- ends with 1 whatever rank 0's exit code or signal was, and prints 40 lines of its own after the cause;
+- sends SIGINT to all ranks, and kills them 30 s after that or after a death (fixed before torch 2.12, and
+  Kaggle has 2.10), though rank 0 may be writing a checkpoint; and if rank 0 has saved and ended with 0, it
+  still reports a failure.
 """
 
 import contextlib
@@ -26,20 +31,29 @@ from collections import deque
 from pathlib import Path
 from typing import IO
 
+from kernel_template.contract import HOST_PREFIX, rank_log
+
 _POLL_S = 0.05
-_OWN_END_S = 1.0  # After a death: for the others to end by themselves.
+_EXIT_S = 1.0  # After a death, for the others to end by themselves.
 _TERM_S = 3.0  # From SIGTERM to SIGKILL.
-_SAVE_S = 120.0  # A checkpoint that is being written may be finished.
+_SAVE_S = 120.0  # For a checkpoint that is being written.
 _TAIL_LINES = 60
 _ERROR = re.compile(r"^\w[\w.]*(?:Error|Exception|Interrupt|Exit)\b")
 _MIN_ARGUMENTS = 3
+
+
+def _print(text: str) -> None:
+    """Write a line among those of rank 0."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
 
 
 class Rank:
     """One host process.
 
     Args:
-        number: which; 0 is the one that speaks and writes.
+        number: 0 writes to the standard output itself.
         command: what it runs.
         env: its environment.
     """
@@ -47,7 +61,7 @@ class Rank:
     def __init__(self, number: int, command: list[str], env: dict[str, str]) -> None:
         self.number = number
         self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        self.ended_here = False  # By a signal of ours.
+        self.signalled = False  # By us.
         self._in_traceback = False
         self._reader: threading.Thread | None = None
         if number == 0:
@@ -57,77 +71,68 @@ class Rank:
             command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         assert self.process.stdout is not None
-        self._reader = threading.Thread(target=self._listen, args=(self.process.stdout,), daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True)
         self._reader.start()
 
-    def _listen(self, stream: IO[bytes]) -> None:
-        """Keep all in the rank's own log; say its errors."""
+    def _read(self, stream: IO[bytes]) -> None:
+        """Write all output to the rank's own log, and print its tracebacks."""
         with contextlib.ExitStack() as stack:
             log: IO[bytes] | None = None
             with contextlib.suppress(OSError):
-                log = stack.enter_context(Path(f"train_log_rank{self.number}.txt").open("ab", buffering=0))
+                log = stack.enter_context(Path(rank_log(self.number)).open("ab", buffering=0))
             for line in stream:
                 if log is not None:
                     with contextlib.suppress(OSError):
                         log.write(line)
-                self._hear(line.decode("utf-8", "replace").rstrip())
+                self._take(line.decode("utf-8", "replace").rstrip())
 
-    def _hear(self, text: str) -> None:
+    def _take(self, text: str) -> None:
         self.tail.append(text)
-        began = text.startswith("Traceback ")
-        is_error = began or (self._in_traceback and (text[:1].isspace() or bool(_ERROR.match(text))))
-        self._in_traceback = is_error and not _ERROR.match(text)
-        if is_error:
-            say(f"[rank {self.number}] {text}")
+        error = bool(_ERROR.match(text))
+        shown = text.startswith("Traceback ") or (self._in_traceback and (text[:1].isspace() or error))
+        self._in_traceback = shown and not error
+        if shown:
+            _print(f"[rank {self.number}] {text}")
 
-    def listened(self) -> None:
-        """Wait for what a dead rank has said; workers that outlive it may hold its pipe open."""
+    def finish_reading(self) -> None:
+        """Wait a second for the rest of a dead rank's output; its workers may still hold the pipe open."""
         if self._reader is not None:
             self._reader.join(1.0)
 
-    def end(self, number: signal.Signals) -> None:
-        """Send a signal, unless it is dead."""
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, unless the rank is dead."""
         if self.process.poll() is None:
-            self.ended_here = True
+            self.signalled = True
             self.process.send_signal(number)
-
-
-def say(text: str) -> None:
-    """A line of ours between those of rank 0."""
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
 
 
 class Launch:
     """All ranks of one training.
 
     Args:
-        count: how many there are to be.
-        arguments: those of the host.
-        rendezvous: the folder in which they meet.
+        count: number of ranks.
+        arguments: the host's arguments.
+        rendezvous: the folder that they share.
     """
 
     def __init__(self, count: int, arguments: list[str], rendezvous: Path) -> None:
         self._count = count
         self._rendezvous = rendezvous
         self._command = [sys.executable, "-u", "-m", "kernel_template.host", *arguments]
-        self._cards = [card for card in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if card.strip()]
+        self._gpus = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu.strip()]
         self._ranks: list[Rank] = []
 
     def run(self) -> int:
-        """Start them and wait until all have ended. Returns the exit status, negative for a signal."""
+        """Start the ranks and wait until all have ended. Returns the exit status, negative for a signal."""
         try:
             signal.signal(signal.SIGINT, self._interrupt)
             self._start()
             return self._follow()
         finally:
-            for rank in self._ranks:
-                rank.end(signal.SIGKILL)
-                rank.process.wait()
+            self._kill()
 
     def _interrupt(self, _number: int, _frame: types.FrameType | None) -> None:
-        """Rank 0 alone stops at its next step, and the others hear of it from there."""
+        """Pass SIGINT on to rank 0 alone, which stops the others after the next step."""
         for rank in self._ranks[:1]:
             with contextlib.suppress(ProcessLookupError):
                 rank.process.send_signal(signal.SIGINT)
@@ -139,87 +144,76 @@ class Launch:
             "KGTTS_RANK": str(number),
             "KGTTS_RANKS": str(self._count),
             "KGTTS_RENDEZVOUS": str(self._rendezvous),
-            # They meet on this machine alone.
+            # All ranks are on this machine.
             "GLOO_SOCKET_IFNAME": "lo",
             "NCCL_SOCKET_IFNAME": "lo",
         }
         env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self._count)))
-        env.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP advises on a flag that is meant.
-        if self._cards:
-            # Each sees one card: with two the trainer would refuse to start.
-            env["CUDA_VISIBLE_DEVICES"] = self._cards[number]
+        env.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP warns about a flag that is set on purpose.
+        if self._gpus:
+            env["CUDA_VISIBLE_DEVICES"] = self._gpus[number]  # The trainer refuses to start if it sees two.
         if number:
-            env["RANK"] = str(number)  # By this the trainer knows who does not write.
+            env["RANK"] = str(number)  # From this the trainer knows who does not write.
         self._ranks.append(Rank(number, self._command, env))
 
     def _follow(self) -> int:
         first = self._ranks[0]
         while True:
-            if len(self._ranks) < self._count and (self._rendezvous / "wanted").exists():
+            if (self._rendezvous / "wanted").exists():
                 while len(self._ranks) < self._count:
                     self._start()
             dead = [rank for rank in self._ranks if rank.process.poll()]
             if dead:
-                return self._after_death(dead)
+                return self._end_all(dead)
             if first.process.poll() == 0:
-                self._end_others(first)
+                self._wait(_EXIT_S)
                 return 0
             time.sleep(_POLL_S)
 
-    def _end_others(self, first: Rank) -> None:
-        """Rank 0 is done: the others have nothing left to do."""
-        self._wait(_OWN_END_S)
-        for rank in self._ranks:
-            if rank is not first:
-                rank.end(signal.SIGKILL)
-
-    def _wait(self, seconds: float) -> bool:
-        """Wait for all to end; a save under way may take longer. Returns whether they have."""
+    def _wait(self, seconds: float) -> None:
+        """Wait until all ranks have ended, for at most `seconds` after the end of a save."""
         began = quiet_since = time.monotonic()
         while any(rank.process.poll() is None for rank in self._ranks):
             now = time.monotonic()
             if (self._rendezvous / "saving").exists() and now - began < _SAVE_S:
                 quiet_since = now
             if now - quiet_since >= seconds:
-                return False
+                return
             time.sleep(_POLL_S)
-        return True
 
-    def _after_death(self, dead: list[Rank]) -> int:
-        """End those that are left, and say what the first died of."""
-        ended = self._wait(_OWN_END_S)
-        if not ended:
-            for rank in self._ranks:
-                rank.end(signal.SIGTERM)
-            self._wait(_TERM_S)
-            for rank in self._ranks:
-                rank.end(signal.SIGKILL)
-                rank.process.wait()
+    def _kill(self) -> None:
+        for rank in self._ranks:
+            rank.send(signal.SIGKILL)
+            rank.process.wait()
+
+    def _end_all(self, dead: list[Rank]) -> int:
+        """End the other ranks, and say what the first one died of. Returns the exit status."""
+        self._wait(_EXIT_S)
+        for rank in self._ranks:
+            rank.send(signal.SIGTERM)
+        self._wait(_TERM_S)
+        self._kill()
         first = self._ranks[0]
-        if first.process.returncode == 0 and not first.ended_here:
+        if first.process.returncode == 0 and not first.signalled:
             return 0  # It has stopped and saved by itself.
         cause = self._cause(dead)
         status = cause.process.returncode
         if cause.number:
-            cause.listened()
+            cause.finish_reading()
             for line in cause.tail:
-                say(line)
-            why = f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"
-            say(f" > kgtts: rank {cause.number} {why}, and the training with it.")
+                _print(line)
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"
+            _print(f"{HOST_PREFIX}rank {cause.number} {how}, so the training ended.")
         return status
 
     def _cause(self, dead: list[Rank]) -> Rank:
-        """The one that died first: killed, or the first to note a failure; others die of its absence."""
-        mine = [rank for rank in self._ranks if not rank.ended_here and rank.process.returncode]
-        for rank in mine:
-            if rank.process.returncode < 0:
-                return rank
+        """Return the rank that died first: the others die because of it."""
+        own = [rank for rank in self._ranks if not rank.signalled and rank.process.returncode]
+        killed = [rank for rank in own if rank.process.returncode < 0]
+        failed: int | None = None  # The first to note a failure.
         with contextlib.suppress(OSError, ValueError):
-            number = int((self._rendezvous / "failed").read_text(encoding="ascii"))
-            for rank in mine:
-                if rank.number == number:
-                    return rank
-        return dead[0]
+            failed = int((self._rendezvous / "failed").read_text(encoding="ascii"))
+        return [*killed, *(rank for rank in own if rank.number == failed), *dead][0]
 
 
 def main(arguments: list[str]) -> int:

@@ -1,13 +1,13 @@
-"""Several processes that train one model: gradients are averaged, decisions are rank 0's.
+"""Several processes that train one model: gradients are averaged, and rank 0 decides.
 
 The trainer's own way (trainer 0.4.0) calls `train_step` on the bare module, so that DistributedDataParallel
-never runs and every process trains a model of its own. Here each optimizer's parameters get a reducer of
-torch's own (DDP), and the loss of that optimizer passes through it before it is taken backwards. A reducer
-that has not been armed by a loss stays silent: that of the discriminator while the generator's loss goes
-back through it, and all of them in the batches of a step but the last.
+(DDP) never runs and every process trains a model of its own. Here each optimizer's parameters get a DDP
+reducer, and the optimizer's loss passes through it before the backward pass. A reducer through which no loss
+has passed does nothing: that of the discriminator while the generator's loss goes back through it, and all of
+them in every batch of a step but the last.
 
 A step's gradient is the mean over the ranks of each one's mean over its batch. The loss scaler of mixed
-precision sees gradients that are the same everywhere, so all ranks skip the same steps.
+precision sees the same gradients everywhere, so all ranks skip the same steps.
 """
 
 import atexit
@@ -23,14 +23,18 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from kernel_template.contract import HostStop
+from kernel_template.host.coqui import Trainer
 from kernel_template.host.rendezvous import Rendezvous
 
-# Rank 0 evaluates and saves while the others wait for it.
-_TIMEOUT = dt.timedelta(minutes=30)
-_REASONS = (None, "signal", "until_step", "budget", "no_improvement", "oom")
+_TIMEOUT = dt.timedelta(minutes=30)  # Rank 0 evaluates and saves while the others wait for it.
+_REASONS: tuple[HostStop | None, ...] = (None, *HostStop)
 _HAS_LOSS, _NO_LOSS, _OUT_OF_MEMORY = range(3)
-# The second and third are those of cuBLAS, cuDNN and cuFFT.
-_MEMORY_WORDS = ("out of memory", "_ALLOC_FAILED", "_ALLOCATION_FAILED")
+_MEMORY_WORDS = (
+    "out of memory",
+    "_ALLOC_FAILED",
+    "_ALLOCATION_FAILED",
+)  # The latter of cuBLAS, cuDNN, cuFFT.
 
 
 class PeerOutOfMemoryError(RuntimeError):
@@ -38,14 +42,20 @@ class PeerOutOfMemoryError(RuntimeError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a card, or a rank beside us, ran out of memory."""
+    """Whether a GPU, here or of another rank, ran out of memory."""
     if isinstance(error, torch.OutOfMemoryError | PeerOutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _MEMORY_WORDS)
 
 
-class _Armed(nn.Module):
-    """Holds the parameters of one optimizer; through its DDP a loss arms their reducer."""
+def free_memory() -> None:
+    """Return the GPU's unused memory to the system."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+class _LossGate(nn.Module):
+    """Holds the parameters of one optimizer; a loss that passes through its DDP makes that average them."""
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         super().__init__()
@@ -59,66 +69,62 @@ class Peers:
     """The ranks of one training, of which this process is one.
 
     Args:
-        rendezvous: who and where: a `Rendezvous` of host_rank.py.
+        rendezvous: which rank this is, and where the others are met.
     """
 
     def __init__(self, rendezvous: Rendezvous) -> None:
         self.rank = rendezvous.rank
         self.size = rendezvous.size
-        self.all_know = False  # That memory has run out, and so nobody waits for anybody.
+        self.all_out_of_memory = False  # All ranks know that memory ran out, so none waits for another.
         self.abandoned = False
-        self._armed = True
+        self._sync = True
         self._rendezvous = rendezvous
-        self._shares: list[Any] = []
-        self._control: Any = None
+        self._reducers: list[Any] = []
+        self._decisions: Any = None  # The process group for what rank 0 decides.
 
     @property
     def joined(self) -> bool:
-        """Whether there are others, and they have met."""
-        return bool(self._shares)
+        """Whether the ranks have met."""
+        return bool(self._reducers)
 
-    def join(self, trainer: Any) -> None:
-        """Meet the others, take rank 0's weights, and share the gradients of each optimizer from now on."""
-        on_card = next(trainer.model.parameters()).is_cuda
+    def join(self, trainer: Trainer) -> None:
+        """Meet the others, take rank 0's weights, and average the gradients of each optimizer from now on."""
+        on_gpu = next(trainer.model.parameters()).is_cuda
         dist.init_process_group(
-            "nccl" if on_card else "gloo",
+            "nccl" if on_gpu else "gloo",
             init_method=self._rendezvous.file("store").as_uri(),
             rank=self.rank,
             world_size=self.size,
             timeout=_TIMEOUT,
         )
         atexit.register(self.leave)
-        # Decisions are small and must not wait for a card.
-        self._control = dist.new_group(backend="gloo", timeout=_TIMEOUT)
+        # Decisions are small and must not wait for a GPU.
+        self._decisions = dist.new_group(backend="gloo", timeout=_TIMEOUT)
         for optimizer in trainer.optimizer:
             parameters = [item for group in optimizer.param_groups for item in group["params"]]
             trained = [item for item in parameters if item.requires_grad]
-            self._shares.append(
-                nn.parallel.DistributedDataParallel(_Armed(trained), find_unused_parameters=True)
+            self._reducers.append(
+                nn.parallel.DistributedDataParallel(_LossGate(trained), find_unused_parameters=True)
             )
 
-    def arm(self, complete: bool) -> None:  # noqa: FBT001 - a callback with one meaning.
-        """Whether the next loss completes a step; gradients are kept to each rank until one does."""
-        self._armed = complete
-
-    def train_alone(self) -> None:
-        """Go on as a training of one process."""
-        self.size = 1
+    def set_sync(self, enabled: bool) -> None:  # noqa: FBT001 - a callback with one meaning.
+        """Say whether the next loss completes a step; until one does, each rank keeps its gradients."""
+        self._sync = enabled
 
     def leave_together(self) -> None:
-        """Part when all have come here."""
+        """Leave the group once all ranks have come here."""
         if self.joined:
-            dist.barrier(group=self._control)
+            dist.barrier(group=self._decisions)
         self.leave()
 
     def abandon(self) -> None:
-        """Others are gone: nobody is waited for any more, and what was begun with them is left as it is."""
-        self._shares = []
+        """Wait for nobody any more: peers are gone, and what was begun with them cannot be completed."""
+        self._reducers = []
         self.abandoned = True
 
     def leave(self) -> None:
-        """Part, whatever the others do."""
-        self._shares = []
+        """Leave the group, whatever the others do."""
+        self._reducers = []
         if dist.is_initialized() and not self.abandoned:
             with contextlib.suppress(Exception):
                 dist.destroy_process_group()
@@ -128,12 +134,12 @@ class Peers:
     def model_train_step(
         self,
         original: Callable[..., Any],
-        trainer: Any,
+        trainer: Trainer,
         batch: Any,
         criterion: Any,
         optimizer_idx: int | None = None,
     ) -> Any:
-        """The model's step of one optimizer, with its loss made to average the gradients.
+        """Hook: run the model's step of one optimizer; the backward pass of its loss then averages gradients.
 
         Raises:
             PeerOutOfMemoryError: another rank has run out of memory in this very step.
@@ -142,55 +148,54 @@ class Peers:
             return original(trainer, batch, criterion, optimizer_idx)
         outputs: Any = None
         losses: Any = None
-        failure: BaseException | None = None
+        failure: RuntimeError | None = None
         try:
             outputs, losses = original(trainer, batch, criterion, optimizer_idx)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             failure = error
-        kind = _OUT_OF_MEMORY if failure else _HAS_LOSS if losses else _NO_LOSS
-        count = self._count(kind)
-        self.all_know = bool(count[_OUT_OF_MEMORY])
+        count = self._count(_OUT_OF_MEMORY if failure else _HAS_LOSS if losses else _NO_LOSS)
+        self.all_out_of_memory = bool(count[_OUT_OF_MEMORY])
         if failure is not None:
             raise failure
-        if count[_OUT_OF_MEMORY]:
+        if self.all_out_of_memory:
             raise PeerOutOfMemoryError("Another rank is out of memory.")
-        if not count[_HAS_LOSS] or not self._armed:
+        if not count[_HAS_LOSS] or not self._sync:
             return outputs, losses
-        share = self._shares[optimizer_idx or 0]
+        reducer = self._reducers[optimizer_idx or 0]
         if not losses:
-            # The others' gradients still want an answer: nothing from here.
-            losses = {"loss": sum(item.flatten()[:0].sum() for item in share.parameters())}
-        losses["loss"] = share(losses["loss"])
+            # The others average their gradients, so this rank must take part: with zeros.
+            losses = {"loss": sum(item.flatten()[:0].sum() for item in reducer.parameters())}
+        losses["loss"] = reducer(losses["loss"])
         return outputs, losses
 
-    def _count(self, kind: int) -> list[int]:
-        """How many ranks have which kind of outcome."""
+    def _count(self, outcome: int) -> list[int]:
+        """Return how many ranks had each outcome."""
         count = torch.zeros(3, dtype=torch.int64)
-        count[kind] = 1
-        dist.all_reduce(count, group=self._control)
+        count[outcome] = 1
+        dist.all_reduce(count, group=self._decisions)
         found: list[int] = count.tolist()
         return found
 
-    def agree(self, reason: str | None) -> str | None:
-        """Rank 0's reason to stop here, or None, for all."""
+    def broadcast_stop(self, reason: HostStop | None) -> HostStop | None:
+        """Return rank 0's reason to stop here, on all ranks."""
         if not self.joined:
             return reason
         code = torch.tensor([_REASONS.index(reason)])
-        dist.broadcast(code, 0, group=self._control)
-        return _REASONS[int(code)]
+        dist.broadcast(code, 0, group=self._decisions)
+        return _REASONS[int(code.item())]
 
-    def share_buffers(self, model: Any) -> None:
-        """Take rank 0's buffers, such as the running statistics of norms, which no gradient carries."""
+    def broadcast_buffers(self, model: Any) -> None:
+        """Take rank 0's buffers, such as the running statistics of norms, which have no gradients."""
         if not self.joined:
             return
         with torch.no_grad():
             for buffer in model.buffers():
-                dist.broadcast(buffer, 0, group=None if buffer.is_cuda else self._control)
+                dist.broadcast(buffer, 0, group=None if buffer.is_cuda else self._decisions)
 
     def reseed(self, seed: Any, epoch: int, batch: int) -> None:
-        """Random numbers of this rank's own, the same ones whenever the training passes here.
+        """Give a rank above 0 random numbers of its own, the same ones whenever the training comes here.
 
         Rank 0 draws as a single process does, and its states are those in the checkpoint.
         """
@@ -202,9 +207,3 @@ class Peers:
         if (numpy := sys.modules.get("numpy")) is not None:
             numpy.random.seed(number)
         torch.manual_seed(number)
-
-
-def free_memory() -> None:
-    """Give the card's unused memory back."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -1,8 +1,8 @@
-"""Going on from a checkpoint exactly, where the trainer alone would not.
+"""Resuming from a checkpoint exactly, where the trainer alone would not.
 
-The trainer repeats the checkpoint's epoch from its start, counts `step + 1` also where that is wrong, loses
-the random states and the order of the samples, takes the checkpoint with the largest number, and reads the
-best loss from the wrong file. The record that travels in each checkpoint (host_state.py) puts that right.
+The trainer repeats the checkpoint's epoch from its start, counts a step too many in places, loses the random
+states and the order of the samples, takes the checkpoint with the largest number, and reads the best loss
+from the wrong file. The record in each checkpoint (state.py) corrects that.
 """
 
 import os
@@ -11,10 +11,14 @@ from typing import Any
 
 import torch
 
+from kernel_template.host.coqui import Arguments, Trainer, make_train_loader
 from kernel_template.host.protocol import Control
+from kernel_template.host.report import Reporter
 from kernel_template.host.state import (
     KEY,
     SCHEMA,
+    RandomStates,
+    Record,
     random_states,
     restore_averages,
     restore_gradients,
@@ -26,77 +30,76 @@ def _same(one: Any, other: Any) -> bool:
     return os.path.realpath(str(one)) == os.path.realpath(str(other))
 
 
-class Continuation:
-    """What one process knows of the session before it.
+class Resume:
+    """What one process knows of the previous session.
 
     Args:
-        control: what the kernel asks: a `Control` of host_pace.py.
-        warn: tells the kernel and the log.
+        control: where to resume from.
+        reporter: takes warnings.
     """
 
-    def __init__(self, control: Control, warn: Callable[[str], None]) -> None:
-        self.record: dict[str, Any] | None = None
-        self.loader_rng: dict[str, Any] = {"train": None, "eval": None}
+    def __init__(self, control: Control, reporter: Reporter) -> None:
+        self.record: Record | None = None
+        self.loader_rng: dict[str, RandomStates | None] = {"train": None, "eval": None}
         self._control = control
-        self._warn = warn
+        self._reporter = reporter
 
     # ---- Hooks
 
-    def arguments(self, arguments: Any) -> None:
-        """A script that does not hand --continue_path on to its Trainer goes on all the same."""
+    def set_arguments(self, arguments: Arguments | None) -> None:
+        """Resume even if a script does not pass --continue_path on to its Trainer."""
         folder = self._control.continue_path
-        if folder and hasattr(arguments, "continue_path"):
+        if folder and arguments is not None and hasattr(arguments, "continue_path"):
             arguments.continue_path = folder
 
     def last_checkpoint(self, original: Callable[..., Any], path: Any, *args: Any, **kwargs: Any) -> Any:
-        """The checkpoint that the kernel has verified."""
+        """Hook of `get_last_checkpoint`: return the checkpoint that the session has verified."""
         control = self._control
         if control.continue_path and control.checkpoint and _same(path, control.continue_path):
             return control.checkpoint, control.best_model or control.checkpoint
         return original(path, *args, **kwargs)
 
     def load(self, original: Callable[..., Any], path: Any, *args: Any, **kwargs: Any) -> Any:
-        """Keep the record of the checkpoint that the trainer loads: a file of 1 GB is read once."""
+        """Hook of `load_fsspec`: keep the record, so that a file of 1 GB is read only once."""
         state = original(path, *args, **kwargs)
         checkpoint = self._control.checkpoint
         if checkpoint and _same(path, checkpoint) and isinstance(state, dict):
             self.record = state.get(KEY)
         return state
 
-    def best_loss(self, original: Callable[..., None], trainer: Any) -> None:
-        """The best loss of the record; without one, of the best model rather than of the checkpoint."""
+    def restore_best_loss(self, original: Callable[..., None], trainer: Trainer) -> None:
+        """Hook: take the record's best loss; without one, the best model's and not the checkpoint's."""
         if self.record is not None and self.record.get("best_loss") is not None:
             trainer.best_loss = self.record["best_loss"]
             return
         arguments = trainer.args
-        kept = arguments.restore_path
+        before = arguments.restore_path
         if trainer.continue_run and arguments.best_path:
             arguments.restore_path = arguments.best_path
         try:
             original(trainer)
         finally:
-            arguments.restore_path = kept
+            arguments.restore_path = before
 
-    def make_loader(self, kind: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Note the random states under which a loader is made."""
+    def note_loader(self, kind: str) -> None:
+        """Note the random states with which the loader `train` or `eval` is about to be made."""
         self.loader_rng = {**self.loader_rng, kind: random_states()}
-        return original(*args, **kwargs)
 
-    # ---- The trainer's place
+    # ---- The trainer's state
 
-    def restore(self, trainer: Any) -> dict[str, Any] | None:
-        """Put the trainer where its checkpoint was saved. Returns the record, or None where there is none.
+    def restore(self, trainer: Trainer) -> Record | None:
+        """Put the trainer where its checkpoint was saved. Returns the record, or None without one.
 
-        In the middle of an epoch, what belongs to that epoch is left to `restore_middle`.
+        If that is in the middle of an epoch, `restore_unfinished_epoch` must be called in that epoch.
         """
         if not trainer.continue_run:
             return None
         record = self.record
         if not isinstance(record, dict) or record.get("schema") != SCHEMA:
             self.record = None
-            self._warn(
-                "The checkpoint was not saved under kgtts: the training goes on in the trainer's own way, "
-                "which repeats the epoch that the checkpoint was saved in and draws new random numbers."
+            self._reporter.warn(
+                "The checkpoint was not saved by kgtts: the training resumes in the trainer's own way, which "
+                "repeats the checkpoint's epoch and draws new random numbers."
             )
             return None
         trainer.total_steps_done = record["total_steps_done"]
@@ -107,8 +110,8 @@ class Continuation:
             restore_random(record["rng"])
         return record
 
-    def _make_loaders(self, trainer: Any, before: dict[str, Any]) -> None:
-        """Data sets shuffle their samples once, when their loader is made: under the same random numbers."""
+    def _make_loaders(self, trainer: Trainer, before: dict[str, RandomStates | None]) -> None:
+        """Make the loaders with the same random states as before: a data set may shuffle its samples then."""
         if before["train"] is not None and trainer.train_loader is None:
             restore_random(before["train"])
             make_train_loader(trainer)
@@ -117,9 +120,9 @@ class Continuation:
             with torch.inference_mode():  # As in eval_epoch.
                 trainer.eval_loader = trainer.get_eval_dataloader(trainer.eval_samples, verbose=True)
 
-    def restore_middle(self, trainer: Any, record: dict[str, Any]) -> None:
-        """Put back what an unfinished epoch has gathered, and make up for an evaluation that was due."""
-        trainer._stepped_optimizers = set(record["stepped_optimizers"])  # noqa: SLF001 - it has no other way in.
+    def restore_unfinished_epoch(self, trainer: Trainer, record: Record) -> None:
+        """Restore what an unfinished epoch has gathered, and make up for an evaluation that was due."""
+        trainer._stepped_optimizers = set(record["stepped_optimizers"])  # noqa: SLF001 - there is no other way.
         restore_averages(trainer.keep_avg_train, record["averages"]["train"])
         restore_averages(trainer.keep_avg_eval, record["averages"]["eval"])
         restore_gradients(trainer.model, record["gradients"])
@@ -127,9 +130,3 @@ class Continuation:
         if record["eval_due"]:
             trainer.eval_epoch()
             trainer.model.train()
-
-
-def make_train_loader(trainer: Any) -> None:
-    """What the trainer does at the start of its first epoch."""
-    loader = trainer.get_train_dataloader(trainer.train_samples, verbose=True)
-    trainer.train_loader = trainer.prepare_accelerate_loader(loader)

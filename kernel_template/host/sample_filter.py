@@ -1,7 +1,4 @@
-"""What is done with samples that host_samples.py finds fault with: the table, and what the Trainer gets.
-
-Nothing here needs torch.
-"""
+"""What is done about bad samples (sample_checks.py): the table, the log, and what the Trainer gets."""
 
 import csv
 import json
@@ -12,212 +9,199 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from kernel_template.contract import TEMPORARY_PREFIX, BadSamples
+from kernel_template.host.protocol import SampleRules
 from kernel_template.host.rendezvous import Rendezvous
-from kernel_template.host.sample_checks import HARMLESS, KINDS, Expected, is_sample, look_at
+from kernel_template.host.report import Reporter
+from kernel_template.host.sample_checks import HARMLESS, KINDS, Expected, Problem, check_samples, is_sample
 
-_MOST_LEFT_OUT = 0.5  # More than this is no accident of a few rows.
+_MAX_LEFT_OUT = 0.5  # More than this share is not an accident of a few rows.
 _EXAMPLES = 3
 _EXAMPLE_LENGTH = 60
-_FORMULA = ("=", "+", "-", "@")  # A spreadsheet would run what begins so.
-_LOOK_EVERY_S = 0.05
+_FORMULA = ("=", "+", "-", "@")  # A spreadsheet would run text that begins so.
+_POLL_S = 0.05
 _PARTS = ("train", "eval")
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # Categories: control characters, surrogates, separators.
+_BIDIRECTIONAL = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+
+Sample = Mapping[str, Any]
+Key = tuple[str, str]  # A sample's recording and text.
+Checked = tuple[str, Sample, list[Problem]]  # A sample's part, itself, and what is wrong with it.
 
 
 class SampleFilter:
-    """Checks the samples that a script hands to its Trainer, and takes the bad ones out.
+    """Checks the samples that a script passes to its Trainer, and removes the bad ones.
 
     Args:
-        settings: the `data` section: `bad_samples` ("skip", "refuse" or "keep"; None does nothing), what
-            host_samples.py reads of it, and `table`, the file that lists all faults.
-        rendezvous: which rank this is: rank 0 looks, the others hear of it.
-        say: tells the log.
-        warn: tells the log and the kernel.
-        report: gives the kernel values of HOST_REPORT.json.
-        clock: seconds of a clock that never goes back.
-        sleep: waits.
+        rules: what a sample must be like, and what to do if it is not.
+        rendezvous: which rank this is: rank 0 checks, and the others use its result.
+        reporter: the log and the report.
+        clock: monotonic seconds.
+        sleep: waits some seconds.
     """
 
-    def __init__(  # noqa: PLR0913 - it stands between all of these.
+    def __init__(
         self,
-        settings: Mapping[str, Any],
+        rules: SampleRules,
         rendezvous: Rendezvous,
+        reporter: Reporter,
         *,
-        say: Callable[[str], None],
-        warn: Callable[[str], None],
-        report: Callable[..., None],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._settings = settings
-        self._mode = settings.get("bad_samples")
+        self._rules = rules
         self._rendezvous = rendezvous
-        self._say = say
-        self._warn = warn
-        self._report = report
+        self._reporter = reporter
         self._clock = clock
         self._sleep = sleep
-        self._times = 0
+        self._table = Path(rules.table) if rules.table else None
+        self._calls = 0
 
     def apply(self, config: Any, named: dict[str, Any]) -> dict[str, Any]:
-        """The Trainer's named arguments, without the samples that are to be left out.
+        """Return the Trainer's keyword arguments without the samples that are left out.
 
         Raises:
-            SystemExit: the session is refused; the sentence is in the log and in the report.
+            SystemExit: the samples are too bad; the log and the report say why.
         """
         parts = {part: named.get(f"{part}_samples") for part in _PARTS}
-        if not self._mode or not parts["train"]:
+        if not self._rules.bad_samples or not parts["train"]:
             return named
-        samples = [sample for part in parts.values() for sample in part or ()]
-        if not all(is_sample(sample) for sample in samples):
+        rows = [(part, sample) for part, samples in parts.items() for sample in samples or ()]
+        if not all(is_sample(sample) for _, sample in rows):
             if not self._rendezvous.rank:
-                self._say("the samples are not Coqui's own: they are not checked")
+                self._reporter.say("the samples are not checked: they are not in Coqui's form")
             return named
-        self._times += 1
-        found = self._shared(lambda: self._look(config, named.get("model"), parts))
-        if found["refused"]:
+        self._calls += 1
+        refused, left_out = self._shared(lambda: self._check(rows, config, named.get("model")))
+        if refused is not None:
             if not self._rendezvous.rank:
-                self._say(found["refused"])
+                self._reporter.say(refused)
             raise SystemExit(1)
-        out = {tuple(item) for item in found["out"]}
         return named | {
-            f"{part}_samples": [sample for sample in held if _key(sample) not in out]
-            for part, held in parts.items()
-            if held
+            f"{part}_samples": [sample for sample in samples if _key(sample) not in left_out]
+            for part, samples in parts.items()
+            if samples
         }
 
-    def _shared(self, look: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What rank 0 has found; the others wait for it, and launch.py ends them if it is gone."""
+    def _shared(self, check: Callable[[], tuple[str | None, set[Key]]]) -> tuple[str | None, set[Key]]:
+        """Return rank 0's result; the others wait for it, and launch.py ends them if rank 0 is gone."""
         if self._rendezvous.folder is None:
-            return look()
-        file = self._rendezvous.file(f"samples{self._times}.json")
+            return check()
+        file = self._rendezvous.file(f"samples{self._calls}.json")
         if not self._rendezvous.rank:
-            found = look()
+            refused, left_out = check()
             part = file.with_suffix(".part")
-            part.write_text(json.dumps(found), encoding="ascii")
+            part.write_text(json.dumps([refused, sorted(left_out)]), encoding="ascii")
             part.replace(file)
-            return found
+            return refused, left_out
         while not file.exists():
-            self._sleep(_LOOK_EVERY_S)
-        heard: dict[str, Any] = json.loads(file.read_text(encoding="ascii"))
-        return heard
+            self._sleep(_POLL_S)
+        refused, rows = json.loads(file.read_text(encoding="ascii"))
+        return refused, {(name, text) for name, text in rows}
 
-    def _look(self, config: Any, model: Any, parts: Mapping[str, Any]) -> dict[str, Any]:
+    def _check(self, rows: list[tuple[str, Sample]], config: Any, model: Any) -> tuple[str | None, set[Key]]:
+        """Check all samples. Returns why they are refused, if they are, and those to leave out."""
         began = self._clock()
-        expected = Expected.of(self._settings, config, model)
-        rows = [(part, sample) for part, held in parts.items() for sample in held or ()]
-        faults = look_at([sample for _, sample in rows], expected)
-        bad = [(part, sample, told) for (part, sample), told in zip(rows, faults, strict=True) if told]
-        leaving = self._mode == "skip"
-        out = {_key(sample): part for part, sample, told in bad if any(fault.leaves_out for fault in told)}
-        kinds = Counter(fault.kind for _, _, told in bad for fault in told)
-        counted = sum(_key(sample) in out for _, sample in rows)
-        summary = {
-            "checked": len(rows),
-            "left_out": counted if leaving else 0,
-            "by_kind": {kind: kinds[kind] for kind in KINDS if kinds[kind]},
-        }
-        self._say(f"{len(rows)} samples were checked in {self._clock() - began:.1f} s")
-        if bad:
-            self._tell(bad, kinds)
-            self._write(bad, leaving=leaving)
-        refused = self._refused(rows, out, counted, kinds)
-        if counted and not refused:
-            done = "are left out" if leaving else "are trained on all the same (data.bad_samples)"
-            self._warn(f"{counted} of {len(rows)} samples cannot be used and {done}: {self._words(kinds)}.")
-        self._report(bad_samples={**summary, "refused": refused})
-        return {"refused": refused, "out": sorted(out) if leaving else []}
+        expected = Expected.of(self._rules, config, model)
+        problems = check_samples([sample for _, sample in rows], expected)
+        bad = [(part, sample, found) for (part, sample), found in zip(rows, problems, strict=True) if found]
+        unusable = {_key(sample) for _, sample, found in bad if any(item.fatal for item in found)}
+        count = sum(_key(sample) in unusable for _, sample in rows)
+        kinds = Counter(item.kind for _, _, found in bad for item in found)
+        skip = self._rules.bad_samples == "skip"
+        self._reporter.say(f"checked {len(rows)} samples in {self._clock() - began:.1f} s")
+        self._log_examples(bad, kinds)
+        self._write_table(bad, skip=skip)
+        refused = self._refusal(rows, unusable, count, kinds)
+        if count and refused is None:
+            done = "are left out" if skip else "are trained on all the same (data.bad_samples)"
+            self._reporter.warn(
+                f"{count} of {len(rows)} samples cannot be used and {done}: {self._words(kinds)}."
+            )
+        counts = BadSamples(
+            checked=len(rows),
+            left_out=count if skip else 0,
+            by_kind={kind: kinds[kind] for kind in KINDS if kinds[kind]},
+        )
+        self._reporter.write(bad_samples=counts, refused=refused)
+        return refused, unusable if skip else set()
 
-    def _refused(
-        self, rows: list[Any], out: Mapping[Any, str], counted: int, kinds: Mapping[str, int]
+    def _refusal(
+        self, rows: list[tuple[str, Sample]], unusable: set[Key], count: int, kinds: Mapping[str, int]
     ) -> str | None:
-        """Why the session ends here, if it does."""
-        if not counted or self._mode == "keep":
+        """Return why the session ends here; None if it goes on."""
+        if not count or self._rules.bad_samples == "keep":
             return None
-        what = f"{counted} of {len(rows)} samples cannot be used: {self._words(kinds)}"
-        if self._mode == "refuse":
-            return f'{what}. Correct them, or let the session leave them out (data.bad_samples = "skip").'
-        if counted > _MOST_LEFT_OUT * len(rows):
+        what = f"{count} of {len(rows)} samples cannot be used: {self._words(kinds)}"
+        if self._rules.bad_samples == "refuse":
+            return f'{what}. Correct them, or let kgtts leave them out: data.bad_samples = "skip".'
+        if count > _MAX_LEFT_OUT * len(rows):
             return (
-                f"{what}. That is more than half of them, so it is rather the settings that do not fit the "
-                'data: check training.sample_rate and the base voice, or set data.bad_samples = "keep".'
+                f"{what}. That is more than half of them, so the settings probably do not fit the data: "
+                'check training.sample_rate and the base voice, or set data.bad_samples = "keep".'
             )
         for part in _PARTS:
-            held = [sample for where, sample in rows if where == part]
-            if held and all(_key(sample) in out for sample in held):
-                return f"{what}, which are all that the {part} part has. Correct them first."
+            of_part = [sample for where, sample in rows if where == part]
+            if of_part and all(_key(sample) in unusable for sample in of_part):
+                return f"{what}. Nothing is left of the {part} part. Correct the samples first."
         return None
 
     def _words(self, kinds: Mapping[str, int]) -> str:
-        fatal = [kind for kind in KINDS if kind not in HARMLESS]
-        told = [f"{kinds[kind]} {kind.replace('_', ' ')}" for kind in fatal if kinds[kind]]
-        return ", ".join(told) + (f" (listed in {self._table.name})" if self._table else "")
+        found = [
+            f"{kinds[kind]} {kind.replace('_', ' ')}"
+            for kind in KINDS
+            if kind not in HARMLESS and kinds[kind]
+        ]
+        return ", ".join(found) + (f" (listed in {self._table.name})" if self._table else "")
 
-    @property
-    def _table(self) -> Path | None:
-        path = self._settings.get("table")
-        return Path(path) if path else None
-
-    def _tell(self, bad: list[Any], kinds: Mapping[str, int]) -> None:
-        """The table, for the log: counts and examples."""
+    def _log_examples(self, bad: list[Checked], kinds: Mapping[str, int]) -> None:
+        """Write the count of each kind of problem and some examples to the log."""
         for kind, meaning in KINDS.items():
             if not kinds[kind]:
                 continue
-            told = [(sample, fault) for _, sample, faults in bad for fault in faults if fault.kind == kind]
-            self._say(f"  {kinds[kind]:>7}  {kind}: {meaning}")
-            for sample, fault in told[:_EXAMPLES]:
-                self._say(f"           {_short(_file(sample))}: {_short(fault.detail)}")
+            self._reporter.say(f"  {kinds[kind]:>7}  {kind}: {meaning}")
+            found = [(sample, item) for _, sample, problems in bad for item in problems if item.kind == kind]
+            for sample, item in found[:_EXAMPLES]:
+                self._reporter.say(f"           {_short(_file(sample))}: {_short(item.detail)}")
 
-    def _write(self, bad: list[Any], *, leaving: bool) -> None:
-        """The whole table, for people and programs; one line for each fault."""
-        if self._table is None:
+    def _write_table(self, bad: list[Checked], *, skip: bool) -> None:
+        """Write one row for each problem."""
+        if self._table is None or not bad:
             return
-        part = self._table.with_name(f".kgtts-{self._table.name}.part")
+        part = self._table.with_name(f"{TEMPORARY_PREFIX}{self._table.name}.part")
         try:
             with part.open("w", encoding="utf-8", newline="") as file:
                 table = csv.writer(file)
                 table.writerow(["part", "file", "fault", "detail", "left_out", "text"])
-                for where, sample, faults in bad:
-                    out = leaving and any(fault.leaves_out for fault in faults)
-                    for fault in faults:
-                        row = [where, _file(sample), fault.kind, fault.detail, "yes" if out else "no"]
-                        table.writerow([_cell(value) for value in [*row, str(sample["text"])]])
+                for where, sample, found in bad:
+                    left_out = "yes" if skip and any(item.fatal for item in found) else "no"
+                    for item in found:
+                        row = [where, _file(sample), item.kind, item.detail, left_out, str(sample["text"])]
+                        table.writerow([_cell(value) for value in row])
             part.replace(self._table)
         except OSError as error:
-            self._warn(f"{self._table.name} could not be written: {error.strerror}.")
+            self._reporter.warn(f"{self._table.name} could not be written: {error.strerror}.")
 
 
-def _key(sample: Mapping[str, Any]) -> tuple[str, str]:
+def _key(sample: Sample) -> Key:
     return str(sample["audio_file"]), str(sample["text"])
 
 
-def _file(sample: Mapping[str, Any]) -> str:
-    """The recording's name, within its data set where that is known."""
+def _file(sample: Sample) -> str:
+    """Return the recording's name, relative to its data set if that is known."""
     name, root = str(sample["audio_file"]), sample.get("root_path")
     inside = root and Path(name).is_relative_to(str(root))
     return str(Path(name).relative_to(str(root))) if inside else name
 
 
 def _printable(text: str) -> str:
-    """Control characters and the like as their numbers: a name or a text may hold anything."""
-    bad = ("Cc", "Cs", "Zl", "Zp")
+    """Replace control characters, and those that turn the direction of text, by their numbers."""
     return "".join(
-        f"\\u{ord(item):04x}" if unicodedata.category(item) in bad or _turns(item) else item for item in text
+        f"\\u{ord(item):04x}"
+        if unicodedata.category(item) in _UNPRINTABLE or unicodedata.bidirectional(item) in _BIDIRECTIONAL
+        else item
+        for item in text
     )
-
-
-def _turns(character: str) -> bool:
-    """Whether it turns the direction of what follows."""
-    return unicodedata.bidirectional(character) in {
-        "LRE",
-        "RLE",
-        "LRO",
-        "RLO",
-        "PDF",
-        "LRI",
-        "RLI",
-        "FSI",
-        "PDI",
-    }
 
 
 def _cell(value: str) -> str:

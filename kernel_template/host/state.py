@@ -1,47 +1,74 @@
-"""What a checkpoint lacks for going on exactly: random states, place in the epoch, running averages.
+"""What a checkpoint of the trainer lacks for resuming exactly: random states, the batch, running averages.
 
-All of it is numbers, texts, lists, dicts and tensors, so that `torch.load(weights_only=True)` takes it.
+All of it is numbers, texts, lists, dicts and tensors, so that `torch.load(weights_only=True)` accepts it.
 """
 
-import contextlib
 import math
-import os
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 
-KEY = "kgtts"  # The checkpoint's key that holds all this.
+from kernel_template.host.coqui import Trainer
+
+KEY = "kgtts"  # The checkpoint's key that holds the record.
 SCHEMA = 1
+
+RandomStates = Mapping[str, Any]
+
+
+class Record(TypedDict):
+    """What the host adds to a checkpoint."""
+
+    schema: int
+    total_steps_done: int
+    epoch: int  # Epochs done.
+    batch: int  # Batches done of the epoch after those.
+    eval_due: bool  # An evaluation comes right after the step in which this was saved.
+    rng: RandomStates
+    epoch_rng: RandomStates | None  # At the start of an unfinished epoch.
+    loader_rng: dict[str, RandomStates | None]  # When the loaders `train` and `eval` were made.
+    best_loss: Any
+    bad_evals: int  # Evaluations since the best one.
+    stepped_optimizers: list[int]
+    averages: dict[str, Any]
+    gradients: dict[str, torch.Tensor]
+
+
+class Position(NamedTuple):
+    """Steps done, epochs done, and batches done of the epoch after those."""
+
+    global_step: int
+    epoch: int
+    batch: int
 
 
 @dataclass(slots=True)
-class Place:
+class LoopState:
     """Where in its loop the trainer is."""
 
     in_train: bool = False
     in_step: bool = False
     epoch_done: bool = False
-    batch: int = 0  # Batches of this epoch that are done.
+    batch: int = 0  # Batches done of this epoch.
     skipped: int = 0  # Those of them that an earlier session did.
     batches: int | None = None  # Batches of an epoch.
     trained: bool = False  # Whether this process has made a step.
 
-    def position(self, trainer: Any) -> tuple[int, int, int]:
-        """Steps done, epochs done, batches done of the epoch after those."""
+    def position(self, trainer: Trainer) -> Position:
+        """Return the position that a checkpoint written now would have."""
         if not self.in_train:
-            return trainer.total_steps_done, trainer.epochs_done + int(self.epoch_done), 0
-        # Within a step the trainer saves after the weights have changed and before it counts the step.
+            return Position(trainer.total_steps_done, trainer.epochs_done + int(self.epoch_done), 0)
+        # Within a step the trainer saves after it has changed the weights and before it counts the step.
         more = int(self.in_step)
-        return trainer.total_steps_done + more, trainer.epochs_done, self.batch + more
+        return Position(trainer.total_steps_done + more, trainer.epochs_done, self.batch + more)
 
 
-def random_states() -> dict[str, Any]:
-    """The states of Python's, numpy's and torch's generators, and of each card's."""
+def random_states() -> RandomStates:
+    """Return the states of Python's, numpy's and torch's generators, and of each GPU's."""
     version, numbers, gauss = random.getstate()
     states: dict[str, Any] = {
         "python": [version, torch.tensor(numbers, dtype=torch.int64), gauss],
@@ -58,8 +85,9 @@ def random_states() -> dict[str, Any]:
     return states
 
 
-def restore_random(states: Mapping[str, Any]) -> None:
-    """Put all generators back to `states`; cards that are not here are passed over."""
+def restore_random(states: RandomStates | None) -> None:
+    """Set all generators to `states`; those of GPUs that are not here are ignored."""
+    assert states is not None
     version, numbers, gauss = states["python"]
     random.setstate((version, tuple(numbers.tolist()), gauss))
     torch.set_rng_state(states["torch"])
@@ -72,7 +100,7 @@ def restore_random(states: Mapping[str, Any]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """`value` with tensors moved to the CPU and numpy's numbers made Python's."""
+    """Return `value` with tensors on the CPU, and Python's numbers instead of numpy's."""
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().clone()
     if isinstance(value, Mapping):
@@ -93,46 +121,48 @@ def _averages(keeper: Any) -> dict[str, Any] | None:
 
 
 def restore_averages(keeper: Any, kept: Mapping[str, Any] | None) -> None:
-    """Put the running averages of an unfinished epoch back."""
+    """Restore the running averages of an unfinished epoch."""
     if keeper is not None and kept is not None:
         keeper.avg_values = dict(kept["values"])
         keeper.iters = dict(kept["iters"])
 
 
-def _gradients(model: Any) -> dict[str, Any]:
+def _gradients(model: Any) -> dict[str, torch.Tensor]:
     found = {name: parameter.grad for name, parameter in model.named_parameters()}
     return {name: plain(gradient) for name, gradient in found.items() if gradient is not None}
 
 
-def restore_gradients(model: Any, kept: Mapping[str, Any]) -> None:
-    """Put back what has been accumulated for the next optimizer step."""
+def restore_gradients(model: Any, kept: Mapping[str, torch.Tensor]) -> None:
+    """Restore what has been accumulated for the next optimizer step."""
     for name, parameter in model.named_parameters():
         if name in kept:
             parameter.grad = kept[name].to(parameter.device, parameter.dtype)
 
 
 def make_record(
-    trainer: Any, position: tuple[int, int, int], *, in_step: bool, in_epoch: bool
-) -> dict[str, Any]:
-    """What is saved with a checkpoint, less what the host adds.
-
-    Args:
-        trainer: the Trainer.
-        position: steps done, epochs done, batches done of the epoch after those.
-        in_step: within a train step; an evaluation may be due right after it.
-        in_epoch: within an epoch's training.
-    """
-    total, epoch, batch = position
+    trainer: Trainer,
+    loop: LoopState,
+    *,
+    bad_evals: int,
+    epoch_rng: RandomStates | None,
+    loader_rng: dict[str, RandomStates | None],
+) -> Record:
+    """Return what a checkpoint written now needs."""
+    total, epoch, batch = loop.position(trainer)
     config = trainer.config
-    due = in_step and config.run_eval and config.run_eval_steps and total % config.run_eval_steps == 0
+    every = config.run_eval_steps if config.run_eval else None
+    in_epoch = loop.in_train
     return {
         "schema": SCHEMA,
         "total_steps_done": total,
         "epoch": epoch,
         "batch": batch,
-        "eval_due": bool(due),
+        "eval_due": bool(loop.in_step and every and total % every == 0),
         "rng": random_states(),
+        "epoch_rng": epoch_rng if in_epoch else None,
+        "loader_rng": loader_rng,
         "best_loss": plain(trainer.best_loss),
+        "bad_evals": bad_evals,
         "stepped_optimizers": sorted(trainer._stepped_optimizers, key=str),  # noqa: SLF001 - kept nowhere else.
         "averages": {
             "train": _averages(trainer.keep_avg_train) if in_epoch else None,
@@ -142,49 +172,15 @@ def make_record(
     }
 
 
-def checkpoint_bytes(model: Any) -> int:
-    """About how large a checkpoint will be: the weights and Adam's two averages of each."""
-    sizes: list[int] = [parameter.numel() * parameter.element_size() for parameter in model.parameters()]
-    return 3 * sum(sizes)
+def weight_bytes(model: Any) -> int:
+    """Return the bytes of the weights; with Adam's averages a checkpoint takes about three times that."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
 
 
 def scalar_loss(best: Any) -> float | None:
-    """The one number in a best loss; None while there is none."""
+    """Return the one number in a best loss; None if there is none yet."""
     if isinstance(best, Mapping):
         best = best.get("eval_loss") if best.get("eval_loss") is not None else best.get("train_loss")
     if best is None or not math.isfinite(float(best)):
         return None
     return float(best)
-
-
-def checkpoint_range(model: Any) -> tuple[int, int]:
-    """The bytes that a checkpoint has at least, which are its weights, and those that it will have about."""
-    likely = checkpoint_bytes(model)
-    return likely // 3, likely
-
-
-def write_whole(
-    state: Any, path: Path, options: Mapping[str, Any], limited: Callable[[Any], Any] = lambda file: file
-) -> None:
-    """Save under a name that no pattern of the trainer or of the kernel picks up, then take the final one.
-
-    Args:
-        state: what is saved.
-        path: its final name.
-        options: of torch.save.
-        limited: what is put around the file, so that it does not take more than there is room for.
-
-    Raises:
-        OSError: the file cannot be written; what was there before still is.
-    """
-    part = path.with_name(f".kgtts-{path.name}.part")
-    try:
-        with part.open("wb") as file:
-            torch.save(state, limited(file), **options)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise

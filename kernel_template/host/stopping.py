@@ -1,7 +1,4 @@
-"""When to stop: the target step, the patience, a signal, or the time that is left.
-
-Nothing here needs torch.
-"""
+"""When to stop the training: at a step, for want of improvement, on a signal, or because time runs out."""
 
 import contextlib
 import math
@@ -10,22 +7,23 @@ import types
 from collections import deque
 from collections.abc import Callable, Iterator
 
+from kernel_template.contract import HostStop
 from kernel_template.host.protocol import Control
 
-_MARGIN = 1.05  # The next epoch may take this much longer than the slowest of the last.
+_MARGIN = 1.05  # The next epoch may take this much longer than the slowest of the last three.
 _EPOCHS_KEPT = 3
 _STEPS_KEPT = 20
-_DISK_BYTES_PER_S = 50e6  # How fast a checkpoint is taken to be written until one has been.
+_DISK_BYTES_PER_S = 50e6  # Assumed until a checkpoint has been written.
 
 
 class TimeBudget:
-    """Measures epochs, steps and saves, and says what still fits before the deadline.
+    """Measures epochs, steps and saves, and tells what still fits before the deadline.
 
     Args:
-        clock: seconds of a clock that never goes back.
-        began: when the process was started, by that clock.
+        clock: monotonic seconds.
+        began: when this process started, by that clock.
         budget_s: seconds from then to the deadline; None for no deadline.
-        seconds_per_epoch: what an epoch is known to take from an earlier session.
+        seconds_per_epoch: what an epoch took in the previous session.
     """
 
     def __init__(
@@ -42,7 +40,7 @@ class TimeBudget:
         self._earlier = seconds_per_epoch
         self._epochs: deque[float] = deque(maxlen=_EPOCHS_KEPT)
         self._steps: deque[float] = deque(maxlen=_STEPS_KEPT)
-        self._tails: deque[float] = deque(maxlen=_EPOCHS_KEPT)  # Evaluation, test and best model.
+        self._tails: deque[float] = deque(maxlen=_EPOCHS_KEPT)  # From the last step to the epoch's end.
         self._epoch_began = self._train_began = self._step_began = self._train_ended = began
         self._steps_here = 0
         self._first_step: float | None = None
@@ -50,45 +48,45 @@ class TimeBudget:
         self._save_known = False
 
     def begin(self, checkpoint_bytes: int) -> None:
-        """The training begins; a checkpoint will have about `checkpoint_bytes`."""
+        """Note that the training begins; a checkpoint will have about `checkpoint_bytes`."""
         now = self.clock()
-        self._session_s = self.deadline - now  # What another session like this one has for training.
+        self._session_s = self.deadline - now  # What a session like this one has for training.
         self.save_s = checkpoint_bytes / _DISK_BYTES_PER_S
         self._epoch_began = self._train_began = self._train_ended = now
 
     def epoch_began(self) -> None:
-        """An epoch begins."""
+        """Note that an epoch begins."""
         self._epoch_began = self._train_began = self._train_ended = self.clock()
         self._steps_here = 0
 
     def train_began(self) -> None:
-        """The first batch of this session is about to be fetched: earlier ones have been passed over."""
+        """Note that this session's first batch of the epoch comes next; earlier ones have been skipped."""
         self._train_began = self._step_began = self._train_ended = self.clock()
         self._saved_in_step = 0.0
 
     def step_done(self) -> None:
-        """A step is done, with the evaluation in its wake if one was due; saving is counted on its own."""
+        """Note that a step ended, including an evaluation that was due after it; saves are counted apart."""
         now = self.clock()
         seconds = max(0.0, now - self._step_began - self._saved_in_step)
         if self._first_step is None:
             self._first_step = seconds
         elif self._steps_here == 1 and len(self._steps) == 1:
-            self._steps.clear()  # What the first step took is known by now not to be a step's usual time.
+            self._steps.clear()  # The first step compiles and warms up: not a usual one.
         self._steps.append(seconds)
         self._step_began = now
         self._saved_in_step = 0.0
         self._steps_here += 1
 
     def train_ended(self) -> None:
-        """The epoch's last step is done."""
+        """Note that the epoch's last step ended."""
         self._train_ended = self.clock()
 
     def epoch_ended(self, batches: int | None) -> None:
-        """An epoch has ended that has `batches` steps; not all of them need have been made here."""
+        """Note that an epoch of `batches` steps ended; an earlier session may have done some of them."""
         now = self.clock()
         self._tails.append(now - self._train_ended)
         whole = now - self._epoch_began
-        # A process's first step compiles and warms up; the epochs to come have none such.
+        # The epochs to come have no first step that compiles and warms up.
         warm_up = (
             max(0.0, (self._first_step or 0.0) - max(self._steps, default=0.0)) if not self._epochs else 0.0
         )
@@ -98,13 +96,13 @@ class TimeBudget:
         self._epochs.append(whole - warm_up)
 
     def saved(self, seconds: float) -> None:
-        """A checkpoint took `seconds` to write."""
+        """Note that writing a checkpoint took `seconds`."""
         self._saved_in_step += seconds
         self.save_s = max(self.save_s, seconds) if self._save_known else seconds
         self._save_known = True
 
     def seconds_per_epoch(self, batches: int | None) -> float | None:
-        """The mean of the last epochs; of an unfinished first one, what its steps lead to expect."""
+        """Return the mean of the last three epochs, or an estimate from the steps of the first one."""
         if self._epochs:
             return sum(self._epochs) / len(self._epochs)
         if self._earlier is not None or not self._steps or not batches:
@@ -114,7 +112,7 @@ class TimeBudget:
     def epoch_fits(self) -> bool:
         """Whether to begin another epoch.
 
-        One that would not fit into a whole session is begun all the same, and ended at a step.
+        An epoch that is longer than a whole session is begun in any case, and stopped at a step.
         """
         slowest = max(self._epochs, default=self._earlier)
         if slowest is None:
@@ -125,39 +123,39 @@ class TimeBudget:
         return needed > self._session_s and self.step_fits(last=False)
 
     def step_fits(self, *, last: bool) -> bool:
-        """Whether what comes after this step fits: another step, or after the last one the epoch's end."""
+        """Whether what follows this step fits: another step, or after the epoch's `last` one its end."""
         coming = max(self._tails if last else self._steps, default=0.0)
         return self.clock() + coming * _MARGIN + self.save_s <= self.deadline
 
 
 class StopRules:
-    """Knows of each reason to stop, at the places where the training may.
+    """Knows each reason to stop, at the points where the training may.
 
     Args:
-        control: what the kernel asks for.
+        control: the target step and the patience.
         budget: the time.
-        deaf: whether signals are another process's to hear.
+        ignore_signals: whether SIGINT is meant for another rank.
     """
 
-    def __init__(self, control: Control, budget: TimeBudget, *, deaf: bool) -> None:
+    def __init__(self, control: Control, budget: TimeBudget, *, ignore_signals: bool) -> None:
         self._control = control
         self._budget = budget
-        self._deaf = deaf
+        self._ignore_signals = ignore_signals
         self._signalled = False
-        self.stopped: str | None = None
+        self.stopped: HostStop | None = None
 
     @contextlib.contextmanager
-    def interrupts(self) -> Iterator[None]:
-        """SIGINT, however often, asks for the next step boundary; it breaks nothing off.
+    def catching_signals(self) -> Iterator[None]:
+        """Let SIGINT, however often it comes, stop the training after the next step and interrupt nothing.
 
-        Nor does one that comes when all is saved already and the script is about to end.
+        This also holds for a SIGINT that comes when everything is saved and the script is about to end.
         """
 
         def note(_number: int, _frame: types.FrameType | None) -> None:
             self._signalled = True
 
         try:
-            old = signal.signal(signal.SIGINT, signal.SIG_IGN if self._deaf else note)
+            old = signal.signal(signal.SIGINT, signal.SIG_IGN if self._ignore_signals else note)
         except ValueError:  # Not the main thread.
             yield
             return
@@ -167,21 +165,27 @@ class StopRules:
             if self.stopped is None:
                 signal.signal(signal.SIGINT, old)
 
-    def after_step(self, steps: int, *, last: bool) -> str | None:
-        """Why to stop behind a step, the epoch's last or another."""
+    def after_step(self, steps: int, *, last: bool) -> HostStop | None:
+        """Return why to stop after a step; `last` if it is the epoch's last."""
         until = self._control.until_step
         if self._signalled:
-            return "signal"
-        # After the epoch's last step, its evaluation belongs to it.
+            return HostStop.SIGNAL
+        # The evaluation after the epoch's last step belongs to it.
         if until is not None and steps >= until and not last:
-            return "until_step"
-        return None if self._budget.step_fits(last=last) else "budget"
+            return HostStop.UNTIL_STEP
+        return None if self._budget.step_fits(last=last) else HostStop.BUDGET
 
-    def between_epochs(self, steps: int, bad_evals: int) -> str | None:
-        """Why no other epoch is to be begun, whatever the time."""
+    def before_training(self, steps: int, bad_evals: int) -> HostStop | None:
+        """Return why not to train at all, whatever the time."""
         control = self._control
         if control.until_step is not None and steps >= control.until_step:
-            return "until_step"
+            return HostStop.UNTIL_STEP
         if control.patience is not None and bad_evals >= control.patience:
-            return "no_improvement"
-        return "signal" if self._signalled else None
+            return HostStop.NO_IMPROVEMENT
+        return HostStop.SIGNAL if self._signalled else None
+
+    def before_epoch(self, steps: int, bad_evals: int) -> HostStop | None:
+        """Return why not to begin another epoch."""
+        return self.before_training(steps, bad_evals) or (
+            None if self._budget.epoch_fits() else HostStop.BUDGET
+        )

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from kernel_template.context import Outcome, Tools, TrainingFacts, judge_training
+from kernel_template.contract import HostStop
 from kernel_template.finish.record import SessionRecord
+from kernel_template.host.protocol import HostReport
 from kernel_template.start.config_file import PreparedConfig
 from kernel_template.start.environment import REPORTED, Paths, tts_version
 from kernel_template.start.inputs import Inputs
@@ -25,7 +27,7 @@ from kernel_template.train.command import (
     training_ranks,
 )
 from kernel_template.train.diagnosis import ran_out_of_memory
-from kernel_template.train.host_link import BatchPlan, HostFacts, HostLink, SessionBudget
+from kernel_template.train.host_link import BatchPlan, HostLink, SessionBudget
 from kernel_template.train.progress import ProgressParser
 
 
@@ -124,7 +126,7 @@ class TrainStage:
             listener.tail.clear()
         return self._judge(end, host, listener)
 
-    def _stand(self, prepared: PreparedConfig, host: HostFacts) -> Resumed | None:
+    def _stand(self, prepared: PreparedConfig, host: HostReport) -> Resumed | None:
         """What this session has saved so far, to go on from; None before its first checkpoint."""
         newest = self.record.newest()
         if newest is None:
@@ -176,7 +178,7 @@ class TrainStage:
         cards = len(self.record.environment.get("gpus") or ())
         return training_ranks(self.settings, cards, self.tools.env)
 
-    def _judge(self, end: ChildEnd, host: HostFacts, listener: TrainingListener) -> Outcome:
+    def _judge(self, end: ChildEnd, host: HostReport, listener: TrainingListener) -> Outcome:
         report = self.report
         facts = TrainingFacts(
             end,
@@ -203,8 +205,10 @@ def _in_words(plan: BatchPlan) -> str:
     return f"each card now takes {plan.size} of {plan.asked} samples at once, {plan.accumulate} times a step"
 
 
-def _out_of_memory(end: ChildEnd, host: HostFacts, listener: TrainingListener) -> bool:
+def _out_of_memory(end: ChildEnd, host: HostReport, listener: TrainingListener) -> bool:
     """Whether another try with a smaller batch makes sense: only the host can make it smaller."""
     if not host.hooks or end.cut is not None:
         return False
-    return host.stopped == "oom" or (end.returncode != 0 and ran_out_of_memory(list(listener.tail)))
+    return host.stopped is HostStop.OUT_OF_MEMORY or (
+        end.returncode != 0 and ran_out_of_memory(list(listener.tail))
+    )

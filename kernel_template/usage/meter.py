@@ -186,7 +186,7 @@ class Meter:
     def _look(self) -> None:
         """Read what the host has counted; say when the first step is done."""
         assert self._began is not None
-        work = Work.read(self._host.facts().values)
+        work = Work.of(self._host.facts())
         if work.first_at is None and self._first_at is None and self._marked is not None:
             # A script without the Trainer that is known: its first line about a step has to do.
             work = Work(first_at=self._marked - self._began)

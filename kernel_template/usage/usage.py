@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kernel_template.host.protocol import HostReport
 from kernel_template.tools.files import human_seconds, human_size
 from kernel_template.tools.process import Capture
 
@@ -162,18 +163,17 @@ class Work:
     at: float | None = None
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> "Work":
-        """Take it from HOST_REPORT.json; what is absent or no number is not known."""
-        told = {name: _figure(value) for name, value in values.items()}
+    def of(cls, report: HostReport) -> "Work":
+        """Take it from the host's report."""
         return cls(
-            told.get("step_seconds_total") or 0.0,
-            told.get("loader_wait_s_total") or 0.0,
-            int(told.get("samples_total") or 0),
-            told.get("imports_s"),
-            told.get("data_s"),
-            told.get("first_step_at"),
-            told.get("first_step_s") or 0.0,
-            told.get("counted_at"),
+            report.step_seconds_total,
+            report.loader_wait_s_total,
+            report.samples_total,
+            report.imports_s,
+            report.data_s,
+            report.first_step_at,
+            report.first_step_s,
+            report.counted_at,
         )
 
 

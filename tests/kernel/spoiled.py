@@ -4,8 +4,9 @@ import wave
 from pathlib import Path
 from typing import Any
 
-# The `data` section of the settings, as far as it says what a recording must be like.
-DATA = {"shortest_s": 0.4, "longest_s": 60.0}
+from kernel_template.host.protocol import SampleRules
+
+RULES = SampleRules(shortest_s=0.4, longest_s=60.0)
 
 
 def recording(path: Path, *, seconds: float = 1.0, rate: int = 22050, channels: int = 1) -> Path:

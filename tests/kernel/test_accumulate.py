@@ -93,7 +93,8 @@ def test_groups() -> None:
     assert found == [["a", "b"], ["c", "d"], ["e"]]
     assert [groups.steps(count) for count in (0, 1, 2, 5)] == [0, 1, 1, 3]
     seen: list[Any] = []
+    nobody: Any = None
     group = Group(["a"])
-    assert groups.format_batch(lambda _trainer, batch: seen.append(batch), None, group) is group
-    groups.format_batch(lambda _trainer, batch: seen.append(batch), None, "a")
+    assert groups.format_batch(lambda _trainer, batch: seen.append(batch), nobody, group) is group
+    groups.format_batch(lambda _trainer, batch: seen.append(batch), nobody, "a")
     assert seen == ["a"]

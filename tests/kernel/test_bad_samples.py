@@ -2,6 +2,7 @@
 
 import csv
 import threading
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,25 +10,26 @@ from typing import Any
 import pytest
 
 from kernel_template.context import TrainingFacts, judge_training
+from kernel_template.host.protocol import HostReport
 from kernel_template.host.rendezvous import Rendezvous
-from kernel_template.host.sample_checks import Expected, Fault, look_at, text_faults
+from kernel_template.host.report import Reporter
+from kernel_template.host.sample_checks import Expected, Problem, check_samples, text_problems
 from kernel_template.host.sample_filter import SampleFilter
 from kernel_template.tools.failure import EndReason
 from kernel_template.tools.process import ChildEnd
-from kernel_template.train.host_link import HostFacts
 from tests.fakes.clock import FakeClock
 from tests.kernel.kit import put
 from tests.kernel.listed_letters import Letters
-from tests.kernel.spoiled import DATA, mixed, recording, sample
+from tests.kernel.spoiled import RULES, mixed, recording, sample
 
 CONFIGURATION = {"model": "vits", "audio": {"sample_rate": 22050}}
 
 
 def kinds(found: dict[str, Any], config: Any = None, **model: Any) -> list[str]:
-    """The kinds of faults of one sample."""
-    expected = Expected.of(DATA, config or CONFIGURATION, SimpleNamespace(tokenizer=Letters(), **model))
-    (faults,) = look_at([found], expected)
-    return [fault.kind for fault in faults]
+    """The kinds of problems of one sample."""
+    expected = Expected.of(RULES, config or CONFIGURATION, SimpleNamespace(tokenizer=Letters(), **model))
+    (problems,) = check_samples([found], expected)
+    return [problem.kind for problem in problems]
 
 
 def test_a_good_sample_has_no_fault(tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ def test_texts(tmp_path: Path, text: str, found: list[str]) -> None:
     """What the model's own tokenizer makes of them; joiners and commas cost no sample."""
     path = recording(tmp_path / "a.wav")
     assert kinds(sample(path, text), {**CONFIGURATION, "max_text_len": 50}) == found
-    assert [Fault(kind, "").leaves_out for kind in found] == [kind != "unknown_signs" for kind in found]
+    assert [Problem(kind, "").fatal for kind in found] == [kind != "unknown_signs" for kind in found]
 
 
 def test_what_the_configuration_asks_for(tmp_path: Path) -> None:
@@ -89,22 +91,21 @@ def test_what_the_configuration_asks_for(tmp_path: Path) -> None:
     other = {"model": "glow_tts", "audio": {"sample_rate": 22050, "resample": True}}
     assert kinds(sample(path), other) == []
     assert kinds(sample(recording(path)), {**CONFIGURATION, "min_audio_len": 30_000}) == ["too_short"]
-    expected = Expected.of(DATA, {}, SimpleNamespace())
-    assert text_faults(sample(path, "zzz"), expected) == []
+    expected = Expected.of(RULES, {}, SimpleNamespace())
+    assert text_problems(sample(path, "zzz"), expected) == []
     phonemes = Expected(tokenizer=SimpleNamespace(use_phonemes=True))
-    assert text_faults(sample(path, "zzz"), phonemes) == []
+    assert text_problems(sample(path, "zzz"), phonemes) == []
 
 
 # ---- What is done with them
 
 
-class Heard:
-    """What the host says and reports."""
+class Heard(Reporter):
+    """Keeps what the host says."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.warned: list[str] = []
-        self.report: dict[str, Any] = {}
+        super().__init__(Path("no such folder", "HOST_REPORT.json"), self.lines.append)
 
     @property
     def text(self) -> str:
@@ -113,15 +114,13 @@ class Heard:
 
 
 def sample_filter(
-    heard: Heard, table: Path | None = None, rendezvous: Rendezvous | None = None, **data: Any
-) -> Any:
-    """One that looks at nothing but its own world."""
+    heard: Heard, table: Path | None = None, rendezvous: Rendezvous | None = None, mode: str | None = "skip"
+) -> SampleFilter:
+    """A filter that needs nothing but its own arguments."""
     return SampleFilter(
-        {**DATA, "bad_samples": "skip", "table": str(table) if table else None, **data},
+        replace(RULES, bad_samples=mode, table=str(table) if table else None),
         rendezvous or Rendezvous(),
-        say=heard.lines.append,
-        warn=heard.warned.append,
-        report=lambda **values: heard.report.update(values),
+        heard,
         clock=FakeClock(),
         sleep=lambda _seconds: None,
     )
@@ -141,20 +140,16 @@ def test_bad_samples_are_left_out_and_listed(tmp_path: Path) -> None:
     assert got["model"] is MODEL
     by_kind = {"missing": 1, "sample_rate": 1, "channels": 1, "empty_text": 1, "unknown_letters": 1}
     by_kind["unknown_signs"] = 2
-    assert heard.report["bad_samples"] == {
-        "checked": 11,
-        "left_out": 4,
-        "by_kind": by_kind,
-        "refused": None,
-    }
-    assert list(heard.report["bad_samples"]["by_kind"]) == list(by_kind)
-    (warned,) = heard.warned
+    assert heard.report.bad_samples == {"checked": 11, "left_out": 4, "by_kind": by_kind}
+    assert heard.report.refused is None
+    assert list(heard.report.bad_samples["by_kind"]) == list(by_kind)
+    (warned,) = heard.report.warnings
     assert warned == (
         "4 of 11 samples cannot be used and are left out: 1 missing, 1 sample rate, 1 channels, "
         "1 empty text, 1 unknown letters (listed in bad_samples.csv)."
     )
-    assert "missing: the recording is not there" in heard.text
-    assert "wavs/no.wav: there is no such file" in heard.text
+    assert "missing: the recording does not exist" in heard.text
+    assert "wavs/no.wav: no such file" in heard.text
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["part"], row["file"], row["fault"], row["left_out"]) for row in rows] == [
@@ -177,8 +172,8 @@ def test_good_data_is_handed_on(tmp_path: Path) -> None:
     table = tmp_path / "bad_samples.csv"
     got = sample_filter(heard, table).apply(CONFIGURATION, {"train_samples": good, "eval_samples": None})
     assert got == {"train_samples": good, "eval_samples": None}
-    assert heard.report["bad_samples"]["by_kind"] == {}
-    assert heard.warned == []
+    assert heard.report.bad_samples == {"checked": 1, "left_out": 0, "by_kind": {}}
+    assert heard.report.warnings == []
     assert not table.exists()
 
 
@@ -186,13 +181,13 @@ def test_a_session_can_be_refused(tmp_path: Path) -> None:
     """`refuse`: the sentence ends the training, is in the report, and becomes the session's end."""
     heard, given = Heard(), mixed(tmp_path)
     with pytest.raises(SystemExit):
-        sample_filter(heard, bad_samples="refuse").apply(CONFIGURATION, {**given, "model": MODEL})
+        sample_filter(heard, mode="refuse").apply(CONFIGURATION, {**given, "model": MODEL})
     assert heard.lines[-1].startswith("4 of 11 samples cannot be used: 1 missing")
-    facts = HostFacts.read({"hooks": True, **heard.report})
-    assert facts.bad_samples is not None
-    assert facts.bad_samples["left_out"] == 0
+    report = HostReport.read({**asdict(heard.report), "hooks": True})
+    assert report.bad_samples is not None
+    assert report.bad_samples["left_out"] == 0
     end = ChildEnd(1, 3.0, None)
-    outcome = judge_training(TrainingFacts(end, [], None, 0, 16, None, facts))
+    outcome = judge_training(TrainingFacts(end, [], None, 0, 16, None, report))
     assert (outcome.reason, outcome.complete, outcome.exit_code) == (EndReason.BAD_DATA, False, 1)
     assert 'data.bad_samples = "skip"' in outcome.message
 
@@ -200,10 +195,11 @@ def test_a_session_can_be_refused(tmp_path: Path) -> None:
 def test_samples_can_be_kept(tmp_path: Path) -> None:
     """`keep`: all is told and nothing left out."""
     heard, given = Heard(), mixed(tmp_path)
-    got = sample_filter(heard, bad_samples="keep").apply(CONFIGURATION, {**given, "model": MODEL})
+    got = sample_filter(heard, mode="keep").apply(CONFIGURATION, {**given, "model": MODEL})
     assert got["train_samples"] == given["train_samples"]
-    assert heard.report["bad_samples"]["left_out"] == 0
-    assert "are trained on all the same" in heard.warned[0]
+    assert heard.report.bad_samples is not None
+    assert heard.report.bad_samples["left_out"] == 0
+    assert "are trained on all the same" in heard.report.warnings[0]
 
 
 def test_more_than_half_is_a_wrong_setting(tmp_path: Path) -> None:
@@ -212,23 +208,21 @@ def test_more_than_half_is_a_wrong_setting(tmp_path: Path) -> None:
     good = [sample(recording(tmp_path / f"good{n}.wav")) for n in range(9)]
     for train_part, eval_part, why in (
         (made, [], "That is more than half of them"),
-        (good, made[:1], "which are all that the eval part has"),
+        (good, made[:1], "Nothing is left of the eval part"),
     ):
         heard = Heard()
         with pytest.raises(SystemExit):
             sample_filter(heard).apply(
                 CONFIGURATION, {"train_samples": train_part, "eval_samples": eval_part}
             )
-        assert why in heard.report["bad_samples"]["refused"]
+        assert why in (heard.report.refused or "")
 
 
-@pytest.mark.parametrize(
-    ("data", "samples"), [({"bad_samples": None}, [sample("no.wav")]), ({}, [1, 2]), ({}, None)]
-)
-def test_what_is_not_checked(data: dict[str, Any], samples: Any) -> None:
+@pytest.mark.parametrize(("mode", "samples"), [(None, [sample("no.wav")]), ("skip", [1, 2]), ("skip", None)])
+def test_what_is_not_checked(mode: str | None, samples: Any) -> None:
     """Without the setting, and where samples are not Coqui's, all is the script's own affair."""
     named = {"train_samples": samples}
-    assert sample_filter(Heard(), **data).apply(CONFIGURATION, named) is named
+    assert sample_filter(Heard(), mode=mode).apply(CONFIGURATION, named) is named
 
 
 def test_other_ranks_take_rank_0s_word(tmp_path: Path) -> None:
@@ -251,9 +245,9 @@ def test_other_ranks_take_rank_0s_word(tmp_path: Path) -> None:
 
 def test_the_report_is_read_with_care() -> None:
     """A script may write anything into the host's report."""
-    told: list[Any] = [None, 1, {}, {"by_kind": []}, {"refused": ""}]
-    for samples in told:
-        facts = HostFacts.read({"bad_samples": samples})
-        assert (facts.bad_samples, facts.refused) == (None, None)
-    facts = HostFacts.read({"bad_samples": {"checked": "x", "by_kind": {"a": 1, "b": "c"}}})
-    assert facts.bad_samples == {"checked": None, "left_out": None, "by_kind": {"a": 1, "b": None}}
+    nonsense: list[Any] = [None, 1, {}, {"by_kind": []}]
+    for samples in nonsense:
+        report = HostReport.read({"bad_samples": samples, "refused": ""})
+        assert (report.bad_samples, report.refused) == (None, None)
+    report = HostReport.read({"bad_samples": {"checked": "x", "by_kind": {"a": 1, "b": "c"}}})
+    assert report.bad_samples == {"checked": None, "left_out": None, "by_kind": {"a": 1, "b": None}}

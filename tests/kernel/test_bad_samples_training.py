@@ -5,16 +5,18 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kernel_template.host.protocol import Control
 from orchestrator.emulator.runner.standins import standin_path
 from tests.kernel.hosting import CONFIG, Forge
 from tests.kernel.kit import Log, put
 from tests.kernel.sessions import HEAD, Played
-from tests.kernel.spoiled import DATA, mixed, recording
+from tests.kernel.spoiled import RULES, mixed, recording
 
 LISTED = Path(__file__).parent / "listed_training.py"
 
@@ -23,14 +25,14 @@ import json, sys
 from TTS.tts.utils.text import cleaners
 from TTS.tts.utils.text.characters import Graphemes
 from TTS.tts.utils.text.tokenizer import TTSTokenizer
-from kernel_template.host.sample_checks import Expected, look_at
+from kernel_template.host.sample_checks import Expected, check_samples
 characters = Graphemes(characters="abcdef", punctuations=" ,", pad="_", blank="#", bos="<", eos=">")
 tokenizer = TTSTokenizer(characters=characters, text_cleaner=cleaners.basic_cleaners, add_blank=True)
 tokenizer.not_found_characters = ["kept"]
 expected = Expected(tokenizer=tokenizer, longest_text=30)
 samples = [{"audio_file": sys.argv[1], "text": text, "language": "bn"} for text in sys.argv[2:]]
-found = look_at(samples, expected)
-print(json.dumps([[[fault.kind, fault.detail] for fault in faults] for faults in found]))
+found = check_samples(samples, expected)
+print(json.dumps([[[problem.kind, problem.detail] for problem in problems] for problems in found]))
 print(json.dumps(tokenizer.not_found_characters))
 """
 
@@ -49,7 +51,7 @@ def test_coquis_own_tokenizer(tmp_path: Path) -> None:
         check=True,
     )
     found, kept = (json.loads(line) for line in done.stdout.splitlines()[-2:])
-    assert [[kind for kind, _ in faults] for faults in found] == [
+    assert [[kind for kind, _ in problems] for problems in found] == [
         [],
         ["unknown_letters"],
         ["unknown_letters"],
@@ -62,7 +64,9 @@ def test_coquis_own_tokenizer(tmp_path: Path) -> None:
     assert kept == ["kept"]
 
 
-def train(smithy: Forge, folder: Path, *, ranks: int = 1, **data: Any) -> tuple[int, dict[str, Any], str]:
+def train(
+    smithy: Forge, folder: Path, *, ranks: int = 1, mode: str = "skip"
+) -> tuple[int, dict[str, Any], str]:
     """A real training on `mixed` samples: its exit code, report and log."""
     given = mixed(folder)
     rows = [{**item, "number": number} for number, item in enumerate(given["train_samples"])]
@@ -75,8 +79,8 @@ def train(smithy: Forge, folder: Path, *, ranks: int = 1, **data: Any) -> tuple[
             {**CONFIG, "epochs": 1, "batch_size": 1, "output_path": str(folder / "out"), "plain": True}
         ),
     )
-    asked = {**DATA, "bad_samples": "skip", "table": str(folder / "bad_samples.csv"), **data}
-    control = put(folder / "control.json", json.dumps({"report": str(report), "data": asked}))
+    rules = replace(RULES, bad_samples=mode, table=str(folder / "bad_samples.csv"))
+    control = put(folder / "control.json", json.dumps(Control(report, data=rules).values()))
     arguments = [str(control), str(LISTED), "--config_path", str(config)]
     code = smithy.run(arguments, folder / "log.txt", ranks=ranks)
     return code, json.loads(report.read_text()), (folder / "log.txt").read_text()
@@ -104,9 +108,9 @@ def test_two_ranks_train_on_the_same_samples(smithy: Forge, tmp_path: Path) -> N
 
 def test_a_refused_training_does_not_begin(smithy: Forge, tmp_path: Path) -> None:
     """It ends with the sentence before a step is made."""
-    code, report, log = train(smithy, tmp_path, bad_samples="refuse")
+    code, report, log = train(smithy, tmp_path, mode="refuse")
     assert (code, report["global_step"]) == (1, None)
-    assert report["bad_samples"]["refused"] in log
+    assert report["refused"] in log
     assert "SCRIPT WENT ON" not in log
 
 
@@ -115,9 +119,10 @@ import pathlib
 temp = pathlib.Path(args.config_path).parents[1] / "temp"
 control = json.loads((temp / "CONTROL.json").read_text())
 say("ASKED " + json.dumps([control["data"], control["disk"]]))
-told = {"checked": 3, "left_out": 0, "by_kind": {"missing": 3}, "refused": "3 of 3 samples cannot be used."}
+told = {"bad_samples": {"checked": 3, "left_out": 0, "by_kind": {"missing": 3}}}
+told |= {"refused": "3 of 3 samples cannot be used."}
 report = json.loads((temp / "HOST_REPORT.json").read_text())
-(temp / "HOST_REPORT.json").write_text(json.dumps({**report, "bad_samples": told}))
+(temp / "HOST_REPORT.json").write_text(json.dumps(report | told))
 sys.exit(1)
 """
 

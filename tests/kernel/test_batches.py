@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_template.host.batches import Batches, as_if_alone, make_loader, set_epoch
+from kernel_template.host.batches import LengthBucketSampler, not_distributed, prepare_loader, set_epoch
 from tests.kernel.hosting import Forge, Toy, same_training, step_of
 
 
 def samplers(world: int, **changes: Any) -> list[Any]:
     """One for each rank."""
     facts = {"names": None, "lengths": None, "size": 4, "seed": 54321, "buckets": 2, "world": world}
-    return [Batches(**{**facts, "rank": rank, **changes}) for rank in range(world)]
+    return [LengthBucketSampler(**{**facts, "rank": rank, **changes}) for rank in range(world)]
 
 
 shapes = st.fixed_dictionaries(
@@ -128,8 +128,6 @@ def test_a_last_step_can_be_left_out_and_the_longest_put_first() -> None:
 
 # ---- Over torch's DataLoader
 
-SPEED = {"length_buckets": 2}
-
 
 def loader(count: int = 20, **options: Any) -> Any:
     """A loader whose samples look like Coqui's."""
@@ -151,6 +149,11 @@ def loader(count: int = 20, **options: Any) -> Any:
     return torch.utils.data.DataLoader(Data(), **{"batch_size": 4, **options})
 
 
+def prepare(own: Any, buckets: int, rank: int, world: int, seed: int) -> Any:
+    """The loader of one rank."""
+    return prepare_loader(own, buckets=buckets, rank=rank, world=world, seed=seed)
+
+
 def drawn(found: Any) -> list[int]:
     """All that a loader gives."""
     return [int(index) for batch in found for index in batch]
@@ -160,16 +163,16 @@ def test_a_loader_stays_as_it_is_where_there_is_nothing_to_do() -> None:
     """One process without buckets, or with an order of the script's own, is Coqui's alone."""
     torch = pytest.importorskip("torch")
     plain = loader()
-    assert make_loader(plain, {}, 0, 1, 1) is plain
+    assert prepare(plain, 0, 0, 1, 1) is plain
     weighted = loader(sampler=torch.utils.data.WeightedRandomSampler([1.0] * 20, 20))
-    assert make_loader(weighted, SPEED, 0, 1, 1) is weighted
+    assert prepare(weighted, 2, 0, 1, 1) is weighted
 
 
 def test_a_loader_gets_batches_by_length_and_keeps_the_rest() -> None:
     """Same data set, collation and workers; no global random number is used for the order."""
     torch = pytest.importorskip("torch")
     own = loader(collate_fn=list, num_workers=0)
-    made = make_loader(own, SPEED, 0, 1, 1)
+    made = prepare(own, 2, 0, 1, 1)
     assert (made.dataset, made.collate_fn, len(made)) == (own.dataset, own.collate_fn, 5)
     orders = []
     for epoch in (0, 1):
@@ -187,7 +190,7 @@ def test_a_loader_gets_batches_by_length_and_keeps_the_rest() -> None:
 
 def test_ranks_share_a_shuffled_loader_without_buckets() -> None:
     """`length_buckets = 0` with several cards is a plain shuffle, another one in each epoch."""
-    both = [make_loader(loader(), {"length_buckets": 0}, rank, 2, 5) for rank in (0, 1)]
+    both = [prepare(loader(), 0, rank, 2, 5) for rank in (0, 1)]
     first = [drawn(each) for each in both]
     assert sorted(first[0] + first[1]) == list(range(20))
     for each in both:
@@ -198,8 +201,8 @@ def test_ranks_share_a_shuffled_loader_without_buckets() -> None:
 def test_several_ranks_begin_with_the_longest() -> None:
     """Where memory is too small, that shows before there is a step to lose; one process can save at any."""
     for epoch in range(4):
-        alone = make_loader(loader(60), SPEED, 0, 1, 5)
-        both = [make_loader(loader(60), SPEED, rank, 2, 5) for rank in (0, 1)]
+        alone = prepare(loader(60), 2, 0, 1, 5)
+        both = [prepare(loader(60), 2, rank, 2, 5) for rank in (0, 1)]
         firsts = []
         for each in (alone, *both):
             set_epoch(each, epoch)
@@ -221,7 +224,7 @@ def test_a_samplers_own_batches_are_dealt_out() -> None:
         own = loader(sampler=torch.utils.data.WeightedRandomSampler(weights, 10, replacement=False))
         torch.manual_seed(rank)
         before = torch.get_rng_state()
-        made = make_loader(own, SPEED, rank, 2, 1)
+        made = prepare(own, 2, rank, 2, 1)
         shares.append(list(made.batch_sampler))
         assert torch.equal(before, torch.get_rng_state())
     assert [len(share) for share in shares] == [2, 2]
@@ -237,16 +240,16 @@ def test_what_cannot_be_shared_is_refused() -> None:
             return iter(range(9))
 
     own = torch.utils.data.DataLoader(Stream(), batch_size=3)
-    assert make_loader(own, SPEED, 0, 1, 1) is own
+    assert prepare(own, 2, 0, 1, 1) is own
     with pytest.raises(ValueError, match="gpus = 1"):
-        make_loader(own, SPEED, 0, 2, 1)
+        prepare(own, 2, 0, 2, 1)
 
 
 def test_coqui_does_not_share_by_itself_while_a_loader_is_made() -> None:
     """Its models ask torch whether there are several processes; afterwards torch says the truth again."""
     distributed: Any = pytest.importorskip("torch").distributed
     before = distributed.is_initialized
-    with as_if_alone():
+    with not_distributed():
         assert distributed.is_initialized() is False
         assert distributed.is_initialized is not before
     assert distributed.is_initialized is before
@@ -258,13 +261,13 @@ def test_coqui_does_not_share_by_itself_while_a_loader_is_made() -> None:
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_sessions_in_buckets_are_one_training(smithy: Forge, tmp_path: Path, ranks: int) -> None:
     """Stopped within an epoch and at its end: the same batches in the same order, and the same weights."""
-    speed = {"speed": {"length_buckets": 2}}
+    buckets = {"length_buckets": 2}
     whole = Toy(smithy, tmp_path / "whole", {"epochs": 3}, ranks)
-    whole.session(control=speed)
+    whole.session(control=buckets)
     parts = Toy(smithy, tmp_path / "parts", {"epochs": 3}, ranks)
     each = 4 // ranks
     for target in (each - 1, 2 * each, None):
-        parts.session(control={**speed, "until_step": target})
+        parts.session(control={**buckets, "until_step": target})
         assert parts.code == 0
     assert step_of(parts.newest() or Path()) == 3 * each
     assert parts.batches() == whole.batches()

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from kernel_template.host.disk import DiskBudget, size_of
-from kernel_template.host.shortcut import link_best
+from kernel_template.host.disk import DiskBudget, link_best_model, size_of
+from kernel_template.host.protocol import DiskLimits
+from kernel_template.host.report import Reporter
 from kernel_template.tools.failure import EndReason
 from kernel_template.train.diagnosis import diagnose
 from tests.kernel.hosting import Forge, Toy, load, step_of
@@ -46,11 +48,16 @@ class Trainer:
         self.run = folder / "training" / "run"
         self.run.mkdir(parents=True)
         self.said: list[str] = []
-        self.warned: list[str] = []
+        reporter = self.reporter = Reporter(folder / "no such folder" / "HOST_REPORT.json", self.said.append)
         self.most = 0
         self.keep = keep
-        settings = {"folder": str(folder), "limit_bytes": limit, "keep_checkpoints": keep}
-        self.budget = DiskBudget(settings, self.said.append, self.warned.append, lambda _folder: free)
+        limits = DiskLimits(folder=str(folder), limit_bytes=limit, keep_checkpoints=keep)
+        self.budget = DiskBudget(limits, reporter, lambda _folder: free)
+
+    @property
+    def warned(self) -> list[str]:
+        """The warnings for the session."""
+        return self.reporter.report.warnings
 
     def save(self, name: str, size: int = 71 * MB, *, killed: bool = False) -> None:
         """One file, and the trainer's housekeeping behind it."""
@@ -99,7 +106,7 @@ def test_200_mb_hold_many_saves_of_71_mb(tmp_path: Path) -> None:
     assert 200 * MB >= trainer.most > 140 * MB
     assert len(trainer.warned) == 1
     assert "session.keep_checkpoints = 2" in trainer.warned[0]
-    assert "checkpoint_58.pth (71.0 MB) makes room for checkpoint_59.pth (71.0 MB)" in trainer.said
+    assert "deleting checkpoint_58.pth (71.0 MB) to make room for checkpoint_59.pth (71.0 MB)" in trainer.said
 
 
 def test_nothing_goes_while_there_is_room(tmp_path: Path) -> None:
@@ -114,7 +121,7 @@ def test_nothing_goes_while_there_is_room(tmp_path: Path) -> None:
 def test_a_disk_that_is_fuller_than_the_limit_counts(tmp_path: Path) -> None:
     """The limit promises no room that the disk does not have."""
     trainer = Trainer(tmp_path, free=50 * MB)
-    with pytest.raises(OSError, match=r"only 4\d\.\d MB") as caught:
+    with pytest.raises(OSError, match=r"at most 4\d\.\d MB") as caught:
         trainer.save("checkpoint_1.pth")
     assert caught.value.errno == errno.ENOSPC
 
@@ -123,7 +130,7 @@ def test_a_save_that_cannot_fit_leaves_what_there_is(tmp_path: Path) -> None:
     """Nothing is removed in vain: the checkpoint before it stays, and the sentence tells what to do."""
     trainer = Trainer(tmp_path, limit=120 * MB)
     trainer.save("checkpoint_1.pth")
-    with pytest.raises(OSError, match=r"what was saved before stays\. Raise session\.disk_limit"):
+    with pytest.raises(OSError, match=r"The previous checkpoint stays\. Raise session\.disk_limit"):
         trainer.save("checkpoint_2.pth")
     assert trainer.names() == ["checkpoint_1.pth"]
     other = Trainer(tmp_path / "other", limit=120 * MB)
@@ -137,7 +144,9 @@ def test_a_best_model_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     """Where only two fit, the last checkpoint stays until the new best model is whole."""
     trainer = Trainer(tmp_path)
     trainer.save("best_model_3.pth")
-    link_best(trainer.run / "best_model_3.pth")
+    best, link = trainer.run / "best_model_3.pth", trainer.run / "best_model.pth"
+    link_best_model(shutil.copyfile, None, str(best), str(link))
+    assert link.is_symlink()
     trainer.save("checkpoint_4.pth")
     trainer.save("best_model_5.pth")
     assert trainer.names() == ["best_model_5.pth", "checkpoint_4.pth"]
@@ -195,7 +204,7 @@ def test_too_small_a_limit_is_told_before_the_training(tmp_path: Path) -> None:
 
 def test_without_a_limit_nothing_is_counted(tmp_path: Path) -> None:
     """Settings of an older kgtts name none; files elsewhere are none of the outputs."""
-    budget = DiskBudget({}, print, print)
+    budget = DiskBudget(DiskLimits(), Reporter(tmp_path / "HOST_REPORT.json"))
     budget.begin(10**15, 10**15)
     file = object()
     with budget.saving(tmp_path / "a.pth", {}) as limited:
@@ -248,9 +257,9 @@ def test_a_real_training_keeps_to_its_limit(smithy: Forge, tmp_path: Path) -> No
     assert load(toy.newest())["kgtts"]["total_steps_done"] == 24
     (best,) = toy.run_folder.glob("best_model_*.pth")
     assert load(best)["step"] == step_of(best)
-    assert "makes room for" in toy.text()
+    assert "to make room for" in toy.text()
     assert 1 <= len(list(toy.run_folder.glob("checkpoint_*.pth"))) <= 2
-    assert any("hold fewer checkpoints" in text for text in report["warnings"])
+    assert any("cannot hold session.keep_checkpoints" in text for text in report["warnings"])
 
 
 def test_a_full_budget_ends_in_a_usable_checkpoint(smithy: Forge, tmp_path: Path) -> None:
@@ -261,7 +270,7 @@ def test_a_full_budget_ends_in_a_usable_checkpoint(smithy: Forge, tmp_path: Path
     assert load(toy.newest())["step"] == step_of(toy.newest() or Path())
     found = diagnose(toy.text().splitlines(), 1, batch_size=3, tts=None)
     assert found.reason is EndReason.DISK_FULL
-    assert "of the 10.0 MB that the outputs may take" in found.cause
+    assert "the limit of the outputs is 10.0 MB" in found.cause
     assert not list(toy.run_folder.glob(".kgtts-*"))
 
 

@@ -181,7 +181,7 @@ def test_a_checkpoint_of_a_bare_trainer_goes_on(whole: Toy, tmp_path: Path) -> N
         save(state, path)
     report = bare.session(epochs=7)
     assert (bare.code, report["finished"], report["epoch"]) == (0, True, 7)
-    assert "not saved under kgtts" in report["warnings"][0]
+    assert "not saved by kgtts" in report["warnings"][0]
     assert report["best_loss"] <= load(whole.run_folder / "best_model.pth")["model_loss"]["eval_loss"]
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kernel_template.host.protocol import Control, HostReport
+from kernel_template.host.protocol import Control
+from kernel_template.host.report import Reporter
 from kernel_template.host.stopping import TimeBudget
 from tests.fakes.clock import FakeClock
 
@@ -135,8 +136,8 @@ def test_control_takes_what_is_there(tmp_path: Path) -> None:
 
 def test_the_report_is_whole_or_absent(tmp_path: Path) -> None:
     """It is replaced at once, and a folder that is gone costs nothing but the report."""
-    report = HostReport(tmp_path / "HOST_REPORT.json")
+    report = Reporter(tmp_path / "HOST_REPORT.json")
     report.write(global_step=3)
     assert json.loads((tmp_path / "HOST_REPORT.json").read_text())["global_step"] == 3
     assert [path.name for path in tmp_path.iterdir()] == ["HOST_REPORT.json"]
-    HostReport(tmp_path / "gone" / "HOST_REPORT.json").write(global_step=4)
+    Reporter(tmp_path / "gone" / "HOST_REPORT.json").write(global_step=4)

@@ -109,7 +109,7 @@ def test_a_rank_that_fails_ends_all(tmp_path: Path, stubborn: bool) -> None:  # 
     assert "[rank 1] ValueError: bad sample" in said
     *_, raised, last = said.splitlines()
     assert raised == "ValueError: bad sample"
-    assert last == " > kgtts: rank 1 ended with exit code 1, and the training with it."
+    assert last == " > kgtts: rank 1 ended with exit code 1, so the training ended."
     assert gone(tmp_path, 0)
 
 
@@ -129,7 +129,7 @@ def test_a_killed_rank_is_the_cause(tmp_path: Path) -> None:
     host = "if rank: wait_for('here0'); os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(60)\n"
     code, said = finish(start(tmp_path, host))
     assert code == -signal.SIGKILL
-    assert said == " > kgtts: rank 1 was killed by signal 9, and the training with it.\n"
+    assert said == " > kgtts: rank 1 was killed by signal 9, so the training ended.\n"
     assert not list(tmp_path.glob("kgtts-ranks-*"))
 
 
@@ -198,7 +198,7 @@ def test_a_script_that_names_a_card_itself(tmp_path: Path) -> None:
     )
     seen = {path.name: path.read_text() for path in tmp_path.glob("t*[01]")}
     assert seen == {"torch0": "3", "trainer0": "3", "torch1": "5", "trainer1": "5"}
-    assert "the script sets CUDA_VISIBLE_DEVICES, which is passed over" in done.stdout
+    assert "ignoring the script's CUDA_VISIBLE_DEVICES" in done.stdout
 
 
 def test_arguments_that_name_nothing(tmp_path: Path) -> None:
@@ -240,4 +240,4 @@ def test_a_rank_killed_within_a_training(tmp_path: Path) -> None:
     assert died is not None, said[-30:]
     assert time.monotonic() - died < 10
     assert process.returncode == -signal.SIGKILL
-    assert said[-1] == " > kgtts: rank 1 was killed by signal 9, and the training with it.\n"
+    assert said[-1] == " > kgtts: rank 1 was killed by signal 9, so the training ended.\n"

@@ -148,7 +148,7 @@ def test_a_model_that_optimizes_itself_trains_on_one_card(smithy: Forge, tmp_pat
     report = pair.session(epochs=2)
     assert (pair.code, report["finished"], report["global_step"], report["ranks"]) == (0, True, 8, 1)
     (warning,) = report["warnings"]
-    assert warning == "The model takes its optimizer steps by itself: the training runs on one card."
+    assert warning == "The model takes its optimizer steps by itself: the training runs on one GPU."
     other = Path(f"{pair.log}.rank1").read_text()
     assert "Traceback" not in other
     assert "BATCH" not in other

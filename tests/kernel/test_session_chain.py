@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from kernel_template.context import TrainingFacts, judge_training
+from kernel_template.contract import HostStop
+from kernel_template.host.protocol import HostReport
 from kernel_template.tools.process import ChildEnd, Cut
-from kernel_template.train.host_link import HostFacts, SessionBudget
+from kernel_template.train.host_link import SessionBudget
 from tests.kernel.kit import Log, settings
 from tests.kernel.sessions import HEAD, TRAINS, Played
 
@@ -173,13 +175,13 @@ def test_the_reserve(budget: float | None, reserve: float) -> None:
 def test_a_report_of_the_wrong_kinds() -> None:
     """Whatever stands in the file, only what can be used is taken."""
     rubbish = {"stopped": "x", "epoch": "3", "start": [], "best_loss": "low", "warnings": 3, "hooks": 1}
-    assert HostFacts.read(rubbish) == HostFacts.read([]) == HostFacts()
-    assert HostFacts.read({"best_loss": float("nan"), "seconds_per_epoch": True}) == HostFacts()
+    assert HostReport.read(rubbish) == HostReport.read([]) == HostReport()
+    assert HostReport.read({"best_loss": float("nan"), "seconds_per_epoch": True}) == HostReport()
 
 
 def test_a_stop_that_left_nothing_is_no_success() -> None:
     """The word of the host alone does not make a result."""
-    facts = TrainingFacts(ChildEnd(0, 1.0), [], None, 0, 16, None, HostFacts(stopped="budget"))
+    facts = TrainingFacts(ChildEnd(0, 1.0), [], None, 0, 16, None, HostReport(stopped=HostStop.BUDGET))
     assert str(judge_training(facts).reason) == "training_failed"
 
 
