@@ -113,26 +113,6 @@ def test_a_refusal_in_an_answer_of_200_is_told(kaggle: KaggleClient, tmp_path: P
         kaggle.upload_dataset("somebody/else-kept", "Another title", files, notes="x")
 
 
-@pytest.mark.parametrize(
-    ("source", "title", "names"),
-    [
-        (f"{USER}/short", TITLE, ["a"]),
-        (f"{USER}/{'x' * 51}", TITLE, ["a"]),
-        (SOURCE, "Title", ["a"]),
-        (SOURCE, "x" * 51, ["a"]),
-        (SOURCE, TITLE, []),
-        (SOURCE, TITLE, ["1/a", "2/a"]),
-    ],
-)
-def test_what_kaggle_would_not_take_is_refused_before_anything_is_sent(
-    kaggle: KaggleClient, tmp_path: Path, source: str, title: str, names: list[str]
-) -> None:
-    """Titles and slugs of other than 6 to 50 characters, no files, and two files of one name."""
-    with pytest.raises(RefusedError, match="Kaggle takes no dataset"):
-        kaggle.upload_dataset(source, title, [tmp_path / name for name in names], notes="x")
-    assert kaggle.calls == 0
-
-
 def test_a_file_that_is_gone_is_a_local_error(kaggle: KaggleClient, tmp_path: Path) -> None:
     """It is named."""
     with pytest.raises(LocalError, match=r"Could not upload gone\.pth: No such file"):

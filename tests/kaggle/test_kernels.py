@@ -1,14 +1,13 @@
-"""What the client asks of Kaggle, over HTTP, against the emulator."""
+"""What the client alone does over HTTP, against the emulator; `tests/contract` has what every Kaggle does."""
 
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.emulator import Emulator
-from orchestrator.errors import NotFoundError, RefusedError, SilentLogError, UsageError
+from orchestrator.errors import RefusedError, SilentLogError, UsageError
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
 from orchestrator.models import KernelRef, LogEvent, SessionState
@@ -16,36 +15,6 @@ from tests.kaggle.helpers import HANG, KERNEL, run_to_end, small_push
 from tests.support import USER
 
 Start = Callable[..., Emulator]
-
-
-def test_a_push_runs_and_its_end_is_told(kaggle: KaggleClient) -> None:
-    """Version and address of the push, then state, log and outputs of exactly that version."""
-    first = run_to_end(kaggle, "open('out.txt', 'w').write('1'); print('one')")
-    second = run_to_end(kaggle, "print('two'); raise SystemExit(3)")
-    assert (str(first), str(second)) == (f"{USER}/small-kernel/1", f"{USER}/small-kernel/2")
-    assert kaggle.session_status(first).state is SessionState.COMPLETE
-    failed = kaggle.session_status(second)
-    assert failed.state is SessionState.ERROR
-    assert "exit code 3" in (failed.failure_message or "")
-    assert kaggle.session_status(KERNEL).state is SessionState.ERROR
-    assert "".join(event.text for event in kaggle.stored_log(first) if event.stream == "stdout") == "one\n"
-    assert [file.name for file in kaggle.outputs(first)] == ["out.txt"]
-    assert list(kaggle.outputs(second)) == []
-
-
-def test_a_kernel_is_described_with_its_source(kaggle: KaggleClient) -> None:
-    """The source of a version, and the number of the newest."""
-    first = run_to_end(kaggle, "print('এক')")
-    run_to_end(kaggle, "print(2)")
-    info = kaggle.kernel(first)
-    assert (info.source, info.private) == ("print('এক')", True)
-    assert (kaggle.kernel(KERNEL).source, kaggle.kernel(KERNEL).latest_version) == ("print(2)", 2)
-
-
-def test_every_page_of_outputs_is_read(kaggle: KaggleClient) -> None:
-    """A listing longer than a page loses nothing."""
-    ref = run_to_end(kaggle, "for n in range(450): open(f'{n:03}.txt', 'w').write('x')")
-    assert [file.name for file in kaggle.outputs(ref)] == [f"{number:03}.txt" for number in range(450)]
 
 
 def test_signed_addresses_are_not_part_of_a_text(kaggle: KaggleClient) -> None:
@@ -109,12 +78,6 @@ def test_what_keeps_a_connection_open_is_no_news(
     wait_until_ready(client, ref)
     assert heard_until_silence(client, ref, 0.3) == "ready\n"
     client.close()
-
-
-def test_the_log_of_a_session_that_is_over_has_an_end(kaggle: KaggleClient) -> None:
-    """The same address then gives the stored log."""
-    ref = run_to_end(kaggle, "print('one')")
-    assert stdout(list(kaggle.log_stream(ref, idle_s=60))) == "one\n"
 
 
 def test_a_large_log_is_replayed_whole(kaggle: KaggleClient) -> None:
@@ -184,58 +147,13 @@ def test_unknown_sources_are_an_error_although_kaggle_takes_the_push(kaggle: Kag
     assert f"kgtts cancel {KERNEL}" in (caught.value.hint or "")
 
 
-def test_a_title_that_gives_another_name_shows_in_the_answer(kaggle: KaggleClient) -> None:
-    """Kaggle saves under the title's name, and the answer is believed, not the request."""
-    assert str(kaggle.push(small_push(title="Quite another")).ref) == f"{USER}/quite-another/1"
-
-
 def test_a_retired_machine_shows_as_the_one_that_came_instead(kaggle: KaggleClient) -> None:
     """P100 is answered by another machine in silence; reading the kernel back tells."""
     ref = kaggle.push(small_push(HANG, accelerator="NvidiaTeslaP100")).ref
     assert kaggle.kernel(ref).accelerator == "NvidiaTeslaT4"
 
 
-def test_deleting_stops_and_removes(kaggle: KaggleClient) -> None:
-    """A running session ends with its kernel; deleting again is a not-found."""
-    ref = kaggle.push(small_push(HANG)).ref
-    wait_until_ready(kaggle, ref)
-    kaggle.delete(ref)
-    with pytest.raises(NotFoundError):
-        kaggle.session_status(ref)
-    with pytest.raises(NotFoundError):
-        kaggle.delete(ref)
-
-
-def test_all_kernels_are_listed(kaggle: KaggleClient) -> None:
-    """With name, title, version and time of the last run."""
-    for number in (1, 2, 3):
-        ref = KernelRef(USER, f"kernel-number-{number}")
-        run_to_end(kaggle, "print(1)", ref=ref, title=f"Kernel number {number}")
-    found = kaggle.my_kernels()
-    assert sorted(str(item.ref) for item in found) == [f"{USER}/kernel-number-{n}" for n in (1, 2, 3)]
-    assert all(item.last_run is not None and item.last_run.tzinfo is not None for item in found)
-
-
-def test_inputs_are_listed(kaggle: KaggleClient, tmp_path: Path) -> None:
-    """The files of a dataset, over several pages, and those of a model version, with their sizes."""
-    dataset = tmp_path / "kaggle/datasets" / USER / "datahrbnn"
-    model = tmp_path / "kaggle/models" / USER / "ttsbnng/transformers/default/1/model"
-    dataset.mkdir(parents=True)
-    model.mkdir(parents=True)
-    for number in range(250):
-        (dataset / f"{number}.wav").write_bytes(b"x" * number)
-    (model / "config.json").write_text("{}")
-    listed = {file.name: file.size for file in kaggle.dataset_files(f"{USER}/datahrbnn")}
-    assert listed == {f"{number}.wav": number for number in range(250)}
-    listed = {file.name: file.size for file in kaggle.model_files(f"{USER}/ttsbnng/transformers/default/1")}
-    assert listed == {"model/config.json": 2}
-
-
-def test_unknown_inputs_are_not_found(kaggle: KaggleClient) -> None:
-    """Named in the error, with the doctor's advice."""
-    with pytest.raises(NotFoundError, match="dataset asha/none"):
-        list(kaggle.dataset_files("asha/none"))
-    with pytest.raises(NotFoundError, match="model asha/none/onnx/x/1"):
-        list(kaggle.model_files("asha/none/onnx/x/1"))
+def test_a_model_of_an_unknown_framework_is_refused(kaggle: KaggleClient) -> None:
+    """Before anything is sent: the client's own types have no word for it."""
     with pytest.raises(UsageError, match="'nonsense' is not a model framework"):
         list(kaggle.model_files("asha/none/nonsense/x/1"))
