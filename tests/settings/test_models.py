@@ -67,6 +67,38 @@ def test_keys_must_fit_each_other(tables: dict[str, Any], message: str) -> None:
         Settings.model_validate(tables)
 
 
+# Each key's first and last value, and the nearest ones that are refused.
+LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
+    "training.sample_rate": ([8000, 192_000], [7999, 192_001]),
+    "training.batch_size": ([1, 100_000], [0, 100_001]),
+    "training.epochs": ([1, 10_000_000], [0, 10_000_001]),
+    "speed.gpus": (["all", 1], [0, 2, "two"]),
+    "speed.loader_workers": ([0, 64], [-1]),
+    "speed.length_buckets": ([0, 64], [-1]),
+    "data.shortest": ([0.001, 59.999], [0, -1.0, 60.0, float("nan")]),
+    "data.longest": ([0.401, 3600.0], [0.4, 3600.1, float("inf")]),
+    "session.disk_limit": ([0.001, 20.0], [0.0, 20.001, float("nan")]),
+    "session.keep_checkpoints": ([1, 1000], [0, 1001]),
+    "run.until_step": ([0, 10**9], [-1]),
+    "run.patience": ([0, 1000], [-1]),
+    "run.max_sessions": ([0, 1000], [-1]),
+    "run.max_gpu_hours": ([0.0, 1e6], [-0.1, float("inf"), float("nan")]),
+}
+
+
+@pytest.mark.parametrize("key", LIMITS)
+def test_each_number_has_its_limits(key: str) -> None:
+    """The first and the last value are taken, the next ones are refused."""
+    table, name = key.split(".")
+    taken, refused = LIMITS[key]
+    for value in taken:
+        found = Settings.model_validate({table: {name: value}})
+        assert getattr(getattr(found, table), name) == value
+    for value in refused:
+        with pytest.raises(ValidationError, match=name):
+            Settings.model_validate({table: {name: value}})
+
+
 @pytest.mark.parametrize("limit", ["10h55m", "1s"])
 def test_a_time_limit_up_to_the_budget_is_taken(limit: str) -> None:
     """The limit and the grace may fill the budget exactly."""
