@@ -1,4 +1,4 @@
-"""A run's report: curves, sound and settings in one file to send around."""
+"""Write a run's report: curves, sound and settings in one file that can be sent to anybody."""
 
 from orchestrator.report.page import render, write_comparison, write_report
 from orchestrator.report.reading import Notice, RunData, read_report

@@ -1,12 +1,14 @@
-"""Reports as pages: one HTML file each, with all that it needs within it.
+"""Write reports: one HTML file each, with everything that it needs inside.
 
-The page's policy allows the scripts and style sheets that carry its nonce and nothing else: no address is
-asked, no text can become code. Plotly makes style sheets and style attributes as it draws; `policy.js` gives
-the former the nonce and sets the latter through the object model, so that neither needs `unsafe-inline`.
+The page's content security policy allows only the scripts and style sheets that carry its nonce: it loads
+nothing from anywhere, and no text can become code. Plotly creates style sheets and style attributes while it
+draws. `policy.js` gives the style sheets the nonce and sets the attributes through the object model, so that
+the policy needs no `unsafe-inline`.
 """
 
 import base64
 import json
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,24 +16,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
 from orchestrator import __version__
+from orchestrator.errors import LocalError
 from orchestrator.files import write_atomically
-from orchestrator.report.charts import as_data, make_charts, thinned
-from orchestrator.report.curves import MOST_POINTS, Track
-from orchestrator.report.plotting import chart_script
+from orchestrator.report.charts import MOST_POINTS, ChartedRun, chart_data, make_charts, thinned
 from orchestrator.report.reading import RunData
-from orchestrator.report.settings import Change, differences
-from orchestrator.report.sounds import Sentence, Spoken
+from orchestrator.report.settings import SettingChange, differences
+from orchestrator.report.sounds import Clip, Sample, Sentence
 from orchestrator.report.summary import Fact, facts_of, status_of
-from orchestrator.report.wav import Clip
 
 _LABELS = ("A", "B")
-_GROUPS = (("loss", "Losses"), ("rate", "Learning rate"), ("detail", "Parts, gradients and times"))
+_SCRIPT_END = re.compile(r"</(?=script)", re.IGNORECASE)
+_GROUPS = (("loss", "Losses"), ("rate", "Learning rate"), ("detail", "More losses, gradients and times"))
 
 
 @dataclass(frozen=True, slots=True)
-class RunView:
-    """A run as the page's template shows it; `label` tells two apart."""
+class RunSection:
+    """A run as the template shows it. `label` is its letter on a page of two runs."""
 
     label: str
     data: RunData
@@ -42,10 +45,10 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class SoundRow:
-    """A sentence, and what is to be heard of it: who speaks, and how."""
+    """A test sentence with its samples, each with the letter of its run."""
 
     text: str
-    heard: Sequence[tuple[str, Spoken]]
+    samples: Sequence[tuple[str, Sample]]
     recording: Clip | None
 
 
@@ -62,7 +65,7 @@ def write_comparison(first: RunData, second: RunData, path: Path) -> None:
     """Write a page with two runs on the same axes, A and B.
 
     Raises:
-        LocalError: as `write_report`.
+        LocalError: plotly is not installed, or the file cannot be written.
     """
     write_atomically(path, render([first, second], written=datetime.now(UTC)))
 
@@ -72,21 +75,19 @@ def render(runs: Sequence[RunData], *, written: datetime, nonce: str | None = No
 
     Args:
         runs: the runs.
-        written: the time to write into it.
-        nonce: what marks the page's own scripts; by default drawn at random.
+        written: the time that the page says it was written at.
+        nonce: marks the page's own scripts; random by default.
 
     Raises:
         LocalError: plotly is not installed.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415  # Start-up.
-
-    plotly = chart_script()
+    plotly = _plotly_script()
     both = len(runs) > 1
     labels = _LABELS[: len(runs)] if both else ("",)
-    tracks = [
-        Track(data.table, label, data.session_seconds) for label, data in zip(labels, runs, strict=True)
+    charted = [
+        ChartedRun(data.table, label, data.session_seconds) for label, data in zip(labels, runs, strict=True)
     ]
-    charts = make_charts(tracks)
+    charts = make_charts(charted)
     environment = Environment(
         loader=PackageLoader("orchestrator.report", "page"),
         autoescape=True,
@@ -103,7 +104,7 @@ def render(runs: Sequence[RunData], *, written: datetime, nonce: str | None = No
         nonce=nonce or secrets.token_urlsafe(18),
         title=" and ".join(data.name for data in runs),
         both=both,
-        views=[_view(label, data) for label, data in zip(labels, runs, strict=True)],
+        sections=[_section(label, data) for label, data in zip(labels, runs, strict=True)],
         charts=charts,
         groups=[(key, title, [c for c in charts if c.group == key]) for key, title in _GROUPS],
         resources=[chart for chart in charts if chart.group == "resource"],
@@ -115,7 +116,7 @@ def render(runs: Sequence[RunData], *, written: datetime, nonce: str | None = No
         notices=[
             (label, notice) for label, data in zip(labels, runs, strict=True) for notice in data.notices
         ],
-        data=script_json(as_data(charts, tracks)),
+        data=script_json(chart_data(charts, charted)),
         plotly=plotly,
         sources=sources,
         written=f"{written:%Y-%m-%d %H:%M} UTC",
@@ -127,37 +128,36 @@ _ASSETS = ("style.css", "policy.js", "charts.js", "sound.js")
 
 
 def script_json(value: Any) -> str:
-    """JSON that can stand in a script element: no character in it means anything to HTML."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)  # ASCII, so U+2028 is escaped too.
+    """JSON for a script element, without characters that mean something to HTML."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)  # In ASCII: U+2028 is escaped too.
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return text
 
 
-def _view(label: str, data: RunData) -> RunView:
-    return RunView(label, data, *status_of(data), facts_of(data))
+def _section(label: str, data: RunData) -> RunSection:
+    return RunSection(label, data, *status_of(data), facts_of(data))
 
 
 def _sounds(runs: Sequence[RunData], labels: Sequence[str]) -> list[SoundRow]:
-    """Each sentence once, with what each run speaks of it."""
-    found: dict[str, list[tuple[str, Spoken]]] = {}
+    """Each test sentence once, with the samples of all runs."""
+    found: dict[str, list[tuple[str, Sample]]] = {}
     recordings: dict[str, Clip] = {}
     for label, data in zip(labels, runs, strict=True):
         for sentence in data.sentences:
-            heard = found.setdefault(sentence.text, [])
-            heard += [(label, spoken) for spoken in _of_interest(sentence, both=len(runs) > 1)]
+            samples = found.setdefault(sentence.text, [])
+            samples += [(label, sample) for sample in _samples(sentence, both=len(runs) > 1)]
             if sentence.recording is not None:
                 recordings[sentence.text] = sentence.recording
-    return [SoundRow(text, heard, recordings.get(text)) for text, heard in found.items()]
+    return [SoundRow(text, samples, recordings.get(text)) for text, samples in found.items()]
 
 
-def _of_interest(sentence: Sentence, *, both: bool) -> Sequence[Spoken]:
-    """All of a single run's; of two, what each came to."""
+def _samples(sentence: Sentence, *, both: bool) -> Sequence[Sample]:
+    """All samples of a single run; if two are compared, of each the last and the best model's."""
     if not both:
-        return sentence.spoken
-    return [item for item in sentence.spoken if "last" in item.label or "best" in item.label] or [
-        *sentence.spoken[-1:]
-    ]
+        return sentence.samples
+    results = [item for item in sentence.samples if "last" in item.label or "best" in item.label]
+    return results or sentence.samples[-1:]
 
 
 def _settings(runs: Sequence[RunData]) -> list[tuple[str, list[str | None]]]:
@@ -165,8 +165,8 @@ def _settings(runs: Sequence[RunData]) -> list[tuple[str, list[str | None]]]:
     return [(name, [data.settings.get(name) for data in runs]) for name in names]
 
 
-def _changes(runs: Sequence[RunData]) -> tuple[str, list[Change]] | None:
-    """What differs: between two runs, or from the run before."""
+def _changes(runs: Sequence[RunData]) -> tuple[str, list[SettingChange]] | None:
+    """The settings that differ between two runs, or from the previous run, with its name."""
     if len(runs) > 1:
         return "", differences(runs[0].settings, runs[1].settings)
     before = runs[0].before
@@ -178,5 +178,23 @@ def _sound_uri(clip: Clip) -> str:
 
 
 def _language(text: str) -> str:
-    """The language of a sentence, for those who have the page read to them."""
+    """The language of a sentence, for screen readers."""
     return "bn" if any("\u0980" <= letter <= "\u09ff" for letter in text) else ""
+
+
+def _plotly_script() -> str:
+    """plotly.js (MIT), 4.8 MB, in a form that can stand within a page.
+
+    The package is optional, and takes a sixth of a second to import.
+
+    Raises:
+        LocalError: it is not installed.
+    """
+    try:
+        from plotly.offline import get_plotlyjs  # noqa: PLC0415  # See above.
+    except ImportError as error:
+        raise LocalError(
+            f"The charts of a report need the package plotly, which cannot be imported ({error}).",
+            hint="pip install 'kgtts[report]'",
+        ) from error
+    return _SCRIPT_END.sub(r"<\/", get_plotlyjs())

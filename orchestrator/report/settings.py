@@ -1,4 +1,4 @@
-"""A run's settings as plain names and values, and how two runs' differ."""
+"""Read a run's settings as plain names and values, and compare those of two runs."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from kernel_template.contract import CONFIG_FILE
-from orchestrator.report.texts import as_list, as_object, one_line, read_object
+from orchestrator import untrusted
 
-CONFIG = CONFIG_FILE
 _DEEPEST = 8
-_MOST = 3000
+_MOST_SETTINGS = 3000
 _LONGEST = 400
 _LONGEST_NAME = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A setting that two runs have differently; None where a run has none of that name."""
+class SettingChange:
+    """A setting that differs between two runs; None if a run does not have it."""
 
     name: str
     before: str | None
@@ -26,40 +25,42 @@ class Change:
 
 
 def read_settings(folder: Path, state: Mapping[str, Any]) -> dict[str, str]:
-    """The configuration that a session used, and the machine that it ran on."""
-    found = dict(_flat(read_object(folder / CONFIG)))
-    environment = as_object(state.get("environment"))
+    """The configuration that a session used, and what it ran on."""
+    found = dict(_flat(untrusted.as_object(untrusted.read_json_object(folder / CONFIG_FILE))))
+    environment = untrusted.as_object(state.get("environment"))
     found |= {
-        f"session.{key}": one_line(environment[key], _LONGEST)
+        f"session.{key}": untrusted.one_line(environment[key], _LONGEST)
         for key in ("python", "torch", "tts")
         if isinstance(environment.get(key), str)
     }
     if "gpus" in environment:
-        gpus = [one_line(name, _LONGEST) for name in as_list(environment["gpus"])]
+        gpus = [untrusted.one_line(name, _LONGEST) for name in untrusted.as_list(environment["gpus"])]
         found["session.gpus"] = ", ".join(gpus) or "none"
     if isinstance(state.get("epochs"), int):
         found["session.target_epochs"] = str(state["epochs"])
-    learned = as_object(state.get("learned"))
+    learned = untrusted.as_object(state.get("learned"))
     found |= {f"session.learned.{key}": value for key, value in _flat(learned)}
-    kgtts = as_object(state.get("run")).get("kgtts")
+    kgtts = untrusted.as_object(state.get("run")).get("kgtts")
     if isinstance(kgtts, str):
-        found["session.kgtts"] = one_line(kgtts, _LONGEST)
+        found["session.kgtts"] = untrusted.one_line(kgtts, _LONGEST)
     return found
 
 
-def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[Change]:
-    """The settings that differ, by name."""
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[SettingChange]:
+    """The settings that differ, in the order of their names."""
     names = sorted({*before, *now})
     return [
-        Change(name, before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)
+        SettingChange(name, before.get(name), now.get(name))
+        for name in names
+        if before.get(name) != now.get(name)
     ]
 
 
 def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Nested settings by dotted names, the deepest as JSON."""
+    """Nested settings by dotted names; beyond eight levels as JSON."""
     todo: list[tuple[str, object, int]] = [("", values, 0)]
     given = 0
-    while todo and given < _MOST:
+    while todo and given < _MOST_SETTINGS:
         name, value, depth = todo.pop()
         if isinstance(value, dict) and value and depth < _DEEPEST:
             below = [(f"{name}.{key}" if name else str(key), item, depth + 1) for key, item in value.items()]
@@ -67,4 +68,4 @@ def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         elif name:
             given += 1
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            yield one_line(name, _LONGEST_NAME), one_line(text, _LONGEST)
+            yield untrusted.one_line(name, _LONGEST_NAME), untrusted.one_line(text, _LONGEST)

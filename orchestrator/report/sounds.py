@@ -1,30 +1,73 @@
-"""The test sentences as the run spoke them, from its first session to its last, and recordings beside."""
+"""The test sentences as the run's models spoke them, and the speaker's own recordings.
 
+Sound files come from a server, too. They are read as PCM and written anew, so that nothing but samples enters
+the page: 16 bits, at most a minute of each, and not more in all than a phone's browser can take.
+"""
+
+import io
 import re
+import sys
 import unicodedata
+import wave
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kernel_template.contract import SAMPLES_FILE, SAMPLES_FOLDER
-from orchestrator.report.texts import as_list, one_line, read_lines, read_object
-from orchestrator.report.wav import Clip, UnreadableSoundError, read_clip
+from kernel_template.contract import BASE_SAMPLES, SAMPLES_FILE, SAMPLES_FOLDER, STEP_SAMPLES
+from orchestrator import untrusted
 
-SAMPLES = SAMPLES_FOLDER
-_BASE = "base"  # What the voice that the run began with has spoken; it stands at step 0.
-_STEP = re.compile(r"step_(\d{1,15})")
+_STEP = re.compile(re.escape(STEP_SAMPLES) + r"(\d{1,15})")
 _FILE = re.compile(r"[0-9A-Za-z_-]{1,40}\.wav")
-# A data set's files are called as people call them, in any script; none of these leads to another folder.
+# People name the files of a data set in any script; none of these names leads to another folder.
 _RECORDING = re.compile(r"[^./\\:\x00-\x1f][^/\\:\x00-\x1f]{0,200}\.wav")
+_METADATA = ("metadata.csv", "*/metadata.csv")
 _MOST_SENTENCES = 20
 _MOST_UNKNOWN = 40
-_METADATA = ("metadata.csv", "*/metadata.csv")
-_OTHERS = 3
+_MOST_RECORDINGS = 3
+
+_LARGEST_FILE = 16 * 1024 * 1024
+_LONGEST_S = 60.0
+_RATES = range(4000, 192_001)
+_WIDTHS = range(1, 5)  # Bytes of a sample.
+_LOUDEST = 32_767
+_CLIPPED_SAMPLES = 8  # At full scale; a loud vowel reaches it once or twice.
+_SILENCE = 10 ** (-60 / 20)  # A peak of -60 dB; the kernel uses the same.
 
 
-class Room:
-    """How many bytes of sound a page may still take: browsers on phones carry some tens of megabytes.
+class UnreadableSoundError(Exception):
+    """A file cannot be played; the text completes "NAME …"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """The sound of a recording.
+
+    Attributes:
+        wav: a complete WAV file, 16-bit PCM.
+        seconds: its length.
+        sample_rate: samples per second.
+        peak: the loudest sample, at most 1.
+        clipped: whether several samples are at full scale.
+        cut: whether the end was left out because the recording is longer than a minute.
+    """
+
+    wav: bytes
+    seconds: float
+    sample_rate: int
+    peak: float
+    clipped: bool
+    cut: bool = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether it can hardly be heard."""
+        return self.peak < _SILENCE
+
+
+class SoundBudget:
+    """How many bytes of sound a page may still take: browsers on phones manage some tens of megabytes.
 
     Args:
         size: bytes of all recordings together.
@@ -34,8 +77,8 @@ class Room:
         self.left = size
         self.refused = 0
 
-    def admits(self, clip: Clip) -> bool:
-        """Take a recording in, where there is room for it."""
+    def admit(self, clip: Clip) -> bool:
+        """Whether there is room for a recording; if so, it is counted."""
         if len(clip.wav) > self.left:
             self.refused += 1
             return False
@@ -44,16 +87,16 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """A sentence as one step's model speaks it.
+class Sample:
+    """A test sentence as the model of one step speaks it.
 
     Attributes:
-        step: the model's step.
-        label: which of the run's steps it is: `before`, `first`, `middle`, `last`, `best model`.
-        clip: the recording; None where there is none to play.
-        trouble: why there is none.
-        unknown: characters that the voice's vocabulary lacks.
-        clipped: whether it was louder than a file can hold.
+        step: the model's step; 0 for the base voice.
+        label: which of the run's models it is, in words.
+        clip: the recording; None if there is none to play.
+        trouble: why there is none, as a sentence.
+        unknown: characters of the sentence that the voice's vocabulary lacks.
+        clipped: whether the model was louder than a file can hold.
     """
 
     step: int
@@ -71,56 +114,57 @@ class Spoken:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A test sentence, all that was spoken of it in order of steps, and a recording where one is here."""
+    """A test sentence, its samples in the order of steps, and perhaps the speaker's recording of it."""
 
     text: str
-    spoken: tuple[Spoken, ...]
+    samples: tuple[Sample, ...]
     recording: Clip | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recording of the data set and what is said in it."""
+    """A recording of the data set, and its transcript."""
 
     text: str
     place: Path
 
 
 def read_sentences(
-    folders: Sequence[Path], best: int | None, room: Room, recordings: Sequence[Recording] = ()
+    folders: Sequence[Path], best: int | None, budget: SoundBudget, recordings: Sequence[Recording] = ()
 ) -> list[Sentence]:
-    """The sentences that sessions spoke, at the first, the middle and the last step, and the best model's.
+    """The test sentences at the first, the middle and the last step, and as the best model speaks them.
 
     Args:
         folders: the sessions' folders, oldest first.
         best: the best model's step.
-        room: how much sound may be taken in.
-        recordings: the data set's, of which those of the sentences are taken.
+        budget: how much sound may be read.
+        recordings: the data set's; those of the test sentences are used.
     """
     steps = _steps(folders)
     chosen = choose_steps(sorted(steps), best)
-    told: dict[str, dict[int, tuple[Path, dict[str, Any]]]] = {}
+    by_sentence: dict[str, dict[int, tuple[Path, dict[str, Any]]]] = {}
     for step in sorted(chosen, reverse=True):  # The newest step's sentences come first, in its order.
         for record in steps[step].records:
-            told.setdefault(one_line(record["text"]), {})[step] = (steps[step].folder, record)
-    by_text = {_plain(item.text): item for item in recordings}
+            text = untrusted.one_line(record["text"])
+            by_sentence.setdefault(text, {})[step] = (steps[step].folder, record)
+    by_text = {_letters(item.text): item for item in recordings}
     found = []
-    for text, records in list(told.items())[:_MOST_SENTENCES]:
-        spoken = [_spoken(step, chosen[step], *records[step], room) for step in sorted(records)]
-        found.append(Sentence(text, tuple(spoken), _clip(by_text.get(_plain(text)), room)))
+    for text, records in list(by_sentence.items())[:_MOST_SENTENCES]:
+        samples = [_sample(step, chosen[step], *records[step], budget) for step in sorted(records)]
+        found.append(Sentence(text, tuple(samples), _clip(by_text.get(_letters(text)), budget)))
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class _Samples:
-    """What was spoken at a step, by a folder's samples.json."""
+class _StepFolder:
+    """The folder with the samples of one step, and what its samples.json lists."""
 
     folder: Path
     records: list[dict[str, Any]]
 
     @property
     def files(self) -> int:
-        """How many of its recordings are there."""
+        """How many of the recordings are there."""
         names = [record.get("file") for record in self.records]
         return sum(
             isinstance(name, str) and _FILE.fullmatch(name) is not None and (self.folder / name).is_file()
@@ -128,110 +172,170 @@ class _Samples:
         )
 
 
-def _steps(folders: Iterable[Path]) -> dict[int, _Samples]:
-    """The samples of each step that has any; of sessions' copies of it the newest whole one counts."""
-    found: dict[int, _Samples] = {}
+def _steps(folders: Iterable[Path]) -> dict[int, _StepFolder]:
+    """The samples of each step; of several copies the newest complete one counts."""
+    found: dict[int, _StepFolder] = {}
     for folder in folders:
-        for step, place in _places(folder):
-            samples = _Samples(place, _records(place))
+        for step, place in _step_folders(folder):
+            samples = _StepFolder(place, _records(place))
             known = found.get(step)
             if samples.records and (known is None or samples.files >= known.files):
                 found[step] = samples
     return found
 
 
-def _places(folder: Path) -> Iterator[tuple[int, Path]]:
+def _step_folders(folder: Path) -> Iterator[tuple[int, Path]]:
     try:
-        places = sorted((folder / SAMPLES).iterdir())
+        places = sorted((folder / SAMPLES_FOLDER).iterdir())
     except OSError:
         return
     for place in places:
         match = _STEP.fullmatch(place.name)
-        if (match is not None or place.name == _BASE) and place.is_dir() and not place.is_symlink():
+        if (match is not None or place.name == BASE_SAMPLES) and place.is_dir() and not place.is_symlink():
             yield int(match.group(1)) if match is not None else 0, place
 
 
 def _records(place: Path) -> list[dict[str, Any]]:
-    listed = as_list(read_object(place / SAMPLES_FILE).get("samples"))[:_MOST_SENTENCES]
-    return [item for item in listed if isinstance(item, dict) and isinstance(item.get("text"), str)]
+    listed = untrusted.as_object(untrusted.read_json_object(place / SAMPLES_FILE)).get("samples")
+    records = map(untrusted.as_object, untrusted.as_list(listed)[:_MOST_SENTENCES])
+    return [record for record in records if isinstance(record.get("text"), str)]
 
 
 def choose_steps(steps: Sequence[int], best: int | None) -> dict[int, str]:
-    """Which of the steps, sorted, are heard, and how they are called; 0 is that of the base voice."""
-    chosen = {0: "before, the base voice"} if 0 in steps else {}
+    """Which of the sorted steps are played, and how each is called; step 0 is the base voice."""
+    chosen = {0: "base voice, before training"} if 0 in steps else {}
     steps = [step for step in steps if step]
     if steps:
         chosen[steps[0]] = "first"
-        if len(steps) > 2:  # noqa: PLR2004  # A middle.
+        if len(steps) > 2:  # noqa: PLR2004  # There is one in the middle.
             chosen[steps[len(steps) // 2]] = "middle"
-        chosen[steps[-1]] = "last" if len(steps) > 1 else "only one"
+        chosen[steps[-1]] = "last" if len(steps) > 1 else "the only one"
     if best is not None and best in steps:
         chosen[best] = f"{chosen[best]}, best model" if best in chosen else "best model"
     return chosen
 
 
-def _spoken(step: int, label: str, folder: Path, record: dict[str, Any], room: Room) -> Spoken:
+def _sample(step: int, label: str, folder: Path, record: dict[str, Any], budget: SoundBudget) -> Sample:
     unknown = tuple(
-        one_line(letter, 8) or f"U+{ord(letter[0]):04X}"
-        for letter in as_list(record.get("unknown"))[:_MOST_UNKNOWN]
+        untrusted.one_line(letter, 8) or f"U+{ord(letter[0]):04X}"
+        for letter in untrusted.as_list(record.get("unknown"))[:_MOST_UNKNOWN]
         if isinstance(letter, str) and letter
     )
     if record.get("error"):
-        return Spoken(step, label, None, one_line(record["error"], 300), unknown)
+        return Sample(step, label, None, untrusted.one_line(record["error"], 300), unknown)
     name = record.get("file")
     if not isinstance(name, str) or not _FILE.fullmatch(name):
-        return Spoken(step, label, None, "The file's name is none of the kernel's.", unknown)
+        return Sample(
+            step, label, None, "samples.json names a file that no session of kgtts writes.", unknown
+        )
     try:
         clip = read_clip(folder / name)
     except UnreadableSoundError as error:
-        return Spoken(step, label, None, f"{name} {error}.", unknown)
-    peak = record.get("peak")
-    loud = clip.clipped or (isinstance(peak, int | float) and peak > 1)
-    if not room.admits(clip):
-        return Spoken(
-            step, label, None, f"{clip.seconds:.1f} s, left out: the page has no room.", unknown, loud
-        )
-    return Spoken(step, label, clip, "", unknown, loud)
+        return Sample(step, label, None, f"{name} {error}.", unknown)
+    clipped = clip.clipped or (untrusted.number(record.get("peak")) or 0.0) > 1
+    if not budget.admit(clip):
+        why = f"{clip.seconds:.1f} s were left out, since the page would become too large."
+        return Sample(step, label, None, why, unknown, clipped)
+    return Sample(step, label, clip, "", unknown, clipped)
 
 
 def read_recordings(folder: Path) -> list[Recording]:
-    """The recordings of a data set as LJSpeech lays it out: `metadata.csv` of `name|text`, and `wavs/`."""
+    """The recordings of a data set in LJSpeech's layout: a `metadata.csv` of `name|text`, and `wavs/`."""
     found = []
     for place in [item for pattern in _METADATA for item in sorted(folder.glob(pattern))][:1]:
-        for line in read_lines(place):
+        for line in untrusted.read_lines(place):
             name, *texts = line.split("|")
             file = f"{name.strip().removesuffix('.wav')}.wav"
             if _RECORDING.fullmatch(file):
                 wav = place.parent / "wavs" / file
-                found += [Recording(one_line(text), wav) for text in dict.fromkeys(texts[:2]) if text.strip()]
+                transcripts = [text for text in dict.fromkeys(texts[:2]) if text.strip()]
+                found += [Recording(untrusted.one_line(text), wav) for text in transcripts]
     return found
 
 
 def other_recordings(
-    recordings: Sequence[Recording], sentences: Sequence[Sentence], room: Room
+    recordings: Sequence[Recording], sentences: Sequence[Sentence], budget: SoundBudget
 ) -> list[tuple[str, Clip]]:
-    """A few recordings to hear the speaker by, where the test sentences are not among them."""
+    """A few recordings to know the speaker's voice by, if none of them is of a test sentence."""
     if any(sentence.recording for sentence in sentences):
         return []
     found: dict[Path, tuple[str, Clip]] = {}
     for item in recordings:
-        if item.place not in found and (clip := _clip(item, room)) is not None:
+        if item.place not in found and (clip := _clip(item, budget)) is not None:
             found[item.place] = (item.text, clip)
-        if len(found) == _OTHERS:
+        if len(found) == _MOST_RECORDINGS:
             break
     return list(found.values())
 
 
-def _clip(recording: Recording | None, room: Room) -> Clip | None:
+def _clip(recording: Recording | None, budget: SoundBudget) -> Clip | None:
     if recording is None:
         return None
     try:
         clip = read_clip(recording.place)
     except UnreadableSoundError:
         return None
-    return clip if room.admits(clip) else None
+    return clip if budget.admit(clip) else None
 
 
-def _plain(text: str) -> str:
-    """A sentence without what two writings of it may differ in."""
+def _letters(text: str) -> str:
+    """A sentence without its spaces and punctuation, in which two spellings of it may differ."""
     return "".join(letter for letter in unicodedata.normalize("NFC", text) if letter.isalnum()).casefold()
+
+
+def read_clip(place: Path) -> Clip:
+    """Read the first minute of a WAV file.
+
+    Raises:
+        UnreadableSoundError: it is missing, a link, too large, or not PCM.
+    """
+    content = untrusted.read_bytes(place, _LARGEST_FILE)
+    if content is None:
+        raise UnreadableSoundError("is missing, larger than 16 MB, or not a plain file")
+    try:
+        with wave.open(io.BytesIO(content), "rb") as file:
+            rate, channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
+            if rate not in _RATES or channels not in (1, 2) or width not in _WIDTHS:
+                raise UnreadableSoundError("has an unusual format")
+            most = int(_LONGEST_S * rate)
+            cut = file.getnframes() > most
+            data = file.readframes(most)
+    except (wave.Error, EOFError, ValueError, OverflowError, RuntimeError) as error:
+        raise UnreadableSoundError("is not a WAV file of PCM samples") from error
+    data = _as_16_bit(data[: len(data) - len(data) % (width * channels)], width)
+    if not data:
+        raise UnreadableSoundError("has no sound in it")
+    return Clip(_as_wav(data, rate, channels), len(data) / (2 * channels * rate), rate, *_level(data), cut)
+
+
+def _as_16_bit(data: bytes, width: int) -> bytes:
+    """The upper 16 bits of samples that have `width` bytes."""
+    if width == 2:  # noqa: PLR2004  # They have 16 already.
+        return data
+    result = bytearray(2 * (len(data) // width))
+    if width == 1:
+        result[1::2] = bytes(value ^ 0x80 for value in data)  # 8-bit samples are unsigned.
+    else:
+        result[0::2], result[1::2] = data[width - 2 :: width], data[width - 1 :: width]
+    return bytes(result)
+
+
+def _level(data: bytes) -> tuple[float, bool]:
+    """The loudest sample, at most 1, and whether the sound is clipped."""
+    samples = array("h", data)
+    if sys.byteorder == "big":
+        samples.byteswap()
+    highest, lowest = max(samples), min(samples)
+    peak = max(highest, -lowest) / _LOUDEST
+    full = sum(samples.count(value) for value in (_LOUDEST, -_LOUDEST, -_LOUDEST - 1))
+    return min(1.0, peak), full >= _CLIPPED_SAMPLES
+
+
+def _as_wav(data: bytes, rate: int, channels: int) -> bytes:
+    target = io.BytesIO()
+    with wave.open(target, "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(data)
+    return target.getvalue()

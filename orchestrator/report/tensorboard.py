@@ -1,7 +1,7 @@
-"""TensorBoard on the event files of all sessions of a run.
+"""Run TensorBoard on the event files of all sessions of a run.
 
-Each session's run folder holds those of the sessions before it, copied: of files with one name the largest is
-the whole one. In one folder they make one curve, since their names begin with the time.
+Each session's run folder has copies of the earlier sessions' event files; of several with the same name, the
+largest is the complete one. Their names begin with the time, so in one folder they make one curve.
 """
 
 import importlib.util
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from kernel_template.contract import TRAINING_FOLDER
 from orchestrator.errors import LocalError, UsageError
 from orchestrator.results import PulledSession
 
@@ -26,28 +27,25 @@ def event_files(sessions: Iterable[PulledSession]) -> list[Path]:
     """The event files of a run's sessions, each once, in the order of their names.
 
     Raises:
-        UsageError: none were pulled.
+        UsageError: there are none.
     """
     largest: dict[str, Path] = {}
-    looked = []
     for item in sessions:
-        looked.append(item.folder)
-        for place in sorted((item.folder / "training").glob(_EVENTS)):
+        for place in sorted((item.folder / TRAINING_FOLDER).glob(_EVENTS)):
             if not place.is_file() or not _NAME.fullmatch(place.name):
                 continue
             if place.name not in largest or place.stat().st_size > largest[place.name].stat().st_size:
                 largest[place.name] = place
     if not largest:
-        where = looked[-1] if looked else "here"
         raise UsageError(
-            f"No event files of TensorBoard were pulled to {where} or its like.",
-            hint='`kgtts pull` brings them when [pull] include has "newest-events", as it has by itself',
+            "No event files of TensorBoard were pulled with this run.",
+            hint='`kgtts pull` downloads them if include in [pull] has "newest-events", as by default',
         )
     return [largest[name] for name in sorted(largest)]
 
 
 def gather(files: Sequence[Path], folder: Path, run: str) -> None:
-    """Put links to the files into `folder`/`run`, or copies where the system gives no links.
+    """Put links to the files into `folder`/`run`, or copies if the system refuses links.
 
     Raises:
         LocalError: the folder cannot be written to.
@@ -58,7 +56,7 @@ def gather(files: Sequence[Path], folder: Path, run: str) -> None:
         for file in files:
             try:
                 (place / file.name).symlink_to(file.resolve())
-            except OSError:  # Windows gives links to administrators only.
+            except OSError:  # Windows allows links to administrators only.
                 shutil.copyfile(file, place / file.name)
     except OSError as error:
         raise LocalError(f"{place} cannot be written: {error.strerror or error}.") from error
@@ -69,7 +67,7 @@ def command_of(
     find: Callable[[str], object | None] = importlib.util.find_spec,
     which: Callable[[str], str | None] = shutil.which,
 ) -> list[str]:
-    """How TensorBoard is started here: as the shell would, else by this Python where it has the package.
+    """The command that starts TensorBoard: the program on the PATH, or else this Python's package.
 
     Raises:
         LocalError: it is not installed.
@@ -77,7 +75,7 @@ def command_of(
     if (place := which("tensorboard")) is not None:
         return [place]
     if find("tensorboard") is not None:
-        # -P: no folder of that name in the working directory is taken for it.
+        # -P: a folder of that name in the working directory must not be imported.
         return [sys.executable, "-P", "-m", "tensorboard.main"]
     raise LocalError(
         "TensorBoard is not installed.",
@@ -86,12 +84,12 @@ def command_of(
 
 
 def serve(command: Sequence[str], folder: Path, port: int, *, run: Run = subprocess.run) -> None:
-    """Run TensorBoard on `folder`, on loopback alone, until it ends; it says its own address.
+    """Run TensorBoard on `folder` until it ends. It listens on 127.0.0.1 only, and prints its address.
 
     Args:
         command: from `command_of`.
-        folder: the event files, in folders that name their runs.
-        port: where it listens; 0 for any free one.
+        folder: has a folder of event files for each run.
+        port: the port; 0 for any free one.
         run: starts a process and waits for it.
 
     Raises:
@@ -106,5 +104,5 @@ def serve(command: Sequence[str], folder: Path, port: int, *, run: Run = subproc
     if ended.returncode:
         raise LocalError(
             f"TensorBoard ended with exit code {ended.returncode}.",
-            hint="--port 0 takes any free port, where the one asked for was taken",
+            hint="if the port is in use, --port 0 takes any free one",
         )

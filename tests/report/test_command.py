@@ -41,7 +41,7 @@ def test_a_folder_without_recordings_is_said(cli: Cli, workplace: Path) -> None:
     data = write_data_set(workplace / "data", ("অন্য বাক্য।",))
     for folder in (data / "wavs", data):
         result = cli("report", "--recordings", folder)
-        assert (result.code, "holds no recordings" in result.err) == (ExitCode.USAGE, True)
+        assert (result.code, "There are no recordings" in result.err) == (ExitCode.USAGE, True)
         (data / "wavs" / "bn_0001.wav").unlink(missing_ok=True)
 
 

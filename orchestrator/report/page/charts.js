@@ -1,6 +1,6 @@
 "use strict";
-// Draws the charts one after the other, so that the page can be read meanwhile; those in a closed part when it
-// is opened. Colours come from the style sheet, which knows dark and light.
+// Draws the charts one after the other, so that the page can be used meanwhile; those in a closed part once it is
+// opened. Colours come from the style sheet, which has a dark and a light set.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const find = (id) => document.getElementById(id);
@@ -12,7 +12,7 @@
   const several = data.runs.length > 1;
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
-  // A mean that forgets: the nearer, the more a value counts. Without the division the first values would drag.
+  // An exponential moving average, corrected for its start: otherwise the first values would pull it towards 0.
   function smooth(values, weight) {
     let mean = 0, known = 0;
     return values.map((value) => {
@@ -42,18 +42,18 @@
     return colour({ train: "run-0", eval: "eval", epoch: "average" }[curve.kind]);
   }
 
-  // Every curve is one trace with all of its points; a training curve has its smoothed self above it.
+  // Each curve is one trace with all of its points; a training curve has a second, smoothed one above it.
   function traces(chart) {
     const result = [];
     chart.curves.forEach((curve, index) => {
       const x = data.axes[curve.axis][axisOf(chart)];
       const tint = colourOf(chart, curve, index);
       const soft = smoothed(chart, curve) && state.smoothing > 0;
-      const eva = curve.kind === "eval";
+      const isEval = curve.kind === "eval";
       result.push({
-        type: "scatter", mode: eva || curve.y.length < 40 ? "lines+markers" : "lines", name: curve.label, x, y: curve.y,
+        type: "scatter", mode: isEval || curve.y.length < 40 ? "lines+markers" : "lines", name: curve.label, x, y: curve.y,
         legendgroup: curve.label, showlegend: !soft, opacity: soft ? 0.3 : 1, connectgaps: false,
-        line: { color: tint, width: soft ? 1 : eva && curve.y.length < 200 ? 2.2 : 1.6, dash: dashOf(chart, curve, index) },
+        line: { color: tint, width: soft ? 1 : isEval && curve.y.length < 200 ? 2.2 : 1.6, dash: dashOf(chart, curve, index) },
         marker: { size: curve.y.length < 200 ? 5 : 3, color: tint }, hovertemplate: "%{y:.5g}",
       });
       if (soft) {
@@ -81,30 +81,30 @@
     });
   }
 
-  // A session's name is left out where it would stand on the one before it; the second run's stand below.
+  // A session's name is left out where it would overlap the one before; those of the second run are at the bottom.
   const NAME_WIDTH = several ? 75 : 60, PLOT_MARGINS = 62;
-  function borders(chart) {
-    const all = data.runs.flatMap((run, number) => run.borders.slice(1).map((border) => ({ ...border, number })));
+  function sessionStarts(chart) {
+    const all = data.runs.flatMap((run, number) => run.starts.slice(1).map((start) => ({ ...start, number })));
     const [low, high] = spanOf(chart) ?? [0, 1];
     const pixels = (find(chart.id).clientWidth - PLOT_MARGINS) / (high - low);
     const named = data.runs.map(() => -Infinity);
-    return all.map((border) => {
-      const place = border[axisOf(chart)];
-      const fits = (place - named[border.number]) * pixels >= NAME_WIDTH;
-      if (fits) named[border.number] = place;
+    return all.map((start) => {
+      const place = start[axisOf(chart)];
+      const fits = (place - named[start.number]) * pixels >= NAME_WIDTH;
+      if (fits) named[start.number] = place;
       return {
         type: "line", xref: "x", yref: "paper", y0: 0, y1: 1, x0: place, x1: place, layer: "above",
-        line: { color: several ? colour(`run-${border.number}`) : colour("mark"), width: 1, dash: "dash" },
+        line: { color: several ? colour(`run-${start.number}`) : colour("mark"), width: 1, dash: "dash" },
         label: !fits ? undefined : {
-          text: `${several ? `${data.runs[border.number].label}, ` : ""}session ${border.session}`,
-          textposition: border.number ? "start" : "end", textangle: 0, yanchor: "bottom", xanchor: "left", padding: 0,
+          text: `${several ? `${data.runs[start.number].label}, ` : ""}session ${start.session}`,
+          textposition: start.number ? "start" : "end", textangle: 0, yanchor: "bottom", xanchor: "left", padding: 0,
           font: { size: 10, color: colour("soft") },
         },
       };
     });
   }
 
-  // The same for all charts of a kind, so that what stands above another is at the same time.
+  // The same range for all charts of a kind, so that the same place means the same time in all of them.
   function spanOf(chart) {
     const kin = data.charts.filter((item) => (item.group === "resource") === (chart.group === "resource"));
     let low = Infinity, high = -Infinity;
@@ -128,7 +128,7 @@
       hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line"), font: { color: colour("ink") } },
       dragmode: coarse.matches ? false : "zoom", margin: { l: 48, r: 14, t: 20, b: 40 },
       legend: { orientation: "h", x: 0, yref: "container", y: 0, yanchor: "bottom", font: { size: 11 }, bgcolor: "rgba(0,0,0,0)" },
-      showlegend: true, uirevision: `${axisOf(chart)} ${state.scale}`, shapes: borders(chart),
+      showlegend: true, uirevision: `${axisOf(chart)} ${state.scale}`, shapes: sessionStarts(chart),
       xaxis: {
         ...axis, range: spanOf(chart), title: { text: axisOf(chart) === "hour" ? "hours" : "step", standoff: 6 },
         tickformat: axisOf(chart) === "hour" ? "" : ",d", hoverformat: axisOf(chart) === "hour" ? ".2f" : ",d",
@@ -162,27 +162,27 @@
     }
   }
 
-  const seen = (chart) => {
+  const visible = (chart) => {
     const place = find(chart.id).getBoundingClientRect();
     return place.bottom > 0 && place.top < window.innerHeight;
   };
   const scale = find("scale"), axis = find("axis"), smoothing = find("smoothing");
-  const lossy = (chart) => chart.group !== "resource";
+  const adjustable = (chart) => chart.group !== "resource";
   if (scale) {
-    // A browser that comes back to the page keeps what was chosen.
+    // A browser that returns to the page keeps what was chosen.
     Object.assign(state, { scale: scale.value, axis: axis.value, smoothing: Number(smoothing.value) });
-    scale.addEventListener("change", () => { state.scale = scale.value; redraw(lossy); });
-    axis.addEventListener("change", () => { state.axis = axis.value; redraw(lossy); });
+    scale.addEventListener("change", () => { state.scale = scale.value; redraw(adjustable); });
+    axis.addEventListener("change", () => { state.axis = axis.value; redraw(adjustable); });
     let waiting = 0;
     const say = () => { find("smoothing-value").textContent = state.smoothing.toFixed(2); };
     smoothing.addEventListener("input", () => {
       state.smoothing = Number(smoothing.value);
       say();
       cancelAnimationFrame(waiting);
-      // While the slider moves only what is seen; all the rest when it has come to rest.
-      waiting = requestAnimationFrame(() => redraw((chart) => lossy(chart) && seen(chart)));
+      // While the slider moves, only visible charts are redrawn; the others when it is released.
+      waiting = requestAnimationFrame(() => redraw((chart) => adjustable(chart) && visible(chart)));
     });
-    smoothing.addEventListener("change", () => redraw(lossy));
+    smoothing.addEventListener("change", () => redraw(adjustable));
     say();
     scale.form.addEventListener("submit", (event) => event.preventDefault());
   }

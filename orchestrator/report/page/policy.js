@@ -1,5 +1,5 @@
-// The page's policy allows style sheets by nonce only, and no style attributes. Plotly makes both as it draws:
-// its sheets get the nonce, and its attributes go through the object model, which the policy does not concern.
+// The page's policy allows style sheets with its nonce only, and no style attributes. Plotly creates both while it
+// draws: here its sheets get the nonce, and its attributes are set through the object model, which is allowed.
 (() => {
   const nonce = document.currentScript.nonce;
   const create = Document.prototype.createElement;

@@ -1,5 +1,5 @@
 "use strict";
-// Spectrograms of the page's recordings, made when they come into view: mel bands over time, in decibels.
+// Draws spectrograms of the recordings when they come into view: mel bands over time, in decibels.
 (() => {
   const SIZE = 1024, BANDS = 80, TOP = 8000, RANGE = 70;
   const COLOURS = [[11, 10, 28], [66, 15, 110], [147, 38, 103], [221, 81, 58], [252, 165, 10], [252, 255, 164]];
@@ -8,7 +8,7 @@
     const text = atob(audio.src.slice(audio.src.indexOf(",") + 1));
     const bytes = Uint8Array.from(text, (letter) => letter.charCodeAt(0));
     const view = new DataView(bytes.buffer);
-    // Written by kgtts itself: a head of 44 bytes, then 16-bit samples.
+    // kgtts wrote the file: a header of 44 bytes, then 16-bit samples.
     const channels = view.getUint16(22, true), rate = view.getUint32(24, true);
     const count = Math.floor((bytes.length - 44) / (2 * channels));
     const samples = new Float32Array(count);
@@ -16,7 +16,7 @@
     return { samples, rate };
   }
 
-  // In place, for a power of two: the textbook's radix-2 transform.
+  // The radix-2 Fourier transform, in place; the length is a power of two.
   function transform(re, im) {
     const n = re.length;
     for (let i = 1, j = 0; i < n; i += 1) {
@@ -95,7 +95,7 @@
   for (const canvas of document.querySelectorAll("canvas.spectrogram")) seen.observe(canvas);
   window.addEventListener("beforeprint", () => document.querySelectorAll("canvas:not([data-painted])").forEach(paint));
 
-  // One voice at a time.
+  // Only one recording plays at a time.
   document.addEventListener("play", (event) => {
     for (const audio of document.querySelectorAll("audio")) if (audio !== event.target) audio.pause();
   }, true);
