@@ -139,7 +139,7 @@ class SharedBatchSampler:
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, and with it the order."""
         self._epoch = epoch
-        _tell(epoch, self._batches, getattr(self._batches, "sampler", None))
+        _set_epoch(epoch, self._batches, getattr(self._batches, "sampler", None))
 
     def __len__(self) -> int:
         return math.ceil(len(self._batches) / self._world)
@@ -303,10 +303,10 @@ def not_distributed() -> Iterator[None]:
 
 def set_epoch(loader: Any, epoch: int) -> None:
     """Tell the loader's samplers which epoch begins, if they take one."""
-    _tell(epoch, getattr(loader, "batch_sampler", None), getattr(loader, "sampler", None))
+    _set_epoch(epoch, getattr(loader, "batch_sampler", None), getattr(loader, "sampler", None))
 
 
-def _tell(epoch: int, *samplers: Any) -> None:
+def _set_epoch(epoch: int, *samplers: Any) -> None:
     for sampler in samplers:
         if hasattr(sampler, "set_epoch"):
             sampler.set_epoch(epoch)

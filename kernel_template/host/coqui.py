@@ -57,23 +57,12 @@ class Trainer(Protocol):
     train_samples: Any
     _stepped_optimizers: set[Any]
 
-    def eval_epoch(self) -> None:
-        """Evaluate."""
-
-    def format_batch(self, batch: Any) -> Any:
-        """Prepare a batch for the model."""
-
-    def get_eval_dataloader(self, samples: Any, verbose: bool) -> Any:  # noqa: FBT001 - the trainer's signature.
-        """Make the evaluation's loader."""
-
-    def get_train_dataloader(self, samples: Any, verbose: bool) -> Any:  # noqa: FBT001 - as above.
-        """Make the training's loader."""
-
-    def prepare_accelerate_loader(self, data_loader: Any) -> Any:
-        """Wrap a loader for `accelerate`."""
-
-    def save_checkpoint(self) -> None:
-        """Write a checkpoint."""
+    eval_epoch: Callable[[], None]
+    format_batch: Callable[[Any], Any]
+    get_eval_dataloader: Callable[..., Any]
+    get_train_dataloader: Callable[..., Any]
+    prepare_accelerate_loader: Callable[[Any], Any]
+    save_checkpoint: Callable[[], None]
 
 
 # Methods that the Trainer must have, with their parameters.

@@ -20,6 +20,7 @@ from kernel_template.contract import BEST_MODEL_LINK, TEMPORARY_PREFIX
 from kernel_template.host.coqui import Config
 from kernel_template.host.protocol import DiskLimits
 from kernel_template.host.report import Reporter
+from kernel_template.tools.files import human_size
 
 _NUMBERED = re.compile(r"^(checkpoint|best_model)_(\d+)\.pth$")
 _MARGIN_SHARE = 0.01  # Of the limit: logs grow while a checkpoint is written.
@@ -89,9 +90,9 @@ class DiskBudget:
             raise self._too_small("A checkpoint", weights, room)
         if checkpoint > room or (2 * checkpoint > room and not self._has_checkpoints()):
             self._warn_once(
-                f"A checkpoint takes about {_size(checkpoint)}, and a new one is written before one is "
-                f"deleted. The outputs have {_size(max(room, 0))} left of their {_size(self._limit)}, so the "
-                "second checkpoint may not fit. Raise session.disk_limit."
+                f"A checkpoint takes about {human_size(checkpoint)}, and a new one is written before one is "
+                f"deleted. Only {human_size(max(room, 0))} of {human_size(self._limit)} is left for outputs, "
+                "so the second checkpoint may not fit. Raise session.disk_limit."
             )
 
     @contextlib.contextmanager
@@ -146,15 +147,16 @@ class DiskBudget:
             self._delete(item, path, needed)
         if going and len(checkpoints) - len(going) < min(self._keep, len(checkpoints)):
             self._warn_once(
-                f"{_size(self._limit)} cannot hold session.keep_checkpoints = {self._keep} checkpoints of "
-                f"{_size(needed)}: older ones are deleted to make room."
+                f"{human_size(self._limit)} cannot hold session.keep_checkpoints = {self._keep} checkpoints "
+                f"of {human_size(needed)}: older ones are deleted to make room."
             )
         return self._room() if going else room
 
     def _delete(self, item: _Checkpoint, path: Path, needed: int) -> None:
-        self._reporter.say(
-            f"deleting {item.path.name} ({_size(item.size)}) to make room for {path.name} ({_size(needed)})"
+        old, new = (
+            f"{one.name} ({human_size(size)})" for one, size in ((item.path, item.size), (path, needed))
         )
+        self._reporter.say(f"deleting {old} to make room for {new}")
         if item.best:
             link = item.path.with_name(BEST_MODEL_LINK)
             if link.is_symlink():
@@ -187,9 +189,9 @@ class DiskBudget:
 
     def _too_small(self, what: str, needed: int, room: int) -> DiskLimitError:
         return DiskLimitError(
-            f"{what} needs {_size(needed)}, but at most {_size(max(room, 0))} can be made free: the limit of "
-            f"the outputs is {_size(self._limit)}, and the disk may be full. The previous checkpoint stays. "
-            "Raise session.disk_limit, or let the script write fewer other files"
+            f"{what} needs {human_size(needed)}, but at most {human_size(max(room, 0))} can be made free: "
+            f"the limit of the outputs is {human_size(self._limit)}, and the disk may be full. The previous "
+            "checkpoint stays. Raise session.disk_limit, or let the script write fewer other files"
         )
 
     def _warn_once(self, text: str) -> None:
@@ -269,10 +271,6 @@ def _bytes_of(path: Path) -> int:
         status = path.lstat()
         return status.st_size
     return 0
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"  # noqa: PLR2004 - a gigabyte.
 
 
 def link_best_model(

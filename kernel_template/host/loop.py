@@ -161,11 +161,7 @@ class TrainingLoop:
             )
         self._reporter.write(start=start._asdict())
         self._watch_epochs(trainer)
-        self._stop_if(
-            self._peers.broadcast_stop(
-                self._rules.before_training(trainer.total_steps_done, self.checkpoints.bad_evals)
-            )
-        )
+        self._stop_together(self._rules.before_training(trainer.total_steps_done, self.checkpoints.bad_evals))
 
     def _watch_epochs(self, trainer: Trainer) -> None:
         """Extend the callbacks at the start and end of each epoch."""
@@ -184,7 +180,7 @@ class TrainingLoop:
             self.report()
             if trainer.epochs_done + 1 < trainer.config.epochs:
                 reason = self._rules.before_epoch(trainer.total_steps_done, self.checkpoints.bad_evals)
-                self._stop_if(self._peers.broadcast_stop(reason))
+                self._stop_together(reason)
 
         trainer.callbacks.on_epoch_start, trainer.callbacks.on_epoch_end = on_epoch_start, on_epoch_end
 
@@ -238,7 +234,7 @@ class TrainingLoop:
     def _after_step(self) -> None:
         last = self._state.batch >= (self._state.batches or 0)
         reason = self._rules.after_step(self._trainer.total_steps_done, last=last)
-        self._stop_if(self._peers.broadcast_stop(reason))
+        self._stop_together(reason)
         if self._counters.due():
             self.report()
 
@@ -281,6 +277,10 @@ class TrainingLoop:
             self._stop_out_of_memory(error)
 
     # ---- Stopping
+
+    def _stop_together(self, reason: HostStop | None) -> None:
+        """Stop on all ranks if rank 0 has a reason."""
+        self._stop_if(self._peers.broadcast_stop(reason))
 
     def _stop_if(self, reason: HostStop | None) -> None:
         """Save and leave the loop, if there is a reason."""

@@ -14,67 +14,38 @@ from kernel_template.contract import BadSamples, HostStop
 
 @dataclass(frozen=True, slots=True)
 class SampleRules:
-    """How samples are checked before the training.
+    """How samples are checked before the training."""
 
-    Attributes:
-        bad_samples: "skip", "refuse" or "keep"; None checks nothing.
-        shortest_s: minimum length of a recording in seconds.
-        longest_s: maximum length in seconds; None for no maximum.
-        table: the CSV file that lists all problems; None writes none.
-    """
-
-    bad_samples: str | None = None
-    shortest_s: float = 0.0
+    bad_samples: str | None = None  # "skip", "refuse" or "keep"; None checks nothing.
+    shortest_s: float = 0.0  # Of a recording, in seconds.
     longest_s: float | None = None
-    table: str | None = None
+    table: str | None = None  # The CSV file that lists all problems; None writes none.
 
 
 @dataclass(frozen=True, slots=True)
 class DiskLimits:
-    """How much the session's outputs may take.
+    """How much the session's outputs may take."""
 
-    Attributes:
-        folder: the folder whose files count.
-        limit_bytes: their maximum size in bytes; None for no limit.
-        keep_checkpoints: checkpoints to keep; None leaves that to the configuration.
-    """
-
-    folder: str | None = None
-    limit_bytes: int | None = None
-    keep_checkpoints: int | None = None
+    folder: str | None = None  # The folder whose files count.
+    limit_bytes: int | None = None  # None for no limit.
+    keep_checkpoints: int | None = None  # None leaves that to the configuration.
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """CONTROL.json: what the session asks of the host. Every key but `report` may be missing.
+    """CONTROL.json: what the session asks of the host. Every key but `report` may be missing."""
 
-    Attributes:
-        report: where HOST_REPORT.json is written.
-        budget_s: seconds from the host's start by which the training must have ended with everything saved.
-        until_step: the global step to stop at.
-        patience: evaluations without a better loss after which to stop.
-        continue_path: the run folder to resume in.
-        checkpoint: the checkpoint in that folder to resume from.
-        best_model: the best model in that folder, if there is one.
-        seconds_per_epoch: what an epoch took in the previous session.
-        batch_size: the batch size per GPU, instead of the configuration's.
-        accumulate: batches whose gradients make one step.
-        length_buckets: steps' worth of samples that are sorted by length at a time; 0 sorts nothing.
-        data: how samples are checked.
-        disk: how much disk the outputs may take.
-    """
-
-    report: Path
-    budget_s: float | None = None
-    until_step: int | None = None
-    patience: int | None = None
-    continue_path: str | None = None
-    checkpoint: str | None = None
-    best_model: str | None = None
-    seconds_per_epoch: float | None = None
-    batch_size: int | None = None
-    accumulate: int = 1
-    length_buckets: int = 0
+    report: Path  # Where HOST_REPORT.json is written.
+    budget_s: float | None = None  # From the host's start until the training must have ended and saved.
+    until_step: int | None = None  # The global step to stop at.
+    patience: int | None = None  # Evaluations without a better loss after which to stop.
+    continue_path: str | None = None  # The run folder to resume in,
+    checkpoint: str | None = None  # the checkpoint in it to resume from,
+    best_model: str | None = None  # and the best model in it, if there is one.
+    seconds_per_epoch: float | None = None  # In the previous session.
+    batch_size: int | None = None  # Per GPU, instead of the configuration's.
+    accumulate: int = 1  # Batches whose gradients make one step.
+    length_buckets: int = 0  # Steps' worth of samples that are sorted by length at a time; 0 sorts nothing.
     data: SampleRules = SampleRules()
     disk: DiskLimits = DiskLimits()
 
@@ -97,60 +68,31 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class HostReport:
-    """HOST_REPORT.json: how far the training has come and why it stopped.
-
-    Times are in seconds. `epoch` epochs and `batch` batches of the next one are done after `global_step`
-    steps; `start` holds the same three at the session's start.
-
-    Attributes:
-        stopped: why the host stopped the training; None if it did not.
-        finished: whether the last epoch ended.
-        global_step: steps done.
-        epoch: epochs done.
-        batch: batches done of the epoch after those.
-        start: `global_step`, `epoch` and `batch` at the start of this process.
-        seconds_per_epoch: measured, or taken from the previous session.
-        steps_per_epoch: steps of an epoch.
-        best_loss: the best loss so far.
-        bad_evals: evaluations since then that were not better.
-        hooks: whether a Trainer was made and patched.
-        ranks: processes that train the model together.
-        imports_s: from this process's start until the trainer was imported.
-        data_s: spent on making loaders and checking samples.
-        first_step_at: from this process's start to the end of its first step.
-        first_step_s: what that step took.
-        counted_at: from this process's start until the totals below were counted.
-        step_seconds_total: spent in optimizer steps.
-        loader_wait_s_total: spent waiting for batches.
-        samples_total: samples trained on, by all ranks together.
-        bad_samples: how many samples were checked and left out.
-        refused: why the samples are too bad to train on; None if they are not.
-        warnings: sentences for the session's log.
-    """
+    """HOST_REPORT.json: how far the training has come and why it stopped. Times are in seconds."""
 
     stopped: HostStop | None = None
-    finished: bool = False
-    global_step: int | None = None
-    epoch: int | None = None
-    batch: int | None = None
-    start: Mapping[str, int] | None = None
-    seconds_per_epoch: float | None = None
+    finished: bool = False  # The last epoch ended.
+    global_step: int | None = None  # Steps done,
+    epoch: int | None = None  # epochs done,
+    batch: int | None = None  # and batches done of the epoch after those.
+    start: Mapping[str, int] | None = None  # The same three at the start of this process.
+    seconds_per_epoch: float | None = None  # Measured, or taken from the previous session.
     steps_per_epoch: int | None = None
     best_loss: float | None = None
-    bad_evals: int | None = None
-    hooks: bool = False
-    ranks: int = 1
-    imports_s: float | None = None
-    data_s: float | None = None
-    first_step_at: float | None = None
-    first_step_s: float = 0.0
-    counted_at: float | None = None
-    step_seconds_total: float = 0.0
-    loader_wait_s_total: float = 0.0
-    samples_total: int = 0
+    bad_evals: int | None = None  # Evaluations since the best one.
+    hooks: bool = False  # A Trainer was made and patched.
+    ranks: int = 1  # Processes that train the model together.
+    imports_s: float | None = None  # From this process's start until the trainer was imported.
+    data_s: float | None = None  # Spent on making loaders and checking samples.
+    first_step_at: float | None = None  # From this process's start to the end of its first step.
+    first_step_s: float = 0.0  # What that step took.
+    counted_at: float | None = None  # From this process's start until the totals were counted:
+    step_seconds_total: float = 0.0  # spent in optimizer steps,
+    loader_wait_s_total: float = 0.0  # spent waiting for batches,
+    samples_total: int = 0  # samples trained on, by all ranks together.
     bad_samples: BadSamples | None = None
-    refused: str | None = None
-    warnings: list[str] = field(default_factory=list)
+    refused: str | None = None  # Why the samples are too bad to train on.
+    warnings: list[str] = field(default_factory=list)  # Sentences for the session's log.
 
     @classmethod
     def read(cls, values: Any) -> Self:

@@ -17,7 +17,7 @@ _DISK_BYTES_PER_S = 50e6  # Assumed until a checkpoint has been written.
 
 
 class TimeBudget:
-    """Measures epochs, steps and saves, and tells what still fits before the deadline.
+    """Measures epochs, steps and saves, and predicts what still fits before the deadline.
 
     Args:
         clock: monotonic seconds.
@@ -129,7 +129,7 @@ class TimeBudget:
 
 
 class StopRules:
-    """Knows each reason to stop, at the points where the training may.
+    """Checks the reasons to stop, at the points where the training may.
 
     Args:
         control: the target step and the patience.
