@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.emulator.runner.standins import standin_path
 from tests.fakes.clock import FakeClock
-from tests.kernel.hosting import PACKAGE, Forge, forge
+from tests.kernel.hosting import PACKAGE, ForkServer, start_fork_server
 from tests.kernel.kit import Log
 
 
@@ -34,20 +34,22 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def smithy() -> Iterator[Forge]:
+def fork_server() -> Iterator[ForkServer]:
     """One process with torch imported, for all trainings of the toy."""
     pytest.importorskip("trainer")
     # The toy scripts import `tests`, so this entry stays when the host removes its own.
-    with forge(PYTHONPATH=str(PACKAGE.parent)) as found:
+    with start_fork_server(PYTHONPATH=str(PACKAGE.parent)) as found:
         yield found
 
 
 @pytest.fixture(scope="session")
-def vits_smithy(voice_cache: Path) -> Iterator[Forge]:
+def vits_fork_server(voice_cache: Path) -> Iterator[ForkServer]:
     """One with most of what TTS imports, less the trainer, whose import the host watches for."""
     path = os.pathsep.join(
         filter(None, (str(standin_path(sys.executable) or ""), os.environ.get("PYTHONPATH")))
     )
     numba = str(voice_cache / "numba")
-    with forge("librosa", "transformers", "scipy.signal", PYTHONPATH=path, NUMBA_CACHE_DIR=numba) as found:
+    with start_fork_server(
+        "librosa", "transformers", "scipy.signal", PYTHONPATH=path, NUMBA_CACHE_DIR=numba
+    ) as found:
         yield found

@@ -26,7 +26,6 @@ VITS_TRAINING = [
     pytest.mark.skipif(find_spec("TTS") is None, reason="needs the extra `local`"),
 ]
 PACKAGE = Path(kernel_template.__file__).parent
-HOST = PACKAGE / "host" / "__main__.py"
 TOY = Path(__file__).parent / "toy_training.py"
 CONFIG = {
     "epochs": 6,
@@ -43,7 +42,7 @@ CONFIG = {
 }
 
 
-class Forge:
+class ForkServer:
     """A process that has torch imported and forks a training for each job."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
@@ -97,7 +96,7 @@ def with_package(environment: Mapping[str, str], package: Path = PACKAGE) -> dic
 
 
 @contextmanager
-def forge(*preload: str, **variables: str) -> Iterator[Forge]:
+def start_fork_server(*preload: str, **variables: str) -> Iterator[ForkServer]:
     """Start the process with `preload` imported, and end it."""
     environment = {
         **os.environ,
@@ -107,14 +106,14 @@ def forge(*preload: str, **variables: str) -> Iterator[Forge]:
         "TORCH_CPP_LOG_LEVEL": "ERROR",
     }
     with subprocess.Popen(
-        [sys.executable, "-u", str(Path(__file__).parent / "forge_server.py"), *preload],
+        [sys.executable, "-u", str(Path(__file__).parent / "fork_server.py"), *preload],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env=with_package({**environment, **variables}),
     ) as process:
         try:
-            yield Forge(process)
+            yield ForkServer(process)
         finally:
             assert process.stdin is not None
             process.stdin.close()
@@ -125,7 +124,7 @@ def forge(*preload: str, **variables: str) -> Iterator[Forge]:
 class Toy:
     """A run of toy sessions in a folder of its own, each continued as the kernel would."""
 
-    forge: Forge
+    server: ForkServer
     folder: Path
     config: dict[str, Any] = field(default_factory=dict)
     ranks: int = 1
@@ -167,7 +166,7 @@ class Toy:
             arguments = ["--config_path", str(path), "--continue_path", str(self.run_folder)]
         put(path, json.dumps(values))
         put(self.folder / "control.json", json.dumps(asked))
-        self.code = self.forge.run(
+        self.code = self.server.run(
             [str(self.folder / "control.json"), str(TOY), *arguments],
             self.log,
             signals=signals,
@@ -198,7 +197,7 @@ class Toy:
     def copy(self, folder: Path) -> "Toy":
         """The same run elsewhere, to go on in another way."""
         shutil.copytree(self.folder, folder)
-        return Toy(self.forge, folder, self.config, self.ranks, self.variables)
+        return Toy(self.server, folder, self.config, self.ranks, self.variables)
 
 
 def step_of(path: Path) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kernel_template.host.accumulate import Accumulator, Group
-from tests.kernel.hosting import Forge, Toy, load, same_training, step_of
+from tests.kernel.hosting import ForkServer, Toy, load, same_training, step_of
 
 pytest.importorskip("trainer")
 PLAIN = {"plain": True, "samples": 8, "epochs": 20}
@@ -19,13 +19,13 @@ def furthest(one: Toy, other: Toy) -> float:
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_half_the_batch_twice_is_the_batch(smithy: Forge, tmp_path: Path, ranks: int) -> None:
+def test_half_the_batch_twice_is_the_batch(fork_server: ForkServer, tmp_path: Path, ranks: int) -> None:
     """With a loss that is a mean, the discriminator's first step is that of whole batches.
 
     The generator has seen a discriminator that was a batch older for half of its samples, and stays close.
     """
-    whole = Toy(smithy, tmp_path / "whole", {**PLAIN, "batch_size": 8 // ranks, "epochs": 1}, ranks)
-    halves = Toy(smithy, tmp_path / "halves", {**whole.config, "batch_size": 4 // ranks}, ranks)
+    whole = Toy(fork_server, tmp_path / "whole", {**PLAIN, "batch_size": 8 // ranks, "epochs": 1}, ranks)
+    halves = Toy(fork_server, tmp_path / "halves", {**whole.config, "batch_size": 4 // ranks}, ranks)
     assert whole.session()["global_step"] == 1
     report = halves.session(control={"accumulate": 2})
     assert (report["global_step"], report["steps_per_epoch"], report["samples_total"]) == (1, 1, 8)
@@ -45,39 +45,39 @@ def test_half_the_batch_twice_is_the_batch(smithy: Forge, tmp_path: Path, ranks:
             assert int(other["step"]) == 1
 
 
-def test_a_group_cut_short_is_a_step(smithy: Forge, tmp_path: Path) -> None:
+def test_a_group_cut_short_is_a_step(fork_server: ForkServer, tmp_path: Path) -> None:
     """Twelve samples in batches of two, five batches a step: two steps an epoch, the second of one batch."""
-    toy = Toy(smithy, tmp_path / "run", {"batch_size": 2, "epochs": 3})
+    toy = Toy(fork_server, tmp_path / "run", {"batch_size": 2, "epochs": 3})
     report = toy.session(control={"accumulate": 5})
     assert (toy.code, report["global_step"], report["steps_per_epoch"]) == (0, 6, 2)
     assert toy.steps() == list(range(6))
     assert "STEP: 1/1" in toy.text()  # The trainer counts from 0.
 
 
-def test_sessions_go_on_between_groups(smithy: Forge, tmp_path: Path) -> None:
+def test_sessions_go_on_between_groups(fork_server: ForkServer, tmp_path: Path) -> None:
     """A stop within an epoch, and going on behind it: bit for bit as in one session."""
     config, control = {"batch_size": 2, "epochs": 3}, {"accumulate": 2}
-    whole = Toy(smithy, tmp_path / "whole", config)
+    whole = Toy(fork_server, tmp_path / "whole", config)
     whole.session(control=control)
-    parts = Toy(smithy, tmp_path / "parts", config)
+    parts = Toy(fork_server, tmp_path / "parts", config)
     for target in (2, 4, None):
         parts.session(control={**control, "until_step": target})
     assert step_of(parts.newest() or Path()) == 9
     assert same_training(whole.newest(), parts.newest()) is None
 
 
-def test_a_loss_scaler_steps_once_a_group(smithy: Forge, tmp_path: Path) -> None:
+def test_a_loss_scaler_steps_once_a_group(fork_server: ForkServer, tmp_path: Path) -> None:
     """Scaled gradients of several batches: one step of each optimizer, skipped when one batch overflows."""
-    toy = Toy(smithy, tmp_path / "run", {"batch_size": 2, "epochs": 1, "scaled": True, "overflow_at": 1})
+    toy = Toy(fork_server, tmp_path / "run", {"batch_size": 2, "epochs": 1, "scaled": True, "overflow_at": 1})
     toy.session(control={"accumulate": 2})
     state = load(toy.newest())
     assert state["scaler"]["scale"] == 512.0
     assert [int(each["state"][0]["step"]) for each in state["optimizer"]] == [3, 2]
 
 
-def test_a_model_that_optimizes_itself_gets_batch_by_batch(smithy: Forge, tmp_path: Path) -> None:
+def test_a_model_that_optimizes_itself_gets_batch_by_batch(fork_server: ForkServer, tmp_path: Path) -> None:
     """It knows no groups: its steps are smaller, which is said."""
-    toy = Toy(smithy, tmp_path / "run", {"optimizes": True, "batch_size": 2, "epochs": 2})
+    toy = Toy(fork_server, tmp_path / "run", {"optimizes": True, "batch_size": 2, "epochs": 2})
     report = toy.session(control={"accumulate": 2})
     assert (toy.code, report["finished"], report["global_step"]) == (0, True, 12), toy.text()[-2000:]
     assert report["steps_per_epoch"] == 6

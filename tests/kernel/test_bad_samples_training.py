@@ -13,7 +13,7 @@ import pytest
 
 from kernel_template.host.protocol import Control
 from orchestrator.emulator.runner.standins import standin_path
-from tests.kernel.hosting import CONFIG, Forge
+from tests.kernel.hosting import CONFIG, ForkServer
 from tests.kernel.kit import Log, put
 from tests.kernel.sessions import HEAD, Played
 from tests.kernel.spoiled import RULES, mixed, recording
@@ -65,7 +65,7 @@ def test_coquis_own_tokenizer(tmp_path: Path) -> None:
 
 
 def train(
-    smithy: Forge, folder: Path, *, ranks: int = 1, mode: str = "skip"
+    fork_server: ForkServer, folder: Path, *, ranks: int = 1, mode: str = "skip"
 ) -> tuple[int, dict[str, Any], str]:
     """A real training on `mixed` samples: its exit code, report and log."""
     given = mixed(folder)
@@ -82,13 +82,13 @@ def train(
     rules = replace(RULES, bad_samples=mode, table=str(folder / "bad_samples.csv"))
     control = put(folder / "control.json", json.dumps(Control(report, data=rules).values()))
     arguments = [str(control), str(LISTED), "--config_path", str(config)]
-    code = smithy.run(arguments, folder / "log.txt", ranks=ranks)
+    code = fork_server.run(arguments, folder / "log.txt", ranks=ranks)
     return code, json.loads(report.read_text()), (folder / "log.txt").read_text()
 
 
-def test_a_training_without_its_bad_samples(smithy: Forge, tmp_path: Path) -> None:
+def test_a_training_without_its_bad_samples(fork_server: ForkServer, tmp_path: Path) -> None:
     """What the Trainer gets is what is good, and the report says so."""
-    code, report, log = train(smithy, tmp_path)
+    code, report, log = train(fork_server, tmp_path)
     assert (code, report["finished"], report["global_step"]) == (0, True, 5)
     (order,) = re.findall(r"ORDER train (\[.*\])", log)
     assert sorted(json.loads(order)) == [0, 1, 2, 3, 7]
@@ -97,18 +97,18 @@ def test_a_training_without_its_bad_samples(smithy: Forge, tmp_path: Path) -> No
     assert (tmp_path / "bad_samples.csv").is_file()
 
 
-def test_two_ranks_train_on_the_same_samples(smithy: Forge, tmp_path: Path) -> None:
+def test_two_ranks_train_on_the_same_samples(fork_server: ForkServer, tmp_path: Path) -> None:
     """Rank 1 leaves out what rank 0 has found."""
-    code, report, log = train(smithy, tmp_path, ranks=2)
+    code, report, log = train(fork_server, tmp_path, ranks=2)
     assert (code, report["finished"], report["global_step"]) == (0, True, 3)
     other = (tmp_path / "log.txt.rank1").read_text()
     assert re.findall(r"ORDER train (\[.*\])", log) == re.findall(r"ORDER train (\[.*\])", other)
     assert "samples were checked" not in other
 
 
-def test_a_refused_training_does_not_begin(smithy: Forge, tmp_path: Path) -> None:
+def test_a_refused_training_does_not_begin(fork_server: ForkServer, tmp_path: Path) -> None:
     """It ends with the sentence before a step is made."""
-    code, report, log = train(smithy, tmp_path, mode="refuse")
+    code, report, log = train(fork_server, tmp_path, mode="refuse")
     assert (code, report["global_step"]) == (1, None)
     assert report["refused"] in log
     assert "SCRIPT WENT ON" not in log

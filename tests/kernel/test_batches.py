@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel_template.host.batches import LengthBucketSampler, not_distributed, prepare_loader, set_epoch
-from tests.kernel.hosting import Forge, Toy, same_training, step_of
+from tests.kernel.hosting import ForkServer, Toy, same_training, step_of
 
 
 def samplers(world: int, **changes: Any) -> list[Any]:
@@ -259,12 +259,12 @@ def test_coqui_does_not_share_by_itself_while_a_loader_is_made() -> None:
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_sessions_in_buckets_are_one_training(smithy: Forge, tmp_path: Path, ranks: int) -> None:
+def test_sessions_in_buckets_are_one_training(fork_server: ForkServer, tmp_path: Path, ranks: int) -> None:
     """Stopped within an epoch and at its end: the same batches in the same order, and the same weights."""
     buckets = {"length_buckets": 2}
-    whole = Toy(smithy, tmp_path / "whole", {"epochs": 3}, ranks)
+    whole = Toy(fork_server, tmp_path / "whole", {"epochs": 3}, ranks)
     whole.session(control=buckets)
-    parts = Toy(smithy, tmp_path / "parts", {"epochs": 3}, ranks)
+    parts = Toy(fork_server, tmp_path / "parts", {"epochs": 3}, ranks)
     each = 4 // ranks
     for target in (each - 1, 2 * each, None):
         parts.session(control={**buckets, "until_step": target})

@@ -15,7 +15,7 @@ from kernel_template.host.protocol import DiskLimits
 from kernel_template.host.report import Reporter
 from kernel_template.tools.failure import EndReason
 from kernel_template.train.diagnosis import diagnose
-from tests.kernel.hosting import Forge, Toy, load, step_of
+from tests.kernel.hosting import ForkServer, Toy, load, step_of
 
 MB = 1_000_000
 LIMIT = 200 * MB
@@ -248,9 +248,9 @@ def tight(toy: Toy, spare: int) -> dict[str, Any]:
     return {"disk": {"folder": str(toy.folder), "limit_bytes": limit, "keep_checkpoints": 3}}
 
 
-def test_a_real_training_keeps_to_its_limit(smithy: Forge, tmp_path: Path) -> None:
+def test_a_real_training_keeps_to_its_limit(fork_server: ForkServer, tmp_path: Path) -> None:
     """A save each step under a tight limit: all steps are made, and the newest and the best can be loaded."""
-    toy = Toy(smithy, tmp_path / "run")
+    toy = Toy(fork_server, tmp_path / "run")
     control = tight(toy, 120_000)
     report = toy.session(control=control, save_step=1)
     assert (toy.code, report["finished"], report["global_step"]) == (0, True, 24)
@@ -262,9 +262,9 @@ def test_a_real_training_keeps_to_its_limit(smithy: Forge, tmp_path: Path) -> No
     assert any("cannot hold session.keep_checkpoints" in text for text in report["warnings"])
 
 
-def test_a_full_budget_ends_in_a_usable_checkpoint(smithy: Forge, tmp_path: Path) -> None:
+def test_a_full_budget_ends_in_a_usable_checkpoint(fork_server: ForkServer, tmp_path: Path) -> None:
     """A second checkpoint that does not fit ends the training with the cause; the first one is whole."""
-    toy = Toy(smithy, tmp_path / "run")
+    toy = Toy(fork_server, tmp_path / "run")
     toy.session(control=tight(toy, 0), save_step=1, run_eval=False)
     assert toy.code == 1
     assert load(toy.newest())["step"] == step_of(toy.newest() or Path())
@@ -274,9 +274,9 @@ def test_a_full_budget_ends_in_a_usable_checkpoint(smithy: Forge, tmp_path: Path
     assert not list(toy.run_folder.glob(".kgtts-*"))
 
 
-def test_the_best_model_lies_there_once(smithy: Forge, tmp_path: Path) -> None:
+def test_the_best_model_lies_there_once(fork_server: ForkServer, tmp_path: Path) -> None:
     """Its second name is a link to the numbered file, renewed with it and readable."""
-    toy = Toy(smithy, tmp_path / "run")
+    toy = Toy(fork_server, tmp_path / "run")
     toy.session(epochs=3)
     (best,) = toy.run_folder.glob("best_model_*.pth")
     link = toy.run_folder / "best_model.pth"
@@ -285,18 +285,18 @@ def test_the_best_model_lies_there_once(smithy: Forge, tmp_path: Path) -> None:
     assert load(link)["step"] == load(best)["step"]
 
 
-def test_as_many_checkpoints_stay_as_are_asked_for(smithy: Forge, tmp_path: Path) -> None:
+def test_as_many_checkpoints_stay_as_are_asked_for(fork_server: ForkServer, tmp_path: Path) -> None:
     """`keep_checkpoints` is handed to the trainer, whatever the configuration says."""
-    toy = Toy(smithy, tmp_path / "run")
+    toy = Toy(fork_server, tmp_path / "run")
     disk = {"folder": str(toy.folder), "limit_bytes": 10**9, "keep_checkpoints": 3}
     toy.session(control={"disk": disk}, save_step=1, save_n_checkpoints=9, epochs=2)
     kept = sorted(step_of(path) for path in toy.run_folder.glob("checkpoint_*.pth"))
     assert len(kept) == 3
 
 
-def test_a_kill_during_a_save_leaves_a_usable_checkpoint(smithy: Forge, tmp_path: Path) -> None:
+def test_a_kill_during_a_save_leaves_a_usable_checkpoint(fork_server: ForkServer, tmp_path: Path) -> None:
     """SIGKILL while a file is half written: the one before it is whole, and the next session goes on."""
-    toy = Toy(smithy, tmp_path / "run")
+    toy = Toy(fork_server, tmp_path / "run")
 
     def kill(process: int) -> None:
         """Once the second checkpoint is being written."""

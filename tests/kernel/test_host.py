@@ -7,24 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.hosting import Forge, Toy, load, same_training, save, step_of
+from tests.kernel.hosting import ForkServer, Toy, load, same_training, save, step_of
 
 pytest.importorskip("trainer")
 
 
 @pytest.fixture(scope="module")
-def whole(smithy: Forge, tmp_path_factory: pytest.TempPathFactory) -> Toy:
+def whole(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """Six epochs in one session."""
-    toy = Toy(smithy, tmp_path_factory.mktemp("whole"))
+    toy = Toy(fork_server, tmp_path_factory.mktemp("whole"))
     report = toy.session()
     assert (toy.code, report["finished"], report["global_step"], report["epoch"]) == (0, True, 24, 6)
     return toy
 
 
 @pytest.fixture
-def toy(smithy: Forge, tmp_path: Path) -> Toy:
+def toy(fork_server: ForkServer, tmp_path: Path) -> Toy:
     """A run that has not begun."""
-    return Toy(smithy, tmp_path / "run")
+    return Toy(fork_server, tmp_path / "run")
 
 
 def test_three_sessions_are_one(whole: Toy, toy: Toy) -> None:
@@ -67,10 +67,10 @@ def test_killed_without_grace(whole: Toy, toy: Toy) -> None:
     assert toy.steps() == [*range(16), *range(15, 24)]
 
 
-def test_an_evaluation_that_is_due_is_made_up_for(smithy: Forge, toy: Toy, tmp_path: Path) -> None:
+def test_an_evaluation_that_is_due_is_made_up_for(fork_server: ForkServer, toy: Toy, tmp_path: Path) -> None:
     """A kill between a save and the evaluation behind it changes no random number after it."""
     config = {"save_step": 5, "run_eval_steps": 3}
-    straight = Toy(smithy, tmp_path / "straight", config)
+    straight = Toy(fork_server, tmp_path / "straight", config)
     straight.session()
     toy.config = config
     toy.session(die_at=6)  # checkpoint_5 is saved within step 6, before the evaluation of step 6.
@@ -79,10 +79,10 @@ def test_an_evaluation_that_is_due_is_made_up_for(smithy: Forge, toy: Toy, tmp_p
     assert same_training(straight.newest(), toy.newest()) is None
 
 
-def test_worker_processes(smithy: Forge, toy: Toy, tmp_path: Path) -> None:
+def test_worker_processes(fork_server: ForkServer, toy: Toy, tmp_path: Path) -> None:
     """Samples drawn in worker processes, and a stop within an epoch: still the same batches."""
     config = {"num_loader_workers": 2, "epochs": 2}
-    straight = Toy(smithy, tmp_path / "straight", config)
+    straight = Toy(fork_server, tmp_path / "straight", config)
     straight.session()
     toy.config = config
     toy.session(control={"until_step": 2})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.emulator.demo import inputs
-from tests.kernel.hosting import VITS_TRAINING, Forge, load, same_training
+from tests.kernel.hosting import VITS_TRAINING, ForkServer, load, same_training
 from tests.kernel.kit import put
 
 pytestmark = VITS_TRAINING
@@ -16,8 +16,8 @@ pytestmark = VITS_TRAINING
 class Voice:
     """A run of the demo's voice in a folder of its own."""
 
-    def __init__(self, smithy: Forge, folder: Path, demo: inputs.DemoInputs) -> None:
-        self._forge, self._folder, self._demo = smithy, folder, demo
+    def __init__(self, fork_server: ForkServer, folder: Path, demo: inputs.DemoInputs) -> None:
+        self._server, self._folder, self._demo = fork_server, folder, demo
         model = demo.model / "model"
         self._config: dict[str, Any] = json.loads((model / "config.json").read_text())
         self._config |= {"epochs": 2, "batch_size": 4, "output_path": str(folder / "out"), "print_step": 1}
@@ -55,7 +55,7 @@ class Voice:
             str(config),
             *where,
         ]
-        assert self._forge.run(arguments, self._folder / "log.txt") == 0, self.log[-3000:]
+        assert self._server.run(arguments, self._folder / "log.txt") == 0, self.log[-3000:]
         found: dict[str, Any] = json.loads(report.read_text())
         return found
 
@@ -65,10 +65,15 @@ class Voice:
         return max(files, key=lambda path: int(path.stem.rpartition("_")[2]))
 
 
-def test_three_sessions_of_vits_are_one(vits_smithy: Forge, tmp_path: Path, voice_cache: Path) -> None:
+def test_three_sessions_of_vits_are_one(
+    vits_fork_server: ForkServer, tmp_path: Path, voice_cache: Path
+) -> None:
     """Weights, optimizers, schedulers, steps, best loss, random states; one session ends within an epoch."""
     demo = inputs.provide_demo_inputs(tmp_path / "kaggle", "owner", cache=voice_cache)
-    one, three = Voice(vits_smithy, tmp_path / "one", demo), Voice(vits_smithy, tmp_path / "three", demo)
+    one, three = (
+        Voice(vits_fork_server, tmp_path / "one", demo),
+        Voice(vits_fork_server, tmp_path / "three", demo),
+    )
     whole = one.session(None)
     steps = whole["steps_per_epoch"]
     for target in (steps - 1, steps, None):

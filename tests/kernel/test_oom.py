@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kernel_template.train.host_link import BatchPlan
-from tests.kernel.hosting import CONFIG, TOY, Forge, Toy, load, save, step_of
+from tests.kernel.hosting import CONFIG, TOY, ForkServer, Toy, load, save, step_of
 from tests.kernel.kit import MODEL, Log, mount_inputs
 from tests.kernel.sessions import Played
 
@@ -16,7 +16,9 @@ pytest.importorskip("trainer")
 
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("where", ["forward", "backward"])
-def test_it_stops_behind_the_last_step(smithy: Forge, tmp_path: Path, ranks: int, where: str) -> None:
+def test_it_stops_behind_the_last_step(
+    fork_server: ForkServer, tmp_path: Path, ranks: int, where: str
+) -> None:
     """The last rank runs out in its sixth step: five are saved, and half of the batch goes on to the end."""
     config = {
         "samples": 24,
@@ -27,7 +29,7 @@ def test_it_stops_behind_the_last_step(smithy: Forge, tmp_path: Path, ranks: int
         "fault_rank": ranks - 1,
         "epochs": 3,
     }
-    toy = Toy(smithy, tmp_path / "run", config, ranks)
+    toy = Toy(fork_server, tmp_path / "run", config, ranks)
     report = toy.session()
     assert (report["stopped"], report["global_step"], report["finished"]) == ("oom", 5, False)
     # On the way back one rank cannot tell the other, and is missed by it.
@@ -41,19 +43,19 @@ def test_it_stops_behind_the_last_step(smithy: Forge, tmp_path: Path, ranks: int
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_an_evaluation_runs_out(smithy: Forge, tmp_path: Path, ranks: int) -> None:
+def test_an_evaluation_runs_out(fork_server: ForkServer, tmp_path: Path, ranks: int) -> None:
     """The epoch is saved as done; its evaluation is left out, and the next one has a smaller batch."""
     config = {"memory_at": 4, "memory_for": 2, "memory_in": "eval", "eval_batch_size": 4, "samples": 24}
-    toy = Toy(smithy, tmp_path / "run", {**config, "batch_size": 8 // ranks}, ranks)
+    toy = Toy(fork_server, tmp_path / "run", {**config, "batch_size": 8 // ranks}, ranks)
     report = toy.session()
     assert (toy.code, report["stopped"], report["global_step"]) == (0, "oom", 6)
     report = toy.session(control={"batch_size": 2, "accumulate": 4 // ranks}, epochs=3)
     assert (toy.code, report["finished"], report["global_step"]) == (0, True, 9)
 
 
-def test_before_the_first_step(smithy: Forge, tmp_path: Path) -> None:
+def test_before_the_first_step(fork_server: ForkServer, tmp_path: Path) -> None:
     """There is nothing to save, and that is no error."""
-    toy = Toy(smithy, tmp_path / "run", {"memory_at": 0})
+    toy = Toy(fork_server, tmp_path / "run", {"memory_at": 0})
     report = toy.session()
     assert (toy.code, report["stopped"], report["global_step"], toy.newest()) == (0, "oom", 0, None)
 

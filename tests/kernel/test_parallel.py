@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.hosting import Forge, Toy, difference, load, same_training, step_of
+from tests.kernel.hosting import ForkServer, Toy, difference, load, same_training, step_of
 
 pytest.importorskip("trainer")
 
@@ -21,10 +21,10 @@ class Pair(Toy):
         return load(self.folder / f"{rank}.pth")
 
 
-def watched(smithy: Forge, folder: Path, *, ranks: int = 2, steps: str = "", **config: Any) -> Pair:
+def watched(fork_server: ForkServer, folder: Path, *, ranks: int = 2, steps: str = "", **config: Any) -> Pair:
     """A toy whose ranks leave their weights and gradients."""
     variables = {"KGTTS_WATCH": str(folder), "KGTTS_WATCH_STEPS": steps}
-    return Pair(smithy, folder, config, ranks, variables)
+    return Pair(fork_server, folder, config, ranks, variables)
 
 
 def averaged(pair: Pair) -> str | None:
@@ -47,12 +47,12 @@ def averaged(pair: Pair) -> str | None:
 
 
 @pytest.mark.parametrize("unsynchronised", [False, True])
-def test_ranks_are_one_training(smithy: Forge, tmp_path: Path, unsynchronised: bool) -> None:  # noqa: FBT001 - pytest's way.
+def test_ranks_are_one_training(fork_server: ForkServer, tmp_path: Path, unsynchronised: bool) -> None:  # noqa: FBT001 - pytest's way.
     """After 20 steps all weights and optimizer states are equal, bit for bit; gradients are means.
 
     The same is looked for with the synchronisation taken out, and not found.
     """
-    pair = watched(smithy, tmp_path / "run", steps="0,7,19", unsynchronised=unsynchronised)
+    pair = watched(fork_server, tmp_path / "run", steps="0,7,19", unsynchronised=unsynchronised)
     report = pair.session(epochs=10, samples=12, batch_size=3)
     assert (pair.code, report["finished"], report["global_step"], report["ranks"]) == (0, True, 20, 2)
     one, other = pair.seen(0), pair.seen(1)
@@ -70,14 +70,14 @@ def test_ranks_are_one_training(smithy: Forge, tmp_path: Path, unsynchronised: b
 
 @pytest.mark.parametrize("unsynchronised", [False, True])
 def test_two_ranks_follow_one_with_twice_the_batch(
-    smithy: Forge,
+    fork_server: ForkServer,
     tmp_path: Path,
     unsynchronised: bool,  # noqa: FBT001 - pytest's way.
 ) -> None:
     """Where losses are means over samples: within 1e-5 over 20 steps, and not without synchronisation."""
     config: dict[str, Any] = {"plain": True, "samples": 8, "epochs": 20}
-    one = watched(smithy, tmp_path / "one", ranks=1, batch_size=8, **config)
-    two = watched(smithy, tmp_path / "two", batch_size=4, unsynchronised=unsynchronised, **config)
+    one = watched(fork_server, tmp_path / "one", ranks=1, batch_size=8, **config)
+    two = watched(fork_server, tmp_path / "two", batch_size=4, unsynchronised=unsynchronised, **config)
     for each in (one, two):
         assert each.session()["global_step"] == 20
     first, second = one.seen(0)["model"], two.seen(0)["model"]
@@ -85,9 +85,9 @@ def test_two_ranks_follow_one_with_twice_the_batch(
     assert (furthest > 1e-4) if unsynchronised else (furthest < 1e-5)
 
 
-def test_only_rank_0_writes(smithy: Forge, tmp_path: Path) -> None:
+def test_only_rank_0_writes(fork_server: ForkServer, tmp_path: Path) -> None:
     """One run folder, no dashboard, evaluation or checkpoint of the other, which ends within `fit`."""
-    pair = watched(smithy, tmp_path / "run")
+    pair = watched(fork_server, tmp_path / "run")
     pair.session(epochs=2, save_step=1)
     other = Path(f"{pair.log}.rank1").read_text()
     assert pair.text().count("SCRIPT WENT ON") == 1
@@ -100,9 +100,9 @@ def test_only_rank_0_writes(smithy: Forge, tmp_path: Path) -> None:
     assert len(list(pair.run_folder.glob("trainer_*_log.txt"))) == 1
 
 
-def test_each_sample_once_in_an_epoch(smithy: Forge, tmp_path: Path) -> None:
+def test_each_sample_once_in_an_epoch(fork_server: ForkServer, tmp_path: Path) -> None:
     """The ranks share the samples of an epoch out, in another order in each."""
-    pair = watched(smithy, tmp_path / "run", plain=True, samples=12, batch_size=3)
+    pair = watched(fork_server, tmp_path / "run", plain=True, samples=12, batch_size=3)
     pair.session(epochs=2)
     shares = [
         re.findall(r"^BATCH (\S+)", path.read_text(), re.MULTILINE)
@@ -115,11 +115,11 @@ def test_each_sample_once_in_an_epoch(smithy: Forge, tmp_path: Path) -> None:
     assert epochs[0] != epochs[1]
 
 
-def test_sessions_of_two_ranks_are_one(smithy: Forge, tmp_path: Path) -> None:
+def test_sessions_of_two_ranks_are_one(fork_server: ForkServer, tmp_path: Path) -> None:
     """Cut at an epoch's end and within one: the same weights, for rank 1's random numbers are its place's."""
-    whole = watched(smithy, tmp_path / "whole", epochs=4)
+    whole = watched(fork_server, tmp_path / "whole", epochs=4)
     whole.session()
-    parts = watched(smithy, tmp_path / "parts", epochs=4)
+    parts = watched(fork_server, tmp_path / "parts", epochs=4)
     for target in (2, 5, None):
         report = parts.session(control={"until_step": target})
         assert report["stopped"] == ("until_step" if target else None)
@@ -130,9 +130,9 @@ def test_sessions_of_two_ranks_are_one(smithy: Forge, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("control", [{"patience": 1}, {"budget_s": 3.0}])
-def test_rank_0_decides(smithy: Forge, tmp_path: Path, control: dict[str, Any]) -> None:
+def test_rank_0_decides(fork_server: ForkServer, tmp_path: Path, control: dict[str, Any]) -> None:
     """What only rank 0 can know, as its evaluations and its clock, stops all of them at the same step."""
-    pair = watched(smithy, tmp_path / "run", epochs=500, worse_after=3)
+    pair = watched(fork_server, tmp_path / "run", epochs=500, worse_after=3)
     report = pair.session(control=control)
     assert report["stopped"] == ("no_improvement" if "patience" in control else "budget")
     assert pair.code == 0
@@ -142,9 +142,9 @@ def test_rank_0_decides(smithy: Forge, tmp_path: Path, control: dict[str, Any]) 
     assert report["global_step"] > 0
 
 
-def test_a_model_that_optimizes_itself_trains_on_one_card(smithy: Forge, tmp_path: Path) -> None:
+def test_a_model_that_optimizes_itself_trains_on_one_card(fork_server: ForkServer, tmp_path: Path) -> None:
     """Its gradients are not the host's to share: rank 0 trains on all samples, and the other just ends."""
-    pair = watched(smithy, tmp_path / "run", optimizes=True, samples=12, batch_size=3)
+    pair = watched(fork_server, tmp_path / "run", optimizes=True, samples=12, batch_size=3)
     report = pair.session(epochs=2)
     assert (pair.code, report["finished"], report["global_step"], report["ranks"]) == (0, True, 8, 1)
     (warning,) = report["warnings"]
@@ -154,17 +154,17 @@ def test_a_model_that_optimizes_itself_trains_on_one_card(smithy: Forge, tmp_pat
     assert "BATCH" not in other
 
 
-def test_an_interrupt_of_rank_0_stops_both(smithy: Forge, tmp_path: Path) -> None:
+def test_an_interrupt_of_rank_0_stops_both(fork_server: ForkServer, tmp_path: Path) -> None:
     """SIGINT to rank 0 alone: saved at that step, and both leave with exit code 0."""
-    pair = watched(smithy, tmp_path / "run")
+    pair = watched(fork_server, tmp_path / "run")
     report = pair.session(interrupt_at=3)
     assert (pair.code, report["stopped"], report["global_step"]) == (0, "signal", 3)
     assert step_of(pair.newest() or Path()) == 3
 
 
-def test_ranks_skip_the_same_steps(smithy: Forge, tmp_path: Path) -> None:
+def test_ranks_skip_the_same_steps(fork_server: ForkServer, tmp_path: Path) -> None:
     """An infinite loss on one rank: both leave the generator's step out and lower the scale."""
-    pair = watched(smithy, tmp_path / "run", scaled=True, overflow_at=3, fault_rank=1)
+    pair = watched(fork_server, tmp_path / "run", scaled=True, overflow_at=3, fault_rank=1)
     pair.session(epochs=3)
     one, other = pair.seen(0), pair.seen(1)
     assert one["scale"] == other["scale"] == 512.0
@@ -174,9 +174,9 @@ def test_ranks_skip_the_same_steps(smithy: Forge, tmp_path: Path) -> None:
     assert difference(one["optimizer"], other["optimizer"]) is None
 
 
-def test_a_rank_that_dies_is_noticed_by_the_other(smithy: Forge, tmp_path: Path) -> None:
+def test_a_rank_that_dies_is_noticed_by_the_other(fork_server: ForkServer, tmp_path: Path) -> None:
     """Rank 0 does not wait for one that is gone."""
-    pair = watched(smithy, tmp_path / "run", die_at=2, fault_rank=1)
+    pair = watched(fork_server, tmp_path / "run", die_at=2, fault_rank=1)
     report = pair.session()
     assert pair.code in (1, -signal.SIGKILL)
     assert report["finished"] is False

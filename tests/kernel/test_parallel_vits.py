@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.emulator.demo import inputs
-from tests.kernel.hosting import VITS_TRAINING, Forge, difference, load
+from tests.kernel.hosting import VITS_TRAINING, ForkServer, difference, load
 from tests.kernel.kit import put
 
 pytestmark = VITS_TRAINING
 
 
 def train(
-    vits_smithy: Forge, folder: Path, demo: inputs.DemoInputs, steps: int, **variables: str
+    vits_fork_server: ForkServer, folder: Path, demo: inputs.DemoInputs, steps: int, **variables: str
 ) -> list[Any]:
     """Train on two ranks for so many steps. Returns what each rank left."""
     model = demo.model / "model"
@@ -31,12 +31,16 @@ def train(
     ]
     watch = {"KGTTS_WATCH": str(folder), "KGTTS_WATCH_STEPS": str(steps - 1)}
     log = folder / "log.txt"
-    assert vits_smithy.run(arguments, log, ranks=2, variables=watch | variables) == 0, log.read_text()[-3000:]
+    assert vits_fork_server.run(arguments, log, ranks=2, variables=watch | variables) == 0, log.read_text()[
+        -3000:
+    ]
     assert json.loads(report.read_text())["global_step"] == steps
     return [load(folder / f"{rank}.pth") for rank in (0, 1)]
 
 
-def test_vits_on_two_ranks_is_one_training(vits_smithy: Forge, tmp_path: Path, voice_cache: Path) -> None:
+def test_vits_on_two_ranks_is_one_training(
+    vits_fork_server: ForkServer, tmp_path: Path, voice_cache: Path
+) -> None:
     """After 20 steps all weights of both networks are bitwise equal; gradients are means of the ranks' own.
 
     A few steps without synchronisation, and both are found to differ.
@@ -44,7 +48,7 @@ def test_vits_on_two_ranks_is_one_training(vits_smithy: Forge, tmp_path: Path, v
     import torch  # noqa: PLC0415 - seconds that only this test needs.
 
     demo = inputs.provide_demo_inputs(tmp_path / "kaggle", "owner", cache=voice_cache)
-    one, other = train(vits_smithy, tmp_path / "run", demo, 20)
+    one, other = train(vits_fork_server, tmp_path / "run", demo, 20)
     assert one["steps"] == other["steps"] == 20
     assert difference(one["model"], other["model"]) is None
     assert difference(one["optimizer"], other["optimizer"]) is None
@@ -56,7 +60,7 @@ def test_vits_on_two_ranks_is_one_training(vits_smithy: Forge, tmp_path: Path, v
         for name, taken in first["taken"].items():
             mean = (first["local"][name] + second["local"][name]) / 2
             assert torch.allclose(taken, mean, rtol=1e-5, atol=1e-8), name
-    one, other = train(vits_smithy, tmp_path / "apart", demo, 4, KGTTS_UNSYNCHRONISED="1")
+    one, other = train(vits_fork_server, tmp_path / "apart", demo, 4, KGTTS_UNSYNCHRONISED="1")
     for prefix in ("disc.", "waveform_decoder."):
         first, second = (
             {name: item for name, item in each["model"].items() if name.startswith(prefix)}
