@@ -39,7 +39,7 @@ MODULES = (
 # Nor do these functions of `os`; those that the standard library itself calls on POSIX have to stay.
 FUNCTIONS = (
     *("chown", "fchmod", "fchown", "fork", "getegid", "geteuid", "getgid", "getpgid", "killpg"),
-    *("lchown", "mkfifo", "nice", "openpty", "pread", "pwrite", "sched_getaffinity", "sendfile", "setpgid"),
+    *("lchown", "mkfifo", "nice", "openpty", "pread", "pwrite", "sched_getaffinity", "setpgid"),
     *("setsid", "sysconf", "wait3", "wait4"),
 )
 SIGNALS = (

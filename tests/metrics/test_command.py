@@ -94,6 +94,7 @@ def test_json_can_be_written_whatever_a_kernel_said(cli: Cli, workplace: Path) -
     assert cli("metrics", "metrics.jsonl", "--json").json["warnings"][0]["message"] == "?"
 
 
+@pytest.mark.posix  # A named pipe.
 def test_a_log_may_be_what_a_shell_makes_of_a_command(cli: Cli, workplace: Path) -> None:
     """`<(zcat log.gz)` is the name of a pipe."""
     os.mkfifo(workplace / "pipe")

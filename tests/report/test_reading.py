@@ -166,6 +166,7 @@ def test_settings_differ_from_the_run_before(tmp_path: Path) -> None:
     assert changes == {"lr_gen": ("0.001", "0.0002")}
 
 
+@pytest.mark.posix  # A named pipe.
 def test_a_folder_may_hold_anything(tmp_path: Path) -> None:
     """Links, devices, huge and broken files are told or passed over, and nothing outside is read."""
     run = Made(sessions=1, epochs=1, sentences=("ক", "খ", "গ", "ঘ")).write(tmp_path / "run")

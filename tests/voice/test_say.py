@@ -176,6 +176,7 @@ def test_odd_texts_are_said_as_far_as_they_go(cli: Cli, runs: Path, workplace: P
     assert f"{Path('new') / 'তুমি.wav'}" in cli("say", "আমি", "--out", "new/তুমি.wav").out
 
 
+@pytest.mark.posix  # A named pipe.
 def test_what_no_file_can_replace_stays(cli: Cli, runs: Path, workplace: Path) -> None:
     """Whoever is root would lose /dev/null."""
     os.mkfifo(workplace / "pipe")
