@@ -9,13 +9,13 @@ run. Earlier versions of kgtts pulled to TO/SLUG-a/vN and TO/SLUG-b/vN; these fo
 What a downloaded file says about itself comes from a server and never names a path here.
 """
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kernel_template.contract import METRICS_FILE, STATE_FILE, TRAINING_LOG
+from orchestrator import untrusted
 from orchestrator.errors import UsageError
 from orchestrator.files import write_atomically
 from orchestrator.models import KernelRef
@@ -27,7 +27,7 @@ _OTHER_LOGS = ("trainer_0_log.txt", TRAINING_LOG, SESSION_LOG)
 _SESSION = re.compile(r"session-(\d{1,9})")
 _VERSION = re.compile(r"v(\d{1,9}|latest)")
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_LARGEST_STATE = 16 * 1024 * 1024
+_LARGEST_NUMBER = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,13 +240,8 @@ def _session(folder: Path) -> PulledSession:
 
 def _identity(place: Path) -> tuple[int | None, str | None]:
     """The session's number and the run's id in a state.json; None for what it does not tell."""
-    try:
-        run = json.loads(_text(place)).get("run")
-        number, name = run.get("session"), run.get("id")
-    except (ValueError, AttributeError, RecursionError):
-        return None, None
-    is_count = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 10**9
-    return number if is_count else None, name if isinstance(name, str) and name else None
+    run = untrusted.as_object(untrusted.as_object(untrusted.read_json_object(place)).get("run"))
+    return untrusted.count(run.get("session"), _LARGEST_NUMBER), untrusted.text(run.get("id")) or None
 
 
 def _is_version(item: PulledSession, ref: KernelRef) -> bool:
@@ -276,10 +271,7 @@ def _kernel(text: str | None) -> KernelRef | None:
 
 
 def _text(place: Path) -> str:
-    try:
-        return place.read_text("utf-8") if place.stat().st_size <= _LARGEST_STATE else ""
-    except (OSError, ValueError):
-        return ""
+    return (untrusted.read_bytes(place) or b"").decode("utf-8", "replace")
 
 
 def _subfolders(folder: Path) -> list[Path]:

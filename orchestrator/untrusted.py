@@ -5,14 +5,15 @@ calculate with and to show, or says that there is none (None, or an empty value)
 its docstring says so.
 
 Numbers: `count`, `number`, `amount`, `seconds`, `retry_after`. Words: `text`, `one_line`, `encodable`,
-`file_name`, `terminal_line`, `terminal_colours`, `workflow_log_line`. JSON: `parse_json`, `json_object`,
-`read_json_object`, `as_object`, `as_list`. Files: `read_bytes`, `read_lines`.
+`file_name`, `character`, `terminal_line`, `terminal_colours`, `workflow_log_line`. JSON: `parse_json`,
+`json_object`, `read_json_object`, `as_object`, `as_list`. Files: `read_bytes`, `read_lines`.
 """
 
 import contextlib
 import json
 import re
 import stat
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -114,6 +115,14 @@ def file_name(value: object, longest: int = _LONGEST_NAME) -> str:
         for letter in name[: longest + 1]
     )
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def character(letter: str) -> str:
+    """A character for display, with its Unicode name; only the name if it cannot be seen by itself."""
+    name = unicodedata.name(letter, "") or f"U+{ord(letter):04X}"
+    # A vowel sign by itself would join the character before it.
+    alone = letter.isprintable() and not unicodedata.category(letter).startswith("M")
+    return f"{letter} ({name})" if alone else name
 
 
 def terminal_line(value: object, longest: int = _LONGEST_LINE) -> str:

@@ -112,6 +112,22 @@ def test_a_file_name_hides_nothing(name: str) -> None:
         assert untrusted.file_name(name + "\u202e") != shown
 
 
+@given(st.characters())
+def test_a_character_is_seen_or_named(letter: str) -> None:
+    """No character is shown that cannot be seen, or that would join the one before it."""
+    shown = untrusted.character(letter)
+    assert shown.isprintable()
+    assert len(shown) > 3
+
+
+def test_a_vowel_sign_is_named() -> None:
+    """A letter is shown with its name; a sign, a joiner and half a character by name or number alone."""
+    assert untrusted.character("ক") == "ক (BENGALI LETTER KA)"
+    assert untrusted.character("\u09be") == "BENGALI VOWEL SIGN AA"
+    assert untrusted.character("\u200d") == "ZERO WIDTH JOINER"
+    assert untrusted.character("\ud800") == "U+D800"
+
+
 def test_a_file_name_shows_what_could_mislead() -> None:
     """Escapes instead of characters that nobody sees, and a mark where the name is cut."""
     assert untrusted.file_name("a\u202egnp.exe\n\ud800") == "a\\u202egnp.exe\\n\\ud800"

@@ -98,12 +98,13 @@ def not_finite(all_series: Iterable[Series]) -> Iterator[Finding]:
             continue
         bad = [index for index, value in enumerate(series.values) if not math.isfinite(value)]
         if bad:
+            value = "infinite" if math.isinf(series.values[bad[0]]) else "not a number (NaN)"
             often = f", and not finite {len(bad)} times in all" if len(bad) > 1 else ""
             yield _at(
                 series,
                 bad[0],
                 FindingKind.NOT_FINITE,
-                f"{series.name} is {series.values[bad[0]]}{_where(series, bad[0])}{often}: the training has "
+                f"{series.name} is {value}{_where(series, bad[0])}{often}: the training has "
                 f"become unstable. Try a lower learning rate, or set mixed_precision to false.",
             )
 

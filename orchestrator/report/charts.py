@@ -15,11 +15,18 @@ from orchestrator.metrics import MetricsTable, Series, watched_loss
 MOST_POINTS = 60_000
 _MEAN_PREFIX = "avg_"
 _GPU_BUSY, _GPU_MEMORY = "GPU busy (%)", "GPU memory (GiB)"
-_SHARES, _SPEED = "Share of the time", "Samples per second"
+_SHARES, _SPEED = "Share of the time", "Recordings per second"
 _GB = 1e9
 _MIB = 1024.0
 Kind = Literal["train", "eval", "epoch", "system"]
 _LABELS: Mapping[Kind, str] = {"train": "training", "epoch": "mean of the epoch", "eval": "evaluation"}
+_RESOURCE_LABELS = {
+    "goodput": "training",
+    "goodput_since_first_step": "training, since the first step",
+    "loader_wait_share": "waiting for data",
+    "samples_per_s": "recordings per second",
+    "epoch_seconds": "seconds",
+}
 
 _ROWS = 12
 _DETAIL = ("loss_disc_real_", "grad_norm", "amp_scaler", "step_time", "loader_time")
@@ -89,12 +96,12 @@ def _resource(name: str) -> tuple[str, float]:
         "_memory_total_mb": ("", 1.0),
         "disk_used_bytes": ("Disk (GB)", _GB),
         "disk_limit_bytes": ("Disk (GB)", _GB),
-        "ram_used_bytes": ("Memory (GB)", _GB),
+        "ram_used_bytes": ("Main memory (GB)", _GB),
         "loader_wait_share": (_SHARES, 1.0),
         "goodput": (_SHARES, 1.0),
         "goodput_since_first_step": (_SHARES, 1.0),
         "samples_per_s": (_SPEED, 1.0),
-        "epoch_seconds": ("Seconds per epoch", 1.0),
+        "epoch_seconds": ("Duration of an epoch (s)", 1.0),
     }
     return next((value for ending, value in endings.items() if name.endswith(ending)), (name, 1.0))
 
@@ -126,6 +133,8 @@ def _curve(run: int, label: str, series: Series, offsets: Mapping[int, float], s
 
 def _resource_label(name: str) -> str:
     """A resource's name in the legend."""
+    if name in _RESOURCE_LABELS:
+        return _RESOURCE_LABELS[name]
     card = re.fullmatch(r"gpus_(\d+)_(.*)", name)
     name = name if card is None else f"GPU {card[1]} {card[2].replace('utilisation', '')}"
     name = "limit" if card is not None and "memory_total" in name else name

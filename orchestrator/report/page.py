@@ -25,7 +25,7 @@ from orchestrator.report.charts import MOST_POINTS, ChartedRun, chart_data, make
 from orchestrator.report.reading import RunData
 from orchestrator.report.settings import SettingChange, differences
 from orchestrator.report.sounds import Clip, Sample, Sentence
-from orchestrator.report.summary import Fact, facts_of, status_of
+from orchestrator.report.summary import Fact, end_words, facts_of, status_of
 
 _LABELS = ("A", "B")
 _SCRIPT_END = re.compile(r"</(?=script)", re.IGNORECASE)
@@ -97,6 +97,7 @@ def render(runs: Sequence[RunData], *, written: datetime, nonce: str | None = No
     )
     environment.filters["sound"] = _sound_uri
     environment.filters["language"] = _language
+    environment.filters["reason"] = end_words
     loader = environment.loader
     assert loader is not None
     sources = {name: loader.get_source(environment, name)[0] for name in _ASSETS}

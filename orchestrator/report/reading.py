@@ -33,7 +33,7 @@ _LONGEST_QUOTE = 60  # Characters of a sentence in a warning.
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A warning: a sentence, and where it comes from (`curves`, `files`, `kernel` or `sound`)."""
+    """A warning: a sentence, and where it comes from (`curves`, `files`, `session` or `sound`)."""
 
     source: str
     text: str
@@ -257,7 +257,7 @@ def _of_files(result: SessionResult | None, fault: str | None) -> Iterator[Notic
 
 def _of_curves(table: MetricsTable) -> Iterator[Notice]:
     for finding in find_warnings(table):
-        source = "kernel" if finding.kind is FindingKind.KERNEL else "curves"
+        source = "session" if finding.kind is FindingKind.KERNEL else "curves"
         yield Notice(source, untrusted.one_line(finding.message), finding.step)
 
 
@@ -272,7 +272,7 @@ def _of_sounds(sentences: Sequence[Sentence]) -> Iterator[Notice]:
         own = [sample for sample in sentence.samples if sample.step]
         unknown = dict.fromkeys(letter for sample in own for letter in sample.unknown)
         if unknown:
-            listed = ", ".join(f"“{letter}”" for letter in unknown)
+            listed = ", ".join(unknown)
             yield Notice("sound", f"Not in the voice's vocabulary, so not spoken: {listed} in “{text}”")
         for sample in own:
             which = f"“{text}” ({sample.label})"

@@ -217,7 +217,7 @@ def choose_steps(steps: Sequence[int], best: int | None) -> dict[int, str]:
 
 def _sample(step: int, label: str, folder: Path, record: dict[str, Any], budget: SoundBudget) -> Sample:
     unknown = tuple(
-        untrusted.one_line(letter, 8) or f"U+{ord(letter[0]):04X}"
+        untrusted.character(letter) if len(letter) == 1 else untrusted.one_line(letter, 8)
         for letter in untrusted.as_list(record.get("unknown"))[:_MOST_UNKNOWN]
         if isinstance(letter, str) and letter
     )

@@ -2,12 +2,31 @@
 
 from dataclasses import dataclass
 
-from kernel_template.contract import STATE_SCHEMA, Status
+from kernel_template.contract import STATE_SCHEMA, EndReason, Status
 from orchestrator import untrusted
 from orchestrator.formatting import duration
 from orchestrator.report.reading import RunData, gpu_names
 
 _WEEK_HOURS = 30  # Kaggle's weekly GPU quota.
+
+_END_WORDS = {
+    EndReason.FINISHED: "all epochs are done",
+    EndReason.TIME_LIMIT: "training.time_limit was reached",
+    EndReason.BUDGET: "the session's time was used up",
+    EndReason.UNTIL_STEP: "run.until_step was reached",
+    EndReason.NO_IMPROVEMENT: "the voice no longer improved",
+    EndReason.INTERRUPTED: "it was stopped",
+    EndReason.MISSING_INPUT: "an input was missing",
+    EndReason.WRONG_PARENT: "the session to continue from was not there",
+    EndReason.NO_GPU: "there was no GPU",
+    EndReason.INSTALL_FAILED: "the installation failed",
+    EndReason.BAD_CONFIG: "the configuration was wrong",
+    EndReason.BAD_DATA: "the data set was unusable",
+    EndReason.TRAINING_FAILED: "the training failed",
+    EndReason.DISK_FULL: "the disk was full",
+    EndReason.INTERNAL: "of a fault in kgtts",
+    EndReason.KILLED: "Kaggle ended it without a warning",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +47,11 @@ def status_of(data: RunData) -> tuple[str, str]:
     if result.status == Status.COMPLETE:
         return ("done" if result.done else "not finished yet"), result.message
     return result.status, result.message
+
+
+def end_words(reason: str) -> str:
+    """Why a session ended, in words that complete "it ended because …"; an unknown reason as it is."""
+    return _END_WORDS.get(reason, reason) if reason else "(still running)"  # type: ignore[call-overload]
 
 
 def facts_of(data: RunData) -> list[Fact]:
@@ -91,7 +115,7 @@ def _time(data: RunData) -> list[Fact]:
     hours = used.total / 3600
     if used.total:
         if gpu_names(data):
-            more = f"{hours / _WEEK_HOURS:.0%} of {_WEEK_HOURS} h per week"
+            more = f"{hours / _WEEK_HOURS:.0%} of a week's {_WEEK_HOURS} h"
             found.append(Fact("GPU quota used", f"{hours:.2f} h", more))
         else:
             found.append(Fact("Time", duration(used.total), "no GPU quota used"))
@@ -99,7 +123,7 @@ def _time(data: RunData) -> list[Fact]:
         found.append(Fact("Time spent training", f"{used.goodput:.0%}", duration(used.in_steps)))
     rate = untrusted.amount(untrusted.as_object(data.state.get("resources")).get("samples_per_s"))
     if rate is not None:
-        found.append(Fact("Speed", f"{rate:.3g} samples/s", "in the newest session"))
+        found.append(Fact("Speed", f"{rate:.3g} recordings/s", "in the newest session"))
     if data.result is not None and data.result.seconds_per_epoch:
         found.append(Fact("One epoch takes", duration(data.result.seconds_per_epoch)))
     return found

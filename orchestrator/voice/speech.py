@@ -1,11 +1,12 @@
 """Speak a whole text to a WAV file: which voices speak, what they say, and what came of it."""
 
-import unicodedata
+import codecs
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from orchestrator import untrusted
 from orchestrator.errors import UsageError
 from orchestrator.results import PulledSession
 from orchestrator.voice.card import VoiceCard, find_card
@@ -79,6 +80,8 @@ def speakers(place: Path | None, sessions: Sequence[PulledSession], *, compare: 
 def read_text(file: str, stdin: BinaryIO) -> str:
     """Read the text to speak from a UTF-8 file of at most 4 MB, or from `stdin` if `file` is `-`.
 
+    UTF-16 with a byte order mark is read as well.
+
     Raises:
         UsageError: the file cannot be read, is not UTF-8 or is too large.
     """
@@ -88,7 +91,9 @@ def read_text(file: str, stdin: BinaryIO) -> str:
         else:
             with Path(file).open("rb") as source:
                 data = source.read(_LARGEST_TEXT + 1)
-        text = data.decode("utf-8-sig")
+        # PowerShell's `>` and some editors on Windows write UTF-16, always with a byte order mark.
+        is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
@@ -155,12 +160,5 @@ def speak(voice: Voice, text: str, file: Path, options: SynthesisOptions | None 
 def name_all(characters: Collection[str]) -> str:
     """Write characters with their Unicode names, as they may not be printable; at most 12 of them."""
     more = len(characters) - _MOST_NAMED
-    listed = ", ".join(_named(letter) for letter in list(characters)[:_MOST_NAMED])
+    listed = ", ".join(untrusted.character(letter) for letter in list(characters)[:_MOST_NAMED])
     return f"{listed} and {more} more" if more > 0 else listed
-
-
-def _named(letter: str) -> str:
-    name = unicodedata.name(letter, "") or f"U+{ord(letter):04X}"
-    # A vowel sign by itself would join the character before it.
-    alone = letter.isprintable() and not unicodedata.category(letter).startswith("M")
-    return f"{letter} ({name})" if alone else name

@@ -262,5 +262,7 @@ def test_gaps_and_single_points_are_drawn(browser: Browser, tmp_path: Path) -> N
     assert browser.said == []
     assert points(browser, "loss_mel", "training")[0]["calculated"] == 3
     assert points(browser, "loss_mel", "training")[0]["given"] == 2
-    assert "loss_mel is nan at step 2" in browser("document.querySelector('.notices').innerText")
+    assert "loss_mel is not a number (NaN) at step 2" in browser(
+        "document.querySelector('.notices').innerText"
+    )
     assert datetime.now(UTC).strftime("%Y-") in browser("document.querySelector('footer').innerText")

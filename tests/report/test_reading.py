@@ -41,7 +41,7 @@ def test_a_run_is_summed_up(tmp_path: Path) -> None:
     assert facts["Progress"] == ("epoch 12", "100%; saved at step 1,200")
     assert facts["Sessions"] == ("3", "all downloaded")
     assert facts["Best evaluation loss"] == ("18.52", "at step 1,200")
-    assert facts["GPU quota used"] == ("0.50 h", "2% of 30 h per week")
+    assert facts["GPU quota used"] == ("0.50 h", "2% of a week's 30 h")
     assert facts["Time spent training"] == ("37%", "11 min 0 s")
     assert facts["Machine"] == ("2 × Tesla T4", "torch 2.8.0+cu126, coqui-tts 0.28.0, Python 3.12.11")
     assert status_of(data)[0] == "done"
@@ -75,7 +75,7 @@ def test_the_base_voice_is_heard_before_all_others(tmp_path: Path) -> None:
     heard = [(item.step, item.label) for item in data.sentences[0].samples]
     assert heard == [(0, "base voice, before training"), (100, "the only one, best model")]
     assert data.sentences[0].samples[0].silent
-    assert data.sentences[1].samples[0].unknown == ("ঠ",)
+    assert data.sentences[1].samples[0].unknown == ("ঠ (BENGALI LETTER TTHA)",)
     assert data.notices == ()
 
 
@@ -130,7 +130,10 @@ def test_what_ears_would_find_is_a_warning(tmp_path: Path) -> None:
     write_json(place / "samples.json", told)
     found = [notice.text for notice in read_report(run).notices]
     assert found == [
-        "Not in the voice's vocabulary, so not spoken: “ৎ”, “\u200d” in “এক”",
+        (
+            "Not in the voice's vocabulary, so not spoken: "
+            "ৎ (BENGALI LETTER KHANDA TA), ZERO WIDTH JOINER in “এক”"
+        ),
         "Almost silent: “দুই” (the only one, best model)",
         "Too loud, so the sound is distorted: “তিন” (the only one, best model)",
         "Cannot be played: “চার” (the only one, best model): ValueError: the voice says nothing",
@@ -147,7 +150,7 @@ def test_warnings_of_curves_and_kernel_are_in_it(tmp_path: Path) -> None:
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     data = read_report(tmp_path)
-    assert [notice.source for notice in data.notices] == ["curves", "kernel"]
+    assert [notice.source for notice in data.notices] == ["curves", "session"]
     page = render([data], written=THEN)
     assert "The disk &lt;b&gt;is&lt;/b&gt; nearly full." in page
 

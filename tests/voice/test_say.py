@@ -99,10 +99,11 @@ def test_a_voice_may_be_named(cli: Cli, runs: Path, workplace: Path) -> None:
 def test_text_comes_from_a_file_or_a_pipe(
     cli: Cli, runs: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """UTF-8, with or without a byte order mark."""
+    """UTF-8, with or without a byte order mark, and what PowerShell writes."""
     (workplace / "story.txt").write_text("\ufeffআমি\nতুমি", encoding="utf-8")
+    (workplace / "windows.txt").write_text("\ufeffআমি\r\nতুমি", encoding="utf-16-le", newline="")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("আমি\nতুমি".encode())))
-    for file in ("story.txt", "-"):
+    for file in ("story.txt", "windows.txt", "-"):
         (voice,) = cli("say", "--file", file, "--out", "x.wav", "--json").json["voices"]
         assert [piece["text"] for piece in voice["pieces"]] == ["আমি", "তুমি"]
         assert voice["unknown"] == []
