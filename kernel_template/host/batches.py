@@ -11,110 +11,89 @@ import math
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 _PLAIN_SAMPLERS = frozenset({"SequentialSampler", "RandomSampler"})
 
 
+@dataclass(kw_only=True, eq=False)
 class LengthBucketSampler:
-    """A batch sampler: the epoch's samples, shuffled and sorted by length within buckets.
+    """A batch sampler: the epoch's samples, shuffled and sorted by length within buckets."""
 
-    Args:
-        count: number of samples.
-        names: a name for each sample, so that the order is the same everywhere; None without names.
-        lengths: the length of each sample in any unit; None if unknown: samples are only shuffled then.
-        size: samples in a batch of one rank.
-        rank: this rank.
-        world: number of ranks.
-        seed: the training's seed.
-        buckets: steps' worth of shuffled samples that are sorted at a time; 0 sorts nothing.
-        drop_last: leave out a last step that is not full.
-        longest_first: begin each epoch with the longest samples, which need the most memory.
-        accumulate: batches of a rank that make a step. Half the size twice is the same step, so that a
-            training that ran out of memory in the middle of an epoch resumes with the rest of its samples.
-    """
+    count: int  # Samples.
+    names: Sequence[str] | None  # One for each sample, so that the order is the same everywhere.
+    lengths: Sequence[float] | None  # In any unit; without them samples are only shuffled.
+    size: int  # Samples in a batch of one rank.
+    rank: int
+    world: int  # Ranks.
+    seed: int
+    buckets: int  # Steps' worth of shuffled samples that are sorted at a time; 0 sorts nothing.
+    drop_last: bool = False  # Leave out a last step that is not full.
+    longest_first: bool = False  # Begin each epoch with the longest samples, which need the most memory.
+    # Batches of a rank that make a step. Half the size twice is the same step, so that a training that ran
+    # out of memory in the middle of an epoch resumes with the rest of its samples.
+    accumulate: int = 1
+    epoch: int = field(default=0, init=False)
 
-    def __init__(  # noqa: PLR0913 - each is a fact of the loader or of the ranks.
-        self,
-        *,
-        count: int,
-        names: Sequence[str] | None,
-        lengths: Sequence[float] | None,
-        size: int,
-        rank: int,
-        world: int,
-        seed: int,
-        buckets: int,
-        drop_last: bool = False,
-        longest_first: bool = False,
-        accumulate: int = 1,
-    ) -> None:
-        self._order = sorted(range(count), key=lambda index: (names[index] if names else "", index))
-        self._lengths = lengths
-        self._size = size
-        self._rank = rank
-        self._world = world
-        self._seed = seed
-        self._buckets = buckets
-        self._drop_last = drop_last
-        self._longest_first = longest_first
-        self._accumulate = accumulate
-        self._epoch = 0
+    def __post_init__(self) -> None:
+        names = self.names
+        self._order = sorted(range(self.count), key=lambda index: (names[index] if names else "", index))
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, and with it the order."""
-        self._epoch = epoch
+        self.epoch = epoch
 
     @property
     def _step(self) -> int:
         """Samples in a step of all ranks together."""
-        return self._size * self._accumulate * self._world
+        return self.size * self.accumulate * self.world
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self._order), self._step)
-        last = 0 if self._drops_rest(whole) else math.ceil(rest / (self._size * self._world))
-        return whole * self._accumulate + last
+        last = 0 if self._drops_rest(whole) else math.ceil(rest / (self.size * self.world))
+        return whole * self.accumulate + last
 
     def __iter__(self) -> Iterator[list[int]]:
         for group in self.groups():
-            share = group[self._rank :: self._world]
-            yield from (share[at : at + self._size] for at in range(0, len(share), self._size))
+            share = group[self.rank :: self.world]
+            yield from (share[at : at + self.size] for at in range(0, len(share), self.size))
 
     def groups(self) -> list[list[int]]:
         """Return the steps of the epoch: the samples of all ranks together."""
-        draw = random.Random(f"{self._seed}/{self._epoch}")  # noqa: S311 - an order, no secret.
+        draw = random.Random(f"{self.seed}/{self.epoch}")  # noqa: S311 - an order, no secret.
         order = list(self._order)
         draw.shuffle(order)
         step = self._step
         whole = len(order) // step
         rest = order[whole * step :]
         groups: list[list[int]] = []
-        bucket = step * self._buckets or step
+        bucket = step * self.buckets or step
         for start in range(0, whole * step, bucket):
             groups += self._sorted_groups(order[start : min(start + bucket, whole * step)], step, draw)
-        if self._longest_first and groups:
+        if self.longest_first and groups:
             longest = max(groups, key=lambda group: max(map(self._length, group)))
             groups.remove(longest)
             groups.insert(0, longest)
         if rest and not self._drops_rest(whole):
             # Every rank needs as many samples as the others, so the first ones are used twice.
-            while len(rest) % self._world:
-                rest += order[: self._world - len(rest) % self._world]
+            while len(rest) % self.world:
+                rest += order[: self.world - len(rest) % self.world]
             groups.append(rest)
         return groups
 
     def _drops_rest(self, whole: int) -> bool:
-        return self._drop_last and whole > 0
+        return self.drop_last and whole > 0
 
     def _length(self, index: int) -> float:
-        return self._lengths[index] if self._lengths is not None else 0.0
+        return self.lengths[index] if self.lengths is not None else 0.0
 
     def _sorted_groups(self, bucket: list[int], step: int, draw: random.Random) -> list[list[int]]:
-        if self._buckets and self._lengths is not None:
+        if self.buckets and self.lengths is not None:
             bucket.sort(key=self._length)
         groups = [bucket[at : at + step] for at in range(0, len(bucket), step)]
-        if self._buckets:
+        if self.buckets:
             draw.shuffle(groups)
         return groups
 

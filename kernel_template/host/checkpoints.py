@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +18,30 @@ from kernel_template.host.state import KEY, LoopState, Position, Record, plain
 _CHECKPOINT_KEYS = frozenset({"model", "optimizer", "step", "epoch"})  # A dict with these is a checkpoint.
 
 
+@dataclass(slots=True, kw_only=True)
 class CheckpointWriter:
-    """Hooks around what the trainer writes.
+    """Hooks around what the trainer writes."""
 
-    Args:
-        disk: makes room for each file.
-        rendezvous: which rank this is.
-        loop: where in its loop the trainer is.
-        clock: monotonic seconds.
-        record: makes what a checkpoint needs beside the trainer's own state.
-        wrote: called with the seconds that each file took.
-        saved: called when a checkpoint is whole.
-    """
-
-    def __init__(  # noqa: PLR0913 - it stands between all of these.
-        self,
-        *,
-        disk: DiskBudget,
-        rendezvous: Rendezvous,
-        loop: LoopState,
-        clock: Callable[[], float],
-        record: Callable[[], Record],
-        wrote: Callable[[float], None],
-        saved: Callable[[], None],
-    ) -> None:
-        self.trainer: Trainer | None = None
-        self.bad_evals = 0
-        self.position: Position | None = None  # That of the last checkpoint.
-        self._disk = disk
-        self._rendezvous = rendezvous
-        self._loop = loop
-        self._clock = clock
-        self._record = record
-        self._wrote = wrote
-        self._saved = saved
+    disk: DiskBudget
+    rendezvous: Rendezvous
+    loop: LoopState
+    clock: Callable[[], float]
+    record: Callable[[], Record]  # Makes what a checkpoint needs beside the trainer's own state.
+    wrote: Callable[[float], None]  # Called with the seconds that each file took.
+    saved: Callable[[], None]  # Called when a checkpoint is whole.
+    trainer: Trainer | None = None
+    bad_evals: int = 0  # Evaluations since the best one.
+    position: Position | None = None  # That of the last checkpoint.
 
     def save(self) -> None:
         """Write a checkpoint, unless there is one of this very position."""
         assert self.trainer is not None
-        if self.position != self._loop.position(self.trainer):
+        if self.position != self.loop.position(self.trainer):
             self.trainer.save_checkpoint()
 
     def save_best_model(self, original: Callable[..., None], trainer: Trainer) -> None:
         """Hook of `Trainer.save_best_model`: count the evaluations that were not better."""
-        self._loop.epoch_done = True
+        self.loop.epoch_done = True
         best = trainer.best_loss
         original(trainer)
         if trainer.best_loss is not best:
@@ -73,22 +54,22 @@ class CheckpointWriter:
         if "://" in str(path):
             original(state, path, **options)
             return
-        began = self._clock()
+        began = self.clock()
         file, trainer = Path(path), self.trainer
         is_checkpoint = trainer is not None and isinstance(state, dict) and state.keys() >= _CHECKPOINT_KEYS
         if is_checkpoint:
-            record = self._record()
+            record = self.record()
             if file.name.startswith("best_model"):
                 # The trainer makes this loss its best one only after the file is written.
                 record |= {"best_loss": plain(state["model_loss"]), "bad_evals": 0}
             state = {**state, KEY: record}
-        with self._rendezvous.saving(), self._disk.saving(file, state) as limit:
+        with self.rendezvous.saving(), self.disk.saving(file, state) as limit:
             write_whole(state, file, options, limit)
-        self._wrote(self._clock() - began)
+        self.wrote(self.clock() - began)
         if is_checkpoint:
             assert trainer is not None
-            self.position = self._loop.position(trainer)
-            self._saved()
+            self.position = self.loop.position(trainer)
+            self.saved()
 
 
 def write_whole(state: Any, path: Path, options: Mapping[str, Any], limit: Callable[[Any], Any]) -> None:

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from kernel_template.contract import HostStop
@@ -32,50 +33,30 @@ class StopTraining(BaseException):
     """Leaves the training loop; only the host catches it."""
 
 
+@dataclass(kw_only=True)
 class TrainingLoop:
-    """Hooks around the training loop of one process.
+    """Hooks around the training loop of one process."""
 
-    Args:
-        budget: the time.
-        rules: when to stop.
-        counters: where the seconds go.
-        resume: the previous session.
-        ranks: the other ranks.
-        rendezvous: which rank this is.
-        disk: makes room for checkpoints.
-        reporter: the log and the report.
-    """
+    budget: TimeBudget
+    rules: StopRules
+    counters: StepCounters
+    resume: Resume
+    ranks: RankHooks
+    rendezvous: Rendezvous
+    disk: DiskBudget
+    reporter: Reporter
 
-    def __init__(  # noqa: PLR0913 - the loop is where all of these meet.
-        self,
-        *,
-        budget: TimeBudget,
-        rules: StopRules,
-        counters: StepCounters,
-        resume: Resume,
-        ranks: RankHooks,
-        rendezvous: Rendezvous,
-        disk: DiskBudget,
-        reporter: Reporter,
-    ) -> None:
-        self._budget = budget
-        self._rules = rules
-        self._counters = counters
-        self._resume = resume
-        self._ranks = ranks
-        self._peers = ranks.peers
-        self._rendezvous = rendezvous
-        self._disk = disk
-        self._reporter = reporter
+    def __post_init__(self) -> None:
+        self._peers = self.ranks.peers
         self._state = LoopState()
         self._unfinished: Record | None = None  # The record of an epoch that is resumed in its middle.
         self._epoch_rng: RandomStates | None = None  # The random states at the epoch's start.
         self._trainer: Any = None
         self.checkpoints = CheckpointWriter(
-            disk=disk,
-            rendezvous=rendezvous,
+            disk=self.disk,
+            rendezvous=self.rendezvous,
             loop=self._state,
-            clock=budget.clock,
+            clock=self.budget.clock,
             record=self._record,
             wrote=self._wrote,
             saved=self.report,
@@ -91,15 +72,15 @@ class TrainingLoop:
         step, epoch, batch = self._state.position(self._trainer)
         if self._unfinished is not None:  # It has not been entered yet.
             batch = self._unfinished["batch"]
-        self._reporter.write(
+        self.reporter.write(
             global_step=step,
             epoch=epoch,
             batch=batch,
-            seconds_per_epoch=self._budget.seconds_per_epoch(self._state.batches),
+            seconds_per_epoch=self.budget.seconds_per_epoch(self._state.batches),
             steps_per_epoch=self._state.batches,
             best_loss=scalar_loss(self._trainer.best_loss),
             bad_evals=self.checkpoints.bad_evals,
-            **self._counters.values(),
+            **self.counters.values(),
             **changes,
         )
 
@@ -109,29 +90,29 @@ class TrainingLoop:
             self._state,
             bad_evals=self.checkpoints.bad_evals,
             epoch_rng=self._epoch_rng,
-            loader_rng=self._resume.loader_rng,
+            loader_rng=self.resume.loader_rng,
         )
 
     def _wrote(self, seconds: float) -> None:
-        self._budget.saved(seconds)
-        self._counters.saved(seconds)
+        self.budget.saved(seconds)
+        self.counters.saved(seconds)
 
     # ---- Hooks of the Trainer
 
     def fit(self, original: Callable[..., None], trainer: Trainer) -> None:
         """Hook of `_fit`: run the loop until it ends or is stopped; for the script both are a normal end."""
-        if self._rules.stopped is not None:
+        if self.rules.stopped is not None:
             return
         first = self._trainer is None
         self._trainer = self.checkpoints.trainer = trainer
-        with self._rules.catching_signals():
+        with self.rules.catching_signals():
             try:
                 if first:
-                    self._ranks.join(trainer)
+                    self.ranks.join(trainer)
                 weights = weight_bytes(trainer.model)
-                self._budget.begin(3 * weights)
+                self.budget.begin(3 * weights)
                 if first and not self._peers.rank:
-                    self._disk.begin(weights, 3 * weights)
+                    self.disk.begin(weights, 3 * weights)
                 if first:
                     self._begin(trainer)
                 original(trainer)
@@ -140,15 +121,15 @@ class TrainingLoop:
                 self.report(finished=True)
                 self._peers.leave_together()
             except StopTraining:
-                self.report(stopped=self._rules.stopped)
+                self.report(stopped=self.rules.stopped)
                 self._peers.leave_together()
             except BaseException as error:
-                self._ranks.failed(error)
+                self.ranks.failed(error)
                 raise
 
     def _begin(self, trainer: Trainer) -> None:
         """Go where the checkpoint was saved; stop at once if everything is done already."""
-        record = self._resume.restore(trainer)
+        record = self.resume.restore(trainer)
         start = self._state.position(trainer)
         if record is not None:
             start = Position(record["total_steps_done"], record["epoch"], record["batch"])
@@ -156,19 +137,19 @@ class TrainingLoop:
             self.checkpoints.position = start
             self._unfinished = record if record["batch"] else None
         if trainer.continue_run:
-            self._reporter.say(
+            self.reporter.say(
                 f"resuming after step {start.global_step}: {start.epoch} epochs and {start.batch} batches"
             )
-        self._reporter.write(start=start._asdict())
+        self.reporter.write(start=start._asdict())
         self._watch_epochs(trainer)
-        self._stop_together(self._rules.before_training(trainer.total_steps_done, self.checkpoints.bad_evals))
+        self._stop_together(self.rules.before_training(trainer.total_steps_done, self.checkpoints.bad_evals))
 
     def _watch_epochs(self, trainer: Trainer) -> None:
         """Extend the callbacks at the start and end of each epoch."""
         started, ended = trainer.callbacks.on_epoch_start, trainer.callbacks.on_epoch_end
 
         def on_epoch_start(*args: Any) -> None:
-            self._budget.epoch_began()
+            self.budget.epoch_began()
             started(*args)
             self._state.epoch_done = False
             self._state.batch = self._state.skipped = 0
@@ -176,10 +157,10 @@ class TrainingLoop:
         def on_epoch_end(*args: Any) -> None:
             ended(*args)
             self._state.epoch_done = True
-            self._budget.epoch_ended(self._state.batches)
+            self.budget.epoch_ended(self._state.batches)
             self.report()
             if trainer.epochs_done + 1 < trainer.config.epochs:
-                reason = self._rules.before_epoch(trainer.total_steps_done, self.checkpoints.bad_evals)
+                reason = self.rules.before_epoch(trainer.total_steps_done, self.checkpoints.bad_evals)
                 self._stop_together(reason)
 
         trainer.callbacks.on_epoch_start, trainer.callbacks.on_epoch_end = on_epoch_start, on_epoch_end
@@ -189,7 +170,7 @@ class TrainingLoop:
         if trainer.train_loader is None:
             make_train_loader(trainer)
         loader = trainer.train_loader
-        self._state.batches = self._ranks.begin_epoch(trainer)
+        self._state.batches = self.ranks.begin_epoch(trainer)
         trainer.train_loader = PatchedLoader(loader, self._batches, self._state.batches)
         self._state.in_train = True
         try:
@@ -199,7 +180,7 @@ class TrainingLoop:
         self._peers.broadcast_buffers(trainer.model)
         self._state.in_train = False
         self._state.epoch_done = True
-        self._budget.train_ended()
+        self.budget.train_ended()
 
     def _batches(self, loader: Any) -> Iterator[Any]:
         """Yield the epoch's batches; those done already are fetched too, so that random numbers are drawn."""
@@ -209,33 +190,33 @@ class TrainingLoop:
         self._epoch_rng = random_states()
         epoch, seed = self._trainer.epochs_done, self._trainer.config.training_seed
         self._peers.reseed(seed, epoch, 0)
-        batches = self._ranks.accumulator.groups(iter(loader))
+        batches = self.ranks.accumulator.groups(iter(loader))
         if record is not None:
             for number in range(record["batch"]):
                 self._peers.reseed(seed, epoch, number)
                 next(batches, None)
             self._state.batch = self._state.skipped = record["batch"]
-            self._resume.restore_unfinished_epoch(self._trainer, record)
-        self._budget.train_began()
+            self.resume.restore_unfinished_epoch(self._trainer, record)
+        self.budget.train_began()
         while True:
             self._peers.reseed(seed, epoch, self._state.batch)
-            with self._counters.waiting():
+            with self.counters.waiting():
                 batch = next(batches, None)
             if batch is None:
                 return
             samples = count_samples(batch) * self._peers.size  # The other ranks have as many.
             yield batch
-            self._counters.trained(samples)
+            self.counters.trained(samples)
             self._state.trained = True
             self._state.batch += 1
-            self._budget.step_done()
+            self.budget.step_done()
             self._after_step()
 
     def _after_step(self) -> None:
         last = self._state.batch >= (self._state.batches or 0)
-        reason = self._rules.after_step(self._trainer.total_steps_done, last=last)
+        reason = self.rules.after_step(self._trainer.total_steps_done, last=last)
         self._stop_together(reason)
-        if self._counters.due():
+        if self.counters.due():
             self.report()
 
     def train_step(  # noqa: PLR0913, PLR0917 - the trainer's signature.
@@ -251,10 +232,10 @@ class TrainingLoop:
         self._state.in_step = True
         failure: RuntimeError | None = None
         try:
-            with self._counters.stepping():
+            with self.counters.stepping():
                 return original(trainer, batch, batch_n_steps, step + self._state.skipped, loader_start_time)
         except RuntimeError as error:
-            if not self._ranks.stops_for_memory(error):
+            if not self.ranks.stops_for_memory(error):
                 raise
             failure = error
         finally:
@@ -286,7 +267,7 @@ class TrainingLoop:
         """Save and leave the loop, if there is a reason."""
         if reason is None:
             return
-        self._rules.stopped = reason
+        self.rules.stopped = reason
         if self._state.trained and not self._peers.rank:
             self.checkpoints.save()
         raise StopTraining
@@ -296,6 +277,6 @@ class TrainingLoop:
         traceback.clear_frames(error.__traceback__ if error is not None else None)
         self._trainer.model.zero_grad(set_to_none=True)
         free_memory()
-        self._reporter.say("out of GPU memory: stopping after the previous step")
-        with self._rendezvous.saving():
+        self.reporter.say("out of GPU memory: stopping after the previous step")
+        with self.rendezvous.saving():
             self._stop_if(HostStop.OUT_OF_MEMORY)
