@@ -7,9 +7,10 @@ most the blocks in flight are lost. What a power cut mixes up, the hashes find.
 import contextlib
 import errno
 import hashlib
+import mmap
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
@@ -103,11 +104,10 @@ class Partial:
         self._lock, self._hashing, self.streaming = threading.Lock(), threading.Lock(), threading.Lock()
         self._hasher, self._hashed = Hasher(remote.expected, sha256), 0
         self._pieces, self._closed = 1, False
-        with contextlib.ExitStack() as files:
-            self._data = files.enter_context(self.place.open("r+b", buffering=0))
-            self._map = files.enter_context(self._map_place.open("r+b", buffering=0))
-            self._reader = files.enter_context(self.place.open("rb", buffering=0))
-            self._files = files.pop_all()
+        with self._map_place.open("r+b") as file:
+            # Memory that the system writes, whatever becomes of this process; of nothing there is no map.
+            self._map = mmap.mmap(file.fileno(), len(self._here)) if self._here else None
+        self._reader = self.place.open("rb", buffering=0)
 
     def begin(self, span: Span, connections: int) -> list[Span]:
         """Return what is missing besides `span`, which is on its way; each piece ends with `end_piece`."""
@@ -128,34 +128,54 @@ class Partial:
         """Return whether the blocks of a span are here."""
         return 0 not in self._here[span.start // BLOCK : blocks_in(span.end)]
 
-    def write(self, start: int, data: bytes) -> int:
-        """Write those bytes whose blocks are not here; return how many these were.
+    @contextlib.contextmanager
+    def writing(self, at: int) -> Iterator[Callable[[bytes], int]]:
+        """Give a function that writes the bytes from `at` on, one chunk after the other.
 
-        Whoever writes a block writes it from its first byte to its last.
+        It skips blocks that are here, and returns how many bytes were new. Whoever writes a block writes it
+        from its first byte to its last. The function raises `AbandonedError` if the file starts over.
 
         Raises:
-            AbandonedError: the file starts over.
             OSError: the disk is full.
         """
-        new, end = 0, start + len(data)
+        with self.place.open("r+b", buffering=0) as file:
+            position = at
+
+            def write(data: bytes) -> int:
+                nonlocal position
+                new = 0
+                for span in self._runs(position, position + len(data)):
+                    view = memoryview(data)[span.start - position : span.end - position]
+                    if file.tell() != span.start:
+                        file.seek(span.start)
+                    while view:
+                        view = view[file.write(view) :]
+                    self._mark(span)
+                    new += span.size
+                position += len(data)
+                return new
+
+            yield write
+
+    def _runs(self, start: int, end: int) -> list[Span]:
+        """The parts of a chunk whose blocks are missing; nearly always that is all of it."""
+        if self._closed:
+            raise AbandonedError
+        if 1 not in self._here[start // BLOCK : blocks_in(end)]:
+            return [Span(start, end)]
         edges = [start, *range((start // BLOCK + 1) * BLOCK, end, BLOCK), end]
+        return [Span(one, other) for one, other in pairwise(edges) if not self._here[one // BLOCK]]
+
+    def _mark(self, span: Span) -> None:
+        """Mark the blocks that end within a span."""
+        first, last = span.start // BLOCK, blocks_in(span.end) if span.end == self.size else span.end // BLOCK
+        done = b"\x01" * (last - first)
         with self._lock:
             if self._closed:
                 raise AbandonedError
-            for one, other in pairwise(edges):
-                block = one // BLOCK
-                if one == other or self._here[block]:
-                    continue
-                self._data.seek(one)
-                view = memoryview(data)[one - start : other - start]
-                while view:
-                    view = view[self._data.write(view) :]
-                new += other - one
-                if other == self.size or other % BLOCK == 0:
-                    self._here[block] = 1
-                    self._map.seek(block)
-                    self._map.write(b"\x01")
-        return new
+            if done and self._map is not None:
+                self._here[first:last] = done
+                self._map[first:last] = done
 
     def hash_front(self, stopped: threading.Event, *, everything: bool = False) -> None:
         """Hash what has arrived, from the front up to the first gap.
@@ -198,11 +218,14 @@ class Partial:
         """Close both files. They stay for the next transfer, unless `discard` removes them."""
         with self._lock:
             self._closed = True
-        with self._hashing:
-            self._files.close()
+        with self._hashing, self._lock:
+            self._reader.close()
+            if self._map is not None:
+                self._map.close()
         if discard:
-            self.place.unlink(missing_ok=True)
-            self._map_place.unlink(missing_ok=True)
+            for place in (self._map_place, self.place):
+                with contextlib.suppress(OSError):  # As in `remove_parts`.
+                    place.unlink()
 
 
 def has_part(folder: Path, path: PurePosixPath) -> bool:
@@ -214,7 +237,8 @@ def remove_parts(folder: Path, path: PurePosixPath, *, keep: str = "") -> None:
     """Remove what earlier transfers left of a file, except the part `keep`."""
     for part in folder.glob(f"{_digest(path.as_posix())}-*"):
         if part.stem != keep:
-            part.unlink()
+            with contextlib.suppress(OSError):  # On Windows a worker may still have it open.
+                part.unlink()
 
 
 def part_size(folder: Path, path: PurePosixPath, remote: Remote) -> int:

@@ -283,19 +283,20 @@ class _Piece:
 
     def _receive(self, partial: Partial, answer: Answer) -> None:
         """Write the bytes as they arrive; whoever completes the file puts it in place."""
-        hashed = self._at
-        while (left := self._end - self._at) > 0:
-            data = answer.read()[:left]
-            if self._owner.storage.stopped.is_set():
-                raise StoppedError
-            if not data:
-                raise TransientError("the connection ended early")
-            self._retries.progress(partial.write(self._at, data))
-            self._at += len(data)
-            self._note_received(len(data))
-            if self._at - hashed >= _HASH_EVERY:
-                hashed = self._at
-                partial.hash_front(self._owner.storage.stopped)
+        hashed, stopped = self._at, self._owner.storage.stopped
+        with partial.writing(self._at) as write:
+            while (left := self._end - self._at) > 0:
+                data = answer.read()[:left]
+                if stopped.is_set():
+                    raise StoppedError
+                if not data:
+                    raise TransientError("the connection ended early")
+                self._retries.progress(write(data))
+                self._at += len(data)
+                self._note_received(len(data))
+                if self._at - hashed >= _HASH_EVERY:
+                    hashed = self._at
+                    partial.hash_front(stopped)
         if partial.end_piece():
             self._finish(partial)
 

@@ -1,16 +1,89 @@
 """Kaggle through its official client: the only package that knows `kaggle` and `kagglesdk`.
 
-Checked against kaggle 2.2.4 and kagglesdk 0.1.37. The SDK is slow to import, so that happens inside
-`connect`; `client.py` and `translation.py` import it at their top and are themselves imported only there.
+Checked against kaggle 2.2.4 and kagglesdk 0.1.37. The SDK is slow to import: only `client.py` and what that
+imports (`kernels.py`, `datasets.py`, `models.py`, `uploads.py`) need it, and the functions here, which import
+it when they are called.
 """
 
-from orchestrator.kaggle.connection import (
+import importlib.metadata
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import LocalError
+from orchestrator.kaggle.auth import (
     KAGGLE_URL,
     URL_VARIABLE,
-    client_version,
-    connect,
-    run_stock_client,
+    CredentialKind,
+    Credentials,
+    find_credentials,
     service_url,
 )
 
+if TYPE_CHECKING:
+    from orchestrator.kaggle.client import KaggleClient
+
 __all__ = ["KAGGLE_URL", "URL_VARIABLE", "client_version", "connect", "run_stock_client", "service_url"]
+
+
+def connect(
+    environ: Mapping[str, str] = os.environ,
+    *,
+    home: Path | None = None,
+    login: tuple[str, str] | None = None,
+) -> "KaggleClient":
+    """Log in and return the client.
+
+    The SDK below the `kaggle` package is used directly: importing `kaggle` itself logs in a global object,
+    may print, exit or make calls, and takes twice as long.
+
+    Args:
+        environ: where credentials and `KGTTS_KAGGLE_URL` are looked up.
+        home: the home folder that may hold `.kaggle/`; by default the user's.
+        login: a user name and key to use in place of all others (for the demo's own emulator).
+
+    Raises:
+        CredentialsError: there are none, or an OAuth login has ended.
+        ServiceError: an OAuth login could not be renewed.
+        LocalError: the official client cannot be imported.
+    """
+    url = service_url(environ)
+    if login is None:
+        credentials = find_credentials(environ, home or Path.home())
+    else:
+        credentials = Credentials(CredentialKind.API_KEY, "given", *login)
+    try:
+        _point_sdk_at(url)
+        from orchestrator.kaggle.client import log_in  # noqa: PLC0415  # Imports the SDK.
+    except ImportError as error:
+        raise LocalError(
+            f"Kaggle's client cannot be imported: {error}.",
+            hint="install kgtts again: pip install --force-reinstall . in its checkout",
+        ) from error
+    return log_in(credentials, url, home or Path.home())
+
+
+def run_stock_client(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> None:
+    """Run the official `kaggle` command line, unmodified, against the service that kgtts would use.
+
+    It prints, and it may exit the process, as it always does.
+    """
+    _point_sdk_at(service_url(environ))
+    sys.argv = ["kaggle", *argv]
+    from kaggle.cli import main  # noqa: PLC0415  # Slow and noisy: see `connect`.
+
+    main()
+
+
+def client_version() -> str:
+    """Return the version of the installed official client, read without importing it."""
+    kaggle, sdk = importlib.metadata.version("kaggle"), importlib.metadata.version("kagglesdk")
+    return f"kaggle {kaggle}, kagglesdk {sdk}"
+
+
+def _point_sdk_at(url: str) -> None:
+    from kagglesdk import kaggle_env  # noqa: PLC0415  # Imports the SDK.
+
+    kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = url  # noqa: SLF001  # There is no public setting.

@@ -22,21 +22,13 @@ from kagglesdk.kernels.types.kernels_enums import KernelsListSortType, KernelsLi
 from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
 
 from orchestrator.errors import CredentialsError, NotFoundError, RefusedError, ServiceError
-from orchestrator.kaggle.calls import Calls
-from orchestrator.kaggle.credentials import CredentialKind, Credentials
-from orchestrator.kaggle.inputs import Inputs
+from orchestrator.kaggle.auth import CredentialKind, Credentials
+from orchestrator.kaggle.datasets import Datasets
+from orchestrator.kaggle.errors import Calls, limit_waiting, refusal_hint, translated
+from orchestrator.kaggle.kernels import addressed, kernel_info, ref_of, save_request, utc
+from orchestrator.kaggle.log_stream import open_stream, read_stream
 from orchestrator.kaggle.logs import parse_stored_log
-from orchestrator.kaggle.streaming import open_stream, read_stream
-from orchestrator.kaggle.translation import (
-    addressed,
-    kernel_info,
-    limit_waiting,
-    ref_of,
-    refusal_hint,
-    save_request,
-    translated,
-    utc,
-)
+from orchestrator.kaggle.models import model_files
 from orchestrator.models import (
     InputFile,
     KernelInfo,
@@ -83,7 +75,8 @@ class KaggleClient:
         self._username = username
         self._service = service
         self._call = Calls()
-        self._inputs = Inputs(self._call, client, service)
+        self._sdk = client
+        self._datasets = Datasets(self._call, client, service)
 
     @property
     def calls(self) -> int:
@@ -256,19 +249,19 @@ class KaggleClient:
 
     def dataset_files(self, source: str) -> Iterator[InputFile]:
         """The files of the newest version of the dataset `owner/slug`, page by page as they are asked for."""
-        return self._inputs.dataset_files(source)
+        return self._datasets.files(source)
 
     def dataset_ready(self, source: str) -> bool:
         """Whether the newest version of a dataset is processed; until then a kernel mounts the one before."""
-        return self._inputs.dataset_ready(source)
+        return self._datasets.is_ready(source)
 
     def upload_dataset(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
         """Make the private dataset `owner/slug` of `files`, or a new version of these and no others."""
-        self._inputs.upload_dataset(source, title, files, notes=notes)
+        self._datasets.upload(source, title, files, notes=notes)
 
     def model_files(self, source: str) -> Iterator[InputFile]:
         """The files of the model version `owner/model/framework/variation/version`."""
-        return self._inputs.model_files(source)
+        return model_files(self._call, self._sdk, source)
 
     def _output_pages(self, ref: KernelRef, page_size: int) -> Iterator[Any]:
         request = addressed(ApiListKernelSessionOutputRequest(), ref)

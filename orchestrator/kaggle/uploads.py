@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import stamina
 from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUploadRequest
 
 from orchestrator.errors import LocalError, ServiceError
-from orchestrator.kaggle.calls import Calls
-from orchestrator.kaggle.translation import limit_waiting, translated
+from orchestrator.kaggle.errors import Calls, limit_waiting, translated
 
 ATTEMPTS = 10  # As the official client.
 _LONGEST_WAIT_S = 15.0
@@ -73,8 +73,6 @@ class Uploads:
 
 
 def _send(path: Path, size: int, url: str) -> None:
-    import stamina  # noqa: PLC0415  # 30 ms of start-up that only an upload pays.
-
     # Not the SDK's session: the storage must not see the credentials.
     with requests.Session() as session, path.open("rb") as file:
         limit_waiting(session)

@@ -11,7 +11,7 @@ from typing import Protocol
 from orchestrator.errors import ExitCode, KgttsError
 from orchestrator.formatting import weekday
 from orchestrator.kaggle import client_version
-from orchestrator.kaggle.credentials import find_credentials
+from orchestrator.kaggle.auth import find_credentials
 from orchestrator.models import InputFile
 from orchestrator.ports import Kaggle
 from orchestrator.settings import LoadedSettings, Settings, format_duration

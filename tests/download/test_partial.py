@@ -20,6 +20,12 @@ def remote(size: int, validator: str = "v") -> Remote:
     return Remote(validator, f'"{validator}"', size, Expected())
 
 
+def put(part: Partial, at: int, data: bytes, cut: int = 70_000) -> int:
+    """Write in pieces of `cut` bytes; gives how many bytes were new."""
+    with part.writing(at) as write:
+        return sum(write(data[start : start + cut]) for start in range(0, len(data), cut))
+
+
 def opened(folder: Path, content: Remote, path: PurePosixPath = NAME) -> Partial:
     """What is here of a file, or the beginning of it."""
     return Partial(folder, path, content, None, lambda size: None)
@@ -40,8 +46,7 @@ def test_a_map_knows_the_whole_blocks_that_were_written(
     for block, length in spans:
         start = block * BLOCK
         end = min(size, start + length)
-        for at in range(start, end, cut):
-            part.write(at, BYTES[at : min(at + cut, end)])
+        put(part, start, BYTES[start:end], cut)
         if end > start:
             whole |= set(range(block, end // BLOCK if end < size else blocks_in(size)))
     part.close()
@@ -62,7 +67,7 @@ def test_a_part_that_is_damaged_begins_anew(tmp_path: Path, spoil: str) -> None:
     """Whatever a crash or a person did to one of the two files, nothing is taken for here that is not."""
     content = remote(3 * BLOCK)
     part = opened(tmp_path, content)
-    part.write(0, BYTES[: 2 * BLOCK])
+    put(part, 0, BYTES[: 2 * BLOCK])
     part.close()
     (index,), (data,) = tmp_path.glob("*.map"), tmp_path.glob("*.part")
     if spoil == "map cut":
@@ -83,8 +88,8 @@ def test_a_part_that_is_damaged_begins_anew(tmp_path: Path, spoil: str) -> None:
 def test_a_block_that_is_here_is_not_written_again(tmp_path: Path) -> None:
     """It may be hashed already: a later and damaged copy of it must not get onto the disk."""
     part = opened(tmp_path, remote(3 * BLOCK))
-    assert part.write(BLOCK, BYTES[:BLOCK]) == BLOCK
-    assert part.write(0, bytes(3 * BLOCK)) == 2 * BLOCK
+    assert put(part, BLOCK, BYTES[:BLOCK]) == BLOCK
+    assert put(part, 0, bytes(3 * BLOCK)) == 2 * BLOCK
     part.close()
     assert part.place.read_bytes() == bytes(BLOCK) + BYTES[:BLOCK] + bytes(BLOCK)
 

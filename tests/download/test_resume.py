@@ -283,7 +283,7 @@ def test_a_link_that_comes_later_is_not_followed(storage: Storage, tmp_path: Pat
 
 def test_all_files_count_for_the_free_disk(storage: Storage, tmp_path: Path) -> None:
     """Files that fit one by one but not together are not fetched."""
-    options = TransferOptions(sleep=lambda _: None, free_disk=lambda _: 300 * MB)
+    options = TransferOptions(free_disk=lambda _: 300 * MB)
     half = Answer(b"x", claimed_size=160 * MB)
     with pytest.raises(
         LocalError, match="needs at least 384 MB of free disk space, but only 300 MB are free"

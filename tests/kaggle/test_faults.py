@@ -128,6 +128,6 @@ def test_an_answer_that_is_not_kaggles_is_a_sentence(
     with answering(content_type, body) as url:
         monkeypatch.setenv("KGTTS_KAGGLE_URL", url)
         client = connect(login=(USER, KEY))
-        with pytest.raises(ServiceError, match=r"the answer is not one of Kaggle's"):
+        with pytest.raises(ServiceError, match=r"Kaggle's answer makes no sense"):
             CALLS[method][1](client)
         client.close()

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.emulator import Emulator
 from orchestrator.errors import CredentialsError, NotFoundError, ServiceError, UsageError
 from orchestrator.kaggle import KAGGLE_URL, connect, service_url
-from orchestrator.kaggle.credentials import CredentialKind, find_credentials, known_username
+from orchestrator.kaggle.auth import CredentialKind, find_credentials, known_username
 from orchestrator.models import KernelRef
 from tests.support import KEY, USER
 

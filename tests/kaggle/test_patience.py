@@ -18,8 +18,8 @@ from orchestrator.emulator.faults.plan import FaultPlan
 from orchestrator.errors import ServiceError, SilentLogError
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
-from orchestrator.kaggle.streaming import open_stream, read_stream
-from orchestrator.kaggle.translation import limit_waiting, retry_delay, translated
+from orchestrator.kaggle.errors import limit_waiting, retry_delay, translated
+from orchestrator.kaggle.log_stream import open_stream, read_stream
 from tests.kaggle.helpers import KERNEL, run_to_end, small_push
 from tests.support import KEY, USER
 

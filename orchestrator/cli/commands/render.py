@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.context import load, settings_options
-from orchestrator.kaggle.credentials import known_username
+from orchestrator.kaggle.auth import known_username
 from orchestrator.render import write_rendered
 from orchestrator.run.push import preview
 

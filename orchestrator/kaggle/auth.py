@@ -1,22 +1,48 @@
-"""Finding the Kaggle credentials that the official client would use, without importing it.
+"""Where Kaggle is, and with which credentials: the official client's rules, without importing it.
 
-The order is the official client's own (kaggle 2.2.4, `KaggleApi.authenticate`): an access token, then a
-legacy API key, then what `kaggle auth login` stored. The secret itself is never shown by a `repr`.
+Credentials are looked for in the official client's order (kaggle 2.2.4, `KaggleApi.authenticate`): an access
+token, then a legacy API key, then what `kaggle auth login` stored. No `repr` shows a secret.
 """
 
-import json
+import codecs
+import contextlib
 import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from orchestrator.errors import CredentialsError
+from orchestrator import untrusted
+from orchestrator.errors import CredentialsError, UsageError
+
+KAGGLE_URL = "https://api.kaggle.com"
+URL_VARIABLE = "KGTTS_KAGGLE_URL"
+
+
+def service_url(environ: Mapping[str, str]) -> str:
+    """Return the address that calls go to: Kaggle's, or the one in `KGTTS_KAGGLE_URL`.
+
+    Raises:
+        UsageError: credentials must not be sent to that address. It has to be https, or http to this machine.
+    """
+    url = environ.get(URL_VARIABLE, "").strip().rstrip("/")
+    if not url:
+        return KAGGLE_URL
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        on_this_machine = parts.hostname in ("127.0.0.1", "localhost", "::1")
+        if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and on_this_machine)):
+            return url
+    raise UsageError(
+        f"{URL_VARIABLE}={url!r} is not an address to send credentials to.",
+        hint="use http://127.0.0.1:PORT as `kgtts emulator` prints it, or unset the variable to reach Kaggle",
+    )
 
 
 class CredentialKind(StrEnum):
-    """The kinds of credentials that Kaggle's client knows."""
+    """The kinds of credentials that Kaggle's client accepts."""
 
     ACCESS_TOKEN = "access token"  # noqa: S105  # The kind's name, not a secret.
     API_KEY = "API key"
@@ -25,14 +51,14 @@ class CredentialKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Credentials: their kind and place for people, their content for the client alone.
+    """Credentials, with a kind and a place to show to people.
 
     Attributes:
         kind: what they are.
         place: where they were found.
-        username: the account, where the place names it.
+        username: the account; None if the place does not name it.
         secret: the token or key; empty for an OAuth login, which the SDK reads and renews by itself.
-        exposed: whether other users of this machine can read the file.
+        exposed: whether other users of this machine can read the file; never so on Windows.
     """
 
     kind: CredentialKind
@@ -46,11 +72,11 @@ def find_credentials(environ: Mapping[str, str], home: Path) -> Credentials:
     """Find the credentials that the official client will use.
 
     Raises:
-        CredentialsError: there are none; the hint says where Kaggle gives them.
+        CredentialsError: there are none; the hint says where to get them.
     """
     token = environ.get("KAGGLE_API_TOKEN", "")
     if token:
-        # The client takes the text itself or the path of a file with it.
+        # It holds the token itself, or the path of a file with the token.
         return Credentials(
             CredentialKind.ACCESS_TOKEN, "KAGGLE_API_TOKEN", secret=_text(Path(token)) or token
         )
@@ -85,7 +111,7 @@ def find_credentials(environ: Mapping[str, str], home: Path) -> Credentials:
 
 
 def known_username(environ: Mapping[str, str], home: Path) -> str | None:
-    """The user name that stands beside a legacy API key, where there is one; nothing is asked of Kaggle."""
+    """Return the user name beside a legacy API key, or None; makes no call."""
     if environ.get("KAGGLE_USERNAME"):
         return environ["KAGGLE_USERNAME"]
     found = _values(_config_folder(environ, home) / "kaggle.json", "username")
@@ -103,22 +129,22 @@ def _config_folder(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def _text(path: Path) -> str:
-    """The text of a file, or nothing where it is none."""
+    """The text of a file, or "" if it cannot be read.
+
+    Windows' editors and PowerShell's `>` put a byte order mark first, and the latter writes UTF-16.
+    """
     try:
-        return path.read_text(encoding="utf-8").strip()
+        data = path.read_bytes()
+        is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return data.decode("utf-16" if is_utf16 else "utf-8-sig").strip()
     except (OSError, ValueError):
         return ""
 
 
 def _values(path: Path, *keys: str) -> list[str]:
-    """The values of all `keys` in a JSON file, or none where one is missing."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    if not isinstance(data, dict) or not all(data.get(key) for key in keys):
-        return []
-    return [str(data[key]) for key in keys]
+    """The values of all `keys` in a JSON file; none if one is missing."""
+    data = untrusted.json_object(_text(path)) or {}
+    return [str(data[key]) for key in keys] if all(data.get(key) for key in keys) else []
 
 
 def _is_exposed(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What kernels mount: the files of datasets and models, and the uploads that make a dataset."""
+"""Datasets: their files, their state, and the uploads that make them."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,11 +13,9 @@ from kagglesdk.datasets.types.dataset_api_service import (
     ApiListDatasetFilesRequest,
 )
 from kagglesdk.datasets.types.dataset_enums import DatabundleVersionStatus
-from kagglesdk.models.types.model_api_service import ApiListModelInstanceVersionFilesRequest
 
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError
-from orchestrator.kaggle.calls import Calls
-from orchestrator.kaggle.translation import model_framework, translated
+from orchestrator.kaggle.errors import Calls, translated
 from orchestrator.kaggle.uploads import Uploads
 from orchestrator.models import InputFile
 
@@ -29,8 +27,8 @@ _LICENSE = "other"
 _DESCRIPTION = "Kept by kgtts to continue a training. No licence is given: all rights stay with their owners."
 
 
-class Inputs:
-    """Datasets and models over HTTP.
+class Datasets:
+    """Datasets over HTTP; see `orchestrator.ports.Kaggle` for what the methods do.
 
     Args:
         call: makes the calls.
@@ -41,11 +39,10 @@ class Inputs:
     def __init__(self, call: Calls, client: Any, service: str) -> None:
         self._call = call
         self._datasets = client.datasets.dataset_api_client
-        self._models = client.models.model_api_client
         self._uploads = Uploads(call, client.blobs.blob_api_client, service)
 
-    def dataset_files(self, source: str) -> Iterator[InputFile]:
-        """The files of the newest version of the dataset `owner/slug`, page by page as they are asked for."""
+    def files(self, source: str) -> Iterator[InputFile]:
+        """List the files of the newest version of the dataset `owner/slug`, page by page as they are used."""
         request = ApiListDatasetFilesRequest()
         request.owner_slug, request.dataset_slug = source.split("/")[:2]
         request.page_size = PAGE_SIZE
@@ -58,24 +55,7 @@ class Inputs:
                 return
             request.page_token = answer.next_page_token
 
-    def model_files(self, source: str) -> Iterator[InputFile]:
-        """The files of the model version `owner/model/framework/variation/version`."""
-        request = ApiListModelInstanceVersionFilesRequest()
-        owner, model, framework, variation, version = source.split("/")
-        request.owner_slug, request.model_slug, request.instance_slug = owner, model, variation
-        request.version_number, request.page_size = int(version), PAGE_SIZE
-        request.framework = model_framework(framework)
-        while True:
-            answer = self._call(
-                f"list the files of the model {source}",
-                lambda: self._models.list_model_instance_version_files(request),
-            )
-            yield from (InputFile(item.name, item.size) for item in answer.files or [])
-            if not answer.next_page_token:
-                return
-            request.page_token = answer.next_page_token
-
-    def dataset_ready(self, source: str) -> bool:
+    def is_ready(self, source: str) -> bool:
         """Whether the newest version of a dataset is processed; until then a kernel mounts the one before.
 
         Raises:
@@ -97,7 +77,7 @@ class Inputs:
             raise NotFoundError(f"The dataset {source} was deleted.")
         return status is DatabundleVersionStatus.READY
 
-    def upload_dataset(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
+    def upload(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
         """Make the private dataset `owner/slug` of `files`, or a new version that holds these and no others.
 
         As the official client's `datasets create` and `datasets version` do (2.2.4); a 200 answer can be a
@@ -112,7 +92,7 @@ class Inputs:
         _check(source, slug, title, files)
         exists = True
         try:
-            self.dataset_ready(source)
+            self.is_ready(source)
         except (NotFoundError, ForbiddenError):
             # Kaggle may answer 403 for what does not exist. If it does exist, creating it is refused.
             exists = False

@@ -1,16 +1,14 @@
-"""Between the official client's words and ours: failures, requests and answers."""
+"""Calls to Kaggle: time-outs, retries, and what the official client raises, turned into our errors."""
 
 import contextlib
 import math
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+import stamina
 import urllib3
-from kagglesdk.kernels.types.kernels_api_service import ApiSaveKernelRequest
-from kagglesdk.models.types.model_enums import ModelFramework
 
 from orchestrator import untrusted
 from orchestrator.errors import (
@@ -20,14 +18,15 @@ from orchestrator.errors import (
     NotFoundError,
     RefusedError,
     ServiceError,
-    UsageError,
 )
-from orchestrator.kaggle.connection import URL_VARIABLE
-from orchestrator.models import KernelInfo, KernelPush, KernelRef
+from orchestrator.kaggle.auth import URL_VARIABLE
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
+_RETRY_FOR_S = 60.0
+_ATTEMPTS = 8
 _LONGEST_RETRY_AFTER_S = 45.0
+_SEEING_HINT = "check owner and name; `kgtts doctor` checks the inputs, `kgtts list` shows your runs"
 # An answer whose body breaks off shows as one of requests' own errors or, read piece by piece, of urllib3's.
 _BODY_BROKEN = (
     requests.exceptions.ChunkedEncodingError,
@@ -36,9 +35,42 @@ _BODY_BROKEN = (
 )
 _BROKEN = (requests.ConnectionError, requests.Timeout, *_BODY_BROKEN)
 
+T = TypeVar("T")
+
+
+class Calls:
+    """Makes calls and counts them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, doing: str, call: Callable[[], T], *, retry: bool = True) -> T:
+        """Make one call and return its answer.
+
+        Args:
+            doing: completes "could not …".
+            call: the call.
+            retry: whether it is repeated after a failure that may pass; only right for reads.
+
+        Raises:
+            CredentialsError, NotFoundError, ForbiddenError, RefusedError, ServiceError: see `translated`.
+        """
+        with translated(doing):
+            for attempt in stamina.retry_context(
+                on=retry_delay,
+                attempts=_ATTEMPTS if retry else 1,
+                timeout=_RETRY_FOR_S,
+                wait_initial=0.3,
+                wait_max=15.0,
+            ):
+                with attempt:
+                    self.count += 1
+                    return call()
+        raise AssertionError  # stamina raises the last failure itself.
+
 
 def retry_delay(error: Exception) -> bool | float:
-    """Whether a read is worth another try: drops, 429 and 5xx, after the seconds that these ask for."""
+    """Return whether a read is worth another try, or the seconds to wait before it, if Kaggle names them."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         status = error.response.status_code
         if status == requests.codes.too_many_requests or status >= requests.codes.internal_server_error:
@@ -50,7 +82,13 @@ def retry_delay(error: Exception) -> bool | float:
 
 @contextlib.contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Turn what the official client raises into our errors; `doing` completes "could not …"."""
+    """Turn what the official client raises into our errors; `doing` completes "could not …".
+
+    Raises:
+        CredentialsError: Kaggle does not accept the credentials (401).
+        ForbiddenError: 403. NotFoundError: 404. RefusedError: any other 4xx.
+        ServiceError: 429, 5xx, no connection, no answer in time, or an answer that makes no sense.
+    """
     try:
         yield
     except KgttsError:
@@ -70,10 +108,10 @@ def translated(doing: str) -> Iterator[None]:
         ) from error
     except _BODY_BROKEN as error:
         raise ServiceError(f"Could not {doing}: the answer broke off.", hint="try again") from error
-    # The SDK takes an answer for what it should be: another one shows as any of these.
+    # The SDK does not check an answer: one that is not Kaggle's shows as any of these.
     except (requests.RequestException, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ServiceError(
-            f"Could not {doing}: the answer is not one of Kaggle's ({type(error).__name__}: {error}).",
+            f"Could not {doing}: Kaggle's answer makes no sense ({type(error).__name__}: {error}).",
             hint=f"try again; check {URL_VARIABLE} if it is set",
         ) from error
 
@@ -91,14 +129,11 @@ def _http_error(doing: str, error: Any) -> KgttsError:
             )
         case 403:
             return ForbiddenError(
-                f"Could not {doing}: it does not exist, or is not yours to see ({status}).{said}",
-                hint="check owner and name; `kgtts doctor` checks the inputs, `kgtts list` shows your runs",
+                f"Could not {doing}: it is not yours to see, or does not exist (403).{said}",
+                hint=_SEEING_HINT,
             )
         case 404:
-            return NotFoundError(
-                f"Could not {doing}: it does not exist, or is not yours to see ({status}).{said}",
-                hint="check owner and name; `kgtts doctor` checks the inputs, `kgtts list` shows your runs",
-            )
+            return NotFoundError(f"Could not {doing}: it does not exist (404).{said}", hint=_SEEING_HINT)
         case 429:
             return ServiceError(
                 f"Could not {doing}: Kaggle asks for fewer calls (429).{said}",
@@ -116,13 +151,13 @@ def _http_error(doing: str, error: Any) -> KgttsError:
 
 
 def _kaggles_words(error: Any) -> str:
-    """The `message` of an error body, one line of it."""
+    """The `message` of an error's body, as one line."""
     answer = untrusted.json_object(error.response.text if error.response is not None else None) or {}
     return untrusted.text(answer.get("message"), 300) or ""
 
 
 def refusal_hint(words: str) -> str:
-    """The next step after a refusal, from Kaggle's own words."""
+    """Return the next step after a refusal, judged by Kaggle's own words."""
     lowered = words.lower()
     if "session count" in lowered:
         return "wait for a running session to end (`kgtts list`), or stop one with `kgtts cancel`"
@@ -133,73 +168,8 @@ def refusal_hint(words: str) -> str:
     return "correct kgtts.toml, then `kgtts push` again"
 
 
-def save_request(push: KernelPush) -> Any:
-    """The request of a push."""
-    request = ApiSaveKernelRequest()
-    request.slug, request.new_title, request.text = str(push.ref.kernel), push.title, push.source
-    request.language, request.kernel_type = "python", "script"
-    request.is_private, request.enable_internet = push.private, push.internet
-    request.enable_gpu, request.enable_tpu = push.accelerator is not None, False
-    request.machine_shape = push.accelerator
-    request.dataset_data_sources = list(push.dataset_sources)
-    request.model_data_sources = list(push.model_sources)
-    request.kernel_data_sources = list(push.kernel_sources)
-    request.competition_data_sources, request.category_ids = [], []
-    request.docker_image, request.docker_image_pinning_type = push.docker_image, push.docker_image_pinning
-    request.session_timeout_seconds = push.session_timeout_s
-    return request
-
-
-def addressed(request: Any, ref: KernelRef) -> Any:
-    """Put owner, slug and version into a request that asks about a kernel."""
-    request.user_name, request.kernel_slug = ref.owner, ref.slug
-    if ref.version is not None:
-        request.version_label = ref.version_label
-    return request
-
-
-def ref_of(text: str, default: KernelRef) -> KernelRef:
-    """The kernel that an answer names; Kaggle writes it as `/code/owner/slug` or as an address."""
-    parts = [part for part in urlsplit(text or "").path.split("/") if part and part != "code"]
-    if len(parts) < 2:  # noqa: PLR2004  # Owner and slug.
-        return default.kernel
-    try:
-        return KernelRef.parse(f"{parts[0]}/{parts[1]}")
-    except UsageError:
-        return default.kernel
-
-
-def kernel_info(metadata: Any, ref: KernelRef, source: str | None) -> KernelInfo:
-    """What Kaggle tells of a kernel, in our words."""
-    return KernelInfo(
-        ref=ref,
-        title=metadata.title,
-        latest_version=metadata.current_version_number or None,
-        accelerator=metadata.machine_shape or None,
-        private=metadata.is_private,
-        last_run=utc(metadata.last_run_time),
-        source=source,
-    )
-
-
-def model_framework(name: str) -> ModelFramework:
-    """The SDK's enum member for a framework as it is written in a model's address, such as `transformers`."""
-    wanted = "MODEL_FRAMEWORK_" + name.replace("-", "").replace("_", "").upper()
-    for framework in ModelFramework:
-        if framework.name.replace("_", "") == wanted.replace("_", ""):
-            return framework
-    raise UsageError(
-        f"{name!r} is not a model framework that Kaggle knows.", hint="correct inputs.model in kgtts.toml"
-    )
-
-
-def utc(moment: datetime | None) -> datetime | None:
-    """The SDK's moments are UTC without saying so."""
-    return None if moment is None else moment.replace(tzinfo=UTC)
-
-
 class _TimeLimitedAdapter(requests.adapters.HTTPAdapter):
-    """An adapter with a time-out for those who set none."""
+    """An adapter with a time-out for calls that set none."""
 
     def __init__(self, read_s: float) -> None:
         super().__init__()
@@ -213,6 +183,6 @@ class _TimeLimitedAdapter(requests.adapters.HTTPAdapter):
 
 
 def limit_waiting(session: Any, *, read_s: float = READ_TIMEOUT_S) -> None:
-    """Give every call of the session a time-out: `read_s` seconds without a byte, fewer to connect."""
+    """Give every call of a session a time-out: `read_s` seconds without a byte, and fewer to connect."""
     session.mount("https://", _TimeLimitedAdapter(read_s))
     session.mount("http://", _TimeLimitedAdapter(read_s))
