@@ -17,6 +17,7 @@ from orchestrator.errors import ExitCode, KgttsError
 from orchestrator.models import KernelRef
 from orchestrator.ports import Kaggle
 from orchestrator.run.context import FollowCost, RunContext, Target, open_context
+from orchestrator.run.snapshot import Snapshot
 from orchestrator.run.target import find_target
 from orchestrator.settings import LoadedSettings, load_settings, parse_duration
 
@@ -146,7 +147,7 @@ def workbench() -> Iterator[RunContext]:
             click.echo(_calls(bench.kaggle, bench.cost), err=True)
 
 
-def find(bench: RunContext, run: str | None) -> Target:
+def find(bench: RunContext, run: str | None, snapshot: Snapshot | None = None) -> Target:
     """Give the session that a command is about; without `run` the newest, or that of kgtts.toml's kernel.
 
     Raises:
@@ -158,7 +159,7 @@ def find(bench: RunContext, run: str | None) -> Target:
         kernel = loaded.settings.kernel
         return KernelRef(kernel.owner or bench.kaggle.username, kernel.slug) if loaded.path else None
 
-    return find_target(bench, run, default=kernel_of_settings)
+    return find_target(bench, run, default=kernel_of_settings, snapshot=snapshot)
 
 
 def _calls(kaggle: Kaggle, followed: FollowCost) -> str:

@@ -85,8 +85,7 @@ def look(
 ) -> Pass:
     """See what a run is and needs, and change nothing.
 
-    The quota is read first and the kernels after it, so that nothing lies between the look at the kernels and
-    a first push.
+    The quota is read first, so that nothing lies between the look at the kernels and a first push.
 
     Args:
         settings: settings that went through `with_owner`.

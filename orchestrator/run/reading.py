@@ -29,12 +29,12 @@ class _Head:
 def read_run(snapshot: Snapshot, base: KernelRef) -> RunView | None:
     """Read a run; None if neither sibling holds a session of kgtts.
 
-    The kernel that a first session is pushed to is read last: nothing lies between that look and the push.
-
     Raises:
         CredentialsError, ServiceError: Kaggle could not be read, or does not tell.
     """
-    found = [head for kernel in reversed(base.siblings) if (head := _head(snapshot, kernel)) is not None]
+    if _is_new(snapshot, base):
+        return None
+    found = [head for kernel in base.siblings if (head := _head(snapshot, kernel)) is not None]
     if not found:
         return None
     heads = {head.session.ref.kernel: head.version for head in found}
@@ -61,6 +61,25 @@ def read_run(snapshot: Snapshot, base: KernelRef) -> RunView | None:
         preparing=found_parent.preparing,
         notes=notes,
     )
+
+
+def _is_new(snapshot: Snapshot, base: KernelRef) -> bool:
+    """Whether two answers agree that neither sibling exists: the first is not there, and neither is listed.
+
+    Raises:
+        ServiceError: they contradict each other, or Kaggle does not tell.
+    """
+    first, second = base.siblings
+    if certain(snapshot.kernel(first)) is not None or not snapshot.is_own(base):
+        return False
+    listed = certain(snapshot.listing()) or frozenset()
+    if str(first).casefold() in listed:
+        raise ServiceError(
+            f"Kaggle lists {first} and says that it does not exist, so what the run needs is unknown.",
+            hint="try again later",
+        )
+    # An empty list may be a fault, too; then the second kernel has to be missing as well.
+    return bool(listed) and str(second).casefold() not in listed
 
 
 def look_closer(snapshot: Snapshot, view: SessionView) -> tuple[SessionView, Sequence[str]]:

@@ -149,14 +149,22 @@ class Snapshot:
             return seen if isinstance(seen, CannotTell) else CannotTell(_unseen(ref))
         return NotThere()
 
+    def listing(self) -> Seen[frozenset[str]]:
+        """The account's kernels as `owner/slug` in lower case."""
+
+        def read() -> frozenset[str]:
+            return frozenset(str(info.ref.kernel).casefold() for info in self._kaggle.my_kernels())
+
+        return self._once("listing", None, lambda: see(read))
+
+    def is_own(self, ref: KernelRef) -> bool:
+        """Whether the account's listing would show a kernel."""
+        return ref.owner.casefold() == self._kaggle.username.casefold()
+
     def _is_listed(self, ref: KernelRef) -> bool | None:
-        """Whether the account's own listing has a kernel; None if it cannot tell."""
-        if ref.owner.casefold() != self._kaggle.username.casefold():
-            return None
-        seen = self._once("listing", None, lambda: see(self._kaggle.my_kernels))
-        if not isinstance(seen, There):
-            return None
-        return any(str(info.ref.kernel).casefold() == str(ref).casefold() for info in seen.value)
+        """Whether the account's listing has a kernel; None if it cannot tell."""
+        listed = self.listing() if self.is_own(ref) else NotThere()
+        return str(ref.kernel).casefold() in listed.value if isinstance(listed, There) else None
 
     def status(self, ref: KernelRef) -> Seen[SessionStatus]:
         """The state of a version's session."""

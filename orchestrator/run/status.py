@@ -52,7 +52,11 @@ class SessionReport:
 
 
 def report_session(
-    context: RunContext, target: Target, load_settings: Callable[[], Settings] | None = None
+    context: RunContext,
+    target: Target,
+    load_settings: Callable[[], Settings] | None = None,
+    *,
+    snapshot: Snapshot | None = None,
 ) -> SessionReport:
     """Look at a session once; the ledger remembers what was seen.
 
@@ -60,12 +64,13 @@ def report_session(
         context: Kaggle, the ledger and the clock.
         target: the session.
         load_settings: gives the settings at hand; only called for a session of kgtts.
+        snapshot: what of Kaggle was already seen.
 
     Raises:
         NotFoundError: there is no such kernel or session.
         ServiceError: Kaggle could not be read, or does not tell.
     """
-    snapshot = context.snapshot()
+    snapshot = snapshot or context.snapshot()
     info = visible(snapshot.kernel(target.ref.kernel))
     if info is None:
         raise _missing(target.ref.kernel)

@@ -9,11 +9,15 @@ from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.ledger import PushOutcome, SessionRecord
 from orchestrator.run.reading import read_run
-from orchestrator.run.snapshot import certain, see, visible
+from orchestrator.run.snapshot import Snapshot, certain, see, visible
 
 
 def find_target(
-    context: RunContext, text: str | None, *, default: Callable[[], KernelRef | None] = lambda: None
+    context: RunContext,
+    text: str | None,
+    *,
+    default: Callable[[], KernelRef | None] = lambda: None,
+    snapshot: Snapshot | None = None,
 ) -> Target:
     """The session meant by a run's id, by `owner/slug[/version]`, or by nothing (the newest).
 
@@ -21,12 +25,14 @@ def find_target(
         context: Kaggle and the ledger.
         text: what the person wrote.
         default: the kernel to fall back on if nothing was written and the ledger is empty.
+        snapshot: where Kaggle is looked at, so that what is seen here need not be read again.
 
     Raises:
         UsageError: nothing fits.
         NotFoundError: there is no such kernel.
         ServiceError: Kaggle does not tell.
     """
+    snapshot = snapshot or context.snapshot()
     if text is None:
         record = context.ledger.newest()
         if record is not None:
@@ -34,7 +40,7 @@ def find_target(
         ref = default()
         if ref is not None:
             try:
-                return _of_kernel(context, ref)
+                return _of_kernel(context, ref, snapshot)
             except NotFoundError as error:
                 raise NotFoundError(
                     f"{ref}, which kgtts.toml names, has not been pushed yet.", hint="kgtts push"
@@ -43,7 +49,7 @@ def find_target(
             "No run is known on this machine.", hint="start one with `kgtts push`, or name one as OWNER/SLUG"
         )
     if "/" in text:
-        return _of_kernel(context, KernelRef.parse(text))
+        return _of_kernel(context, KernelRef.parse(text), snapshot)
     records = context.ledger.of_run(text)
     runs = {record.run_id for record in records}
     if len(runs) != 1:
@@ -54,7 +60,7 @@ def find_target(
     return _settled(context, records[0])
 
 
-def _of_kernel(context: RunContext, ref: KernelRef) -> Target:
+def _of_kernel(context: RunContext, ref: KernelRef, snapshot: Snapshot) -> Target:
     """The kernel's session, or the newest of the run whose settings name the kernel."""
     known = [record for each in (ref, *ref.siblings) if (record := context.ledger.of_kernel(each))]
     if ref.version is not None:
@@ -62,7 +68,6 @@ def _of_kernel(context: RunContext, ref: KernelRef) -> Target:
     if known:
         record = max(known, key=lambda each: each.pushed_at)
         return Target(record.ref, record)
-    snapshot = context.snapshot()
     if visible(snapshot.kernel(ref)) is not None:
         return Target(ref, None)
     view = read_run(snapshot, ref)

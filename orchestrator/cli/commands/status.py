@@ -19,13 +19,15 @@ def status(run: str | None, *, watch: bool, as_json: bool) -> None:
     Without an argument it is the run that you pushed last from this machine.
     """
     with workbench() as bench:
-        target = find(bench, run)
+        snapshot = bench.snapshot()
+        target = find(bench, run, snapshot)
         end = follow_on_screen(bench, target, quiet=as_json) if watch else None
         if end is not None and not end.status.state.is_success:
             if as_json:  # A program learns how it ended from the document too, not from the exit code alone.
                 print_json({**report_json(report_session(bench, target)), **outlook.as_dict(None)})
             raise end.failure()
-        report = report_session(bench, target, lambda: load().settings)
+        seen = None if watch else snapshot
+        report = report_session(bench, target, lambda: load().settings, snapshot=seen)
         ahead = report.outlook
         if as_json:
             print_json({**report_json(report), **outlook.as_dict(ahead)})

@@ -1,0 +1,79 @@
+"""How many calls to Kaggle a command makes: each answer about a kernel carries its whole source."""
+
+from collections.abc import Callable
+
+import pytest
+
+from orchestrator.run.context import RunContext
+from orchestrator.run.status import report_session
+from orchestrator.run.target import find_target
+from tests.run.conftest import Play
+
+After = Callable[..., Play]
+
+
+def kinds(play: Play) -> list[str]:
+    """Return what was asked, in order, as the first word of each call."""
+    return [call.split()[0] for call in play.kaggle.asked]
+
+
+def reported(play: Play, *, text: str | None = None) -> list[str]:
+    """Return what `kgtts status` asks."""
+    play.kaggle.asked.clear()
+    with play.ledger() as ledger:
+        context = RunContext(play.kaggle, ledger, play.clock)
+        snapshot = context.snapshot()
+        target = find_target(context, text, snapshot=snapshot)
+        report = report_session(context, target, lambda: play.settings, snapshot=snapshot)
+    assert report.outlook is not None
+    return kinds(play)
+
+
+def test_a_first_push_is_on_the_wire_after_three_calls(play: Play) -> None:
+    """The quota, the kernel that it goes to, and the account's list, which has to agree that it is new."""
+    play.kaggle.save("asha/something-else")
+    play.kaggle.asked.clear()
+    play.pushed()
+    assert kinds(play) == ["quota", "kernel", "kernels", "push", "kernel"]
+
+
+def test_a_further_push_looks_at_its_kernel_once_more(after: After) -> None:
+    """The quota, both kernels, the newest session and its state; then whether anybody has pushed since."""
+    play = after(100, 200)
+    play.kaggle.asked.clear()
+    play.pushed()
+    assert kinds(play) == [
+        *("quota", "kernel", "kernel", "status", "output", "status"),
+        *("kernel", "push", "kernel"),
+    ]
+
+
+def test_a_run_that_is_over_is_reported_with_four_calls(after: After) -> None:
+    """Its kernel, the state, state.json and the log: nothing is asked about its sibling or the quota."""
+    play = after(100)
+    play.machine, play.changes["run.patience"] = "laptop", 3
+    version = play.pushed()
+    play.kaggle.complete(version, 200, done=True, done_reason="no_improvement")
+    assert reported(play) == ["kernel", "status", "log", "output"]
+
+
+def test_a_fresh_machine_reports_a_run_that_is_over_with_two_calls_more(after: After) -> None:
+    """It has to find out first which of the two kernels has the newest session; nothing is read twice."""
+    play = after(100)
+    play.changes["run.patience"] = 3
+    play.kaggle.complete("asha/bangla-tts-a/1", 100, done=True, done_reason="no_improvement")
+    calls = reported(play, text="asha/bangla-tts")
+    assert calls == ["kernel", "kernel", "kernel", "status", "output", "log"]
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_a_run_that_goes_on_is_reported_with_few_calls(after: After, *, is_alive: bool) -> None:
+    """The quota and both kernels are needed to say when it will be done."""
+    play = after(100)
+    play.machine = "laptop"
+    version = play.pushed()
+    if not is_alive:
+        play.kaggle.complete(version, 200)
+    assert len(reported(play)) <= 7
+    asked = [call for call in play.kaggle.asked if call.startswith("kernel")]
+    assert len(asked) == 2
