@@ -1,4 +1,4 @@
-"""The entry point: the group of commands, loaded one by one, and the one place where errors become words."""
+"""The entry point: the commands, each imported only to run it, and the one place that prints errors."""
 
 import importlib
 import logging
@@ -13,9 +13,10 @@ from click.shell_completion import CompletionItem
 
 from orchestrator import __version__
 from orchestrator.cli.github.outputs import annotation, in_actions
+from orchestrator.cli.show.console import prepare_streams
 from orchestrator.errors import ExitCode, KgttsError, LocalError
 
-_LONGEST_NAME = 200  # Of a file, in an error.
+_LONGEST_NAME = 200  # Of a file, in an error message.
 # What `kgtts --help` lists, by what a person is doing: command -> its line of help. Each command is in the
 # module of its name in `cli/commands`, which is imported only to run it: help and completion must be quick.
 _SECTIONS = {
@@ -93,23 +94,23 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 2 usage or settings, 3 credentials, 4 refused by Kaggle, 5 the run failed, "
-    "6 the wait timed out, 7 Kaggle not reachable, 8 this machine (disk, permission, missing package), "
-    "130 interrupted, 1 anything else.",
+    epilog="Exit codes: 0 done, 1 anything else, 2 wrong usage or settings, 3 login, 4 refused by Kaggle, "
+    "5 the run failed, 6 the wait timed out, 7 Kaggle cannot be reached, 8 this machine (disk, permission, "
+    "missing package), 130 interrupted. `kgtts COMMAND --help` explains a command.",
 )
 @click.version_option(__version__, prog_name="kgtts")
-@click.option("-v", "--verbose", is_flag=True, help="Say more: retries, and how many calls went to Kaggle.")
+@click.option("-v", "--verbose", is_flag=True, help="Also print retries, and how many calls went to Kaggle.")
 @click.pass_context
 def kgtts(ctx: click.Context, *, verbose: bool) -> None:
     """Train a Bangla voice on Kaggle's free GPUs, and bring it home.
 
-    Start with `kgtts demo` (no account needed), or with `kgtts init` and `kgtts doctor`.
+    To try it without an account: kgtts demo. To train your own voice: kgtts init, then kgtts doctor.
     """
     ctx.obj = {"verbose": verbose}
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
     else:
-        # Without a handler Python itself would print the warning that stamina logs at each retry.
+        # Without a handler, Python itself would print the warning that stamina logs at each retry.
         logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 
@@ -120,6 +121,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 def run(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911  # One return for each kind of end.
     """Run the command line and give its exit code."""
+    prepare_streams(sys.stdout, sys.stderr)
     try:
         result = kgtts.main(args=args, prog_name="kgtts", standalone_mode=False)
     except click.exceptions.Exit as end:
@@ -133,21 +135,24 @@ def run(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911  # One retur
     except KgttsError as error:
         return _explain(error)
     except BrokenPipeError:
-        # Who reads our output has closed it (`| head`): nothing more to say, and nothing to flush at exit.
+        # The reader of our output has closed it (`| head`): print no more, and flush nothing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
     except Exception as error:
         if os.environ.get("KGTTS_DEBUG"):
             raise
         if isinstance(error, OSError) and error.filename is not None:
-            # A file's fault that no command has foreseen: the system's own words are what helps.
+            # A file's error that no command foresaw: the system's own words help most.
             return _explain(LocalError(f"{_shortened(str(error.filename))}: {error.strerror or error}."))
         text = f"kgtts itself failed: {type(error).__name__}: {error}"
         if in_actions():
             click.echo(annotation("error", text), err=True)
         else:
             click.secho(f"Error: {text}", fg="red", err=True)
-        click.echo("Next: run it again with KGTTS_DEBUG=1 to see where, and report that.", err=True)
+        click.echo(
+            "Next: this is a bug in kgtts. Run it again with KGTTS_DEBUG=1 and report what it prints.",
+            err=True,
+        )
         return ExitCode.FAILED
     return result if isinstance(result, int) else ExitCode.DONE
 
@@ -157,13 +162,13 @@ def _shortened(name: str) -> str:
 
 
 def _explain(error: KgttsError) -> int:
-    """Say what failed and what to type next."""
+    """Print what failed and what to type next."""
     if os.environ.get("KGTTS_DEBUG"):
         logging.getLogger(__name__).error("traceback", exc_info=error)
     colour = "yellow" if error.exit_code is ExitCode.INTERRUPTED else "red"
     label = "" if error.exit_code is ExitCode.INTERRUPTED else "Error: "
     if in_actions():
-        # One escaped line: a message that holds lines from a log cannot be taken for workflow commands.
+        # One escaped line, so that lines from a log in it cannot be taken for workflow commands.
         text = error.message if error.hint is None else f"{error.message}\nNext: {error.hint}"
         click.echo(annotation("error", text), err=True)
         return error.exit_code

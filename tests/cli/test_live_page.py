@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from orchestrator.cli.show.live_blocks import Scene
-from orchestrator.cli.show.live_page import Page
+from orchestrator.cli.show.page import Page, Scene
 from orchestrator.cli.show.runs import summary
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import Quota, SessionState, SessionStatus, SessionSummary

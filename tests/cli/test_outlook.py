@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.cli.show.outlook import ends_in_words, what_next
+from orchestrator.cli.show.runs import ends_in_words, what_next
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import Quota
 from orchestrator.run.decide import Decision, RunState
@@ -62,7 +62,7 @@ def test_a_week_without_hours_says_so() -> None:
     """A quota that never suffices has no date."""
     poor = Quota(timedelta(0), timedelta(0), timedelta(hours=1), None)
     target, _ = in_words(training(40000.0), quota=poor)
-    assert target == "needs 2 more sessions; when cannot be said with this quota"
+    assert target == "needs 2 more sessions; with this quota it cannot be said when"
 
 
 def test_a_step_may_be_the_target() -> None:
@@ -94,11 +94,11 @@ def test_what_is_not_known_is_not_said(feed: Feed, plan: Plan) -> None:
 def test_what_comes_after_a_session() -> None:
     """The decision about the run where it is known, else the session's own last word."""
     ended = Progress(end_status="complete", end_reason="budget")
-    assert what_next(None, ended) == "goes on: `kgtts watch` starts its next session"
+    assert what_next(None, ended) == "continues: `kgtts watch` starts its next session"
     assert what_next(None, replace(ended, end_reason="finished")) is None
     for state, words in (
-        (RunState.READY, "goes on: Why. `kgtts watch` starts it, and so does the next `kgtts sync`."),
-        (RunState.RUNNING, "goes on already: Why. `kgtts watch` follows it."),
+        (RunState.READY, "continues: Why. `kgtts watch` or `kgtts sync` starts it."),
+        (RunState.RUNNING, "continues already: Why. `kgtts watch` follows it."),
         (RunState.DONE, "done: Why."),
         (RunState.WAITING, "waiting: Why."),
     ):

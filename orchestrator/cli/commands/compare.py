@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.context import load, open_option, out_option, recordings_option
-from orchestrator.cli.show.page_file import print_page, writing
+from orchestrator.cli.show.console import print_page, writing
 from orchestrator.metrics.sources import find_sessions
 from orchestrator.report import read_report, write_comparison
 from orchestrator.results import Results

@@ -3,9 +3,16 @@
 import click
 
 from orchestrator.cli.context import find, json_option, load, print_json, run_argument, workbench
-from orchestrator.cli.show import outlook
 from orchestrator.cli.show.follow import follow_on_screen
-from orchestrator.cli.show.runs import print_next, print_report, report_json, row
+from orchestrator.cli.show.runs import (
+    forecast_line,
+    outlook_json,
+    print_next,
+    print_report,
+    report_json,
+    row,
+    what_next,
+)
 from orchestrator.run.status import report_session
 
 
@@ -24,17 +31,17 @@ def status(run: str | None, *, watch: bool, as_json: bool) -> None:
         end = follow_on_screen(bench, target, quiet=as_json) if watch else None
         if end is not None and not end.status.state.is_success:
             if as_json:  # A program learns how it ended from the document too, not from the exit code alone.
-                print_json({**report_json(report_session(bench, target)), **outlook.as_dict(None)})
+                print_json({**report_json(report_session(bench, target)), **outlook_json(None)})
             raise end.failure()
         seen = None if watch else snapshot
         report = report_session(bench, target, lambda: load().settings, snapshot=seen)
         ahead = report.outlook
         if as_json:
-            print_json({**report_json(report), **outlook.as_dict(ahead)})
+            print_json({**report_json(report), **outlook_json(ahead)})
             return
         print_report(report)
         if ahead is not None and ahead.forecast is not None:
-            row("left", outlook.in_words(ahead.forecast))
+            row("left", forecast_line(ahead.forecast))
         if report.status.state.is_success and report.stamp is not None:
-            row("the run", outlook.what_next(ahead, report.progress))
+            row("the run", what_next(ahead, report.progress))
         print_next(report)

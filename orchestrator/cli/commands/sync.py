@@ -5,9 +5,8 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.context import json_option, load, print_json, settings_options, workbench
-from orchestrator.cli.github.reporting import report_failure, report_pass
-from orchestrator.cli.show import outlook
-from orchestrator.cli.show.runs import pass_json, print_pass, row
+from orchestrator.cli.github.summary import report_failure, report_pass
+from orchestrator.cli.show.runs import forecast_line, outlook_json, pass_json, print_pass, row
 from orchestrator.cli.show.transfer import Silent
 from orchestrator.errors import KgttsError
 from orchestrator.run.outlook import look_ahead
@@ -56,9 +55,9 @@ def sync(
         raise
     report_pass(done, ahead, summary=summary, outputs=outputs)
     if as_json:
-        print_json({**pass_json(done), **outlook.as_dict(ahead)})
+        print_json({**pass_json(done), **outlook_json(ahead)})
     else:
         print_pass(done)
-        row("left", outlook.in_words(ahead.forecast) if ahead.forecast is not None else None)
+        row("left", forecast_line(ahead.forecast) if ahead.forecast is not None else None)
     if (failure := failure_of(done)) is not None:
         raise failure

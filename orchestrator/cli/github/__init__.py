@@ -1,1 +1,1 @@
-"""What GitHub Actions reads of kgtts: step outputs, annotations, the job summary."""
+"""What kgtts writes for GitHub Actions: step outputs, annotations, the job summary."""

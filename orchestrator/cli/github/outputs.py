@@ -1,4 +1,4 @@
-"""What a step of GitHub Actions reads of kgtts: outputs, and annotations.
+"""Step outputs and annotations of GitHub Actions.
 
 Values come from servers and kernels. An output is framed by a delimiter that nobody can guess, and an
 annotation is escaped, so that neither can become a second output or another workflow command
@@ -19,13 +19,13 @@ def in_actions() -> bool:
 
 
 def annotation(level: Level, message: str, *, title: str = "kgtts") -> str:
-    """The workflow command, one line, that shows `message` on the page of the run."""
+    """Give the workflow command, one line, that shows `message` on the page of the workflow's run."""
     head = _data(title).replace(":", "%3A").replace(",", "%2C")
     return f"::{level} title={head}::{_data(message)}"
 
 
 def write_outputs(path: Path, values: Mapping[str, object]) -> None:
-    """Append outputs to the file that GITHUB_OUTPUT names; None becomes nothing, a bool lower case."""
+    """Append outputs to the file that GITHUB_OUTPUT names; None becomes empty, a bool lower case."""
     with path.open("a", encoding="utf-8", errors="replace") as file:
         for name, value in values.items():
             frame = f"kgtts-{os.urandom(16).hex()}"

@@ -1,33 +1,68 @@
-"""A pass as Markdown, for GitHub's job summary."""
+"""A pass for people who were not there: GitHub's job summary as Markdown, step outputs and annotations."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from orchestrator import formatting
-from orchestrator.cli.show.outlook import in_words
+import click
 
-if TYPE_CHECKING:
-    from orchestrator.errors import KgttsError
-    from orchestrator.run.outlook import Outlook
-    from orchestrator.run.passes import Pass
-    from orchestrator.run.view import RunView
+from orchestrator.cli.github.outputs import annotation, in_actions, write_outputs
+from orchestrator.cli.show.runs import forecast_line, pass_json
+from orchestrator.errors import KgttsError
+from orchestrator.formatting import duration, hours, size, spark, weekday
+from orchestrator.run.outlook import Outlook
+from orchestrator.run.passes import Pass
+from orchestrator.run.view import RunView
 
 _ESCAPES = {
     **{ord(letter): f"\\{letter}" for letter in "\\`*_[]|#~$!"},
     **{ord(letter): f"&#{ord(letter)};" for letter in "&<>@"},
 }
-_WIDTH = 60  # Bars of a curve: what a narrow page shows on one line.
+_WIDTH = 60  # Bars of a curve that fit on one line of a narrow page.
 
 
-def markdown(done: "Pass", outlook: "Outlook") -> str:
-    """State, progress, curve, quota and the chain of sessions; everything from a server is escaped."""
+def report_pass(done: Pass, outlook: Outlook, *, summary: Path | None, outputs: Path | None) -> None:
+    """Write the summary and the step's outputs to the given files; in Actions, annotate warnings."""
+    if summary is not None:
+        _append(summary, markdown(done, outlook))
+    if outputs is not None:
+        write_outputs(outputs, outputs_of(done))
+    if in_actions():
+        for warning in done.warnings:
+            click.echo(annotation("warning", warning), err=True)
+
+
+def report_failure(error: KgttsError, summary: Path | None) -> None:
+    """Write into the summary why no pass could be made."""
+    if summary is not None:
+        _append(summary, failure(error))
+
+
+def outputs_of(done: Pass) -> dict[str, object]:
+    """Give the outputs of action.yml; `done` and `over` mean that no pass will push another session."""
+    known = pass_json(done)
+    named = {name: known[name] for name in ("state", "global_step", "session", "done", "over")}
+    if done.collected is None:
+        return {**named, "pulled": None, "artifact": None}
+    folder = done.collected.folder
+    # With the kernel, as one workflow may train several voices. Both have only characters allowed here.
+    name = f"{done.collected.target.ref.slug}-{folder.name}"
+    return {**named, "pulled": folder.absolute(), "artifact": name}
+
+
+def _append(path: Path, text: str) -> None:
+    with path.open("a", encoding="utf-8", errors="replace") as file:
+        file.write(text)
+
+
+def markdown(done: Pass, outlook: Outlook) -> str:
+    """Write a pass as Markdown: state, progress, curve, quota and sessions; a server's words are escaped."""
     view = done.view
     lines = [f"## kgtts: {done.state.value}", "", escape(done.decision.reason), ""]
     if done.pushed is not None:
         lines += [f"Pushed {escape(str(done.pushed.target.ref))}: <{_address(done.pushed.url)}>", ""]
     lines += [f"> {escape(warning)}\n" for warning in done.warnings]
     if done.collected is not None:
-        size = formatting.size(sum(file.size for file in done.collected.transfer.files))
-        lines += [f"Pulled {escape(done.collected.folder.name)}: {size}.", ""]
+        total = size(sum(file.size for file in done.collected.transfer.files))
+        lines += [f"Pulled {escape(done.collected.folder.name)}: {total}.", ""]
     if view is not None:
         lines += [*_facts(view, outlook), "", *_curve(outlook), *_sessions(view, outlook)]
     elif outlook.quota is not None:
@@ -35,40 +70,40 @@ def markdown(done: "Pass", outlook: "Outlook") -> str:
     return "\n".join(lines) + "\n"
 
 
-def failure(error: "KgttsError") -> str:
-    """What stands in the summary where a pass could not be made."""
+def failure(error: KgttsError) -> str:
+    """Write as Markdown why a pass could not be made."""
     lines = ["## kgtts: the pass failed", "", escape(error.message), ""]
     if error.hint:
         lines += [f"Next: {escape(error.hint)}", ""]
     return "\n".join(lines) + "\n"
 
 
-def _facts(view: "RunView", outlook: "Outlook") -> list[str]:
+def _facts(view: RunView, outlook: Outlook) -> list[str]:
     result = view.resumable.result if view.resumable is not None else None
     epoch = max([0, *(item.to_epoch for item in view.history)])
     rows = [f"Run {escape(view.run_id)}: epoch **{epoch}** of {outlook.epochs}, step **{view.global_step}**"]
     if result is not None and result.best_loss is not None:
         rows.append(f"Best eval loss: {result.best_loss:.4f}")
     if outlook.forecast is not None:
-        rows.append(f"Left: {in_words(outlook.forecast)}")
+        rows.append(f"Left: {forecast_line(outlook.forecast)}")
     if outlook.quota is not None:
         rows.append(_quota(outlook))
     return [f"- {row}" for row in rows]
 
 
-def _quota(outlook: "Outlook") -> str:
+def _quota(outlook: Outlook) -> str:
     week = outlook.quota
     assert week is not None
-    refresh = f", refreshes {formatting.weekday(week.refreshes_at)}" if week.refreshes_at is not None else ""
-    return f"Quota: {formatting.hours(week.left)} left of {formatting.hours(week.allowed)}{refresh}"
+    refresh = f", refreshes {weekday(week.refreshes_at)}" if week.refreshes_at is not None else ""
+    return f"Quota: {hours(week.left)} left of {hours(week.allowed)}{refresh}"
 
 
-def _curve(outlook: "Outlook") -> list[str]:
+def _curve(outlook: Outlook) -> list[str]:
     curve = outlook.curve
-    if len(curve) < 2:  # noqa: PLR2004  # A point is no curve.
+    if len(curve) < 2:  # noqa: PLR2004  # One point is not a curve.
         return []
     first, last = curve[0], curve[-1]
-    bars = formatting.spark([item.loss for item in curve], _WIDTH)
+    bars = spark([item.loss for item in curve], _WIDTH)
     return [
         f"Eval loss {first.loss:.4f} → {last.loss:.4f} (steps {first.step} – {last.step}):",
         "",
@@ -77,10 +112,10 @@ def _curve(outlook: "Outlook") -> list[str]:
     ]
 
 
-def _sessions(view: "RunView", outlook: "Outlook") -> list[str]:
+def _sessions(view: RunView, outlook: Outlook) -> list[str]:
     if not view.history:
         return []
-    losses = {item.session: item.loss for item in outlook.curve}  # The last of each session.
+    losses = {item.session: item.loss for item in outlook.curve}  # The last one of each session.
     lines = [
         "| session | kernel | steps | epochs | eval loss | time | ended |",
         "|---:|---|---:|---:|---:|---:|---|",
@@ -90,16 +125,16 @@ def _sessions(view: "RunView", outlook: "Outlook") -> list[str]:
         lines.append(
             f"| {item.session} | {escape(item.kernel)} | {item.from_step} – {item.to_step} "
             f"| {item.from_epoch} – {item.to_epoch} | {loss} "
-            f"| {formatting.duration(item.seconds)} | {escape(item.reason)} |"
+            f"| {duration(item.seconds)} | {escape(item.reason)} |"
         )
     return [*lines, ""]
 
 
 def escape(text: str) -> str:
-    """Text that Markdown and HTML show as it is, on one line, mentioning nobody and linking nowhere."""
+    """Escape text so that Markdown shows it literally, on one line, with no mentions and no links."""
     return " ".join(text.split()).translate(_ESCAPES).replace("://", "&#58;//")
 
 
 def _address(url: str) -> str:
-    """An address that cannot leave the brackets it is written in."""
+    """Remove what would end the brackets around an address."""
     return "".join(letter for letter in url if letter not in "<>\\" and not letter.isspace())

@@ -2,14 +2,18 @@
 
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from io import TextIOWrapper
+from pathlib import Path
 from typing import TextIO
 
 import click
 
-from orchestrator.formatting import BARS
+from orchestrator.errors import LocalError
+from orchestrator.formatting import BARS, size
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +105,25 @@ def fit(text: str, width: int, ellipsis: str = "…") -> str:
     while 0 < kept < len(text) and unicodedata.category(text[kept])[0] == "M":
         kept -= 1
     return (text[:kept] + ellipsis)[: max(0, width)] if width < len(ellipsis) else text[:kept] + ellipsis
+
+
+@contextmanager
+def writing(out: Path | None) -> Iterator[None]:
+    """Point to `--out` if the file that kgtts chose itself cannot be written."""
+    try:
+        yield
+    except LocalError as error:
+        if out is None and error.hint is None:
+            raise LocalError(error.message, hint="write it somewhere else with --out FILE") from error
+        raise
+
+
+def print_page(path: Path, *, show: bool) -> None:
+    """Print where the page is and how large, and open it in the browser if that is wanted.
+
+    Raises:
+        LocalError: no browser could be started.
+    """
+    click.echo(f"{path}  ({size(path.stat().st_size)})")
+    if show and click.launch(str(path)) != 0:
+        raise LocalError(f"No browser could be started for {path}.", hint="open the file yourself")

@@ -27,7 +27,7 @@ from orchestrator.run.watch import SessionEnd, follow_to_end
 from orchestrator.untrusted import terminal_colours, workflow_log_line
 
 if TYPE_CHECKING:
-    from orchestrator.cli.show.live import LivePage
+    from orchestrator.cli.show.screen import LivePage
 
 Show = Callable[[FollowEvent, Progress], None]
 
@@ -148,7 +148,7 @@ def _page(bench: RunContext, target: Target) -> "LivePage | None":
     # rich costs a tenth of a second to import; only a watched run on a terminal pays it.
     from rich.console import Console  # noqa: PLC0415
 
-    from orchestrator.cli.show.live import LivePage, can_show  # noqa: PLC0415
+    from orchestrator.cli.show.screen import LivePage, can_show  # noqa: PLC0415
 
     console = Console(highlight=False)
     if not can_show(console):

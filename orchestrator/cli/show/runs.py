@@ -8,11 +8,15 @@ from typing import Any
 import click
 
 from kernel_template.contract import Stage
-from orchestrator.formatting import counted, duration, losses, size
+from orchestrator.formatting import counted, duration, hours, losses, moment, size
 from orchestrator.models import SessionState, SessionSummary
 from orchestrator.run.context import Target
+from orchestrator.run.decide import RunState
+from orchestrator.run.forecast import Forecast
 from orchestrator.run.ledger import Ledger, PushOutcome
+from orchestrator.run.outlook import Outlook
 from orchestrator.run.passes import Pass
+from orchestrator.run.plan import Ends, goes_on
 from orchestrator.run.progress import Progress
 from orchestrator.run.push import PushedSession
 from orchestrator.run.status import SessionReport
@@ -212,4 +216,70 @@ def pass_json(done: Pass) -> dict[str, Any]:
             }
             for item in (view.history if view is not None else ())
         ],
+    }
+
+
+def forecast_line(ahead: Forecast) -> str:
+    """Write what is left of a run, without a full stop: epochs, sessions, GPU hours, and when it is done."""
+    epochs = f"{ahead.epochs:,.5g} epoch{'' if ahead.epochs == 1 else 's'}"
+    sessions = counted(ahead.sessions, "session")
+    when = (
+        f"done about {moment(ahead.done_at)} at this pace and quota"
+        if ahead.done_at is not None
+        else "with this quota it cannot be said when it will be done"
+    )
+    return f"{epochs} in {sessions}, {hours(ahead.gpu_time)}; {when}"
+
+
+def ends_in_words(found: Ends) -> tuple[str | None, str | None]:
+    """Write when the target is reached and when the session ends; None for what is not known."""
+    session = None if found.session_s is None else f"ends in at most {duration(found.session_s)}"
+    if found.target_s is not None and found.target_s < 1:
+        return "reached", session
+    if found.target_s is not None:
+        return f"in about {duration(found.target_s)}, within this session", session
+    if found.sessions is None:
+        return None, session
+    more = counted(found.sessions, "more session")
+    if found.later is None:
+        return f"needs {more}; with this quota it cannot be said when", session
+    return f"about {found.later:%a %d %b %H:%M} UTC, {more}", session
+
+
+def what_next(outlook: Outlook | None, progress: Progress) -> str | None:
+    """Write what happens to the run after a session that ended well; None if nothing does.
+
+    Args:
+        outlook: the run's; None if kgtts.toml is about another run.
+        progress: the session's, whose own last word then has to do.
+    """
+    decision = None if outlook is None else outlook.decision
+    if decision is None:
+        return "continues: `kgtts watch` starts its next session" if goes_on(progress) else None
+    if decision.state is RunState.READY:
+        return f"continues: {decision.reason} `kgtts watch` or `kgtts sync` starts it."
+    if decision.state is RunState.RUNNING:
+        return f"continues already: {decision.reason} `kgtts watch` follows it."
+    return f"{decision.state}: {decision.reason}"
+
+
+def outlook_json(outlook: Outlook | None) -> dict[str, Any]:
+    """Give the outlook for programs; times are in seconds."""
+    quota, ahead = (None, None) if outlook is None else (outlook.quota, outlook.forecast)
+    return {
+        "quota": None
+        if quota is None
+        else {
+            "left_s": quota.left.total_seconds(),
+            "allowed_s": quota.allowed.total_seconds(),
+            "refreshes_at": quota.refreshes_at,
+        },
+        "forecast": None
+        if ahead is None
+        else {
+            "epochs": ahead.epochs,
+            "sessions": ahead.sessions,
+            "gpu_s": ahead.gpu_time.total_seconds(),
+            "done_at": ahead.done_at,
+        },
     }

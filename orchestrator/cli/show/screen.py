@@ -1,9 +1,11 @@
-"""The live page on the terminal: its own screen, redrawn when something is told, each second, on a resize."""
+"""The live page on a terminal: a screen of its own, redrawn on news, each second, and on a resize.
+
+It needs a POSIX terminal. Elsewhere (on Windows) `can_show` says no, and the caller prints plain lines.
+"""
 
 import os
 import signal
 import sys
-import termios
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,35 +16,45 @@ from typing import Any, Self
 from rich.console import Console
 from rich.live import Live
 
-from orchestrator.cli.show.live_blocks import Scene
-from orchestrator.cli.show.live_page import Page
+from orchestrator.cli.show.page import Page, Scene
 from orchestrator.ports import Clock
 from orchestrator.run.follow import FollowEvent
 from orchestrator.run.live import Feed
 from orchestrator.run.plan import Background, BackgroundReader
 
-_TICK_S = 1.0  # Times count on while nothing is told.
-_FASTEST_S = 0.1  # Between two drawings: a log that is said again comes in thousands of lines.
+try:
+    import termios
+except ImportError:  # Windows.
+    termios = None  # type: ignore[assignment]  # Each use is behind `can_show`.
+
+_TICK_S = 1.0  # Times keep counting while there is no news.
+_FASTEST_S = 0.1  # Between two drawings: a log that is replayed comes in thousands of lines.
 _QUOTA_S = 1800.0  # It changes by the hour, and each look is a call.
-# Rows that a terminal takes for longer than the page does are cut and not wrapped (DECAWM).
+# Rows that a terminal believes to be longer than the page does are cut, not wrapped (DECAWM).
 _CUT_ROWS, _WRAP_ROWS = "\x1b[?7l", "\x1b[?7h"
 
 
-def can_show(console: Console) -> bool:
-    """Whether the terminal can show a page, and is ours: one that cannot move its cursor gets lines."""
-    return console.is_terminal and not console.is_dumb_terminal and sys.stdout.isatty() and _in_front()
+def can_show(console: Console, *, is_posix: bool = termios is not None) -> bool:
+    """Whether the page can be shown: a POSIX terminal that can move its cursor, and we are in front."""
+    return (
+        is_posix
+        and console.is_terminal
+        and not console.is_dumb_terminal
+        and sys.stdout.isatty()
+        and _in_front()
+    )
 
 
 def _in_front() -> bool:
-    """Whether the shell has not put us in the background, where nobody may set the terminal."""
+    """Whether the shell has us in the foreground; in the background nobody may change the terminal."""
     try:
         return os.tcgetpgrp(sys.stdout.fileno()) == os.getpgrp()
     except (OSError, ValueError):
-        return True  # A terminal that is not our session's has no background.
+        return True  # A terminal of another session has no background.
 
 
 class LivePage:
-    """Shows a session on a screen of its own while it is followed; what was there before comes back.
+    """Shows a session on a screen of its own while it is followed; the old screen comes back at the end.
 
     Args:
         name: the session.
@@ -85,7 +97,7 @@ class LivePage:
         self._shown.close()
 
     def read_background(self) -> None:
-        """Ask for the run around the session; the page shows meanwhile."""
+        """Read the run around the session; the page is shown meanwhile."""
         if self._reader is None:
             return
         background = self._reader.read()
@@ -95,10 +107,10 @@ class LivePage:
         self._painter.wake()
 
     def take(self, event: FollowEvent) -> None:
-        """Show what was told.
+        """Show a log line or a change of state.
 
         Raises:
-            Exception: the page could not be drawn; what is followed should not go on unseen.
+            Exception: the page could not be drawn: nobody should follow a session unseen.
         """
         self._painter.check()
         with self._lock:
@@ -127,7 +139,7 @@ class LivePage:
         self._console.file.flush()
 
     def _suspend(self) -> None:
-        """Ctrl-Z: give the terminal back as it was, stop, and take it again when the shell goes on."""
+        """On Ctrl-Z: give the terminal back, stop, and take it again when the shell resumes us."""
         self._write(_WRAP_ROWS)
         self._console.show_cursor(True)
         self._console.set_alt_screen(False)
@@ -140,7 +152,7 @@ class LivePage:
 
 
 class _Frozen:
-    """The page, drawn while nothing is told."""
+    """The page, drawn while no news is taken in."""
 
     def __init__(self, lock: threading.Lock, scene: Callable[[], Scene]) -> None:
         self._lock, self._scene = lock, scene
@@ -152,7 +164,7 @@ class _Frozen:
 
 
 class _Painter:
-    """Draws in a thread of its own: who follows a log waits for its next line."""
+    """Draws in a thread of its own, as the main thread waits for the next line of the log."""
 
     def __init__(self, draw: Callable[[], None]) -> None:
         self._draw = draw
@@ -174,7 +186,7 @@ class _Painter:
         self._wanted.set()
 
     def check(self) -> None:
-        """Raise what went wrong in a drawing."""
+        """Raise the error of a drawing that failed."""
         if self._error is not None:
             raise self._error
 
@@ -182,7 +194,7 @@ class _Painter:
         while not self._over.is_set():
             try:
                 self._draw()
-            except Exception as error:  # noqa: BLE001  # Raised by `check`, in the thread that can end it.
+            except Exception as error:  # noqa: BLE001  # `check` raises it in the main thread.
                 self._error = error
                 return
             if self._over.wait(_FASTEST_S):
@@ -193,7 +205,7 @@ class _Painter:
 
 @contextmanager
 def _signals(resized: Callable[[], None], suspend: Callable[[], None]) -> Iterator[None]:
-    """While the page shows: a resize redraws it, Ctrl-Z leaves it for a while, and an end leaves it first."""
+    """While the page is shown: a resize redraws it, Ctrl-Z suspends it, and a termination leaves it first."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -210,7 +222,7 @@ def _signals(resized: Callable[[], None], suspend: Callable[[], None]) -> Iterat
     before = {number: signal.getsignal(number) for number in handlers}
     try:
         for number, handler in handlers.items():
-            if before[number] is not signal.SIG_IGN:  # As nohup wants it.
+            if before[number] is not signal.SIG_IGN:  # It is ignored under nohup.
                 signal.signal(number, handler)
         yield
     finally:
@@ -223,7 +235,7 @@ _LFLAGS = 3  # Where termios keeps echo and line editing.
 
 @contextmanager
 def _quiet_keys() -> Iterator[None]:
-    """What is typed is not written over the page."""
+    """Keep what is typed from being written over the page."""
     before = _attributes()
     _set(before, echo=False)
     try:
@@ -234,7 +246,7 @@ def _quiet_keys() -> Iterator[None]:
 
 @contextmanager
 def _loud_keys() -> Iterator[None]:
-    """The terminal as a shell expects it."""
+    """Give the shell the terminal as it expects it."""
     before = _attributes()
     if before is not None:
         changed = [*before]
@@ -260,5 +272,5 @@ def _set(attributes: list[Any] | None, *, echo: bool) -> None:
     if not echo:
         changed[_LFLAGS] &= ~(termios.ECHO | termios.ICANON)
     with suppress(OSError, ValueError, termios.error):
-        # What was typed meanwhile was meant for nobody, least of all for the shell.
+        # Discard what was typed meanwhile: it was not meant for the shell.
         termios.tcsetattr(sys.stdin.fileno(), termios.TCSAFLUSH, changed)

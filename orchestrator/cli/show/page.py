@@ -1,4 +1,4 @@
-"""The rows of the live page, in blocks: what they say of a session, for a terminal's width."""
+"""The live page of a session: its rows in blocks, and the blocks arranged for a terminal of any size."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,23 +6,27 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from rich.control import Control
 from rich.progress_bar import ProgressBar
+from rich.segment import ControlType, Segment
 from rich.table import Table
 from rich.text import Text
 
 from kernel_template.contract import Stage
 from orchestrator import formatting, untrusted
-from orchestrator.cli.show.console import Signs, fit
-from orchestrator.cli.show.outlook import ends_in_words
-from orchestrator.cli.show.runs import colour, position
+from orchestrator.cli.show.console import ASCII, UNICODE, Signs, fit
+from orchestrator.cli.show.runs import colour, ends_in_words, position
 from orchestrator.formatting import spark
 from orchestrator.models import SessionState
 from orchestrator.run.live import Card, Curve, Feed, Resources
 from orchestrator.run.plan import Background, Ends, ends, goes_on
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
+_TALL = 32  # From here on blocks are set apart.
+# What gives way first where the screen is low; the log fills what is left anyway.
+_GIVES_WAY = ("log", "sessions", "warnings", "losses", "machine", "quota", "foot", "progress", "head")
 _LABEL = 11
 _VALUE = 9
 _MEMORY = 20  # Such as `524.3 MB of 16.1 GB`.
@@ -266,3 +270,49 @@ def _log(feed: Feed, width: int, signs: Signs) -> Iterable[Text]:
         row.append(signs.edge, "dim")
         row.append(fit(line, width - len(signs.edge), signs.ellipsis))
         yield row
+
+
+class Page:
+    """One drawing of the page, as high as its console; each row is wiped before it is written.
+
+    Terminals differ on how wide some Bangla signs are: what is left of an earlier row would show otherwise.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        width, height = options.max_width, options.height or options.size.height
+        signs = ASCII if options.ascii_only else UNICODE
+        one_row = options.update(width=width, height=1, no_wrap=True, overflow="crop")
+        rows = arrange(blocks(self._scene, width, signs), height)
+        for index, row in enumerate(rows):
+            if index:
+                yield Segment.line()
+            yield Control((ControlType.ERASE_IN_LINE, 2))
+            lines = console.render_lines(row, one_row, pad=False)
+            for segment in lines[0] if lines else ():
+                # A terminal of another encoding shows what it can.
+                text = segment.text.encode(console.encoding, "replace").decode(console.encoding)
+                yield Segment(text, segment.style)
+
+
+def arrange(parts: Sequence[Block], height: int) -> "list[RenderableType]":
+    """The rows of all blocks that fit into `height`, in their order, the last block at the bottom."""
+    kept = {part.name: len(part.rows) for part in parts}
+    gaps = len(parts) - 2 if height >= _TALL else 0
+    for least in ({part.name: min(part.least, len(part.rows)) for part in parts}, dict.fromkeys(kept, 0)):
+        for name in _GIVES_WAY:
+            over = sum(kept.values()) - (height - gaps)
+            if over > 0 and name in kept:
+                kept[name] -= min(over, kept[name] - least[name])
+    rows: list[RenderableType] = []
+    for index, part in enumerate(parts):
+        count = kept[part.name]
+        if index == len(parts) - 1:
+            rows += [Text()] * (height - len(rows) - count)
+        elif index and gaps:
+            rows.append(Text())
+        if count:
+            rows += part.rows[-count:] if part.newest_last else part.rows[:count]
+    return rows[:height]
