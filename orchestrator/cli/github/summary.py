@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.github.outputs import annotation, in_actions, write_outputs
-from orchestrator.cli.show.runs import forecast_line, pass_json
+from orchestrator.cli.show.runs import forecast_line, pass_json, quota_line
 from orchestrator.errors import KgttsError
-from orchestrator.formatting import duration, hours, size, spark, weekday
+from orchestrator.formatting import duration, size, spark
 from orchestrator.run.outlook import Outlook
 from orchestrator.run.passes import Pass
 from orchestrator.run.view import RunView
@@ -94,8 +94,7 @@ def _facts(view: RunView, outlook: Outlook) -> list[str]:
 def _quota(outlook: Outlook) -> str:
     week = outlook.quota
     assert week is not None
-    refresh = f", refreshes {weekday(week.refreshes_at)}" if week.refreshes_at is not None else ""
-    return f"Quota: {hours(week.left)} left of {hours(week.allowed)}{refresh}"
+    return f"Quota: {quota_line(week)}"
 
 
 def _curve(outlook: Outlook) -> list[str]:

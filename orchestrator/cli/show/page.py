@@ -15,7 +15,7 @@ from rich.text import Text
 from kernel_template.contract import Stage
 from orchestrator import formatting, untrusted
 from orchestrator.cli.show.console import ASCII, UNICODE, Signs, fit
-from orchestrator.cli.show.runs import colour, ends_in_words, position
+from orchestrator.cli.show.runs import colour, ends_in_words, position, quota_line
 from orchestrator.formatting import spark
 from orchestrator.models import SessionState
 from orchestrator.run.live import Card, Curve, Feed, Resources
@@ -24,8 +24,8 @@ from orchestrator.run.plan import Background, Ends, ends, goes_on
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-_TALL = 32  # From here on blocks are set apart.
-# What gives way first where the screen is low; the log fills what is left anyway.
+_TALL = 32  # Rows; from here on, blank lines separate the blocks.
+# On a low screen, blocks shrink in this order; the log fills what is left anyway.
 _GIVES_WAY = ("log", "sessions", "warnings", "losses", "machine", "quota", "foot", "progress", "head")
 _LABEL = 11
 _VALUE = 9
@@ -43,9 +43,9 @@ class Scene:
 
     Attributes:
         name: the session, `owner/slug/version`.
-        feed: what it told.
+        feed: what its log and its states have told.
         background: the run around it.
-        now: seconds of the clock that the feed was told by.
+        now: seconds of the monotonic clock that the feed uses.
         clock: the wall clock, UTC.
     """
 
@@ -58,7 +58,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows that belong together; `least` of them stay where the screen is low."""
+    """Rows that belong together; `least` of them stay on a low screen."""
 
     name: str
     rows: "Sequence[RenderableType]"
@@ -67,7 +67,7 @@ class Block:
 
 
 def blocks(scene: Scene, width: int, signs: Signs) -> list[Block]:
-    """The page's blocks for a terminal of that width."""
+    """Lay out the page's blocks for a terminal of that width, in columns."""
     found = ends(scene.feed, scene.background, now=scene.now, clock=scene.clock)
     parts = [
         Block("head", [_head(scene, width, signs)], 1),
@@ -118,7 +118,7 @@ def _progress(scene: Scene, found: Ends, width: int, signs: Signs) -> "Iterable[
     if progress.end_status is not None:
         yield _row("ended", progress.end_message or progress.end_status, width, signs)
         if goes_on(progress):
-            yield _row("run", "goes on with another session", width, signs, "bold")
+            yield _row("run", "continues with another session", width, signs, "bold")
     elif target is not None:
         yield _row("target", f"{aim} {target}", width, signs)
     if session is not None:
@@ -143,7 +143,7 @@ def _standing(feed: Feed) -> str:
 
 
 def _fraction(scene: Scene) -> float:
-    """How much of the way to the target is done; the nearer target counts."""
+    """Give the share of the way to the target that is done, 0 to 1; the nearer target counts."""
     progress, until = scene.feed.progress, scene.background.plan.until_step
     done = progress.fraction or 0.0
     if until and progress.global_step is not None:
@@ -164,41 +164,41 @@ def _bar(fraction: float, width: int) -> "RenderableType":
 
 
 def _losses(feed: Feed, width: int, signs: Signs) -> Iterable[Text]:
-    """One row for each loss: the trainer's running mean and the evaluation, with their curves."""
+    """Make one row for each loss: the trainer's running mean and the evaluation, with their curves."""
     train, evaluation = feed.train, feed.evaluation
     for name in _watched(train, evaluation):
         short = name.replace("loss_", "")
         row = Text(end="")
         row.append(f"{fit(short, _LABEL - 1, ''):<{_LABEL}}", "dim")
         pair = [("train", train.get(name)), ("eval", evaluation.get(f"avg_{name}"))]
-        told = [(kind, curve) for kind, curve in pair if curve is not None and curve.last is not None]
+        known = [(kind, curve) for kind, curve in pair if curve is not None and curve.last is not None]
         titles = width >= _NARROW
         each = (width - _LABEL) // max(1, len(pair))
         room = max(0, min(_MOST_SPARK, each - _VALUE - 3 - (6 if titles else 0)))
-        for kind, curve in told:
+        for kind, curve in known:
             bars = spark(curve.values, room, signs.bars)
             if titles:
                 row.append(f"{kind:<6}", "dim")
             row.append(f"{_figure(curve.last):>{_VALUE}} ", "bold")
             row.append(f"{bars:<{room}}  ", "cyan" if kind == "train" else "magenta")
-        if told:
+        if known:
             yield row
 
 
 def _watched(train: dict[str, Curve], evaluation: dict[str, Curve]) -> list[str]:
-    told = {*train, *(name.removeprefix("avg_") for name in evaluation)}
-    first = [name for name in _WATCHED if name in told]
-    return (first or sorted(name for name in told if "loss" in name))[:_MOST_LOSSES]
+    names = {*train, *(name.removeprefix("avg_") for name in evaluation)}
+    first = [name for name in _WATCHED if name in names]
+    return (first or sorted(name for name in names if "loss" in name))[:_MOST_LOSSES]
 
 
 def _figure(value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:.3f}" if abs(value) < 1e4 else f"{value:.2e}"  # noqa: PLR2004  # What the column holds.
+    return f"{value:.3f}" if abs(value) < 1e4 else f"{value:.2e}"  # noqa: PLR2004  # The column's width.
 
 
 def _machine(feed: Feed, width: int, signs: Signs) -> Iterable[Text]:
-    """The machine at its last measurement: one row for each GPU, one for the rest."""
+    """Make rows of the last measurement: one for each GPU, and those for storage, speed and batch."""
     told = feed.resources
     if told is not None:
         for index, (card, curve) in enumerate(zip(told.cards, feed.cards, strict=False)):
@@ -208,7 +208,9 @@ def _machine(feed: Feed, width: int, signs: Signs) -> Iterable[Text]:
                 yield _row(label, text, width, signs)
     if feed.batch is not None:
         size, accumulate = feed.batch
-        yield _row("batch", f"{size} at once, {accumulate} a step: the memory was too small", width, signs)
+        yield _row(
+            "batch", f"{size} at once, {accumulate} per step: more did not fit into the memory", width, signs
+        )
 
 
 def _card(card: Card, curve: Curve, width: int, signs: Signs) -> str:
@@ -219,7 +221,7 @@ def _card(card: Card, curve: Curve, width: int, signs: Signs) -> str:
     memory = f"{memory:<{_MEMORY}}"
     room = max(0, min(_MOST_SPARK, width - len(use) - len(memory) - 4))
     newest = curve.values[-room:] if room else []
-    bars = spark([0.0, *newest, 100.0], room + 2, signs.bars)[1:-1]  # Against the whole scale.
+    bars = spark([0.0, *newest, 100.0], room + 2, signs.bars)[1:-1]  # On a scale of 0 to 100 %.
     return f"{use}  {memory}  {bars}"
 
 
@@ -245,9 +247,7 @@ def _speed(told: Resources) -> str:
 def _quota(background: Background, width: int, signs: Signs) -> Iterable[Text]:
     week = background.quota
     if week is not None:
-        refresh = "" if week.refreshes_at is None else f", refreshes {formatting.weekday(week.refreshes_at)}"
-        text = f"{formatting.hours(week.left)} of {formatting.hours(week.allowed)} left{refresh}"
-        yield _row("quota", text, width, signs)
+        yield _row("quota", quota_line(week), width, signs)
 
 
 def _sessions(scene: Scene, width: int, signs: Signs) -> Iterable[Text]:
@@ -273,9 +273,9 @@ def _log(feed: Feed, width: int, signs: Signs) -> Iterable[Text]:
 
 
 class Page:
-    """One drawing of the page, as high as its console; each row is wiped before it is written.
+    """One drawing of the page, as high as its console; each row is erased before it is written.
 
-    Terminals differ on how wide some Bangla signs are: what is left of an earlier row would show otherwise.
+    Terminals differ on how wide some Bangla signs are, so parts of an earlier row could stay otherwise.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -292,13 +292,13 @@ class Page:
             yield Control((ControlType.ERASE_IN_LINE, 2))
             lines = console.render_lines(row, one_row, pad=False)
             for segment in lines[0] if lines else ():
-                # A terminal of another encoding shows what it can.
+                # A terminal that is not UTF-8 shows what it can.
                 text = segment.text.encode(console.encoding, "replace").decode(console.encoding)
                 yield Segment(text, segment.style)
 
 
 def arrange(parts: Sequence[Block], height: int) -> "list[RenderableType]":
-    """The rows of all blocks that fit into `height`, in their order, the last block at the bottom."""
+    """Give the rows of all blocks that fit into `height`, in their order, the last block at the bottom."""
     kept = {part.name: len(part.rows) for part in parts}
     gaps = len(parts) - 2 if height >= _TALL else 0
     for least in ({part.name: min(part.least, len(part.rows)) for part in parts}, dict.fromkeys(kept, 0)):

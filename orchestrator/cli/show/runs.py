@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from kernel_template.contract import Stage
-from orchestrator.formatting import counted, duration, hours, losses, moment, size
-from orchestrator.models import SessionState, SessionSummary
+from orchestrator.formatting import counted, duration, hours, losses, moment, size, weekday
+from orchestrator.models import Quota, SessionState, SessionSummary
 from orchestrator.run.context import Target
 from orchestrator.run.decide import RunState
 from orchestrator.run.forecast import Forecast
@@ -217,6 +217,12 @@ def pass_json(done: Pass) -> dict[str, Any]:
             for item in (view.history if view is not None else ())
         ],
     }
+
+
+def quota_line(week: Quota) -> str:
+    """Write the week's GPU hours: what is left, and when they refresh."""
+    refresh = f", refreshes {weekday(week.refreshes_at)}" if week.refreshes_at is not None else ""
+    return f"{hours(week.left)} of {hours(week.allowed)} left{refresh}"
 
 
 def forecast_line(ahead: Forecast) -> str:

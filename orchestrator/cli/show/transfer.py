@@ -1,4 +1,4 @@
-"""Showing a transfer: bars on a terminal, one line a file elsewhere, nothing for JSON."""
+"""Show a download: bars on a terminal, elsewhere one line for each file, nothing for JSON."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-_BIG = 8 << 20  # A bar of its own from here on.
+_BIG = 8 << 20  # Bytes; from here on a file has a bar of its own.
 _BARS = 8  # At most, so that they fit on a screen.
 _LOOK_S = 0.1
 _WINDOW_S = 5.0
@@ -24,7 +24,7 @@ _LONGEST_NAME = 28
 
 
 class Silent(TransferListener):
-    """Shows nothing."""
+    """Show nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -34,10 +34,10 @@ class Silent(TransferListener):
 
 
 class Lines(Silent):
-    """One line for each file that is in place."""
+    """Print one line for each file that is complete."""
 
     def placed(self, file: Fetched) -> None:
-        """Say that a file is here."""
+        """Print the file's name and size."""
         click.echo(f"{file.path}  {size(file.size)}{'  unchanged' if file.unchanged else ''}")
 
 
@@ -54,11 +54,11 @@ class Rate:
         self._total = 0
 
     def add(self, count: int) -> None:
-        """So many bytes came."""
+        """Count bytes that came."""
         self._total += count
 
     def __call__(self) -> float:
-        """The rate; looked at several times a second, it is smooth."""
+        """Give the rate; it is smooth if it is asked for several times a second."""
         now = self._clock()
         self._seen.append((now, self._total))
         while len(self._seen) > 2 and now - self._seen[0][0] > _WINDOW_S:  # noqa: PLR2004  # First and last.
@@ -67,8 +67,8 @@ class Rate:
         return (total - before) / (now - then) if now > then else 0.0
 
 
-class _Way:
-    """How far a file, or the whole, is."""
+class _Share:
+    """How far a file is, or all of them together."""
 
     def __init__(self, size: int, here: int) -> None:
         self.size, self.done, self.rate = size, here, Rate()
@@ -82,7 +82,7 @@ class _Way:
 
 
 class Bar(Silent):
-    """A bar over all bytes, and one for each big file that is on its way.
+    """Draw a bar for all bytes, and one for each big file that is being downloaded.
 
     Args:
         console: where it is drawn.
@@ -93,8 +93,8 @@ class Bar(Silent):
 
         self._lock = threading.Lock()
         self._files = self._placed = 0
-        self._whole = _Way(0, 0)
-        self._ways: dict[PurePosixPath, _Way] = {}
+        self._whole = _Share(0, 0)
+        self._shares: dict[PurePosixPath, _Share] = {}
         self._bars: dict[PurePosixPath, TaskID] = {}
         self._looked = 0.0
         self._progress = Progress(
@@ -118,28 +118,28 @@ class Bar(Silent):
         self._files = len(files)
 
     def sized(self, file: Planned) -> None:
-        """Add a file to the whole; a big one gets a bar."""
+        """Add a file to the total; a big one gets a bar."""
         with self._lock:
-            before = self._ways.get(file.path)
-            if before is not None:  # It begins anew.
+            before = self._shares.get(file.path)
+            if before is not None:  # It starts again.
                 self._whole.size -= before.size
                 self._whole.done -= before.done
-            way = self._ways[file.path] = _Way(file.size or 0, file.here)
-            self._whole.size += way.size
-            self._whole.done += way.done
-            if way.size >= _BIG and way.done < way.size and len(self._bars) < _BARS:
+            share = self._shares[file.path] = _Share(file.size or 0, file.here)
+            self._whole.size += share.size
+            self._whole.done += share.done
+            if share.size >= _BIG and share.done < share.size and len(self._bars) < _BARS:
                 self._bars[file.path] = self._bars.get(file.path) or self._progress.add_task(
-                    _shortened(file.path), total=way.size, text=""
+                    _shortened(file.path), total=share.size, text=""
                 )
         self._draw()
 
     def received(self, path: PurePosixPath, count: int) -> None:
-        """Move the bars on."""
+        """Advance the bars."""
         with self._lock:
-            for way in (self._whole, self._ways.get(path)):
-                if way is not None:
-                    way.done = min(way.size, way.done + count)
-                    way.rate.add(count)
+            for share in (self._whole, self._shares.get(path)):
+                if share is not None:
+                    share.done = min(share.size, share.done + count)
+                    share.rate.add(count)
             now = time.monotonic()
             if now - self._looked < _LOOK_S:
                 return
@@ -147,7 +147,7 @@ class Bar(Silent):
         self._draw()
 
     def placed(self, file: Fetched) -> None:
-        """Take a big file's bar away."""
+        """Remove a big file's bar."""
         with self._lock:
             self._placed += 1
             bar = self._bars.pop(file.path, None)
@@ -160,10 +160,10 @@ class Bar(Silent):
             files = f"{self._placed} of {self._files} files  {self._whole.text}"
             shown = [(self._task, self._whole, files)]
             for path, bar in self._bars.items():
-                way = self._ways[path]
-                shown.append((bar, way, way.text if way.done < way.size else "checking"))
-            for bar, way, text in shown:
-                self._progress.update(bar, total=way.size or None, completed=way.done, text=text)
+                share = self._shares[path]
+                shown.append((bar, share, share.text if share.done < share.size else "checking"))
+            for bar, share, text in shown:
+                self._progress.update(bar, total=share.size or None, completed=share.done, text=text)
 
 
 def _shortened(path: PurePosixPath) -> str:
