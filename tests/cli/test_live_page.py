@@ -267,7 +267,7 @@ def test_a_session_that_ends_says_whether_the_run_goes_on(reason: str, *, said: 
     end = event("end", status="complete", reason=reason, message="The session is over.", global_step=7500)
     text = "\n".join(draw(feed([*TRAINING, end])))
     assert "The session is over." in text
-    assert ("goes on with another session" in text) is said
+    assert ("continues with another session" in text) is said
     assert "ends in" not in text
 
 
@@ -296,7 +296,7 @@ def test_steps_that_are_done_again_are_counted_once() -> None:
         + [event("progress", **{**STEP, "global_step": step}) for step in (20, 25)]
     )
     assert told.train["loss_mel"].steps == [10, 20, 25]
-    assert "8 at once, 2 a step: the memory was too small" in "\n".join(draw(told))
+    assert "8 at once, 2 per step: more did not fit into the memory" in "\n".join(draw(told))
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
