@@ -1,5 +1,6 @@
 """What commands share: options, and the objects that they work with."""
 
+import inspect
 import json
 import os
 import sys
@@ -22,6 +23,10 @@ from orchestrator.run.target import find_target
 from orchestrator.settings import LoadedSettings, load_settings, parse_duration
 
 HOME_VARIABLE = "KGTTS_HOME"
+_WHICH_RUN = (
+    "RUN is a run's id or its beginning, as `kgtts list` shows it. Without an argument it is the run that "
+    "was pushed last from this machine, or else the kernel that kgtts.toml names."
+)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -82,7 +87,8 @@ def _duration(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 
 
 def run_argument(command: F) -> F:
-    """Give a command the run that it is about."""
+    """Give a command the run that it is about, and explain in its help how to name one."""
+    command.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n{_WHICH_RUN}"
     return click.argument("run", required=False, metavar="[RUN | OWNER/SLUG[/VERSION]]")(command)
 
 

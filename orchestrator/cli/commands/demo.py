@@ -84,7 +84,7 @@ def _print_end(made: "Demo") -> None:
         ("kgtts init", "writes kgtts.toml; put your dataset and base voice into it"),
         ("export KAGGLE_API_TOKEN=…", "from https://www.kaggle.com/settings/api"),
         ("kgtts doctor", "checks login, inputs and quota"),
-        ("kgtts push --wait", "trains"),
-        ("kgtts pull", "downloads the voice"),
+        ("kgtts push --wait", "trains, and downloads the results"),
+        ('kgtts say "আমি বাংলায় গান গাই।"', "speaks with the voice that was trained"),
     ):
         click.echo(f"  {click.style(f'{command:<26}', bold=True)} {what}")

@@ -30,7 +30,12 @@ from orchestrator.settings import select_outputs
 
 @click.command()
 @run_argument
-@click.option("--to", "folder", type=click.Path(file_okay=False, path_type=Path), help="The folder to fill.")
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder to fill. Default: the run's own folder in runs/.",
+)
 @click.option("--all", "everything", is_flag=True, help="Download every file, not only what [pull] chooses.")
 @click.option("--include", metavar="GLOB", multiple=True, help="Only matching files. Can be repeated.")
 @click.option("--exclude", metavar="GLOB", multiple=True, help="Leave out matching files. Can be repeated.")

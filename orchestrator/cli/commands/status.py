@@ -21,10 +21,7 @@ from orchestrator.run.status import report_session
 @click.option("--watch", is_flag=True, help="Follow the session live until it ends.")
 @json_option
 def status(run: str | None, *, watch: bool, as_json: bool) -> None:
-    """Show how far a run is: its state, progress, sessions, and when it will be done.
-
-    Without an argument it is the run that you pushed last from this machine.
-    """
+    """Show how far a run is: its state, progress, sessions, and when it will be done."""
     with workbench() as bench:
         snapshot = bench.snapshot()
         target = find(bench, run, snapshot)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.context import load, on_interrupt, run_argument
+from orchestrator.cli.context import load, on_interrupt
 from orchestrator.formatting import counted
 from orchestrator.report.tensorboard import command_of, event_files, gather, serve
 from orchestrator.results import Results
@@ -15,7 +15,7 @@ _PORT = 6006  # TensorBoard's own.
 
 
 @click.command()
-@run_argument
+@click.argument("run", required=False, metavar="[RUN | OWNER/SLUG[/VERSION]]")
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
