@@ -87,4 +87,4 @@ def _print_end(made: "Demo") -> None:
         ("kgtts push --wait", "trains, and downloads the results"),
         ('kgtts say "আমি বাংলায় গান গাই।"', "speaks with the voice that was trained"),
     ):
-        click.echo(f"  {click.style(f'{command:<26}', bold=True)} {what}")
+        click.echo(f"  {click.style(f'{command:<32}', bold=True)} {what}")
