@@ -59,6 +59,14 @@ class EmulatorOptions:
             Kaggle disagree, so rehearse both.
         dataset_processing_s: how long an uploaded dataset version is processed before it is ready. Until
             then, sessions mount the version before it. Kaggle takes seconds to minutes.
+        saving_s: how long it takes to save the outputs of an ended session. Meanwhile it is still RUNNING, or
+            CANCEL_REQUESTED if it was stopped, and the listing of its outputs grows.
+        nested_errors: whether errors are `{"error": {"code", "message", "status"}}`, as api.kaggle.com
+            writes them, instead of `{"code", "message"}`, as www.kaggle.com does.
+        hide_absent_kernels: whether a kernel that does not exist is answered with 403 instead of 404.
+        never_run_is_new_script: whether the status of a version that never ran is NEW_SCRIPT, not 404.
+        phone_verified: whether the account may use internet and accelerators.
+        legacy_key_may_cancel: whether CancelKernelSession accepts username and key; Kaggle wants a token.
         keepalive_s: seconds between keep-alive comments on a live log that has nothing new.
         standins: whether sessions get stand-ins for packages that cannot be imported here.
         cache: a folder for what several emulators can share (compiled code); by default in their own root.
@@ -79,6 +87,12 @@ class EmulatorOptions:
     python: str = sys.executable
     keep_failed_outputs: bool = True
     dataset_processing_s: float = 0.0
+    saving_s: float = 0.0
+    nested_errors: bool = False
+    hide_absent_kernels: bool = False
+    never_run_is_new_script: bool = False
+    phone_verified: bool = True
+    legacy_key_may_cancel: bool = False
     keepalive_s: float = 15.0
     standins: bool = True
     cache: Path | None = None
@@ -99,6 +113,7 @@ class EmulatorOptions:
             "max_cpu_sessions",
             "queue_delay_s",
             "dataset_processing_s",
+            "saving_s",
         ):
             if getattr(self, name) < 0:
                 raise UsageError(f"The emulator's option {name} cannot be negative.")

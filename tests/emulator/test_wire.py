@@ -69,7 +69,7 @@ def test_both_prefixes(account: Account) -> None:
 @pytest.mark.parametrize(
     ("path", "status"),
     [
-        ("/v1/kernels.KernelsApiService/CancelKernelSession", 501),
+        ("/v1/kernels.KernelsApiService/CreateKernelSession", 501),
         ("/v1/other.Service/Method", 501),
         ("/", 404),
         ("/v2/x/y", 404),

@@ -200,6 +200,15 @@ class StaleVersion(Rule):
     where: str = "api:GetKernel"
 
 
+class NotVisible(Rule):
+    """A kernel that was created less than `seconds` ago is answered with 403, except to pushes."""
+
+    places: ClassVar = (API, LOG)
+    what: Literal["not_visible"] = "not_visible"
+    where: str = API
+    seconds: float = Field(gt=0, le=_DAY_S)
+
+
 class HostileNames(Rule):
     """The first page of a session's outputs also lists names that no client should write to.
 
@@ -226,6 +235,7 @@ Fault = Annotated[
     | LogDropped
     | SlowStatus
     | StaleVersion
+    | NotVisible
     | HostileNames,
     Field(discriminator="what"),
 ]

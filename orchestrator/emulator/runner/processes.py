@@ -51,12 +51,13 @@ class ProcessRunner:
         session.start()
 
     def stop(self, sessions: set[int], cause: EndCause) -> None:
-        """End these sessions, and return when each has been reported as ended; ignore unknown ids."""
-        with self._lock:
-            found = [session for number, session in self._sessions.items() if number in sessions]
-        for session in found:
+        """Ask these sessions to end; return at once; ignore unknown ids."""
+        for session in self._find(sessions):
             session.stop(cause)
-        for session in found:
+
+    def join(self, sessions: set[int]) -> None:
+        """Wait until each of these sessions has been reported as ended; ignore unknown ids."""
+        for session in self._find(sessions):
             session.join()
 
     def live_log(self, session: int) -> SessionLog | None:
@@ -69,6 +70,10 @@ class ProcessRunner:
         """Remove a session that has been reported as ended."""
         with self._lock:
             self._sessions.pop(session, None)
+
+    def _find(self, sessions: set[int]) -> "list[_Session]":
+        with self._lock:
+            return [session for number, session in self._sessions.items() if number in sessions]
 
 
 class _Session:

@@ -85,7 +85,7 @@ class Sandbox:
             relocated, _ = self.relocated_because, self._standins
         folder = self._state.session_folder(order.number)
         remove_tree(folder)
-        prepared = self._create(folder, order.mounts(), relocated, internet=order.internet)
+        prepared = self._create(folder, order.mounts(), relocated, order)
         (folder / "kaggle" / _SCRIPT).write_text(order.source, encoding="utf-8")
         return prepared
 
@@ -110,7 +110,11 @@ class Sandbox:
         return tried.stderr.decode(errors="replace").strip().rpartition("\n")[2]
 
     def _create(
-        self, folder: Path, mounts: tuple[BindMount, ...], relocated: str | None, *, internet: bool = False
+        self,
+        folder: Path,
+        mounts: tuple[BindMount, ...],
+        relocated: str | None,
+        order: SessionOrder | None = None,
     ) -> SessionFolder:
         kaggle = folder / "kaggle"
         (folder / "root").mkdir(parents=True)
@@ -132,7 +136,7 @@ class Sandbox:
         spec = {
             "command": [self._options.python, str(seen / _SCRIPT)],
             "cwd": str(seen / "working"),
-            "environment": self._environment(seen, internet=internet),
+            "environment": self._environment(seen, order),
             "namespace": namespace if relocated is None else None,
         }
         spec_file = folder / "spec.json"
@@ -147,8 +151,9 @@ class Sandbox:
         command = (sys.executable, "-I", "-S", launcher.__file__, str(spec_file))
         return SessionFolder(command, kaggle / "working", remark)
 
-    def _environment(self, kaggle: Path, *, internet: bool) -> dict[str, str]:
+    def _environment(self, kaggle: Path, order: SessionOrder | None) -> dict[str, str]:
         """The environment of a session, built from nothing: no credentials and no settings of ours."""
+        internet = order is not None and order.internet
         wanted = {*_INHERITED, *(_NETWORK if internet else ())}
         kept = {
             name: value
@@ -164,6 +169,8 @@ class Sandbox:
             "HOME": home,
             "TMPDIR": temporary,
             "KAGGLE_KERNEL_RUN_TYPE": "Batch",
+            # The session's id is what stands between the last two hyphens.
+            "KAGGLE_CONTAINER_NAME": f"emulated-container-{order.number if order else 0}-session",
             "PYTHONUNBUFFERED": "1",
             "NUMBA_CACHE_DIR": str(self._state.numba_cache),
         }

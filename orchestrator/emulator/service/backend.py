@@ -4,13 +4,14 @@ It connects `kernels`, `datasets`, `models`, `uploads` and `mounts`. No HTTP and
 Thread-safe; everything survives a restart.
 """
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from orchestrator.emulator.options import MOUNT_LAYOUTS, EmulatorOptions, WaitableClock
 from orchestrator.emulator.service.datasets import Datasets
-from orchestrator.emulator.service.exceptions import PushRejectedError
+from orchestrator.emulator.service.exceptions import ApiError, PushRejectedError, permission_denied
 from orchestrator.emulator.service.files import remove_tree
 from orchestrator.emulator.service.kernels import Kernel, Kernels, Version
 from orchestrator.emulator.service.limits import (
@@ -24,7 +25,7 @@ from orchestrator.emulator.service.limits import (
 )
 from orchestrator.emulator.service.models import Models
 from orchestrator.emulator.service.mounts import InputSources, Mounts
-from orchestrator.emulator.service.outputs import keep_outputs
+from orchestrator.emulator.service.outputs import StoredOutput, keep_outputs
 from orchestrator.emulator.service.pushes import (
     PushRequest,
     PushResult,
@@ -49,6 +50,7 @@ _ENDS = {
     # `[?]` Kaggle does not document in which state a session over its limit ends, nor the message. Users have
     # reported cancelAcknowledged after time-outs.
     EndCause.TIME_LIMIT: (SessionState.CANCEL_ACKNOWLEDGED, "The session was stopped at its time limit."),
+    EndCause.CANCELLED: (SessionState.CANCEL_ACKNOWLEDGED, "The session was cancelled."),
     EndCause.DELETED: (SessionState.CANCEL_ACKNOWLEDGED, "The session was cancelled."),
     EndCause.SHUTDOWN: (SessionState.ERROR, "The emulator was stopped while this session was running."),
 }
@@ -78,7 +80,7 @@ class Backend:
         self.options = options
         self.username = username
         self.clock = clock
-        self.kernels = Kernels(state, username)
+        self.kernels = Kernels(state, username, hide_absent=options.hide_absent_kernels)
         self.uploads = UploadFolder(state.root / "uploads", clock)
         self.datasets = Datasets(state.root, self.uploads, username, clock, options.dataset_processing_s)
         self.models = Models(state.root)
@@ -88,6 +90,7 @@ class Backend:
         self._usage = read_usage(state.usage_file)
         self._deleting: set[str] = set()
         self._closing = False
+        self._saving = threading.Condition()
         for kernel in self.kernels.all():
             for version in kernel.versions:
                 if version.is_active:
@@ -98,7 +101,10 @@ class Backend:
         with self._lock:
             self._closing = True
             sessions = _sessions(self.kernels.active())
+        with self._saving:
+            self._saving.notify_all()
         self._runner.stop(sessions, EndCause.SHUTDOWN)
+        self._runner.join(sessions)
         self.state.close()
 
     def live_log(self, version: Version) -> SessionLog | None:
@@ -114,6 +120,14 @@ class Backend:
             active = [version for version in self.kernels.active() if version.machine_shape]
             return gpu_quota(self._usage, active, self.options.weekly_quota_s, self.clock.now())
 
+    def outputs(self, kernel: Kernel, version: Version) -> Sequence[StoredOutput]:
+        """The output files of a version that can be listed now: while they are being saved, some of them."""
+        found = self.kernels.outputs(kernel, version)
+        if version.saving_since is None:
+            return found
+        passed = (self.clock.now() - version.saving_since).total_seconds()
+        return found[: int(len(found) * min(1.0, passed / self.options.saving_s))]
+
     # Changes
 
     def push(self, push: PushRequest) -> PushResult:
@@ -121,6 +135,7 @@ class Backend:
 
         Raises:
             PushRejectedError: Kaggle would refuse it; nothing was saved.
+            ApiError: Kaggle would refuse it with an HTTP error; nothing was saved.
         """
         with self._lock:
             if self._closing:
@@ -128,6 +143,9 @@ class Backend:
             slug, title = target_of(push, self.username, self._named_by(push))
             check_code(push)
             machine = machine_for(push.machine_shape, enable_gpu=push.enable_gpu)
+            if (push.internet or machine) and not self.options.phone_verified:
+                # `[?]` The words are a guess; the status has been seen.
+                raise ApiError(403, "Phone verification is required to use the internet or an accelerator")
             if not push.quick:
                 check_limits(machine, self.kernels.active(), self.quota(), self.options)
             kernel = self.kernels.find(self.username, slug) or Kernel(
@@ -154,6 +172,23 @@ class Backend:
                 self._runner.start(order, self)
         return PushResult(kernel, version, invalid)
 
+    def cancel(self, session: int, *, legacy_key: bool) -> bool:
+        """Ask a session to end; its outputs are kept. Return whether it was active.
+
+        Args:
+            session: the session's id.
+            legacy_key: whether the request carries username and key instead of a token.
+
+        Raises:
+            ApiError: 403, such credentials are not accepted, or it is not a session of this account.
+        """
+        active = _sessions(self.kernels.active())
+        ended = _sessions(version for kernel in self.kernels.all() for version in kernel.versions) - active
+        if session not in active | ended or (legacy_key and not self.options.legacy_key_may_cancel):
+            raise permission_denied("kernelSessions.cancel")
+        self._runner.stop({session} & active, EndCause.CANCELLED)
+        return session in active
+
     def delete(self, owner: str, slug: str) -> None:
         """Delete a kernel with all its versions; its active session, if any, is killed and billed.
 
@@ -164,6 +199,7 @@ class Backend:
             kernel = self.kernels.get(owner, slug)
             self._deleting.add(kernel.ref)
         self._runner.stop(_sessions(kernel.versions), EndCause.DELETED)
+        self._runner.join(_sessions(kernel.versions))
         with self._lock:
             self._deleting.discard(kernel.ref)
             self.kernels.delete(kernel)
@@ -190,6 +226,7 @@ class Backend:
             kept = state is SessionState.COMPLETE or self.options.keep_failed_outputs
             if end.working is not None and kept:
                 keep_outputs(end.working, paths)
+                self._wait_until_saved(session)
             remove_tree(self.state.session_folder(session))
         except OSError as error:
             state, message = SessionState.ERROR, f"The outputs could not be saved: {error}"
@@ -200,10 +237,20 @@ class Backend:
             self.kernels.update(
                 session,
                 state=state,
+                saving_since=None,
                 ended_at=ended_at,
                 failure_message=message or None,
                 exit_code=end.exit_code,
             )
+
+    def _wait_until_saved(self, session: int) -> None:
+        """Let the time pass that Kaggle takes to save outputs."""
+        if self.options.saving_s > 0:
+            self.kernels.update(session, saving_since=self.clock.now())
+            until = self.clock.monotonic() + self.options.saving_s
+            with self._saving:
+                while not self._closing and self.clock.monotonic() < until:
+                    self.clock.wait(self._saving, until)
 
     def _named_by(self, push: PushRequest) -> Kernel | None:
         """The existing kernel that the id of a push names."""
@@ -246,7 +293,11 @@ class Backend:
         if version.session is not None:
             remove_tree(self.state.session_folder(version.session))
             self.kernels.update(
-                version.session, state=SessionState.ERROR, ended_at=ended_at, failure_message=_LOST
+                version.session,
+                state=SessionState.ERROR,
+                saving_since=None,
+                ended_at=ended_at,
+                failure_message=_LOST,
             )
 
 

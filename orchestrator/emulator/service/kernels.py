@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from orchestrator.emulator.service.exceptions import not_found, permission_denied
+from orchestrator.emulator.service.exceptions import ApiError, not_found, permission_denied
 from orchestrator.emulator.service.files import remove_tree, write_bytes_atomically
 from orchestrator.emulator.service.outputs import StoredOutput, read_outputs
 from orchestrator.emulator.service.state import StateFolder, VersionPaths
@@ -39,6 +39,7 @@ class Version:
     kernel_sources: tuple[str, ...] = ()
     docker_image: str | None = None
     started_at: datetime | None = None
+    saving_since: datetime | None = None  # Set while its outputs are being saved.
     ended_at: datetime | None = None
     failure_message: str | None = None
     exit_code: int | None = None
@@ -103,10 +104,12 @@ class Kernels:
     Args:
         state: the emulator's folder.
         username: the owner of the account.
+        hide_absent: whether an unknown kernel is answered with 403 instead of 404.
     """
 
-    def __init__(self, state: StateFolder, username: str) -> None:
+    def __init__(self, state: StateFolder, username: str, *, hide_absent: bool = False) -> None:
         self.lock = threading.RLock()
+        self._hide_absent = hide_absent
         self._state = state
         self._username = username
         stored = [
@@ -139,27 +142,39 @@ class Kernels:
         """A kernel of this account.
 
         Raises:
-            ApiError: 403 for another owner's kernel, 404 for an unknown one.
+            ApiError: 403 for another owner's kernel, 403 or 404 for an unknown one.
         """
-        if owner.lower() != self._username.lower():
-            raise permission_denied("kernels.get")
         found = self.find(owner, slug)
+        if owner.lower() != self._username.lower() or (found is None and self._hide_absent):
+            raise permission_denied("kernels.get")
         if found is None:
             raise not_found(f"Kernel {owner}/{slug}")
         return found
+
+    def get_version(self, owner: str, slug: str, label: str | None = None) -> tuple[Kernel, Version]:
+        """The version labelled `v3`; without a label the newest that has a session, if any has one.
+
+        Raises:
+            ApiError: 403 or 404 as for `get`; 404 if there is no such label.
+        """
+        kernel = self.get(owner, slug)
+        version = kernel.latest_run or kernel.latest
+        if label:
+            labelled = next((v for v in kernel.versions if v.label == label), None)
+            if labelled is None:
+                raise not_found(f"Version {label} of kernel {kernel.ref}")
+            version = labelled
+        return kernel, version
 
     def get_run(self, owner: str, slug: str, label: str | None = None) -> tuple[Kernel, Version]:
         """A version that has a session: the one labelled `v3`, or the newest that has one.
 
         Raises:
-            ApiError: 403 or 404 as for `get`; 404 if it never ran, or if there is no such label.
+            ApiError: 403 or 404 as for `get_version`; 404 if the version never ran.
         """
-        kernel = self.get(owner, slug)
-        version = kernel.latest_run
-        if label:
-            version = next((v for v in kernel.versions if v.label == label), None)
-        if version is None or version.session is None:
-            raise not_found(f"A session of kernel {owner}/{slug}")
+        kernel, version = self.get_version(owner, slug, label)
+        if version.session is None:
+            raise ApiError(404, "No runs found for this kernel")
         return kernel, version
 
     def get_session(self, number: int) -> tuple[Kernel, Version]:
@@ -190,8 +205,10 @@ class Kernels:
             raise not_found(f"Version {number} of kernel {kernel.ref}") from error
 
     def outputs(self, kernel: Kernel, version: Version) -> tuple[StoredOutput, ...]:
-        """The output files of a version; none while its session is active."""
-        return () if version.is_active else read_outputs(self.paths(kernel, version.number))
+        """The output files of a version; none until its session ends and they are being saved."""
+        if version.is_active and version.saving_since is None:
+            return ()
+        return read_outputs(self.paths(kernel, version.number))
 
     def output_file(
         self, owner: str, slug: str, number: int, name: str

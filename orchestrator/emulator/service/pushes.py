@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 
 from slugify import slugify
 
-from orchestrator.emulator.service.exceptions import PushRejectedError
+from orchestrator.emulator.service.exceptions import ApiError, PushRejectedError
 from orchestrator.emulator.service.kernels import Kernel, Version
 from orchestrator.emulator.service.mounts import InputSources
 from orchestrator.models import MIN_SLUG_LENGTH
 
 _KERNEL_TYPES = ("script", "notebook")
+_LONGEST_TITLE = 50
+_LARGEST_SOURCE = 1_000_000  # Bytes. `[?]` Whether a megabyte is this or 2**20.
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ def target_of(push: PushRequest, username: str, existing: Kernel | None) -> tupl
 
     Raises:
         PushRejectedError: there is no id, it is another owner's, or the title is too short.
+        ApiError: 500, as Kaggle has answered titles and slugs that are too long.
     """
     owner, _, slug = (push.slug or "").rpartition("/")
     if not slug and existing is None:
@@ -73,15 +76,20 @@ def target_of(push: PushRequest, username: str, existing: Kernel | None) -> tupl
     name = slugify(title)
     if not name:
         raise PushRejectedError(f"The title {title!r} has no letter or digit that a slug could be made of.")
+    if max(len(title), len(slug), len(name)) > _LONGEST_TITLE:
+        raise ApiError(500, "Internal Server Error")
     return name, title
 
 
 def check_code(push: PushRequest) -> None:
-    """Refuse what the emulator cannot run.
+    """Refuse a source that is too large, or that the emulator cannot run.
 
     Raises:
         PushRejectedError: the source is not Python, is empty, or is a notebook that is not JSON.
+        ApiError: 400, the source is too large.
     """
+    if len(push.text.encode()) >= _LARGEST_SOURCE:
+        raise ApiError(400, "The kernel source must be less than 1 megabytes in size.")
     if push.kernel_type not in _KERNEL_TYPES:
         raise PushRejectedError(f"{push.kernel_type!r} is not a valid kernel type.")
     if push.language != "python":

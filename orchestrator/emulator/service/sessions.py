@@ -22,6 +22,7 @@ class EndCause(StrEnum):
 
     FINISHED = "finished"
     TIME_LIMIT = "time_limit"
+    CANCELLED = "cancelled"
     DELETED = "deleted"
     SHUTDOWN = "shutdown"
     UNABLE = "unable"  # It could not be run at all.
@@ -89,7 +90,11 @@ class SessionRunner(Protocol):
         ...
 
     def stop(self, sessions: set[int], cause: EndCause) -> None:
-        """End these sessions, and return when each has been reported as ended; ignore unknown ids."""
+        """Ask these sessions to end; return at once; ignore unknown ids."""
+        ...
+
+    def join(self, sessions: set[int]) -> None:
+        """Wait until each of these sessions has been reported as ended; ignore unknown ids."""
         ...
 
     def live_log(self, session: int) -> "SessionLog | None":

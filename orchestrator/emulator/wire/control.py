@@ -23,7 +23,7 @@ class ControlEndpoint:
         authenticate: raises if a request lacks the credentials, which are the same as Kaggle's.
     """
 
-    def __init__(self, injector: FaultInjector, authenticate: Callable[[Request], None]) -> None:
+    def __init__(self, injector: FaultInjector, authenticate: Callable[[Request], object]) -> None:
         self._injector = injector
         self._authenticate = authenticate
 

@@ -12,8 +12,15 @@ from kagglesdk.kernels.types.kernels_enums import (
 )
 from starlette.responses import RedirectResponse, Response
 
-from orchestrator.emulator.faults.kinds import HostileNames, SlowStatus, StaleVersion
-from orchestrator.emulator.service.exceptions import ApiError, PushRejectedError, not_found
+from orchestrator.emulator.faults.kinds import HostileNames, NotVisible, SlowStatus, StaleVersion
+from orchestrator.emulator.faults.plan import RequestFaults
+from orchestrator.emulator.service.backend import Backend
+from orchestrator.emulator.service.exceptions import (
+    ApiError,
+    PushRejectedError,
+    not_found,
+    permission_denied,
+)
 from orchestrator.emulator.service.kernels import Kernel, Version
 from orchestrator.emulator.service.mounts import InputSources
 from orchestrator.emulator.service.pushes import PushRequest
@@ -99,6 +106,7 @@ def get_kernel(call: Call) -> Any:
     """
     slug, _, number = call.request.kernel_slug.partition("/")
     kernel = call.backend.kernels.get(call.request.user_name, slug)
+    check_visible(kernel, call.backend, call.faults)
     label = f"v{number}" if number else call.request.version_label
     if label:
         version = next((v for v in kernel.versions if v.label == label), None)
@@ -119,14 +127,34 @@ def get_kernel(call: Call) -> Any:
     return response
 
 
+def check_visible(kernel: Kernel, backend: Backend, faults: RequestFaults) -> None:
+    """Refuse to show a kernel that the fault `not_visible` hides.
+
+    Raises:
+        ApiError: 403, as Kaggle answers for a kernel that was just created.
+    """
+    hidden = faults.first(NotVisible)
+    if hidden and backend.clock.now() - kernel.versions[0].pushed_at < timedelta(seconds=hidden.seconds):
+        raise permission_denied("kernels.get")
+
+
 def _requested_run(call: Call) -> tuple[Kernel, Version]:
     request = call.request
-    return call.backend.kernels.get_run(request.user_name, request.kernel_slug, request.version_label)
+    found = call.backend.kernels.get_run(request.user_name, request.kernel_slug, request.version_label)
+    check_visible(found[0], call.backend, call.faults)
+    return found
 
 
 def get_status(call: Call) -> Any:
     """GetKernelSessionStatus: of the newest run, or of the labelled version."""
-    _, version = _requested_run(call)
+    if call.backend.options.never_run_is_new_script:
+        request = call.request
+        kernel, version = call.backend.kernels.get_version(
+            request.user_name, request.kernel_slug, request.version_label
+        )
+        check_visible(kernel, call.backend, call.faults)
+    else:
+        _, version = _requested_run(call)
     state = version.state
     if slow := call.faults.first(SlowStatus):
         state = version.state_at(call.backend.clock.now() - timedelta(seconds=slow.seconds))
@@ -142,7 +170,7 @@ def list_output(call: Call) -> Any:
     kernel, version = _requested_run(call)
     request = call.request
     files, token = page_of(
-        call.backend.kernels.outputs(kernel, version),
+        call.backend.outputs(kernel, version),
         request.page_size,
         request.page_token,
         default=call.backend.options.page_size,
@@ -169,7 +197,7 @@ def list_files(call: Call) -> Any:
     kernel, version = _requested_run(call)
     request = call.request
     files, token = page_of(
-        call.backend.kernels.outputs(kernel, version),
+        call.backend.outputs(kernel, version),
         request.page_size,
         request.page_token,
         default=call.backend.options.page_size,
@@ -191,11 +219,20 @@ def download_output(call: Call) -> Response:
     request = call.request
     label = f"v{request.version_number}" if request.version_number else None
     kernel, version = call.backend.kernels.get_run(request.owner_slug, request.kernel_slug, label)
+    check_visible(kernel, call.backend, call.faults)
     if not request.file_path:
         raise ApiError(501, "The emulator serves outputs one by one: name a file_path.")
     call.backend.kernels.output_file(kernel.owner, kernel.slug, version.number, request.file_path)
     name = output_name(kernel.owner, kernel.slug, version.number, request.file_path)
     return RedirectResponse(call.signed_url(name), 302)
+
+
+def cancel_session(call: Call) -> Any:
+    """CancelKernelSession: ends a session by its id and keeps its outputs."""
+    response = sdk.ApiCancelKernelSessionResponse()
+    if not call.backend.cancel(call.request.kernel_session_id, legacy_key=call.legacy_key):
+        response.error_message = "The session is not running."  # `[?]` The words are a guess.
+    return response
 
 
 def delete_kernel(call: Call) -> Any:
@@ -261,6 +298,7 @@ METHODS: Methods = {
         ("ListKernelSessionOutput", sdk.ApiListKernelSessionOutputRequest, list_output),
         ("ListKernelFiles", sdk.ApiListKernelFilesRequest, list_files),
         ("DownloadKernelOutput", sdk.ApiDownloadKernelOutputRequest, download_output),
+        ("CancelKernelSession", sdk.ApiCancelKernelSessionRequest, cancel_session),
         ("DeleteKernel", sdk.ApiDeleteKernelRequest, delete_kernel),
         ("ListKernels", sdk.ApiListKernelsRequest, list_kernels),
         ("GetAcceleratorQuotaStatistics", sdk.ApiGetAcceleratorQuotaStatisticsRequest, get_quota),

@@ -16,6 +16,16 @@ from orchestrator.emulator.service.backend import Backend
 from orchestrator.emulator.service.exceptions import ApiError
 
 _LARGEST_PAGE = 500  # Whatever size the request asks for.
+_STATUS_NAMES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +38,7 @@ class Call:
         base_url: the address of this server.
         sign: makes the path and query under which a stored file can be fetched for a while.
         faults: the faults that hit this request.
+        legacy_key: whether the request carries username and key instead of a token.
     """
 
     backend: Backend
@@ -35,6 +46,7 @@ class Call:
     base_url: str
     sign: Callable[[str], str]
     faults: RequestFaults
+    legacy_key: bool
 
     def signed_url(self, name: str) -> str:
         """The URL under which a stored file can be fetched for a while."""
@@ -87,9 +99,17 @@ def write_response(result: Any) -> Response:
     return JSONResponse(result if isinstance(result, dict) else result.to_dict())
 
 
-def json_error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    """An error as Kaggle writes it; the official client reads `code` and `message`."""
-    return JSONResponse({"code": status, "message": message}, status, headers)
+def json_error(
+    status: int, message: str, headers: dict[str, str] | None = None, *, nested: bool = False
+) -> Response:
+    """An error as Kaggle writes it: www.kaggle.com flat, api.kaggle.com nested.
+
+    The official client (kagglesdk 0.1.37) shows only the message of a flat one.
+    """
+    error: dict[str, Any] = {"code": status, "message": message}
+    if nested:
+        error = {"error": {**error, "status": _STATUS_NAMES.get(status, "UNKNOWN")}}
+    return JSONResponse(error, status, headers)
 
 
 def naive_utc(moment: datetime | None) -> datetime | None:

@@ -26,8 +26,8 @@ class Authenticator:
         self._username = username
         self._key = key
 
-    def check(self, request: Request) -> None:
-        """Check a request, in constant time.
+    def check(self, request: Request) -> bool:
+        """Check a request, in constant time; return whether it carries username and key.
 
         Raises:
             ApiError: 401, the credentials are missing or wrong.
@@ -43,6 +43,7 @@ class Authenticator:
                 given = b""
         if not expected or not hmac.compare_digest(given, expected):
             raise ApiError(401, "Unauthenticated")
+        return scheme.lower() == "basic"
 
     def methods(self) -> Methods:
         """IntrospectToken, which needs no credentials: the token in its body is what it is about."""

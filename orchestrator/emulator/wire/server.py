@@ -133,12 +133,16 @@ class Server:
             ]
         return Starlette(
             routes=routes,
-            exception_handlers={HTTPException: _unknown_address, ApiError: _api_error, 500: _broken},
+            exception_handlers={
+                HTTPException: self._unknown_address,
+                ApiError: self._api_error,
+                500: self._broken,
+            },
             middleware=[
                 # A page in a browser must not reach us through a name that it controls.
                 Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"]),
                 Middleware(
-                    FaultMiddleware, injector=self.faults, locate=locate, error_response=_injected_error
+                    FaultMiddleware, injector=self.faults, locate=locate, error_response=self._injected_error
                 ),
             ],
         )
@@ -153,8 +157,7 @@ class Server:
 
     def _answer(self, request: Request, body: bytes) -> Response:
         name = (request.path_params["service"], request.path_params["method"])
-        if name != security.INTROSPECT:
-            self._authenticator.check(request)
+        legacy_key = name != security.INTROSPECT and self._authenticator.check(request)
         method = self._methods.get(name)
         if method is None:
             raise ApiError(501, f"The emulator does not offer {name[0]}/{name[1]}.")
@@ -164,13 +167,37 @@ class Server:
             self.url,
             self._signer.sign,
             request.scope["state"][ACTIVE_FAULTS],
+            legacy_key,
         )
         return write_response(method.handler(call))
 
     def _stream_log(self, request: Request) -> Response:
         self._authenticator.check(request)
         path, label = request.path_params, request.query_params.get("versionLabel")
-        return log_response(self._backend, *self._backend.kernels.get_run(path["owner"], path["slug"], label))
+        kernel, version = self._backend.kernels.get_run(path["owner"], path["slug"], label)
+        kernels.check_visible(kernel, self._backend, request.scope["state"][ACTIVE_FAULTS])
+        return log_response(self._backend, kernel, version)
+
+    def _error(self, status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+        return json_error(status, message, headers, nested=self._backend.options.nested_errors)
+
+    def _injected_error(
+        self, place: str, status: int, code: str, message: str, headers: dict[str, str]
+    ) -> Response:
+        if place == kinds.STORAGE:
+            return storage.storage_error(status, code, message, headers)
+        return self._error(status, message, headers)
+
+    def _unknown_address(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return self._error(error.status_code, f"There is nothing at {request.method} {request.url.path}")
+
+    def _api_error(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - starlette's signature
+        assert isinstance(error, ApiError)
+        return self._error(error.status, error.message)
+
+    def _broken(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - starlette's signature
+        return self._error(500, "Internal error of the emulator.")  # uvicorn logs the exception itself.
 
 
 def _parsed(body: bytes) -> Any:
@@ -178,23 +205,3 @@ def _parsed(body: bytes) -> Any:
         return json.loads(body or b"{}")
     except ValueError as error:
         raise ApiError(400, "The request body is not JSON.") from error
-
-
-def _injected_error(place: str, status: int, code: str, message: str, headers: dict[str, str]) -> Response:
-    if place == kinds.STORAGE:
-        return storage.storage_error(status, code, message, headers)
-    return json_error(status, message, headers)
-
-
-def _unknown_address(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return json_error(error.status_code, f"There is nothing at {request.method} {request.url.path}")
-
-
-def _api_error(request: Request, error: Exception) -> Response:  # noqa: ARG001 - starlette's signature
-    assert isinstance(error, ApiError)
-    return json_error(error.status, error.message)
-
-
-def _broken(request: Request, error: Exception) -> Response:  # noqa: ARG001 - starlette's signature
-    return json_error(500, "Internal error of the emulator.")  # uvicorn logs the exception itself.
