@@ -88,7 +88,7 @@ class EmulatorOptions:
     keep_failed_outputs: bool = True
     dataset_processing_s: float = 0.0
     saving_s: float = 0.0
-    nested_errors: bool = False
+    nested_errors: bool = True
     hide_absent_kernels: bool = False
     never_run_is_new_script: bool = False
     phone_verified: bool = True

@@ -120,6 +120,11 @@ class Account:
         )
 
 
+def error_of(response: requests.Response) -> Any:
+    """The error in a response's body, in the form of api.kaggle.com."""
+    return response.json()["error"]
+
+
 def documented_faults() -> str:
     """What docs/emulator.md says of faults."""
     text = (REPOSITORY / "docs" / "emulator.md").read_text(encoding="utf-8")

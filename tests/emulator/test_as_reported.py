@@ -13,7 +13,7 @@ from requests import HTTPError
 
 from orchestrator.emulator.faults.kinds import NotVisible
 from orchestrator.emulator.faults.plan import FaultPlan
-from tests.emulator.support import HANG, KEY, USER, Account
+from tests.emulator.support import HANG, KEY, USER, Account, error_of
 from tests.fakes.clock import FakeClock
 from tests.support import eventually
 
@@ -83,7 +83,7 @@ def test_a_new_kernel_is_not_visible_for_a_while(start: Start, clock: FakeClock)
         lambda: account.kernels.get_kernel(kernel),
     ):
         response = refused(read)
-        assert (response.status_code, response.json()["message"]) == (
+        assert (response.status_code, error_of(response)["message"]) == (
             403,
             "Permission 'kernels.get' was denied",
         )
@@ -109,7 +109,7 @@ def test_a_source_of_a_megabyte_is_refused(account: Account) -> None:
     """In Kaggle's words, by HTTP status and not in an answer; one below it is taken."""
     response = refused(lambda: account.push("#" * 1_000_000))
     assert response.status_code == 400
-    assert response.json()["message"] == "The kernel source must be less than 1 megabytes in size."
+    assert error_of(response)["message"] == "The kernel source must be less than 1 megabytes in size."
     assert not account.push("#" * 999_999).error
 
 
@@ -128,7 +128,7 @@ def test_an_account_without_a_verified_phone(start: Start, fields: dict[str, Any
         assert not account.push("print(1)", **fields).error
     else:
         response = refused(lambda: account.push("print(1)", **fields))
-        assert (response.status_code, "hone verification" in response.json()["message"]) == (403, True)
+        assert (response.status_code, "hone verification" in error_of(response)["message"]) == (403, True)
     assert len(account.emulator.backend.kernels.all()) == allowed
 
 
@@ -143,7 +143,7 @@ def test_versions_that_never_run(start: Start, *, as_new_script: bool) -> None:
             assert account.status(label=label).status.name == "NEW_SCRIPT"
         else:
             response = refused(lambda: account.status(label=label))
-            assert (response.status_code, response.json()["message"]) == (
+            assert (response.status_code, error_of(response)["message"]) == (
                 404,
                 "No runs found for this kernel",
             )

@@ -25,7 +25,7 @@ from orchestrator.emulator.faults.kinds import (
 )
 from orchestrator.emulator.faults.plan import FaultCount, FaultPlan
 from orchestrator.emulator.wire.control import FAULTS_PATH
-from tests.emulator.support import HANG, TIMEOUT_S, USER, Account
+from tests.emulator.support import HANG, TIMEOUT_S, USER, Account, error_of
 from tests.fakes.clock import FakeClock
 
 Strike = Callable[..., None]
@@ -57,7 +57,7 @@ def test_errors_come_in_bursts(account: Account, strike: Strike) -> None:
     answers = [account.post("ListKernels", {}) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [200, 200, 429, 429, 200, 429]
     assert answers[2].headers["Retry-After"] == "3"
-    assert answers[2].json()["code"] == 429
+    assert error_of(answers[2])["code"] == 429
     assert account.post("GetAcceleratorQuotaStatistics", {}).status_code == 200
 
 

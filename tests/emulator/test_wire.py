@@ -16,7 +16,7 @@ from requests import HTTPError
 
 from orchestrator.emulator import Emulator, EmulatorOptions
 from orchestrator.errors import LocalError, UsageError
-from tests.emulator.support import KEY, TIMEOUT_S, USER, Account
+from tests.emulator.support import KEY, TIMEOUT_S, USER, Account, error_of
 
 KERNELS = "kernels.KernelsApiService"
 MODEL = ("alice", "some-model", "default")
@@ -33,7 +33,7 @@ def test_wrong_credentials_are_a_401(account: Account, auth: tuple[str, str] | N
     """Without the right pair nothing is answered."""
     response = call(account, auth=auth)
     assert response.status_code == 401
-    assert response.json() == {"code": 401, "message": "Unauthenticated"}
+    assert error_of(response) == {"code": 401, "message": "Unauthenticated", "status": "UNAUTHENTICATED"}
 
 
 @pytest.mark.parametrize("header", ["Basic !!!", "Basic", "Bearer", "Bearer x", f"Digest {KEY}", f"{KEY}"])
@@ -57,7 +57,7 @@ def test_streams_want_credentials_too(account: Account) -> None:
     """The log stream's address is no way around the credentials."""
     address = f"{account.url}/api/v1/kernels/logs/stream/{USER}/my-kernel"
     assert requests.get(address, timeout=TIMEOUT_S).status_code == 401
-    assert requests.get(address, auth=account.auth, timeout=TIMEOUT_S).json()["code"] == 404
+    assert error_of(requests.get(address, auth=account.auth, timeout=TIMEOUT_S))["code"] == 404
 
 
 def test_both_prefixes(account: Account) -> None:
@@ -78,7 +78,7 @@ def test_both_prefixes(account: Account) -> None:
 def test_what_is_not_offered(account: Account, path: str, status: int) -> None:
     """An unknown method or address is an error in Kaggle's form."""
     response = requests.post(account.url + path, json={}, auth=account.auth, timeout=TIMEOUT_S)
-    assert (response.status_code, response.json()["code"]) == (status, status)
+    assert (response.status_code, error_of(response)["code"]) == (status, status)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_malformed_requests_are_a_400(account: Account, body: dict[str, Any]) ->
     """A body that cannot be read, or a field of another type, is the client's fault and is said so."""
     body = {"json": None, **body}
     response = call(account, auth=account.auth, **body)
-    assert (response.status_code, response.json()["code"]) == (400, 400)
+    assert (response.status_code, error_of(response)["code"]) == (400, 400)
 
 
 @pytest.mark.parametrize("name", ["../../etc", "..", "", "a/b/c", "x\u0000y", "ক"])
