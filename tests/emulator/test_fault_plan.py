@@ -19,7 +19,7 @@ from orchestrator.emulator.faults.kinds import (
     Rule,
     StaleVersion,
 )
-from orchestrator.emulator.faults.plan import FaultCount, FaultInjector, FaultPlan, Target, load_plan
+from orchestrator.emulator.faults.plan import FaultCount, FaultInjector, FaultPlan, FaultTarget, load_plan
 from orchestrator.errors import UsageError
 from tests.emulator.support import documented_faults
 
@@ -30,7 +30,9 @@ def struck(count: int = 12, **when: Any) -> list[int]:
     """Which of `count` requests a fault strikes, counted from 1."""
     injector = FaultInjector()
     injector.set(FaultPlan(faults=(Latency(where="storage", seconds=1, **when),), seed=7))
-    return [number for number in range(1, count + 1) if injector.faults_for(Target("storage", ("x",))).faults]
+    return [
+        number for number in range(1, count + 1) if injector.faults_for(FaultTarget("storage", ("x",))).faults
+    ]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,9 @@ def test_each_name_can_be_counted_by_itself() -> None:
     for per_name, expected in ((False, 1), (True, 2)):
         injector = FaultInjector()
         injector.set(FaultPlan(faults=(Corrupted(first=1, per_name=per_name),)))
-        hits = [injector.faults_for(Target("storage", (name, name))).faults for name in ("a", "b", "a", "b")]
+        hits = [
+            injector.faults_for(FaultTarget("storage", (name, name))).faults for name in ("a", "b", "a", "b")
+        ]
         assert sum(map(len, hits)) == expected
         assert injector.counts() == [FaultCount(4, expected)]
 
@@ -81,7 +85,7 @@ def test_where_a_fault_strikes() -> None:
         ("api", False),
     ):
         injector.set(FaultPlan(faults=(Reset(where=where),)))
-        assert bool(injector.faults_for(Target("storage", names)).faults) is hit, where
+        assert bool(injector.faults_for(FaultTarget("storage", names)).faults) is hit, where
 
 
 def test_a_request_can_be_struck_by_several() -> None:
@@ -89,12 +93,12 @@ def test_a_request_can_be_struck_by_several() -> None:
     slow, slower = Latency(where="api", seconds=1), Latency(where="api:Get*", seconds=2)
     injector = FaultInjector()
     injector.set(FaultPlan(faults=(slow, StaleVersion(), slower)))
-    found = injector.faults_for(Target("api", ("GetKernel",)))
+    found = injector.faults_for(FaultTarget("api", ("GetKernel",)))
     assert found.all(Latency) == [slow, slower]
     assert found.first(StaleVersion) is not None
     assert found.first(Error) is None
     injector.clear()
-    assert injector.faults_for(Target("api", ("GetKernel",))).faults == ()
+    assert injector.faults_for(FaultTarget("api", ("GetKernel",))).faults == ()
 
 
 def test_a_plan_survives_json() -> None:

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.emulator.faults import kinds
 from orchestrator.emulator.faults.body import TRANSPORT, CutOffError, FaultyBody, pause
-from orchestrator.emulator.faults.plan import FaultInjector, RequestFaults, Target
+from orchestrator.emulator.faults.plan import FaultInjector, FaultTarget, RequestFaults
 
 ACTIVE_FAULTS = "faults"  # The key under which handlers find the faults of their request in `scope["state"]`.
 _MESSAGE = "The emulator was told to fail this request."
@@ -31,7 +31,7 @@ class FaultMiddleware:
         self,
         app: ASGIApp,
         injector: FaultInjector,
-        locate: Callable[[str], Target | None],
+        locate: Callable[[str], FaultTarget | None],
         error_response: ErrorResponse,
     ) -> None:
         self._app = app

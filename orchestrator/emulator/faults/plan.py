@@ -111,7 +111,7 @@ def _mistake(error: "ErrorDetails", kind: str, key: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class FaultTarget:
     """What a request is for, as far as faults care.
 
     Attributes:
@@ -234,7 +234,7 @@ class FaultInjector:
         with self._lock:
             self._next_errors.extend([(method, error)] * times)
 
-    def faults_for(self, target: Target) -> RequestFaults:
+    def faults_for(self, target: FaultTarget) -> RequestFaults:
         """Count one request, and return the faults that hit it."""
         with self._lock:
             errors = self._take_next_error(target.method) if self._next_errors and target.method else ()

@@ -7,13 +7,13 @@ import threading
 from typing import IO
 
 from orchestrator.emulator.options import EmulatorOptions, WaitableClock
-from orchestrator.emulator.runner.sandbox import Sandbox, SessionFolder
+from orchestrator.emulator.runner.sandbox import PreparedSession, Sandbox
 from orchestrator.emulator.service.sessions import (
     EndCause,
-    SessionEnd,
     SessionListener,
     SessionLog,
     SessionOrder,
+    SessionOutcome,
 )
 from orchestrator.emulator.service.state import StateFolder
 
@@ -117,21 +117,21 @@ class _Session:
                 end = self._run_script(folder)
             except Exception as error:  # noqa: BLE001 - whatever it is must end the session, not the thread
                 working = None if folder is None else folder.working
-                end = SessionEnd(EndCause.UNABLE, detail=str(error), working=working)
+                end = SessionOutcome(EndCause.UNABLE, detail=str(error), working=working)
                 self.log.append("stderr", f"[emulator] The session cannot run: {error}\n")
         self._listener.session_ended(number, end)
         self._runner.forget(number)
         self.log.close()
 
-    def _wait_in_queue(self) -> SessionEnd | None:
+    def _wait_in_queue(self) -> SessionOutcome | None:
         """Wait until the session may start; return its end if it was stopped before that."""
         until = self._began + self._runner.queue_s
         with self._changed:
             while self._stop is None and self._clock.monotonic() < until:
                 self._clock.wait(self._changed, until)
-            return None if self._stop is None else SessionEnd(self._stop)
+            return None if self._stop is None else SessionOutcome(self._stop)
 
-    def _run_script(self, folder: SessionFolder) -> SessionEnd:
+    def _run_script(self, folder: PreparedSession) -> SessionOutcome:
         if folder.remark:
             self.log.append("stderr", folder.remark)
         process = subprocess.Popen(
@@ -163,7 +163,7 @@ class _Session:
         for helper in helpers:
             helper.join()
         exit_code = self._exit_code if cause is EndCause.FINISHED else None
-        return SessionEnd(cause, exit_code, working=folder.working)
+        return SessionOutcome(cause, exit_code, working=folder.working)
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         code = process.wait()

@@ -32,7 +32,7 @@ _PROBE_LIMIT_S = 60
 
 
 @dataclass(frozen=True, slots=True)
-class SessionFolder:
+class PreparedSession:
     """A prepared session: the command that starts it, the folder of its outputs, and a remark for its log."""
 
     command: tuple[str, ...]
@@ -74,7 +74,7 @@ class Sandbox:
             )
         return f"this system does not allow a mount namespace ({why})"
 
-    def prepare(self, order: SessionOrder) -> SessionFolder:
+    def prepare(self, order: SessionOrder) -> PreparedSession:
         """Create the folder of a session, with its script and inputs.
 
         Raises:
@@ -115,7 +115,7 @@ class Sandbox:
         mounts: tuple[BindMount, ...],
         relocated: str | None,
         order: SessionOrder | None = None,
-    ) -> SessionFolder:
+    ) -> PreparedSession:
         kaggle = folder / "kaggle"
         (folder / "root").mkdir(parents=True)
         for name in ("input", "working", "src", *_TEMPORARY):
@@ -149,7 +149,7 @@ class Sandbox:
                 "inputs are read-only copies, which root can write all the same.\n"
             )
         command = (sys.executable, "-I", "-S", launcher.__file__, str(spec_file))
-        return SessionFolder(command, kaggle / "working", remark)
+        return PreparedSession(command, kaggle / "working", remark)
 
     def _environment(self, kaggle: Path, order: SessionOrder | None) -> dict[str, str]:
         """The environment of a session, built from nothing: no credentials and no settings of ours."""

@@ -35,9 +35,9 @@ from orchestrator.emulator.service.pushes import (
 )
 from orchestrator.emulator.service.sessions import (
     EndCause,
-    SessionEnd,
     SessionLog,
     SessionOrder,
+    SessionOutcome,
     SessionRunner,
     last_log_time,
     store_log,
@@ -214,7 +214,7 @@ class Backend:
         """Record that a session is being stopped; files are still being saved."""
         self.kernels.update(session, state=SessionState.CANCEL_REQUESTED)
 
-    def session_ended(self, session: int, end: SessionEnd) -> None:
+    def session_ended(self, session: int, end: SessionOutcome) -> None:
         """Keep the outputs and the log of a session, bill it, and only then record that it is over."""
         kernel, version = self.kernels.get_session(session)
         paths = self.kernels.paths(kernel, version.number)

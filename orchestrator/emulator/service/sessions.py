@@ -29,7 +29,7 @@ class EndCause(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class SessionEnd:
+class SessionOutcome:
     """How a session ended.
 
     Attributes:
@@ -77,7 +77,7 @@ class SessionListener(Protocol):
         """A session is being stopped; its files are still being saved."""
         ...
 
-    def session_ended(self, session: int, end: SessionEnd) -> None:
+    def session_ended(self, session: int, end: SessionOutcome) -> None:
         """A session is over; its folder still exists and is the listener's to empty and remove."""
         ...
 

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from orchestrator.emulator.faults import kinds
 from orchestrator.emulator.faults.body import ResettableConnection
 from orchestrator.emulator.faults.middleware import ACTIVE_FAULTS, FaultMiddleware
-from orchestrator.emulator.faults.plan import FaultInjector, Target
+from orchestrator.emulator.faults.plan import FaultInjector, FaultTarget
 from orchestrator.emulator.service.backend import Backend
 from orchestrator.emulator.service.exceptions import ApiError
 from orchestrator.emulator.wire import datasets, kernels, models, security, storage, uploads
@@ -37,17 +37,17 @@ _CALL_PATH = re.compile(r"/(?:api/)?v1/[^/]+/([^/]+)")
 _LOG_METHOD = "GetKernelSessionLogsStream"
 
 
-def locate(path: str) -> Target | None:
+def locate(path: str) -> FaultTarget | None:
     """What a path is for, as faults name it; None for what no fault may hit."""
     if path.startswith(storage.PREFIX):
         name = path.removeprefix(storage.PREFIX)
-        return Target(kinds.STORAGE, (name, storage.output_path(name)))
+        return FaultTarget(kinds.STORAGE, (name, storage.output_path(name)))
     if path.startswith(uploads.PREFIX):
-        return Target(kinds.UPLOAD, ("",), uploads.METHOD_NAME)
+        return FaultTarget(kinds.UPLOAD, ("",), uploads.METHOD_NAME)
     if found := _LOG_PATH.fullmatch(path):
-        return Target(kinds.LOG, (found[1],), _LOG_METHOD)
+        return FaultTarget(kinds.LOG, (found[1],), _LOG_METHOD)
     if found := _CALL_PATH.fullmatch(path):
-        return Target(kinds.LOG if found[1] == _LOG_METHOD else kinds.API, (found[1],), found[1])
+        return FaultTarget(kinds.LOG if found[1] == _LOG_METHOD else kinds.API, (found[1],), found[1])
     return None
 
 

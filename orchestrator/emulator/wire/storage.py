@@ -50,7 +50,7 @@ class SignatureError(ValueError):
     """The URL was not signed by this emulator, or was changed since."""
 
 
-class ExpiredError(ValueError):
+class UrlExpiredError(ValueError):
     """The URL has expired."""
 
 
@@ -88,7 +88,7 @@ class UrlSigner:
 
         Raises:
             SignatureError: the signature is missing or wrong.
-            ExpiredError: the URL has expired.
+            UrlExpiredError: the URL has expired.
         """
         date, life = query.get("X-Goog-Date", ""), query.get("X-Goog-Expires", "")
         expected = self._signature(name, date, life, query.get("X-Goog-Credential", ""))
@@ -96,7 +96,7 @@ class UrlSigner:
             raise SignatureError("The request signature does not match.")
         signed_at = datetime.strptime(date, _DATE).replace(tzinfo=UTC)
         if self._clock.now() > signed_at + timedelta(seconds=float(life)):
-            raise ExpiredError("The provided token has expired.")
+            raise UrlExpiredError("The provided token has expired.")
 
     def _signature(self, *signed: str) -> str:
         message = "\n".join(signed).encode(errors="surrogateescape")
@@ -133,7 +133,7 @@ class StorageEndpoint:
             found = file.stat()
         except SignatureError as error:
             return storage_error(403, "SignatureDoesNotMatch", str(error))
-        except ExpiredError as error:
+        except UrlExpiredError as error:
             return storage_error(400, "ExpiredToken", str(error))
         except (ApiError, FileNotFoundError, ValueError):
             return storage_error(404, "NoSuchKey", "The specified key does not exist.")
