@@ -26,13 +26,12 @@ from tests.emulator.support import documented_faults
 KINDS = get_args(get_args(Fault)[0])
 
 
-def struck(count: int = 12, **when: Any) -> list[int]:
-    """Which of `count` requests a fault strikes, counted from 1."""
+def hit(count: int = 12, **when: Any) -> list[int]:
+    """Which of `count` requests a fault hits, counted from 1."""
     injector = FaultInjector()
     injector.set(FaultPlan(faults=(Latency(where="storage", seconds=1, **when),), seed=7))
-    return [
-        number for number in range(1, count + 1) if injector.faults_for(FaultTarget("storage", ("x",))).faults
-    ]
+    target = FaultTarget("storage", ("x",))
+    return [number for number in range(1, count + 1) if injector.faults_for(target).faults]
 
 
 @pytest.mark.parametrize(
@@ -46,32 +45,31 @@ def struck(count: int = 12, **when: Any) -> list[int]:
         ({"skip": 10}, [11, 12]),
     ],
 )
-def test_when_a_fault_strikes(when: dict[str, Any], expected: list[int]) -> None:
-    """Requests are spared, counted and struck as the plan says."""
-    assert struck(**when) == expected
+def test_when_a_fault_hits(when: dict[str, Any], expected: list[int]) -> None:
+    """Requests are spared, counted and hit as the plan says."""
+    assert hit(**when) == expected
 
 
 def test_drawn_faults_come_again_with_the_same_seed() -> None:
-    """A probability strikes about its share of requests, and the same ones each time."""
-    drawn = struck(1000, probability=0.2)
-    assert drawn == struck(1000, probability=0.2)
+    """A probability hits about its share of requests, and the same ones each time."""
+    drawn = hit(1000, probability=0.2)
+    assert drawn == hit(1000, probability=0.2)
     assert 150 < len(drawn) < 250
-    assert struck(1000, probability=0.2, first=3) == drawn[:3]
+    assert hit(1000, probability=0.2, first=3) == drawn[:3]
 
 
 def test_each_name_can_be_counted_by_itself() -> None:
-    """With `per_name` the first request of every file is struck, else the first of all."""
+    """With `per_name` the first request of every file is hit, else the first of all."""
     for per_name, expected in ((False, 1), (True, 2)):
         injector = FaultInjector()
         injector.set(FaultPlan(faults=(Corrupted(first=1, per_name=per_name),)))
-        hits = [
-            injector.faults_for(FaultTarget("storage", (name, name))).faults for name in ("a", "b", "a", "b")
-        ]
+        targets = [FaultTarget("storage", (name, name)) for name in ("a", "b", "a", "b")]
+        hits = [injector.faults_for(target).faults for target in targets]
         assert sum(map(len, hits)) == expected
         assert injector.counts() == [FaultCount(4, expected)]
 
 
-def test_where_a_fault_strikes() -> None:
+def test_where_a_fault_hits() -> None:
     """A place stands for all in it; a pattern chooses names, by path or by full name, with their case."""
     injector = FaultInjector()
     names = ("alice/my-kernel/1/run/best.pth", "run/best.pth")
@@ -88,8 +86,8 @@ def test_where_a_fault_strikes() -> None:
         assert bool(injector.faults_for(FaultTarget("storage", names)).faults) is hit, where
 
 
-def test_a_request_can_be_struck_by_several() -> None:
-    """What strikes is given in the plan's order, all of a kind or the first."""
+def test_a_request_can_be_hit_by_several() -> None:
+    """What hits is given in the plan's order, all of a kind or the first."""
     slow, slower = Latency(where="api", seconds=1), Latency(where="api:Get*", seconds=2)
     injector = FaultInjector()
     injector.set(FaultPlan(faults=(slow, StaleVersion(), slower)))
