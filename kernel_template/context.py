@@ -1,47 +1,25 @@
-"""What a session is made with, and how it ended."""
+"""What a session works with: its settings, the outside world, and the objects that all stages share."""
 
 import os
-import re
-import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
 
-from kernel_template.contract import HostStop
-from kernel_template.host.protocol import HostReport
+from kernel_template.contract import SessionSettings
+from kernel_template.finish.outputs import Outputs
+from kernel_template.finish.record import SessionRecord
 from kernel_template.start.environment import installed_versions
-from kernel_template.tools.failure import EndReason
-from kernel_template.tools.files import WriteFile, human_seconds, write_atomic
+from kernel_template.tools.files import LineFile, WriteFile, write_atomic
 from kernel_template.tools.package import PackagePrograms
-from kernel_template.tools.process import (
-    Capture,
-    ChildEnd,
-    ChildRunner,
-    Cut,
-    RunChild,
-    StopSign,
-    capture_output,
-)
-from kernel_template.tools.report import print_line
-from kernel_template.train.checkpoints import Checkpoint
-from kernel_template.train.diagnosis import diagnose
-
-_INTERRUPT_HEARD = re.compile(r"Keyboard interrupt detected|^KeyboardInterrupt")
-# What the host stopped for by itself.
-_STOPPED = {
-    HostStop.BUDGET: (
-        EndReason.BUDGET,
-        "The training stopped in time: what comes next would not fit into the session",
-    ),
-    HostStop.UNTIL_STEP: (EndReason.UNTIL_STEP, "The training reached the step that was asked for"),
-    HostStop.NO_IMPROVEMENT: (
-        EndReason.NO_IMPROVEMENT,
-        "The training stopped early: its evaluations have not improved for as many as run.patience allows",
-    ),
-}
-_INTERRUPTED_CODE = 130  # What the trainer exits with after a SIGINT and a saved checkpoint.
+from kernel_template.tools.paths import Paths
+from kernel_template.tools.process import Capture, ChildRunner, RunChild, StopFlag, StopSign, capture_output
+from kernel_template.tools.report import Reporter, print_line
+from kernel_template.train.checkpoints import CheckpointStore
+from kernel_template.train.host_link import HostLink, SessionBudget
+from kernel_template.usage.meter import Meter
 
 
 def _utc_now() -> datetime:
@@ -49,24 +27,24 @@ def _utc_now() -> datetime:
 
 
 def default_root() -> Path:
-    """Kaggle's folder; an emulator without mount namespaces names another."""
+    """Kaggle's folder, /kaggle; KGTTS_KAGGLE_ROOT names another, for an emulator."""
     return Path(os.environ.get("KGTTS_KAGGLE_ROOT") or "/kaggle")
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The world as the kernel sees it; tests hand in another.
+    """The outside world, which tests replace.
 
     Args:
         root: the folder that holds input, working and temp.
-        clock: seconds of a clock that never goes back.
+        clock: seconds, monotonic.
         now: the wall clock, in UTC.
-        out: where a line of the log goes.
-        env: the environment that children inherit, less Kaggle's own variables.
-        programs: the programs of this package, and the interpreter of all children.
-        run: runs a child with streaming; None for the real thing.
+        out: prints a line to the log.
+        env: the environment of child processes, from which Kaggle's own variables are removed.
+        programs: the programs of this package, and the interpreter that runs all children.
+        run: runs a child and passes on its lines; None for the real thing.
         capture: runs a short program.
-        versions: installed versions by distribution name.
+        versions: the installed versions of distributions, by name.
         write: writes a whole file.
     """
 
@@ -82,97 +60,78 @@ class Tools:
     write: WriteFile = write_atomic
 
     def runner(self, stop: StopSign) -> RunChild:
-        """What runs children in this session."""
+        """What runs children until `stop` says to end them."""
         return self.run if self.run is not None else ChildRunner(stop=stop, clock=self.clock)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How the session ended."""
+class SessionContext:
+    """What all stages of one session share; `create` makes it.
 
-    reason: EndReason
-    message: str
-    complete: bool = False
-
-    @property
-    def status(self) -> str:
-        """`complete` or `failed`."""
-        return "complete" if self.complete else "failed"
-
-    @property
-    def exit_code(self) -> int:
-        """The kernel's exit code: 0 only for a session that has a result."""
-        return 0 if self.complete else self.reason.exit_code
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingFacts:
-    """What is known once the training process is gone."""
-
-    end: ChildEnd
-    tail: list[str]
-    newest: Checkpoint | None
-    other_weights: int
-    batch_size: int
-    tts: str | None
-    host: HostReport = field(default_factory=HostReport)
-
-
-def judge_training(facts: TrainingFacts) -> Outcome:
-    """How the session ended, by how the training did.
-
-    A time limit with a checkpoint is a success: the next session goes on from it. A training that leaves
-    nothing to go on from is none, whatever its exit code.
+    Attributes:
+        settings: what the session was asked to do.
+        tools: the outside world.
+        stop: whether the session was told to stop.
+        run_child: runs a child until the session is told to stop.
+        paths: the session's folders and files.
+        report: prints lines and events, and knows the session's time.
+        checkpoints: the checkpoints in the working folder.
+        host: the files through which the training's host is asked and answers.
+        budget: the session's time limit.
+        record: what goes into state.json.
+        outputs: writes the session's own files.
+        meter: measures GPU, memory, disk and time.
     """
-    saved = (
-        f"the newest checkpoint is {facts.newest.path.name}" if facts.newest else "no checkpoint was saved"
-    )
-    if facts.host.refused is not None:
-        return Outcome(EndReason.BAD_DATA, facts.host.refused)
-    end, stopped = facts.end, facts.host.stopped
-    if facts.newest is not None and stopped in _STOPPED:
-        reason, words = _STOPPED[stopped]
-        return Outcome(reason, f"{words}; {saved}.", complete=True)
-    heeded = stopped is HostStop.SIGNAL
-    if end.cut is Cut.INTERRUPTED or (
-        end.cut is None and (heeded or end.returncode in (_INTERRUPTED_CODE, -signal.SIGINT))
-    ):
-        return Outcome(EndReason.INTERRUPTED, f"The training was interrupted; {saved}.")
-    if end.cut is Cut.TIME_LIMIT and (end.killed or heeded or _left_when_asked(end.returncode, facts.tail)):
-        if facts.newest is None:
-            return Outcome(
-                EndReason.TIME_LIMIT,
-                f"The time limit was reached after {human_seconds(end.seconds)} and no checkpoint was saved. "
-                "Raise training.time_limit, or save more often (training.coqui: save_step).",
-            )
-        return Outcome(EndReason.TIME_LIMIT, f"The time limit was reached; {saved}.", complete=True)
-    return _judge_end(facts, saved)
 
+    settings: SessionSettings
+    tools: Tools
+    stop: StopFlag
+    run_child: RunChild
+    paths: Paths
+    report: Reporter
+    checkpoints: CheckpointStore
+    host: HostLink
+    budget: SessionBudget
+    record: SessionRecord
+    outputs: Outputs
+    meter: Meter
 
-def _judge_end(facts: TrainingFacts, saved: str) -> Outcome:
-    """A training that ended by itself."""
-    end = facts.end
-    if end.returncode != 0:
-        told = diagnose(facts.tail, end.returncode, batch_size=facts.batch_size, tts=facts.tts)
-        return Outcome(told.reason, told.sentence)
-    if facts.newest is None and not facts.other_weights:
-        return Outcome(
-            EndReason.TRAINING_FAILED,
-            "The training ended without an error but left no checkpoint. Its script has to save below its "
-            "output_path (training.coqui: save_step).",
+    @classmethod
+    def create(cls, settings: SessionSettings, tools: Tools) -> Self:
+        """Make the context of a session that begins now. Nothing is written yet."""
+        stop, paths = StopFlag(), Paths(tools.root)
+        report = Reporter(session=settings["run"]["session"], clock=tools.clock, out=tools.out)
+        checkpoints, host = CheckpointStore(paths), HostLink(paths, tools.write)
+        meter = Meter(
+            settings=settings,
+            paths=paths,
+            host=host,
+            report=report,
+            clock=tools.clock,
+            capture=tools.capture,
+            env=tools.env,
         )
-    return Outcome(EndReason.FINISHED, f"The training ran to its end; {saved}.", complete=True)
+        return cls(
+            settings=settings,
+            tools=tools,
+            stop=stop,
+            run_child=tools.runner(stop),
+            paths=paths,
+            report=report,
+            checkpoints=checkpoints,
+            host=host,
+            budget=SessionBudget(settings, lambda: report.elapsed),
+            record=SessionRecord(settings, tools.now(), checkpoints, host, meter.summary),
+            outputs=Outputs(paths, checkpoints, report, tools.write),
+            meter=meter,
+        )
 
+    def open_log(self, path: Path) -> LineFile:
+        """Open a log below the working folder; if it cannot be written, say so once and continue."""
 
-def _left_when_asked(returncode: int, tail: list[str]) -> bool:
-    """Whether the training ended because of the SIGINT, rather than of an error or by itself.
+        def on_error(error: OSError) -> None:
+            self.report.say(
+                f"⚠ {path.name} can no longer be written ({error.strerror}); the session goes on without it."
+            )
 
-    trainer 0.4.0 exits 130 and a script without it dies of the signal. Other releases leave with 0 or 1:
-    there the interrupt must be the last that was heard of, as a save may fail after it.
-    """
-    if returncode in (_INTERRUPTED_CODE, -signal.SIGINT):
-        return True
-    heard = [index for index, line in enumerate(tail) if _INTERRUPT_HEARD.search(line)]
-    if returncode not in (0, 1) or not heard:
-        return False
-    return not any("Traceback" in line for line in tail[heard[-1] :])
+        return LineFile(path, on_error=on_error)

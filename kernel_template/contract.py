@@ -348,6 +348,7 @@ class Session(TypedDict):
     to_epoch: int | None
     reason: str | None  # An EndReason; None while the session runs.
     seconds: float
+    train_seconds: NotRequired[float | None]  # Of `seconds`: what the training took.
 
 
 class Losses(TypedDict):
@@ -402,7 +403,7 @@ class Export(TypedDict):
     base: NotRequired["Export"]  # The voice that the run began with.
 
 
-class CardSummary(TypedDict):
+class GpuSummary(TypedDict):
     """One GPU over the training: per cent of the time in which it was busy, and MiB of its memory."""
 
     utilisation_mean: float | None
@@ -422,7 +423,7 @@ class Resources(TypedDict):
     loader_wait_share: float | None
     goodput: float | None
     goodput_since_first_step: float | None
-    gpus: list[CardSummary]
+    gpus: list[GpuSummary]
     disk_used_peak_bytes: float | None
     disk_limit_bytes: int | None
     ram_used_mean_bytes: int | None
@@ -470,6 +471,126 @@ class State(TypedDict):
     exit_code: int | None
     environment: Environment | dict[str, Any]  # Empty until the session has looked.
     history: list[Session]  # Of all sessions so far, this one last.
+
+
+# ---- SETTINGS: what the laptop asks of a session
+
+
+class DatasetSettings(TypedDict):
+    """The dataset `owner/slug`, and the path of the training script in it or an installed module's name."""
+
+    source: str
+    script: str
+
+
+class ModelSettings(TypedDict):
+    """The base voice `owner/model/framework/variation/version`, and the paths of its files in it."""
+
+    source: str
+    config: str
+    checkpoint: str
+
+
+class TrainingSettings(TypedDict):
+    """The section `training` of kgtts.toml; `coqui` holds Coqui's own settings by dotted path."""
+
+    model: str
+    sample_rate: int
+    language: str
+    batch_size: int
+    epochs: int
+    until_step: int | None
+    coqui: dict[str, Any]
+    time_limit_s: int
+    grace_s: int  # For saving, once the time limit is reached.
+
+
+class StopSettings(TypedDict):
+    """When to stop early: after `patience` evaluations without a better loss."""
+
+    patience: int | None
+
+
+class ResumeSettings(TypedDict):
+    """The session to continue from; its output is mounted, or the dataset that holds it."""
+
+    kernel: str
+    version: int
+    run: str
+    session: int
+    global_step: int
+    sha256: str | None
+    dataset: str | None
+
+
+class SpeedSettings(TypedDict):
+    """The section `speed` of kgtts.toml."""
+
+    gpus: int | str  # A number, or "all".
+    mixed_precision: bool
+    cudnn_benchmark: bool
+    loader_workers: int | None  # None leaves Coqui's own.
+    length_buckets: int
+
+
+class DataSettings(TypedDict):
+    """The section `data` of kgtts.toml: what becomes of bad recordings."""
+
+    bad_samples: str | None  # "skip", "refuse" or "keep"; None checks nothing.
+    shortest_s: float
+    longest_s: float
+
+
+class DiskSettings(TypedDict):
+    """How much the outputs may take, and how many checkpoints stay; None for no limit."""
+
+    limit_bytes: int | None
+    keep_checkpoints: int | None
+
+
+class InstallSettings(TypedDict):
+    """What to install if Coqui TTS cannot be imported, and the dataset of wheels to install it from."""
+
+    packages: list[str]
+    wheelhouse: str | None
+
+
+class VoiceSettings(TypedDict):
+    """Whether to export the voice to ONNX, and the packages that this needs."""
+
+    onnx: bool
+    packages: list[str]
+
+
+class SamplesSettings(TypedDict):
+    """The test sentences; without any, those of the base voice's configuration."""
+
+    sentences: list[str]
+    enabled: bool
+
+
+class SessionSettings(TypedDict):
+    """The kernel's SETTINGS. `accelerator`, `gpu_name` and `gpus` are None for a session on the CPU."""
+
+    schema: int
+    run: Run
+    accelerator: str | None
+    gpu_name: str | None
+    gpus: int | None
+    internet: bool
+    dataset: DatasetSettings
+    model: ModelSettings
+    training: TrainingSettings
+    session_budget_s: int | None
+    stop: StopSettings
+    resume: ResumeSettings | None
+    before: list[Session]  # Sessions of the run that the parent's state.json does not know of.
+    speed: SpeedSettings
+    data: DataSettings
+    disk: DiskSettings
+    install: InstallSettings
+    voice: VoiceSettings
+    samples: SamplesSettings
 
 
 # ---- MANIFEST_FILE

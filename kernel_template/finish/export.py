@@ -1,9 +1,7 @@
-"""The best model as `voice/voice.onnx`, with `voice/voice.json`: to speak without torch or TTS.
+"""Exports the best model to voice/voice.onnx, with its description voice/voice.json, to speak without torch.
 
-Once in a run the voice that it began with comes beside it as `voice/base.onnx` and `voice/base.json`, so that
-the two can be compared.
-
-A voice that cannot be exported is no reason to lose a session: every failure here is a warning.
+Once in a run, the voice that the run began with is exported beside it as voice/base.onnx and voice/base.json,
+so that the two can be compared. A failed export is a warning; it never costs the session.
 """
 
 import contextlib
@@ -13,47 +11,67 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from kernel_template.start.environment import Paths
-from kernel_template.tools.files import WriteFile, human_seconds, human_size, json_bytes, sha256_of
-from kernel_template.tools.json_program import Told, VoiceProgram
-from kernel_template.tools.process import Cut
+from kernel_template.contract import (
+    TEMPORARY_PREFIX,
+    VOICE_CARD,
+    VOICE_MODEL,
+    CheckState,
+    Export,
+    ExportEvent,
+    ExportState,
+    Run,
+)
+from kernel_template.finish.voice_program import ProgramResult, VoiceProgram
+from kernel_template.tools.files import (
+    WriteFile,
+    folder_bytes,
+    human_seconds,
+    human_size,
+    json_bytes,
+    sha256_of,
+)
+from kernel_template.tools.paths import Paths
+from kernel_template.tools.process import StopCause
 from kernel_template.tools.report import Reporter
 from kernel_template.train.checkpoints import Checkpoint
-from kernel_template.usage.usage import folder_bytes
 
-EXPORT_LIMIT_S = 300.0  # A full VITS took 27 s on two cores, imports and comparison included.
-_VOICE = "voice.onnx"
-_CARD = "voice.json"
-# State.json, metrics.jsonl and the manifest come after it.
-_ROOM_LEFT = 50_000_000
+EXPORT_LIMIT_S = 300.0  # A full VITS took 27 s on two cores, with imports and comparison.
+_KEEP_FREE = 50_000_000  # Bytes for state.json, metrics.jsonl and the manifest, which are written later.
+
+
+class SessionCard(TypedDict):
+    """What the description of a voice says about the session that exported it."""
+
+    run: Run
+    made: str  # ISO 8601, UTC.
 
 
 def voice_checkpoint(whole: list[Checkpoint]) -> Checkpoint | None:
-    """What is exported: the newest best model, or the newest checkpoint where none was kept."""
+    """Choose what to export: the newest best model, else the newest checkpoint."""
     best = [item for item in whole if item.best]
     return max(best or whole, key=lambda item: item.global_step, default=None)
 
 
-def room_in(folder: Path, limit: int | None) -> int:
-    """Bytes that may still be written below `folder`: what the disk has, and what `limit` leaves."""
+def free_bytes(folder: Path, limit: int | None) -> int:
+    """Bytes that may still be written below `folder`, by the disk and by `limit`."""
     free = shutil.disk_usage(folder).free
     return free if limit is None else min(free, limit - folder_bytes(folder))
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceExporter:
-    """Exports with `export_program.py`, outside of the outputs.
+    """Exports a voice outside the outputs, and moves it there once it is checked.
 
     Args:
-        program: that program, in an environment without cards.
+        program: `finish.export_program`, in an environment without GPU.
         paths: the session's folders.
-        report: where results are said.
-        write: how files are written.
-        limit_s: seconds that all of it may take, at most EXPORT_LIMIT_S.
+        report: prints messages and the event.
+        write: writes files.
+        limit_s: seconds for all of it, at most EXPORT_LIMIT_S.
         disk_limit: bytes that the outputs may take; None for what the disk has.
-        name: what both files are called among the outputs.
+        name: the name of both files, without extension.
     """
 
     program: VoiceProgram
@@ -62,126 +80,127 @@ class VoiceExporter:
     write: WriteFile
     limit_s: float = EXPORT_LIMIT_S
     disk_limit: int | None = None
-    name: str = "voice"
+    name: str = Path(VOICE_CARD).stem
 
     @property
-    def _what(self) -> str:
-        return "voice" if self.name == "voice" else f"{self.name} voice"
+    def _is_own(self) -> bool:
+        """Whether this is the session's own voice, rather than the base voice."""
+        return self.name == Path(VOICE_CARD).stem
 
-    def export(
-        self, checkpoint: Checkpoint, config: Path, sentences: list[str], card: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Export `checkpoint`; what fails is said as a warning.
+    def export(self, checkpoint: Checkpoint, config: Path, sentences: list[str], card: SessionCard) -> Export:
+        """Export `checkpoint`; a failure is printed as a warning.
 
         Args:
             checkpoint: the model.
             config: its configuration.
-            sentences: what it is compared on.
-            card: what else goes into voice.json: the run's stamp, and when.
+            sentences: sentences to compare model and export on.
+            card: what else goes into the description.
 
         Returns:
-            The `export` of state.json: `state` is made, unsupported or failed, with `why`; a made one has
-            the file, its size and hash, and the `check`. (VoiceStage adds `skipped`.)
+            The `export` of state.json.
         """
+        try:
+            self.paths.temp.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix="voice-", dir=self.paths.temp) as folder:
+                export = self._export(Path(folder), checkpoint, config, sentences, card)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            export = {"state": ExportState.FAILED, "why": f"{type(error).__name__}: {error}"}
+        export["checkpoint"] = self.paths.relative(checkpoint.path)
+        export["global_step"], export["best"] = checkpoint.global_step, checkpoint.best
+        message = (
+            f"The {'voice' if self._is_own else 'base voice'} was not exported to ONNX: {export['why']}."
+        )
+        if export["state"] == ExportState.FAILED:
+            self.report.warn(message)
+        elif export["state"] == ExportState.UNSUPPORTED:
+            self.report.say(message)
+        if self._is_own:
+            self.report.event(ExportEvent(export))
+        return export
+
+    def _export(
+        self, folder: Path, checkpoint: Checkpoint, config: Path, sentences: list[str], card: SessionCard
+    ) -> Export:
+        limit = min(self.limit_s, EXPORT_LIMIT_S)
+        result = self.program(config, checkpoint.path, sentences, folder, tag="export", limit_s=limit)
+        if not result.records or result.records[-1].get("state") != ExportState.MADE:
+            return _not_made(result, limit)
+        return self._move(folder, checkpoint, card, result.end.seconds)
+
+    def _move(self, folder: Path, checkpoint: Checkpoint, card: SessionCard, seconds: float) -> Export:
+        """Move both files to the outputs; the description last, since it has the other file's hash."""
+        described = json.loads((folder / VOICE_CARD).read_text(encoding="utf-8"))
+        size = (folder / VOICE_MODEL).stat().st_size
+        if (
+            size != described["onnx"]["size"]
+            or sha256_of(folder / VOICE_MODEL) != described["onnx"]["sha256"]
+        ):
+            return {"state": ExportState.FAILED, "why": f"{VOICE_MODEL} does not match its description"}
+        place = self.paths.voice
+        place.mkdir(parents=True, exist_ok=True)
+        free = free_bytes(self.paths.working, self.disk_limit) - _KEEP_FREE
+        if size > free:
+            why = f"it needs {human_size(size)}, but only {human_size(max(free, 0))} may still be written"
+            return {"state": ExportState.FAILED, "why": why}
+        model, description = place / f"{self.name}.onnx", place / f"{self.name}.json"
+        description.unlink(missing_ok=True)
+        part = place / f"{TEMPORARY_PREFIX}voice.part"
         source = {
             "checkpoint": self.paths.relative(checkpoint.path),
             "global_step": checkpoint.global_step,
             "best": checkpoint.best,
         }
         try:
-            self.paths.temp.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix="voice-", dir=self.paths.temp) as folder:
-                record = self._export(Path(folder), checkpoint, config, sentences, {**card, **source})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            record = {"state": "failed", "why": f"{type(error).__name__}: {error}"}
-        record = {**record, **source}
-        if record["state"] == "failed":
-            self.report.warn(f"The {self._what} was not exported to ONNX: {record['why']}.")
-        elif record["state"] == "unsupported":
-            self.report.say(f"The {self._what} was not exported to ONNX: {record['why']}.")
-        if self.name == "voice":
-            self.report.event("export", **record)
-        return record
-
-    def _export(
-        self,
-        folder: Path,
-        checkpoint: Checkpoint,
-        config: Path,
-        sentences: list[str],
-        card: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        limit = min(self.limit_s, EXPORT_LIMIT_S)
-        told = self.program(config, checkpoint.path, sentences, folder, tag="export", limit_s=limit)
-        if not told.records or told.records[-1].get("state") != "made":
-            return _not_made(told, limit)
-        return self._keep(folder, card, told.end.seconds)
-
-    def _keep(self, folder: Path, card: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """Bring both files among the outputs; the description last, as it names the other's hash."""
-        voice = json.loads((folder / _CARD).read_text(encoding="utf-8"))
-        size = (folder / _VOICE).stat().st_size
-        if size != voice["onnx"]["size"] or sha256_of(folder / _VOICE) != voice["onnx"]["sha256"]:
-            return {"state": "failed", "why": f"{_VOICE} is not what was described"}
-        place = self.paths.voice
-        place.mkdir(parents=True, exist_ok=True)
-        room = room_in(self.paths.working, self.disk_limit) - _ROOM_LEFT
-        if size > room:
-            why = f"it has {human_size(size)}, for which the outputs have no room left"
-            return {"state": "failed", "why": why}
-        kept, described = place / f"{self.name}.onnx", place / f"{self.name}.json"
-        described.unlink(missing_ok=True)
-        part = place / ".kgtts-voice.part"
-        try:
-            shutil.copyfile(folder / _VOICE, part)
-            part.replace(kept)
-            onnx = {**voice["onnx"], "file": kept.name}
-            self.write(described, json_bytes({**voice, "onnx": onnx, **card}))
+            shutil.copyfile(folder / VOICE_MODEL, part)
+            part.replace(model)
+            onnx = {**described["onnx"], "file": model.name}
+            self.write(description, json_bytes({**described, "onnx": onnx, **card, **source}))
         except OSError:
-            for left in (part, kept):
+            for left in (part, model):
                 with contextlib.suppress(OSError):
                     left.unlink(missing_ok=True)
             raise
-        check, text = voice["check"], voice["text"]
-        self._say(size, seconds, check, text)
+        check, text = described["check"], described["text"]
+        self._report(size, seconds, check, text)
         return {
-            "state": "made",
+            "state": ExportState.MADE,
             "why": None,
-            "file": self.paths.relative(kept),
+            "file": self.paths.relative(model),
             "size": size,
-            "sha256": voice["onnx"]["sha256"],
+            "sha256": described["onnx"]["sha256"],
             "seconds": round(seconds, 2),
             "speakable": text["speakable"],
             "check": check,
         }
 
-    def _say(self, size: int, seconds: float, check: Mapping[str, Any], text: Mapping[str, Any]) -> None:
-        self.report.say(f"✓ {self.name}.onnx: {human_size(size)}, exported in {human_seconds(seconds)}")
-        if check["state"] == "passed":
+    def _report(self, size: int, seconds: float, check: Mapping[str, Any], text: Mapping[str, Any]) -> None:
+        name = f"{self.name}.onnx"
+        self.report.say(f"✓ {name}: {human_size(size)}, exported in {human_seconds(seconds)}")
+        if check["state"] == CheckState.PASSED:
             self.report.say(
-                f"✓ It speaks as the checkpoint does: in {check['sentences']} texts the samples differ by at "
-                f"most {check['difference']:.1g} of the loudest (allowed: {check['tolerance']:g})"
+                f"✓ {name} speaks like the checkpoint: in {check['sentences']} texts the samples differ by "
+                f"at most {check['difference']:.1g} of the loudest sample (allowed: {check['tolerance']:g})"
             )
-        elif check["state"] == "failed":
-            self.report.warn(f"{self.name}.onnx does not speak as the checkpoint does: {check['why']}.")
+        elif check["state"] == CheckState.FAILED:
+            self.report.warn(f"{name} does not speak like the checkpoint: {check['why']}.")
         else:
-            self.report.say(f"{self.name}.onnx was not compared with the checkpoint: {check['why']}.")
+            self.report.say(f"{name} was not compared with the checkpoint: {check['why']}.")
         if not text["speakable"]:
-            self.report.warn(f"kgtts say cannot speak with {self.name}.onnx: {text['why']}.")
+            self.report.warn(f"`kgtts say` cannot speak with {name}: {text['why']}.")
 
 
-def _not_made(told: Told, limit: float) -> dict[str, Any]:
-    """What is told of an export that gave no file."""
-    if told.end.cut is not None:
-        late = told.end.cut is Cut.TIME_LIMIT
-        why = f"it was not done after {human_seconds(limit)}" if late else "the session was told to stop"
-        return {"state": "failed", "why": why}
-    if not told.records:
-        why = f"the program ended with exit code {told.end.returncode}: {told.last_words[:300]}"
-        return {"state": "failed", "why": why}
-    result = told.records[-1]
-    why = str(result.get("why"))
-    if missing := result.get("missing"):
+def _not_made(result: ProgramResult, limit: float) -> Export:
+    """Describe an export that gave no file."""
+    if result.end.stop_cause is not None:
+        late = result.end.stop_cause is StopCause.TIME_LIMIT
+        why = f"it took longer than {human_seconds(limit)}" if late else "the session was told to stop"
+        return {"state": ExportState.FAILED, "why": why}
+    if not result.records:
+        why = f"the program ended with exit code {result.end.returncode}: {result.last_line[:300]}"
+        return {"state": ExportState.FAILED, "why": why}
+    record = result.records[-1]
+    why = str(record.get("why"))
+    if missing := record.get("missing"):
         why += f"; add {missing} to voice.packages"
-    state = "unsupported" if result.get("state") == "unsupported" else "failed"
-    return {"state": state, "why": why}
+    unsupported = record.get("state") == ExportState.UNSUPPORTED
+    return {"state": ExportState.UNSUPPORTED if unsupported else ExportState.FAILED, "why": why}

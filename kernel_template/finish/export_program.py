@@ -1,8 +1,7 @@
-"""Export a VITS checkpoint to ONNX, describe it, and compare the two; print one JSON line.
+"""Export a VITS checkpoint to ONNX, describe it, compare the two, and print one JSON line.
 
-`voice.onnx` and `voice.json` are written to the folder `--out`. The line is `{"export": {"state", "why"}}`
-with the state `made`, `unsupported` (a voice that ONNX cannot hold) or `failed`; the exit code of the last
-is 1. The comparison is voice.json's `check`.
+It writes voice.onnx and voice.json to the folder `--out`; `check` in voice.json is the comparison. The line
+is `{"export": {"state", "why"}}`, with a state of contract.ExportState; the exit code of `failed` is 1.
 """
 
 import argparse
@@ -22,10 +21,12 @@ import torch
 from TTS.config import load_config
 from TTS.tts.models import setup_model
 
+from kernel_template.contract import VOICE_CARD, VOICE_MODEL, VOICE_SCHEMA, CheckState, ExportState
 from kernel_template.text.voice_text import describe
 
-# How far a sample may be from torch's, as a share of the sentence's loudest. Measured with coqui-tts 0.28,
-# torch 2.13 and onnxruntime 1.32 on a CPU: 1e-6 for the demo's small voice, 2e-6 for a full VITS.
+# How far a sample may differ from torch's, as a share of the loudest in the sentence. Measured with
+# coqui-tts 0.28, torch 2.13 and onnxruntime 1.32 on a CPU: 1e-6 for the demo's small voice, 2e-6 for a full
+# VITS.
 TOLERANCE = 1e-3
 _INPUTS = ("input", "input_lengths", "scales")
 _MAX_SENTENCES = 3
@@ -37,25 +38,25 @@ class UnsupportedError(Exception):
 
 
 def load_voice(config: Path, checkpoint: Path) -> Any:
-    """The checkpoint as a model on the CPU, in evaluation.
+    """Load the checkpoint as a model on the CPU, in evaluation mode.
 
     Raises:
-        UnsupportedError: it is no VITS, or one that needs a speaker's vector with each sentence.
+        UnsupportedError: it is not a VITS, or it needs a speaker's vector with each sentence.
     """
     settings = load_config(str(config))
     model = setup_model(settings)
     if not hasattr(model, "export_onnx"):
-        raise UnsupportedError(f"Coqui exports no {settings.model} model to ONNX")
+        raise UnsupportedError(f"Coqui cannot export {settings.model} models to ONNX")
     if getattr(model.args, "use_d_vector_file", False):
-        raise UnsupportedError("its speakers are vectors from a file, which the export leaves out")
+        raise UnsupportedError("its speakers are vectors from a file, which the export cannot include")
     model.load_checkpoint(settings, str(checkpoint), eval=True)
     return model
 
 
 def trace_by_default() -> None:
-    """Let torch trace the model, which Coqui's wrapper is made for: coqui-tts 0.27 does not ask for it.
+    """Let torch trace the model, as Coqui's export expects; coqui-tts 0.27 does not ask for it.
 
-    From torch 2.9 on the default is another exporter, which wants onnxscript.
+    Since torch 2.9 another exporter is the default, which needs onnxscript.
     """
     own = torch.onnx.export
     if "dynamo" in inspect.signature(own).parameters:
@@ -63,13 +64,13 @@ def trace_by_default() -> None:
 
 
 def set_scales(model: Any, noise: float, length: float, duration_noise: float) -> None:
-    """What the input `scales` sets in the exported voice."""
+    """Set what the input `scales` sets in the exported voice."""
     model.inference_noise_scale, model.length_scale = noise, length
     model.inference_noise_scale_dp = duration_noise
 
 
 def torch_speech(model: Any, ids: Sequence[int], names: Sequence[str]) -> Any:
-    """What the model itself says, by the call that the export wraps, without any noise."""
+    """Speak `ids` with the model itself, without noise, by the call that the export wraps."""
     set_scales(model, 0.0, 1.0, 0.0)
     first = torch.LongTensor([0])
     asked = {
@@ -85,7 +86,7 @@ def torch_speech(model: Any, ids: Sequence[int], names: Sequence[str]) -> Any:
 
 
 def onnx_speech(session: Any, ids: Sequence[int]) -> Any:
-    """What onnxruntime makes of the same."""
+    """Speak `ids` with onnxruntime, without noise."""
     values = {
         "input": np.array([list(ids)], dtype=np.int64),
         "input_lengths": np.array([len(ids)], dtype=np.int64),
@@ -98,9 +99,9 @@ def onnx_speech(session: Any, ids: Sequence[int]) -> Any:
 
 
 def compare(model: Any, file: Path, spoken: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, Any]:
-    """The `check` of voice.json: torch's speech against onnxruntime's for the same ids, without noise."""
+    """Make the `check` of voice.json: compare the speech of torch and onnxruntime for the same ids."""
     check: dict[str, Any] = {
-        "state": "not_made",
+        "state": CheckState.NOT_MADE,
         "why": None,
         "tolerance": TOLERANCE,
         "difference": None,
@@ -117,29 +118,29 @@ def compare(model: Any, file: Path, spoken: Sequence[Sequence[int]], names: Sequ
         check["samples"] += len(one)
         if one.shape != other.shape:
             why = f"sentence {number} has {len(other)} samples instead of {len(one)}"
-            return {**check, "state": "failed", "why": why}
+            return {**check, "state": CheckState.FAILED, "why": why}
         loudest = float(np.abs(one).max(initial=0.0))
         difference = float(np.abs(one - other).max(initial=0.0))
         differences.append(difference / loudest if loudest > 0 else difference)
-    # Rounded to what can be told; a NaN on either side fails.
+    # A NaN on either side fails.
     worst = max((value if np.isfinite(value) else float("inf") for value in differences), default=0.0)
     passed = worst <= TOLERANCE
     return {
         **check,
-        "state": "passed" if passed else "failed",
+        "state": CheckState.PASSED if passed else CheckState.FAILED,
         "why": None if passed else f"the speech differs by {worst:.2g} of its loudest sample",
         "difference": float(f"{worst:.3g}") if np.isfinite(worst) else None,
     }
 
 
 def sentences_to_compare(sentences: Sequence[str], text: Mapping[str, Any]) -> list[str]:
-    """Some of the test sentences and a very short text; the vocabulary itself where there are none."""
+    """Choose some test sentences and a very short text; without sentences, take the vocabulary."""
     chosen = [*sentences[:_MAX_SENTENCES]] or ["".join(list(text["characters"])[:40])]
     return [*chosen, chosen[0].strip()[:_SHORT]]
 
 
 def ids_by_name(manager: Any) -> dict[str, int]:
-    """The ids of speakers or languages."""
+    """The ids of speakers or languages, by name."""
     return {str(name): int(number) for name, number in (getattr(manager, "name_to_id", None) or {}).items()}
 
 
@@ -147,11 +148,11 @@ def export(config: Path, checkpoint: Path, sentences: Sequence[str], out: Path) 
     """Write voice.onnx and voice.json.
 
     Raises:
-        UnsupportedError: it is a voice that cannot be exported.
+        UnsupportedError: the voice cannot be exported.
     """
     model = load_voice(config, checkpoint)
-    settings, file = model.config, out / "voice.onnx"
-    onnx = importlib.import_module("onnx")  # The exporter says no more than that it failed without it.
+    settings, file = model.config, out / VOICE_MODEL
+    onnx = importlib.import_module("onnx")  # Without it the exporter only says that it failed.
     scales = (model.inference_noise_scale, model.length_scale, model.inference_noise_scale_dp)
     trace_by_default()
     model.export_onnx(output_path=str(file), verbose=False)
@@ -162,7 +163,7 @@ def export(config: Path, checkpoint: Path, sentences: Sequence[str], out: Path) 
     spoken = [model.tokenizer.text_to_ids(item, language) for item in sentences_to_compare(sentences, text)]
     data = file.read_bytes()
     described = {
-        "schema": 1,
+        "schema": VOICE_SCHEMA,
         "model": settings.model,
         "onnx": {
             "file": file.name,
@@ -173,7 +174,7 @@ def export(config: Path, checkpoint: Path, sentences: Sequence[str], out: Path) 
             "inputs": names,
             "outputs": [item.name for item in graph.graph.output],
         },
-        # In the order in which the input `scales` takes them.
+        # In the order of the input `scales`.
         "scales": dict(zip(("noise", "length", "duration_noise"), map(float, scales), strict=True)),
         "audio": {
             "sample_rate": int(settings.audio.sample_rate),
@@ -190,7 +191,7 @@ def export(config: Path, checkpoint: Path, sentences: Sequence[str], out: Path) 
             if importlib.util.find_spec(name)
         },
     }
-    (out / "voice.json").write_text(
+    (out / VOICE_CARD).write_text(
         json.dumps(described, ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8"
     )
 
@@ -204,18 +205,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="an existing folder")
     asked = parser.parse_args(arguments)
     sentences = json.loads(asked.sentences.read_text(encoding="utf-8"))
-    result: dict[str, Any] = {"state": "made", "why": None}
+    result: dict[str, Any] = {"state": ExportState.MADE, "why": None}
     try:
         export(asked.config, asked.checkpoint, sentences, asked.out)
     except UnsupportedError as error:
-        result = {"state": "unsupported", "why": str(error)}
+        result = {"state": ExportState.UNSUPPORTED, "why": str(error)}
     except ModuleNotFoundError as error:
-        result = {"state": "failed", "why": f"{error.name} is not installed", "missing": error.name}
-    except Exception as error:  # noqa: BLE001 - the kernel says it in one line.
-        result = {"state": "failed", "why": f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"}
+        why = f"{error.name} is not installed"
+        result = {"state": ExportState.FAILED, "why": why, "missing": error.name}
+    except Exception as error:  # noqa: BLE001 - the session reports it.
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        result = {"state": ExportState.FAILED, "why": why}
     sys.stdout.write("\n" + json.dumps({"export": result}) + "\n")
     sys.stdout.flush()
-    return 1 if result["state"] == "failed" else 0
+    return 1 if result["state"] == ExportState.FAILED else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the session leaves: the final configuration, state.json, manifest.json, and a list of it all."""
+"""Writes what the session leaves: the final configuration, state.json and manifest.json, and lists it all."""
 
 import contextlib
 import json
@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kernel_template.contract import TEMPORARY_PREFIX, Manifest, ManifestEntry, State
 from kernel_template.start.config_file import get_dotted, read_config
-from kernel_template.start.environment import Paths
-from kernel_template.tools.failure import KernelFailure
 from kernel_template.tools.files import WriteFile, human_size, json_bytes
+from kernel_template.tools.outcome import KernelFailure
+from kernel_template.tools.paths import Paths
 from kernel_template.tools.report import Reporter
-from kernel_template.train.checkpoints import Checkpoint, CheckpointShelf
+from kernel_template.train.checkpoints import Checkpoint, CheckpointStore
 
-_RESERVE = ".kgtts-reserve"
+_RESERVE = f"{TEMPORARY_PREFIX}reserve"
 _RESERVE_BYTES = 1024 * 1024
 _MAX_LISTED = 200
 
@@ -26,41 +27,41 @@ class Outputs:
 
     Args:
         paths: the session's folders.
-        shelf: the checkpoints and all hashes.
-        report: where things are said.
-        write: how files are written.
+        checkpoints: the checkpoints, and the hashes of all files.
+        report: prints messages.
+        write: writes files.
     """
 
     paths: Paths
-    shelf: CheckpointShelf
+    checkpoints: CheckpointStore
     report: Reporter
     write: WriteFile
 
     def reserve(self) -> None:
-        """Hold a little room, so that state.json can be written when a checkpoint has filled the disk."""
+        """Reserve some disk space, so that state.json can be written after a checkpoint filled the disk."""
         with contextlib.suppress(OSError):
             self.write(self.paths.working / _RESERVE, bytes(_RESERVE_BYTES))
 
     def release(self) -> None:
-        """Give the reserved room back, and that of files whose writer was killed: up to 1 GB each."""
+        """Free the reserved space, and delete files whose writer was killed, which can be 1 GB each."""
         with contextlib.suppress(OSError):
             (self.paths.working / _RESERVE).unlink()
-        for part in self.paths.working.rglob(".kgtts-*.part"):
+        for part in self.paths.working.rglob(f"{TEMPORARY_PREFIX}*.part"):
             with contextlib.suppress(OSError):
                 part.unlink()
 
     def run_folder(self, newest: Checkpoint | None) -> Path | None:
-        """The trainer's run folder: that of the newest checkpoint, or the last one with a configuration."""
+        """The trainer's run folder: that of `newest`, else the latest one that has a configuration."""
         if newest is not None and (newest.path.parent / "config.json").is_file():
             return newest.path.parent
         found = [place.parent for place in self.paths.training.glob("*/config.json")]
         return max(found, key=lambda folder: folder.stat().st_mtime, default=None)
 
     def final_config(self, newest: Checkpoint | None, overrides: Mapping[str, Any]) -> None:
-        """Copy the configuration that was really used, and say which settings it does not have.
+        """Copy the configuration that was really used, and warn of settings that it lacks.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         folder = self.run_folder(newest)
         if folder is None:
@@ -76,28 +77,28 @@ class Outputs:
             got = get_dotted(values, key)
             if got != wanted:
                 self.report.warn(
-                    f"The training did not take {key} = {json.dumps(wanted, ensure_ascii=False)}: it used "
-                    f"{json.dumps(got, ensure_ascii=False)}. The script sets it itself, or Coqui knows "
-                    f"no such setting."
+                    f"The training did not use {key} = {json.dumps(wanted, ensure_ascii=False)}, but "
+                    f"{json.dumps(got, ensure_ascii=False)}. The script sets it itself, or Coqui has no such "
+                    "setting."
                 )
 
     def remove_damaged(self) -> None:
-        """Delete checkpoints that were cut off in the middle: they fill the disk and cannot be loaded."""
-        for path, why in self.shelf.damaged.items():
+        """Delete truncated checkpoints, which fill the disk and cannot be loaded."""
+        for path, why in self.checkpoints.damaged.items():
             with contextlib.suppress(OSError):
                 path.unlink()
-                self.report.warn(f"{self.paths.relative(path)} {why}; it was removed.")
+                self.report.warn(f"{self.paths.relative(path)} {why}; it was deleted.")
 
     def files(self) -> list[Path]:
-        """All files of the working folder, by name; the parts of files being written are none."""
+        """All outputs, sorted by name; without files that are being written."""
         found = []
         for folder, subfolders, names in os.walk(self.paths.working):
             subfolders.sort()
-            found += [Path(folder, name) for name in sorted(names) if not name.startswith(".kgtts-")]
+            found += [Path(folder, name) for name in sorted(names) if not name.startswith(TEMPORARY_PREFIX)]
         return [path for path in found if path.is_file() and not path.is_symlink()]
 
-    def say_files(self) -> None:
-        """List the outputs with their sizes."""
+    def list_files(self) -> None:
+        """Print the outputs with their sizes."""
         files = self.files()
         total = sum(path.stat().st_size for path in files)
         self.report.say(f"Outputs in {self.paths.working}: {len(files)} files, {human_size(total)}")
@@ -107,26 +108,27 @@ class Outputs:
             self.report.say(f"  … and {len(files) - _MAX_LISTED} more")
 
     def write_manifest(self) -> None:
-        """Write sizes and hashes of all outputs.
+        """Write the size and hash of every output.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
-        entries = [
+        entries: list[ManifestEntry] = [
             {
                 "path": self.paths.relative(path),
                 "size": path.stat().st_size,
-                "sha256": self.shelf.sha256(path),
+                "sha256": self.checkpoints.sha256(path),
             }
             for path in self.files()
             if path != self.paths.manifest
         ]
-        self.write(self.paths.manifest, json_bytes({"files": entries}))
+        manifest: Manifest = {"files": entries}
+        self.write(self.paths.manifest, json_bytes(manifest))
 
-    def write_state(self, state: Mapping[str, Any]) -> None:
+    def write_state(self, state: State) -> None:
         """Write state.json.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
-        self.write(self.paths.state, json_bytes(dict(state)))
+        self.write(self.paths.state, json_bytes(state))

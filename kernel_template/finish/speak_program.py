@@ -1,8 +1,8 @@
-"""Speak sentences with a Coqui checkpoint and print one JSON line for each.
+"""Speak sentences with a Coqui checkpoint, and print one JSON line for each.
 
-Each line is `{"sample": {"file", "text", "seconds", "sample_rate", "peak", "silent", "unknown", "error"}}`;
-the wavs are 16-bit mono, `unknown` lists the characters that the voice's vocabulary lacks. A sentence that
-fails is a line with its error, and the exit code is then 1.
+Each line is `{"sample": {"file", "text", "seconds", "sample_rate", "peak", "silent", "unknown", "error"}}`.
+The files are 16-bit mono WAV; `unknown` lists the characters that the voice does not know. If a sentence
+fails, its line has the error, and the exit code is 1.
 """
 
 import argparse
@@ -21,7 +21,7 @@ _SILENCE = 10 ** (-60 / 20)  # A peak of -60 dB.
 
 
 def write_wav(path: Path, samples: Any, sample_rate: int) -> float:
-    """Write samples in -1…1 as 16-bit mono, whole or not at all. Returns the peak before clipping."""
+    """Write samples in -1…1 as 16-bit mono, atomically. Returns the peak before clipping."""
     values = np.nan_to_num(np.asarray(samples, dtype=np.float32).reshape(-1))
     peak = float(np.abs(values).max(initial=0.0))
     data = (np.clip(values, -1.0, 1.0) * _FULL_SCALE).astype("<i2").tobytes()
@@ -35,8 +35,13 @@ def write_wav(path: Path, samples: Any, sample_rate: int) -> float:
     return peak
 
 
-class Voice:
-    """A loaded checkpoint. Several speakers or languages: the first of each speaks."""
+class LoadedVoice:
+    """A loaded checkpoint. Of several speakers or languages it uses the first.
+
+    Attributes:
+        sample_rate: samples in a second.
+        unknown: the characters of the last sentence that the voice does not know.
+    """
 
     def __init__(self, config: Path, checkpoint: Path) -> None:
         self._synthesizer = Synthesizer(
@@ -57,23 +62,23 @@ class Voice:
         return str(listed[0]) if len(listed) > 1 else None
 
     def speak(self, text: str) -> Any:
-        """The samples of a sentence, whatever was spoken before; sets `unknown`.
+        """Speak a sentence, always in the same way. Returns its samples; sets `unknown`.
 
         Raises:
-            ValueError: the voice says nothing.
+            ValueError: there is no sound.
         """
-        torch.manual_seed(0)  # The same checkpoint says a sentence the same way each time.
+        torch.manual_seed(0)  # The same checkpoint speaks a sentence the same way each time.
         if self._tokenizer is not None:
-            self._tokenizer.not_found_characters = []  # Where Coqui collects them, each once.
-        # Already one sentence; the library's splitter knows no Bangla full stop.
+            self._tokenizer.not_found_characters = []  # Coqui collects them here, each once.
+        # It is one sentence already; Coqui's splitter does not know the Bangla full stop.
         spoken = self._synthesizer.tts(
             text, speaker_name=self._speaker, language_name=self._language, split_sentences=False
         )
-        # The library appends half a second of silence.
+        # Coqui appends half a second of silence.
         samples = np.trim_zeros(np.asarray(spoken, dtype=np.float32), "b")
         self.unknown = list(getattr(self._tokenizer, "not_found_characters", None) or [])
         if not len(samples):
-            raise ValueError("the voice says nothing")
+            raise ValueError("the voice makes no sound")
         return samples
 
 
@@ -86,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args(arguments)
     sentences = json.loads(asked.sentences.read_text(encoding="utf-8"))
-    voice = Voice(asked.config, asked.checkpoint)
+    voice = LoadedVoice(asked.config, asked.checkpoint)
     asked.out.mkdir(parents=True, exist_ok=True)
     failed = 0
     for number, text in enumerate(sentences, start=1):
@@ -97,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
             record["seconds"] = round(len(samples) / voice.sample_rate, 3)
             peak = write_wav(asked.out / record["file"], samples, voice.sample_rate)
             record |= {"peak": round(peak, 4), "silent": peak < _SILENCE, "unknown": voice.unknown}
-        except Exception as error:  # noqa: BLE001 - one sentence must not cost the others.
+        except Exception as error:  # noqa: BLE001 - the other sentences are still spoken.
             failed += 1
             record["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
         sys.stdout.write("\n" + json.dumps({"sample": record}) + "\n")

@@ -1,4 +1,4 @@
-"""The configuration that the training is started with: the base voice's, with the user's settings in it."""
+"""Makes the training's configuration: the base voice's, with the user's settings merged in."""
 
 import json
 import re
@@ -7,37 +7,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kernel_template.start.dataset_paths import DatasetPointer
-from kernel_template.start.environment import Paths
+from kernel_template.contract import EndReason, SessionSettings, TrainingSettings
+from kernel_template.start.dataset_paths import DatasetPaths
 from kernel_template.start.inputs import Inputs
-from kernel_template.tools.failure import EndReason, KernelFailure
 from kernel_template.tools.files import json_bytes
-from kernel_template.tools.report import Reporter
+from kernel_template.tools.outcome import KernelFailure
+from kernel_template.tools.paths import Paths
+from kernel_template.tools.report import MessageSink
 
-# Strings first, so that the "//" of an address in one is no comment.
+# Strings come first, so that the "//" of an address in one is not taken for a comment.
 _COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
-# A script that names this class makes its data set configuration itself.
+# A script that names this class makes its dataset configuration itself.
 _OWN_DATASETS = "BaseDatasetConfig"
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedConfig:
-    """A configuration ready to train with, and what was set in it by dotted path."""
+    """A configuration to train with, and the values that were set in it, by dotted path."""
 
     values: dict[str, Any]
     overrides: dict[str, Any]
 
     @property
     def data(self) -> bytes:
-        """The file's content; `Infinity` may stand in it, which Coqui reads."""
+        """The file's content. It may contain `Infinity`, which Coqui reads."""
         return json_bytes(self.values)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read a Coqui config.json: `Infinity`, `NaN`, a byte order mark and comments are taken.
+    """Read a Coqui config.json; `Infinity`, `NaN`, a byte order mark and comments are accepted.
 
     Raises:
-        KernelFailure: it is no such file.
+        KernelFailure: the file cannot be read, or is not a configuration.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -57,7 +58,7 @@ def read_config(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(values, dict):
         raise KernelFailure(
-            EndReason.BAD_CONFIG, f"{path} is not a Coqui configuration: it holds no JSON object."
+            EndReason.BAD_CONFIG, f"{path} is not a Coqui configuration: it is not a JSON object."
         )
     return values
 
@@ -74,7 +75,7 @@ def _parse(text: str) -> Any:
 
 
 def get_dotted(values: Any, key: str) -> Any:
-    """The value at a dotted path (`audio.fft_size`, `datasets.0.path`); None when there is none."""
+    """The value at a dotted path such as `audio.fft_size` or `datasets.0.path`; None if there is none."""
     for part in key.split("."):
         if isinstance(values, dict):
             values = values.get(part)
@@ -86,10 +87,10 @@ def get_dotted(values: Any, key: str) -> Any:
 
 
 def set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted path, making the objects on the way that are absent or null.
+    """Set the value at a dotted path; make objects on the way that are missing or null.
 
     Raises:
-        KernelFailure: the path leads through a value that holds no others.
+        KernelFailure: the path leads through a value that is not an object or list.
     """
     place: Any = values
     parts = key.split(".")
@@ -114,21 +115,21 @@ def set_dotted(values: dict[str, Any], key: str, value: Any) -> None:
             )
 
 
-def speed_keys(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Coqui's keys for what the `speed` section asks; without a GPU the base voice's own values stay."""
-    speed = settings.get("speed") or {}
-    if settings.get("accelerator") is None or not speed:
+def speed_keys(settings: SessionSettings) -> dict[str, Any]:
+    """Translate the section `speed` into Coqui's settings; none on the CPU, where the base voice's stay."""
+    if settings["accelerator"] is None:
         return {}
+    speed = settings["speed"]
     keys: dict[str, Any] = {
-        "mixed_precision": bool(speed.get("mixed_precision")),
-        "cudnn_benchmark": bool(speed.get("cudnn_benchmark")),
+        "mixed_precision": speed["mixed_precision"],
+        "cudnn_benchmark": speed["cudnn_benchmark"],
     }
     if keys["mixed_precision"]:
         keys["precision"] = "fp16"  # A T4 has no bf16.
-    if (workers := speed.get("loader_workers")) is not None:
-        cards = int(settings.get("gpus") or 1) if speed.get("gpus") == "all" else 1
-        # Coqui counts them for each process, and there is one a card.
-        share = max(int(workers) // cards, min(int(workers), 1))
+    if (workers := speed["loader_workers"]) is not None:
+        ranks = (settings["gpus"] or 1) if speed["gpus"] == "all" else 1
+        # Coqui's number is for each process, and there is one process for each GPU.
+        share = max(workers // ranks, min(workers, 1))
         keys |= {"num_loader_workers": share, "num_eval_loader_workers": share}
     return keys
 
@@ -137,19 +138,19 @@ class ConfigMaker:
     """Makes the training's configuration from the base voice's.
 
     Args:
-        inputs: what was found.
-        training: the settings' `training` section.
+        inputs: the files of the training.
+        training: the section `training` of the settings.
         paths: the session's folders.
-        report: where changes are said.
-        speed: what `speed_keys` gives; the user's own keys stand above them.
+        report: prints the changes.
+        speed: what `speed_keys` gives; the user's own keys in training.coqui override it.
     """
 
     def __init__(
         self,
         inputs: Inputs,
-        training: Mapping[str, Any],
+        training: TrainingSettings,
         paths: Paths,
-        report: Reporter,
+        report: MessageSink,
         speed: Mapping[str, Any] | None = None,
     ) -> None:
         self._inputs = inputs
@@ -159,13 +160,13 @@ class ConfigMaker:
         self._report = report
 
     def make(self) -> PreparedConfig:
-        """Read, check, merge.
+        """Read the base voice's configuration, check it, and merge the settings in.
 
         Raises:
-            KernelFailure: the base voice's configuration is damaged, or is of another model or sample rate.
+            KernelFailure: the base voice's configuration is damaged, or has another model or sample rate.
         """
         values = read_config(self._inputs.config)
-        coqui = {**self._speed, **(self._training.get("coqui") or {})}
+        coqui = {**self._speed, **self._training["coqui"]}
         self._check_model(values)
         self._check_sample_rate(values, coqui)
         overrides: dict[str, Any] = {
@@ -184,12 +185,12 @@ class ConfigMaker:
 
     def _check_model(self, values: Mapping[str, Any]) -> None:
         model = str(values.get("model") or values.get("generator_model") or "")
-        wanted = str(self._training["model"])
+        wanted = self._training["model"]
         if not model:
             raise KernelFailure(
                 EndReason.BAD_CONFIG,
-                f'{self._inputs.config} is not a Coqui configuration: it has no "model". Check '
-                f"inputs.config.",
+                f'{self._inputs.config} is not a Coqui configuration, since it has no "model". '
+                "Check inputs.config.",
             )
         if model.casefold() != wanted.casefold():
             raise KernelFailure(
@@ -205,9 +206,9 @@ class ConfigMaker:
             raise KernelFailure(
                 EndReason.BAD_CONFIG,
                 f"training.sample_rate is {wanted}, but training.coqui sets audio.sample_rate to "
-                f"{asked_twice}: remove the second.",
+                f"{asked_twice}: remove it from training.coqui.",
             )
-        # VITS and most models keep it in `audio`; the guide's own example has it at the top.
+        # VITS and most models have it in `audio`; the guide's own example has it at the top.
         where = "audio.sample_rate" if get_dotted(values, "audio.sample_rate") is not None else "sample_rate"
         base = get_dotted(values, where)
         if base is None:
@@ -215,13 +216,13 @@ class ConfigMaker:
         elif base != wanted:
             raise KernelFailure(
                 EndReason.BAD_CONFIG,
-                f"The base voice speaks at {base} Hz ({where} in {self._inputs.config}), but "
-                f"training.sample_rate is {wanted}: set training.sample_rate = {base} and give the "
-                "recordings that rate.",
+                f"The base voice has a sample rate of {base} Hz ({where} in {self._inputs.config}), but "
+                f"training.sample_rate is {wanted}: set training.sample_rate = {base} and convert the "
+                "recordings to that rate.",
             )
 
     def _set_datasets(self, values: dict[str, Any], overrides: dict[str, Any]) -> None:
-        """The language of each data set, and paths that exist here."""
+        """Set the language of each dataset, and paths that exist here."""
         text = script_text(self._inputs)
         own = _OWN_DATASETS in text
         datasets = values.get("datasets")
@@ -230,24 +231,24 @@ class ConfigMaker:
             or not datasets
             or not all(isinstance(item, dict) for item in datasets)
         ):
-            message = f"{self._inputs.config} names no datasets"
+            message = f"{self._inputs.config} has no datasets"
             if self._inputs.module is not None:
                 raise KernelFailure(
                     EndReason.BAD_CONFIG,
-                    f"{message}, and {self._inputs.module} takes them from there alone: add a datasets "
-                    "entry (formatter, path, meta_file_train) to the base voice's config.json.",
+                    f"{message}, and {self._inputs.module} reads them only from there: add an entry with "
+                    "formatter, path and meta_file_train to datasets in the base voice's config.json.",
                 )
-            self._report.say(f"  {message}: the script has to name its data itself")
+            self._report.say(f"  {message}: the script must name its data itself")
             return
-        pointer = DatasetPointer(self._inputs.dataset, strict=not own, report=self._report)
+        paths = DatasetPaths(self._inputs.dataset, strict=not own, report=self._report)
         for index, entry in enumerate(datasets):
-            language = str(self._training["language"])
-            datasets[index] = {**pointer.point(index, entry), "language": language}
+            language = self._training["language"]
+            datasets[index] = {**paths.correct(index, entry), "language": language}
             for key in ("path", "language"):
                 overrides[f"datasets.{index}.{key}"] = datasets[index].get(key)
 
     def _move_phoneme_cache(self, values: dict[str, Any], overrides: dict[str, Any]) -> None:
-        """Phonemes are cached in a folder that must be writable; the old machine's is not here."""
+        """Put the cache of phonemes into a folder that can be written; the old machine's is not here."""
         cache = values.get("phoneme_cache_path")
         if isinstance(cache, str) and cache and not Path(cache).is_relative_to(self._paths.working):
             overrides["phoneme_cache_path"] = str(self._paths.temp / "phoneme_cache")
@@ -255,7 +256,7 @@ class ConfigMaker:
 
 
 def script_text(inputs: Inputs) -> str:
-    """The training script's text; empty for an installed module or a file that cannot be read."""
+    """The training script's text; empty for an installed module, or if the file cannot be read."""
     if inputs.script is None:
         return ""
     try:

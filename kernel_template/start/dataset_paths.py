@@ -1,19 +1,20 @@
-"""Pointing a base voice's `datasets` entries at where the data set is mounted in this session.
+"""Corrects the paths in the `datasets` entries of a configuration, so that they exist in this session.
 
-A config.json remembers the paths of the machine that wrote it, `/kaggle/input/datahrbn/MyTTSDataset` for
-example; the same data is mounted elsewhere for another account or layout.
+A base voice's config.json has the paths of the machine that wrote it, such as
+`/kaggle/input/datahrbn/MyTTSDataset`; the same data is mounted elsewhere for another account or layout.
 """
 
 import os
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from kernel_template.contract import EndReason
 from kernel_template.start.mounts import descend
-from kernel_template.tools.failure import EndReason, KernelFailure
-from kernel_template.tools.report import Reporter
+from kernel_template.tools.outcome import KernelFailure
+from kernel_template.tools.report import MessageSink
 
 _META_KEYS = ("meta_file_train", "meta_file_val", "meta_file_attn_mask")
-_MAX_METADATA_SAID = 6
+_MAX_METADATA_LISTED = 6
 _METADATA_SUFFIXES = (".csv", ".txt", ".json", ".tsv")
 
 
@@ -22,7 +23,7 @@ def _parts(path: str) -> tuple[str, ...]:
 
 
 def _by_tail(mount: Path, path: str) -> Path | None:
-    """The folder in `mount` that equals the longest end of `path`; `mount` itself when that is its name."""
+    """The folder in `mount` that matches the longest end of `path`; `mount` itself if that is its name."""
     parts = _parts(path)
     for start in range(len(parts)):
         place = descend(mount, parts[start:])
@@ -34,14 +35,14 @@ def _by_tail(mount: Path, path: str) -> Path | None:
 
 
 def _by_metadata(mount: Path, meta_file: str) -> Path | None:
-    """The folder of `mount` that holds `meta_file`: the one nearest to the top, then the first by name."""
+    """The folder in `mount` that has `meta_file`: the one nearest to the top, then the first by name."""
     parts = _parts(meta_file)
     if not parts:
         return None
     found = []
     for folder, subfolders, _ in os.walk(mount):
         subfolders.sort()
-        # The folders with thousands of recordings lie deep and hold no metadata.
+        # Folders with thousands of recordings lie deep, and have no metadata.
         if len(Path(folder).relative_to(mount).parts) >= 3:  # noqa: PLR2004 - deep enough for every layout seen.
             subfolders.clear()
         place = descend(Path(folder), parts)
@@ -55,26 +56,26 @@ def _metadata_like(folder: Path) -> list[str]:
         names = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in _METADATA_SUFFIXES)
     except OSError:
         return []
-    return names[:_MAX_METADATA_SAID]
+    return names[:_MAX_METADATA_LISTED]
 
 
-class DatasetPointer:
-    """Re-points the entries of one configuration.
+class DatasetPaths:
+    """Corrects the entries of one configuration.
 
     Args:
-        mount: the folder in which the data set is mounted.
-        strict: whether an entry that leads nowhere ends the session; a script that makes its own data set
+        mount: the folder in which the dataset is mounted.
+        strict: whether a path that cannot be corrected ends the session. A script that makes its own dataset
             configuration may never read the entry.
-        report: where changes are said.
+        report: prints the changes.
     """
 
-    def __init__(self, mount: Path, *, strict: bool, report: Reporter) -> None:
+    def __init__(self, mount: Path, *, strict: bool, report: MessageSink) -> None:
         self._mount = mount
         self._strict = strict
         self._report = report
 
-    def point(self, index: int, entry: dict[str, Any]) -> dict[str, Any]:
-        """`entry` with a path that exists, and metadata files that exist below it.
+    def correct(self, index: int, entry: dict[str, Any]) -> dict[str, Any]:
+        """Return `entry` with a path that exists, and metadata files that exist below it.
 
         Raises:
             KernelFailure: strict, and the path or a metadata file cannot be found.
@@ -87,12 +88,12 @@ class DatasetPointer:
             if place is None:
                 self._lost(
                     f"datasets[{index}].path in the base voice's configuration is {path!r}, which does not "
-                    f"exist, and nothing like it is found in the data set mounted at {self._mount}."
+                    f"exist here, and the dataset mounted at {self._mount} has nothing like it."
                 )
                 return done
             if meta and not self._exists(place, meta):
                 place = _by_metadata(self._mount, meta) or place
-            self._report.say(f"  datasets[{index}].path: {path!r} is not here; {place} is used")
+            self._report.say(f"  datasets[{index}].path: {path!r} does not exist here; using {place}")
             done["path"] = str(place)
         for key in _META_KEYS:
             if done.get(key):
@@ -104,7 +105,7 @@ class DatasetPointer:
         return (folder / meta_file).is_file()
 
     def _meta(self, name: str, folder: Path, meta_file: str) -> str:
-        """A metadata file that exists: as given, or by the longest end of its path below `folder`."""
+        """Find a metadata file below `folder`: as given, or by the longest end of its path."""
         if self._exists(folder, meta_file):
             return meta_file
         parts = _parts(meta_file)
@@ -112,13 +113,13 @@ class DatasetPointer:
             place = descend(folder, parts[start:])
             if place is not None and place.is_file():
                 relative = place.relative_to(folder).as_posix()
-                self._report.say(f"  {name}: {meta_file!r} is not here; {relative} is used")
+                self._report.say(f"  {name}: {meta_file!r} does not exist here; using {relative}")
                 return relative
         near = _metadata_like(folder)
-        there = f"there is {', '.join(near)}" if near else "no metadata file is there"
+        there = f"it has {', '.join(near)}" if near else "it has no metadata file"
         self._lost(
-            f"{name} is {meta_file!r}, which is not in {folder} ({there}). "
-            f'Name the right one: [training.coqui] "{name.replace("[", ".").replace("]", "")}" = "…".'
+            f"{name} is {meta_file!r}, which is not in {folder}; {there}. Set the right one in "
+            f'kgtts.toml: [training.coqui] "{name.replace("[", ".").replace("]", "")}" = "…".'
         )
         return meta_file
 
@@ -126,5 +127,5 @@ class DatasetPointer:
         if self._strict:
             raise KernelFailure(EndReason.BAD_CONFIG, message)
         self._report.warn(
-            f"{message} The script seems to bring its own data set configuration, so it goes on."
+            f"{message} The session continues, since the script seems to make its own dataset configuration."
         )

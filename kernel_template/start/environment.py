@@ -1,4 +1,4 @@
-"""What the session runs on: Python, image, processors, memory, disks and the versions that matter."""
+"""What the session runs on: Python, image, CPU cores, memory, disks, and versions of packages."""
 
 import importlib
 import importlib.metadata
@@ -7,15 +7,15 @@ import platform
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from kernel_template.contract import Environment
 from kernel_template.start.gpu import Gpu
 from kernel_template.tools.files import human_size
-from kernel_template.tools.report import Reporter
+from kernel_template.tools.paths import Paths
+from kernel_template.tools.report import MessageSink
 
-# The distributions whose versions are reported; the GPU stack among them belongs to the image.
+# The distributions whose versions are reported. The GPU stack among them is the image's own.
 REPORTED = (
     "torch",
     "torchaudio",
@@ -26,83 +26,12 @@ REPORTED = (
     "TTS",
     "coqui-tts-trainer",
 )
-# Variables by which Kaggle's image names itself.
+# Variables that identify Kaggle's image.
 _IMAGE_VARIABLES = ("KAGGLE_DOCKER_IMAGE", "BUILD_DATE", "GIT_COMMIT")
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
-    """The session's folders and the files that it leaves, as Kaggle lays them out below `root`."""
-
-    root: Path
-
-    @property
-    def input(self) -> Path:
-        """Where the sources are mounted, read-only."""
-        return self.root / "input"
-
-    @property
-    def working(self) -> Path:
-        """What is kept as the session's output."""
-        return self.root / "working"
-
-    @property
-    def temp(self) -> Path:
-        """What is thrown away with the session."""
-        return self.root / "temp"
-
-    @property
-    def training(self) -> Path:
-        """Coqui's output_path: the run folder is made in it."""
-        return self.working / "training"
-
-    @property
-    def config(self) -> Path:
-        """The configuration that the training is started with, and in the end the one that it used."""
-        return self.working / "config.json"
-
-    @property
-    def log(self) -> Path:
-        """All that the training wrote."""
-        return self.working / "train_log.txt"
-
-    @property
-    def samples(self) -> Path:
-        """The spoken test sentences."""
-        return self.working / "validation_samples"
-
-    @property
-    def base_samples(self) -> Path:
-        """Those of the voice that the run began with."""
-        return self.samples / "base"
-
-    @property
-    def voice(self) -> Path:
-        """The exported voice and its description."""
-        return self.working / "voice"
-
-    @property
-    def state(self) -> Path:
-        """What the next session and the laptop read first."""
-        return self.working / "state.json"
-
-    @property
-    def metrics(self) -> Path:
-        """The events, one JSON object a line."""
-        return self.working / "metrics.jsonl"
-
-    @property
-    def manifest(self) -> Path:
-        """Sizes and hashes of all outputs."""
-        return self.working / "manifest.json"
-
-    def relative(self, path: Path) -> str:
-        """`path` as outputs are named: relative to the working folder, with forward slashes."""
-        return path.relative_to(self.working).as_posix() if path.is_relative_to(self.working) else str(path)
-
-
 def installed_versions(names: tuple[str, ...] = REPORTED) -> dict[str, str]:
-    """The versions of those of `names` that are installed, read from their metadata: nothing is imported."""
+    """The versions of those of `names` that are installed, from their metadata; nothing is imported."""
     importlib.invalidate_caches()  # A pip run may lie between two calls.
     found = {}
     for name in names:
@@ -114,12 +43,12 @@ def installed_versions(names: tuple[str, ...] = REPORTED) -> dict[str, str]:
 
 
 def tts_version(versions: Mapping[str, str]) -> str | None:
-    """Coqui's version under either of its distribution names."""
+    """The version of Coqui TTS, under either of its distribution names."""
     return versions.get("coqui-tts") or versions.get("TTS")
 
 
 def memory_bytes() -> int | None:
-    """The machine's memory, or the container's limit where that is lower."""
+    """The machine's memory in bytes, or the container's limit if that is lower; None if unknown."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):
@@ -132,14 +61,14 @@ def memory_bytes() -> int | None:
 
 
 def cpu_count() -> int:
-    """The processors that this process may use."""
+    """The number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def describe_environment(paths: Paths, gpus: tuple[Gpu, ...], report: Reporter) -> dict[str, Any]:
-    """Say what the session runs on. Returns the `environment` of state.json."""
+def describe_environment(paths: Paths, gpus: tuple[Gpu, ...], report: MessageSink) -> Environment:
+    """Print what the session runs on. Returns the `environment` of state.json."""
     versions = installed_versions()
     report.say(f"Python {platform.python_version()} on {platform.platform()} ({sys.executable})")
     image = ", ".join(f"{name}={os.environ[name]}" for name in _IMAGE_VARIABLES if os.environ.get(name))
@@ -163,8 +92,8 @@ def describe_environment(paths: Paths, gpus: tuple[Gpu, ...], report: Reporter) 
     return environment_record(versions, gpus)
 
 
-def environment_record(versions: Mapping[str, str], gpus: tuple[Gpu, ...]) -> dict[str, Any]:
-    """The `environment` of state.json."""
+def environment_record(versions: Mapping[str, str], gpus: tuple[Gpu, ...]) -> Environment:
+    """Make the `environment` of state.json."""
     return {
         "python": platform.python_version(),
         "torch": versions.get("torch"),

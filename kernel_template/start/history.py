@@ -1,6 +1,6 @@
-"""What a session takes on from the one before beside its checkpoints: log, measurements and spoken sentences.
+"""Copies the run's log, events and spoken sentences from the session before.
 
-So the newest session's outputs tell of the whole run, although only they may have been pulled.
+So the newest session's outputs show the whole run, even if nothing else was downloaded.
 """
 
 import contextlib
@@ -11,25 +11,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernel_template.start.environment import Paths
+from kernel_template.contract import STEP_SAMPLES, EventName
 from kernel_template.tools.files import WriteFile
+from kernel_template.tools.paths import Paths
 from kernel_template.tools.report import Reporter
 
-# Of earlier steps: enough to hear the voice grow, and some tens of MB at the most.
-_MOST_HEARD = 6
-_HEARD = re.compile(r"step_(\d{1,15})")
+# How many earlier steps keep their sentences: enough to hear the voice improve, in some tens of MB.
+_MOST_STEPS = 6
+_STEP_FOLDER = re.compile(rf"{STEP_SAMPLES}(\d{{1,15}})")
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The history of a run as the session before left it.
+    """The run's history in the output of the session before.
 
     Args:
-        mount: that session's output; a dataset, which is flat, has no spoken sentences.
-        step: the step that this session goes on from; what lies past it is no part of the run.
+        mount: that output; a dataset, which has no folders, has no spoken sentences.
+        step: the step that this session continues from. What was recorded after it does not count.
         paths: this session's folders.
-        report: where things are said.
-        write: how files are written.
+        report: prints messages.
+        write: writes files.
     """
 
     mount: Path
@@ -38,23 +39,23 @@ class History:
     report: Reporter
     write: WriteFile
 
-    def go_on(self) -> None:
-        """Take all of it on.
+    def copy(self) -> None:
+        """Copy all of it.
 
         Raises:
-            OSError: the log or the measurements could not be written.
+            OSError: the log or the events could not be written.
         """
         before = self.mount / self.paths.log.name
         if before.is_file():
             shutil.copyfile(before, self.paths.log)
-        self._measurements()
+        self._copy_events()
         try:
-            self._spoken()
-        except OSError as error:  # They are not worth the session.
-            self.report.warn(f"Not all sentences that earlier sessions spoke could be kept: {error}.")
+            self._copy_samples()
+        except OSError as error:  # Not worth a session.
+            self.report.warn(f"Not all sentences that earlier sessions spoke could be copied: {error}.")
 
-    def _measurements(self) -> None:
-        """The events so far, less those past the checkpoint: the step never goes back in one file."""
+    def _copy_events(self) -> None:
+        """Copy the events up to the checkpoint, so that steps never go back within the file."""
         before = self.mount / self.paths.metrics.name
         if not before.is_file():
             return
@@ -63,16 +64,16 @@ class History:
         text = "".join(f"{line}\n" for line in kept)
         self.report.reopen_metrics(lambda: self.write(self.paths.metrics, text.encode() + own))
 
-    def _spoken(self) -> None:
-        """What the base voice said, and what the run's voice said at some of its steps."""
+    def _copy_samples(self) -> None:
+        """Copy what the base voice spoke, and what the run's voice spoke at some of its steps."""
         before = self.mount / self.paths.samples.name
         steps = {}
         with contextlib.suppress(OSError):
             for place in before.iterdir():
-                match = _HEARD.fullmatch(place.name)
+                match = _STEP_FOLDER.fullmatch(place.name)
                 if match is not None and int(match.group(1)) <= self.step:
                     steps[int(match.group(1))] = place
-        chosen = [steps[step] for step in spread(sorted(steps), _MOST_HEARD)]
+        chosen = [steps[step] for step in spread(sorted(steps), _MOST_STEPS)]
         for place in (before / self.paths.base_samples.name, *chosen):
             if not place.is_dir() or place.is_symlink():
                 continue
@@ -84,7 +85,7 @@ class History:
 
 
 def spread(steps: Sequence[int], most: int) -> list[int]:
-    """At most `most` of the sorted `steps`: the first, the last, and others as evenly apart as they come."""
+    """Choose at most `most` of the sorted `steps`: the first, the last, and others evenly between."""
     if len(steps) <= most:
         return list(steps)
     first, last = steps[0], steps[-1]
@@ -93,7 +94,7 @@ def spread(steps: Sequence[int], most: int) -> list[int]:
 
 
 def kept_lines(lines: list[str], step: int) -> list[str]:
-    """Those of metrics.jsonl's lines that are not past `step`; half lines go too."""
+    """The lines of metrics.jsonl up to `step`, without damaged ones."""
     kept, past = [], False
     for line in lines:
         try:
@@ -105,6 +106,6 @@ def kept_lines(lines: list[str], step: int) -> list[str]:
         reached = event.get("global_step")
         if isinstance(reached, int) and reached > step:
             past = True
-        elif not (past and event.get("event") == "epoch"):  # An epoch's end tells no step.
+        elif not (past and event.get("event") == EventName.EPOCH):  # The event has no step.
             kept.append(line)
     return kept

@@ -1,10 +1,11 @@
-"""Why packages could not be installed, from what pip (or uv) said, as a sentence with the way out."""
+"""Why packages could not be installed, judged by the output of pip or uv, and what to do."""
 
 import platform
 import re
 from collections.abc import Sequence
 
-from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.contract import EndReason
+from kernel_template.tools.outcome import KernelFailure
 
 _NO_NETWORK = re.compile(
     r"name resolution|NewConnectionError|NameResolutionError|Failed to establish a new connection|"
@@ -12,10 +13,10 @@ _NO_NETWORK = re.compile(
     re.IGNORECASE,
 )
 _OTHER_VERSIONS = (
-    "it wants another torch, torchaudio or numpy than the image has, and those are kept as they are; "
-    "name a release in install.packages that fits them"
+    "it needs another torch, torchaudio or numpy than the image has, and these must not change; "
+    "choose a release in install.packages that works with them"
 )
-_NO_RELEASE = "no release of it fits this Python and the image's torch; check install.packages"
+_NO_RELEASE = "no release of it works with this Python and the image's torch; check install.packages"
 _DISK_FULL = re.compile(r"No space left on device|Errno 28|os error 28", re.IGNORECASE)
 _NO_MATCH = re.compile(
     r"No matching distribution found for (\S+)|Could not find a version that satisfies the requirement (\S+)"
@@ -26,18 +27,18 @@ _TROUBLE = (
     (re.compile(r"requires a different Python|Requires-Python"), "it does not support this Python version"),
     (
         re.compile(r"No module named '?pip"),
-        "this Python has no pip; install the packages into it beforehand",
+        "this Python has no pip; use an image that has pip or the packages",
     ),
 )
 
 
 def disk_was_full(lines: Sequence[str]) -> bool:
-    """Whether the installation ended for want of room."""
+    """Whether the installation failed because the disk was full."""
     return any(_DISK_FULL.search(line) for line in lines)
 
 
 def last_error(lines: Sequence[str]) -> str:
-    """The line that says most: the last one that calls itself an error, or else the last."""
+    """The most telling line: the last that is marked as an error, else the last."""
     errors = [line for line in lines if line.lstrip(" ×╰─▶").lower().startswith("error")] or list(lines[-1:])
     return errors[-1].removeprefix("ERROR:").strip() if errors else ""
 
@@ -45,13 +46,13 @@ def last_error(lines: Sequence[str]) -> str:
 def install_failure(
     packages: Sequence[str], lines: Sequence[str], ended: str, wheelhouse: str | None
 ) -> KernelFailure:
-    """The failure that ends the session.
+    """Explain why an installation failed.
 
     Args:
         packages: what was to be installed.
-        lines: the last lines of pip.
-        ended: how it ended, with its name.
-        wheelhouse: the dataset that alone was asked; None for the package index.
+        lines: the last lines of the tool's output.
+        ended: how the tool ended, such as `pip ended with exit code 1`.
+        wheelhouse: the dataset that was the only source; None for the package index.
     """
     text = "\n".join(lines)
     names = ", ".join(packages)
@@ -60,16 +61,17 @@ def install_failure(
     if wheelhouse is not None and (match := _NO_MATCH.search(text)):
         return KernelFailure(
             EndReason.INSTALL_FAILED,
-            f"{names} could not be installed: the wheels in {wheelhouse} lack "
+            f"{names} could not be installed: among the wheels in {wheelhouse} there is no "
             f"{match.group(1) or match.group(2)} for Python {platform.python_version()} on "
-            f"{platform.machine()}. Make them anew as the README says, or set kernel.internet = true.",
+            f"{platform.machine()}. Make the dataset again as the documentation says, or set "
+            "kernel.internet = true.",
         )
     if wheelhouse is None and _NO_NETWORK.search(text):
         return KernelFailure(
             EndReason.INSTALL_FAILED,
             f"{names} could not be installed: the session cannot reach the package index. "
-            "Internet in a kernel needs a phone-verified account and kernel.internet = true; a dataset of "
-            "wheels (install.wheelhouse) needs neither.",
+            "Set kernel.internet = true, for which Kaggle asks you to verify your phone number, or set "
+            "install.wheelhouse to a dataset of wheels, which needs no internet.",
         )
     for pattern, why in _TROUBLE:
         if pattern.search(text):

@@ -1,8 +1,8 @@
-"""What is mounted under /kaggle/input, and which of it is a given source.
+"""Finds datasets, models and notebooks below /kaggle/input, in every layout of mounts that Kaggle has used.
 
-Layouts seen, newest first: `datasets/<owner>/<slug>`,
+Layouts, newest first: `datasets/<owner>/<slug>`,
 `models/<owner>/<model>/<framework>/<variation>/<version>`, `notebooks/<owner>/<slug>`; before that `<slug>`
-and `<model>/<framework>/<variation>/<version>`. Accounts differ.
+and `<model>/<framework>/<variation>/<version>`. Which one is used depends on the account.
 """
 
 import os
@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kernel_template.tools.report import Reporter
+from kernel_template.tools.report import MessageSink
 
-_MAX_FILES = 500_000  # A look at the mounts is for people and near matches: it ends somewhere.
-_MAX_FOLDERS_SAID = 40
-_MAX_EXTENSIONS_SAID = 6
+_MAX_FILES = 500_000  # The inventory is for people and for near matches: it need not be complete.
+_MAX_FOLDERS_LISTED = 40
+_MAX_EXTENSIONS_LISTED = 6
 _KINDS = ("datasets", "models", "notebooks")
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A folder in which a source is mounted, and whether its place is one that is known."""
+    """A folder in which a source is mounted; `known` if it is one of the known layouts."""
 
     path: Path
     known: bool
@@ -29,7 +29,7 @@ class Mount:
 
 @dataclass(slots=True)
 class Inventory:
-    """What lies under the input folder: files by folder and extension, and where the wanted names are."""
+    """The files below `root`: how many of each extension in each folder, and where the wanted names are."""
 
     root: Path
     folders: dict[Path, Counter[str]] = field(default_factory=dict)
@@ -38,25 +38,25 @@ class Inventory:
     complete: bool = True
 
     def lines(self) -> list[str]:
-        """The inventory for people: a line a folder, never a line a file."""
+        """The inventory for people: one line for each folder."""
         if not self.files:
-            return [f"  nothing: {self.root} holds no files"]
-        said = []
-        for folder, kinds in list(self.folders.items())[:_MAX_FOLDERS_SAID]:
-            common = kinds.most_common(_MAX_EXTENSIONS_SAID)
+            return [f"  nothing: there are no files in {self.root}"]
+        lines = []
+        for folder, kinds in list(self.folders.items())[:_MAX_FOLDERS_LISTED]:
+            common = kinds.most_common(_MAX_EXTENSIONS_LISTED)
             extensions = ", ".join(f"{count} {name}" for name, count in common)
             rest = sum(kinds.values()) - sum(count for _, count in common)
             more = f", {rest} others" if rest else ""
-            said.append(f"  {folder}: {extensions}{more}")
-        if len(self.folders) > _MAX_FOLDERS_SAID:
-            said.append(f"  … and {len(self.folders) - _MAX_FOLDERS_SAID} more folders")
+            lines.append(f"  {folder}: {extensions}{more}")
+        if len(self.folders) > _MAX_FOLDERS_LISTED:
+            lines.append(f"  … and {len(self.folders) - _MAX_FOLDERS_LISTED} more folders")
         if not self.complete:
-            said.append(f"  … and more: the count ended at {self.files} files")
-        return said
+            lines.append(f"  … and more: only the first {self.files} files were counted")
+        return lines
 
 
 def take_inventory(root: Path, names: Sequence[str], *, max_files: int = _MAX_FILES) -> Inventory:
-    """Walk the input folder once, in a fixed order; every place of the file names `names` is kept."""
+    """Walk the input folder once, in a fixed order, and note every place of a file called one of `names`."""
     found = Inventory(root)
     wanted = {name.casefold() for name in names}
     for folder, subfolders, files in os.walk(root):
@@ -76,15 +76,15 @@ def take_inventory(root: Path, names: Sequence[str], *, max_files: int = _MAX_FI
     return found
 
 
-def say_inventory(inventory: Inventory, report: Reporter) -> None:
-    """Summarise the mounts: a data set has thousands of wavs."""
+def print_inventory(inventory: Inventory, report: MessageSink) -> None:
+    """Print what is mounted."""
     report.say(f"Mounted under {inventory.root}:")
     for line in inventory.lines():
         report.say(line)
 
 
 def child_ignoring_case(folder: Path, name: str) -> Path | None:
-    """`folder/name`, or the one entry that differs from it only in case (Kaggle lowers some path parts)."""
+    """`folder/name`, or the entry that differs from it only in case: Kaggle lowers some parts of paths."""
     exact = folder / name
     if os.path.lexists(exact):
         return exact
@@ -96,7 +96,7 @@ def child_ignoring_case(folder: Path, name: str) -> Path | None:
 
 
 def descend(folder: Path, parts: Sequence[str]) -> Path | None:
-    """The entry at `parts` below `folder`, matched as `child_ignoring_case` does; None if absent."""
+    """The entry at `parts` below `folder`, whatever the case of its names; None if there is none."""
     place: Path | None = folder
     for part in parts:
         place = child_ignoring_case(place, part) if place is not None else None
@@ -104,19 +104,19 @@ def descend(folder: Path, parts: Sequence[str]) -> Path | None:
 
 
 def find_mounts(root: Path, kind: str, source: str) -> list[Mount]:
-    """The folders in which `source` is mounted, the current layout first.
+    """Find the folders in which `source` is mounted; the current layout comes first.
 
     Args:
         root: the input folder.
         kind: `datasets`, `models` or `notebooks`.
-        source: the source in full, `owner/slug` or `owner/model/framework/variation/version`.
+        source: `owner/slug` or `owner/model/framework/variation/version`.
     """
     owner, *parts = source.split("/")
     candidates = [descend(root, [kind, owner, *parts]), descend(root, parts)]
     found = [Mount(path, known=True) for path in candidates if path is not None and path.is_dir()]
     if found:
         return found
-    # A layout that nobody has described yet: a folder with the same trailing parts, of no other owner.
+    # An unknown layout: a folder whose path ends with the same parts, and that is not of another owner.
     tail = [part.casefold() for part in parts]
     depth_limit = len(parts) + 3
     for folder, subfolders, _ in os.walk(root):

@@ -1,15 +1,15 @@
-"""Which packages an interpreter has, told by their folders: nothing is imported; and folders of wheels."""
+"""The packages that an interpreter has, without importing any, and datasets of wheels to install from."""
 
 import csv
 import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from kernel_template.contract import InstallSettings
 from kernel_template.start.mounts import find_mounts
 
 _DIST_INFO = ".dist-info"
@@ -17,7 +17,7 @@ _DIST_INFO = ".dist-info"
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """One installed distribution."""
+    """An installed distribution."""
 
     name: str
     version: str
@@ -25,7 +25,7 @@ class Installed:
 
     @property
     def size(self) -> int:
-        """Bytes of its files by its own record; 0 when it has none."""
+        """The size of its files in bytes, by its own RECORD; 0 if it has none."""
         try:
             with (self.folder / "RECORD").open(encoding="utf-8", newline="") as file:
                 return sum(int(row[2]) for row in csv.reader(file) if len(row) > 2 and row[2].isdecimal())  # noqa: PLR2004 - path, hash, size.
@@ -36,8 +36,8 @@ class Installed:
 class SitePackages:
     """The distributions in the folders that an interpreter imports from.
 
-    Names and versions are those of the `.dist-info` folders' names (the wheel format's own rule): a thousand
-    packages are told in milliseconds, where reading the metadata of each takes seconds.
+    Names and versions come from the names of the `.dist-info` folders, whose form the wheel format fixes:
+    listing a thousand packages takes milliseconds, while reading the metadata of each takes seconds.
 
     Args:
         folders: where to look; None for this interpreter's `sys.path`.
@@ -47,7 +47,7 @@ class SitePackages:
         self._folders = folders
 
     def found(self) -> dict[str, Installed]:
-        """By normalised name; of two with the same name the first is the one that is imported."""
+        """The distributions by normalised name; of two with one name the first, which Python imports."""
         folders = self._folders if self._folders is not None else tuple(Path(item) for item in sys.path)
         found: dict[str, Installed] = {}
         for folder in folders:
@@ -63,24 +63,24 @@ class SitePackages:
         return found
 
     def versions(self, names: tuple[str, ...]) -> dict[str, str]:
-        """The versions of those of `names` that are installed, under the names as given."""
+        """The versions of those of `names` that are installed, by the names as given."""
         found = self.found()
         return {name: found[key].version for name in names if (key := normal_name(name)) in found}
 
 
 def normal_name(name: str) -> str:
-    """A distribution's name as the package index compares it."""
+    """Normalise a distribution's name as the package index does."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def required_name(requirement: str) -> str:
-    """The distribution that a requirement such as `onnx>=1.16` names, normalised."""
+    """The normalised name of the distribution in a requirement such as `onnx>=1.16`."""
     return normal_name(re.split(r"[^A-Za-z0-9._-]", requirement.strip(), maxsplit=1)[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Wheelhouse:
-    """A mounted dataset of wheels: the folders that hold them, how many, and their bytes."""
+    """A mounted dataset of wheels: the folders that hold them, their number, and their size in bytes."""
 
     source: str
     folders: tuple[Path, ...]
@@ -89,7 +89,7 @@ class Wheelhouse:
 
 
 def find_wheels(root: Path, source: str) -> Wheelhouse | None:
-    """The wheels (and source archives) in a dataset; None when it is not mounted."""
+    """Find the wheels and source archives in a dataset; None if it is not mounted."""
     mounts = find_mounts(root, "datasets", source)
     if not mounts:
         return None
@@ -105,7 +105,7 @@ def find_wheels(root: Path, source: str) -> Wheelhouse | None:
     return Wheelhouse(source, tuple(folders), count, size)
 
 
-def wheelhouse_of(settings: Mapping[str, Any], root: Path) -> Callable[[], Wheelhouse | None] | None:
-    """What finds the wheels of the kernel's settings below `root`; None where they name none."""
-    source = settings["install"].get("wheelhouse")
-    return functools.partial(find_wheels, root, str(source)) if source else None
+def wheelhouse_finder(settings: InstallSettings, root: Path) -> Callable[[], Wheelhouse | None] | None:
+    """A function that finds the wheelhouse of the settings below `root`; None if they name none."""
+    source = settings["wheelhouse"]
+    return functools.partial(find_wheels, root, source) if source else None

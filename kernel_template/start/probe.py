@@ -1,14 +1,15 @@
-"""Whether TTS can be imported and torch sees the card: asked in a process of its own."""
+"""Checks, in a process of its own, that TTS can be imported and that torch sees the GPU."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.contract import EndReason, SessionSettings
+from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.process import Capture, child_environment
-from kernel_template.tools.report import Reporter
+from kernel_template.tools.report import MessageSink
 
 PROBE = "start.probe_program"
 _PROBE_TIMEOUT_S = 300.0
@@ -16,7 +17,7 @@ _PROBE_TIMEOUT_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What the probe program found: whether TTS can be imported, and whether torch sees CUDA."""
+    """What the probe program found; `details` is all that it printed."""
 
     ok: bool
     error: str | None
@@ -28,14 +29,14 @@ def probe_tts(capture: Capture, programs: PackagePrograms, env: Mapping[str, str
     """Import TTS and torch in a process of their own.
 
     Args:
-        capture: runs the program.
-        programs: has it, and the interpreter that is to import them.
+        capture: runs the probe program.
+        programs: knows its command.
         env: its environment.
     """
     child = programs.environment(child_environment(env))
     answer = capture(programs.command(PROBE), child, _PROBE_TIMEOUT_S)
     if answer is None:
-        return Probe(ok=False, error="the import did not end in time", cuda=False, details={})
+        return Probe(ok=False, error="the import took too long", cuda=False, details={})
     for line in reversed(answer.output.splitlines()):
         if line.startswith("{"):
             try:
@@ -47,13 +48,13 @@ def probe_tts(capture: Capture, programs: PackagePrograms, env: Mapping[str, str
     return Probe(ok=False, error=f"exit code {answer.returncode}: {last[:300]}", cuda=False, details={})
 
 
-def check_cuda(settings: Mapping[str, Any], probe: Probe, report: Reporter) -> None:
-    """Make sure that torch sees the card that nvidia-smi sees.
+def check_cuda(settings: SessionSettings, probe: Probe, report: MessageSink) -> None:
+    """Check that torch sees the GPU that nvidia-smi sees.
 
     Raises:
         KernelFailure: a GPU was asked for, and torch cannot use it.
     """
-    if settings.get("accelerator") is None:
+    if settings["accelerator"] is None:
         return
     if probe.cuda:
         report.say(f"✓ torch {probe.details.get('torch')} sees {', '.join(probe.details.get('devices', []))}")
@@ -63,9 +64,9 @@ def check_cuda(settings: Mapping[str, Any], probe: Probe, report: Reporter) -> N
         EndReason.NO_GPU,
         f"The machine has the GPU that was asked for, but torch {probe.details.get('torch')} cannot use it: "
         + (
-            f"it was built for CUDA {built}, which the driver does not offer."
+            f"it was built for CUDA {built}, which the GPU's driver does not support."
             if built
-            else "it is a CPU build."
+            else "it was built for the CPU only."
         )
-        + " Pin another docker image, or check what install.packages brings.",
+        + " Pin another image with kernel.docker_image, or check what install.packages installs.",
     )

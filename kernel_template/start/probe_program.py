@@ -1,12 +1,12 @@
-"""Import what the training needs and print one JSON line about it; exit 1 when an import fails.
+"""Import what the training needs and print one JSON line about it; exit with 1 if an import fails.
 
-Finding a package's folder does not prove that the package can be imported: TTS raises on import when
-torchaudio or torchcodec is missing.
+Finding a package's folder does not prove that the package can be imported: TTS raises on import if torchaudio
+or torchcodec is missing.
 
     python -m kernel_template.start.probe_program warm MODEL
 
-imports what a training of that model does and says nothing: the training's own imports then find their files
-in memory.
+imports what a training of that model imports, and prints nothing: the training then finds these files in
+the disk's cache.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ def main() -> int:
         answer["cuda"] = bool(torch.cuda.is_available())
         answer["devices"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         answer["ok"] = True
-    except Exception as error:  # noqa: BLE001 - whatever an import raises is the answer.
+    except Exception as error:  # noqa: BLE001 - whatever an import raises is the result.
         answer["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"
         if isinstance(error, ModuleNotFoundError):
             answer["missing"] = error.name
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def warm(model: str) -> None:
-    """Import what a training does, as far as that is possible."""
+    """Import what a training of `model` imports; ignore what fails."""
     for name in ("TTS.bin.train_tts", f"TTS.tts.models.{model}"):
         with contextlib.suppress(Exception):
             importlib.import_module(name)

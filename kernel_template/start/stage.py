@@ -1,286 +1,137 @@
-"""From the kernel's start to the training's: what takes long runs beside what else has to be done.
+"""The stages before the training. What takes long runs in the background, beside the others.
 
-The import of TTS is proved, and where it fails TTS is installed, in a thread of its own, while the inputs are
-searched, the checkpoint of the session before is copied and hashed, and the cards are compared. Nothing is
-said out of order: the thread's lines wait until its stage comes, and what fails first in the stages' order
-is what the session fails with. Nothing is installed on a machine that is not the one asked for.
+A thread checks that TTS can be imported, and installs it if not. Meanwhile the inputs are searched, the
+checkpoint to continue from is copied and hashed, and the GPUs are checked. The log keeps the order of the
+stages: the thread's messages are held until its stage begins. If several stages fail, the session fails with
+the first one in their order. Nothing is installed on a machine that is not the one asked for.
 """
 
-import contextlib
-import queue
-import threading
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Any, Self
 
-from kernel_template.context import Tools
-from kernel_template.finish.outputs import Outputs
-from kernel_template.finish.record import SessionRecord
+from kernel_template.context import SessionContext
+from kernel_template.contract import EndReason, Stage
+from kernel_template.start.background import BackgroundWork, Cancellation
 from kernel_template.start.config_file import ConfigMaker, PreparedConfig, read_config, speed_keys
-from kernel_template.start.environment import REPORTED, Paths, describe_environment, environment_record
+from kernel_template.start.environment import REPORTED, describe_environment, environment_record
 from kernel_template.start.gpu import check_gpus, list_gpus, missing_gpus
 from kernel_template.start.inputs import Inputs, find_inputs
 from kernel_template.start.install import Installer
-from kernel_template.start.packages import wheelhouse_of
+from kernel_template.start.packages import wheelhouse_finder
+from kernel_template.start.parent import ParentSession
 from kernel_template.start.probe import PROBE, Probe, check_cuda
-from kernel_template.start.takeover import Parent
-from kernel_template.tools.failure import EndReason, KernelFailure
-from kernel_template.tools.process import (
-    ChildPlan,
-    StopFlag,
-    StopSign,
-    capture_output,
-    capture_through,
-    child_environment,
-)
-from kernel_template.tools.report import Reporter
+from kernel_template.tools.outcome import KernelFailure
+from kernel_template.tools.process import ChildPlan, capture_output, capture_through, child_environment
 
-_JOIN_S = 30.0
 _WARM_LIMIT_S = 120.0
 
 
-class Relay:
-    """Keeps what a thread says until the main thread says it, which alone may print in a notebook."""
-
-    def __init__(self) -> None:
-        self._said: queue.SimpleQueue[tuple[str, bool] | None] = queue.SimpleQueue()
-
-    def say(self, text: str) -> None:
-        """Keep a line."""
-        self._said.put((text, False))
-
-    def warn(self, message: str) -> None:
-        """Keep a warning."""
-        self._said.put((message, True))
-
-    def close(self) -> None:
-        """No more comes."""
-        self._said.put(None)
-
-    def replay(self, report: Reporter) -> None:
-        """Say what was kept, and what comes as it comes, until no more does."""
-        while (item := self._said.get()) is not None:
-            text, is_warning = item
-            (report.warn if is_warning else report.say)(text)
-
-
-class Abandon:
-    """The stop sign of a thread's children: the session's own, or that they are no longer needed."""
-
-    def __init__(self, session: StopSign) -> None:
-        self._session = session
-        self._own: str | None = None
-
-    @property
-    def received(self) -> str | None:
-        """A word once the children are to end."""
-        return self._own or self._session.received
-
-    @received.setter
-    def received(self, word: str | None) -> None:
-        self._own = word
-
-
-class Background:
-    """Work in a thread whose result is waited for later; leaving the context ends it, whatever it does.
-
-    Args:
-        work: the work; it says things to the relay.
-        after: what may go on once the result is there, until it is no longer needed; None for nothing.
-        abandon: ends the children of both.
-        clock: seconds of a clock that never goes back.
-    """
-
-    def __init__(
-        self,
-        work: Callable[["Background"], Probe],
-        after: Callable[[], None] | None,
-        abandon: Abandon,
-        clock: Callable[[], float],
-    ) -> None:
-        self.relay = Relay()
-        self.seconds = 0.0
-        self._work = work
-        self._after = after
-        self._abandon = abandon
-        self._clock = clock
-        self._result: Probe | None = None
-        self._error: BaseException | None = None
-        self._allowed = threading.Event()
-        self._awaited = False
-        self._thread = threading.Thread(target=self._run, name="kgtts-start", daemon=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._abandon.received = "abandoned"
-        self._allowed.set()
-        if self._thread.ident is not None:
-            self._thread.join(_JOIN_S)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def allow(self) -> None:
-        """Open the gate."""
-        self._allowed.set()
-
-    def gate(self) -> None:
-        """Wait for `allow`, in the thread.
-
-        Raises:
-            KernelFailure: the work is no longer needed.
-        """
-        self._allowed.wait()
-        if self._abandon.received is not None:
-            raise KernelFailure(
-                EndReason.INTERRUPTED, "The session was stopped before anything was installed."
-            )
-
-    def result(self, report: Reporter) -> Probe:
-        """Say what the thread says until it is done. Returns what it found, or raises what it raised."""
-        self._awaited = True
-        self.relay.replay(report)
-        if self._error is not None:
-            raise self._error
-        assert self._result is not None
-        return self._result
-
-    def _run(self) -> None:
-        began = self._clock()
-        try:
-            self._result = self._work(self)
-        except BaseException as error:  # noqa: BLE001 - raised again where the result is waited for.
-            self._error = error
-        self.seconds = self._clock() - began
-        self.relay.close()
-        if self._after is not None and self._error is None and not self._awaited:
-            with contextlib.suppress(Exception):  # A kindness that may fail.
-                self._after()
-
-
 @dataclass(frozen=True, slots=True)
-class Start:
-    """Makes all ready for the training.
+class StartStages:
+    """Prepares the training."""
 
-    Args:
-        settings: the kernel's settings.
-        tools: the world.
-        stop: whether the session was told to stop.
-        paths: the session's folders.
-        report: where all is said.
-        record: what is known for state.json.
-        outputs: keeps room for the session's own files.
-        make_folders: makes the session's folders.
-    """
+    context: SessionContext
 
-    settings: Mapping[str, Any]
-    tools: Tools
-    stop: StopFlag
-    paths: Paths
-    report: Reporter
-    record: SessionRecord
-    outputs: Outputs
-    make_folders: Callable[[], None]
-
-    def __call__(self) -> tuple[Inputs, PreparedConfig]:
+    def run(self) -> tuple[Inputs, PreparedConfig]:
         """Run the stages before the training.
 
         Raises:
             KernelFailure: the training cannot begin.
-            OSError: something could not be written.
+            OSError: a file could not be written.
         """
-        report, settings, tools = self.report, self.settings, self.tools
+        context, settings, report = self.context, self.context.settings, self.context.report
+        tools, record = context.tools, context.record
         with self._background() as background:
-            with report.stage("environment", "Environment"):
-                self.make_folders()
+            with report.stage(Stage.ENVIRONMENT, "Environment"):
+                self._make_folders()
                 background.start()
                 gpus = list_gpus(tools.capture, tools.env)
-                self.record.environment = describe_environment(self.paths, gpus, report)
+                record.environment = describe_environment(context.paths, gpus, report)
                 if missing_gpus(settings, gpus) is None:
                     background.allow()
             self._check_stopped()
-            with report.stage("inputs", "Inputs"):
-                inputs = find_inputs(self.paths.input, settings, report)
-                if settings.get("resume"):
-                    parent = Parent(settings["resume"], self.paths, report, tools.write)
-                    self.record.resumed = parent.take()
-            with report.stage("gpu", "GPU"):
+            with report.stage(Stage.INPUTS, "Inputs"):
+                inputs = find_inputs(context.paths.input, settings, report)
+                if (resume := settings["resume"]) is not None:
+                    record.resumed = ParentSession(resume, context.paths, report, tools.write).take_over()
+            with report.stage(Stage.GPU, "GPU"):
                 check_gpus(settings, gpus, report)
             self._check_stopped()
-            with report.stage("install", "Coqui TTS"):
+            with report.stage(Stage.INSTALL, "Coqui TTS"):
                 probe = background.result(report)
                 check_cuda(settings, probe, report)
-                self.record.environment = environment_record(tools.versions(REPORTED), gpus)
-                report.beside["install"] = background.seconds
+                record.environment = environment_record(tools.versions(REPORTED), gpus)
+                report.parallel_seconds[Stage.INSTALL] = background.seconds
             self._check_stopped()
-            with report.stage("prepare", "Configuration"):
+            with report.stage(Stage.PREPARE, "Configuration"):
                 prepared = self._prepare(inputs)
-                self.outputs.reserve()
+                context.outputs.reserve()
         return inputs, prepared
 
-    def _background(self) -> Background:
-        """The proof that TTS can be imported, with the installation where it cannot."""
-        tools, settings = self.tools, self.settings
-        abandon = Abandon(self.stop)
-        run = tools.runner(abandon)
+    def _make_folders(self) -> None:
+        context, paths = self.context, self.context.paths
+        for folder in (paths.working, paths.temp, paths.training):
+            folder.mkdir(parents=True, exist_ok=True)
+        context.report.metrics = context.open_log(paths.metrics)
+
+    def _background(self) -> BackgroundWork[Probe]:
+        """Check that TTS can be imported, and install it if not, in a thread."""
+        context, tools = self.context, self.context.tools
+        install = context.settings["install"]
+        cancellation = Cancellation(context.stop)
+        run = tools.runner(cancellation)
         capture = capture_through(run) if tools.capture is capture_output else tools.capture
 
-        def work(background: Background) -> Probe:
+        def work(background: BackgroundWork[Probe]) -> Probe:
             installer = Installer(
                 capture=capture,
                 run=run,
                 env=tools.env,
                 versions=tools.versions,
                 programs=tools.programs,
-                temp=self.paths.temp,
-                report=background.relay,
-                gate=background.gate,
+                temp=context.paths.temp,
+                report=background.messages,
+                wait_until_allowed=background.wait_until_allowed,
             )
             return installer.ensure(
-                settings["install"]["packages"],
-                internet=bool(settings["internet"]),
-                wheelhouse=wheelhouse_of(settings, self.paths.input),
+                install["packages"],
+                internet=context.settings["internet"],
+                wheelhouse=wheelhouse_finder(install, context.paths.input),
             )
 
         def warm() -> None:
-            # While a checkpoint of 1 GB is copied: the training's imports are read from the disk once.
+            # While a checkpoint of 1 GB is copied: bring the training's imports into the disk's cache.
             env = child_environment(tools.env, {"CUDA_VISIBLE_DEVICES": ""})
             plan = ChildPlan(
-                tools.programs.command(PROBE, "warm", str(settings["training"]["model"])),
+                tools.programs.command(PROBE, "warm", context.settings["training"]["model"]),
                 tools.programs.environment(env),
                 limit_s=_WARM_LIMIT_S,
                 grace_s=0.0,
             )
-            run(plan, lambda _text, *, is_bar: None)  # noqa: ARG005 - what the runner calls it with.
+            run(plan, lambda _text, *, is_bar: None)  # noqa: ARG005 - the signature is the runner's.
 
-        return Background(work, warm if settings.get("resume") else None, abandon, tools.clock)
+        afterwards = warm if context.settings["resume"] is not None else None
+        return BackgroundWork(work, afterwards, cancellation, tools.clock)
 
     def _prepare(self, inputs: Inputs) -> PreparedConfig:
-        """The configuration: made from the base voice's, or from that of the run that is continued."""
-        resumed = self.record.resumed
+        """Make the configuration from that of the run that is continued, else from the base voice's."""
+        context, resumed = self.context, self.context.record.resumed
         if resumed is not None and (resumed.folder / "config.json").is_file():
             try:
                 read_config(resumed.folder / "config.json")
             except KernelFailure as failure:
-                self.report.warn(f"{failure.message} The base voice's is used in its place.")
+                context.report.warn(f"{failure.message} The base voice's configuration is used instead.")
             else:
                 inputs = replace(inputs, config=resumed.folder / "config.json")
-        training, speed = self.settings["training"], speed_keys(self.settings)
-        prepared = ConfigMaker(inputs, training, self.paths, self.report, speed).make()
-        self.tools.write(self.paths.config, prepared.data)
-        if resumed is not None:  # Where the trainer looks for it when it continues.
-            self.tools.write(resumed.folder / "config.json", prepared.data)
+        training, speed = context.settings["training"], speed_keys(context.settings)
+        prepared = ConfigMaker(inputs, training, context.paths, context.report, speed).make()
+        context.tools.write(context.paths.config, prepared.data)
+        if resumed is not None:  # The trainer looks for it here when it continues.
+            context.tools.write(resumed.folder / "config.json", prepared.data)
         return prepared
 
     def _check_stopped(self) -> None:
-        if self.stop.received is not None:
+        if (word := self.context.stop.received) is not None:
             raise KernelFailure(
                 EndReason.INTERRUPTED,
-                f"The session was told to stop ({self.stop.received}) before the training began.",
+                f"The session was told to stop ({word}) before the training began.",
             )

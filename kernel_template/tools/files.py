@@ -1,4 +1,4 @@
-"""Files written whole or not at all, line files that survive a full disk, hashes, and sizes for people."""
+"""Atomic writes, logs that survive a full disk, hashes, and sizes and times for people."""
 
 import contextlib
 import errno
@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from kernel_template.contract import TEMPORARY_PREFIX
+
 _HASH_CHUNK = 4 * 1024 * 1024
 _KILO = 1000
 _MINUTE = 60
@@ -18,26 +20,26 @@ _HOUR = 3600
 
 
 class WriteFile(Protocol):
-    """How the parts write a whole file; tests hand in one that fails."""
+    """Writes a whole file; tests use one that fails."""
 
     def __call__(self, path: Path, data: bytes) -> None:
-        """Put `data` at `path`, or leave what was there and raise OSError."""
+        """Write `data` to `path`, or raise OSError and leave `path` as it was."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to a temporary file beside `path` and move it into place.
+    """Write `data` to a temporary file beside `path`, then rename it.
 
     Raises:
-        OSError: the folder is missing or read-only, or the disk is full; `path` is then what it was.
+        OSError: the folder cannot be made or written, or the disk is full; `path` is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".kgtts-", suffix=".part", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files that only their owner reads; outputs are for all.
+        # mkstemp makes files that only their owner can read; everybody may read outputs.
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:
@@ -47,7 +49,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def json_bytes(value: Any) -> bytes:
-    """`value` as indented JSON; text that is no valid Unicode (a hostile file name) is escaped, not fatal."""
+    """Encode `value` as indented JSON. Invalid Unicode, such as in a hostile file name, is escaped."""
     try:
         return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode()
     except UnicodeEncodeError:
@@ -55,12 +57,12 @@ def json_bytes(value: Any) -> bytes:
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Whether `error` says that there is no room (or no quota) left on the disk."""
+    """Whether `error` says that the disk, or the quota on it, is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's content, in hex, read in pieces: a checkpoint is 1 GB."""
+    """The SHA-256 of a file, in hex. Reads in pieces, since a checkpoint is 1 GB."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_HASH_CHUNK):
@@ -68,8 +70,25 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def folder_bytes(folder: Path, most: int | None = None) -> int:
+    """The size in bytes of all files below `folder`, or of the first `most`; hard links count once."""
+    total = files = 0
+    seen: set[tuple[int, int]] = set()
+    for place, _, names in os.walk(folder):
+        for name in names:
+            files += 1
+            if most is not None and files > most:
+                return total
+            with contextlib.suppress(OSError):
+                status = Path(place, name).lstat()
+                if status.st_nlink == 1 or (status.st_dev, status.st_ino) not in seen:
+                    seen.add((status.st_dev, status.st_ino))
+                    total += status.st_size
+    return total
+
+
 def human_size(size: float) -> str:
-    """Bytes for people, in powers of 1000: `999 B`, `71.2 MB`, `1.0 GB`."""
+    """Write a size in bytes for people, in powers of 1000: `999 B`, `71.2 MB`, `1.0 GB`."""
     if size < _KILO:
         return f"{int(size)} B"
     for unit in ("kB", "MB", "GB"):
@@ -80,8 +99,8 @@ def human_size(size: float) -> str:
 
 
 def human_seconds(seconds: float) -> str:
-    """A duration for people: `0.4 s`, `12 s`, `3 min 5 s`, `6 h 28 min`."""
-    if seconds < 10:  # noqa: PLR2004 - below ten seconds, tenths are of interest.
+    """Write a duration for people: `0.4 s`, `12 s`, `3 min 5 s`, `6 h 28 min`."""
+    if seconds < 10:  # noqa: PLR2004 - below ten seconds, tenths matter.
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < _MINUTE:
@@ -92,7 +111,7 @@ def human_seconds(seconds: float) -> str:
 
 
 def human_limit(seconds: float) -> str:
-    """A time limit in the guide's words: `6 hours`, `90 minutes`, `45 seconds`."""
+    """Write a time limit as the guide does: `6 hours`, `90 minutes`, `45 seconds`."""
     for unit, length in (("hour", _HOUR), ("minute", _MINUTE)):
         if seconds >= length and seconds % length == 0:
             count = int(seconds // length)
@@ -101,10 +120,10 @@ def human_limit(seconds: float) -> str:
 
 
 class LineFile:
-    """A text file that grows line by line, flushed each time, and gives up quietly when the disk is full.
+    """A log to which lines are appended, each flushed at once.
 
-    A log that cannot be written must not end a training that still runs. The first error is told to
-    `on_error`; nothing is written after it.
+    A log that cannot be written must not end the training. The first error is passed to `on_error`, and
+    nothing is written after it.
     """
 
     def __init__(self, path: Path, *, on_error: Callable[[OSError], None] | None = None) -> None:
@@ -115,29 +134,29 @@ class LineFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = io.FileIO(path, "ab")
         except OSError as error:
-            self._tell(error)
+            self._failed(error)
 
     def write(self, line: str) -> None:
-        """Append `line` and a line end."""
+        """Append `line` and a newline."""
         if self._file is None:
             return
         try:
             self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
         except OSError as error:
             self.close()
-            self._tell(error)
+            self._failed(error)
 
     def close(self) -> None:
-        """Close the file; more calls do no harm."""
+        """Close the file; calling it again does nothing."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
             self._file = None
 
     def reopened(self) -> "LineFile":
-        """The same file anew, after it was closed and perhaps replaced."""
+        """Open the same file again, after it was closed and perhaps replaced."""
         return LineFile(self.path, on_error=self._on_error)
 
-    def _tell(self, error: OSError) -> None:
+    def _failed(self, error: OSError) -> None:
         if self._on_error is not None:
             self._on_error(error)

@@ -1,47 +1,34 @@
-"""Cutting what a child writes into plain lines."""
+"""Cuts the output of a child process into plain lines."""
 
 import codecs
-import json
 import re
-from typing import Any
 
 # Control sequences (colours, cursor moves), titles, and the remaining two-character escapes.
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-# What is left of binary rubbish would garble a terminal; tabs stay.
+# The rest of binary output would garble a terminal. Tabs stay.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_MAX_LINE = 32 * 1024  # characters; a longer "line" (binary output) is said in pieces.
+_MAX_LINE = 32 * 1024  # Characters; a longer line, such as binary output, is cut into pieces.
 
 
 def plain_text(text: str) -> str:
-    """`text` without colours, cursor moves and control characters."""
+    """Remove colours, cursor moves and control characters."""
     return _CONTROL.sub("", _ANSI.sub("", text))
 
 
-def tagged_record(text: str, tag: str) -> dict[str, Any] | None:
-    """The object in a program's line `{"tag": {…}}`; None for what its libraries print."""
-    if not text.startswith(f'{{"{tag}"'):
-        return None
-    try:
-        record = json.loads(text)[tag]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return record if isinstance(record, dict) else None
-
-
 class LineSplitter:
-    """Cuts a child's bytes into lines: at newlines, and at the carriage returns of progress bars."""
+    """Cuts bytes into lines, at newlines and at the carriage returns of progress bars."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._rest = ""
 
     def feed(self, chunk: bytes, *, final: bool = False) -> list[tuple[str, bool]]:
-        """The whole lines now known, each with whether a carriage return ended it."""
+        """Take bytes. Returns the lines that are complete, each with whether a carriage return ended it."""
         text = self._rest + self._decoder.decode(chunk, final)
         lines: list[tuple[str, bool]] = []
         start = 0
         for match in re.finditer(r"\r*\n|\r+(?!\n)", text):
-            # A carriage return at the very end may be half of a "\r\n".
+            # A carriage return at the end may be the first half of "\r\n".
             if match.end() == len(text) and not match.group().endswith("\n") and not final:
                 break
             lines.append((text[start : match.start()], not match.group().endswith("\n")))

@@ -1,4 +1,4 @@
-"""Running another program: its output line by line as it comes, under a clock, ended gently first."""
+"""Runs other programs: passes on each line as it comes, enforces a time limit, and ends them gently first."""
 
 import contextlib
 import os
@@ -16,32 +16,31 @@ from typing import IO, Any, Protocol
 
 from kernel_template.tools.lines import LineSplitter
 
-_QUEUE_CHUNKS = 256  # a child that writes faster than we print waits, instead of filling our memory.
-# How long those that left a dead child's group may keep the pipe open: without a word, and at most.
+_QUEUE_CHUNKS = 256  # If a child writes faster than we print, it waits instead of filling our memory.
+# How long processes that a dead child left behind may keep the pipe open: in silence, and at most.
 _LINGER_QUIET_S = 2.0
 _LINGER_S = 20.0
 
 
-class Cut(StrEnum):
-    """Why a child was ended before its own end."""
+class StopCause(StrEnum):
+    """Why a child was stopped."""
 
     TIME_LIMIT = "time_limit"
     INTERRUPTED = "interrupted"
 
 
 class StopSign(Protocol):
-    """Something that may tell a child's runner to end it: a word once it does."""
+    """Says when a child must end: `received` is then a word for the reason, such as SIGTERM."""
 
     received: str | None
 
 
 class StopFlag:
-    """Remembers that the kernel itself was told to stop (SIGINT or SIGTERM).
+    """Remembers that the session was told to stop, by SIGINT or SIGTERM.
 
-    Signals can be caught in the main thread only; elsewhere `install` returns False, and KeyboardInterrupt
-    and the default of SIGTERM stay as they are. While it is installed, children start with the default
-    SIGINT, also when the kernel was started with SIGINT ignored (as a background job is): without that the
-    time limit could not save.
+    Only the main thread can catch signals. Elsewhere `install` returns False, and KeyboardInterrupt and the
+    default of SIGTERM remain. While it is installed, children start with the default SIGINT, even if the
+    kernel was started with SIGINT ignored, as background jobs are: the time limit needs SIGINT to save.
     """
 
     def __init__(self) -> None:
@@ -49,7 +48,7 @@ class StopFlag:
         self._old: dict[signal.Signals, Any] = {}
 
     def install(self) -> bool:
-        """Start listening. Returns whether that was possible."""
+        """Catch the signals. Returns whether that is possible."""
         try:
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._old[number] = signal.signal(number, self._note)
@@ -58,18 +57,18 @@ class StopFlag:
         return True
 
     def restore(self) -> None:
-        """Put the handlers back that `install` replaced."""
+        """Restore the handlers that `install` replaced."""
         for number, handler in self._old.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         self._old.clear()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the shape of a handler.
+    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a handler's signature.
         self.received = self.received or signal.Signals(number).name
 
 
 @dataclass(frozen=True, slots=True)
 class ChildPlan:
-    """A program to run: `limit_s` seconds until SIGINT, `grace_s` more until SIGKILL."""
+    """A program to run: SIGINT after `limit_s` seconds, SIGKILL after `grace_s` more."""
 
     command: Sequence[str]
     env: Mapping[str, str]
@@ -80,88 +79,90 @@ class ChildPlan:
 
 @dataclass(frozen=True, slots=True)
 class ChildEnd:
-    """How a child ended. `returncode` is negative for a signal, as in subprocess."""
+    """How a child ended. `returncode` is negative for a signal, as in subprocess; `seconds` is its time."""
 
     returncode: int
     seconds: float
-    cut: Cut | None = None
+    stop_cause: StopCause | None = None
     killed: bool = False
 
 
 class OnLine(Protocol):
-    """Hears each line of a child; `is_bar` marks one that ended in a carriage return (a progress bar)."""
+    """Takes each line of a child; `is_bar` if it ended in a carriage return, as progress bars do."""
 
     def __call__(self, text: str, *, is_bar: bool) -> None:
-        """Take one line, without its line end and without colours."""
+        """Take one line, without newline and colours."""
 
 
 class RunChild(Protocol):
-    """Runs a plan to its end; the seam at which tests put their own."""
+    """Runs a program to its end; tests use their own."""
 
     def __call__(
-        self, plan: ChildPlan, on_line: OnLine, on_cut: Callable[[Cut, bool], None] | None = None
+        self, plan: ChildPlan, on_line: OnLine, on_stop: Callable[[StopCause, bool], None] | None = None
     ) -> ChildEnd:
-        """Run `plan`; `on_cut(why, killed)` hears when the child is asked to end, and when it is killed."""
+        """Run `plan`; call `on_stop(cause, killed)` when the child is asked to end, and if it is killed."""
 
 
 @dataclass(slots=True)
 class _Watch:
-    """The clock over one child: SIGINT once, then the grace period, then SIGKILL for the whole group."""
+    """Watches one child's time: SIGINT once, then the grace period, then SIGKILL for its whole group."""
 
     process: subprocess.Popen[bytes]
     plan: ChildPlan
     stop: StopSign
     began: float
-    on_cut: Callable[[Cut, bool], None]
-    cut: Cut | None = None
-    cut_at: float = 0.0
+    on_stop: Callable[[StopCause, bool], None]
+    stop_cause: StopCause | None = None
+    stopped_at: float = 0.0
     killed: bool = False
 
     def look(self, now: float) -> None:
         if self.killed or self.process.poll() is not None:
             return
-        if self.cut is None:
+        if self.stop_cause is None:
             late = self.plan.limit_s is not None and now - self.began >= self.plan.limit_s
             if late or self.stop.received is not None:
-                self.cut = Cut.INTERRUPTED if self.stop.received is not None else Cut.TIME_LIMIT
-                self.cut_at = now
-                self.on_cut(self.cut, False)
-                # The process alone, and once: data loader workers die of a SIGINT with a traceback each, and
-                # a second one during the save leaves a truncated checkpoint.
+                self.stop_cause = (
+                    StopCause.INTERRUPTED if self.stop.received is not None else StopCause.TIME_LIMIT
+                )
+                self.stopped_at = now
+                self.on_stop(self.stop_cause, False)
+                # Only this process, and only once: each data loader worker would print a traceback, and a
+                # second SIGINT during the save would leave a truncated checkpoint.
                 with contextlib.suppress(ProcessLookupError):
                     self.process.send_signal(signal.SIGINT)
-        elif now - self.cut_at >= self.plan.grace_s:
+        elif now - self.stopped_at >= self.plan.grace_s:
             self.killed = True
-            self.on_cut(self.cut, True)
+            self.on_stop(self.stop_cause, True)
             end_group(self.process.pid)
 
 
 @dataclass(slots=True)
 class _Linger:
-    """The few seconds between a child's end and the end of its output, in real time."""
+    """The few seconds, in real time, between a child's end and the end of its output."""
 
     process: subprocess.Popen[bytes]
     heard: float = field(default_factory=time.monotonic)
     dead_since: float | None = None
 
     def over(self) -> bool:
-        """Whether a dead child has said all that it will."""
+        """Whether nothing more is to be expected of a dead child."""
         now = time.monotonic()
         if self.dead_since is None:
             self.dead_since = now
-            end_group(self.process.pid)  # Workers that outlive their training hold the pipe open.
+            end_group(self.process.pid)  # Workers that outlive the training keep the pipe open.
         silent = now - max(self.heard, self.dead_since)
         return silent >= _LINGER_QUIET_S or now - self.dead_since >= _LINGER_S
 
 
 def end_group(leader: int) -> None:
-    """SIGKILL the process group of a child that was started as its leader; nothing left is fine."""
+    """Kill the process group that a child leads, if any of it is left."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
 
 
 def _pump(stream: IO[bytes], chunks: "queue.Queue[bytes | None]") -> None:
-    """Carry the pipe's bytes to the main thread, which alone prints (a notebook's stdout belongs to it)."""
+    """Pass the pipe's bytes to the main thread: in a notebook only that one may print."""
     with contextlib.suppress(OSError, ValueError):
         while chunk := os.read(stream.fileno(), 64 * 1024):
             chunks.put(chunk)
@@ -170,12 +171,12 @@ def _pump(stream: IO[bytes], chunks: "queue.Queue[bytes | None]") -> None:
 
 @dataclass(frozen=True, slots=True)
 class ChildRunner:
-    """Runs programs in their own process group and streams what they write.
+    """Runs programs in their own process group, and passes on each line that they write.
 
     Args:
-        stop: set when the kernel is told to stop; the child then gets the same gentle end as at its time
-        limit. clock: seconds of a clock that never goes back.
-        poll_s: seconds between two looks at the clock while the child is silent.
+        stop: says when the session was told to stop; the child then ends as gently as at its time limit.
+        clock: seconds, monotonic.
+        poll_s: how often to look at the clock while the child is silent, in seconds.
     """
 
     stop: StopSign = field(default_factory=StopFlag)
@@ -183,7 +184,7 @@ class ChildRunner:
     poll_s: float = 0.2
 
     def __call__(
-        self, plan: ChildPlan, on_line: OnLine, on_cut: Callable[[Cut, bool], None] | None = None
+        self, plan: ChildPlan, on_line: OnLine, on_stop: Callable[[StopCause, bool], None] | None = None
     ) -> ChildEnd:
         """Run `plan` to its end.
 
@@ -204,20 +205,20 @@ class ChildRunner:
         chunks: queue.Queue[bytes | None] = queue.Queue(_QUEUE_CHUNKS)
         reader = threading.Thread(target=_pump, args=(process.stdout, chunks), daemon=True)
         reader.start()
-        watch = _Watch(process, plan, self.stop, began, on_cut or (lambda _cut, _killed: None))
+        watch = _Watch(process, plan, self.stop, began, on_stop or (lambda _cut, _killed: None))
         try:
             self._follow(watch, chunks, on_line)
         finally:
             end_group(process.pid)
             process.wait()
-            while reader.is_alive():  # Empty what it may be blocked on; the pipe's writers are dead.
+            while reader.is_alive():  # Empty the queue that it may wait on; the writers are dead.
                 with contextlib.suppress(queue.Empty):
                     chunks.get(timeout=0.05)
             process.stdout.close()
-        return ChildEnd(process.returncode, self.clock() - began, watch.cut, watch.killed)
+        return ChildEnd(process.returncode, self.clock() - began, watch.stop_cause, watch.killed)
 
     def _follow(self, watch: _Watch, chunks: "queue.Queue[bytes | None]", on_line: OnLine) -> None:
-        """Pass lines on until the child has ended and said all."""
+        """Pass on lines until the child has ended and its output too."""
         splitter = LineSplitter()
         linger = _Linger(watch.process)
         open_pipe = True
@@ -235,51 +236,51 @@ class ChildRunner:
             on_line(text, is_bar=is_bar)
 
     def _next(self, chunks: "queue.Queue[bytes | None]") -> bytes | None:
-        """What the child wrote next: nothing after a while of silence, None at the end of the pipe."""
+        """The next bytes of the child: empty after some silence, None at the end of its output."""
         try:
             return chunks.get(timeout=self.poll_s)
         except queue.Empty:
             return b""
-        except KeyboardInterrupt:  # Where the flag could not be installed.
+        except KeyboardInterrupt:  # If the signals could not be caught.
             self.stop.received = self.stop.received or "SIGINT"
             return b""
 
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """What a short program answered."""
+    """The exit code and output of a short program."""
 
     returncode: int
     output: str
 
 
 class Capture(Protocol):
-    """Runs a short program and returns all that it wrote; None when it does not exist or does not answer."""
+    """Runs a short program and returns its output; None if it does not exist or takes too long."""
 
     def __call__(self, command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Captured | None:
         """Run `command` for at most `timeout_s` seconds."""
 
 
 def capture_through(run: RunChild) -> Capture:
-    """What runs short programs as children of `run`, and so ends them when the session is told to stop."""
+    """Run short programs with `run`, so that they end if the session is told to stop."""
 
     def capture(command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Captured | None:
         lines: list[str] = []
 
-        def on_line(text: str, *, is_bar: bool) -> None:  # noqa: ARG001 - the shape that the runner calls.
+        def on_line(text: str, *, is_bar: bool) -> None:  # noqa: ARG001 - the runner's signature.
             lines.append(text)
 
         try:
             end = run(ChildPlan(command, env, limit_s=timeout_s, grace_s=0.0), on_line)
         except OSError:
             return None
-        return Captured(end.returncode, "\n".join(lines)) if end.cut is None else None
+        return Captured(end.returncode, "\n".join(lines)) if end.stop_cause is None else None
 
     return capture
 
 
 def capture_output(command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Captured | None:
-    """Run a short program; its stdout and stderr together, decoded whatever they hold."""
+    """Run a short program. Returns stdout and stderr together, with undecodable bytes replaced."""
     try:
         done = subprocess.run(
             list(command),
@@ -296,6 +297,6 @@ def capture_output(command: Sequence[str], env: Mapping[str, str], timeout_s: fl
 
 
 def child_environment(base: Mapping[str, str], extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for a child: ours without Kaggle's variables (tokens among them), and `extra`."""
+    """A child's environment: `base` without Kaggle's variables, some of which are tokens, and `extra`."""
     kept = {name: value for name, value in base.items() if not name.startswith("KAGGLE_")}
     return {**kept, "PYTHONUNBUFFERED": "1", **(extra or {})}

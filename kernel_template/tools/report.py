@@ -1,7 +1,7 @@
-"""The kernel's voice: lines for people, `@kgtts` events for programs, and the timing of each stage.
+"""What the session tells: lines for people, `@kgtts` events for programs, and the time that each stage took.
 
-All that is said goes through `print`: Kaggle runs a script as a notebook cell, whose standard output is not
-a file.
+Everything is printed with `print`: Kaggle runs a script as a notebook cell, whose standard output is not a
+file.
 """
 
 import contextlib
@@ -10,26 +10,31 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from kernel_template.contract import (
+    EVENT_PREFIX,
+    LOG_ONLY_EVENTS,
+    Event,
+    Stage,
+    StageEvent,
+    StageState,
+    WarningEvent,
+)
 from kernel_template.tools.files import LineFile, human_seconds
 
-EVENT_PREFIX = "@kgtts "
-# Kept out of metrics.jsonl: how long stages took stands in state.json.
-_LOG_ONLY = frozenset({"stage"})
 
-
-class Voice(Protocol):
-    """Where a part says what it does; a Reporter, or what keeps it for one."""
+class MessageSink(Protocol):
+    """Takes messages for people: a Reporter, or a buffer in front of one."""
 
     def say(self, text: str) -> None:
-        """Say a line for people."""
+        """Print a line for people."""
 
     def warn(self, message: str) -> None:
-        """Say that something is wrong which does not end the session."""
+        """Print a warning; the session continues."""
 
 
 def print_line(text: str) -> None:
-    """Print a line whatever is in it: a log that cannot be written never ends a training."""
-    with contextlib.suppress(OSError, ValueError):  # A full disk behind stdout; a closed stdout.
+    """Print a line; if the log cannot be written, the session continues without it."""
+    with contextlib.suppress(OSError, ValueError):  # The disk behind stdout is full; stdout is closed.
         try:
             print(text, flush=True)
         except UnicodeEncodeError:
@@ -38,12 +43,17 @@ def print_line(text: str) -> None:
 
 
 class Reporter:
-    """Says lines, events and stages.
+    """Prints lines, events and stages.
 
     Args:
-        session: the session's number in its run, written with each event to metrics.jsonl.
-        clock: seconds of a clock that never goes back.
-        out: where a line goes.
+        session: the session's number in its run; metrics.jsonl has it in each event.
+        clock: seconds, monotonic.
+        out: prints a line.
+
+    Attributes:
+        metrics: metrics.jsonl, once it is open.
+        seconds: how long each stage took, by name.
+        parallel_seconds: how long work took in all that ran partly beside other stages, by stage.
     """
 
     def __init__(
@@ -51,8 +61,7 @@ class Reporter:
     ) -> None:
         self.metrics: LineFile | None = None
         self.seconds: dict[str, float] = {}
-        # What a stage took in all, where part of it ran beside other stages.
-        self.beside: dict[str, float] = {}
+        self.parallel_seconds: dict[str, float] = {}
         self._session = session
         self._clock = clock
         self._out = out
@@ -60,32 +69,32 @@ class Reporter:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the kernel's start."""
+        """Seconds since the session began."""
         return self._clock() - self._started
 
     def say(self, text: str) -> None:
-        """Say a line (or several) to the people who read the log."""
+        """Print one or more lines for the people who read the log."""
         self._out(text)
 
     def warn(self, message: str) -> None:
-        """Say that something is wrong which does not end the session."""
+        """Print a warning, and record it as an event."""
         self._out(f"⚠ {message}")
-        self.event("warning", message=message)
+        self.event(WarningEvent(message))
 
-    def event(self, name: str, /, **fields: Any) -> None:
-        """Say what happened to the programs that read the log, and note it in metrics.jsonl."""
-        record = {"event": name, "t": round(self.elapsed, 2), **fields}
-        # Strict ASCII only where it must be: a Bangla message stays readable.
+    def event(self, event: Event) -> None:
+        """Print an event for the programs that read the log, and append it to metrics.jsonl."""
+        record: dict[str, Any] = {"event": event.name, "t": round(self.elapsed, 2), **event.fields()}
+        # Bangla stays readable. Unpaired surrogates (from a hostile file name) can only be escaped.
         text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             text = json.dumps(record, separators=(",", ":"))
         self._out(EVENT_PREFIX + text)
-        if self.metrics is not None and name not in _LOG_ONLY:
+        if self.metrics is not None and event.name not in LOG_ONLY_EVENTS:
             line = json.dumps({**record, "session": self._session}, separators=(",", ":"))
             self.metrics.write(line)
 
     def reopen_metrics(self, change: Callable[[], None]) -> None:
-        """Close metrics.jsonl, let `change` replace it, and go on at its end."""
+        """Close metrics.jsonl, let `change` replace it, and open it again at its end."""
         if self.metrics is None:
             change()
             return
@@ -96,22 +105,18 @@ class Reporter:
             self.metrics = self.metrics.reopened()
 
     @contextlib.contextmanager
-    def stage(self, name: str, title: str) -> Iterator[None]:
-        """Announce a stage, time it, and say how it ended.
-
-        Args:
-            name: the stage's name in events and in state.json.
-            title: what is being done, for people.
-        """
+    def stage(self, stage: Stage, title: str) -> Iterator[None]:
+        """Announce a stage under `title`, time it, and print how it ended."""
         began = self._clock()
         self._out(f"\n▶ {title}")
-        self.event("stage", name=name, state="start")
-        state = "failed"
+        self.event(StageEvent(stage, StageState.START))
+        state = StageState.FAILED
         try:
             yield
-            state = "done"
+            state = StageState.DONE
         finally:
             seconds = round(self._clock() - began, 2)
-            self.seconds[name] = seconds
-            self._out(f"{'■' if state == 'done' else '✗'} {name}: {state} in {human_seconds(seconds)}")
-            self.event("stage", name=name, state=state, seconds=seconds)
+            self.seconds[stage] = seconds
+            mark = "■" if state is StageState.DONE else "✗"
+            self._out(f"{mark} {stage}: {state} in {human_seconds(seconds)}")
+            self.event(StageEvent(stage, state, seconds))

@@ -1,26 +1,24 @@
-"""The checkpoints that lie in the working folder: which are whole, which is the newest, and their hashes."""
+"""The checkpoints in the working folder: which are whole, which is the newest, and their hashes."""
 
 import contextlib
 import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from kernel_template.start.environment import Paths
+from kernel_template.contract import BEST_MODEL_LINK, SavedCheckpoint
 from kernel_template.start.inputs import damage
 from kernel_template.tools.files import sha256_of
+from kernel_template.tools.paths import Paths
 from kernel_template.train.progress import file_step
 
 _NUMBERED = re.compile(r"^(checkpoint|best_model)_\d+\.pth$")
-# The trainer's copy of the best model, under a name without a step; under the host it is a link.
-_BEST_COPY = "best_model.pth"
 _WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors")
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A whole checkpoint file and the global step that its name tells."""
+    """A whole checkpoint file and the global step in its name."""
 
     path: Path
     global_step: int
@@ -28,20 +26,25 @@ class Checkpoint:
 
 
 @dataclass(slots=True)
-class CheckpointShelf:
-    """Looks the checkpoints up, newest last, and remembers hashes: each file of 1 GB is read once."""
+class CheckpointStore:
+    """Finds the checkpoints and remembers their hashes, so that each file of 1 GB is read once.
+
+    Attributes:
+        paths: the session's folders.
+        damaged: after `whole`: the damaged checkpoints, and what is wrong with each.
+    """
 
     paths: Paths
     damaged: dict[Path, str] = field(default_factory=dict)
     _hashes: dict[tuple[Path, int, int], str] = field(default_factory=dict)
 
     def whole(self) -> list[Checkpoint]:
-        """All whole checkpoints by step; at the same step a best model stands before a checkpoint."""
+        """All whole checkpoints, sorted by step; at the same step the best model comes first."""
         found = []
         self.damaged = {}
         for path in self._weight_files():
             numbered = _NUMBERED.match(path.name)
-            if (numbered or path.name == _BEST_COPY) and (why := damage(path)) is not None:
+            if (numbered or path.name == BEST_MODEL_LINK) and (why := damage(path)) is not None:
                 self.damaged[path] = why
                 continue
             if not numbered:
@@ -52,7 +55,7 @@ class CheckpointShelf:
         return sorted(found, key=lambda item: (item.global_step, not item.best, str(item.path)))
 
     def other_weights(self) -> list[Path]:
-        """Weights under names that are not Coqui's: a script may save in its own way."""
+        """Weight files under names that are not Coqui's, since a script may save in its own way."""
         return [
             path
             for path in self._weight_files()
@@ -64,11 +67,11 @@ class CheckpointShelf:
         for folder, subfolders, names in os.walk(self.paths.working):
             subfolders.sort()
             found += [Path(folder, name) for name in sorted(names) if name.endswith(_WEIGHTS)]
-        # A link is a second name of the best model, and no output.
+        # A link is a second name of the best model, not an output.
         return [path for path in found if not path.is_symlink()]
 
-    def record(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """The checkpoint as state.json lists it."""
+    def record(self, checkpoint: Checkpoint) -> SavedCheckpoint:
+        """Describe a checkpoint for state.json."""
         return {
             "path": self.paths.relative(checkpoint.path),
             "global_step": checkpoint.global_step,
@@ -76,8 +79,8 @@ class CheckpointShelf:
             "sha256": self.sha256(checkpoint.path),
         }
 
-    def records(self, checkpoints: list[Checkpoint]) -> list[dict[str, Any]]:
-        """Those of `checkpoints` that still exist: the trainer deletes old ones at any time."""
+    def records(self, checkpoints: list[Checkpoint]) -> list[SavedCheckpoint]:
+        """Describe those of `checkpoints` that still exist: the trainer deletes old ones at any time."""
         found = []
         for checkpoint in checkpoints:
             with contextlib.suppress(FileNotFoundError):
@@ -85,10 +88,10 @@ class CheckpointShelf:
         return found
 
     def sha256(self, path: Path) -> str:
-        """The hash of any file, read again only when its size or time has changed.
+        """The SHA-256 of a file; it is read again only if its size or time has changed.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: the file cannot be read.
         """
         status = path.stat()
         key = (path, status.st_size, status.st_mtime_ns)

@@ -1,39 +1,33 @@
-"""The training: its command, its output on the way through, and its clock."""
+"""The training's command and environment, and how it is run under the time limit."""
 
 import json
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kernel_template.contract import SessionSettings
 from kernel_template.start.config_file import PreparedConfig, script_text
-from kernel_template.start.environment import Paths
-from kernel_template.start.inputs import Inputs, damage
-from kernel_template.tools.files import LineFile, human_limit, human_seconds
+from kernel_template.start.inputs import Inputs
+from kernel_template.tools.files import human_limit, human_seconds
 from kernel_template.tools.package import PackagePrograms
-from kernel_template.tools.process import ChildEnd, ChildPlan, Cut, RunChild, child_environment
-from kernel_template.tools.report import EVENT_PREFIX, Reporter
-from kernel_template.train.checkpoints import Checkpoint
-from kernel_template.train.notices import TrainingNotices
-from kernel_template.train.progress import Event, ProgressParser, file_step
-
-_TAIL_LINES = 400
-_BAR_EVERY_S = 10.0  # A progress bar redraws itself ten times a second; a log of twelve hours need not.
-_LOOK_EVERY_S = 0.5  # How often a checkpoint that is being written is looked at.
+from kernel_template.tools.paths import Paths
+from kernel_template.tools.process import ChildEnd, ChildPlan, RunChild, StopCause, child_environment
+from kernel_template.tools.report import MessageSink
+from kernel_template.train.listener import TrainingListener
 
 
 def reads_config_file(inputs: Inputs) -> bool:
-    """Whether the script takes its configuration from `--config_path`, by its text."""
+    """Whether the script seems to read its configuration from `--config_path`, judged by its text."""
     text = script_text(inputs)
     return inputs.script is None or "config_path" in text or "TTS.bin.train_tts" in text
 
 
 def override_arguments(overrides: Mapping[str, Any]) -> list[str]:
-    """`--coqpit.key=value` for the plain values among the overrides.
+    """Make `--coqpit.key=value` arguments of the plain values among the overrides.
 
-    Only for scripts that never read the configuration file: Coqui fails on any such argument when a list in
-    the configuration is empty while its default is not.
+    Only for scripts that never read the configuration file: Coqui fails on any such argument if a list in the
+    configuration is empty while its default is not.
     """
     arguments = []
     for key, value in overrides.items():
@@ -46,15 +40,15 @@ def override_arguments(overrides: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class TrainingCommand:
-    """The guide's command through the host, with the prepared configuration in place of the base voice's.
+    """The guide's command with the prepared configuration, run by the host.
 
     Args:
         inputs: the script and the base voice.
         prepared: the configuration.
-        config: where it was written.
-        control: what the host is asked.
+        config: the file that has it.
+        control: the host's CONTROL.json.
         folder: the run folder to continue in; None to start from the base voice.
-        ranks: processes that train together; with several, `host.launch` starts them.
+        ranks: processes that train together, one for each GPU; `host.launch` starts several.
     """
 
     inputs: Inputs
@@ -73,7 +67,7 @@ class TrainingCommand:
         if self.ranks > 1:
             command = programs.command("host.launch", str(self.ranks), *asked)
         if self.folder is not None:
-            # The trainer takes the configuration of this folder, and no overrides.
+            # The trainer reads the configuration of this folder, and takes no overrides.
             return [*command, "--continue_path", str(self.folder)]
         command += ["--restore_path", str(inputs.checkpoint)]
         if not reads_config_file(inputs):
@@ -81,131 +75,29 @@ class TrainingCommand:
         return command
 
 
-def training_ranks(settings: Mapping[str, Any], cards: int, env: Mapping[str, str]) -> int:
-    """How many processes train: one for each card that is to be used.
+def training_ranks(settings: SessionSettings, gpus: int, env: Mapping[str, str]) -> int:
+    """How many processes train: one for each GPU that is used.
 
-    On a machine without a GPU, KGTTS_CPU_RANKS says how many, to try out there what two cards do.
+    On the CPU, KGTTS_CPU_RANKS sets the number, to try out what several GPUs do.
     """
-    if settings.get("accelerator") is None:
-        told = env.get("KGTTS_CPU_RANKS", "")
-        return max(int(told), 1) if told.isdecimal() else 1
-    return max(cards, 1) if (settings.get("speed") or {}).get("gpus", 1) == "all" else 1
+    if settings["accelerator"] is None:
+        wanted = env.get("KGTTS_CPU_RANKS", "")
+        return max(int(wanted), 1) if wanted.isdecimal() else 1
+    return max(gpus, 1) if settings["speed"]["gpus"] == "all" else 1
 
 
-def training_environment(base: Mapping[str, str], *, gpu: bool, cards: int = 1) -> dict[str, str]:
-    """One card, or none: with two visible the trainer refuses to start. launch.py deals several out."""
+def training_environment(base: Mapping[str, str], *, gpu: bool, ranks: int = 1) -> dict[str, str]:
+    """The training's environment: it sees as many GPUs as there are ranks, or none on the CPU.
+
+    With two GPUs visible the trainer refuses to start; the launcher gives each rank one.
+    """
     extra = {
-        "CUDA_VISIBLE_DEVICES": ",".join(map(str, range(cards))) if gpu else "",
-        "TRAINER_TELEMETRY": "0",  # trainer 0.0.36 crashes in it when there is no internet.
+        "CUDA_VISIBLE_DEVICES": ",".join(map(str, range(ranks))) if gpu else "",
+        "TRAINER_TELEMETRY": "0",  # In trainer 0.0.36 it crashes without internet.
         "PYTHONIOENCODING": "utf-8:replace",
         "PYTHONFAULTHANDLER": "1",
     }
     return child_environment(base, extra)
-
-
-class TrainingListener:
-    """Hears the training: prints and keeps its lines, says its progress, notices whole checkpoints.
-
-    Args:
-        parser: reads the trainer's lines.
-        report: where lines and events go.
-        log: working/train_log.txt.
-        paths: the session's folders.
-        clock: seconds of a steady clock.
-        on_checkpoint: hears of each checkpoint once its file is whole.
-    """
-
-    def __init__(  # noqa: PLR0913 - the listener joins what the session has.
-        self,
-        *,
-        parser: ProgressParser,
-        report: Reporter,
-        log: LineFile,
-        paths: Paths,
-        clock: Callable[[], float],
-        on_checkpoint: Callable[[Checkpoint], None],
-    ) -> None:
-        self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        self.epochs: dict[Path, int] = {}
-        self.notices = TrainingNotices(report)
-        self.parser = parser
-        self._report = report
-        self._log = log
-        self._paths = paths
-        self._clock = clock
-        self._on_checkpoint = on_checkpoint
-        self._saving: list[Checkpoint] = []
-        self._looked = clock()
-        self._bar_said = float("-inf")
-        self._bar = ""
-
-    def __call__(self, text: str, *, is_bar: bool) -> None:
-        """Take one line of the training's output."""
-        now = self._clock()
-        if is_bar:
-            self._bar = text
-            if now - self._bar_said < _BAR_EVERY_S or not text.strip():
-                return
-            self._bar_said = now
-        elif self._bar and not text:
-            text = self._bar  # The bar's last state, which a bare newline ended.
-        if not is_bar:
-            self._bar = ""
-        self._say(text)
-        for event in self.parser.feed(text, now):
-            self._handle(event)
-        if self._saving and now - self._looked >= _LOOK_EVERY_S:
-            self._look_at_files()
-
-    def finish(self) -> None:
-        """Take what is left when the training has ended."""
-        for event in self.parser.finish(self._clock()):
-            self._handle(event)
-        self.notices.finish()
-        self._look_at_files()
-
-    def _say(self, text: str) -> None:
-        # A script must not speak in the kernel's name.
-        shown = f" {text}" if text.startswith(EVENT_PREFIX) else text
-        self._report.say(shown)
-        self._log.write(shown)
-        self.tail.append(text)
-        self.notices.hear(text)
-
-    def _handle(self, event: Event) -> None:
-        kind = event.pop("event")
-        if kind == "saving":
-            path = Path(event["path"])
-            if not path.is_absolute():
-                path = self._paths.working / path
-            step = file_step(path.name)
-            if step is not None:
-                self.epochs[path] = event["epoch"] or 0
-                self._saving.append(Checkpoint(path, step, best=event["best"]))
-        elif kind == "not_finite":
-            self._report.warn(
-                f"{event['name']} is {event['value']} at step {event['global_step']}: the training has "
-                f"become unstable."
-            )
-        else:
-            self._report.event(kind, **event)
-
-    def _look_at_files(self) -> None:
-        """Tell of the checkpoints that are whole by now; the trainer says their names before it writes."""
-        self._looked = self._clock()
-        waiting = []
-        for checkpoint in self._saving:
-            if damage(checkpoint.path) is not None:
-                waiting.append(checkpoint)
-                continue
-            self._report.event(
-                "checkpoint",
-                path=self._paths.relative(checkpoint.path),
-                global_step=checkpoint.global_step,
-                best=checkpoint.best,
-            )
-            self._on_checkpoint(checkpoint)
-        self._saving = waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +109,7 @@ class TrainingRun:
         env: its environment.
         paths: the session's folders; the training runs in the working folder.
         limit_s: seconds until it is asked to save and end.
-        grace_s: seconds that the saving may take.
+        grace_s: seconds that saving may take.
     """
 
     command: list[str]
@@ -226,25 +118,25 @@ class TrainingRun:
     limit_s: float
     grace_s: float
 
-    def __call__(self, run: RunChild, listener: TrainingListener, report: Reporter) -> ChildEnd:
-        """Run it to its end or to the time limit, and say which it was.
+    def __call__(self, run: RunChild, listener: TrainingListener, report: MessageSink) -> ChildEnd:
+        """Run it to its end or to the time limit, and report which it was.
 
         Raises:
             OSError: the interpreter could not be started.
         """
 
-        def on_cut(cut: Cut, killed: bool) -> None:  # noqa: FBT001 - the shape that the runner calls.
+        def on_stop(cause: StopCause, killed: bool) -> None:  # noqa: FBT001 - the runner's signature.
             if killed:
                 report.warn(f"The training did not end within {human_seconds(self.grace_s)} and was killed.")
-            elif cut is Cut.TIME_LIMIT:
+            elif cause is StopCause.TIME_LIMIT:
                 report.say(f"⚠ Training timeout ({human_limit(self.limit_s)}) - process terminated")
-                report.say(
-                    f"  It was asked to save a checkpoint and has {human_seconds(self.grace_s)} for it."
-                )
+                report.say(f"  It has been asked to save a checkpoint within {human_seconds(self.grace_s)}.")
             else:
-                report.say("⚠ The session was told to stop: the training is asked to save a checkpoint.")
+                report.say(
+                    "⚠ The session was told to stop: the training has been asked to save a checkpoint."
+                )
 
         plan = ChildPlan(self.command, self.env, self.paths.working, self.limit_s, self.grace_s)
-        end = run(plan, listener, on_cut)
+        end = run(plan, listener, on_stop)
         listener.finish()
         return end

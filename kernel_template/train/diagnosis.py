@@ -1,10 +1,10 @@
-"""Why a training failed, out of the last lines that it wrote: the cause, and what to do."""
+"""Why a training failed, judged by the last lines that it printed, and what to do."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kernel_template.tools.failure import EndReason
+from kernel_template.contract import EndReason
 
 _TRACEBACK = "Traceback (most recent call last):"
 _RAISED = re.compile(
@@ -12,41 +12,41 @@ _RAISED = re.compile(
 )
 _CHAINED = ("During handling of the above exception", "direct cause of the following exception")
 _MAX_CAUSE = 600
-_TAIL = 40  # lines, for programs that show no traceback
+_TAIL = 40  # Lines, for programs that print no traceback.
 _SIGKILL, _SIGSEGV = -9, -11
 
 _OLD_SCRIPT = (
-    "The script was written for Coqui TTS 0.22, and the session has {tts}. Set inputs.script = "
-    '"TTS.bin.train_tts" to train with the installed package\'s own script, or bring the script up to date.'
+    "The script was written for Coqui TTS 0.22, but the session has {tts}. Set inputs.script = "
+    '"TTS.bin.train_tts" to train with the installed package\'s own script, or update the script.'
 )
 
 
-# What is searched in the whole end of the log, why it happens, and what to do; the first that fits is told.
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A failure that is known: how it shows, what to do, and its reason."""
+    """A known failure: the pattern that it prints, what to do, and the reason for the session's end."""
 
     pattern: str
     advice: str
     reason: EndReason = EndReason.TRAINING_FAILED
 
 
-# As torch says it, and the libraries beneath: cuBLAS, cuDNN, cuFFT ("CUFFT_ALLOC_FAILED") and NCCL.
+# The words of torch and of the libraries below it: cuBLAS, cuDNN, cuFFT ("CUFFT_ALLOC_FAILED") and NCCL.
 _OUT_OF_MEMORY = (
     r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory|Cuda failure.{0,30}out of memory|"
     r"CU[A-Z]+_\w*ALLOC(?:ATION)?_FAILED"
 )
+# The first that matches counts.
 _KNOWN: tuple[_Known, ...] = (
     _Known(
         r"No space left on device|Errno 28|Disk quota exceeded|PytorchStreamWriter failed writing|"
         r"inline_container\.cc.{0,80}(?:unexpected pos|write failed)",
-        "The disk is full: keep fewer checkpoints (session.keep_checkpoints), or raise session.disk_limit "
-        "where it is below what Kaggle keeps.",
+        "The disk is full. Keep fewer checkpoints with session.keep_checkpoints, or raise session.disk_limit "
+        "if it is below what Kaggle allows.",
         EndReason.DISK_FULL,
     ),
     _Known(
         _OUT_OF_MEMORY,
-        "The GPU's memory is too small for the batch: lower training.batch_size (it is {batch_size}).",
+        "The GPU's memory is too small for the batch: lower training.batch_size, which is {batch_size}.",
     ),
     _Known(
         r"cannot import name '(?:VitsAudioConfig|VitsAudio)|has no attribute 'init_from_config'|"
@@ -59,15 +59,15 @@ _KNOWN: tuple[_Known, ...] = (
     ),
     _Known(
         r"No module named '(?P<name>[\w.]+)'",
-        "The script needs {name}: add the package that brings it to install.packages.",
+        "The script needs {name}: add the package that has it to install.packages.",
     ),
     _Known(
         r"\d+ active GPUs",
-        "The script shows more than one card to the trainer: remove CUDA_VISIBLE_DEVICES from it.",
+        "The script shows more than one GPU to the trainer: remove CUDA_VISIBLE_DEVICES from the script.",
     ),
     _Known(
         r"Duplicate GPU detected",
-        "The script puts both processes on one card: remove CUDA_VISIBLE_DEVICES from it, or set "
+        "The script puts both processes on one GPU: remove CUDA_VISIBLE_DEVICES from the script, or set "
         "speed.gpus = 1.",
     ),
     _Known(
@@ -76,36 +76,36 @@ _KNOWN: tuple[_Known, ...] = (
     ),
     _Known(
         r"enough samples for the evaluation set",
-        "The data set is too small for its evaluation part: raise eval_split_size in training.coqui.",
+        "The dataset is too small for an evaluation part: raise eval_split_size in training.coqui.",
     ),
     _Known(
         r"No samples left",
-        "No recording can be used: they cannot be read (see above), or their length is outside min_audio_len "
-        "and max_audio_len. Upload the data set again, or set these in training.coqui.",
+        "No recording can be used: none can be read (see above), or their lengths are outside min_audio_len "
+        "and max_audio_len. Upload the dataset again, or set these in training.coqui.",
     ),
     _Known(
         r"No training samples found",
-        "The metadata names no recording that is there: check datasets.0.path, meta_file_train and "
+        "None of the recordings in the metadata exists: check datasets.0.path, meta_file_train and "
         "formatter.",
     ),
     _Known(
         r"LibsndfileError|Error opening ['\"]|Format not recognised|Failed to open the input|Could not "
         r"open input file",
-        "A recording cannot be read: check that the named file is whole, and upload the data set again.",
+        "A recording cannot be read: check that this file is whole, and upload the dataset again.",
     ),
     _Known(
         r"No such file or directory: ['\"]?(?P<name>[^'\"\n]+)",
-        "{name} is not there: check the paths in the metadata and in the base voice's config.json.",
+        "{name} does not exist: check the paths in the metadata and in the base voice's config.json.",
     ),
     _Known(
         r"unrecognized arguments|error: the following arguments are required",
-        "The script does not take Coqui's --config_path and --restore_path: it has to be one for "
+        "The script does not accept Coqui's --config_path and --restore_path: it must be a script for "
         "Coqui's Trainer.",
     ),
     _Known(
         r"IndexError[\s\S]*coqpit|coqpit[\s\S]*IndexError",
-        "Coqui cannot take settings as arguments while a list in config.json is empty: "
-        "let the script read --config_path.",
+        "Coqui cannot take settings as arguments if a list in config.json is empty: let the script read "
+        "--config_path.",
     ),
     _Known(
         r"PytorchStreamReader failed|Weights only load failed|invalid load key|not a ZIP "
@@ -121,7 +121,7 @@ _KNOWN: tuple[_Known, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Why a training failed: for programs, in the training's own words, and what to do."""
+    """Why a training failed: the reason for programs, the cause in the training's words, and what to do."""
 
     reason: EndReason
     cause: str
@@ -129,16 +129,16 @@ class Diagnosis:
 
     @property
     def sentence(self) -> str:
-        """Cause and advice in one text."""
+        """Cause and advice together."""
         return f"{self.cause} {self.advice}".strip()
 
 
 def _last_raised(lines: Sequence[str]) -> str | None:
-    """The exception line (and the lines of its message) of the last traceback."""
+    """The exception of the last traceback, with all lines of its message; None without a traceback."""
     starts = [index for index, line in enumerate(lines) if _TRACEBACK in line]
     if not starts:
         return None
-    # A line of another process may stand between: what is indented or framed is skipped.
+    # Lines of another process may come between: skip what is indented or framed.
     for index in range(starts[-1] + 1, len(lines)):
         line = lines[index]
         if line and not line[0].isspace() and _RAISED.match(line):
@@ -152,7 +152,7 @@ def _last_raised(lines: Sequence[str]) -> str | None:
 
 
 def _last_chain(lines: Sequence[str]) -> str:
-    """The last traceback with those that it says it came of."""
+    """The last traceback, with the exceptions that caused it."""
     start = len(lines)
     for index in range(len(lines) - 1, -1, -1):
         if _TRACEBACK in lines[index]:
@@ -164,7 +164,7 @@ def _last_chain(lines: Sequence[str]) -> str:
 
 
 def _last_error(lines: Sequence[str]) -> str | None:
-    """The last line that looks like an error, for programs that show no traceback."""
+    """The last line that looks like an error, for programs that print no traceback."""
     for line in reversed(lines):
         if re.search(r"error\b|\bfailed\b|\bkilled\b|exception\b", line, re.IGNORECASE):
             return line.strip()[:_MAX_CAUSE]
@@ -172,37 +172,35 @@ def _last_error(lines: Sequence[str]) -> str | None:
 
 
 def diagnose(lines: Sequence[str], returncode: int, *, batch_size: int, tts: str | None) -> Diagnosis:
-    """Find out why a training ended with `returncode`.
+    """Find out why a training failed.
 
     Args:
         lines: the last lines of its output, without colours.
         returncode: as in subprocess, negative for a signal.
-        batch_size: the batch size in use, named in the advice for memory.
-        tts: the installed Coqui version, named in the advice for old scripts.
+        batch_size: the batch size, for the advice on memory.
+        tts: the version of Coqui TTS, for the advice on old scripts.
     """
     raised = _last_raised(lines)
     ended = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
     cause = raised or _last_error(lines)
-    cause = (
-        f"The training failed: {cause}" if cause else f"The training ended with {ended} and gave no reason."
-    )
+    cause = f"The training failed: {cause}" if cause else f"The training ended with {ended} without a reason."
     if not cause.endswith((".", "!", "?")):
         cause += "."
-    # The exception itself speaks first, then what it came of; other lines may tell of troubles that were
-    # survived.
+    # The exception itself counts most, then what caused it. Other lines may be about problems that the
+    # training survived.
     for text in (raised, _last_chain(lines)) if raised else ("\n".join(lines[-_TAIL:]),):
         for known in _KNOWN:
             if match := re.search(known.pattern, text):
                 name = match.groupdict().get("name") or ""
-                told = known.advice.format(
+                advice = known.advice.format(
                     name=name, batch_size=batch_size, tts=f"coqui-tts {tts}" if tts else "another"
                 )
-                return Diagnosis(known.reason, cause, told)
+                return Diagnosis(known.reason, cause, advice)
     if returncode == _SIGKILL:
         return Diagnosis(
             EndReason.TRAINING_FAILED,
             "The training was killed by the system (signal 9).",
-            "The machine's memory was probably full: lower num_loader_workers or training.batch_size.",
+            "Its memory was probably full: lower num_loader_workers in training.coqui, or training.batch_size.",
         )
     if returncode == _SIGSEGV:
         return Diagnosis(
@@ -212,6 +210,6 @@ def diagnose(lines: Sequence[str], returncode: int, *, batch_size: int, tts: str
 
 
 def ran_out_of_memory(lines: Sequence[str]) -> bool:
-    """Whether a training that failed died of its card's memory, by its last traceback."""
+    """Whether GPU memory ran out, judged by the last traceback."""
     raised = _last_raised(lines)
     return raised is not None and re.search(_OUT_OF_MEMORY, raised) is not None

@@ -1,4 +1,4 @@
-"""The kernel's side of the package `host`: what it is asked, what it reports, and the time that it has."""
+"""The session's side of the host: what the host is asked, what it reports, and how much time it has."""
 
 import json
 import math
@@ -7,38 +7,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kernel_template.contract import BAD_SAMPLES_FILE
+from kernel_template.contract import Learned, SessionSettings
 from kernel_template.host.protocol import Control, DiskLimits, HostReport, SampleRules, number, whole
-from kernel_template.start.environment import Paths
-from kernel_template.start.takeover import Resumed
+from kernel_template.start.parent import ResumePoint
 from kernel_template.tools.files import WriteFile, json_bytes
+from kernel_template.tools.paths import Paths
 
 # What is kept of the session's budget for samples, hashes and outputs.
 _RESERVE_SHARE = 0.03
 _RESERVE_MIN_S = 20.0
 _RESERVE_MAX_S = 300.0
-# How long before the time limit the host has to be done, so that it never meets the interrupt on its way out.
+# How long before the time limit the host must be done, so that the interrupt never meets it while it ends.
 _LEAVE_SHARE = 0.05
 _LEAVE_MAX_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class SessionBudget:
-    """The time that the session has, by its own clock.
+    """The session's time limit.
 
     Args:
-        settings: the kernel's settings.
-        elapsed: seconds since the kernel's start.
+        settings: the session's settings.
+        elapsed: seconds since the session began.
     """
 
-    settings: Mapping[str, Any]
+    settings: SessionSettings
     elapsed: Callable[[], float]
 
     @property
     def total(self) -> float:
-        """Seconds of the whole session; infinite when none were set."""
-        told = self.settings.get("session_budget_s")
-        return math.inf if told is None else float(told)
+        """Seconds of the whole session; infinite if there is no limit."""
+        limit = self.settings["session_budget_s"]
+        return math.inf if limit is None else float(limit)
 
     @property
     def reserve(self) -> float:
@@ -52,18 +52,18 @@ class SessionBudget:
         return max(self.total - self.elapsed(), 0.0)
 
     def training_limit(self) -> float:
-        """Seconds that a training which starts now may take: at most its own limit, at least one."""
+        """Seconds that a training which starts now may take: at most training.time_limit, at least one."""
         own = float(self.settings["training"]["time_limit_s"])
         return max(min(own, self.left - self.reserve), 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """How a step's samples come to each card: batches of `size`, so many of them a step.
+    """How the samples of a step are split, for each GPU.
 
     Attributes:
-        asked: the batch size in the settings, for each card.
-        size: samples at once.
+        asked: training.batch_size.
+        size: samples in a batch.
         accumulate: batches whose gradients make a step.
     """
 
@@ -73,7 +73,7 @@ class BatchPlan:
 
     @classmethod
     def remembered(cls, asked: int, learned: Any) -> "BatchPlan":
-        """The plan that an earlier session has learned, if it was asked for the same batch size."""
+        """The plan that an earlier session learned, if its batch size was the same; else a whole batch."""
         if not isinstance(learned, Mapping) or learned.get("asked") != asked:
             return cls(asked, asked)
         size, accumulate = whole(learned.get("batch_size")), whole(learned.get("accumulate"))
@@ -82,14 +82,14 @@ class BatchPlan:
         return cls(asked, size, accumulate)
 
     def halved(self) -> "BatchPlan | None":
-        """Half of the samples at once, or the next fewer that make up the same step; None with only one."""
+        """Halve the batch, or take the next smaller that divides the step; None if it has one sample."""
         half = self.size // 2
         size = next((size for size in range(half, 0, -1) if self.asked % size == 0), None)
         return BatchPlan(self.asked, size, self.asked // size) if size is not None else None
 
     @property
-    def learned(self) -> dict[str, int | None]:
-        """As state.json keeps it."""
+    def learned(self) -> Learned:
+        """The plan for state.json."""
         if self.size == self.asked:
             return {"asked": self.asked, "batch_size": None, "accumulate": 1}
         return {"asked": self.asked, "batch_size": self.size, "accumulate": self.accumulate}
@@ -97,11 +97,11 @@ class BatchPlan:
 
 @dataclass(frozen=True, slots=True)
 class HostLink:
-    """The files through which the kernel and the host speak.
+    """The files through which the session and the host talk.
 
     Args:
         paths: the session's folders.
-        write: how files are written.
+        write: writes files.
     """
 
     paths: Paths
@@ -114,49 +114,50 @@ class HostLink:
 
     @property
     def report(self) -> Path:
-        """What it answers, while it runs and in the end."""
+        """What the host reports, while it runs and at its end."""
         return self.paths.temp / "HOST_REPORT.json"
 
     def ask(
-        self, settings: Mapping[str, Any], limit: float, resumed: Resumed | None, batches: BatchPlan
+        self, settings: SessionSettings, limit: float, resumed: ResumePoint | None, batches: BatchPlan
     ) -> None:
-        """Write what the host of this session is asked; `limit` is when the training gets its interrupt.
+        """Write what the host is asked; after `limit` seconds the training is interrupted.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         self.report.unlink(missing_ok=True)
-        data = settings.get("data") or {}
-        disk = settings.get("disk") or {}
-        own = (settings["training"].get("coqui") or {}).get("save_n_checkpoints")
+        best = resumed.best_model if resumed is not None else None
+        pace = resumed.state.get("seconds_per_epoch") if resumed is not None else None
+        own = settings["training"]["coqui"].get("save_n_checkpoints")
+        disk, data = settings["disk"], settings["data"]
         control = Control(
             report=self.report,
             budget_s=limit - min(_LEAVE_MAX_S, limit * _LEAVE_SHARE),
-            until_step=settings["training"].get("until_step"),
-            patience=(settings.get("stop") or {}).get("patience"),
-            continue_path=str(resumed.folder) if resumed else None,
-            checkpoint=str(resumed.checkpoint) if resumed else None,
-            best_model=str(resumed.best_model) if resumed and resumed.best_model else None,
-            seconds_per_epoch=number(resumed.state.get("seconds_per_epoch")) if resumed else None,
+            until_step=settings["training"]["until_step"],
+            patience=settings["stop"]["patience"],
+            continue_path=str(resumed.folder) if resumed is not None else None,
+            checkpoint=str(resumed.checkpoint) if resumed is not None else None,
+            best_model=str(best) if best is not None else None,
+            seconds_per_epoch=number(pace),
             batch_size=batches.learned["batch_size"],
             accumulate=batches.accumulate,
-            length_buckets=(settings.get("speed") or {}).get("length_buckets") or 0,
+            length_buckets=settings["speed"]["length_buckets"],
             data=SampleRules(
-                bad_samples=data.get("bad_samples"),
-                shortest_s=data.get("shortest_s") or 0.0,
-                longest_s=data.get("longest_s"),
-                table=str(self.paths.working / BAD_SAMPLES_FILE),
+                bad_samples=data["bad_samples"],
+                shortest_s=data["shortest_s"],
+                longest_s=data["longest_s"],
+                table=str(self.paths.bad_samples),
             ),
             disk=DiskLimits(
                 folder=str(self.paths.working),
-                limit_bytes=disk.get("limit_bytes"),
-                keep_checkpoints=own or disk.get("keep_checkpoints"),  # The trainer's own setting wins.
+                limit_bytes=disk["limit_bytes"],
+                keep_checkpoints=own or disk["keep_checkpoints"],  # Coqui's own setting overrides ours.
             ),
         )
         self.write(self.control, json_bytes(control.values()))
 
-    def facts(self) -> HostReport:
-        """Read what the host has reported so far; an empty report if there is none or it cannot be read."""
+    def status(self) -> HostReport:
+        """What the host has reported so far; empty if it has not, or if the file cannot be read."""
         try:
             return HostReport.read(json.loads(self.report.read_text(encoding="utf-8")))
         except (OSError, ValueError):

@@ -1,21 +1,19 @@
-"""Reading Coqui trainer output: lines in, events out.
+"""Reads the output of Coqui's trainer: lines in, events out.
 
-Read are the lines of trainer 0.0.36 (with TTS 0.22) and 0.4.0 (with coqui-tts 0.28), with colours and
-indentation or without, in the midst of warnings, progress bars and Bangla sentences. Nothing here does I/O;
-the time is handed in.
+It understands trainer 0.0.36 (with TTS 0.22) and 0.4.0 (with coqui-tts 0.28), with colours and indentation or
+without, among warnings, progress bars and Bangla sentences. It does no I/O; the caller gives the time.
 
-trainer 0.4.0 prints totals less one (`EPOCH: 0/1` for two epochs); the number of epochs that was asked for
-tells which of the two is speaking.
+trainer 0.4.0 prints totals that are one too low (`EPOCH: 0/1` for two epochs). The number of epochs that was
+asked for shows which of the two is printing.
 """
 
 import math
 import re
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
+from kernel_template.contract import EpochEvent, EvalEvent, ProgressEvent
 from kernel_template.tools.lines import plain_text
-
-Event = dict[str, Any]
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+|inf|nan)"
 _EPOCH = re.compile(r"^\s*> EPOCH: (\d+)/(\d+)\s*$")
@@ -33,8 +31,30 @@ _LOSS = re.compile(
 _FILE_STEP = re.compile(r"_(\d+)\.pth$")
 
 
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """The trainer begins to write a checkpoint: it prints the name before the file is whole."""
+
+    path: str
+    global_step: int | None
+    epoch: int | None
+    best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NotFinite:
+    """A loss is NaN or infinite."""
+
+    name: str
+    value: str
+    global_step: int | None
+
+
+TrainerEvent = ProgressEvent | EvalEvent | EpochEvent | Saving | NotFinite
+
+
 class _Block(StrEnum):
-    """Which list of losses is being read."""
+    """The list of losses that is being read."""
 
     NONE = "none"
     STEP = "step"
@@ -44,18 +64,22 @@ class _Block(StrEnum):
 
 
 def file_step(name: str) -> int | None:
-    """The global step in a checkpoint's file name, `checkpoint_12.pth` or `best_model_12.pth`."""
+    """The global step in a checkpoint's name, such as `checkpoint_12.pth`; None if it has none."""
     match = _FILE_STEP.search(name)
     return int(match.group(1)) if match else None
 
 
 class ProgressParser:
-    """Turns a trainer's lines into `progress`, `eval`, `epoch`, `saving` and `not_finite` events.
-
-    `saving` says that the trainer has begun to write a checkpoint: the line comes before the file is whole.
+    """Turns the trainer's lines into events.
 
     Args:
-        epochs: how many epochs the training was asked for; None when that is not known.
+        epochs: how many epochs the training was asked for; None if unknown.
+
+    Attributes:
+        epoch: the epoch in progress, from 0.
+        global_step: the newest step.
+        train_losses: the newest means of the training's losses, by name.
+        eval_losses: the newest losses of an evaluation, by name.
     """
 
     def __init__(self, *, epochs: int | None = None) -> None:
@@ -76,8 +100,8 @@ class ProgressParser:
         self._first: tuple[float, int] | None = None  # Time and global step of the first step seen.
         self._not_finite: set[str] = set()
 
-    def feed(self, line: str, now: float) -> list[Event]:
-        """Read one line that was heard at `now` (seconds of any steady clock)."""
+    def feed(self, line: str, now: float) -> list[TrainerEvent]:
+        """Read one line, printed at `now` (seconds, monotonic)."""
         line = plain_text(line)
         if self._block is not _Block.NONE:
             if match := _LOSS.match(line):
@@ -97,15 +121,15 @@ class ProgressParser:
                 return [*self._end_block(now), *begin(match, now)]
         return []
 
-    def finish(self, now: float) -> list[Event]:
-        """What is still open when the output ends."""
+    def finish(self, now: float) -> list[TrainerEvent]:
+        """Return the events of what is still open when the output ends."""
         return self._end_block(now)
 
-    def _take_loss(self, name: str, value: str, average: str | None) -> list[Event]:
+    def _take_loss(self, name: str, value: str, average: str | None) -> list[TrainerEvent]:
         if self._block is _Block.IGNORED:
             return []
         number = float(value)
-        # In an evaluation the parentheses hold the change since the last one.
+        # In an evaluation the parentheses hold the change since the one before.
         mean = float(average) if average is not None and self._block is _Block.STEP else number
         if math.isfinite(mean):
             self._averages[name] = mean
@@ -113,11 +137,11 @@ class ProgressParser:
             self._losses[name] = number
             return []
         if name in self._not_finite or name.startswith("grad_norm"):
-            return []  # Under fp16 a norm overflows now and then: the scaler skips such a step.
+            return []  # With fp16 a norm overflows now and then; the scaler skips such a step.
         self._not_finite.add(name)
-        return [{"event": "not_finite", "name": name, "value": value, "global_step": self.global_step}]
+        return [NotFinite(name, value, self.global_step)]
 
-    def _begin_step(self, match: re.Match[str], now: float) -> list[Event]:
+    def _begin_step(self, match: re.Match[str], now: float) -> list[TrainerEvent]:
         self._block = _Block.STEP
         self._step = int(match.group(1))
         self._steps_per_epoch = int(match.group(2)) + int(self._less_one)
@@ -126,7 +150,7 @@ class ProgressParser:
             self._first = (now, self.global_step)
         return []
 
-    def _begin_epoch(self, match: re.Match[str], now: float) -> list[Event]:
+    def _begin_epoch(self, match: re.Match[str], now: float) -> list[TrainerEvent]:
         self.epoch, total = int(match.group(1)), int(match.group(2))
         if self.epochs is not None:
             self._less_one = total == self.epochs - 1
@@ -137,53 +161,44 @@ class ProgressParser:
         self._epoch_losses = {}
         return []
 
-    def _begin_epoch_end(self, match: re.Match[str], _now: float) -> list[Event]:
+    def _begin_epoch_end(self, match: re.Match[str], _now: float) -> list[TrainerEvent]:
         self._block = _Block.EPOCH_END
         self._epoch_seconds = float(match.group(1))
         if match.group(2):
             self.global_step = int(match.group(2))
         return []
 
-    def _begin_eval(self, _match: re.Match[str], _now: float) -> list[Event]:
+    def _begin_eval(self, _match: re.Match[str], _now: float) -> list[TrainerEvent]:
         self._block = _Block.EVAL
         return []
 
-    def _begin_ignored(self, _match: re.Match[str], _now: float) -> list[Event]:
+    def _begin_ignored(self, _match: re.Match[str], _now: float) -> list[TrainerEvent]:
         self._block = _Block.IGNORED
         return []
 
-    def _begin_none(self, _match: re.Match[str], _now: float) -> list[Event]:
+    def _begin_none(self, _match: re.Match[str], _now: float) -> list[TrainerEvent]:
         return []
 
-    def _saving(self, match: re.Match[str], _now: float) -> list[Event]:
+    def _saving(self, match: re.Match[str], _now: float) -> list[TrainerEvent]:
         path = match.group(2)
-        return [
-            {
-                "event": "saving",
-                "path": path,
-                "global_step": file_step(path),
-                "epoch": self.epoch,
-                "best": match.group(1) == "BEST MODEL",
-            }
-        ]
+        return [Saving(path, file_step(path), self.epoch, best=match.group(1) == "BEST MODEL")]
 
-    def _end_block(self, now: float) -> list[Event]:
+    def _end_block(self, now: float) -> list[TrainerEvent]:
         block, self._block = self._block, _Block.NONE
         losses, averages = self._losses, self._averages
         self._losses, self._averages = {}, {}
         if block is _Block.STEP:
             self.train_losses = self._epoch_losses = averages
             return [
-                {
-                    "event": "progress",
-                    "epoch": self.epoch or 0,
-                    "epochs": self.epochs,
-                    "step": self._step,
-                    "steps_per_epoch": self._steps_per_epoch,
-                    "global_step": self.global_step,
-                    "losses": averages,
-                    "eta_s": self._eta(now),
-                }
+                ProgressEvent(
+                    epoch=self.epoch or 0,
+                    epochs=self.epochs,
+                    step=self._step,
+                    steps_per_epoch=self._steps_per_epoch,
+                    global_step=self.global_step,
+                    losses=averages,
+                    eta_s=self._eta(now),
+                )
             ]
         if block is _Block.EPOCH_END:
             self.train_losses = self._epoch_losses = averages
@@ -191,31 +206,25 @@ class ProgressParser:
             return self._end_epoch(losses, now)
         return []
 
-    def _end_epoch(self, losses: dict[str, float], now: float) -> list[Event]:
-        """The evaluation is an epoch's last block, also without one (it then repeats the training's)."""
+    def _end_epoch(self, losses: dict[str, float], now: float) -> list[TrainerEvent]:
+        """End the epoch: the evaluation is its last block, and without one repeats the training's losses."""
         self.eval_losses = losses
         if self._steps_per_epoch and self.global_step is not None and self._step < self._steps_per_epoch:
-            # The last step that was printed need not be the epoch's last; checkpoints are named by steps
-            # done.
+            # The last step that was printed need not be the last one. Checkpoints are named by steps done.
             self.global_step += self._steps_per_epoch - self._step
             self._step = self._steps_per_epoch
         seconds = self._epoch_seconds
         if seconds is None and self._epoch_began is not None:
             seconds = now - self._epoch_began
         epoch = self.epoch or 0
+        seconds = None if seconds is None else round(seconds, 2)
         return [
-            {"event": "eval", "epoch": epoch, "global_step": self.global_step, "losses": losses},
-            {
-                "event": "epoch",
-                "epoch": epoch,
-                "epochs": self.epochs,
-                "seconds": None if seconds is None else round(seconds, 2),
-                "losses": self._epoch_losses,
-            },
+            EvalEvent(epoch, self.global_step, losses),
+            EpochEvent(epoch, self.epochs, seconds, self._epoch_losses),
         ]
 
     def _eta(self, now: float) -> float | None:
-        """Seconds to the last epoch's end at the pace so far, evaluations and saves included."""
+        """Seconds to the end of the last epoch at the pace so far, with evaluations and saves."""
         if (
             self._first is None
             or self.global_step is None

@@ -1,70 +1,80 @@
-"""How well the session's time is used: the time to the first step, goodput, cards, memory and disk.
+"""Measures how well the session uses its time: time to the first step, goodput, GPUs, memory and disk.
 
-Goodput is the share of the session's seconds that went into optimizer steps: quota is billed by wall clock.
-A thread reads the cards, the memory and the disk twice a minute while the training runs. It says nothing: the
-main thread tells of it between the training's lines. Nothing that fails here costs the session anything.
+Goodput is the share of the session's time that went into optimizer steps; quota is billed by wall clock.
+While the training runs, a thread reads GPUs, memory and disk twice a minute. It prints nothing: the main
+thread reports between the training's lines. No failure here affects the session.
 """
 
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TypedDict
 
-from kernel_template.start.environment import Paths, memory_bytes
-from kernel_template.tools.files import human_seconds
+from kernel_template.contract import Resources, ResourcesEvent, SessionSettings, Stage, StartEvent
+from kernel_template.start.environment import memory_bytes
+from kernel_template.tools.files import folder_bytes, human_seconds
+from kernel_template.tools.paths import Paths
 from kernel_template.tools.process import (
     Capture,
     ChildEnd,
     ChildPlan,
-    Cut,
     OnLine,
     RunChild,
+    StopCause,
     child_environment,
 )
 from kernel_template.tools.report import Reporter
 from kernel_template.train.host_link import HostLink
-from kernel_template.usage.usage import (
-    CardSpan,
-    CardUse,
-    Span,
-    Work,
-    folder_bytes,
-    read_cards,
+from kernel_template.usage.readings import (
+    GpuReading,
+    GpuStats,
+    HostCounts,
+    Stats,
+    read_gpus,
     share,
     usage_in_words,
     used_memory,
 )
 
 _SAMPLE_EVERY_S = 30.0
-_METER_TELL_S = 60.0
-_METER_LOOK_S = 1.0
-_METER_JOIN_S = 1.0
-_MAX_SILENCES = 3  # An nvidia-smi that does not answer is not asked for ever.
-_MAX_COUNTED = 50_000  # A look at the outputs is cheap, whatever a script puts there.
+_REPORT_EVERY_S = 60.0
+_LOOK_EVERY_S = 1.0
+_JOIN_S = 1.0
+_MAX_SILENCES = 3  # After that many calls without an answer, nvidia-smi is not called again.
+_MAX_COUNTED = 50_000  # Files; so that counting is cheap whatever a script writes.
 _STEP_MARK = "GLOBAL_STEP: "
 _TRAIN_PARTS = ("imports", "data", "setup", "first_step")
-_START_STAGES = ("environment", "inputs", "gpu", "install", "prepare")
+_START_STAGES = (Stage.ENVIRONMENT, Stage.INPUTS, Stage.GPU, Stage.INSTALL, Stage.PREPARE)
+
+
+class _Rates(TypedDict):
+    """Rates and shares of the training so far."""
+
+    samples_per_s: float | None
+    loader_wait_share: float | None
+    goodput: float | None
+    goodput_since_first_step: float | None
 
 
 class Meter:
     """Measures a session.
 
     Args:
-        settings: the kernel's settings.
+        settings: the session's settings.
         paths: the session's folders.
-        host: the files shared with host.py.
-        report: where things are said; it knows the session's time.
-        clock: seconds of the clock that the report has too.
+        host: what the host reports.
+        report: prints messages and events, and knows the session's time.
+        clock: seconds, monotonic; the clock of `report`.
         capture: runs nvidia-smi.
         env: its environment.
-        memory: bytes of memory in use.
+        memory: reads the bytes of memory in use.
         every_s: seconds between two readings.
     """
 
-    def __init__(  # noqa: PLR0913 - the meter looks at all that a session has.
+    def __init__(  # noqa: PLR0913 - it measures all of these.
         self,
         *,
-        settings: Mapping[str, Any],
+        settings: SessionSettings,
         paths: Paths,
         host: HostLink,
         report: Reporter,
@@ -82,42 +92,42 @@ class Meter:
         self._env = child_environment(env)
         self._memory = memory
         self._every_s = every_s
-        self._limit = (settings.get("disk") or {}).get("limit_bytes")
-        self._silences = 0 if settings.get("accelerator") is not None else _MAX_SILENCES
-        self._cards: tuple[CardUse, ...] = ()
-        self._spans: list[CardSpan] = []
-        self._disk, self._ram = Span(), Span()
+        self._limit = settings["disk"]["limit_bytes"]
+        self._silences = 0 if settings["accelerator"] is not None else _MAX_SILENCES
+        self._gpus: tuple[GpuReading, ...] = ()
+        self._gpu_stats: list[GpuStats] = []
+        self._disk, self._ram = Stats(), Stats()
         self._last_disk: int | None = None
         self._last_ram: int | None = None
-        # Of the trainings that have ended, and of the one that runs (its start is None when none does).
+        # Of the trainings that have ended. Another one follows if GPU memory ran out.
         self._steps_s = self._waiting_s = self._trained_s = 0.0
         self._samples = 0
-        self._work = Work()
-        self._began: float | None = None
-        self._first_at: float | None = None  # When the first step was done, and what it took.
-        self._first_s = 0.0
-        self._counted = 0.0  # When all this was true.
-        self._told = self._looked = float("-inf")
-        self._marked: float | None = None  # The first line of the trainer that names a step.
+        self._counts = HostCounts()
+        self._began: float | None = None  # When the training began that runs now.
+        self._first_at: float | None = None  # When the first step was done.
+        self._first_s = 0.0  # How long it took.
+        self._counted = 0.0  # When the host counted.
+        self._reported = self._looked = float("-inf")
+        self._marked: float | None = None  # When the trainer first printed a step.
 
     def watching(self, run: RunChild) -> RunChild:
-        """`run`, measured while its child trains."""
+        """Wrap `run` so that the child is measured while it trains."""
 
         def watched(
-            plan: ChildPlan, on_line: OnLine, on_cut: Callable[[Cut, bool], None] | None = None
+            plan: ChildPlan, on_line: OnLine, on_stop: Callable[[StopCause, bool], None] | None = None
         ) -> ChildEnd:
             def heard(text: str, *, is_bar: bool) -> None:
                 on_line(text, is_bar=is_bar)
-                self._hear(text)
+                self._on_line(text)
 
             with self._training():
-                return run(plan, heard, on_cut)
+                return run(plan, heard, on_stop)
 
         return watched
 
     def sample(self) -> None:
-        """Read cards, memory and disk once."""
-        with contextlib.suppress(Exception):  # A reading is not worth a session.
+        """Read GPUs, memory and disk once."""
+        with contextlib.suppress(Exception):  # Not worth a session.
             self._read()
 
     def _read(self) -> None:
@@ -127,18 +137,18 @@ class Meter:
         self._ram.add(self._last_ram)
         if self._silences >= _MAX_SILENCES:
             return
-        cards = read_cards(self._capture, self._env)
-        self._silences = self._silences + 1 if cards is None else 0
-        self._cards = cards or ()
-        for index, card in enumerate(self._cards):
-            if index == len(self._spans):
-                self._spans.append(CardSpan())
-            self._spans[index].add(card)
+        gpus = read_gpus(self._capture, self._env)
+        self._silences = self._silences + 1 if gpus is None else 0
+        self._gpus = gpus or ()
+        for index, gpu in enumerate(self._gpus):
+            if index == len(self._gpu_stats):
+                self._gpu_stats.append(GpuStats())
+            self._gpu_stats[index].add(gpu)
 
     @contextlib.contextmanager
     def _training(self) -> Iterator[None]:
-        """While a training runs; after one that ran out of memory comes another."""
-        self._began = self._told = self._counted = self._clock()
+        """Measure while a training runs."""
+        self._began = self._reported = self._counted = self._clock()
         done = threading.Event()
 
         def measure() -> None:
@@ -151,63 +161,63 @@ class Meter:
             yield
         finally:
             done.set()
-            thread.join(_METER_JOIN_S)
+            thread.join(_JOIN_S)
             with contextlib.suppress(Exception):
                 self._end()
 
     def _end(self) -> None:
-        """Keep what the training that has ended has counted."""
+        """Add up what the host of the training that has ended counted."""
         self._look()
         assert self._began is not None
         self._counted = self._clock()
         self._trained_s += self._counted - self._began
-        self._steps_s += self._work.steps_s
-        self._waiting_s += self._work.waiting_s
-        self._samples += self._work.samples
-        self._work, self._began = Work(), None
+        self._steps_s += self._counts.steps_s
+        self._waiting_s += self._counts.waiting_s
+        self._samples += self._counts.samples
+        self._counts, self._began = HostCounts(), None
         self._last_disk = folder_bytes(self._paths.working, _MAX_COUNTED)
         self._disk.add(self._last_disk)
-        self._tell()
+        self._report_usage()
 
-    def _hear(self, text: str) -> None:
-        """Between two lines of the training, in the main thread."""
+    def _on_line(self, text: str) -> None:
+        """Report between two lines of the training, in the main thread."""
         now = self._clock()
         if self._marked is None and _STEP_MARK in text:
             self._marked = now
-        if now - self._looked < _METER_LOOK_S:
+        if now - self._looked < _LOOK_EVERY_S:
             return
         with contextlib.suppress(Exception):
-            if self._first_at is None or now - self._told >= _METER_TELL_S:
+            if self._first_at is None or now - self._reported >= _REPORT_EVERY_S:
                 self._look()
-            if now - self._told >= _METER_TELL_S:
-                self._tell()
+            if now - self._reported >= _REPORT_EVERY_S:
+                self._report_usage()
         self._looked = now
 
     def _look(self) -> None:
-        """Read what the host has counted; say when the first step is done."""
+        """Read what the host counted; report once the first step is done."""
         assert self._began is not None
-        work = Work.of(self._host.facts())
-        if work.first_at is None and self._first_at is None and self._marked is not None:
-            # A script without the Trainer that is known: its first line about a step has to do.
-            work = Work(first_at=self._marked - self._began)
-        self._work = work
-        if work.at is not None:
-            self._counted = self._began + work.at
-        if self._first_at is None and work.first_at is not None:
-            self._first_at, self._first_s = self._began + work.first_at, work.first_s
-            self._say_start(work, work.first_at)
+        counts = HostCounts.of(self._host.status())
+        if counts.first_at is None and self._first_at is None and self._marked is not None:
+            # Not Coqui's Trainer: take the first line that names a step.
+            counts = HostCounts(first_at=self._marked - self._began)
+        self._counts = counts
+        if counts.at is not None:
+            self._counted = self._began + counts.at
+        if self._first_at is None and counts.first_at is not None:
+            self._first_at, self._first_s = self._began + counts.first_at, counts.first_s
+            self._report_start(counts, counts.first_at)
 
-    def _say_start(self, work: Work, first_at: float) -> None:
-        """Which stage took how much of the time until the first step was done."""
+    def _report_start(self, counts: HostCounts, first_at: float) -> None:
+        """Report how long each part took until the first step was done."""
         report = self._report
         assert self._began is not None
         parts: dict[str, float | None] = {name: report.seconds.get(name) for name in _START_STAGES}
-        known = (work.imports_s or 0.0) + (work.data_s or 0.0) + work.first_s
+        known = (counts.imports_s or 0.0) + (counts.data_s or 0.0) + counts.first_s
         parts |= {
-            "imports": work.imports_s,
-            "data": work.data_s,
-            "setup": max(first_at - known, 0.0),  # The samples' check, the model and its weights.
-            "first_step": work.first_s or None,
+            "imports": counts.imports_s,
+            "data": counts.data_s,
+            "setup": max(first_at - known, 0.0),  # Checking the recordings, the model and its weights.
+            "first_step": counts.first_s or None,
             "total": round(report.elapsed - (self._clock() - self._began) + first_at, 2),
         }
         told = {name: round(value, 2) for name, value in parts.items() if value is not None}
@@ -217,21 +227,21 @@ class Meter:
             if name != "total"
         )
         beside = "".join(
-            f" ({name} took {human_seconds(seconds)} in all, beside other stages)"
-            for name, seconds in report.beside.items()
+            f" ({name} took {human_seconds(seconds)} in all, partly beside other stages)"
+            for name, seconds in report.parallel_seconds.items()
             if seconds - report.seconds.get(name, 0.0) >= 1.0
         )
         report.say(f"▸ First step done after {human_seconds(told['total'])}: {words}{beside}")
-        report.event("start", seconds=told)
+        report.event(StartEvent(told))
         report.seconds |= {name: told[name] for name in _TRAIN_PARTS if name in told}
         report.seconds["start"] = told["total"]
 
-    def _figures(self, now: float) -> dict[str, Any]:
-        """The shares and rates up to `now`; None for what is not known."""
+    def _rates(self, now: float) -> _Rates:
+        """The shares and rates up to `now`; None for what is unknown."""
         running = now - self._began if self._began is not None else 0.0
-        steps_s = self._steps_s + self._work.steps_s
-        samples = self._samples + self._work.samples
-        waited = self._waiting_s + self._work.waiting_s
+        steps_s = self._steps_s + self._counts.steps_s
+        samples = self._samples + self._counts.samples
+        waited = self._waiting_s + self._counts.waiting_s
         session = self._report.elapsed - (self._clock() - now)
         since = 0.0
         if self._first_at is not None:
@@ -243,36 +253,33 @@ class Meter:
             "goodput_since_first_step": share(steps_s - self._first_s, since) if samples else None,
         }
 
-    def _tell(self) -> None:
-        """Say the readings and figures to the programs."""
-        self._told = self._clock()
-        self._report.event(
-            "resources",
-            gpus=[card.record() for card in self._cards],
+    def _report_usage(self) -> None:
+        """Report readings and rates as an event."""
+        self._reported = self._clock()
+        event = ResourcesEvent(
+            gpus=[gpu.record() for gpu in self._gpus],
             disk_used_bytes=self._last_disk,
             disk_limit_bytes=self._limit,
             ram_used_bytes=self._last_ram,
-            **self._figures(self._counted),
+            **self._rates(self._counted),
         )
+        self._report.event(event)
 
-    def summary(self) -> dict[str, Any] | None:
-        """The `resources` of state.json: means and peaks; None before the training.
-
-        Units: seconds, bytes, MiB for the cards' memory, per cent for their utilisation, and shares of one.
-        """
+    def summary(self) -> Resources | None:
+        """The `resources` of state.json; None before the training."""
         with contextlib.suppress(Exception):
-            if self._told > float("-inf"):
+            if self._reported > float("-inf"):
                 return self._summary()
         return None
 
-    def _summary(self) -> dict[str, Any]:
+    def _summary(self) -> Resources:
         return {
             "seconds": round(self._report.elapsed, 2),
-            "step_seconds": round(self._steps_s + self._work.steps_s, 2),
-            "loader_wait_seconds": round(self._waiting_s + self._work.waiting_s, 2),
-            "samples": self._samples + self._work.samples,
-            **self._figures(self._clock() if self._began is None else self._counted),
-            "gpus": [card.record() for card in self._spans],
+            "step_seconds": round(self._steps_s + self._counts.steps_s, 2),
+            "loader_wait_seconds": round(self._waiting_s + self._counts.waiting_s, 2),
+            "samples": self._samples + self._counts.samples,
+            **self._rates(self._clock() if self._began is None else self._counted),
+            "gpus": [gpu.record() for gpu in self._gpu_stats],
             "disk_used_peak_bytes": self._disk.peak,
             "disk_limit_bytes": self._limit,
             "ram_used_mean_bytes": round(self._ram.mean) if self._ram.mean is not None else None,
@@ -281,6 +288,6 @@ class Meter:
         }
 
     def sentence(self) -> str | None:
-        """The summary for people; None when no step was counted."""
-        told = self.summary()
-        return usage_in_words(told, self._report.seconds.get("start", 0.0)) if told else None
+        """The summary for people; None if no step was counted."""
+        used = self.summary()
+        return usage_in_words(used, self._report.seconds.get("start", 0.0)) if used else None

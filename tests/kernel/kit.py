@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kernel_template.context import Tools
-from kernel_template.start.environment import Paths
+from kernel_template.contract import SETTINGS_SCHEMA, SessionSettings, TrainingSettings
 from kernel_template.tools.files import write_atomic
-from kernel_template.tools.process import Captured, ChildEnd, ChildPlan, Cut, OnLine
+from kernel_template.tools.paths import Paths
+from kernel_template.tools.process import Captured, ChildEnd, ChildPlan, OnLine, StopCause
 from kernel_template.tools.report import Reporter
 from tests.fakes.clock import FakeClock
 
@@ -87,26 +88,27 @@ def base_config(**changes: Any) -> dict[str, Any]:
     return {**config, **changes}
 
 
-def training_settings(**changes: Any) -> dict[str, Any]:
-    """The `training` section as render.py writes it."""
-    training = {
+def training_settings(**changes: Any) -> TrainingSettings:
+    """The section `training` of the settings."""
+    training: TrainingSettings = {
         "model": "vits",
         "sample_rate": 22050,
         "language": "bn-Bangladesh",
         "batch_size": 16,
         "epochs": 2,
+        "until_step": None,
         "coqui": {},
         "time_limit_s": 3600,
         "grace_s": 30,
     }
-    return {**training, **changes}
+    return cast("TrainingSettings", {**training, **changes})
 
 
-def settings(**changes: Any) -> dict[str, Any]:
-    """The kernel's settings; `training` holds changes to that section."""
+def settings(**changes: Any) -> SessionSettings:
+    """The session's settings; `training` holds changes to that section."""
     training = changes.pop("training", {})
-    base = {
-        "schema": 1,
+    base: SessionSettings = {
+        "schema": SETTINGS_SCHEMA,
         "run": {
             "id": "3f9c",
             "session": 1,
@@ -122,11 +124,28 @@ def settings(**changes: Any) -> dict[str, Any]:
         "dataset": {"source": DATASET, "script": "MyTTSDataset/train_tts.py"},
         "model": {"source": MODEL, "config": "model/config.json", "checkpoint": "model/model_file.pth"},
         "training": training_settings(**training),
-        "install": {"packages": ["coqui-tts>=0.27,<0.29"]},
+        "session_budget_s": None,
+        "stop": {"patience": None},
+        "resume": None,
+        "before": [],
+        "speed": {
+            "gpus": 1,
+            "mixed_precision": False,
+            "cudnn_benchmark": False,
+            "loader_workers": None,
+            "length_buckets": 0,
+        },
+        "data": {"bad_samples": None, "shortest_s": 0.4, "longest_s": 60.0},
+        "disk": {"limit_bytes": None, "keep_checkpoints": None},
+        "install": {"packages": ["coqui-tts>=0.27,<0.29"], "wheelhouse": None},
         "voice": {"onnx": False, "packages": []},
         "samples": {"sentences": ["আমি ভাত খাই।"], "enabled": True},
     }
-    return {**base, **changes}
+    values: dict[str, Any] = dict(base)
+    for name, value in changes.items():
+        section = values[name]
+        values[name] = {**section, **value} if isinstance(section, dict) else value
+    return cast("SessionSettings", values)
 
 
 def mount_inputs(
@@ -177,13 +196,13 @@ class Child:
 
     lines: Sequence[str] = ()
     returncode: int = 0
-    cut: Cut | None = None
+    stop_cause: StopCause | None = None
     error: OSError | None = None
     plans: list[ChildPlan] = field(default_factory=list)
     before: Callable[[ChildPlan], None] | None = None
 
     def __call__(
-        self, plan: ChildPlan, on_line: OnLine, on_cut: Callable[[Cut, bool], None] | None = None
+        self, plan: ChildPlan, on_line: OnLine, on_stop: Callable[[StopCause, bool], None] | None = None
     ) -> ChildEnd:
         """Run."""
         self.plans.append(plan)
@@ -193,7 +212,7 @@ class Child:
             self.before(plan)
         for line in self.lines:
             on_line(line, is_bar=False)
-        return ChildEnd(self.returncode, 1.0, self.cut)
+        return ChildEnd(self.returncode, 1.0, self.stop_cause)
 
 
 def make_tools(root: Path, log: Log, **changes: Any) -> Tools:

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from kernel_template.context import TrainingFacts, judge_training
+from kernel_template.contract import EndReason
 from kernel_template.host.protocol import HostReport
 from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
 from kernel_template.host.sample_checks import Expected, Problem, check_samples, text_problems
 from kernel_template.host.sample_filter import SampleFilter
-from kernel_template.tools.failure import EndReason
 from kernel_template.tools.process import ChildEnd
+from kernel_template.train.outcome import TrainingResult, training_outcome
 from tests.fakes.clock import FakeClock
 from tests.kernel.kit import put
 from tests.kernel.listed_letters import Letters
@@ -187,7 +187,7 @@ def test_a_session_can_be_refused(tmp_path: Path) -> None:
     assert report.bad_samples is not None
     assert report.bad_samples["left_out"] == 0
     end = ChildEnd(1, 3.0, None)
-    outcome = judge_training(TrainingFacts(end, [], None, 0, 16, None, report))
+    outcome = training_outcome(TrainingResult(end, [], None, 0, 16, None, report))
     assert (outcome.reason, outcome.complete, outcome.exit_code) == (EndReason.BAD_DATA, False, 1)
     assert 'data.bad_samples = "skip"' in outcome.message
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from kernel_template.start.dataset_paths import DatasetPointer
-from kernel_template.tools.failure import KernelFailure
+from kernel_template.start.dataset_paths import DatasetPaths
+from kernel_template.tools.outcome import KernelFailure
 from tests.kernel.kit import Log, put, reporter
 
 
@@ -22,7 +22,7 @@ def mount(root: Path) -> Path:
 def point(mount: Path, log: Log, **entry: Any) -> dict[str, Any]:
     """Point an entry."""
     base = {"path": "", "meta_file_train": "metadata.csv", "meta_file_val": ""}
-    return DatasetPointer(mount, strict=True, report=reporter(log)).point(0, {**base, **entry})
+    return DatasetPaths(mount, strict=True, report=reporter(log)).correct(0, {**base, **entry})
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_metadata_that_is_not_there(mount: Path, log: Log) -> None:
     """The sentence names what is there and the key to set."""
     with pytest.raises(KernelFailure) as caught:
         point(mount, log, path=str(mount / "MyTTSDataset"), meta_file_train="metadata.txt")
-    assert "there is metadata.csv" in caught.value.message
+    assert "it has metadata.csv" in caught.value.message
     assert "datasets.0.meta_file_train" in caught.value.message
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kernel_template.tools.failure import EndReason
+from kernel_template.contract import EndReason
 from kernel_template.train.diagnosis import Diagnosis, diagnose, ran_out_of_memory
 
 _FRAME = '  File "/x/trainer.py", line 1, in fit\n    self._fit()\n'
@@ -25,7 +25,7 @@ def explain(text: str, returncode: int = 1) -> Diagnosis:
     [
         (
             "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
-            "lower training.batch_size (it is 16)",
+            "lower training.batch_size, which is 16",
         ),
         (
             "ImportError: cannot import name 'VitsAudioConfig' from 'TTS.tts.models.vits' (/x)",
@@ -44,7 +44,7 @@ def explain(text: str, returncode: int = 1) -> Diagnosis:
         ("ModuleNotFoundError: No module named 'TTS.tts.configs.shared'", "written for Coqui TTS 0.22"),
         (
             "RuntimeError: 2 active GPUs. Define the target GPU by `CUDA_VISIBLE_DEVICES`.",
-            "more than one card",
+            "more than one GPU",
         ),
         (
             "torch.distributed.DistBackendError: NCCL error\nLast error:\nDuplicate GPU detected : rank 0",
@@ -58,7 +58,7 @@ def explain(text: str, returncode: int = 1) -> Diagnosis:
         ),
         (
             "FileNotFoundError: [Errno 2] No such file or directory: '/x/wavs/a b.wav'",
-            "/x/wavs/a b.wav is not there",
+            "/x/wavs/a b.wav does not exist",
         ),
         ("RuntimeError: DataLoader worker (pid 7) is killed by signal: Bus error.", "num_loader_workers"),
         ("_pickle.UnpicklingError: Weights only load failed.", "model_file.pth"),
@@ -151,7 +151,7 @@ def test_a_script_with_other_arguments() -> None:
 
 @pytest.mark.parametrize(
     ("returncode", "word"),
-    [(-9, "memory was probably full"), (-11, "crashed"), (3, "exit code 3 and gave no reason")],
+    [(-9, "memory was probably full"), (-11, "crashed"), (3, "exit code 3 without a reason")],
 )
 def test_ends_without_a_word(returncode: int, word: str) -> None:
     """The exit code is all there is."""

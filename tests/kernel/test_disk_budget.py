@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from kernel_template.contract import EndReason
 from kernel_template.host.disk import DiskBudget, link_best_model, size_of
 from kernel_template.host.protocol import DiskLimits
 from kernel_template.host.report import Reporter
-from kernel_template.tools.failure import EndReason
 from kernel_template.train.diagnosis import diagnose
 from tests.kernel.hosting import ForkServer, Toy, load, step_of
 

@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
-from kernel_template.finish.export import VoiceExporter, room_in, voice_checkpoint
+from kernel_template.contract import Export
+from kernel_template.finish.export import SessionCard, VoiceExporter, free_bytes, voice_checkpoint
 from kernel_template.finish.samples import checkpoints_to_hear
+from kernel_template.finish.voice_program import VoiceProgram
 from kernel_template.tools.files import write_atomic
-from kernel_template.tools.json_program import VoiceProgram
 from kernel_template.tools.package import PackagePrograms
-from kernel_template.tools.process import ChildPlan, Cut
+from kernel_template.tools.process import ChildPlan, StopCause
 from kernel_template.train.checkpoints import Checkpoint
-from tests.kernel.kit import Child, Log, paths_in, put, reporter
+from tests.kernel.kit import Child, Log, paths_in, put, reporter, settings
 from tests.kernel.sessions import HEAD, PROGRAMS, TRAINS, Played
 
 _VOICE = b"onnx" * 1000
+_CARD: SessionCard = {"run": settings()["run"], "made": "2026-11-22T07:31:00+00:00"}
 _VOICE_ON = {"onnx": True, "packages": []}
 _CHECK = {"state": "passed", "why": None, "tolerance": 1e-3, "difference": 1e-6, "sentences": 2, "samples": 9}
 
@@ -53,7 +55,7 @@ def made(described: Any = None) -> Child:
     return Child(["a library greets", line], before=writes(described or card()))
 
 
-def export(root: Path, log: Log, child: Child, **more: Any) -> dict[str, Any]:
+def export(root: Path, log: Log, child: Child, **more: Any) -> Export:
     """Export a best model of step 8."""
     paths = paths_in(root)
     exporter = VoiceExporter(
@@ -66,7 +68,7 @@ def export(root: Path, log: Log, child: Child, **more: Any) -> dict[str, Any]:
         **more,
     )
     checkpoint = Checkpoint(paths.training / "v" / "best_model_8.pth", 8, best=True)
-    return exporter.export(checkpoint, root / "config.json", ["আ"], {"run": {"id": "3f9c"}})
+    return exporter.export(checkpoint, root / "config.json", ["আ"], _CARD)
 
 
 def test_a_voice_comes_with_its_description(root: Path, log: Log) -> None:
@@ -76,7 +78,7 @@ def test_a_voice_comes_with_its_description(root: Path, log: Log) -> None:
     assert sorted(path.name for path in place.iterdir()) == ["voice.json", "voice.onnx"]
     written = json.loads((place / "voice.json").read_text())
     source = {"checkpoint": "training/v/best_model_8.pth", "global_step": 8, "best": True}
-    assert written == {**card(), "run": {"id": "3f9c"}, **source}
+    assert written == {**card(), **_CARD, **source}
     assert (place / "voice.onnx").read_bytes() == _VOICE
     assert record["state"] == "made"
     assert record["sha256"] == written["onnx"]["sha256"]
@@ -91,8 +93,8 @@ def test_a_voice_comes_with_its_description(root: Path, log: Log) -> None:
     ("child", "word"),
     [
         (Child(["ImportError: no torch"], returncode=1), "exit code 1: ImportError: no torch"),
-        (Child(cut=Cut.TIME_LIMIT), "not done after 5 min"),
-        (Child(cut=Cut.INTERRUPTED), "told to stop"),
+        (Child(stop_cause=StopCause.TIME_LIMIT), "took longer than 5 min"),
+        (Child(stop_cause=StopCause.INTERRUPTED), "told to stop"),
         (Child(error=FileNotFoundError("python")), "FileNotFoundError"),
         (
             Child(['{"export": {"state": "failed", "why": "RuntimeError: x"}}'], returncode=1),
@@ -104,7 +106,7 @@ def test_a_voice_comes_with_its_description(root: Path, log: Log) -> None:
         ),
         (Child(['{"export": {"state": "made", "why": null}}']), "FileNotFoundError"),
         (made({"onnx": 7}), "TypeError"),
-        (made(card(onnx={"size": len(_VOICE), "sha256": "0"})), "not what was described"),
+        (made(card(onnx={"size": len(_VOICE), "sha256": "0"})), "does not match its description"),
     ],
 )
 def test_an_export_that_fails_warns(root: Path, log: Log, child: Child, word: str) -> None:
@@ -154,9 +156,9 @@ def test_the_outputs_keep_their_limit(root: Path, log: Log) -> None:
     """A voice for which there is no room is not brought among them."""
     put(root / "working" / "big", b"x" * 1000)
     record = export(root, log, made(), disk_limit=50_004_000)
-    assert "no room" in record["why"]
+    assert "only 3.0 kB may still be written" in str(record["why"])
     assert not (root / "working" / "voice" / "voice.onnx").exists()
-    assert room_in(root / "working", None) > room_in(root / "working", 10_000)
+    assert free_bytes(root / "working", None) > free_bytes(root / "working", 10_000)
 
 
 def test_which_model_is_exported_and_which_are_heard() -> None:
@@ -205,7 +207,7 @@ def test_what_the_export_lacks_costs_a_warning(root: Path, log: Log) -> None:
     played = Played(root, log, HEAD + TRAINS, programs=programs, voice=voice, internet=False)
     assert (played.code, played.state["export"]["state"]) == (0, "made")
     (warning,) = log.events("warning")
-    assert "no-such-package-of-kgtts>=1 is not there" in warning["message"]
+    assert "no-such-package-of-kgtts>=1 is not installed" in warning["message"]
 
 
 def test_a_short_session_does_without(root: Path, log: Log) -> None:
@@ -225,5 +227,5 @@ def test_other_architectures_are_not_exported(root: Path, log: Log) -> None:
     mount_inputs(root / "input", script=HEAD + TRAINS, config=base_config(model="glow_tts"))
     played = Played(root, log, "", training={"model": "glow_tts"}, voice=_VOICE_ON)
     assert played.code == 0
-    assert played.state["export"]["why"] == "Coqui exports no glow_tts model to ONNX"
+    assert played.state["export"]["why"] == "Coqui cannot export glow_tts models to ONNX"
     assert "voice" not in {path.name for path in (root / "working").iterdir()}

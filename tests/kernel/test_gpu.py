@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from kernel_template.contract import EndReason
 from kernel_template.start.environment import describe_environment, tts_version
 from kernel_template.start.gpu import Gpu, check_gpus, list_gpus
-from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.process import Captured
 from tests.kernel.kit import Capture, Log, paths_in, reporter, settings
 
@@ -53,7 +54,7 @@ def test_the_cpu_when_it_was_asked_for(log: Log) -> None:
     check_gpus(settings(), (), reporter(log))
     check_gpus(settings(), (_T4,), reporter(log))
     assert log.lines[0] == "⚠ CUDA not available - using CPU"
-    assert "stay unused" in log.text
+    assert "are not used" in log.text
 
 
 def test_the_environment_is_described(root: Path, log: Log) -> None:

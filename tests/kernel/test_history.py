@@ -16,7 +16,7 @@ def go_on(root: Path, log: Log, step: int = 1000) -> set[str]:
     """Take on what lies in the mount; gives the names of all that was spoken."""
     paths = paths_in(root)
     paths.working.mkdir(parents=True, exist_ok=True)
-    History(root / "mount", step, paths, reporter(log), write_atomic).go_on()
+    History(root / "mount", step, paths, reporter(log), write_atomic).copy()
     return {path.relative_to(paths.samples).as_posix() for path in paths.samples.rglob("*") if path.is_file()}
 
 

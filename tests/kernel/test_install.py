@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from kernel_template.contract import EndReason
 from kernel_template.start.install import Installer
 from kernel_template.start.probe import Probe, check_cuda
-from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.package import PackagePrograms
-from kernel_template.tools.process import Captured, ChildPlan, Cut
+from kernel_template.tools.process import Captured, ChildPlan, StopCause
 from tests.kernel.kit import Capture, Child, Log, probe_answer, reporter, settings
 
 _BROKEN = probe_answer(ok=False, error="ModuleNotFoundError: No module named 'TTS'", missing="TTS")
@@ -92,7 +93,7 @@ def test_no_internet_was_asked_for(root: Path, log: Log) -> None:
         ),
         (
             "ERROR: No matching distribution found for coqui-tts==9",
-            "no release of it fits",
+            "no release of it works",
             EndReason.INSTALL_FAILED,
         ),
         ("ERROR: ResolutionImpossible: for help visit", "another torch", EndReason.INSTALL_FAILED),
@@ -116,10 +117,10 @@ def test_each_way_in_which_pip_fails(root: Path, log: Log, line: str, word: str,
 
 def test_pip_that_never_ends_or_cannot_start(root: Path, log: Log) -> None:
     """A cut is a failure, an interrupt of the kernel is one of its own, a missing interpreter is said."""
-    late = failure(root, log, Child(cut=Cut.TIME_LIMIT))
+    late = failure(root, log, Child(stop_cause=StopCause.TIME_LIMIT))
     assert late.reason is EndReason.INSTALL_FAILED
     assert "(pip was not done after 30 min 0 s)" in late.message
-    stopped = failure(root, log, Child(cut=Cut.INTERRUPTED))
+    stopped = failure(root, log, Child(stop_cause=StopCause.INTERRUPTED))
     assert stopped.reason is EndReason.INTERRUPTED
     assert _PACKAGES[0] in stopped.message
     assert "pip could not be started" in failure(root, log, Child(error=FileNotFoundError("python"))).message
@@ -145,7 +146,7 @@ def test_torch_has_to_see_the_card(log: Log) -> None:
     """A CPU build, or one for another CUDA, ends a session that asked for a GPU; without one it is fine."""
     asked = settings(accelerator="NvidiaTeslaT4")
     probe = Probe(ok=True, error=None, cuda=False, details={"torch": "2.13.0", "built_for_cuda": None})
-    with pytest.raises(KernelFailure, match="CPU build"):
+    with pytest.raises(KernelFailure, match="built for the CPU only"):
         check_cuda(asked, probe, reporter(log))
     probe = Probe(ok=True, error=None, cuda=False, details={"torch": "2.13.0", "built_for_cuda": "13.0"})
     with pytest.raises(KernelFailure, match=r"CUDA 13\.0"):
@@ -187,14 +188,14 @@ def test_pip_is_asked_where_uv_fails(root: Path, log: Log) -> None:
     """Whatever uv's reason is, it is said, and pip's answer counts."""
     asked: list[str] = []
 
-    def run(plan: ChildPlan, on_line: Any, on_cut: Any = None) -> Any:
+    def run(plan: ChildPlan, on_line: Any, on_stop: Any = None) -> Any:
         tool = plan.command[0] if plan.command[0] == "uv" else plan.command[2]
         asked.append(tool)
-        return Child(["error: not a wheel"], returncode=2 if tool == "uv" else 0)(plan, on_line, on_cut)
+        return Child(["error: not a wheel"], returncode=2 if tool == "uv" else 0)(plan, on_line, on_stop)
 
     with_uv(root, log, run)
     assert asked == ["uv", "pip"]
-    assert "  uv could not do it (error: not a wheel); pip is asked." in log.lines
+    assert "  uv failed (error: not a wheel); trying pip." in log.lines
     assert any(line.startswith("pip installed") for line in log.lines)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from kernel_template.contract import EndReason
 from kernel_template.start.install import FROZEN, Installer
 from kernel_template.start.packages import SitePackages, find_wheels
-from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.process import Captured, ChildRunner, capture_output
 from tests.kernel.kit import Log, reporter
@@ -77,10 +78,10 @@ def test_without_the_constraints_they_would_not(image: Image, log: Log, index: s
     made = installer(image, log, PIP_INDEX_URL=index)
     run = made.run
 
-    def unconstrained(plan, on_line, on_cut=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def unconstrained(plan, on_line, on_stop=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         at = plan.command.index("--constraint")
         command = [*plan.command[:at], *plan.command[at + 2 :]]
-        return run(type(plan)(command, plan.env, None, plan.limit_s, plan.grace_s), on_line, on_cut)
+        return run(type(plan)(command, plan.env, None, plan.limit_s, plan.grace_s), on_line, on_stop)
 
     loose = Installer(
         made.capture, unconstrained, made.env, made.versions, made.programs, made.temp, made.report,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kernel_template.contract import Stage, WarningEvent
 from kernel_template.finish.outputs import Outputs
 from kernel_template.finish.samples import sentences_to_speak
 from kernel_template.start.inputs import Inputs
@@ -21,7 +22,7 @@ from kernel_template.tools.files import (
     write_atomic,
 )
 from kernel_template.tools.report import Reporter, print_line
-from kernel_template.train.checkpoints import Checkpoint, CheckpointShelf
+from kernel_template.train.checkpoints import Checkpoint, CheckpointStore
 from kernel_template.train.command import reads_config_file
 from tests.fakes.clock import FakeClock
 from tests.kernel.kit import Log, paths_in, put, put_checkpoint, reporter
@@ -119,16 +120,16 @@ def test_events_are_compact_lines(log: Log, clock: FakeClock, tmp_path: Path) ->
     report = Reporter(session=3, clock=clock, out=log)
     report.metrics = LineFile(tmp_path / "metrics.jsonl")
     clock.advance(1.234)
-    with report.stage("gpu", "GPU"):
+    with report.stage(Stage.GPU, "GPU"):
         report.warn("আ")
     assert '@kgtts {"event":"warning","t":1.23,"message":"আ"}' in log.lines
     report.metrics.close()
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line) == {"event": "warning", "t": 1.23, "message": "আ", "session": 3}
-    with pytest.raises(ZeroDivisionError), report.stage("train", "T"):
+    with pytest.raises(ZeroDivisionError), report.stage(Stage.TRAIN, "T"):
         raise ZeroDivisionError
     assert log.events("stage")[-1]["state"] == "failed"
-    report.event("warning", message="\udcff")
+    report.event(WarningEvent("\udcff"))
     assert log.events("warning")[-1]["message"] == "\udcff"
 
 
@@ -139,31 +140,31 @@ def test_checkpoints_by_step(root: Path) -> None:
     for name in ("checkpoint_9.pth", "checkpoint_10.pth", "best_model_10.pth", "best_model.pth"):
         put_checkpoint(run / name)
     put(run / "checkpoint_11.pth", b"PK\x03\x04")
-    shelf = CheckpointShelf(paths)
-    assert [item.path.name for item in shelf.whole()] == [
+    store = CheckpointStore(paths)
+    assert [item.path.name for item in store.whole()] == [
         "checkpoint_9.pth",
         "best_model_10.pth",
         "checkpoint_10.pth",
     ]
-    assert [path.name for path in shelf.damaged] == ["checkpoint_11.pth"]
-    assert [path.name for path in shelf.other_weights()] == ["best_model.pth"]
+    assert [path.name for path in store.damaged] == ["checkpoint_11.pth"]
+    assert [path.name for path in store.other_weights()] == ["best_model.pth"]
     put(run / "best_model.pth", b"PK\x03\x04")  # The copy that filled the disk.
-    shelf.whole()
-    assert run / "best_model.pth" in shelf.damaged
-    assert shelf.other_weights() == []
+    store.whole()
+    assert run / "best_model.pth" in store.damaged
+    assert store.other_weights() == []
 
 
 def test_hashes_are_taken_once_a_content(root: Path) -> None:
     """A file that has not changed is not read again; one that has is; one that is gone is left out."""
     paths = paths_in(root)
     path = put_checkpoint(paths.training / "checkpoint_1.pth")
-    shelf = CheckpointShelf(paths)
-    first = shelf.sha256(path)
-    assert shelf.sha256(path) == first
+    store = CheckpointStore(paths)
+    first = store.sha256(path)
+    assert store.sha256(path) == first
     put_checkpoint(path, "other weights")
-    assert shelf.sha256(path) != first
+    assert store.sha256(path) != first
     gone = Checkpoint(paths.training / "checkpoint_2.pth", 2, best=False)
-    assert shelf.records([gone]) == []
+    assert store.records([gone]) == []
 
 
 def test_what_a_kill_left_half_written_is_removed(root: Path, log: Log) -> None:
@@ -171,14 +172,14 @@ def test_what_a_kill_left_half_written_is_removed(root: Path, log: Log) -> None:
     paths = paths_in(root)
     part = put(paths.training / "run" / ".kgtts-checkpoint_9.pth.part")
     kept = put(paths.training / "run" / "checkpoint_8.pth")
-    Outputs(paths, CheckpointShelf(paths), reporter(log), write_atomic).release()
+    Outputs(paths, CheckpointStore(paths), reporter(log), write_atomic).release()
     assert (part.exists(), kept.exists()) == (False, True)
 
 
 def test_the_run_folder_is_the_newest_checkpoints(root: Path, log: Log) -> None:
     """Without a checkpoint the last folder with a configuration counts; without one there is none."""
     paths = paths_in(root)
-    outputs = Outputs(paths, CheckpointShelf(paths), reporter(log), write_atomic)
+    outputs = Outputs(paths, CheckpointStore(paths), reporter(log), write_atomic)
     assert outputs.run_folder(None) is None
     first, second = put(paths.training / "a" / "config.json"), put(paths.training / "b" / "config.json")
     assert outputs.run_folder(Checkpoint(first.parent / "checkpoint_1.pth", 1, best=False)) == first.parent
@@ -196,7 +197,7 @@ def test_the_run_folder_is_the_newest_checkpoints(root: Path, log: Log) -> None:
 )
 def test_which_sentences_are_spoken(chosen: list[str], own: Any, spoken: list[str]) -> None:
     """The settings' come first; the configuration's may have any of Coqui's shapes."""
-    assert sentences_to_speak({"sentences": chosen}, {"test_sentences": own}) == spoken
+    assert sentences_to_speak({"sentences": chosen, "enabled": True}, {"test_sentences": own}) == spoken
 
 
 def test_which_scripts_read_the_configuration(root: Path) -> None:

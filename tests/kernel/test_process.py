@@ -14,7 +14,7 @@ from kernel_template.tools.process import (
     ChildEnd,
     ChildPlan,
     ChildRunner,
-    Cut,
+    StopCause,
     StopFlag,
     capture_output,
     child_environment,
@@ -45,7 +45,7 @@ class Heard:
     def __init__(self, reactions: dict[str, Callable[[], None]] | None = None) -> None:
         self.lines: list[str] = []
         self.bars: list[str] = []
-        self.cuts: list[tuple[Cut, bool]] = []
+        self.cuts: list[tuple[StopCause, bool]] = []
         self._reactions = reactions or {}
 
     def __call__(self, text: str, *, is_bar: bool) -> None:
@@ -54,7 +54,7 @@ class Heard:
         if text in self._reactions:
             self._reactions[text]()
 
-    def on_cut(self, cut: Cut, killed: bool) -> None:  # noqa: FBT001 - the shape that the runner calls.
+    def on_stop(self, cut: StopCause, killed: bool) -> None:  # noqa: FBT001 - the shape that the runner calls.
         """Take the news of a cut."""
         self.cuts.append((cut, killed))
 
@@ -69,7 +69,7 @@ def python(
     """Run a Python program for 100 s and 30 s of grace, on a clock that the test moves."""
     runner = ChildRunner(stop=stop or StopFlag(), clock=clock or FakeClock(), poll_s=0.02)
     plan = ChildPlan([sys.executable, "-c", code], _ENV, limit_s=100.0, grace_s=30.0)
-    return runner(plan, heard, heard.on_cut)
+    return runner(plan, heard, heard.on_stop)
 
 
 def test_output_comes_line_by_line_while_the_child_runs(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_at_the_limit_the_child_is_asked_once_and_may_save() -> None:
     clock = FakeClock()
     heard = Heard({"ready": lambda: clock.advance(101)})
     end = python(_SAVES, heard, clock=clock)
-    assert (end.returncode, end.cut, end.killed) == (130, Cut.TIME_LIMIT, False)
+    assert (end.returncode, end.stop_cause, end.killed) == (130, StopCause.TIME_LIMIT, False)
     assert heard.lines == ["ready", "saved"]
-    assert heard.cuts == [(Cut.TIME_LIMIT, False)]
+    assert heard.cuts == [(StopCause.TIME_LIMIT, False)]
 
 
 def test_a_child_that_ignores_the_request_is_killed_after_the_grace() -> None:
@@ -136,9 +136,9 @@ def test_a_child_that_ignores_the_request_is_killed_after_the_grace() -> None:
     clock = FakeClock()
     heard = Heard({"ready": lambda: clock.advance(101), "ignored": lambda: clock.advance(31)})
     end = python(_IGNORES, heard, clock=clock)
-    assert (end.returncode, end.cut, end.killed) == (-signal.SIGKILL, Cut.TIME_LIMIT, True)
+    assert (end.returncode, end.stop_cause, end.killed) == (-signal.SIGKILL, StopCause.TIME_LIMIT, True)
     assert heard.lines == ["ready", "ignored"]
-    assert heard.cuts == [(Cut.TIME_LIMIT, False), (Cut.TIME_LIMIT, True)]
+    assert heard.cuts == [(StopCause.TIME_LIMIT, False), (StopCause.TIME_LIMIT, True)]
 
 
 def test_workers_hear_no_interrupt_and_outlive_nothing() -> None:
@@ -175,7 +175,7 @@ def test_a_stop_of_the_kernel_is_passed_on() -> None:
 
     heard = Heard({"ready": tell})
     end = python(_SAVES, heard, stop=stop)
-    assert (end.returncode, end.cut) == (130, Cut.INTERRUPTED)
+    assert (end.returncode, end.stop_cause) == (130, StopCause.INTERRUPTED)
     assert heard.lines == ["ready", "saved"]
 
 

@@ -1,13 +1,15 @@
 """Reading the trainer's output, in every form in which it is seen."""
 
 import re
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_template.train.progress import ProgressParser, file_step
+from kernel_template.contract import Event, ProgressEvent
+from kernel_template.train.progress import ProgressParser, TrainerEvent, file_step
 
 # trainer 0.4.0, colours included: totals are printed less one.
 COLOURED = """
@@ -57,20 +59,26 @@ UserWarning: stft will soon require something
 """
 
 
+def as_dict(event: TrainerEvent) -> dict[str, Any]:
+    """An event with its name: that of the contract, or of its class."""
+    name = event.name if isinstance(event, Event) else type(event).__name__
+    return {"event": str(name), **asdict(event)}
+
+
 def feed(text: str, parser: ProgressParser, *, step_s: float = 1.0) -> list[dict[str, Any]]:
     """All events of a text whose lines come `step_s` seconds apart."""
     events: list[dict[str, Any]] = []
     now = 0.0
     for line in text.splitlines():
         now += step_s
-        events += parser.feed(line, now)
-    return events + parser.finish(now)
+        events += map(as_dict, parser.feed(line, now))
+    return [*events, *map(as_dict, parser.finish(now))]
 
 
 def test_coloured_output_of_the_current_trainer() -> None:
     """Steps, evaluation, epoch end and best model come out, with averages and corrected totals."""
     events = feed(COLOURED, ProgressParser(epochs=2))
-    assert [event["event"] for event in events] == ["progress", "progress", "eval", "epoch", "saving"]
+    assert [event["event"] for event in events] == ["progress", "progress", "eval", "epoch", "Saving"]
     first, second, evaluation, epoch, saving = events
     assert first["losses"] == {
         "loss_mel": 140.12542724609375,
@@ -96,7 +104,7 @@ def test_plain_output_kept_from_an_older_trainer() -> None:
     """Without colours and indentation, among other output, the same events come out, totals as printed."""
     parser = ProgressParser(epochs=50)
     events = feed(KEPT, parser)
-    assert [event["event"] for event in events] == ["progress", "progress", "saving", "eval", "epoch"]
+    assert [event["event"] for event in events] == ["progress", "progress", "Saving", "eval", "epoch"]
     assert events[0]["losses"] == {"loss_mel": 21.25, "loss_disc": 2.5}
     assert (events[0]["epoch"], events[0]["steps_per_epoch"], events[0]["global_step"]) == (45, 630, 877025)
     assert events[2]["path"] == "out/100-th epoch আ/checkpoint_877050.pth"
@@ -123,7 +131,7 @@ def test_eta_is_what_is_left_at_the_pace_so_far() -> None:
         (120.0, ""),
     ]
     events = [event for now, line in lines for event in parser.feed(line, now)]
-    assert [event["eta_s"] for event in events] == [None, 160.0]
+    assert [event.eta_s for event in events if isinstance(event, ProgressEvent)] == [None, 160.0]
 
 
 def test_epoch_time_of_the_trainer_is_believed() -> None:
@@ -143,7 +151,7 @@ def test_epoch_time_is_measured_otherwise() -> None:
     parser.feed("> EPOCH: 0/4", 10.0)
     parser.feed("--> EVAL PERFORMANCE", 25.5)
     parser.feed("| > avg_loss: 1.0 (+0.0)", 25.5)
-    assert parser.feed("", 26.0)[1]["seconds"] == 16.0
+    assert as_dict(parser.feed("", 26.0)[1])["seconds"] == 16.0
 
 
 def test_a_loss_that_is_not_a_number_is_told_once() -> None:
@@ -152,8 +160,8 @@ def test_a_loss_that_is_not_a_number_is_told_once() -> None:
         "--> TIME: x -- STEP: 0/3 -- GLOBAL_STEP: 7\n| > loss_mel: nan (nan)\n| > grad_norm_0: inf (inf)\n\n"
     )
     events = feed(block * 2, ProgressParser(epochs=1))
-    assert [event["event"] for event in events] == ["not_finite", "progress", "progress"]
-    assert events[0] == {"event": "not_finite", "name": "loss_mel", "value": "nan", "global_step": 7}
+    assert [event["event"] for event in events] == ["NotFinite", "progress", "progress"]
+    assert events[0] == {"event": "NotFinite", "name": "loss_mel", "value": "nan", "global_step": 7}
     assert events[1]["losses"] == {}
 
 

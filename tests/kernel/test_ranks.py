@@ -14,31 +14,30 @@ from kernel_template.start.inputs import Inputs
 from kernel_template.tools.package import PackagePrograms
 from kernel_template.train.command import TrainingCommand, training_environment, training_ranks
 from tests.fakes.clock import FakeClock
-from tests.kernel.kit import put
+from tests.kernel.kit import put, settings
 
 
 @pytest.mark.parametrize(
-    ("settings", "cards", "ranks"),
+    ("changes", "cards", "ranks"),
     [
         ({"accelerator": "NvidiaTeslaT4", "speed": {"gpus": "all"}}, 2, 2),
         ({"accelerator": "NvidiaTeslaT4", "speed": {"gpus": "all"}}, 1, 1),
         ({"accelerator": "NvidiaTeslaT4", "speed": {"gpus": "all"}}, 0, 1),
         ({"accelerator": "NvidiaTeslaT4", "speed": {"gpus": 1}}, 2, 1),
-        ({"accelerator": "NvidiaTeslaT4"}, 2, 1),
         ({"accelerator": None, "speed": {"gpus": 1}}, 0, 3),
     ],
 )
-def test_a_process_for_each_card(settings: dict[str, Any], cards: int, ranks: int) -> None:
+def test_a_process_for_each_card(changes: dict[str, Any], cards: int, ranks: int) -> None:
     """All cards where that is asked for; without a GPU as many as the environment says."""
-    assert training_ranks(settings, cards, {"KGTTS_CPU_RANKS": "3"}) == ranks
-    assert training_ranks({"accelerator": None}, 0, {"KGTTS_CPU_RANKS": "many"}) == 1
+    assert training_ranks(settings(**changes), cards, {"KGTTS_CPU_RANKS": "3"}) == ranks
+    assert training_ranks(settings(), 0, {"KGTTS_CPU_RANKS": "many"}) == 1
 
 
 def test_cards_are_visible_to_who_deals_them_out() -> None:
     """One card for one process; all for launch.py; none without a GPU."""
     assert training_environment({}, gpu=True)["CUDA_VISIBLE_DEVICES"] == "0"
-    assert training_environment({}, gpu=True, cards=2)["CUDA_VISIBLE_DEVICES"] == "0,1"
-    assert training_environment({}, gpu=False, cards=2)["CUDA_VISIBLE_DEVICES"] == ""
+    assert training_environment({}, gpu=True, ranks=2)["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert training_environment({}, gpu=False, ranks=2)["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_several_ranks_start_through_launch(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from kernel_template.start.takeover import Parent, Resumed
-from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.contract import EndReason, EvalEvent, ResumeSettings
+from kernel_template.start.parent import ParentSession, ResumePoint
 from kernel_template.tools.files import LineFile, sha256_of, write_atomic
+from kernel_template.tools.outcome import KernelFailure
 from tests.kernel.kit import Log, paths_in, put, put_checkpoint, reporter
 
 FOLDER = "training/bangla আ-November-22"
@@ -18,17 +19,18 @@ TAKEN = {"best_model.pth", "best_model_12.pth", "checkpoint_14.pth", "config.jso
 STEPS = {"checkpoint_10.pth": 10, "best_model_12.pth": 12, "checkpoint_14.pth": 14}
 
 
-def asked(**changes: Any) -> dict[str, Any]:
+def asked(**changes: Any) -> ResumeSettings:
     """The settings' `resume` section."""
-    base = {
+    base: ResumeSettings = {
         "kernel": "owner/voice-a",
         "version": 3,
         "run": "3f9c",
         "session": 2,
         "global_step": 14,
         "sha256": None,
+        "dataset": None,
     }
-    return {**base, **changes}
+    return cast("ResumeSettings", {**base, **changes})
 
 
 def mount(root: Path, place: str = "notebooks/owner/voice-a", **state: Any) -> Path:
@@ -85,9 +87,9 @@ def flat_mount(root: Path, place: str = f"datasets/{KEPT}", **state: Any) -> Pat
     return folder
 
 
-def take(root: Path, log: Log, **changes: Any) -> Resumed:
+def take(root: Path, log: Log, **changes: Any) -> ResumePoint:
     """Take over."""
-    return Parent(asked(**changes), paths_in(root), reporter(log), write_atomic).take()
+    return ParentSession(asked(**changes), paths_in(root), reporter(log), write_atomic).take_over()
 
 
 def refused(root: Path, log: Log, **changes: Any) -> str:
@@ -129,8 +131,8 @@ def test_the_metrics_never_go_back(root: Path, log: Log) -> None:
     paths, report = paths_in(root), reporter(log)
     report.metrics = LineFile(paths.metrics)
     report.warn("early")
-    Parent(asked(), paths, report, write_atomic).take()
-    report.event("progress", global_step=15)
+    ParentSession(asked(), paths, report, write_atomic).take_over()
+    report.event(EvalEvent(epoch=1, global_step=15, losses={}))
     report.metrics.close()
     events = [json.loads(line) for line in paths.metrics.read_text().splitlines()]
     assert [event.get("global_step", event.get("message")) for event in events] == [9, 12, 14, "early", 15]
@@ -140,11 +142,11 @@ def test_the_metrics_never_go_back(root: Path, log: Log) -> None:
     ("state", "words"),
     [
         ({"run": {"id": "other", "session": 2}}, "is the output of run other"),
-        ({"run": {"id": "3f9c", "session": 1}}, "an older version: the output of session 1, step 14"),
+        ({"run": {"id": "3f9c", "session": 1}}, "an older version, session 1 of the same run, at step 14"),
         ({"run": {"id": "3f9c", "session": 3}}, "the output of session 3"),
         ({"run": None}, "the output of run None"),
-        ({"global_step": 12}, "an older version: its newest checkpoint is that of step 12"),
-        ({"global_step": None}, "that of step None"),
+        ({"global_step": 12}, "an older version: its newest checkpoint is at step 12"),
+        ({"global_step": None}, "at step None"),
         ({"schema": 2}, "schema 2 instead of 1"),
         ({"checkpoints": []}, "lists no checkpoint"),
         ({"checkpoints": "x"}, "lists no checkpoint"),
@@ -168,7 +170,7 @@ def test_a_damaged_state_is_refused(root: Path, log: Log) -> None:
     put(folder / "state.json", '{"schema": 1, "ru')
     assert "is damaged" in refused(root, log)
     (folder / "state.json").unlink()
-    assert "holds no state.json" in refused(root, log)
+    assert "there is no state.json in" in refused(root, log)
 
 
 def test_another_checkpoint_under_the_same_step_is_refused(root: Path, log: Log) -> None:
@@ -196,8 +198,8 @@ def test_a_damaged_newest_checkpoint_falls_back(root: Path, log: Log) -> None:
     assert resumed.best_model == resumed.checkpoint
     (event,) = log.events("warning")
     assert event["message"] == (
-        "checkpoint_14.pth is damaged (its SHA-256 is not the one in state.json); "
-        "the training goes on from best_model_12.pth instead."
+        "checkpoint_14.pth is damaged (its SHA-256 differs from the one in state.json); "
+        "the training continues from best_model_12.pth instead."
     )
     assert not (resumed.folder / "checkpoint_14.pth").exists()
     assert not list(resumed.folder.glob(".kgtts-*"))
@@ -256,7 +258,7 @@ def test_a_dataset_that_holds_its_folders_is_taken_over_too(root: Path, log: Log
 def test_a_dataset_of_another_session_is_refused(root: Path, log: Log) -> None:
     """A version of before, or of another run, proves nothing; no file of it is used."""
     flat_mount(root, run={"id": "3f9c", "session": 1})
-    assert "an older version: the output of session 1" in refused(root, log, dataset=KEPT)
+    assert "the output of an older version, session 1" in refused(root, log, dataset=KEPT)
     assert not list((root / "working").rglob("*.pth"))
 
 
@@ -273,5 +275,5 @@ def test_a_damaged_checkpoint_of_a_dataset_falls_back_to_the_best_model(root: Pa
 def test_a_dataset_that_is_not_mounted(root: Path, log: Log) -> None:
     """The sentence names the dataset; a sibling's mount does not take its place."""
     mount(root)
-    with pytest.raises(KernelFailure, match=r"owner/voice-kept, .* is not mounted .* the dataset exists"):
+    with pytest.raises(KernelFailure, match=r"dataset owner/voice-kept, .* is not mounted .* it exists"):
         take(root, log, dataset=KEPT)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from kernel_template.finish.samples import SampleSpeaker
+from kernel_template.finish.voice_program import VoiceProgram
 from kernel_template.tools.files import write_atomic
-from kernel_template.tools.json_program import VoiceProgram
 from kernel_template.tools.package import PackagePrograms
-from kernel_template.tools.process import ChildPlan, Cut
+from kernel_template.tools.process import ChildPlan, StopCause
 from kernel_template.train.checkpoints import Checkpoint
 from tests.kernel.kit import Child, Log, base_config, mount_inputs, paths_in, put, reporter
 from tests.kernel.sessions import HEAD, TRAINS, Played
@@ -77,7 +77,7 @@ def test_silence_is_noticed(tmp_path: Path) -> None:
     """A voice that is far too quiet, and one that says nothing at all: an empty file plays nowhere."""
     quiet, nothing = speak(tmp_path, "silence", "nothing")
     assert (quiet["silent"], quiet["error"]) == (True, None)
-    assert nothing["error"] == "ValueError: the voice says nothing"
+    assert nothing["error"] == "ValueError: the voice makes no sound"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["01.wav"]
 
 
@@ -117,8 +117,8 @@ def test_samples_are_recorded(root: Path, log: Log) -> None:
     ("child", "word"),
     [
         (Child(["ImportError: no"], returncode=1), "ImportError: no"),
-        (Child(cut=Cut.TIME_LIMIT), "cut off"),
-        (Child(error=FileNotFoundError("python")), "could not be made"),
+        (Child(stop_cause=StopCause.TIME_LIMIT), "was stopped: 0 of 1"),
+        (Child(error=FileNotFoundError("python")), "could not be spoken: python"),
         (Child(['{"sample": {"file": "01.wav", "error": "bad letter"}}'], returncode=1), "bad letter"),
     ],
 )
@@ -144,7 +144,7 @@ def test_no_sentences_no_samples(root: Path, log: Log) -> None:
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"unknown": ["x", "☺"]}, "lacks 'x', '☺'"),
+        ({"unknown": ["x", "☺"]}, "does not know 'x', '☺'"),
         ({"silent": True}, "01.wav"),
     ],
 )

@@ -98,7 +98,9 @@ def test_a_script_without_coquis_trainer_trains_on_one_of_two(root: Path, log: L
     assert (played.code, played.end["reason"]) == (0, "finished")
     assert log.lines.count("CARDS=0") == 1
     (warning,) = log.events("warning")
-    assert warning["message"] == "The script does not train with Coqui's Trainer: it ran once, on one card."
+    assert warning["message"] == (
+        "The script does not train with Coqui's Trainer, so only one process on one GPU trained."
+    )
 
 
 def test_no_gpu_stops_before_anything_is_installed(root: Path, log: Log) -> None:
@@ -116,7 +118,7 @@ def test_a_missing_input_is_the_last_thing_said(root: Path, log: Log) -> None:
     (root / "input" / "models" / MODEL / "model" / "model_file.pth").unlink()
     played = Played(root, log, "")
     assert (played.code, played.end["reason"]) == (1, "missing_input")
-    assert log.lines[-1].startswith("❌ The inputs are not complete.")
+    assert log.lines[-1].startswith("❌ Inputs are missing or damaged.")
     assert "model/model_file.pth" in log.lines[-1]
 
 
@@ -134,7 +136,7 @@ def test_a_script_that_ignores_the_settings_is_told_of(root: Path, log: Log) -> 
     script = HEAD.replace("json.dump(config,", "json.dump({**config, 'batch_size': 3},") + "save(1)"
     played = Played(root, log, script)
     assert played.code == 0
-    assert any("batch_size = 16: it used 3" in event["message"] for event in log.events("warning"))
+    assert any("batch_size = 16, but 3" in event["message"] for event in log.events("warning"))
 
 
 def test_a_script_that_never_reads_the_configuration_gets_arguments(root: Path, log: Log) -> None:
@@ -167,10 +169,10 @@ def test_what_the_trainer_only_mentions_is_said_aloud(root: Path, log: Log) -> N
     Played(root, log, script)
     said = [event["message"] for event in log.events("warning")]
     assert [text.split(",")[0].split(":")[0] for text in said] == [
-        "Only 12 of 40 layers came from the base voice",
-        "/x/a.wav cannot be read and is left out of the training.",
-        "3 samples are left out",
-        "2 recordings could not be read and were left out.",
+        "Only 12 of 40 layers could be loaded from the base voice",
+        "/x/a.wav cannot be read; the training goes on without it.",
+        "3 samples are not used",
+        "2 recordings could not be read and were not used.",
     ]
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from kernel_template.context import TrainingFacts, judge_training
 from kernel_template.contract import HostStop
 from kernel_template.host.protocol import HostReport
-from kernel_template.tools.process import ChildEnd, Cut
+from kernel_template.tools.process import ChildEnd, StopCause
 from kernel_template.train.host_link import SessionBudget
+from kernel_template.train.outcome import TrainingResult, training_outcome
 from tests.kernel.kit import Log, settings
 from tests.kernel.sessions import HEAD, TRAINS, Played
 
@@ -32,6 +32,7 @@ def resume_of(state: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "session": state["run"]["session"],
         "global_step": state["global_step"],
         "sha256": state["checkpoints"][-1]["sha256"],
+        "dataset": None,
     }
     return {**section, **changes}
 
@@ -87,7 +88,7 @@ def test_an_older_mount_ends_the_session(first: Played, root: Path, log: Log) ->
     """Before anything is installed, with both sessions named."""
     played = second(first, root, log, resume={"session": 2, "global_step": 9})
     assert (played.code, played.end["reason"]) == (1, "wrong_parent")
-    assert "an older version: the output of session 1, step 4" in played.end["message"]
+    assert "an older version, session 1 of the same run, at step 4" in played.end["message"]
     assert "install" not in {event["name"] for event in log.events("stage")}
     assert (played.state["done"], played.state["checkpoint"]) == (False, None)
 
@@ -105,17 +106,17 @@ def test_a_damaged_run_configuration_is_made_anew(first: Played, root: Path, log
     (config,) = (first.root / "working").glob("training/*/config.json")
     config.write_text('{"half')
     assert second(first, root, log).code == 0
-    assert any("base voice's is used" in event["message"] for event in log.events("warning"))
+    assert any("voice's configuration is used" in event["message"] for event in log.events("warning"))
 
 
 @pytest.mark.parametrize(
     ("stopped", "cut", "returncode", "reason", "done"),
     [
         ("budget", None, 0, "budget", None),
-        ("budget", Cut.TIME_LIMIT, 0, "budget", None),
+        ("budget", StopCause.TIME_LIMIT, 0, "budget", None),
         ("until_step", None, 0, "until_step", "until_step"),
         ("no_improvement", None, 0, "no_improvement", "no_improvement"),
-        ("signal", Cut.TIME_LIMIT, 0, "time_limit", None),
+        ("signal", StopCause.TIME_LIMIT, 0, "time_limit", None),
         (None, None, 0, "finished", "epochs"),
         ("budget", None, 1, "budget", None),
     ],
@@ -124,7 +125,7 @@ def test_what_the_host_reports_is_why_it_ended(  # noqa: PLR0913, PLR0917 - a ta
     root: Path,
     log: Log,
     stopped: str | None,
-    cut: Cut | None,
+    cut: StopCause | None,
     returncode: int,
     reason: str,
     done: str | None,
@@ -181,8 +182,8 @@ def test_a_report_of_the_wrong_kinds() -> None:
 
 def test_a_stop_that_left_nothing_is_no_success() -> None:
     """The word of the host alone does not make a result."""
-    facts = TrainingFacts(ChildEnd(0, 1.0), [], None, 0, 16, None, HostReport(stopped=HostStop.BUDGET))
-    assert str(judge_training(facts).reason) == "training_failed"
+    facts = TrainingResult(ChildEnd(0, 1.0), [], None, 0, 16, None, HostReport(stopped=HostStop.BUDGET))
+    assert str(training_outcome(facts).reason) == "training_failed"
 
 
 def test_sessions_that_left_nothing_are_in_the_history(first: Played, root: Path, log: Log) -> None:

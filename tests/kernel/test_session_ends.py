@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kernel_template.context import TrainingFacts, judge_training
 from kernel_template.tools.files import write_atomic
-from kernel_template.tools.process import ChildEnd, Cut
+from kernel_template.tools.process import ChildEnd, StopCause
 from kernel_template.train.checkpoints import Checkpoint
+from kernel_template.train.outcome import TrainingResult, training_outcome
 from tests.fakes.clock import FakeClock
 from tests.kernel.kit import Log
 from tests.kernel.sessions import HEAD, TRAINS, WAITS, Played
@@ -54,7 +54,7 @@ def test_the_time_limit_without_a_checkpoint_is_a_failure(root: Path, log: Log, 
     script = HEAD + WAITS.replace("save(1); ", "")
     played = Played(root, log, script, tools={"clock": clock})
     assert (played.code, played.end["reason"]) == (1, "time_limit")
-    assert "no checkpoint was saved" in log.lines[-1]
+    assert "before the first checkpoint was saved" in log.lines[-1]
 
 
 def test_a_training_that_ignores_the_limit_is_killed(root: Path, log: Log, clock: FakeClock) -> None:
@@ -133,16 +133,16 @@ def test_a_full_disk_in_the_kernel_itself(root: Path, log: Log, name: str) -> No
 @pytest.mark.parametrize(
     ("end", "tail", "reason", "complete"),
     [
-        (ChildEnd(0, 1.0, Cut.TIME_LIMIT), ["done"], "finished", True),
-        (ChildEnd(0, 1.0, Cut.TIME_LIMIT), [" > Keyboard interrupt detected."], "time_limit", True),
-        (ChildEnd(1, 1.0, Cut.TIME_LIMIT), [" > Keyboard interrupt detected."], "time_limit", True),
+        (ChildEnd(0, 1.0, StopCause.TIME_LIMIT), ["done"], "finished", True),
+        (ChildEnd(0, 1.0, StopCause.TIME_LIMIT), [" > Keyboard interrupt detected."], "time_limit", True),
+        (ChildEnd(1, 1.0, StopCause.TIME_LIMIT), [" > Keyboard interrupt detected."], "time_limit", True),
         (
-            ChildEnd(1, 1.0, Cut.TIME_LIMIT),
+            ChildEnd(1, 1.0, StopCause.TIME_LIMIT),
             ["Keyboard interrupt detected", "Traceback (most recent call last):", "OSError: [Errno 28] full"],
             "disk_full",
             False,
         ),
-        (ChildEnd(-2, 1.0, Cut.TIME_LIMIT), ["KeyboardInterrupt"], "time_limit", True),
+        (ChildEnd(-2, 1.0, StopCause.TIME_LIMIT), ["KeyboardInterrupt"], "time_limit", True),
         (ChildEnd(130, 1.0), [], "interrupted", False),
         (ChildEnd(-9, 1.0), [], "training_failed", False),
     ],
@@ -151,8 +151,8 @@ def test_how_a_training_is_judged(
     tmp_path: Path, end: ChildEnd, tail: list[str], reason: str, *, complete: bool
 ) -> None:
     """Other trainers leave with other codes after an interrupt; an error after it is still an error."""
-    facts = TrainingFacts(end, tail, None, 1, 16, "0.28.0")
+    facts = TrainingResult(end, tail, None, 1, 16, "0.28.0")
     if complete:
-        facts = TrainingFacts(end, tail, Checkpoint(tmp_path / "c_1.pth", 1, best=False), 0, 16, "0.28.0")
-    outcome = judge_training(facts)
+        facts = TrainingResult(end, tail, Checkpoint(tmp_path / "c_1.pth", 1, best=False), 0, 16, "0.28.0")
+    outcome = training_outcome(facts)
     assert (str(outcome.reason), outcome.complete) == (reason, complete)

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
+from kernel_template.contract import EndReason
+from kernel_template.start.background import BackgroundWork, Cancellation
 from kernel_template.start.gpu import Gpu, missing_gpus
 from kernel_template.start.probe import Probe
-from kernel_template.start.stage import Abandon, Background
-from kernel_template.tools.failure import EndReason, KernelFailure
+from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.process import (
     Captured,
     ChildEnd,
     ChildPlan,
     ChildRunner,
-    Cut,
+    StopCause,
     StopFlag,
     capture_through,
 )
@@ -29,19 +30,19 @@ _FOUND = Probe(ok=True, error=None, cuda=False, details={})
 _BROKEN = probe_answer(ok=False, error="ModuleNotFoundError: No module named 'TTS'", missing="TTS")
 
 
-def background(work: Callable[[Background], Probe], **more: Any) -> Background:
+def background(work: Callable[[BackgroundWork[Probe]], Probe], **more: Any) -> BackgroundWork[Probe]:
     """A background that has begun nothing yet."""
-    abandon = more.pop("abandon", None) or Abandon(StopFlag())
-    return Background(work, more.pop("after", None), abandon, more.pop("clock", FakeClock()))
+    abandon = more.pop("abandon", None) or Cancellation(StopFlag())
+    return BackgroundWork(work, more.pop("after", None), abandon, more.pop("clock", FakeClock()))
 
 
 def test_the_thread_speaks_when_its_stage_comes(log: Log) -> None:
     """What it says meanwhile waits, warnings as warnings; its result is there for the asking."""
     said = threading.Event()
 
-    def work(own: Background) -> Probe:
-        own.relay.say("from the thread")
-        own.relay.warn("a warning")
+    def work(own: BackgroundWork[Probe]) -> Probe:
+        own.messages.say("from the thread")
+        own.messages.warn("a warning")
         said.set()
         return _FOUND
 
@@ -62,7 +63,7 @@ def test_the_thread_speaks_when_its_stage_comes(log: Log) -> None:
 def test_its_failure_is_raised_where_it_is_waited_for(log: Log) -> None:
     """Also one that nobody foresaw."""
 
-    def work(own: Background) -> Probe:
+    def work(own: BackgroundWork[Probe]) -> Probe:
         raise ZeroDivisionError
 
     with background(work) as own:
@@ -75,9 +76,9 @@ def test_a_closed_gate_opens_for_nobody(log: Log) -> None:
     """When the stages are left before the gate was opened, the thread ends with nothing installed."""
     seen: list[EndReason] = []
 
-    def work(own: Background) -> Probe:
+    def work(own: BackgroundWork[Probe]) -> Probe:
         try:
-            own.gate()
+            own.wait_until_allowed()
         except KernelFailure as failure:
             seen.append(failure.reason)
             raise
@@ -92,12 +93,12 @@ def test_a_closed_gate_opens_for_nobody(log: Log) -> None:
 
 def test_what_is_no_longer_needed_is_ended(tmp_path: Path) -> None:
     """A child that the thread waits for dies when a stage fails, and leaves no process."""
-    abandon = Abandon(StopFlag())
+    abandon = Cancellation(StopFlag())
     run = ChildRunner(stop=abandon, poll_s=0.01)
     mark = tmp_path / "ready"
     ends: list[ChildEnd] = []
 
-    def work(own: Background) -> Probe:
+    def work(own: BackgroundWork[Probe]) -> Probe:
         command = ("sh", "-c", f"touch {mark}; exec sleep 60")
         ends.append(
             run(ChildPlan(command, {"PATH": "/usr/bin:/bin"}, grace_s=0.5), lambda _t, *, is_bar: None)
@@ -108,7 +109,7 @@ def test_what_is_no_longer_needed_is_ended(tmp_path: Path) -> None:
         own.start()
         while not mark.exists():
             threading.Event().wait(0.01)
-    assert [end.cut for end in ends] == [Cut.INTERRUPTED]
+    assert [end.stop_cause for end in ends] == [StopCause.INTERRUPTED]
 
 
 def test_short_programs_end_with_the_session(tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_the_warm_up_follows_only_while_there_is_time(log: Log) -> None:
     """Nothing is warmed up once the result is waited for."""
     warmed, free = threading.Event(), threading.Event()
 
-    def work(own: Background) -> Probe:
+    def work(own: BackgroundWork[Probe]) -> Probe:
         free.wait(10)
         return _FOUND
 
@@ -204,11 +205,11 @@ def test_a_wheelhouse_is_found_in_its_mount(root: Path, log: Log) -> None:
     asked: list[Sequence[str]] = []
     real = ChildRunner(poll_s=0.02)
 
-    def run(plan: ChildPlan, on_line: Any, on_cut: Any = None) -> ChildEnd:
+    def run(plan: ChildPlan, on_line: Any, on_stop: Any = None) -> ChildEnd:
         if "pip" in plan.command:
             asked.append(plan.command)
             return ChildEnd(0, 3.0)
-        return real(plan, on_line, on_cut)
+        return real(plan, on_line, on_stop)
 
     tools = {"capture": Capture({"start.probe_program": [_BROKEN, probe_answer()]}), "run": run}
     wanted = {"packages": ["coqui-tts"], "wheelhouse": "owner/tts-wheels"}

@@ -1,4 +1,7 @@
-"""Taking over from the session before: its output is found, verified and copied; anything else is refused."""
+"""Takes over from the session before: finds its mounted output, verifies it, and copies what continues.
+
+The output of any other session, or of an older version, is refused.
+"""
 
 import contextlib
 import hashlib
@@ -8,33 +11,41 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
-from kernel_template.start.environment import Paths
+from kernel_template.contract import (
+    BEST_MODEL_LINK,
+    STATE_FILE,
+    STATE_SCHEMA,
+    TEMPORARY_PREFIX,
+    EndReason,
+    ResumeSettings,
+    Session,
+)
 from kernel_template.start.history import History
 from kernel_template.start.inputs import damage
 from kernel_template.start.mounts import find_mounts
-from kernel_template.tools.failure import EndReason, KernelFailure
 from kernel_template.tools.files import WriteFile, human_size
+from kernel_template.tools.outcome import KernelFailure
+from kernel_template.tools.paths import Paths
 from kernel_template.tools.report import Reporter
 
-_SCHEMA = 1
 _CHECKPOINT_NAME = re.compile(r"^(?:checkpoint|best_model)_\d+\.pth$")
 _ANY_CHECKPOINT = re.compile(r"^(?:checkpoint|best_model)(?:_\d+)?\.pth$")
 _COPY_CHUNK = 4 * 1024 * 1024
-_STATE_DEPTH = 2  # How far below a mount state.json is looked for.
-_MARKER = "kgtts-kept-"  # A dataset's own file, which tells kgtts whose outputs it holds.
+_STATE_DEPTH = 2  # How deep in a mount state.json is searched.
+_MARKER = "kgtts-kept-"  # A file in the dataset that tells kgtts whose outputs the dataset has.
 
 
 @dataclass(frozen=True, slots=True)
-class Resumed:
-    """What was taken over.
+class ResumePoint:
+    """Where the training continues from.
 
     Attributes:
-        folder: the trainer's run folder, copied to where the training goes on in it.
+        folder: the trainer's run folder, copied to the working folder.
         checkpoint: the checkpoint in it to continue from.
-        best_model: the best model in it, if a whole one was left.
-        global_step: the checkpoint's step, by its name.
+        best_model: the best model in it, if there is a whole one.
+        global_step: the checkpoint's step, from its name.
         state: the state.json of the session before.
     """
 
@@ -45,15 +56,17 @@ class Resumed:
     state: Mapping[str, Any]
 
     @property
-    def history(self) -> list[dict[str, Any]]:
-        """The sessions before this one."""
-        told = self.state.get("history")
-        return [dict(item) for item in told if isinstance(item, Mapping)] if isinstance(told, list) else []
+    def history(self) -> list[Session]:
+        """The sessions before this one, as state.json lists them."""
+        listed = self.state.get("history")
+        if not isinstance(listed, list):
+            return []
+        return [cast("Session", item) for item in listed if isinstance(item, dict)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A checkpoint as state.json lists it; its path is relative and stays below the mount."""
+    """A checkpoint that state.json lists; its path is relative and stays inside the mount."""
 
     path: PurePosixPath
     global_step: int
@@ -62,7 +75,7 @@ class _Entry:
 
     @classmethod
     def read(cls, values: Any) -> "_Entry | None":
-        """An entry of `checkpoints`; None when it is not one that can be trusted to name a file."""
+        """Read an entry of `checkpoints`; None if it does not safely name a checkpoint."""
         try:
             path = PurePosixPath(values["path"])
             entry = cls(path, int(values["global_step"]), int(values["size"]), str(values["sha256"]))
@@ -72,29 +85,29 @@ class _Entry:
         return entry if inside and _CHECKPOINT_NAME.match(path.name) else None
 
 
-class Parent:
-    """The mounted output of the session before: the sibling kernel's, or a dataset that holds it.
+class ParentSession:
+    """The mounted output of the session before: the sibling kernel's, or that of a dataset.
 
-    A dataset holds what a killed session kept, which no kernel mounts; its files lie flat, by their names.
+    A dataset has what a killed session had saved, since no kernel can mount that; its files have no folders.
 
     Args:
-        asked: the settings' `resume` section.
+        asked: the section `resume` of the settings.
         paths: this session's folders.
-        report: where things are said.
-        write: how files are written.
+        report: prints messages.
+        write: writes files.
     """
 
-    def __init__(self, asked: Mapping[str, Any], paths: Paths, report: Reporter, write: WriteFile) -> None:
+    def __init__(self, asked: ResumeSettings, paths: Paths, report: Reporter, write: WriteFile) -> None:
         self._asked = asked
         self._paths = paths
         self._report = report
         self._write = write
 
-    def take(self) -> Resumed:
-        """Find, verify and copy.
+    def take_over(self) -> ResumePoint:
+        """Find the output, verify it, and copy what the training continues from.
 
         Raises:
-            KernelFailure: it is not mounted, is the output of another session, or holds no whole checkpoint.
+            KernelFailure: it is not mounted, is of another session, or has no whole checkpoint.
             OSError: the copy could not be written.
         """
         mount, state = self._find()
@@ -104,40 +117,41 @@ class Parent:
         folder = checkpoint.parent
         self._copy_others(mount, self._place(mount, chosen.path).parent, folder)
         best = self._best_model(mount, state, entries, chosen)
-        History(mount, chosen.global_step, self._paths, self._report, self._write).go_on()
+        History(mount, chosen.global_step, self._paths, self._report, self._write).copy()
+        source = self._asked["kernel"]
         self._report.say(
-            f"✓ Continuing session {self._asked['session']} of {self._asked['kernel']} from {checkpoint.name}"
+            f"✓ Continuing from {checkpoint.name} of session {self._asked['session']} ({source})"
         )
-        return Resumed(folder, checkpoint, best, chosen.global_step, state)
+        return ResumePoint(folder, checkpoint, best, chosen.global_step, state)
 
     def _refuse(self, why: str) -> KernelFailure:
         asked = self._asked
         return KernelFailure(
             EndReason.WRONG_PARENT,
-            f"This session continues run {asked['run']} after session {asked['session']} "
+            f"This session must continue run {asked['run']} after session {asked['session']} "
             f"({asked['kernel']} version {asked['version']}, step {asked['global_step']}), but {why}.",
         )
 
     def _find(self) -> tuple[Path, dict[str, Any]]:
-        """The folder that holds state.json, and its content."""
-        dataset = self._asked.get("dataset")
-        source = str(dataset or self._asked["kernel"])
+        """Find the folder that has state.json. Returns it and the content of state.json."""
+        dataset = self._asked["dataset"]
+        source = dataset or self._asked["kernel"]
         mounts = find_mounts(self._paths.input, "datasets" if dataset else "notebooks", source)
         if not mounts:
-            what = "which holds what" if dataset else "whose output"
-            needs = "the dataset exists" if dataset else "the kernel exists and has a completed version"
+            kind = "dataset" if dataset else "kernel"
+            needs = "it exists" if dataset else "it exists and has a completed version"
             raise KernelFailure(
                 EndReason.MISSING_INPUT,
-                f"{source}, {what} this session continues from, is not mounted below {self._paths.input}: "
-                f"check that {needs}.",
+                f"The {kind} {source}, from which this session must continue, is not mounted below "
+                f"{self._paths.input}: check that {needs}.",
             )
         for mount in mounts:
             for depth in range(_STATE_DEPTH + 1):
-                for place in sorted(mount.path.glob("*/" * depth + "state.json")):
+                for place in sorted(mount.path.glob("*/" * depth + STATE_FILE)):
                     self._report.say(f"✓ Found: {place} (the session before)")
                     return place.parent, self._read(place)
         raise self._refuse(
-            f"{mounts[0].path} holds no state.json: it is not the output of a session of kgtts"
+            f"there is no state.json in {mounts[0].path}, so it is not the output of a session of kgtts"
         )
 
     def _read(self, place: Path) -> dict[str, Any]:
@@ -145,13 +159,13 @@ class Parent:
             state = json.loads(place.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise self._refuse(f"{place} is damaged ({error})") from error
-        if not isinstance(state, dict) or state.get("schema") != _SCHEMA:
-            told = state.get("schema") if isinstance(state, dict) else None
-            raise self._refuse(f"{place} has schema {told!r} instead of {_SCHEMA}")
+        if not isinstance(state, dict) or state.get("schema") != STATE_SCHEMA:
+            schema = state.get("schema") if isinstance(state, dict) else None
+            raise self._refuse(f"{place} has schema {schema!r} instead of {STATE_SCHEMA}")
         return state
 
     def _verify(self, mount: Path, state: Mapping[str, Any]) -> None:
-        """Refuse the output of another run, of another session, or of an older version."""
+        """Refuse the output of another run, another session, or an older version."""
         asked = self._asked
         run = state.get("run")
         run = run if isinstance(run, Mapping) else {}
@@ -159,15 +173,18 @@ class Parent:
         if run.get("id") != asked["run"]:
             raise self._refuse(f"{mount} is the output of run {run.get('id')}")
         if session != asked["session"]:
-            age = "an older version: " if isinstance(session, int) and session < asked["session"] else ""
+            older = isinstance(session, int) and session < asked["session"]
             raise self._refuse(
-                f"{mount} is {age}the output of session {session}, step {step}, of the same run"
+                f"{mount} is the output of {'an older version, ' if older else ''}session {session} of the "
+                f"same run, at step {step}"
             )
         if not isinstance(step, int) or step < asked["global_step"]:
-            raise self._refuse(f"{mount} is an older version: its newest checkpoint is that of step {step}")
+            raise self._refuse(
+                f"{mount} is the output of an older version: its newest checkpoint is at step {step}"
+            )
 
     def _entries(self, mount: Path, state: Mapping[str, Any]) -> list[_Entry]:
-        """The checkpoints that are listed, the one to continue from first, then newest first."""
+        """The checkpoints in state.json: first the one to continue from, then the others, newest first."""
         listed = state.get("checkpoints")
         read = [_Entry.read(item) for item in listed] if isinstance(listed, list) else []
         first = str(state.get("checkpoint"))
@@ -179,39 +196,39 @@ class Parent:
         if not entries:
             raise self._refuse(f"the state.json in {mount} lists no checkpoint")
         newest, asked = entries[0], self._asked
-        wanted = asked.get("sha256")
+        wanted = asked["sha256"]
         if wanted and newest.global_step == asked["global_step"] and newest.sha256 != wanted:
             raise self._refuse(
-                f"{newest.path} in {mount} has SHA-256 {newest.sha256[:12]}… instead of {str(wanted)[:12]}…"
+                f"{newest.path} in {mount} has SHA-256 {newest.sha256[:12]}… instead of {wanted[:12]}…"
             )
         return entries
 
     def _newest_whole(self, mount: Path, entries: list[_Entry]) -> tuple[_Entry, Path]:
-        """Copy the newest checkpoint that is what state.json says; older ones only with a warning."""
+        """Copy the newest checkpoint that matches state.json; warn if that is not the newest of all."""
         faults: list[str] = []
         for entry in entries:
             target = self._paths.working / entry.path
             fault = self._copy_verified(mount, entry, target)
             if fault is None:
                 if faults:
-                    self._report.warn(f"{faults[0]}; the training goes on from {entry.path.name} instead.")
+                    self._report.warn(f"{faults[0]}; the training continues from {entry.path.name} instead.")
                 return entry, target
             faults.append(f"{entry.path.name} {fault}")
         raise self._refuse(f"no checkpoint in {mount} is whole: {'; '.join(faults)}")
 
     def _place(self, mount: Path, path: PurePosixPath) -> Path:
-        """Where a file of the session before lies in the mount."""
+        """The place of an output of the session before in the mount."""
         place = mount / path
-        return mount / path.name if self._asked.get("dataset") and not place.is_file() else place
+        return mount / path.name if self._asked["dataset"] and not place.is_file() else place
 
     def _copy_verified(self, mount: Path, entry: _Entry, target: Path) -> str | None:
-        """Copy and hash in one pass: a checkpoint is 1 GB. Returns what is wrong with it, or None."""
+        """Copy and hash in one pass, since a checkpoint is 1 GB. Returns what is wrong with it, or None."""
         source = self._place(mount, entry.path)
         if not source.resolve().is_relative_to(mount.resolve()) or not source.is_file():
             return "is missing"
         if (size := source.stat().st_size) != entry.size:
             return f"is damaged ({human_size(size)} instead of {human_size(entry.size)})"
-        part = target.with_name(f".kgtts-{target.name}.part")
+        part = target.with_name(f"{TEMPORARY_PREFIX}{target.name}.part")
         target.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
         try:
@@ -220,7 +237,7 @@ class Parent:
                     digest.update(chunk)
                     written.write(chunk)
             if digest.hexdigest() != entry.sha256:
-                return "is damaged (its SHA-256 is not the one in state.json)"
+                return "is damaged (its SHA-256 differs from the one in state.json)"
             if (why := damage(part)) is not None:
                 return why
             part.replace(target)
@@ -229,7 +246,7 @@ class Parent:
         return None
 
     def _copy_others(self, mount: Path, source: Path, target: Path) -> None:
-        """Copy what else the run folder holds (configuration, logs, event files), less other checkpoints."""
+        """Copy the rest of the run folder (configuration, logs, event files) without other checkpoints."""
         paths = self._paths
         session = {paths.state.name, paths.log.name, paths.metrics.name} if source == mount else set()
 
@@ -239,11 +256,11 @@ class Parent:
                 for name in names
                 if _ANY_CHECKPOINT.match(name)
                 or name in session
-                or name.startswith((".kgtts-", _MARKER))
+                or name.startswith((TEMPORARY_PREFIX, _MARKER))
                 or Path(folder, name).is_symlink()
             }
 
-        # The mount is read-only: contents alone, so that the copies can be written to.
+        # Not the modes: the mount is read-only, and the copies must be writable.
         shutil.copytree(source, target, ignore=ignore, copy_function=shutil.copyfile, dirs_exist_ok=True)
         for folder in (target, *(path for path in target.rglob("*") if path.is_dir())):
             folder.chmod(0o755)
@@ -251,14 +268,14 @@ class Parent:
     def _best_model(
         self, mount: Path, state: Mapping[str, Any], entries: list[_Entry], chosen: _Entry
     ) -> Path | None:
-        """Copy the best model, and give it the name that the trainer keeps for the best too."""
+        """Copy the best model, and link it under the second name that the trainer gives it."""
         entry = next((item for item in entries if str(item.path) == state.get("best_model")), None)
         if entry is None or entry.path.parent != chosen.path.parent:
             return None
         best = self._paths.working / entry.path
         if entry != chosen and (fault := self._copy_verified(mount, entry, best)) is not None:
-            self._report.warn(f"The best model {entry.path.name} {fault}; the training goes on without it.")
+            self._report.warn(f"The best model {entry.path.name} {fault}; the training continues without it.")
             return None
-        with contextlib.suppress(OSError):  # A link: nothing but a script may look for this name.
-            best.with_name("best_model.pth").symlink_to(best.name)
+        with contextlib.suppress(OSError):  # A link, since only a script may look for this name.
+            best.with_name(BEST_MODEL_LINK).symlink_to(best.name)
         return best
