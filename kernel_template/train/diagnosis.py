@@ -200,7 +200,8 @@ def diagnose(lines: Sequence[str], returncode: int, *, batch_size: int, tts: str
         return Diagnosis(
             EndReason.TRAINING_FAILED,
             "The training was killed by the system (signal 9).",
-            "Its memory was probably full: lower num_loader_workers in training.coqui, or training.batch_size.",
+            "Its memory was probably full: lower num_loader_workers in training.coqui, or "
+            "training.batch_size.",
         )
     if returncode == _SIGSEGV:
         return Diagnosis(
