@@ -119,7 +119,7 @@ class TestSmallVoice:
 _TORCH_SPEECH = """
 import pathlib, sys
 import numpy
-import export
+from kernel_template.finish import export_program as export
 folder, text, out = sys.argv[1:]
 model = export.load_voice(pathlib.Path(folder, "config.json"), pathlib.Path(folder, "model_file.pth"))
 ids = model.tokenizer.text_to_ids(text, "bn-Bangladesh")
@@ -127,7 +127,7 @@ numpy.save(out, export.torch_speech(model, ids, ["input", "input_lengths", "scal
 """
 _CLEANERS = """
 from TTS.tts.utils.text import cleaners
-from voice_text import _EVERYTHING, clean, cleaner_steps
+from kernel_template.text.voice_text import _EVERYTHING, clean, cleaner_steps
 names = "no basic transliteration basic_german basic_turkish multilingual portuguese multilingual_phoneme"
 for name in [f"{name}_cleaners" for name in names.split()]:
     for language in (None, "bn-Bangladesh", "en-US", "el", "ca", "fr", "it", "pt"):
@@ -138,7 +138,8 @@ for name in [f"{name}_cleaners" for name in names.split()]:
 
 
 _EXPORTER = """
-import export, torch
+import torch
+from kernel_template.finish import export_program as export
 def exporter(model, dynamo=True): return model, dynamo
 torch.onnx.export = exporter
 export.trace_by_default()
