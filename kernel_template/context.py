@@ -1,4 +1,4 @@
-"""What a session works with: its settings, the outside world, and the objects that all stages share."""
+"""What all stages of a session share: its settings, the outside world, and more."""
 
 import os
 import time
@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from kernel_template.contract import SessionSettings
 from kernel_template.finish.outputs import Outputs
 from kernel_template.finish.record import SessionRecord
+from kernel_template.settings import SessionSettings
 from kernel_template.start.environment import installed_versions
 from kernel_template.tools.files import LineFile, WriteFile, write_atomic
 from kernel_template.tools.package import PackagePrograms

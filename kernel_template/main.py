@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from kernel_template.context import SessionContext, Tools
-from kernel_template.contract import EndEvent, EndReason, SessionSettings, Stage
+from kernel_template.contract import EndEvent, EndReason, Stage
 from kernel_template.finish.stage import VoiceStage
+from kernel_template.settings import SessionSettings
 from kernel_template.start.stage import StartStages
 from kernel_template.tools.files import is_disk_full
 from kernel_template.tools.outcome import KernelFailure, Outcome

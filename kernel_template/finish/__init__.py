@@ -1,1 +1,1 @@
-"""What follows the training: voice export, test sentences, state and manifest."""
+"""After the training: the exported voice, spoken sentences, state.json and the manifest."""

@@ -13,12 +13,12 @@ from kernel_template.contract import (
     Losses,
     Resources,
     Session,
-    SessionSettings,
     Stage,
     State,
     Status,
 )
 from kernel_template.host.protocol import HostReport
+from kernel_template.settings import SessionSettings
 from kernel_template.start.parent import ResumePoint
 from kernel_template.tools.outcome import Outcome
 from kernel_template.tools.report import Reporter

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kernel_template.contract import SAMPLES_FILE, SamplesSettings
+from kernel_template.contract import SAMPLES_FILE
 from kernel_template.finish.voice_program import VoiceProgram
+from kernel_template.settings import SamplesSettings
 from kernel_template.tools.files import WriteFile, json_bytes
 from kernel_template.tools.paths import Paths
 from kernel_template.tools.report import Reporter

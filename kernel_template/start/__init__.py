@@ -1,1 +1,1 @@
-"""From the start of a session to the start of its training: inputs, GPU, installation, takeover."""
+"""Before the training: inputs, GPU, installation, configuration, and the session to continue from."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kernel_template.contract import EndReason, SessionSettings, TrainingSettings
+from kernel_template.contract import EndReason
+from kernel_template.settings import SessionSettings, TrainingSettings
 from kernel_template.start.dataset_paths import DatasetPaths
 from kernel_template.start.inputs import Inputs
 from kernel_template.tools.files import json_bytes

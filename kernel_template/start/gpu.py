@@ -7,7 +7,8 @@ one would waste quota, so it stops at once.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kernel_template.contract import EndReason, SessionSettings
+from kernel_template.contract import EndReason
+from kernel_template.settings import SessionSettings
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.process import Capture
 from kernel_template.tools.report import MessageSink

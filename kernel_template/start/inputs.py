@@ -4,7 +4,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from kernel_template.contract import EndReason, SessionSettings
+from kernel_template.contract import EndReason
+from kernel_template.settings import SessionSettings
 from kernel_template.start.mounts import (
     Inventory,
     Mount,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernel_template.contract import InstallSettings
+from kernel_template.settings import InstallSettings
 from kernel_template.start.mounts import find_mounts
 
 _DIST_INFO = ".dist-info"

@@ -19,9 +19,9 @@ from kernel_template.contract import (
     STATE_SCHEMA,
     TEMPORARY_PREFIX,
     EndReason,
-    ResumeSettings,
     Session,
 )
+from kernel_template.settings import ResumeSettings
 from kernel_template.start.history import History
 from kernel_template.start.inputs import damage
 from kernel_template.start.mounts import find_mounts

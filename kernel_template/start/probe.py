@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kernel_template.contract import EndReason, SessionSettings
+from kernel_template.contract import EndReason
+from kernel_template.settings import SessionSettings
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.process import Capture, child_environment

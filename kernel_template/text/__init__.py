@@ -1,1 +1,1 @@
-"""Text rules of a voice, shared by sessions and the laptop (standard library only)."""
+"""A voice's text rules, shared with the laptop."""

@@ -1,1 +1,1 @@
-"""What all parts of the kernel use: files, child processes, reporting."""
+"""What all stages use: files, child processes, messages and events."""

@@ -1,1 +1,1 @@
-"""The training process as the session sees it: command, output, progress, cause of a failure."""
+"""The training process: its command, its output, its checkpoints, and why it ended."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kernel_template.contract import SessionSettings
+from kernel_template.settings import SessionSettings
 from kernel_template.start.config_file import PreparedConfig, script_text
 from kernel_template.start.inputs import Inputs
 from kernel_template.tools.files import human_limit, human_seconds

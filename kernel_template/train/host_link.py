@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kernel_template.contract import Learned, SessionSettings
+from kernel_template.contract import Learned
 from kernel_template.host.protocol import Control, DiskLimits, HostReport, SampleRules, number, whole
+from kernel_template.settings import SessionSettings
 from kernel_template.start.parent import ResumePoint
 from kernel_template.tools.files import WriteFile, json_bytes
 from kernel_template.tools.paths import Paths

@@ -1,1 +1,1 @@
-"""What a session uses: GPU, memory, disk, and time."""
+"""What the session uses: time, GPU, memory and disk."""

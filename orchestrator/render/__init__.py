@@ -1,4 +1,4 @@
-"""From settings to the kernel's source and metadata: values enter as literals, never as spliced text."""
+"""Renders the kernel's source and metadata; values enter as literals, never as spliced text."""
 
 from orchestrator.render.kernel import (
     CODE_FILE,
@@ -8,10 +8,10 @@ from orchestrator.render.kernel import (
     Resume,
     kernel_settings,
     render_kernel,
+    write_rendered,
 )
 from orchestrator.render.package import TemplateError, Templates
 from orchestrator.render.stamp import RunStamp, read_stamp
-from orchestrator.render.writing import write_rendered
 
 __all__ = [
     "CODE_FILE",

@@ -1,13 +1,14 @@
-"""Settings to the one code file and the metadata of a push. Pure: it reads templates and writes nothing."""
+"""Renders the code file and the metadata of a push."""
 
 import ast
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from kernel_template.contract import SETTINGS_SCHEMA
+from kernel_template.contract import SETTINGS_SCHEMA, Session
+from kernel_template.settings import ResumeSettings, SessionSettings
 from orchestrator.errors import SettingsError, UsageError
+from orchestrator.files import write_atomically
 from orchestrator.models import KernelPush, KernelRef, SessionSummary
 from orchestrator.render.literal import program_literal, python_literal
 from orchestrator.render.package import TemplateError, Templates, contents, package_files
@@ -16,23 +17,23 @@ from orchestrator.settings import Settings, title_from
 
 CODE_FILE = "kaggle_tts_training.py"
 METADATA_FILE = "kernel-metadata.json"
-# No document gives Kaggle's limit and kaggle 2.2.4 checks none: a bound of ours, some times what is usual.
+# Kaggle documents no limit, and kaggle 2.2.4 checks none; this one is ours.
 MAX_SOURCE_BYTES = 1_000_000
 _TEMPLATE = "kernel.py.j2"
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """What a session continues from, exactly enough for the kernel to refuse anything else.
+    """The session to continue from, so exactly that the kernel can refuse any other.
 
     Attributes:
         kernel: `owner/slug` of the sibling kernel whose output is mounted.
-        version: the version whose output that should be.
+        version: the version that made this output.
         run: the run's id.
-        session: the number of the session that left it.
-        global_step: the step of its newest checkpoint; a mount with a lower one is an older version.
-        sha256: the hash of that checkpoint, where its state tells it.
-        dataset: `owner/slug` of the dataset that holds what the session left, mounted in the kernel's place.
+        session: the session's number.
+        global_step: the step of its newest checkpoint; a mount with a lower one is of an older version.
+        sha256: the SHA-256 of that checkpoint, in hex; None if unknown.
+        dataset: `owner/slug` of the dataset that is mounted instead of the kernel's output, if there is one.
     """
 
     kernel: str
@@ -43,14 +44,22 @@ class Resume:
     sha256: str | None
     dataset: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """As the kernel's settings hold it."""
-        return asdict(self)
+    def to_settings(self) -> ResumeSettings:
+        """The section `resume` of the kernel's settings."""
+        return {
+            "kernel": self.kernel,
+            "version": self.version,
+            "run": self.run,
+            "session": self.session,
+            "global_step": self.global_step,
+            "sha256": self.sha256,
+            "dataset": self.dataset,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A kernel ready to be pushed, or to be written for the stock client's `kaggle kernels push`."""
+    """A kernel to push, or to write to a folder for `kaggle kernels push`."""
 
     source: str
     metadata: str  # The text of kernel-metadata.json.
@@ -66,23 +75,23 @@ def render_kernel(
     before: Sequence[SessionSummary] = (),
     templates: Templates | None = None,
 ) -> Rendered:
-    """The kernel of one session. The same arguments give the same bytes.
+    """Render the kernel of one session. The same arguments give the same bytes. Writes nothing.
 
     Args:
         settings: settings that went through `Settings.with_owner`.
         stamp: the run and session; its `kernel` is the kernel to push to.
-        resume: the session that is continued from, and what to mount for it; None starts from the base voice.
-        before: sessions of the run that the one continued from does not know of; they enter the history.
+        resume: the session to continue from, and what to mount for it; None starts from the base voice.
+        before: sessions of the run that `resume` does not know of, for the run's history.
         templates: the kernel's package and the metadata's template; None for those of this installation.
 
     Raises:
-        SettingsError: the settings name no owner yet.
+        SettingsError: the settings have no owner yet.
         TemplateError: a template or a file of the kernel is faulty.
-        UsageError: the source has more than `MAX_SOURCE_BYTES`.
+        UsageError: the source is larger than `MAX_SOURCE_BYTES`.
         LocalError: the templates are missing.
     """
     if not settings.kernel.owner:
-        raise SettingsError("kernel.owner: the kernel has no owner yet, so its inputs are not fully written.")
+        raise SettingsError("kernel.owner is not set, so the names of the inputs are incomplete.")
     used = Templates.installed() if templates is None else templates
     source = _source(used.package, kernel_settings(settings, stamp, resume, before), stamp)
     ref = KernelRef.parse(stamp.kernel)
@@ -111,7 +120,7 @@ def _dataset_sources(settings: Settings, resume: Resume | None) -> tuple[str, ..
 
 
 def _title(settings: Settings, ref: KernelRef) -> str:
-    """The title that gives the kernel's slug; a sibling such as `slug-b` gets its letter behind the title."""
+    """The title that gives the kernel's slug; that of a sibling such as `slug-b` ends with its letter."""
     suffix = ref.slug.removeprefix(settings.kernel.slug)
     if suffix == ref.slug:
         return title_from(ref.slug)
@@ -120,8 +129,8 @@ def _title(settings: Settings, ref: KernelRef) -> str:
 
 def kernel_settings(
     settings: Settings, stamp: RunStamp, resume: Resume | None = None, before: Sequence[SessionSummary] = ()
-) -> dict[str, Any]:
-    """The settings as the kernel reads them: its `SETTINGS`, schema 1. Times are seconds."""
+) -> SessionSettings:
+    """Make the kernel's SETTINGS. Times are in seconds."""
     inputs, training, machine = settings.inputs, settings.training, settings.accelerator
     speed = settings.speed
     return {
@@ -146,8 +155,8 @@ def kernel_settings(
         },
         "session_budget_s": int(settings.session.budget.total_seconds()),
         "stop": {"patience": settings.run.patience or None},
-        "resume": None if resume is None else resume.to_dict(),
-        "before": [asdict(item) for item in before],
+        "resume": None if resume is None else resume.to_settings(),
+        "before": [_session(item) for item in before],
         "speed": {
             "gpus": speed.gpus if machine.has_gpu else 1,
             "mixed_precision": speed.mixed_precision and machine.has_gpu,
@@ -174,7 +183,20 @@ def kernel_settings(
     }
 
 
-def _source(package: Path, settings: dict[str, Any], stamp: RunStamp) -> str:
+def _session(summary: SessionSummary) -> Session:
+    return {
+        "session": summary.session,
+        "kernel": summary.kernel,
+        "from_step": summary.from_step,
+        "to_step": summary.to_step,
+        "from_epoch": summary.from_epoch,
+        "to_epoch": summary.to_epoch,
+        "reason": summary.reason,
+        "seconds": summary.seconds,
+    }
+
+
+def _source(package: Path, settings: SessionSettings, stamp: RunStamp) -> str:
     files = package_files(package)
     source = _render(
         package / _TEMPLATE, stamp=stamp, settings=settings, files=files, contents=contents(files)
@@ -183,7 +205,7 @@ def _source(package: Path, settings: dict[str, Any], stamp: RunStamp) -> str:
     return source
 
 
-def _check(source: str, settings: dict[str, Any], files: dict[str, str]) -> None:
+def _check(source: str, settings: SessionSettings, files: dict[str, str]) -> None:
     """Compile the finished source once, and read back what was written into it."""
     size = len(source.encode())
     if size > MAX_SOURCE_BYTES:
@@ -226,3 +248,20 @@ def _render(template: Path, **values: object) -> str:
     except jinja2.TemplateError as error:
         line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
         raise TemplateError(f"{template}{line}: {error.message}.") from None
+
+
+def write_rendered(rendered: Rendered, folder: Path) -> tuple[Path, Path]:
+    """Write the code file and `kernel-metadata.json` into `folder`, for `kaggle kernels push -p`.
+
+    The folder is made if it is missing. These two files are replaced; nothing else in it is changed.
+
+    Returns:
+        The paths of the code file and of the metadata.
+
+    Raises:
+        LocalError: the folder cannot be made or written.
+    """
+    files = {rendered.code_file: rendered.source, METADATA_FILE: rendered.metadata}
+    for name, text in files.items():
+        write_atomically(folder / name, text)
+    return folder / rendered.code_file, folder / METADATA_FILE

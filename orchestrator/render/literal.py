@@ -1,4 +1,4 @@
-"""Values as Python literals that people can read: the only way in which one enters the kernel's source."""
+"""Writes values as readable Python literals, the only way in which they enter the kernel's source."""
 
 import ast
 import math
@@ -11,13 +11,13 @@ _INDENT = "    "
 
 
 def python_literal(value: object) -> str:
-    """The value as Python source, over several lines where one would be long.
+    """Write a value as Python source, on several lines if one would be too long.
 
-    Takes None, booleans, whole and finite numbers, texts, lists and mappings with texts as keys. The
-    source is read back and compared, so that what runs on Kaggle is what was set.
+    It may contain None, booleans, whole and finite numbers, texts, lists, and mappings whose keys are texts.
+    The source is read back and compared, so that what runs on Kaggle is what was set.
 
     Raises:
-        UsageError: the value, or one in it, has no literal.
+        UsageError: the value, or a part of it, has no literal.
     """
     text = _write(value, "", 0)
     if ast.literal_eval(text) != _plain(value):
@@ -26,10 +26,10 @@ def python_literal(value: object) -> str:
 
 
 def program_literal(text: str) -> str:
-    """A program's text as a literal that shows it as it is, line by line, where Python has one.
+    """Write a program's text as a literal that people can read: a raw triple-quoted string.
 
-    That is a raw triple-quoted string; a text that none can hold (it has both kinds of triple quotes,
-    carriage returns or unprintable characters) is written as one quoted line for each of its lines.
+    A text that no such string can hold, since it has both kinds of triple quotes, carriage returns or
+    unprintable characters, is written as one quoted string for each line.
     """
     for quotes in ("'''", '"""'):
         literal = f"r{quotes}{text}{quotes}"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from kernel_template.context import Tools
-from kernel_template.contract import SETTINGS_SCHEMA, SessionSettings, TrainingSettings
+from kernel_template.contract import SETTINGS_SCHEMA
+from kernel_template.settings import SessionSettings, TrainingSettings
 from kernel_template.tools.files import write_atomic
 from kernel_template.tools.paths import Paths
 from kernel_template.tools.process import Captured, ChildEnd, ChildPlan, OnLine, StopCause

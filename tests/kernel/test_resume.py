@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from kernel_template.contract import EndReason, EvalEvent, ResumeSettings
+from kernel_template.contract import EndReason, EvalEvent
+from kernel_template.settings import ResumeSettings
 from kernel_template.start.parent import ParentSession, ResumePoint
 from kernel_template.tools.files import LineFile, sha256_of, write_atomic
 from kernel_template.tools.outcome import KernelFailure

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,7 @@ def test_a_sibling_kernel_gets_a_title_of_its_own(
     templates: Templates, resolved: Settings, stamp: RunStamp
 ) -> None:
     """When the stamp names another kernel than the settings, its title is made from its own slug."""
-    sibling = RunStamp(**{**stamp.to_dict(), "kernel": "someone/bangla-tts-b"})
+    sibling = replace(stamp, kernel="someone/bangla-tts-b")
     push = render_kernel(resolved, sibling, templates=templates).push
     assert (str(push.ref), push.title) == ("someone/bangla-tts-b", "Bangla tts b")
 
