@@ -2,10 +2,11 @@
 
 import contextlib
 import errno
+import itertools
 import queue
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -32,6 +33,7 @@ from orchestrator.errors import LocalError, ServiceError
 _BIG = 8 << 20  # A larger file comes in several ranges at once.
 _LONGEST_RETRY_AFTER_S = 60.0
 _RESTARTS = 3
+_GROUP = 64  # Files that are open at the same time.
 _HASH_EVERY = 4 << 20
 _IGNORED = 2  # So often in a row a range may be ignored before the file is read from its first byte.
 _STOP_S = 2.0  # How long a stopped worker may take: it may still wait for a connection.
@@ -80,6 +82,7 @@ class Job:
         received: bytes of it received so far.
         damaged: how often it arrived damaged.
         restarts: how often its content changed on the way.
+        group: which files are begun together with it.
     """
 
     path: PurePosixPath
@@ -89,13 +92,14 @@ class Job:
     received: int = 0
     damaged: int = 0
     restarts: int = 0
+    group: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class Downloader:
-    """One transfer: what its workers share, and the stack of pieces that they take from.
+    """One transfer: what its workers share, and the queue of pieces that they take from.
 
-    The newest piece is taken first: a file that was begun is completed before another one is begun.
+    Files are begun in groups: early, so that a full disk is noticed early, but not all at the same time.
     """
 
     target: Path
@@ -106,7 +110,10 @@ class Downloader:
     listener: TransferListener
     options: TransferOptions
     counter: Counter = field(default_factory=Counter)
-    _pieces: "queue.LifoQueue[_Piece | None]" = field(default_factory=queue.LifoQueue)
+    _pieces: "queue.PriorityQueue[tuple[int, int, _Piece | None]]" = field(
+        default_factory=queue.PriorityQueue
+    )
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _placed: dict[Job, Fetched] = field(default_factory=dict)
     _failure: BaseException | None = None
@@ -117,8 +124,9 @@ class Downloader:
         Raises:
             KgttsError: what a worker failed with.
         """
-        for job in reversed(jobs):
-            self.add(job)
+        for number, job in enumerate(jobs):
+            job.group = number // _GROUP
+            self.begin(job)
         workers = [threading.Thread(target=self._work, daemon=True) for _ in range(self.options.connections)]
         for worker in workers:
             worker.start()
@@ -129,7 +137,7 @@ class Downloader:
             # After a failure or Ctrl-C nobody wants to wait for the gigabyte that is on its way.
             self.storage.stop()
             for _ in workers:
-                self._pieces.put(None)
+                self._pieces.put((-1, next(self._numbers), None))
             for worker in workers:
                 worker.join(_STOP_S)
             for job in jobs:
@@ -140,7 +148,7 @@ class Downloader:
         return [self._placed[job] for job in jobs]
 
     def _work(self) -> None:
-        while (piece := self._pieces.get()) is not None:
+        while (piece := self._pieces.get()[2]) is not None:
             try:
                 piece.fetch()
             except AbandonedError:
@@ -151,10 +159,14 @@ class Downloader:
                     self._failure = self._failure or explained(piece.job.name, place, error)
                     self._changed.notify_all()
 
-    def add(self, job: Job, partial: Partial | None = None, spans: Sequence[Span] = (Span(0, _BIG),)) -> None:
-        """Add pieces of a file, or the beginning of one, in front of all others."""
-        for span in reversed(spans):
-            self._pieces.put(_Piece(self, job, partial, span.start, span.end))
+    def begin(self, job: Job) -> None:
+        """Queue the beginning of a file: before the pieces of its group."""
+        self._pieces.put((2 * job.group, next(self._numbers), _Piece(self, job, None, Span(0, _BIG))))
+
+    def add(self, job: Job, partial: Partial, spans: Sequence[Span]) -> None:
+        """Queue pieces of a file that was begun."""
+        for span in spans:
+            self._pieces.put((2 * job.group + 1, next(self._numbers), _Piece(self, job, partial, span)))
 
     def start_over(self, job: Job, partial: Partial) -> bool:
         """Throw away what is here of a file and begin it again; False if another worker did that."""
@@ -163,7 +175,7 @@ class Downloader:
                 return False
             job.partial = None
         partial.close(discard=True)
-        self.add(job)
+        self.begin(job)
         return True
 
     def finish(self, job: Job, file: Fetched) -> None:
@@ -176,11 +188,11 @@ class Downloader:
 
 
 class _Piece:
-    """The bytes from `at` up to `end` of a file; without `partial` the first ones, wherever they end."""
+    """The bytes of `span` of a file; without `partial` the first ones, however many come."""
 
-    def __init__(self, owner: Downloader, job: Job, partial: Partial | None, at: int, end: int) -> None:
+    def __init__(self, owner: Downloader, job: Job, partial: Partial | None, span: Span) -> None:
         self.job = job
-        self._owner, self._partial, self._at, self._end = owner, partial, at, end
+        self._owner, self._partial, self._at, self._end = owner, partial, span.start, span.end
         self._retries = RetryPolicy(owner.options, owner.options.sleep or owner.storage.stopped.wait)
         self._ignored = 0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.download import TransferOptions, fetch
+from orchestrator.download import TransferOptions, UnavailableError, fetch
 from orchestrator.emulator import Emulator, EmulatorOptions
 from orchestrator.emulator.faults.plan import FaultPlan
 from orchestrator.kaggle import connect
@@ -17,7 +17,7 @@ from orchestrator.kaggle.client import KaggleClient
 from orchestrator.models import KernelPush, KernelRef
 from orchestrator.ports import SystemClock
 from orchestrator.results import SESSION_LOG
-from orchestrator.run.collect import collect, outline
+from orchestrator.run.collect import bring, collect, outline
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.ledger import Ledger
 from tests.download.support import Ear, content
@@ -36,6 +36,11 @@ for name, size in sizes.items():
     open(name, "wb").write(data)
     files.append({"path": name, "size": size, "sha256": hashlib.sha256(data).hexdigest()})
 json.dump({"files": files}, open("manifest.json", "w"))
+"""
+DISOWNED = """
+import json
+open("model.pth", "w").write("something")
+json.dump({"files": [{"path": "model.pth", "size": 9, "sha256": "0" * 64}]}, open("manifest.json", "w"))
 """
 BIG = "storage:*.pth"
 FAULTS: Mapping[str, list[dict[str, Any]]] = {
@@ -162,12 +167,12 @@ def test_a_pull_checks_the_manifest_and_lists_again(emulator: Emulator, tmp_path
 
 
 def test_a_file_that_its_manifest_disowns_is_not_kept(emulator: Emulator, tmp_path: Path) -> None:
-    """The storage's hashes fit, the session's do not: that is said, and nothing wrong stays."""
-    from orchestrator.download import UnavailableError  # noqa: PLC0415  # Only here.
-
-    client = connected(emulator)
-    files = [file for file in client.outputs(REF) if file.name == "samples/3.wav"]
-    with pytest.raises(UnavailableError, match=r"samples/3\.wav arrived damaged twice \(its SHA-256"):
-        fetch(files, tmp_path / "to", Ear(), sha256={"samples/3.wav": "0" * 64})
+    """The storage's hashes fit, the session's do not: a pull says so, and nothing wrong stays."""
+    client, ref = connected(emulator), KernelRef(USER, "disowned")
+    client.push(KernelPush(ref, "Disowned", DISOWNED, accelerator=None))
+    while not client.session_status(ref).state.is_terminal:
+        time.sleep(0.02)
+    with pytest.raises(UnavailableError, match=r"model\.pth arrived damaged twice \(its SHA-256"):
+        bring(client, ref, tmp_path / "to", lambda _: ["model.pth"], Ear())
     client.close()
     assert content(tmp_path) == {}

@@ -78,6 +78,46 @@ def test_unchanged_files_are_not_fetched_again(storage: Storage, tmp_path: Path)
     assert content(target) == {"same": b"1", "edited": b"2", "newer": b"4"}
 
 
+def test_a_file_of_the_same_size_that_was_changed_is_fetched_again(storage: Storage, tmp_path: Path) -> None:
+    """Its time says that it was touched, and nothing else does."""
+    file = storage.put("f", b"right")
+    bring([file], tmp_path)
+    (tmp_path / "f").write_bytes(b"wrong")
+    os.utime(tmp_path / "f", (1_000_000_000, 1_000_000_000))
+    assert not bring([file], tmp_path).files[0].unchanged
+    assert content(tmp_path) == {"f": b"right"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no umask")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_files_have_the_permissions_of_any_new_file(
+    storage: Storage, tmp_path: Path, umask: int, mode: int
+) -> None:
+    """Those that the user's umask gives, whichever way the file came, and so has the index."""
+    before = os.umask(umask)
+    try:
+        bring([storage.put("f", b"x"), storage.put("g", Answer(b"y", drop=("Content-Length",)))], tmp_path)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"f": mode, "g": mode, INDEX_NAME: mode}
+
+
+def test_what_killed_transfers_left_is_removed(storage: Storage, tmp_path: Path) -> None:
+    """A half-written index, one of an earlier version, half a part, and the folder of a second transfer."""
+    parts_of_another = tmp_path / ".kgtts-parts-abc"
+    parts_of_another.mkdir()
+    (tmp_path / ".kgtts-parts").mkdir()
+    for name in ("index.new", "123.new", "1-2.map", "3-4.part"):
+        (tmp_path / ".kgtts-parts" / name).write_text("left")
+    earlier = tmp_path / f".{INDEX_NAME}.x1y2.part"
+    earlier.write_text("left")
+    for old in (earlier, parts_of_another):
+        os.utime(old, (1_000_000_000, 1_000_000_000))
+    bring([storage.put("f", b"x")], tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [INDEX_NAME, "f"]
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"f": 3}', '{"f": {"etag": 1}}', "\x00"])
 def test_a_broken_index_only_costs_a_fetch(storage: Storage, tmp_path: Path, text: str) -> None:
     """The index is a cache: whatever stands in it, files are fetched."""

@@ -81,7 +81,7 @@ def test_a_hostile_name_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", FINE)
 def test_an_ordinary_name_is_taken_as_it_is(name: str) -> None:
     """Spaces, quotes, Bangla, dots and long names are names like any other."""
-    assert safe_name(name).as_posix() == name
+    assert safe_name(name, on_windows=False).as_posix() == name
 
 
 @given(st.text())
@@ -168,3 +168,11 @@ def test_folders_may_hold_many_files() -> None:
     names = ["a/b", "a/c", "a/d/e", "ab"]
     wanted, refused = sort_out([OutputFile(name, "") for name in names], Path("/nowhere"))
     assert ([file.name for file in wanted.values()], refused) == (names, [])
+
+
+@pytest.mark.parametrize("name", ['a"b', "a?", "a*", "a<b", "a>b", "d/a|b"])
+def test_quotes_and_wildcards_are_refused_on_windows_alone(name: str) -> None:
+    """Windows cannot hold such a file; everywhere else it is one like any other."""
+    assert safe_name(name, on_windows=False).as_posix() == name
+    with pytest.raises(UnsafeNameError, match="which Windows does not allow"):
+        safe_name(name, on_windows=True)

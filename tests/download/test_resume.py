@@ -1,6 +1,10 @@
 """What breaks off is gone on with: within one transfer, and by the next one."""
 
+import base64
+import email.utils
+import hashlib
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from threading import Event, Thread
 
@@ -140,9 +144,6 @@ def test_a_damaged_big_file_comes_again_from_its_first_byte(storage: Storage, tm
 
 def _hashes(body: bytes) -> dict[str, str]:
     """The header that a storage sends which has `body`."""
-    import base64  # noqa: PLC0415  # Only here.
-    import hashlib  # noqa: PLC0415  # As above.
-
     md5 = hashlib.md5(body, usedforsecurity=False).digest()
     return {"x-goog-hash": f"md5={base64.b64encode(md5).decode()}"}
 
@@ -197,7 +198,17 @@ def test_waits_grow_and_honour_retry_after(storage: Storage, tmp_path: Path) -> 
     assert waits[2:] == [7.0, 60.0]
 
 
-def test_progress_refills_the_patience(storage: Storage, tmp_path: Path) -> None:
+def test_retry_after_may_be_a_date(storage: Storage, tmp_path: Path) -> None:
+    """It is waited for like a number of seconds (RFC 9110), counted from the storage's own clock."""
+    waits = list[float]()
+    until = email.utils.format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    busy = Answer(status=503, headers={"Retry-After": until})
+    bring([storage.put("f", busy, b"x")], tmp_path, options=TransferOptions(sleep=waits.append))
+    assert len(waits) == 1
+    assert 20 <= waits[0] <= 31
+
+
+def test_progress_refills_the_attempts(storage: Storage, tmp_path: Path) -> None:
     """Any number of breaks is fine while bytes come; without any, ten attempts are the end."""
     breaks = [Answer(BODY[: 2 * MB], reset_after=70_000)] * 20
     bring([storage.put("f", *breaks, BODY[: 2 * MB])], tmp_path / "a")
