@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.settings.accelerators import ACCELERATORS, Accelerator, find_accelerator
-    from orchestrator.settings.durations import format_duration, parse_duration
+    from orchestrator.settings.fields import slugify, title_from
     from orchestrator.settings.loading import ENVIRONMENT_VARIABLE, FILE_NAME, LoadedSettings, load_settings
     from orchestrator.settings.models import SESSION_LIMIT, Settings, fingerprint
-    from orchestrator.settings.sections import slugify, title_from
     from orchestrator.settings.selection import select_outputs
     from orchestrator.settings.template import default_toml, json_schema, to_toml
+    from orchestrator.settings.text import format_duration, parse_duration
 
 __all__ = [
     "ACCELERATORS",
@@ -37,38 +37,8 @@ __all__ = [
     "to_toml",
 ]
 
-_HOMES = {
-    "accelerators": (
-        "ACCELERATORS",
-        "Accelerator",
-        "find_accelerator",
-    ),
-    "durations": (
-        "format_duration",
-        "parse_duration",
-    ),
-    "loading": (
-        "ENVIRONMENT_VARIABLE",
-        "FILE_NAME",
-        "LoadedSettings",
-        "load_settings",
-    ),
-    "models": (
-        "SESSION_LIMIT",
-        "Settings",
-        "fingerprint",
-    ),
-    "sections": (
-        "slugify",
-        "title_from",
-    ),
-    "selection": ("select_outputs",),
-    "template": (
-        "default_toml",
-        "json_schema",
-        "to_toml",
-    ),
-}
+# Those without pydantic come first.
+_MODULES = ("text", "accelerators", "selection", "loading", "models", "fields", "template")
 
 
 def __getattr__(name: str) -> Any:
@@ -77,7 +47,8 @@ def __getattr__(name: str) -> Any:
     Raises:
         AttributeError: the package has no such attribute.
     """
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
+    for module in _MODULES if name in __all__ else ():
+        found = getattr(import_module(f"{__name__}.{module}"), name, None)
+        if found is not None:
+            return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The machines that Kaggle knows by name, and whether a run of ours can have them.
+"""The machines that Kaggle has names for, and whether a run can have them.
 
 The names are those of kaggle-cli's documentation of February 2026 (Kaggle/kaggle-cli#916); what became of
 them since is in Kaggle/kaggle-cli#1156 (P100) and #1198 (T4). Card counts are those of Kaggle's own menu.
@@ -6,7 +6,7 @@ them since is in Kaggle/kaggle-cli#1156 (P100) and #1198 (T4). Card counts are t
 
 from dataclasses import dataclass
 
-from orchestrator.settings.nearest import closest
+from orchestrator.settings.text import closest
 
 _COMPETITIONS = "Kaggle lends it only to the participants of certain competitions"
 _ADMINS = "it is an internal pool of Kaggle's own staff"
@@ -17,16 +17,16 @@ NONE = "none"
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """One machine: the shape to ask Kaggle for, the cards in it, and the reason when it is refused."""
+    """One machine: its name at Kaggle, the GPUs in it, and why a run cannot have it, if so."""
 
     name: str
-    gpu_name: str | None  # Text that the driver's name of every card contains; None without a GPU.
+    gpu_name: str | None  # A part of the name that the driver gives each GPU; None without one.
     gpus: int
     refused: str | None = None
 
     @property
     def machine_shape(self) -> str | None:
-        """The name that a push carries; None asks for a machine without an accelerator."""
+        """The name that a push sends; None for a machine without an accelerator."""
         return None if self.name == NONE else self.name
 
     @property
@@ -62,17 +62,17 @@ AVAILABLE = tuple(name for name, each in ACCELERATORS.items() if each.refused is
 
 
 def find_accelerator(name: str) -> Accelerator:
-    """The accelerator of that exact name, if a run can have it.
+    """Return the accelerator of that exact name.
 
     Raises:
-        ValueError: the name is unknown (the message says the nearest), or Kaggle does not give that machine.
+        ValueError: there is none (the message names the most similar one), or a run cannot have it.
     """
     usable = " or ".join(f'"{each}"' for each in AVAILABLE)
     found = ACCELERATORS.get(name)
     if found is None:
         nearest = _nearest(name)
         meant = f' (did you mean "{nearest}"?)' if nearest else ""
-        raise ValueError(f"is no accelerator that Kaggle knows{meant}; use {usable}")
+        raise ValueError(f"is not an accelerator that Kaggle knows{meant}; use {usable}")
     if found.refused is not None:
         raise ValueError(f"cannot be had: {found.refused}; use {usable}")
     return found

@@ -1,4 +1,4 @@
-"""The kinds of value in settings: names, sources, paths inside inputs, durations, Coqui keys."""
+"""The types of values in settings: names, sources, paths inside inputs, durations, Coqui keys."""
 
 import math
 import re
@@ -9,15 +9,15 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, JsonValue, PlainSerializer, StrictStr, WithJsonSchema
 
 from orchestrator.settings.accelerators import ACCELERATORS, find_accelerator
-from orchestrator.settings.durations import format_duration, parse_duration
+from orchestrator.settings.text import format_duration, parse_duration
 
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _MODEL_PARTS = 5
-_INT_BITS = 64  # What TOML promises, and more than any Coqui key means.
-# What has a key of its own, and what the kernel itself decides.
+_INT_BITS = 64  # What TOML promises, and more than any Coqui key needs.
+# Those that have a key of their own in kgtts.toml, and those that the kernel decides.
 _TAKEN_COQUI_KEYS = {
     "audio.sample_rate": "set training.sample_rate instead",
     "batch_size": "set training.batch_size instead",
@@ -27,14 +27,32 @@ _TAKEN_COQUI_KEYS = {
 }
 
 
+class SeveralKeysError(ValueError):
+    """Several keys do not fit together; the sentence names them itself."""
+
+
 def is_owner(text: str) -> bool:
-    """Whether `text` can be the name of a Kaggle user or organisation."""
+    """Return whether `text` can be the name of a Kaggle user or organisation."""
     return _OWNER.fullmatch(text) is not None
 
 
 def complete_source(source: str, owner: str, *, parts: int) -> str:
-    """A source with its owner: as it is when it has all its parts, else with `owner` before it."""
+    """Return a source with its owner: as it is if it has all its parts, else with `owner` before it."""
     return source if source.count("/") == parts - 1 else f"{owner}/{source}"
+
+
+def slugify(title: str) -> str:
+    """Return the slug that Kaggle gives an ASCII title: lower case, other characters become single hyphens.
+
+    The official client uses python-slugify, which also transliterates and knows quotes, entities and
+    thousands; titles with any of those are refused instead, so that this rule is enough.
+    """
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def title_from(slug: str) -> str:
+    """Return a readable title whose slug is `slug`."""
+    return slug.replace("-", " ").capitalize()
 
 
 def _owner(text: str) -> str:
@@ -105,7 +123,7 @@ def _positive(value: timedelta) -> timedelta:
 
 
 def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested tables as dotted keys: `{"audio": {"fft_size": 1}}` is `{"audio.fft_size": 1}`.
+    """Return nested tables as dotted keys: `{"audio": {"fft_size": 1}}` is `{"audio.fft_size": 1}`.
 
     TOML makes the first of `audio.fft_size = 1` and the second of `"audio.fft_size" = 1`; both mean one
     entry of the Coqui configuration, so both become the same.
@@ -131,7 +149,7 @@ def _coqui(value: object) -> dict[str, Any]:
             raise ValueError(f'must not hold "{key}": {_TAKEN_COQUI_KEYS[key]}')
         if not _is_json(item):
             raise ValueError(
-                f'must hold JSON values: "{key}" is no text, finite number, boolean, list or table'
+                f'must hold JSON values: "{key}" is not a text, finite number, boolean, list or table'
             )
     return flat
 

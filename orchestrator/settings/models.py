@@ -1,4 +1,4 @@
-"""The settings of one run: the tables together, what must fit between them, and their fingerprint."""
+"""The settings of one run: all tables, the checks between their keys, and their fingerprint."""
 
 import hashlib
 import json
@@ -9,8 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orchestrator.errors import SettingsError
 from orchestrator.settings.accelerators import ACCELERATORS, Accelerator
-from orchestrator.settings.durations import format_duration
-from orchestrator.settings.fields import complete_source, is_owner
+from orchestrator.settings.fields import SeveralKeysError, complete_source, is_owner, title_from
 from orchestrator.settings.sections import (
     Data,
     Inputs,
@@ -20,12 +19,11 @@ from orchestrator.settings.sections import (
     Run,
     Samples,
     Session,
-    SeveralKeysError,
     Speed,
     Training,
     Voice,
-    title_from,
 )
+from orchestrator.settings.text import format_duration
 
 SESSION_LIMIT = timedelta(hours=12)  # Kaggle ends a GPU session then.
 
@@ -84,17 +82,17 @@ class Settings(BaseModel):
         return self.kernel.title or title_from(self.kernel.slug)
 
     def with_owner(self, owner: str) -> Self:
-        """These settings with the owner filled in and both sources fully written.
+        """Return these settings with the owner filled in, and with the owner in every source.
 
-        `kernel.owner` goes before `owner`, which is the credentials' user.
+        `kernel.owner` is preferred to `owner`, the user of the credentials.
 
         Raises:
-            SettingsError: there is no owner, or it is no name that Kaggle gives.
+            SettingsError: there is no owner, or its name is not one of Kaggle's.
         """
         name = self.kernel.owner or owner
         if not is_owner(name):
             raise SettingsError(
-                f"kernel.owner: the kernel's owner is not known: {name!r} is no Kaggle user name.",
+                f"kernel.owner: the kernel's owner is not known: {name!r} is not a Kaggle user name.",
                 hint='set kernel.owner in kgtts.toml, or add --set kernel.owner="YOUR-NAME"',
             )
         kernel = self.kernel.model_copy(update={"owner": name})
@@ -110,11 +108,11 @@ class Settings(BaseModel):
 
 
 def fingerprint(settings: Settings) -> str:
-    """SHA-256 (hex) over the settings that change what is trained: inputs, training, what is installed.
+    """Return the SHA-256 (hex) of the settings that change what is trained: inputs, training, packages.
 
     Time limits and the target are left out: a run may be continued in longer or shorter sessions, and
-    further than it was meant to go. So is where packages come from. Take it of settings that went through
-    `with_owner`, since `datahrbnn` and `owner/datahrbnn` are different texts.
+    further than it was meant to go. So is the place that packages come from. Use settings that went through
+    `with_owner`: `datahrbnn` and `owner/datahrbnn` are different texts.
     """
     matter = settings.model_dump(
         mode="json",

@@ -27,9 +27,12 @@ from orchestrator.settings.fields import (
     InputPath,
     ModelSource,
     Owner,
+    SeveralKeysError,
     Slug,
     Text,
     Wheelhouse,
+    slugify,
+    title_from,
 )
 
 NotNegative = Annotated[StrictInt, Field(ge=0)]
@@ -39,17 +42,13 @@ Gigabytes = Annotated[float, Field(gt=0, le=20, allow_inf_nan=False)]
 _TITLE = re.compile(r"[A-Za-z0-9 ._:()/+-]*", re.ASCII)
 
 
-class SeveralKeysError(ValueError):
-    """What is wrong between keys; the sentence names them itself."""
-
-
 class _Section(BaseModel):
     # Built when Settings is: a validator of its own for each table would double the time to start.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Kernel(_Section):
-    """The kernel on Kaggle and the machine that it asks for."""
+    """The kernel on Kaggle, and its machine."""
 
     owner: Owner = Field("", description="Your Kaggle user name. Empty: the user of the credentials.")
     slug: Slug = Field(
@@ -98,11 +97,11 @@ class Inputs(_Section):
     """What the kernel mounts, and the files in it."""
 
     dataset: DatasetSource = Field(
-        "datahrbnn", description="The dataset: SLUG when it is yours, else OWNER/SLUG."
+        "datahrbnn", description="The dataset: SLUG if it is yours, else OWNER/SLUG."
     )
     model: ModelSource = Field(
         "ttsbnng/transformers/default/1",
-        description="The base voice, a Kaggle Model: MODEL/FRAMEWORK/VARIATION/VERSION when it is yours, "
+        description="The base voice, a Kaggle Model: MODEL/FRAMEWORK/VARIATION/VERSION if it is yours, "
         "else with OWNER/ before it.",
     )
     script: InputPath = Field(
@@ -119,7 +118,7 @@ class Training(_Section):
     """What is trained, and for how long."""
 
     model: Text = Field(
-        "vits", description="Coqui's name of the architecture, which config.json must have too."
+        "vits", description="Coqui's name of the architecture; config.json must have the same."
     )
     sample_rate: Annotated[StrictInt, Field(ge=8000, le=192_000)] = Field(
         22050, description="Samples a second of the recordings."
@@ -127,59 +126,59 @@ class Training(_Section):
     language: Text = Field("bn-Bangladesh", description="The language's name in the configuration.")
     batch_size: Annotated[StrictInt, Field(ge=1, le=100_000)] = Field(
         16,
-        description="Utterances that one card takes in a training step; two cards learn from twice as many.",
+        description="Utterances that one GPU takes in a training step; two GPUs learn from twice as many.",
     )
     epochs: Annotated[StrictInt, Field(ge=1, le=10_000_000)] = Field(
-        1000, description="The target: how often all utterances are gone through, over all sessions."
+        1000, description="The target: how often to go through all utterances, over all sessions."
     )
     time_limit: Duration = Field(
         timedelta(hours=6),
-        description="The longest that one session trains. It then saves a checkpoint and ends well. "
+        description="The longest that one session trains. It then saves a checkpoint and ends by itself. "
         "With session.grace it must fit into session.budget.",
     )
     coqui: CoquiKeys = Field(
         default_factory=dict,
-        description="Any further key of Coqui's configuration, with dots for what lies deeper.\n"
+        description="Any further key of Coqui's configuration, with dots for nested keys.\n"
         "For example: lr_gen = 0.0002, or audio.fft_size = 1024",
     )
 
 
 class Speed(_Section):
-    """How the machine is used. None of it begins another run; what is for GPUs is ignored without one."""
+    """How the machine is used. Changes do not start another run; keys for GPUs are ignored without one."""
 
     gpus: Literal["all"] | Annotated[StrictInt, Field(ge=1, le=1)] = Field(
         "all",
-        description='"all": every card trains the same model on utterances of its own. 1: only one trains.',
+        description='"all": every GPU trains the same model, each on its own utterances. 1: only one trains.',
     )
     mixed_precision: StrictBool = Field(
-        default=True, description="Half precision (fp16) where it is safe, which a T4 is made for."
+        default=True, description="Half precision (fp16) where it is safe; a T4 is made for it."
     )
     cudnn_benchmark: StrictBool = Field(
         default=False,
         description="Let cuDNN try its algorithms for every new length of a batch. As utterances differ in\n"
-        "length, it would go on trying.",
+        "length, it would never stop trying.",
     )
     loader_workers: NotNegative = Field(
-        4, description="Processes that load utterances, for all cards together. A T4 machine has 4 cores."
+        4, description="Processes that load utterances, for all GPUs together. A T4 machine has 4 cores."
     )
     length_buckets: NotNegative = Field(
         8,
-        description="Utterances of similar length share a batch: so many batches' worth are sorted at\n"
-        "a time, and mixed anew in every epoch. 0: Coqui's own order, the same in every epoch.",
+        description="Utterances of similar length share a batch: so many batches are sorted at a time,\n"
+        "and shuffled in every epoch. 0: Coqui's own order, the same in every epoch.",
     )
 
 
 class Data(_Section):
-    """What is done with utterances that cannot be trained on; they are checked before the training."""
+    """What to do with utterances that cannot be trained on; all are checked before the training."""
 
     bad_samples: Literal["skip", "refuse", "keep"] = Field(
         "skip",
         description='"skip": train without them. "refuse": end the session and say what is wrong. "keep":\n'
         "leave them to Coqui.",
     )
-    shortest: Seconds = Field(0.4, description="Seconds that a recording must have.")
+    shortest: Seconds = Field(0.4, description="The shortest recording to train on, in seconds.")
     longest: Seconds = Field(
-        60.0, description="Seconds that it may have: the longest one decides how much memory a step needs."
+        60.0, description="The longest, in seconds: it decides how much memory a step needs."
     )
 
 
@@ -188,49 +187,49 @@ class Session(_Section):
 
     budget: Duration = Field(
         timedelta(hours=11),
-        description="The time one session may take in all. Kaggle kills a session at 12h, so at most that.",
+        description="The time that one session may take in all. At most 12h: then Kaggle kills it.",
     )
     grace: Duration = Field(
         timedelta(minutes=5),
-        description="How long the trainer may take to save its checkpoint when it is stopped.",
+        description="How long the trainer may take to save its checkpoint after it was told to stop.",
     )
     disk_limit: Gigabytes = Field(
         19.0,
-        description="GB that the outputs may take; Kaggle keeps 20. Old checkpoints make room for new.",
+        description="GB that the outputs may take; Kaggle keeps 20. Old checkpoints give way to new ones.",
     )
     keep_checkpoints: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
-        2, description="How many of the newest checkpoints stay, besides the best model."
+        2, description="How many of the newest checkpoints to keep, besides the best model."
     )
 
 
 class Run(_Section):
-    """When the chain of sessions ends, besides training.epochs, and what it does when quota is short."""
+    """When the run ends, besides at training.epochs, and what it does if the quota is short."""
 
     until_step: NotNegative = Field(0, description="Stop at this global step. 0: at training.epochs.")
     patience: NotNegative = Field(
         0, description="Stop when the eval loss has not improved for so many evaluations. 0: never."
     )
-    max_sessions: NotNegative = Field(0, description="The most sessions of a run. 0: as many as it takes.")
+    max_sessions: NotNegative = Field(0, description="The most sessions of a run. 0: no limit.")
     max_gpu_hours: NotNegativeHours = Field(
-        0.0, description="The most hours of all sessions of a run. 0: as many as it takes."
+        0.0, description="The most hours of all sessions of a run together. 0: no limit."
     )
     rescue: StrictBool = Field(
         default=True,
-        description="Go on from what a killed session saved, which no kernel can mount: a pass downloads it\n"
-        "and uploads it as the private dataset SLUG-kept. false: go on from the session before it.",
+        description="Resume from what a killed session saved. No kernel can mount that: a pass downloads it,\n"
+        "and uploads it as the private dataset SLUG-kept. false: resume from the session before it.",
     )
     when_quota_is_short: Literal["wait", "shorten"] = Field(
         "wait",
-        description='When the week\'s quota is less than a session needs: "wait" until it refreshes, or\n'
+        description='If the week\'s quota is less than a session needs: "wait" until it refreshes, or\n'
         '"shorten" the session to what is left.',
     )
     shortest_session: Duration = Field(
-        timedelta(hours=1), description="A session that would be shorter than this is waited for instead."
+        timedelta(hours=1), description="Rather than run a session shorter than this, wait for the quota."
     )
 
 
 class Install(_Section):
-    """What the kernel installs when the image has no Coqui TTS."""
+    """What the kernel installs if the image has no Coqui TTS."""
 
     packages: tuple[Text, ...] = Field(
         # Its trainer (0.4) is the one that the host's hooks fit: with another, a session trains on one card
@@ -240,13 +239,13 @@ class Install(_Section):
     )
     wheelhouse: Wheelhouse = Field(
         "",
-        description="A dataset of wheels to install from, without the internet: SLUG when it is yours, else\n"
+        description="A dataset of wheels to install from, without the internet: SLUG if it is yours, else\n"
         "OWNER/SLUG. Empty: from the package index.",
     )
 
 
 class Samples(_Section):
-    """Speech that the trained voice is asked for at a session's end."""
+    """Sentences that the trained voice speaks at the end of a session."""
 
     enabled: StrictBool = Field(default=True, description="Whether to make samples.")
     sentences: tuple[Text, ...] = Field(
@@ -255,7 +254,7 @@ class Samples(_Section):
 
 
 class Voice(_Section):
-    """What is made of the best model at a session's end, to speak with on any machine."""
+    """What is made from the best model at the end of a session, to speak with on any machine."""
 
     onnx: StrictBool = Field(
         default=True, description="Whether to export it to ONNX, with its vocabulary beside it."
@@ -264,14 +263,14 @@ class Voice(_Section):
         # As coqui-tts 0.28 has them in its extra `onnx`. Kaggle's image brings onnx by itself
         # (kaggle_requirements.txt of Kaggle/docker-python, 2026-08), and does not name onnxruntime.
         ("onnx>=1.16", "onnxruntime>=1.18"),
-        description="What the export needs: installed after the training where the image lacks it.",
+        description="What the export needs; installed after the training if the image does not have it.",
     )
 
 
 class Pull(_Section):
-    """Which outputs `kgtts pull` brings, and where to."""
+    """Which outputs `kgtts pull` downloads, and where to."""
 
-    to: Text = Field("runs", description="The folder that results go to, seen from the working directory.")
+    to: Text = Field("runs", description="The folder for results, relative to the working directory.")
     include: tuple[Text, ...] = Field(
         (
             "best-model",
@@ -286,22 +285,10 @@ class Pull(_Section):
             STATE_FILE,
             MANIFEST_FILE,
         ),
-        description="What to bring: patterns of paths, whose * crosses folders, and the words best-model\n"
+        description="What to download: patterns of paths, whose * crosses folders, and the words best-model\n"
         "and newest-checkpoint for one file each (a checkpoint of a full VITS has 1 GB), and newest-events\n"
         "for the session's own event files of TensorBoard.",
     )
-    exclude: tuple[Text, ...] = Field((), description="Patterns of what to leave although it is included.")
-
-
-def slugify(title: str) -> str:
-    """The slug that Kaggle gives an ASCII title: lower case, one hyphen for all that is no letter or digit.
-
-    The official client uses python-slugify, which also transliterates and knows quotes, entities and
-    thousands; titles with any of those are refused instead, so that this rule is the whole truth.
-    """
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
-
-
-def title_from(slug: str) -> str:
-    """The readable title that gives back `slug`."""
-    return slug.replace("-", " ").capitalize()
+    exclude: tuple[Text, ...] = Field(
+        (), description="Patterns of what to leave out although it is included."
+    )

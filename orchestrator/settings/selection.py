@@ -1,4 +1,4 @@
-"""Which of a session's outputs `[pull]` chooses."""
+"""The choice of a session's outputs by the patterns of `[pull]`."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -13,13 +13,13 @@ _EVENTS = re.compile(r"(?:.*/)?events\.out\.tfevents\.([0-9]{1,18})\.(.+?)(?:\.[
 
 
 def select_outputs(names: Iterable[str], include: Sequence[str], exclude: Sequence[str] = ()) -> list[str]:
-    """The names that `include` brings and `exclude` does not take away, in the order of `names`.
+    """Return the names that fit `include` and not `exclude`, in the order of `names`.
 
-    A pattern is matched against the whole path, upper and lower case differing, and its `*` crosses
-    folders. `newest-checkpoint` is the checkpoint of the highest step; `best-model` the highest
+    A pattern is matched against the whole path; case matters, and `*` matches across folders.
+    `newest-checkpoint` is the checkpoint of the highest step; `best-model` the highest
     `best_model_<step>.pth` (Coqui's trainer writes one at each new best), else `best_model.pth`.
     `newest-events` are TensorBoard's event files of the host that wrote the newest one: a run folder holds
-    those of earlier sessions too, each of which ran on a host of its own.
+    those of earlier sessions too, each from a host of its own.
     """
     listed = list(names)
     wanted = {_best(listed)} if BEST_MODEL in include else set()

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from orchestrator.settings.durations import format_duration
 from orchestrator.settings.models import Settings
+from orchestrator.settings.text import format_duration
 
 _WIDTH = 100
 _HEAD = """\
@@ -27,10 +27,10 @@ class _Schema(GenerateJsonSchema):
 
 
 def default_toml(values: Mapping[str, object] | None = None) -> str:
-    """The file with every key under its comment, defaults commented out, and `values` set.
+    """Return the file: every key with its comment, defaults commented out, and `values` set.
 
     Args:
-        values: full names of keys to set for real, such as `{"kernel.owner": "someone"}`.
+        values: full names of keys to set, such as `{"kernel.owner": "someone"}`.
 
     Raises:
         KeyError: `values` names a key that does not exist.
@@ -43,16 +43,16 @@ def default_toml(values: Mapping[str, object] | None = None) -> str:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema (2020-12) of kgtts.toml, for `kgtts config schema` and for editors."""
+    """Return the JSON schema (2020-12) of kgtts.toml, for `kgtts config schema` and for editors."""
     schema = Settings.model_json_schema(schema_generator=_Schema)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def to_toml(value: object) -> str:
-    """One value in TOML's notation.
+    """Return one value as TOML writes it.
 
     Raises:
-        TypeError: TOML has no notation for it.
+        TypeError: TOML cannot hold it.
     """
     match value:
         case timedelta():

@@ -69,5 +69,5 @@ def test_unknown_name_names_the_nearest(name: str, nearest: str) -> None:
 @pytest.mark.parametrize("name", ["", "quantum", "\x00", "🚀"])
 def test_name_like_no_other_gets_the_usable_ones(name: str) -> None:
     """Where nothing is near, the usable names still stand in the message."""
-    with pytest.raises(ValueError, match='is no accelerator that Kaggle knows; use "NvidiaTeslaT4"'):
+    with pytest.raises(ValueError, match='is not an accelerator that Kaggle knows; use "NvidiaTeslaT4"'):
         find_accelerator(name)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.settings import Settings, default_toml, json_schema, to_toml
-from orchestrator.settings.sentences import known_keys
+from orchestrator.settings.loading import known_keys
 
 
 def uncommented(text: str) -> str:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from orchestrator.emulator.faults.kinds import Error, Fault, Rule
 from orchestrator.errors import UsageError
-from orchestrator.settings.nearest import closest
+from orchestrator.settings.text import closest
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
