@@ -1,4 +1,4 @@
-"""The `Kaggle` port over HTTP, through the typed client beneath the official one."""
+"""The `Kaggle` port over HTTP, through the typed SDK below the official client."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -47,12 +47,16 @@ _SMALL_FILE = 16 << 20
 
 
 def log_in(credentials: Credentials, url: str, home: Path) -> "KaggleClient":
-    """Build the SDK's client with these credentials and no others."""
+    """Return a client with these credentials and no others; `home` holds the file of an OAuth login.
+
+    Raises:
+        ServiceError: an OAuth login could not be renewed.
+    """
     sdk = SdkClient(KaggleEnv.PROD)
     http = sdk.http_client()
-    http._signed_in = True  # noqa: SLF001  # Else it looks for credentials by itself and takes the first.
+    http._signed_in = True  # noqa: SLF001  # Or it would look for credentials by itself.
     http._init_session()  # noqa: SLF001  # As the official `kernels_logs_stream` does.
-    limit_waiting(http._session)  # noqa: SLF001  # The client itself sets no time-out anywhere.
+    limit_waiting(http._session)  # noqa: SLF001  # The SDK sets no time-outs.
     username, secret = credentials.username, credentials.secret
     if credentials.kind is CredentialKind.OAUTH:
         with translated("renew the login to Kaggle"):
@@ -66,7 +70,7 @@ def log_in(credentials: Credentials, url: str, home: Path) -> "KaggleClient":
 
 
 class KaggleClient:
-    """The `Kaggle` port over HTTP. Reads are retried with growing delay; what saves a version is not."""
+    """The `Kaggle` port over HTTP; see `orchestrator.ports.Kaggle`. Reads are retried, pushes are not."""
 
     def __init__(self, client: Any, username: str | None, service: str) -> None:
         self._http = client.http_client()
@@ -80,7 +84,7 @@ class KaggleClient:
 
     @property
     def calls(self) -> int:
-        """How many calls were made so far, each try of a retried one counted."""
+        """The number of calls so far; each attempt counts."""
         return self._call.count
 
     @property
@@ -90,7 +94,7 @@ class KaggleClient:
 
     @property
     def username(self) -> str:
-        """The account that the credentials belong to; a token is asked for it once."""
+        """The account that the credentials belong to; Kaggle is asked once if only a token is known."""
         if self._username is None:
             request = IntrospectTokenRequest()
             request.token = self._http._session.auth.token  # noqa: SLF001
@@ -110,11 +114,11 @@ class KaggleClient:
     def push(self, push: KernelPush) -> Pushed:
         """Save a new version of a kernel, which starts its session.
 
-        A 200 answer can be a refusal: `error` in its body, or sources that it calls invalid. Both raise.
+        An answer of 200 can be a refusal too: its body has an `error`, or sources that Kaggle calls invalid.
 
         Raises:
-            RefusedError: Kaggle's own words; for an unknown source the version exists all the same.
-            ServiceError: no answer came; whether the push arrived is not known.
+            RefusedError: with Kaggle's own words; if a source is unknown, the version exists nevertheless.
+            ServiceError: there was no answer; the push may have arrived.
         """
         answer = self._call(
             f"push {push.ref}", lambda: self._kernels.save_kernel(save_request(push)), retry=False
@@ -135,7 +139,7 @@ class KaggleClient:
         if any(unknown.values()):
             listed = "; ".join(f"{kind} {', '.join(names)}" for kind, names in unknown.items() if names)
             raise RefusedError(
-                f"Kaggle took {pushed.ref} but without what it does not know or show you: {listed}.",
+                f"Kaggle saved {pushed.ref} without sources that it does not have or show you: {listed}.",
                 hint="correct [inputs] in kgtts.toml, check with `kgtts doctor`; this version cannot train: "
                 f"`kgtts cancel {ref}` stops it",
             )
@@ -149,7 +153,7 @@ class KaggleClient:
             return kernel_info(answer.metadata, ref.kernel, answer.blob.source if answer.blob else None)
 
     def session_status(self, ref: KernelRef, *, retry: bool = True) -> SessionStatus:
-        """The state of the session of `ref.version`, or of the newest one."""
+        """Return the state of the session of `ref.version`, or of the newest one."""
         doing = f"read the status of {ref}"
         request = addressed(ApiGetKernelSessionStatusRequest(), ref)
         answer = self._call(doing, lambda: self._kernels.get_kernel_session_status(request), retry=retry)
@@ -157,7 +161,7 @@ class KaggleClient:
             return SessionStatus(SessionState(answer.status.name.lower()), answer.failure_message or None)
 
     def outputs(self, ref: KernelRef) -> Sequence[OutputFile]:
-        """Every file that the session left, from all pages of the listing."""
+        """List every file that the session left, with signed URLs."""
         return [
             OutputFile(item.file_name or "", item.url or "")
             for page in self._output_pages(ref, _PAGE_SIZE)
@@ -165,10 +169,10 @@ class KaggleClient:
         ]
 
     def output_file(self, ref: KernelRef, name: str) -> bytes | None:
-        """The content of one small output of the session of `ref.version`; None where it has none such.
+        """Return the content of one small output of the session of `ref.version`; None if it does not exist.
 
         Raises:
-            ServiceError: also where the file is too large to be what is asked for (16 MB).
+            ServiceError: also if the file is larger than 16 MB.
         """
         request = ApiDownloadKernelOutputRequest()
         request.owner_slug, request.kernel_slug, request.file_path = ref.owner, ref.slug, name
@@ -189,17 +193,17 @@ class KaggleClient:
         return content
 
     def stored_log(self, ref: KernelRef) -> Sequence[LogEvent]:
-        """The log of a session that is over; empty while Kaggle has none."""
+        """Return the log of a session that has ended; empty if Kaggle has none."""
         return parse_stored_log(next(self._output_pages(ref, 1)).log or "")
 
     def log_stream(self, ref: KernelRef, *, idle_s: float, retry: bool = True) -> Iterator[LogEvent]:
-        """The log from its start, then as it grows; ends when the server says that the log is complete.
+        """Yield the log from its start, then as it grows, until the server says that it is complete.
 
-        `retry` is about getting the connection; a new call begins at the log's start again.
+        `retry` concerns the connection only; each call begins at the start of the log.
 
         Raises:
-            SilentLogError: nothing was said for `idle_s` seconds.
-            ServiceError: the connection dropped.
+            SilentLogError: nothing came for `idle_s` seconds.
+            ServiceError: the connection broke.
         """
         base = self._http._endpoint  # noqa: SLF001  # As the official `kernels_logs_stream` builds it.
         query = f"?versionLabel={ref.version_label}" if ref.version else ""
@@ -210,7 +214,7 @@ class KaggleClient:
             yield from read_stream(response, ref, idle_s=idle_s)
 
     def delete(self, ref: KernelRef) -> None:
-        """Delete the kernel with all its versions and outputs; a running session is stopped by it."""
+        """Delete the kernel with all its versions and outputs; this stops a running session."""
         request = ApiDeleteKernelRequest()
         request.user_name, request.kernel_slug = ref.owner, ref.slug
         answer = self._call(f"delete {ref}", lambda: self._kernels.delete_kernel(request), retry=False)
@@ -218,7 +222,7 @@ class KaggleClient:
             raise RefusedError(f"Kaggle refused to delete {ref}: {answer.error_message}")
 
     def my_kernels(self) -> Sequence[KernelInfo]:
-        """The account's kernels, last run first."""
+        """List the account's kernels, the one that ran last first."""
         request = ApiListKernelsRequest()
         request.group, request.sort_by = KernelsListViewType.PROFILE, KernelsListSortType.DATE_RUN
         request.page_size = 100
@@ -234,7 +238,7 @@ class KaggleClient:
             request.page_token = answer.next_page_token
 
     def quota(self) -> Quota | None:
-        """The week's GPU hours; None where Kaggle tells none."""
+        """Return the week's GPU hours; None if Kaggle reports none."""
         answer = self._call("read the quota", self._kernels.get_accelerator_quota_statistics)
         gpu = answer.gpu_quota
         if gpu is None or gpu.total_time_allowed is None:
@@ -248,19 +252,19 @@ class KaggleClient:
         )
 
     def dataset_files(self, source: str) -> Iterator[InputFile]:
-        """The files of the newest version of the dataset `owner/slug`, page by page as they are asked for."""
+        """List the files of the newest version of the dataset `owner/slug`, page by page as they are used."""
         return self._datasets.files(source)
 
     def dataset_ready(self, source: str) -> bool:
-        """Whether the newest version of a dataset is processed; until then a kernel mounts the one before."""
+        """Return whether the newest version of a dataset is processed; until then kernels mount the last."""
         return self._datasets.is_ready(source)
 
     def upload_dataset(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
-        """Make the private dataset `owner/slug` of `files`, or a new version of these and no others."""
+        """Create the private dataset `owner/slug` from `files`, or a new version with these files only."""
         self._datasets.upload(source, title, files, notes=notes)
 
     def model_files(self, source: str) -> Iterator[InputFile]:
-        """The files of the model version `owner/model/framework/variation/version`."""
+        """List the files of the model version `owner/model/framework/variation/version`."""
         return model_files(self._call, self._sdk, source)
 
     def _output_pages(self, ref: KernelRef, page_size: int) -> Iterator[Any]:

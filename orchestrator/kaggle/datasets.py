@@ -56,10 +56,10 @@ class Datasets:
             request.page_token = answer.next_page_token
 
     def is_ready(self, source: str) -> bool:
-        """Whether the newest version of a dataset is processed; until then a kernel mounts the one before.
+        """Return whether the newest version of a dataset is processed; until then kernels mount the last.
 
         Raises:
-            NotFoundError: there is none.
+            NotFoundError: there is no such dataset.
             RefusedError: Kaggle could not process it.
         """
         request = ApiGetDatasetStatusRequest()
@@ -78,14 +78,14 @@ class Datasets:
         return status is DatabundleVersionStatus.READY
 
     def upload(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
-        """Make the private dataset `owner/slug` of `files`, or a new version that holds these and no others.
+        """Create the private dataset `owner/slug` from `files`, or a new version with these files only.
 
-        As the official client's `datasets create` and `datasets version` do (2.2.4); a 200 answer can be a
-        refusal here too. Earlier versions stay. Kaggle unpacks archives by their names (.zip, .tar, .gz).
+        This does what `kaggle datasets create` and `kaggle datasets version` do (2.2.4). An answer of 200 can
+        be a refusal here too. Earlier versions stay. Kaggle unpacks archives (.zip, .tar, .gz).
 
         Raises:
-            RefusedError: Kaggle's own words, or a title, slug or file names that it would not take.
-            ServiceError: the upload broke off for good, or no answer came; then the version may exist.
+            RefusedError: with Kaggle's own words; or title, slug or file names are not acceptable.
+            ServiceError: the upload failed, or there was no answer; then the version may exist.
             LocalError: a file cannot be read.
         """
         owner, slug = source.split("/")[:2]
@@ -97,7 +97,7 @@ class Datasets:
             # Kaggle may answer 403 for what does not exist. If it does exist, creating it is refused.
             exists = False
         except RefusedError:
-            pass  # The version before failed; another may not.
+            pass  # Kaggle could not process the previous version; it may process this one.
         doing = f"save the dataset {source}"
         try:
             tokens = [_new_file(self._uploads.upload(path)) for path in files]
@@ -123,10 +123,13 @@ def _check(source: str, slug: str, title: str, files: Sequence[Path]) -> None:
     for what, text in (("title", title), ("name", slug)):
         if len(text) not in _LENGTHS:
             raise RefusedError(
-                f"Kaggle takes no dataset {source}: its {what} has {len(text)} characters, not 6 to 50."
+                f"Kaggle does not accept the dataset {source}: its {what} must have 6 to 50 characters, "
+                f"and has {len(text)}."
             )
     if not files or len({path.name for path in files}) < len(files):
-        raise RefusedError(f"Kaggle takes no dataset {source}: it would have no files, or two of one name.")
+        raise RefusedError(
+            f"Kaggle does not accept the dataset {source}: it has no files, or two with one name."
+        )
 
 
 def _new_file(token: str) -> ApiDatasetNewFile:
@@ -146,7 +149,7 @@ def _create_request(owner: str, slug: str, title: str, files: list[ApiDatasetNew
 def _version_request(owner: str, slug: str, files: list[ApiDatasetNewFile], notes: str) -> Any:
     body = ApiCreateDatasetVersionRequestBody()
     body.version_notes, body.files, body.category_ids = notes, files, []
-    body.delete_old_versions = False  # A kernel mounts the one before while this one is processed.
+    body.delete_old_versions = False  # A kernel mounts the previous one while this one is processed.
     request = ApiCreateDatasetVersionRequest()
     request.owner_slug, request.dataset_slug, request.body = owner, slug, body
     return request

@@ -15,25 +15,25 @@ _BLOCK = 1 << 16
 
 
 def open_stream(session: requests.Session, url: str) -> requests.Response:
-    """Ask for a log; the answer's body is read by `read_stream`.
+    """Request a log; `read_stream` reads the body of the answer.
 
     Raises:
-        requests.RequestException: it cannot be had.
+        requests.RequestException: there is no answer, or a failure.
     """
     headers = {"Accept": "text/event-stream, */*", "Content-Type": None}
     response = session.get(url, stream=True, headers=headers)
     if not response.ok:
-        _ = response.content  # Read whole, so that the connection is free and the words are there.
+        _ = response.content  # Read it all: the connection is free again, and Kaggle's words are kept.
         response.raise_for_status()
     return response
 
 
 def read_stream(response: requests.Response, ref: KernelRef, *, idle_s: float) -> Iterator[LogEvent]:
-    """The events of a live log, or of a stored one where the session is over; ends where the log does.
+    """Yield the events of a live log, or of a stored one if the session has ended, until the log ends.
 
     Raises:
-        SilentLogError: nothing was said for `idle_s` seconds.
-        ServiceError: the connection dropped before the log was complete.
+        SilentLogError: nothing came for `idle_s` seconds.
+        ServiceError: the connection broke before the log was complete.
     """
     silence = SilentLogError(
         f"The live log of {ref} has said nothing for {idle_s:g} s.", hint=f"kgtts status {ref}"
@@ -57,16 +57,16 @@ def read_stream(response: requests.Response, ref: KernelRef, *, idle_s: float) -
 
 
 class _IdleError(Exception):
-    """A live log has been silent for as long as its reader wanted to wait."""
+    """A live log has been silent for as long as its reader wants to wait."""
 
 
 def _lines(response: Any, idle_s: float) -> Iterator[str]:
-    """The lines of a live log until it says nothing for `idle_s`; comments that keep it open are nothing.
+    """Yield the lines of a live log until no data comes for `idle_s` seconds; comments are not data.
 
-    They come as soon as they are sent, and are cut at line feeds alone: requests' `iter_lines` waits for a
-    full block or reads byte by byte, and cuts text at U+2028 and its like too, which may stand in JSON.
+    Lines come as soon as they are sent, and end at line feeds only. requests' `iter_lines` waits for a full
+    block or reads byte by byte, and also splits at U+2028 and the like, which JSON may contain.
     """
-    # Only now: the answer itself may take longer to come than the pause that ends a replay.
+    # Only now: the answer itself may take longer than the silence that ends a replay.
     _limit_silence(response, idle_s)
     heard, rest = time.monotonic(), b""
     while chunk := response.raw.read1(_BLOCK, decode_content=True):
@@ -81,11 +81,11 @@ def _lines(response: Any, idle_s: float) -> Iterator[str]:
 
 
 def _limit_silence(response: Any, idle_s: float) -> None:
-    """Let reading the answer's body end after `idle_s` without a byte."""
+    """Set the time-out for reading the body to `idle_s` seconds without a byte."""
     connection = response.raw.connection
     sock = connection.sock if connection is not None else None
     if sock is None:
-        # A connection that is closed after this answer has given its socket away to the answer's reader.
+        # A connection that closes after this answer has handed its socket to the answer's reader.
         reader = getattr(getattr(response.raw, "_fp", None), "fp", None)
         sock = getattr(getattr(reader, "raw", None), "_sock", None)
     if sock is not None:

@@ -1,4 +1,4 @@
-"""Kaggle's log formats: server-sent events while a session runs, a JSON array after it, lines for people.
+"""Kaggle's log formats: server-sent events while a session runs, a JSON array after it has ended.
 
 Both carry objects `{"stream_name": "stdout", "time": 12.3, "data": "…"}`
 (kaggle 2.2.4, `kernels_logs_stream`).
@@ -14,15 +14,15 @@ END_OF_LOG = "END_OF_LOG"
 
 
 class EndOfLogError(Exception):
-    """The stream said that the log is complete; the end of a connection alone does not mean that."""
+    """The stream said that the log is complete; the end of the connection alone does not say so."""
 
 
 def parse_sse(lines: Iterable[str]) -> Iterator[LogEvent]:
     """Read the events of a live stream.
 
     Raises:
-        EndOfLogError: the server said that nothing more will come. Running out of lines without it means
-            that the connection was dropped.
+        EndOfLogError: the server said that the log is complete. If the lines end without it, the connection
+            broke.
     """
     for line in lines:
         if not line.startswith("data:"):
@@ -34,7 +34,7 @@ def parse_sse(lines: Iterable[str]) -> Iterator[LogEvent]:
 
 
 def parse_stored_log(text: str) -> list[LogEvent]:
-    """Read a stored log; text that is not JSON is taken line by line, so that something stays readable."""
+    """Read a stored log; text that is not JSON is read line by line, so that it can be read at all."""
     if not text.strip():
         return []
     try:
@@ -63,7 +63,7 @@ def _from_dict(item: object) -> LogEvent:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One whole line of a session's log, without its line end."""
+    """One complete line of a session's log, without its line end."""
 
     stream: str
     time_s: float
@@ -71,20 +71,20 @@ class LogLine:
 
 
 class LineAssembler:
-    """Joins pieces of a log into whole lines, each stream by itself."""
+    """Joins pieces of a log into complete lines, for each stream by itself."""
 
     def __init__(self) -> None:
         self._rest: dict[str, str] = {}
 
     def feed(self, event: LogEvent) -> Iterator[LogLine]:
-        """Take one piece and give the lines that it completes, stamped with the piece's time."""
+        """Take one piece; yield the lines that it completes, with the time of the piece."""
         *whole, rest = (self._rest.get(event.stream, "") + event.text).split("\n")
         self._rest[event.stream] = rest
         for text in whole:
             yield LogLine(event.stream, event.time_s, text.rstrip("\r"))
 
     def finish(self) -> Iterator[LogLine]:
-        """Give what no line end completed."""
+        """Yield what is left without a line end."""
         for stream, text in self._rest.items():
             if text:
                 yield LogLine(stream, 0.0, text)
@@ -92,7 +92,7 @@ class LineAssembler:
 
 
 def log_lines(events: Iterable[LogEvent]) -> Iterator[LogLine]:
-    """All lines of a log, the unfinished last one included."""
+    """Yield all lines of a log, including an unfinished last one."""
     assembler = LineAssembler()
     for event in events:
         yield from assembler.feed(event)

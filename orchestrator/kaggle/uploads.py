@@ -1,8 +1,8 @@
-"""Bringing a file to Kaggle's storage: streamed from disk, and gone on with where it broke off.
+"""Uploads to Kaggle's storage: streamed from disk, and resumed after a break.
 
-As the official client does it (2.2.4, upload_complete and _resume_upload): a PUT brings the whole file; after
-a break an empty PUT with `Content-Range: bytes */SIZE` asks what arrived (308, `Range: bytes=0-LAST`), and
-the next one goes on from there.
+As the official client does it (2.2.4, upload_complete and _resume_upload): a PUT sends the whole file. After
+a break, an empty PUT with `Content-Range: bytes */SIZE` asks what arrived (308, `Range: bytes=0-LAST`), and
+the next one sends the rest.
 """
 
 import re
@@ -25,7 +25,7 @@ _RANGE = re.compile(r"bytes=0-(\d{1,18})", re.ASCII)
 
 
 class _UnfinishedError(Exception):
-    """The storage does not have the whole file, and may yet take the rest."""
+    """The storage does not have the whole file, but may still accept the rest."""
 
 
 class Uploads:
@@ -43,11 +43,11 @@ class Uploads:
         self._service = service
 
     def upload(self, path: Path) -> str:
-        """Bring one file to the storage; gives the token that a dataset version names it by.
+        """Upload one file; return the token that names it in a dataset version.
 
         Raises:
             LocalError: the file cannot be read.
-            ServiceError: it broke off for good. RefusedError, NotFoundError: Kaggle takes no such file.
+            ServiceError: the upload failed. RefusedError, ForbiddenError, NotFoundError: Kaggle refused it.
         """
         doing = f"upload {path.name}"
         try:
@@ -55,7 +55,7 @@ class Uploads:
             request = ApiStartBlobUploadRequest()
             request.type, request.name = ApiBlobType.DATASET, path.name
             request.content_length, request.last_modified_epoch_seconds = found.st_size, int(found.st_mtime)
-            # Asked again it only reserves another place.
+            # Safe to repeat: it only reserves another place.
             answer = self._call(doing, lambda: self._blobs.start_blob_upload(request))
             with translated(doing):
                 token, url = str(answer.token), str(answer.create_url)
@@ -67,7 +67,7 @@ class Uploads:
             raise LocalError(f"Could not {doing}: {error.strerror}.") from error
         except _UnfinishedError as error:
             raise ServiceError(
-                f"Could not {doing}: Kaggle's storage did not take it ({error}).", hint="try again later"
+                f"Could not {doing}: Kaggle's storage did not accept it ({error}).", hint="try again later"
             ) from error
         return token
 
@@ -89,7 +89,7 @@ def _send(path: Path, size: int, url: str) -> None:
 
 
 def _arrived(session: requests.Session, url: str, size: int) -> int:
-    """How many bytes the storage has."""
+    """Ask how many bytes the storage has."""
     headers = {"Content-Range": f"bytes */{size}"}
     answer = session.put(url, data=b"", headers=headers, allow_redirects=False)
     if answer.status_code != _RESUME_INCOMPLETE:

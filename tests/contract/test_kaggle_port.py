@@ -291,7 +291,7 @@ def test_an_upload_that_kaggle_would_not_take_is_refused_without_a_call(
 ) -> None:
     """Titles and slugs of other than 6 to 50 characters, no files, and two files of one name."""
     before = world.kaggle.calls
-    with pytest.raises(RefusedError, match="Kaggle takes no dataset"):
+    with pytest.raises(RefusedError, match="Kaggle does not accept the dataset"):
         world.kaggle.upload_dataset(source, title, [tmp_path / name for name in names], notes="x")
     assert world.kaggle.calls == before
 

@@ -406,7 +406,7 @@ class FakeKaggle:
         names = {path.name for path in files}
         if not (6 <= len(slug) <= 50 and 6 <= len(title) <= 50 and names) or len(names) < len(files):
             raise RefusedError(
-                f"Kaggle takes no dataset {source} with the title {title!r} of {len(files)} files."
+                f"Kaggle does not accept the dataset {source} with the title {title!r} of {len(files)} files."
             )
 
         def keep() -> None:
