@@ -88,7 +88,7 @@ def test_a_file_of_the_same_size_that_was_changed_is_fetched_again(storage: Stor
     assert content(tmp_path) == {"f": b"right"}
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows has no umask")
+@pytest.mark.posix  # Windows has no umask.
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
 def test_files_have_the_permissions_of_any_new_file(
     storage: Storage, tmp_path: Path, umask: int, mode: int
@@ -236,6 +236,7 @@ def test_one_failure_ends_the_whole_transfer_soon(storage: Storage, tmp_path: Pa
 
 
 @pytest.mark.posix  # Mode bits.
+@pytest.mark.posix  # On Windows a folder that is read-only may be written to.
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_a_sentence(storage: Storage, tmp_path: Path) -> None:
     """Permission denied is said of the file that it befell."""
@@ -269,6 +270,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.posix  # Windows sends no SIGINT to one process alone.
 def test_ctrl_c_does_not_wait_for_the_rest_of_a_large_file(storage: Storage, tmp_path: Path) -> None:
     """What is whole stays, the process ends at once, and the next transfer goes on where it was."""
     hold = Event()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from orchestrator.download.hashes import Expected
 from orchestrator.download.partial import BLOCK, Partial, blocks_in, has_part, part_size
 from orchestrator.download.storage import Remote
+from orchestrator.download.workspace import replace
 
 BYTES = os.urandom(10 * BLOCK)
 NAME = PurePosixPath("folder/f")
@@ -103,3 +104,27 @@ def test_parts_of_other_contents_go_and_those_of_other_names_stay(tmp_path: Path
     assert has_part(tmp_path, NAME)
     assert has_part(tmp_path, other)
     assert len(list(tmp_path.iterdir())) == 4
+
+
+class Held(type(Path())):  # type: ignore[misc]  # The class of this system's paths.
+    """A file that another program holds for its first `held` renames, as virus scanners on Windows do."""
+
+    held = 2
+
+    def replace(self, target: object) -> object:
+        """Refuse, or rename."""
+        type(self).held -= 1
+        if type(self).held >= 0:
+            raise PermissionError(13, "held")
+        return super().replace(target)
+
+
+def test_a_file_that_a_virus_scanner_holds_is_renamed_when_it_is_free(tmp_path: Path) -> None:
+    """It is tried again for a while; what stays held is an error."""
+    (tmp_path / "new").write_text("new")
+    Held.held = 2
+    replace(Held(tmp_path / "new"), tmp_path / "old")
+    assert (tmp_path / "old").read_text() == "new"
+    Held.held = 100
+    with pytest.raises(PermissionError):
+        replace(Held(tmp_path / "old"), tmp_path / "other")

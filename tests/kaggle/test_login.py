@@ -50,6 +50,18 @@ def test_credentials_are_found_in_the_official_order(
     assert "secret" not in repr(found)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_of_windows_editors_are_read(tmp_path: Path, encoding: str) -> None:
+    """They begin with a byte order mark, and PowerShell's `>` writes UTF-16."""
+    folder = tmp_path / ".kaggle"
+    folder.mkdir()
+    (folder / "kaggle.json").write_text(FILE, encoding=encoding)
+    found = find_credentials({}, tmp_path)
+    assert (found.username, found.secret) == ("omar", "f")
+    (folder / "access_token").write_text("token\n", encoding=encoding)
+    assert find_credentials({}, tmp_path).secret == "token"
+
+
 def test_the_folder_of_the_key_file_can_be_moved(tmp_path: Path) -> None:
     """KAGGLE_CONFIG_DIR is heeded."""
     home_with(tmp_path / "there", {"kaggle.json": FILE})
