@@ -133,12 +133,18 @@ class Partial:
         """Give a function that writes the bytes from `at` on, one chunk after the other.
 
         It skips blocks that are here, and returns how many bytes were new. Whoever writes a block writes it
-        from its first byte to its last. The function raises `AbandonedError` if the file starts over.
+        from its first byte to its last. The function raises `OSError` if the disk is full.
 
         Raises:
-            OSError: the disk is full.
+            AbandonedError: the file starts over; the function raises it too.
         """
-        with self.place.open("r+b", buffering=0) as file:
+        try:
+            file = self.place.open("r+b", buffering=0)
+        except FileNotFoundError:
+            if self._closed:
+                raise AbandonedError from None
+            raise
+        with file:
             position = at
 
             def write(data: bytes) -> int:

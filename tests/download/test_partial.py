@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.download.hashes import Expected
-from orchestrator.download.partial import BLOCK, Partial, blocks_in, has_part, part_size
+from orchestrator.download.partial import BLOCK, AbandonedError, Partial, blocks_in, has_part, part_size
 from orchestrator.download.storage import Remote
 from orchestrator.download.workspace import replace
 
@@ -93,6 +93,18 @@ def test_a_block_that_is_here_is_not_written_again(tmp_path: Path) -> None:
     assert put(part, 0, bytes(3 * BLOCK)) == 2 * BLOCK
     part.close()
     assert part.place.read_bytes() == bytes(BLOCK) + BYTES[:BLOCK] + bytes(BLOCK)
+
+
+def test_nobody_writes_to_a_file_that_starts_over(tmp_path: Path) -> None:
+    """Neither who writes already nor who is about to begin."""
+    part = opened(tmp_path, remote(3 * BLOCK))
+    with part.writing(0) as write:
+        part.close(discard=True)
+        with pytest.raises(AbandonedError):
+            write(BYTES[:BLOCK])
+    with pytest.raises(AbandonedError), part.writing(0):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_parts_of_other_contents_go_and_those_of_other_names_stay(tmp_path: Path) -> None:
