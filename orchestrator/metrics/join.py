@@ -39,12 +39,12 @@ def continuous(table: MetricsTable) -> MetricsTable:
     garbled number, and is left out itself.
     """
     moments = [table.moment_at(index) for index in range(table.moment_count)]
-    kept, restarts = _increasing(table, moments, Kind.STEP)
+    selected, restarts = _increasing(table, moments, Kind.STEP)
     for kind in (Kind.EPOCH, Kind.EVAL):
         found, _ = _increasing(table, moments, kind, _Undone(restarts))
-        kept |= found
+        selected |= found
     undone = _Undone(restarts)
-    kept |= {
+    selected |= {
         index
         for index, moment in enumerate(moments)
         if moment.step is None or (moment.kind is Kind.SYSTEM and not undone(index, moment.step))
@@ -54,9 +54,9 @@ def continuous(table: MetricsTable) -> MetricsTable:
         for event in table.events
         if event.kind != EventName.CHECKPOINT or event.step is None or not undone(event.at - 1, event.step)
     ]
-    if len(kept) == len(moments) and len(events) == len(table.events):
+    if len(selected) == len(moments) and len(events) == len(table.events):
         return table
-    return _selected(table, sorted(kept), events)
+    return _selected(table, sorted(selected), events)
 
 
 class _Undone:
@@ -85,22 +85,22 @@ def _increasing(
         for index, moment in enumerate(moments)
         if moment.kind is kind and moment.step is not None and not undone(index, moment.step)
     ]
-    kept: list[tuple[int, int]] = []
+    selected: list[tuple[int, int]] = []
     restarts: list[_Restart] = []
     for place, (index, step) in enumerate(counted):
-        if kept and step <= kept[-1][1]:
-            last, highest = kept[-1]
+        if selected and step <= selected[-1][1]:
+            last, highest = selected[-1]
             following = counted[place + 1][1] if place + 1 < len(counted) else None
             if step == highest and _are_halves(table, moments, last, index):
-                kept.append((index, step))
+                selected.append((index, step))
                 continue
             if step < highest and not _is_restart(moments[last], moments[index], highest, following):
                 continue
-            while kept and kept[-1][1] >= step:
-                kept.pop()
+            while selected and selected[-1][1] >= step:
+                selected.pop()
             restarts.append(_Restart(index, step))
-        kept.append((index, step))
-    return {index for index, _ in kept}, restarts
+        selected.append((index, step))
+    return {index for index, _ in selected}, restarts
 
 
 def _is_restart(before: Moment, moment: Moment, highest: int, following: int | None) -> bool:

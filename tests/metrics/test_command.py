@@ -17,7 +17,7 @@ from tests.support import Cli
 
 @pytest.fixture
 def run(workplace: Path) -> Writing:
-    """A run of which one session was pulled."""
+    """A run with one pulled session."""
     writing = Writing(CURRENT, epochs=3, steps=40, print_every=10)
     folder = workplace / "runs" / "bangla-tts" / "session-01"
     folder.mkdir(parents=True)
@@ -27,7 +27,7 @@ def run(workplace: Path) -> Writing:
 
 
 def test_a_run_is_summed_up(cli: Cli, run: Writing) -> None:
-    """Without a name it is the newest of the settings' kernel; first, last and lowest value of each name."""
+    """`metrics` shows first, last and lowest values, by default of the newest run of the settings' kernel."""
     for name in ((), ("abc",), ("asha/bangla-tts",)):
         result = cli("metrics", *name)
         assert (result.code, result.err) == (0, "")
@@ -43,14 +43,14 @@ def test_a_run_is_summed_up(cli: Cli, run: Writing) -> None:
 
 
 def test_csv_holds_every_value_exactly(cli: Cli, run: Writing) -> None:
-    """A header, then a line a value."""
+    """The CSV has a header and one line per value."""
     read = list(csv.reader(io.StringIO(cli("metrics", "--csv").out)))
     assert read[0] == ["time", "session", "epoch", "step", "split", "name", "value"]
     assert read[1:] == [[str(column) for column in row] for row in run.rows]
 
 
 def test_json_is_strict(cli: Cli, workplace: Path) -> None:
-    """What is no number is null, and the warning says where."""
+    """A value that is not a number is null, and a warning says where it is."""
     log = "--> TIME: 2026-11-22 07:31:47 -- STEP: 0/3 -- GLOBAL_STEP: 7\n| > loss_mel: nan (nan)\n"
     (workplace / "log.txt").write_text(log)
     document = json.loads(cli("metrics", "--json", "log.txt").out, parse_constant=pytest.fail)
@@ -61,7 +61,7 @@ def test_json_is_strict(cli: Cli, workplace: Path) -> None:
 
 
 def test_a_log_may_come_through_a_pipe(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A notebook's log on standard input."""
+    """`metrics -` reads a notebook's log from standard input."""
     writing = Writing(KEPT, epochs=1, steps=20, print_every=10)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(writing.text().encode() + b"\x00\n")))
     result = cli("metrics", "-")
@@ -72,7 +72,7 @@ def test_a_log_may_come_through_a_pipe(cli: Cli, monkeypatch: pytest.MonkeyPatch
 
 
 def test_warnings_are_shown_and_cannot_steer_a_terminal(cli: Cli, workplace: Path) -> None:
-    """A kernel's words come from a server."""
+    """Words of the kernel lose their terminal escapes."""
     events = [
         {"event": "progress", "global_step": 1, "session": 1, "losses": {"loss": math.pi}},
         {"event": "warning", "message": "\x1b[2Jsilent\nrecording", "session": 1},
@@ -85,7 +85,7 @@ def test_warnings_are_shown_and_cannot_steer_a_terminal(cli: Cli, workplace: Pat
 
 
 def test_json_can_be_written_whatever_a_kernel_said(cli: Cli, workplace: Path) -> None:
-    """Half a character is one in JSON's escapes alone."""
+    """Half a character, which JSON can spell but UTF-8 cannot hold, does no harm."""
     events = (
         '{"event":"progress","global_step":1,"losses":{"loss":1.5}}',
         '{"event":"warning","message":"\\ud800"}\n',
@@ -96,7 +96,7 @@ def test_json_can_be_written_whatever_a_kernel_said(cli: Cli, workplace: Path) -
 
 @pytest.mark.posix  # A named pipe.
 def test_a_log_may_be_what_a_shell_makes_of_a_command(cli: Cli, workplace: Path) -> None:
-    """`<(zcat log.gz)` is the name of a pipe."""
+    """The log may be a pipe, such as a shell's `<(zcat log.gz)`."""
     os.mkfifo(workplace / "pipe")
     text = Writing(KEPT, epochs=1, steps=20, print_every=10).text()
     writer = threading.Thread(target=(workplace / "pipe").write_text, args=(text,))
@@ -124,7 +124,7 @@ def test_a_log_may_be_what_a_shell_makes_of_a_command(cli: Cli, workplace: Path)
 def test_nothing_to_show_is_a_sentence(
     cli: Cli, workplace: Path, arguments: list[str], words: str, hint: str
 ) -> None:
-    """What is missing, and the command that brings it."""
+    """The error names what is missing and the command that downloads it."""
     (workplace / "empty.log").write_text("nothing\n")
     (workplace / "log.gz").write_bytes(b"\x1f\x8b\x08\x00")
     result = cli("metrics", *arguments)

@@ -12,7 +12,7 @@ NOISE = random.Random(3)  # noqa: S311  # The same noise each time.
 
 
 def trained(kind: Kind = Kind.STEP, /, **series: Sequence[float]) -> MetricsTable:
-    """A table of some series, 25 steps apart; losses of half the run are session 2's."""
+    """A table of some series with 25 steps between values; the second half is session 2."""
     table = MetricsTable()
     count = len(next(iter(series.values())))
     for index in range(count):
@@ -22,18 +22,18 @@ def trained(kind: Kind = Kind.STEP, /, **series: Sequence[float]) -> MetricsTabl
 
 
 def falling(count: int = 100, start: float = 40.0) -> list[float]:
-    """A loss as it should be: it falls, noisily."""
+    """A good loss: it falls, with noise."""
     return [start / (1 + index / 20) * NOISE.uniform(0.7, 1.4) for index in range(count)]
 
 
 def only(table: MetricsTable) -> Finding:
-    """The one finding."""
+    """The only finding."""
     (finding,) = find_warnings(table)
     return finding
 
 
 def test_a_good_training_warns_of_nothing() -> None:
-    """Noise, norms that overflow under fp16, and rates that change are no findings."""
+    """Noise, norms that overflow in fp16, and changing learning rates are not findings."""
     norm = [math.inf if index % 30 == 7 else NOISE.uniform(1, 900) for index in range(100)]
     table = trained(
         loss_mel=falling(),
@@ -50,7 +50,7 @@ def test_a_good_training_warns_of_nothing() -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_no_number(bad: float) -> None:
-    """Where it began, and how often it is one."""
+    """The finding says where the loss first was not finite, and how often."""
     finding = only(trained(loss_mel=[*falling(60), bad, bad, 3.0]))
     assert (finding.kind, finding.name, finding.step, finding.session) == (
         FindingKind.NOT_FINITE,
@@ -63,7 +63,7 @@ def test_a_loss_that_is_no_number(bad: float) -> None:
 
 
 def test_a_loss_that_explodes_and_stays() -> None:
-    """Told once, where it jumps; a single wild batch is none."""
+    """An explosion is reported once, where it begins; a single bad batch is not one."""
     finding = only(trained(loss_mel=[*falling(60), *[4e4, 5e4, 6e6] * 5]))
     assert (finding.kind, finding.step, finding.value) == (FindingKind.EXPLODING, 1500, 4e4)
     assert find_warnings(trained(loss_mel=[*falling(60), 4e4, *falling(20)])) == []
@@ -72,7 +72,7 @@ def test_a_loss_that_explodes_and_stays() -> None:
 
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_discriminator_that_wins(*, listed: bool) -> None:
-    """Its loss is nearly nothing and the generator's nearly the most, for a while."""
+    """A discriminator wins if its loss stays near 0 and the generator's near its maximum."""
     disc = [2.4] * 50 + [0.2] * 30
     gen = [1.9] * 50 + [5.7] * 30
     real = {f"loss_disc_real_{number}": [0.1] * 80 for number in range(6)} if listed else {}
@@ -85,7 +85,7 @@ def test_a_discriminator_that_wins(*, listed: bool) -> None:
 
 
 def test_an_evaluation_that_gets_worse() -> None:
-    """The finding stands at the best; a noisy plateau and a short dip are none."""
+    """The finding points at the best evaluation; a noisy plateau and a short rise are not findings."""
     finding = only(
         trained(Kind.EVAL, avg_loss_mel=[20, 18, 17, 16, 16.5, 17, 17.5, 18, 18.5], avg_loss_gen=[2.0] * 9)
     )
@@ -101,7 +101,7 @@ def test_an_evaluation_that_gets_worse() -> None:
 
 
 def test_the_kernels_own_warnings_come_once() -> None:
-    """In its words, in order of steps."""
+    """Each warning of the kernel is reported once, in its words and in the order of steps."""
     table = trained(loss_mel=[*falling(20), math.nan])
     for step in (None, 7, 7):
         table.add_event(
@@ -113,7 +113,7 @@ def test_the_kernels_own_warnings_come_once() -> None:
 
 
 def test_the_loss_that_is_watched() -> None:
-    """What an ear hears, first; else any loss."""
+    """The mel loss comes first; without it, any loss is watched."""
     assert watched_loss(["avg_loss_1", "avg_loss_mel"]) == "avg_loss_mel"
     assert watched_loss(["x_loss", "a_loss", "avg_time"]) == "a_loss"
     assert watched_loss(["avg_time"]) is None

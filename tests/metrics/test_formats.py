@@ -12,12 +12,12 @@ from tests.metrics.writing import CURRENT, KEPT, Style, Writing, as_events, as_s
 
 
 def rows(table: MetricsTable) -> list[Row]:
-    """All rows."""
+    """All rows of a table."""
     return list(table)
 
 
 def pieces(text: str, size: int) -> list[bytes]:
-    """The text's bytes, some at a time."""
+    """The text's bytes in pieces."""
     data = text.encode()
     return [data[place : place + size] for place in range(0, len(data), size)]
 
@@ -33,7 +33,7 @@ def pieces(text: str, size: int) -> list[bytes]:
     ids=["current", "kept", "current, kept", "older, coloured"],
 )
 def test_fifty_epochs_come_back_exactly(style: Style, first: int) -> None:
-    """50 epochs of 630 steps: every time, epoch, step, name and value, and where the best models are."""
+    """Reading a log of 50 epochs gives every time, epoch, step, name and value, and the best models."""
     writing = Writing(style, first=first)
     table = read_metrics([writing.text().encode()])
     assert rows(table) == writing.rows
@@ -44,7 +44,7 @@ def test_fifty_epochs_come_back_exactly(style: Style, first: int) -> None:
 
 
 def test_every_step_can_be_printed() -> None:
-    """With a line for each step too, and a short epoch."""
+    """A log with every step and a short epoch is read exactly."""
     writing = Writing(CURRENT, epochs=3, steps=7, print_every=1)
     assert rows(read_metrics([writing.text().encode()])) == writing.rows
 
@@ -57,7 +57,7 @@ def test_events_come_back_exactly() -> None:
 
 
 def test_a_stored_log_comes_back_exactly() -> None:
-    """Kaggle's JSON gives the same rows, later by what the session took before its first step."""
+    """Kaggle's JSON log gives the same rows, with times since the session's start."""
     writing = Writing(KEPT, epochs=5)
     table = read_metrics([as_stored(writing.text()).encode()])
     later = [row._replace(time=(row.time or 0.0) + 200.0) for row in writing.rows]
@@ -68,7 +68,7 @@ def test_a_stored_log_comes_back_exactly() -> None:
 @pytest.mark.parametrize("size", [1, 7, 4096])
 @pytest.mark.parametrize("kind", ["log", "events", "stored"])
 def test_where_a_source_is_cut_makes_no_difference(kind: str, size: int) -> None:
-    """Bytes may come one at a time."""
+    """The result does not depend on where the bytes are split."""
     writing = Writing(CURRENT, epochs=2, steps=30, print_every=10)
     text = writing.text()
     whole = {"log": text, "events": as_events(writing), "stored": as_stored(text)}[kind]
@@ -78,7 +78,7 @@ def test_where_a_source_is_cut_makes_no_difference(kind: str, size: int) -> None
 
 
 def test_a_list_that_is_interrupted_is_read_all_the_same() -> None:
-    """Lists read at once and lists read line by line give the same."""
+    """A list with other lines in between gives the same values as one that is read as a whole."""
     writing = Writing(KEPT, epochs=4, steps=100, print_every=5)
     text = writing.text()
     spaced = text.replace("\n", "\n\n")  # Notebooks that were copied from a page.
@@ -88,14 +88,14 @@ def test_a_list_that_is_interrupted_is_read_all_the_same() -> None:
 
 
 def test_a_bar_may_stand_before_a_line() -> None:
-    """A progress bar has no line end of its own."""
+    """A header is found after a progress bar on the same line."""
     text = "> EPOCH: 0/1\n 3%| | 1/30 [00:01]--> TIME: 2026-11-22 07:31:47 -- STEP: 1/30 -- GLOBAL_STEP: 1\n"
     table = read_metrics([(text + " 5%|#|| > loss: 1.5 (2.5)\n").encode()])
     assert [(row.step, row.name, row.value) for row in table] == [(1, "loss", 2.5)]
 
 
 def test_an_epoch_has_averages_and_a_time() -> None:
-    """Where a trainer says them, they stand at the epoch's end."""
+    """The means and the duration of an epoch are placed at its end."""
     text = (
         "> EPOCH: 0/4\n--> TRAIN PERFORMACE -- EPOCH TIME: 12.34 sec -- GLOBAL_STEP: 8\n"
         "     | > avg_loss: 3.5\n\n  --> EVAL PERFORMANCE\n     | > avg_loss: 3.0 (+0.0)\n\n"
@@ -107,7 +107,7 @@ def test_an_epoch_has_averages_and_a_time() -> None:
 
 
 def test_resources_become_rows_of_the_machine() -> None:
-    """Numbers in lists have their place in the name; what is no number is left out."""
+    """Numbers of nested lists get names with their indices; other values are left out."""
     event = (
         '{"event":"resources","t":60.5,"session":2,"gpus":[{"utilisation":97,"memory_used_mb":15000.5}],'
         '"disk_used_bytes":5,"goodput":null,"note":"x"}\n'
@@ -124,7 +124,7 @@ def test_resources_become_rows_of_the_machine() -> None:
 
 
 def test_the_format_is_told_from_the_beginning() -> None:
-    """A line of rubbish at the top does not mislead."""
+    """The format is recognised even if the first line is garbled."""
     writing = Writing(CURRENT, epochs=1, steps=5, print_every=1)
     text = writing.text()
     assert recognise(text.encode()) is Format.LOG
@@ -135,7 +135,7 @@ def test_the_format_is_told_from_the_beginning() -> None:
 
 
 def test_files_and_open_files_can_be_read(tmp_path: Path) -> None:
-    """By path, or opened; what is no file is said."""
+    """A path and an open file are read alike; a folder and a missing file are errors."""
     writing = Writing(CURRENT, epochs=1, steps=5, print_every=1)
     data = writing.text().encode()
     (tmp_path / "log").write_bytes(data)

@@ -16,13 +16,13 @@ RUBBISH = b"\x00\x93\xff\xfe| > loss\x00\xc3("
 
 
 def written(style: Style = CURRENT) -> Writing:
-    """A small training."""
+    """A small training's log."""
     return Writing(style, epochs=2, steps=40, print_every=10)
 
 
 @pytest.mark.parametrize("style", [CURRENT, KEPT], ids=["current", "kept"])
 def test_rubbish_between_lines_costs_nothing(style: Style) -> None:
-    """Binary lines anywhere are counted as lost; every value is still there."""
+    """Binary lines are counted as lost, and every value is still read."""
     writing = written(style)
     lines = writing.text().encode().split(b"\n")
     for place in range(len(lines) - 2, 0, -9):
@@ -33,7 +33,7 @@ def test_rubbish_between_lines_costs_nothing(style: Style) -> None:
 
 
 def test_a_torn_line_in_a_list_costs_its_value_alone() -> None:
-    """The others of the list are read."""
+    """A torn line costs its own value; the others of the list are read."""
     writing = written()
     lines = writing.text().split("\n")
     at = next(index for index, line in enumerate(lines) if "loss_mel: " in line)
@@ -45,7 +45,7 @@ def test_a_torn_line_in_a_list_costs_its_value_alone() -> None:
 
 
 def test_a_garbled_header_costs_its_list() -> None:
-    """Values whose step is not known are not given that of the list before."""
+    """If a header is garbled, its values are lost instead of counted for another step."""
     writing = written()
     lines = writing.text().split("\n")
     places = [index for index, line in enumerate(lines) if "--> TIME" in line]
@@ -58,7 +58,7 @@ def test_a_garbled_header_costs_its_list() -> None:
 
 @pytest.mark.parametrize("kind", ["log", "events", "stored"])
 def test_a_torn_end_costs_the_last_line(kind: str) -> None:
-    """Wherever a file ends, what came before is there, and nothing is there that was not written."""
+    """Wherever a file ends, everything before the end is read and nothing is invented."""
     writing = written()
     text = writing.text()
     whole = {"log": text, "events": as_events(writing), "stored": as_stored(text)}[kind].encode()
@@ -72,7 +72,7 @@ def test_a_torn_end_costs_the_last_line(kind: str) -> None:
 
 
 def test_half_an_event_before_a_whole_one() -> None:
-    """A writer that was killed leaves half a line; the next one's event stands behind it."""
+    """After half an event of a killed writer, the next event on the same line is read."""
     events = as_events(written()).split("\n")
     torn = events[0][:30] + events[1] + "\n" + events[2] + "trailing\n"
     table = read_metrics([torn.encode()], kind="events")
@@ -81,7 +81,7 @@ def test_half_an_event_before_a_whole_one() -> None:
 
 
 def test_numbers_that_make_no_sense_are_passed_over() -> None:
-    """Strings, booleans and endless numbers are no values; wrong places are not known."""
+    """Strings, booleans and huge integers are not values; a wrong step or time counts as unknown."""
     event = {
         "event": "progress",
         "t": -1,
@@ -109,7 +109,7 @@ def test_numbers_that_make_no_sense_are_passed_over() -> None:
 
 
 def test_a_line_without_an_end_is_dropped() -> None:
-    """Gigabytes of binary output would otherwise be held in memory."""
+    """A line longer than the limit is dropped, so that memory stays bounded."""
     writing = written()
     text = writing.text().encode()
     for kind in Format:
@@ -147,7 +147,7 @@ _TORN = st.sampled_from(
 
 
 def use(table: MetricsTable) -> None:
-    """All that is done with a table."""
+    """Do everything with a table that the commands do."""
     series = continuous(table)
     assert len(list(series)) == len(series) <= len(table)
     assert sum(map(len, series.series().values())) == len(series)
@@ -160,7 +160,7 @@ def use(table: MetricsTable) -> None:
 
 @given(st.sampled_from(Format), st.lists(st.one_of(_TORN, st.binary(max_size=40)), max_size=40))
 def test_garbage_never_raises(kind: Format, pieces: list[bytes]) -> None:
-    """Whatever a file holds, however it is cut, there is a table, and it can be used."""
+    """Any bytes, split anywhere, give a table that can be used."""
     use(read_metrics(pieces, kind=kind))
     reader = make_reader(kind)
     for piece in pieces:
@@ -170,7 +170,7 @@ def test_garbage_never_raises(kind: Format, pieces: list[bytes]) -> None:
 
 @given(st.randoms(use_true_random=False), st.sampled_from(["log", "events", "stored"]))
 def test_damage_never_raises_nor_invents(chance: random.Random, kind: str) -> None:
-    """Bytes that are overwritten, cut out or swapped leave a table whose series never goes back."""
+    """Overwritten, missing and swapped bytes give a table whose steps never decrease."""
     writing = Writing(CURRENT, epochs=2, steps=6, print_every=2)
     text = writing.text()
     data = bytearray({"log": text, "events": as_events(writing), "stored": as_stored(text)}[kind].encode())
@@ -185,5 +185,5 @@ def test_damage_never_raises_nor_invents(chance: random.Random, kind: str) -> No
 
 
 def test_rows_hold_what_they_say() -> None:
-    """A row's columns are those of the contract with other programs."""
+    """A row's columns are those that other programs rely on."""
     assert Row._fields == ("time", "session", "epoch", "step", "split", "name", "value")

@@ -21,7 +21,7 @@ from orchestrator.results import Results, newest_run, pulled_sessions
 
 
 def progress(session: int, step: int, value: float | None = None, **more: object) -> str:
-    """A step's line in `metrics.jsonl`; the value tells which session did it."""
+    """A step's line in `metrics.jsonl`; its value shows which session wrote it."""
     losses = {"loss": session + step / 1000 if value is None else value}
     place = {"t": float(step), "epoch": step // 100, "global_step": step, "session": session}
     return json.dumps({"event": "progress", **place, "losses": losses, **more})
@@ -34,7 +34,7 @@ def evaluation(session: int, step: int, value: float = 1.0) -> str:
 
 
 def table_of(*lines: str) -> MetricsTable:
-    """The series of some events."""
+    """The series of these events."""
     return continuous(read_metrics(["\n".join([*lines, ""]).encode()], kind="events"))
 
 
@@ -45,7 +45,7 @@ def steps(table: MetricsTable, name: str = "loss", split: str = "train") -> list
 
 
 def test_what_a_session_did_again_counts_as_the_later_one_did_it() -> None:
-    """A session that goes on from a checkpoint does the steps past it again, and their evaluation too."""
+    """Steps after a checkpoint that a later session repeats count as that session measured them."""
     table = table_of(
         *(progress(1, step) for step in (0, 25, 50, 75, 100)),
         evaluation(1, 100, 9.0),
@@ -62,7 +62,7 @@ def test_what_a_session_did_again_counts_as_the_later_one_did_it() -> None:
 
 
 def test_an_evaluation_at_a_border_stays() -> None:
-    """A session that ends with an epoch evaluates at the step that the next one begins with."""
+    """The evaluation at a session's end has the next session's first step, but is not repeated by it."""
     table = table_of(
         progress(1, 75), evaluation(1, 100), '{"event":"epoch","seconds":9.5,"session":1}', progress(2, 100)
     )
@@ -71,7 +71,7 @@ def test_an_evaluation_at_a_border_stays() -> None:
 
 
 def test_a_garbled_step_is_left_out_alone() -> None:
-    """One number that jumps back or ahead is no restart."""
+    """A single step that jumps back or ahead is left out, and is not a restart."""
     good = [progress(1, step) for step in range(0, 200, 25)]
     for wrong in (3, 99_999):
         table = table_of(*good[:4], progress(1, wrong), *good[4:])
@@ -80,7 +80,7 @@ def test_a_garbled_step_is_left_out_alone() -> None:
 
 
 def test_a_restart_within_a_session() -> None:
-    """After memory ran out the training goes back to a checkpoint."""
+    """A training that goes back to a checkpoint within a session repeats its steps."""
     table = table_of(*(progress(1, step) for step in (0, 10, 20, 30, 15, 25, 35)))
     assert [step for _, step in steps(table)] == [0, 10, 15, 25, 35]
 
@@ -107,7 +107,7 @@ LOG = """
 
 
 def session(folder: Path, number: int, *lines: str, run: str = "abc123", log: str = "", age: int = 0) -> Path:
-    """A session's folder as it is pulled."""
+    """A pulled session's folder."""
     folder.mkdir(parents=True)
     (folder / "state.json").write_text(json.dumps({"run": {"id": run, "session": number}}))
     if lines:
@@ -122,7 +122,7 @@ def session(folder: Path, number: int, *lines: str, run: str = "abc123", log: st
 
 
 def test_sessions_make_one_series(tmp_path: Path) -> None:
-    """The newest file repeats what it went on from; a session that it does not know is read where it lies."""
+    """The newest file has earlier sessions as well; a session that it lacks comes from its own folder."""
     session(tmp_path / "session-01", 1, progress(1, 0), progress(1, 25), progress(1, 50))
     session(tmp_path / "session-02", 2, progress(2, 50), progress(2, 75), progress(2, 100))
     # Goes on from step 75 of session 2; session 1 is not in its file.
@@ -135,7 +135,7 @@ def test_sessions_make_one_series(tmp_path: Path) -> None:
 
 
 def test_the_trainers_log_fills_what_events_lack(tmp_path: Path) -> None:
-    """Numbers that are none, and steps whose events were lost, in their sessions and times."""
+    """NaN and lost events come from the trainer's log, with the right sessions and times."""
     events = [
         progress(1, 0, 1.0, t=205.0),
         '{"event":"progress","t":265.0,"epoch":0,"global_step":50,"session":1,"losses":{"other":3.0}}',
@@ -154,7 +154,7 @@ def test_the_trainers_log_fills_what_events_lack(tmp_path: Path) -> None:
 
 
 def test_a_log_alone_is_a_run_too(tmp_path: Path) -> None:
-    """Sessions are counted so that the last part of the log is the folder's session."""
+    """The last part of a log is the session of its folder, and earlier parts count backwards from it."""
     session(tmp_path / "session-04", 4, log=LOG)
     table = read_run(tmp_path)
     assert steps(table)[::2] == [(3, 0), (3, 100)]
@@ -163,7 +163,7 @@ def test_a_log_alone_is_a_run_too(tmp_path: Path) -> None:
 
 
 def test_a_run_is_found_by_any_of_its_names(tmp_path: Path) -> None:
-    """By nothing, its id's beginning, its kernel or its sibling's, and a version; the newest of several."""
+    """A run is found without a name, by the start of its id, and by either kernel and version."""
     session(tmp_path / "voice" / "session-01", 1, progress(1, 0), age=50)
     session(tmp_path / "voice" / "session-02", 2, progress(2, 25), age=40)
     session(tmp_path / "voice" / "def456" / "session-01", 1, progress(1, 0), run="def456", age=10)
@@ -196,7 +196,7 @@ def test_a_run_is_found_by_any_of_its_names(tmp_path: Path) -> None:
 
 
 def test_folders_that_hold_nothing_are_no_sessions(tmp_path: Path) -> None:
-    """Empty folders, files in their place, a state.json of rubbish, and no folder at all."""
+    """Empty folders, files instead of folders, a damaged state.json and a missing folder give no sessions."""
     (tmp_path / "session-01").mkdir()
     (tmp_path / "session-02").write_text("")
     (tmp_path / "v3").mkdir()
@@ -208,7 +208,7 @@ def test_folders_that_hold_nothing_are_no_sessions(tmp_path: Path) -> None:
 
 
 def test_a_table_of_moments() -> None:
-    """What is not known stays unknown; an empty measurement is none."""
+    """Unknown values stay unknown, and a moment without values is not stored."""
     table = MetricsTable()
     table.add(Moment(Kind.EVAL, None, None, None, None), ("a", "b"), [1.0, 2.0])
     table.add(Moment(Kind.STEP, 1.0, 2, 3, 4), (), [])

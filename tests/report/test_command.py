@@ -15,7 +15,7 @@ RUNS = Path("runs") / "bangla-tts"
 
 
 def test_the_newest_run_is_reported(cli: Cli, workplace: Path) -> None:
-    """Beside its sessions, with its size said; by its id and its folder as well."""
+    """The report is written beside the sessions; a run can be named by id or folder."""
     Made(run="3f9c1a7be204", sessions=2, epochs=2).write(workplace / RUNS)
     result = cli("report")
     assert (result.code, result.err) == (0, "")
@@ -28,7 +28,7 @@ def test_the_newest_run_is_reported(cli: Cli, workplace: Path) -> None:
 
 
 def test_recordings_come_from_a_folder(cli: Cli, workplace: Path) -> None:
-    """The data set's, as it lies on this machine."""
+    """`--recordings` plays the recordings of a local data set."""
     Made(sessions=1, epochs=1).write(workplace / RUNS)
     write_data_set(workplace / "data", ("অন্য বাক্য।",))
     assert cli("report", "--recordings", "data").code == 0
@@ -36,7 +36,7 @@ def test_recordings_come_from_a_folder(cli: Cli, workplace: Path) -> None:
 
 
 def test_a_folder_without_recordings_is_said(cli: Cli, workplace: Path) -> None:
-    """The wavs alone, or a list whose files are elsewhere: nobody should look for them on the page."""
+    """A folder without metadata.csv or without its WAV files is an error."""
     Made(sessions=1, epochs=1).write(workplace / RUNS)
     data = write_data_set(workplace / "data", ("অন্য বাক্য।",))
     for folder in (data / "wavs", data):
@@ -46,7 +46,7 @@ def test_a_folder_without_recordings_is_said(cli: Cli, workplace: Path) -> None:
 
 
 def test_warnings_are_counted(cli: Cli, workplace: Path) -> None:
-    """So that whoever does not open it knows."""
+    """The number of warnings is printed."""
     Made(sessions=1, epochs=1).write(workplace / RUNS)
     with (workplace / RUNS / "session-01" / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"event": "warning", "message": "A card is hot.", "session": 1}) + "\n")
@@ -54,7 +54,7 @@ def test_warnings_are_counted(cli: Cli, workplace: Path) -> None:
 
 
 def test_two_runs_are_compared(cli: Cli, workplace: Path) -> None:
-    """By their ids or their folders."""
+    """Two runs are compared, by id or folder."""
     Made(run="aaaa1111", sessions=1, epochs=1).write(workplace / RUNS)
     Made(run="bbbb2222", sessions=1, epochs=1).write(workplace / "elsewhere")
     result = cli("compare", "aaaa", "elsewhere")
@@ -67,7 +67,7 @@ def test_two_runs_are_compared(cli: Cli, workplace: Path) -> None:
 def test_without_plotly_it_says_what_to_install(
     cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The extra's name, the command, and the exit code of a missing package; nothing is written."""
+    """Without plotly, the error names the extra to install, and nothing is written."""
     Made(sessions=1, epochs=1).write(workplace / RUNS)
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     result = cli("report")
@@ -77,7 +77,7 @@ def test_without_plotly_it_says_what_to_install(
 
 
 def test_what_is_not_there_is_said(cli: Cli, workplace: Path) -> None:
-    """A run that was not pulled, a folder without one, and a place that cannot be written."""
+    """A run that was not pulled, an empty folder and an unwritable path are errors."""
     (workplace / "empty").mkdir()
     assert cli("report").code == ExitCode.USAGE
     assert cli("report", "empty").code == ExitCode.USAGE
@@ -87,7 +87,7 @@ def test_what_is_not_there_is_said(cli: Cli, workplace: Path) -> None:
 
 
 def test_what_to_do_next_is_said(cli: Cli, workplace: Path) -> None:
-    """A log in a run's place, a path with a slip, a folder that is not ours, and what no file can replace."""
+    """Wrong arguments get a hint: a log file, a mistyped path, a folder in the way, a pipe."""
     Made(sessions=1, epochs=1).write(workplace / RUNS)
     log = RUNS / "session-01" / "metrics.jsonl"
     result = cli("report", log)

@@ -35,7 +35,7 @@ HOSTILE = Made(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for the tests of this file."""
+    """One browser for all tests of this file."""
     assert BROWSER is not None
     with Browser(BROWSER) as started:
         yield started
@@ -43,7 +43,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def shown(browser: Browser, page: Path) -> Browser:
-    """The browser with the report on a laptop's screen; opened anew only where a test has left it."""
+    """The browser showing the report at laptop size; it is reopened only if a test has changed it."""
     if browser.shows != page:
         browser.open(page)
         browser.shows = page
@@ -52,7 +52,7 @@ def shown(browser: Browser, page: Path) -> Browser:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a run of three sessions, hostile in all that it may name."""
+    """The report of three sessions with hostile names and sentences."""
     folder = tmp_path_factory.mktemp("report")
     data = read_report(
         HOSTILE.write(folder / "run"), recordings=write_data_set(folder / "data", SENTENCES[:1])
@@ -62,7 +62,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def points(browser: Browser, chart: str, label: str) -> list[dict[str, int]]:
-    """The points of a chart's traces of a name: given, calculated by Plotly, and drawn as marks."""
+    """The points of a chart's traces with this name: given, calculated by Plotly, and drawn as marks."""
     return list(
         browser(
             f"""(() => {{
@@ -83,7 +83,7 @@ def points(browser: Browser, chart: str, label: str) -> list[dict[str, int]]:
 
 
 def test_the_report_opens_without_a_complaint(shown: Browser, page: Path) -> None:
-    """Nothing on the console, nothing refused by the page's policy, and no address asked but its own."""
+    """The page logs nothing, violates no policy, and requests nothing but itself."""
     shown("document.querySelector('#details').open = true")
     shown.wait("document.querySelector('#details .chart').calcdata")
     assert shown.said == []
@@ -91,7 +91,7 @@ def test_the_report_opens_without_a_complaint(shown: Browser, page: Path) -> Non
 
 
 def test_curves_have_as_many_points_as_the_data(shown: Browser) -> None:
-    """Each measured step and each evaluation is a point of its curve; a smoothed one has as many."""
+    """Every measured step and evaluation is a point of its curve, smoothed or not."""
     raw, smoothed = points(shown, "loss_mel", "training")
     assert raw["given"] == raw["calculated"] == HOSTILE.train_points
     assert smoothed["given"] == smoothed["calculated"] == HOSTILE.train_points
@@ -109,7 +109,7 @@ def test_curves_have_as_many_points_as_the_data(shown: Browser) -> None:
 
 
 def test_every_sentence_can_be_played_and_seen(shown: Browser) -> None:
-    """First, middle and last of each sentence, and a recording: all with a duration, and spectrograms."""
+    """The samples of each sentence and a recording can be played, and have spectrograms."""
     shown(
         "Promise.all([...document.querySelectorAll('audio')].map("
         "(a) => a.readyState || new Promise((r) => a.onloadedmetadata = r)))"
@@ -129,7 +129,7 @@ def test_every_sentence_can_be_played_and_seen(shown: Browser) -> None:
 
 
 def test_hostile_texts_are_shown_as_text(shown: Browser) -> None:
-    """A run's name and a sentence that are markup stand there as they were written."""
+    """A run's name and a sentence with markup are shown as text."""
     assert shown("window.hit ?? null") is None
     assert shown("document.querySelector('h1 bdi').textContent") == HOSTILE_NAME
     assert shown("document.querySelector('.sentence h3').textContent") == HOSTILE_TEXT
@@ -138,7 +138,7 @@ def test_hostile_texts_are_shown_as_text(shown: Browser) -> None:
 
 
 def test_a_phone_shows_all_of_it(browser: Browser, page: Path) -> None:
-    """Nothing is wider than the screen, and a finger that moves over a chart scrolls the page."""
+    """On a phone nothing is wider than the screen, and touching a chart scrolls the page."""
     browser.open(page, width=390, height=844)
     assert browser("document.documentElement.scrollWidth") == 390
     assert (
@@ -152,7 +152,7 @@ def test_a_phone_shows_all_of_it(browser: Browser, page: Path) -> None:
 
 
 def test_dark_and_light(shown: Browser) -> None:
-    """Page and charts follow the system's colours, also while the page is open."""
+    """Page and charts follow the system's colour scheme, even while the page is open."""
     ink = "document.querySelector('.chart').layout.font.color"
     before = shown(f"[getComputedStyle(document.body).color, {ink}]")
     shown.prefer(dark=True)
@@ -163,7 +163,7 @@ def test_dark_and_light(shown: Browser) -> None:
 
 
 def test_it_works_by_keyboard(shown: Browser) -> None:
-    """The way into the content comes first, and the controls move by keys."""
+    """The skip link has the first focus, and the controls work by keyboard."""
     shown("document.activeElement.blur(); window.scrollTo(0, 0)")
     shown.press("Tab")
     assert shown("document.activeElement.textContent") == "Skip to the content"
@@ -181,7 +181,7 @@ def test_it_works_by_keyboard(shown: Browser) -> None:
 
 
 def test_a_hovered_point_tells_its_values(shown: Browser) -> None:
-    """The step, and what each curve has there."""
+    """Hovering shows the step and the value of each curve."""
     shown("Plotly.Fx.hover(document.querySelector('.chart'), {xval: 300})")
     shown.wait("document.querySelector('.chart .hoverlayer').textContent")
     told = shown("document.querySelector('.chart .hoverlayer').textContent")
@@ -191,7 +191,7 @@ def test_a_hovered_point_tells_its_values(shown: Browser) -> None:
 
 
 def test_a_screen_reader_finds_its_way(shown: Browser) -> None:
-    """Headings without a gap, names for all that can be worked, words and a table for each chart."""
+    """Headings skip no level, controls have labels, and each chart has a description and a table."""
     levels = shown("[...document.querySelectorAll('h1, h2, h3, h4')].map((e) => Number(e.tagName[1]))")
     assert levels[0] == 1
     assert all(after - before <= 1 for before, after in pairwise(levels))
@@ -209,7 +209,7 @@ def test_a_screen_reader_finds_its_way(shown: Browser) -> None:
 
 
 def test_two_runs_share_their_axes(browser: Browser, tmp_path: Path) -> None:
-    """Both runs' curves in one chart, their sentences side by side, and what differs between them."""
+    """Two runs share the charts, their samples are side by side, and their differing settings are listed."""
     one = read_report(Made(run="one", epochs=4).write(tmp_path / "one"))
     two = read_report(Made(run="two", epochs=3, learning_rate=0.001, sessions=2).write(tmp_path / "two"))
     write_comparison(one, two, tmp_path / "compare.html")
@@ -229,7 +229,7 @@ def test_two_runs_share_their_axes(browser: Browser, tmp_path: Path) -> None:
 
 
 def test_names_of_sessions_stand_apart(browser: Browser, tmp_path: Path) -> None:
-    """A run of many sessions names those that there is room for; of two runs none covers the other's."""
+    """The names of many sessions do not overlap, even with two runs."""
     one = read_report(Made(run="one", epochs=1, sessions=24).write(tmp_path / "one"))
     two = read_report(Made(run="two", epochs=1, sessions=20).write(tmp_path / "two"))
     write_comparison(one, two, tmp_path / "compare.html")
@@ -248,7 +248,7 @@ def test_names_of_sessions_stand_apart(browser: Browser, tmp_path: Path) -> None
 
 
 def test_gaps_and_single_points_are_drawn(browser: Browser, tmp_path: Path) -> None:
-    """A loss that is no number leaves a gap; a run of one step has charts too."""
+    """NaN leaves a gap in its curve, and a single step is drawn."""
     folder = tmp_path / "session-01"
     folder.mkdir()
     events = [

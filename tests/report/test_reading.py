@@ -33,7 +33,7 @@ THEN = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
 def test_a_run_is_summed_up(tmp_path: Path) -> None:
-    """Target, progress, quota, time in steps and machine, over all sessions."""
+    """The summary gives target, progress, quota, time and machine of all sessions."""
     made = Made(sessions=3, epochs=4)
     data = read_report(made.write(tmp_path))
     facts = {fact.name: (fact.value, fact.more) for fact in facts_of(data)}
@@ -50,7 +50,7 @@ def test_a_run_is_summed_up(tmp_path: Path) -> None:
 
 
 def test_sentences_are_heard_first_middle_last(tmp_path: Path) -> None:
-    """Of five sessions the first, the third and the last; the best model where it is another one."""
+    """Of five sessions the first, third and last are heard, and the best model if it is another one."""
     data = read_report(Made(sessions=5, epochs=1).write(tmp_path))
     assert [sentence.text for sentence in data.sentences] == list(SENTENCES)
     heard = [(item.step, item.label) for item in data.sentences[0].samples]
@@ -63,7 +63,7 @@ def test_sentences_are_heard_first_middle_last(tmp_path: Path) -> None:
 
 
 def test_the_base_voice_is_heard_before_all_others(tmp_path: Path) -> None:
-    """As the run's first session spoke with it; what is wrong with it is no warning of the run."""
+    """The base voice comes first, and its faults are not warnings about the run."""
     run = Made(sessions=1, epochs=1).write(tmp_path)
     spoken = run / "session-01" / "validation_samples"
     shutil.copytree(spoken / "step_100", spoken / "base")
@@ -80,7 +80,7 @@ def test_the_base_voice_is_heard_before_all_others(tmp_path: Path) -> None:
 
 
 def test_what_was_not_pulled_whole_hides_nothing(tmp_path: Path) -> None:
-    """A step without sentences is none; of two copies of a step's files the whole one counts."""
+    """A step without sentences is skipped; of two copies of a step the complete one is used."""
     run = Made(sessions=2, epochs=1).write(tmp_path)
     first, second = (run / f"session-0{number}" / "validation_samples" for number in (1, 2))
     shutil.copytree(first / "step_100", second / "step_100")
@@ -95,7 +95,7 @@ def test_what_was_not_pulled_whole_hides_nothing(tmp_path: Path) -> None:
 
 
 def test_recordings_stand_beside_the_sentence_they_are_of(tmp_path: Path) -> None:
-    """By what is said; where no sentence is among them, a few to hear the speaker by."""
+    """A recording of a test sentence is beside it; if there is none, a few others are shown."""
     run = Made(sessions=1, epochs=1).write(tmp_path / "run")
     own = write_data_set(tmp_path / "own", (SENTENCES[1].replace(" ", "  "), "অন্য বাক্য।"))
     data = read_report(run, recordings=own)
@@ -108,7 +108,7 @@ def test_recordings_stand_beside_the_sentence_they_are_of(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["রেকর্ড ১", "clip.001", "a" * 80, "(2) take+"])
 def test_recordings_are_called_as_people_call_them(tmp_path: Path, name: str) -> None:
-    """In any script, with spaces and dots."""
+    """Recordings may have names in any script, with spaces and dots."""
     own = write_data_set(tmp_path, ("এক।",))
     (own / "wavs" / "bn_0001.wav").rename(own / "wavs" / f"{name}.wav")
     (own / "metadata.csv").write_text(f"{'ক' * 150}|দুই।|\r\n{name}|এক।|এক।\r\n", encoding="utf-8")
@@ -119,7 +119,7 @@ def test_recordings_are_called_as_people_call_them(tmp_path: Path, name: str) ->
 
 
 def test_what_ears_would_find_is_a_warning(tmp_path: Path) -> None:
-    """Unknown characters, silence, clipping and what was not spoken at all."""
+    """Unknown characters, silence, clipping and failed sentences are warnings."""
     run = Made(sessions=1, epochs=1, sentences=("এক", "দুই", "তিন", "চার")).write(tmp_path)
     place = run / "session-01" / "validation_samples" / "step_100"
     write_tone(place / "02.wav", loudness=0.0)
@@ -141,7 +141,7 @@ def test_what_ears_would_find_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_warnings_of_curves_and_kernel_are_in_it(tmp_path: Path) -> None:
-    """A loss that is no number, and what the kernel said."""
+    """Findings in the curves and warnings of the kernel are in the report."""
     folder = tmp_path / "session-01"
     folder.mkdir()
     events = [
@@ -156,7 +156,7 @@ def test_warnings_of_curves_and_kernel_are_in_it(tmp_path: Path) -> None:
 
 
 def test_settings_differ_from_the_run_before(tmp_path: Path) -> None:
-    """The run that lies beside this one and is older."""
+    """The settings are compared with those of the older run in the same folder."""
     Made(run="older", learning_rate=0.001).write(tmp_path / "older")
     for place in (tmp_path / "older").rglob("*"):
         os.utime(place, (1.0, 1.0))
@@ -171,7 +171,7 @@ def test_settings_differ_from_the_run_before(tmp_path: Path) -> None:
 
 @pytest.mark.posix  # A named pipe.
 def test_a_folder_may_hold_anything(tmp_path: Path) -> None:
-    """Links, devices, huge and broken files are told or passed over, and nothing outside is read."""
+    """Links, pipes and broken files are skipped with a reason, and nothing outside the folder is read."""
     run = Made(sessions=1, epochs=1, sentences=("ক", "খ", "গ", "ঘ")).write(tmp_path / "run")
     place = run / "session-01" / "validation_samples" / "step_100"
     secret = tmp_path / "secret.wav"
@@ -198,7 +198,7 @@ def test_a_folder_may_hold_anything(tmp_path: Path) -> None:
 
 
 def test_sound_is_bounded(tmp_path: Path) -> None:
-    """What finds no room is left out, and that is said."""
+    """Recordings beyond the sound budget are left out, and the page says so."""
     run = Made(sessions=2, epochs=1).write(tmp_path)
     size = (run / "session-01" / "validation_samples" / "step_100" / "01.wav").stat().st_size
     data = read_report(run, budget=SoundBudget(2 * size))
@@ -210,7 +210,7 @@ def test_sound_is_bounded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4])
 def test_recordings_of_any_width_become_16_bit(tmp_path: Path, width: int) -> None:
-    """8, 16, 24 and 32 bits sound the same."""
+    """Samples of 8, 16, 24 and 32 bits sound the same."""
     place = tmp_path / "x.wav"
     write_tone(place, seconds=0.1, width=width)
     clip = read_clip(place)
@@ -224,7 +224,7 @@ def test_recordings_of_any_width_become_16_bit(tmp_path: Path, width: int) -> No
 
 @given(st.binary(max_size=400))
 def test_no_bytes_break_the_reading_of_sound(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
-    """Rubbish is no recording; nor does a WAV file break anything whose bytes were overwritten."""
+    """Overwriting any bytes of a WAV file gives a clip or an UnreadableSoundError."""
     place = tmp_path_factory.mktemp("rubbish") / "x.wav"
     write_tone(place, seconds=0.01)
     whole = place.read_bytes()
@@ -261,7 +261,7 @@ KEYS = (
 def test_no_state_breaks_a_report(
     tmp_path_factory: pytest.TempPathFactory, state: dict[str, object], config: object, samples: object
 ) -> None:
-    """Whatever JSON a folder's files hold, a page comes of it."""
+    """Any JSON in the files of a session gives a report."""
     folder = tmp_path_factory.mktemp("state") / "session-01"
     place = folder / "validation_samples" / "step_1"
     place.mkdir(parents=True)
@@ -276,7 +276,7 @@ def test_no_state_breaks_a_report(
 
 
 def test_nothing_in_data_ends_a_script() -> None:
-    """Neither markup nor line separators of JavaScript stand in a script's JSON; it reads back as it was."""
+    """JSON for a script has no markup and no line separators, and parses to the same value."""
     value = {"</script><!--": "<script>&amp;\u2028\u2029]]>"}
     text = script_json(value)
     assert not re.search("[<>&\u2028\u2029]", text)
@@ -284,7 +284,7 @@ def test_nothing_in_data_ends_a_script() -> None:
 
 
 def test_curves_beyond_the_bound_keep_their_peaks() -> None:
-    """Up to the bound every point is drawn; beyond it the highest and lowest of each stretch are."""
+    """Up to the limit every point is drawn; beyond it the highest and lowest of each stretch are."""
     assert thin([0.0] * MOST_POINTS, MOST_POINTS) == range(MOST_POINTS)
     values = [math.sin(index / 50) for index in range(100_000)]
     values[12_345], values[54_321], values[70_000] = 9.0, -9.0, math.nan
@@ -294,7 +294,7 @@ def test_curves_beyond_the_bound_keep_their_peaks() -> None:
 
 
 def test_a_page_asks_for_nothing_and_allows_no_inline_code(tmp_path: Path) -> None:
-    """Its policy knows one nonce and no address; nothing in the markup has a style or a handler."""
+    """The page's policy allows one nonce and no address, and its markup has no inline style or handler."""
     data = read_report(Made(sessions=1, epochs=1).write(tmp_path))
     page = render([data], written=THEN, nonce="NONCE")
     policy = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
@@ -310,7 +310,7 @@ def test_a_page_asks_for_nothing_and_allows_no_inline_code(tmp_path: Path) -> No
 
 
 def test_a_state_that_cannot_be_read_is_said(tmp_path: Path) -> None:
-    """One of a later kgtts is there, and not missing; what the logs tell is shown all the same."""
+    """The page says why a state.json cannot be used, and shows what the logs have."""
     run = Made(sessions=1, epochs=1).write(tmp_path)
     place = run / "session-01" / "state.json"
     told = json.loads(place.read_text())
@@ -329,13 +329,13 @@ def test_a_state_that_cannot_be_read_is_said(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
-    """With what to do."""
+    """A folder without sessions is an error."""
     with pytest.raises(UsageError, match="There is no session"):
         read_report(tmp_path)
 
 
 def test_metadata_of_another_layout_is_no_recording(tmp_path: Path) -> None:
-    """Names that lead elsewhere and lines without a text are passed over."""
+    """Lines of metadata.csv that name another folder or have no text are skipped."""
     leading = "../../etc/passwd|x\n/etc/passwd|x\n..\\\\secret|x\nC:secret|x\n..|x\n"
     (tmp_path / "metadata.csv").write_text(f"{leading}alone\n\n|y\na|\n", encoding="utf-8")
     assert read_recordings(tmp_path) == []

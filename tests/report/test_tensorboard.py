@@ -29,7 +29,7 @@ def put_events(session: Path, name: str, content: bytes) -> Path:
 
 @pytest.fixture
 def runs(workplace: Path) -> Path:
-    """Two sessions, the second with what it took over from the first."""
+    """Two sessions; the second has copies of the first one's event files."""
     runs = workplace / "runs" / "bangla-tts"
     one, two = put_session(runs, 1), put_session(runs, 2)
     put_events(one, _FIRST, b"whole")
@@ -41,13 +41,13 @@ def runs(workplace: Path) -> Path:
 
 
 def test_each_file_counts_once(runs: Path) -> None:
-    """Of two with one name the largest; names that no writer gives are left."""
+    """Of two files with the same name the larger is used; other names are ignored."""
     found = event_files(pulled_sessions(runs))
     assert [(file.name, file.read_bytes()) for file in found] == [(_FIRST, b"whole"), (_SECOND, b"second")]
 
 
 def test_links_are_gathered_under_the_runs_name(runs: Path, tmp_path: Path) -> None:
-    """A name from a state.json leads nowhere else."""
+    """A run's id from state.json cannot lead to another folder."""
     files = event_files(pulled_sessions(runs))
     for run, name in (("3f9c", "3f9c"), ("../../x", "_.._x"), ("..", "run"), ("আমি", "___")):
         folder = tmp_path / f"board {name}"
@@ -58,7 +58,7 @@ def test_links_are_gathered_under_the_runs_name(runs: Path, tmp_path: Path) -> N
 
 
 def test_it_listens_on_loopback_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials are not handed on; an error is a sentence."""
+    """TensorBoard listens on loopback and gets no credentials; its failure is an error."""
     monkeypatch.setenv("KAGGLE_KEY", "secret")
     started: list[tuple[list[str], dict[str, str]]] = []
 
@@ -76,7 +76,7 @@ def test_it_listens_on_loopback_only(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_how_it_is_started() -> None:
-    """By the program, else by this Python where it has the package; else what to install is said."""
+    """TensorBoard is started as a program or a Python package; without either, it is an error."""
     assert command_of(find=lambda _: True, which=lambda name: f"/bin/{name}") == ["/bin/tensorboard"]
     command = command_of(find=lambda _: True, which=lambda _: None)
     assert command == [sys.executable, "-P", "-m", "tensorboard.main"]
@@ -86,7 +86,7 @@ def test_how_it_is_started() -> None:
 
 
 def test_nothing_pulled_is_a_sentence(cli: Cli, workplace: Path) -> None:
-    """No run, and a run without event files."""
+    """No run, and a run without event files, are errors."""
     assert "has been pulled" in cli("tensorboard").err
     put_session(workplace / "runs" / "bangla-tts", 1)
     result = cli("tensorboard")
@@ -108,7 +108,7 @@ while True: time.sleep(0.05)
 def test_it_runs_until_it_is_stopped(
     runs: Path, tmp_path: Path, spawn: Callable[..., Process], how: signal.Signals
 ) -> None:
-    """Then neither a process nor a folder is left."""
+    """A signal ends TensorBoard and removes its folder."""
     program = tmp_path / "bin" / "tensorboard"
     program.parent.mkdir()
     program.write_text(f"#!{sys.executable}\n{_MADE_UP}")

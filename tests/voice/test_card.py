@@ -23,7 +23,7 @@ def put(folder: Path, told: Any) -> Path:
 
 
 def test_a_description_is_read(tmp_path: Path) -> None:
-    """What a later kgtts may add is no trouble."""
+    """A description is read, and unknown fields are ignored."""
     read = load_card(put(tmp_path, {**card(DATA), "mood": "cheerful"}))
     assert (read.run.id, read.run.session, read.global_step) == ("3f9c0a", 2, 8)
     assert read.text.steps == (("nfc",), ("lower",), ("collapse",))
@@ -64,7 +64,7 @@ _ONNX = card(DATA)["onnx"]
     ids=str,
 )
 def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
-    """The key, and nothing that could steer a terminal."""
+    """The error names the wrong key, and has no terminal escapes."""
     place = put(tmp_path, {**card(DATA), **changes})
     with pytest.raises(UsageError) as caught:
         load_card(place)
@@ -86,7 +86,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], words: 
     ids=["empty", "half", "list", "null", "deep", "later", "large"],
 )
 def test_what_is_no_description_is_said(tmp_path: Path, text: str, words: str) -> None:
-    """Damage, another format, a schema to come."""
+    """Damaged, foreign and future descriptions are errors."""
     with pytest.raises(UsageError, match=words):
         load_card(put(tmp_path, text))
 
@@ -94,14 +94,14 @@ def test_what_is_no_description_is_said(tmp_path: Path, text: str, words: str) -
 @settings(max_examples=30)
 @given(told=st.recursive(st.none() | st.integers() | st.text(), lambda of: st.dictionaries(st.text(), of)))
 def test_rubbish_is_a_sentence(tmp_path_factory: pytest.TempPathFactory, told: Any) -> None:
-    """Nothing but a UsageError comes of it."""
+    """Any content that is not a description raises a UsageError."""
     place = put(tmp_path_factory.getbasetemp(), told)
     with pytest.raises(UsageError):
         load_card(place)
 
 
 def test_a_file_a_folder_and_an_onnx_file_mean_a_voice(tmp_path: Path) -> None:
-    """As does a pulled session's folder; what is not there is named."""
+    """A file, a folder, an ONNX file and a session's folder all lead to the description."""
     folder = tmp_path / "session-01" / "voice"
     folder.mkdir(parents=True)
     place = put(folder, card(DATA))
@@ -112,6 +112,6 @@ def test_a_file_a_folder_and_an_onnx_file_mean_a_voice(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_description(tmp_path: Path) -> None:
-    """What the system says is passed on."""
+    """The system's own reason is in the error."""
     with pytest.raises(UsageError, match="cannot be read"):
         load_card(tmp_path)

@@ -37,7 +37,7 @@ def loudest(file: Path) -> float:
 
 
 def test_the_newest_voice_speaks(cli: Cli, runs: Path, workplace: Path) -> None:
-    """Of the newest run, or of the one that is named; the characters left out are named."""
+    """The newest voice of a run speaks, and names the characters that it left out."""
     for name in ((), ("--run", "3f9"), ("--run", "asha/bangla-tts")):
         result = cli("say", "আমি ☺", "--out", "x.wav", *name)
         assert result.code == 0, result.err
@@ -48,7 +48,7 @@ def test_the_newest_voice_speaks(cli: Cli, runs: Path, workplace: Path) -> None:
 
 
 def test_json_tells_all(cli: Cli, runs: Path) -> None:
-    """One document, with the pieces and how fast it went."""
+    """`--json` prints one document with the pieces and the speed."""
     told = cli("say", "আমি। তুমিz", "--out", "x.wav", "--json", "--speed", "2").json
     (voice,) = told["voices"]
     assert (voice["run"], voice["global_step"], voice["sample_rate"], voice["file"]) == (
@@ -64,7 +64,7 @@ def test_json_tells_all(cli: Cli, runs: Path) -> None:
 
 
 def test_compare_speaks_with_both(cli: Cli, runs: Path, workplace: Path) -> None:
-    """The base voice and the tuned one, each in its own file."""
+    """`--compare` writes a file of the base voice and one of the tuned voice."""
     result = cli("say", "আ", "--compare", "--out", "x.wav")
     assert result.code == 0, result.err
     assert round(loudest(workplace / "x-base.wav"), 2) == 0.12
@@ -73,7 +73,7 @@ def test_compare_speaks_with_both(cli: Cli, runs: Path, workplace: Path) -> None
 
 
 def test_without_a_base_voice_an_earlier_one_is_compared(cli: Cli, runs: Path, workplace: Path) -> None:
-    """And called so; where there is none, that is said."""
+    """Without a base voice an earlier session's is compared; without that, it is an error."""
     (runs / "session-01" / "voice" / "base.json").unlink()
     told = cli("say", "আ", "--compare", "--out", "x.wav", "--json").json
     assert [(voice["name"], voice["global_step"]) for voice in told["voices"]] == [
@@ -87,7 +87,7 @@ def test_without_a_base_voice_an_earlier_one_is_compared(cli: Cli, runs: Path, w
 
 
 def test_a_voice_may_be_named(cli: Cli, runs: Path, workplace: Path) -> None:
-    """A folder or a file; its base voice is the one beside it."""
+    """`--voice` takes a folder or a file, and compares with the base voice beside it."""
     told = cli("say", "আ", "--voice", runs / "session-01", "-o", "x.wav", "--json").json
     assert told["voices"][0]["global_step"] == 4
     compared = cli("say", "আ", "--voice", runs / "session-01", "-o", "x.wav", "--json", "--compare").json
@@ -99,7 +99,7 @@ def test_a_voice_may_be_named(cli: Cli, runs: Path, workplace: Path) -> None:
 def test_text_comes_from_a_file_or_a_pipe(
     cli: Cli, runs: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """UTF-8, with or without a byte order mark, and what PowerShell writes."""
+    """The text may be UTF-8 with or without a byte order mark, or UTF-16 as PowerShell writes it."""
     (workplace / "story.txt").write_text("\ufeffআমি\nতুমি", encoding="utf-8")
     (workplace / "windows.txt").write_text("\ufeffআমি\r\nতুমি", encoding="utf-16-le", newline="")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("আমি\nতুমি".encode())))
@@ -110,7 +110,7 @@ def test_text_comes_from_a_file_or_a_pipe(
 
 
 def test_it_is_played(cli: Cli, runs: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the first player that is found; nothing is left behind."""
+    """The first player that is found plays the speech, and no file is left."""
     player = workplace / "bin" / "paplay"
     player.parent.mkdir()
     player.write_text(f'#!/bin/sh\n/bin/cp "$1" "{workplace}/heard.wav"\n')
@@ -150,7 +150,7 @@ def test_it_is_played(cli: Cli, runs: Path, workplace: Path, monkeypatch: pytest
 def test_what_cannot_be_said_is_a_sentence(
     cli: Cli, runs: Path, workplace: Path, arguments: list[str], words: str
 ) -> None:
-    """Exit code 2, and no file is written."""
+    """A text that cannot be spoken gives exit code 2 and no file."""
     (workplace / "latin.txt").write_bytes(b"caf\xe9")
     result = cli("say", *arguments, "--out", "x.wav")
     assert result.code == 2
@@ -159,7 +159,7 @@ def test_what_cannot_be_said_is_a_sentence(
 
 
 def test_a_text_of_which_the_cleaning_leaves_nothing(cli: Cli, workplace: Path) -> None:
-    """It is not the vocabulary that lacks anything."""
+    """The error blames the cleaning, not the vocabulary."""
     session = put_session(workplace / "runs" / "bangla-tts", 1)
     put_voice(session / "voice", graph(), text=rules(steps=[["drop", "\"'"]]))
     result = cli("say", '"\'"', "-o", "x.wav")
@@ -168,7 +168,7 @@ def test_a_text_of_which_the_cleaning_leaves_nothing(cli: Cli, workplace: Path) 
 
 
 def test_odd_texts_are_said_as_far_as_they_go(cli: Cli, runs: Path, workplace: Path) -> None:
-    """Punctuation alone, a word without an end, several scripts, digits; into a folder that is made."""
+    """Punctuation, an endless word, several scripts and digits are spoken, into a new folder."""
     for text, unknown in (("।?!", ""), ("আমি" * 400, ""), ("আমি Bab ১২ 7", "১২7")):
         result = cli("say", text, "--out", "new/তুমি.wav", "--json")
         assert result.code == 0, result.err
@@ -179,7 +179,7 @@ def test_odd_texts_are_said_as_far_as_they_go(cli: Cli, runs: Path, workplace: P
 
 @pytest.mark.posix  # A named pipe.
 def test_what_no_file_can_replace_stays(cli: Cli, runs: Path, workplace: Path) -> None:
-    """Whoever is root would lose /dev/null."""
+    """A pipe or a device is not replaced by a WAV file."""
     os.mkfifo(workplace / "pipe")
     result = cli("say", "আ", "--out", "pipe")
     assert (result.code, "a device or a pipe" in result.err) == (2, True)
@@ -187,7 +187,7 @@ def test_what_no_file_can_replace_stays(cli: Cli, runs: Path, workplace: Path) -
 
 
 def test_a_run_without_a_voice_and_one_that_cannot_be_spoken(cli: Cli, workplace: Path) -> None:
-    """Where to look for why, and exit code 2; without the extra it is 8."""
+    """A run without a voice, or with one that needs phonemes, gives exit code 2 and a reason."""
     session = put_session(workplace / "runs" / "bangla-tts", 1)
     result = cli("say", "আ", "-o", "x.wav")
     assert (result.code, "has a voice" in result.err) == (2, True)
@@ -197,7 +197,7 @@ def test_a_run_without_a_voice_and_one_that_cannot_be_spoken(cli: Cli, workplace
 
 
 def test_without_the_extra_the_exit_code_is_8(cli: Cli, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what to install."""
+    """The error says what to install."""
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     result = cli("say", "আ", "-o", "x.wav")
     assert result.code == 8

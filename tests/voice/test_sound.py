@@ -12,7 +12,7 @@ from orchestrator.voice.sound import find_players, play
 
 
 class Programs:
-    """Plays the system's programs: each ends as it is told to."""
+    """Stands in for the system's programs; each ends as it is told to."""
 
     def __init__(self, ends: Mapping[str, int | OSError]) -> None:
         self.ends = ends
@@ -43,7 +43,7 @@ class Programs:
     ],
 )
 def test_players_are_the_platforms(platform: str, there: set[str], found: list[str]) -> None:
-    """The system's own come first."""
+    """Each platform has its players, its own first."""
     players = find_players(
         platform=platform, which=lambda name: f"/usr/bin/{name}" if name in there else None
     )
@@ -51,7 +51,7 @@ def test_players_are_the_platforms(platform: str, there: set[str], found: list[s
 
 
 def test_the_next_player_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that fails, or cannot be started, is no end; credentials are not handed on."""
+    """If a player fails or cannot be started, the next is tried; none gets credentials."""
     monkeypatch.setenv("KAGGLE_KEY", "secret")
     programs = Programs({"pw-play": 1, "paplay": OSError(13, "Permission denied"), "aplay": 0, "ffplay": 0})
     play(tmp_path / "x.wav", find_players(platform="linux", which=lambda name: name), run=programs)
@@ -63,7 +63,7 @@ def test_the_next_player_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("player", ["powershell", "pwsh"])
 @pytest.mark.parametrize("name", ["x'); calc ('.wav", "আমার গান.wav", 'two words & $env:PATH `x` "q".wav'])
 def test_powershell_gets_the_path_by_a_variable(tmp_path: Path, player: str, name: str) -> None:
-    """No name of a file can become a command, and none is quoted wrongly."""
+    """A file's name cannot become a command, and needs no quoting."""
     file = tmp_path / name
     programs = Programs({player: 0})
     players = find_players(platform="win32", which=lambda known: known if known == player else None)
@@ -76,14 +76,14 @@ def test_powershell_gets_the_path_by_a_variable(tmp_path: Path, player: str, nam
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
 @pytest.mark.parametrize("name", ["-q.wav", "আমার গান.wav", "two words; `x` \"q\" 'r'.wav"])
 def test_a_player_gets_the_path_as_one_argument(tmp_path: Path, platform: str, name: str) -> None:
-    """It is absolute, so that no name is taken for an option."""
+    """The path is absolute, so that no name is taken for an option."""
     programs = Programs({"pw-play": 0, "afplay": 0})
     play(tmp_path / name, find_players(platform=platform, which=lambda known: known), run=programs)
     assert [command[-1] for command in programs.started] == [str(tmp_path / name)]
 
 
 def test_a_machine_without_sound_is_a_sentence(tmp_path: Path) -> None:
-    """What the last one said, and how to get a file."""
+    """If no player works, the error has the last one's message and how to write a file."""
     with pytest.raises(LocalError, match="aplay failed: no sound card") as caught:
         play(tmp_path / "x.wav", [["aplay"]], run=Programs({"aplay": 1}))
     assert "--out" in (caught.value.hint or "")

@@ -38,7 +38,7 @@ def read(described: dict[str, Any]) -> TextRules:
 def test_both_readings_are_one(
     *, text: str, cleaner: str | None, language: str | None, blank: bool, ends: bool
 ) -> None:
-    """The kernel's and this one: the same ids and the same unknown characters, for any text and cleaner."""
+    """Kernel and laptop give the same ids and unknown characters, for any text and cleaner."""
     steps = [list(step) for step in voice_text.cleaner_steps(cleaner, language) or ()]
     more = {letter: number for number, letter in enumerate("ıডঢয\u09bc ো&sß;:", start=30)}
     described = rules(steps=steps, characters={**CHARACTERS, **more}, add_blank=blank, use_eos_bos=ends)
@@ -48,21 +48,21 @@ def test_both_readings_are_one(
 
 @pytest.mark.parametrize("cleaner", _CLEANERS)
 def test_traps_are_read_alike(cleaner: str | None) -> None:
-    """The texts that each description is checked with when it is made."""
+    """The texts that each description is checked with give the same ids on both sides."""
     steps = [list(step) for step in voice_text.cleaner_steps(cleaner, "bn-Bangladesh") or ()]
     for text in voice_text._EVERYTHING:
         assert cleaned(text, read(rules(steps=steps)).steps) == voice_text.clean(text, steps)
 
 
 def test_unknown_characters_are_named_once() -> None:
-    """In the order of the text, after cleaning; what is known is counted."""
+    """Unknown characters are listed once, in the order of the cleaned text."""
     letters = letters_of("Zআ☺মিz☺", read(rules()))
     assert (letters.known, letters.unknown) == (3, ("z", "☺"))
     assert letters.ids == (3, 4, 3, 5, 3, 6, 3)
 
 
 def test_rules_that_blow_a_text_up_are_refused() -> None:
-    """A hostile description cannot take the memory."""
+    """Rules that make a text grow without bound are an error."""
     steps = [["replace", "a", "a" * 60]] * 60
     with pytest.raises(UsageError, match="without bound"):
         letters_of("a" * 100, read(rules(steps=steps)))

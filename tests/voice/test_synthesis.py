@@ -20,12 +20,12 @@ pytestmark = pytest.mark.skipif(
 
 
 def opened(folder: Path, data: bytes, *, seed: int | None = None, **changes: Any) -> Voice:
-    """A voice that was just written."""
+    """Write a voice and open it."""
     return open_voice(put_voice(folder, data, **changes), seed=seed)
 
 
 def test_every_id_is_heard(tmp_path: Path) -> None:
-    """As many samples as the ids are worth, each id as loud as it is; blanks between and around."""
+    """Every id gives its samples, with blanks between and around."""
     (said,) = opened(tmp_path, graph()).say("আমি")
     assert said.samples.shape == (7 * HOP,)
     assert [round(100 * float(said.samples[HOP * at])) for at in range(7)] == [3, 4, 3, 5, 3, 6, 3]
@@ -33,7 +33,7 @@ def test_every_id_is_heard(tmp_path: Path) -> None:
 
 
 def test_a_text_is_said_piece_by_piece(tmp_path: Path) -> None:
-    """With the silence between; a piece of which nothing is known is silent and named."""
+    """A text is spoken in pieces with pauses; an unknown piece is silent."""
     said = list(opened(tmp_path, graph()).say("আমি। ☺☺ ? ☺\nতুমি"))
     assert [item.text for item in said] == ["আমি।", "☺☺ ?", "☺", "তুমি"]
     assert [item.unknown for item in said] == [(), ("☺",), ("☺",), ()]
@@ -42,7 +42,7 @@ def test_a_text_is_said_piece_by_piece(tmp_path: Path) -> None:
 
 
 def test_speed_and_noise_are_scales(tmp_path: Path) -> None:
-    """Twice as fast is half as long, pauses too; without noise a sentence is the same twice."""
+    """Double speed halves the length and the pauses; without noise a sentence is always the same."""
     voice = opened(tmp_path, graph(noisy=True))
     (plain,) = voice.say("আমি", SynthesisOptions(noise=0.0))
     fast = list(voice.say("আমি।আমি", SynthesisOptions(speed=2.0, noise=0.0)))
@@ -55,7 +55,7 @@ def test_speed_and_noise_are_scales(tmp_path: Path) -> None:
 
 
 def test_a_seed_repeats_the_noise(tmp_path: Path) -> None:
-    """One voice opened twice; another seed gives another sound."""
+    """The same seed gives the same sound, another seed another one."""
     data = graph(noisy=True)
     one, same, other = (opened(tmp_path, data, seed=seed) for seed in (7, 7, 8))
     sounds = [[item.samples.tobytes() for item in voice.say("আমি। তুমি")] for voice in (one, same, other)]
@@ -63,7 +63,7 @@ def test_a_seed_repeats_the_noise(tmp_path: Path) -> None:
 
 
 def test_speakers_have_names_and_numbers(tmp_path: Path) -> None:
-    """The first where none is asked for; one that is not there is refused with those that are."""
+    """A speaker is chosen by name or id, by default the first; an unknown one is an error with a list."""
     data = graph(speakers=True)
     onnx = {**card(data)["onnx"], "inputs": ["input", "input_lengths", "scales", "sid"]}
     voice = opened(tmp_path, data, onnx=onnx, speakers={"asha": 20, "b\x1b[2J": 10})
@@ -81,7 +81,7 @@ def test_speakers_have_names_and_numbers(tmp_path: Path) -> None:
 
 
 def test_sound_is_16_bit_and_clipped(tmp_path: Path) -> None:
-    """The voice's own loudness is kept: nothing is made louder."""
+    """The sound is 16-bit PCM at the voice's own loudness, clipped at full scale."""
     (said,) = opened(tmp_path, graph(factor=0.2)).say("মি।")
     place = tmp_path / "a" / "x.wav"
     seconds = write_wav(place, RATE, [pcm16(said.samples, said.pause_s, RATE)])
@@ -93,7 +93,7 @@ def test_sound_is_16_bit_and_clipped(tmp_path: Path) -> None:
 
 
 def test_a_wav_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    """What was there stays when the speech breaks off, and no part is left."""
+    """If the speech fails, the existing file stays and no partial file is left."""
     place = tmp_path / "x.wav"
     place.write_bytes(b"before")
 
@@ -127,7 +127,7 @@ def test_a_wav_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     ids=["short", "gone", "damaged", "rubbish", "inputs", "unspeakable"],
 )
 def test_a_voice_that_cannot_speak_is_refused(tmp_path: Path, spoil: Any, words: str) -> None:
-    """Before anything is said, with the reason."""
+    """A voice that cannot speak is refused when it is opened, with the reason."""
     place = put_voice(tmp_path, graph())
     spoil(tmp_path)
     with pytest.raises(UsageError, match=words) as caught:
@@ -141,7 +141,7 @@ def test_a_voice_that_cannot_speak_is_refused(tmp_path: Path, spoil: Any, words:
     [(float("nan"), 1.0, "are not finite"), (0.01, 9.99, "more than 600 s")],
 )
 def test_what_is_no_speech_is_refused(tmp_path: Path, factor: float, scales: float, words: str) -> None:
-    """A diverged training's voice, and one that never ends."""
+    """Samples that are not finite, and sound without an end, are errors."""
     length = {"noise": 0.0, "length": scales, "duration_noise": 0.0}
     audio = {"sample_rate": 1000 if scales > 1 else RATE, "hop_length": HOP}
     voice = opened(tmp_path, graph(factor=factor), scales=length, audio=audio)
@@ -150,14 +150,14 @@ def test_what_is_no_speech_is_refused(tmp_path: Path, factor: float, scales: flo
 
 
 def test_ids_that_the_model_fails_on_are_a_sentence(tmp_path: Path) -> None:
-    """An error of onnxruntime is one line."""
+    """An error of onnxruntime becomes one line."""
     with pytest.raises(UsageError, match="the model fails") as caught:
         opened(tmp_path, graph()).samples([], [0.0, -1.0, 0.0])
     assert "\n" not in caught.value.message
 
 
 def test_without_the_extra_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What to install, as an error of this machine."""
+    """Without onnxruntime, the error says what to install."""
     place = put_voice(tmp_path, graph())
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(LocalError, match="onnxruntime") as caught:
@@ -166,7 +166,7 @@ def test_without_the_extra_it_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_description_of_a_newer_kgtts_is_no_crash(tmp_path: Path) -> None:
-    """The error is for people."""
+    """A description of a later kgtts is an error, not a crash."""
     place = put_voice(tmp_path, graph())
     place.write_text(json.dumps({"schema": 3}))
     with pytest.raises(KgttsError, match="later kgtts"):
