@@ -36,8 +36,8 @@ def read_settings(folder: Path, state: Mapping[str, Any]) -> dict[str, str]:
     if "gpus" in environment:
         gpus = [untrusted.one_line(name, _LONGEST) for name in untrusted.as_list(environment["gpus"])]
         found["session.gpus"] = ", ".join(gpus) or "none"
-    if isinstance(state.get("epochs"), int):
-        found["session.target_epochs"] = str(state["epochs"])
+    if (epochs := untrusted.count(state.get("epochs"))) is not None:
+        found["session.target_epochs"] = str(epochs)
     learned = untrusted.as_object(state.get("learned"))
     found |= {f"session.learned.{key}": value for key, value in _flat(learned)}
     kgtts = untrusted.as_object(state.get("run")).get("kgtts")
