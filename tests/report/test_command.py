@@ -87,7 +87,7 @@ def test_what_is_not_there_is_said(cli: Cli, workplace: Path) -> None:
 
 
 def test_what_to_do_next_is_said(cli: Cli, workplace: Path) -> None:
-    """Wrong arguments get a hint: a log file, a mistyped path, a folder in the way, a pipe."""
+    """Wrong arguments get a hint: a log file, a mistyped path, a folder in the way."""
     Made(sessions=1, epochs=1).write(workplace / RUNS)
     log = RUNS / "session-01" / "metrics.jsonl"
     result = cli("report", log)
@@ -99,6 +99,12 @@ def test_what_to_do_next_is_said(cli: Cli, workplace: Path) -> None:
     (workplace / RUNS / "report.html").mkdir()
     result = cli("report")
     assert (result.code, "--out FILE" in result.err) == (ExitCode.LOCAL, True)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders.")
+def test_a_pipe_is_not_replaced(cli: Cli, workplace: Path) -> None:
+    """Root could otherwise replace /dev/null by a report."""
+    Made(sessions=1, epochs=1).write(workplace / RUNS)
     os.mkfifo(workplace / "pipe")
     result = cli("report", "--out", "pipe")
     assert (result.code, "a device or a pipe" in result.err) == (ExitCode.USAGE, True)
