@@ -5,10 +5,8 @@ from orchestrator.voice.finding import VoicePair, base_voice_beside, pulled_pair
 from orchestrator.voice.sentences import Piece, split_text
 from orchestrator.voice.sound import find_players, pcm16, play, write_wav
 from orchestrator.voice.synthesis import SynthesisOptions, Utterance, Voice, open_voice
-from orchestrator.voice.text import Letters, letters_of
 
 __all__ = [
-    "Letters",
     "Piece",
     "SynthesisOptions",
     "Utterance",
@@ -18,7 +16,6 @@ __all__ = [
     "base_voice_beside",
     "find_card",
     "find_players",
-    "letters_of",
     "load_card",
     "open_voice",
     "pcm16",

@@ -6,16 +6,16 @@ numpy and onnxruntime come with the extra `speak`, so they are imported when a v
 import hashlib
 import importlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kernel_template.text.voice_text import text_ids
 from orchestrator import untrusted
 from orchestrator.errors import LocalError, UsageError
 from orchestrator.voice.card import VoiceCard, load_card
 from orchestrator.voice.sentences import Piece, split_text
-from orchestrator.voice.text import letters_of
 
 _LONGEST_PIECE_S = 600  # A voice that goes on for longer is broken.
 _MOST_SPEAKERS_SHOWN = 20
@@ -68,6 +68,7 @@ class Voice:
 
     card: VoiceCard
     place: Path
+    _rules: Mapping[str, Any] = field(repr=False)
     _session: Any = field(repr=False)
     _numpy: Any = field(repr=False)
 
@@ -83,21 +84,25 @@ class Voice:
             yield self._say(piece, options, speaker)
 
     def _say(self, piece: Piece, options: SynthesisOptions, speaker: int) -> Utterance:
-        letters = letters_of(piece.text, self.card.text)
+        try:
+            ids, unknown = text_ids(piece.text, self._rules)
+            none, _ = text_ids("", self._rules)  # Blank, begin and end are there even without a text.
+        except ValueError as error:
+            raise _broken(self.place, _first_line(error).removesuffix(".")) from error
         pause = piece.pause_s / options.speed
-        if not letters.known:
+        if len(ids) <= len(none):
             nothing = self._numpy.zeros(0, dtype=self._numpy.float32)
-            return Utterance(piece.text, letters.unknown, nothing, 0.0, 0.0, 0.0)
+            return Utterance(piece.text, tuple(unknown), nothing, 0.0, 0.0, 0.0)
         scales, noise = self.card.scales, options.noise
         began = time.perf_counter()
         samples = self.samples(
-            letters.ids,
+            ids,
             [scales.noise * noise, scales.length / options.speed, scales.duration_noise * noise],
             speaker,
         )
         took = time.perf_counter() - began
         seconds = len(samples) / self.card.audio.sample_rate
-        return Utterance(piece.text, letters.unknown, samples, seconds, pause, took)
+        return Utterance(piece.text, tuple(unknown), samples, seconds, pause, took)
 
     def samples(self, ids: Sequence[int], scales: Sequence[float], speaker: int = 0) -> Any:
         """Run the model on token ids; returns a numpy array of float32.
@@ -171,7 +176,7 @@ def open_voice(place: Path, *, seed: int | None = None) -> Voice:
     if wanted != sorted(card.onnx.inputs):
         listed = untrusted.one_line(", ".join(wanted), 200)
         raise _broken(place, f"its inputs are {listed}, not those in {place.name}")
-    return Voice(card, place, session, numpy)
+    return Voice(card, place, card.text.model_dump(), session, numpy)
 
 
 def _verified(place: Path, card: VoiceCard) -> bytes:

@@ -118,6 +118,12 @@ def test_languages_have_their_own_symbols() -> None:
     assert cleaned("ca") == "ab, c, d i e"
 
 
+def test_steps_that_blow_a_text_up_are_refused() -> None:
+    """Steps that make a text grow without bound are an error."""
+    with pytest.raises(ValueError, match="without bound"):
+        clean("a" * 100, [["replace", "a", "a" * 60]] * 60)
+
+
 def test_a_step_of_a_later_kgtts_is_refused() -> None:
     """Leaving it out would give other ids in silence."""
     with pytest.raises(ValueError, match="'spell' is not known"):

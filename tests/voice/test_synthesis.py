@@ -156,6 +156,13 @@ def test_ids_that_the_model_fails_on_are_a_sentence(tmp_path: Path) -> None:
     assert "\n" not in caught.value.message
 
 
+def test_text_rules_that_grow_without_bound_are_an_error(tmp_path: Path) -> None:
+    """A hostile description cannot take all memory."""
+    steps = [["replace", "আ", "আ" * 60]] * 60
+    with pytest.raises(UsageError, match="grow without bound"):
+        list(opened(tmp_path, graph(), text=rules(steps=steps)).say("আ" * 100))
+
+
 def test_without_the_extra_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without onnxruntime, the error says what to install."""
     place = put_voice(tmp_path, graph())
