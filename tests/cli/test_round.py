@@ -144,6 +144,20 @@ def test_logs_are_plain_text(cli: Cli, trained: Emulator) -> None:
     assert "GLOBAL_STEP: 4" in followed.out
 
 
+def test_a_pull_after_a_waited_push_fetches_nothing(cli: Cli, account: Emulator, workplace: Path) -> None:
+    """Both put a session into the same folder, where its files are known to be unchanged."""
+    assert cli("push", "--wait").code == 0
+    place = workplace / "runs/bangla-tts/session-01"
+    before = {path: path.stat().st_mtime_ns for path in place.rglob("*.pth")}
+    assert before
+    pulled = cli("pull", "--json").json
+    assert workplace / pulled["folder"] == place
+    assert {file["unchanged"] for file in pulled["files"]} == {True}
+    assert pulled["transfer"]["received"] == 0
+    assert {path: path.stat().st_mtime_ns for path in place.rglob("*.pth")} == before
+    assert [path.name for path in (workplace / "runs").iterdir()] == ["bangla-tts"]
+
+
 def test_pull_brings_what_the_settings_choose_and_then_nothing_new(
     cli: Cli, trained: Emulator, workplace: Path
 ) -> None:
