@@ -1,4 +1,4 @@
-"""What a run needs next, by what Kaggle shows of it. Pure: no clock, no network, no files."""
+"""Decide what a run needs next, by what Kaggle shows of it. Pure: no clock, no network, no files."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,7 +10,8 @@ from orchestrator.run.snapshot import CannotTell, Seen, value_of
 from orchestrator.run.view import RunView, SessionView
 from orchestrator.settings import SESSION_LIMIT, Settings, format_duration
 
-_OVERHEAD = timedelta(minutes=10)  # Start-up, installing, samples and saving, as real-run.md measured it.
+# Start-up, installing, samples and saving, as measured on a real run.
+SESSION_OVERHEAD = timedelta(minutes=10)
 _MARGIN = 1.2  # Epochs of another session may be slower.
 _ZOMBIE_AFTER = timedelta(hours=1)  # Past the session's limit; Kaggle queues and saves for a while.
 _MOST_WITHOUT_PROGRESS = 2
@@ -46,21 +47,26 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The session to push: its number, its kernel, what it continues from, and the time it may take.
+    """The session to push.
 
-    With `kept`, the parent is not mounted anywhere yet: it must be handed over before the push.
+    Attributes:
+        session: its number in the run.
+        kernel: the kernel that it is pushed to.
+        parent: what it continues from; None starts from the base voice.
+        budget: the time that it may take.
+        needs_handover: whether no kernel can mount the parent yet, so that it must be handed over first.
     """
 
     session: int
     kernel: KernelRef
     parent: SessionView | None
     budget: timedelta
-    kept: bool = False
+    needs_handover: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a run is, why, and the session to start where there is one."""
+    """What a run is, why, and the session to start, if one is due; `until` is when to look again."""
 
     state: RunState
     reason: str
@@ -89,19 +95,19 @@ def decide(
     Args:
         settings: settings that went through `with_owner`.
         base: the kernel that they name.
-        view: what Kaggle shows; None where nothing was pushed yet.
+        view: what Kaggle shows; None if nothing was pushed yet.
         around: time and quota.
-        retry: somebody asks for another session of a run that failed or stalled, having mended it perhaps.
+        retry: a person asks for another session of a run that failed or stalled, perhaps having mended it.
     """
     if view is not None and not settings.run.rescue:
-        view = view.without_kept()
+        view = view.without_stranded()
     ended = None if view is None else _not_continuable(settings, view, around, retry=retry)
     if ended is not None:
         return ended
     number = 1 if view is None else view.newest.stamp.session + 1
-    kept = None if view is None else view.kept
+    stranded = None if view is None else view.stranded
     preparing = view is not None and view.preparing
-    if view is not None and kept is not None:
+    if view is not None and stranded is not None:
         view = view.handed_over()
     parent = None if view is None else view.resumable
     kernel = base.next_after(None if parent is None else parent.ref)
@@ -111,9 +117,9 @@ def decide(
     budget = _within_quota(settings, wanted, around)
     if isinstance(budget, Decision):
         return budget
-    if kept is not None and preparing:
-        return being_prepared(kept, around.now)
-    start = Start(number, kernel, parent, budget, kept is not None)
+    if stranded is not None and preparing:
+        return being_prepared(stranded, around.now)
+    start = Start(number, kernel, parent, budget, stranded is not None)
     if view is None:
         return Decision(RunState.NEW, "Nothing was pushed yet.", start)
     from_step = (
@@ -122,19 +128,21 @@ def decide(
         else "starts again from the base voice"
     )
     notes = ""
-    if kept is not None:
-        notes = f" No kernel mounts what session {kept.stamp.session} saved, so it is handed over first."
+    if stranded is not None:
+        notes = (
+            f" No kernel can mount what session {stranded.stamp.session} saved, so it is handed over first."
+        )
     elif view.unreachable is not None:
-        notes = f" What {view.unreachable} saved cannot be mounted any more."
+        notes = f" What {view.unreachable} saved can no longer be mounted."
     return Decision(RunState.READY, f"Session {number} {from_step}.{notes}", start)
 
 
-def being_prepared(kept: SessionView, now: datetime) -> Decision:
-    """A run waits while Kaggle processes the dataset, which takes seconds to minutes."""
+def being_prepared(session: SessionView, now: datetime) -> Decision:
+    """A run waits while Kaggle processes the dataset that hands a session over: seconds to minutes."""
     return Decision(
         RunState.WAITING,
-        f"What session {kept.stamp.session} kept, up to step {kept.step}, is uploaded and being prepared by "
-        "Kaggle; the next pass goes on.",
+        f"What session {session.stamp.session} kept, up to step {session.step}, is uploaded, and Kaggle is "
+        "preparing it; the next pass goes on.",
         until=now + _PREPARING,
     )
 
@@ -142,7 +150,7 @@ def being_prepared(kept: SessionView, now: datetime) -> Decision:
 def _not_continuable(
     settings: Settings, view: RunView, around: Circumstances, *, retry: bool
 ) -> Decision | None:
-    """Why the run does not need, or must not get, another session now."""
+    """Why the run needs no further session now, or must not get one; None if it may have one."""
     newest = view.newest
     if not newest.status.state.is_terminal:
         return _alive(newest, around.now)
@@ -153,11 +161,11 @@ def _not_continuable(
         )
     if newest.cause is not None and not retry:
         return Decision(RunState.FAILED, f"Session {newest.stamp.session} failed: {newest.cause}")
-    if view.resumable is None and view.unreachable is not None and view.kept is None:
+    if view.resumable is None and view.unreachable is not None and view.stranded is None:
         return Decision(
             RunState.FAILED,
-            f"The run cannot go on from {view.unreachable}: Kaggle mounts the newest completed version of a "
-            "kernel, and that is another one now, or the kernel is gone.",
+            f"The run cannot continue from {view.unreachable}: Kaggle mounts a kernel's newest completed "
+            "version, and that is another one now, or the kernel is gone.",
         )
     if view.sessions_without_progress >= _MOST_WITHOUT_PROGRESS and not retry:
         return Decision(
@@ -185,14 +193,14 @@ def _alive(newest: SessionView, now: datetime) -> Decision:
     ):
         return Decision(
             RunState.ZOMBIE,
-            f"Kaggle has said for {format_duration(_whole(age))} that {newest.ref} runs; no session may take "
-            "more than 12h, so it hangs.",
+            f"Kaggle has said for {format_duration(_whole(age))} that {newest.ref} runs, but no session may "
+            "take more than 12h: it hangs.",
         )
     return Decision(RunState.RUNNING, f"Session {newest.stamp.session} is {_IN_WORDS[newest.status.state]}.")
 
 
 def _is_done(settings: Settings, view: RunView) -> bool:
-    """Whether the target is reached: the kernel's word, unless the settings ask for more since."""
+    """Whether the target is reached: by the kernel's word, unless the settings ask for more since then."""
     result = view.newest.result
     if result is None or not result.done:
         return False
@@ -207,9 +215,9 @@ def _is_done(settings: Settings, view: RunView) -> bool:
 
 
 def _budget(settings: Settings, view: RunView | None) -> timedelta | Decision:
-    """How long the next session needs to be, at most `session.budget`."""
+    """How long the next session should be, at most `session.budget`; or why there is none."""
     session = settings.session
-    budget = min(session.budget, settings.training.time_limit + _OVERHEAD + session.grace)
+    budget = min(session.budget, settings.training.time_limit + SESSION_OVERHEAD + session.grace)
     hours = settings.run.max_gpu_hours
     if hours:
         used = timedelta(seconds=_used_s(view, budget) if view is not None else 0.0)
@@ -222,15 +230,15 @@ def _budget(settings: Settings, view: RunView | None) -> timedelta | Decision:
         budget = min(budget, left)
     rest_s = _rest_s(settings, view) if view is not None else None
     if rest_s is not None:
-        # With a margin, and with all that is no epoch, so that it is not estimated too short.
-        budget = min(budget, timedelta(seconds=rest_s * _MARGIN) + _OVERHEAD + session.grace)
+        # With a margin and the overhead, so that the estimate is not too short.
+        budget = min(budget, timedelta(seconds=rest_s * _MARGIN) + SESSION_OVERHEAD + session.grace)
     return _whole(budget)
 
 
 def _used_s(view: RunView, budget: timedelta) -> float:
-    """The seconds that the run's sessions took, those included that were killed and left no state.
+    """The seconds that the run's sessions took, including those that were killed and left no state.
 
-    The newest of them has its log; one before it, of which nothing is at hand, counts as it was planned.
+    Of the newest, the log tells; an earlier one of which nothing is known counts with its planned time.
     """
     newest, longest = view.newest, SESSION_LIMIT.total_seconds()
     told = {item.session: item.seconds for item in view.history}
@@ -241,7 +249,7 @@ def _used_s(view: RunView, budget: timedelta) -> float:
 
 
 def _rest_s(settings: Settings, view: RunView) -> float | None:
-    """The seconds of training to the target at the pace so far; None where no pace is known."""
+    """The seconds of training to the target at the pace so far; None if no pace is known."""
     result = view.resumable.result if view.resumable is not None else None
     if result is None or not result.seconds_per_epoch or result.epoch is None:
         return None
@@ -253,12 +261,12 @@ def _rest_s(settings: Settings, view: RunView) -> float | None:
 
 
 def _shortest(settings: Settings, budget: timedelta) -> timedelta:
-    """The least that a session is worth: what the settings say, and enough to save in."""
-    return min(max(settings.run.shortest_session, settings.session.grace + _OVERHEAD), budget)
+    """The shortest session worth a push: by the settings, and long enough to save."""
+    return min(max(settings.run.shortest_session, settings.session.grace + SESSION_OVERHEAD), budget)
 
 
 def _within_quota(settings: Settings, budget: timedelta, around: Circumstances) -> timedelta | Decision:
-    """The session's time within what is left of the week, or to wait for the next one."""
+    """The session's time within what is left of the week, or the decision to wait for the next week."""
     if isinstance(around.quota, CannotTell) and settings.accelerator.has_gpu:
         return Decision(
             RunState.WAITING,
@@ -270,7 +278,7 @@ def _within_quota(settings: Settings, budget: timedelta, around: Circumstances) 
     if week is None or not settings.accelerator.has_gpu or week.left >= budget + QUOTA_RESERVE:
         return budget
     usable = _whole(week.left - QUOTA_RESERVE)
-    # A session that no week can hold is not worth waiting for.
+    # Waiting does not help if no week can hold the session.
     shorten = settings.run.when_quota_is_short == "shorten" or week.allowed < budget + QUOTA_RESERVE
     if shorten and usable >= _shortest(settings, budget):
         return usable

@@ -1,7 +1,7 @@
-"""Following a session to its end with few calls: by its live log, else by looks at its state.
+"""Follow a session to its end with few calls: by its live log, or else by polling its state.
 
-A live log costs one call as long as it lasts, and its end tells the session's. Kaggle cuts it off after some
-idle minutes and then says it again from its start (kaggle 2.2.4, `kernels_logs_stream`).
+A live log costs one call as long as it lasts, and its end announces the session's. Kaggle drops it after some
+idle minutes and then replays it from its start (kaggle 2.2.4, `kernels_logs_stream`).
 """
 
 from collections.abc import Callable, Iterator
@@ -14,22 +14,22 @@ from orchestrator.ports import Clock, Kaggle
 from orchestrator.run.context import FollowCost, RunContext, Target
 from orchestrator.run.replay import Replay
 
-_GROWTH = 2.0  # Of the pause between two looks.
+_GROWTH = 2.0  # Of the pause between two polls.
 _FIRST_LOOK_S = 0.2
 _LONGEST_LOOK_S = 60.0
-# A log that is over is soon followed by the end of its session: Kaggle saves the outputs in between.
+# The end of a log is soon followed by that of its session: Kaggle saves the outputs in between.
 _ENDING_FOR_S = 45.0
 _ENDING_LOOK_S = 4.5
-_WITNESSED_LOOK_S = 1200.0  # Between looks while a live log shows that the session goes on.
+_WITNESSED_LOOK_S = 1200.0  # Between polls while a live log shows that the session goes on.
 
-_IDLE_S = 300.0  # Longer than Kaggle leaves an idle connection open, which costs one call and not two.
-_STEADY_S = 60.0  # A connection that lasted so long is opened anew at once.
+_IDLE_S = 300.0  # Longer than Kaggle leaves an idle connection open, so that it costs one call, not two.
+_STEADY_S = 60.0  # A connection that lasted this long is reopened at once.
 _FIRST_STREAM_S = 1.0  # Between two tries to open a live log; doubled after each one that did not last.
-_LONGEST_TALKATIVE_S = 60.0  # Where the connections that do not last bring news all the same.
+_LONGEST_TALKATIVE_S = 60.0  # If short connections still bring new lines.
 _LONGEST_STREAM_S = 600.0
-_OVER_STREAM_S = 30.0  # After a log that is over although its session is not.
+_OVER_STREAM_S = 30.0  # After a log that ended although its session did not.
 
-_STORED_PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # While Kaggle stores a log, it may have less of it than was told.
+_STORED_PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # While Kaggle stores a log, it may give less than the live log did.
 _MOST_ASKED_FOR_S = 600.0  # How long Kaggle may ask to be left alone.
 
 _CATCH_UP_IDLE_S = 0.4  # A pause of this length marks the end of a live log's replay.
@@ -108,7 +108,7 @@ class Following:
         kaggle: where its log is read.
         clock: time.
         ref: the session.
-        look: gives its state; its argument says whether the call is to be retried.
+        look: gives its state; its argument says whether a failed call is retried.
         timeout_s: how long to follow at most, in seconds.
     """
 
@@ -124,7 +124,7 @@ class Following:
         self._deadline = None if timeout_s is None else clock.monotonic() + timeout_s
         self._lines, self._replay = LineAssembler(), Replay()
         self._status: SessionStatus | None = None
-        self._reached = True  # Whether the latest look was answered.
+        self._reached = True  # Whether the latest poll was answered.
         self._ran = False
         self._look_s, self._looked_at = _FIRST_LOOK_S, 0.0
         self._next_look = 0.0
@@ -136,8 +136,8 @@ class Following:
 
         Raises:
             WaitTimeoutError: the time is over; the session goes on.
-            ServiceError: the first look failed, or the log of the session that ended cannot be read.
-            CredentialsError, RefusedError: what patience cannot mend.
+            ServiceError: the first poll failed, or the log of the session that ended cannot be read.
+            CredentialsError, RefusedError: trying again would not help.
         """
         while True:
             status = self._next_status()
@@ -161,7 +161,7 @@ class Following:
         return self._status is not None and self._status.state is SessionState.RUNNING
 
     def _next_status(self) -> SessionStatus | None:
-        """Look at the state where that is due; gives it where it is another than before."""
+        """Poll the state if that is due; gives it if it has changed."""
         before = self._status
         if before is not None and self._clock.monotonic() < self._next_look:
             return None
@@ -169,7 +169,7 @@ class Following:
         try:
             self._status = self._look(before is None)
         except ServiceError as error:
-            # A failed look is no failed run; but without having seen the session there is nothing to follow.
+            # A failed poll is not a failed run, but a session that was never seen cannot be followed.
             if before is None:
                 raise
             self._reached, asked_for_s = False, min(error.retry_after_s or 0.0, _MOST_ASKED_FOR_S)
@@ -190,7 +190,7 @@ class Following:
         return _ENDING_LOOK_S if ending else _LONGEST_LOOK_S
 
     def _stream(self) -> Iterator[LogLine]:
-        """Tell the live log as long as it lasts, and settle when to look and to come back."""
+        """Give the live log as long as it lasts, and schedule the next poll and the next connection."""
         self._ran = True
         begun, talked, silent, asked_for_s = self._clock.monotonic(), False, False, 0.0
         left_s = _IDLE_S if self._deadline is None else self._deadline - begun
@@ -217,11 +217,11 @@ class Following:
             self._next_stream = now + max(self._stream_s, min(asked_for_s, _MOST_ASKED_FOR_S))
             longest_s = _LONGEST_TALKATIVE_S if talked else _LONGEST_STREAM_S
             self._stream_s = min(longest_s, self._stream_s * 2)
-            # Who talks is running: its end shows where the log is read again.
+            # A session that writes is running: its end shows when the log is read again.
             self._next_look = (self._next_stream if talked else self._looked_at) + self._look_s
 
     def _log_is_over(self) -> None:
-        """The session must be about to end; should it go on, the log is tried again from time to time."""
+        """The session must be about to end; if it goes on, the log is tried again from time to time."""
         now = self._clock.monotonic()
         if self._log_over_at is None:
             self._log_over_at, self._look_s = now, _FIRST_LOOK_S
@@ -230,7 +230,7 @@ class Following:
         self._stream_s = min(_LONGEST_STREAM_S, max(_OVER_STREAM_S, self._stream_s) * 2)
 
     def _rest(self) -> Iterator[LogLine]:
-        """Tell what the live log did not, from the log that is stored at the end."""
+        """Give what the live log did not, from the log that is stored at the end."""
         for pause_s in (*_STORED_PAUSES_S, None):
             is_last = pause_s is None or self._is_late
             try:

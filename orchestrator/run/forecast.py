@@ -1,7 +1,7 @@
-"""When a run will be done: from its pace, what is left, and the week's quota. Pure.
+"""Forecast when a run will be done: from its pace, what is left, and the week's quota. Pure.
 
-Sessions are counted as they will be: a whole number of epochs each, a start and an end that train nothing,
-and none begun on a week that cannot hold it.
+Sessions are counted as they will happen: each trains a whole number of epochs, its start and its end train
+nothing, and none begins in a week that cannot hold it.
 """
 
 import math
@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.models import Quota
-from orchestrator.run.decide import QUOTA_RESERVE
+from orchestrator.run.decide import QUOTA_RESERVE, SESSION_OVERHEAD
 from orchestrator.run.view import RunView
 from orchestrator.settings import Settings
 
-# Start-up, installing, samples and saving, as measured on a real run.
-OVERHEAD = timedelta(minutes=10)
 _WEEK = timedelta(days=7)
 _SHORTEST_EPOCH_S, _LONGEST_WORK_S = 1e-3, 20 * 365 * 86400.0
 _MOST_SESSIONS = 10_000  # Beyond, a date would mean nothing.
@@ -35,12 +33,12 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Under which terms the rest is trained.
+    """The terms under which the rest is trained.
 
     Attributes:
         training: the longest that one session trains.
-        quota: the week's GPU hours as they are left for sessions that are not pushed yet; None where none
-            are needed or Kaggle tells none.
+        quota: the week's GPU hours that are left for sessions not pushed yet; None if none are needed or
+            Kaggle reports none.
         shorten: whether a session may be made shorter to use up a week.
         shortest: the shortest session that is worth a push.
     """
@@ -59,7 +57,7 @@ class Forecast:
         epochs: epochs left.
         sessions: sessions still to end, the running one included.
         gpu_time: what they will take of the quota.
-        done_at: when the last one ends; None where it cannot be said.
+        done_at: when the last one ends; None if that cannot be said.
     """
 
     epochs: float
@@ -69,7 +67,7 @@ class Forecast:
 
 
 def work_left(settings: Settings, view: RunView | None) -> Work | None:
-    """What is left by the newest result, or None where no session has told its pace yet."""
+    """What is left by the newest result; None if no session has reported its pace yet."""
     source = None if view is None else view.resumable
     result = None if source is None else source.result
     if result is None:
@@ -83,17 +81,19 @@ def work_left(settings: Settings, view: RunView | None) -> Work | None:
     first = min((item.from_step for item in result.history), default=0)
     if until and epoch and step > first:
         left = min(left, max(0, until - step) * epoch / (step - first))
-    # The numbers come from a server; those of no training say nothing.
+    # The numbers come from a server: a pace that no training has is not one.
     if not epoch_s or not _SHORTEST_EPOCH_S <= epoch_s <= _LONGEST_WORK_S / max(1.0, left):
         return None
     return Work(left, epoch_s)
 
 
 def terms_of(settings: Settings, quota: Quota | None) -> Terms:
-    """The terms that the settings and the week set."""
+    """The terms that the settings and the week's quota set."""
     session = settings.session
     return Terms(
-        training=min(settings.training.time_limit, session.budget - min(OVERHEAD, session.budget / 4)),
+        training=min(
+            settings.training.time_limit, session.budget - min(SESSION_OVERHEAD, session.budget / 4)
+        ),
         quota=quota if settings.accelerator.has_gpu else None,
         shorten=settings.run.when_quota_is_short == "shorten",
         shortest=settings.run.shortest_session,
@@ -114,7 +114,7 @@ def forecast(work: Work, terms: Terms, now: datetime, *, running_since: datetime
     begun = running_since
     while epochs > 0 and sessions < _MOST_SESSIONS:
         share = min(epochs, _epochs_in(terms.training, work.epoch_s))
-        length = timedelta(seconds=share * work.epoch_s) + OVERHEAD
+        length = timedelta(seconds=share * work.epoch_s) + SESSION_OVERHEAD
         if begun is not None:
             at, begun = max(now, min(now, begun) + length), None
         else:
@@ -122,7 +122,7 @@ def forecast(work: Work, terms: Terms, now: datetime, *, running_since: datetime
             if started is None:
                 return Forecast(work.epochs, *_without_date(work, terms))
             at, length = started
-            share = min(share, _epochs_in(length - OVERHEAD, work.epoch_s))
+            share = min(share, _epochs_in(length - SESSION_OVERHEAD, work.epoch_s))
             at += length
         epochs -= share
         if epochs < 1e-9:  # noqa: PLR2004  # What is left of adding fractions.
@@ -133,14 +133,14 @@ def forecast(work: Work, terms: Terms, now: datetime, *, running_since: datetime
 
 
 def _epochs_in(training: timedelta, epoch_s: float) -> float:
-    """A session ends at the last epoch that fits; where none does, at a step."""
+    """How many epochs one session trains: it ends at the last that fits or, if none fits, at a step."""
     fitting = training.total_seconds() / epoch_s
     return float(math.floor(fitting)) if fitting >= 1 else max(fitting, 1e-3)
 
 
 def _without_date(work: Work, terms: Terms) -> tuple[int, timedelta, None]:
     sessions = math.ceil(work.epochs / _epochs_in(terms.training, work.epoch_s))
-    return sessions, timedelta(seconds=work.epochs * work.epoch_s) + sessions * OVERHEAD, None
+    return sessions, timedelta(seconds=work.epochs * work.epoch_s) + sessions * SESSION_OVERHEAD, None
 
 
 class _Week:
@@ -152,14 +152,14 @@ class _Week:
         self._refresh = None if quota is None else quota.refreshes_at
 
     def take(self, length: timedelta, at: datetime, terms: Terms) -> tuple[datetime, timedelta] | None:
-        """When a session of `length` can start and how long it may be; None: it never can, or who knows."""
+        """When a session of `length` can start, and how long it may be; None if that cannot be said."""
         if self._allowed is None:
             return at, length
         self._renew(at)
         shortest = min(terms.shortest, length)
         if self._left < length + QUOTA_RESERVE:
             usable = self._left - QUOTA_RESERVE
-            if terms.shorten and usable >= shortest and usable > OVERHEAD:
+            if terms.shorten and usable >= shortest and usable > SESSION_OVERHEAD:
                 length = usable
             elif self._refresh is None or self._allowed < length + QUOTA_RESERVE:
                 return None

@@ -2,7 +2,7 @@
 
 - By mount: two sibling kernels take turns, each mounting the other's output. A mount gives the newest
   completed version of a kernel, and nothing of a session that was killed.
-- By dataset: what a killed session kept, which Kaggle shows but does not mount, is uploaded as the private
+- By dataset: what a killed session left, which Kaggle shows but does not mount, is uploaded as the private
   dataset `SLUG-kept` (`rescue`). A small file in it says by its name alone which session the dataset holds,
   so that any machine sees it in the listing.
 """
@@ -20,7 +20,7 @@ from orchestrator.run.snapshot import Snapshot
 from orchestrator.run.view import SessionView
 
 MARKER_PREFIX = "kgtts-kept-"
-_KEPT = "-kept"
+_SUFFIX = "-kept"
 _LONGEST_SLUG = 50  # kaggle 2.2.4 refuses longer dataset slugs before it sends anything.
 _MOST_FILES = 1000  # Of a dataset of ours; a foreign one may have any number.
 _LOOK_BACK = 20  # How many versions of a kernel are looked at; each costs a call.
@@ -32,12 +32,12 @@ class FoundParent:
 
     resumable: SessionView | None
     saved: SessionView | None
-    kept: SessionView | None = None
+    stranded: SessionView | None = None
     preparing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class KeptDataset:
+class HandoverDataset:
     """The dataset of a run as it is now: whether it exists, can be mounted, and what it holds."""
 
     source: str
@@ -56,12 +56,12 @@ class KeptDataset:
         return not self.pending and not self.broken and marker_of(view) in self.names
 
 
-def kept_dataset(base: KernelRef) -> str:
+def handover_dataset(base: KernelRef) -> str:
     """The dataset of the run whose settings name `base`."""
-    slug = f"{base.slug}{_KEPT}"
+    slug = f"{base.slug}{_SUFFIX}"
     if len(slug) > _LONGEST_SLUG:
         name = hashlib.sha256(base.slug.encode()).hexdigest()[:8]
-        slug = f"{base.slug[: _LONGEST_SLUG - len(_KEPT) - 9].rstrip('-')}-{name}{_KEPT}"
+        slug = f"{base.slug[: _LONGEST_SLUG - len(_SUFFIX) - 9].rstrip('-')}-{name}{_SUFFIX}"
     return f"{base.owner}/{slug}"
 
 
@@ -70,7 +70,7 @@ def marker_of(view: SessionView) -> str:
     return f"{MARKER_PREFIX}{view.stamp.id}-{view.stamp.session}-{view.step}.json"
 
 
-def look_at_dataset(kaggle: Kaggle, source: str) -> KeptDataset:
+def read_dataset(kaggle: Kaggle, source: str) -> HandoverDataset:
     """See what a dataset is now.
 
     Raises:
@@ -79,9 +79,9 @@ def look_at_dataset(kaggle: Kaggle, source: str) -> KeptDataset:
     broken = forbidden = False
     try:
         if not kaggle.dataset_ready(source):
-            return KeptDataset(source, exists=True, pending=True)
+            return HandoverDataset(source, exists=True, pending=True)
     except NotFoundError:
-        return KeptDataset(source)
+        return HandoverDataset(source)
     except ForbiddenError:
         forbidden = True  # A dataset that does not exist may be answered so, too.
     except RefusedError:
@@ -93,11 +93,11 @@ def look_at_dataset(kaggle: Kaggle, source: str) -> KeptDataset:
         names = frozenset()
     except ForbiddenError as error:
         if forbidden:
-            return KeptDataset(source)
+            return HandoverDataset(source)
         raise ServiceError(error.message, hint="try again later") from error
     if forbidden:
         raise ServiceError(f"Kaggle does not say whether {source} is ready.", hint="try again later")
-    return KeptDataset(source, exists=True, broken=broken, names=names)
+    return HandoverDataset(source, exists=True, broken=broken, names=names)
 
 
 def resume_from(parent: SessionView | None) -> Resume | None:
@@ -144,11 +144,11 @@ def find_parent(
     if not better:
         return FoundParent(mounted, saved)
     better.sort(key=lambda view: (view.step, view.stamp.session), reverse=True)
-    dataset = look_at_dataset(snapshot.kaggle, kept_dataset(base))
+    dataset = read_dataset(snapshot.kaggle, handover_dataset(base))
     held = next((replace(view, dataset=dataset.source) for view in better if dataset.holds(view)), None)
     best, resumable = better[0], held or mounted
-    kept = best if held is None or held.step < best.step else None
-    return FoundParent(resumable, saved, kept, preparing=dataset.pending)
+    stranded = best if held is None or held.step < best.step else None
+    return FoundParent(resumable, saved, stranded, preparing=dataset.pending)
 
 
 def parent_of(

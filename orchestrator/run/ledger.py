@@ -1,6 +1,7 @@
-"""The local memory of pushes: a cache of what Kaggle knows and a history of what was tried.
+"""This machine's memory of pushes: a cache of what Kaggle knows, a history of what was tried, and a veto.
 
-Deleting the file loses no result: every session can be named as `owner/slug/version`.
+Deleting the file loses no result: every session can be named as `owner/slug/version`. While it is there, no
+answer of Kaggle's that shows less than it knows is taken for the truth.
 """
 
 import sqlite3
@@ -65,7 +66,7 @@ _DELETED = "deleted with `kgtts cancel`"
 class PushOutcome(StrEnum):
     """What became of a push."""
 
-    INTENDED = "intended"  # Written before the push is sent; staying so means that its answer was lost.
+    INTENDED = "intended"  # Recorded before the push is sent; if it stays so, the answer was lost.
     PUSHED = "pushed"
     REFUSED = "refused"
 
@@ -105,7 +106,7 @@ class Intent:
 
 
 class Ledger:
-    """The SQLite file with all sessions pushed from this machine, those of each service kept apart.
+    """The SQLite file with all sessions pushed from this machine; each service's are kept apart.
 
     Raises:
         LocalError: the file cannot be opened or is damaged.
@@ -131,7 +132,7 @@ class Ledger:
         self._db.close()
 
     def intend(self, intent: Intent, at: datetime) -> SessionRecord:
-        """Remember a push before it is sent; one of the same session that came to nothing is forgotten."""
+        """Record a push before it is sent; it replaces an earlier attempt at the same session."""
         with self._explained(), self._db as db:
             cursor = db.execute(
                 "INSERT OR REPLACE INTO sessions (service, run_id, number, owner, slug, accelerator,"
@@ -151,23 +152,23 @@ class Ledger:
         return self._record(cursor.lastrowid or 0)
 
     def confirm(self, record: SessionRecord, ref: KernelRef) -> SessionRecord:
-        """Remember that Kaggle took the push as `ref`."""
+        """Record that Kaggle took the push as `ref`."""
         return self._update(
             record, outcome=PushOutcome.PUSHED, owner=ref.owner, slug=ref.slug, version=ref.version
         )
 
     def refuse(self, record: SessionRecord, message: str) -> SessionRecord:
-        """Remember that Kaggle refused the push, and its words."""
+        """Record that Kaggle refused the push, and its words."""
         return self._update(record, outcome=PushOutcome.REFUSED, message=message)
 
     def observe(
         self, record: SessionRecord, state: SessionState, message: str | None, at: datetime
     ) -> SessionRecord:
-        """Remember what a look at Kaggle showed."""
+        """Record what a look at Kaggle showed."""
         return self._update(record, state=state, message=message, seen_at=at.isoformat())
 
     def forget_kernel(self, ref: KernelRef, at: datetime) -> None:
-        """Remember that a kernel was deleted from here, with all its sessions."""
+        """Record that a kernel was deleted from here, with all its sessions."""
         with self._explained(), self._db as db:
             db.execute(
                 "UPDATE sessions SET state = ?, message = ?, seen_at = ?"
@@ -206,7 +207,7 @@ class Ledger:
         return self._select("1", ())
 
     def learn(self, run_id: str, history: Sequence[SessionSummary]) -> None:
-        """Remember what the sessions of a run did, as a `state.json` tells it."""
+        """Record what the sessions of a run did, by a `state.json`."""
         rows = [
             (
                 self._service,
@@ -226,7 +227,7 @@ class Ledger:
             db.executemany("INSERT OR REPLACE INTO summaries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def summary(self, record: SessionRecord) -> SessionSummary | None:
-        """What the session did, where that was learnt."""
+        """What the session did; None if that is not known."""
         query = (
             "SELECT number AS session, kernel, from_step, to_step, from_epoch, to_epoch, reason, seconds"
             " FROM summaries WHERE service = ? AND run_id = ? AND number = ?"
@@ -258,7 +259,7 @@ class Ledger:
         for number in range(1, len(_MIGRATIONS) + 1):
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                # Asked under the lock: another process may have done it meanwhile.
+                # Under the lock: another process may have done it meanwhile.
                 if self._schema() < number:
                     for statement in _MIGRATIONS[number - 1]:
                         self._db.execute(statement)
@@ -283,7 +284,7 @@ class Ledger:
         except (sqlite3.Error, OSError) as error:
             raise LocalError(
                 f"The ledger {self._path} cannot be used: {error}.",
-                hint=f"it is only a cache: delete {self._path}, then name the kernel as OWNER/SLUG",
+                hint=f"Kaggle has all of it: delete {self._path}, then name the kernel as OWNER/SLUG",
             ) from error
 
 

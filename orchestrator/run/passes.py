@@ -30,7 +30,7 @@ from orchestrator.run.view import RunView
 from orchestrator.settings import Settings, fingerprint
 
 # Kaggle's words for "not now" (kaggle-api issue threads): waiting helps, so the run has not failed.
-_KEPT = "kept"  # The folder within `home`.
+_HANDOVER_FOLDER = "kept"  # Within `home`.
 _NOT_NOW = re.compile(r"maximum .*(session count|quota)", re.IGNORECASE)
 
 
@@ -115,7 +115,7 @@ def make_pass(
     Args:
         settings: the settings; the owner is filled in if it is missing.
         context: Kaggle, the ledger and the clock. Passes with the same `home` take turns, and what a killed
-            session kept lies there while it is handed over; without one, in the system's temporary folder.
+            session saved lies there while it is handed over; without one, in the system's temporary folder.
         collecting: where results go; None collects nothing.
         retry: go on with a run that failed or stalled; if it never saved anything and its settings have
             changed since, another run is begun.
@@ -153,7 +153,7 @@ def make_pass(
             else:
                 due = replace(due, view=known, pushed=pushed)
                 if context.home is not None and known is not None:
-                    drop_leftovers(context.home / _KEPT, known.run_id)
+                    drop_leftovers(context.home / _HANDOVER_FOLDER, known.run_id)
         elif start is not None:
             due = look(settings, context)
     if collecting is None or due.view is None:
@@ -187,7 +187,7 @@ def _prepare(settings: Settings, context: RunContext, *, retry: bool, new: bool)
         return replace(seen, decision=_on_newest(decision, seen.view)), True
     if seen.decision.start is not None:
         _check_settings(settings, seen.view)
-        if seen.decision.start.kept:
+        if seen.decision.start.needs_handover:
             seen = _hand_over(settings, context, seen, retry=retry)
     return seen, False
 
@@ -268,7 +268,7 @@ def _check_settings(settings: Settings, view: RunView) -> None:
 
 
 def _hand_over(settings: Settings, context: RunContext, seen: Pass, *, retry: bool) -> Pass:
-    """Make what a session kept mountable; if that is impossible, the run goes on without it.
+    """Make what a session saved mountable; if that is impossible, the run goes on without it.
 
     Raises:
         ServiceError: Kaggle could not be reached; the next pass tries again.
@@ -276,24 +276,25 @@ def _hand_over(settings: Settings, context: RunContext, seen: Pass, *, retry: bo
     """
     view, start, base = seen.view, seen.decision.start, base_kernel(settings)
     assert view is not None
-    assert view.kept is not None
+    assert view.stranded is not None
     assert start is not None
-    kept, home = view.kept, context.home
-    with tempfile.TemporaryDirectory() if home is None else nullcontext(home / _KEPT) as folder:
+    stranded, home = view.stranded, context.home
+    with tempfile.TemporaryDirectory() if home is None else nullcontext(home / _HANDOVER_FOLDER) as folder:
         rescue = Rescue(context.kaggle, context.clock, Path(folder))
         try:
-            dataset = rescue.hand_over(base, kept, above=view.global_step)
+            dataset = rescue.hand_over(base, stranded, above=view.global_step)
         except NotHandedOverError as error:
-            view = view.without_kept()
+            view = view.without_stranded()
             decision = _decided(settings, context, view, seen.quota, retry=retry)
             words = (
-                f"What session {kept.stamp.session} kept, up to step {kept.step}, is lost: {error.message}"
+                f"What session {stranded.stamp.session} kept, up to step {stranded.step}, is lost: "
+                f"{error.message}"
             )
             return replace(seen, decision=decision, view=view, notes=(words,))
     if dataset is None:
-        return replace(seen, decision=being_prepared(kept, context.clock.now()))
+        return replace(seen, decision=being_prepared(stranded, context.clock.now()))
     view = view.handed_over(dataset)
-    start = replace(start, parent=view.resumable, kept=False)
+    start = replace(start, parent=view.resumable, needs_handover=False)
     return replace(seen, decision=replace(seen.decision, start=start), view=view)
 
 

@@ -15,7 +15,8 @@ from orchestrator.models import KernelRef, Quota, SessionState, SessionStatus, S
 from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.results import Results, pulled_sessions
 from orchestrator.run.context import RunContext
-from orchestrator.run.forecast import OVERHEAD, Terms, Work, forecast
+from orchestrator.run.decide import SESSION_OVERHEAD
+from orchestrator.run.forecast import Terms, Work, forecast
 from orchestrator.run.live import Curve, Feed, add_all
 from orchestrator.run.progress import Progress
 from orchestrator.run.snapshot import Snapshot, value_of
@@ -244,7 +245,7 @@ def _with_further_sessions(
         return Ends(session_s)
     epoch_s = left_s / steps * progress.steps_per_epoch
     budget = timedelta(seconds=plan.budget_s)
-    training = min(timedelta(seconds=plan.limit_s), budget - min(OVERHEAD, budget / 4))
+    training = min(timedelta(seconds=plan.limit_s), budget - min(SESSION_OVERHEAD, budget / 4))
     if epoch_s <= 0 or training <= timedelta(0):
         return Ends(session_s)
     # Sessions end with an epoch if one fits, so whole epochs are left.

@@ -1,4 +1,4 @@
-"""What a session says of itself: the kernel's `@kgtts {…}` lines, folded into one picture of its progress."""
+"""How far a session is: the kernel's `@kgtts {…}` lines in its log, added up."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,10 +11,10 @@ from orchestrator import untrusted
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a session is, as its log tells. Steps and epochs are the trainer's own counts, times seconds.
+    """How far a session is, by its log. Steps and epochs are the trainer's own counts, times are seconds.
 
-    A log comes from a server: a count or a number in it that makes no sense is one that was not told.
-    `epoch` is the number of whole epochs done, which is also the running one's count from 0.
+    A log comes from a server: a number in it that makes no sense counts as missing. `epoch` is the number of
+    whole epochs done, which is also the running one's number, counted from 0.
     """
 
     stage: str | None = None
@@ -42,7 +42,7 @@ class Progress:
 
 
 def parse_event(line: str) -> dict[str, Any] | None:
-    """The event in a log line, or None where the line is something else or is torn."""
+    """The event in a log line; None if the line is something else or is torn."""
     if not line.startswith(EVENT_PREFIX):
         return None
     event = untrusted.json_object(line.removeprefix(EVENT_PREFIX))
@@ -50,13 +50,13 @@ def parse_event(line: str) -> dict[str, Any] | None:
 
 
 def follow(progress: Progress, line: str) -> Progress:
-    """The picture after one more line of the log; lines that are no event leave it as it is."""
+    """The progress after one more line of the log; a line without an event changes nothing."""
     event = parse_event(line)
     return progress if event is None else advance(progress, event)
 
 
 def advance(progress: Progress, event: Mapping[str, Any]) -> Progress:
-    """The picture after one more event, as `parse_event` gives it."""
+    """The progress after one more event, as `parse_event` gives it."""
     elapsed = untrusted.seconds(event.get("t"))
     if elapsed is not None:
         progress = replace(progress, elapsed_s=elapsed)
@@ -124,7 +124,7 @@ _CHANGES: Mapping[str, Callable[[Progress, Mapping[str, Any]], dict[str, Any]]] 
 
 
 def read_progress(lines: Iterable[str]) -> Progress:
-    """The picture that a whole log gives."""
+    """The progress that a whole log shows."""
     progress = Progress()
     for line in lines:
         progress = follow(progress, line)

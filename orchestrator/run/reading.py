@@ -57,7 +57,7 @@ def read_run(snapshot: Snapshot, base: KernelRef) -> RunView | None:
         unreachable=wanted if lost else None,
         saved_session=max((view.stamp.session for view in (saved, resumable) if view), default=None),
         heads=heads,
-        kept=found_parent.kept,
+        stranded=found_parent.stranded,
         preparing=found_parent.preparing,
         notes=notes,
     )

@@ -1,8 +1,8 @@
-"""What a log's readings tell that was not told before.
+"""Find what is new when a log is read again.
 
-Every reading of a log, live or stored, begins at the log's start again (kaggle 2.2.4, `kernels_logs_stream`).
-Counting pieces, as the official client does, repeats or loses text where one reading cuts the log otherwise
-than another; here the characters of each stream are counted.
+Every reading of a log, live or stored, begins at the log's start (kaggle 2.2.4, `kernels_logs_stream`). The
+official client counts pieces, and so repeats or loses text if two readings are cut into pieces differently;
+here the characters of each stream are counted.
 """
 
 from collections import Counter
@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 
 from orchestrator.models import LogEvent
 
-_WINDOW = 256  # Characters at both ends of what was told that a reading has to agree with.
+_WINDOW = 256  # Characters at both ends of the known text that a reading must agree with.
 
 
 @dataclass(slots=True)
 class _Told:
-    """One stream's text that was told: its length, both its ends, and when its last pieces were said."""
+    """The known text of one stream: its length, both its ends, and its last pieces with their time."""
 
     length: int = 0
     head: str = ""
     tail: str = ""
     time_s: float = 0.0
-    last: Counter[str] = field(default_factory=Counter)  # The pieces of that time.
+    last: Counter[str] = field(default_factory=Counter)  # The pieces with that time.
 
     def add(self, text: str, time_s: float) -> None:
         self.length += len(text)
@@ -31,16 +31,16 @@ class _Told:
         if time_s > self.time_s:
             self.time_s, self.last = time_s, Counter()
         if time_s == self.time_s:
-            self.last[text.strip()] += 1  # Line ends may be stored otherwise.
+            self.last[text.strip()] += 1  # Line ends may be stored differently.
 
 
 class Replay:
-    """Passes on, of reading after reading, what is new.
+    """Passes on what is new in each reading.
 
-    A reading that agrees with what was told is new from where that ends, however it is cut. One that does not
-    agree (its beginning is gone, its text was changed) is new from the time on at which the last piece was
-    told. One that is shorter has nothing new. Text counts more than time, which is that of any piece that was
-    joined with others.
+    If a reading agrees with the known text, everything after that text is new, however it is cut. If it does
+    not agree (its beginning is gone, or its text was changed), everything from the time of the last known
+    piece on is new. A shorter reading has nothing new. Match by text first: timestamps of merged pieces are
+    unreliable.
     """
 
     def __init__(self) -> None:
@@ -49,11 +49,11 @@ class Replay:
 
     @property
     def behind(self) -> bool:
-        """Whether the latest reading ended before what had been told already."""
+        """Whether the latest reading ended before the known text did."""
         return self._behind
 
     def news(self, events: Iterable[LogEvent]) -> Iterator[LogEvent]:
-        """Read the log once more from its start, and give what was not told before."""
+        """Read the log once more from its start, and give what is new."""
         streams: dict[str, _Reading] = {}
         for event in events:
             reading = streams.get(event.stream)
@@ -68,23 +68,23 @@ class Replay:
 
 
 class _Reading:
-    """One stream of one reading, against what was told of it."""
+    """One stream of one reading, compared with what is known of it."""
 
     def __init__(self, told: _Told) -> None:
         self._told = told
-        self._position = 0  # In the part of the text that was told before.
+        self._position = 0  # In the known text.
         self._window = ""
-        self._later: list[LogEvent] = []  # Passed over, yet said after the last piece that was told.
+        self._later: list[LogEvent] = []  # Skipped, but later than the last known piece.
         self._until, self._last = told.time_s, Counter(told.last)
         self._overlaps, self._by_time = told.length > 0, False
 
     @property
     def is_short(self) -> bool:
-        """Whether it has not come to the end of what was told, nor anything later."""
+        """Whether it reached neither the end of the known text nor anything later."""
         return self._overlaps and not self._later
 
     def take(self, event: LogEvent) -> Iterator[LogEvent]:
-        """Take the next piece and give what is new of it."""
+        """Take the next piece, and give what is new in it."""
         if self._by_time:
             if self._is_later(event):
                 yield self._tell(event)
@@ -104,12 +104,12 @@ class _Reading:
             yield from self.take(event)
 
     def finish(self) -> Iterator[LogEvent]:
-        """Give what is later than all that was told, although the reading is shorter than that."""
+        """Give what is later than the known text, although the reading is shorter than that."""
         if self._overlaps:
             yield from self._go_by_time()
 
     def _advance(self, text: str) -> bool:
-        """Go on over what was told; gives whether it is what was told, as far as that is remembered."""
+        """Move on in the known text; gives whether the piece agrees with it, as far as it is remembered."""
         head = self._told.head[self._position : self._position + len(text)]
         if not text.startswith(head):
             return False
@@ -131,7 +131,7 @@ class _Reading:
     def _is_later(self, event: LogEvent) -> bool:
         text = event.text.strip()
         if event.time_s == self._until and self._last[text] > 0:
-            self._last[text] -= 1  # Said twice at the same time, it is told twice.
+            self._last[text] -= 1  # A piece that was said twice at the same time is given twice.
             return False
         return event.time_s >= self._until
 

@@ -73,7 +73,7 @@ class RunView:
             the newest completed version of a kernel, and somebody made a newer one or deleted the kernel.
         saved_session: the number of the newest session known to have saved something that can be mounted.
         heads: the newest version number of each sibling that exists.
-        kept: a session that saved more than `resumable`, whose outputs Kaggle has but nobody can mount.
+        stranded: a session that saved more than `resumable`, whose outputs Kaggle has but nobody can mount.
         preparing: whether a dataset with them may be on its way: Kaggle has not processed its newest version.
         notes: what was seen and set aside, in sentences.
     """
@@ -84,7 +84,7 @@ class RunView:
     unreachable: KernelRef | None = None
     saved_session: int | None = None
     heads: Mapping[KernelRef, int] = field(default_factory=dict)
-    kept: SessionView | None = None
+    stranded: SessionView | None = None
     preparing: bool = False
     notes: Sequence[str] = ()
 
@@ -112,7 +112,7 @@ class RunView:
     @property
     def has_saved(self) -> bool:
         """Whether any session of the run left something to continue from."""
-        return any(item is not None for item in (self.resumable, self.unreachable, self.kept))
+        return any(item is not None for item in (self.resumable, self.unreachable, self.stranded))
 
     @property
     def sessions_without_progress(self) -> int:
@@ -122,8 +122,8 @@ class RunView:
         saved = self.saved_session
         if saved is None:
             saved = self.resumable.stamp.session if self.resumable is not None else 0
-        if self.kept is not None:
-            saved = max(saved, self.kept.stamp.session)
+        if self.stranded is not None:
+            saved = max(saved, self.stranded.stamp.session)
         idle = 0
         for summary in reversed(self.history):
             if summary.session > saved:
@@ -153,13 +153,13 @@ class RunView:
         return missed
 
     def handed_over(self, dataset: str | None = None) -> "RunView":
-        """The run once `kept` can be continued from, through `dataset`."""
-        assert self.kept is not None
-        resumable = self.kept if dataset is None else replace(self.kept, dataset=dataset)
+        """The run once `stranded` can be continued from, through `dataset`."""
+        assert self.stranded is not None
+        resumable = self.stranded if dataset is None else replace(self.stranded, dataset=dataset)
         return replace(
-            self, resumable=resumable, unreachable=None, saved_session=None, kept=None, preparing=False
+            self, resumable=resumable, unreachable=None, saved_session=None, stranded=None, preparing=False
         )
 
-    def without_kept(self) -> "RunView":
-        """The run if nobody hands `kept` over: it counts for nothing."""
-        return replace(self, kept=None, preparing=False)
+    def without_stranded(self) -> "RunView":
+        """The run if nobody hands `stranded` over: it counts for nothing."""
+        return replace(self, stranded=None, preparing=False)

@@ -120,7 +120,7 @@ def test_what_no_mount_gives_is_said(settings: Make) -> None:
     view = replace(ended(100, 200), unreachable=lost, saved_session=3)
     decision = decided(settings(), view)
     assert decision.state is RunState.READY
-    assert decision.reason.endswith("What asha/bangla-tts-a/2 saved cannot be mounted any more.")
+    assert decision.reason.endswith("What asha/bangla-tts-a/2 saved can no longer be mounted.")
 
 
 @pytest.mark.parametrize("retry", [False, True])
@@ -131,14 +131,14 @@ def test_a_run_whose_checkpoints_are_out_of_reach_does_not_begin_again(
     view = replace(then(None, KILLED), unreachable=KernelRef(OWNER, "bangla-tts-a", 2), saved_session=1)
     decision = decided(settings(), view, retry=retry)
     assert decision.state is RunState.FAILED
-    assert "cannot go on from asha/bangla-tts-a/2" in decision.reason
+    assert "cannot continue from asha/bangla-tts-a/2" in decision.reason
 
 
 def kept(session_step: int = 150, *, preparing: bool = False, mounted: bool = True) -> RunView:
     """A run whose second session was killed with outputs that nobody can mount."""
     before = ended(100)
     newest = session(2, KILLED, result=result(2, 100, session_step))
-    view = RunView(BASE, newest, before.resumable if mounted else None, kept=newest, preparing=preparing)
+    view = RunView(BASE, newest, before.resumable if mounted else None, stranded=newest, preparing=preparing)
     return view if mounted else replace(view, unreachable=before.newest.ref)
 
 
@@ -149,9 +149,9 @@ def test_what_a_killed_session_kept_is_handed_over_first(settings: Make) -> None
     assert start is not None
     assert decision.reason == (
         "Session 3 continues from step 150. "
-        "No kernel mounts what session 2 saved, so it is handed over first."
+        "No kernel can mount what session 2 saved, so it is handed over first."
     )
-    assert (start.session, str(start.kernel), start.kept) == (3, "asha/bangla-tts-a", True)
+    assert (start.session, str(start.kernel), start.needs_handover) == (3, "asha/bangla-tts-a", True)
     assert start.parent == kept().newest
     later = decided(settings(), kept(900)).start
     assert later is not None
@@ -169,7 +169,7 @@ def test_what_is_on_its_way_is_waited_for(settings: Make) -> None:
 def test_what_was_kept_counts_as_saved_only_where_it_is_handed_over(settings: Make) -> None:
     """Else the run would go on for ever from the same step."""
     view = replace(kept(), newest=session(3, KILLED, result=result(3, 100, 100, 150)))
-    view = replace(view, kept=view.newest)
+    view = replace(view, stranded=view.newest)
     assert decided(settings(), view).state is RunState.READY
     assert decided(settings(run__rescue="false"), view).state is RunState.STALLED
 
@@ -186,4 +186,4 @@ def test_a_failure_is_not_overruled_by_what_was_kept(settings: Make) -> None:
     assert decided(settings(), view).state is RunState.FAILED
     start = decided(settings(), view, retry=True).start
     assert start is not None
-    assert start.kept
+    assert start.needs_handover

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import stamina
 
-from orchestrator.errors import CredentialsError, LocalError, RefusedError, ServiceError
+from orchestrator.errors import CredentialsError, ForbiddenError, LocalError, RefusedError, ServiceError
 from orchestrator.models import KernelRef, SessionState
 from orchestrator.render import read_stamp
 from orchestrator.run.decide import RunState
-from orchestrator.run.handover import kept_dataset
+from orchestrator.run.handover import handover_dataset
 from tests.download.storage import serve
 from tests.fakes.kaggle import Lost, Upload, hours
 from tests.run.conftest import Play
@@ -139,7 +139,7 @@ def test_a_rescued_session_is_chosen_again(killed: Play) -> None:
     killed.kaggle.kill(killed.pushed())
     view = killed.look().view
     assert view is not None
-    assert (view.global_step, view.kept, view.sessions_without_progress) == (150, None, 1)
+    assert (view.global_step, view.stranded, view.sessions_without_progress) == (150, None, 1)
     version = killed.kaggle.version(killed.pushed())
     assert version.push is not None
     assert version.push.dataset_sources[1:] == (DATASET,)
@@ -153,7 +153,7 @@ def test_a_session_that_ended_well_and_saved_nothing_leaves_the_rescued_one(kill
     killed.kaggle.complete(killed.pushed(), None)
     view = killed.look().view
     assert view is not None
-    assert (view.global_step, view.kept, view.unreachable) == (150, None, None)
+    assert (view.global_step, view.stranded, view.unreachable) == (150, None, None)
 
 
 def test_killed_after_killed_advances(killed: Play) -> None:
@@ -315,15 +315,26 @@ def test_a_completed_session_that_somebody_hides_is_handed_over_too(killed: Play
 @pytest.mark.parametrize("slug", ["voice", "a" * 45, "a" * 46, "a" * 40 + "-b-cdef"])
 def test_the_datasets_name(slug: str) -> None:
     """It is no longer than Kaggle allows, and another for another run."""
-    owner, name = kept_dataset(KernelRef("asha", slug)).split("/")
+    owner, name = handover_dataset(KernelRef("asha", slug)).split("/")
     assert owner == "asha"
     assert 6 <= len(name) <= 50
     assert name.endswith("-kept")
     assert "--" not in name
-    assert name != kept_dataset(KernelRef("asha", slug[:-1])).split("/")[1]
+    assert name != handover_dataset(KernelRef("asha", slug[:-1])).split("/")[1]
 
 
 def test_nothing_is_lost_on_the_way(killed: Play, tmp_path: Path) -> None:
     """The folder for files on their way is empty after a pass."""
     killed.sync(home=tmp_path)
     assert not list((tmp_path / "kept").iterdir())
+
+
+@pytest.mark.parametrize("method", ["outputs", "upload_dataset"])
+def test_a_403_on_the_way_gives_nothing_up(killed: Play, method: str) -> None:
+    """Kaggle answers so for what is there a minute later: the next pass hands the session over."""
+    killed.kaggle.next(method, ForbiddenError("Kaggle refused (403)."))
+    with pytest.raises(ServiceError):
+        killed.sync()
+    assert len(killed.kaggle.pushes) == 2
+    killed.pushed()
+    assert DATASET in killed.kaggle.datasets

@@ -90,10 +90,10 @@ def test_outputs_of_a_killed_session_cannot_be_mounted(after: After) -> None:
     state = {**play.kaggle.state_of(version, 150), "status": "running"}
     play.kaggle.kill(version, keep=json.dumps(state).encode())
     view = view_of(play)
-    assert (view.global_step, view.without_kept().sessions_without_progress) == (100, 1)
+    assert (view.global_step, view.without_stranded().sessions_without_progress) == (100, 1)
     assert [item.session for item in view.history] == [1, 2]
-    assert view.kept is not None
-    assert (str(view.kept.ref), view.kept.step, view.sessions_without_progress) == (version, 150, 0)
+    assert view.stranded is not None
+    assert (str(view.stranded.ref), view.stranded.step, view.sessions_without_progress) == (version, 150, 0)
 
 
 def test_a_state_that_was_copied_from_the_parent_is_not_the_sessions_own(after: After) -> None:
