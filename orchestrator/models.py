@@ -50,7 +50,7 @@ class KernelRef:
 
     @property
     def version_label(self) -> str | None:
-        """The version as Kaggle's requests want it, `v3`; the bare number is answered with a 404."""
+        """The version as Kaggle's requests want it, `v3`; the bare number gives a 404."""
         return None if self.version is None else f"v{self.version}"
 
     def at(self, version: int) -> "KernelRef":
@@ -97,7 +97,7 @@ class SessionState(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the session will not change any more (while outputs are still saved, it may)."""
+        """Whether the session will not change any more; while outputs are still being saved, it may."""
         return self in (SessionState.COMPLETE, SessionState.ERROR, SessionState.CANCEL_ACKNOWLEDGED)
 
     @property
@@ -108,7 +108,7 @@ class SessionState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SessionStatus:
-    """What Kaggle says of one session: its state and, when it failed, why."""
+    """What Kaggle says about one session: its state and, if it failed, why."""
 
     state: SessionState
     failure_message: str | None = None
@@ -153,7 +153,7 @@ class KernelPush:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """A push that Kaggle took: the version it became and the page to watch it on."""
+    """A push that Kaggle took: the version that it became, and its page."""
 
     ref: KernelRef
     url: str
@@ -161,7 +161,7 @@ class Pushed:
 
 @dataclass(frozen=True, slots=True)
 class KernelInfo:
-    """A kernel as Kaggle describes it: its newest version number, machine and, when asked for, source."""
+    """A kernel as Kaggle describes it: its newest version number, machine and, if asked for, source."""
 
     ref: KernelRef
     title: str
@@ -174,7 +174,7 @@ class KernelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """The week's accelerator hours. `reserved` is what running sessions still hold."""
+    """The week's accelerator hours. `reserved` is what running sessions may still use."""
 
     used: timedelta
     reserved: timedelta
@@ -189,7 +189,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
-    """A file that a session left: the name that the server gives (not to be trusted) and a signed URL."""
+    """A file that a session left: the name that the server gives (do not trust it) and a signed URL."""
 
     name: str
     url: str = field(repr=False)  # The signature in it is a secret.
@@ -205,7 +205,7 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """A piece of a session's log: which stream, seconds since the session's start, and the text.
+    """A piece of a session's log: its stream, seconds since the session's start, and its text.
 
     A piece is not a line: a line can come in several pieces, and a piece can hold several lines.
     """

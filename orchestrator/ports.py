@@ -1,6 +1,6 @@
-"""The seams of kgtts: what the life of a run needs from Kaggle and from time.
+"""The ports of kgtts: what the life of a run needs from Kaggle and from time.
 
-`orchestrator.kaggle.KaggleClient` is the real Kaggle; a simulation may put another in its place.
+`orchestrator.kaggle.KaggleClient` is the real Kaggle; tests and simulations put another in its place.
 """
 
 import time
@@ -57,19 +57,21 @@ class SystemClock:
 class Kaggle(Protocol):
     """What kgtts asks of Kaggle.
 
-    Every method may raise `CredentialsError`, `NotFoundError`, `ForbiddenError`, `RefusedError` or
-    `ServiceError`. Reads are retried behind this line (with `retry=False` they are not: for those who come
-    back by themselves); what saves a version (`push`, `upload_dataset`) is asked for at most once.
+    Every method may raise `CredentialsError` (401), `NotFoundError` (404), `ForbiddenError` (403),
+    `RefusedError` or `ServiceError`. A 403 says nothing about whether a thing exists: Kaggle answers so for
+    what is absent, for what is not yet visible, and now and then for what is there. Reads are retried by the
+    implementation, unless `retry=False` says that the caller comes back by itself; what saves a version
+    (`push`, `upload_dataset`) is sent at most once.
     """
 
     @property
     def calls(self) -> int:
-        """How many calls were made so far, each try of a retried one counted."""
+        """How many calls were made so far; each attempt of a retried call counts."""
         ...
 
     @property
     def service(self) -> str:
-        """The address that calls go to: it keeps the emulator's runs apart from Kaggle's."""
+        """The address that calls go to; it separates the emulator's runs from Kaggle's."""
         ...
 
     @property
@@ -94,7 +96,7 @@ class Kaggle(Protocol):
         ...
 
     def output_file(self, ref: KernelRef, name: str) -> bytes | None:
-        """The content of one small output of the session of `ref.version`; None where it has none such."""
+        """The content of one small output of the session of `ref.version`; None if there is no such file."""
         ...
 
     def stored_log(self, ref: KernelRef) -> Sequence[LogEvent]:
@@ -102,10 +104,10 @@ class Kaggle(Protocol):
         ...
 
     def log_stream(self, ref: KernelRef, *, idle_s: float, retry: bool = True) -> Iterator[LogEvent]:
-        """The log from its start, then as it grows; ends where the log does.
+        """The log from its start, then as it grows; ends when the log does.
 
-        `SilentLogError`: nothing was said for `idle_s` seconds. `ServiceError`: the connection was cut. A new
-        call begins at the log's start again.
+        `SilentLogError`: there was no new line for `idle_s` seconds. `ServiceError`: the connection was cut.
+        A new call starts at the log's beginning again.
         """
         ...
 
@@ -118,15 +120,14 @@ class Kaggle(Protocol):
         ...
 
     def quota(self) -> Quota | None:
-        """The week's GPU hours; None where Kaggle tells none."""
+        """The week's GPU hours; None if Kaggle reports none."""
         ...
 
     def dataset_files(self, source: str) -> Iterator[InputFile]:
         """The files of the newest version of the dataset `owner/slug`, page by page as they are asked for.
 
         That version may still be in preparation (`dataset_ready`); whether Kaggle then lists it already, or
-        the one before, is not documented. `NotFoundError`: there is no such dataset, or it is not this
-        account's to see.
+        the one before, is not documented. `NotFoundError`: there is no such dataset.
         """
         ...
 
@@ -140,8 +141,8 @@ class Kaggle(Protocol):
     def upload_dataset(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
         """Make the private dataset `owner/slug` of `files`, or a new version that holds these and no others.
 
-        They lie flat, by their names. A dataset keeps the title that it was made with; `notes` tell of the
-        version. After a `ServiceError` `dataset_files` tells whether the version came to be.
+        They lie flat, by their names. A dataset keeps the title that it was made with; `notes` describe the
+        version. After a `ServiceError`, `dataset_files` tells whether the version was made.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""What `kgtts doctor` finds out before quota is spent: one verdict for each thing that a push needs."""
+"""Check everything that a push needs before quota is spent: one verdict for each thing, for the doctor."""
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +39,7 @@ class Verdict:
 
 
 def verdict_of(subject: str, error: KgttsError) -> Verdict:
-    """The verdict that an error is."""
+    """An error as a verdict."""
     return Verdict(subject, Level.FAILED, error.message, error.hint, error.exit_code)
 
 
@@ -127,7 +127,7 @@ def _files(kind: str, source: str, wanted: list[str], listing: Iterator[InputFil
     return Verdict(
         kind,
         Level.WARNING,
-        f"{source} is readable, but among its {len(seen)} files is no {', '.join(missing)}{near}",
+        f"{source} is readable, but {', '.join(missing)} is not among its {len(seen)} files{near}",
         f"correct inputs.{'script' if kind == 'dataset' else 'config or inputs.checkpoint'} in kgtts.toml",
     )
 

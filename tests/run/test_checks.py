@@ -57,5 +57,5 @@ def test_files_are_looked_for_and_the_nearest_is_named(kaggle: FakeKaggle, tmp_p
     assert found["dataset"][0] is Level.OK
     level, text, hint = found["model"]
     assert level is Level.WARNING
-    assert "no model/model_file.pth; the nearest is model/model_flie.pth" in text
+    assert "model/model_file.pth is not among its 2 files; the nearest is model/model_flie.pth" in text
     assert "inputs.checkpoint" in hint
