@@ -20,7 +20,7 @@ def furthest(one: Toy, other: Toy) -> float:
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_half_the_batch_twice_is_the_batch(fork_server: ForkServer, tmp_path: Path, ranks: int) -> None:
-    """With a loss that is a mean, the discriminator's first step is that of whole batches.
+    """With a loss that is a mean, the discriminator's first step is the same as with whole batches.
 
     The generator has seen a discriminator that was a batch older for half of its samples, and stays close.
     """
@@ -46,7 +46,7 @@ def test_half_the_batch_twice_is_the_batch(fork_server: ForkServer, tmp_path: Pa
 
 
 def test_a_group_cut_short_is_a_step(fork_server: ForkServer, tmp_path: Path) -> None:
-    """Twelve samples in batches of two, five batches a step: two steps an epoch, the second of one batch."""
+    """Twelve samples in batches of two make two steps of five batches, the second of which has one."""
     toy = Toy(fork_server, tmp_path / "run", {"batch_size": 2, "epochs": 3})
     report = toy.session(control={"accumulate": 5})
     assert (toy.code, report["global_step"], report["steps_per_epoch"]) == (0, 6, 2)
@@ -55,7 +55,7 @@ def test_a_group_cut_short_is_a_step(fork_server: ForkServer, tmp_path: Path) ->
 
 
 def test_sessions_go_on_between_groups(fork_server: ForkServer, tmp_path: Path) -> None:
-    """A stop within an epoch, and going on behind it: bit for bit as in one session."""
+    """Sessions that stop within epochs end with the same bits as one session."""
     config, control = {"batch_size": 2, "epochs": 3}, {"accumulate": 2}
     whole = Toy(fork_server, tmp_path / "whole", config)
     whole.session(control=control)
@@ -67,7 +67,7 @@ def test_sessions_go_on_between_groups(fork_server: ForkServer, tmp_path: Path) 
 
 
 def test_a_loss_scaler_steps_once_a_group(fork_server: ForkServer, tmp_path: Path) -> None:
-    """Scaled gradients of several batches: one step of each optimizer, skipped when one batch overflows."""
+    """Each optimizer steps once for several batches, and skips the step if one batch overflows."""
     toy = Toy(fork_server, tmp_path / "run", {"batch_size": 2, "epochs": 1, "scaled": True, "overflow_at": 1})
     toy.session(control={"accumulate": 2})
     state = load(toy.newest())
@@ -76,7 +76,7 @@ def test_a_loss_scaler_steps_once_a_group(fork_server: ForkServer, tmp_path: Pat
 
 
 def test_a_model_that_optimizes_itself_gets_batch_by_batch(fork_server: ForkServer, tmp_path: Path) -> None:
-    """It knows no groups: its steps are smaller, which is said."""
+    """Its steps are smaller, and a warning says so."""
     toy = Toy(fork_server, tmp_path / "run", {"optimizes": True, "batch_size": 2, "epochs": 2})
     report = toy.session(control={"accumulate": 2})
     assert (toy.code, report["finished"], report["global_step"]) == (0, True, 12), toy.text()[-2000:]
@@ -86,7 +86,7 @@ def test_a_model_that_optimizes_itself_gets_batch_by_batch(fork_server: ForkServ
 
 
 def test_groups() -> None:
-    """Batches in groups, in order; what is no group passes by."""
+    """Batches are grouped in order, and what is not a group is passed on."""
     armed: list[bool] = []
     groups = Accumulator(2, armed.append)
     found = [group.batches for group in groups.groups(iter("abcde"))]

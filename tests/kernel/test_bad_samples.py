@@ -1,4 +1,4 @@
-"""Bad samples: recordings and texts of every kind of fault, and what is done with them."""
+"""Bad samples: recordings and texts with each kind of problem, and what is done about them."""
 
 import csv
 import threading
@@ -26,7 +26,7 @@ CONFIGURATION = {"model": "vits", "audio": {"sample_rate": 22050}}
 
 
 def kinds(found: dict[str, Any], config: Any = None, **model: Any) -> list[str]:
-    """The kinds of problems of one sample."""
+    """Return the kinds of problems of one sample."""
     expected = Expected.of(RULES, config or CONFIGURATION, SimpleNamespace(tokenizer=Letters(), **model))
     (problems,) = check_samples([found], expected)
     return [problem.kind for problem in problems]
@@ -48,12 +48,12 @@ def test_a_good_sample_has_no_fault(tmp_path: Path) -> None:
     ],
 )
 def test_recordings_that_do_not_fit(tmp_path: Path, made: dict[str, Any], kind: str) -> None:
-    """By their headers: each would harm the voice or end the training."""
+    """Headers show what would harm the voice or end the training."""
     assert kinds(sample(recording(tmp_path / "a.wav", **made))) == [kind]
 
 
 def test_recordings_that_cannot_be_read(tmp_path: Path) -> None:
-    """Gone, empty, cut off, no sound at all, or of a format that Coqui leaves out."""
+    """Missing, empty, cut off, not sound, or in a format that Coqui leaves out."""
     whole = recording(tmp_path / "whole.wav")
     assert kinds(sample(tmp_path / "no.wav")) == ["missing"]
     assert kinds(sample(tmp_path)) == ["missing"]
@@ -79,14 +79,14 @@ def test_recordings_that_cannot_be_read(tmp_path: Path) -> None:
     ],
 )
 def test_texts(tmp_path: Path, text: str, found: list[str]) -> None:
-    """What the model's own tokenizer makes of them; joiners and commas cost no sample."""
+    """The model's own tokenizer decides; unknown joiners and commas leave no sample out."""
     path = recording(tmp_path / "a.wav")
     assert kinds(sample(path, text), {**CONFIGURATION, "max_text_len": 50}) == found
     assert [Problem(kind, "").fatal for kind in found] == [kind != "unknown_signs" for kind in found]
 
 
 def test_what_the_configuration_asks_for(tmp_path: Path) -> None:
-    """Other models resample and mix channels; min_audio_len counts samples; phonemes are not looked up."""
+    """Models that resample may have other rates; min_audio_len counts; texts for phonemes are not checked."""
     path = recording(tmp_path / "a.wav", rate=44100, channels=2)
     other = {"model": "glow_tts", "audio": {"sample_rate": 22050, "resample": True}}
     assert kinds(sample(path), other) == []
@@ -130,7 +130,7 @@ MODEL = SimpleNamespace(tokenizer=Letters())
 
 
 def test_bad_samples_are_left_out_and_listed(tmp_path: Path) -> None:
-    """The good ones stay in their order; table, counts and examples tell of all the others."""
+    """Good samples stay in their order; the table, counts and examples describe the others."""
     heard, given = Heard(), mixed(tmp_path)
     table = tmp_path / "working" / "bad_samples.csv"
     table.parent.mkdir()
@@ -167,7 +167,7 @@ def test_bad_samples_are_left_out_and_listed(tmp_path: Path) -> None:
 
 
 def test_good_data_is_handed_on(tmp_path: Path) -> None:
-    """No table, no warning, and the very same samples."""
+    """Good samples cause no table and no warning, and are passed on."""
     heard, good = Heard(), [sample(recording(tmp_path / "a.wav"))]
     table = tmp_path / "bad_samples.csv"
     got = sample_filter(heard, table).apply(CONFIGURATION, {"train_samples": good, "eval_samples": None})
@@ -178,7 +178,7 @@ def test_good_data_is_handed_on(tmp_path: Path) -> None:
 
 
 def test_a_session_can_be_refused(tmp_path: Path) -> None:
-    """`refuse`: the sentence ends the training, is in the report, and becomes the session's end."""
+    """`refuse` ends the training, and the reason becomes that of the session."""
     heard, given = Heard(), mixed(tmp_path)
     with pytest.raises(SystemExit):
         sample_filter(heard, mode="refuse").apply(CONFIGURATION, {**given, "model": MODEL})
@@ -193,7 +193,7 @@ def test_a_session_can_be_refused(tmp_path: Path) -> None:
 
 
 def test_samples_can_be_kept(tmp_path: Path) -> None:
-    """`keep`: all is told and nothing left out."""
+    """`keep` reports everything and leaves nothing out."""
     heard, given = Heard(), mixed(tmp_path)
     got = sample_filter(heard, mode="keep").apply(CONFIGURATION, {**given, "model": MODEL})
     assert got["train_samples"] == given["train_samples"]
@@ -203,7 +203,7 @@ def test_samples_can_be_kept(tmp_path: Path) -> None:
 
 
 def test_more_than_half_is_a_wrong_setting(tmp_path: Path) -> None:
-    """All recordings of another rate: hours on the few others, or none, are not what anybody wants."""
+    """If most recordings have another rate, the session is refused instead of training on the rest."""
     made = [sample(recording(tmp_path / f"{n}.wav", rate=16000)) for n in range(3)]
     good = [sample(recording(tmp_path / f"good{n}.wav")) for n in range(9)]
     for train_part, eval_part, why in (
@@ -220,13 +220,13 @@ def test_more_than_half_is_a_wrong_setting(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("mode", "samples"), [(None, [sample("no.wav")]), ("skip", [1, 2]), ("skip", None)])
 def test_what_is_not_checked(mode: str | None, samples: Any) -> None:
-    """Without the setting, and where samples are not Coqui's, all is the script's own affair."""
+    """Nothing is checked without the setting, or if samples are not in Coqui's form."""
     named = {"train_samples": samples}
     assert sample_filter(Heard(), mode=mode).apply(CONFIGURATION, named) is named
 
 
 def test_other_ranks_take_rank_0s_word(tmp_path: Path) -> None:
-    """They wait for it and read no recording themselves."""
+    """The other ranks wait for the result and read no recording themselves."""
     given = mixed(tmp_path)
 
     heard: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Bad samples before real trainings: Coqui's own tokenizer and Trainer, several ranks, a whole session."""
+"""Bad samples in real trainings: Coqui's own tokenizer and Trainer, several ranks, a whole session."""
 
 import json
 import os
@@ -38,7 +38,7 @@ print(json.dumps(tokenizer.not_found_characters))
 
 
 def test_coquis_own_tokenizer(tmp_path: Path) -> None:
-    """With its cleaner and blanks, and without its lines in the log for each character."""
+    """Coqui's tokenizer is used with its cleaner and blanks, and without its line for each character."""
     pytest.importorskip("trainer")
     path = recording(tmp_path / "a.wav")
     texts = ["ABC,  def", "abz", "abz", "abc?", "???", "abcdef" * 3]
@@ -87,7 +87,7 @@ def train(
 
 
 def test_a_training_without_its_bad_samples(fork_server: ForkServer, tmp_path: Path) -> None:
-    """What the Trainer gets is what is good, and the report says so."""
+    """The Trainer gets only the good samples, and the report says so."""
     code, report, log = train(fork_server, tmp_path)
     assert (code, report["finished"], report["global_step"]) == (0, True, 5)
     (order,) = re.findall(r"ORDER train (\[.*\])", log)
@@ -98,7 +98,7 @@ def test_a_training_without_its_bad_samples(fork_server: ForkServer, tmp_path: P
 
 
 def test_two_ranks_train_on_the_same_samples(fork_server: ForkServer, tmp_path: Path) -> None:
-    """Rank 1 leaves out what rank 0 has found."""
+    """Rank 1 leaves out what rank 0 has found bad."""
     code, report, log = train(fork_server, tmp_path, ranks=2)
     assert (code, report["finished"], report["global_step"]) == (0, True, 3)
     other = (tmp_path / "log.txt.rank1").read_text()
@@ -107,7 +107,7 @@ def test_two_ranks_train_on_the_same_samples(fork_server: ForkServer, tmp_path: 
 
 
 def test_a_refused_training_does_not_begin(fork_server: ForkServer, tmp_path: Path) -> None:
-    """It ends with the sentence before a step is made."""
+    """The training ends with the reason before its first step."""
     code, report, log = train(fork_server, tmp_path, mode="refuse")
     assert (code, report["global_step"]) == (1, None)
     assert report["refused"] in log
@@ -128,7 +128,7 @@ sys.exit(1)
 
 
 def test_a_session_with_bad_data(root: Path, log: Log) -> None:
-    """The kernel asks what the settings say, and ends with `bad_data` and the counts in state.json."""
+    """The host gets the settings, and the session ends with `bad_data` and the counts in state.json."""
     data, disk = {"bad_samples": "refuse", "shortest_s": 0.4, "longest_s": 60.0}, {"limit_bytes": 10**9}
     played = Played(
         root, log, HEAD + _TELLS, data=data, disk=disk, training={"coqui": {"save_n_checkpoints": 7}}

@@ -33,7 +33,7 @@ shapes = st.fixed_dictionaries(
 def test_every_rank_has_as_many_batches_and_no_sample_is_left_out(
     shape: dict[str, int], world: int, epoch: int
 ) -> None:
-    """Batches of one size, the last step's aside; fewer samples than ranks are taken twice."""
+    """All batches but the last step's have one size, and fewer samples than ranks are used twice."""
     lengths = [float(index % 17) for index in range(shape["count"])]
     seen, steps = [], []
     for sampler in samplers(world, **shape, lengths=lengths):
@@ -51,7 +51,7 @@ def test_every_rank_has_as_many_batches_and_no_sample_is_left_out(
 
 @given(shapes, st.integers(1, 3))
 def test_the_order_is_that_of_seed_and_epoch(shape: dict[str, int], world: int) -> None:
-    """Another process, or one that went through other epochs before, sees the same."""
+    """A process sees the same order whatever epochs it has seen before."""
     one, other = samplers(world, **shape)[-1], samplers(world, **shape)[-1]
     one.set_epoch(7)
     list(one)
@@ -77,7 +77,7 @@ def test_half_the_batch_twice_is_the_same_step(count: int, size: int, world: int
 
 
 def test_each_epoch_and_seed_has_an_order_of_its_own() -> None:
-    """Not only the batches move, but also who shares one."""
+    """Samples share their batches with others in every epoch and with every seed."""
     lengths = [float(index) for index in range(200)]
     orders = []
     for seed, epoch in ((1, 0), (1, 1), (2, 0)):
@@ -89,7 +89,7 @@ def test_each_epoch_and_seed_has_an_order_of_its_own() -> None:
 
 
 def test_batches_are_of_similar_length() -> None:
-    """Eight buckets pad far less than a plain shuffle; a step's ranks have about the same work."""
+    """Eight buckets need far less padding than a plain shuffle, and ranks have about the same work."""
     lengths = [float(1 + (index * 37) % 101) for index in range(960)]
 
     def padding(buckets: int) -> float:
@@ -105,7 +105,7 @@ def test_batches_are_of_similar_length() -> None:
 
 
 def test_names_make_the_order_the_same_where_samples_stand_otherwise() -> None:
-    """Ranks whose data sets were shuffled differently share the samples out all the same."""
+    """Ranks whose data sets were shuffled differently still divide the samples without a gap."""
     names = [f"{number:03}.wav" for number in range(50)]
     turned = names[::-1]
     one, other = samplers(2, count=50, names=names)[0], samplers(2, count=50, names=turned)[1]
@@ -115,7 +115,7 @@ def test_names_make_the_order_the_same_where_samples_stand_otherwise() -> None:
 
 
 def test_a_last_step_can_be_left_out_and_the_longest_put_first() -> None:
-    """As Coqui's drop_last and start_by_longest ask; a data set smaller than one step is kept."""
+    """Coqui's drop_last and start_by_longest are respected; a data set smaller than one step is kept."""
     lengths = [float(index) for index in range(30)]
     (sampler,) = samplers(1, count=30, lengths=lengths, drop_last=True, longest_first=True)
     batches = list(sampler)
@@ -155,12 +155,12 @@ def prepare(own: Any, buckets: int, rank: int, world: int, seed: int) -> Any:
 
 
 def drawn(found: Any) -> list[int]:
-    """All that a loader gives."""
+    """Return all that a loader yields."""
     return [int(index) for batch in found for index in batch]
 
 
 def test_a_loader_stays_as_it_is_where_there_is_nothing_to_do() -> None:
-    """One process without buckets, or with an order of the script's own, is Coqui's alone."""
+    """The loader of one process without buckets, or with an order of its own, is not replaced."""
     torch = pytest.importorskip("torch")
     plain = loader()
     assert prepare(plain, 0, 0, 1, 1) is plain
@@ -169,7 +169,7 @@ def test_a_loader_stays_as_it_is_where_there_is_nothing_to_do() -> None:
 
 
 def test_a_loader_gets_batches_by_length_and_keeps_the_rest() -> None:
-    """Same data set, collation and workers; no global random number is used for the order."""
+    """It keeps its data set, collation and workers, and its order uses no global random number."""
     torch = pytest.importorskip("torch")
     own = loader(collate_fn=list, num_workers=0)
     made = prepare(own, 2, 0, 1, 1)
@@ -189,7 +189,7 @@ def test_a_loader_gets_batches_by_length_and_keeps_the_rest() -> None:
 
 
 def test_ranks_share_a_shuffled_loader_without_buckets() -> None:
-    """`length_buckets = 0` with several cards is a plain shuffle, another one in each epoch."""
+    """With `length_buckets = 0`, several ranks get a plain shuffle, another one in each epoch."""
     both = [prepare(loader(), 0, rank, 2, 5) for rank in (0, 1)]
     first = [drawn(each) for each in both]
     assert sorted(first[0] + first[1]) == list(range(20))
@@ -199,7 +199,7 @@ def test_ranks_share_a_shuffled_loader_without_buckets() -> None:
 
 
 def test_several_ranks_begin_with_the_longest() -> None:
-    """Where memory is too small, that shows before there is a step to lose; one process can save at any."""
+    """If memory is too small for the longest samples, that shows before there is a step to lose."""
     for epoch in range(4):
         alone = prepare(loader(60), 2, 0, 1, 5)
         both = [prepare(loader(60), 2, rank, 2, 5) for rank in (0, 1)]
@@ -215,8 +215,8 @@ def test_several_ranks_begin_with_the_longest() -> None:
     raise AssertionError("one process began with the longest in each epoch")
 
 
-def test_a_samplers_own_batches_are_dealt_out() -> None:
-    """Weighted samples stay weighted; both ranks draw the same, whatever random numbers they are at."""
+def test_a_samplers_own_batches_are_divided() -> None:
+    """Weighted samples stay weighted, and both ranks draw the same whatever their random states."""
     torch = pytest.importorskip("torch")
     weights = [0.0] * 10 + [1.0] * 10
     shares = []
@@ -232,7 +232,7 @@ def test_a_samplers_own_batches_are_dealt_out() -> None:
 
 
 def test_what_cannot_be_shared_is_refused() -> None:
-    """A stream of samples has no parts to deal out; alone it is trained on as it is."""
+    """A stream of samples cannot be divided; one process trains on it as it is."""
     torch = pytest.importorskip("torch")
 
     class Stream(torch.utils.data.IterableDataset[int]):  # type: ignore[misc,name-defined] # As above.
@@ -246,7 +246,7 @@ def test_what_cannot_be_shared_is_refused() -> None:
 
 
 def test_coqui_does_not_share_by_itself_while_a_loader_is_made() -> None:
-    """Its models ask torch whether there are several processes; afterwards torch says the truth again."""
+    """While a loader is made, torch says that there is one process; afterwards it tells the truth again."""
     distributed: Any = pytest.importorskip("torch").distributed
     before = distributed.is_initialized
     with not_distributed():
@@ -260,7 +260,7 @@ def test_coqui_does_not_share_by_itself_while_a_loader_is_made() -> None:
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_sessions_in_buckets_are_one_training(fork_server: ForkServer, tmp_path: Path, ranks: int) -> None:
-    """Stopped within an epoch and at its end: the same batches in the same order, and the same weights."""
+    """Sessions that stop within and between epochs see the same batches in the same order as one session."""
     buckets = {"length_buckets": 2}
     whole = Toy(fork_server, tmp_path / "whole", {"epochs": 3}, ranks)
     whole.session(control=buckets)

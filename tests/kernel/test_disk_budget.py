@@ -1,4 +1,4 @@
-"""The disk as a budget: files of real sizes that take no room, and small checkpoints of real trainings."""
+"""The limit of the outputs: sparse files of real sizes, and small checkpoints of real trainings."""
 
 import errno
 import os
@@ -83,7 +83,7 @@ class Trainer:
                 old.unlink()
 
     def look(self) -> None:
-        """The folder at its fullest is what counts; and there is always something to go on from."""
+        """Remember the folder at its fullest."""
         sizes = [path.stat().st_size for path in self.folder.rglob("*") if path.is_file()]
         self.most = max(self.most, sum(sizes))
 
@@ -93,7 +93,7 @@ class Trainer:
 
 
 def test_200_mb_hold_many_saves_of_71_mb(tmp_path: Path) -> None:
-    """The limit is never passed, not even while a file is written; the best model always stays."""
+    """The limit is never exceeded, not even during a save, and the best model always stays."""
     trainer = Trainer(tmp_path)
     (tmp_path / "train_log.txt").write_bytes(bytes(MB))
     for step in range(1, 60):
@@ -110,7 +110,7 @@ def test_200_mb_hold_many_saves_of_71_mb(tmp_path: Path) -> None:
 
 
 def test_nothing_goes_while_there_is_room(tmp_path: Path) -> None:
-    """With gigabytes the trainer's own housekeeping is all there is."""
+    """With enough room only the trainer's own housekeeping deletes checkpoints."""
     trainer = Trainer(tmp_path, limit=19_000 * MB, keep=3)
     for step in range(1, 9):
         trainer.save(f"checkpoint_{step}.pth")
@@ -119,7 +119,7 @@ def test_nothing_goes_while_there_is_room(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_fuller_than_the_limit_counts(tmp_path: Path) -> None:
-    """The limit promises no room that the disk does not have."""
+    """Room that the disk does not have does not count."""
     trainer = Trainer(tmp_path, free=50 * MB)
     with pytest.raises(OSError, match=r"at most 4\d\.\d MB") as caught:
         trainer.save("checkpoint_1.pth")
@@ -127,7 +127,7 @@ def test_a_disk_that_is_fuller_than_the_limit_counts(tmp_path: Path) -> None:
 
 
 def test_a_save_that_cannot_fit_leaves_what_there_is(tmp_path: Path) -> None:
-    """Nothing is removed in vain: the checkpoint before it stays, and the sentence tells what to do."""
+    """Nothing is deleted in vain, and the message says what to do."""
     trainer = Trainer(tmp_path, limit=120 * MB)
     trainer.save("checkpoint_1.pth")
     with pytest.raises(OSError, match=r"The previous checkpoint stays\. Raise session\.disk_limit"):
@@ -141,7 +141,7 @@ def test_a_save_that_cannot_fit_leaves_what_there_is(tmp_path: Path) -> None:
 
 
 def test_a_best_model_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
-    """Where only two fit, the last checkpoint stays until the new best model is whole."""
+    """If only two files fit, the last checkpoint stays until the new best model is whole."""
     trainer = Trainer(tmp_path)
     trainer.save("best_model_3.pth")
     best, link = trainer.run / "best_model_3.pth", trainer.run / "best_model.pth"
@@ -153,7 +153,7 @@ def test_a_best_model_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
 
 
 def test_halves_of_killed_saves_go_first(tmp_path: Path) -> None:
-    """A process that was killed while it saved leaves its half; the next one needs that room."""
+    """The partial file of a killed process is deleted first."""
     trainer = Trainer(tmp_path)
     trainer.save("checkpoint_1.pth")
     trainer.save("checkpoint_2.pth", killed=True)
@@ -164,7 +164,7 @@ def test_halves_of_killed_saves_go_first(tmp_path: Path) -> None:
 
 
 def test_a_file_that_grows_past_its_room_is_stopped(tmp_path: Path) -> None:
-    """What a state was expected to take may be too little; the limit holds all the same."""
+    """The limit holds even if the size of a state was estimated too low."""
     trainer = Trainer(tmp_path, limit=2 * MB)
     path = trainer.run / "checkpoint_1.pth"
 
@@ -182,14 +182,14 @@ def test_a_file_that_grows_past_its_room_is_stopped(tmp_path: Path) -> None:
 
 
 def test_other_failures_of_a_save_stay_what_they_are(tmp_path: Path) -> None:
-    """A state that cannot be pickled is no full disk."""
+    """A state that cannot be pickled does not look like a full disk."""
     trainer = Trainer(tmp_path)
     with pytest.raises(TypeError, match="lock"), trainer.budget.saving(trainer.run / "a.pth", {}):
         raise TypeError("cannot pickle a lock")
 
 
 def test_too_small_a_limit_is_told_before_the_training(tmp_path: Path) -> None:
-    """Weights that do not fit end the session at once; a second checkpoint that may not is a warning."""
+    """Weights that do not fit end the session at once; a second checkpoint that may not fit is a warning."""
     trainer = Trainer(tmp_path)
     trainer.budget.begin(24 * MB, 71 * MB)
     assert trainer.warned == []
@@ -203,7 +203,7 @@ def test_too_small_a_limit_is_told_before_the_training(tmp_path: Path) -> None:
 
 
 def test_without_a_limit_nothing_is_counted(tmp_path: Path) -> None:
-    """Settings of an older kgtts name none; files elsewhere are none of the outputs."""
+    """Without a limit, and for files outside of the outputs, nothing is counted."""
     budget = DiskBudget(DiskLimits(), Reporter(tmp_path / "HOST_REPORT.json"))
     budget.begin(10**15, 10**15)
     file = object()
@@ -215,7 +215,7 @@ def test_without_a_limit_nothing_is_counted(tmp_path: Path) -> None:
 
 
 def test_the_size_of_a_state_is_foretold(tmp_path: Path) -> None:
-    """Never too little, and within a megabyte for a model of a thousand tensors with Adam's averages."""
+    """The estimate is never too low, and within 1.5 MB for a thousand tensors with Adam's averages."""
     torch = pytest.importorskip("torch")
     names = [f"module.resblocks.{index}.convs1.0.parametrizations.weight.original0" for index in range(1000)]
     weights = {name: torch.zeros(50 + index % 40) for index, name in enumerate(names)}
@@ -249,7 +249,7 @@ def tight(toy: Toy, spare: int) -> dict[str, Any]:
 
 
 def test_a_real_training_keeps_to_its_limit(fork_server: ForkServer, tmp_path: Path) -> None:
-    """A save each step under a tight limit: all steps are made, and the newest and the best can be loaded."""
+    """With a save in each step and a tight limit, the training finishes and leaves usable files."""
     toy = Toy(fork_server, tmp_path / "run")
     control = tight(toy, 120_000)
     report = toy.session(control=control, save_step=1)
@@ -263,7 +263,7 @@ def test_a_real_training_keeps_to_its_limit(fork_server: ForkServer, tmp_path: P
 
 
 def test_a_full_budget_ends_in_a_usable_checkpoint(fork_server: ForkServer, tmp_path: Path) -> None:
-    """A second checkpoint that does not fit ends the training with the cause; the first one is whole."""
+    """If a second checkpoint does not fit, the training ends with that cause and the first one is whole."""
     toy = Toy(fork_server, tmp_path / "run")
     toy.session(control=tight(toy, 0), save_step=1, run_eval=False)
     assert toy.code == 1
@@ -275,7 +275,7 @@ def test_a_full_budget_ends_in_a_usable_checkpoint(fork_server: ForkServer, tmp_
 
 
 def test_the_best_model_lies_there_once(fork_server: ForkServer, tmp_path: Path) -> None:
-    """Its second name is a link to the numbered file, renewed with it and readable."""
+    """best_model.pth is a link to the numbered file."""
     toy = Toy(fork_server, tmp_path / "run")
     toy.session(epochs=3)
     (best,) = toy.run_folder.glob("best_model_*.pth")
@@ -286,7 +286,7 @@ def test_the_best_model_lies_there_once(fork_server: ForkServer, tmp_path: Path)
 
 
 def test_as_many_checkpoints_stay_as_are_asked_for(fork_server: ForkServer, tmp_path: Path) -> None:
-    """`keep_checkpoints` is handed to the trainer, whatever the configuration says."""
+    """`keep_checkpoints` overrides the configuration."""
     toy = Toy(fork_server, tmp_path / "run")
     disk = {"folder": str(toy.folder), "limit_bytes": 10**9, "keep_checkpoints": 3}
     toy.session(control={"disk": disk}, save_step=1, save_n_checkpoints=9, epochs=2)
@@ -295,7 +295,7 @@ def test_as_many_checkpoints_stay_as_are_asked_for(fork_server: ForkServer, tmp_
 
 
 def test_a_kill_during_a_save_leaves_a_usable_checkpoint(fork_server: ForkServer, tmp_path: Path) -> None:
-    """SIGKILL while a file is half written: the one before it is whole, and the next session goes on."""
+    """After SIGKILL during a save, the checkpoint before it is whole and the next session resumes."""
     toy = Toy(fork_server, tmp_path / "run")
 
     def kill(process: int) -> None:

@@ -28,7 +28,7 @@ def toy(fork_server: ForkServer, tmp_path: Path) -> Toy:
 
 
 def test_three_sessions_are_one(whole: Toy, toy: Toy) -> None:
-    """Two epochs, three times: every weight, optimizer state, rate, random state best loss: equal."""
+    """Three sessions of two epochs end in the same state as one of six, bit for bit."""
     for target in (8, 16, None):
         report = toy.session(control={"until_step": target})
         assert report["stopped"] == ("until_step" if target else None)
@@ -42,7 +42,7 @@ def test_three_sessions_are_one(whole: Toy, toy: Toy) -> None:
 
 
 def test_a_stop_within_an_epoch(whole: Toy, toy: Toy) -> None:
-    """`until_step` stops exactly there; the next session passes over the batches that are done."""
+    """`until_step` stops exactly there, and the next session skips the batches that are done."""
     for target in (3, 10, 21):
         assert toy.session(control={"until_step": target})["global_step"] == target
         assert load(toy.newest())["kgtts"]["total_steps_done"] == target
@@ -54,7 +54,7 @@ def test_a_stop_within_an_epoch(whole: Toy, toy: Toy) -> None:
 
 
 def test_killed_without_grace(whole: Toy, toy: Toy) -> None:
-    """SIGKILL within an epoch costs what came after the last checkpoint, and changes nothing else."""
+    """SIGKILL within an epoch loses only what came after the last checkpoint."""
     toy.config = {"save_step": 7}
     toy.session(die_at=16)
     assert toy.code == -signal.SIGKILL
@@ -68,7 +68,7 @@ def test_killed_without_grace(whole: Toy, toy: Toy) -> None:
 
 
 def test_an_evaluation_that_is_due_is_made_up_for(fork_server: ForkServer, toy: Toy, tmp_path: Path) -> None:
-    """A kill between a save and the evaluation behind it changes no random number after it."""
+    """A kill between a save and the evaluation after it changes no later random number."""
     config = {"save_step": 5, "run_eval_steps": 3}
     straight = Toy(fork_server, tmp_path / "straight", config)
     straight.session()
@@ -80,7 +80,7 @@ def test_an_evaluation_that_is_due_is_made_up_for(fork_server: ForkServer, toy: 
 
 
 def test_worker_processes(fork_server: ForkServer, toy: Toy, tmp_path: Path) -> None:
-    """Samples drawn in worker processes, and a stop within an epoch: still the same batches."""
+    """With worker processes and a stop within an epoch, the batches are still the same."""
     config = {"num_loader_workers": 2, "epochs": 2}
     straight = Toy(fork_server, tmp_path / "straight", config)
     straight.session()
@@ -92,7 +92,7 @@ def test_worker_processes(fork_server: ForkServer, toy: Toy, tmp_path: Path) -> 
 
 
 def test_the_budget_ends_a_session_at_an_epoch(whole: Toy, toy: Toy) -> None:
-    """Epochs of 0.8 s in sessions of 2 s: two fit with 5 % to spare, three do not."""
+    """Of epochs of 0.8 s, two fit into a session of 2 s with 5 % to spare, and three do not."""
     for epochs in (2, 4):
         report = toy.session(stop_time=True, control={"budget_s": 2.0}, step_s=0.2)
         assert (toy.code, report["stopped"], report["batch"]) == (0, "budget", 0)
@@ -105,7 +105,7 @@ def test_the_budget_ends_a_session_at_an_epoch(whole: Toy, toy: Toy) -> None:
 
 
 def test_an_epoch_that_fits_no_session_is_cut_at_a_step(toy: Toy) -> None:
-    """Twenty steps of 0.3 s in sessions of 2 s: six steps each, and the last two."""
+    """Twenty steps of 0.3 s take four sessions of 2 s: six steps each, and the last two."""
     seen = []
     for _ in range(4):
         report = toy.session(
@@ -126,7 +126,7 @@ def test_patience_outlives_a_session(toy: Toy) -> None:
 
 
 def test_an_interrupt_saves_at_the_next_step(whole: Toy, toy: Toy) -> None:
-    """SIGINT in a step: that step's checkpoint, exit code 0, and the script goes on behind fit."""
+    """After SIGINT in a step, that step is saved, the script continues after fit, and the exit code is 0."""
     report = toy.session(interrupt_at=6)
     assert (toy.code, report["stopped"], report["global_step"]) == (0, "signal", 6)
     assert "SCRIPT WENT ON" in toy.text()
@@ -135,7 +135,7 @@ def test_an_interrupt_saves_at_the_next_step(whole: Toy, toy: Toy) -> None:
 
 
 def test_interrupts_during_a_save_break_nothing(toy: Toy) -> None:
-    """Two SIGINTs within each save: every file is whole, nothing temporary is left."""
+    """After two SIGINTs within each save, every file is whole and no temporary file is left."""
     report = toy.session(interrupt_in_save=True, save_s=0.1, save_step=3)
     assert (toy.code, report["stopped"]) == (0, "signal")
     for path in toy.run_folder.iterdir():
@@ -146,7 +146,7 @@ def test_interrupts_during_a_save_break_nothing(toy: Toy) -> None:
 
 
 def test_a_kill_during_a_save_leaves_the_one_before(toy: Toy) -> None:
-    """SIGKILL in the middle of writing: the file under its final name does not exist yet."""
+    """After SIGKILL in the middle of writing, there is no file with the final name."""
 
     def kill(process: int) -> None:
         while not (toy.folder / "out").is_dir() or not list(
@@ -164,7 +164,7 @@ def test_a_kill_during_a_save_leaves_the_one_before(toy: Toy) -> None:
 
 
 def test_an_ended_run_does_nothing(whole: Toy, tmp_path: Path) -> None:
-    """Continued once more, it trains and saves nothing, and says that it has ended."""
+    """If it is continued once more, it trains and saves nothing, and reports that it has finished."""
     again = whole.copy(tmp_path / "again")
     before = sorted((path.name, path.stat().st_size) for path in again.run_folder.glob("*.pth"))
     report = again.session()
@@ -173,7 +173,7 @@ def test_an_ended_run_does_nothing(whole: Toy, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_a_bare_trainer_goes_on(whole: Toy, tmp_path: Path) -> None:
-    """Without the record the trainer goes on in its own way, and the kernel hears of it."""
+    """Without the record the trainer resumes in its own way, and the session is warned."""
     bare = whole.copy(tmp_path / "bare")
     for path in bare.run_folder.glob("*.pth"):
         state = load(path)

@@ -1,4 +1,4 @@
-"""A script under the host sees what it would see by itself."""
+"""A script run by the host sees the same as one run by Python alone."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def hosted(folder: Path, *arguments: str, **variables: str) -> subprocess.Comple
 
 
 def test_a_script_sees_no_difference(tmp_path: Path) -> None:
-    """Arguments, search path, `__main__` and its attributes; torch is not imported."""
+    """Arguments, search path, environment and `__main__` are the same, and torch is not imported."""
     script = put(tmp_path / "a folder" / "train আ.py", LOOK)
     paths = [{}, {"PYTHONPATH": str(tmp_path / "lib")}, {"PYTHONPATH": f"{tmp_path / 'lib'}{os.pathsep}x"}]
     for path in paths:
@@ -68,7 +68,7 @@ def test_a_script_sees_no_difference(tmp_path: Path) -> None:
 
 
 def test_a_module_sees_no_difference(tmp_path: Path) -> None:
-    """`-m` as Python does it."""
+    """`-m` does what it does in Python."""
     put(tmp_path / "pack" / "__init__.py", "")
     put(tmp_path / "pack" / "train.py", LOOK)
     alone, under = (run(tmp_path, "-m", "pack.train", "--x") for run in (plain, hosted))
@@ -89,7 +89,7 @@ def test_a_module_sees_no_difference(tmp_path: Path) -> None:
     ],
 )
 def test_exit_codes_pass_through(tmp_path: Path, script: str, code: int) -> None:
-    """As the script ends, the process ends."""
+    """The process ends with the exit code of the script."""
     path = put(tmp_path / "s.py", script)
     assert hosted(tmp_path, str(path)).returncode == plain(tmp_path, str(path)).returncode == code
 
@@ -102,7 +102,7 @@ def test_another_module_named_trainer(tmp_path: Path) -> None:
 
 
 def test_another_release_of_the_trainer_runs_unhosted(tmp_path: Path) -> None:
-    """A package without the methods that are wrapped is left alone, and the kernel hears of it."""
+    """A package without the methods that are patched is left alone, and the session is warned."""
     put(tmp_path / "trainer" / "__init__.py", "from trainer.trainer import Trainer")
     put(tmp_path / "trainer" / "trainer.py", "class Trainer:\n    def fit(self): print('FIT')")
     put(tmp_path / "trainer" / "io.py", "")
@@ -114,6 +114,6 @@ def test_another_release_of_the_trainer_runs_unhosted(tmp_path: Path) -> None:
 
 
 def test_arguments_that_name_nothing(tmp_path: Path) -> None:
-    """Usage is said, nothing is run."""
+    """Usage is printed and nothing runs."""
     assert hosted(tmp_path, "-m").returncode == 2
     assert plain(tmp_path, "-m", "kernel_template.host").returncode == 2

@@ -1,4 +1,4 @@
-"""The host's clock: what still fits, measured on a clock that the test moves."""
+"""When the host stops: what still fits, measured on a fake clock."""
 
 import json
 import math
@@ -27,7 +27,7 @@ def epoch(
 
 
 def started(clock: FakeClock, budget_s: float | None, **more: float) -> TimeBudget:
-    """A budget whose checkpoints are small."""
+    """A time budget whose checkpoints take no time to write."""
     budget = TimeBudget(clock, clock(), budget_s, **more)
     budget.begin(0)
     return budget
@@ -53,7 +53,7 @@ def test_the_slowest_of_the_last_three_counts(clock: FakeClock) -> None:
 
 
 def test_the_save_has_to_fit_too(clock: FakeClock) -> None:
-    """Before any has been seen a checkpoint is taken to be written at 50 MB/s; then what one took counts."""
+    """A checkpoint is assumed to be written at 50 MB/s until one has been measured."""
     budget = TimeBudget(clock, clock(), 100.0)
     budget.begin(1_000_000_000)
     clock.advance(81)
@@ -63,7 +63,7 @@ def test_the_save_has_to_fit_too(clock: FakeClock) -> None:
 
 
 def test_an_epoch_longer_than_a_session_is_begun(clock: FakeClock) -> None:
-    """One that fits no session is not waited for: the session is used up, to a step."""
+    """An epoch that is longer than any session is begun and stopped at a step."""
     budget = started(clock, 20.0)
     epoch(budget, clock, steps=4, step_s=2.0)  # The rest of an epoch: 22 s in all.
     assert budget.seconds_per_epoch(10) == pytest.approx(22.0)
@@ -74,7 +74,7 @@ def test_an_epoch_longer_than_a_session_is_begun(clock: FakeClock) -> None:
 
 
 def test_an_epoch_that_fits_the_next_session_waits_for_it(clock: FakeClock) -> None:
-    """What was known from the session before counts until an epoch has been measured."""
+    """The previous session's epochs count until one has been measured."""
     budget = started(clock, 100.0, seconds_per_epoch=60.0)
     assert budget.seconds_per_epoch(None) == 60.0
     clock.advance(50)
@@ -82,7 +82,7 @@ def test_an_epoch_that_fits_the_next_session_waits_for_it(clock: FakeClock) -> N
 
 
 def test_a_warm_up_is_no_measure(clock: FakeClock) -> None:
-    """The first step of a process may compile for long; neither steps nor epochs to come do."""
+    """A long first step, which compiles, counts neither for later steps nor for later epochs."""
     budget = started(clock, 100.0)
     budget.epoch_began()
     budget.train_began()
@@ -97,7 +97,7 @@ def test_a_warm_up_is_no_measure(clock: FakeClock) -> None:
 
 
 def test_after_the_last_step_the_evaluation_has_to_fit(clock: FakeClock) -> None:
-    """An epoch's end takes what it took before."""
+    """The end of an epoch is expected to take as long as the one before."""
     budget = started(clock, 100.0)
     epoch(budget, clock, tail_s=30.0)
     clock.advance_to(budget.deadline - 10)
@@ -106,7 +106,7 @@ def test_after_the_last_step_the_evaluation_has_to_fit(clock: FakeClock) -> None
 
 
 def test_saving_is_not_part_of_a_step(clock: FakeClock) -> None:
-    """A step with a save in it is as long as any other."""
+    """The time of a save within a step does not count as part of the step."""
     budget = started(clock, 1000.0)
     budget.epoch_began()
     budget.train_began()
@@ -122,20 +122,20 @@ def test_saving_is_not_part_of_a_step(clock: FakeClock) -> None:
 
 
 def test_without_a_deadline_everything_fits(clock: FakeClock) -> None:
-    """No budget, no stop."""
+    """Without a budget nothing stops the training."""
     budget = started(clock, None)
     epoch(budget, clock, step_s=10_000.0)
     assert (budget.deadline, budget.epoch_fits(), budget.step_fits(last=True)) == (math.inf, True, True)
 
 
 def test_control_takes_what_is_there(tmp_path: Path) -> None:
-    """Only the report's place is needed; keys that are not known are passed over."""
+    """Only the path of the report is required, and unknown keys are ignored."""
     control = Control.read({"report": str(tmp_path / "r.json"), "until_step": 5, "later": 1})
     assert (control.until_step, control.patience, control.budget_s) == (5, None, None)
 
 
 def test_the_report_is_whole_or_absent(tmp_path: Path) -> None:
-    """It is replaced at once, and a folder that is gone costs nothing but the report."""
+    """The file is replaced atomically, and if its folder is gone only the report is lost."""
     report = Reporter(tmp_path / "HOST_REPORT.json")
     report.write(global_step=3)
     assert json.loads((tmp_path / "HOST_REPORT.json").read_text())["global_step"] == 3

@@ -1,4 +1,4 @@
-"""launch.py around made-up hosts that need no torch: starting, ending, and the cause of an end."""
+"""launch.py with fake hosts that need no torch: starting and ending the ranks, and naming the cause."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.kernel.hosting import CONFIG, PACKAGE, TOY, with_package
 from tests.kernel.kit import put
 
 LAUNCH = (sys.executable, "-u", "-m", "kernel_template.host.launch")
-# A host that wants its others, and then does as the test says.
+# A fake host that asks for the other ranks, and then does what the test says.
 HEAD = """
 import os, pathlib, signal, sys, time
 rank, folder = int(os.environ["KGTTS_RANK"]), pathlib.Path(os.environ["KGTTS_RENDEZVOUS"])
@@ -29,7 +29,7 @@ pathlib.Path(f"pid{rank}").write_text(str(os.getpid()))
 
 
 def start(folder: Path, host: str, *, ranks: int = 2, **variables: str) -> "subprocess.Popen[str]":
-    """Launch made-up hosts."""
+    """Launch fake hosts."""
     package = folder / "package" / "kernel_template"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     put(package / "host" / "__main__.py", HEAD + host)
@@ -44,13 +44,13 @@ def start(folder: Path, host: str, *, ranks: int = 2, **variables: str) -> "subp
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    """The exit status and all that was said."""
+    """Return the exit status and the output."""
     said, _ = process.communicate(timeout=60)
     return process.returncode, said
 
 
 def gone(folder: Path, rank: int) -> bool:
-    """Whether a rank's process has ended, and the rendezvous folder is removed."""
+    """Whether a rank's process has ended."""
     process = int((folder / f"pid{rank}").read_text())
     try:
         os.kill(process, 0)
@@ -61,7 +61,7 @@ def gone(folder: Path, rank: int) -> bool:
 
 
 def test_rank_0_speaks_and_decides(tmp_path: Path) -> None:
-    """Its output as it is, its exit status; the other's output goes to a file of its own."""
+    """Rank 0's output and exit status are the launcher's; the other's output goes to a file."""
     host = (
         "wait_for('here1')\nsay(f'rank {rank} ' + os.environ['CUDA_VISIBLE_DEVICES'] + ' ' + "
         "os.environ.get('RANK', '-') + ' ' + ' '.join(sys.argv[1:]))\n"
@@ -73,7 +73,7 @@ def test_rank_0_speaks_and_decides(tmp_path: Path) -> None:
 
 
 def test_a_script_without_a_trainer_runs_once(tmp_path: Path) -> None:
-    """Nobody wants the others: they are never started."""
+    """If rank 0 never asks for the others, they are never started."""
     process = start(
         tmp_path, "(folder / 'wanted').unlink()\nprint('once', flush=True)\nraise SystemExit(7)\n"
     )
@@ -81,7 +81,7 @@ def test_a_script_without_a_trainer_runs_once(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_goes_to_rank_0_alone(tmp_path: Path) -> None:
-    """SIGINT to launch.py; rank 0 ends as it likes, and the other lives until then."""
+    """SIGINT goes to rank 0 alone, and the other rank lives until rank 0 ends."""
     host = (
         "if rank: signal.signal(signal.SIGINT, lambda *_: say('heard')); time.sleep(60)\n"
         "wait_for('here1')\n"
@@ -99,7 +99,7 @@ def test_an_interrupt_goes_to_rank_0_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stubborn", [False, True])
 def test_a_rank_that_fails_ends_all(tmp_path: Path, stubborn: bool) -> None:  # noqa: FBT001 - pytest's way.
-    """Its traceback is heard at once and is the last thing said, within ten seconds."""
+    """Its traceback is printed at once and again at the end, which comes within ten seconds."""
     ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if stubborn else ""
     host = f"{ignore}if rank:\n    wait_for('here0')\n    raise ValueError('bad sample')\ntime.sleep(60)\n"
     began = time.monotonic()
@@ -114,7 +114,7 @@ def test_a_rank_that_fails_ends_all(tmp_path: Path, stubborn: bool) -> None:  # 
 
 
 def test_the_first_to_fail_is_the_cause(tmp_path: Path) -> None:
-    """Rank 1 notes its failure before rank 0 misses it, dies first, and is named."""
+    """Rank 1 notes its failure before rank 0 fails because of it, and is named as the cause."""
     host = (
         "if rank:\n    (folder / 'failed').write_text('1'); wait_for('gone0')\n    raise ValueError('mine')\n"
         "wait_for('failed'); (folder / 'gone0').touch()\nraise RuntimeError('connection closed by peer')\n"
@@ -125,7 +125,7 @@ def test_the_first_to_fail_is_the_cause(tmp_path: Path) -> None:
 
 
 def test_a_killed_rank_is_the_cause(tmp_path: Path) -> None:
-    """A signal's number is told, and launch.py ends by the same: the kernel judges as of one process."""
+    """launch.py names the signal and dies of the same one, as a single process would have."""
     host = "if rank: wait_for('here0'); os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(60)\n"
     code, said = finish(start(tmp_path, host))
     assert code == -signal.SIGKILL
@@ -134,7 +134,7 @@ def test_a_killed_rank_is_the_cause(tmp_path: Path) -> None:
 
 
 def test_rank_0_may_save_when_another_is_gone(tmp_path: Path) -> None:
-    """While it saves it is not ended; what it has saved makes its own exit status the training's."""
+    """Rank 0 is not ended while it saves, and if it then ends with 0, so does the launcher."""
     host = (
         "if rank: wait_for('saving'); sys.exit(1)\nwait_for('here1')\n(folder / 'saving').touch()\n"
         "time.sleep(1.5)\n(folder / 'saving').unlink()\nsay('saved')\n"
@@ -143,7 +143,7 @@ def test_rank_0_may_save_when_another_is_gone(tmp_path: Path) -> None:
 
 
 def test_no_rank_outlives_launch(tmp_path: Path) -> None:
-    """launch.py is killed: its ranks end too, by Linux's own means."""
+    """If launch.py is killed, Linux kills its ranks too."""
     script = put(
         tmp_path / "script.py",
         f"import sys, time, pathlib, os\nsys.path.insert(0, {str(tmp_path / 'package')!r})\nimport trainer\n",
@@ -173,8 +173,8 @@ def test_no_rank_outlives_launch(tmp_path: Path) -> None:
         time.sleep(0.02)
 
 
-def test_a_script_that_names_a_card_itself(tmp_path: Path) -> None:
-    """Each rank keeps the card that it was dealt: all would meet on one. It is said."""
+def test_a_script_that_chooses_a_gpu_itself(tmp_path: Path) -> None:
+    """Each rank keeps the GPU that it was assigned, and the log says so."""
     package = tmp_path / "package"
     names = "import os; os.environ['CUDA_VISIBLE_DEVICES'] = '0'\n"
     script = f"{names}import sys; sys.path.insert(0, {str(package)!r})\nimport torch\n{names}import trainer\n"
@@ -202,7 +202,7 @@ def test_a_script_that_names_a_card_itself(tmp_path: Path) -> None:
 
 
 def test_arguments_that_name_nothing(tmp_path: Path) -> None:
-    """Usage is said, nothing is run."""
+    """Usage is printed and nothing runs."""
     for arguments in ([], ["2", "c"], ["x", "c", "s"], ["0", "c", "s"]):
         done = subprocess.run(
             [*LAUNCH, *arguments], env=with_package(os.environ), capture_output=True, check=False
@@ -211,7 +211,7 @@ def test_arguments_that_name_nothing(tmp_path: Path) -> None:
 
 
 def test_a_rank_killed_within_a_training(tmp_path: Path) -> None:
-    """The real host and Coqui's Trainer: rank 1 is killed in its third step; over within ten seconds."""
+    """If rank 1 of a real training is killed in its third step, the training ends within ten seconds."""
     pytest.importorskip("trainer")
     config = {**CONFIG, "epochs": 50, "die_at": 3, "fault_rank": 1, "output_path": str(tmp_path / "out")}
     put(tmp_path / "config.json", json.dumps(config))

@@ -1,4 +1,4 @@
-"""Memory that runs out: the training stops behind its last step and goes on with half of the batch."""
+"""GPU memory that runs out: the training stops after its last step and resumes with half the batch."""
 
 import json
 from pathlib import Path
@@ -16,10 +16,10 @@ pytest.importorskip("trainer")
 
 @pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("where", ["forward", "backward"])
-def test_it_stops_behind_the_last_step(
+def test_it_stops_after_the_last_step(
     fork_server: ForkServer, tmp_path: Path, ranks: int, where: str
 ) -> None:
-    """The last rank runs out in its sixth step: five are saved, and half of the batch goes on to the end."""
+    """If a rank runs out in its sixth step, five are saved and half the batch finishes the training."""
     config = {
         "samples": 24,
         "batch_size": 8 // ranks,
@@ -44,7 +44,7 @@ def test_it_stops_behind_the_last_step(
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_an_evaluation_runs_out(fork_server: ForkServer, tmp_path: Path, ranks: int) -> None:
-    """The epoch is saved as done; its evaluation is left out, and the next one has a smaller batch."""
+    """The epoch is saved as done without its evaluation, and the next one has a smaller batch."""
     config = {"memory_at": 4, "memory_for": 2, "memory_in": "eval", "eval_batch_size": 4, "samples": 24}
     toy = Toy(fork_server, tmp_path / "run", {**config, "batch_size": 8 // ranks}, ranks)
     report = toy.session()
@@ -54,7 +54,7 @@ def test_an_evaluation_runs_out(fork_server: ForkServer, tmp_path: Path, ranks: 
 
 
 def test_before_the_first_step(fork_server: ForkServer, tmp_path: Path) -> None:
-    """There is nothing to save, and that is no error."""
+    """If nothing was trained, nothing is saved, and that is not an error."""
     toy = Toy(fork_server, tmp_path / "run", {"memory_at": 0})
     report = toy.session()
     assert (toy.code, report["stopped"], report["global_step"], toy.newest()) == (0, "oom", 0, None)
@@ -82,7 +82,7 @@ def session(root: Path, log: Log, *, ranks: int = 1, batch_size: int = 4, **toy:
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_session_halves_the_batch(root: Path, log: Log, ranks: int) -> None:
-    """The kernel starts the training again within the session, tells the event, and remembers."""
+    """The session starts the training again, writes the event, and remembers the batch size."""
     played = session(root, log, ranks=ranks, memory_at=2, memory_for=2, fault_rank=ranks - 1, samples=16)
     assert played.code == 0, log.text[-3000:]
     steps = 12 // ranks
@@ -101,7 +101,7 @@ def test_a_session_halves_the_batch(root: Path, log: Log, ranks: int) -> None:
 
 
 def test_a_rank_that_waits_on_its_card_is_ended(root: Path, log: Log) -> None:
-    """Rank 0 can neither hear nor save: the kernel reads it in the log, and goes on from what is saved."""
+    """If rank 0 hangs on its GPU, the session finds the cause in the log and resumes from what is saved."""
     faults: dict[str, Any] = {
         "memory_at": 2,
         "memory_for": 2,
@@ -118,7 +118,7 @@ def test_a_rank_that_waits_on_its_card_is_ended(root: Path, log: Log) -> None:
 
 
 def test_a_single_sample_is_too_much(root: Path, log: Log) -> None:
-    """With nothing left to halve the session fails, and says what helps."""
+    """If one sample is too much, the session fails and says what helps."""
     played = session(root, log, batch_size=2, memory_at=0, plain=True)
     assert played.code == 1
     assert [event["batch_size"] for event in log.events("oom")] == [1]
@@ -126,7 +126,7 @@ def test_a_single_sample_is_too_much(root: Path, log: Log) -> None:
 
 
 def test_a_plan_is_remembered_for_the_same_batch() -> None:
-    """What was learned for another batch size, or is nonsense, is not taken."""
+    """A plan for another batch size, or nonsense, is ignored."""
     plan = BatchPlan(16, 16).halved()
     assert plan == BatchPlan(16, 8, 2)
     kept = json.loads(json.dumps(plan.learned))
@@ -142,7 +142,7 @@ def test_a_plan_is_remembered_for_the_same_batch() -> None:
     [(16, [8, 4, 2, 1]), (24, [12, 6, 3, 1]), (10, [5, 2, 1]), (30, [15, 6, 3, 1]), (5, [1]), (1, [])],
 )
 def test_a_step_keeps_its_samples(asked: int, sizes: list[int]) -> None:
-    """However often memory runs out: at most half at once, and as many in all as were asked for."""
+    """However often memory runs out, a step keeps its samples and takes at most half as many at once."""
     plan, found = BatchPlan(asked, asked).halved(), []
     while plan is not None:
         assert plan.size * plan.accumulate == asked

@@ -17,7 +17,7 @@ class Pair(Toy):
     """A toy on two ranks that is watched."""
 
     def seen(self, rank: int) -> dict[str, Any]:
-        """What a rank left."""
+        """Return what a rank left."""
         return load(self.folder / f"{rank}.pth")
 
 
@@ -28,7 +28,7 @@ def watched(fork_server: ForkServer, folder: Path, *, ranks: int = 2, steps: str
 
 
 def averaged(pair: Pair) -> str | None:
-    """What is wrong with the gradients that were seen; None when each is the mean of the ranks' own."""
+    """Return what is wrong with the gradients; None if each is the mean of the ranks' own."""
     import torch  # noqa: PLC0415 - seconds that only these tests need.
 
     both = list(zip(pair.seen(0)["gradients"], pair.seen(1)["gradients"], strict=True))
@@ -48,7 +48,7 @@ def averaged(pair: Pair) -> str | None:
 
 @pytest.mark.parametrize("unsynchronised", [False, True])
 def test_ranks_are_one_training(fork_server: ForkServer, tmp_path: Path, unsynchronised: bool) -> None:  # noqa: FBT001 - pytest's way.
-    """After 20 steps all weights and optimizer states are equal, bit for bit; gradients are means.
+    """After 20 steps all weights and optimizer states are equal, bit for bit, and gradients are means.
 
     The same is looked for with the synchronisation taken out, and not found.
     """
@@ -74,7 +74,7 @@ def test_two_ranks_follow_one_with_twice_the_batch(
     tmp_path: Path,
     unsynchronised: bool,  # noqa: FBT001 - pytest's way.
 ) -> None:
-    """Where losses are means over samples: within 1e-5 over 20 steps, and not without synchronisation."""
+    """With losses that are means over samples, they agree within 1e-5 over 20 steps."""
     config: dict[str, Any] = {"plain": True, "samples": 8, "epochs": 20}
     one = watched(fork_server, tmp_path / "one", ranks=1, batch_size=8, **config)
     two = watched(fork_server, tmp_path / "two", batch_size=4, unsynchronised=unsynchronised, **config)
@@ -86,7 +86,7 @@ def test_two_ranks_follow_one_with_twice_the_batch(
 
 
 def test_only_rank_0_writes(fork_server: ForkServer, tmp_path: Path) -> None:
-    """One run folder, no dashboard, evaluation or checkpoint of the other, which ends within `fit`."""
+    """There is one run folder; rank 1 writes nothing, evaluates nothing, and ends within `fit`."""
     pair = watched(fork_server, tmp_path / "run")
     pair.session(epochs=2, save_step=1)
     other = Path(f"{pair.log}.rank1").read_text()
@@ -101,7 +101,7 @@ def test_only_rank_0_writes(fork_server: ForkServer, tmp_path: Path) -> None:
 
 
 def test_each_sample_once_in_an_epoch(fork_server: ForkServer, tmp_path: Path) -> None:
-    """The ranks share the samples of an epoch out, in another order in each."""
+    """The ranks divide the samples of an epoch, in another order in each."""
     pair = watched(fork_server, tmp_path / "run", plain=True, samples=12, batch_size=3)
     pair.session(epochs=2)
     shares = [
@@ -116,7 +116,7 @@ def test_each_sample_once_in_an_epoch(fork_server: ForkServer, tmp_path: Path) -
 
 
 def test_sessions_of_two_ranks_are_one(fork_server: ForkServer, tmp_path: Path) -> None:
-    """Cut at an epoch's end and within one: the same weights, for rank 1's random numbers are its place's."""
+    """Sessions that stop between and within epochs end with the same weights as one session."""
     whole = watched(fork_server, tmp_path / "whole", epochs=4)
     whole.session()
     parts = watched(fork_server, tmp_path / "parts", epochs=4)
@@ -131,7 +131,7 @@ def test_sessions_of_two_ranks_are_one(fork_server: ForkServer, tmp_path: Path) 
 
 @pytest.mark.parametrize("control", [{"patience": 1}, {"budget_s": 3.0}])
 def test_rank_0_decides(fork_server: ForkServer, tmp_path: Path, control: dict[str, Any]) -> None:
-    """What only rank 0 can know, as its evaluations and its clock, stops all of them at the same step."""
+    """Rank 0's evaluations and clock stop all ranks at the same step."""
     pair = watched(fork_server, tmp_path / "run", epochs=500, worse_after=3)
     report = pair.session(control=control)
     assert report["stopped"] == ("no_improvement" if "patience" in control else "budget")
@@ -142,8 +142,8 @@ def test_rank_0_decides(fork_server: ForkServer, tmp_path: Path, control: dict[s
     assert report["global_step"] > 0
 
 
-def test_a_model_that_optimizes_itself_trains_on_one_card(fork_server: ForkServer, tmp_path: Path) -> None:
-    """Its gradients are not the host's to share: rank 0 trains on all samples, and the other just ends."""
+def test_a_model_that_optimizes_itself_trains_on_one_gpu(fork_server: ForkServer, tmp_path: Path) -> None:
+    """Its gradients cannot be averaged, so rank 0 trains on all samples and the other rank ends."""
     pair = watched(fork_server, tmp_path / "run", optimizes=True, samples=12, batch_size=3)
     report = pair.session(epochs=2)
     assert (pair.code, report["finished"], report["global_step"], report["ranks"]) == (0, True, 8, 1)
@@ -155,7 +155,7 @@ def test_a_model_that_optimizes_itself_trains_on_one_card(fork_server: ForkServe
 
 
 def test_an_interrupt_of_rank_0_stops_both(fork_server: ForkServer, tmp_path: Path) -> None:
-    """SIGINT to rank 0 alone: saved at that step, and both leave with exit code 0."""
+    """After SIGINT to rank 0 alone, that step is saved and both ranks end with exit code 0."""
     pair = watched(fork_server, tmp_path / "run")
     report = pair.session(interrupt_at=3)
     assert (pair.code, report["stopped"], report["global_step"]) == (0, "signal", 3)
@@ -163,7 +163,7 @@ def test_an_interrupt_of_rank_0_stops_both(fork_server: ForkServer, tmp_path: Pa
 
 
 def test_ranks_skip_the_same_steps(fork_server: ForkServer, tmp_path: Path) -> None:
-    """An infinite loss on one rank: both leave the generator's step out and lower the scale."""
+    """After an infinite loss on one rank, both skip the generator's step and lower the scale."""
     pair = watched(fork_server, tmp_path / "run", scaled=True, overflow_at=3, fault_rank=1)
     pair.session(epochs=3)
     one, other = pair.seen(0), pair.seen(1)
@@ -175,7 +175,7 @@ def test_ranks_skip_the_same_steps(fork_server: ForkServer, tmp_path: Path) -> N
 
 
 def test_a_rank_that_dies_is_noticed_by_the_other(fork_server: ForkServer, tmp_path: Path) -> None:
-    """Rank 0 does not wait for one that is gone."""
+    """Rank 0 does not wait for a rank that is gone."""
     pair = watched(fork_server, tmp_path / "run", die_at=2, fault_rank=1)
     report = pair.session()
     assert pair.code in (1, -signal.SIGKILL)

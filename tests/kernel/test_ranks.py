@@ -1,4 +1,4 @@
-"""How many processes train, on which cards, and what the host counts for all of them."""
+"""How many processes train, on which GPUs, and what the host counts for all of them."""
 
 import os
 from pathlib import Path
@@ -28,20 +28,20 @@ from tests.kernel.kit import put, settings
     ],
 )
 def test_a_process_for_each_card(changes: dict[str, Any], cards: int, ranks: int) -> None:
-    """All cards where that is asked for; without a GPU as many as the environment says."""
+    """One process for each GPU if all are to be used; without a GPU as many as the environment says."""
     assert training_ranks(settings(**changes), cards, {"KGTTS_CPU_RANKS": "3"}) == ranks
     assert training_ranks(settings(), 0, {"KGTTS_CPU_RANKS": "many"}) == 1
 
 
 def test_cards_are_visible_to_who_deals_them_out() -> None:
-    """One card for one process; all for launch.py; none without a GPU."""
+    """One process sees one GPU, launch.py sees all of them, and without a GPU there is none."""
     assert training_environment({}, gpu=True)["CUDA_VISIBLE_DEVICES"] == "0"
     assert training_environment({}, gpu=True, ranks=2)["CUDA_VISIBLE_DEVICES"] == "0,1"
     assert training_environment({}, gpu=False, ranks=2)["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_several_ranks_start_through_launch(tmp_path: Path) -> None:
-    """The launcher gets the number of ranks; all else is as for one."""
+    """The launcher gets the number of ranks; the rest of the command is that of one process."""
     inputs = Inputs(tmp_path / "train.py", None, tmp_path / "c.json", tmp_path / "m.pth", tmp_path)
     put(tmp_path / "train.py", "# config_path")
     prepared = PreparedConfig({}, {})
@@ -56,7 +56,7 @@ def test_several_ranks_start_through_launch(tmp_path: Path) -> None:
 
 
 def test_a_rank_that_does_not_write_has_its_own_run_folder(tmp_path: Path) -> None:
-    """Its report and run folder are in the rendezvous folder, with the configuration that is continued."""
+    """Its report and run folder, with a copy of the configuration, are in the rendezvous folder."""
     run = put(tmp_path / "run" / "config.json", "{}").parent
     control = Control(tmp_path / "HOST_REPORT.json", continue_path=str(run), checkpoint=str(run / "c.pth"))
     program = [
@@ -91,14 +91,14 @@ def test_a_rank_that_does_not_write_has_its_own_run_folder(tmp_path: Path) -> No
     ],
 )
 def test_a_rank_keeps_its_card(monkeypatch: pytest.MonkeyPatch, rendezvous: Rendezvous, kept: str) -> None:
-    """Whatever the script has set; alone, or without a card of its own, the script's word counts."""
+    """A rank with a GPU of its own keeps it; otherwise the script's setting counts."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     rendezvous.restore_gpu()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == kept
 
 
 def test_seconds_and_samples_are_counted(clock: FakeClock) -> None:
-    """Steps without the saves within them, waits, loaders, and when the first step was done."""
+    """Steps are timed without the saves within them; waits, loaders and the first step are timed too."""
     counters = StepCounters(clock, clock())
     with counters.making_data():
         clock.advance(3)
@@ -140,5 +140,5 @@ class Rows:
     ],
 )
 def test_how_many_samples_a_batch_has(batch: Any, samples: int) -> None:
-    """By the length of its first tensor or list."""
+    """A batch has as many samples as its first tensor or list is long."""
     assert count_samples(batch) == samples
