@@ -100,7 +100,7 @@ def test_a_session_halves_the_batch(root: Path, log: Log, ranks: int) -> None:
     assert (root / "working" / "train_log_rank1.txt").is_file() is (ranks == 2)
 
 
-def test_a_rank_that_waits_on_its_card_is_ended(root: Path, log: Log) -> None:
+def test_a_rank_that_hangs_on_its_gpu_is_ended(root: Path, log: Log) -> None:
     """If rank 0 hangs on its GPU, the session finds the cause in the log and resumes from what is saved."""
     faults: dict[str, Any] = {
         "memory_at": 2,

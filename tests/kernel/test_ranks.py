@@ -18,7 +18,7 @@ from tests.kernel.kit import put, settings
 
 
 @pytest.mark.parametrize(
-    ("changes", "cards", "ranks"),
+    ("changes", "gpus", "ranks"),
     [
         ({"accelerator": "NvidiaTeslaT4", "speed": {"gpus": "all"}}, 2, 2),
         ({"accelerator": "NvidiaTeslaT4", "speed": {"gpus": "all"}}, 1, 1),
@@ -27,13 +27,13 @@ from tests.kernel.kit import put, settings
         ({"accelerator": None, "speed": {"gpus": 1}}, 0, 3),
     ],
 )
-def test_a_process_for_each_card(changes: dict[str, Any], cards: int, ranks: int) -> None:
+def test_a_process_for_each_gpu(changes: dict[str, Any], gpus: int, ranks: int) -> None:
     """One process for each GPU if all are to be used; without a GPU as many as the environment says."""
-    assert training_ranks(settings(**changes), cards, {"KGTTS_CPU_RANKS": "3"}) == ranks
+    assert training_ranks(settings(**changes), gpus, {"KGTTS_CPU_RANKS": "3"}) == ranks
     assert training_ranks(settings(), 0, {"KGTTS_CPU_RANKS": "many"}) == 1
 
 
-def test_cards_are_visible_to_who_deals_them_out() -> None:
+def test_gpus_are_visible_to_the_launcher() -> None:
     """One process sees one GPU, launch.py sees all of them, and without a GPU there is none."""
     assert training_environment({}, gpu=True)["CUDA_VISIBLE_DEVICES"] == "0"
     assert training_environment({}, gpu=True, ranks=2)["CUDA_VISIBLE_DEVICES"] == "0,1"
@@ -90,7 +90,7 @@ def test_a_rank_that_does_not_write_has_its_own_run_folder(tmp_path: Path) -> No
         (Rendezvous(), "0"),
     ],
 )
-def test_a_rank_keeps_its_card(monkeypatch: pytest.MonkeyPatch, rendezvous: Rendezvous, kept: str) -> None:
+def test_a_rank_keeps_its_gpu(monkeypatch: pytest.MonkeyPatch, rendezvous: Rendezvous, kept: str) -> None:
     """A rank with a GPU of its own keeps it; otherwise the script's setting counts."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     rendezvous.restore_gpu()

@@ -41,7 +41,7 @@ class ToyConfig(TrainerConfig):  # type: ignore[misc] # The trainer ships no typ
     memory_at: int | None = None  # From this step on there is memory for `memory_for` samples.
     memory_for: int = 0
     memory_in: str = "forward"  # Where it runs out: "forward", "backward" or "eval".
-    hangs: bool = False  # On the way back the other ranks wait for one without memory, as cards do.
+    hangs: bool = False  # In the backward pass the other ranks wait for one without memory, as GPUs do.
     optimizes: bool = False  # The model takes its optimizer steps by itself.
     scaled: bool = False  # With a loss scaler.
     overflow_at: int | None = None  # The step in which the loss is infinite.
@@ -90,29 +90,29 @@ class SlowToSave:
         return (OrderedDict, ())
 
 
-class _OnTheWayBack(torch.autograd.Function):
-    """Does nothing on the way there."""
+class _InTheBackwardPass(torch.autograd.Function):
+    """Does nothing in the forward pass."""
 
     @staticmethod
     def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
         return value.clone()
 
 
-class OutOfMemory(_OnTheWayBack):
-    """Runs out of memory on the way back."""
+class OutOfMemory(_InTheBackwardPass):
+    """Runs out of memory in the backward pass."""
 
     @staticmethod
     def backward(ctx: Any, *_gradients: torch.Tensor) -> Any:
-        """As a card says it."""
+        """Raise what a GPU raises."""
         raise torch.OutOfMemoryError(OUT_OF_MEMORY)
 
 
-class Hang(_OnTheWayBack):
-    """Waits for ever on the way back."""
+class Hang(_InTheBackwardPass):
+    """Hangs in the backward pass."""
 
     @staticmethod
     def backward(ctx: Any, *_gradients: torch.Tensor) -> Any:
-        """As a card in a collective that a rank has left."""
+        """Hang as a GPU does in a collective that a rank has left."""
         time.sleep(600)
 
 
