@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError
 from orchestrator.models import KernelRef, SessionState
 from orchestrator.ports import Kaggle
-from orchestrator.render import Resume
+from orchestrator.render.kernel import Resume
 from orchestrator.run.snapshot import Snapshot
 from orchestrator.run.view import SessionView
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.models import KernelRef, Quota, SessionState, SessionStatus, SessionSummary
-from orchestrator.render import RunStamp
+from orchestrator.render.stamp import RunStamp
 from orchestrator.run.forecast import Forecast, Terms, Work, forecast, terms_of, work_left
 from orchestrator.run.state import SessionResult
 from orchestrator.run.view import RunView, SessionView

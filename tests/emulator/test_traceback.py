@@ -4,7 +4,9 @@ import re
 import shutil
 from pathlib import Path
 
-from orchestrator.render import RunStamp, Templates, render_kernel
+from orchestrator.render.kernel import render_kernel
+from orchestrator.render.package import Templates
+from orchestrator.render.stamp import RunStamp
 from orchestrator.settings import Settings, fingerprint
 from tests.emulator.support import USER, Account
 

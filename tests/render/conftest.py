@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.render import RunStamp, Templates
+from orchestrator.render.package import Templates
+from orchestrator.render.stamp import RunStamp
 from orchestrator.settings import Settings, fingerprint
 
 GREETING = '''"""Greets.

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.render import MAX_SOURCE_BYTES, RunStamp, Templates, render_kernel
+from orchestrator.render.kernel import MAX_SOURCE_BYTES, render_kernel
+from orchestrator.render.package import Templates
+from orchestrator.render.stamp import RunStamp
 from orchestrator.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,7 +26,8 @@ if sys.argv[3:]:
     sys.path.sort(key=lambda place: place in known)
 import orchestrator
 from orchestrator.settings import Settings, fingerprint
-from orchestrator.render import RunStamp, render_kernel, write_rendered
+from orchestrator.render.kernel import render_kernel, write_rendered
+from orchestrator.render.stamp import RunStamp
 assert Path(orchestrator.__file__).is_relative_to(sys.argv[1]), orchestrator.__file__
 settings = Settings().with_owner("someone")
 stamp = RunStamp("3f9c0d", 1, None, fingerprint(settings), "someone/bangla-tts", "0.1.0")

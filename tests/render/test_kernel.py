@@ -13,17 +13,15 @@ import pytest
 
 from orchestrator.errors import LocalError, SettingsError, UsageError
 from orchestrator.models import KernelRef
-from orchestrator.render import (
+from orchestrator.render.kernel import (
     MAX_SOURCE_BYTES,
     Resume,
-    RunStamp,
-    TemplateError,
-    Templates,
     kernel_settings,
-    read_stamp,
     render_kernel,
     write_rendered,
 )
+from orchestrator.render.package import TemplateError, Templates
+from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.settings import Settings, fingerprint
 from tests.render.conftest import MAIN
 

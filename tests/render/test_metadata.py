@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.render import Resume, RunStamp, Templates, render_kernel, write_rendered
+from orchestrator.render.kernel import Resume, render_kernel, write_rendered
+from orchestrator.render.package import Templates
+from orchestrator.render.stamp import RunStamp
 from orchestrator.settings import Settings
 
 # Pushes with the client's own code up to the call of the service, which is caught and printed.

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import UsageError
-from orchestrator.render import RunStamp, read_stamp
+from orchestrator.render.stamp import RunStamp, read_stamp
 
 GOOD: dict[str, Any] = {
     "id": "3f9c",

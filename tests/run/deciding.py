@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.models import KernelRef, Quota, SessionState, SessionStatus, SessionSummary
-from orchestrator.render import RunStamp
+from orchestrator.render.stamp import RunStamp
 from orchestrator.run.decide import Circumstances, Decision, decide
 from orchestrator.run.snapshot import There
 from orchestrator.run.state import SessionResult

@@ -23,7 +23,7 @@ from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
 from orchestrator.models import KernelPush, KernelRef, Pushed
 from orchestrator.ports import SystemClock
-from orchestrator.render import read_stamp
+from orchestrator.render.stamp import read_stamp
 from orchestrator.results import Results
 from orchestrator.run.collect import collect
 from orchestrator.run.context import RunContext, Target

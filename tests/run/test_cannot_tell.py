@@ -18,7 +18,7 @@ from orchestrator.errors import (
     UsageError,
 )
 from orchestrator.models import KernelRef
-from orchestrator.render import read_stamp
+from orchestrator.render.stamp import read_stamp
 from orchestrator.run.context import RunContext
 from orchestrator.run.decide import RunState
 from orchestrator.run.snapshot import CannotTell, NotThere, Snapshot, There, certain

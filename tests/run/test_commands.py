@@ -13,7 +13,7 @@ from orchestrator.emulator import Emulator
 from orchestrator.errors import ExitCode
 from orchestrator.kaggle import connect
 from orchestrator.models import KernelPush, KernelRef, SessionState
-from orchestrator.render import RunStamp
+from orchestrator.render.stamp import RunStamp
 from orchestrator.settings import fingerprint, load_settings
 from tests.fakes.clock import FakeClock
 from tests.support import KEY, USER, Cli, eventually

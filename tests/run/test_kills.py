@@ -19,7 +19,7 @@ import pytest
 
 from orchestrator.emulator import Emulator, EmulatorOptions
 from orchestrator.models import KernelRef
-from orchestrator.render import read_stamp
+from orchestrator.render.stamp import read_stamp
 from orchestrator.run.ledger import Ledger, PushOutcome
 from tests.support import KEY, REPOSITORY, TIMEOUT_S, USER, clean_environment, eventually
 

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.errors import CredentialsError, LocalError, RefusedError, ServiceError, SettingsError
 from orchestrator.models import KernelRef
-from orchestrator.render import read_stamp
+from orchestrator.render.stamp import read_stamp
 from orchestrator.run.context import RunContext
 from orchestrator.run.ledger import Ledger, PushOutcome
 from orchestrator.run.push import PushedSession, make_stamp, new_run_id, preview, push_session

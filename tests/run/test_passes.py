@@ -13,7 +13,7 @@ import pytest
 from orchestrator.download import TransferListener
 from orchestrator.errors import RefusedError, ServiceError, UsageError
 from orchestrator.models import KernelRef
-from orchestrator.render import read_stamp
+from orchestrator.render.stamp import read_stamp
 from orchestrator.results import Results
 from orchestrator.run.decide import RunState
 from orchestrator.run.ledger import PushOutcome

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import ServiceError
 from orchestrator.models import KernelRef, Quota
-from orchestrator.render import render_kernel
+from orchestrator.render.kernel import render_kernel
 from orchestrator.render.stamp import RunStamp
 from orchestrator.results import Results
 from orchestrator.run.context import RunContext

@@ -11,7 +11,7 @@ import stamina
 
 from orchestrator.errors import CredentialsError, ForbiddenError, LocalError, RefusedError, ServiceError
 from orchestrator.models import KernelRef, SessionState
-from orchestrator.render import read_stamp
+from orchestrator.render.stamp import read_stamp
 from orchestrator.run.decide import RunState
 from orchestrator.run.handover import handover_dataset
 from tests.download.storage import serve

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.errors import ServiceError
 from orchestrator.models import KernelRef, SessionState
-from orchestrator.render import read_stamp
+from orchestrator.render.stamp import read_stamp
 from orchestrator.run.view import RunView
 from tests.run.conftest import Play
 

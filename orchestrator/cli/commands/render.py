@@ -7,7 +7,7 @@ import click
 
 from orchestrator.cli.context import load, settings_options
 from orchestrator.kaggle.auth import known_username
-from orchestrator.render import write_rendered
+from orchestrator.render.kernel import write_rendered
 from orchestrator.run.push import preview
 
 _NO_OWNER = "your-name"
