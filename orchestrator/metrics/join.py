@@ -28,7 +28,6 @@ def append(table: MetricsTable, other: MetricsTable, accept: Callable[[int | Non
     table.events += [replace(event, at=at[event.at]) for event in other.events if accept(event.session)]
     table.counters.lines += other.counters.lines
     table.counters.lost_lines += other.counters.lost_lines
-    table.counters.repeated += other.counters.repeated
 
 
 def continuous(table: MetricsTable) -> MetricsTable:

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator import __version__
 from orchestrator.cli.main import _COMMANDS, kgtts
+from orchestrator.errors import ExitCode
 from tests.support import REPOSITORY, Cli, clean_environment
 
 # Neither the help of kgtts nor a misspelt command may import these; they cost more than all the rest.
@@ -158,3 +159,19 @@ def test_python_m_orchestrator_is_kgtts(tmp_path: Path) -> None:
         timeout=60,
     )
     assert ended.stdout == f"kgtts, version {__version__}\n"
+
+
+@pytest.mark.posix
+def test_a_reader_that_has_gone_away_is_no_fault_of_kgtts(workplace: Path) -> None:
+    """As with `kgtts --help | head -1`: it ends with 1, and says nothing about it."""
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "--help"],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (ExitCode.FAILED, b"")

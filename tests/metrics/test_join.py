@@ -85,6 +85,36 @@ def test_a_restart_within_a_session() -> None:
     assert [step for _, step in steps(table)] == [0, 10, 15, 25, 35]
 
 
+def test_two_halves_of_a_step_are_one_step() -> None:
+    """Its losses can come in two lines with different names; neither repeats the other."""
+    other = json.dumps(
+        {"event": "progress", "t": 50.0, "global_step": 50, "session": 1, "losses": {"other": 3.0}}
+    )
+    table = table_of(progress(1, 25), progress(1, 50), other, progress(1, 75))
+    assert steps(table) == [(1, 25), (1, 50), (1, 75)]
+    assert steps(table, "other") == [(1, 50)]
+    assert table.counters.repeated == 0
+
+
+def test_a_late_line_of_an_earlier_session_undoes_nothing() -> None:
+    """Only a later session can do steps again."""
+    table = table_of(progress(2, 50), progress(2, 75), progress(1, 60), progress(2, 100))
+    assert steps(table) == [(2, 50), (2, 75), (2, 100)]
+
+
+def test_the_seconds_of_an_epoch_that_is_trained_again_go_with_it() -> None:
+    """What the machine did in steps that do not count does not count either."""
+
+    def ended(session: int, seconds: float) -> str:
+        return json.dumps({"event": "epoch", "seconds": seconds, "session": session})
+
+    table = table_of(
+        *(progress(1, 75), evaluation(1, 100), ended(1, 9.5)),
+        *(progress(2, 50), progress(2, 75), evaluation(2, 100), ended(2, 8.5), progress(2, 125)),
+    )
+    assert list(table.of("epoch_seconds", "system").values) == [8.5]
+
+
 LOG = """
 > Training Environment:
 > EPOCH: 0/2
@@ -151,6 +181,33 @@ def test_the_trainers_log_fills_what_events_lack(tmp_path: Path) -> None:
     assert table.best_steps() == [100]
     assert [finding.step for finding in find_warnings(table)] == [50]
     assert steps(read_run(tmp_path, logs=False)) == [(1, 0), (2, 150)]
+
+
+def test_times_of_the_log_are_put_after_the_sessions_start(tmp_path: Path) -> None:
+    """The log's clock is set by a step that both have; nothing comes before the session's start."""
+    session(tmp_path / "session-01", 1, progress(1, 50, t=10.0), log=LOG.partition("> EPOCH: 1/2")[0])
+    assert list(read_run(tmp_path).of("loss", "train").times) == [0.0, 10.0]
+
+
+def test_an_evaluation_of_the_log_belongs_to_the_session_that_made_it(tmp_path: Path) -> None:
+    """It carries the step that the next session begins with."""
+    session(tmp_path / "session-02", 2, progress(1, 0), progress(2, 100), log=LOG)
+    assert steps(read_run(tmp_path), "avg_loss", "eval") == [(1, 100)]
+
+
+def test_a_checkpoint_that_both_tell_of_is_one(tmp_path: Path) -> None:
+    """The kernel's event and the trainer's line are about the same file."""
+    event = '{"event":"checkpoint","global_step":100,"best":true,"session":1}'
+    session(tmp_path / "session-01", 1, progress(1, 0), progress(1, 100), event, log=LOG)
+    saved = [item.step for item in read_run(tmp_path).events if item.kind == "checkpoint"]
+    assert saved == [100]
+
+
+def test_what_each_file_repeats_is_counted_over_the_run(tmp_path: Path) -> None:
+    """A restart within a session shows in the count of the whole series."""
+    restarted = [progress(1, step) for step in (0, 10, 20, 30, 15, 25, 35)]
+    session(tmp_path / "session-01", 1, *restarted, log="> Training Environment:\n")
+    assert read_run(tmp_path).counters.repeated == 2
 
 
 def test_a_log_alone_is_a_run_too(tmp_path: Path) -> None:

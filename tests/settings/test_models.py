@@ -99,6 +99,14 @@ def test_each_number_has_its_limits(key: str) -> None:
             Settings.model_validate({table: {name: value}})
 
 
+def test_a_whole_number_for_coqui_has_the_size_that_toml_promises() -> None:
+    """64 bits with a sign: a larger one is a slip, and the JSON that Coqui reads could not hold it."""
+    for value in (2**63 - 1, -(2**63) + 1):
+        assert Settings.model_validate({"training": {"coqui": {"a": value}}}).training.coqui == {"a": value}
+    with pytest.raises(ValidationError, match='"a" is no'):
+        Settings.model_validate({"training": {"coqui": {"a": 2**63}}})
+
+
 @pytest.mark.parametrize("limit", ["10h55m", "1s"])
 def test_a_time_limit_up_to_the_budget_is_taken(limit: str) -> None:
     """The limit and the grace may fill the budget exactly."""
