@@ -21,6 +21,7 @@ README = REPOSITORY / "README.md"
 DOCUMENTS = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+SOURCE = re.compile(r"`((?:orchestrator|kernel_template|tests|docs|benchmarks)/[\w/.]+)`")
 # What a test cannot type, and what shows it instead.
 ELSEWHERE = {
     "make demo": "tests/cli/test_demo.py runs what it calls",
@@ -104,6 +105,13 @@ def test_links_resolve(document: Path) -> None:
     for target in LINK.findall(document.read_text(encoding="utf-8")):
         if "://" not in target and not target.startswith("#"):
             assert (document.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_paths_of_the_repository_exist(document: Path) -> None:
+    """A file that was moved is moved in the documents too."""
+    for path in SOURCE.findall(document.read_text(encoding="utf-8")):
+        assert (REPOSITORY / path).exists(), path
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
