@@ -82,7 +82,7 @@ def test_an_unknown_dataset(cli: Cli, account: Emulator) -> None:
         f"kgtts cancel {REF}",
     )
     fails(cli("doctor", "--set", "inputs.dataset=datahrbn"), 4, f"dataset {USER}/datahrbn")
-    assert "without what it does not know" in cli("list", "--json").json[0]["message"]
+    assert "without sources that it does not have" in cli("list", "--json").json[0]["message"]
 
 
 def test_an_unknown_model(cli: Cli, account: Emulator) -> None:

@@ -294,7 +294,7 @@ class FakeKaggle:
             self.pushes.append(push)
             saved = ref.at(len(self.kernels[ref]))
             if unknown := self._unknown_sources(push):
-                raise RefusedError(f"Kaggle took {saved} but without what it does not know: {unknown}.")
+                raise RefusedError(f"Kaggle saved {saved} without sources that it does not have: {unknown}.")
             return Pushed(saved, f"https://fake.example/{ref}")
 
         return self._call("push", f"push {push.ref}", save)
