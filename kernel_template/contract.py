@@ -25,7 +25,7 @@ TRAINING_LOG = "train_log.txt"  # Everything that the training printed.
 BAD_SAMPLES_FILE = "bad_samples.csv"  # The recordings that were left out, and why.
 TRAINING_FOLDER = "training"  # Coqui's output_path; it makes a run folder in it.
 SAMPLES_FOLDER = "validation_samples"  # The spoken test sentences: step_N/ and base/.
-BASE_SAMPLES = "base"  # In SAMPLES_FOLDER: what the voice said that the run began with.
+BASE_SAMPLES = "base"  # In SAMPLES_FOLDER: the voice that the run began with.
 STEP_SAMPLES = "step_"  # In SAMPLES_FOLDER: followed by the step of the checkpoint that spoke.
 SAMPLES_FILE = "samples.json"  # In each of those folders: what was spoken.
 VOICE_FOLDER = "voice"  # The exported voice.
@@ -34,6 +34,7 @@ VOICE_CARD = "voice.json"  # In VOICE_FOLDER: the description of VOICE_MODEL.
 BASE_MODEL = "base.onnx"  # In VOICE_FOLDER: the voice that the run began with.
 BASE_CARD = "base.json"  # In VOICE_FOLDER: the description of BASE_MODEL.
 BEST_MODEL_LINK = "best_model.pth"  # In the run folder: the trainer's second name for its best model.
+HANDOVER_PREFIX = "kgtts-kept-"  # In a dataset that hands a session over: a file that names the session.
 TEMPORARY_PREFIX = ".kgtts-"  # Files that are being written; never an output.
 
 
@@ -100,12 +101,12 @@ DONE = {
     EndReason.UNTIL_STEP: DoneReason.UNTIL_STEP,
     EndReason.NO_IMPROVEMENT: DoneReason.NO_IMPROVEMENT,
 }
-# The ends of a session whose run goes on with the next one.
+# The ends after which the run continues with another session.
 CONTINUED = frozenset({EndReason.BUDGET, EndReason.TIME_LIMIT})
 
 
 class HostStop(StrEnum):
-    """Why the host stopped the training, as HOST_REPORT.json tells the session."""
+    """Why the host stopped the training, as HOST_REPORT.json says."""
 
     BUDGET = "budget"
     UNTIL_STEP = "until_step"
@@ -199,8 +200,8 @@ class StageEvent(Event):
 
     def fields(self) -> dict[str, Any]:
         """The fields, with the stage under `name`."""
-        told = {} if self.seconds is None else {"seconds": self.seconds}
-        return {"name": self.stage, "state": self.state, **told}
+        took = {} if self.seconds is None else {"seconds": self.seconds}
+        return {"name": self.stage, "state": self.state, **took}
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +259,7 @@ class CheckpointEvent(Event):
 
 @dataclass(frozen=True, slots=True)
 class OutOfMemoryEvent(Event):
-    """GPU memory ran out; the training goes on from `global_step` with a smaller batch."""
+    """GPU memory ran out; the training continues from `global_step` with a smaller batch."""
 
     name: ClassVar[EventName] = EventName.OUT_OF_MEMORY
     batch_size: int

@@ -29,7 +29,7 @@ _BASE_NEEDS_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class VoiceStage:
-    """Makes what can be heard. A failure here is a warning; it never costs the session."""
+    """Makes what can be speaking. A failure here is a warning; it never costs the session."""
 
     context: SessionContext
 
@@ -131,16 +131,16 @@ class VoiceStage:
 
     def _speak(self, inputs: Inputs, prepared: PreparedConfig) -> None:
         context, paths, report = self.context, self.context.paths, self.context.report
-        heard = checkpoints_to_hear(context.checkpoints.whole())
-        if not context.settings["samples"]["enabled"] or not heard:
-            why = "samples.enabled is false" if heard else "there is no checkpoint"
+        speaking = checkpoints_to_hear(context.checkpoints.whole())
+        if not context.settings["samples"]["enabled"] or not speaking:
+            why = "samples.enabled is false" if speaking else "there is no checkpoint"
             report.say(f"No sentences are spoken: {why}.")
             return
         sentences = self._sentences(prepared)
         if not sentences:
             report.say("No sentences are spoken: set samples.sentences to hear the voice.")
             return
-        asked = [(item, self._config(item), paths.step_samples(item.global_step)) for item in heard]
+        asked = [(item, self._config(item), paths.step_samples(item.global_step)) for item in speaking]
         if not has_spoken(paths.base_samples, sentences):
             base = Checkpoint(inputs.checkpoint, 0, best=False)
             asked.append((base, inputs.config, paths.base_samples))

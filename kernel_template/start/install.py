@@ -234,8 +234,8 @@ class Installer:
         tools = [("pip", [*pip, "--progress-bar", "off", "--no-compile"], env)]
         answer = self.capture(("uv", "--version"), env, _UV_TIMEOUT_S)
         if answer is not None and answer.returncode == 0:
-            told = {uv: env[pip] for pip, uv in _PIP_TO_UV.items() if pip in env and uv not in env}
-            uv_env = {**env, **told, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
+            mirrors = {uv: env[pip] for pip, uv in _PIP_TO_UV.items() if pip in env and uv not in env}
+            uv_env = {**env, **mirrors, "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
             tools.insert(0, ("uv", ["uv", "pip", "install", "--python", self.programs.python], uv_env))
         return tools
 

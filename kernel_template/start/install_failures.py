@@ -76,8 +76,8 @@ def install_failure(
     for pattern, why in _TROUBLE:
         if pattern.search(text):
             return KernelFailure(EndReason.INSTALL_FAILED, f"{names} could not be installed: {why}.")
-    said = last_error(lines)
+    error = last_error(lines)
     return KernelFailure(
         EndReason.INSTALL_FAILED,
-        f"{names} could not be installed ({ended}){said and f': {said}'}",
+        f"{names} could not be installed ({ended}){error and f': {error}'}",
     )

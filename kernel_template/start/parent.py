@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from kernel_template.contract import (
     BEST_MODEL_LINK,
+    HANDOVER_PREFIX,
     STATE_FILE,
     STATE_SCHEMA,
     TEMPORARY_PREFIX,
@@ -34,7 +35,6 @@ _CHECKPOINT_NAME = re.compile(r"^(?:checkpoint|best_model)_\d+\.pth$")
 _ANY_CHECKPOINT = re.compile(r"^(?:checkpoint|best_model)(?:_\d+)?\.pth$")
 _COPY_CHUNK = 4 * 1024 * 1024
 _STATE_DEPTH = 2  # How deep in a mount state.json is searched.
-_MARKER = "kgtts-kept-"  # A file in the dataset that tells kgtts whose outputs the dataset has.
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +256,7 @@ class ParentSession:
                 for name in names
                 if _ANY_CHECKPOINT.match(name)
                 or name in session
-                or name.startswith((TEMPORARY_PREFIX, _MARKER))
+                or name.startswith((TEMPORARY_PREFIX, HANDOVER_PREFIX))
                 or Path(folder, name).is_symlink()
             }
 

@@ -117,12 +117,12 @@ class Meter:
         def watched(
             plan: ChildPlan, on_line: OnLine, on_stop: Callable[[StopCause, bool], None] | None = None
         ) -> ChildEnd:
-            def heard(text: str, *, is_bar: bool) -> None:
+            def listen(text: str, *, is_bar: bool) -> None:
                 on_line(text, is_bar=is_bar)
                 self._on_line(text)
 
             with self._training():
-                return run(plan, heard, on_stop)
+                return run(plan, listen, on_stop)
 
         return watched
 
@@ -221,10 +221,10 @@ class Meter:
             "first_step": counts.first_s or None,
             "total": round(report.elapsed - (self._clock() - self._began) + first_at, 2),
         }
-        told = {name: round(value, 2) for name, value in parts.items() if value is not None}
+        seconds_by_part = {name: round(value, 2) for name, value in parts.items() if value is not None}
         words = ", ".join(
             f"{name.replace('_', ' ')} {human_seconds(value)}"
-            for name, value in told.items()
+            for name, value in seconds_by_part.items()
             if name != "total"
         )
         beside = "".join(
@@ -232,10 +232,10 @@ class Meter:
             for name, seconds in report.parallel_seconds.items()
             if seconds - report.seconds.get(name, 0.0) >= 1.0
         )
-        report.say(f"▸ First step done after {human_seconds(told['total'])}: {words}{beside}")
-        report.event(StartEvent(told))
-        report.seconds |= {name: told[name] for name in _TRAIN_PARTS if name in told}
-        report.seconds["start"] = told["total"]
+        report.say(f"▸ First step done after {human_seconds(seconds_by_part['total'])}: {words}{beside}")
+        report.event(StartEvent(seconds_by_part))
+        report.seconds |= {name: seconds_by_part[name] for name in _TRAIN_PARTS if name in seconds_by_part}
+        report.seconds["start"] = seconds_by_part["total"]
 
     def _rates(self, now: float) -> _Rates:
         """The shares and rates up to `now`; None for what is unknown."""

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from kernel_template.contract import HANDOVER_PREFIX
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError
 from orchestrator.models import KernelRef, SessionState
 from orchestrator.ports import Kaggle
@@ -19,7 +20,6 @@ from orchestrator.render.kernel import Resume
 from orchestrator.run.snapshot import Snapshot
 from orchestrator.run.view import SessionView
 
-MARKER_PREFIX = "kgtts-kept-"
 _SUFFIX = "-kept"
 _LONGEST_SLUG = 50  # kaggle 2.2.4 refuses longer dataset slugs before it sends anything.
 _MOST_FILES = 1000  # Of a dataset of ours; a foreign one may have any number.
@@ -49,7 +49,7 @@ class HandoverDataset:
     @property
     def is_ours(self) -> bool:
         """Whether kgtts may put a new version in its place."""
-        return not self.exists or any(name.startswith(MARKER_PREFIX) for name in self.names)
+        return not self.exists or any(name.startswith(HANDOVER_PREFIX) for name in self.names)
 
     def holds(self, view: SessionView) -> bool:
         """Whether a kernel that mounts it gets what the session left."""
@@ -67,7 +67,7 @@ def handover_dataset(base: KernelRef) -> str:
 
 def marker_of(view: SessionView) -> str:
     """The name of the file that says which session, and which step of it, a dataset holds."""
-    return f"{MARKER_PREFIX}{view.stamp.id}-{view.stamp.session}-{view.step}.json"
+    return f"{HANDOVER_PREFIX}{view.stamp.id}-{view.stamp.session}-{view.step}.json"
 
 
 def read_dataset(kaggle: Kaggle, source: str) -> HandoverDataset:
