@@ -181,10 +181,10 @@ def test_a_place_that_cannot_be_written(cli: Cli, account: Emulator, workplace: 
 
 
 def test_a_ledger_that_is_damaged(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """The sentence says that it is only a cache; nothing was pushed."""
+    """The sentence says that Kaggle has all of it; nothing was pushed."""
     (workplace.parent / "data").mkdir()
     (workplace.parent / "data/ledger.db").write_text("x" * 4096)
-    fails(cli("push"), 8, "ledger.db cannot be used", "it is only a cache")
+    fails(cli("push"), 8, "ledger.db cannot be used", "Kaggle has all of it")
     assert account.backend.kernels.all() == []
 
 
