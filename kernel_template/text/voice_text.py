@@ -1,16 +1,16 @@
-"""A Coqui tokenizer as plain data, from which its ids can be made anywhere: the `text` of voice.json.
+"""A voice's text rules: how a text becomes the ids that the model was trained on; the `text` of voice.json.
 
     cleaner      Coqui's name of the text cleaner, or null
-    steps        what it does, in order: ["nfc"], ["lower"], ["collapse"] (white space becomes one space and
-                 goes at both ends), ["replace", OLD, NEW], ["drop", CHARACTERS]
-    characters   the id of each character; what is not in it is left out
-    ids          those of pad, blank, bos and eos; as in Coqui, the first free id for one that the voice lacks
-    add_blank    whether the blank's id stands before, between and behind all others
+    steps        what it does, in order: ["nfc"], ["lower"], ["collapse"] (white space becomes one space, and
+                 is removed at both ends), ["replace", OLD, NEW], ["drop", CHARACTERS]
+    characters   the id of each character; others are left out
+    ids          the ids of pad, blank, bos and eos; as in Coqui, the first free id if the voice lacks one
+    add_blank    whether the id of blank is put before, between and after all others
     use_eos_bos  whether bos and eos are put around the whole
-    speakable    whether all this gives exactly the tokenizer's ids, and `why` when it does not
-    examples     texts with the ids that the tokenizer made of them
+    speakable    whether these rules give exactly the ids of Coqui's tokenizer; if not, `why`
+    examples     texts with the ids that the tokenizer makes of them
 
-Only the standard library is used here: reading needs neither torch nor TTS.
+Sessions write these rules, and the laptop reads them. Standard library only: neither needs torch or TTS.
 """
 
 import re
@@ -33,7 +33,7 @@ _EVERYTHING = (
 
 
 def _symbols(language: str | None) -> tuple[Step, ...]:
-    """Coqui's replace_symbols for a language."""
+    """The steps of Coqui's replace_symbols for a language."""
     steps: list[Step] = [] if language == "el" else [("replace", ";", ",")]
     steps += [("replace", "-", "" if language == "ca" else " "), ("replace", ":", ",")]
     if language in _AND:
@@ -42,14 +42,14 @@ def _symbols(language: str | None) -> tuple[Step, ...]:
 
 
 def cleaner_steps(cleaner: str | None, language: str | None) -> tuple[Step, ...] | None:
-    """What a cleaner of Coqui does; None for one that spells out numbers or transliterates.
+    """The steps of a cleaner of Coqui; None for one that spells out numbers or transliterates.
 
-    Source: TTS/tts/utils/text/cleaners.py of coqui-tts 0.28. What is written down here is compared with the
-    installed cleaner before anything is built on it.
+    Source: TTS/tts/utils/text/cleaners.py of coqui-tts 0.28. `describe` compares them with the installed
+    cleaner before anything relies on them.
 
     Args:
-        cleaner: its name; None when there is none.
-        language: the data set's language.
+        cleaner: the cleaner's name; None if there is none.
+        language: the dataset's language.
     """
     symbols = (*_symbols(language.split("-")[0] if language else language), _BRACKETS, _COLLAPSE)
     plain = (_NFC, _LOWER, _COLLAPSE)
@@ -68,10 +68,10 @@ def cleaner_steps(cleaner: str | None, language: str | None) -> tuple[Step, ...]
 
 
 def clean(text: str, steps: Sequence[Sequence[str]]) -> str:
-    """`text` after all steps.
+    """Apply the steps of a cleaner.
 
     Raises:
-        ValueError: a step is not known here, or the steps make the text grow without bound.
+        ValueError: a step is unknown, or the steps make the text grow without bound.
     """
     longest = _LARGEST_GROWTH * (len(text) + 100)
     for name, *values in steps:
@@ -93,7 +93,7 @@ def clean(text: str, steps: Sequence[Sequence[str]]) -> str:
 
 
 def text_ids(text: str, described: Mapping[str, Any]) -> tuple[list[int], list[str]]:
-    """The ids of `text`, and the characters that the vocabulary lacks, each once.
+    """Turn a text into ids. Returns them, and the characters that the vocabulary lacks, each once.
 
     Raises:
         ValueError: as `clean`.
@@ -115,19 +115,21 @@ def text_ids(text: str, described: Mapping[str, Any]) -> tuple[list[int], list[s
 def describe(
     tokenizer: Any, cleaner: str | None, language: str | None, texts: Sequence[str]
 ) -> dict[str, Any]:
-    """The `text` of voice.json, compared with the tokenizer on `texts`, its whole vocabulary, and on traps.
+    """Make the `text` of voice.json, and compare it with the tokenizer.
+
+    It is compared on `texts`, on the whole vocabulary, and on texts with traps.
 
     Args:
-        tokenizer: Coqui's.
+        tokenizer: Coqui's tokenizer.
         cleaner: the configuration's `text_cleaner`.
-        language: the data set's language, as the training hands it to the tokenizer.
-        texts: what the voice is to speak.
+        language: the dataset's language, as the training passes it to the tokenizer.
+        texts: what the voice will speak.
     """
     characters = tokenizer.characters
     vocabulary = {index: characters.id_to_char(index) for index in range(characters.num_chars)}
     table = {}
     for token in vocabulary.values():
-        if len(token) == 1:  # A text is taken letter by letter: longer tokens are never met in one.
+        if len(token) == 1:  # A text is read letter by letter, so longer tokens never occur in one.
             table[token] = characters.char_to_id(token)
     steps = cleaner_steps(cleaner, language)
     described: dict[str, Any] = {
@@ -141,9 +143,9 @@ def describe(
     }
     why = None
     if tokenizer.use_phonemes:
-        why = "the voice was trained on phonemes, which only the phonemizer of the training can make"
+        why = "the voice was trained on phonemes, which only the training's phonemizer can make"
     elif steps is None:
-        why = f"the text cleaner {cleaner} does more than can be written down"
+        why = f"the text cleaner {cleaner} does more than voice.json can describe"
     else:
         letters = [f"ক{letter}A" for letter in table]
         different = _difference(tokenizer, described, language, [*texts, *_EVERYTHING, *letters])
@@ -161,7 +163,7 @@ def describe(
 def _difference(
     tokenizer: Any, described: Mapping[str, Any], language: str | None, texts: Sequence[str]
 ) -> str | None:
-    """The first of `texts` of which the tokenizer makes other ids."""
+    """The first of `texts` for which the tokenizer makes other ids; None if there is none."""
     for text in texts:
         if tokenizer.text_to_ids(text, language) != text_ids(text, described)[0]:
             return text
