@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from kernel_template.tools.files import (
     human_seconds,
     human_size,
     json_bytes,
+    sha256_of,
     write_atomic,
 )
 from kernel_template.tools.report import Reporter, print_line
@@ -161,8 +163,12 @@ def test_hashes_are_taken_once_a_content(root: Path) -> None:
     store = CheckpointStore(paths)
     first = store.sha256(path)
     assert store.sha256(path) == first
-    put_checkpoint(path, "other weights")
-    assert store.sha256(path) != first
+    put_checkpoint(path, "sthgiew")  # As long as the content before.
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    second = store.sha256(path)
+    assert second != first
+    put_checkpoint(path, "longer weights")
+    assert store.sha256(path) not in (first, second)
     gone = Checkpoint(paths.training / "checkpoint_2.pth", 2, best=False)
     assert store.records([gone]) == []
 
@@ -176,10 +182,47 @@ def test_what_a_kill_left_half_written_is_removed(root: Path, log: Log) -> None:
     assert (part.exists(), kept.exists()) == (False, True)
 
 
+def outputs_in(root: Path, log: Log) -> Outputs:
+    """The outputs of a session."""
+    paths = paths_in(root)
+    return Outputs(paths, CheckpointStore(paths), reporter(log), write_atomic)
+
+
+def test_the_manifest_lists_every_file_once_but_itself(root: Path, log: Log) -> None:
+    """A link is a second name of a file that is listed; what is still being written is none yet."""
+    outputs = outputs_in(root, log)
+    run = outputs.paths.training / "run"
+    best = put_checkpoint(run / "best_model_9.pth")
+    (run / "best_model.pth").symlink_to(best.name)
+    put(run / ".kgtts-checkpoint_10.pth.part")
+    put(outputs.paths.log, "a line\n")
+    for _ in range(2):  # The second time there is a manifest already.
+        outputs.write_manifest()
+        listed = json.loads(outputs.paths.manifest.read_text())["files"]
+        assert [item["path"] for item in listed] == ["train_log.txt", "training/run/best_model_9.pth"]
+    assert listed[1]["size"] == best.stat().st_size
+    assert listed[1]["sha256"] == sha256_of(best)
+
+
+def test_a_setting_that_the_training_did_not_take_is_a_warning(root: Path, log: Log) -> None:
+    """With what it used instead; the configuration that was used is kept, not the one that was asked for."""
+    outputs = outputs_in(root, log)
+    folder = outputs.paths.training / "run"
+    used = put(folder / "config.json", '{"epochs": 5, "audio": {"sample_rate": 22050}}')
+    newest = Checkpoint(folder / "checkpoint_1.pth", 1, best=False)
+    outputs.final_config(newest, {"epochs": 9, "audio.sample_rate": 22050, "no.such": True})
+    told = [event["message"] for event in log.events("warning")]
+    assert [text.partition(": ")[0] for text in told] == [
+        "The training did not take epochs = 9",
+        "The training did not take no.such = true",
+    ]
+    assert "it used 5" in told[0]
+    assert outputs.paths.config.read_bytes() == used.read_bytes()
+
+
 def test_the_run_folder_is_the_newest_checkpoints(root: Path, log: Log) -> None:
     """Without a checkpoint the last folder with a configuration counts; without one there is none."""
-    paths = paths_in(root)
-    outputs = Outputs(paths, CheckpointStore(paths), reporter(log), write_atomic)
+    outputs, paths = outputs_in(root, log), paths_in(root)
     assert outputs.run_folder(None) is None
     first, second = put(paths.training / "a" / "config.json"), put(paths.training / "b" / "config.json")
     assert outputs.run_folder(Checkpoint(first.parent / "checkpoint_1.pth", 1, best=False)) == first.parent

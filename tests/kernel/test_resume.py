@@ -225,6 +225,33 @@ def test_missing_and_truncated_checkpoints(root: Path, log: Log) -> None:
         assert words in message
 
 
+def test_a_checkpoint_that_is_no_archive_is_not_taken(root: Path, log: Log) -> None:
+    """It is what state.json says, and still cut off: the session was killed between writing and hashing."""
+    folder = mount(root)
+    torn = put(folder / FOLDER / "checkpoint_14.pth", b"PK\x03\x04 the half of a checkpoint")
+    state = json.loads((folder / "state.json").read_text())
+    for item in state["checkpoints"]:
+        if item["path"].endswith(torn.name):
+            item |= {"size": torn.stat().st_size, "sha256": sha256_of(torn)}
+    put(folder / "state.json", json.dumps(state))
+    resumed = take(root, log)
+    assert (resumed.checkpoint.name, resumed.global_step) == ("best_model_12.pth", 12)
+    assert not (resumed.folder / torn.name).exists()
+
+
+def test_a_best_model_of_another_training_is_left_behind(root: Path, log: Log) -> None:
+    """Coqui looks for it in the run folder that it continues in."""
+    folder = mount(root)
+    other = put_checkpoint(folder / "training/another/best_model_13.pth")
+    state = json.loads((folder / "state.json").read_text())
+    path = other.relative_to(folder).as_posix()
+    item = {"path": path, "global_step": 13, "size": other.stat().st_size, "sha256": sha256_of(other)}
+    state |= {"best_model": path, "checkpoints": [*state["checkpoints"], item]}
+    put(folder / "state.json", json.dumps(state))
+    assert take(root, log).best_model is None
+    assert not list((root / "working").rglob("best_model_13.pth"))
+
+
 def test_a_link_out_of_the_mount_is_not_followed(root: Path, log: Log, tmp_path: Path) -> None:
     """A checkpoint that lies elsewhere is none of the parent's."""
     folder = mount(root)
