@@ -297,7 +297,7 @@ def test_a_killed_emulator_leaves_no_process(tmp_path: Path) -> None:
         kernel, version = emulator.backend.kernels.get_run(USER, "my-kernel")
         assert version.state is SessionState.ERROR
         assert version.ended_at is not None
-        assert account.quota().time_used.total_seconds() < 60
+        assert 0 < account.quota().time_used.total_seconds() < 60  # Up to the last line of its log.
         assert list((tmp_path / "sessions").iterdir()) == []
         assert emulator.backend.live_log(version) is None
         assert kernel.latest_complete is None

@@ -53,13 +53,16 @@ def test_the_slowest_of_the_last_three_counts(clock: FakeClock) -> None:
 
 
 def test_the_save_has_to_fit_too(clock: FakeClock) -> None:
-    """A checkpoint is assumed to be written at 50 MB/s until one has been measured."""
+    """A checkpoint is assumed to be written at 50 MB/s until some were measured; then the slowest counts."""
     budget = TimeBudget(clock, clock(), 100.0)
     budget.begin(1_000_000_000)
     clock.advance(81)
     assert not budget.step_fits(last=False)
     budget.saved(3.0)
     assert budget.step_fits(last=False)
+    budget.saved(20.0)
+    budget.saved(3.0)
+    assert not budget.step_fits(last=False)
 
 
 def test_an_epoch_longer_than_a_session_is_begun(clock: FakeClock) -> None:
