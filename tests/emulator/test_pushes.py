@@ -97,6 +97,14 @@ def test_the_status_after_a_quick_save_is_that_of_the_last_run(account: Account)
     assert get_kernel(account, "my-kernel").metadata.current_version_number == 2
 
 
+def test_a_quick_save_takes_no_machine(start: Callable[..., Account]) -> None:
+    """It is saved however many sessions run and however little quota is left."""
+    account = start(max_gpu_sessions=0, weekly_quota_s=0.0)
+    assert account.push("print(1)", enable_gpu=True).error
+    saved = account.push("print(1)", enable_gpu=True, kernel_execution_type=KernelExecutionType.QUICK_SAVE)
+    assert (saved.error, saved.version_number) == ("", 1)
+
+
 def test_a_version_is_named_with_a_v(account: Account) -> None:
     """`v1` names a version; the bare number is a 404; so is a version that does not exist."""
     account.run("print(1)")
@@ -175,6 +183,17 @@ def test_the_weekly_quota_refuses(start: Callable[..., Account], clock: FakeCloc
     assert answer.error == "Maximum weekly GPU quota of 30.00 hours reached."
     clock.advance(3 * 24 * 3600)
     assert not account.push("print(1)", "Kernel Number 4", enable_gpu=True).error
+
+
+def test_used_hours_survive_a_restart(start: Callable[..., Account], clock: FakeClock) -> None:
+    """Also those of a kernel that was deleted since."""
+    account = start(clock=clock)
+    account.push(HANG, enable_gpu=True)
+    account.wait_for("ready")
+    clock.advance(1800)
+    account.delete()
+    account.emulator.stop()
+    assert start(clock=clock).quota().time_used.total_seconds() == 1800
 
 
 def test_another_owners_kernel_is_forbidden(account: Account) -> None:

@@ -54,6 +54,8 @@ def test_a_session_across_the_turn_is_billed_in_parts() -> None:
     turn = week_start(NOW)
     assert gpu_quota([GpuUsage(turn - 3 * HOUR, turn + 2 * HOUR)], (), 108000, NOW).used == 2 * HOUR
     assert gpu_quota([GpuUsage(turn - 9 * HOUR, turn - 2 * HOUR)], (), 108000, NOW).used == 0 * HOUR
+    running = gpu_quota((), [version(turn - 3 * HOUR)], 108000, turn + 2 * HOUR)
+    assert (running.used, running.reserved) == (2 * HOUR, 7 * HOUR)
 
 
 @given(st.timedeltas(timedelta(0), timedelta(days=400)))
