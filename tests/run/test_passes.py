@@ -83,17 +83,20 @@ def test_two_passes_at_once_on_one_machine_push_once(play: Play) -> None:
     assert len(play.kaggle.pushes) == 1
 
 
-@pytest.mark.parametrize("sessions", [0, 1, 2])
-def test_a_push_from_elsewhere_since_we_looked_is_seen(after: After, sessions: int) -> None:
+@pytest.mark.parametrize(
+    ("sessions", "call"), [(0, "quota"), (1, "quota"), (1, "output_file"), (2, "output_file")]
+)
+def test_a_push_from_elsewhere_since_we_looked_is_seen(after: After, sessions: int, call: str) -> None:
     """On another machine no lock helps: the kernel is looked at again just before the push.
 
-    Without sessions it was not there, after one its sibling was not, after two it has a version more.
+    The other one pushes while the quota is read, which comes first, or while the newest session's state is
+    read: after one session the sibling was not there until then, after two it has a version more.
     """
     play = after(*[100] * sessions)
     other = Play(play.folder, clock=play.clock, machine="elsewhere")
     other.kaggle = play.kaggle
 
-    play.kaggle.next("quota", other.pushed)
+    play.kaggle.next(call, other.pushed)
     done = play.sync()
     assert (done.state, done.pushed) == (RunState.RUNNING, None)
     assert len(play.kaggle.pushes) == sessions + 1
