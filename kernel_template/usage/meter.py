@@ -197,9 +197,11 @@ class Meter:
     def _look(self) -> None:
         """Read what the host counted; report once the first step is done."""
         assert self._began is not None
-        counts = HostCounts.of(self._host.status())
-        if counts.first_at is None and self._first_at is None and self._marked is not None:
-            # Not Coqui's Trainer: take the first line that names a step.
+        status = self._host.status()
+        counts = HostCounts.of(status)
+        if counts.first_at is None and self._first_at is None and self._marked and not status.hooks:
+            # Not Coqui's Trainer: take the first line that names a step. With hooks the host says itself when
+            # and how long the first step was, a moment after the trainer has printed it.
             counts = HostCounts(first_at=self._marked - self._began)
         self._counts = counts
         if counts.at is not None:

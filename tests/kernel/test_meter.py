@@ -216,6 +216,24 @@ def test_a_script_without_the_trainer(root: Path, log: Log) -> None:
     assert world.meter.sentence() is None
 
 
+def test_the_first_step_is_timed_by_the_host(world: World) -> None:
+    """The trainer prints a step a moment before the host reports it; that line is not its end."""
+
+    def play(on_line: OnLine) -> None:
+        world.count(hooks=True, counted_at=1.0)
+        world.after(12, on_line, "   --> TIME: now -- STEP: 0/1 -- GLOBAL_STEP: 0")
+        world.count(
+            hooks=True, first_step_at=20.0, first_step_s=10.0, counted_at=30.0, step_seconds_total=18.0,
+            samples_total=4,
+        )  # fmt: skip
+        world.after(18, on_line)
+
+    world.train(play)
+    told = world.meter.summary()
+    assert told is not None
+    assert told["goodput_since_first_step"] == round(8 / 10, 4)
+
+
 @pytest.mark.parametrize("answer", [None, Captured(9, "no driver"), Captured(0, "what?\n")])
 def test_an_nvidia_smi_that_does_not_answer(root: Path, log: Log, answer: Captured | None) -> None:
     """It is asked three times and then left alone; disk and memory are still read."""
