@@ -134,10 +134,6 @@ def run(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911  # One retur
         return ExitCode.INTERRUPTED
     except KgttsError as error:
         return _explain(error)
-    except BrokenPipeError:
-        # The reader of our output has closed it (`| head`): print no more, and flush nothing at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.FAILED
     except Exception as error:
         if os.environ.get("KGTTS_DEBUG"):
             raise
