@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Self
 
+from kernel_template.settings import ResumeSettings
 from orchestrator.errors import UsageError
 
 _KERNEL = re.compile(
@@ -213,3 +214,38 @@ class LogEvent:
     stream: str
     time_s: float
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The session to continue from, so exactly that the kernel can refuse any other.
+
+    Attributes:
+        kernel: `owner/slug` of the sibling kernel whose output is mounted.
+        version: the version that made this output.
+        run: the run's id.
+        session: the session's number.
+        global_step: the step of its newest checkpoint; a mount with a lower one is of an older version.
+        sha256: the SHA-256 of that checkpoint, in hex; None if unknown.
+        dataset: `owner/slug` of the dataset that is mounted instead of the kernel's output, if there is one.
+    """
+
+    kernel: str
+    version: int
+    run: str
+    session: int
+    global_step: int
+    sha256: str | None
+    dataset: str | None = None
+
+    def to_settings(self) -> ResumeSettings:
+        """The section `resume` of the kernel's settings."""
+        return {
+            "kernel": self.kernel,
+            "version": self.version,
+            "run": self.run,
+            "session": self.session,
+            "global_step": self.global_step,
+            "sha256": self.sha256,
+            "dataset": self.dataset,
+        }

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernel_template.contract import SETTINGS_SCHEMA, Session
-from kernel_template.settings import ResumeSettings, SessionSettings
+from kernel_template.settings import SessionSettings
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.files import write_atomically
-from orchestrator.models import KernelPush, KernelRef, SessionSummary
+from orchestrator.models import KernelPush, KernelRef, Resume, SessionSummary
 from orchestrator.render.literal import program_literal, python_literal
 from orchestrator.render.package import TemplateError, Templates, contents, package_files
 from orchestrator.render.stamp import RunStamp
@@ -20,41 +20,6 @@ METADATA_FILE = "kernel-metadata.json"
 # Kaggle documents no limit, and kaggle 2.2.4 checks none; this one is ours.
 MAX_SOURCE_BYTES = 1_000_000
 _TEMPLATE = "kernel.py.j2"
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """The session to continue from, so exactly that the kernel can refuse any other.
-
-    Attributes:
-        kernel: `owner/slug` of the sibling kernel whose output is mounted.
-        version: the version that made this output.
-        run: the run's id.
-        session: the session's number.
-        global_step: the step of its newest checkpoint; a mount with a lower one is of an older version.
-        sha256: the SHA-256 of that checkpoint, in hex; None if unknown.
-        dataset: `owner/slug` of the dataset that is mounted instead of the kernel's output, if there is one.
-    """
-
-    kernel: str
-    version: int
-    run: str
-    session: int
-    global_step: int
-    sha256: str | None
-    dataset: str | None = None
-
-    def to_settings(self) -> ResumeSettings:
-        """The section `resume` of the kernel's settings."""
-        return {
-            "kernel": self.kernel,
-            "version": self.version,
-            "run": self.run,
-            "session": self.session,
-            "global_step": self.global_step,
-            "sha256": self.sha256,
-            "dataset": self.dataset,
-        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 
 from kernel_template.contract import HANDOVER_PREFIX
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError
-from orchestrator.models import KernelRef, SessionState
+from orchestrator.models import KernelRef, Resume, SessionState
 from orchestrator.ports import Kaggle
-from orchestrator.render.kernel import Resume
 from orchestrator.run.snapshot import Snapshot
 from orchestrator.run.view import SessionView
 

@@ -1,18 +1,22 @@
 """What lies ahead of a run: when it will be done at this pace and quota; and its eval loss so far."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.errors import LocalError
+from orchestrator.errors import KgttsError, LocalError
 from orchestrator.metrics import MetricsTable, read_run, watched_loss
 from orchestrator.models import Quota
 from orchestrator.results import Results
-from orchestrator.run.decide import Decision
+from orchestrator.run.context import RunContext
+from orchestrator.run.decide import Circumstances, Decision, decide
 from orchestrator.run.forecast import Forecast, forecast, terms_of, work_left
-from orchestrator.run.passes import Pass
-from orchestrator.run.snapshot import value_of
+from orchestrator.run.passes import Pass, base_kernel, look
+from orchestrator.run.reading import look_closer
+from orchestrator.run.snapshot import Snapshot, value_of
+from orchestrator.run.status import SessionReport
+from orchestrator.run.view import RunView, SessionView
 from orchestrator.settings import Settings
 
 _LARGEST_LOSS = 1e30  # Beyond, and for infinity and NaN, it is not a loss.
@@ -86,3 +90,42 @@ def _running_since(done: Pass, now: datetime) -> datetime | None:
     if done.view is None or not done.view.is_alive:
         return None
     return done.view.newest.started or now
+
+
+def outlook_of(
+    context: RunContext, report: SessionReport, load_settings: Callable[[], Settings], snapshot: Snapshot
+) -> Outlook | None:
+    """Look ahead from a session that was reported; None if the settings at hand are about another run.
+
+    The session is what was asked for, and this is a courtesy: what cannot be read is left out.
+
+    Args:
+        context: Kaggle, the ledger and the clock.
+        report: the session.
+        load_settings: gives the settings at hand; only called for a session of kgtts.
+        snapshot: what of Kaggle was already seen.
+    """
+    if report.stamp is None:
+        return None
+    session = SessionView(report.target.ref, report.stamp, report.status, report.started)
+    try:
+        settings = load_settings().with_owner(context.kaggle.username)
+        if session.ref.kernel not in base_kernel(settings).siblings:
+            return None
+        done = _over(context, snapshot, session, settings) or look(settings, context, snapshot=snapshot)
+        return look_ahead(settings, done, context.clock.now())
+    except KgttsError:
+        return None
+
+
+def _over(context: RunContext, snapshot: Snapshot, session: SessionView, settings: Settings) -> Pass | None:
+    """A look at a run that is over by this session's own word: nothing more needs to be read."""
+    if not session.status.state.is_terminal:
+        return None
+    session, notes = look_closer(snapshot, session)
+    if session.result is None or not session.result.done:
+        return None
+    base = base_kernel(settings)
+    view = RunView(base, session, session if session.is_mountable else None, notes=notes)
+    decision = decide(settings, base, view, Circumstances(context.clock.now()))
+    return Pass(decision, view) if decision.state.is_over else None

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from orchestrator import __version__
 from orchestrator.errors import KgttsError, RefusedError, ServiceError
-from orchestrator.models import KernelRef, Pushed, SessionSummary
-from orchestrator.render.kernel import Rendered, Resume, render_kernel
+from orchestrator.models import KernelRef, Pushed, Resume, SessionSummary
+from orchestrator.render.kernel import Rendered, render_kernel
 from orchestrator.render.stamp import RunStamp
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.ledger import Intent, SessionRecord

@@ -1,22 +1,18 @@
 """One look at a session for people: its state, progress and log, and what its run needs next."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from orchestrator.errors import KgttsError, NotFoundError
+from orchestrator.errors import NotFoundError
 from orchestrator.kaggle.logs import log_lines
 from orchestrator.models import KernelRef, SessionStatus, SessionSummary
 from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.run.context import RunContext, Target
-from orchestrator.run.decide import Circumstances, decide
 from orchestrator.run.follow import session_log
-from orchestrator.run.outlook import Outlook, look_ahead
-from orchestrator.run.passes import Pass, base_kernel, look
 from orchestrator.run.progress import Progress, parse_event, read_progress
-from orchestrator.run.reading import look_closer
 from orchestrator.run.snapshot import Snapshot, value_of, visible
-from orchestrator.run.view import RunView, SessionView
-from orchestrator.settings import Settings
+from orchestrator.run.view import SessionView
 
 _TAIL = 12
 
@@ -33,7 +29,7 @@ class SessionReport:
         latest_version: the kernel's newest version.
         stamp: which run and session it is; None if it is not one, or not the kernel's newest version.
         history: the run's sessions so far.
-        outlook: what lies ahead of the run, if the settings at hand are about it.
+        started: when the kernel was last run.
     """
 
     target: Target
@@ -43,7 +39,7 @@ class SessionReport:
     latest_version: int | None
     stamp: RunStamp | None = None
     history: Sequence[SessionSummary] = ()
-    outlook: Outlook | None = None
+    started: datetime | None = None
 
     @property
     def is_latest(self) -> bool:
@@ -54,7 +50,6 @@ class SessionReport:
 def report_session(
     context: RunContext,
     target: Target,
-    load_settings: Callable[[], Settings] | None = None,
     *,
     snapshot: Snapshot | None = None,
 ) -> SessionReport:
@@ -63,7 +58,6 @@ def report_session(
     Args:
         context: Kaggle, the ledger and the clock.
         target: the session.
-        load_settings: gives the settings at hand; only called for a session of kgtts.
         snapshot: what of Kaggle was already seen.
 
     Raises:
@@ -90,9 +84,7 @@ def report_session(
         info.latest_version,
         stamp,
         () if stamp is None else _history(context, snapshot, target.ref, status, stamp),
-        _outlook(context, snapshot, SessionView(target.ref, stamp, status, info.last_run), load_settings)
-        if stamp is not None and load_settings is not None
-        else None,
+        info.last_run,
     )
 
 
@@ -120,33 +112,3 @@ def _history(
             context.ledger.learn(stamp.id, result.history)
             return result.history
     return ()
-
-
-def _outlook(
-    context: RunContext, snapshot: Snapshot, session: SessionView, load_settings: Callable[[], Settings]
-) -> Outlook | None:
-    """The outlook of the session's run; None if the settings at hand are about another run.
-
-    The session is what was asked for, and this is a courtesy: what cannot be read is left out.
-    """
-    try:
-        settings = load_settings().with_owner(context.kaggle.username)
-        if session.ref.kernel not in base_kernel(settings).siblings:
-            return None
-        done = _over(context, snapshot, session, settings) or look(settings, context, snapshot=snapshot)
-        return look_ahead(settings, done, context.clock.now())
-    except KgttsError:
-        return None
-
-
-def _over(context: RunContext, snapshot: Snapshot, session: SessionView, settings: Settings) -> Pass | None:
-    """A look at a run that is over by this session's own word: nothing more needs to be read."""
-    if not session.status.state.is_terminal:
-        return None
-    session, notes = look_closer(snapshot, session)
-    if session.result is None or not session.result.done:
-        return None
-    base = base_kernel(settings)
-    view = RunView(base, session, session if session.is_mountable else None, notes=notes)
-    decision = decide(settings, base, view, Circumstances(context.clock.now()))
-    return Pass(decision, view) if decision.state.is_over else None

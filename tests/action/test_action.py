@@ -12,6 +12,7 @@ from orchestrator.cli.context import workbench
 from orchestrator.emulator import Emulator
 from orchestrator.models import KernelRef
 from orchestrator.run.context import Target
+from orchestrator.run.outlook import outlook_of
 from orchestrator.run.status import report_session
 from orchestrator.settings import load_settings
 from tests.action.machines import PINNED, TRAIN, Fleet, check_out
@@ -126,9 +127,11 @@ def test_the_real_kernel_is_taken_to_its_end(
     Path("kgtts.toml").write_text(settings.replace("epochs = 5", "epochs = 9"), encoding="utf-8")
     with workbench() as bench:
         target = Target(KernelRef(USER, "bangla-tts-a", 2), None)
-        raised = report_session(
-            bench, target, lambda: load_settings(environ={}, cwd=Path.cwd()).settings
-        ).outlook
+        snapshot = bench.snapshot()
+        report = report_session(bench, target, snapshot=snapshot)
+        raised = outlook_of(
+            bench, report, lambda: load_settings(environ={}, cwd=Path.cwd()).settings, snapshot
+        )
         assert raised is not None
         assert raised.forecast is not None
         assert (raised.forecast.epochs, raised.forecast.sessions > 0) == (5, True)

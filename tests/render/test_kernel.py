@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import LocalError, SettingsError, UsageError
-from orchestrator.models import KernelRef
+from orchestrator.models import KernelRef, Resume
 from orchestrator.render.kernel import (
     MAX_SOURCE_BYTES,
-    Resume,
     kernel_settings,
     render_kernel,
     write_rendered,

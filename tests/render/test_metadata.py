@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.render.kernel import Resume, render_kernel, write_rendered
+from orchestrator.models import Resume
+from orchestrator.render.kernel import render_kernel, write_rendered
 from orchestrator.render.package import Templates
 from orchestrator.render.stamp import RunStamp
 from orchestrator.settings import Settings

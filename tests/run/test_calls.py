@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.run.context import RunContext
+from orchestrator.run.outlook import outlook_of
 from orchestrator.run.status import report_session
 from orchestrator.run.target import find_target
 from tests.run.conftest import Play
@@ -24,8 +25,8 @@ def reported(play: Play, *, text: str | None = None) -> list[str]:
         context = RunContext(play.kaggle, ledger, play.clock)
         snapshot = context.snapshot()
         target = find_target(context, text, snapshot=snapshot)
-        report = report_session(context, target, lambda: play.settings, snapshot=snapshot)
-    assert report.outlook is not None
+        report = report_session(context, target, snapshot=snapshot)
+        assert outlook_of(context, report, lambda: play.settings, snapshot) is not None
     return kinds(play)
 
 

@@ -3,7 +3,6 @@
 import click
 
 from orchestrator.cli.context import find, json_option, load, print_json, run_argument, workbench
-from orchestrator.cli.show.follow import follow_on_screen
 from orchestrator.cli.show.runs import (
     forecast_line,
     outlook_json,
@@ -25,14 +24,23 @@ def status(run: str | None, *, watch: bool, as_json: bool) -> None:
     with workbench() as bench:
         snapshot = bench.snapshot()
         target = find(bench, run, snapshot)
-        end = follow_on_screen(bench, target, quiet=as_json) if watch else None
+        end = None
+        if watch:
+            from orchestrator.cli.show.follow import follow_on_screen  # noqa: PLC0415 - as below.
+
+            end = follow_on_screen(bench, target, quiet=as_json)
         if end is not None and not end.status.state.is_success:
             if as_json:  # A program learns how it ended from the document too, not from the exit code alone.
                 print_json({**report_json(report_session(bench, target)), **outlook_json(None)})
             raise end.failure()
-        seen = None if watch else snapshot
-        report = report_session(bench, target, lambda: load().settings, snapshot=seen)
-        ahead = report.outlook
+        seen = bench.snapshot() if watch else snapshot
+        report = report_session(bench, target, snapshot=seen)
+        ahead = None
+        if report.stamp is not None:
+            # It takes as long to import as the rest of this command, and other kernels have none.
+            from orchestrator.run.outlook import outlook_of  # noqa: PLC0415
+
+            ahead = outlook_of(bench, report, lambda: load().settings, seen)
         if as_json:
             print_json({**report_json(report), **outlook_json(ahead)})
             return

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,13 +14,16 @@ from orchestrator.run.context import Target
 from orchestrator.run.decide import RunState
 from orchestrator.run.forecast import Forecast
 from orchestrator.run.ledger import Ledger, PushOutcome
-from orchestrator.run.outlook import Outlook
-from orchestrator.run.passes import Pass
 from orchestrator.run.plan import Ends, goes_on
 from orchestrator.run.progress import Progress
-from orchestrator.run.push import PushedSession
 from orchestrator.run.status import SessionReport
 from orchestrator.untrusted import terminal_line
+
+if TYPE_CHECKING:
+    # They bring the whole machinery of a pass along, which `kgtts status` of a plain kernel does not need.
+    from orchestrator.run.outlook import Outlook
+    from orchestrator.run.passes import Pass
+    from orchestrator.run.push import PushedSession
 
 _COLOURS = {
     SessionState.QUEUED: "yellow",
@@ -147,7 +150,7 @@ def report_json(report: SessionReport) -> dict[str, Any]:
     }
 
 
-def push_json(pushed: PushedSession, ledger: Ledger, warnings: Sequence[str]) -> dict[str, Any]:
+def push_json(pushed: "PushedSession", ledger: Ledger, warnings: Sequence[str]) -> dict[str, Any]:
     """Give a push for programs; after `--wait`, the run's newest session."""
     first = pushed.target
     known = () if first.record is None else ledger.of_run(first.record.run_id)
@@ -165,7 +168,7 @@ def push_json(pushed: PushedSession, ledger: Ledger, warnings: Sequence[str]) ->
     }
 
 
-def print_pass(done: Pass) -> None:
+def print_pass(done: "Pass") -> None:
     """Print what a pass saw and did, on a few lines."""
     click.echo(f"{click.style(done.state.value, bold=True)}  {done.decision.reason}")
     if done.pushed is not None:
@@ -184,7 +187,7 @@ def print_pass(done: Pass) -> None:
         click.echo(f"  so far     step {done.view.global_step} in {sessions}, {spent}")
 
 
-def pass_json(done: Pass) -> dict[str, Any]:
+def pass_json(done: "Pass") -> dict[str, Any]:
     """Give a pass for programs; `done` and `over` say that no pass will push another session."""
     view = done.view
     run, session, kernel = None, None, None
@@ -252,7 +255,7 @@ def ends_in_words(found: Ends) -> tuple[str | None, str | None]:
     return f"about {found.later:%a %d %b %H:%M} UTC, {more}", session
 
 
-def what_next(outlook: Outlook | None, progress: Progress) -> str | None:
+def what_next(outlook: "Outlook | None", progress: Progress) -> str | None:
     """Write what happens to the run after a session that ended well; None if nothing does.
 
     Args:
@@ -269,7 +272,7 @@ def what_next(outlook: Outlook | None, progress: Progress) -> str | None:
     return f"{decision.state}: {decision.reason}"
 
 
-def outlook_json(outlook: Outlook | None) -> dict[str, Any]:
+def outlook_json(outlook: "Outlook | None") -> dict[str, Any]:
     """Give the outlook for programs; times are in seconds."""
     quota, ahead = (None, None) if outlook is None else (outlook.quota, outlook.forecast)
     return {
