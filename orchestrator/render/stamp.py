@@ -1,8 +1,13 @@
-"""The run stamp: the comment on a kernel's first line by which any machine recognises our runs."""
+"""The run stamp: the comment on a kernel's first line by which any machine recognises our runs.
+
+A second comment line holds the settings as they were when the session was pushed. Versions of kgtts that do
+not know it read the first line as before.
+"""
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from kernel_template.contract import Run
 from orchestrator import untrusted
@@ -10,7 +15,9 @@ from orchestrator.errors import UsageError
 from orchestrator.models import KernelRef
 
 _START = "# kgtts-run:"
+_SETTINGS_START = "# kgtts-settings:"
 _HEAD = 4096  # The stamp is far shorter; the rest is not read.
+_LONGEST_SETTINGS = 200_000
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _TEXT = re.compile(r"[ -~]{1,200}")
@@ -28,6 +35,9 @@ class RunStamp:
         fingerprint: the SHA-256, in hex, of the settings that affect the training.
         kernel: `owner/slug` of the kernel that this version belongs to.
         kgtts: the version of kgtts that rendered it.
+        overrides: what `--set` gave at a push of this run, as `KEY=VALUE`; it belongs to the run.
+        values: all settings as they were at the push, by their full keys, each as TOML writes it; empty if
+            the version of kgtts that pushed it did not stamp them.
     """
 
     id: str
@@ -36,6 +46,8 @@ class RunStamp:
     fingerprint: str
     kernel: str
     kgtts: str
+    overrides: tuple[str, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         """Refuse values that could not be read back.
@@ -60,8 +72,11 @@ class RunStamp:
 
     @property
     def comment(self) -> str:
-        """The stamp as one Python comment line, in ASCII."""
-        return f"{_START} {json.dumps(self.to_dict())}"
+        """The stamp as one Python comment line in ASCII, and a second one if there are settings."""
+        line = f"{_START} {json.dumps(self.to_dict())}"
+        if not self.overrides and not self.values:
+            return line
+        return f"{line}\n{_SETTINGS_START} {json.dumps({'set': self.overrides, 'values': dict(self.values)})}"
 
 
 def read_stamp(source: str) -> RunStamp | None:
@@ -69,13 +84,29 @@ def read_stamp(source: str) -> RunStamp | None:
 
     The source comes from a server, where anybody can edit it: nothing in it is trusted.
     """
-    first = source[:_HEAD].lstrip("\ufeff").split("\n", 1)[0].rstrip()
+    lines = source[: _HEAD + _LONGEST_SETTINGS].lstrip("\ufeff").split("\n", 2)
+    first = lines[0][:_HEAD].rstrip()
     if not first.startswith(_START):
         return None
     try:
-        return RunStamp(**untrusted.json_object(first.removeprefix(_START)) or {})
+        found = untrusted.json_object(first.removeprefix(_START)) or {}
+        overrides, values = _settings(lines[1].rstrip() if len(lines) > 1 else "")
+        return RunStamp(**found, overrides=overrides, values=values)
     except (TypeError, ValueError, UsageError):
         return None
+
+
+def _settings(line: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Read the second line; what is damaged there counts as not stamped."""
+    if not line.startswith(_SETTINGS_START):
+        return (), {}
+    found = untrusted.json_object(line.removeprefix(_SETTINGS_START)) or {}
+    overrides = untrusted.as_list(found.get("set"))
+    values = untrusted.as_object(found.get("values"))
+    return (
+        tuple(item for item in overrides if isinstance(item, str)),
+        {key: value for key, value in values.items() if isinstance(value, str)},
+    )
 
 
 def _checks(stamp: RunStamp) -> dict[str, bool]:

@@ -52,6 +52,7 @@ class Outlook:
 
 def look_ahead(settings: Settings, done: Pass, now: datetime) -> Outlook:
     """The outlook after a pass; it makes no call."""
+    settings = done.settings or settings
     quota, work = value_of(done.quota), None if done.state.is_over else work_left(settings, done.view)
     start = done.decision.start
     if quota is not None and done.pushed is not None and start is not None:

@@ -27,7 +27,15 @@ from orchestrator.run.reading import read_run
 from orchestrator.run.rescue import NotHandedOverError, Rescue, drop_leftovers
 from orchestrator.run.snapshot import Seen, Snapshot, certain
 from orchestrator.run.view import RunView
-from orchestrator.settings import Settings, fingerprint
+from orchestrator.settings import (
+    Effect,
+    Settings,
+    find_changes,
+    fingerprint,
+    inherited,
+    merged,
+    with_overrides,
+)
 
 # Kaggle's words for "not now" (kaggle-api issue threads): waiting helps, so the run has not failed.
 _HANDOVER_FOLDER = "kept"  # Within `home`.
@@ -45,6 +53,7 @@ class Pass:
         pushed: the session that was pushed.
         collected: what was brought here.
         notes: what a person should know about the pass.
+        settings: those that the run goes by: with what `--set` gave at its pushes.
     """
 
     decision: Decision
@@ -53,6 +62,7 @@ class Pass:
     pushed: PushedSession | None = None
     collected: Collected | None = None
     notes: Sequence[str] = ()
+    settings: Settings | None = None
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -81,7 +91,12 @@ def base_kernel(settings: Settings) -> KernelRef:
 
 
 def look(
-    settings: Settings, context: RunContext, *, retry: bool = False, snapshot: Snapshot | None = None
+    settings: Settings,
+    context: RunContext,
+    *,
+    retry: bool = False,
+    snapshot: Snapshot | None = None,
+    overrides: Sequence[str] = (),
 ) -> Pass:
     """See what a run is and needs, and change nothing.
 
@@ -92,23 +107,49 @@ def look(
         context: Kaggle, the ledger and the clock.
         retry: as `make_pass`.
         snapshot: what was already seen.
+        overrides: as `make_pass`.
 
     Raises:
+        SettingsError: what `--set` gave at a push of the run is no setting any more.
         ServiceError: Kaggle could not be read, or does not tell.
     """
     snapshot = snapshot or context.snapshot()
     quota = snapshot.quota() if settings.accelerator.has_gpu else None
     view = read_run(snapshot, base_kernel(settings))
-    return Pass(_decided(settings, context, view, quota, retry=retry), view, quota)
+    notes: Sequence[str] = ()
+    if view is not None:
+        settings = _of_the_run(settings, context, view, overrides)
+        notes = _changed(settings, view)
+    quota = (quota or snapshot.quota()) if settings.accelerator.has_gpu else None
+    decision = _decided(settings, context, view, quota, retry=retry)
+    return Pass(decision, view, quota, notes=notes, settings=settings)
 
 
-def make_pass(
+def _of_the_run(settings: Settings, context: RunContext, view: RunView, overrides: Sequence[str]) -> Settings:
+    """The settings with what `--set` gave at a push of the run, unless `overrides` say otherwise now."""
+    stamped = view.newest.stamp.overrides
+    return with_overrides(settings, tuple(inherited(stamped, overrides))).with_owner(context.kaggle.username)
+
+
+def _changed(settings: Settings, view: RunView) -> Sequence[str]:
+    """What was changed while a session runs, and what will come of it; empty if none runs."""
+    stamp = view.newest.stamp
+    if not view.is_alive or not stamp.values:
+        return ()
+    return [
+        f"Changed since session {stamp.session} was pushed: {change}; {change.effect}."
+        for change in find_changes(stamp.values, settings)
+    ]
+
+
+def make_pass(  # noqa: PLR0913 - each is a word of its own to the caller
     settings: Settings,
     context: RunContext,
     *,
     collecting: Collecting | None = None,
     retry: bool = False,
     new: bool = False,
+    overrides: Sequence[str] = (),
 ) -> Pass:
     """Make one pass.
 
@@ -120,6 +161,8 @@ def make_pass(
         retry: go on with a run that failed or stalled; if it never saved anything and its settings have
             changed since, another run is begun.
         new: begin another run, unless the present one has a session that is alive.
+        overrides: what of `settings` comes from `--set`, as `KEY=VALUE`. A push stamps it, and later passes
+            take it from there.
 
     Raises:
         UsageError: the settings are not those that the run was begun with, `new` while a session of it is
@@ -130,12 +173,21 @@ def make_pass(
     settings = settings.with_owner(context.kaggle.username)
     name = f"{context.kaggle.service} {base_kernel(settings)}"
     with machine_lock(context.home, name) if context.home is not None else nullcontext():
-        due, begins = _prepare(settings, context, retry=retry, new=new)
+        due, begins = _prepare(settings, context, retry=retry, new=new, overrides=overrides)
         view, start = due.view, due.decision.start
+        settings = due.settings or settings
         if start is not None and (view is None or not _has_changed(context, start.kernel, view)):
             run_id = new_run_id() if begins or view is None else view.run_id
             parent = None if start.parent is None else start.parent.ref
-            stamp = make_stamp(settings, start.kernel, run_id=run_id, session=start.session, parent=parent)
+            stamped = () if view is None or new else view.newest.stamp.overrides
+            stamp = make_stamp(
+                settings,
+                start.kernel,
+                run_id=run_id,
+                session=start.session,
+                parent=parent,
+                overrides=merged(stamped, overrides),
+            )
             known = None if begins else view
             try:
                 pushed = push_session(
@@ -155,7 +207,7 @@ def make_pass(
                 if context.home is not None and known is not None:
                     drop_leftovers(context.home / _HANDOVER_FOLDER, known.run_id)
         elif start is not None:
-            due = look(settings, context)
+            due = look(settings, context, overrides=overrides)
     if collecting is None or due.view is None:
         return due
     return replace(due, collected=_collect(context, due.view, collecting))
@@ -174,17 +226,22 @@ def _decided(
     )
 
 
-def _prepare(settings: Settings, context: RunContext, *, retry: bool, new: bool) -> tuple[Pass, bool]:
+def _prepare(
+    settings: Settings, context: RunContext, *, retry: bool, new: bool, overrides: Sequence[str]
+) -> tuple[Pass, bool]:
     """All that comes before the push; gives the pass so far, and whether it is to begin another run."""
-    seen = look(settings, context, retry=retry)
+    seen = look(settings, context, retry=retry, overrides=overrides)
     _remember(context, seen.view)
     if seen.view is None:
         if not new:
             _check_forgotten(settings, context)
         return seen, True
+    if not new:
+        settings = seen.settings or settings
     if _begins_another(settings, seen.view, retry=retry, new=new):
-        decision = _decided(settings, context, None, seen.quota)
-        return replace(seen, decision=_on_newest(decision, seen.view)), True
+        quota = (seen.quota or context.snapshot().quota()) if settings.accelerator.has_gpu else None
+        decision = _on_newest(_decided(settings, context, None, quota), seen.view)
+        return replace(seen, decision=decision, quota=quota, settings=settings), True
     if seen.decision.start is not None:
         _check_settings(settings, seen.view)
         if seen.decision.start.needs_handover:
@@ -260,9 +317,16 @@ def _check_settings(settings: Settings, view: RunView) -> None:
     Raises:
         UsageError: they are others.
     """
-    if view.newest.stamp.fingerprint != fingerprint(settings):
+    stamp = view.newest.stamp
+    if stamp.fingerprint != fingerprint(settings):
+        named = ", ".join(
+            str(change)
+            for change in find_changes(stamp.values, settings)
+            if stamp.values and change.effect is Effect.NEW_RUN
+        )
         raise UsageError(
-            f"Settings of inputs, training or install have changed since run {view.run_id} was begun.",
+            f"Settings of inputs, training or install have changed since run {view.run_id} was begun"
+            f"{f': {named}' if named else ''}.",
             hint="put them back to go on with it, or begin another run: another kernel.slug, or --new",
         )
 

@@ -12,7 +12,7 @@ from orchestrator.render.stamp import RunStamp
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.ledger import Intent, SessionRecord
 from orchestrator.run.target import find_push
-from orchestrator.settings import Settings, fingerprint
+from orchestrator.settings import Settings, fingerprint, values_of
 
 _ID_LENGTH = 12
 
@@ -36,8 +36,14 @@ def preview(settings: Settings) -> Rendered:
     return render_kernel(settings, make_stamp(settings, first, run_id=fingerprint(settings)[:_ID_LENGTH]))
 
 
-def make_stamp(
-    settings: Settings, kernel: KernelRef, *, run_id: str, session: int = 1, parent: KernelRef | None = None
+def make_stamp(  # noqa: PLR0913 - each is a word of its own to the caller
+    settings: Settings,
+    kernel: KernelRef,
+    *,
+    run_id: str,
+    session: int = 1,
+    parent: KernelRef | None = None,
+    overrides: Sequence[str] = (),
 ) -> RunStamp:
     """The stamp of one session of a run; `settings` went through `with_owner`."""
     return RunStamp(
@@ -47,6 +53,8 @@ def make_stamp(
         fingerprint=fingerprint(settings),
         kernel=str(kernel.kernel),
         kgtts=__version__,
+        overrides=tuple(overrides),
+        values=values_of(settings),
     )
 
 

@@ -95,11 +95,13 @@ class Passes:
         settings: the run's settings; a missing owner is the account's.
         context: Kaggle, the ledger, the clock, and the folder in which passes take turns.
         listener: hears of the results that are downloaded; None downloads none.
+        overrides: what of the settings comes from `--set`.
     """
 
     settings: Settings
     context: RunContext
     listener: TransferListener | None = None
+    overrides: Sequence[str] = ()
 
     def make(self, *, retry: bool = False, new: bool = False) -> Pass:
         """Make one pass.
@@ -115,7 +117,14 @@ class Passes:
         if self.listener is not None:
             choose = partial(select_outputs, include=pull.include, exclude=pull.exclude)
             collecting = Collecting(Results(Path(pull.to)), choose, self.listener)
-        return make_pass(self.settings, self.context, collecting=collecting, retry=retry, new=new)
+        return make_pass(
+            self.settings,
+            self.context,
+            collecting=collecting,
+            retry=retry,
+            new=new,
+            overrides=self.overrides,
+        )
 
 
 class Viewer(Protocol):

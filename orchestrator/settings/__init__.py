@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.settings.accelerators import ACCELERATORS, Accelerator, find_accelerator
+    from orchestrator.settings.changes import Change, Effect, find_changes, inherited, merged, values_of
     from orchestrator.settings.fields import slugify, title_from
-    from orchestrator.settings.loading import ENVIRONMENT_VARIABLE, FILE_NAME, LoadedSettings, load_settings
+    from orchestrator.settings.loading import (
+        ENVIRONMENT_VARIABLE,
+        FILE_NAME,
+        LoadedSettings,
+        load_settings,
+        with_overrides,
+    )
     from orchestrator.settings.models import SESSION_LIMIT, Settings, fingerprint
     from orchestrator.settings.selection import select_outputs
     from orchestrator.settings.template import default_toml, json_schema, to_toml
@@ -22,23 +29,30 @@ __all__ = [
     "FILE_NAME",
     "SESSION_LIMIT",
     "Accelerator",
+    "Change",
+    "Effect",
     "LoadedSettings",
     "Settings",
     "default_toml",
     "find_accelerator",
+    "find_changes",
     "fingerprint",
     "format_duration",
+    "inherited",
     "json_schema",
     "load_settings",
+    "merged",
     "parse_duration",
     "select_outputs",
     "slugify",
     "title_from",
     "to_toml",
+    "values_of",
+    "with_overrides",
 ]
 
 # Those without pydantic come first.
-_MODULES = ("text", "accelerators", "selection", "loading", "models", "fields", "template")
+_MODULES = ("text", "accelerators", "selection", "loading", "models", "fields", "template", "changes")
 
 
 def __getattr__(name: str) -> Any:

@@ -65,6 +65,31 @@ def load_settings(
         raise SettingsError(explain(error, origin), hint=_SHOW_KEYS) from None
 
 
+def with_overrides(settings: Settings, overrides: Sequence[str]) -> Settings:
+    """Give the settings as further `KEY=VALUE`, as `--set` takes them, make them.
+
+    Raises:
+        SettingsError: one of them is wrong.
+    """
+    if not overrides:
+        return settings
+    tables = settings.model_dump()
+    origin = Origin(None, frozenset(_apply(tables, item) for item in overrides))
+    try:
+        return Settings.model_validate(tables)
+    except ValidationError as error:
+        raise SettingsError(explain(error, origin), hint=_SHOW_KEYS) from None
+
+
+def override_key(override: str) -> str:
+    """Give the full name of the key that a `KEY=VALUE` sets.
+
+    Raises:
+        SettingsError: it is no `KEY=VALUE`.
+    """
+    return _apply({}, override)
+
+
 def _locate(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
     named = environ.get(ENVIRONMENT_VARIABLE, "")
     if path is not None or named:

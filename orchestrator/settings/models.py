@@ -26,6 +26,8 @@ from orchestrator.settings.sections import (
 from orchestrator.settings.text import format_duration
 
 SESSION_LIMIT = timedelta(hours=12)  # Kaggle ends a GPU session then.
+# Keys of inputs, training and install that may change within a run.
+UNTRAINED = ("training.time_limit", "training.epochs", "install.wheelhouse")
 
 
 class Settings(BaseModel):

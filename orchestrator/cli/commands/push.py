@@ -46,7 +46,7 @@ def push(
         raise click.UsageError("--timeout limits how long --wait waits; give both.")
     settings = load(config_path, overrides).settings
     with workbench() as bench:
-        passes = Passes(settings, bench)
+        passes = Passes(settings, bench, overrides=overrides)
         with on_interrupt(
             "Stopped while pushing; whether Kaggle took it is not known yet.",
             hint="`kgtts status` finds out",

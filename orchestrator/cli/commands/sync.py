@@ -48,7 +48,7 @@ def sync(
         settings = load(config_path, overrides).settings
         with workbench() as bench:
             listener = None if no_pull else Silent()
-            done = Passes(settings, bench, listener).make()
+            done = Passes(settings, bench, listener, overrides).make()
             ahead = look_ahead(settings, done, bench.clock.now())
     except KgttsError as error:
         report_failure(error, summary)

@@ -39,7 +39,7 @@ def watch(
     settings = load(config_path, overrides).settings
     with workbench() as bench, way_back():
         listener = None if no_pull else Silent()
-        passes = Passes(settings, bench, listener)
+        passes = Passes(settings, bench, listener, overrides)
         watch_run(passes, Screen(bench), timeout=timeout)
 
 
