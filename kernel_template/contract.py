@@ -160,6 +160,7 @@ class StageState(StrEnum):
 class EventName(StrEnum):
     """The `event` of each event."""
 
+    SESSION = "session"
     STAGE = "stage"
     START = "start"
     PROGRESS = "progress"
@@ -174,8 +175,8 @@ class EventName(StrEnum):
 
 
 # Every event also has `event`, and `t`: seconds since the session's start. In METRICS_FILE it has `session`.
-# A stage is left out of METRICS_FILE, since state.json has how long each took.
-LOG_ONLY_EVENTS = frozenset({EventName.STAGE})
+# METRICS_FILE leaves out a stage, since state.json has how long each took, and what only Kaggle needs.
+LOG_ONLY_EVENTS = frozenset({EventName.SESSION, EventName.STAGE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,20 @@ class Event:
     def fields(self) -> dict[str, Any]:
         """The fields as JSON has them."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEvent(Event):
+    """The first event of a session on Kaggle, for who wants to stop it or sees that it was stopped.
+
+    `kaggle_session` is Kaggle's own id, which CancelKernelSession takes and no call tells. `stops_by_s` is
+    when the session stops its training by itself, in seconds after its start: one whose log ends long before
+    was stopped by a person, not by Kaggle at its limit.
+    """
+
+    name: ClassVar[EventName] = EventName.SESSION
+    kaggle_session: int | None
+    stops_by_s: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from kernel_template.context import SessionContext, Tools
-from kernel_template.contract import EndEvent, EndReason, Stage
+from kernel_template.contract import EndEvent, EndReason, SessionEvent, Stage
 from kernel_template.finish.stage import VoiceStage
 from kernel_template.settings import SessionSettings
+from kernel_template.start.environment import kaggle_session
 from kernel_template.start.stage import StartStages
 from kernel_template.tools.files import is_disk_full
 from kernel_template.tools.outcome import KernelFailure, Outcome
@@ -56,6 +57,7 @@ class Session:
     def _stages(self) -> Outcome:
         """Run everything up to the outputs."""
         context, run = self._context, self._context.settings["run"]
+        self._introduce()
         context.report.say(
             f"kgtts {run['kgtts']}: run {run['id']}, session {run['session']}, kernel {run['kernel']}"
         )
@@ -65,6 +67,14 @@ class Session:
         if outcome.complete:
             VoiceStage(context).run(inputs, prepared)
         return outcome
+
+    def _introduce(self) -> None:
+        """Tell how Kaggle calls this session, and when it ends by itself, if either is known."""
+        settings, number = self._context.settings, kaggle_session(self._context.tools.env)
+        budget_s = settings["session_budget_s"]
+        stops_by_s = None if budget_s is None else max(0, budget_s - settings["training"]["grace_s"])
+        if number is not None or stops_by_s is not None:
+            self._context.report.event(SessionEvent(number, stops_by_s))
 
     def _on_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Keep state.json up to date during the training, since a session can be killed at any moment."""

@@ -60,8 +60,8 @@ class Kaggle(Protocol):
     Every method may raise `CredentialsError` (401), `NotFoundError` (404), `ForbiddenError` (403),
     `RefusedError` or `ServiceError`. A 403 says nothing about whether a thing exists: Kaggle answers so for
     what is absent, for what is not yet visible, and now and then for what is there. Reads are retried by the
-    implementation, unless `retry=False` says that the caller comes back by itself; what saves a version
-    (`push`, `upload_dataset`) is sent at most once.
+    implementation, unless `retry=False` says that the caller comes back by itself; what changes something
+    (`push`, `upload_dataset`, `cancel_session`, `delete`) is sent at most once.
     """
 
     @property
@@ -108,6 +108,17 @@ class Kaggle(Protocol):
 
         `SilentLogError`: there was no new line for `idle_s` seconds. `ServiceError`: the connection was cut.
         A new call starts at the log's beginning again.
+        """
+        ...
+
+    def cancel_session(self, session: int) -> None:
+        """Ask Kaggle to end a session by the id that the session itself tells in its log.
+
+        The kernel, its versions and what the session saved are kept. Kaggle saves the outputs first, so the
+        session is over only some time after this.
+
+        `ForbiddenError`: these credentials may not: it is another account's session, or they are a legacy
+        key. `RefusedError`: the session has ended.
         """
         ...
 

@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -28,6 +29,12 @@ REPORTED = (
 )
 # Variables that identify Kaggle's image.
 _IMAGE_VARIABLES = ("KAGGLE_DOCKER_IMAGE", "BUILD_DATE", "GIT_COMMIT")
+
+
+def kaggle_session(env: Mapping[str, str]) -> int | None:
+    """Kaggle's id of this session: the digits between the last two hyphens of its container's name."""
+    number = f"--{env.get('KAGGLE_CONTAINER_NAME', '')}".rsplit("-", 2)[1]
+    return int(number) if re.fullmatch("[0-9]{1,15}", number) else None
 
 
 def installed_versions(names: tuple[str, ...] = REPORTED) -> dict[str, str]:

@@ -32,7 +32,9 @@ _SECTIONS = {
         "logs": "Print the log of a session",
         "list": "List the runs started from this machine",
         "open": "Open the run's page on Kaggle",
-        "cancel": "Stop a run by deleting its kernel",
+        "stop": "Stop the run's session; everything is kept",
+        "delete": "Delete a kernel with all that it holds",
+        "cancel": "The old name of delete",
     },
     "Bring the results home": {
         "pull": "Download checkpoints, logs and samples",

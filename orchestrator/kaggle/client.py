@@ -11,6 +11,7 @@ from kagglesdk.kaggle_creds import KaggleCredentials
 from kagglesdk.kaggle_env import KaggleEnv
 from kagglesdk.kaggle_http_client import KaggleHttpClient
 from kagglesdk.kernels.types.kernels_api_service import (
+    ApiCancelKernelSessionRequest,
     ApiDeleteKernelRequest,
     ApiDownloadKernelOutputRequest,
     ApiGetKernelRequest,
@@ -141,7 +142,7 @@ class KaggleClient:
             raise RefusedError(
                 f"Kaggle saved {pushed.ref} without sources that it does not have or show you: {listed}.",
                 hint="correct [inputs] in kgtts.toml, check with `kgtts doctor`; this version cannot train: "
-                f"`kgtts cancel {ref}` stops it",
+                f"`kgtts stop {ref}` stops it",
             )
         return pushed
 
@@ -212,6 +213,19 @@ class KaggleClient:
         response = self._call(f"read the log of {ref}", lambda: open_stream(session, url), retry=retry)
         with contextlib.closing(response):
             yield from read_stream(response, ref, idle_s=idle_s)
+
+    def cancel_session(self, session: int) -> None:
+        """Ask Kaggle to end a session; its kernel and its outputs are kept.
+
+        Raises:
+            ForbiddenError: these credentials may not. RefusedError: the session has ended.
+        """
+        request = ApiCancelKernelSessionRequest()
+        request.kernel_session_id = session
+        doing = f"stop the session {session}"
+        answer = self._call(doing, lambda: self._kernels.cancel_kernel_session(request), retry=False)
+        if answer.error_message:
+            raise RefusedError(f"Kaggle refused to {doing}: {answer.error_message}")
 
     def delete(self, ref: KernelRef) -> None:
         """Delete the kernel with all its versions and outputs; this stops a running session."""

@@ -160,7 +160,7 @@ def refusal_hint(words: str) -> str:
     """Return the next step after a refusal, judged by Kaggle's own words."""
     lowered = words.lower()
     if "session count" in lowered:
-        return "wait for a running session to end (`kgtts list`), or stop one with `kgtts cancel`"
+        return "wait for a running session to end (`kgtts list`), or stop one with `kgtts stop`"
     if "quota" in lowered:
         return "see `kgtts quota` for what is left and when it refreshes"
     if "title" in lowered or "slug" in lowered:

@@ -6,6 +6,7 @@
     decide     what the run needs next (pure)
     passes     one look, one decision, one step: `push` pushes, `rescue` hands over, `collect` downloads
     watch      pass after pass; `follow` follows a session (`replay`, `progress`, `live`)
+    stop       ends the session that is at work, and waits until what it saved is listed
     status     a session for people; `forecast`, `outlook` and `plan` say when it and its run will end
     ledger     what this machine pushed; `context` holds it together with Kaggle and the clock
 

@@ -36,13 +36,20 @@ class RunState(StrEnum):
     DONE = "done"
     LIMITED = "limited"  # max_sessions or max_gpu_hours is reached.
     FAILED = "failed"  # The kernel says that it cannot work; trying again would burn quota.
+    STOPPED = "stopped"  # A person ended its session; only a person goes on with it.
     STALLED = "stalled"  # Sessions ended twice in a row without saving anything new.
     ZOMBIE = "zombie"  # Kaggle says RUNNING long after it must have ended.
 
     @property
     def is_over(self) -> bool:
         """Whether no pass will push another session."""
-        return self in (RunState.DONE, RunState.LIMITED, RunState.FAILED, RunState.STALLED)
+        return self in (
+            RunState.DONE,
+            RunState.LIMITED,
+            RunState.STOPPED,
+            RunState.FAILED,
+            RunState.STALLED,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +166,8 @@ def _not_continuable(
         return Decision(
             RunState.DONE, f"The run is done at step {view.global_step}: {_why_done(result.done_reason)}."
         )
-    if newest.cause is not None and not retry:
-        return Decision(RunState.FAILED, f"Session {newest.stamp.session} failed: {newest.cause}")
+    if not retry and (ended := _ended_for_good(view)) is not None:
+        return ended
     if view.resumable is None and view.unreachable is not None and view.stranded is None:
         return Decision(
             RunState.FAILED,
@@ -174,6 +181,24 @@ def _not_continuable(
             f"{_how_it_ended(newest)}), so another would only burn quota.",
         )
     return _limited(settings, view)
+
+
+def _ended_for_good(view: RunView) -> Decision | None:
+    """What forbids another session until a person asks for one; None if nothing does."""
+    newest = view.newest
+    if newest.was_stopped:
+        return Decision(
+            RunState.STOPPED,
+            f"Session {newest.stamp.session} was stopped. `kgtts push` continues {_from_where(view)}.",
+        )
+    if newest.cause is not None:
+        return Decision(RunState.FAILED, f"Session {newest.stamp.session} failed: {newest.cause}")
+    return None
+
+
+def _from_where(view: RunView) -> str:
+    step = view.step_to_continue_from
+    return f"from step {step}" if step else "from the base voice: no checkpoint was saved"
 
 
 def _limited(settings: Settings, view: RunView) -> Decision | None:

@@ -60,7 +60,7 @@ _MIGRATIONS = (
 )
 
 
-_DELETED = "deleted with `kgtts cancel`"
+_DELETED = "deleted with `kgtts cancel`"  # As `kgtts delete` was called; it stands in older ledgers.
 
 
 class PushOutcome(StrEnum):

@@ -294,7 +294,7 @@ def _begins_another(settings: Settings, view: RunView, *, retry: bool, new: bool
         if view.is_alive:
             raise UsageError(
                 f"Run {view.run_id} has a session that is not over: {view.newest.ref}.",
-                hint=f"`kgtts watch` waits for its end; to stop it: kgtts cancel {view.newest.ref.kernel}",
+                hint=f"`kgtts watch` waits for its end; to stop it: kgtts stop {view.newest.ref}",
             )
         return True
     changed = view.newest.stamp.fingerprint != fingerprint(settings)

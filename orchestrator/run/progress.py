@@ -14,9 +14,12 @@ class Progress:
     """How far a session is, by its log. Steps and epochs are the trainer's own counts, times are seconds.
 
     A log comes from a server: a number in it that makes no sense counts as missing. `epoch` is the number of
-    whole epochs done, which is also the running one's number, counted from 0.
+    whole epochs done, which is also the running one's number, counted from 0. `kaggle_session` is Kaggle's
+    id of the session, and `stops_by_s` when it ends by itself (`contract.SessionEvent`).
     """
 
+    kaggle_session: int | None = None
+    stops_by_s: float | None = None
     stage: str | None = None
     epoch: int | None = None
     epochs: int | None = None
@@ -62,6 +65,13 @@ def advance(progress: Progress, event: Mapping[str, Any]) -> Progress:
         progress = replace(progress, elapsed_s=elapsed)
     change = _CHANGES.get(event["event"])
     return progress if change is None else replace(progress, **change(progress, event))
+
+
+def _session(_progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "kaggle_session": untrusted.count(event.get("kaggle_session")),
+        "stops_by_s": untrusted.seconds(event.get("stops_by_s")),
+    }
 
 
 def _stage(_progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,6 +123,7 @@ def _end(progress: Progress, event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _CHANGES: Mapping[str, Callable[[Progress, Mapping[str, Any]], dict[str, Any]]] = {
+    EventName.SESSION: _session,
     EventName.STAGE: _stage,
     EventName.PROGRESS: _step,
     EventName.EPOCH: _epoch,

@@ -103,7 +103,7 @@ def push_session(
         ledger.refuse(record, words)
         raise RefusedError(
             words,
-            hint=f"`kgtts cancel {pushed.ref.kernel}` stops it; make kernel.title one that gives "
+            hint=f"`kgtts stop {pushed.ref}` stops it; make kernel.title one that gives "
             "kernel.slug, then push again",
         )
     return _checked(context, record, pushed)

@@ -15,6 +15,7 @@ from orchestrator.run.snapshot import Snapshot, certain
 from orchestrator.run.view import RunView, SessionView
 
 _LOOK_BACK = 5  # How many versions of a kernel are searched for ours; each costs a call.
+_LONGEST_SILENCE_S = 600.0  # Of a session that trains: between two lines of its log.
 _LONGEST_LOG_S = 7 * 86400.0  # No session's log is that long.
 
 
@@ -94,6 +95,8 @@ def look_closer(snapshot: Snapshot, view: SessionView) -> tuple[SessionView, Seq
         return view, ()
     result, note = snapshot.result(view)
     view, notes = replace(view, result=result), () if note is None else (note,)
+    if status.state is SessionState.CANCEL_ACKNOWLEDGED:
+        view = replace(view, was_stopped=_was_stopped(certain(snapshot.log(view.ref)) or ()))
     if result is not None and result.status == Status.FAILED:
         cause = None if result.reason == EndReason.INTERRUPTED else result.message
     elif status.state.is_success:
@@ -101,8 +104,7 @@ def look_closer(snapshot: Snapshot, view: SessionView) -> tuple[SessionView, Seq
     else:
         log = certain(snapshot.log(view.ref)) or ()
         cause = _cause(log)
-        times = [event.time_s for event in log if 0 <= event.time_s < _LONGEST_LOG_S]
-        view = replace(view, seconds=max(times, default=None))
+        view = replace(view, seconds=_length_of(log))
     return replace(view, cause=None if cause is None else untrusted.one_line(cause) or None), notes
 
 
@@ -134,6 +136,23 @@ def _head(snapshot: Snapshot, kernel: KernelRef) -> _Head | None:
             queued = SessionStatus(SessionState.QUEUED)  # Until somebody looks closer.
             return _Head(newest, SessionView(kernel.at(version), stamp, queued, found.last_run))
     return None
+
+
+def _length_of(log: Sequence[LogEvent]) -> float | None:
+    """When the last line of a log was written, in seconds; None if there is no line."""
+    return max((event.time_s for event in log if 0 <= event.time_s < _LONGEST_LOG_S), default=None)
+
+
+def _was_stopped(log: Sequence[LogEvent]) -> bool:
+    """Whether a person ended a session that Kaggle calls cancelled.
+
+    Kaggle uses that word for a time-out as well. But the session says at its start when it will end by
+    itself, and speaks until it is ended: a log that ends long before that time was cut off by somebody.
+    """
+    length_s, stops_by_s = _length_of(log), read_progress(line.text for line in log_lines(log)).stops_by_s
+    if length_s is None or stops_by_s is None:
+        return False
+    return length_s < stops_by_s - min(_LONGEST_SILENCE_S, stops_by_s / 2)
 
 
 def _cause(log: Sequence[LogEvent]) -> str | None:

@@ -25,6 +25,8 @@ class SessionView:
         seconds: the time at which its log ends, if that was read: nothing else tells how long a killed
             session ran.
         dataset: `owner/slug` of the dataset that hands it over; None if mounting its kernel does.
+        was_stopped: whether a person ended it, by `kgtts stop` or on its page.
+        was_stopped: whether a person ended it, by `kgtts stop` or on its page.
     """
 
     ref: KernelRef
@@ -35,6 +37,7 @@ class SessionView:
     cause: str | None = None
     seconds: float | None = None
     dataset: str | None = None
+    was_stopped: bool = False
 
     @property
     def has_saved(self) -> bool:
@@ -108,6 +111,11 @@ class RunView:
     def global_step(self) -> int:
         """The step that the run can be continued from; 0 before its first checkpoint."""
         return self.resumable.step if self.resumable is not None else 0
+
+    @property
+    def step_to_continue_from(self) -> int:
+        """The step that the next session begins at, handed over if need be; 0 for the base voice."""
+        return max(self.global_step, 0 if self.stranded is None else self.stranded.step)
 
     @property
     def has_saved(self) -> bool:

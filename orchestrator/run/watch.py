@@ -232,7 +232,7 @@ def failure_of(done: Pass) -> RunFailedError | None:
     if newest.result is not None and newest.result.reason == EndReason.WRONG_PARENT:
         hint = f"kgtts logs {ref}; if nothing is left to continue from, `kgtts push --new` starts again"
     if done.state is RunState.ZOMBIE:
-        hint = f"stop it on its page (`kgtts open {ref}`), or delete its kernel with `kgtts cancel {ref}`"
+        hint = f"stop it with `kgtts stop {ref}`, or on its page: kgtts open {ref}"
     return RunFailedError(done.decision.reason, hint=hint)
 
 
@@ -249,7 +249,9 @@ def why_not_pushed(done: Pass) -> KgttsError:
         )
     ref = done.view.newest.ref if done.view is not None else ""
     if done.state is RunState.ZOMBIE:
-        return RunFailedError(reason, hint=f"stop it on its page: kgtts open {ref}")
+        return RunFailedError(
+            reason, hint=f"stop it with `kgtts stop {ref}`, or on its page: kgtts open {ref}"
+        )
     return UsageError(
         reason, hint=f"`kgtts status {ref} --watch` follows it; `kgtts watch` also continues after it"
     )

@@ -24,7 +24,8 @@ ON_KAGGLE = [
     "list --all",
     "quota",
     "open",
-    "cancel --yes",
+    "stop",
+    "delete asha/bangla-tts-a --yes",
     "sync",
 ]
 
@@ -79,7 +80,7 @@ def test_an_unknown_dataset(cli: Cli, account: Emulator) -> None:
         4,
         f"dataset {USER}/datahrbn",
         "kgtts doctor",
-        f"kgtts cancel {REF}",
+        f"kgtts stop {REF}",
     )
     fails(cli("doctor", "--set", "inputs.dataset=datahrbn"), 4, f"dataset {USER}/datahrbn")
     assert "without sources that it does not have" in cli("list", "--json").json[0]["message"]
@@ -223,7 +224,7 @@ def test_a_server_that_is_down(cli: Cli, workplace: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv("KGTTS_KAGGLE_URL", f"http://{host}")
         monkeypatch.setenv("KAGGLE_USERNAME", USER)
         monkeypatch.setenv("KAGGLE_KEY", KEY)
-        for command in ("status", "logs", "pull", "open", "cancel --yes"):
+        for command in ("status", "logs", "pull", "open", "stop"):
             fails(cli(*command.split()), 2, "No run is known on this machine")
         for command in (
             "doctor",

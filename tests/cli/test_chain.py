@@ -113,7 +113,7 @@ def test_a_second_push_while_a_session_is_alive_is_refused(
     new = cli("push", "--new")
     assert (new.code, new.out) == (2, "")
     assert f"a session that is not over: {FIRST}" in new.err
-    assert f"kgtts cancel {REF}-a" in new.err
+    assert f"kgtts stop {REF}-a" in new.err
     assert [len(kernel.versions) for kernel in account.backend.kernels.all()] == [1]
 
 

@@ -37,6 +37,7 @@ USAGE_ERRORS = [
     ["emulator", "--layout", "newest"],
     ["emulator", "--session-limit", "for ever"],
     ["quota", "extra"],
+    ["delete"],
     ["cancel", "--no"],
 ]
 GROUP_ONLY = [["--help"], ["-h"], ["--version"], [], ["nonsense"], ["psuh"], ["--nonsense"]]

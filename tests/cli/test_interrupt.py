@@ -135,7 +135,8 @@ SLOW = [
     "list --all",
     "quota",
     "push",
-    f"cancel {REF} --yes",
+    f"delete {REF} --yes",
+    f"stop {REF}",
 ]
 
 

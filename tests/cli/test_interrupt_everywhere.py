@@ -41,7 +41,9 @@ _LOGIN = "orchestrator.kaggle.client"
         ("list", _LOGIN),
         ("quota", _LOGIN),
         ("open --print", _LOGIN),
-        ("cancel --yes", _LOGIN),
+        ("stop", _LOGIN),
+        ("delete a/some-kernel --yes", _LOGIN),
+        ("cancel a/some-kernel --yes", _LOGIN),
     ],
 )
 def test_ctrl_c_ends_any_command(

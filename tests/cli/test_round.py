@@ -227,21 +227,6 @@ def test_open_prints_the_page(cli: Cli, trained: Emulator) -> None:
     assert cli("open", "--print").out == f"https://www.kaggle.com/code/{FIRST}?scriptVersionNumber=1\n"
 
 
-def test_cancel_asks_and_deletes(cli: Cli, trained: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says that the kernel goes, takes no for an answer, and deletes with --yes."""
-    import io  # noqa: PLC0415 - only here
-
-    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
-    refused = cli("cancel")
-    assert refused.code == 130
-    assert "every version, its logs and its outputs" in refused.out
-    assert len(trained.backend.kernels.all()) == 1
-    assert f"Deleted {FIRST}." in cli("cancel", "--yes").out
-    assert trained.backend.kernels.all() == []
-    gone = cli("status")
-    assert gone.code == 4
-
-
 def test_the_stock_client_works_on_the_same_service(trained: Emulator, spawn: Callable[..., Process]) -> None:
     """`kgtts kaggle` is the official command line, unmodified; it keeps its login as long as it lives."""
     result = spawn("kaggle", "kernels", "list", "--mine").result()

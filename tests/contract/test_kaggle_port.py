@@ -18,7 +18,7 @@ from orchestrator.errors import (
 )
 from orchestrator.models import InputFile, KernelRef, LogEvent, SessionState
 from orchestrator.ports import Kaggle
-from tests.contract.worlds import ATTEMPTS, KERNEL, PREPARED_S, World, memory, push_of
+from tests.contract.worlds import ATTEMPTS, KERNEL, PREPARED_S, SENT_ONCE, World, memory, push_of
 from tests.support import USER
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ CALLS: dict[str, Callable[[Kaggle], object]] = {
     "stored_log": lambda kaggle: kaggle.stored_log(KERNEL),
     "log_stream": lambda kaggle: list(kaggle.log_stream(KERNEL, idle_s=1)),
     "delete": lambda kaggle: kaggle.delete(KERNEL),
+    "cancel_session": lambda kaggle: kaggle.cancel_session(12345),
     "my_kernels": lambda kaggle: kaggle.my_kernels(),
     "quota": lambda kaggle: kaggle.quota(),
     "dataset_files": lambda kaggle: list(kaggle.dataset_files(DATASET)),
@@ -213,6 +214,27 @@ def test_a_live_log_begins_at_its_start_each_time_and_ends_in_silence(world: Wor
         assert stdout(heard) == "one\nready\n"
 
 
+def test_cancelling_ends_a_session_and_keeps_its_kernel(world: World) -> None:
+    """By the session's own id; a second time there is nothing to cancel, and earlier versions stay."""
+    first = world.run("one", files={"a.txt": "a"})
+    ref = world.begin("ready")
+    world.kaggle.cancel_session(world.session(ref))
+    for _ in world.kaggle.log_stream(ref, idle_s=60):
+        pass
+    assert world.kaggle.session_status(ref).state is SessionState.CANCEL_ACKNOWLEDGED
+    assert [file.name for file in world.kaggle.outputs(first)] == ["a.txt"]
+    with pytest.raises(RefusedError, match="not running"):
+        world.kaggle.cancel_session(world.session(ref))
+
+
+def test_nobody_cancels_a_session_that_is_not_theirs(world: World) -> None:
+    """An id that the account does not have is a 403."""
+    ref = world.begin("ready")
+    with pytest.raises(ForbiddenError):
+        world.kaggle.cancel_session(7)
+    assert world.kaggle.session_status(ref).state is SessionState.RUNNING
+
+
 def test_deleting_takes_all_versions(world: World) -> None:
     """Also of a session that runs; a second time there is nothing to delete."""
     world.run("one")
@@ -325,14 +347,14 @@ def test_each_failure_has_its_kind(world: World, name: str) -> None:
         if (name, status) == ("output_file", 404):
             assert world.kaggle.output_file(KERNEL, "state.json") is None
             continue
-        repeats = status in BUSY and name not in ("push", "delete")
+        repeats = status in BUSY and name not in SENT_ONCE
         world.fail(name, status, times=ATTEMPTS if repeats else 1)
         with pytest.raises(KgttsError) as caught:
             CALLS[name](world.kaggle)
         assert type(caught.value) is kind
 
 
-@pytest.mark.parametrize("name", sorted(set(CALLS) - {"push", "delete"}))
+@pytest.mark.parametrize("name", sorted(set(CALLS) - set(SENT_ONCE)))
 def test_a_read_survives_a_short_bad_spell(world: World, name: str) -> None:
     """It is asked again behind this line."""
     world.run("one", files={"state.json": "{}"})
@@ -343,7 +365,7 @@ def test_a_read_survives_a_short_bad_spell(world: World, name: str) -> None:
         CALLS[name](world.kaggle)
 
 
-@pytest.mark.parametrize("name", ["push", "delete"])
+@pytest.mark.parametrize("name", SENT_ONCE)
 def test_what_changes_something_is_sent_once(world: World, name: str) -> None:
     """A repeated push could start a second session."""
     if name == "delete":

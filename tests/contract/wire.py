@@ -26,6 +26,7 @@ WIRE = {
     "output_file": "DownloadKernelOutput",
     "stored_log": "ListKernelSessionOutput",
     "log_stream": "GetKernelSessionLogsStream",
+    "cancel_session": "CancelKernelSession",
     "delete": "DeleteKernel",
     "my_kernels": "ListKernels",
     "quota": "GetAcceleratorQuotaStatistics",
@@ -78,6 +79,13 @@ class WireWorld:
                 break
         return ref
 
+    def session(self, ref: KernelRef) -> int:
+        """Look at the version."""
+        kernel = self.emulator.backend.kernels.get(ref.owner, ref.slug)
+        session = next(item.session for item in kernel.versions if item.number == ref.version)
+        assert session is not None
+        return session
+
     def dataset(self, source: str, files: Mapping[str, str]) -> None:
         """Write its folder."""
         self._write("datasets", source, files)
@@ -113,7 +121,11 @@ def wire(root: Path, stop_later: Callable[[Emulator], None]) -> Iterator[World]:
     """Give the client, logged in at an emulator in `root`; retries happen, but nothing waits for them."""
     clock = FakeClock()
     options = EmulatorOptions(
-        sandbox="relocate", standins=False, max_cpu_sessions=50, dataset_processing_s=PREPARED_S
+        sandbox="relocate",
+        standins=False,
+        max_cpu_sessions=50,
+        dataset_processing_s=PREPARED_S,
+        legacy_key_may_cancel=True,
     )
     emulator = Emulator(root, options=options, credentials=(USER, KEY), clock=clock).start()
     client = connect({"KGTTS_KAGGLE_URL": emulator.url}, login=(USER, KEY))

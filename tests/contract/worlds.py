@@ -20,6 +20,7 @@ from tests.support import USER
 KERNEL = KernelRef(USER, "small-kernel")
 ATTEMPTS = 3  # How often a read is tried in these tests.
 TIMEOUT_S = 60
+SENT_ONCE = ("push", "delete", "cancel_session")
 PREPARED_S = 600.0  # How long an uploaded dataset is prepared.
 HANG = "import time\nwhile True: time.sleep(1000)\n"
 
@@ -48,6 +49,10 @@ class World(Protocol):
 
     def begin(self, *lines: str, **fields: Any) -> KernelRef:
         """Push a session that prints `lines` and goes on for ever; gives its version once they are said."""
+        ...
+
+    def session(self, ref: KernelRef) -> int:
+        """Give Kaggle's id of a version's session, as the session itself would tell it."""
         ...
 
     def dataset(self, source: str, files: Mapping[str, str]) -> None:
@@ -103,6 +108,10 @@ class MemoryWorld:
         version.log, version.state = said(*lines), SessionState.RUNNING
         return ref
 
+    def session(self, ref: KernelRef) -> int:
+        """Look at the version."""
+        return self.fake.version(str(ref)).session
+
     def dataset(self, source: str, files: Mapping[str, str]) -> None:
         """Put it there."""
         self.fake.datasets[source] = [Upload({name: text.encode() for name, text in files.items()})]
@@ -117,7 +126,7 @@ class MemoryWorld:
 
     def fail(self, method: str, status: int, times: int = 1) -> None:
         """Raise what the client makes of that status, once its tries are over."""
-        if times >= ATTEMPTS or (status < 500 and status != 429) or method in ("push", "delete"):
+        if times >= ATTEMPTS or (status < 500 and status != 429) or method in SENT_ONCE:
             self.fake.next(method, http_error(status))
 
     def received(self, ref: KernelRef) -> dict[str, Any]:

@@ -5,6 +5,7 @@ A test sets up what there is (`have`, `save`, `datasets`, `models`), lets sessio
 call that was made, in order. `tests/contract` holds this fake and the real client to the same behaviour.
 """
 
+import itertools
 import json
 import re
 import threading
@@ -109,6 +110,7 @@ class Version:
     message: str | None = None
     outputs: Mapping[str, bytes] = field(default_factory=dict)
     log: Sequence[LogEvent] = ()
+    session: int = field(default_factory=itertools.count(48151623).__next__)  # Kaggle's id of the session.
 
     def state_at(self, now_s: float) -> SessionState:
         """Return the state of the session at a moment of the clock's monotonic time."""
@@ -363,6 +365,19 @@ class FakeKaggle:
             raise reading.error
         self.clock.advance(idle_s)
         raise SilentLogError("Nothing was said.")
+
+    def cancel_session(self, session: int) -> None:
+        """End a session by its id; what it left stays."""
+
+        def end() -> None:
+            found = [item for item in itertools.chain(*self.kernels.values()) if item.session == session]
+            if not found:
+                raise ForbiddenError(f"Session {session} is not yours (403).")
+            if found[0].state_at(self.clock.monotonic()).is_terminal:
+                raise RefusedError(f"Session {session} is not running.")
+            found[0].life, found[0].state = None, SessionState.CANCEL_ACKNOWLEDGED
+
+        self._call("cancel_session", f"cancel {session}", end)
 
     def delete(self, ref: KernelRef) -> None:
         """Delete a kernel with all its versions."""

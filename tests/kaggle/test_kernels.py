@@ -114,7 +114,7 @@ def test_the_third_gpu_session_is_refused_with_the_next_step(kaggle: KaggleClien
         kaggle.push(small_push(HANG, ref=ref, title=f"GPU kernel {number}", accelerator="NvidiaTeslaT4"))
     with pytest.raises(RefusedError, match="Maximum batch GPU session count of 2 reached") as caught:
         kaggle.push(small_push(HANG, accelerator="NvidiaTeslaT4"))
-    assert "kgtts cancel" in (caught.value.hint or "")
+    assert "kgtts stop" in (caught.value.hint or "")
     quota = kaggle.quota()
     assert quota is not None
     assert quota.reserved > timedelta(hours=23)
@@ -144,7 +144,7 @@ def test_unknown_sources_are_an_error_although_kaggle_takes_the_push(kaggle: Kag
     named = "dataset asha/none; model asha/none/onnx/x/1; kernel asha/nobody"
     with pytest.raises(RefusedError, match=named) as caught:
         kaggle.push(push)
-    assert f"kgtts cancel {KERNEL}" in (caught.value.hint or "")
+    assert f"kgtts stop {KERNEL}" in (caught.value.hint or "")
 
 
 def test_a_retired_machine_shows_as_the_one_that_came_instead(kaggle: KaggleClient) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from kernel_template.contract import EndReason
 from kernel_template.start.background import BackgroundWork, Cancellation
+from kernel_template.start.environment import kaggle_session
 from kernel_template.start.gpu import Gpu, missing_gpus
 from kernel_template.start.probe import Probe
 from kernel_template.tools.outcome import KernelFailure
@@ -220,3 +221,36 @@ def test_a_wheelhouse_is_found_in_its_mount(root: Path, log: Log) -> None:
     folder = str(root / "input" / "datasets" / "owner" / "tts-wheels")
     assert list(command[at + 1 : at + 3]) == ["--find-links", folder]
     assert any(line.startswith("pip installed 0 packages, 0 B, in 3.0 s") for line in log.lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("kkb-notebook-48151623-x7f2", 48151623),
+        ("some-9-session", 9),
+        ("a-b-c", None),
+        ("a--c", None),
+        ("a-12", None),
+        ("a-٣-c", None),
+        (f"a-{'9' * 16}-c", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_kaggles_id_is_in_the_containers_name(name: str | None, number: int | None) -> None:
+    """The digits between the last two hyphens; any other name tells none."""
+    assert kaggle_session({} if name is None else {"KAGGLE_CONTAINER_NAME": name}) == number
+
+
+def test_a_session_introduces_itself(root: Path, log: Log) -> None:
+    """Its first event has Kaggle's id, and when it stops by itself; metrics.jsonl has neither."""
+    env = {"PATH": "/usr/bin:/bin", "KAGGLE_CONTAINER_NAME": "kkb-x-4815-y"}
+    Played(root, log, HEAD + TRAINS, session_budget_s=39600, tools={"env": env})
+    first, *others = log.events()
+    assert {name: first[name] for name in ("event", "kaggle_session", "stops_by_s")} == {
+        "event": "session",
+        "kaggle_session": 4815,
+        "stops_by_s": 39600 - 30,
+    }
+    assert "session" not in {event["event"] for event in others}
+    assert "4815" not in (root / "working" / "metrics.jsonl").read_text()

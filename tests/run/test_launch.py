@@ -124,7 +124,7 @@ def test_a_kernel_under_another_name_is_refused(
     kaggle.saved_as = KernelRef("asha", "another-name")
     with pytest.raises(RefusedError, match="saved the kernel as asha/another-name, not as") as caught:
         push(settings, kaggle, ledger)
-    assert "kgtts cancel asha/another-name" in (caught.value.hint or "")
+    assert "kgtts stop asha/another-name" in (caught.value.hint or "")
     assert ledger.all()[0].outcome is PushOutcome.REFUSED
 
 

@@ -261,7 +261,7 @@ def test_another_run_is_refused_while_a_session_is_alive(after: After) -> None:
     play.pushed()
     with pytest.raises(UsageError, match="not over") as caught:
         play.sync(new=True)
-    assert "kgtts cancel asha/bangla-tts-b" in (caught.value.hint or "")
+    assert "kgtts stop asha/bangla-tts-b" in (caught.value.hint or "")
     assert len(play.kaggle.pushes) == 2
 
 
