@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from platformdirs import user_data_path
@@ -20,7 +20,10 @@ from orchestrator.ports import Kaggle
 from orchestrator.run.context import FollowCost, RunContext, Target, open_context
 from orchestrator.run.snapshot import Snapshot
 from orchestrator.run.target import find_target
-from orchestrator.settings import LoadedSettings, load_settings, parse_duration
+from orchestrator.settings.text import parse_duration
+
+if TYPE_CHECKING:
+    from orchestrator.settings import LoadedSettings
 
 HOME_VARIABLE = "KGTTS_HOME"
 _WHICH_RUN = (
@@ -124,8 +127,11 @@ def recordings_option(command: F) -> F:
     )(command)
 
 
-def load(config_path: Path | None = None, overrides: tuple[str, ...] = ()) -> LoadedSettings:
+def load(config_path: Path | None = None, overrides: tuple[str, ...] = ()) -> "LoadedSettings":
     """Load the validated settings of this working directory."""
+    # pydantic: `kgtts status` of a kernel that was named needs no settings.
+    from orchestrator.settings import load_settings  # noqa: PLC0415
+
     return load_settings(config_path, overrides, environ=os.environ, cwd=Path.cwd())
 
 

@@ -7,15 +7,18 @@ answer that agrees with the first, or a ledger that knows of nothing.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from kernel_template.contract import STATE_FILE
 from orchestrator.errors import CredentialsError, KgttsError, NotFoundError, ServiceError
 from orchestrator.models import KernelInfo, KernelRef, LogEvent, Quota, SessionState, SessionStatus
 from orchestrator.ports import Kaggle
 from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.run.ledger import Ledger
-from orchestrator.run.state import STATE_FILE, SessionResult, StateError, parse_state
 from orchestrator.run.view import SessionView
+
+if TYPE_CHECKING:
+    from orchestrator.run.state import SessionResult
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -178,12 +181,15 @@ class Snapshot:
         """
         return certain(self.status(ref)) or SessionStatus(SessionState.QUEUED)
 
-    def state(self, ref: KernelRef) -> Seen[SessionResult]:
+    def state(self, ref: KernelRef) -> "Seen[SessionResult]":
         """The `state.json` that a version's session left."""
         return self._once("state", ref, lambda: self._look_at_state(ref))
 
-    def _look_at_state(self, ref: KernelRef) -> Seen[SessionResult]:
+    def _look_at_state(self, ref: KernelRef) -> "Seen[SessionResult]":
         """Read it twice if it is damaged, and ask the listing if it is missing."""
+        # pydantic costs a sixth of a `kgtts status`, and a kernel that is not of kgtts has no such file.
+        from orchestrator.run.state import StateError, parse_state  # noqa: PLC0415
+
         problem, before = "", b""
         while True:
             content = see(lambda: self._kaggle.output_file(ref, STATE_FILE))
@@ -203,7 +209,7 @@ class Snapshot:
             return NotThere(f"{problem} The session counts as one that saved nothing.")
         return CannotTell(ServiceError(problem, hint=f"look at the outputs on its page: kgtts open {ref}"))
 
-    def _without_state(self, ref: KernelRef) -> Seen[SessionResult]:
+    def _without_state(self, ref: KernelRef) -> "Seen[SessionResult]":
         """Whether the outputs' listing lacks a state.json, too."""
         listing = see(lambda: self._kaggle.outputs(ref))
         if isinstance(listing, CannotTell):
@@ -229,7 +235,7 @@ class Snapshot:
         info = certain(self.kernel(ref))
         return None if info is None else read_stamp(info.source or "")
 
-    def result(self, session: SessionView) -> tuple[SessionResult | None, str | None]:
+    def result(self, session: SessionView) -> "tuple[SessionResult | None, str | None]":
         """A session's own state (one that was copied from another session is not), and a note about it.
 
         Raises:

@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from kernel_template.contract import EndReason
 from orchestrator.errors import UsageError
 from orchestrator.models import KernelRef, SessionState, SessionStatus, SessionSummary
 from orchestrator.render.stamp import RunStamp
-from orchestrator.run.state import SessionResult
+
+if TYPE_CHECKING:
+    from orchestrator.run.state import SessionResult  # pydantic, see `Snapshot.state`.
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class SessionView:
     stamp: RunStamp
     status: SessionStatus
     started: datetime | None = None
-    result: SessionResult | None = None
+    result: "SessionResult | None" = None
     cause: str | None = None
     seconds: float | None = None
     dataset: str | None = None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.cli.show.runs import ends_in_words, what_next
+from orchestrator.cli.show.passes import ends_in_words, what_next
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import Quota
 from orchestrator.run.decide import Decision, RunState

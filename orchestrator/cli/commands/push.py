@@ -17,7 +17,7 @@ from orchestrator.cli.context import (
     workbench,
 )
 from orchestrator.cli.show.follow import Screen
-from orchestrator.cli.show.runs import push_json
+from orchestrator.cli.show.passes import push_json
 from orchestrator.cli.show.transfer import Silent
 from orchestrator.run.watch import Passes, watch, why_not_pushed
 

@@ -6,7 +6,8 @@ import click
 
 from orchestrator.cli.context import json_option, load, print_json, settings_options, workbench
 from orchestrator.cli.github.summary import report_failure, report_pass
-from orchestrator.cli.show.runs import forecast_line, outlook_json, pass_json, print_pass, row
+from orchestrator.cli.show.passes import forecast_line, outlook_json, pass_json, print_pass
+from orchestrator.cli.show.runs import row
 from orchestrator.cli.show.transfer import Silent
 from orchestrator.errors import KgttsError
 from orchestrator.run.outlook import look_ahead

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.github.outputs import annotation, in_actions, write_outputs
-from orchestrator.cli.show.runs import forecast_line, pass_json, quota_line
+from orchestrator.cli.show.passes import forecast_line, pass_json
+from orchestrator.cli.show.runs import quota_line
 from orchestrator.errors import KgttsError
 from orchestrator.formatting import duration, size, spark
 from orchestrator.run.outlook import Outlook

@@ -12,7 +12,8 @@ import click
 
 from orchestrator.cli.context import load, on_interrupt
 from orchestrator.cli.github.outputs import in_actions
-from orchestrator.cli.show.runs import colour, print_pass, summary
+from orchestrator.cli.show.passes import print_pass
+from orchestrator.cli.show.runs import colour, summary
 from orchestrator.errors import ServiceError
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import SessionStatus

@@ -15,7 +15,8 @@ from rich.text import Text
 from kernel_template.contract import Stage
 from orchestrator import formatting, untrusted
 from orchestrator.cli.show.console import ASCII, UNICODE, Signs, fit
-from orchestrator.cli.show.runs import colour, ends_in_words, position, quota_line
+from orchestrator.cli.show.passes import ends_in_words
+from orchestrator.cli.show.runs import colour, position, quota_line
 from orchestrator.formatting import spark
 from orchestrator.models import SessionState
 from orchestrator.run.live import Card, Curve, Feed, Resources

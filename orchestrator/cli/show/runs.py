@@ -1,29 +1,16 @@
 """A run, its passes and its sessions: as lines for people, and as JSON for programs."""
 
-import os
-from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from kernel_template.contract import Stage
-from orchestrator.formatting import counted, duration, hours, losses, moment, size, weekday
+from orchestrator.formatting import duration, hours, losses, weekday
 from orchestrator.models import Quota, SessionState, SessionSummary
-from orchestrator.run.context import Target
-from orchestrator.run.decide import RunState
-from orchestrator.run.forecast import Forecast
-from orchestrator.run.ledger import Ledger, PushOutcome
-from orchestrator.run.plan import Ends, goes_on
 from orchestrator.run.progress import Progress
 from orchestrator.run.status import SessionReport
 from orchestrator.untrusted import terminal_line
-
-if TYPE_CHECKING:
-    # They bring the whole machinery of a pass along, which `kgtts status` of a plain kernel does not need.
-    from orchestrator.run.outlook import Outlook
-    from orchestrator.run.passes import Pass
-    from orchestrator.run.push import PushedSession
 
 _COLOURS = {
     SessionState.QUEUED: "yellow",
@@ -150,145 +137,7 @@ def report_json(report: SessionReport) -> dict[str, Any]:
     }
 
 
-def push_json(pushed: "PushedSession", ledger: Ledger, warnings: Sequence[str]) -> dict[str, Any]:
-    """Give a push for programs; after `--wait`, the run's newest session."""
-    first = pushed.target
-    known = () if first.record is None else ledger.of_run(first.record.run_id)
-    # A push that was refused while the run was waited for is no session.
-    newest = next((record for record in known if record.outcome is PushOutcome.PUSHED), first.record)
-    ref = newest.ref if newest is not None else first.ref
-    return {
-        "run": newest.run_id if newest is not None else None,
-        "session": newest.number if newest is not None else None,
-        "kernel": str(ref.kernel),
-        "version": ref.version,
-        "url": pushed.url if ref == first.ref else Target(ref, newest).url,
-        "state": newest.state.value if newest is not None and newest.state else "queued",
-        "warnings": list(warnings),
-    }
-
-
-def print_pass(done: "Pass") -> None:
-    """Print what a pass saw and did, on a few lines."""
-    click.echo(f"{click.style(done.state.value, bold=True)}  {done.decision.reason}")
-    if done.pushed is not None:
-        click.echo(f"  pushed     {done.pushed.target.ref}  {done.pushed.url}")
-    for warning in done.warnings:
-        click.secho(f"  warning    {warning}", fg="yellow")
-    if done.collected is not None:
-        transfer = done.collected.transfer
-        total = size(sum(file.size for file in transfer.files))
-        click.echo(f"  pulled     {total} to {done.collected.folder}{os.sep}")
-        for item in transfer.refused:
-            click.secho(f"  warning    {item.name!r} was left out: its name is not safe here", fg="yellow")
-    if done.view is not None and done.view.history:
-        spent = duration(sum(item.seconds for item in done.view.history))
-        sessions = counted(len(done.view.history), "session")
-        click.echo(f"  so far     step {done.view.global_step} in {sessions}, {spent}")
-
-
-def pass_json(done: "Pass") -> dict[str, Any]:
-    """Give a pass for programs; `done` and `over` say that no pass will push another session."""
-    view = done.view
-    run, session, kernel = None, None, None
-    if view is not None:
-        run, session, kernel = view.newest.stamp.id, view.newest.stamp.session, str(view.newest.ref)
-    if done.pushed is not None and done.pushed.target.record is not None:
-        record = done.pushed.target.record
-        run, session, kernel = record.run_id, record.number, str(record.ref)
-    return {
-        "run": run,
-        "state": done.state.value,
-        "reason": done.decision.reason,
-        "done": done.state.value == "done",
-        "over": done.state.is_over,
-        "session": session,
-        "kernel": kernel,
-        "global_step": view.global_step if view is not None else 0,
-        "pushed": done.pushed is not None,
-        "warnings": list(done.warnings),
-        "pulled": str(done.collected.folder) if done.collected is not None else None,
-        "history": [
-            {
-                "session": item.session,
-                "kernel": item.kernel,
-                "from_step": item.from_step,
-                "to_step": item.to_step,
-                "reason": item.reason,
-                "seconds": item.seconds,
-            }
-            for item in (view.history if view is not None else ())
-        ],
-    }
-
-
 def quota_line(week: Quota) -> str:
     """Write the week's GPU hours: what is left, and when they refresh."""
     refresh = f", refreshes {weekday(week.refreshes_at)}" if week.refreshes_at is not None else ""
     return f"{hours(week.left)} of {hours(week.allowed)} left{refresh}"
-
-
-def forecast_line(ahead: Forecast) -> str:
-    """Write what is left of a run, without a full stop: epochs, sessions, GPU hours, and when it is done."""
-    epochs = f"{ahead.epochs:,.5g} epoch{'' if ahead.epochs == 1 else 's'}"
-    sessions = counted(ahead.sessions, "session")
-    when = (
-        f"done about {moment(ahead.done_at)} at this pace and quota"
-        if ahead.done_at is not None
-        else "with this quota it cannot be said when it will be done"
-    )
-    return f"{epochs} in {sessions}, {hours(ahead.gpu_time)}; {when}"
-
-
-def ends_in_words(found: Ends) -> tuple[str | None, str | None]:
-    """Write when the target is reached and when the session ends; None for what is not known."""
-    session = None if found.session_s is None else f"ends in at most {duration(found.session_s)}"
-    if found.target_s is not None and found.target_s < 1:
-        return "reached", session
-    if found.target_s is not None:
-        return f"in about {duration(found.target_s)}, within this session", session
-    if found.sessions is None:
-        return None, session
-    more = counted(found.sessions, "more session")
-    if found.later is None:
-        return f"needs {more}; with this quota it cannot be said when", session
-    return f"about {found.later:%a %d %b %H:%M} UTC, {more}", session
-
-
-def what_next(outlook: "Outlook | None", progress: Progress) -> str | None:
-    """Write what happens to the run after a session that ended well; None if nothing does.
-
-    Args:
-        outlook: the run's; None if kgtts.toml is about another run.
-        progress: the session's, whose own last word then has to do.
-    """
-    decision = None if outlook is None else outlook.decision
-    if decision is None:
-        return "continues: `kgtts watch` starts its next session" if goes_on(progress) else None
-    if decision.state is RunState.READY:
-        return f"continues: {decision.reason} `kgtts watch` or `kgtts sync` starts it."
-    if decision.state is RunState.RUNNING:
-        return f"continues already: {decision.reason} `kgtts watch` follows it."
-    return f"{decision.state}: {decision.reason}"
-
-
-def outlook_json(outlook: "Outlook | None") -> dict[str, Any]:
-    """Give the outlook for programs; times are in seconds."""
-    quota, ahead = (None, None) if outlook is None else (outlook.quota, outlook.forecast)
-    return {
-        "quota": None
-        if quota is None
-        else {
-            "left_s": quota.left.total_seconds(),
-            "allowed_s": quota.allowed.total_seconds(),
-            "refreshes_at": quota.refreshes_at,
-        },
-        "forecast": None
-        if ahead is None
-        else {
-            "epochs": ahead.epochs,
-            "sessions": ahead.sessions,
-            "gpu_s": ahead.gpu_time.total_seconds(),
-            "done_at": ahead.done_at,
-        },
-    }
