@@ -10,6 +10,7 @@
     ├── RunFailedError        5   the training session ended without a result
     ├── WaitTimeoutError      6   the wait ended before the session did; the session goes on
     ├── ServiceError          7   Kaggle could not be reached or answered with a fault; try again
+    │   ├── OddAnswerError    7   an answer that makes no sense: what it is about cannot be told
     │   └── SilentLogError    7   a live log said nothing for as long as its reader would wait
     └── LocalError            8   this machine: disk full, unwritable folder, missing extra
 
@@ -107,6 +108,10 @@ class ServiceError(KgttsError):
     def __init__(self, message: str, *, hint: str | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+
+
+class OddAnswerError(ServiceError):
+    """An answer lacks what it must have, or is not Kaggle's at all; what it is about cannot be told."""
 
 
 class SilentLogError(ServiceError):

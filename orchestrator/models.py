@@ -18,6 +18,9 @@ _KERNEL = re.compile(
 )
 _SIBLING_SUFFIXES = ("-a", "-b")
 MIN_SLUG_LENGTH = 5  # kaggle 2.2.4 refuses shorter kernel slugs and titles before it sends anything.
+MAX_SLUG_LENGTH = 50  # Kaggle has answered longer ones with a bare 500.
+MAX_RUN_LENGTH = MAX_SLUG_LENGTH - len("-a")  # Of the slug that settings name: its kernels are SLUG-a and -b.
+MAX_SOURCE_BYTES = 1_000_000  # "The kernel source must be less than 1 megabytes in size."
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,11 @@ its docstring says so.
 Numbers: `count`, `number`, `amount`, `seconds`, `retry_after`. Words: `text`, `one_line`, `encodable`,
 `file_name`, `character`, `terminal_line`, `terminal_colours`, `workflow_log_line`. JSON: `parse_json`,
 `json_object`, `read_json_object`, `as_object`, `as_list`. Files: `read_bytes`, `read_lines`.
+Hosts: `is_loopback`.
 """
 
 import contextlib
+import ipaddress
 import json
 import re
 import stat
@@ -153,6 +155,18 @@ def workflow_log_line(line: str) -> str:
     (https://github.com/actions/runner, `ActionCommand.cs`).
     """
     return _COMMAND_START.sub(r"\1\2: :", line).replace("##[", "# #[")
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host's name or address means this machine."""
+    if not host:
+        return False
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def parse_json(data: bytes | str, largest: int = LARGEST_FILE) -> Any:

@@ -20,6 +20,7 @@ from orchestrator.ports import Kaggle
 from orchestrator.run.context import FollowCost, RunContext, Target, open_context
 from orchestrator.run.snapshot import Snapshot
 from orchestrator.run.target import find_target
+from orchestrator.scrubbing import scrub
 from orchestrator.settings.text import parse_duration
 
 if TYPE_CHECKING:
@@ -187,4 +188,6 @@ def print_json(value: object) -> None:
     """Print one JSON document; a stream that cannot show every character gets escapes instead."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     readable = encoding.lower().replace("-", "").startswith("utf")
-    click.echo(json.dumps(value, ensure_ascii=not readable, indent=2, default=str))
+    text = json.dumps(value, ensure_ascii=not readable, indent=2, default=str)
+    # Only texts can have these: written so, they mean the same, and are no workflow commands of GitHub's.
+    click.echo(scrub(text).replace("##[", "\\u0023#[").replace("::", "\\u003a:"))

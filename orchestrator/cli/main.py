@@ -1,20 +1,25 @@
 """The entry point: the commands, each imported only to run it, and the one place that prints errors."""
 
+import contextlib
 import importlib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
 
 from orchestrator import __version__
-from orchestrator.cli.github.outputs import annotation, in_actions
+from orchestrator.cli.github.outputs import in_actions, log_streams, print_annotation
 from orchestrator.cli.show.console import prepare_streams
 from orchestrator.errors import ExitCode, KgttsError, LocalError
+from orchestrator.kaggle.auth import learn_all
+from orchestrator.scrubbing import scrub
 
 _LONGEST_NAME = 200  # Of a file, in an error message.
 # What `kgtts --help` lists, by what a person is doing: command -> its line of help. Each command is in the
@@ -59,6 +64,13 @@ _SECTIONS = {
 }
 _COMMANDS = {name: line for section in _SECTIONS.values() for name, line in section.items()}
 _FUNCTIONS = {"list": "list_runs", "open": "open_page"}  # Where the command's name is one of Python's own.
+
+
+class _Formatter(logging.Formatter):
+    """Writes log records without secrets: those of libraries hold addresses and headers."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _safe(super().format(record))
 
 
 class _LazyGroup(click.Group):
@@ -110,7 +122,9 @@ def kgtts(ctx: click.Context, *, verbose: bool) -> None:
     """
     ctx.obj = {"verbose": verbose}
     if verbose:
-        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Formatter("%(name)s: %(message)s"))
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
     else:
         # Without a handler, Python itself would print the warning that stamina logs at each retry.
         logging.getLogger("stamina").addHandler(logging.NullHandler())
@@ -121,9 +135,14 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     sys.exit(run(args))
 
 
-def run(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911  # One return for each kind of end.
+def run(args: Sequence[str] | None = None) -> int:
     """Run the command line and give its exit code."""
     prepare_streams(sys.stdout, sys.stderr)
+    with log_streams():
+        return _run(args)
+
+
+def _run(args: Sequence[str] | None) -> int:  # noqa: PLR0911  # One return for each kind of end.
     try:
         result = kgtts.main(args=args, prog_name="kgtts", standalone_mode=False)
     except click.exceptions.Exit as end:
@@ -136,15 +155,16 @@ def run(args: Sequence[str] | None = None) -> int:  # noqa: PLR0911  # One retur
         return ExitCode.INTERRUPTED
     except KgttsError as error:
         return _explain(error)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # Whatever it is, it is printed without secrets.
         if os.environ.get("KGTTS_DEBUG"):
-            raise
+            _print_traceback(error)
+            return ExitCode.FAILED
         if isinstance(error, OSError) and error.filename is not None:
             # A file's error that no command foresaw: the system's own words help most.
             return _explain(LocalError(f"{_shortened(str(error.filename))}: {error.strerror or error}."))
-        text = f"kgtts itself failed: {type(error).__name__}: {error}"
+        text = _safe(f"kgtts itself failed: {type(error).__name__}: {error}")
         if in_actions():
-            click.echo(annotation("error", text), err=True)
+            print_annotation("error", text)
         else:
             click.secho(f"Error: {text}", fg="red", err=True)
         click.echo(
@@ -159,18 +179,29 @@ def _shortened(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
+def _safe(text: str) -> str:
+    """Words of an exception without secrets, in whichever place those are."""
+    with contextlib.suppress(OSError, RuntimeError):  # A home that cannot be read, or none.
+        learn_all(os.environ, Path.home())
+    return scrub(text)
+
+
+def _print_traceback(error: BaseException) -> None:
+    click.echo(_safe("".join(traceback.format_exception(error))), err=True)
+
+
 def _explain(error: KgttsError) -> int:
     """Print what failed and what to type next."""
     if os.environ.get("KGTTS_DEBUG"):
-        logging.getLogger(__name__).error("traceback", exc_info=error)
+        _print_traceback(error)
     colour = "yellow" if error.exit_code is ExitCode.INTERRUPTED else "red"
     label = "" if error.exit_code is ExitCode.INTERRUPTED else "Error: "
     if in_actions():
         # One escaped line, so that lines from a log in it cannot be taken for workflow commands.
         text = error.message if error.hint is None else f"{error.message}\nNext: {error.hint}"
-        click.echo(annotation("error", text), err=True)
+        print_annotation("error", _safe(text))
         return error.exit_code
-    click.secho(f"{label}{error.message}", fg=colour, err=True)
+    click.secho(f"{label}{_safe(error.message)}", fg=colour, err=True)
     if error.hint:
-        click.echo(f"Next: {error.hint}", err=True)
+        click.echo(f"Next: {_safe(error.hint)}", err=True)
     return error.exit_code

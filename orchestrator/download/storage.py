@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 
+from orchestrator.connections import RedirectError, Session
 from orchestrator.download.hashes import Expected, expected
 from orchestrator.models import OutputFile
 from orchestrator.untrusted import retry_after
@@ -141,11 +141,8 @@ class Storage:
     """The connections of one transfer."""
 
     def __init__(self, connections: int, connect_s: float, stall_s: float) -> None:
-        self._session = requests.Session()
-        self._adapter = HTTPAdapter(pool_maxsize=connections)
-        self._session.mount("http://", self._adapter)
-        self._session.mount("https://", self._adapter)
-        self._timeout = (connect_s, stall_s)
+        self._session = Session(connect_s=connect_s, read_s=stall_s, connections=connections)
+        self._adapter = self._session.adapter
         self._lock = threading.Lock()
         self._open: set[requests.Response] = set()
         self.stopped = threading.Event()
@@ -206,7 +203,9 @@ class Storage:
         if self.stopped.is_set():
             raise StoppedError
         try:
-            return self._session.get(url, stream=True, timeout=self._timeout, headers=headers)
+            return self._session.get(url, stream=True, headers=headers)
+        except RedirectError as error:
+            raise StorageError(str(error)) from None
         except requests.RequestException as error:
             lost = isinstance(error, requests.ConnectionError | requests.Timeout)
             kind = TransientError if lost else StorageError

@@ -67,6 +67,7 @@ class EmulatorOptions:
         never_run_is_new_script: whether the status of a version that never ran is NEW_SCRIPT, not 404.
         phone_verified: whether the account may use internet and accelerators.
         legacy_key_may_cancel: whether CancelKernelSession accepts username and key; Kaggle wants a token.
+        access_token_lifetime_s: how long an access token of an OAuth login is valid (Kaggle: about 12 h).
         keepalive_s: seconds between keep-alive comments on a live log that has nothing new.
         standins: whether sessions get stand-ins for packages that cannot be imported here.
         cache: a folder for what several emulators can share (compiled code); by default in their own root.
@@ -93,6 +94,7 @@ class EmulatorOptions:
     never_run_is_new_script: bool = False
     phone_verified: bool = True
     legacy_key_may_cancel: bool = False
+    access_token_lifetime_s: float = 12 * 3600
     keepalive_s: float = 15.0
     standins: bool = True
     cache: Path | None = None
@@ -104,7 +106,13 @@ class EmulatorOptions:
                     f"The emulator's option {name} cannot be {getattr(self, name)!r}.",
                     hint=f"choose one of: {', '.join(allowed)}",
                 )
-        for name in ("session_limit_s", "url_lifetime_s", "page_size", "keepalive_s"):
+        for name in (
+            "session_limit_s",
+            "url_lifetime_s",
+            "page_size",
+            "keepalive_s",
+            "access_token_lifetime_s",
+        ):
             if getattr(self, name) <= 0:
                 raise UsageError(f"The emulator's option {name} must be above 0.")
         for name in (

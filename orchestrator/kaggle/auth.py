@@ -1,12 +1,14 @@
 """Where Kaggle is, and with which credentials: the official client's rules, without importing it.
 
 Credentials are looked for in the official client's order (kaggle 2.2.4, `KaggleApi.authenticate`): an access
-token, then a legacy API key, then what `kaggle auth login` stored. No `repr` shows a secret.
+token, then a legacy API key, then what `kaggle auth login` stored. White space and byte order marks around
+them are dropped. No `repr` and no message shows a secret.
 """
 
 import codecs
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +18,13 @@ from urllib.parse import urlsplit
 
 from orchestrator import untrusted
 from orchestrator.errors import CredentialsError, UsageError
+from orchestrator.scrubbing import learn
 
 KAGGLE_URL = "https://api.kaggle.com"
 URL_VARIABLE = "KGTTS_KAGGLE_URL"
+# What people paste along: white space, byte order marks, characters without a width.
+_EDGES = re.compile(r"\A[\s\ufeff\u200b-\u200f\u2060]+|[\s\ufeff\u200b-\u200f\u2060]+\Z")
+_ODD = re.compile(r"[^!-~]")  # No header can carry these.
 
 
 def service_url(environ: Mapping[str, str]) -> str:
@@ -32,8 +38,9 @@ def service_url(environ: Mapping[str, str]) -> str:
         return KAGGLE_URL
     with contextlib.suppress(ValueError):
         parts = urlsplit(url)
-        on_this_machine = parts.hostname in ("127.0.0.1", "localhost", "::1")
-        if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and on_this_machine)):
+        if parts.hostname and (
+            parts.scheme == "https" or (parts.scheme == "http" and untrusted.is_loopback(parts.hostname))
+        ):
             return url
     raise UsageError(
         f"{URL_VARIABLE}={url!r} is not an address to send credentials to.",
@@ -57,7 +64,7 @@ class Credentials:
         kind: what they are.
         place: where they were found.
         username: the account; None if the place does not name it.
-        secret: the token or key; empty for an OAuth login, which the SDK reads and renews by itself.
+        secret: the token or key; empty for an OAuth login (`orchestrator.kaggle.oauth`).
         exposed: whether other users of this machine can read the file; never so on Windows.
     """
 
@@ -72,35 +79,34 @@ def find_credentials(environ: Mapping[str, str], home: Path) -> Credentials:
     """Find the credentials that the official client will use.
 
     Raises:
-        CredentialsError: there are none; the hint says where to get them.
+        CredentialsError: there are none, or they cannot be right; the hint says where to get them.
     """
-    token = environ.get("KAGGLE_API_TOKEN", "")
+    found = _found(environ, home)
+    _check(found)
+    return found
+
+
+def _found(environ: Mapping[str, str], home: Path) -> Credentials:
+    token = stripped(environ.get("KAGGLE_API_TOKEN", ""))
+    learn(token)
     if token:
         # It holds the token itself, or the path of a file with the token.
-        return Credentials(
-            CredentialKind.ACCESS_TOKEN, "KAGGLE_API_TOKEN", secret=_text(Path(token)) or token
-        )
+        return _token("KAGGLE_API_TOKEN", _text(Path(token)) or token)
     for name in ("access_token", "access_token.txt"):
         path = home / ".kaggle" / name
         token = _text(path)
         if token:
-            return Credentials(
-                CredentialKind.ACCESS_TOKEN, _tidy(path, home), secret=token, exposed=_is_exposed(path)
-            )
-    if environ.get("KAGGLE_USERNAME") and environ.get("KAGGLE_KEY"):
-        return Credentials(
-            CredentialKind.API_KEY,
-            "KAGGLE_USERNAME and KAGGLE_KEY",
-            environ["KAGGLE_USERNAME"],
-            environ["KAGGLE_KEY"],
-        )
+            return _token(_tidy(path, home), token, exposed=_is_exposed(path))
+    username, key = (stripped(environ.get(name, "")) for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"))
+    if username and key:
+        return _api_key("KAGGLE_USERNAME and KAGGLE_KEY", username, key)
     path = _config_folder(environ, home) / "kaggle.json"
     found = _values(path, "username", "key")
     if found:
-        username, key = found
-        return Credentials(CredentialKind.API_KEY, _tidy(path, home), username, key, _is_exposed(path))
-    login = home / ".kaggle" / "credentials.json"
-    if _values(login, "refresh_token"):
+        return _api_key(_tidy(path, home), *found, exposed=_is_exposed(path))
+    login = login_file(home)
+    if found := _values(login, "refresh_token"):
+        learn(found[0])
         return Credentials(CredentialKind.OAUTH, _tidy(login, home), exposed=_is_exposed(login))
     raise CredentialsError(
         "No Kaggle credentials were found: neither KAGGLE_API_TOKEN, nor KAGGLE_USERNAME with KAGGLE_KEY, "
@@ -110,10 +116,61 @@ def find_credentials(environ: Mapping[str, str], home: Path) -> Credentials:
     )
 
 
+def login_file(home: Path) -> Path:
+    """Return the file that `kaggle auth login` writes."""
+    return home / ".kaggle" / "credentials.json"
+
+
+def learn_all(environ: Mapping[str, str], home: Path) -> None:
+    """See to it that every secret is known to `orchestrator.scrubbing`, whichever is in use."""
+    for name in ("KAGGLE_API_TOKEN", "KAGGLE_KEY"):
+        learn(environ.get(name, ""), environ.get("KAGGLE_USERNAME"))
+    folder = home / ".kaggle"
+    for path in (
+        Path(environ.get("KAGGLE_API_TOKEN") or folder / "access_token"),
+        folder / "access_token.txt",
+    ):
+        learn(_text(path))
+    for path in (_config_folder(environ, home) / "kaggle.json", folder / "kaggle.json", login_file(home)):
+        values = untrusted.json_object(_text(path)) or {}
+        for key in ("key", "access_token", "refresh_token"):
+            learn(str(values.get(key) or ""), str(values.get("username") or ""))
+
+
+def stripped(text: str) -> str:
+    """Return a text without white space, byte order marks and invisible characters around it."""
+    return _EDGES.sub("", text)
+
+
+def _token(place: str, secret: str, *, exposed: bool = False) -> Credentials:
+    learn(secret)
+    return Credentials(CredentialKind.ACCESS_TOKEN, place, secret=secret, exposed=exposed)
+
+
+def _api_key(place: str, username: str, key: str, *, exposed: bool = False) -> Credentials:
+    learn(key, username)
+    return Credentials(CredentialKind.API_KEY, place, username, key, exposed)
+
+
+def _check(found: Credentials) -> None:
+    """Refuse what no request can carry, without showing it."""
+    for what, value in (("user name", found.username or ""), (str(found.kind), found.secret)):
+        odd = _ODD.search(value)
+        if odd is None and not (what == "user name" and ":" in value):
+            continue
+        letter = odd.group() if odd else ":"
+        has = "a line break" if letter in "\r\n" else "a space" if letter == " " else None
+        has = has or ("a colon" if letter == ":" else f"a character that no {what} has (U+{ord(letter):04X})")
+        raise CredentialsError(
+            f"The {what} in {found.place} cannot be right: it has {has} in it.",
+            hint="copy it again, alone and whole, or make a new one at https://www.kaggle.com/settings/api",
+        )
+
+
 def known_username(environ: Mapping[str, str], home: Path) -> str | None:
     """Return the user name beside a legacy API key, or None; makes no call."""
-    if environ.get("KAGGLE_USERNAME"):
-        return environ["KAGGLE_USERNAME"]
+    if username := stripped(environ.get("KAGGLE_USERNAME", "")):
+        return username
     found = _values(_config_folder(environ, home) / "kaggle.json", "username")
     return found[0] if found else None
 
@@ -136,7 +193,7 @@ def _text(path: Path) -> str:
     try:
         data = path.read_bytes()
         is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        return data.decode("utf-16" if is_utf16 else "utf-8-sig").strip()
+        return stripped(data.decode("utf-16" if is_utf16 else "utf-8-sig"))
     except (OSError, ValueError):
         return ""
 
@@ -144,7 +201,8 @@ def _text(path: Path) -> str:
 def _values(path: Path, *keys: str) -> list[str]:
     """The values of all `keys` in a JSON file; none if one is missing."""
     data = untrusted.json_object(_text(path)) or {}
-    return [str(data[key]) for key in keys] if all(data.get(key) for key in keys) else []
+    values = [stripped(str(data.get(key) or "")) for key in keys]
+    return values if all(values) else []
 
 
 def _is_exposed(path: Path) -> bool:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from kagglesdk.kaggle_client import KaggleClient as SdkClient
-from kagglesdk.kaggle_creds import KaggleCredentials
 from kagglesdk.kaggle_env import KaggleEnv
 from kagglesdk.kaggle_http_client import KaggleHttpClient
 from kagglesdk.kernels.types.kernels_api_service import (
@@ -22,14 +21,17 @@ from kagglesdk.kernels.types.kernels_api_service import (
 from kagglesdk.kernels.types.kernels_enums import KernelsListSortType, KernelsListViewType
 from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
 
+from orchestrator import untrusted
 from orchestrator.errors import CredentialsError, NotFoundError, RefusedError, ServiceError
+from orchestrator.kaggle.answers import AnswerError, ApiSession, next_token
 from orchestrator.kaggle.auth import CredentialKind, Credentials
 from orchestrator.kaggle.datasets import Datasets
-from orchestrator.kaggle.errors import Calls, limit_waiting, refusal_hint, translated
-from orchestrator.kaggle.kernels import addressed, kernel_info, ref_of, save_request, utc
+from orchestrator.kaggle.errors import Calls, refusal_hint, translated
+from orchestrator.kaggle.kernels import addressed, check_push, kernel_info, ref_of, save_request, utc
 from orchestrator.kaggle.log_stream import open_stream, read_stream
 from orchestrator.kaggle.logs import parse_stored_log
 from orchestrator.kaggle.models import model_files
+from orchestrator.kaggle.oauth import OAuthLogin
 from orchestrator.models import (
     InputFile,
     KernelInfo,
@@ -42,8 +44,10 @@ from orchestrator.models import (
     SessionState,
     SessionStatus,
 )
+from orchestrator.scrubbing import scrub
 
 _PAGE_SIZE = 200
+_LONGEST_QUOTA = timedelta(days=3650)
 _SMALL_FILE = 16 << 20
 
 
@@ -51,35 +55,35 @@ def log_in(credentials: Credentials, url: str, home: Path) -> "KaggleClient":
     """Return a client with these credentials and no others; `home` holds the file of an OAuth login.
 
     Raises:
-        ServiceError: an OAuth login could not be renewed.
+        CredentialsError: the file of an OAuth login has none.
     """
     sdk = SdkClient(KaggleEnv.PROD)
     http = sdk.http_client()
     http._signed_in = True  # noqa: SLF001  # Or it would look for credentials by itself.
-    http._init_session()  # noqa: SLF001  # As the official `kernels_logs_stream` does.
-    limit_waiting(http._session)  # noqa: SLF001  # The SDK sets no time-outs.
-    username, secret = credentials.username, credentials.secret
+    session = ApiSession()
+    session.headers.update({"User-Agent": http._user_agent, "Content-Type": "application/json"})  # noqa: SLF001
+    http._session = session  # noqa: SLF001  # The SDK's own has no time-outs and reads ~/.netrc.
     if credentials.kind is CredentialKind.OAUTH:
-        with translated("renew the login to Kaggle"):
-            stored = KaggleCredentials.load(sdk, str(home / ".kaggle" / "credentials.json"))
-            username, secret = stored.get_username(), stored.get_access_token()
+        login = OAuthLogin(sdk, home)
+        session.auth = login
+        return KaggleClient(sdk, login.username, url, Calls(login.renew))
     if credentials.kind is CredentialKind.API_KEY:
-        http._session.auth = (username, secret)  # noqa: SLF001
+        session.auth = (credentials.username or "", credentials.secret)
     else:
-        http._session.auth = KaggleHttpClient.BearerAuth(secret)  # noqa: SLF001
-    return KaggleClient(sdk, username, url)
+        session.auth = KaggleHttpClient.BearerAuth(credentials.secret)
+    return KaggleClient(sdk, credentials.username, url, Calls())
 
 
 class KaggleClient:
     """The `Kaggle` port over HTTP; see `orchestrator.ports.Kaggle`. Reads are retried, pushes are not."""
 
-    def __init__(self, client: Any, username: str | None, service: str) -> None:
+    def __init__(self, client: Any, username: str | None, service: str, call: Calls) -> None:
         self._http = client.http_client()
         self._kernels = client.kernels.kernels_api_client
         self._oauth = client.security.oauth_client
         self._username = username
         self._service = service
-        self._call = Calls()
+        self._call = call
         self._sdk = client
         self._datasets = Datasets(self._call, client, service)
 
@@ -118,19 +122,26 @@ class KaggleClient:
         An answer of 200 can be a refusal too: its body has an `error`, or sources that Kaggle calls invalid.
 
         Raises:
+            UsageError: Kaggle would not take it; nothing was sent.
             RefusedError: with Kaggle's own words; if a source is unknown, the version exists nevertheless.
             ServiceError: there was no answer; the push may have arrived.
         """
+        check_push(push)
         answer = self._call(
-            f"push {push.ref}", lambda: self._kernels.save_kernel(save_request(push)), retry=False
+            f"push {push.ref}",
+            lambda: self._kernels.save_kernel(save_request(push)),
+            retry=False,
+            pushing=True,
         )
         if answer.error:
-            words = str(answer.error)
-            raise RefusedError(f"Kaggle refused {push.ref}: {words}", hint=refusal_hint(words))
+            words = untrusted.one_line(scrub(str(answer.error)), 300)
+            raise RefusedError(
+                f"Kaggle refused {push.ref}: {words}",
+                hint=refusal_hint(words, "correct kgtts.toml, then `kgtts push` again"),
+            )
         with translated(f"push {push.ref}"):
             ref = ref_of(answer.ref or answer.url, push.ref)
-            version = answer.version_number
-            pushed = Pushed(ref if version is None else ref.at(int(version)), answer.url)
+            pushed = Pushed(ref.at(int(answer.version_number)), untrusted.text(answer.url) or "")
         unknown = {
             "dataset": answer.invalid_dataset_sources,
             "model": answer.invalid_model_sources,
@@ -138,7 +149,11 @@ class KaggleClient:
             "competition": answer.invalid_competition_sources,
         }
         if any(unknown.values()):
-            listed = "; ".join(f"{kind} {', '.join(names)}" for kind, names in unknown.items() if names)
+            listed = "; ".join(
+                f"{kind} {untrusted.one_line(', '.join(map(str, names)), 300)}"
+                for kind, names in unknown.items()
+                if names
+            )
             raise RefusedError(
                 f"Kaggle saved {pushed.ref} without sources that it does not have or show you: {listed}.",
                 hint="correct [inputs] in kgtts.toml, check with `kgtts doctor`; this version cannot train: "
@@ -159,7 +174,8 @@ class KaggleClient:
         request = addressed(ApiGetKernelSessionStatusRequest(), ref)
         answer = self._call(doing, lambda: self._kernels.get_kernel_session_status(request), retry=retry)
         with translated(doing):
-            return SessionStatus(SessionState(answer.status.name.lower()), answer.failure_message or None)
+            message = untrusted.text(answer.failure_message) or None
+            return SessionStatus(SessionState(answer.status.name.lower()), message)
 
     def outputs(self, ref: KernelRef) -> Sequence[OutputFile]:
         """List every file that the session left, with signed URLs."""
@@ -233,7 +249,8 @@ class KaggleClient:
         request.user_name, request.kernel_slug = ref.owner, ref.slug
         answer = self._call(f"delete {ref}", lambda: self._kernels.delete_kernel(request), retry=False)
         if answer.error_message:
-            raise RefusedError(f"Kaggle refused to delete {ref}: {answer.error_message}")
+            words = untrusted.one_line(scrub(str(answer.error_message)), 300)
+            raise RefusedError(f"Kaggle refused to delete {ref}: {words}")
 
     def my_kernels(self) -> Sequence[KernelInfo]:
         """List the account's kernels, the one that ran last first."""
@@ -241,29 +258,30 @@ class KaggleClient:
         request.group, request.sort_by = KernelsListViewType.PROFILE, KernelsListSortType.DATE_RUN
         request.page_size = 100
         kernels: list[KernelInfo] = []
+        used: set[str] = set()
         while True:
             answer = self._call("list your kernels", lambda: self._kernels.list_kernels(request))
             with translated("list your kernels"):
                 kernels += [
                     kernel_info(item, KernelRef.parse(item.ref), None) for item in answer.kernels or []
                 ]
-            if not answer.next_page_token:
+                token = next_token(answer, used)
+            if token is None:
                 return kernels
-            request.page_token = answer.next_page_token
+            request.page_token = token
 
     def quota(self) -> Quota | None:
         """Return the week's GPU hours; None if Kaggle reports none."""
         answer = self._call("read the quota", self._kernels.get_accelerator_quota_statistics)
-        gpu = answer.gpu_quota
-        if gpu is None or gpu.total_time_allowed is None:
-            return None
-        none = timedelta(0)
-        return Quota(
-            gpu.time_used or none,
-            gpu.time_reserved or none,
-            gpu.total_time_allowed,
-            utc(answer.quota_refresh_time),
-        )
+        with translated("read the quota"):
+            gpu = answer.gpu_quota
+            if gpu is None or gpu.total_time_allowed is None:
+                return None
+            times = [gpu.time_used, gpu.time_reserved, gpu.total_time_allowed]
+            if any(time is not None and not timedelta(0) <= time <= _LONGEST_QUOTA for time in times):
+                raise AnswerError("has a quota that no week has")
+            used, reserved, allowed = (time or timedelta(0) for time in times)
+            return Quota(used, reserved, allowed, utc(answer.quota_refresh_time))
 
     def dataset_files(self, source: str) -> Iterator[InputFile]:
         """List the files of the newest version of the dataset `owner/slug`, page by page as they are used."""
@@ -284,11 +302,12 @@ class KaggleClient:
     def _output_pages(self, ref: KernelRef, page_size: int) -> Iterator[Any]:
         request = addressed(ApiListKernelSessionOutputRequest(), ref)
         request.page_size = page_size
+        doing, used = f"list the outputs of {ref}", set[str]()
         while True:
-            page = self._call(
-                f"list the outputs of {ref}", lambda: self._kernels.list_kernel_session_output(request)
-            )
+            page = self._call(doing, lambda: self._kernels.list_kernel_session_output(request))
             yield page
-            if not page.next_page_token:
+            with translated(doing):
+                token = next_token(page, used)
+            if token is None:
                 return
-            request.page_token = page.next_page_token
+            request.page_token = token

@@ -14,10 +14,13 @@ from kagglesdk.datasets.types.dataset_api_service import (
 )
 from kagglesdk.datasets.types.dataset_enums import DatabundleVersionStatus
 
+from orchestrator import untrusted
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError
+from orchestrator.kaggle.answers import next_token
 from orchestrator.kaggle.errors import Calls, translated
 from orchestrator.kaggle.uploads import Uploads
 from orchestrator.models import InputFile
+from orchestrator.scrubbing import scrub
 
 PAGE_SIZE = 200
 _LENGTHS = range(6, 51)  # Of a dataset's title and slug (client 2.2.4, dataset_create_new).
@@ -46,14 +49,15 @@ class Datasets:
         request = ApiListDatasetFilesRequest()
         request.owner_slug, request.dataset_slug = source.split("/")[:2]
         request.page_size = PAGE_SIZE
+        doing, used = f"list the files of the dataset {source}", set[str]()
         while True:
-            answer = self._call(
-                f"list the files of the dataset {source}", lambda: self._datasets.list_dataset_files(request)
-            )
+            answer = self._call(doing, lambda: self._datasets.list_dataset_files(request))
             yield from (InputFile(item.name, item.total_bytes) for item in answer.dataset_files or [])
-            if not answer.next_page_token:
+            with translated(doing):
+                token = next_token(answer, used)
+            if token is None:
                 return
-            request.page_token = answer.next_page_token
+            request.page_token = token
 
     def is_ready(self, source: str) -> bool:
         """Return whether the newest version of a dataset is processed; until then kernels mount the last.
@@ -114,7 +118,7 @@ class Datasets:
                 error.message, hint="check that the login may write datasets; then `kgtts doctor`"
             ) from error
         with translated(doing):
-            error_words, status = str(answer.error), answer.status.lower()
+            error_words, status = untrusted.one_line(scrub(str(answer.error)), 300), answer.status.lower()
         if error_words or status != "ok":
             raise RefusedError(f"Kaggle refused the dataset {source}: {error_words or status or 'no reason'}")
 

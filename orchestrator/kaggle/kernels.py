@@ -6,8 +6,38 @@ from urllib.parse import urlsplit
 
 from kagglesdk.kernels.types.kernels_api_service import ApiSaveKernelRequest
 
+from orchestrator import untrusted
 from orchestrator.errors import UsageError
-from orchestrator.models import KernelInfo, KernelPush, KernelRef
+from orchestrator.models import (
+    MAX_SLUG_LENGTH,
+    MAX_SOURCE_BYTES,
+    MIN_SLUG_LENGTH,
+    KernelInfo,
+    KernelPush,
+    KernelRef,
+)
+
+
+def check_push(push: KernelPush) -> None:
+    """Refuse what Kaggle is known to refuse, some of it with a bare 500.
+
+    Raises:
+        UsageError: the name, the title or the source has a size that Kaggle does not take.
+    """
+    for what, text in (("slug", push.ref.slug), ("title", push.title)):
+        if not MIN_SLUG_LENGTH <= len(text) <= MAX_SLUG_LENGTH:
+            raise UsageError(
+                f"Kaggle does not take the {what} {text!r} of {push.ref.kernel}: it has {len(text)} "
+                f"characters, and must have {MIN_SLUG_LENGTH} to {MAX_SLUG_LENGTH}.",
+                hint=f"correct kernel.{what} in kgtts.toml",
+            )
+    size = len(push.source.encode("utf-8", "replace"))
+    if size >= MAX_SOURCE_BYTES:
+        raise UsageError(
+            f"Kaggle does not take the source of {push.ref.kernel}: it has {size:,} bytes, and must have "
+            f"fewer than {MAX_SOURCE_BYTES:,}.",
+            hint="shorten samples.sentences or training.coqui in kgtts.toml",
+        )
 
 
 def save_request(push: KernelPush) -> Any:
@@ -50,9 +80,9 @@ def kernel_info(metadata: Any, ref: KernelRef, source: str | None) -> KernelInfo
     """Return what Kaggle says of a kernel."""
     return KernelInfo(
         ref=ref,
-        title=metadata.title,
+        title=untrusted.text(metadata.title) or "",
         latest_version=metadata.current_version_number or None,
-        accelerator=metadata.machine_shape or None,
+        accelerator=untrusted.text(metadata.machine_shape) or None,
         private=metadata.is_private,
         last_run=utc(metadata.last_run_time),
         source=source,

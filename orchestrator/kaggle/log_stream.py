@@ -22,9 +22,7 @@ def open_stream(session: requests.Session, url: str) -> requests.Response:
     """
     headers = {"Accept": "text/event-stream, */*", "Content-Type": None}
     response = session.get(url, stream=True, headers=headers)
-    if not response.ok:
-        _ = response.content  # Read it all: the connection is free again, and Kaggle's words are kept.
-        response.raise_for_status()
+    response.raise_for_status()
     return response
 
 
@@ -51,7 +49,7 @@ def read_stream(response: requests.Response, ref: KernelRef, *, idle_s: float) -
         if "Read timed out" in str(error):
             raise silence from error
         raise ServiceError(
-            f"The live log of {ref} was cut off: {error}.", hint=f"kgtts logs {ref}"
+            f"The live log of {ref} was cut off ({type(error).__name__}).", hint=f"kgtts logs {ref}"
         ) from error
     raise ServiceError(f"The live log of {ref} was cut off.", hint=f"kgtts logs {ref} --follow")
 

@@ -7,7 +7,8 @@ from kagglesdk.models.types.model_api_service import ApiListModelInstanceVersion
 from kagglesdk.models.types.model_enums import ModelFramework
 
 from orchestrator.errors import UsageError
-from orchestrator.kaggle.errors import Calls
+from orchestrator.kaggle.answers import next_token
+from orchestrator.kaggle.errors import Calls, translated
 from orchestrator.models import InputFile
 
 _PAGE_SIZE = 200
@@ -30,15 +31,15 @@ def model_files(call: Calls, client: Any, source: str) -> Iterator[InputFile]:
     request.version_number, request.page_size = int(version), _PAGE_SIZE
     request.framework = _framework(framework)
     models = client.models.model_api_client
+    doing, used = f"list the files of the model {source}", set[str]()
     while True:
-        answer = call(
-            f"list the files of the model {source}",
-            lambda: models.list_model_instance_version_files(request),
-        )
+        answer = call(doing, lambda: models.list_model_instance_version_files(request))
         yield from (InputFile(item.name, item.size) for item in answer.files or [])
-        if not answer.next_page_token:
+        with translated(doing):
+            token = next_token(answer, used)
+        if token is None:
             return
-        request.page_token = answer.next_page_token
+        request.page_token = token
 
 
 def _framework(name: str) -> ModelFramework:

@@ -13,8 +13,9 @@ import requests
 import stamina
 from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUploadRequest
 
+from orchestrator.connections import Session
 from orchestrator.errors import LocalError, ServiceError
-from orchestrator.kaggle.errors import Calls, limit_waiting, translated
+from orchestrator.kaggle.errors import Calls, retry_delay, translated
 
 ATTEMPTS = 10  # As the official client.
 _LONGEST_WAIT_S = 15.0
@@ -74,8 +75,7 @@ class Uploads:
 
 def _send(path: Path, size: int, url: str) -> None:
     # Not the SDK's session: the storage must not see the credentials.
-    with requests.Session() as session, path.open("rb") as file:
-        limit_waiting(session)
+    with Session() as session, path.open("rb") as file:
         for attempt in stamina.retry_context(
             on=_worth_another, attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=_LONGEST_WAIT_S
         ):
@@ -88,7 +88,7 @@ def _send(path: Path, size: int, url: str) -> None:
                     _checked(session.put(url, data=file, headers=rest, allow_redirects=False))
 
 
-def _arrived(session: requests.Session, url: str, size: int) -> int:
+def _arrived(session: Session, url: str, size: int) -> int:
     """Ask how many bytes the storage has."""
     headers = {"Content-Range": f"bytes */{size}"}
     answer = session.put(url, data=b"", headers=headers, allow_redirects=False)
@@ -110,4 +110,4 @@ def _checked(answer: requests.Response) -> None:
 
 
 def _worth_another(error: Exception) -> bool:
-    return isinstance(error, _UnfinishedError | requests.ConnectionError | requests.Timeout)
+    return isinstance(error, _UnfinishedError) or bool(retry_delay(error))

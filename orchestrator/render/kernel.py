@@ -9,7 +9,7 @@ from kernel_template.contract import SETTINGS_SCHEMA, Session
 from kernel_template.settings import SessionSettings
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.files import write_atomically
-from orchestrator.models import KernelPush, KernelRef, Resume, SessionSummary
+from orchestrator.models import MAX_SOURCE_BYTES, KernelPush, KernelRef, Resume, SessionSummary
 from orchestrator.render.literal import program_literal, python_literal
 from orchestrator.render.package import TemplateError, Templates, contents, package_files
 from orchestrator.render.stamp import RunStamp
@@ -18,7 +18,6 @@ from orchestrator.settings import Settings, title_from
 CODE_FILE = "kaggle_tts_training.py"
 METADATA_FILE = "kernel-metadata.json"
 # Kaggle documents no limit, and kaggle 2.2.4 checks none; this one is ours.
-MAX_SOURCE_BYTES = 1_000_000
 _TEMPLATE = "kernel.py.j2"
 
 
@@ -173,10 +172,10 @@ def _source(package: Path, settings: SessionSettings, stamp: RunStamp) -> str:
 def _check(source: str, settings: SessionSettings, files: dict[str, str]) -> None:
     """Compile the finished source once, and read back what was written into it."""
     size = len(source.encode())
-    if size > MAX_SOURCE_BYTES:
+    if size >= MAX_SOURCE_BYTES:
         raise UsageError(
-            f"The kernel's source would be {size:,} bytes, more than the {MAX_SOURCE_BYTES:,} that kgtts "
-            f"pushes: the settings take up {len(repr(settings).encode()):,} of them. Shorten "
+            f"The kernel's source would be {size:,} bytes; Kaggle takes less than {MAX_SOURCE_BYTES:,}: "
+            f"the settings take up {len(repr(settings).encode()):,} of them. Shorten "
             "samples.sentences or training.coqui in kgtts.toml."
         )
     try:

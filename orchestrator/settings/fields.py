@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, JsonValue, PlainSerializer, StrictStr, WithJsonSchema
 
+from orchestrator.models import MAX_RUN_LENGTH, MIN_SLUG_LENGTH
 from orchestrator.settings.accelerators import ACCELERATORS, find_accelerator
 from orchestrator.settings.text import format_duration, parse_duration
 
@@ -63,9 +64,10 @@ def _owner(text: str) -> str:
 
 def _slug(text: str) -> str:
     # kaggle 2.2.4 refuses titles of under five characters, and the slug is the slugified title.
-    if not _SLUG.fullmatch(text) or len(text) < 5:  # noqa: PLR2004 - said by the comment above
+    if not _SLUG.fullmatch(text) or not MIN_SLUG_LENGTH <= len(text) <= MAX_RUN_LENGTH:
         raise ValueError(
-            "must be five or more lower-case ASCII letters and digits, with single hyphens between words"
+            f"must be {MIN_SLUG_LENGTH} to {MAX_RUN_LENGTH} lower-case ASCII letters and digits, with single "
+            "hyphens between words"
         )
     return text
 

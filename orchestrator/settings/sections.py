@@ -18,6 +18,7 @@ from kernel_template.contract import (
     TRAINING_LOG,
     VOICE_FOLDER,
 )
+from orchestrator.models import MAX_RUN_LENGTH
 from orchestrator.settings.accelerators import DEFAULT
 from orchestrator.settings.fields import (
     AcceleratorName,
@@ -53,7 +54,7 @@ class Kernel(_Section):
     owner: Owner = Field("", description="Your Kaggle user name. Empty: the user of the credentials.")
     slug: Slug = Field(
         "bangla-tts",
-        description="The run's name: its kernels are SLUG-a and SLUG-b. Five characters or more.",
+        description="The run's name: its kernels are SLUG-a and SLUG-b. 5 to 48 characters.",
     )
     title: StrictStr = Field(
         "",
@@ -85,6 +86,10 @@ class Kernel(_Section):
     def _title_gives_slug(self) -> Self:
         if not self.title:
             return self
+        if len(self.title) > MAX_RUN_LENGTH:
+            raise SeveralKeysError(
+                f'kernel.title = "{self.title}": must have at most {MAX_RUN_LENGTH} characters'
+            )
         if not _TITLE.fullmatch(self.title) or slugify(self.title) != self.slug:
             raise SeveralKeysError(
                 f'kernel.title = "{self.title}": does not give the slug "{self.slug}", so Kaggle would make '

@@ -92,7 +92,7 @@ def test_a_large_log_is_replayed_whole(kaggle: KaggleClient) -> None:
 @pytest.mark.parametrize(
     ("fields", "words", "hint"),
     [
-        ({"title": "abc"}, "at least five characters", "kernel.title"),
+        ({"title": "-----"}, "no letter or digit", "kernel.title"),
         ({"accelerator": "NvidiaTeslaX9"}, "not a valid machine shape", "kgtts.toml"),
         ({"ref": KernelRef("omar", "small-kernel")}, "permission", "kgtts.toml"),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.emulator import Emulator
-from orchestrator.errors import CredentialsError, NotFoundError, ServiceError, UsageError
+from orchestrator.errors import CredentialsError, NotFoundError, UsageError
 from orchestrator.kaggle import KAGGLE_URL, connect, service_url
 from orchestrator.kaggle.auth import CredentialKind, find_credentials, known_username
 from orchestrator.models import KernelRef
@@ -238,5 +238,8 @@ def test_a_torn_oauth_login_is_a_sentence(
 ) -> None:
     """A file that lacks what it should hold."""
     store_oauth(monkeypatch, {"refresh_token": "r"})
-    with pytest.raises((CredentialsError, ServiceError)):
-        connect()
+    client = connect()
+    with pytest.raises(CredentialsError, match="renew the login") as caught:
+        client.my_kernels()
+    assert "kaggle auth login" in (caught.value.hint or "")
+    client.close()

@@ -12,13 +12,14 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from orchestrator import untrusted
+from orchestrator.connections import Session
 from orchestrator.emulator import Emulator
 from orchestrator.emulator.faults.kinds import Error, Reset, Truncated
 from orchestrator.emulator.faults.plan import FaultPlan
 from orchestrator.errors import ServiceError, SilentLogError
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
-from orchestrator.kaggle.errors import limit_waiting, retry_delay, translated
+from orchestrator.kaggle.errors import retry_delay, translated
 from orchestrator.kaggle.log_stream import open_stream, read_stream
 from tests.kaggle.helpers import KERNEL, run_to_end, small_push
 from tests.support import KEY, USER
@@ -174,10 +175,13 @@ def silent_server(said: bytes = b"") -> Iterator[str]:
 
 def test_no_call_waits_for_ever() -> None:
     """A session with limited waiting gives up on a server that says nothing."""
-    with silent_server() as url, requests.Session() as session:
-        limit_waiting(session, read_s=0.1)
-        with pytest.raises(ServiceError, match="did not answer in time"), translated("ask"):
-            session.get(url)
+    with (
+        silent_server() as url,
+        Session(read_s=0.1) as session,
+        pytest.raises(ServiceError, match="did not answer in time"),
+        translated("ask"),
+    ):
+        session.get(url)
 
 
 def test_every_address_of_the_client_has_time_outs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,8 +198,7 @@ def test_every_address_of_the_client_has_time_outs(workplace: Path, monkeypatch:
 def test_silence_is_heard_on_a_connection_that_ends_with_its_answer(head: bytes) -> None:
     """A proxy that keeps no connections open changes nothing."""
     said = head + b'Content-Type: text/event-stream\r\n\r\ndata: {"data": "one"}\n\n'
-    with silent_server(said) as url, requests.Session() as session:
-        limit_waiting(session)
+    with silent_server(said) as url, Session() as session:
         response = open_stream(session, url)
         events = read_stream(response, KERNEL, idle_s=0.1)
         assert next(events).text == "one"

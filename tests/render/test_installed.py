@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.render.kernel import MAX_SOURCE_BYTES, render_kernel
+from orchestrator.models import MAX_SOURCE_BYTES
+from orchestrator.render.kernel import render_kernel
 from orchestrator.render.package import Templates
 from orchestrator.render.stamp import RunStamp
 from orchestrator.settings import Settings

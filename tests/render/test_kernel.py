@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import LocalError, SettingsError, UsageError
-from orchestrator.models import KernelRef, Resume
+from orchestrator.models import MAX_SOURCE_BYTES, KernelRef, Resume
 from orchestrator.render.kernel import (
-    MAX_SOURCE_BYTES,
     kernel_settings,
     render_kernel,
     write_rendered,
@@ -250,7 +249,7 @@ def test_an_oversized_source_is_refused(templates: Templates, stamp: RunStamp) -
     large = Settings.model_validate({"samples": {"sentences": ["আ" * MAX_SOURCE_BYTES]}}).with_owner(
         "someone"
     )
-    with pytest.raises(UsageError, match=r"would be [\d,]+ bytes, more than the 1,000,000"):
+    with pytest.raises(UsageError, match=r"would be [\d,]+ bytes; Kaggle takes less than 1,000,000: the settings"):
         render_kernel(large, stamp, templates=templates)
 
 

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import click
-
-from orchestrator.cli.github.outputs import annotation, in_actions, write_outputs
+from orchestrator.cli.github.outputs import append, in_actions, print_annotation, write_outputs
 from orchestrator.cli.show.passes import forecast_line, pass_json
 from orchestrator.cli.show.runs import quota_line
 from orchestrator.errors import KgttsError
@@ -23,18 +21,18 @@ _WIDTH = 60  # Bars of a curve that fit on one line of a narrow page.
 def report_pass(done: Pass, outlook: Outlook, *, summary: Path | None, outputs: Path | None) -> None:
     """Write the summary and the step's outputs to the given files; in Actions, annotate warnings."""
     if summary is not None:
-        _append(summary, markdown(done, outlook))
+        append(summary, markdown(done, outlook))
     if outputs is not None:
         write_outputs(outputs, outputs_of(done))
     if in_actions():
         for warning in done.warnings:
-            click.echo(annotation("warning", warning), err=True)
+            print_annotation("warning", warning)
 
 
 def report_failure(error: KgttsError, summary: Path | None) -> None:
     """Write into the summary why no pass could be made."""
     if summary is not None:
-        _append(summary, failure(error))
+        append(summary, failure(error))
 
 
 def outputs_of(done: Pass) -> dict[str, object]:
@@ -47,11 +45,6 @@ def outputs_of(done: Pass) -> dict[str, object]:
     # With the kernel, as one workflow may train several voices. Both have only characters allowed here.
     name = f"{done.collected.target.ref.slug}-{folder.name}"
     return {**named, "pulled": folder.absolute(), "artifact": name}
-
-
-def _append(path: Path, text: str) -> None:
-    with path.open("a", encoding="utf-8", errors="replace") as file:
-        file.write(text)
 
 
 def markdown(done: Pass, outlook: Outlook) -> str:

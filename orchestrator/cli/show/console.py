@@ -14,6 +14,7 @@ import click
 
 from orchestrator.errors import LocalError
 from orchestrator.formatting import BARS, size
+from orchestrator.scrubbing import scrub
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def _marks(of: Signs) -> tuple[str, str, str]:
 def warn(text: str, *, err: bool = False) -> None:
     """Print a warning on one line of its own."""
     sign = signs(sys.stderr if err else sys.stdout).warning
-    click.secho(f"{sign} {text}", fg="yellow", err=err)
+    click.secho(f"{sign} {scrub(text)}", fg="yellow", err=err)
 
 
 @lru_cache(maxsize=4096)

@@ -13,11 +13,9 @@ from slugify import slugify
 from orchestrator.emulator.service.exceptions import ApiError, PushRejectedError
 from orchestrator.emulator.service.kernels import Kernel, Version
 from orchestrator.emulator.service.mounts import InputSources
-from orchestrator.models import MIN_SLUG_LENGTH
+from orchestrator.models import MAX_SLUG_LENGTH, MAX_SOURCE_BYTES, MIN_SLUG_LENGTH
 
 _KERNEL_TYPES = ("script", "notebook")
-_LONGEST_TITLE = 50
-_LARGEST_SOURCE = 1_000_000  # Bytes. `[?]` Whether a megabyte is this or 2**20.
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ def target_of(push: PushRequest, username: str, existing: Kernel | None) -> tupl
     name = slugify(title)
     if not name:
         raise PushRejectedError(f"The title {title!r} has no letter or digit that a slug could be made of.")
-    if max(len(title), len(slug), len(name)) > _LONGEST_TITLE:
+    if max(len(title), len(slug), len(name)) > MAX_SLUG_LENGTH:
         raise ApiError(500, "Internal Server Error")
     return name, title
 
@@ -88,7 +86,7 @@ def check_code(push: PushRequest) -> None:
         PushRejectedError: the source is not Python, is empty, or is a notebook that is not JSON.
         ApiError: 400, the source is too large.
     """
-    if len(push.text.encode()) >= _LARGEST_SOURCE:
+    if len(push.text.encode()) >= MAX_SOURCE_BYTES:
         raise ApiError(400, "The kernel source must be less than 1 megabytes in size.")
     if push.kernel_type not in _KERNEL_TYPES:
         raise PushRejectedError(f"{push.kernel_type!r} is not a valid kernel type.")

@@ -1,17 +1,24 @@
-"""Credentials: whether a request carries them, and the method that tells whose token it is."""
+"""Credentials: whether a request carries them, whose a token is, and access tokens that expire."""
 
 import base64
 import binascii
+import hashlib
 import hmac
+import secrets
+from datetime import datetime, timedelta
 from typing import Any
 
 from kagglesdk.security.types import oauth_service as sdk
+from kagglesdk.users.types import account_service
 from starlette.requests import Request
 
+from orchestrator.emulator.options import WaitableClock
 from orchestrator.emulator.service.exceptions import ApiError
 from orchestrator.emulator.wire.rpc import Call, Method, Methods
 
 INTROSPECT = ("security.OAuthService", "IntrospectToken")
+_GENERATE = ("users.AccountService", "GenerateAccessToken")
+OPEN_METHODS = (INTROSPECT, _GENERATE)  # What they are about is in their bodies; they need no credentials.
 
 
 class Authenticator:
@@ -20,11 +27,33 @@ class Authenticator:
     Args:
         username: the owner of the account.
         key: the legacy key, which also serves as API token.
+        lifetime_s: how long an access token of an OAuth login is valid.
+        clock: the time that it goes by.
     """
 
-    def __init__(self, username: str, key: str) -> None:
+    def __init__(self, username: str, key: str, lifetime_s: float, clock: WaitableClock) -> None:
         self._username = username
         self._key = key
+        self._lifetime = timedelta(seconds=lifetime_s)
+        self._clock = clock
+        self._issued: dict[str, datetime] = {}  # Access tokens, and when they expire.
+
+    @property
+    def refresh_token(self) -> str:
+        """What an OAuth login keeps, to get access tokens with; the same for the same key."""
+        return f"refresh-{hashlib.sha256(self._key.encode()).hexdigest()[:32]}"
+
+    def issue(self) -> str:
+        """Return a new access token."""
+        token = f"access-{secrets.token_hex(16)}"
+        self._issued[token] = self._clock.now() + self._lifetime
+        return token
+
+    def _is_valid(self, token: bytes) -> bool:
+        if hmac.compare_digest(token, self._key.encode()):
+            return True
+        expires = self._issued.get(token.decode("utf-8", "replace"))
+        return expires is not None and self._clock.now() < expires
 
     def check(self, request: Request) -> bool:
         """Check a request, in constant time; return whether it carries username and key.
@@ -35,7 +64,8 @@ class Authenticator:
         scheme, _, value = request.headers.get("authorization", "").partition(" ")
         given = expected = b""
         if scheme.lower() == "bearer":
-            given, expected = value.strip().encode(), self._key.encode()
+            if self._is_valid(value.strip().encode()):
+                return False
         elif scheme.lower() == "basic":
             try:
                 given, expected = base64.b64decode(value), f"{self._username}:{self._key}".encode()
@@ -46,12 +76,24 @@ class Authenticator:
         return scheme.lower() == "basic"
 
     def methods(self) -> Methods:
-        """IntrospectToken, which needs no credentials: the token in its body is what it is about."""
-        return {INTROSPECT: Method(sdk.IntrospectTokenRequest, self._introspect)}
+        """IntrospectToken and GenerateAccessToken."""
+        return {
+            INTROSPECT: Method(sdk.IntrospectTokenRequest, self._introspect),
+            _GENERATE: Method(account_service.GenerateAccessTokenRequest, self._generate),
+        }
+
+    def _generate(self, call: Call) -> Any:
+        """GenerateAccessToken: a token that expires, for the refresh token of an OAuth login."""
+        if not hmac.compare_digest(call.request.refresh_token.encode(), self.refresh_token.encode()):
+            raise ApiError(401, "Unauthenticated")
+        response = account_service.GenerateAccessTokenResponse()
+        response.token, response.user_name = self.issue(), self._username
+        response.expires_in = max(1, int(self._lifetime.total_seconds()))
+        return response
 
     def _introspect(self, call: Call) -> Any:
         response = sdk.IntrospectTokenResponse()
-        response.active = hmac.compare_digest(call.request.token.encode(), self._key.encode())
+        response.active = self._is_valid(call.request.token.encode())
         if response.active:
             response.username = self._username
         return response

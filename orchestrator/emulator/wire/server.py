@@ -76,7 +76,9 @@ class Server:
         self.url = f"http://{HOST}:{self._socket.getsockname()[1]}"
         self.faults = FaultInjector()
         self._backend = backend
-        self._authenticator = security.Authenticator(*credentials)
+        self._authenticator = security.Authenticator(
+            *credentials, backend.options.access_token_lifetime_s, backend.clock
+        )
         self._signer = storage.UrlSigner(backend.options.url_lifetime_s, backend.clock)
         self._methods: Methods = {
             **kernels.METHODS,
@@ -102,6 +104,11 @@ class Server:
         self._thread = threading.Thread(
             target=self._uvicorn.run, kwargs={"sockets": [self._socket]}, name="emulator", daemon=True
         )
+
+    @property
+    def authenticator(self) -> security.Authenticator:
+        """What checks credentials, and issues access tokens."""
+        return self._authenticator
 
     def start(self) -> None:
         """Begin to answer."""
@@ -157,7 +164,7 @@ class Server:
 
     def _answer(self, request: Request, body: bytes) -> Response:
         name = (request.path_params["service"], request.path_params["method"])
-        legacy_key = name != security.INTROSPECT and self._authenticator.check(request)
+        legacy_key = name not in security.OPEN_METHODS and self._authenticator.check(request)
         method = self._methods.get(name)
         if method is None:
             raise ApiError(501, f"The emulator does not offer {name[0]}/{name[1]}.")

@@ -1,0 +1,226 @@
+"""Connections over HTTP that keep secrets where they belong and that do not wait for ever.
+
+Everything that goes to Kaggle or to its storage goes through a `Session`.
+"""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from orchestrator.untrusted import is_loopback
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0
+_KEEPS_BODY = (307, 308)
+_active = threading.local()
+
+
+class RedirectError(requests.RequestException):
+    """A redirect that is not followed; the message does not name its address, which may be signed."""
+
+
+class Session(requests.Session):
+    """A session of requests, without what requests does with credentials by itself.
+
+    `~/.netrc` is not read. Loopback addresses are reached without a proxy. A redirect takes no body to
+    another host, no credentials either, and does not lead from https to http. Every call has time-outs.
+
+    Args:
+        connect_s: seconds to wait for a connection.
+        read_s: seconds to wait for the next byte of an answer.
+        connections: how many are kept for each host.
+    """
+
+    def __init__(
+        self, *, connect_s: float = CONNECT_TIMEOUT_S, read_s: float = READ_TIMEOUT_S, connections: int = 10
+    ) -> None:
+        super().__init__()
+        self.auth = _no_credentials  # Without any, requests looks into ~/.netrc.
+        self.adapter = _Adapter((connect_s, read_s), connections)
+        self.mount("https://", self.adapter)
+        self.mount("http://", self.adapter)
+
+    def send(self, request: Any, **kwargs: Any) -> requests.Response:
+        """Send a request and follow its redirects.
+
+        Raises:
+            RedirectError: a redirect is refused, or leads nowhere.
+            requests.RequestException: there is no answer.
+        """
+        try:
+            return super().send(request, **kwargs)
+        except requests.RequestException:
+            raise
+        except (ValueError, urllib3.exceptions.HTTPError) as error:
+            # Without its cause, which holds the address.
+            raise RedirectError(
+                f"the address cannot be used ({type(error).__name__})", request=request
+            ) from None
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """Return the settings of the environment; no proxy for a loopback address."""
+        settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        if _is_here(url):
+            settings["proxies"] = {}
+        return settings
+
+    def rebuild_proxies(self, prepared_request: Any, proxies: Any) -> Any:
+        """Return the proxies for the target of a redirect; none for a loopback address."""
+        if _is_here(prepared_request.url):
+            prepared_request.headers.pop("Proxy-Authorization", None)
+            return {}
+        return super().rebuild_proxies(prepared_request, proxies)  # type: ignore[no-untyped-call]
+
+    def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
+        """Take the credentials off a redirect to another host; put none on."""
+        here, there = response.request.url, prepared_request.url
+        if self.should_strip_auth(here, there):  # type: ignore[no-untyped-call]
+            prepared_request.headers.pop("Authorization", None)
+
+    def get_redirect_target(self, resp: Any) -> str | None:
+        """Return where a redirect leads; None if the answer is none.
+
+        Raises:
+            RedirectError: that address must not get what the request carries, or is none.
+        """
+        try:
+            target = super().get_redirect_target(resp)
+            if target is None:
+                return None
+            here, there = urlsplit(resp.url), urlsplit(urljoin(resp.url, target))
+            same = (here.scheme, here.hostname, here.port) == (there.scheme, there.hostname, there.port)
+        except ValueError:
+            raise RedirectError("a redirect leads to an invalid address", response=resp) from None
+        if there.scheme not in ("http", "https") or not there.hostname:
+            raise RedirectError("a redirect leads to an invalid address", response=resp)
+        if here.scheme == "https" and there.scheme == "http":
+            raise RedirectError(f"a redirect leads to {there.hostname} without encryption", response=resp)
+        if resp.status_code in _KEEPS_BODY and resp.request.body and not same:
+            raise RedirectError(
+                f"a redirect ({resp.status_code}) would send the request on to {there.hostname}",
+                response=resp,
+            )
+        return str(target)
+
+
+def _no_credentials(request: Any) -> Any:
+    return request
+
+
+def _is_here(url: Any) -> bool:
+    try:
+        return is_loopback(urlsplit(str(url)).hostname)
+    except ValueError:
+        return False
+
+
+class _Watchdog:
+    """Shuts a connection down that has not answered in `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer: threading.Timer | None = None
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()
+        self.is_over = False
+
+    def watch(self, sock: socket.socket | None) -> None:
+        """Watch the connection that an answer is awaited on; the time runs from the first one."""
+        with self._lock:
+            self._socket = sock
+            if self._timer is None:
+                self._timer = threading.Timer(self._seconds, self._end)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _end(self) -> None:
+        with self._lock:
+            self.is_over = True
+            if self._socket is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        with self._lock:
+            self._socket = None
+            if self._timer is not None:
+                self._timer.cancel()
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Limit the whole time that this thread waits in the block for answers, however they trickle in.
+
+    Raises:
+        requests.Timeout: the time is over.
+    """
+    watchdog, outer = _Watchdog(seconds), getattr(_active, "watchdog", None)
+    _active.watchdog = watchdog
+    try:
+        yield
+    except Exception as error:
+        if watchdog.is_over:
+            raise requests.Timeout(f"the answer was not complete after {seconds:g} s") from error
+        raise
+    finally:
+        watchdog.stop()
+        _active.watchdog = outer
+    if watchdog.is_over:
+        raise requests.Timeout(f"the answer was not complete after {seconds:g} s")
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    def getresponse(self) -> Any:
+        _watch(self.sock)
+        return super().getresponse()
+
+
+class _SecureConnection(urllib3.connection.HTTPSConnection):
+    def getresponse(self) -> Any:
+        _watch(self.sock)
+        return super().getresponse()
+
+
+def _watch(sock: Any) -> None:
+    watchdog = getattr(_active, "watchdog", None)
+    if watchdog is not None:
+        watchdog.watch(sock)
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class _Adapter(HTTPAdapter):
+    """An adapter with time-outs for calls that set none, whose connections can be watched."""
+
+    def __init__(self, timeout: tuple[float, float], connections: int) -> None:
+        self._timeout = timeout
+        super().__init__(pool_maxsize=connections)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager: Any = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        return manager
+
+    def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("timeout") is None:
+            kwargs["timeout"] = self._timeout
+        sender: Any = super().send
+        return sender(request, *args, **kwargs)
