@@ -249,7 +249,9 @@ def test_an_oversized_source_is_refused(templates: Templates, stamp: RunStamp) -
     large = Settings.model_validate({"samples": {"sentences": ["আ" * MAX_SOURCE_BYTES]}}).with_owner(
         "someone"
     )
-    with pytest.raises(UsageError, match=r"would be [\d,]+ bytes; Kaggle takes less than 1,000,000: the settings"):
+    with pytest.raises(
+        UsageError, match=r"would be [\d,]+ bytes; Kaggle takes less than 1,000,000: the settings"
+    ):
         render_kernel(large, stamp, templates=templates)
 
 
