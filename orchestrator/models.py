@@ -16,6 +16,8 @@ _KERNEL = re.compile(
     r"(?P<owner>[a-z0-9][a-z0-9_-]*)/(?P<slug>[a-z0-9]+(?:-[a-z0-9]+)*)(?:/v?(?P<version>[1-9][0-9]{0,8}))?",
     re.ASCII | re.IGNORECASE,
 )
+# The address of a kernel's page, as `kgtts open` and a browser write it.
+_PAGE = re.compile(r"^https?://[^/]+/code/([^?#]+?)/?(?:\?scriptVersionNumber=([0-9]+))?$")
 _SIBLING_SUFFIXES = ("-a", "-b")
 MIN_SLUG_LENGTH = 5  # kaggle 2.2.4 refuses shorter kernel slugs and titles before it sends anything.
 MAX_SLUG_LENGTH = 50  # Kaggle has answered longer ones with a bare 500.
@@ -33,12 +35,12 @@ class KernelRef:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `owner/slug`, `owner/slug/3` or `owner/slug/v3`.
+        """Read `owner/slug`, `owner/slug/3`, `owner/slug/v3` or the address of the kernel's page.
 
         Raises:
             UsageError: the text is none of these.
         """
-        match = _KERNEL.fullmatch(text.strip().removeprefix("https://www.kaggle.com/code/").rstrip("/"))
+        match = _KERNEL.fullmatch(_PAGE.sub(r"\1/\2", text.strip()).rstrip("/"))
         if match:
             version = match["version"]
             return cls(match["owner"], match["slug"].lower(), int(version) if version else None)

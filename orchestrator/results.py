@@ -132,21 +132,25 @@ class Results:
         """The folder of a kernel version that is not a session of kgtts."""
         return SessionFolder(self.to / ref.owner / ref.slug / f"v{ref.version or 'latest'}")
 
-    def find(self, text: str | None, slug: str) -> list[PulledSession]:
+    def find(self, text: str | None, slug: str | None) -> list[PulledSession]:
         """The pulled sessions of the run that a person names, oldest first.
 
         Args:
-            text: a run's id or its beginning, `OWNER/SLUG[/VERSION]`, or None for the newest run of `slug`.
-            slug: the slug in kgtts.toml.
+            text: a run's slug, its id or the beginning of it, or `OWNER/SLUG[/VERSION]`; None is the newest
+                run of `slug`.
+            slug: the slug in kgtts.toml; None if there is no kgtts.toml, and the newest of all runs is meant.
 
         Raises:
             UsageError: nothing of it was pulled, or the text names no run.
         """
         ref = _kernel(text)
         if text is not None and ref is None:
+            ref = self._by_slug(text)
+        if ref is None and (text is not None or slug is None):
             sessions = [item for place in _subfolders(self.to) for item in pulled_sessions(place)]
-            sessions = [item for item in sessions if item.run is not None and item.run.startswith(text)]
-            if len({item.run for item in sessions}) > 1:
+            if text is not None:
+                sessions = [item for item in sessions if item.run is not None and item.run.startswith(text)]
+            if text is not None and len({item.run for item in sessions}) > 1:
                 raise UsageError(
                     f"{text!r} fits several runs in {self.to}.", hint="write more of the run's id"
                 )
@@ -156,17 +160,25 @@ class Results:
                 sessions = [item for item in sessions if _is_version(item, ref)]
         sessions = newest_run(sessions)
         if not sessions:
-            what = "the newest run" if text is None else text
             hint = f"bring it with `kgtts pull{'' if text is None else ' ' + text}`"
-            raise UsageError(f"Nothing of {what} has been pulled to {self.to}.", hint=hint)
+            what = text if text is not None else slug if _subfolders(self.to) else None
+            if what is None:
+                raise UsageError(f"No run has been downloaded to {self.to} yet.", hint=hint)
+            raise UsageError(f"Nothing of {what} has been downloaded to {self.to}.", hint=hint)
         return _in_order(sessions)
 
-    def _places(self, ref: KernelRef | None, slug: str) -> list[Path]:
+    def _by_slug(self, text: str) -> KernelRef | None:
+        """The kernel whose slug is `text`, if anything of it or of the run of that name is here."""
+        ref = KernelRef("", text)
+        found = any(pulled_sessions(place) for place in self._places(ref, None))
+        return ref if found else None
+
+    def _places(self, ref: KernelRef | None, slug: str | None) -> list[Path]:
         """The folders that may hold a kernel's sessions, those of earlier versions of kgtts included."""
-        wanted = slug if ref is None else ref.slug
+        wanted = ref.slug if ref is not None else slug or ""
         base = wanted if wanted == slug else KernelRef("", wanted).base.slug
         names = [base, *(kernel.slug for kernel in KernelRef("", base).siblings)]
-        own = [] if ref is None else [self.to / ref.owner / ref.slug]
+        own = [] if ref is None or not ref.owner else [self.to / ref.owner / ref.slug]
         return [*(self.to / name for name in names), *own]
 
 

@@ -1,6 +1,7 @@
 """One layout of result folders for all that write or read them."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,28 @@ def test_a_complete_session_is_known_by_version_step_and_run(tmp_path: Path) -> 
 
 def test_nothing_pulled_is_a_sentence(tmp_path: Path) -> None:
     """The hint brings it."""
-    with pytest.raises(UsageError, match="Nothing of the newest run has been pulled") as caught:
+    with pytest.raises(UsageError, match=r"No run has been downloaded to .* yet\.") as caught:
         Results(tmp_path).find(None, "voice")
     assert caught.value.hint == "bring it with `kgtts pull`"
+    brought(tmp_path / "other" / "session-01", "r1", 1)
+    with pytest.raises(UsageError, match="Nothing of voice has been downloaded"):
+        Results(tmp_path).find(None, "voice")
+
+
+def test_a_slug_names_the_newest_of_its_runs(tmp_path: Path) -> None:
+    """That of the settings, or that of one of its kernels; it goes before an id that begins so."""
+    brought(tmp_path / "voice-one" / "session-01", "r1", 1)
+    brought(tmp_path / "other" / "session-01", "voice-one-too", 1)
+    results = Results(tmp_path)
+    for text in ("voice-one", "voice-one-b", "r1"):
+        assert [item.run for item in results.find(text, "other")] == ["r1"]
+    assert [item.run for item in results.find("voice-one-t", "other")] == ["voice-one-too"]
+
+
+def test_without_settings_the_newest_of_all_runs_is_meant(tmp_path: Path) -> None:
+    """Whatever it is called."""
+    brought(tmp_path / "older" / "session-01", "r1", 1)
+    brought(tmp_path / "newer" / "session-01", "r2", 1)
+    for place in (tmp_path / "older/session-01").iterdir():
+        os.utime(place, (1, 1))
+    assert [item.run for item in Results(tmp_path).find(None, None)] == ["r2"]

@@ -3,6 +3,8 @@
 import inspect
 import json
 import os
+import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,13 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 from platformdirs import user_data_path
 
 from orchestrator import formatting
-from orchestrator.errors import ExitCode, KgttsError
+from orchestrator.errors import ExitCode, KgttsError, UsageError
+from orchestrator.kaggle import service_url
 from orchestrator.models import KernelRef
 from orchestrator.ports import Kaggle
+from orchestrator.results import Results
 from orchestrator.run.context import FollowCost, RunContext, Target, open_context
+from orchestrator.run.ledger import Ledger
 from orchestrator.run.snapshot import Snapshot
 from orchestrator.run.target import find_target
 from orchestrator.scrubbing import scrub
@@ -28,9 +34,10 @@ if TYPE_CHECKING:
 
 HOME_VARIABLE = "KGTTS_HOME"
 _WHICH_RUN = (
-    "RUN is a run's id or its beginning, as `kgtts list` shows it. Without an argument it is the run that "
-    "was pushed last from this machine, or else the kernel that kgtts.toml names."
+    "RUN is a run's slug, its id or the beginning of it (`kgtts list` shows both), or OWNER/SLUG[/VERSION]. "
+    "Without it, the run of this folder's kgtts.toml is meant; without that file, the newest."
 )
+_SETTINGS_COMMAND = re.compile(r"\bkgtts (?:push|watch|sync|doctor)\b")  # Those that take --config and --set.
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -90,10 +97,33 @@ def _duration(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         raise click.BadParameter(str(error), ctx, param) from None
 
 
+def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Give the slugs, kernels and ids of this machine's runs that begin so; from the ledger, without a login.
+
+    A shell that asks gets no error: whatever fails here gives no names.
+    """
+    del ctx, param
+    found: dict[str, str] = {}
+    with suppress(Exception):
+        place = data_folder() / "ledger.db"
+        if place.is_file():
+            with Ledger(place, service_url(os.environ)) as ledger:
+                for record in ledger.all():
+                    base = record.ref.base
+                    for name in (base.slug, record.run_id, str(base)):
+                        found.setdefault(name, f"{base.slug}, run {record.run_id}")
+    return [CompletionItem(name, help=about) for name, about in found.items() if name.startswith(incomplete)]
+
+
+def complete_run_or_path(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Give what `complete_run` gives, and let the shell complete files as well."""
+    return [*complete_run(ctx, param, incomplete), CompletionItem(incomplete, type="file")]
+
+
 def run_argument(command: F) -> F:
     """Give a command the run that it is about, and explain in its help how to name one."""
     command.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n{_WHICH_RUN}"
-    return click.argument("run", required=False, metavar="[RUN | OWNER/SLUG[/VERSION]]")(command)
+    return click.argument("run", required=False, metavar="[RUN]", shell_complete=complete_run)(command)
 
 
 def out_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
@@ -136,6 +166,47 @@ def load(config_path: Path | None = None, overrides: tuple[str, ...] = ()) -> "L
     return load_settings(config_path, overrides, environ=os.environ, cwd=Path.cwd())
 
 
+def pulled() -> tuple[Results, str | None]:
+    """Give the results on this machine, and the slug of the run that kgtts.toml is about, if there is one."""
+    loaded = load()
+    return Results(Path(loaded.settings.pull.to)), loaded.settings.kernel.slug if loaded.path else None
+
+
+def load_to_train(config_path: Path | None, overrides: tuple[str, ...]) -> "LoadedSettings":
+    """Load the settings for a command that may start a session; the defaults alone train nothing.
+
+    Raises:
+        UsageError: there is no settings file.
+    """
+    loaded = load(config_path, overrides)
+    if loaded.path is None:
+        raise UsageError(
+            "There is no kgtts.toml in this folder or above, so there is nothing to train.",
+            hint="`kgtts init` writes one; or name one with --config FILE",
+        )
+    return loaded
+
+
+@contextmanager
+def repeating(config_path: Path | None, overrides: tuple[str, ...]) -> Iterator[Callable[[str], str]]:
+    """See to it that hints repeat `--config` and `--set`, so that what they show is about the same run.
+
+    Gives a function that writes a hint so; the hints of errors are written so by themselves.
+    """
+    words = [] if config_path is None else ["--config", str(config_path)]
+    words += [word for item in overrides for word in ("--set", item)]
+    options = "".join(f" {shlex.quote(word)}" for word in words)
+
+    def whole(hint: str) -> str:
+        return _SETTINGS_COMMAND.sub(lambda found: found[0] + options, hint)
+
+    try:
+        yield whole
+    except KgttsError as error:
+        error.hint = None if error.hint is None else whole(error.hint)
+        raise
+
+
 def data_folder() -> Path:
     """Give kgtts's own folder (ledger, caches): `KGTTS_HOME`, else the system's place for user data."""
     named = os.environ.get(HOME_VARIABLE)
@@ -161,7 +232,9 @@ def workbench() -> Iterator[RunContext]:
 
 
 def find(bench: RunContext, run: str | None, snapshot: Snapshot | None = None) -> Target:
-    """Give the session that a command is about; without `run` the newest, or that of kgtts.toml's kernel.
+    """Give the session that a command is about; without `run`, that of kgtts.toml, or else the newest.
+
+    If it is the newest for want of a kgtts.toml, that is said.
 
     Raises:
         UsageError, NotFoundError: as `find_target`.
@@ -172,7 +245,11 @@ def find(bench: RunContext, run: str | None, snapshot: Snapshot | None = None) -
         kernel = loaded.settings.kernel
         return KernelRef(kernel.owner or bench.kaggle.username, kernel.slug) if loaded.path else None
 
-    return find_target(bench, run, default=kernel_of_settings, snapshot=snapshot)
+    target = find_target(bench, run, default=kernel_of_settings, snapshot=snapshot)
+    if run is None and load().path is None:
+        which = f", run {target.record.run_id}" if target.record is not None else ""
+        click.echo(f"There is no kgtts.toml here, so this is the newest run: {target.ref}{which}.", err=True)
+    return target
 
 
 def _calls(kaggle: Kaggle, followed: FollowCost) -> str:

@@ -14,13 +14,16 @@ from orchestrator.results import PulledSession, Results, newest_run, pulled_sess
 STDIN = "-"
 
 
-def find_sessions(source: str | None, results: Results, slug: str) -> tuple[Sequence[PulledSession], Path]:
+def find_sessions(
+    source: str | None, results: Results, slug: str | None
+) -> tuple[Sequence[PulledSession], Path]:
     """Find the downloaded sessions of a run, oldest first, and the folder that holds them.
 
     Args:
-        source: a folder, a run's id or its beginning, or OWNER/SLUG[/VERSION]; None is the newest run.
+        source: a folder, a run's slug, its id or its beginning, or OWNER/SLUG[/VERSION]; None is the run of
+            `slug`.
         results: all results on this machine.
-        slug: the kernel that the settings name.
+        slug: what the settings call the run; None if there are none, and the newest run is meant.
 
     Raises:
         UsageError: nothing of it was downloaded, or `source` is a file.
@@ -39,7 +42,9 @@ def find_sessions(source: str | None, results: Results, slug: str) -> tuple[Sequ
     return sessions, sessions[-1].folder.parent
 
 
-def read_source(source: str | None, results: Results, slug: str, stdin: BinaryIO) -> tuple[str, MetricsTable]:
+def read_source(
+    source: str | None, results: Results, slug: str | None, stdin: BinaryIO
+) -> tuple[str, MetricsTable]:
     """Read the measurements of a run, a folder, a log file, or of `stdin` if `source` is `-`.
 
     Args:

@@ -58,11 +58,11 @@ class Target:
     ref: KernelRef
     record: SessionRecord | None
 
-    @property
-    def url(self) -> str:
-        """The page on Kaggle."""
+    def page(self, service: str) -> str:
+        """The address of its page on the website of a service, whose API has the address `service`."""
         version = f"?scriptVersionNumber={self.ref.version}" if self.ref.version else ""
-        return f"https://www.kaggle.com/code/{self.ref.owner}/{self.ref.slug}{version}"
+        website = service.replace("://api.", "://www.", 1)
+        return f"{website}/code/{self.ref.owner}/{self.ref.slug}{version}"
 
     def at_version_of(self, info: KernelInfo) -> "Target":
         """The same target; without a version, it is the kernel's newest."""

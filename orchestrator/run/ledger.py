@@ -125,6 +125,11 @@ class Ledger:
                 self._db.close()
                 raise
 
+    @property
+    def service(self) -> str:
+        """The address of the service whose pushes it shows."""
+        return self._service
+
     def __enter__(self) -> Self:
         return self
 
@@ -196,6 +201,18 @@ class Ledger:
             where, values = f"{where} AND version = ?", [*values, str(ref.version)]
         rows = self._select(where, values)
         return rows[0] if rows else None
+
+    def of_slug(self, slug: str, owner: str | None = None) -> Sequence[SessionRecord]:
+        """The sessions of the run that settings call `slug`, or of one of its two kernels, newest first.
+
+        Refused pushes do not count. Without an owner, those of all owners are given.
+        """
+        names = (slug, *(kernel.slug for kernel in KernelRef("", slug).siblings))
+        marks = ", ".join("?" * len(names))
+        where, values = f"outcome != ? AND slug IN ({marks})", [PushOutcome.REFUSED, *names]
+        if owner is not None:
+            where, values = f"{where} AND owner = ?", [*values, owner]
+        return self._select(where, values)
 
     def of_run(self, run_id: str) -> Sequence[SessionRecord]:
         """The sessions of a run whose id starts with `run_id`, newest first."""

@@ -17,7 +17,7 @@ from orchestrator.run.reading import look_closer
 from orchestrator.run.snapshot import Snapshot, value_of
 from orchestrator.run.status import SessionReport
 from orchestrator.run.view import RunView, SessionView
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, inherited, with_overrides
 
 _LARGEST_LOSS = 1e30  # Beyond, and for infinity and NaN, it is not a loss.
 
@@ -126,7 +126,9 @@ def _over(context: RunContext, snapshot: Snapshot, session: SessionView, setting
     session, notes = look_closer(snapshot, session)
     if session.result is None or not session.result.done:
         return None
+    taken = tuple(inherited(session.stamp.overrides, ()))
+    settings = with_overrides(settings, taken).with_owner(context.kaggle.username)
     base = base_kernel(settings)
     view = RunView(base, session, session if session.is_mountable else None, notes=notes)
     decision = decide(settings, base, view, Circumstances(context.clock.now()))
-    return Pass(decision, view) if decision.state.is_over else None
+    return Pass(decision, view, settings=settings) if decision.state.is_over else None

@@ -123,7 +123,7 @@ def _checked(context: RunContext, record: SessionRecord, pushed: Pushed) -> Push
         if asked is not None and info.accelerator not in (None, asked):
             warnings.append(f"Kaggle says that it runs on {info.accelerator}, not on {asked} as asked.")
     target = Target(record.ref, record)
-    return PushedSession(target, pushed.url or target.url, warnings)
+    return PushedSession(target, pushed.url or target.page(context.kaggle.service), warnings)
 
 
 def _after_lost_answer(context: RunContext, record: SessionRecord, error: ServiceError) -> Pushed:

@@ -27,6 +27,7 @@ class SessionReport:
         progress: how far it is, by its log.
         tail: the end of its log, without the kernel's events.
         latest_version: the kernel's newest version.
+        page: the address of its page on the service.
         stamp: which run and session it is; None if it is not one, or not the kernel's newest version.
         history: the run's sessions so far.
         started: when the kernel was last run.
@@ -37,6 +38,7 @@ class SessionReport:
     progress: Progress
     tail: Sequence[str]
     latest_version: int | None
+    page: str
     stamp: RunStamp | None = None
     history: Sequence[SessionSummary] = ()
     started: datetime | None = None
@@ -82,6 +84,7 @@ def report_session(
         read_progress(lines),
         [line for line in lines if parse_event(line) is None][-_TAIL:],
         info.latest_version,
+        target.page(context.kaggle.service),
         stamp,
         () if stamp is None else _history(context, snapshot, target.ref, status, stamp),
         info.last_run,

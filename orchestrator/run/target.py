@@ -1,15 +1,17 @@
 """Find the session that a command is about, from what a person wrote."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from orchestrator.errors import NotFoundError, ServiceError, UsageError
-from orchestrator.models import KernelRef, Pushed
+from orchestrator.models import MIN_SLUG_LENGTH, KernelRef, Pushed
 from orchestrator.ports import Kaggle
 from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.run.context import RunContext, Target
-from orchestrator.run.ledger import PushOutcome, SessionRecord
+from orchestrator.run.ledger import Ledger, PushOutcome, SessionRecord
 from orchestrator.run.reading import read_run
 from orchestrator.run.snapshot import Snapshot, certain, see, visible
+
+_LIST = "`kgtts list` shows the runs of this machine; name any other as SLUG or OWNER/SLUG"
 
 
 def find_target(
@@ -19,45 +21,86 @@ def find_target(
     default: Callable[[], KernelRef | None] = lambda: None,
     snapshot: Snapshot | None = None,
 ) -> Target:
-    """The session meant by a run's id, by `owner/slug[/version]`, or by nothing (the newest).
+    """The newest session, known here, of the run that a person names, or the version that they name.
 
     Args:
         context: Kaggle and the ledger.
-        text: what the person wrote.
-        default: the kernel to fall back on if nothing was written and the ledger is empty.
+        text: a run's slug, its id or the beginning of it, or `owner/slug[/version]`; None is the run of
+            `default`, or without one the newest that was pushed from this machine.
+        default: the kernel that the settings of this folder name; None if it has none.
         snapshot: where Kaggle is looked at, so that what is seen here need not be read again.
 
     Raises:
-        UsageError: nothing fits.
+        UsageError: nothing fits, or several runs do.
         NotFoundError: there is no such kernel.
         ServiceError: Kaggle does not tell.
     """
     snapshot = snapshot or context.snapshot()
     if text is None:
-        record = context.ledger.newest()
-        if record is not None:
-            return _settled(context, record)
-        ref = default()
-        if ref is not None:
-            try:
-                return _of_kernel(context, ref, snapshot)
-            except NotFoundError as error:
-                raise NotFoundError(
-                    f"{ref}, which kgtts.toml names, has not been pushed yet.", hint="kgtts push"
-                ) from error
-        raise UsageError(
-            "No run is known on this machine.", hint="start one with `kgtts push`, or name one as OWNER/SLUG"
-        )
+        return _of_folder(context, default(), snapshot)
     if "/" in text:
         return _of_kernel(context, KernelRef.parse(text), snapshot)
-    records = context.ledger.of_run(text)
+    records = _named(context.ledger, text)
     runs = {record.run_id for record in records}
-    if len(runs) != 1:
-        found = f"fits {len(runs)} runs" if runs else "is no run that this machine knows"
-        raise UsageError(
-            f"{text!r} {found}.", hint="`kgtts list` shows them; or name the kernel as OWNER/SLUG"
-        )
-    return _settled(context, records[0])
+    if len({record.ref.owner for record in records}) > 1 or (len(runs) > 1 and text not in _names(records)):
+        count = max(len(runs), len({record.ref.owner for record in records}))
+        raise UsageError(f"{text!r} fits {count} runs.", hint=_LIST)
+    if records:
+        return _settled(context, records[0])
+    return _on_kaggle(context, text, default, snapshot)
+
+
+def _of_folder(context: RunContext, kernel: KernelRef | None, snapshot: Snapshot) -> Target:
+    """The run of this folder's settings, or without any the newest of this machine."""
+    if kernel is None:
+        newest = context.ledger.newest()
+        if newest is None:
+            raise UsageError(
+                "No run is known on this machine.",
+                hint="start one with `kgtts push`, or name one as OWNER/SLUG",
+            )
+        return _settled(context, newest)
+    records = context.ledger.of_slug(kernel.slug, kernel.owner)
+    if records:
+        return _settled(context, records[0])
+    try:
+        return _of_kernel(context, kernel, snapshot)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"{kernel}, which kgtts.toml names, has not been pushed yet.", hint="kgtts push"
+        ) from error
+
+
+def _names(records: Sequence[SessionRecord]) -> frozenset[str]:
+    """The slugs of kernels, and what settings call their runs."""
+    return frozenset(name for record in records for name in (record.ref.slug, record.ref.base.slug))
+
+
+def _named(ledger: Ledger, text: str) -> Sequence[SessionRecord]:
+    """The sessions of what the ledger knows by a slug, newest first; else of runs by their id's beginning."""
+    exact = [record for record in ledger.of_slug(text) if record.ref.slug == text]
+    return exact or ledger.of_slug(text) or ledger.of_run(text)
+
+
+def _on_kaggle(
+    context: RunContext, text: str, default: Callable[[], KernelRef | None], snapshot: Snapshot
+) -> Target:
+    """The run of another machine: by its slug, or by its id if this folder's settings name it."""
+    unknown = f"{text!r} is no run that this machine knows"
+    if len(text) >= MIN_SLUG_LENGTH:
+        try:
+            ref = KernelRef.parse(f"{context.kaggle.username}/{text}")
+        except UsageError:
+            raise UsageError(f"{unknown}.", hint=_LIST) from None
+        try:
+            return _of_kernel(context, ref, snapshot)
+        except NotFoundError:
+            unknown = f"{unknown}, and Kaggle has no {ref}"
+    kernel = default()
+    view = None if kernel is None else read_run(snapshot, kernel)
+    if view is not None and view.run_id.startswith(text):
+        return Target(view.newest.ref, None)
+    raise UsageError(f"{unknown}.", hint=_LIST)
 
 
 def _of_kernel(context: RunContext, ref: KernelRef, snapshot: Snapshot) -> Target:

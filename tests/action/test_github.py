@@ -68,6 +68,7 @@ def test_text_from_a_server_is_only_text_in_the_summary() -> None:
 
 def test_in_actions_an_error_is_an_annotation(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere it is coloured text; as a step it is one command on the error stream."""
+    Path("kgtts.toml").touch()
     assert cli("sync").err.startswith("Error: No Kaggle credentials were found")
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     result = cli("sync")

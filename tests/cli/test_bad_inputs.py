@@ -42,6 +42,7 @@ def fails(result: Result, code: int, *words: str) -> None:
 
 def test_no_credentials(cli: Cli, workplace: Path) -> None:
     """Every command that talks to Kaggle says where one gets credentials."""
+    (workplace / "kgtts.toml").touch()
     for command in ON_KAGGLE:
         result = cli(*command.split())
         fails(result, 3, "No Kaggle credentials were found", "https://www.kaggle.com/settings/api")
@@ -226,6 +227,7 @@ def test_a_server_that_is_down(cli: Cli, workplace: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv("KAGGLE_KEY", KEY)
         for command in ("status", "logs", "pull", "open", "stop"):
             fails(cli(*command.split()), 2, "No run is known on this machine")
+        (workplace / "kgtts.toml").touch()
         for command in (
             "doctor",
             "list --all",

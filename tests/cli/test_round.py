@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from orchestrator.emulator import Emulator
 from tests.cli.conftest import wait_for_words
@@ -223,8 +224,17 @@ def test_quota(cli: Cli, account: Emulator) -> None:
 
 
 def test_open_prints_the_page(cli: Cli, trained: Emulator) -> None:
-    """The address of exactly our version."""
-    assert cli("open", "--print").out == f"https://www.kaggle.com/code/{FIRST}?scriptVersionNumber=1\n"
+    """The address of exactly our version, on the service in use, which has such a page."""
+    address = cli("open", "--print").out.strip()
+    assert address == f"{trained.url}/code/{FIRST}?scriptVersionNumber=1"
+    assert address in cli("status").out
+    assert cli("status", address, "--json").json["version"] == 1
+    page = requests.get(address, timeout=10)
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert all(text in page.text for text in (FIRST, "Version 1", "complete"))
+    missing = requests.get(f"{trained.url}/code/{USER}/never-was", timeout=10)
+    assert missing.status_code == 404
+    assert "never-was" in missing.text
 
 
 def test_the_stock_client_works_on_the_same_service(trained: Emulator, spawn: Callable[..., Process]) -> None:

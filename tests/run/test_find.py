@@ -214,3 +214,58 @@ def test_cancel_deletes_the_kernel_and_remembers_it(
     assert newest is not None
     assert newest.state is SessionState.CANCEL_ACKNOWLEDGED
     assert timedelta(0) == kaggle.clock.now() - (newest.seen_at or kaggle.clock.now())
+
+
+def test_a_run_is_found_by_its_slug(context: RunContext, ledger: Ledger, kaggle: FakeKaggle) -> None:
+    """That of the settings, or that of one of its kernels; on a fresh machine Kaggle is asked."""
+    first, second = KERNEL.siblings
+    older = remember(ledger, kaggle, "abc111", 1, kernel=first)
+    newer = remember(ledger, kaggle, "abc111", 1, kernel=second, session=2)
+    remember(ledger, kaggle, "def222", 1, kernel=KernelRef("asha", "other-voice-a"))
+    assert find_target(context, "bangla-tts") == Target(second.at(1), newer)
+    assert find_target(context, "bangla-tts-a") == Target(first.at(1), older)
+    assert kaggle.asked == []
+    push_from_elsewhere(kaggle, "asha/third-voice-a", session=1)
+    assert find_target(context, "third-voice") == Target(KernelRef("asha", "third-voice-a", 1), None)
+    with pytest.raises(UsageError, match="Kaggle has no asha/never-was"):
+        find_target(context, "never-was")
+
+
+def test_a_slug_of_two_owners_is_told_apart(context: RunContext, ledger: Ledger, kaggle: FakeKaggle) -> None:
+    """It fits both, so the owner has to be named."""
+    for owner, run in (("asha", "abc111"), ("omar", "def222")):
+        remember(ledger, kaggle, run, 1, kernel=KernelRef(owner, "bangla-tts-a"))
+    with pytest.raises(UsageError, match="fits 2 runs"):
+        find_target(context, "bangla-tts")
+    assert find_target(context, "omar/bangla-tts").ref == KernelRef("omar", "bangla-tts-a", 1)
+
+
+def test_in_a_folder_with_settings_its_run_is_meant(
+    context: RunContext, ledger: Ledger, kaggle: FakeKaggle
+) -> None:
+    """Not the newest of this machine, which may be another project's."""
+    record = remember(ledger, kaggle, "abc111", 1, kernel=KERNEL.siblings[0])
+    remember(ledger, kaggle, "def222", 1, kernel=KernelRef("asha", "other-voice-a"))
+    assert find_target(context, None, default=lambda: KERNEL) == Target(KERNEL.siblings[0].at(1), record)
+    with pytest.raises(
+        NotFoundError, match=r"asha/third-voice, which kgtts\.toml names, has not been pushed"
+    ):
+        find_target(context, None, default=lambda: KernelRef("asha", "third-voice"))
+
+
+def test_a_run_from_elsewhere_is_found_by_its_id_in_its_folder(
+    context: RunContext, kaggle: FakeKaggle
+) -> None:
+    """A fresh machine knows no id, but the folder's settings lead to it."""
+    push_from_elsewhere(kaggle, "asha/bangla-tts-a", session=1)
+    assert find_target(context, "ru", default=lambda: KERNEL) == Target(KERNEL.siblings[0].at(1), None)
+
+
+def test_the_address_of_a_page_names_its_version(context: RunContext) -> None:
+    """As the browser has it, on any service."""
+    target = Target(KernelRef("asha", "bangla-tts-a", 3), None)
+    for service in ("https://api.kaggle.com", "http://127.0.0.1:7788"):
+        assert find_target(context, target.page(service)) == target
+    assert target.page("https://api.kaggle.com") == (
+        "https://www.kaggle.com/code/asha/bangla-tts-a?scriptVersionNumber=3"
+    )

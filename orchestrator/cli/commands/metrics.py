@@ -2,22 +2,22 @@
 
 import math
 import sys
-from pathlib import Path
 
 import click
 
-from orchestrator.cli.context import load
+from orchestrator.cli.context import complete_run_or_path, pulled
 from orchestrator.cli.show.console import warn
 from orchestrator.formatting import counted
 from orchestrator.metrics import MetricsTable, Series, find_warnings
 from orchestrator.metrics.export import csv_text, json_text
 from orchestrator.metrics.sources import read_source
-from orchestrator.results import Results
 from orchestrator.untrusted import one_line
 
 
 @click.command()
-@click.argument("source", required=False, metavar="[RUN | OWNER/SLUG[/VERSION] | FILE | DIR | -]")
+@click.argument(
+    "source", required=False, metavar="[RUN | FILE | DIR | -]", shell_complete=complete_run_or_path
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print every value as CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print every value as JSON for programs.")
 def metrics(source: str | None, *, as_csv: bool, as_json: bool) -> None:
@@ -28,8 +28,7 @@ def metrics(source: str | None, *, as_csv: bool, as_json: bool) -> None:
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json are two formats; give one of them.")
-    settings = load().settings
-    name, table = read_source(source, Results(Path(settings.pull.to)), settings.kernel.slug, sys.stdin.buffer)
+    name, table = read_source(source, *pulled(), sys.stdin.buffer)
     if as_csv or as_json:
         for text in csv_text(table) if as_csv else json_text(table, {"source": name}):
             click.echo(text, nl=False)

@@ -10,9 +10,10 @@ from orchestrator.cli.commands.watch import way_back
 from orchestrator.cli.context import (
     duration_option,
     json_option,
-    load,
+    load_to_train,
     on_interrupt,
     print_json,
+    repeating,
     settings_options,
     workbench,
 )
@@ -44,12 +45,12 @@ def push(
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout limits how long --wait waits; give both.")
-    settings = load(config_path, overrides).settings
-    with workbench() as bench:
+    settings = load_to_train(config_path, overrides).settings
+    with repeating(config_path, overrides) as whole, workbench() as bench:
         passes = Passes(settings, bench, overrides=overrides)
         with on_interrupt(
             "Stopped while pushing; whether Kaggle took it is not known yet.",
-            hint="`kgtts status` finds out",
+            hint=f"`kgtts status {settings.kernel.slug}` finds out",
         ):
             done = passes.make(retry=True, new=new)
         pushed = done.pushed
@@ -70,4 +71,4 @@ def push(
             if as_json:
                 print_json(push_json(pushed, bench.ledger, done.warnings))
         if not as_json:
-            click.echo("Next: kgtts report, or kgtts say TEXT" if wait else "Next: kgtts watch")
+            click.echo("Next: kgtts report, or kgtts say TEXT" if wait else whole("Next: kgtts watch"))

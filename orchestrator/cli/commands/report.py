@@ -4,18 +4,17 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.context import load, open_option, out_option, recordings_option
+from orchestrator.cli.context import complete_run_or_path, open_option, out_option, pulled, recordings_option
 from orchestrator.cli.show.console import print_page, warn, writing
 from orchestrator.formatting import counted
 from orchestrator.metrics.sources import find_sessions
 from orchestrator.report import read_report, write_report
-from orchestrator.results import Results
 
 _NAME = "report.html"
 
 
 @click.command()
-@click.argument("source", required=False, metavar="[RUN | OWNER/SLUG[/VERSION] | DIR]")
+@click.argument("source", required=False, metavar="[RUN | DIR]", shell_complete=complete_run_or_path)
 @out_option(f"{_NAME} beside the run's sessions")
 @open_option
 @recordings_option
@@ -25,8 +24,7 @@ def report(source: str | None, *, out: Path | None, show: bool, recordings: Path
     It shows a summary, warnings, how the test sentences sounded over time, curves, resource use, sessions,
     and settings with what differs from the run before. Needs the extra `report`.
     """
-    settings = load().settings
-    sessions, folder = find_sessions(source, Results(Path(settings.pull.to)), settings.kernel.slug)
+    sessions, folder = find_sessions(source, *pulled())
     data = read_report(sessions, recordings=recordings)
     path = out or folder / _NAME
     with writing(out):

@@ -10,11 +10,10 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.context import json_option, load, out_file, print_json
+from orchestrator.cli.context import complete_run, json_option, out_file, print_json, pulled
 from orchestrator.cli.show.console import signs, warn
 from orchestrator.errors import LocalError
 from orchestrator.formatting import counted
-from orchestrator.results import Results
 from orchestrator.untrusted import one_line
 from orchestrator.voice import SynthesisOptions, Voice, find_players, open_voice, play
 from orchestrator.voice.speech import Speaker, Speech, check_text, name_all, read_text, speak, speakers
@@ -33,7 +32,14 @@ class _Factor(click.FloatRange):
 @click.command()
 @click.argument("text", required=False)
 @click.option("--file", "-f", "file", metavar="FILE", help="Speak the text of this UTF-8 file; - for stdin.")
-@click.option("--run", "run", metavar="RUN", help="The run whose voice speaks. Default: the newest one.")
+@click.option(
+    "--run",
+    "run",
+    metavar="RUN",
+    help="The run whose voice speaks: its slug, id (or the beginning of it) or OWNER/SLUG[/VERSION]. "
+    "Default: the run of kgtts.toml, else the newest.",
+    shell_complete=complete_run,
+)
 @click.option(
     "--voice",
     "place",
@@ -95,8 +101,8 @@ def say(
             "No program that plays sound was found on this machine.",
             hint="write the speech to a file: kgtts say with --out said.wav",
         )
-    settings = load().settings
-    sessions = [] if place is not None else Results(Path(settings.pull.to)).find(run, settings.kernel.slug)
+    results, slug = pulled()
+    sessions = [] if place is not None else results.find(run, slug)
     speaking = speakers(place, sessions, compare=compare)
     told = []
     with _files(out, speaking) as files:

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.context import json_option, load, print_json, settings_options, workbench
+from orchestrator.cli.context import (
+    json_option,
+    load_to_train,
+    print_json,
+    repeating,
+    settings_options,
+    workbench,
+)
 from orchestrator.cli.github.summary import report_failure, report_pass
 from orchestrator.cli.show.passes import forecast_line, outlook_json, pass_json, print_pass
 from orchestrator.cli.show.runs import row
@@ -46,8 +53,8 @@ def sync(
     do no harm.
     """
     try:
-        settings = load(config_path, overrides).settings
-        with workbench() as bench:
+        settings = load_to_train(config_path, overrides).settings
+        with repeating(config_path, overrides), workbench() as bench:
             listener = None if no_pull else Silent()
             done = Passes(settings, bench, listener, overrides).make()
             ahead = look_ahead(settings, done, bench.clock.now())
@@ -61,4 +68,5 @@ def sync(
         print_pass(done)
         row("left", forecast_line(ahead.forecast) if ahead.forecast is not None else None)
     if (failure := failure_of(done)) is not None:
-        raise failure
+        with repeating(config_path, overrides):
+            raise failure

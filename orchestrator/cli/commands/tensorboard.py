@@ -6,16 +6,15 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.context import load, on_interrupt
+from orchestrator.cli.context import complete_run, on_interrupt, pulled
 from orchestrator.formatting import counted
 from orchestrator.report.tensorboard import command_of, event_files, gather, serve
-from orchestrator.results import Results
 
 _PORT = 6006  # TensorBoard's own.
 
 
 @click.command()
-@click.argument("run", required=False, metavar="[RUN | OWNER/SLUG[/VERSION]]")
+@click.argument("run", required=False, metavar="[RUN]", shell_complete=complete_run)
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
@@ -29,12 +28,12 @@ def tensorboard(run: str | None, port: int) -> None:
     TensorBoard must be installed (pip install tensorboard). Only this machine can reach it; Kaggle is not
     contacted.
     """
-    settings = load().settings
-    sessions = Results(Path(settings.pull.to)).find(run, settings.kernel.slug)
+    results, slug = pulled()
+    sessions = results.find(run, slug)
     files = event_files(sessions)
     command = command_of()
     with tempfile.TemporaryDirectory(prefix="kgtts-tensorboard-") as folder:
-        gather(files, Path(folder), sessions[-1].run or settings.kernel.slug)
+        gather(files, Path(folder), sessions[-1].run or slug or "run")
         click.echo(f"{counted(len(files), 'event file')}; Ctrl-C ends TensorBoard.")
         # SIGTERM ends TensorBoard too, and removes the links.
         signal.signal(signal.SIGTERM, signal.default_int_handler)

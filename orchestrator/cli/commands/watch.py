@@ -10,8 +10,9 @@ import click
 from orchestrator.cli.context import (
     Interrupted,
     duration_option,
-    load,
+    load_to_train,
     on_interrupt,
+    repeating,
     settings_options,
     workbench,
 )
@@ -36,8 +37,8 @@ def watch(
     It starts each session when it is time, as `kgtts sync` would, downloads each one's results, and waits
     while the week's GPU hours are used up. Ctrl-C leaves the run alone; start it again to come back.
     """
-    settings = load(config_path, overrides).settings
-    with workbench() as bench, way_back():
+    settings = load_to_train(config_path, overrides).settings
+    with repeating(config_path, overrides), workbench() as bench, way_back():
         listener = None if no_pull else Silent()
         passes = Passes(settings, bench, listener, overrides)
         watch_run(passes, Screen(bench), timeout=timeout)

@@ -30,7 +30,7 @@ def push_json(pushed: PushedSession, ledger: Ledger, warnings: Sequence[str]) ->
         "session": newest.number if newest is not None else None,
         "kernel": str(ref.kernel),
         "version": ref.version,
-        "url": pushed.url if ref == first.ref else Target(ref, newest).url,
+        "url": pushed.url if ref == first.ref else Target(ref, newest).page(ledger.service),
         "state": newest.state.value if newest is not None and newest.state else "queued",
         "warnings": list(warnings),
     }

@@ -79,7 +79,7 @@ def print_report(report: SessionReport) -> None:
     row("progress", steps(progress))
     row("checkpoint", progress.checkpoint)
     row("ended", progress.end_message or report.status.failure_message)
-    row("page", report.target.url)
+    row("page", report.page)
     for warning in progress.warnings:
         click.secho(f"  warning    {terminal_line(warning)}", fg="yellow")
     if report.history:
@@ -131,7 +131,7 @@ def report_json(report: SessionReport) -> dict[str, Any]:
             "losses": dict(report.progress.losses),
             "fraction": report.progress.fraction,
         },
-        "url": report.target.url,
+        "url": report.page,
         "session": stamp.session if stamp else None,
         "history": [asdict(item) for item in report.history],
     }

@@ -23,7 +23,7 @@ from orchestrator.emulator.faults.middleware import ACTIVE_FAULTS, FaultMiddlewa
 from orchestrator.emulator.faults.plan import FaultInjector, FaultTarget
 from orchestrator.emulator.service.backend import Backend
 from orchestrator.emulator.service.exceptions import ApiError
-from orchestrator.emulator.wire import datasets, kernels, models, security, storage, uploads
+from orchestrator.emulator.wire import datasets, kernels, models, pages, security, storage, uploads
 from orchestrator.emulator.wire.control import ControlEndpoint
 from orchestrator.emulator.wire.logs import log_response
 from orchestrator.emulator.wire.rpc import Call, Methods, json_error, read_request, write_response
@@ -131,6 +131,7 @@ class Server:
                 uploads.UploadEndpoint(self._backend.uploads).put,
                 methods=["PUT"],
             ),
+            Route("/code/{owner}/{slug}", pages.PageEndpoint(self._backend.kernels).get, methods=["GET"]),
             *ControlEndpoint(self.faults, self._authenticator.check).routes(),
         ]
         for prefix in _PREFIXES:
