@@ -22,6 +22,7 @@ from orchestrator.models import KernelRef
 
 SESSION_LOG = "session.log"
 _COMPLETE_MARK = ".kgtts-complete"  # Its content: `owner/slug/version step run`.
+_VERSION_MARK = ".kgtts-version"  # Its content: `owner/slug/version`.
 _TRAINER_LOG = "training/*/trainer_*_log.txt"
 _OTHER_LOGS = ("trainer_0_log.txt", TRAINING_LOG, SESSION_LOG)
 _SESSION = re.compile(r"session-(\d{1,9})")
@@ -67,6 +68,20 @@ class SessionFolder:
         """The version and the run that the folder was completed for; None before that."""
         words = _text(self.path / _COMPLETE_MARK).split()
         return (words[0], words[-1]) if words else None
+
+    @property
+    def version(self) -> str | None:
+        """The kernel version that the folder was filled from, as `owner/slug/version`, if that is known."""
+        contents = self.contents
+        return contents[0] if contents is not None else _text(self.path / _VERSION_MARK).strip() or None
+
+    def name_version(self, ref: KernelRef) -> None:
+        """Record which kernel version the folder is filled from.
+
+        Raises:
+            LocalError: the folder cannot be written.
+        """
+        write_atomically(self.path / _VERSION_MARK, f"{ref}\n")
 
     def is_complete(self, ref: KernelRef, run_id: str, step: int) -> bool:
         """Whether everything that `[pull]` chooses of this session is here.
@@ -258,9 +273,9 @@ def _identity(place: Path) -> tuple[int | None, str | None]:
 
 def _is_version(item: PulledSession, ref: KernelRef) -> bool:
     """Whether a folder holds what a kernel's version left: its name or its mark says so."""
-    contents = item.files.contents
-    if contents is not None:
-        return contents[0] == str(ref)
+    version = item.files.version
+    if version is not None:
+        return version == str(ref)
     return item.folder.name == f"v{ref.version}"
 
 

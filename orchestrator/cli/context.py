@@ -107,8 +107,8 @@ def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) ->
     with suppress(Exception):
         place = data_folder() / "ledger.db"
         if place.is_file():
-            with Ledger(place, service_url(os.environ)) as ledger:
-                for record in ledger.all():
+            with ledger() as known:
+                for record in known.all():
                     base = record.ref.base
                     for name in (base.slug, record.run_id, str(base)):
                         found.setdefault(name, f"{base.slug}, run {record.run_id}")
@@ -229,6 +229,11 @@ def workbench() -> Iterator[RunContext]:
     finally:
         if bench is not None and is_verbose():
             click.echo(_calls(bench.kaggle, bench.cost), err=True)
+
+
+def ledger() -> Ledger:
+    """Open this machine's memory of the service in use; without a login."""
+    return Ledger(data_folder() / "ledger.db", service_url(os.environ))
 
 
 def find(bench: RunContext, run: str | None, snapshot: Snapshot | None = None) -> Target:

@@ -38,7 +38,7 @@ _LOGIN = "orchestrator.kaggle.client"
         ("pull", _LOGIN),
         ("sync", _LOGIN),
         ("watch", _LOGIN),
-        ("list", _LOGIN),
+        ("list --all", _LOGIN),
         ("quota", _LOGIN),
         ("open --print", _LOGIN),
         ("stop", _LOGIN),

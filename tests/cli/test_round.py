@@ -190,6 +190,7 @@ def test_list(cli: Cli, trained: Emulator) -> None:
     assert FIRST in cli("list").out
     row = cli("list", "--json").json[0]
     assert set(row) == {
+        "slug",
         "run",
         "session",
         "kernel",

@@ -1,31 +1,48 @@
 """`kgtts list`: the runs that were started from this machine."""
 
+import sys
 from typing import Any
 
 import click
 
-from orchestrator.cli.context import json_option, print_json, workbench
+from orchestrator.cli.context import json_option, ledger, print_json, workbench
+from orchestrator.cli.show.console import warn
 from orchestrator.cli.show.table import print_table
 from orchestrator.formatting import duration
 from orchestrator.models import KernelInfo, SessionSummary
 from orchestrator.run.ledger import SessionRecord
+from orchestrator.run.listing import refreshed
+
+# What fits 80 columns, and how wide each may be; None takes what the others leave. --json has the rest.
+_SESSION_COLUMNS = {"slug": None, "run": 8, "session": 7, "state": 12, "pushed": 12, "steps": 15}
+_KERNEL_COLUMNS = {"kernel": None, "version": 7, "title": 20, "last_run": 12}
 
 
 @click.command("list")
 @click.option("--all", "everything", is_flag=True, help="Ask Kaggle for all kernels of your account.")
 @json_option
 def list_runs(*, everything: bool, as_json: bool) -> None:
-    """List the sessions of the runs that were started from this machine, newest first."""
-    with workbench() as bench:
-        rows = (
-            [_kernel_row(item) for item in bench.kaggle.my_kernels()]
-            if everything
-            else [_session_row(item, bench.ledger.summary(item)) for item in bench.ledger.all()]
-        )
+    """List the sessions of the runs that were started from this machine, newest first.
+
+    Sessions that had not ended when they were last seen are looked at again. Without a connection or a login
+    the list shows what this machine remembers, and says so.
+    """
+    if everything:
+        with workbench() as bench:
+            rows = [_kernel_row(item) for item in bench.kaggle.my_kernels()]
+    else:
+        with ledger() as known:
+            records, stale = refreshed(known.all(), workbench())
+            rows = [_session_row(item, known.summary(item)) for item in records]
+        if stale is not None:
+            warn(f"States are as they were seen last: {stale.message}", err=True)
     if as_json:
         print_json(rows)
+    elif rows and everything:
+        print_table(rows, _KERNEL_COLUMNS)
     elif rows:
-        print_table(rows, without=("message",))  # Sentences do not fit a table; --json has them.
+        whole = {name: None for name in rows[0] if name != "message"}  # A sentence does not fit a table.
+        print_table(rows, _SESSION_COLUMNS if sys.stdout.isatty() else whole)
     elif everything:
         click.echo("Your account has no kernels. Next: kgtts push")
     else:
@@ -43,6 +60,7 @@ def _kernel_row(item: KernelInfo) -> dict[str, Any]:
 
 def _session_row(item: SessionRecord, did: SessionSummary | None) -> dict[str, Any]:
     return {
+        "slug": item.ref.base.slug,
         "run": item.run_id,
         "session": item.number,
         "kernel": str(item.ref.kernel),

@@ -22,7 +22,7 @@ from orchestrator.cli.show.transfer import Bar, Lines, Silent
 from orchestrator.download import Counts
 from orchestrator.errors import LocalError
 from orchestrator.formatting import counted, size
-from orchestrator.results import Results
+from orchestrator.results import Results, SessionFolder
 from orchestrator.run.collect import Collected, Outline, collect, folder_of, outline
 from orchestrator.run.context import Target
 from orchestrator.settings import select_outputs
@@ -80,6 +80,8 @@ def pull(
         listener = Silent() if as_json else Bar() if sys.stdout.isatty() else Lines()
         with interrupted, listener:
             collected = collect(bench, target, place, choose, listener)
+        if folder is None and collected.target.ref.version is not None:
+            SessionFolder(place).name_version(collected.target.ref)
     _print_collected(collected, as_json=as_json)
     if is_verbose():
         click.echo(_cost(collected.transfer.counts), err=True)

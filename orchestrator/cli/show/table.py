@@ -1,32 +1,39 @@
 """Tables on a console."""
 
-from collections.abc import Collection, Mapping, Sequence
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import click
 
-_PIPE_WIDTH = 200
+from orchestrator.cli.show.console import fit, signs, width_of
+from orchestrator.untrusted import terminal_line
+
+_LEAST = 12  # Columns for a text that takes what the others leave.
 
 
-def print_table(rows: Sequence[Mapping[str, Any]], *, without: Collection[str] = ()) -> None:
-    """Print rows, of which there is one at least, as a table with their keys as headings.
+def print_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, int | None]) -> None:
+    """Print rows as a table that fits the terminal; into a pipe every cell is whole.
 
     Args:
-        rows: the rows, all with the same keys.
-        without: keys that are not shown.
+        rows: the rows; names in them come from a server.
+        columns: the keys that are shown, and how many columns of a terminal each may take; None takes what
+            the others leave.
     """
-    names = [name for name in rows[0] if name not in without]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        table.add_column(name.replace("_", " "), no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        # Text, not markup: names come from a server.
-        table.add_row(*(Text(_cell(row[name])) for name in names))
-    # Whoever reads a pipe wants whole lines.
-    console = Console(highlight=False)
-    console.print(table, width=None if console.is_terminal else _PIPE_WIDTH, crop=console.is_terminal)
+    lines = [{name: name.replace("_", " ") for name in columns}]
+    lines += [{name: terminal_line(_cell(row[name])) for name in columns} for row in rows]
+    widths = {name: max(width_of(line[name]) for line in lines) for name in columns}
+    if sys.stdout.isatty():
+        fixed = {name: min(widths[name], most) for name, most in columns.items() if most is not None}
+        left = shutil.get_terminal_size().columns - sum(fixed.values()) - 2 * (len(columns) - 1)
+        widths = {name: fixed.get(name, min(widths[name], max(_LEAST, left))) for name in columns}
+    for number, line in enumerate(lines):
+        cells = [fit(line[name], widths[name], signs().ellipsis) for name in columns]
+        padded = (
+            cell + " " * (widths[name] - width_of(cell)) for name, cell in zip(columns, cells, strict=True)
+        )
+        click.secho("  ".join(padded).rstrip(), bold=True if number == 0 else None)
 
 
 def _cell(value: Any) -> str:
