@@ -67,6 +67,7 @@ class Service:
     def __init__(self, root: Path) -> None:
         self.cache, self.artifacts = root / "cache", root / "artifacts"
         self.used: list[str] = []
+        self.full = False  # The account's storage: no artifact is taken then.
         self.workspace = root
 
     def __call__(self, name: str, given: Mapping[str, str]) -> bool:
@@ -80,6 +81,8 @@ class Service:
         elif action == "actions/cache/save":
             copy_matching(self.workspace, given["path"], self.cache)
         elif action == "actions/upload-artifact":
+            if self.full:
+                return False
             shutil.copytree(given["path"], self.artifacts / given["name"])
         return True
 

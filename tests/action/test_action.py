@@ -58,11 +58,11 @@ def fleet(tmp_path: Path, action: Path, kaggle: Emulator, installed: dict[str, d
     return Fleet(tmp_path, action, kaggle, installed)
 
 
-def to_the_end(fleet: Fleet) -> list[Job]:
+def to_the_end(fleet: Fleet, checkpoints: str = "false") -> list[Job]:
     """Pass after pass until one says that the run is done."""
     jobs: list[Job] = []
     while len(jobs) < MANY_PASSES:
-        jobs.append(fleet.job())
+        jobs.append(fleet.job(checkpoints=checkpoints))
         assert jobs[-1].ok, jobs[-1].log
         if jobs[-1].outputs["done"] == "true":
             return jobs
@@ -71,7 +71,7 @@ def to_the_end(fleet: Fleet) -> list[Job]:
 
 def test_passes_on_fresh_machines_take_a_run_to_its_end(fleet: Fleet) -> None:
     """A pass knows nothing but settings and credentials; together they train all epochs, once each."""
-    jobs = to_the_end(fleet)
+    jobs = to_the_end(fleet, checkpoints="true")
     first, last = jobs[0], jobs[-1]
     assert first.outputs == {
         "state": "running",
@@ -79,6 +79,7 @@ def test_passes_on_fresh_machines_take_a_run_to_its_end(fleet: Fleet) -> None:
         "session": "1",
         "done": "false",
         "over": "false",
+        "alert": "false",
         "pulled": "",
     }
     assert (last.outputs["state"], last.outputs["global_step"], last.outputs["session"]) == (
@@ -101,8 +102,10 @@ def test_passes_on_fresh_machines_take_a_run_to_its_end(fleet: Fleet) -> None:
     forecasts = [job.summary for job in jobs if "Left: " in job.summary]
     assert forecasts
     assert all("at this pace and quota" in text for text in forecasts)
-    again_done = fleet.job()
+    assert last.outputs["alert"] == "true"
+    again_done = fleet.job(checkpoints="true")
     assert again_done.ok
+    assert again_done.outputs["alert"] == "false"
     assert (again_done.outputs["state"], again_done.outputs["pulled"]) == ("done", "")
     said = "".join(job.log for job in jobs).replace(f"::add-mask::{KEY}\n", "")
     assert KEY not in said
@@ -116,7 +119,8 @@ def test_the_real_kernel_is_taken_to_its_end(
     kaggle = start_emulator(python=make_python(tmp_path / "python"))
     provide_inputs(tmp_path / "kaggle", TRAIN)
     settings = VOICE_SETTINGS.replace("epochs = 2", "epochs = 5").replace('"5m"', '"3s"')
-    jobs = to_the_end(Fleet(tmp_path, check_out(tmp_path / "action"), kaggle, settings=settings))
+    fleet = Fleet(tmp_path, check_out(tmp_path / "action"), kaggle, settings=settings)
+    jobs = to_the_end(fleet, checkpoints="true")
     last = jobs[-1].outputs
     assert (last["state"], last["session"], last["global_step"]) == ("done", "3", "10")
     kept = (tmp_path / "github" / "artifacts").rglob("checkpoint_*.pth")
@@ -135,6 +139,70 @@ def test_the_real_kernel_is_taken_to_its_end(
         assert raised is not None
         assert raised.forecast is not None
         assert (raised.forecast.epochs, raised.forecast.sessions > 0) == (5, True)
+
+
+def test_a_default_artifact_is_small(fleet: Fleet) -> None:
+    """Voice, report and measurements; checkpoints stay on Kaggle, and no pass downloads them."""
+    to_the_end(fleet)
+    kept = [path for path in fleet.service.artifacts.rglob("*") if path.is_file()]
+    assert {"report.html", "metrics.jsonl", "state.json"} <= {path.name for path in kept}
+    assert [path for path in kept if path.suffix == ".pth"] == []
+    assert sum(path.stat().st_size for path in kept) < 30e6
+
+
+def test_an_artifact_that_is_refused_is_not_downloaded_again(fleet: Fleet) -> None:
+    """One pass fails and says where the results are; the next has nothing to bring."""
+    fleet.service.full = True
+    pulled: list[str] = []
+    failed: list[Job] = []
+    while len(pulled) < MANY_PASSES:
+        job = fleet.job()
+        pulled.append(job.outputs["pulled"])
+        if not job.ok:
+            failed.append(job)
+        if job.outputs["done"] == "true":
+            break
+    assert [Path(folder).name for folder in pulled if folder] == ["session-01", "session-02", "session-03"]
+    assert len(failed) == 3
+    assert all("could not be kept as an artifact" in job.log for job in failed)
+
+
+def test_set_of_one_pass_belongs_to_the_run(fleet: Fleet) -> None:
+    """A manual pass that starts it with another setting: the passes after it go on without being told."""
+    assert fleet.job(set="training.batch_size=3").ok
+    jobs = to_the_end(fleet)
+    assert jobs[-1].outputs["session"] == "3"
+    pulled = [job.outputs["pulled"] for job in jobs if job.outputs["pulled"]]
+    assert len(pulled) == 3
+    refused = fleet.job(set="training.epochs=9\ntraining.batch_size=4")
+    assert not refused.ok
+    assert "training.batch_size from 3 to 4" in refused.log
+    assert fleet.job().outputs["state"] == "done"
+
+
+def test_a_failed_run_alerts_once(tmp_path: Path, action: Path, kaggle: Emulator) -> None:
+    """The first pass that finds it fails its job; later ones say it and are green."""
+    shutil.copytree(action, tmp_path / "action")
+    kernel = tmp_path / "action/kernel_template/kernel.py.j2"
+    failing = (
+        "{{ stamp.comment }}\nSETTINGS = {{ settings | pyliteral }}\nFILES = {\n"
+        "{% for name, text in files.items() %}\n    {{ name | pyliteral }}: {{ text | program }},\n"
+        "{% endfor %}\n}\n"
+        'print(\'@kgtts {"event": "end", "status": "failed", "message": "No T4 is here."}\')\n'
+        "raise SystemExit(1)\n"
+    )
+    kernel.write_text(failing, encoding="utf-8")
+    fleet = Fleet(tmp_path, tmp_path / "action", kaggle)
+    jobs: list[Job] = []
+    while len(jobs) < MANY_PASSES and (not jobs or jobs[-1].outputs["state"] != "failed"):
+        jobs.append(fleet.job())
+    assert not jobs[-1].ok
+    assert "No T4 is here." in jobs[-1].log
+    for _ in range(2):
+        later = fleet.job()
+        assert later.ok, later.log
+        assert (later.outputs["state"], later.outputs["alert"]) == ("failed", "false")
+        assert "::error" not in later.log
 
 
 def test_a_pass_that_cannot_log_in_fails_with_an_annotation(fleet: Fleet) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator import untrusted
 from orchestrator.cli.context import (
     json_option,
     load_to_train,
@@ -17,12 +18,20 @@ from orchestrator.cli.show.passes import forecast_line, outlook_json, pass_json,
 from orchestrator.cli.show.runs import row
 from orchestrator.cli.show.transfer import Silent
 from orchestrator.errors import KgttsError
+from orchestrator.files import write_atomically
 from orchestrator.run.outlook import look_ahead
+from orchestrator.run.passes import Pass
 from orchestrator.run.watch import Passes, failure_of
 
 
 @click.command()
 @click.option("--no-pull", is_flag=True, help="Do not download results.")
+@click.option("--no-checkpoints", is_flag=True, help="Download results, but no checkpoints (*.pth).")
+@click.option(
+    "--alerted",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file that remembers which end of a run was reported: the same failure is no error twice.",
+)
 @click.option(
     "--summary",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -40,6 +49,8 @@ from orchestrator.run.watch import Passes, failure_of
 def sync(
     *,
     no_pull: bool,
+    no_checkpoints: bool,
+    alerted: Path | None,
     summary: Path | None,
     outputs: Path | None,
     config_path: Path | None,
@@ -54,6 +65,10 @@ def sync(
     """
     try:
         settings = load_to_train(config_path, overrides).settings
+        if no_checkpoints:
+            exclude = (*settings.pull.exclude, "*.pth")
+            pull = settings.pull.model_copy(update={"exclude": exclude})
+            settings = settings.model_copy(update={"pull": pull})
         with repeating(config_path, overrides), workbench() as bench:
             listener = None if no_pull else Silent()
             done = Passes(settings, bench, listener, overrides).make()
@@ -61,12 +76,28 @@ def sync(
     except KgttsError as error:
         report_failure(error, summary)
         raise
-    report_pass(done, ahead, summary=summary, outputs=outputs)
+    is_news = _is_news(done, alerted)
+    report_pass(done, ahead, summary=summary, outputs=outputs, is_news=is_news)
     if as_json:
         print_json({**pass_json(done), **outlook_json(ahead)})
     else:
         print_pass(done)
         row("left", forecast_line(ahead.forecast) if ahead.forecast is not None else None)
-    if (failure := failure_of(done)) is not None:
+    if (failure := failure_of(done)) is not None and not is_news and alerted is not None:
+        click.echo(f"Reported before: {failure.message}", err=True)
+    elif failure is not None:
         with repeating(config_path, overrides):
             raise failure
+
+
+def _is_news(done: Pass, alerted: Path | None) -> bool:
+    """Whether the pass found an end that was not reported before; the file remembers it from now on."""
+    if done.view is None or not (done.state.is_over or failure_of(done) is not None):
+        return False
+    text = f"{done.view.run_id} {done.view.newest.stamp.session} {done.state}\n"
+    if alerted is None:
+        return True
+    if (untrusted.read_bytes(alerted) or b"").decode(errors="replace") == text:
+        return False
+    write_atomically(alerted, text)
+    return True

@@ -18,12 +18,22 @@ _ESCAPES = {
 _WIDTH = 60  # Bars of a curve that fit on one line of a narrow page.
 
 
-def report_pass(done: Pass, outlook: Outlook, *, summary: Path | None, outputs: Path | None) -> None:
-    """Write the summary and the step's outputs to the given files; in Actions, annotate warnings."""
+def report_pass(
+    done: Pass, outlook: Outlook, *, summary: Path | None, outputs: Path | None, is_news: bool = False
+) -> None:
+    """Write the summary and the step's outputs to the given files; in Actions, annotate warnings.
+
+    Args:
+        done: the pass.
+        outlook: what lies ahead.
+        summary: the file for the summary.
+        outputs: the file for the outputs.
+        is_news: whether the pass is the first to find the run over, failed or stalled.
+    """
     if summary is not None:
         append(summary, markdown(done, outlook))
     if outputs is not None:
-        write_outputs(outputs, outputs_of(done))
+        write_outputs(outputs, outputs_of(done, is_news=is_news))
     if in_actions():
         for warning in done.warnings:
             print_annotation("warning", warning)
@@ -35,10 +45,11 @@ def report_failure(error: KgttsError, summary: Path | None) -> None:
         append(summary, failure(error))
 
 
-def outputs_of(done: Pass) -> dict[str, object]:
+def outputs_of(done: Pass, *, is_news: bool) -> dict[str, object]:
     """Give the outputs of action.yml; `done` and `over` mean that no pass will push another session."""
     known = pass_json(done)
     named = {name: known[name] for name in ("state", "global_step", "session", "done", "over")}
+    named |= {"alert": is_news, "remember": is_news or done.collected is not None}
     if done.collected is None:
         return {**named, "pulled": None, "artifact": None}
     folder = done.collected.folder
