@@ -91,6 +91,13 @@ class Session(requests.Session):
             RedirectError: that address must not get what the request carries, or is none.
         """
         try:
+            return self._checked_target(resp)
+        except RedirectError:
+            resp.close()
+            raise
+
+    def _checked_target(self, resp: Any) -> str | None:
+        try:
             target = super().get_redirect_target(resp)
             if target is None:
                 return None
@@ -135,6 +142,8 @@ class _Watchdog:
         """Watch the connection that an answer is awaited on; the time runs from the first one."""
         with self._lock:
             self._socket = sock
+            if self.is_over:
+                raise requests.Timeout("the time for this answer is over")
             if self._timer is None:
                 self._timer = threading.Timer(self._seconds, self._end)
                 self._timer.daemon = True

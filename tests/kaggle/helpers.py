@@ -1,6 +1,6 @@
 """Things to push, and waiting for their ends without polling."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -34,17 +34,23 @@ def run_to_end(kaggle: KaggleClient, source: str, **fields: Any) -> KernelRef:
 
 
 @contextmanager
-def answering(content_type: str, body: bytes) -> Iterator[str]:
+def answering(
+    content_type: str, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """A server that is not Kaggle: it answers everything alike. Gives its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(200)
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        do_GET = do_POST  # noqa: N815 - the base class calls it
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
             pass

@@ -1,0 +1,339 @@
+"""Connections send credentials, bodies and addresses to nobody who should not have them."""
+
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import requests
+import urllib3
+
+from orchestrator.connections import RedirectError, Session, time_limit
+from orchestrator.errors import OddAnswerError, ServiceError
+from orchestrator.kaggle import connect
+from orchestrator.kaggle.errors import retry_delay
+from orchestrator.untrusted import is_loopback
+from tests.kaggle.helpers import KERNEL
+from tests.support import KEY, USER
+
+Seen = list[tuple[str, dict[str, str], bytes]]
+
+
+@contextmanager
+def server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[tuple[str, Seen]]:
+    """A server that answers every request with `answer`; gives its address, and what came."""
+    seen: Seen = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            answer(self)
+
+        do_GET = do_PUT = do_CONNECT = do_POST  # noqa: N815 - the base class calls them
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            pass
+
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running.daemon_threads = True
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{running.server_address[1]}", seen
+    finally:
+        running.shutdown()
+        running.server_close()
+        thread.join()
+
+
+def empty(handler: BaseHTTPRequestHandler) -> None:
+    """`{}`, as JSON."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", "2")
+    handler.end_headers()
+    handler.wfile.write(b"{}")
+
+
+def redirecting(status: int, location: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    """An answer that sends elsewhere."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        handler.send_header("Location", location)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_takes_neither_body_nor_credentials_to_another_host(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """307 and 308 would send the token in the body of IntrospectToken on; they are refused instead."""
+    monkeypatch.setenv("KAGGLE_API_TOKEN", KEY)
+    with server(empty) as (other, seen):
+        target = other.replace("127.0.0.1", "localhost") + "/v1/x"
+        with server(redirecting(status, target)) as (url, asked):
+            monkeypatch.setenv("KGTTS_KAGGLE_URL", url)
+            client = connect()
+            with pytest.raises(Exception) as caught:  # noqa: PT011 - which one depends on the status
+                _ = client.username
+            if status in (307, 308):
+                assert isinstance(caught.value, OddAnswerError)
+                assert "redirect" in caught.value.message
+                assert seen == []
+            client.close()
+        assert asked
+        for _, headers, body in seen:
+            assert "authorization" not in headers
+            assert KEY.encode() not in body
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["http://[", "http://[::1", "//", "http://\udc80/", "ftp://127.0.0.1/x", "file:///etc/passwd", "http://:x/",
+     "http://a:99999/", "http://" + "a" * 300 + "/"],
+)  # fmt: skip
+def test_an_invalid_redirect_is_a_sentence(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    """No crash, and the address, which may be signed, is not shown."""
+    marked = location.encode("latin-1", "replace").decode("latin-1") + "?X-Goog-Signature=5ec4e7"
+    with server(redirecting(302, marked)) as (url, _):
+        monkeypatch.setenv("KGTTS_KAGGLE_URL", url)
+        client = connect(login=(USER, KEY))
+        with pytest.raises(ServiceError) as caught:
+            client.my_kernels()
+        assert "5ec4e7" not in repr(caught.value)
+        client.close()
+
+
+def test_no_redirect_leads_away_from_encryption() -> None:
+    """From https to http a request is not sent on."""
+    answer = requests.Response()
+    answer.status_code, answer.url = 302, "https://kaggle.example/v1/x"
+    answer.raw = urllib3.HTTPResponse(b"")
+    answer.headers["location"] = "http://kaggle.example/v1/x"
+    with Session() as session, pytest.raises(RedirectError, match="without encryption"):
+        session.get_redirect_target(answer)
+
+
+@pytest.mark.parametrize("redirected", [False, True])
+def test_a_netrc_file_is_not_sent_to_storage(workplace: Path, *, redirected: bool) -> None:
+    """Neither to the host that is asked nor to the one it sends on to."""
+    (Path.home() / ".netrc").write_text("default login asha password from-netrc\n")
+    (Path.home() / ".netrc").chmod(0o600)
+    with server(empty) as (storage, seen):
+        target = storage.replace("127.0.0.1", "localhost")
+        with server(redirecting(302, target)) as (url, first), Session() as session:
+            session.get(url if redirected else storage)
+        assert seen
+        assert all("authorization" not in headers for _, headers, _ in seen + first)
+
+
+@pytest.mark.parametrize("redirected", [False, True])
+def test_loopback_addresses_never_go_through_a_proxy(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, *, redirected: bool
+) -> None:
+    """The emulator is reached behind a company's proxy, too; so is its storage."""
+    with server(empty) as (proxy, caught), server(empty) as (storage, seen):
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, proxy)
+        for host in ("127.0.0.1", "localhost"):
+            target = storage.replace("127.0.0.1", host)
+            with server(redirecting(302, target)) as (url, _), Session() as session:
+                assert session.get(url if redirected else target).json() == {}
+        assert len(seen) == 2
+        assert caught == []
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("localhost", True),
+        ("a.localhost", True),
+        ("::1", True),
+        ("localhost.example", False),
+        ("10.0.0.1", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_which_hosts_are_this_machine(host: str | None, *, here: bool) -> None:
+    """By name or address."""
+    assert is_loopback(host) is here
+
+
+def refusing(status: int) -> Callable[[BaseHTTPRequestHandler], None]:
+    """A proxy that lets nobody through."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer
+
+
+def test_a_refusal_of_the_proxy_is_named(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not Kaggle that is away; what is written into its address is not shown, nor is it asked again."""
+    with server(refusing(407)) as (proxy, asked):
+        monkeypatch.setenv("HTTPS_PROXY", proxy.replace("://", "://asha:secret-of-proxy@"))
+        monkeypatch.setenv("KGTTS_KAGGLE_URL", "https://kaggle.example")
+        client = connect(login=(USER, KEY))
+        with pytest.raises(
+            ServiceError, match=r"the proxy refused the connection to kaggle\.example"
+        ) as caught:
+            client.my_kernels()
+        assert "407" in caught.value.message
+        assert "HTTPS_PROXY" in (caught.value.hint or "")
+        assert "secret-of-proxy" not in repr(caught.value)
+        assert len(asked) == 1
+        client.close()
+
+
+def test_a_proxy_that_is_away_is_named(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is another thing than Kaggle being away."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        monkeypatch.setenv("KGTTS_KAGGLE_URL", "https://kaggle.example")
+        client = connect(login=(USER, KEY))
+        with pytest.raises(ServiceError, match="the proxy cannot be reached"):
+            client.delete(KERNEL)
+        client.close()
+
+
+def test_a_name_that_does_not_resolve_is_named(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the name."""
+    monkeypatch.setenv("KGTTS_KAGGLE_URL", "https://kaggle.invalid")
+    client = connect(login=(USER, KEY))
+    with pytest.raises(ServiceError, match=r"the name kaggle\.invalid cannot be resolved") as caught:
+        client.delete(KERNEL)
+    assert "DNS" in (caught.value.hint or "")
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for localhost that nobody has signed, with its key."""
+    path = tmp_path_factory.mktemp("certificate") / "both.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
+            "-days", "2", "-addext", "subjectAltName=DNS:localhost",
+            "-keyout", str(path), "-out", f"{path}.crt"]  # fmt: skip
+    try:
+        subprocess.run(make, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"openssl cannot make a certificate: {error}")
+    with path.open("a") as both:
+        both.write(Path(f"{path}.crt").read_text())
+    return path
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_failed_certificate_is_named(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, certificate: Path, *, trusted: bool
+) -> None:
+    """It is not "no connection", and asking again would not help; with its file it is trusted."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            empty(self)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            pass
+
+    running = HTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    running.socket = context.wrap_socket(running.socket, server_side=True)
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        monkeypatch.setenv("KGTTS_KAGGLE_URL", f"https://localhost:{running.server_address[1]}")
+        if trusted:
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", f"{certificate}.crt")
+        client = connect(login=(USER, KEY))
+        if trusted:
+            assert list(client.my_kernels()) == []
+        else:
+            with pytest.raises(
+                ServiceError, match=r"the certificate of localhost:.* cannot be trusted"
+            ) as caught:
+                client.my_kernels()
+            assert "self-signed" in caught.value.message.replace("self signed", "self-signed")
+            assert "REQUESTS_CA_BUNDLE" in (caught.value.hint or "")
+            assert client.calls == 1
+        client.close()
+    finally:
+        running.shutdown()
+        running.server_close()
+        thread.join()
+
+
+def dripping(part: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    """An answer of one byte at a time, which no time-out of a read ends."""
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
+        whole = head + b" " * 100000
+        if part == "body":
+            handler.wfile.write(head)
+            whole = whole[len(head) :]
+        elif part == "redirect":
+            handler.wfile.write(b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 100000\r\n\r\n")
+        try:
+            for byte in whole:
+                handler.wfile.write(bytes([byte]))
+                time.sleep(0.02)
+        except OSError:
+            pass
+
+    return answer
+
+
+@pytest.mark.parametrize("part", ["head", "body", "redirect"])
+def test_an_answer_that_trickles_in_is_given_up(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """A call has a limit for all of its answer, whichever part of it is slow."""
+    with server(dripping(part)) as (url, seen):
+        monkeypatch.setenv("KGTTS_KAGGLE_URL", url)
+        client = connect(login=(USER, KEY))
+        client._call.longest_s = 0.3
+        begun = time.monotonic()
+        with pytest.raises(ServiceError, match="did not answer in time"):
+            client.delete(KERNEL)
+        assert time.monotonic() - begun < 5
+        assert len(seen) == 1
+        client.close()
+
+
+def test_a_limit_ends_with_its_block() -> None:
+    """What is read later, as a live log is, has no limit; the time begins with the first wait."""
+    with server(empty) as (url, _), Session() as session:
+        with time_limit(0.2):
+            answer = session.get(url, stream=True)
+        time.sleep(0.3)
+        assert answer.json() == {}
+
+
+def test_what_would_fail_again_is_not_tried_again() -> None:
+    """A certificate, and a proxy's no; a broken connection is worth another try."""
+    refused = requests.exceptions.SSLError(ssl.SSLCertVerificationError("no"))
+    proxy = requests.exceptions.ProxyError("Tunnel connection failed: 403 Forbidden")
+    assert not retry_delay(refused)
+    assert not retry_delay(proxy)
+    assert retry_delay(requests.ConnectionError("reset"))
