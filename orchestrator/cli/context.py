@@ -17,13 +17,14 @@ from click.shell_completion import CompletionItem
 from platformdirs import user_data_path
 
 from orchestrator import formatting
-from orchestrator.errors import ExitCode, KgttsError, UsageError
+from orchestrator.cli.show.console import warn
+from orchestrator.errors import ExitCode, KgttsError, LocalError, UsageError
 from orchestrator.kaggle import service_url
 from orchestrator.models import KernelRef
 from orchestrator.ports import Kaggle
 from orchestrator.results import Results
 from orchestrator.run.context import FollowCost, RunContext, Target, open_context
-from orchestrator.run.ledger import Ledger
+from orchestrator.run.ledger import Ledger, LedgerUnwritableError
 from orchestrator.run.snapshot import Snapshot
 from orchestrator.run.target import find_target
 from orchestrator.scrubbing import scrub
@@ -220,11 +221,24 @@ def is_verbose() -> bool:
 
 
 @contextmanager
-def workbench() -> Iterator[RunContext]:
-    """Log in and open the user's ledger; with -v, say at the end how many calls were made."""
+def workbench(*, starts: bool = False) -> Iterator[RunContext]:
+    """Log in and open the user's ledger; with -v, say at the end how many calls were made.
+
+    The ledger is only a cache: if it cannot be used, that is said, and the command works without it.
+
+    Args:
+        starts: whether the command may start a session. Then a damaged ledger is an error, because what it
+            knew can keep a session from being started twice; one that only cannot be written is read.
+    """
+
+    def without_ledger(error: LocalError) -> None:
+        if starts and not isinstance(error, LedgerUnwritableError):
+            raise error
+        warn(f"{error.message} It is only a cache, so this command works without it.", err=True)
+
     bench = None
     try:
-        with open_context(os.environ, data_folder() / "ledger.db") as bench:
+        with open_context(os.environ, data_folder() / "ledger.db", without_ledger=without_ledger) as bench:
             yield bench
     finally:
         if bench is not None and is_verbose():
@@ -232,8 +246,12 @@ def workbench() -> Iterator[RunContext]:
 
 
 def ledger() -> Ledger:
-    """Open this machine's memory of the service in use; without a login."""
-    return Ledger(data_folder() / "ledger.db", service_url(os.environ))
+    """Open this machine's memory of the service in use, without a login; in memory if need be."""
+    place, service = data_folder() / "ledger.db", service_url(os.environ)
+    try:
+        return Ledger(place, service)
+    except LedgerUnwritableError:
+        return Ledger(place, service, in_memory=True)
 
 
 def find(bench: RunContext, run: str | None, snapshot: Snapshot | None = None) -> Target:

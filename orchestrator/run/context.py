@@ -1,10 +1,11 @@
 """What operations on runs work with, opened and closed together; and the session that one is about."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.errors import LocalError
 from orchestrator.kaggle import connect
 from orchestrator.models import KernelInfo, KernelRef
 from orchestrator.ports import Clock, Kaggle, SystemClock
@@ -73,7 +74,11 @@ class Target:
 
 @contextmanager
 def open_context(
-    environ: Mapping[str, str], ledger: Path, *, login: tuple[str, str] | None = None
+    environ: Mapping[str, str],
+    ledger: Path,
+    *,
+    login: tuple[str, str] | None = None,
+    without_ledger: Callable[[LocalError], None] | None = None,
 ) -> Iterator[RunContext]:
     """Log in to Kaggle and open the ledger; both are closed at the end.
 
@@ -81,13 +86,23 @@ def open_context(
         environ: where credentials and the service's address are looked up.
         ledger: the ledger's file; its folder is kgtts's own on this machine.
         login: a user name and key to use instead of the environment's.
+        without_ledger: is told why the ledger cannot be used, before what can be read of it is used in
+            memory; it may raise that. None always raises it.
 
     Raises:
         CredentialsError, ServiceError, LocalError: as `connect` and `Ledger`.
     """
     kaggle = connect(environ, login=login)
     try:
-        with Ledger(ledger, kaggle.service) as opened:
-            yield RunContext(kaggle, opened, SystemClock(), ledger.parent)
+        home: Path | None = ledger.parent
+        try:
+            memory = Ledger(ledger, kaggle.service)
+        except LocalError as error:
+            if without_ledger is None:
+                raise
+            without_ledger(error)
+            memory, home = Ledger(ledger, kaggle.service, in_memory=True), None
+        with memory as opened:
+            yield RunContext(kaggle, opened, SystemClock(), home)
     finally:
         kaggle.close()

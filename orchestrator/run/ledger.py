@@ -105,21 +105,34 @@ class Intent:
     fingerprint: str
 
 
+class LedgerUnwritableError(LocalError):
+    """The ledger cannot be written; what is in it can be read perhaps."""
+
+
 class Ledger:
     """The SQLite file with all sessions pushed from this machine; each service's are kept apart.
 
+    Args:
+        path: the file.
+        service: the address of the service.
+        in_memory: whether to write to memory only, to a copy of what can be read of the file.
+
     Raises:
-        LocalError: the file cannot be opened or is damaged.
+        LedgerUnwritableError: the file, or its folder, cannot be written.
+        LocalError: the file is damaged, or of a newer kgtts.
     """
 
-    def __init__(self, path: Path, service: str) -> None:
+    def __init__(self, path: Path, service: str, *, in_memory: bool = False) -> None:
         self._path = path
         self._service = service
         with self._explained():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+            if not in_memory:
+                _check_writable(path)
+            self._db = sqlite3.connect(":memory:" if in_memory else path, timeout=30.0, isolation_level=None)
             try:
                 self._db.row_factory = sqlite3.Row
+                if in_memory:
+                    _copy(path, self._db)
                 self._migrate()
             except BaseException:
                 self._db.close()
@@ -301,8 +314,44 @@ class Ledger:
         except (sqlite3.Error, OSError) as error:
             raise LocalError(
                 f"The ledger {self._path} cannot be used: {error}.",
-                hint=f"Kaggle has all of it: delete {self._path}, then name the kernel as OWNER/SLUG",
+                hint=f"it is only a cache, Kaggle has all of it: delete {self._path}, then name the kernel "
+                "as OWNER/SLUG",
             ) from error
+
+
+def _check_writable(path: Path) -> None:
+    """See that the ledger can be written, before anything is read from it.
+
+    Raises:
+        LedgerUnwritableError: it cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
+        finally:
+            database.close()
+    except (OSError, sqlite3.OperationalError) as error:
+        raise LedgerUnwritableError(
+            f"The ledger {path} cannot be used: {error}.",
+            hint="set KGTTS_HOME to another folder",
+        ) from error
+
+
+def _copy(path: Path, target: sqlite3.Connection) -> None:
+    """Copy what can be read of a ledger; nothing if it is missing or damaged."""
+    try:
+        source = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        try:
+            version = int(source.execute("PRAGMA user_version").fetchone()[0])
+            statements = "\n".join(source.iterdump())
+            target.executescript(f"{statements}\nPRAGMA user_version = {version};")
+        finally:
+            source.close()
+    except (sqlite3.Error, OSError, ValueError):
+        return
 
 
 def _to_record(row: sqlite3.Row) -> SessionRecord:

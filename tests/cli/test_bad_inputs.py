@@ -183,11 +183,42 @@ def test_a_place_that_cannot_be_written(cli: Cli, account: Emulator, workplace: 
 
 
 def test_a_ledger_that_is_damaged(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """The sentence says that Kaggle has all of it; nothing was pushed."""
-    (workplace.parent / "data").mkdir()
-    (workplace.parent / "data/ledger.db").write_text("x" * 4096)
-    fails(cli("push"), 8, "ledger.db cannot be used", "Kaggle has all of it")
-    assert account.backend.kernels.all() == []
+    """It is only a cache: what reads works without it; what may start a session says how to go on."""
+    ledger = workplace.parent / "data/ledger.db"
+    cli("push")
+    wait_for_end(account)
+    ledger.write_text("x" * 4096)
+    for command in ("status", "logs", "pull", "open --print", "list --all", "quota", f"status {REF}"):
+        result = cli(*command.split())
+        assert result.code == 0, result.said
+        assert "ledger.db cannot be used" in result.err
+        assert "It is only a cache" in result.err
+    for command in ("push", "sync", "watch", "list"):
+        fails(cli(*command.split()), 8, "ledger.db cannot be used", "it is only a cache", "Kaggle has all of")
+    assert [kernel.latest.number for kernel in account.backend.kernels.all()] == [1]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_ledger_that_cannot_be_written(
+    cli: Cli, account: Emulator, workplace: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """As in a read-only home: every command works, what is in the ledger is read, and that is said."""
+    ledger = workplace.parent / "data/ledger.db"
+    if kind == "file":
+        assert cli("push").code == 0
+        with ledger.open("r+b") as file:
+            file.seek(18)  # A version for writing that this SQLite does not know makes the file read-only.
+            file.write(b"\x03")
+    else:
+        monkeypatch.setenv("KGTTS_HOME", "kgtts.toml/below")
+        assert cli("push").code == 0
+    wait_for_end(account)
+    for command in ("sync", "watch", "status", "pull", "logs", "list"):
+        result = cli(*command.split())
+        assert result.code == 0, result.said
+        assert command == "list" or "ledger.db cannot be used" in result.err, result.said
+    assert ("bangla-tts" in cli("list").out) is (kind == "file")
+    assert [kernel.latest.number for kernel in account.backend.kernels.all()] == [1]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def push(
     if timeout is not None and not wait:
         raise click.UsageError("--timeout limits how long --wait waits; give both.")
     settings = load_to_train(config_path, overrides).settings
-    with repeating(config_path, overrides) as whole, workbench() as bench:
+    with repeating(config_path, overrides) as whole, workbench(starts=True) as bench:
         passes = Passes(settings, bench, overrides=overrides)
         with on_interrupt(
             "Stopped while pushing; whether Kaggle took it is not known yet.",

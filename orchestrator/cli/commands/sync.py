@@ -69,7 +69,7 @@ def sync(
             exclude = (*settings.pull.exclude, "*.pth")
             pull = settings.pull.model_copy(update={"exclude": exclude})
             settings = settings.model_copy(update={"pull": pull})
-        with repeating(config_path, overrides), workbench() as bench:
+        with repeating(config_path, overrides), workbench(starts=True) as bench:
             listener = None if no_pull else Silent()
             done = Passes(settings, bench, listener, overrides).make()
             ahead = look_ahead(settings, done, bench.clock.now())

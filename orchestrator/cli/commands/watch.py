@@ -38,7 +38,7 @@ def watch(
     while the week's GPU hours are used up. Ctrl-C leaves the run alone; start it again to come back.
     """
     settings = load_to_train(config_path, overrides).settings
-    with repeating(config_path, overrides), workbench() as bench, way_back():
+    with repeating(config_path, overrides), workbench(starts=True) as bench, way_back():
         listener = None if no_pull else Silent()
         passes = Passes(settings, bench, listener, overrides)
         watch_run(passes, Screen(bench), timeout=timeout)
