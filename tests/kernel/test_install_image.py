@@ -89,7 +89,7 @@ def test_without_the_constraints_they_would_not(image: Image, log: Log, index: s
     )  # fmt: skip
     with pytest.raises(KernelFailure, match=r"torch 2\.10\.0\+cu128 → 2\.13\.0"):
         loose.ensure(_PACKAGES, internet=True)
-    assert "Of the image's packages it replaced" in log.text
+    assert "replaced these packages of the image" in log.text
 
 
 @pytest.mark.parametrize("tool", _BOTH)
@@ -100,7 +100,7 @@ def test_a_release_that_needs_another_torch_is_refused(image: Image, log: Log, i
         made.ensure(["coqui-tts==0.28.0"], internet=True)
     assert caught.value.reason is EndReason.INSTALL_FAILED
     assert made.versions((*FROZEN, "coqui-tts")) == _KEPT
-    assert ("uv could not do it" in log.text) is (tool == "uv")
+    assert ("uv failed (" in log.text) is (tool == "uv")
 
 
 def test_a_wheelhouse_needs_no_network(image: Image, log: Log, tmp_path: Path) -> None:
@@ -124,12 +124,12 @@ def test_a_wheelhouse_that_lacks_something(image: Image, log: Log, tmp_path: Pat
     def wheels():  # type: ignore[no-untyped-def]  # noqa: ANN202
         return find_wheels(tmp_path / "input", "owner/tts-wheels")
 
-    with pytest.raises(KernelFailure, match=r"the wheels in owner/tts-wheels lack six>=1\.16"):
+    with pytest.raises(KernelFailure, match=r"among the wheels in owner/tts-wheels there is no six>=1\.16"):
         made.ensure(_PACKAGES, internet=False, wheelhouse=wheels)
     made = installer(image, log, PIP_INDEX_URL=index)
     assert made.ensure(_PACKAGES, internet=True, wheelhouse=wheels).ok
     (warning,) = [event["message"] for event in log.events("warning")]
-    assert warning.endswith("The package index is asked instead.")
+    assert warning.endswith("Trying the package index instead.")
 
 
 def test_no_network_is_said(image: Image, log: Log) -> None:
@@ -162,5 +162,5 @@ def test_what_only_the_export_needs_is_added(image: Image, log: Log, index: str)
     assert "Installing" not in log.text
     made.add(["numpy>=2.9", "coqui-tts-trainer>=0.3"], internet=True)
     assert made.versions((*FROZEN, "coqui-tts-trainer")) == {**_KEPT, "coqui-tts-trainer": "0.4.0"}
-    with pytest.raises(KernelFailure, match="no internet to install it: set kernel"):
+    with pytest.raises(KernelFailure, match="no internet to install from"):
         made.add(["six>=1.16"], internet=False)

@@ -96,7 +96,7 @@ def test_a_session_halves_the_batch(root: Path, log: Log, ranks: int) -> None:
     state = played.state
     assert state["learned"] == {"asked": 4, "batch_size": 2, "accumulate": 2}
     assert state["global_step"] == steps
-    assert "each card now takes 2 of 4 samples at once, 2 times a step" in log.text
+    assert "each GPU now takes 2 of 4 samples at once, in 2 batches a step" in log.text
     assert (root / "working" / "train_log_rank1.txt").is_file() is (ranks == 2)
 
 

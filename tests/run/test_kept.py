@@ -45,7 +45,7 @@ def test_a_killed_session_loses_nothing_that_it_saved(run: Run) -> None:
     run.play(third["kernel"])
     log = run.log(third["kernel"])
     assert f"datasets/{DATASET}/state.json (the session before)" in log
-    assert f"Continuing session 2 of {REF}-b from checkpoint_6.pth" in log
+    assert f"Continuing from checkpoint_6.pth of session 2 ({REF}-b)" in log
     done = run.sync(epochs=6)
     assert (done["state"], done["global_step"], done["run"]) == ("done", 12, first["run"])
     assert [(item["session"], item["from_step"], item["to_step"]) for item in done["history"]] == [
@@ -76,7 +76,7 @@ def test_the_first_session_of_a_run_is_killed(run: Run) -> None:
     second = run.session(epochs=3)
     kaggle.join()
     assert (second["run"], second["session"]) == (first["run"], 2)
-    assert f"Continuing session 1 of {REF}-a from checkpoint_4.pth" in run.log(second["kernel"])
+    assert f"Continuing from checkpoint_4.pth of session 1 ({REF}-a)" in run.log(second["kernel"])
     done = run.sync(epochs=3)
     assert (done["state"], done["global_step"]) == ("done", 6)
     dataset = run.emulator.backend.datasets.find(USER, SLUG)
@@ -91,7 +91,7 @@ def test_outputs_that_were_not_kept_leave_the_session_before(run: Run) -> None:
     run.session(epochs=3)
     third = run.session(epochs=2)
     assert (third["session"], third["warnings"]) == (3, [])
-    assert f"Continuing session 1 of {REF}-a from checkpoint_2.pth" in run.log(third["kernel"])
+    assert f"Continuing from checkpoint_2.pth of session 1 ({REF}-a)" in run.log(third["kernel"])
     assert run.emulator.backend.datasets.find(USER, SLUG) is None
     done = run.sync(epochs=2)
     assert (first["run"], done["state"]) == (third["run"], "done")
@@ -113,4 +113,4 @@ def test_kept_outputs_that_are_damaged_leave_the_session_before(run: Run) -> Non
     (warning,) = told["warnings"]
     assert warning.startswith("What session 2 kept, up to step 6, is lost: ")
     run.play(told["kernel"])
-    assert f"Continuing session 1 of {REF}-a from checkpoint_2.pth" in run.log(told["kernel"])
+    assert f"Continuing from checkpoint_2.pth of session 1 ({REF}-a)" in run.log(told["kernel"])

@@ -144,7 +144,7 @@ def flip(path: Path) -> None:
     ("harm", "words"),
     [
         (truncate, r"checkpoint_4\.pth is damaged \(\d+ B instead of \d+ B\)"),
-        (flip, r"checkpoint_4\.pth is damaged \(its SHA-256 is not the one in state\.json\)"),
+        (flip, r"checkpoint_4\.pth is damaged \(its SHA-256 differs from the one in state\.json\)"),
     ],
 )
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
@@ -156,8 +156,8 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     second = run.session(epochs=3)
     assert second["kernel"] == f"{REF}-b/1"
     log = run.log(second["kernel"])
-    assert re.search(words + r"; the training goes on from checkpoint_2\.pth instead\.", log)
-    assert f"Continuing session 1 of {REF}-a from checkpoint_2.pth" in log
+    assert re.search(words + r"; the training continues from checkpoint_2\.pth instead\.", log)
+    assert f"Continuing from checkpoint_2.pth of session 1 ({REF}-a)" in log
     done = run.sync(epochs=3)
     assert (done["state"], done["global_step"]) == ("done", 6)
     assert [(item["from_step"], item["to_step"]) for item in done["history"]] == [(0, 4), (2, 6)]
@@ -171,7 +171,7 @@ def test_checkpoints_that_are_all_damaged_end_the_run(run: Run) -> None:
     second = run.session(epochs=3)
     reason = run.refusal(second["kernel"], epochs=3)
     assert reason.startswith(
-        f"Session 2 failed: This session continues run {first['run']} after session 1 "
+        f"Session 2 failed: This session must continue run {first['run']} after session 1 "
         f"({REF}-a version 1, step 4), but no checkpoint in "
     )
     assert "is whole: checkpoint_4.pth is damaged (its SHA-256" in reason
@@ -185,14 +185,14 @@ def test_an_older_mount_is_refused_with_both_steps(run: Run) -> None:
     run.replace_outputs(second["kernel"], by=first["kernel"])
     run.play(third["kernel"])
     reason = run.refusal(third["kernel"], epochs=3)
-    assert f"continues run {first['run']} after session 2 ({REF}-b version 1, step 4), but " in reason
-    assert reason.endswith("is an older version: the output of session 1, step 2, of the same run.")
+    assert f"must continue run {first['run']} after session 2 ({REF}-b version 1, step 4), but " in reason
+    assert reason.endswith("is the output of an older version, session 1 of the same run, at step 2.")
     pushed = run.kgtts("push", "--json", "--set", "training.epochs=3")
     assert pushed.code == ExitCode.DONE, pushed.said
     run.play(f"{REF}-b/2")
     done = run.sync(epochs=3)
     assert (done["state"], done["session"], done["global_step"]) == ("done", 4, 6)
-    assert f"Continuing session 1 of {REF}-a from checkpoint_2.pth" in run.log(f"{REF}-b/2")
+    assert f"Continuing from checkpoint_2.pth of session 1 ({REF}-a)" in run.log(f"{REF}-b/2")
 
 
 def test_the_mount_of_another_run_is_refused_with_both_runs(run: Run) -> None:
@@ -205,5 +205,5 @@ def test_the_mount_of_another_run_is_refused_with_both_runs(run: Run) -> None:
     run.replace_outputs(f"{REF}-a/2", by=other["kernel"])
     run.play(second["kernel"])
     reason = run.refusal(second["kernel"], epochs=2)
-    assert f"continues run {second['run']} after session 1 ({REF}-a version 2, step 2), but " in reason
+    assert f"must continue run {second['run']} after session 1 ({REF}-a version 2, step 2), but " in reason
     assert reason.endswith(f"is the output of run {other['run']}.")
