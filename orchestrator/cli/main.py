@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 
 from orchestrator import __version__
 from orchestrator.cli.github.outputs import in_actions, log_streams, print_annotation
-from orchestrator.cli.show.console import prepare_streams
+from orchestrator.cli.show.console import colours, prepare_streams
 from orchestrator.errors import ExitCode, KgttsError, LocalError
 from orchestrator.kaggle.auth import learn_all
 from orchestrator.scrubbing import scrub
@@ -121,6 +121,7 @@ def kgtts(ctx: click.Context, *, verbose: bool) -> None:
     To try it without an account: kgtts demo. To train your own voice: kgtts init, then kgtts doctor.
     """
     ctx.obj = {"verbose": verbose}
+    ctx.color = colours()
     if verbose:
         handler = logging.StreamHandler()
         handler.setFormatter(_Formatter("%(name)s: %(message)s"))
@@ -151,7 +152,7 @@ def _run(args: Sequence[str] | None) -> int:  # noqa: PLR0911  # One return for 
         error.show()
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
-        click.secho("Interrupted.", fg="yellow", err=True)
+        click.secho("Interrupted.", fg="yellow", err=True, color=colours())
         return ExitCode.INTERRUPTED
     except KgttsError as error:
         return _explain(error)
@@ -166,7 +167,7 @@ def _run(args: Sequence[str] | None) -> int:  # noqa: PLR0911  # One return for 
         if in_actions():
             print_annotation("error", text)
         else:
-            click.secho(f"Error: {text}", fg="red", err=True)
+            click.secho(f"Error: {text}", fg="red", err=True, color=colours())
         click.echo(
             "Next: this is a bug in kgtts. Run it again with KGTTS_DEBUG=1 and report what it prints.",
             err=True,
@@ -201,7 +202,7 @@ def _explain(error: KgttsError) -> int:
         text = error.message if error.hint is None else f"{error.message}\nNext: {error.hint}"
         print_annotation("error", _safe(text))
         return error.exit_code
-    click.secho(f"{label}{_safe(error.message)}", fg=colour, err=True)
+    click.secho(f"{label}{_safe(error.message)}", fg=colour, err=True, color=colours())
     if error.hint:
         click.echo(f"Next: {_safe(error.hint)}", err=True)
     return error.exit_code

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kernel_template.contract import MANIFEST_FILE
 from orchestrator.download import Planned, Refused, Transfer, TransferListener, fetch, measure, read_manifest
-from orchestrator.errors import RefusedError
+from orchestrator.errors import LocalError, RefusedError
 from orchestrator.files import write_atomically
 from orchestrator.kaggle.logs import log_lines
 from orchestrator.models import KernelRef, OutputFile, SessionStatus
@@ -38,6 +38,19 @@ class Collected:
     transfer: Transfer
     log: Path | None
     left_out: int
+
+    @property
+    def failure(self) -> LocalError | None:
+        """The error for files that were left out, since their names are not safe here; None without any."""
+        return refusal(self.transfer.refused)
+
+
+def refusal(refused: Sequence[Refused]) -> LocalError | None:
+    """The error for files whose names are not safe on this machine; None without any."""
+    if not refused:
+        return None
+    names = "; ".join(f"{item.name!r} {item.reason}" for item in refused)
+    return LocalError(f"These files were left out, as their names are not safe on this machine: {names}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +112,10 @@ def bring(
     has_manifest = any(file.name == MANIFEST_FILE for file in files)
     hashes = read_manifest((has_manifest and kaggle.output_file(ref, MANIFEST_FILE)) or b"")
     transfer = fetch(chosen, folder, listener, relist=lambda: kaggle.outputs(ref), sha256=hashes)
-    log = _write_log(kaggle, ref, SessionFolder(folder).log)
+    place = SessionFolder(folder).log
+    if any(file.path.name.casefold() == place.name for file in transfer.files if len(file.path.parts) == 1):
+        place = place.with_name(f"kaggle-{place.name}")  # The session left a file of that name itself.
+    log = _write_log(kaggle, ref, place)
     return Brought(transfer, log, len(files) - len(chosen))
 
 

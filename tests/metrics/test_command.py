@@ -109,7 +109,7 @@ def test_a_log_may_be_what_a_shell_makes_of_a_command(cli: Cli, workplace: Path)
 @pytest.mark.parametrize(
     ("arguments", "words", "hint"),
     [
-        ([], "has been pulled to runs", "kgtts pull"),
+        ([], "No run has been downloaded to runs yet.", "kgtts pull"),
         (["abc"], "Nothing of abc", "kgtts pull abc"),
         (["asha/voice/3"], "Nothing of asha/voice/3", "kgtts pull asha/voice/3"),
         (["log.txt"], "no file or folder here has that name", "kgtts list"),

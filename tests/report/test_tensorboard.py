@@ -87,7 +87,7 @@ def test_how_it_is_started() -> None:
 
 def test_nothing_pulled_is_a_sentence(cli: Cli, workplace: Path) -> None:
     """No run, and a run without event files, are errors."""
-    assert "has been pulled" in cli("tensorboard").err
+    assert "No run has been downloaded to runs yet." in cli("tensorboard").err
     put_session(workplace / "runs" / "bangla-tts", 1)
     result = cli("tensorboard")
     assert result.code == 2

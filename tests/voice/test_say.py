@@ -139,7 +139,7 @@ def test_it_is_played(cli: Cli, runs: Path, workplace: Path, monkeypatch: pytest
         (["\udce9"], "The text is not UTF-8"),
         (["আ", "--noise", "nan"], "'nan' is not a number"),
         (["আ", "--speed", "NaN"], "'NaN' is not a number"),
-        (["আ", "--run", "zzz"], "Nothing of zzz has been pulled"),
+        (["আ", "--run", "zzz"], "Nothing of zzz has been downloaded"),
         (["আ", "--run", "a/b", "--voice", "."], "each name a voice"),
         (["আ", "--voice", "."], "There is no voice at ."),
         (["আ", "--speed", "0"], "0.25<=x<=4"),

@@ -76,7 +76,7 @@ def _print_end(made: "Demo") -> None:
     click.echo()
     click.secho(f"Trained to step {made.result['global_step']}.", fg="green", bold=True, nl=False)
     click.echo(f" Mel loss: {first:.2f} in the first epoch, {last:.2f} in the last.")
-    click.echo("These few steps only show that everything works; a real voice takes hours on a GPU.\n")
+    click.echo("These few steps only show that everything works; they do not make a voice.\n")
     for name, path in made.places.items():
         click.echo(f"  {name:<13} {path}{'' if path.exists() else '  (missing)'}")
     click.echo("\nFor the real Kaggle:")

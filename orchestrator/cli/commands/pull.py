@@ -18,12 +18,12 @@ from orchestrator.cli.context import (
     run_argument,
     workbench,
 )
+from orchestrator.cli.show.console import is_dumb
 from orchestrator.cli.show.transfer import Bar, Lines, Silent
 from orchestrator.download import Counts
-from orchestrator.errors import LocalError
 from orchestrator.formatting import counted, size
 from orchestrator.results import Results, SessionFolder
-from orchestrator.run.collect import Collected, Outline, collect, folder_of, outline
+from orchestrator.run.collect import Collected, Outline, collect, folder_of, outline, refusal
 from orchestrator.run.context import Target
 from orchestrator.settings import select_outputs
 
@@ -72,12 +72,15 @@ def pull(
             target, own = folder_of(bench, target, Results(Path(settings.to)))
             place = own.path
         if dry_run:
-            _print_outline(outline(bench, target, place, choose), target, place, as_json=as_json)
+            found = outline(bench, target, place, choose)
+            _print_outline(found, target, place, as_json=as_json)
+            if (failure := refusal(found.refused)) is not None:
+                raise failure
             return
         interrupted = on_interrupt(
             "Stopped; the files that are here are complete.", hint="run the same pull again to continue it"
         )
-        listener = Silent() if as_json else Bar() if sys.stdout.isatty() else Lines()
+        listener = Silent() if as_json else Bar() if sys.stdout.isatty() and not is_dumb() else Lines()
         with interrupted, listener:
             collected = collect(bench, target, place, choose, listener)
         if folder is None and collected.target.ref.version is not None:
@@ -85,9 +88,8 @@ def pull(
     _print_collected(collected, as_json=as_json)
     if is_verbose():
         click.echo(_cost(collected.transfer.counts), err=True)
-    if collected.transfer.refused:
-        names = "; ".join(f"{item.name!r} {item.reason}" for item in collected.transfer.refused)
-        raise LocalError(f"These files were left out, as their names are not safe on this machine: {names}.")
+    if (failure := collected.failure) is not None:
+        raise failure
 
 
 def _cost(counts: Counts) -> str:

@@ -64,8 +64,10 @@ def push(
         try:
             if wait:
                 passes = replace(passes, listener=Silent())
+                screen = Screen(bench, as_json)
                 with way_back():
-                    watch(passes, Screen(bench, as_json), timeout=timeout, first=done)
+                    watch(passes, screen, timeout=timeout, first=done)
+                screen.check()
         finally:
             # A program learns which run it is, however the wait ends.
             if as_json:

@@ -1,6 +1,7 @@
 """`kgtts say`: speak with a trained voice on this machine."""
 
 import math
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -94,6 +95,12 @@ def say(
         raise click.UsageError("--run and --voice each name a voice; give one of them.")
     if (text is None) == (file is None):
         raise click.UsageError('Give the text, as in kgtts say "আমি বাংলায় গান গাই।", or --file.')
+    if out is not None and out.suffix.lower() not in ("", ".wav", ".wave"):
+        wav = out.with_suffix(".wav")
+        raise click.UsageError(
+            f"kgtts writes WAV files only, and {out} is not called so. Write {wav}, then convert it, for "
+            f"example: ffmpeg -i {shlex.quote(str(wav))} {shlex.quote(str(out))}"
+        )
     words = check_text(text if text is not None else read_text(file or "", sys.stdin.buffer))
     players = [] if out is not None else find_players()
     if out is None and not players:

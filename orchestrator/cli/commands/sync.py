@@ -88,6 +88,8 @@ def sync(
     elif failure is not None:
         with repeating(config_path, overrides):
             raise failure
+    if done.collected is not None and (left_out := done.collected.failure) is not None:
+        raise left_out
 
 
 def _is_news(done: Pass, alerted: Path | None) -> bool:

@@ -41,7 +41,9 @@ def watch(
     with repeating(config_path, overrides), workbench(starts=True) as bench, way_back():
         listener = None if no_pull else Silent()
         passes = Passes(settings, bench, listener, overrides)
-        watch_run(passes, Screen(bench), timeout=timeout)
+        screen = Screen(bench)
+        watch_run(passes, screen, timeout=timeout)
+        screen.check()
 
 
 @contextmanager

@@ -68,6 +68,8 @@ def markdown(done: Pass, outlook: Outlook) -> str:
     if done.collected is not None:
         total = size(sum(file.size for file in done.collected.transfer.files))
         lines += [f"Pulled {escape(done.collected.folder.name)}: {total}.", ""]
+        if (left_out := done.collected.failure) is not None:
+            lines += [f"> {escape(left_out.message)}\n"]
     if view is not None:
         lines += [*_facts(view, outlook), "", *_curve(outlook), *_sessions(view, outlook)]
     elif outlook.quota is not None:

@@ -1,5 +1,6 @@
 """What a console can show: streams that never fail on a character, signs, warnings, text cut to a width."""
 
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -40,6 +41,19 @@ class Signs:
 
 UNICODE = Signs(BARS, "…", "│ ", "✓", "⚠", "✗")
 ASCII = Signs("_.:-=+*#", "...", "| ", "ok", "!", "x")
+
+
+def is_dumb() -> bool:
+    """Whether the terminal can neither colour nor move its cursor, by its own word (TERM=dumb)."""
+    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+
+
+def colours() -> bool | None:
+    """Whether to print colours: never with NO_COLOR (https://no-color.org) or on a dumb terminal.
+
+    None leaves it to the stream: a terminal has colours, a pipe and a file have none.
+    """
+    return False if os.environ.get("NO_COLOR") or is_dumb() else None
 
 
 def prepare_streams(*streams: TextIO) -> None:

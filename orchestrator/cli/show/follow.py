@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from orchestrator.cli.context import load, on_interrupt
 from orchestrator.cli.github.outputs import in_actions
 from orchestrator.cli.show.passes import print_pass
 from orchestrator.cli.show.runs import colour, summary
-from orchestrator.errors import ServiceError
+from orchestrator.errors import LocalError, ServiceError
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import SessionStatus
 from orchestrator.ports import SystemClock
@@ -91,15 +91,27 @@ class Screen:
 
     bench: RunContext
     quiet: bool = False
+    left_out: list[LocalError] = field(default_factory=list)
 
     def passed(self, done: Pass) -> None:
         """Print what the pass saw and did."""
+        if done.collected is not None and (failure := done.collected.failure) is not None:
+            self.left_out.append(failure)
         if not self.quiet:
             print_pass(done)
 
     def unreachable(self, error: ServiceError) -> None:
         """Say that another pass will try."""
         click.secho(f"Warning: {error.message} The next pass tries again.", fg="yellow", err=True)
+
+    def check(self) -> None:
+        """End the command with the error for files that were left out, if any pass left some out.
+
+        Raises:
+            LocalError: one did.
+        """
+        if self.left_out:
+            raise self.left_out[0]
 
     def follow(self, target: Target, timeout: timedelta | None) -> SessionEnd:
         """Follow a session on the screen."""

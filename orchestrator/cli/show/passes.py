@@ -76,6 +76,7 @@ def pass_json(done: Pass) -> dict[str, Any]:
         "pushed": done.pushed is not None,
         "warnings": list(done.warnings),
         "pulled": str(done.collected.folder) if done.collected is not None else None,
+        "refused": [item.name for item in done.collected.transfer.refused] if done.collected else [],
         "history": [
             {
                 "session": item.session,

@@ -33,7 +33,7 @@ from orchestrator.emulator.demo.inputs import DATASET, provide_demo_inputs
 from orchestrator.emulator.demo.voice import TEST_SENTENCES
 from orchestrator.emulator.emulator import Emulator
 from orchestrator.emulator.options import EmulatorOptions
-from orchestrator.errors import NotFoundError, RunFailedError
+from orchestrator.errors import NotFoundError, RunFailedError, UsageError
 from orchestrator.files import write_atomically
 from orchestrator.kaggle import URL_VARIABLE
 from orchestrator.models import KernelRef
@@ -46,10 +46,12 @@ from orchestrator.run.passes import Pass, look
 from orchestrator.run.view import RunView
 from orchestrator.run.watch import Passes, Viewer, failure_of
 from orchestrator.settings import FILE_NAME, Settings, default_toml, load_settings
+from orchestrator.untrusted import read_bytes
 from orchestrator.voice import open_voice
 from orchestrator.voice.speech import speak
 
 _SLUG = "bangla-voice-demo"
+_MADE = ("kaggle", "results", "ledger.db", "result.json", "report.html", "speech.wav")
 _FAR_EPOCHS = 500
 _MOST_SESSIONS = 6
 _ATTEMPTS = 3
@@ -113,9 +115,12 @@ def rehearse(folder: Path, home: Path, epochs: int, stage: Stage) -> Demo:
         stage: shows it.
 
     Raises:
+        UsageError: the folder holds something that no demo made.
         RunFailedError: this machine is too busy for sessions so short, or the training failed.
         KgttsError: as any run.
     """
+    _check_folder(folder)
+    _settings(folder, {"kernel.slug": _SLUG})  # From now on the folder is known for a demo's.
     limit = _session_limit()
     for _ in range(_ATTEMPTS):
         demo = _attempt(folder, home, limit, epochs, stage)
@@ -126,6 +131,27 @@ def rehearse(folder: Path, home: Path, epochs: int, stage: Stage) -> Demo:
     raise RunFailedError(
         "The demo's sessions are too short for this machine while it is so busy.",
         hint="try `kgtts demo` again when other programs have ended",
+    )
+
+
+def _check_folder(folder: Path) -> None:
+    """See that nothing but an earlier demo would be replaced.
+
+    Raises:
+        UsageError: the folder has a kgtts.toml of another run, or results that no demo made.
+    """
+    settings = folder / FILE_NAME
+    if settings.exists():
+        if f'slug = "{_SLUG}"' in (read_bytes(settings) or b"").decode("utf-8", "replace").splitlines():
+            return
+        taken = settings
+    else:
+        found = [folder / name for name in _MADE if (folder / name).exists()]
+        if not found:
+            return
+        taken = found[0]
+    raise UsageError(
+        f"{taken} is not of a demo, which would replace it.", hint="give a new folder: kgtts demo --dir DIR"
     )
 
 
