@@ -34,6 +34,7 @@ from orchestrator.settings import (
     fingerprint,
     inherited,
     merged,
+    override_key,
     with_overrides,
 )
 
@@ -119,7 +120,7 @@ def look(
     notes: Sequence[str] = ()
     if view is not None:
         settings = _of_the_run(settings, context, view, overrides)
-        notes = _changed(settings, view)
+        notes = _changed(settings, view, overrides)
     quota = (quota or snapshot.quota()) if settings.accelerator.has_gpu else None
     decision = _decided(settings, context, view, quota, retry=retry)
     return Pass(decision, view, quota, notes=notes, settings=settings)
@@ -131,13 +132,15 @@ def _of_the_run(settings: Settings, context: RunContext, view: RunView, override
     return with_overrides(settings, tuple(inherited(stamped, overrides))).with_owner(context.kaggle.username)
 
 
-def _changed(settings: Settings, view: RunView) -> Sequence[str]:
+def _changed(settings: Settings, view: RunView, overrides: Sequence[str]) -> Sequence[str]:
     """What was changed while a session runs, and what will come of it; empty if none runs."""
     stamp = view.newest.stamp
     if not view.is_alive or not stamp.values:
         return ()
+    own = frozenset(map(override_key, overrides))
     return [
         f"Changed since session {stamp.session} was pushed: {change}; {change.effect}."
+        + (" It is only in --set, so give that again when the session is due." if change.key in own else "")
         for change in find_changes(stamp.values, settings)
     ]
 

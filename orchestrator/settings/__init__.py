@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         FILE_NAME,
         LoadedSettings,
         load_settings,
+        override_key,
         with_overrides,
     )
     from orchestrator.settings.models import SESSION_LIMIT, Settings, fingerprint
@@ -42,6 +43,7 @@ __all__ = [
     "json_schema",
     "load_settings",
     "merged",
+    "override_key",
     "parse_duration",
     "select_outputs",
     "slugify",

@@ -160,6 +160,7 @@ def test_a_setting_that_changes_while_a_session_runs_is_told(
     cli("push", "--set", "training.epochs=7")
     wait_for_words(account, "the training hangs")
     assert cli("sync", "--json").json["warnings"] == []
+    assert "training.epochs=7  (by --set at a push)" in cli("status").out
     text = (workplace / "kgtts.toml").read_text(encoding="utf-8")
     (workplace / "kgtts.toml").write_text(text + "\n[speed]\nlength_buckets = 4\n", encoding="utf-8")
     warned = cli("sync").out

@@ -92,6 +92,15 @@ def test_a_change_while_a_session_runs_is_named_at_once(play: Play) -> None:
     assert "run.max_sessions from 0 to 5; it counts from now on" in text
 
 
+def test_a_change_that_only_set_makes_is_told_so(play: Play) -> None:
+    """A pass that pushes nothing does not keep it."""
+    play.pushed()
+    play.changes |= {"training.epochs": 7}
+    (note,) = play.sync(overrides=("training.epochs=7",)).warnings
+    assert "from 1000 to 7" in note
+    assert "only in --set, so give that again" in note
+
+
 def test_a_change_that_a_run_cannot_take_is_named(play: Play) -> None:
     """The refusal says which setting it is."""
     play.kaggle.complete(play.pushed(), 100)

@@ -80,6 +80,8 @@ def print_report(report: SessionReport) -> None:
     row("checkpoint", progress.checkpoint)
     row("ended", progress.end_message or report.status.failure_message)
     row("page", report.page)
+    if report.stamp is not None and report.stamp.overrides:
+        row("set", f"{', '.join(report.stamp.overrides)}  (by --set at a push)")
     for warning in progress.warnings:
         click.secho(f"  warning    {terminal_line(warning)}", fg="yellow")
     if report.history:
