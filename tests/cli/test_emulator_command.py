@@ -1,14 +1,16 @@
 """`kgtts emulator` as a process of its own: served, left with Ctrl-C, and served again."""
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.cli.voice import HANG, SETTINGS, TRAIN, provide_inputs
-from tests.support import Cli, Process, eventually
+from tests.support import REPOSITORY, Cli, Process, eventually
 
 Spawn = Callable[..., Process]
 
@@ -101,3 +103,33 @@ def test_a_port_or_a_folder_that_is_taken_is_a_sentence(
     shared = cli("emulator", "--port", "0", "--root", "one")
     assert shared.code == 8
     assert "one" in shared.err
+
+
+def test_every_switch_has_a_flag(
+    spawn: Spawn, cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An account without a phone is refused as such, flat; a kernel that does not exist is a 403."""
+    switches = ("--flat-errors", "--hide-absent", "--never-run-is-new-script", "--legacy-key-may-cancel")
+    serve(spawn, monkeypatch, workplace / "root", *switches, "--no-phone", "--saving", "1s")
+    user = os.environ["KAGGLE_USERNAME"]
+    provide_inputs(workplace / "root", TRAIN, user)
+    (workplace / "kgtts.toml").write_text(SETTINGS, encoding="utf-8")
+    unknown = requests.post(
+        f"{os.environ['KGTTS_KAGGLE_URL']}/v1/kernels.KernelsApiService/GetKernel",
+        json={"userName": user, "kernelSlug": "no-such-kernel"},
+        auth=(user, os.environ["KAGGLE_KEY"]),
+        timeout=60,
+    )
+    assert (unknown.status_code, unknown.json()["code"]) == (403, 403)
+    refused = cli("push", "--set", "kernel.internet=true")
+    assert refused.code == 4
+    assert "Phone verification" in refused.err
+
+
+def test_the_switches_are_documented(cli: Cli) -> None:
+    """Each flag of the table in docs/emulator.md exists."""
+    text = (REPOSITORY / "docs" / "emulator.md").read_text(encoding="utf-8")
+    flags = [flag.split()[0] for flag in re.findall(r"^\| `\w+` \| `(--[^`]+)` \|", text, re.MULTILINE)]
+    assert len(flags) == 7
+    shown = cli("emulator", "--help").out
+    assert [flag for flag in flags if flag not in shown] == []

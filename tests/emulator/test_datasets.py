@@ -1,6 +1,8 @@
 """Uploaded datasets on the emulator: what may be sent, which versions there are, and which one is mounted."""
 
+import io
 import os
+import zipfile
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -294,3 +296,42 @@ def test_processing_takes_no_negative_time() -> None:
     """The option is checked as the others are."""
     with pytest.raises(UsageError, match="dataset_processing_s"):
         EmulatorOptions(dataset_processing_s=-timedelta(seconds=1).total_seconds())
+
+
+def archive(**files: str) -> bytes:
+    """A ZIP archive."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as writer:
+        for name, text in files.items():
+            writer.writestr(name.replace("__", "/"), text)
+    return content.getvalue()
+
+
+def test_a_zipped_folder_is_unpacked(start: Start) -> None:
+    """As the client's `--dir-mode zip` uploads it; what only has the name of an archive stays as it is."""
+    account = start()
+    zipped = send(account, "wavs.zip", archive(one="1", deeper__two="2"))
+    assert create(account, zipped, send(account, "broken.zip", b"no archive")).status == "ok"
+    assert sorted(listed(account)) == ["broken.zip", "wavs/deeper/two", "wavs/one"]
+    code = (
+        "import os, pathlib\nroot = pathlib.Path(os.environ['KGTTS_KAGGLE_ROOT'])\n"
+        "print(sorted(path.name for path in (root / 'input').rglob('*')))\n"
+    )
+    assert account.run(code, dataset_data_sources=[f"{USER}/{SLUG}"]) == "COMPLETE"
+    assert all(name in account.text() for name in ("'deeper'", "'one'", "'two'", "'wavs'"))
+    assert "wavs.zip" not in account.text()
+
+
+def test_an_archive_cannot_leave_its_folder(start: Start) -> None:
+    """Names that lead out of it lead into it."""
+    account = start()
+    assert create(account, send(account, "wavs.zip", archive(**{"..__..__evil": "x"}))).status == "ok"
+    assert listed(account) == ["wavs/evil"]
+
+
+def listed(account: Account) -> list[str]:
+    """The names of the newest version's files."""
+    request = sdk.ApiListDatasetFilesRequest()
+    request.owner_slug, request.dataset_slug = USER, SLUG
+    answer = account.client.datasets.dataset_api_client.list_dataset_files(request)
+    return [file.name for file in answer.dataset_files]

@@ -18,6 +18,7 @@ from orchestrator.emulator import Emulator, EmulatorOptions
 from orchestrator.models import SessionState
 from tests.emulator.support import HANG, KEY, USER, Account
 from tests.fakes.clock import FakeClock
+from tests.support import eventually
 
 SOURCES: dict[str, Any] = {
     "dataset_data_sources": ["alice/some-data"],
@@ -308,3 +309,28 @@ def test_a_python_that_cannot_start_fails_the_session(start: Callable[..., Accou
     account = start(python="/no/such/python")
     assert account.run("print(1)") == "ERROR"
     assert "cannot be started" in account.text()
+
+
+def test_a_session_cannot_read_the_key_from_its_parent(
+    start: Callable[..., Account], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands between the emulator and the script has no environment of ours either."""
+    monkeypatch.setenv("KAGGLE_KEY", "leaked-secret")
+    account = start()
+    code = "import os, pathlib\nprint(pathlib.Path('/proc', str(os.getppid()), 'environ').read_bytes())\n"
+    assert account.run(code) == "COMPLETE", account.text()
+    assert "leaked-secret" not in account.text()
+
+
+def test_a_session_whose_launcher_is_killed_is_over(account: Account) -> None:
+    """It fails with what happened, and its processes end with it."""
+    account.push("import os\nprint(f'pids {os.getppid()} {os.getpid()}.')\n" + HANG)
+    numbers = json.loads(account.wait_for("pids"))["data"].partition("pids ")[2].partition(".")[0].split()
+    launcher, script = map(int, numbers)
+    os.kill(launcher, signal.SIGKILL)
+    account.wait()
+    assert account.status().status.name == "ERROR"
+    assert "killed by signal 9" in account.status().failure_message
+    with eventually("the script is gone") as again:
+        while Path(f"/proc/{script}").exists():
+            again()

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.emulator import Emulator
+from orchestrator.emulator.faults.kinds import UnknownWord
+from orchestrator.emulator.faults.plan import FaultPlan
 from orchestrator.errors import (
     CredentialsError,
     ForbiddenError,
@@ -131,3 +133,11 @@ def test_an_answer_that_is_not_kaggles_is_a_sentence(
         with pytest.raises(ServiceError, match=r"Kaggle's answer makes no sense"):
             CALLS[method][1](client)
         client.close()
+
+
+def test_a_state_that_nobody_knows_is_no_state(emulator: Emulator, kaggle: KaggleClient) -> None:
+    """A word that is not in the official client's list tells nothing, and is never taken for another."""
+    kaggle.push(small_push())
+    emulator.server.faults.set(FaultPlan(faults=(UnknownWord(word="PAUSED"),)))
+    with pytest.raises(ServiceError, match="makes no sense"):
+        kaggle.session_status(KERNEL)

@@ -54,6 +54,18 @@ from orchestrator.emulator.options import MOUNT_LAYOUTS, SANDBOXES
 @click.option(
     "--lose-failed-outputs", is_flag=True, help="Drop the outputs of failed sessions, as Kaggle may."
 )
+@duration_option("--saving", default="0s", help="How long the outputs of an ended session take to be saved.")
+@click.option(
+    "--flat-errors", is_flag=True, help="Write errors as www.kaggle.com does, not as api.kaggle.com."
+)
+@click.option("--hide-absent", is_flag=True, help="Answer 403 instead of 404 for kernels that do not exist.")
+@click.option(
+    "--never-run-is-new-script", is_flag=True, help="Give a version that never ran a state, instead of a 404."
+)
+@click.option(
+    "--legacy-key-may-cancel", is_flag=True, help="Let a username with a key stop sessions (kgtts stop)."
+)
+@click.option("--no-phone", is_flag=True, help="Refuse internet and GPUs: the phone is not verified.")
 @click.option(
     "--faults",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -71,6 +83,12 @@ def emulator(
     layout: str,
     sandbox: str,
     lose_failed_outputs: bool,
+    saving: timedelta,
+    flat_errors: bool,
+    hide_absent: bool,
+    never_run_is_new_script: bool,
+    legacy_key_may_cancel: bool,
+    no_phone: bool,
     faults: Path | None,
 ) -> None:
     """Serve Kaggle's interface on this machine and run pushed kernels here, until Ctrl-C.
@@ -87,6 +105,12 @@ def emulator(
         layout=layout,
         sandbox=sandbox,
         keep_failed_outputs=not lose_failed_outputs,
+        saving_s=saving.total_seconds(),
+        nested_errors=not flat_errors,
+        hide_absent_kernels=hide_absent,
+        never_run_is_new_script=never_run_is_new_script,
+        legacy_key_may_cancel=legacy_key_may_cancel,
+        phone_verified=not no_phone,
     )
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

@@ -192,6 +192,15 @@ class SlowStatus(Rule):
     seconds: float = Field(gt=0, le=_DAY_S)
 
 
+class UnknownWord(Rule):
+    """The status of a session is a word that no client knows."""
+
+    places: ClassVar = ("api:GetKernelSessionStatus",)
+    what: Literal["unknown_word"] = "unknown_word"
+    where: str = "api:GetKernelSessionStatus"
+    word: str = Field(default="PAUSED", min_length=1, max_length=100)
+
+
 class StaleVersion(Rule):
     """GetKernel, asked for the latest version, answers with the one before it."""
 
@@ -234,6 +243,7 @@ Fault = Annotated[
     | UploadLost
     | LogDropped
     | SlowStatus
+    | UnknownWord
     | StaleVersion
     | NotVisible
     | HostileNames,

@@ -1,13 +1,17 @@
 """Sessions as processes on this machine: each has a thread that takes it from QUEUED to its end."""
 
 import codecs
+import os
 import select
+import signal
 import subprocess
 import threading
+from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 from orchestrator.emulator.options import EmulatorOptions, WaitableClock
-from orchestrator.emulator.runner.sandbox import PreparedSession, Sandbox
+from orchestrator.emulator.runner.sandbox import PreparedSession, Sandbox, launcher_environment
 from orchestrator.emulator.service.sessions import (
     EndCause,
     SessionListener,
@@ -140,11 +144,13 @@ class _Session:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
+            env=launcher_environment(),
             start_new_session=True,  # A Ctrl-C at the emulator's terminal is not meant for the session.
         )
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
+        pipes = {os.fstat(pipe.fileno()).st_ino for pipe in (process.stdout, process.stderr)}
         helpers = [
             threading.Thread(target=_capture, args=(process.stdout, "stdout", self.log), daemon=True),
             threading.Thread(target=_capture, args=(process.stderr, "stderr", self.log), daemon=True),
@@ -160,8 +166,13 @@ class _Session:
             process.wait(_KILL_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
+        if process.returncode < 0:  # Somebody killed it, so what ran below it is still there.
+            _kill_writers(pipes)
         for helper in helpers:
-            helper.join()
+            helper.join(_KILL_TIMEOUT_S)
+        if cause is EndCause.FINISHED and process.returncode < 0:
+            lost = f"The session's first process was killed by signal {-process.returncode}."
+            return SessionOutcome(EndCause.UNABLE, detail=lost, working=folder.working)
         exit_code = self._exit_code if cause is EndCause.FINISHED else None
         return SessionOutcome(cause, exit_code, working=folder.working)
 
@@ -182,6 +193,17 @@ class _Session:
                 if self._clock.monotonic() >= until:
                     return EndCause.TIME_LIMIT
                 self._clock.wait(self._changed, until)
+
+
+def _kill_writers(pipes: set[int]) -> None:
+    """Kill every other process that holds one of these pipes open, by its inode (Linux; elsewhere none)."""
+    wanted = {f"pipe:[{inode}]" for inode in pipes}
+    for entry in Path("/proc").glob("[0-9]*"):
+        if int(entry.name) == os.getpid():
+            continue
+        with suppress(OSError):  # It has ended, or is not ours.
+            if any(str(link.readlink()) in wanted for link in (entry / "fd").iterdir()):
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 def _capture(pipe: IO[bytes], stream: str, log: SessionLog) -> None:

@@ -31,6 +31,11 @@ _NETWORK = ("CURL_CA_BUNDLE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "REQUESTS
 _PROBE_LIMIT_S = 60
 
 
+def launcher_environment() -> dict[str, str]:
+    """The environment of the launcher. A session can read it, so nothing of ours, such as a key, is in it."""
+    return {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "TZ") if name in os.environ}
+
+
 @dataclass(frozen=True, slots=True)
 class PreparedSession:
     """A prepared session: the command that starts it, the folder of its outputs, and a remark for its log."""
@@ -97,7 +102,12 @@ class Sandbox:
         stdin, writer = os.pipe()  # The launcher would end at once if its standard input were closed.
         try:
             tried = subprocess.run(
-                prepared.command, stdin=stdin, capture_output=True, timeout=_PROBE_LIMIT_S, check=False
+                prepared.command,
+                stdin=stdin,
+                capture_output=True,
+                env=launcher_environment(),
+                timeout=_PROBE_LIMIT_S,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             return str(error)

@@ -6,6 +6,7 @@ refusals are worded, and what a kernel sees while a first version is processed (
 """
 
 import threading
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -153,6 +154,7 @@ class Datasets:
         for upload in uploads:
             self._uploads.content(upload).rename(folder / upload.name)
             self._uploads.delete(upload)
+            _unpack(folder / upload.name)
         now = self._clock.now()
         version = DatasetVersion(number, notes, now, now + self._processing)
         changed = replace(dataset, versions=(*dataset.versions, version))
@@ -177,3 +179,15 @@ class Datasets:
 
     def _uploaded(self, owner: str, slug: str) -> Path:
         return self._root / "uploaded" / owner / slug
+
+
+def _unpack(file: Path) -> None:
+    """Put the files of an uploaded ZIP archive into a folder of its name, in its place.
+
+    So Kaggle shows a folder that the official client uploads with `--dir-mode zip`. What is no archive stays.
+    """
+    if file.suffix.lower() != ".zip" or not zipfile.is_zipfile(file) or file.with_suffix("").exists():
+        return
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(file.with_suffix(""))  # It never leaves that folder.
+    file.unlink()

@@ -12,7 +12,7 @@ from kagglesdk.kernels.types.kernels_enums import (
 )
 from starlette.responses import RedirectResponse, Response
 
-from orchestrator.emulator.faults.kinds import HostileNames, NotVisible, SlowStatus, StaleVersion
+from orchestrator.emulator.faults.kinds import HostileNames, NotVisible, SlowStatus, StaleVersion, UnknownWord
 from orchestrator.emulator.faults.plan import RequestFaults
 from orchestrator.emulator.service.backend import Backend
 from orchestrator.emulator.service.exceptions import (
@@ -162,6 +162,8 @@ def get_status(call: Call) -> Any:
     response.status = KernelWorkerStatus[state.name]
     if version.failure_message and state is version.state:
         response.failure_message = version.failure_message
+    if unknown := call.faults.first(UnknownWord):
+        return {**response.to_dict(), "status": unknown.word}
     return response
 
 
