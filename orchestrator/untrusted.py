@@ -98,7 +98,7 @@ def one_line(value: object, longest: int = LONGEST_TEXT) -> str:
     direction of writing and lone surrogates are removed; Bangla's joiners stay.
     """
     flat = " ".join(_ESCAPE.sub("", _written(value)[: 2 * longest]).split())
-    return _printable(flat)[:longest]
+    return _printable(flat).strip()[:longest]
 
 
 def encodable(value: object) -> str:

@@ -119,6 +119,8 @@ def _saved(body: Mapping[str, Any]) -> None:
 def _quota(body: Mapping[str, Any]) -> None:
     if not body:
         raise AnswerError("says nothing")
+    if body.get("gpuQuota") is not None:
+        _object(body, "gpuQuota")
 
 
 def _token(body: Mapping[str, Any]) -> None:

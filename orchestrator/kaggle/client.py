@@ -27,7 +27,15 @@ from orchestrator.kaggle.answers import AnswerError, ApiSession, next_token
 from orchestrator.kaggle.auth import CredentialKind, Credentials
 from orchestrator.kaggle.datasets import Datasets
 from orchestrator.kaggle.errors import Calls, refusal_hint, translated
-from orchestrator.kaggle.kernels import addressed, check_push, kernel_info, ref_of, save_request, utc
+from orchestrator.kaggle.kernels import (
+    addressed,
+    check_push,
+    kernel_info,
+    listed_ref,
+    ref_of,
+    save_request,
+    utc,
+)
 from orchestrator.kaggle.log_stream import open_stream, read_stream
 from orchestrator.kaggle.logs import parse_stored_log
 from orchestrator.kaggle.models import model_files
@@ -262,9 +270,7 @@ class KaggleClient:
         while True:
             answer = self._call("list your kernels", lambda: self._kernels.list_kernels(request))
             with translated("list your kernels"):
-                kernels += [
-                    kernel_info(item, KernelRef.parse(item.ref), None) for item in answer.kernels or []
-                ]
+                kernels += [kernel_info(item, listed_ref(item), None) for item in answer.kernels or []]
                 token = next_token(answer, used)
             if token is None:
                 return kernels

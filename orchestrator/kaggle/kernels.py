@@ -8,6 +8,7 @@ from kagglesdk.kernels.types.kernels_api_service import ApiSaveKernelRequest
 
 from orchestrator import untrusted
 from orchestrator.errors import UsageError
+from orchestrator.kaggle.answers import AnswerError
 from orchestrator.models import (
     MAX_SLUG_LENGTH,
     MAX_SOURCE_BYTES,
@@ -74,6 +75,18 @@ def ref_of(text: str, default: KernelRef) -> KernelRef:
         return KernelRef.parse(f"{parts[0]}/{parts[1]}")
     except UsageError:
         return default.kernel
+
+
+def listed_ref(item: Any) -> KernelRef:
+    """Return the name of a kernel in a listing.
+
+    Raises:
+        AnswerError: it has none.
+    """
+    try:
+        return KernelRef.parse(item.ref)
+    except UsageError as error:
+        raise AnswerError("lists something that is no kernel") from error
 
 
 def kernel_info(metadata: Any, ref: KernelRef, source: str | None) -> KernelInfo:

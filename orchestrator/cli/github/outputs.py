@@ -87,7 +87,7 @@ def write_outputs(path: Path, values: Mapping[str, object]) -> None:
 
 
 def _data(text: str) -> str:
-    return scrub(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return scrub(text).replace("##[", "# #[").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _text(value: object) -> str:

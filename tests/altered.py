@@ -1,0 +1,87 @@
+"""A server in front of the emulator that passes calls on, and answers chosen ones differently."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from orchestrator.connections import Session
+
+Change = Callable[[bytes], bytes]
+
+
+@dataclass
+class Altered:
+    """What is answered differently.
+
+    Attributes:
+        url: the server's address.
+        changes: by method, what is made of the emulator's answer.
+        answers: by method, the status and the body that come without the emulator being asked; "*" is any.
+        redirects: by method, where the client is sent.
+        calls: the methods that were called.
+    """
+
+    url: str = ""
+    changes: dict[str, Change] = field(default_factory=dict)
+    answers: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    redirects: dict[str, str] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def altered(emulator_url: str) -> Iterator[Altered]:
+    """Start the server; nothing is altered yet."""
+    plan = Altered()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            method = self.path.partition("?")[0].rpartition("/")[2]
+            plan.calls.append(method)
+            if method in plan.redirects:
+                self._answer(302, b"", {"Location": plan.redirects[method]})
+                return
+            given = plan.answers.get(method) or plan.answers.get("*")
+            if given is not None:
+                self._answer(*given, {"Content-Type": "application/json"})
+                return
+            kept = ("authorization", "content-type", "accept")
+            headers = {name: value for name, value in self.headers.items() if name.lower() in kept}
+            with Session() as session:
+                answer = session.request(
+                    self.command, emulator_url + self.path, data=sent, headers=headers, allow_redirects=False
+                )
+            change = plan.changes.get(method, bytes)
+            passed = {
+                name: answer.headers[name] for name in ("Content-Type", "Location") if name in answer.headers
+            }
+            self._answer(answer.status_code, change(answer.content), passed)
+
+        def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PUT = do_POST  # noqa: N815 - the base class calls them
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    plan.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield plan
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,186 @@
+"""An answer that lacks what it must have is no answer: the SDK would make a valid default of it."""
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from orchestrator.emulator import Emulator
+from orchestrator.errors import ExitCode, OddAnswerError
+from orchestrator.kaggle import connect
+from orchestrator.kaggle.answers import AnswerError, next_token
+from orchestrator.kaggle.client import KaggleClient
+from tests.altered import Altered, altered
+from tests.kaggle.helpers import KERNEL, run_to_end, small_push
+from tests.kaggle.test_faults import CALLS
+
+MODEL = "asha/voice/transformers/default/1"
+LISTINGS: dict[str, Callable[[KaggleClient], object]] = {
+    "ListKernels": lambda kaggle: list(kaggle.my_kernels()),
+    "ListKernelSessionOutput": lambda kaggle: list(kaggle.outputs(KERNEL)),
+    "ListDatasetFiles": lambda kaggle: list(kaggle.dataset_files("asha/data")),
+    "ListModelInstanceVersionFiles": lambda kaggle: list(kaggle.model_files(MODEL)),
+}
+MAY_BE_EMPTY = ("ListKernels", "ListKernelSessionOutput")  # A new account; a session without outputs.
+MUST_SAY = [
+    name for name in CALLS if name not in (*MAY_BE_EMPTY, "GetKernelSessionLogsStream", "DeleteKernel")
+]
+
+
+@pytest.fixture
+def plan(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Altered]:
+    """A server in front of the emulator, with its address in the environment."""
+    with altered(emulator.url) as server:
+        monkeypatch.setenv("KGTTS_KAGGLE_URL", server.url)
+        yield server
+
+
+@pytest.fixture
+def client(plan: Altered) -> Iterator[KaggleClient]:
+    """A client that is pointed at it."""
+    found = connect()
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("method", [*MUST_SAY, "ListModelInstanceVersionFiles"])
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b'"x"', b"", b"{torn", b"<html></html>"])
+def test_an_answer_without_its_fields_is_odd(
+    plan: Altered, client: KaggleClient, method: str, body: bytes
+) -> None:
+    """`{}` and what is no object: callers can tell from its class that it tells nothing."""
+    plan.answers[method] = (200, body)
+    call = LISTINGS[method] if method in LISTINGS else CALLS[method][1]
+    with pytest.raises(OddAnswerError, match="makes no sense") as caught:
+        call(client)
+    assert caught.value.exit_code is ExitCode.SERVICE
+    assert client.calls == 1
+
+
+@pytest.mark.parametrize("word", ["SNOOZING", "", "ING", "E", None, 3, ["RUNNING"], "KERNEL_WORKER_STATUS"])
+def test_a_status_that_nobody_knows_is_odd(plan: Altered, client: KaggleClient, word: object) -> None:
+    """The SDK takes the end of a word for the word, and nothing for QUEUED."""
+    body = json.dumps({"status": word}).encode()
+    plan.answers = {"GetKernelSessionStatus": (200, body), "GetDatasetStatus": (200, body)}
+    with pytest.raises(OddAnswerError):
+        client.session_status(KERNEL)
+    with pytest.raises(OddAnswerError):
+        client.dataset_ready("asha/data")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"versionNumber": 0},
+        {"versionNumber": -1},
+        {"versionNumber": "1"},
+        {"versionNumber": True},
+        {"versionNumber": None, "ref": "/code/asha/small-kernel"},
+        {"ref": "/code/asha/small-kernel", "url": "https://www.kaggle.com/code/asha/small-kernel"},
+    ],
+)
+def test_a_push_without_a_version_is_odd(plan: Altered, client: KaggleClient, body: object) -> None:
+    """It may have arrived, and is not sent again."""
+    plan.answers["SaveKernel"] = (200, json.dumps(body).encode())
+    with pytest.raises(OddAnswerError, match="which version"):
+        client.push(small_push())
+    assert plan.calls == ["SaveKernel"]
+
+
+@pytest.mark.parametrize(
+    "quota",
+    [
+        {"gpuQuota": {"totalTimeAllowed": "9" * 30 + "s"}},
+        {"gpuQuota": {"totalTimeAllowed": "1e300s"}},
+        {"gpuQuota": {"totalTimeAllowed": "999999999999s", "timeUsed": "0s"}},
+        {"gpuQuota": {"totalTimeAllowed": "-5s"}},
+        {"gpuQuota": {"totalTimeAllowed": 7}},
+        {"gpuQuota": "much"},
+        {"gpuQuota": {"totalTimeAllowed": "30s"}, "quotaRefreshTime": "soon"},
+    ],
+)
+def test_a_quota_that_no_week_has_is_odd(plan: Altered, client: KaggleClient, quota: object) -> None:
+    """No sum of it overflows anywhere."""
+    plan.answers["GetAcceleratorQuotaStatistics"] = (200, json.dumps(quota).encode())
+    with pytest.raises(OddAnswerError):
+        client.quota()
+
+
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [
+        ("ListKernels", {"kernels": [{"ref": None}]}),
+        ("ListKernels", {"kernels": [{"ref": "no kernel"}]}),
+        ("ListKernels", {"kernels": {}}),
+        ("ListKernels", {"kernels": [3]}),
+        ("ListKernelSessionOutput", {"files": [{"fileName": 3, "url": "x"}]}),
+        ("ListKernelSessionOutput", {"files": [{"fileName": "a"}]}),
+        ("ListKernelSessionOutput", {"files": "all"}),
+        ("ListKernelSessionOutput", {"nextPageToken": 5}),
+        ("ListDatasetFiles", {"datasetFiles": []}),
+        ("ListDatasetFiles", {"datasetFiles": [{}]}),
+    ],
+)
+def test_a_listing_of_something_else_is_odd(
+    plan: Altered, client: KaggleClient, method: str, body: object
+) -> None:
+    """Its items have the fields that are used."""
+    plan.answers[method] = (200, json.dumps(body).encode())
+    with pytest.raises(OddAnswerError):
+        LISTINGS[method](client)
+
+
+@pytest.mark.parametrize("method", LISTINGS)
+def test_a_listing_that_repeats_its_token_ends(plan: Altered, client: KaggleClient, method: str) -> None:
+    """Every listing would be read for ever."""
+    items = {
+        "ListKernels": {"kernels": [{"ref": "asha/small-kernel"}]},
+        "ListKernelSessionOutput": {"files": [{"fileName": "a", "url": "x"}]},
+        "ListDatasetFiles": {"datasetFiles": [{"name": "a"}]},
+        "ListModelInstanceVersionFiles": {"files": [{"name": "a"}]},
+    }[method]
+    plan.answers[method] = (200, json.dumps({**items, "nextPageToken": "20"}).encode())
+    with pytest.raises(OddAnswerError, match="never comes to the end"):
+        LISTINGS[method](client)
+    assert plan.calls == [method, method]
+
+
+def test_a_listing_has_an_end_in_any_case() -> None:
+    """Tokens that are always new do not go on for ever either."""
+
+    class Page:
+        next_page_token = ""
+
+    page, used = Page(), set[str]()
+    assert next_token(page, used) is None
+    for number in range(1000):
+        page.next_page_token = str(number)
+        assert next_token(page, used) == str(number)
+    page.next_page_token = "new"
+    with pytest.raises(AnswerError):
+        next_token(page, used)
+
+
+def test_words_for_people_are_cleaned_when_they_come_in(plan: Altered, client: KaggleClient) -> None:
+    """Terminal escapes and halves of characters in titles and failures."""
+    ref = run_to_end(client, "raise SystemExit(1)")
+
+    def change(body: bytes) -> bytes:
+        return body.replace(b'"Small kernel"', b'"\\u001b[2J\\u001b]0;x\\u0007Small \\ud800kernel\\u202e"')
+
+    plan.changes = {"GetKernel": change, "ListKernels": change}
+    plan.answers["GetKernelSessionStatus"] = (
+        200,
+        b'{"status": "ERROR", "failureMessage": "\\u001b[31mbad\\u001b[0m\\nluck \\ud800"}',
+    )
+    assert client.kernel(ref).title == "Small kernel"
+    assert client.my_kernels()[0].title == "Small kernel"
+    assert client.session_status(ref).failure_message == "bad luck"
+
+
+def test_a_name_with_half_a_character_is_listed(plan: Altered, client: KaggleClient) -> None:
+    """Whether it can be written is for the download to decide."""
+    ref = run_to_end(client, "open('half.txt', 'w').write('x')")
+    plan.changes["ListKernelSessionOutput"] = lambda body: body.replace(b'"half.txt"', b'"\\ud800.txt"')
+    assert "\ud800.txt" in [file.name for file in client.outputs(ref)]
