@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,8 +14,7 @@ from tests.cli.conftest import wait_for_end
 from tests.support import KEY, USER, Cli
 
 FIRST = f"{USER}/bangla-tts-a"
-MIDDLE = len(KEY) // 2
-PIECES = (KEY[:MIDDLE], KEY[MIDDLE:])  # Of a token that is broken in the middle.
+PIECES = ("kgat-first-half-7Qm2", "second-half-Zx81-of-it")  # Of a token that is broken in the middle.
 PROXY_PASSWORD = "made-up-password-of-a-proxy"
 FORMS = (
     KEY,
@@ -46,7 +45,7 @@ ROUND = (
 
 
 def searched(folder: Path) -> list[Path]:
-    """Every file of the project, the home, the data folder and GitHub's files; not what the emulator keeps."""
+    """Every file of the project, the home, the data folder and GitHub; not what the emulator keeps."""
     kept = folder / "kaggle"
     return [path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(kept)]
 
@@ -62,48 +61,54 @@ def assert_no_secret(said: str, folder: Path, *, where_it_is_stored: tuple[Path,
                 assert form.encode() not in content, (form, path)
 
 
+@dataclass(frozen=True)
+class Scene:
+    """An account, kgtts beside it, and the environment of both."""
+
+    cli: Cli
+    account: Emulator
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
+
+    def enter_actions(self) -> None:
+        """From now on this is a step of GitHub Actions."""
+        self.monkeypatch.setenv("GITHUB_ACTIONS", "true")
+        self.monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(self.folder / "summary.md"))
+        self.monkeypatch.setenv("GITHUB_OUTPUT", str(self.folder / "output.txt"))
+
+    def use_token(self, token: str | None) -> None:
+        """Leave the token as the only credentials; None leaves those of files."""
+        for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
+            self.monkeypatch.delenv(name, raising=False)
+        if token is not None:
+            self.monkeypatch.setenv("KAGGLE_API_TOKEN", token)
+
+
 @pytest.fixture
-def github(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Make this a step of GitHub Actions."""
-
-    def enter() -> None:
-        monkeypatch.setenv("GITHUB_ACTIONS", "true")
-        monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(workplace / "summary.md"))
-        monkeypatch.setenv("GITHUB_OUTPUT", str(workplace / "output.txt"))
-
-    return enter
-
-
-def use_token(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
-    """Leave the token as the only credentials."""
-    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("KAGGLE_API_TOKEN", token)
+def scene(cli: Cli, account: Emulator, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """The account of the command line's tests."""
+    return Scene(cli, account, workplace.parent, monkeypatch)
 
 
 @pytest.mark.parametrize("around", ["{}", " {}\r\n", "\ufeff{}\n", "\u200b{}\u00a0"])
 def test_a_whole_run(
-    cli: Cli,
-    account: Emulator,
-    workplace: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    github: Callable[[], None],
+    scene: Scene,
     around: str,
 ) -> None:
     """With a token, whatever was pasted along with it, here and in an Action."""
-    use_token(monkeypatch, around.format(KEY))
-    monkeypatch.setenv("HTTPS_PROXY", f"http://asha:{PROXY_PASSWORD}@127.0.0.1:9")
+    scene.use_token(around.format(KEY))
+    scene.monkeypatch.setenv("HTTPS_PROXY", f"http://asha:{PROXY_PASSWORD}@127.0.0.1:9")
     if around != "{}":
-        github()
+        scene.enter_actions()
     said = ""
     for arguments in ROUND:
-        result = cli(*arguments)
+        result = scene.cli(*arguments)
         said += result.said
         assert result.code == 0, (arguments, result.said)
         if arguments[-1] == "push":
-            wait_for_end(account)
+            wait_for_end(scene.account)
     assert "asha/bangla-tts-a/1" in said
-    assert_no_secret(said, workplace.parent)
+    assert_no_secret(said, scene.folder)
 
 
 FAILING: tuple[tuple[int, bytes], ...] = (
@@ -114,7 +119,7 @@ FAILING: tuple[tuple[int, bytes], ...] = (
     (200, b'{"error": "TOKEN", "status": "TOKEN", "kernels": "TOKEN", "datasetFiles": "TOKEN"}'),
     (
         200,
-        b'{"metadata": {"ref": "TOKEN", "title": "TOKEN"}, "blob": {"source": "TOKEN"}, "status": "TOKEN"}',
+        b'{"metadata": {"ref": "TOKEN", "title": "TOKEN"}, "blob": {"source": "TOKEN"}}',
     ),
     (200, b"TOKEN"),
 )
@@ -122,104 +127,83 @@ FAILING: tuple[tuple[int, bytes], ...] = (
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_every_failure(
-    cli: Cli,
-    account: Emulator,
-    workplace: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    github: Callable[[], None],
+    scene: Scene,
     *,
     debug: bool,
 ) -> None:
     """A server that sends the token back in each of its answers, with tracebacks, and in an Action."""
-    use_token(monkeypatch, f"{KEY}\n")
+    scene.use_token(f"{KEY}\n")
     if debug:
-        monkeypatch.setenv("KGTTS_DEBUG", "1")
+        scene.monkeypatch.setenv("KGTTS_DEBUG", "1")
     said = ""
-    with altered(account.url) as plan:
-        monkeypatch.setenv("KGTTS_KAGGLE_URL", plan.url)
+    with altered(scene.account.url) as plan:
+        scene.monkeypatch.setenv("KGTTS_KAGGLE_URL", plan.url)
         for in_actions in (False, True):
             if in_actions:
-                github()
+                scene.enter_actions()
             for status, body in FAILING:
                 answer = (status, body.replace(b"TOKEN", KEY.encode()))
                 for method in ("*", "SaveKernel", "GetKernel"):
                     plan.answers = {method: answer}
-                    for arguments in (
-                        ["-v", "push"],
-                        ["-v", "sync"],
-                        ["status"],
-                        ["doctor"],
-                        ["list", "--all"],
-                    ):
-                        if method == "*" or arguments[-1] in ("push", "sync"):
-                            said += cli(*arguments).said
+                    more = ("status", "doctor", "quota") if method == "*" else ()
+                    for command in ("push", "sync", *more):
+                        said += scene.cli("-v", command).said
     assert "Error: " in said
     assert "::error title=kgtts::" in said
     assert ("Traceback (most recent call last)" in said) is debug
-    assert_no_secret(said, workplace.parent)
+    assert_no_secret(said, scene.folder)
 
 
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("middle", ["\n", "\r\n", " ", "\t", "\u200b", "\x00"])
 def test_a_token_that_is_broken_in_the_middle(
-    cli: Cli,
-    account: Emulator,
-    workplace: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    github: Callable[[], None],
+    scene: Scene,
     middle: str,
     *,
     debug: bool,
 ) -> None:
     """In a file, as a variable cannot hold every character; here and in an Action."""
-    for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
-        monkeypatch.delenv(name)
+    scene.use_token(None)
     token = Path.home() / ".kaggle" / "access_token"
     token.parent.mkdir()
     token.write_bytes(middle.join(PIECES).encode())
     if debug:
-        monkeypatch.setenv("KGTTS_DEBUG", "1")
+        scene.monkeypatch.setenv("KGTTS_DEBUG", "1")
     said = ""
     for in_actions in (False, True):
         if in_actions:
-            github()
+            scene.enter_actions()
         for command in ("push", "sync", "status", "doctor", "quota"):
-            result = cli("-v", command)
+            result = scene.cli("-v", command)
             assert result.code == 3, result.said
             said += result.said
     assert "cannot be right" in said
-    assert_no_secret(said, workplace.parent, where_it_is_stored=(token,))
+    assert_no_secret(said, scene.folder, where_it_is_stored=(token,))
 
 
 @pytest.mark.parametrize("what", ["storage", "redirect"])
 def test_signed_urls_of_a_storage_that_fails(
-    cli: Cli,
-    account: Emulator,
-    workplace: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    github: Callable[[], None],
+    scene: Scene,
     what: str,
 ) -> None:
     """Retries and failures of downloads name the file, never its address."""
-    assert cli("push").code == 0
-    wait_for_end(account)
-    use_token(monkeypatch, KEY)
-    monkeypatch.setenv("KGTTS_DEBUG", "1")
-    github()
-    signed = "http://127.0.0.1:9/x?X-Goog-Credential=a&X-Goog-Signature=5ec4e7"
-    said = ""
-    with altered(account.url) as plan:
-        monkeypatch.setenv("KGTTS_KAGGLE_URL", plan.url)
+    assert scene.cli("push").code == 0
+    wait_for_end(scene.account)
+    scene.use_token(KEY)
+    scene.monkeypatch.setenv("KGTTS_DEBUG", "1")
+    scene.enter_actions()
+    query = "?X-Goog-Credential=a&X-Goog-Signature=5ec4e7"
+    signed, said = f"http://127.0.0.1:x/{query}", ""
+    with altered(scene.account.url) as plan:
+        scene.monkeypatch.setenv("KGTTS_KAGGLE_URL", plan.url)
         if what == "storage":
-            files = [
-                {"fileName": "state.json", "url": signed},
-                {"fileName": "a", "url": signed.replace("9/", "x/")},
-            ]
+            plan.answers["gone"] = (404, b"")
+            files = [{"fileName": "a", "url": signed}, {"fileName": "b", "url": f"{plan.url}/gone{query}"}]
             plan.answers["ListKernelSessionOutput"] = (200, json.dumps({"files": files}).encode())
         else:
             plan.redirects["DownloadKernelOutput"] = signed
         for arguments in (["-v", "pull", FIRST, "--all"], ["-v", "sync"], ["-v", "status"]):
-            said += cli(*arguments).said
+            said += scene.cli(*arguments).said
     assert said
     assert "5ec4e7" not in said
-    assert_no_secret(said, workplace.parent)
+    assert_no_secret(said, scene.folder)
