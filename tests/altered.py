@@ -21,6 +21,7 @@ class Altered:
         answers: by method, the status and the body that come without the emulator being asked; "*" is any.
         redirects: by method, where the client is sent.
         calls: the methods that were called.
+        authorized: the paths of the requests that carried credentials.
     """
 
     url: str = ""
@@ -28,6 +29,7 @@ class Altered:
     answers: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    authorized: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -42,6 +44,8 @@ def altered(emulator_url: str) -> Iterator[Altered]:
             sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             method = self.path.partition("?")[0].rpartition("/")[2]
             plan.calls.append(method)
+            if self.headers.get("Authorization"):
+                plan.authorized.append(self.path)
             if method in plan.redirects:
                 self._answer(302, b"", {"Location": plan.redirects[method]})
                 return

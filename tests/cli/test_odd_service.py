@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -106,3 +107,20 @@ def test_remote_text_is_no_workflow_command(
         for line in result.said.splitlines():
             if line.strip().startswith("::"):
                 assert line.startswith(("::error title=kgtts::", "::warning title=kgtts::"))
+
+
+def test_escapes_in_the_words_of_a_failure_do_not_reach_the_terminal(
+    cli: Cli, account: Emulator, workplace: Path
+) -> None:
+    """They come from the script, through state.json and the log, into what a pass says of the run."""
+    script = workplace.parent / "kaggle/datasets" / USER / "datahrbnn/MyTTSDataset/train_tts.py"
+    script.write_text(
+        r"raise ValueError('\x1b[2J\x1b]0;owned\x07 bad luck ##[error]')" + "\n", encoding="utf-8"
+    )
+    assert cli("push").code == 0
+    wait_for_end(account)
+    for arguments in (["sync"], ["status"], ["sync", "--json"], ["push"], ["list"]):
+        result = cli(*arguments)
+        assert "\x1b" not in result.said, arguments
+        assert "\x07" not in result.said, arguments
+    assert "bad luck" in cli("sync").said

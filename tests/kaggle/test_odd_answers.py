@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from orchestrator.kaggle import connect
 from orchestrator.kaggle.answers import AnswerError, next_token
 from orchestrator.kaggle.client import KaggleClient
 from tests.altered import Altered, altered
-from tests.kaggle.helpers import KERNEL, run_to_end, small_push
+from tests.kaggle.helpers import KERNEL, SOURCE, TITLE, make_files, run_to_end, small_push, stored
 from tests.kaggle.test_faults import CALLS
 
 MODEL = "asha/voice/transformers/default/1"
@@ -184,3 +185,17 @@ def test_a_name_with_half_a_character_is_listed(plan: Altered, client: KaggleCli
     ref = run_to_end(client, "open('half.txt', 'w').write('x')")
     plan.changes["ListKernelSessionOutput"] = lambda body: body.replace(b'"half.txt"', b'"\\ud800.txt"')
     assert "\ud800.txt" in [file.name for file in client.outputs(ref)]
+
+
+def test_an_upload_carries_no_credentials(
+    plan: Altered, client: KaggleClient, emulator: Emulator, tmp_path: Path
+) -> None:
+    """Neither the login nor what `~/.netrc` has for the storage."""
+    (Path.home() / ".netrc").write_text("default login asha password from-netrc\n")
+    (Path.home() / ".netrc").chmod(0o600)
+    plan.changes["StartBlobUpload"] = lambda body: body.replace(emulator.url.encode(), plan.url.encode())
+    client.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "files", a_txt=b"a"), notes="first")
+    assert stored(emulator, 1, "a.txt") == b"a"
+    assert "/v1/blobs.BlobApiService/StartBlobUpload" in plan.authorized
+    assert all(path.startswith("/v1/") for path in plan.authorized)
+    assert set(plan.calls) - {path.rpartition("/")[2] for path in plan.authorized}  # The upload itself.
