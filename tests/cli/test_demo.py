@@ -10,6 +10,7 @@ import torch
 from tests.support import Cli
 
 pytestmark = [
+    pytest.mark.posix,
     pytest.mark.training,
     pytest.mark.xdist_group("training"),  # Two trainings at once would fight for the cores.
 ]

@@ -65,11 +65,11 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Terminal]:
     [
         Case(["doctor"], 3, "No Kaggle credentials"),
         Case(["metrics", BANGLA], 2, "holds no measurements"),
-        Case(["say", BANGLA, "--out", "x.wav"], 2, "Nothing of"),
+        Case(["say", BANGLA, "--out", "x.wav"], 2, "No run has been downloaded"),
         Case([BANGLA], 2, "There is no command"),
         Case(["config", "show", "--set", SENTENCES], 0, "[kernel]"),
         Case(["config", "schema"], 0, "properties"),
-        Case(["list"], 3, "credentials"),
+        Case(["quota"], 3, "credentials"),
         Case(["--help"], 0, "Use the voice"),
         Case(["init", "--dir", BANGLA], 0, "Wrote"),
     ],

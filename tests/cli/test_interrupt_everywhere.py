@@ -22,6 +22,7 @@ _SETTINGS = "pydantic"
 _LOGIN = "orchestrator.kaggle.client"
 
 
+@pytest.mark.posix  # os.kill means another thing on Windows.
 @pytest.mark.parametrize(
     ("command", "module"),
     [
@@ -32,12 +33,12 @@ _LOGIN = "orchestrator.kaggle.client"
         ("demo", "orchestrator.emulator.emulator"),
         ("emulator", "orchestrator.emulator.emulator"),
         ("doctor", _LOGIN),
-        ("push", _LOGIN),
+        ("push --config empty.toml", _LOGIN),
         ("status", _LOGIN),
         ("logs", _LOGIN),
         ("pull", _LOGIN),
-        ("sync", _LOGIN),
-        ("watch", _LOGIN),
+        ("sync --config empty.toml", _LOGIN),
+        ("watch --config empty.toml", _LOGIN),
         ("list --all", _LOGIN),
         ("quota", _LOGIN),
         ("open --print", _LOGIN),
@@ -53,6 +54,7 @@ def test_ctrl_c_ends_any_command(
     monkeypatch.setenv("KAGGLE_USERNAME", "asha")
     monkeypatch.setenv("KAGGLE_KEY", "made-up")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    (workplace / "empty.toml").touch()
     done = subprocess.run(
         [sys.executable, "-c", _DRIVER, module, *command.split()],
         cwd=workplace,

@@ -130,6 +130,7 @@ def test_a_token_with_a_line_break_is_never_printed(
         monkeypatch.setenv("GITHUB_ACTIONS", "true")
     if debug:
         monkeypatch.setenv("KGTTS_DEBUG", "1")
+    (workplace / "kgtts.toml").touch()
     result = cli("sync")
     assert (result.code, "access token in KAGGLE_API_TOKEN" in result.err) == (3, True)
     said = result.said + (workplace / "summary.md").read_text(encoding="utf-8")

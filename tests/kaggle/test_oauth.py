@@ -76,6 +76,7 @@ def test_a_token_is_renewed_before_its_expiry(
     client.close()
 
 
+@pytest.mark.posix
 def test_a_token_that_kaggle_refuses_is_renewed_once(
     workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

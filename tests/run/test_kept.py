@@ -12,6 +12,8 @@ import pytest
 from tests.run.test_mounts import REF, SAVES_EACH_EPOCH, Run, account, flip
 from tests.support import USER, Cli, eventually
 
+pytestmark = pytest.mark.posix
+
 SLUG = "bangla-tts-kept"
 DATASET = f"{USER}/{SLUG}"
 # Once its checkpoint is told in state.json, nobody has time to say another word.

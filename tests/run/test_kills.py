@@ -23,6 +23,8 @@ from orchestrator.render.stamp import read_stamp
 from orchestrator.run.ledger import Ledger, PushOutcome
 from tests.support import KEY, REPOSITORY, TIMEOUT_S, USER, clean_environment, eventually
 
+pytestmark = pytest.mark.posix
+
 SLUG = "killed"
 STRIDE = int(os.environ.get("KGTTS_KILL_STRIDE", "5"))
 FIRST, SECOND = f"{USER}/{SLUG}-a", f"{USER}/{SLUG}-b"

@@ -22,6 +22,8 @@ from tests.cli.voice import SETTINGS, TRAIN, make_python, provide_inputs
 from tests.fakes.clock import FakeClock
 from tests.support import KEY, USER, Cli
 
+pytestmark = pytest.mark.posix
+
 REF = f"{USER}/bangla-tts"
 QUEUE_S = 60.0  # By the emulator's clock: a pushed session starts when the test says so.
 # Saves after each epoch of two steps; a session trains as many epochs as it is asked for.
