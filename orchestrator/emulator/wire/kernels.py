@@ -162,9 +162,9 @@ def get_status(call: Call) -> Any:
     response.status = KernelWorkerStatus[state.name]
     if version.failure_message and state is version.state:
         response.failure_message = version.failure_message
-    if unknown := call.faults.first(UnknownWord):
-        return {**response.to_dict(), "status": unknown.word}
-    return response
+    unknown = call.faults.first(UnknownWord)
+    # The SDK's writer leaves out the first word of an enum (QUEUED), and kgtts believes no answer without one.
+    return {**response.to_dict(), "status": unknown.word if unknown else state.name}
 
 
 def list_output(call: Call) -> Any:
