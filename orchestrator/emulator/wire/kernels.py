@@ -163,7 +163,7 @@ def get_status(call: Call) -> Any:
     if version.failure_message and state is version.state:
         response.failure_message = version.failure_message
     unknown = call.faults.first(UnknownWord)
-    # The SDK's writer leaves out the first word of an enum (QUEUED), and kgtts believes no answer without one.
+    # The SDK's writer leaves out an enum's first word (QUEUED), and kgtts believes no answer without one.
     return {**response.to_dict(), "status": unknown.word if unknown else state.name}
 
 
