@@ -151,8 +151,8 @@ class Downloader:
         while (piece := self._pieces.get()[2]) is not None:
             try:
                 piece.fetch()
-            except AbandonedError:
-                pass
+            except (AbandonedError, StoppedError):
+                pass  # A file that started over may be in place while bytes of its old content still come.
             except BaseException as error:  # noqa: BLE001  # `run` raises it in the caller's thread.
                 with self._changed:
                     place = self.target / piece.job.path

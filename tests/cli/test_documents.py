@@ -35,7 +35,6 @@ ELSEWHERE = {
     "kgtts emulator": "ends with Ctrl-C; tests/cli/test_emulator_command.py",
     "curl": "tests/cli/test_emulator_faults.py sends the same requests",
     "python -m benchmarks.": "benchmarks measure; they are not tests",
-    "python -m pytest": "is how this test is run",
     "python docs/": "needs Chromium and a demo",
 }
 
