@@ -89,7 +89,11 @@ class Session(requests.Session):
 
         Raises:
             RedirectError: that address must not get what the request carries, or is none.
+            requests.Timeout: the time for this call is over.
         """
+        watchdog: _Watchdog | None = getattr(_active, "watchdog", None)
+        if watchdog is not None and watchdog.is_over:
+            raise requests.Timeout("the time for this answer is over")
         try:
             return self._checked_target(resp)
         except RedirectError:
