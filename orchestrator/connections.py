@@ -54,6 +54,9 @@ class Session(requests.Session):
             RedirectError: a redirect is refused, or leads nowhere.
             requests.RequestException: there is no answer.
         """
+        watchdog: _Watchdog | None = getattr(_active, "watchdog", None)
+        if watchdog is not None and watchdog.is_over:  # It ended while a redirect was read: do not follow.
+            raise requests.Timeout("the time for this answer is over")
         try:
             return super().send(request, **kwargs)
         except requests.RequestException:
@@ -89,11 +92,7 @@ class Session(requests.Session):
 
         Raises:
             RedirectError: that address must not get what the request carries, or is none.
-            requests.Timeout: the time for this call is over.
         """
-        watchdog: _Watchdog | None = getattr(_active, "watchdog", None)
-        if watchdog is not None and watchdog.is_over:
-            raise requests.Timeout("the time for this answer is over")
         try:
             return self._checked_target(resp)
         except RedirectError:
