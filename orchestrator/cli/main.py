@@ -108,7 +108,7 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 anything else, 2 wrong usage or settings, 3 login, 4 refused by Kaggle, "
+    epilog="Exit codes: 0 done, 1 a fault in kgtts, 2 wrong usage or settings, 3 login, 4 refused by Kaggle, "
     "5 the run failed, 6 the wait timed out, 7 Kaggle cannot be reached, 8 this machine (disk, permission, "
     "missing package), 130 interrupted. `kgtts COMMAND --help` explains a command.",
 )

@@ -23,7 +23,7 @@ from orchestrator.scrubbing import learn
 
 _LIFETIME = timedelta(hours=12)  # What the official client asks for.
 _MARGIN = timedelta(minutes=10)
-_AGAIN = "log in again with `kaggle auth login`; then `kgtts doctor`"
+_AGAIN = "log in again with `kgtts kaggle auth login`; then `kgtts doctor`"
 
 
 class OAuthLogin(AuthBase):
