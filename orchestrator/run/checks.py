@@ -14,6 +14,7 @@ from orchestrator.kaggle import client_version
 from orchestrator.kaggle.auth import find_credentials
 from orchestrator.models import InputFile
 from orchestrator.ports import Kaggle
+from orchestrator.run.inputs import input_states
 from orchestrator.settings import LoadedSettings, Settings, format_duration
 
 _OWN_SCRIPT = "TTS.bin.train_tts"
@@ -105,6 +106,17 @@ def check_service(settings: Settings, kaggle: Kaggle) -> Iterator[Verdict]:
     script = [] if inputs.script == _OWN_SCRIPT else [inputs.script]
     yield _files("dataset", inputs.dataset, script, kaggle.dataset_files(inputs.dataset))
     yield _files("model", inputs.model, [inputs.config, inputs.checkpoint], kaggle.model_files(inputs.model))
+    try:
+        states = list(input_states(settings, kaggle))
+    except KgttsError as error:
+        yield verdict_of("ready", error)
+        return
+    for item in states:
+        if item.words is not None:
+            hint = "`kgtts push` and `kgtts watch` wait for it"
+            yield Verdict("ready", Level.WARNING, item.words, hint)
+        elif item.note is not None:
+            yield Verdict("ready", Level.WARNING, f"{item.source}: {item.note}")
 
 
 def _files(kind: str, source: str, wanted: list[str], listing: Iterator[InputFile]) -> Verdict:

@@ -1,12 +1,12 @@
 """Bring what a session left to this machine: listed, chosen by name, fetched, with the session's log."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernel_template.contract import MANIFEST_FILE
+from kernel_template.contract import MANIFEST_FILE, STATE_FILE
 from orchestrator.download import Planned, Refused, Transfer, TransferListener, fetch, measure, read_manifest
-from orchestrator.errors import LocalError, RefusedError
+from orchestrator.errors import LocalError, RefusedError, ServiceError
 from orchestrator.files import write_atomically
 from orchestrator.kaggle.logs import log_lines
 from orchestrator.models import KernelRef, OutputFile, SessionStatus
@@ -21,11 +21,15 @@ Choose = Callable[[Sequence[str]], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """What was brought: the files, the session's log, and how many outputs were not chosen."""
+    """What was brought: the files, the session's log, and how many outputs were not chosen.
+
+    `is_whole` is whether nothing that the session says it left is missing from Kaggle's listing.
+    """
 
     transfer: Transfer
     log: Path | None
     left_out: int
+    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,14 @@ def collect(
         RefusedError: the session has not ended, so Kaggle gives no outputs yet.
         LocalError, ServiceError: as `download.fetch`.
     """
+    target = _pinned(context, target)
     status = _ended(context, target)
     brought = bring(context.kaggle, target.ref, folder, choose, listener)
+    if not brought.is_whole:
+        raise ServiceError(
+            f"Kaggle does not list all that {target.ref} left yet; what it lists is in {folder}.",
+            hint=f"try again in a minute: kgtts pull {target.ref}",
+        )
     return Collected(target, status, folder, brought.transfer, brought.log, brought.left_out)
 
 
@@ -116,7 +126,23 @@ def bring(
     if any(file.path.name.casefold() == place.name for file in transfer.files if len(file.path.parts) == 1):
         place = place.with_name(f"kaggle-{place.name}")  # The session left a file of that name itself.
     log = _write_log(kaggle, ref, place)
-    return Brought(transfer, log, len(files) - len(chosen))
+    is_whole = _is_whole(kaggle, ref, files, hashes, choose)
+    return Brought(transfer, log, len(files) - len(chosen), is_whole)
+
+
+def _is_whole(
+    kaggle: Kaggle, ref: KernelRef, files: Sequence[OutputFile], hashes: Mapping[str, str], choose: Choose
+) -> bool:
+    """Whether a listing has every chosen file of the manifest, or else the state.json that Kaggle gives."""
+    names = {file.name for file in files}
+    if MANIFEST_FILE in names:
+        return bool(hashes) and names.issuperset(choose([*hashes]))
+    return STATE_FILE in names or kaggle.output_file(ref, STATE_FILE) is None
+
+
+def _pinned(context: RunContext, target: Target) -> Target:
+    """The target at its version: a session that is pushed meanwhile must not be mixed in."""
+    return target if target.ref.version is not None else identify(context, target)[0]
 
 
 def outline(context: RunContext, target: Target, folder: Path, choose: Choose) -> Outline:
@@ -126,6 +152,7 @@ def outline(context: RunContext, target: Target, folder: Path, choose: Choose) -
         RefusedError: the session has not ended, so Kaggle gives no outputs yet.
         ServiceError: the storage could not be asked for a size.
     """
+    target = _pinned(context, target)
     status = _ended(context, target)
     files = context.kaggle.outputs(target.ref)
     chosen = _chosen(files, choose)

@@ -13,9 +13,15 @@ from orchestrator.settings import SESSION_LIMIT, Settings, format_duration
 # Start-up, installing, samples and saving, as measured on a real run.
 SESSION_OVERHEAD = timedelta(minutes=10)
 _MARGIN = 1.2  # Epochs of another session may be slower.
-_ZOMBIE_AFTER = timedelta(hours=1)  # Past the session's limit; Kaggle queues and saves for a while.
+# How long a session may stay in a state, from its push on; Kaggle queues and saves for a while.
+_LONGEST_IN_STATE = {
+    SessionState.RUNNING: SESSION_LIMIT + timedelta(hours=1),
+    SessionState.QUEUED: timedelta(hours=24),
+    SessionState.NEW_SCRIPT: timedelta(hours=24),
+    SessionState.CANCEL_REQUESTED: SESSION_LIMIT + timedelta(hours=2),
+}
 _MOST_WITHOUT_PROGRESS = 2
-_PREPARING = timedelta(minutes=1)  # Until it is worth another look.
+PREPARING = timedelta(minutes=1)  # Until it is worth another look.
 _UNCLEAR = timedelta(minutes=1)  # As above.
 _IN_WORDS = {
     SessionState.QUEUED: "queued",
@@ -38,7 +44,7 @@ class RunState(StrEnum):
     FAILED = "failed"  # The kernel says that it cannot work; trying again would burn quota.
     STOPPED = "stopped"  # A person ended its session; only a person goes on with it.
     STALLED = "stalled"  # Sessions ended twice in a row without saving anything new.
-    ZOMBIE = "zombie"  # Kaggle says RUNNING long after it must have ended.
+    ZOMBIE = "zombie"  # Kaggle says that it is alive long after it must have ended, or begun.
 
     @property
     def is_over(self) -> bool:
@@ -73,12 +79,21 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a run is, why, and the session to start, if one is due; `until` is when to look again."""
+    """What a run is, why, and the session to start, if one is due.
+
+    Attributes:
+        state: what it is.
+        reason: why.
+        start: the session that is due.
+        until: when to look again.
+        is_preparing: whether it only waits for Kaggle to process what the session would mount.
+    """
 
     state: RunState
     reason: str
     start: Start | None = None
     until: datetime | None = None
+    is_preparing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +165,8 @@ def being_prepared(session: SessionView, now: datetime) -> Decision:
         RunState.WAITING,
         f"What session {session.stamp.session} kept, up to step {session.step}, is uploaded, and Kaggle is "
         "preparing it; the next pass goes on.",
-        until=now + _PREPARING,
+        until=now + PREPARING,
+        is_preparing=True,
     )
 
 
@@ -211,16 +227,16 @@ def _limited(settings: Settings, view: RunView) -> Decision | None:
 
 def _alive(newest: SessionView, now: datetime) -> Decision:
     age = None if newest.started is None else now - newest.started
-    if (
-        newest.status.state is SessionState.RUNNING
-        and age is not None
-        and age > SESSION_LIMIT + _ZOMBIE_AFTER
-    ):
-        return Decision(
-            RunState.ZOMBIE,
-            f"Kaggle has said for {format_duration(_whole(age))} that {newest.ref} runs, but no session may "
-            "take more than 12h: it hangs.",
-        )
+    state = newest.status.state
+    if age is not None and age > _LONGEST_IN_STATE[state]:
+        since = format_duration(_whole(age))
+        if state is SessionState.RUNNING:
+            words = (
+                f"Kaggle has said for {since} that {newest.ref} runs, but no session may take more than 12h"
+            )
+        else:
+            words = f"Kaggle says {since} after the push that {newest.ref} is {_IN_WORDS[state]}"
+        return Decision(RunState.ZOMBIE, f"{words}: it hangs.")
     return Decision(RunState.RUNNING, f"Session {newest.stamp.session} is {_IN_WORDS[newest.status.state]}.")
 
 

@@ -7,7 +7,14 @@ idle minutes and then replays it from its start (kaggle 2.2.4, `kernels_logs_str
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
-from orchestrator.errors import RefusedError, ServiceError, SilentLogError, WaitTimeoutError
+from orchestrator.errors import (
+    ForbiddenError,
+    NotFoundError,
+    RefusedError,
+    ServiceError,
+    SilentLogError,
+    WaitTimeoutError,
+)
 from orchestrator.kaggle.logs import LineAssembler, LogLine, log_lines
 from orchestrator.models import KernelRef, LogEvent, SessionState, SessionStatus
 from orchestrator.ports import Clock, Kaggle
@@ -30,6 +37,7 @@ _LONGEST_STREAM_S = 600.0
 _OVER_STREAM_S = 30.0  # After a log that ended although its session did not.
 
 _STORED_PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # While Kaggle stores a log, it may give less than the live log did.
+_LONGEST_UNSEEN_S = 4 * 3600.0  # How long a state that cannot be read is waited for.
 _MOST_ASKED_FOR_S = 600.0  # How long Kaggle may ask to be left alone.
 
 _CATCH_UP_IDLE_S = 0.4  # A pause of this length marks the end of a live log's replay.
@@ -123,6 +131,7 @@ class Following:
         self._kaggle, self._clock, self._ref, self._look = kaggle, clock, ref, look
         self._deadline = None if timeout_s is None else clock.monotonic() + timeout_s
         self._lines, self._replay = LineAssembler(), Replay()
+        self._seen_at = clock.monotonic()  # When the state was last read.
         self._status: SessionStatus | None = None
         self._reached = True  # Whether the latest poll was answered.
         self._ran = False
@@ -136,7 +145,8 @@ class Following:
 
         Raises:
             WaitTimeoutError: the time is over; the session goes on.
-            ServiceError: the first poll failed, or the log of the session that ended cannot be read.
+            ServiceError: the first poll failed, no other has succeeded for hours, or the log of the session
+                that ended cannot be read.
             CredentialsError, RefusedError: trying again would not help.
         """
         while True:
@@ -168,12 +178,20 @@ class Following:
         asked_for_s = 0.0
         try:
             self._status = self._look(before is None)
-        except ServiceError as error:
+        except (ServiceError, ForbiddenError, NotFoundError) as error:
             # A failed poll is not a failed run, but a session that was never seen cannot be followed.
+            now = self._clock.monotonic()
             if before is None:
                 raise
-            self._reached, asked_for_s = False, min(error.retry_after_s or 0.0, _MOST_ASKED_FOR_S)
+            if now - self._seen_at > _LONGEST_UNSEEN_S:
+                raise ServiceError(
+                    f"Kaggle has not shown the state of {self._ref} for hours: {error.message}",
+                    hint=f"the session may well go on; kgtts status {self._ref} --watch",
+                ) from error
+            wanted_s = error.retry_after_s if isinstance(error, ServiceError) else None
+            self._reached, asked_for_s = False, min(wanted_s or 0.0, _MOST_ASKED_FOR_S)
         else:
+            self._seen_at = self._clock.monotonic()
             if not self._reached or self._status != before:
                 self._stream_s, self._next_stream = _FIRST_STREAM_S, 0.0
             if self._status != before:
@@ -235,7 +253,7 @@ class Following:
             is_last = pause_s is None or self._is_late
             try:
                 stored = self._kaggle.stored_log(self._ref)
-            except ServiceError:
+            except (ServiceError, ForbiddenError, NotFoundError):
                 if is_last:
                     raise
             else:

@@ -22,7 +22,7 @@ from orchestrator.run.view import SessionView
 _SUFFIX = "-kept"
 _LONGEST_SLUG = 50  # kaggle 2.2.4 refuses longer dataset slugs before it sends anything.
 _MOST_FILES = 1000  # Of a dataset of ours; a foreign one may have any number.
-_LOOK_BACK = 20  # How many versions of a kernel are looked at; each costs a call.
+_LOOK_BACK = 200  # How many versions of a kernel are looked at; each costs a call.
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +75,28 @@ def read_dataset(kaggle: Kaggle, source: str) -> HandoverDataset:
     Raises:
         CredentialsError, ServiceError: Kaggle could not be read, or does not tell.
     """
-    broken = forbidden = False
+    broken = unseen = False
     try:
         if not kaggle.dataset_ready(source):
             return HandoverDataset(source, exists=True, pending=True)
-    except NotFoundError:
-        return HandoverDataset(source)
-    except ForbiddenError:
-        forbidden = True  # A dataset that does not exist may be answered so, too.
+    except (NotFoundError, ForbiddenError):
+        unseen = True  # It does not exist, if its listing agrees.
     except RefusedError:
         broken = True
     try:
         # Names are enough, and a version that was replaced meanwhile is listed as a whole.
         names = frozenset(file.name for file in itertools.islice(kaggle.dataset_files(source), _MOST_FILES))
-    except NotFoundError:
-        names = frozenset()
-    except ForbiddenError as error:
-        if forbidden:
+    except (NotFoundError, ForbiddenError) as error:
+        if unseen:
             return HandoverDataset(source)
         raise ServiceError(error.message, hint="try again later") from error
-    if forbidden:
+    if unseen:
         raise ServiceError(f"Kaggle does not say whether {source} is ready.", hint="try again later")
+    if not names and not broken:
+        raise ServiceError(
+            f"Kaggle says that the dataset {source} is there, and lists no file of it.",
+            hint="try again later",
+        )
     return HandoverDataset(source, exists=True, broken=broken, names=names)
 
 
@@ -191,4 +192,10 @@ def _newest_complete(
             if view is not None and view.result is not None:
                 return view if view.is_mountable else None
             return snapshot.saved_session(ref, run)
+    if newest > _LOOK_BACK:
+        raise ServiceError(
+            f"None of the newest {_LOOK_BACK} versions of {head.kernel} is complete, and older ones were not "
+            "read, so what a session can continue from is unknown.",
+            hint="another kernel.slug begins another run",
+        )
     return None

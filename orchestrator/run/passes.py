@@ -10,22 +10,32 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from orchestrator.download import TransferListener
-from orchestrator.errors import RefusedError, UsageError
+from orchestrator.errors import KgttsError, RefusedError, ServiceError, UsageError
 from orchestrator.locks import machine_lock
-from orchestrator.models import KernelRef, Quota
+from orchestrator.models import KernelRef, Quota, SessionState
 from orchestrator.results import Results
 from orchestrator.run.collect import Collected, collect
 from orchestrator.run.context import RunContext, Target
-from orchestrator.run.decide import Circumstances, Decision, RunState, Start, being_prepared, decide
+from orchestrator.run.decide import (
+    PREPARING,
+    Circumstances,
+    Decision,
+    RunState,
+    Start,
+    being_prepared,
+    decide,
+)
 from orchestrator.run.handover import resume_from
+from orchestrator.run.inputs import input_states
 from orchestrator.run.ledger import PushOutcome
 from orchestrator.run.push import PushedSession, make_stamp, new_run_id, push_session
-from orchestrator.run.reading import read_run
+from orchestrator.run.reading import read_run, stranger_on
 from orchestrator.run.rescue import NotHandedOverError, Rescue, drop_leftovers
-from orchestrator.run.snapshot import Seen, Snapshot, certain
+from orchestrator.run.snapshot import CannotTell, Seen, Snapshot, There, certain, is_forbidden, see
 from orchestrator.run.view import RunView
 from orchestrator.settings import (
     Effect,
@@ -40,6 +50,7 @@ from orchestrator.settings import (
 
 # Kaggle's words for "not now" (kaggle-api issue threads): waiting helps, so the run has not failed.
 _HANDOVER_FOLDER = "kept"  # Within `home`.
+_MOST_LOOKS = 3  # Further looks at a run whose answers contradict each other.
 _NOT_NOW = re.compile(r"maximum .*(session count|quota)", re.IGNORECASE)
 
 
@@ -91,13 +102,14 @@ def base_kernel(settings: Settings) -> KernelRef:
     return KernelRef(settings.kernel.owner, settings.kernel.slug)
 
 
-def look(
+def look(  # noqa: PLR0913 - each is a word of its own to the caller
     settings: Settings,
     context: RunContext,
     *,
     retry: bool = False,
     snapshot: Snapshot | None = None,
     overrides: Sequence[str] = (),
+    quota: Seen[Quota] | None = None,
 ) -> Pass:
     """See what a run is and needs, and change nothing.
 
@@ -109,13 +121,15 @@ def look(
         retry: as `make_pass`.
         snapshot: what was already seen.
         overrides: as `make_pass`.
+        quota: the week's GPU hours, if they were just read.
 
     Raises:
         SettingsError: what `--set` gave at a push of the run is no setting any more.
         ServiceError: Kaggle could not be read, or does not tell.
     """
     snapshot = snapshot or context.snapshot()
-    quota = snapshot.quota() if settings.accelerator.has_gpu else None
+    if quota is None and settings.accelerator.has_gpu:
+        quota = snapshot.quota()
     view = read_run(snapshot, base_kernel(settings))
     notes: Sequence[str] = ()
     if view is not None:
@@ -153,6 +167,7 @@ def make_pass(  # noqa: PLR0913 - each is a word of its own to the caller
     retry: bool = False,
     new: bool = False,
     overrides: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> Pass:
     """Make one pass.
 
@@ -166,20 +181,24 @@ def make_pass(  # noqa: PLR0913 - each is a word of its own to the caller
         new: begin another run, unless the present one has a session that is alive.
         overrides: what of `settings` comes from `--set`, as `KEY=VALUE`. A push stamps it, and later passes
             take it from there.
+        overwrite: push also on top of a version that kgtts did not push.
 
     Raises:
         UsageError: the settings are not those that the run was begun with, `new` while a session of it is
-            alive, or Kaggle no longer shows a run that was pushed from here.
+            alive, Kaggle no longer shows a run that was pushed from here, or somebody else's version is on
+            top of the kernel.
         ServiceError: Kaggle could not be read, or does not tell; nothing was changed.
         KgttsError: Kaggle refused for another reason than quota.
     """
     settings = settings.with_owner(context.kaggle.username)
     name = f"{context.kaggle.service} {base_kernel(settings)}"
     with machine_lock(context.home, name) if context.home is not None else nullcontext():
-        due, begins = _prepare(settings, context, retry=retry, new=new, overrides=overrides)
+        due, begins = _prepare(
+            settings, context, retry=retry, new=new, overwrite=overwrite, overrides=overrides
+        )
         view, start = due.view, due.decision.start
         settings = due.settings or settings
-        if start is not None and (view is None or not _has_changed(context, start.kernel, view)):
+        if start is not None:
             run_id = new_run_id() if begins or view is None else view.run_id
             parent = None if start.parent is None else start.parent.ref
             stamped = () if view is None or new else view.newest.stamp.overrides
@@ -209,11 +228,16 @@ def make_pass(  # noqa: PLR0913 - each is a word of its own to the caller
                 due = replace(due, view=known, pushed=pushed)
                 if context.home is not None and known is not None:
                     drop_leftovers(context.home / _HANDOVER_FOLDER, known.run_id)
-        elif start is not None:
-            due = look(settings, context, overrides=overrides)
     if collecting is None or due.view is None:
         return due
-    return replace(due, collected=_collect(context, due.view, collecting))
+    try:
+        return replace(due, collected=_collect(context, due.view, collecting))
+    except KgttsError as error:
+        if due.pushed is None:
+            raise
+        # The push is what has to be known; the next pass collects.
+        words = f"The results could not be downloaded yet: {error.message}"
+        return replace(due, notes=(*due.notes, words))
 
 
 def _decided(
@@ -229,11 +253,123 @@ def _decided(
     )
 
 
-def _prepare(
-    settings: Settings, context: RunContext, *, retry: bool, new: bool, overrides: Sequence[str]
+def _prepare(  # noqa: PLR0913 - as `make_pass`
+    settings: Settings,
+    context: RunContext,
+    *,
+    retry: bool,
+    new: bool,
+    overwrite: bool,
+    overrides: Sequence[str],
 ) -> tuple[Pass, bool]:
     """All that comes before the push; gives the pass so far, and whether it is to begin another run."""
+    seen = _look_twice(settings, context, retry=retry, new=new, overrides=overrides)
+    due, begins = _due(settings, context, seen, retry=retry, new=new)
+    start, settings = due.decision.start, due.settings or settings
+    if start is None:
+        return due, begins
+    if not overwrite and (stranger := stranger_on(context.snapshot(), start.kernel)) is not None:
+        raise UsageError(
+            f"{stranger}, the newest version there, was not pushed by kgtts, so nothing was pushed over it.",
+            hint=f"see it with `kgtts open {stranger}`; to push all the same: kgtts push --overwrite",
+        )
+    waiting = _unready_inputs(settings, context)
+    if waiting is not None:
+        return replace(due, decision=waiting), begins
+    if start.needs_handover:
+        due = _hand_over(settings, context, due, retry=retry)
+    if due.decision.start is not None:
+        _check_once_more(context, base_kernel(settings), seen.view)
+    return due, begins
+
+
+def _look_twice(
+    settings: Settings, context: RunContext, *, retry: bool, new: bool, overrides: Sequence[str]
+) -> Pass:
+    """A look whose decision a second one confirms, if something follows from it.
+
+    Raises:
+        ServiceError: several looks in a row contradict each other, or Kaggle does not tell.
+    """
     seen = look(settings, context, retry=retry, overrides=overrides)
+    for _ in range(_MOST_LOOKS):
+        if not new and seen.decision.start is None and seen.state not in (RunState.FAILED, RunState.STALLED):
+            return seen
+        again = look(settings, context, retry=retry, quota=seen.quota, overrides=overrides)
+        if _same(seen, again):
+            return again
+        seen = again
+    raise ServiceError(
+        f"Kaggle's answers about {base_kernel(settings)} contradict each other, so nothing was changed.",
+        hint="try again in a minute; `kgtts watch` does so by itself",
+    )
+
+
+def _same(one: Pass, other: Pass) -> bool:
+    """Whether two looks show the same run, and the same thing to do."""
+
+    def essence(seen: Pass) -> object:
+        start, view = seen.decision.start, seen.view
+        parent = None if start is None else start.parent
+        return (
+            seen.state,
+            None if start is None else (start.session, start.kernel, start.needs_handover),
+            None if parent is None else (parent.ref, parent.step, parent.dataset),
+            None if view is None else (view.newest.ref, view.newest.stamp, view.newest.status, view.heads),
+            None if view is None or view.stranded is None else (view.stranded.ref, view.stranded.step),
+        )
+
+    return essence(one) == essence(other)
+
+
+def _check_once_more(context: RunContext, base: KernelRef, view: RunView | None) -> None:
+    """Ask in a third way, just before a push: no newer version, and no session that is alive.
+
+    Raises:
+        ServiceError: there is one, or Kaggle does not tell.
+    """
+    snapshot = context.snapshot()
+    for kernel in base.siblings:
+        info = certain(snapshot.kernel(kernel))
+        head = None if info is None else info.latest_version
+        if view is not None and head != view.heads.get(kernel):
+            raise _contradiction(kernel, f"its newest version is {head} now")
+        if head is not None:
+            newer = see(partial(context.kaggle.kernel, kernel.at(head + 1)))
+            if isinstance(newer, There) and (newer.value.latest_version or 0) > head:
+                raise _contradiction(kernel, f"it has a version {newer.value.latest_version}")
+            if isinstance(newer, CannotTell) and not is_forbidden(newer):
+                certain(newer)
+        status = snapshot.status(kernel)
+        if isinstance(status, CannotTell) and not is_forbidden(status):
+            certain(status)
+        if not isinstance(status, There):
+            continue
+        if head is None:
+            raise _contradiction(kernel, "it has a session")
+        if not status.value.state.is_terminal and status.value.state is not SessionState.NEW_SCRIPT:
+            raise _contradiction(kernel, f"its newest session is {status.value.state}")
+
+
+def _contradiction(kernel: KernelRef, words: str) -> ServiceError:
+    return ServiceError(
+        f"Kaggle's answers about {kernel} contradict each other ({words}), so nothing was pushed.",
+        hint="try again in a minute; `kgtts watch` does so by itself",
+    )
+
+
+def _unready_inputs(settings: Settings, context: RunContext) -> Decision | None:
+    """Why the next session waits for what it would mount; None if all of it is ready."""
+    for item in input_states(settings, context.kaggle):
+        if item.words is not None:
+            return Decision(
+                RunState.WAITING, item.words, until=context.clock.now() + PREPARING, is_preparing=True
+            )
+    return None
+
+
+def _due(settings: Settings, context: RunContext, seen: Pass, *, retry: bool, new: bool) -> tuple[Pass, bool]:
+    """What is to be done about a run that was seen, and whether it is to begin another run."""
     _remember(context, seen.view)
     if seen.view is None:
         if not new:
@@ -247,8 +383,6 @@ def _prepare(
         return replace(seen, decision=decision, quota=quota, settings=settings), True
     if seen.decision.start is not None:
         _check_settings(settings, seen.view)
-        if seen.decision.start.needs_handover:
-            seen = _hand_over(settings, context, seen, retry=retry)
     return seen, False
 
 
@@ -265,12 +399,6 @@ def _check_forgotten(settings: Settings, context: RunContext) -> None:
                 f"Kaggle shows nothing of run {record.run_id}, although {record.ref} was pushed from here.",
                 hint="if you deleted it on Kaggle, `kgtts push --new` begins another run; if not, wait",
             )
-
-
-def _has_changed(context: RunContext, kernel: KernelRef, view: RunView) -> bool:
-    """Whether somebody has pushed to the kernel since it was read."""
-    info = certain(context.snapshot().kernel(kernel))
-    return (None if info is None else info.latest_version) != view.heads.get(kernel)
 
 
 def _remember(context: RunContext, view: RunView | None) -> None:
@@ -383,5 +511,12 @@ def _collect(context: RunContext, view: RunView, collecting: Collecting) -> Coll
         return None
     target = Target(session.ref, context.ledger.of_kernel(session.ref))
     collected = collect(context, target, folder.path, collecting.choose, collecting.listener)
+    if not collected.transfer.files:
+        if session.has_saved:
+            raise ServiceError(
+                f"Kaggle lists no outputs of {session.ref}, although it gave its state.json.",
+                hint="try again in a minute",
+            )
+        return collected  # Perhaps they are still being saved: the next pass looks again.
     folder.mark_complete(session.ref, view.run_id, session.step)
     return collected

@@ -8,23 +8,28 @@ from orchestrator import untrusted
 from orchestrator.errors import ServiceError
 from orchestrator.kaggle.logs import log_lines
 from orchestrator.models import KernelRef, LogEvent, SessionState, SessionStatus
-from orchestrator.render.stamp import read_stamp
+from orchestrator.render.stamp import RunStamp
 from orchestrator.run.handover import find_parent, parent_of
 from orchestrator.run.progress import read_progress
 from orchestrator.run.snapshot import Snapshot, certain
 from orchestrator.run.view import RunView, SessionView
 
-_LOOK_BACK = 5  # How many versions of a kernel are searched for ours; each costs a call.
 _LONGEST_SILENCE_S = 600.0  # Of a session that trains: between two lines of its log.
+_LOOK_BACK = 200  # How many versions of a kernel are searched for ours; each costs a call.
 _LONGEST_LOG_S = 7 * 86400.0  # No session's log is that long.
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """A sibling: its newest version, and the newest one that is a session of kgtts."""
+    """A sibling: its newest version, and the newest one that is a session of kgtts, if there is one."""
 
     version: int
-    session: SessionView
+    session: SessionView | None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the newest version is the session."""
+        return self.session is not None and self.session.ref.version == self.version
 
 
 def read_run(snapshot: Snapshot, base: KernelRef) -> RunView | None:
@@ -35,18 +40,21 @@ def read_run(snapshot: Snapshot, base: KernelRef) -> RunView | None:
     """
     if _is_new(snapshot, base):
         return None
-    found = [head for kernel in base.siblings if (head := _head(snapshot, kernel)) is not None]
-    if not found:
+    found = {kernel: head for kernel in base.siblings if (head := _head(snapshot, kernel)) is not None}
+    heads = {kernel: head.version for kernel, head in found.items()}
+    ours = [head.session for head in found.values() if head.session is not None]
+    if not ours:
         return None
-    heads = {head.session.ref.kernel: head.version for head in found}
-    run = max(found, key=_age).session.stamp.id
-    sessions = [head.session for head in found if head.session.stamp.id == run]
+    run = max(ours, key=_age).stamp.id
+    sessions = [view for view in ours if view.stamp.id == run]
     sessions.sort(key=lambda view: view.stamp.session, reverse=True)
     newest, notes = look_closer(snapshot, sessions[0])
+    strangers = [kernel.at(head.version) for kernel, head in found.items() if not head.is_ours]
+    notes = (*notes, *(f"{ref}, the newest version there, was not pushed by kgtts." for ref in strangers))
     others = [replace(view, status=snapshot.certain_status(view.ref)) for view in sessions[1:]]
     alive = [view for view in (newest, *others) if not view.status.state.is_terminal]
     if alive:
-        return RunView(base, alive[0], parent_of(snapshot, alive[0]), heads=heads)
+        return RunView(base, alive[0], parent_of(snapshot, alive[0]), heads=heads, notes=notes)
     found_parent = find_parent(snapshot, base, heads, newest, (newest, *others))
     resumable, saved = found_parent.resumable, found_parent.saved
     wanted = newest.ref if newest.is_mountable else newest.parent
@@ -98,8 +106,9 @@ def look_closer(snapshot: Snapshot, view: SessionView) -> tuple[SessionView, Seq
     if status.state is SessionState.CANCEL_ACKNOWLEDGED:
         view = replace(view, was_stopped=_was_stopped(certain(snapshot.log(view.ref)) or ()))
     if result is not None and result.status == Status.FAILED:
+        # Kaggle's own word is not asked: it has called crashed scripts complete.
         cause = None if result.reason == EndReason.INTERRUPTED else result.message
-    elif status.state.is_success:
+    elif status.state.is_success and result is not None:
         return view, notes
     else:
         log = certain(snapshot.log(view.ref)) or ()
@@ -108,13 +117,14 @@ def look_closer(snapshot: Snapshot, view: SessionView) -> tuple[SessionView, Seq
     return replace(view, cause=None if cause is None else untrusted.one_line(cause) or None), notes
 
 
-def _age(head: _Head) -> tuple[float, int]:
-    view = head.session
+def _age(view: SessionView) -> tuple[float, int]:
     return (view.started.timestamp() if view.started else 0.0, view.stamp.session)
 
 
 def _head(snapshot: Snapshot, kernel: KernelRef) -> _Head | None:
-    """A sibling, if one of its newest versions is a session of kgtts.
+    """A sibling, if it exists.
+
+    Versions that are not ours, saved on the website for example, are skipped.
 
     Raises:
         ServiceError: Kaggle does not tell.
@@ -129,13 +139,42 @@ def _head(snapshot: Snapshot, kernel: KernelRef) -> _Head | None:
             f"Kaggle {lacks} of {kernel}, so what the run needs is unknown.", hint="try again later"
         )
     for version in range(newest, max(0, newest - _LOOK_BACK), -1):
-        # If the newest is not ours, somebody perhaps saved it on the kernel's page.
-        found = certain(snapshot.kernel(kernel.at(version)))
-        stamp = None if found is None else read_stamp(found.source or "")
-        if found is not None and stamp is not None:
-            queued = SessionStatus(SessionState.QUEUED)  # Until somebody looks closer.
-            return _Head(newest, SessionView(kernel.at(version), stamp, queued, found.last_run))
-    return None
+        ref = kernel.at(version)
+        stamp = snapshot.stamp(ref)
+        if stamp is None or (version > 1 and _is_saved_copy(snapshot, ref, stamp)):
+            continue
+        found = certain(snapshot.kernel(ref))
+        queued = SessionStatus(SessionState.QUEUED)  # Until somebody looks closer.
+        return _Head(newest, SessionView(ref, stamp, queued, None if found is None else found.last_run))
+    if newest > _LOOK_BACK:
+        raise ServiceError(
+            f"None of the newest {_LOOK_BACK} versions of {kernel} was pushed by kgtts, and older ones were "
+            "not read, so what the run needs is unknown.",
+            hint="another kernel.slug begins another run",
+        )
+    return _Head(newest, None)
+
+
+def _is_saved_copy(snapshot: Snapshot, ref: KernelRef, stamp: RunStamp) -> bool:
+    """Whether a version was saved on the website from the one before it, and never run.
+
+    A session that was pushed a moment ago may show no state, either, but it repeats no stamp.
+    """
+    status = certain(snapshot.status(ref))
+    if status is not None and status.state is not SessionState.NEW_SCRIPT:
+        return False
+    before = snapshot.stamp(ref.at((ref.version or 0) - 1))
+    return before is not None and (before.id, before.session) == (stamp.id, stamp.session)
+
+
+def stranger_on(snapshot: Snapshot, kernel: KernelRef) -> KernelRef | None:
+    """The newest version of a kernel, if kgtts did not push it; None if it did or there is no kernel.
+
+    Raises:
+        ServiceError: Kaggle does not tell.
+    """
+    head = _head(snapshot, kernel)
+    return None if head is None or head.is_ours else kernel.at(head.version)
 
 
 def _length_of(log: Sequence[LogEvent]) -> float | None:

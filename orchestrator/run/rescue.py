@@ -37,6 +37,7 @@ _BESIDE_STATE = (
 )  # What the kernel continues, besides the run folder.
 _CHECKPOINT = re.compile(r"(?:checkpoint|best_model)(?:_\d+)?\.pth")
 _READY_WITHIN_S, _FIRST_LOOK_S = 60.0, 1.0
+_REFUSED_PAUSES_S = (2.0, 10.0)  # A refusal counts once it was met again after each of these.
 _KEEP_FREE = 256 << 20  # For everything that is not a checkpoint.
 
 
@@ -86,26 +87,39 @@ class Rescue:
             raise NotHandedOverError(f"{dataset.source} is a dataset that kgtts did not make.")
         place = self.folder / f"{session.stamp.id}-{session.stamp.session}"
         try:
-            self._upload(dataset.source, session, self._bring(session, place, above), place)
-        except CredentialsError:
-            raise
-        except ForbiddenError as error:
-            # Kaggle has answered so for outputs and datasets that are there a minute later.
-            raise ServiceError(error.message, hint="try again in a minute") from error
-        except (RefusedError, UnavailableError) as error:
-            shutil.rmtree(place, ignore_errors=True)
-            raise NotHandedOverError(error.message) from error
+            self._bring_and_upload(dataset.source, session, place, above)
         except NotHandedOverError:
             shutil.rmtree(place, ignore_errors=True)
             raise
         shutil.rmtree(place, ignore_errors=True)
         return dataset.source if self._wait(dataset.source, session) else None
 
+    def _bring_and_upload(self, source: str, session: SessionView, place: Path, above: int) -> None:
+        for pause_s in (*_REFUSED_PAUSES_S, None):
+            try:
+                self._upload(source, session, self._bring(session, place, above), place)
+            except CredentialsError:
+                raise
+            except ForbiddenError as error:
+                # Kaggle has answered so for outputs and datasets that are there a minute later.
+                raise ServiceError(error.message, hint="try again in a minute") from error
+            except (RefusedError, UnavailableError, NotHandedOverError) as error:
+                if pause_s is None:
+                    raise NotHandedOverError(error.message) from error
+                self.clock.sleep(pause_s)
+            else:
+                return
+
     def _bring(self, session: SessionView, place: Path, above: int) -> Sequence[Path]:
         """Download what the next session needs, without what it cannot trust."""
         result = session.result
         assert result is not None
         outputs = _named(self.kaggle.outputs(session.ref))
+        if not outputs:
+            raise ServiceError(
+                f"Kaggle lists no outputs of {session.ref}, although it gave its state.json.",
+                hint="try again in a minute",
+            )
         there = [item for item in result.checkpoints if item.path in outputs]
         listed = sorted(
             (item for item in there if item.global_step > above),

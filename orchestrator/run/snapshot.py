@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from kernel_template.contract import STATE_FILE
-from orchestrator.errors import CredentialsError, KgttsError, NotFoundError, ServiceError
+from orchestrator.errors import CredentialsError, ForbiddenError, KgttsError, NotFoundError, ServiceError
 from orchestrator.models import KernelInfo, KernelRef, LogEvent, Quota, SessionState, SessionStatus
 from orchestrator.ports import Kaggle
 from orchestrator.render.stamp import RunStamp, read_stamp
@@ -63,6 +63,11 @@ def see(read: Callable[[], T | None]) -> Seen[T]:
     except KgttsError as error:
         return CannotTell(error)
     return NotThere() if value is None else There(value)
+
+
+def is_forbidden(seen: Seen[T]) -> bool:
+    """Whether the answer was a 403, which Kaggle gives for what is absent, too."""
+    return isinstance(seen, CannotTell) and isinstance(seen.error, ForbiddenError)
 
 
 def certain(seen: Seen[T]) -> T | None:
@@ -130,7 +135,7 @@ class Snapshot:
     def _look_at_kernel(self, ref: KernelRef) -> Seen[KernelInfo]:
         seen = see(lambda: self._kaggle.kernel(ref))
         if ref.version is not None:
-            return seen
+            return self._confirmed_version(ref, seen)
         pushed = None if self._ledger is None else self._ledger.of_kernel(ref)
         known = None if pushed is None or pushed.is_deleted else pushed
         if isinstance(seen, There):
@@ -151,6 +156,18 @@ class Snapshot:
         if listed is None or listed:
             return seen if isinstance(seen, CannotTell) else CannotTell(_unseen(ref))
         return NotThere()
+
+    def _confirmed_version(self, ref: KernelRef, seen: Seen[KernelInfo]) -> Seen[KernelInfo]:
+        """Believe that a version is missing only if its kernel is gone, or its session is missing, too."""
+        if isinstance(seen, There) or (isinstance(seen, CannotTell) and not is_forbidden(seen)):
+            return seen
+        if isinstance(self.kernel(ref.kernel), NotThere):
+            return NotThere()
+        status = self.status(ref)
+        agrees = isinstance(status, NotThere) or is_forbidden(status)
+        if isinstance(seen, NotThere) and agrees:
+            return seen
+        return seen if isinstance(seen, CannotTell) else CannotTell(_unseen(ref))
 
     def listing(self) -> Seen[frozenset[str]]:
         """The account's kernels as `owner/slug` in lower case."""
@@ -233,6 +250,10 @@ class Snapshot:
             ServiceError: the version cannot be read.
         """
         info = certain(self.kernel(ref))
+        if info is not None and not info.source:
+            raise ServiceError(
+                f"Kaggle gives no source of {ref}, so what the run needs is unknown.", hint="try again later"
+            )
         return None if info is None else read_stamp(info.source or "")
 
     def result(self, session: SessionView) -> "tuple[SessionResult | None, str | None]":

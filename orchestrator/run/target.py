@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from orchestrator.errors import NotFoundError, ServiceError, UsageError
-from orchestrator.models import MIN_SLUG_LENGTH, KernelRef, Pushed
+from orchestrator.models import MIN_SLUG_LENGTH, KernelInfo, KernelRef, Pushed
 from orchestrator.ports import Kaggle
 from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.run.context import RunContext, Target
@@ -12,6 +12,7 @@ from orchestrator.run.reading import read_run
 from orchestrator.run.snapshot import Snapshot, certain, see, visible
 
 _LIST = "`kgtts list` shows the runs of this machine; name any other as SLUG or OWNER/SLUG"
+_LOOKS_FOR_A_PUSH = 3
 
 
 def find_target(
@@ -136,21 +137,32 @@ def _settled(context: RunContext, record: SessionRecord) -> Target:
 def find_push(kaggle: Kaggle, record: SessionRecord) -> Pushed | None:
     """The version that carries the record's stamp, if Kaggle has it.
 
+    One answer may be older than the push, so three have to agree that it is missing.
+
     Raises:
         ServiceError: Kaggle does not tell, so nobody can say.
     """
+    kernel, head = record.ref.kernel, 0
+    for _ in range(_LOOKS_FOR_A_PUSH):
+        # The newest version, the one after it in case the answer was old, and the newest again.
+        info = _read(kaggle, record, kernel if head == 0 else kernel.at(head + 1))
+        stamp = None if info is None else read_stamp(info.source or "")
+        is_ours = stamp is not None and (stamp.id, stamp.session) == (record.run_id, record.number)
+        if info is not None and is_ours:
+            return Pushed(info.ref if info.latest_version is None else info.ref.at(info.latest_version), "")
+        head = 0 if head or info is None else info.latest_version or 0
+    return None
+
+
+def _read(kaggle: Kaggle, record: SessionRecord, ref: KernelRef) -> KernelInfo | None:
     try:
         # Only a 404 counts as absence: right after a push, Kaggle has answered 403 for a while.
-        info = certain(see(lambda: kaggle.kernel(record.ref.kernel)))
+        return certain(see(lambda: kaggle.kernel(ref)))
     except ServiceError as error:
         raise ServiceError(
             f"Whether the push of {record.ref} arrived is not known: {error.message}",
             hint="`kgtts status` finds out as soon as Kaggle answers; do not push again before",
         ) from error
-    stamp = None if info is None else read_stamp(info.source or "")
-    if info is None or stamp is None or (stamp.id, stamp.session) != (record.run_id, record.number):
-        return None
-    return Pushed(info.ref if info.latest_version is None else info.ref.at(info.latest_version), "")
 
 
 def identify(context: RunContext, target: Target) -> tuple[Target, RunStamp | None]:

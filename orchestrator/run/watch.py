@@ -13,7 +13,9 @@ from typing import Protocol
 from kernel_template.contract import EndReason
 from orchestrator.download import TransferListener
 from orchestrator.errors import (
+    ForbiddenError,
     KgttsError,
+    NotFoundError,
     RefusedError,
     RunFailedError,
     ServiceError,
@@ -35,6 +37,7 @@ _TAIL = 12  # Lines of its log that a failed session is shown with.
 _LONGEST_WAIT = timedelta(minutes=15)
 _SHORTEST_WAIT = timedelta(seconds=15)
 _SHORTEST_PAUSE = timedelta(seconds=5)
+_LONGEST_PREPARING_S, _FIRST_PREPARING_S = 1800.0, 5.0
 _MOST_UNREACHED = 20  # Passes in a row that cannot reach Kaggle before a watch gives up: about four hours.
 
 
@@ -103,12 +106,13 @@ class Passes:
     listener: TransferListener | None = None
     overrides: Sequence[str] = ()
 
-    def make(self, *, retry: bool = False, new: bool = False) -> Pass:
+    def make(self, *, retry: bool = False, new: bool = False, overwrite: bool = False) -> Pass:
         """Make one pass.
 
         Args:
             retry: continue a run that failed or stalled.
             new: begin another run.
+            overwrite: push also on top of a version that kgtts did not push.
 
         Raises:
             KgttsError: as `orchestrator.run.passes.make_pass`.
@@ -123,8 +127,40 @@ class Passes:
             collecting=collecting,
             retry=retry,
             new=new,
+            overwrite=overwrite,
             overrides=self.overrides,
         )
+
+    def make_when_ready(
+        self,
+        waiting: Callable[[str], None],
+        *,
+        retry: bool = False,
+        new: bool = False,
+        overwrite: bool = False,
+    ) -> Pass:
+        """Make a pass that waits, half an hour at most, while Kaggle prepares what the session would mount.
+
+        Args:
+            waiting: is told once what there is to wait for.
+            retry: as `make`.
+            new: as `make`.
+            overwrite: as `make`.
+
+        Raises:
+            KgttsError: as `make`.
+        """
+        clock = self.context.clock
+        deadline, pause, told = clock.monotonic() + _LONGEST_PREPARING_S, _FIRST_PREPARING_S, ""
+        while True:
+            done = self.make(retry=retry, new=new, overwrite=overwrite)
+            if not done.decision.is_preparing or clock.monotonic() >= deadline:
+                return done
+            if done.decision.reason != told:
+                told = done.decision.reason
+                waiting(told)
+            clock.sleep(pause)
+            pause = min(60.0, pause * 1.5)
 
 
 class Viewer(Protocol):
@@ -169,35 +205,62 @@ def watch(
     def left() -> timedelta | None:
         return None if deadline is None else timedelta(seconds=max(0.0, deadline - clock.monotonic()))
 
-    done, end = first, None
-    unreached = 0
+    done, end, patience = first, None, _Patience(viewer)
     while True:
-        if done is None:
-            try:
+        try:
+            if done is None:
                 done = passes.make()
-            except ServiceError as error:
-                # A pass that cannot reach Kaggle is no failed run; if none ever can, that is the end.
-                unreached += 1
-                if unreached > _MOST_UNREACHED:
-                    raise
-                viewer.unreachable(error)
-                _pause(min(_LONGEST_WAIT, _SHORTEST_WAIT * 2**unreached), left(), clock)
-                continue
-            unreached = 0
-            viewer.passed(done)
-        if done.state is RunState.RUNNING:
-            end = viewer.follow(target_of(done, passes.context), left())
-        elif done.state is RunState.WAITING:
+                viewer.passed(done)
+            if done.state is RunState.RUNNING:
+                end = _followed(viewer, target_of(done, passes.context), left())
+        except ServiceError as error:
+            _pause(patience.after(error), left(), clock)
+            done = None
+            continue
+        patience.renew()
+        if done.state is RunState.WAITING:
             until = done.decision.until
             wait = _LONGEST_WAIT if until is None else max(_SHORTEST_PAUSE, until - clock.now())
             _pause(min(wait, _LONGEST_WAIT), left(), clock)
-        else:
+        elif done.state is not RunState.RUNNING:
             if done.state is RunState.FAILED and end is not None:
                 raise end.failure()  # With the end of the log that was just seen.
             if (failure := failure_of(done)) is not None:
                 raise failure
             return
         done = None
+
+
+def _followed(viewer: Viewer, target: Target, left: timedelta | None) -> SessionEnd:
+    """Follow a session; a 403 or a 404 says nothing about it, as it was seen a moment ago."""
+    try:
+        return viewer.follow(target, left)
+    except (ForbiddenError, NotFoundError) as error:
+        raise ServiceError(error.message, hint=error.hint) from error
+
+
+class _Patience:
+    """Counts answers that did not come, one after the other: not seeing the run is no end of it."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer, self._missed = viewer, 0
+
+    def after(self, error: ServiceError) -> timedelta:
+        """How long to wait after one more.
+
+        Raises:
+            ServiceError: the one that was one too many.
+        """
+        self._missed += 1
+        if self._missed > _MOST_UNREACHED:
+            raise error
+        self._viewer.unreachable(error)
+        wait: timedelta = min(_LONGEST_WAIT, _SHORTEST_WAIT * 2**self._missed)
+        return wait
+
+    def renew(self) -> None:
+        """There was an answer."""
+        self._missed = 0
 
 
 def _pause(span: timedelta, left: timedelta | None, clock: Clock) -> None:

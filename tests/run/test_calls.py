@@ -30,22 +30,27 @@ def reported(play: Play, *, text: str | None = None) -> list[str]:
     return kinds(play)
 
 
-def test_a_first_push_is_on_the_wire_after_three_calls(play: Play) -> None:
-    """The quota, the kernel that it goes to, and the account's list, which has to agree that it is new."""
+def test_a_first_push_asks_in_three_ways_whether_there_is_a_run(play: Play) -> None:
+    """Two looks, each with the account's list; then both kernels, their sessions, and the inputs."""
     play.kaggle.save("asha/something-else")
     play.kaggle.asked.clear()
     play.pushed()
-    assert kinds(play) == ["quota", "kernel", "kernels", "push", "kernel"]
+    assert kinds(play) == [
+        *("quota", "kernel", "kernels", "kernel", "kernels", "kernel", "dataset", "model"),
+        *("kernel", "status", "kernel", "status", "push", "kernel"),
+    ]
 
 
-def test_a_further_push_looks_at_its_kernel_once_more(after: After) -> None:
-    """The quota, both kernels, the newest session and its state; then whether anybody has pushed since."""
+def test_a_further_push_looks_three_times(after: After) -> None:
+    """Both kernels, their sessions and the newest one's state twice; then for newer versions and sessions."""
     play = after(100, 200)
     play.kaggle.asked.clear()
     play.pushed()
     assert kinds(play) == [
         *("quota", "kernel", "kernel", "status", "output", "status"),
-        *("kernel", "push", "kernel"),
+        *("kernel", "kernel", "status", "output", "status"),
+        *("kernel", "dataset", "model"),
+        *("kernel", "kernel", "status", "kernel", "kernel", "status", "push", "kernel"),
     ]
 
 

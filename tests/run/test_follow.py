@@ -5,7 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from orchestrator.errors import CredentialsError, NotFoundError, ServiceError, WaitTimeoutError
+from orchestrator.errors import (
+    CredentialsError,
+    ForbiddenError,
+    NotFoundError,
+    ServiceError,
+    WaitTimeoutError,
+)
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import KernelRef, LogEvent, SessionState, SessionStatus
 from orchestrator.run.context import RunContext, Target
@@ -92,13 +98,22 @@ def test_a_first_look_that_fails_is_an_error(context: RunContext, kaggle: FakeKa
         follow(context)
 
 
-@pytest.mark.parametrize("error", [CredentialsError("no longer accepted"), NotFoundError("deleted")])
-def test_what_patience_cannot_mend_ends_the_following(
+def test_what_patience_cannot_mend_ends_the_following(context: RunContext, kaggle: FakeKaggle) -> None:
+    """Credentials that expired are not waited for."""
+    given(kaggle, RUNNING, CredentialsError("no longer accepted"))
+    with pytest.raises(CredentialsError):
+        follow(context)
+
+
+@pytest.mark.parametrize("error", [ForbiddenError("403"), NotFoundError("404")])
+def test_a_state_that_kaggle_does_not_show_is_waited_for_within_bounds(
     context: RunContext, kaggle: FakeKaggle, error: Exception
 ) -> None:
-    """Credentials that expired, and a kernel that was deleted meanwhile."""
+    """One 403 or 404 says nothing about a session that trains; four hours of them end with exit code 7."""
+    given(kaggle, RUNNING, error, COMPLETE, readings=[Reading(said("one"))] * 2, log=said("one"))
+    assert follow(context) == ["<running>", "one", "<complete>"]
     given(kaggle, RUNNING, error)
-    with pytest.raises(type(error)):
+    with pytest.raises(ServiceError, match="for hours"):
         follow(context)
 
 

@@ -18,6 +18,7 @@ from orchestrator.results import Results
 from orchestrator.run.decide import RunState
 from orchestrator.run.ledger import PushOutcome
 from orchestrator.run.passes import Collecting, Pass
+from tests.download.storage import serve
 from tests.fakes.kaggle import LOST, Lost, Upload, hours, said
 from tests.run.conftest import Play
 
@@ -275,23 +276,25 @@ def test_another_run_waits_for_quota_too(after: After) -> None:
 def test_results_are_collected_once(after: After, tmp_path: Path) -> None:
     """Each session's into a folder of its own; those of another run do not mix with the first's."""
     play = after(100)
-    collecting = Collecting(Results(tmp_path / "runs"), lambda names: names, TransferListener())
-    first = play.sync(collecting=collecting)
-    assert first.collected is not None
-    assert first.collected.folder == tmp_path / "runs" / "bangla-tts" / "session-01"
-    assert play.sync(collecting=collecting).collected is None
-    play.kaggle.complete("asha/bangla-tts-b/1", 200)
-    second = play.sync(collecting=collecting)
-    assert second.collected is not None
-    assert second.collected.folder.name == "session-02"
-    play.kaggle.kill("asha/bangla-tts-a/2")
-    other = play.pushed(new=True)
-    play.kaggle.complete(other, 10)
-    third = play.sync(collecting=collecting)
-    assert third.collected is not None
-    own = stamp_of(play, other)[0]
-    assert third.collected.folder == tmp_path / "runs" / "bangla-tts" / own / "session-01"
-    assert play.sync(collecting=collecting).collected is None
+    with serve() as storage:
+        play.kaggle.storage = storage
+        collecting = Collecting(Results(tmp_path / "runs"), lambda names: names, TransferListener())
+        first = play.sync(collecting=collecting)
+        assert first.collected is not None
+        assert first.collected.folder == tmp_path / "runs" / "bangla-tts" / "session-01"
+        assert play.sync(collecting=collecting).collected is None
+        play.kaggle.complete("asha/bangla-tts-b/1", 200)
+        second = play.sync(collecting=collecting)
+        assert second.collected is not None
+        assert second.collected.folder.name == "session-02"
+        play.kaggle.kill("asha/bangla-tts-a/2")
+        other = play.pushed(new=True)
+        play.kaggle.complete(other, 10)
+        third = play.sync(collecting=collecting)
+        assert third.collected is not None
+        own = stamp_of(play, other)[0]
+        assert third.collected.folder == tmp_path / "runs" / "bangla-tts" / own / "session-01"
+        assert play.sync(collecting=collecting).collected is None
 
 
 def test_a_session_is_told_of_those_that_its_parent_does_not_know(after: After) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.errors import ServiceError
+from orchestrator.errors import ServiceError, UsageError
 from orchestrator.models import KernelRef, SessionState
 from orchestrator.render.stamp import read_stamp
 from orchestrator.run.view import RunView
+from tests.download.storage import Storage
 from tests.run.conftest import Play
 
 After = Callable[..., Play]
@@ -66,10 +67,10 @@ def test_an_ended_session_takes_few_calls(after: After) -> None:
     assert [call.split()[0] for call in play.kaggle.asked] == [
         "quota",
         "kernel",
+        "status",
         "kernel",
         "status",
         "output",
-        "status",
     ]
 
 
@@ -154,7 +155,11 @@ def test_what_the_mount_really_gives_becomes_the_parent(after: After) -> None:
     view = view_of(play)
     assert (str(view.resumable and view.resumable.ref), view.global_step) == ("asha/bangla-tts-b/1", 200)
     assert (str(view.unreachable), view.sessions_without_progress) == ("asha/bangla-tts-a/2", 0)
-    assert play.pushed() == "asha/bangla-tts-a/4"
+    play.kaggle.storage = Storage()
+    with pytest.raises(UsageError, match=r"asha/bangla-tts-a/3, .* was not pushed by kgtts") as caught:
+        play.sync()
+    assert "kgtts push --overwrite" in (caught.value.hint or "")
+    assert play.pushed(overwrite=True) == "asha/bangla-tts-a/4"
 
 
 def test_a_version_run_again_by_hand_takes_the_place_of_the_first(after: After) -> None:

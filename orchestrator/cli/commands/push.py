@@ -27,6 +27,7 @@ from orchestrator.run.watch import Passes, watch, why_not_pushed
 @click.option("--wait", is_flag=True, help="Follow the run, session after session, to its end.")
 @duration_option("--timeout", help="With --wait: wait at most this long, for example 90m. The run continues.")
 @click.option("--new", is_flag=True, help="Start another run, even if there is one that is not done.")
+@click.option("--overwrite", is_flag=True, help="Push also over a version that kgtts did not push.")
 @settings_options
 @json_option
 def push(
@@ -34,6 +35,7 @@ def push(
     wait: bool,
     timeout: timedelta | None,
     new: bool,
+    overwrite: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -52,7 +54,12 @@ def push(
             "Stopped while pushing; whether Kaggle took it is not known yet.",
             hint=f"`kgtts status {settings.kernel.slug}` finds out",
         ):
-            done = passes.make(retry=True, new=new)
+            done = passes.make_when_ready(
+                lambda words: click.echo(f"{words} Waiting.", err=True),
+                retry=True,
+                new=new,
+                overwrite=overwrite,
+            )
         pushed = done.pushed
         for warning in done.warnings:
             click.secho(f"Warning: {warning}", fg="yellow", err=True)
