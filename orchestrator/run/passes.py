@@ -268,19 +268,31 @@ def _prepare(  # noqa: PLR0913 - as `make_pass`
     start, settings = due.decision.start, due.settings or settings
     if start is None:
         return due, begins
-    if not overwrite and (stranger := stranger_on(context.snapshot(), start.kernel)) is not None:
-        raise UsageError(
-            f"{stranger}, the newest version there, was not pushed by kgtts, so nothing was pushed over it.",
-            hint=f"see it with `kgtts open {stranger}`; to push all the same: kgtts push --overwrite",
-        )
+    if not overwrite:
+        _check_strangers(context, start.kernel)
     waiting = _unready_inputs(settings, context)
     if waiting is not None:
         return replace(due, decision=waiting), begins
     if start.needs_handover:
         due = _hand_over(settings, context, due, retry=retry)
     if due.decision.start is not None:
+        if not overwrite and due.decision.start.kernel != start.kernel:
+            _check_strangers(context, due.decision.start.kernel)  # What was to be handed over is lost.
         _check_once_more(context, base_kernel(settings), seen.view)
     return due, begins
+
+
+def _check_strangers(context: RunContext, kernel: KernelRef) -> None:
+    """See that the newest version of a kernel that a session goes to is ours.
+
+    Raises:
+        UsageError: it is not, so that a person has to ask for the push.
+    """
+    if (stranger := stranger_on(context.snapshot(), kernel)) is not None:
+        raise UsageError(
+            f"{stranger}, the newest version there, was not pushed by kgtts, so nothing was pushed over it.",
+            hint=f"see it with `kgtts open {stranger}`; to push all the same: kgtts push --overwrite",
+        )
 
 
 def _look_twice(
