@@ -529,6 +529,7 @@ def _collect(context: RunContext, view: RunView, collecting: Collecting) -> Coll
                 f"Kaggle lists no outputs of {session.ref}, although it gave its state.json.",
                 hint="try again in a minute",
             )
-        return collected  # Perhaps they are still being saved: the next pass looks again.
+        if session.status.state.is_success or collected.log is None:
+            return collected  # Perhaps they are still being saved: the next pass looks again.
     folder.mark_complete(session.ref, view.run_id, session.step)
     return collected

@@ -94,6 +94,7 @@ def account(
     def make(*, clock: FakeClock | None = None, **options: object) -> Account:
         for name in ("datasets/asha/datahrbnn", "models/asha/ttsbnng/transformers/default/1"):
             (tmp_path / "kaggle" / name).mkdir(parents=True)
+            (tmp_path / "kaggle" / name / "a_file.txt").write_text("1", encoding="utf-8")
         Path("kgtts.toml").write_text(f'[kernel]\nslug = "{SLUG}"\n', encoding="utf-8")
         emulator = start_emulator(**options)
         if clock is not None:
