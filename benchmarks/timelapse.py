@@ -46,6 +46,7 @@ from benchmarks.simulated_kaggle import (
 from orchestrator.run.context import RunContext
 from orchestrator.run.decide import RunState
 from orchestrator.run.ledger import Ledger
+from orchestrator.run.look import Asked
 from orchestrator.run.passes import make_pass
 from orchestrator.settings import Settings, load_settings
 
@@ -112,7 +113,7 @@ def automatic(name: str, epochs: int, every: timedelta | None, *, faulty: bool) 
     with tempfile.TemporaryDirectory() as folder:
         settings = _settings(Path(folder), epochs)
         with Ledger(Path(folder) / "ledger.db", kaggle.service) as ledger:
-            done = make_pass(settings, RunContext(kaggle, ledger, clock), retry=True)
+            done = make_pass(settings, RunContext(kaggle, ledger, clock), Asked(retry=True))
             while not done.state.is_over and clock.now() < BEGIN + LONGEST:
                 wait = _until_next_pass(clock.now(), done.state, simulation) if every is None else every
                 clock.advance(wait.total_seconds())

@@ -12,7 +12,7 @@ from orchestrator.results import Results
 from orchestrator.run.context import RunContext
 from orchestrator.run.decide import Circumstances, Decision, decide
 from orchestrator.run.forecast import Forecast, forecast, terms_of, work_left
-from orchestrator.run.passes import Pass, base_kernel, look
+from orchestrator.run.look import Pass, base_kernel, look
 from orchestrator.run.reading import look_closer
 from orchestrator.run.snapshot import Snapshot, value_of
 from orchestrator.run.status import SessionReport

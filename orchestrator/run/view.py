@@ -29,7 +29,6 @@ class SessionView:
             session ran.
         dataset: `owner/slug` of the dataset that hands it over; None if mounting its kernel does.
         was_stopped: whether a person ended it, by `kgtts stop` or on its page.
-        was_stopped: whether a person ended it, by `kgtts stop` or on its page.
     """
 
     ref: KernelRef

@@ -28,7 +28,8 @@ from orchestrator.results import Results
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.decide import RunState
 from orchestrator.run.follow import FollowEvent, follow_session
-from orchestrator.run.passes import Collecting, Pass, make_pass
+from orchestrator.run.look import Asked, Pass
+from orchestrator.run.passes import Collecting, make_pass
 from orchestrator.run.progress import Progress, advance, parse_event
 from orchestrator.settings import Settings, select_outputs
 from orchestrator.untrusted import terminal_line
@@ -106,13 +107,11 @@ class Passes:
     listener: TransferListener | None = None
     overrides: Sequence[str] = ()
 
-    def make(self, *, retry: bool = False, new: bool = False, overwrite: bool = False) -> Pass:
+    def make(self, asked: Asked | None = None) -> Pass:
         """Make one pass.
 
         Args:
-            retry: continue a run that failed or stalled.
-            new: begin another run.
-            overwrite: push also on top of a version that kgtts did not push.
+            asked: what a person asks of it; None asks nothing but what `overrides` say.
 
         Raises:
             KgttsError: as `orchestrator.run.passes.make_pass`.
@@ -121,31 +120,15 @@ class Passes:
         if self.listener is not None:
             choose = partial(select_outputs, include=pull.include, exclude=pull.exclude)
             collecting = Collecting(Results(Path(pull.to)), choose, self.listener)
-        return make_pass(
-            self.settings,
-            self.context,
-            collecting=collecting,
-            retry=retry,
-            new=new,
-            overwrite=overwrite,
-            overrides=self.overrides,
-        )
+        asked = Asked(overrides=self.overrides) if asked is None else asked
+        return make_pass(self.settings, self.context, asked, collecting=collecting)
 
-    def make_when_ready(
-        self,
-        waiting: Callable[[str], None],
-        *,
-        retry: bool = False,
-        new: bool = False,
-        overwrite: bool = False,
-    ) -> Pass:
+    def make_when_ready(self, asked: Asked, waiting: Callable[[str], None]) -> Pass:
         """Make a pass that waits, half an hour at most, while Kaggle prepares what the session would mount.
 
         Args:
+            asked: what a person asks of it.
             waiting: is told once what there is to wait for.
-            retry: as `make`.
-            new: as `make`.
-            overwrite: as `make`.
 
         Raises:
             KgttsError: as `make`.
@@ -153,7 +136,7 @@ class Passes:
         clock = self.context.clock
         deadline, pause, told = clock.monotonic() + _LONGEST_PREPARING_S, _FIRST_PREPARING_S, ""
         while True:
-            done = self.make(retry=retry, new=new, overwrite=overwrite)
+            done = self.make(asked)
             if not done.decision.is_preparing or clock.monotonic() >= deadline:
                 return done
             if done.decision.reason != told:

@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.run.context import RunContext
 from orchestrator.run.ledger import Ledger
-from orchestrator.run.passes import Pass, look, make_pass
+from orchestrator.run.look import Asked, Pass, look
+from orchestrator.run.passes import Collecting, make_pass
 from orchestrator.settings import Settings, load_settings
 from tests.fakes.clock import FakeClock
 from tests.fakes.kaggle import OWNER, FakeKaggle, hours, inputs
@@ -60,15 +61,16 @@ class Play:
         self.machines += 1
         return Ledger(self.folder / f"{self.machine or self.machines}.db", self.kaggle.service)
 
-    def sync(self, *, home: Path | None = None, **options: Any) -> Pass:
-        """One pass."""
+    def sync(self, *, home: Path | None = None, collecting: Collecting | None = None, **options: Any) -> Pass:
+        """One pass; the options are those of `Asked`."""
         with self.ledger() as ledger:
-            return make_pass(self.settings, RunContext(self.kaggle, ledger, self.clock, home), **options)
+            context = RunContext(self.kaggle, ledger, self.clock, home)
+            return make_pass(self.settings, context, Asked(**options), collecting=collecting)
 
     def look(self, **options: Any) -> Pass:
-        """One look."""
+        """One look; the options are those of `Asked`."""
         with self.ledger() as ledger:
-            return look(self.settings, RunContext(self.kaggle, ledger, self.clock), **options)
+            return look(self.settings, RunContext(self.kaggle, ledger, self.clock), Asked(**options))
 
     def pushed(self, **options: Any) -> str:
         """One pass, which must push; gives the version."""

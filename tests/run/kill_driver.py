@@ -28,6 +28,7 @@ from orchestrator.results import Results
 from orchestrator.run.collect import collect
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.ledger import Ledger
+from orchestrator.run.look import Asked
 from orchestrator.run.passes import Collecting, make_pass
 from orchestrator.run.push import preview
 from orchestrator.settings import load_settings
@@ -142,8 +143,8 @@ def act(order: dict[str, Any], points: Points) -> None:
             make_pass(
                 settings,
                 RunContext(client, ledger, SystemClock(), home),
+                Asked(retry=order["command"].startswith("push")),
                 collecting=collecting if order["command"] == "sync" else None,
-                retry=order["command"].startswith("push"),
             )
     points.save()
 

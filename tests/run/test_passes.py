@@ -17,7 +17,8 @@ from orchestrator.render.stamp import read_stamp
 from orchestrator.results import Results
 from orchestrator.run.decide import RunState
 from orchestrator.run.ledger import PushOutcome
-from orchestrator.run.passes import Collecting, Pass
+from orchestrator.run.look import Pass
+from orchestrator.run.passes import Collecting
 from tests.download.storage import serve
 from tests.fakes.kaggle import LOST, Lost, Upload, hours, said
 from tests.run.conftest import Play

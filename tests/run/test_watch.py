@@ -10,7 +10,7 @@ from orchestrator.errors import RunFailedError, ServiceError, WaitTimeoutError
 from orchestrator.models import KernelRef, SessionState, SessionStatus
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.decide import RunState
-from orchestrator.run.passes import Pass
+from orchestrator.run.look import Pass
 from orchestrator.run.progress import Progress
 from orchestrator.run.watch import Passes, SessionEnd, watch
 from tests.fakes.kaggle import FOREVER, hours

@@ -20,6 +20,7 @@ from orchestrator.cli.context import (
 from orchestrator.cli.show.follow import Screen
 from orchestrator.cli.show.passes import push_json
 from orchestrator.cli.show.transfer import Silent
+from orchestrator.run.look import Asked
 from orchestrator.run.watch import Passes, watch, why_not_pushed
 
 
@@ -55,10 +56,8 @@ def push(
             hint=f"`kgtts status {settings.kernel.slug}` finds out",
         ):
             done = passes.make_when_ready(
+                Asked(retry=True, new=new, overwrite=overwrite, overrides=overrides),
                 lambda words: click.echo(f"{words} Waiting.", err=True),
-                retry=True,
-                new=new,
-                overwrite=overwrite,
             )
         pushed = done.pushed
         for warning in done.warnings:

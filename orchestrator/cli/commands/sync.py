@@ -19,8 +19,8 @@ from orchestrator.cli.show.runs import row
 from orchestrator.cli.show.transfer import Silent
 from orchestrator.errors import KgttsError
 from orchestrator.files import write_atomically
+from orchestrator.run.look import Pass
 from orchestrator.run.outlook import look_ahead
-from orchestrator.run.passes import Pass
 from orchestrator.run.watch import Passes, failure_of
 
 

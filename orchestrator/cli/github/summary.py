@@ -7,8 +7,8 @@ from orchestrator.cli.show.passes import forecast_line, pass_json
 from orchestrator.cli.show.runs import quota_line
 from orchestrator.errors import KgttsError
 from orchestrator.formatting import duration, size, spark
+from orchestrator.run.look import Pass
 from orchestrator.run.outlook import Outlook
-from orchestrator.run.passes import Pass
 from orchestrator.run.view import RunView
 
 _ESCAPES = {

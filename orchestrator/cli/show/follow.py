@@ -21,7 +21,7 @@ from orchestrator.ports import SystemClock
 from orchestrator.results import Results
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.follow import FollowEvent
-from orchestrator.run.passes import Pass
+from orchestrator.run.look import Pass
 from orchestrator.run.plan import BackgroundReader
 from orchestrator.run.progress import Progress, parse_event
 from orchestrator.run.watch import SessionEnd, follow_to_end

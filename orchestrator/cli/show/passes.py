@@ -11,8 +11,8 @@ from orchestrator.run.context import Target
 from orchestrator.run.decide import RunState
 from orchestrator.run.forecast import Forecast
 from orchestrator.run.ledger import Ledger, PushOutcome
+from orchestrator.run.look import Pass
 from orchestrator.run.outlook import Outlook
-from orchestrator.run.passes import Pass
 from orchestrator.run.plan import Ends, goes_on
 from orchestrator.run.progress import Progress
 from orchestrator.run.push import PushedSession

@@ -42,7 +42,7 @@ from orchestrator.report import read_report, write_report
 from orchestrator.run.collect import Collected, collect
 from orchestrator.run.context import RunContext, Target, open_context
 from orchestrator.run.decide import RunState
-from orchestrator.run.passes import Pass, look
+from orchestrator.run.look import Pass, look
 from orchestrator.run.view import RunView
 from orchestrator.run.watch import Passes, Viewer, failure_of
 from orchestrator.settings import FILE_NAME, Settings, default_toml, load_settings

@@ -1,0 +1,234 @@
+"""All that comes before a push: looks that agree, settings, inputs that are ready, a last look."""
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from orchestrator.errors import ServiceError, UsageError
+from orchestrator.models import KernelRef, SessionState
+from orchestrator.run.context import RunContext
+from orchestrator.run.decide import PREPARING, Decision, RunState, being_prepared
+from orchestrator.run.inputs import input_states
+from orchestrator.run.ledger import PushOutcome
+from orchestrator.run.look import Asked, Pass, base_kernel, decided, look_twice
+from orchestrator.run.reading import stranger_on
+from orchestrator.run.rescue import NotHandedOverError, Rescue
+from orchestrator.run.snapshot import CannotTell, There, certain, is_forbidden, see
+from orchestrator.run.view import RunView
+from orchestrator.settings import Effect, Settings, find_changes, fingerprint
+
+HANDOVER_FOLDER = "kept"  # Within `home`.
+
+
+def prepare(settings: Settings, context: RunContext, asked: Asked) -> tuple[Pass, bool]:
+    """Do all that comes before the push; gives the pass so far, and whether it is to begin another run.
+
+    Raises:
+        UsageError, ServiceError: as `make_pass`.
+    """
+    seen = look_twice(settings, context, asked)
+    due, begins = _due(settings, context, seen, asked)
+    start, settings = due.decision.start, due.settings or settings
+    if start is None:
+        return due, begins
+    if not asked.overwrite:
+        _check_strangers(context, start.kernel)
+    waiting, notes = _unready_inputs(settings, context)
+    due = replace(due, notes=(*due.notes, *notes))
+    if waiting is not None:
+        return replace(due, decision=waiting), begins
+    if start.needs_handover:
+        due = _hand_over(settings, context, due, retry=asked.retry)
+    if due.decision.start is not None:
+        if not asked.overwrite and due.decision.start.kernel != start.kernel:
+            _check_strangers(context, due.decision.start.kernel)  # What was to be handed over is lost.
+        _check_once_more(context, base_kernel(settings), seen.view)
+    return due, begins
+
+
+def _check_strangers(context: RunContext, kernel: KernelRef) -> None:
+    """See that the newest version of a kernel that a session goes to is ours.
+
+    Raises:
+        UsageError: it is not, so that a person has to ask for the push.
+    """
+    if (stranger := stranger_on(context.snapshot(), kernel)) is not None:
+        raise UsageError(
+            f"{stranger}, the newest version there, was not pushed by kgtts, so nothing was pushed over it.",
+            hint=f"see it with `kgtts open {stranger}`; to push all the same: kgtts push --overwrite",
+        )
+
+
+def _check_once_more(context: RunContext, base: KernelRef, view: RunView | None) -> None:
+    """Ask in a third way, just before a push: no newer version, and no session that is alive.
+
+    Raises:
+        ServiceError: there is one, or Kaggle does not tell.
+    """
+    snapshot = context.snapshot()
+    for kernel in base.siblings:
+        info = certain(snapshot.kernel(kernel))
+        head = None if info is None else info.latest_version
+        if view is not None and head != view.heads.get(kernel):
+            raise _contradiction(kernel, f"its newest version is {head} now")
+        if head is not None:
+            newer = see(partial(context.kaggle.kernel, kernel.at(head + 1)))
+            if isinstance(newer, There) and (newer.value.latest_version or 0) > head:
+                raise _contradiction(kernel, f"it has a version {newer.value.latest_version}")
+            if isinstance(newer, CannotTell) and not is_forbidden(newer):
+                certain(newer)
+        status = snapshot.status(kernel)
+        if isinstance(status, CannotTell) and not is_forbidden(status):
+            certain(status)
+        if not isinstance(status, There):
+            continue
+        if head is None:
+            raise _contradiction(kernel, "it has a session")
+        if not status.value.state.is_terminal and status.value.state is not SessionState.NEW_SCRIPT:
+            raise _contradiction(kernel, f"its newest session is {status.value.state}")
+
+
+def _contradiction(kernel: KernelRef, words: str) -> ServiceError:
+    return ServiceError(
+        f"Kaggle's answers about {kernel} contradict each other ({words}), so nothing was pushed.",
+        hint="try again in a minute; `kgtts watch` does so by itself",
+    )
+
+
+def _unready_inputs(settings: Settings, context: RunContext) -> tuple[Decision | None, Sequence[str]]:
+    """Why the next session waits for what it would mount, None if all is ready; and what is not known."""
+    items = list(input_states(settings, context.kaggle))
+    notes = [f"{item.source}: {item.note}." for item in items if item.note is not None]
+    words = next((item.words for item in items if item.words is not None), None)
+    if words is None:
+        return None, notes
+    until = context.clock.now() + PREPARING
+    return Decision(RunState.WAITING, words, until=until, is_preparing=True), notes
+
+
+def _due(settings: Settings, context: RunContext, seen: Pass, asked: Asked) -> tuple[Pass, bool]:
+    """What is to be done about a run that was seen, and whether it is to begin another run."""
+    _remember(context, seen.view)
+    if seen.view is None:
+        if not asked.new:
+            _check_forgotten(settings, context)
+        return seen, True
+    if not asked.new:
+        settings = seen.settings or settings
+    if _begins_another(settings, seen.view, asked):
+        quota = (seen.quota or context.snapshot().quota()) if settings.accelerator.has_gpu else None
+        decision = _on_newest(decided(settings, context, None, quota), seen.view)
+        return replace(seen, decision=decision, quota=quota, settings=settings), True
+    if seen.decision.start is not None:
+        _check_settings(settings, seen.view)
+    return seen, False
+
+
+def _check_forgotten(settings: Settings, context: RunContext) -> None:
+    """See that this machine has pushed nothing of a run of which Kaggle shows nothing.
+
+    Raises:
+        UsageError: it has.
+    """
+    for kernel in base_kernel(settings).siblings:
+        record = context.ledger.of_kernel(kernel)
+        if record is not None and not record.is_deleted:
+            raise UsageError(
+                f"Kaggle shows nothing of run {record.run_id}, although {record.ref} was pushed from here.",
+                hint="if you deleted it on Kaggle, `kgtts push --new` begins another run; if not, wait",
+            )
+
+
+def _remember(context: RunContext, view: RunView | None) -> None:
+    """Tell the ledger what Kaggle shows of a session pushed from here, its answer lost or not."""
+    if view is None:
+        return
+    newest = view.newest
+    context.ledger.learn(view.run_id, view.history)
+    for record in context.ledger.of_run(view.run_id):
+        if record.run_id == view.run_id and record.number == newest.stamp.session:
+            if record.outcome is not PushOutcome.PUSHED or record.ref != newest.ref:
+                record = context.ledger.confirm(record, newest.ref)  # noqa: PLW2901  # The same, as it is now.
+            status = newest.status
+            context.ledger.observe(record, status.state, status.failure_message, context.clock.now())
+
+
+def _begins_another(settings: Settings, view: RunView, asked: Asked) -> bool:
+    """Whether a pass begins a run although there is one.
+
+    Raises:
+        UsageError: it should, but a session of the present one is alive.
+    """
+    if asked.new:
+        if view.is_alive:
+            raise UsageError(
+                f"Run {view.run_id} has a session that is not over: {view.newest.ref}.",
+                hint=f"`kgtts watch` waits for its end; to stop it: kgtts stop {view.newest.ref}",
+            )
+        return True
+    changed = view.newest.stamp.fingerprint != fingerprint(settings)
+    return asked.retry and changed and not view.is_alive and not view.has_saved
+
+
+def _on_newest(decision: Decision, view: RunView) -> Decision:
+    """Begin a run that follows another on the kernel of that run's newest session, whose stamp it replaces.
+
+    So the newest session of both siblings belongs to the new run at once, whenever Kaggle says that they ran.
+    """
+    if decision.start is None:
+        return decision
+    return replace(decision, start=replace(decision.start, kernel=view.newest.ref.kernel))
+
+
+def _check_settings(settings: Settings, view: RunView) -> None:
+    """See that a run goes on with the settings that it was begun with.
+
+    Raises:
+        UsageError: they are others.
+    """
+    stamp = view.newest.stamp
+    if stamp.fingerprint != fingerprint(settings):
+        named = ", ".join(
+            str(change)
+            for change in find_changes(stamp.values, settings)
+            if stamp.values and change.effect is Effect.NEW_RUN
+        )
+        raise UsageError(
+            f"Settings of inputs, training or install have changed since run {view.run_id} was begun"
+            f"{f': {named}' if named else ''}.",
+            hint="put them back to go on with it, or begin another run: another kernel.slug, or --new",
+        )
+
+
+def _hand_over(settings: Settings, context: RunContext, seen: Pass, *, retry: bool) -> Pass:
+    """Make what a session saved mountable; if that is impossible, the run goes on without it.
+
+    Raises:
+        ServiceError: Kaggle could not be reached; the next pass tries again.
+        LocalError: this machine has no room for it.
+    """
+    view, start, base = seen.view, seen.decision.start, base_kernel(settings)
+    assert view is not None
+    assert view.stranded is not None
+    assert start is not None
+    stranded, home = view.stranded, context.home
+    with tempfile.TemporaryDirectory() if home is None else nullcontext(home / HANDOVER_FOLDER) as folder:
+        rescue = Rescue(context.kaggle, context.clock, Path(folder))
+        try:
+            dataset = rescue.hand_over(base, stranded, above=view.global_step)
+        except NotHandedOverError as error:
+            view = view.without_stranded()
+            decision = decided(settings, context, view, seen.quota, retry=retry)
+            words = (
+                f"What session {stranded.stamp.session} kept, up to step {stranded.step}, is lost: "
+                f"{error.message}"
+            )
+            return replace(seen, decision=decision, view=view, notes=(*seen.notes, words))
+    if dataset is None:
+        return replace(seen, decision=being_prepared(stranded, context.clock.now()))
+    view = view.handed_over(dataset)
+    start = replace(start, parent=view.resumable, needs_handover=False)
+    return replace(seen, decision=replace(seen.decision, start=start), view=view)
