@@ -113,6 +113,7 @@ class HostStop(StrEnum):
     NO_IMPROVEMENT = "no_improvement"
     SIGNAL = "signal"  # SIGINT: the time limit, or somebody stopped the session.
     OUT_OF_MEMORY = "oom"
+    NOT_FINITE = "not_finite"  # Losses were NaN or infinite for some steps, or the checkpoint's weights are.
 
 
 class ExportState(StrEnum):
@@ -375,11 +376,12 @@ class Losses(TypedDict):
 
 
 class Learned(TypedDict):
-    """How the batch was made smaller after GPU memory had run out; the next session begins with it."""
+    """What sessions changed after GPU memory ran out or losses were NaN; the next one begins with it."""
 
     asked: int  # The batch size in the settings.
     batch_size: int | None  # Samples at once; None as asked.
     accumulate: int  # Batches whose gradients make a step.
+    full_precision: NotRequired[bool]  # Mixed precision gave losses that are NaN.
 
 
 class BadSamples(TypedDict):

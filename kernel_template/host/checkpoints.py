@@ -12,8 +12,10 @@ import torch
 from kernel_template.contract import TEMPORARY_PREFIX
 from kernel_template.host.coqui import Trainer
 from kernel_template.host.disk import DiskBudget
+from kernel_template.host.finite import is_trainable
 from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.state import KEY, LoopState, Position, Record, plain
+from kernel_template.train.progress import file_step
 
 _CHECKPOINT_KEYS = frozenset({"model", "optimizer", "step", "epoch"})  # A dict with these is a checkpoint.
 
@@ -29,6 +31,7 @@ class CheckpointWriter:
     record: Callable[[], Record]  # Makes what a checkpoint needs beside the trainer's own state.
     wrote: Callable[[float], None]  # Called with the seconds that each file took.
     saved: Callable[[], None]  # Called when a checkpoint is whole.
+    say: Callable[[str], None]  # Writes a line to the log.
     trainer: Trainer | None = None
     bad_evals: int = 0  # Evaluations since the best one.
     position: Position | None = None  # That of the last checkpoint.
@@ -39,11 +42,19 @@ class CheckpointWriter:
         if self.position != self.loop.position(self.trainer):
             self.trainer.save_checkpoint()
 
+    def save_checkpoint(self, original: Callable[..., None], trainer: Trainer) -> None:
+        """Hook of `Trainer.save_checkpoint`: weights that are NaN or infinite are not saved."""
+        if is_trainable(trainer):
+            original(trainer)
+        else:
+            self.say("no checkpoint is written: the weights are NaN or infinite")
+
     def save_best_model(self, original: Callable[..., None], trainer: Trainer) -> None:
         """Hook of `Trainer.save_best_model`: count the evaluations that were not better."""
         self.loop.epoch_done = True
         best = trainer.best_loss
-        original(trainer)
+        if is_trainable(trainer):
+            original(trainer)
         if trainer.best_loss is not best:
             self.bad_evals = 0
         elif trainer.config.run_eval and trainer.total_steps_done > trainer.config.save_best_after:
@@ -68,7 +79,10 @@ class CheckpointWriter:
         self.wrote(self.clock() - began)
         if is_checkpoint:
             assert trainer is not None
-            self.position = self.loop.position(trainer)
+            position = self.loop.position(trainer)
+            # Within a step the trainer names its file by the step before. If the training stops there, it is
+            # saved again: the session and its successor know the step by the name.
+            self.position = position if file_step(file.name) == position.global_step else None
             self.saved()
 
 

@@ -26,6 +26,7 @@ class Config(Protocol):
     batch_size: int
     epochs: int
     eval_batch_size: int | None
+    mixed_precision: bool
     run_eval: bool
     run_eval_steps: int | None
     save_best_after: int
@@ -50,11 +51,13 @@ class Trainer(Protocol):
     keep_avg_train: Any
     model: Any
     optimizer: list[Any]
+    scaler: Any
     scheduler: list[Any]
     start_with_eval: bool
     total_steps_done: int
     train_loader: Any
     train_samples: Any
+    use_amp_scaler: bool
     _stepped_optimizers: set[Any]
 
     eval_epoch: Callable[[], None]

@@ -1,5 +1,6 @@
 """The training loop: hooks that count its batches, resume in the middle of an epoch, and stop it in time."""
 
+import contextlib
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from kernel_template.host.checkpoints import CheckpointWriter
 from kernel_template.host.coqui import PatchedLoader, Trainer, make_train_loader
 from kernel_template.host.counters import StepCounters, count_samples
 from kernel_template.host.disk import DiskBudget
+from kernel_template.host.finite import LossWatch, is_trainable
+from kernel_template.host.inference import make_caches_trainable
 from kernel_template.host.peers import free_memory, is_out_of_memory
 from kernel_template.host.ranks import RankHooks
 from kernel_template.host.rendezvous import Rendezvous
@@ -52,6 +55,7 @@ class TrainingLoop:
         self._unfinished: Record | None = None  # The record of an epoch that is resumed in its middle.
         self._epoch_rng: RandomStates | None = None  # The random states at the epoch's start.
         self._trainer: Any = None
+        self._losses = LossWatch()
         self.checkpoints = CheckpointWriter(
             disk=self.disk,
             rendezvous=self.rendezvous,
@@ -60,6 +64,7 @@ class TrainingLoop:
             record=self._record,
             wrote=self._wrote,
             saved=self.report,
+            say=self.reporter.say,
         )
 
     @property
@@ -124,6 +129,8 @@ class TrainingLoop:
                 self.report(stopped=self.rules.stopped)
                 self._peers.leave_together()
             except BaseException as error:
+                if isinstance(error, Exception) and self._is_not_finite():
+                    self._report_not_finite()
                 self.ranks.failed(error)
                 raise
 
@@ -140,7 +147,7 @@ class TrainingLoop:
             self.reporter.say(
                 f"resuming after step {start.global_step}: {start.epoch} epochs and {start.batch} batches"
             )
-        self.reporter.write(start=start._asdict())
+        self.reporter.write(start=start._asdict(), mixed_precision=bool(trainer.config.mixed_precision))
         self._watch_epochs(trainer)
         self._stop_together(self.rules.before_training(trainer.total_steps_done, self.checkpoints.bad_evals))
 
@@ -173,6 +180,7 @@ class TrainingLoop:
         self._state.batches = self.ranks.begin_epoch(trainer)
         trainer.train_loader = PatchedLoader(loader, self._batches, self._state.batches)
         self._state.in_train = True
+        make_caches_trainable(trainer)  # `test_run` and the script may have evaluated too.
         try:
             original(trainer)
         finally:
@@ -215,6 +223,9 @@ class TrainingLoop:
     def _after_step(self) -> None:
         last = self._state.batch >= (self._state.batches or 0)
         reason = self.rules.after_step(self._trainer.total_steps_done, last=last)
+        if self._losses.hopeless:
+            reason = HostStop.NOT_FINITE
+            self._report_not_finite()
         self._stop_together(reason)
         if self.counters.due():
             self.report()
@@ -233,11 +244,15 @@ class TrainingLoop:
         failure: RuntimeError | None = None
         try:
             with self.counters.stepping():
-                return original(trainer, batch, batch_n_steps, step + self._state.skipped, loader_start_time)
+                number = step + self._state.skipped
+                outputs, losses = original(trainer, batch, batch_n_steps, number, loader_start_time)
         except RuntimeError as error:
             if not self.ranks.stops_for_memory(error):
                 raise
             failure = error
+        else:
+            self._losses.note(losses)
+            return outputs, losses
         finally:
             self._state.in_step = False
         self._stop_out_of_memory(failure)
@@ -249,6 +264,7 @@ class TrainingLoop:
             return
         try:
             original(trainer)
+            make_caches_trainable(trainer)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -259,6 +275,20 @@ class TrainingLoop:
 
     # ---- Stopping
 
+    def _is_not_finite(self) -> bool:
+        """Whether losses or weights are NaN or infinite; what failed may have left no weights to look at."""
+        if self._losses.names:
+            return True
+        with contextlib.suppress(Exception):
+            return not is_trainable(self._trainer)
+        return False
+
+    def _report_not_finite(self) -> None:
+        """Note what was NaN or infinite."""
+        step = self._state.position(self._trainer).global_step
+        what = ", ".join(self._losses.names) or "weights"
+        self.report(not_finite=f"{what} at step {step}", stopped=HostStop.NOT_FINITE)
+
     def _stop_together(self, reason: HostStop | None) -> None:
         """Stop on all ranks if rank 0 has a reason."""
         self._stop_if(self._peers.broadcast_stop(reason))
@@ -268,7 +298,7 @@ class TrainingLoop:
         if reason is None:
             return
         self.rules.stopped = reason
-        if self._state.trained and not self._peers.rank:
+        if self._state.trained and not self._peers.rank and reason is not HostStop.NOT_FINITE:
             self.checkpoints.save()
         raise StopTraining
 

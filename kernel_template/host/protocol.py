@@ -45,6 +45,7 @@ class Control:
     seconds_per_epoch: float | None = None  # In the previous session.
     batch_size: int | None = None  # Per GPU, instead of the configuration's.
     accumulate: int = 1  # Batches whose gradients make one step.
+    full_precision: bool = False  # Train without mixed precision, whatever the configuration says.
     length_buckets: int = 0  # Steps' worth of samples that are sorted by length at a time; 0 sorts nothing.
     data: SampleRules = SampleRules()
     disk: DiskLimits = DiskLimits()
@@ -81,6 +82,9 @@ class HostReport:
     best_loss: float | None = None
     bad_evals: int | None = None  # Evaluations since the best one.
     hooks: bool = False  # A Trainer was made and patched.
+    mixed_precision: bool = False  # The training uses it.
+    not_finite: str | None = None  # What was NaN or infinite, and when.
+    bad_checkpoint: str | None = None  # The checkpoint to resume from, if its weights are NaN or infinite.
     ranks: int = 1  # Processes that train the model together.
     imports_s: float | None = None  # From this process's start until the trainer was imported.
     data_s: float | None = None  # Spent on making loaders and checking samples.
@@ -104,6 +108,9 @@ class HostReport:
             "stopped": HostStop(values["stopped"]) if values.get("stopped") in list(HostStop) else None,
             "finished": values.get("finished") is True,
             "hooks": values.get("hooks") is True,
+            "mixed_precision": values.get("mixed_precision") is True,
+            "not_finite": str(values["not_finite"]) if values.get("not_finite") else None,
+            "bad_checkpoint": str(values["bad_checkpoint"]) if values.get("bad_checkpoint") else None,
             "start": {key: whole(item) or 0 for key, item in start.items()}
             if isinstance(start, dict)
             else None,

@@ -94,7 +94,10 @@ class RankHooks:
             arguments.rank = self.peers.rank
 
     def after_trainer(self, trainer: Trainer) -> None:
-        """Set the batch size that the session has found to fit into the GPU's memory."""
+        """Set the batch size and the precision that the session has found to work."""
+        if self._control.full_precision:
+            trainer.config.mixed_precision = False
+            trainer.use_amp_scaler, trainer.scaler = False, None
         if (batch := self._control.batch_size) is not None:
             trainer.config.batch_size = batch
             trainer.config.eval_batch_size = min(trainer.config.eval_batch_size or batch, batch)

@@ -5,13 +5,16 @@ states and the order of the samples, takes the checkpoint with the largest numbe
 from the wrong file. The record in each checkpoint (state.py) corrects that.
 """
 
+import math
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
+from kernel_template.contract import HostStop
 from kernel_template.host.coqui import Arguments, Trainer, make_train_loader
+from kernel_template.host.finite import finite_checkpoint
 from kernel_template.host.protocol import Control
 from kernel_template.host.report import Reporter
 from kernel_template.host.state import (
@@ -28,6 +31,13 @@ from kernel_template.host.state import (
 
 def _same(one: Any, other: Any) -> bool:
     return os.path.realpath(str(one)) == os.path.realpath(str(other))
+
+
+def _or_infinite(best: Any) -> Any:
+    """Return a best loss without NaN, since no loss would ever be better than that."""
+    if isinstance(best, dict):
+        return {name: _or_infinite(value) for name, value in best.items()}
+    return math.inf if isinstance(best, float) and math.isnan(best) else best
 
 
 class Resume:
@@ -63,14 +73,31 @@ class Resume:
         """Hook of `load_fsspec`: keep the record, so that a file of 1 GB is read only once."""
         state = original(path, *args, **kwargs)
         checkpoint = self._control.checkpoint
-        if checkpoint and _same(path, checkpoint) and isinstance(state, dict):
+        resumed = bool(checkpoint and _same(path, checkpoint))
+        if not finite_checkpoint(state):
+            self._refuse(str(path), resumed=resumed)
+        if resumed and isinstance(state, dict):
             self.record = state.get(KEY)
         return state
+
+    def _refuse(self, path: str, *, resumed: bool) -> NoReturn:
+        """End this process: training on would only give NaN.
+
+        Raises:
+            SystemExit: the session takes an older checkpoint instead.
+            ValueError: this is the base voice, and there is no other.
+        """
+        name = os.path.basename(path)  # noqa: PTH119 - it may be an address.
+        if not resumed:
+            raise ValueError(f"The weights in {name} are NaN or infinite: nothing can be trained from them.")
+        self._reporter.say(f"the weights in {name} are NaN or infinite: nothing can be trained from them")
+        self._reporter.write(stopped=HostStop.NOT_FINITE, bad_checkpoint=path, hooks=True)
+        raise SystemExit(1)
 
     def restore_best_loss(self, original: Callable[..., None], trainer: Trainer) -> None:
         """Hook: take the record's best loss; without one, the best model's and not the checkpoint's."""
         if self.record is not None and self.record.get("best_loss") is not None:
-            trainer.best_loss = self.record["best_loss"]
+            trainer.best_loss = _or_infinite(self.record["best_loss"])
             return
         arguments = trainer.args
         before = arguments.restore_path
@@ -80,6 +107,7 @@ class Resume:
             original(trainer)
         finally:
             arguments.restore_path = before
+        trainer.best_loss = _or_infinite(trainer.best_loss)
 
     def note_loader(self, kind: str) -> None:
         """Note the random states with which the loader `train` or `eval` is about to be made."""

@@ -85,6 +85,8 @@ class TimeBudget:
         """Note that an epoch of `batches` steps ended; an earlier session may have done some of them."""
         now = self.clock()
         self._tails.append(now - self._train_ended)
+        if not self._steps_here:
+            return  # It only evaluated.
         whole = now - self._epoch_began
         # The epochs to come have no first step that compiles and warms up.
         warm_up = (

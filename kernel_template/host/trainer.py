@@ -73,6 +73,7 @@ class TrainerHost:
             (package.Trainer, "_fit", loop.fit),
             (package.Trainer, "_restore_best_loss", resume.restore_best_loss),
             (package.Trainer, "save_best_model", loop.checkpoints.save_best_model),
+            (package.Trainer, "save_checkpoint", loop.checkpoints.save_checkpoint),
             (package.Trainer, "train_epoch", loop.train_epoch),
             (package.Trainer, "train_step", loop.train_step),
             (package.Trainer, "eval_epoch", loop.eval_epoch),

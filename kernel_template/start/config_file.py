@@ -64,6 +64,15 @@ def read_config(path: Path) -> dict[str, Any]:
     return values
 
 
+def config_damage(path: Path) -> str | None:
+    """Say why a config.json cannot be used; None if it can."""
+    try:
+        read_config(path)
+    except KernelFailure as failure:
+        return failure.message
+    return None
+
+
 def _parse(text: str) -> Any:
     try:
         return json.loads(text)

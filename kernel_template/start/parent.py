@@ -124,6 +124,20 @@ class ParentSession:
         )
         return ResumePoint(folder, checkpoint, best, chosen.global_step, state)
 
+    def take_older(self, but: set[str]) -> ResumePoint:
+        """Copy the newest checkpoint that is not one of `but`, names of files whose weights are useless.
+
+        Raises:
+            KernelFailure: there is none.
+            OSError: the copy could not be written.
+        """
+        mount, state = self._find()
+        entries = [entry for entry in self._entries(mount, state) if entry.path.name not in but]
+        if not entries:
+            raise self._refuse(f"the weights in all its checkpoints ({', '.join(sorted(but))}) are NaN")
+        chosen, checkpoint = self._newest_whole(mount, entries)
+        return ResumePoint(checkpoint.parent, checkpoint, None, chosen.global_step, state)
+
     def _refuse(self, why: str) -> KernelFailure:
         asked = self._asked
         return KernelFailure(

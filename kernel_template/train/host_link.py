@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,34 +66,42 @@ class BatchPlan:
         asked: training.batch_size.
         size: samples in a batch.
         accumulate: batches whose gradients make a step.
+        full_precision: whether mixed precision is left out, since it gave losses that are NaN.
     """
 
     asked: int
     size: int
     accumulate: int = 1
+    full_precision: bool = False
 
     @classmethod
     def remembered(cls, asked: int, learned: Any) -> "BatchPlan":
-        """The plan that an earlier session learned, if its batch size was the same; else a whole batch."""
-        if not isinstance(learned, Mapping) or learned.get("asked") != asked:
-            return cls(asked, asked)
+        """The plan that an earlier session learned; a whole batch if it was asked for another batch size."""
+        learned = learned if isinstance(learned, Mapping) else {}
+        full = learned.get("full_precision") is True
         size, accumulate = whole(learned.get("batch_size")), whole(learned.get("accumulate"))
-        if size is None or accumulate is None or not 0 < size <= asked or accumulate < 1:
-            return cls(asked, asked)
-        return cls(asked, size, accumulate)
+        if (
+            learned.get("asked") != asked
+            or size is None
+            or accumulate is None
+            or not 0 < size <= asked
+            or accumulate < 1
+        ):
+            return cls(asked, asked, full_precision=full)
+        return cls(asked, size, accumulate, full)
 
     def halved(self) -> "BatchPlan | None":
         """Halve the batch, or take the next smaller that divides the step; None if it has one sample."""
         half = self.size // 2
         size = next((size for size in range(half, 0, -1) if self.asked % size == 0), None)
-        return BatchPlan(self.asked, size, self.asked // size) if size is not None else None
+        return replace(self, size=size, accumulate=self.asked // size) if size is not None else None
 
     @property
     def learned(self) -> Learned:
         """The plan for state.json."""
-        if self.size == self.asked:
-            return {"asked": self.asked, "batch_size": None, "accumulate": 1}
-        return {"asked": self.asked, "batch_size": self.size, "accumulate": self.accumulate}
+        size = None if self.size == self.asked else self.size
+        learned: Learned = {"asked": self.asked, "batch_size": size, "accumulate": self.accumulate}
+        return {**learned, "full_precision": True} if self.full_precision else learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,7 @@ class HostLink:
             seconds_per_epoch=number(pace),
             batch_size=batches.learned["batch_size"],
             accumulate=batches.accumulate,
+            full_precision=batches.full_precision,
             length_buckets=settings["speed"]["length_buckets"],
             data=SampleRules(
                 bad_samples=data["bad_samples"],

@@ -2,15 +2,16 @@
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from kernel_template.context import SessionContext
 from kernel_template.contract import EndReason, HostStop, OutOfMemoryEvent, Stage
 from kernel_template.host.protocol import HostReport
-from kernel_template.start.config_file import PreparedConfig
+from kernel_template.start.config_file import PreparedConfig, config_damage
 from kernel_template.start.environment import REPORTED, tts_version
 from kernel_template.start.inputs import Inputs
-from kernel_template.start.parent import ResumePoint
+from kernel_template.start.parent import ParentSession, ResumePoint
 from kernel_template.tools.files import human_limit, human_seconds
 from kernel_template.tools.outcome import KernelFailure, Outcome
 from kernel_template.tools.process import ChildEnd
@@ -27,6 +28,11 @@ from kernel_template.train.listener import TrainingListener
 from kernel_template.train.outcome import TrainingResult, training_outcome
 from kernel_template.train.progress import ProgressParser
 
+_UNSTABLE = (
+    "Lower the learning rates, for example lr_gen and lr_disc = 0.0001 in training.coqui, and look for "
+    "damaged recordings. The newest checkpoint is from before."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class TrainStage:
@@ -39,6 +45,7 @@ class TrainStage:
 
     context: SessionContext
     on_checkpoint: Callable[[Checkpoint], None]
+    _bad: set[str] = field(default_factory=set)  # Names of checkpoints whose weights are NaN.
 
     def run(self, inputs: Inputs, prepared: PreparedConfig) -> Outcome:
         """Train. Returns how the session ended if it is complete.
@@ -75,6 +82,8 @@ class TrainStage:
         resumed = record.resumed
         learned = resumed.state.get("learned") if resumed else None
         record.batches = BatchPlan.remembered(context.settings["training"]["batch_size"], learned)
+        if record.batches.full_precision:
+            report.say("  Mixed precision was unstable in an earlier session: training in full precision.")
         if record.batches.accumulate > 1:
             report.say(f"  GPU memory ran out in an earlier session: {_batch_in_words(record.batches)}.")
         limit = context.budget.training_limit()
@@ -85,6 +94,10 @@ class TrainStage:
             host = context.host.status()
             for warning in host.warnings:
                 report.warn(warning)
+            if end.stop_cause is None and host.stopped is HostStop.NOT_FINITE:
+                resumed = self._after_not_finite(prepared, host, resumed)
+                listener.tail.clear()
+                continue
             if not _out_of_memory(end, host, listener):
                 break
             plan = record.batches.halved()
@@ -105,6 +118,52 @@ class TrainStage:
             listener.tail.clear()
         return self._judge(end, host, listener)
 
+    def _after_not_finite(
+        self, prepared: PreparedConfig, host: HostReport, resumed: ResumePoint | None
+    ) -> ResumePoint | None:
+        """Return where to continue after losses or weights were NaN or infinite; None at the base voice.
+
+        Raises:
+            KernelFailure: they were without mixed precision too, or there is no other checkpoint.
+            OSError: an older checkpoint could not be copied.
+        """
+        report, record = self.context.report, self.context.record
+        assert record.batches is not None
+        if host.bad_checkpoint is not None:
+            return self._without(Path(host.bad_checkpoint), prepared, host)
+        what = host.not_finite or "losses"
+        if record.batches.full_precision or not host.mixed_precision:
+            raise KernelFailure(
+                EndReason.TRAINING_FAILED, f"The training became unstable: {what}. {_UNSTABLE}"
+            )
+        record.batches = replace(record.batches, full_precision=True)
+        resumed = self._resume_here(prepared, host) or resumed
+        step = resumed.global_step if resumed else 0
+        report.warn(
+            f"The training became unstable in mixed precision: {what}. It continues from step {step} in full "
+            "precision, which is slower and needs more memory; so will the sessions after this one."
+        )
+        return resumed
+
+    def _without(self, bad: Path, prepared: PreparedConfig, host: HostReport) -> ResumePoint:
+        """Delete a checkpoint whose weights are NaN, and return the newest of the others."""
+        context, settings = self.context, self.context.settings
+        self._bad.add(bad.name)
+        bad.unlink(missing_ok=True)
+        found = self._resume_here(prepared, host)
+        if found is None:
+            if settings["resume"] is None:
+                raise KernelFailure(
+                    EndReason.TRAINING_FAILED, f"The weights in {bad.name} are NaN. {_UNSTABLE}"
+                )
+            parent = ParentSession(settings["resume"], context.paths, context.report, context.tools.write)
+            found = context.record.resumed = parent.take_older(self._bad)
+        context.report.warn(
+            f"The weights in {bad.name} are NaN or infinite: the training continues from "
+            f"{found.checkpoint.name} instead."
+        )
+        return found
+
     def _resume_here(self, prepared: PreparedConfig, host: HostReport) -> ResumePoint | None:
         """Continue from what this session has saved so far; None before its first checkpoint."""
         context = self.context
@@ -117,7 +176,9 @@ class TrainStage:
             key=lambda item: item.global_step,
             default=None,
         )
-        context.tools.write(folder / "config.json", prepared.data)
+        # The run folder has what the script really used, which may not be the base voice's configuration.
+        if config_damage(folder / "config.json") is not None:
+            context.tools.write(folder / "config.json", prepared.data)
         state = {"seconds_per_epoch": host.seconds_per_epoch}
         return ResumePoint(folder, newest.path, best.path if best else None, newest.global_step, state)
 

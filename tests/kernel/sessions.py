@@ -9,7 +9,8 @@ from typing import Any
 import kernel_template
 from kernel_template.main import run
 from kernel_template.tools.package import PackagePrograms
-from tests.kernel.kit import Log, make_tools, mount_inputs, put, settings
+from tests.kernel.hosting import CONFIG, TOY, save
+from tests.kernel.kit import MODEL, Log, make_tools, mount_inputs, put, settings
 
 # What every made-up training begins with: Coqui's arguments, a run folder and whole checkpoints.
 HEAD = """
@@ -98,3 +99,64 @@ class Played:
         """The `end` event."""
         (event,) = self.log.events("end")
         return event
+
+
+def toy_session(  # noqa: PLR0913 - each is a part of what a session gets.
+    root: Path,
+    log: Log,
+    *,
+    ranks: int = 1,
+    batch_size: int = 4,
+    base: Any = None,
+    parent: Path | None = None,
+    more: Mapping[str, Any] | None = None,
+    **toy: Any,
+) -> Played:
+    """A whole session of the kernel around the toy.
+
+    `base` is the base voice's checkpoint, `parent` the working folder of the session before, `more` other
+    settings of the session, and the rest is the toy's configuration.
+    """
+    script = (
+        f"import runpy, sys\nsys.path.insert(0, {str(TOY.parent)!r})\n"
+        f"runpy.run_path({str(TOY)!r}, run_name='__main__')  # config_path\n"
+    )
+    environment = {"KGTTS_CPU_RANKS": str(ranks), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    mount_inputs(root / "input", script=script, config={**CONFIG, "model": "toy", "datasets": [], **toy})
+    # Nothing fits the toy, and Coqui takes what fits.
+    save(
+        base or {"model": {}, "step": 0, "epoch": 0},
+        root / "input" / "models" / MODEL / "model" / "model_file.pth",
+    )
+    if parent is not None:
+        shutil.copytree(parent, root / "input" / "notebooks" / "owner" / "voice-a")
+    return Played(
+        root,
+        log,
+        "",
+        tools={"env": environment},
+        **{
+            "training": {"batch_size": batch_size, "epochs": 3, "model": "toy"},
+            "samples": {"sentences": [], "enabled": False},
+            **(more or {}),
+        },
+    )
+
+
+def resume_of(state: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The `resume` section that names a session by what it left."""
+    section = {
+        "kernel": "owner/voice-a",
+        "version": 1,
+        "run": state["run"]["id"],
+        "session": state["run"]["session"],
+        "global_step": state["global_step"],
+        "sha256": state["checkpoints"][-1]["sha256"],
+        "dataset": None,
+    }
+    return {**section, **changes}
+
+
+def stamp(session: int) -> dict[str, Any]:
+    """The run's stamp in its session."""
+    return {**settings()["run"], "session": session, "kernel": f"owner/voice-{'ab'[(session - 1) % 2]}"}

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.kernel.kit import Log
-from tests.kernel.sessions import HEAD, PROGRAMS, TRAINS, Played
+from tests.kernel.sessions import HEAD, PROGRAMS, TRAINS, Played, stamp
 from tests.kernel.test_export import _EXPORT, _VOICE_ON
-from tests.kernel.test_session_chain import second, stamp
+from tests.kernel.test_session_chain import second
 
 _PLAYED: dict[str, Any] = {"programs": {**PROGRAMS, "finish/export_program.py": _EXPORT}, "voice": _VOICE_ON}
 

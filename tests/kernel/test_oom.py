@@ -1,15 +1,16 @@
 """GPU memory that runs out: the training stops after its last step and resumes with half the batch."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kernel_template.train.host_link import BatchPlan
-from tests.kernel.hosting import CONFIG, TOY, ForkServer, Toy, load, save, step_of
-from tests.kernel.kit import MODEL, Log, mount_inputs
-from tests.kernel.sessions import Played
+from tests.kernel.hosting import ForkServer, Toy, load, step_of
+from tests.kernel.kit import Log
+from tests.kernel.sessions import toy_session
 
 pytest.importorskip("trainer")
 
@@ -60,30 +61,10 @@ def test_before_the_first_step(fork_server: ForkServer, tmp_path: Path) -> None:
     assert (toy.code, report["stopped"], report["global_step"], toy.newest()) == (0, "oom", 0, None)
 
 
-def session(root: Path, log: Log, *, ranks: int = 1, batch_size: int = 4, **toy: Any) -> Played:
-    """A whole session of the kernel around the toy."""
-    script = (
-        f"import runpy, sys\nsys.path.insert(0, {str(TOY.parent)!r})\n"
-        f"runpy.run_path({str(TOY)!r}, run_name='__main__')  # config_path\n"
-    )
-    environment = {"KGTTS_CPU_RANKS": str(ranks), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
-    mount_inputs(root / "input", script=script, config={**CONFIG, "model": "toy", "datasets": [], **toy})
-    base = {"model": {}, "step": 0, "epoch": 0}  # Nothing fits the toy, and Coqui takes what fits.
-    save(base, root / "input" / "models" / MODEL / "model" / "model_file.pth")
-    return Played(
-        root,
-        log,
-        "",
-        tools={"env": environment},
-        training={"batch_size": batch_size, "epochs": 3, "model": "toy"},
-        samples={"sentences": [], "enabled": False},
-    )
-
-
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_session_halves_the_batch(root: Path, log: Log, ranks: int) -> None:
     """The session starts the training again, writes the event, and remembers the batch size."""
-    played = session(root, log, ranks=ranks, memory_at=2, memory_for=2, fault_rank=ranks - 1, samples=16)
+    played = toy_session(root, log, ranks=ranks, memory_at=2, memory_for=2, fault_rank=ranks - 1, samples=16)
     assert played.code == 0, log.text[-3000:]
     steps = 12 // ranks
     (event,) = log.events("oom")
@@ -100,6 +81,16 @@ def test_a_session_halves_the_batch(root: Path, log: Log, ranks: int) -> None:
     assert (root / "working" / "train_log_rank1.txt").is_file() is (ranks == 2)
 
 
+def test_what_the_script_set_itself_stays(root: Path, log: Log) -> None:
+    """After memory ran out the run folder's configuration is still what the script made of it."""
+    played = toy_session(root, log, memory_at=2, memory_for=2, samples=16, own_lr=0.00017, batch_size=4)
+    assert played.code == 0, log.text[-3000:]
+    (config,) = (root / "working" / "training").glob("*/config.json")
+    assert json.loads(config.read_text())["lr"] == 0.00017
+    rates = re.findall(r"> current_lr_1: (\S+)", log.text)
+    assert max(map(float, rates)) == 0.00017
+
+
 def test_a_rank_that_hangs_on_its_gpu_is_ended(root: Path, log: Log) -> None:
     """If rank 0 hangs on its GPU, the session finds the cause in the log and resumes from what is saved."""
     faults: dict[str, Any] = {
@@ -109,7 +100,7 @@ def test_a_rank_that_hangs_on_its_gpu_is_ended(root: Path, log: Log) -> None:
         "fault_rank": 1,
         "hangs": True,
     }
-    played = session(root, log, ranks=2, samples=16, save_step=1, **faults)
+    played = toy_session(root, log, ranks=2, samples=16, save_step=1, **faults)
     assert played.code == 0, log.text[-3000:]
     (event,) = log.events("oom")
     assert (event["batch_size"], event["accumulate"], event["global_step"]) == (2, 2, 2)
@@ -119,7 +110,7 @@ def test_a_rank_that_hangs_on_its_gpu_is_ended(root: Path, log: Log) -> None:
 
 def test_a_single_sample_is_too_much(root: Path, log: Log) -> None:
     """If one sample is too much, the session fails and says what helps."""
-    played = session(root, log, batch_size=2, memory_at=0, plain=True)
+    played = toy_session(root, log, batch_size=2, memory_at=0, plain=True)
     assert played.code == 1
     assert [event["batch_size"] for event in log.events("oom")] == [1]
     assert "too small for a single sample" in played.end["message"]

@@ -14,8 +14,8 @@ from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.process import ChildPlan, StopCause
 from kernel_template.train.checkpoints import Checkpoint
 from tests.kernel.kit import Child, Log, base_config, mount_inputs, paths_in, put, reporter
-from tests.kernel.sessions import HEAD, TRAINS, Played
-from tests.kernel.test_session_chain import second, stamp
+from tests.kernel.sessions import HEAD, TRAINS, Played, stamp
+from tests.kernel.test_session_chain import second
 
 _TORCH = """
 state = 7

@@ -13,7 +13,7 @@ from kernel_template.tools.process import ChildEnd, StopCause
 from kernel_template.train.host_link import SessionBudget
 from kernel_template.train.outcome import TrainingResult, training_outcome
 from tests.kernel.kit import Log, settings
-from tests.kernel.sessions import HEAD, TRAINS, Played
+from tests.kernel.sessions import HEAD, TRAINS, Played, resume_of, stamp
 
 ON = """
 say("CONTINUES " + str(args.continue_path) + " RESTORES " + str(args.restore_path))
@@ -21,25 +21,6 @@ say(" > EPOCH: 2/3"); step(5, 1, 80.0)
 say("  --> EVAL PERFORMANCE\\n     | > avg_loss_mel: 88.0 (+0.0)\\n")
 save(6)
 """
-
-
-def resume_of(state: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """The `resume` section that names a session by what it left."""
-    section = {
-        "kernel": "owner/voice-a",
-        "version": 1,
-        "run": state["run"]["id"],
-        "session": state["run"]["session"],
-        "global_step": state["global_step"],
-        "sha256": state["checkpoints"][-1]["sha256"],
-        "dataset": None,
-    }
-    return {**section, **changes}
-
-
-def stamp(session: int) -> dict[str, Any]:
-    """The run's stamp in its session."""
-    return {**settings()["run"], "session": session, "kernel": f"owner/voice-{'ab'[(session - 1) % 2]}"}
 
 
 @pytest.fixture

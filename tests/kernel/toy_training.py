@@ -45,6 +45,13 @@ class ToyConfig(TrainerConfig):  # type: ignore[misc] # The trainer ships no typ
     optimizes: bool = False  # The model takes its optimizer steps by itself.
     scaled: bool = False  # With a loss scaler.
     overflow_at: int | None = None  # The step in which the loss is infinite.
+    nan_at: int | None = None  # From this step on losses are NaN in mixed precision,
+    nan_always: bool = False  # and in full precision too.
+    nan_kills: bool = False  # A NaN is an exception, as in some of Coqui's layers.
+    caches: bool = False  # What a step needs is made once and kept, as Coqui keeps its mel basis.
+    start_with_eval: bool = False
+    own_lr: float | None = None  # The script sets it itself, whatever the file says.
+    lr: float = 0.01
     optimizer: str = "AdamW"
     lr_scheduler: str = "ExponentialLR"
     lr_scheduler_params: dict[str, Any] = field(default_factory=lambda: {"gamma": 0.9})
@@ -116,6 +123,7 @@ class Hang(_InTheBackwardPass):
         time.sleep(600)
 
 
+BASIS: dict[str, torch.Tensor] = {}
 OUT_OF_MEMORY = "CUDA out of memory. Tried to allocate 20.00 MiB."
 
 
@@ -126,9 +134,10 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
         super().__init__()
         self.config = config
         between = [nn.Tanh()] if config.plain else [nn.BatchNorm1d(16), nn.Dropout(0.3)]
+        self.rate = config.lr
         self.generator = nn.Sequential(nn.Linear(4, 16), *between, nn.Linear(16, 4))
         self.discriminator = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
-        self.seen: list[float] = []
+        self.seen_nan = False
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """The generator."""
@@ -144,6 +153,9 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
             segment = self._faulty(segment)
         if optimizer_idx == 0:
             self.made = self.generator(segment)
+            if self.config.caches:
+                BASIS.setdefault("basis", torch.full((4,), 1.5))
+                self.made = self.made * BASIS["basis"]
             real, made = self.discriminator(segment), self.discriminator(self.made.detach())
             return {"real": real}, {"loss": (real - 1).pow(2).mean() + made.pow(2).mean()}
         loss = (self.discriminator(self.made) - 1).pow(2).mean() + (self.made - segment).abs().mean()
@@ -156,6 +168,12 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
             if config.hangs and self._no_memory(segment, "backward"):
                 self.made = Hang.apply(self.made)  # type: ignore[no-untyped-call] # torch does not tell.
             return segment
+        if config.nan_at is not None and self.steps >= config.nan_at:
+            if config.mixed_precision or config.nan_always:
+                self.made = self.made * float("nan")
+            if self.seen_nan and config.nan_kills:
+                raise ValueError("a text length that is NaN")
+            self.seen_nan = bool(self.made.isnan().any())
         if config.overflow_at == self.steps:
             self.made = self.made * float("inf")
         if self._no_memory(segment, "forward"):
@@ -190,7 +208,6 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
             os.kill(os.getpid(), signal.SIGKILL)
 
     steps = 0
-    rate = 0.01
 
     def get_data_loader(self, config: ToyConfig, *, is_eval: bool, samples: Any, verbose: bool) -> Any:
         """A loader that shuffles."""
@@ -219,7 +236,7 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
 
     def get_lr(self) -> list[float]:
         """Of both."""
-        return [0.01, 0.01]
+        return [self.config.lr, self.config.lr]
 
     def get_scheduler(self, optimizer: Any) -> Any:
         """Of both."""
@@ -245,6 +262,8 @@ def prepared(config: ToyConfig) -> tuple[Arguments, Path]:
     options, _ = arguments.init_argparse(arg_prefix="").parse_known_args()
     arguments.parse_args(options)
     config.load_json(options.config_path)
+    config.lr = config.own_lr or config.lr
+    arguments.start_with_eval = config.start_with_eval
     torch.manual_seed(1)
     torch.set_num_threads(1)
     return arguments, Path(options.config_path)

@@ -1,0 +1,175 @@
+"""No run is ever dead: NaN, sessions that resume right before an evaluation, targets at a saved step."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernel_template.tools.files import sha256_of
+from tests.kernel.hosting import ForkServer, Toy, load, same_training, save, step_of
+from tests.kernel.kit import Log
+from tests.kernel.sessions import resume_of, stamp, toy_session
+
+pytest.importorskip("trainer")
+
+
+@pytest.fixture
+def toys(fork_server: ForkServer, tmp_path: Path) -> Any:
+    """Makes toys in folders of their own."""
+
+    def make(name: str, **more: Any) -> Toy:
+        ranks = more.pop("ranks", 1)
+        return Toy(fork_server, tmp_path / name, more, ranks)
+
+    return make
+
+
+# ---- What Coqui caches in an evaluation
+
+
+def test_an_evaluation_before_the_first_step(toys: Any) -> None:
+    """With start_with_eval the first epoch only evaluates; what that cached trains the others."""
+    toy = toys("toy", caches=True, start_with_eval=True, epochs=3)
+    report = toy.session()
+    assert (toy.code, report["finished"], report["global_step"]) == (0, True, 8), toy.text()[-2000:]
+    assert report["seconds_per_epoch"] is not None
+
+
+def test_a_session_resumes_at_the_last_batch_of_an_epoch(toys: Any) -> None:
+    """Only the evaluation of its epoch is left; the rest of the training is exactly the uninterrupted one."""
+    whole, toy = toys("whole", caches=True, epochs=3), toys("toy", caches=True, epochs=3)
+    whole.session()
+    toy.session(interrupt_at=4)
+    assert load(toy.newest())["kgtts"]["batch"] == 4
+    toy.session(interrupt_at=None)
+    assert toy.code == 0, toy.text()[-2000:]
+    assert same_training(whole.newest(), toy.newest()) is None
+
+
+def test_a_session_resumes_with_an_evaluation_due(toys: Any) -> None:
+    """An evaluation every two steps was due when the checkpoint was saved."""
+    config = {"caches": True, "run_eval_steps": 2, "save_step": 1, "epochs": 3}
+    whole, toy = toys("whole", **config), toys("toy", **config)
+    whole.session()
+    toy.session(die_at=2)
+    assert load(toy.newest())["kgtts"]["eval_due"] is True
+    toy.session(die_at=None)
+    assert toy.code == 0, toy.text()[-2000:]
+    assert same_training(whole.newest(), toy.newest()) is None
+
+
+# ---- Targets
+
+
+def test_a_target_at_a_saved_step_is_reached_by_name(toys: Any) -> None:
+    """With save_step = 1 the newest file carries the target's number, so the run is done and not stalled."""
+    toy = toys("toy", save_step=1)
+    report = toy.session(control={"until_step": 3})
+    assert (report["stopped"], report["global_step"]) == ("until_step", 3)
+    assert step_of(toy.newest()) == 3
+
+
+# ---- NaN
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_losses_that_are_nan_stop_the_epoch(toys: Any, ranks: int) -> None:
+    """After three steps in a row; what was saved before them is the newest, and NaN is never saved."""
+    toy = toys("toy", ranks=ranks, nan_at=3, nan_always=True, save_step=1, samples=12 * ranks)
+    report = toy.session()
+    assert (toy.code, report["stopped"], report["finished"]) == (0, "not_finite", False), toy.text()[-2000:]
+    assert "loss_1 at step 6" in report["not_finite"]
+    assert step_of(toy.newest()) == 2
+    assert "no checkpoint is written: the weights are NaN or infinite" in toy.text()
+
+
+def test_an_exception_because_of_nan_counts_too(toys: Any) -> None:
+    """Some of Coqui's layers raise at the second NaN."""
+    toy = toys("toy", nan_at=2, nan_always=True, nan_kills=True)
+    report = toy.session()
+    assert (toy.code, report["stopped"]) == (1, "not_finite")
+
+
+def test_a_best_model_is_never_nan(toys: Any) -> None:
+    """Evaluations are finite in this toy's first epoch only; the best model stays that one's."""
+    toy = toys("toy", nan_at=4, nan_always=True)
+    toy.session()
+    assert [step_of(path) for path in toy.run_folder.glob("best_model_*.pth")] == [4]
+
+
+def test_a_best_loss_that_is_nan_is_beaten(toys: Any) -> None:
+    """A checkpoint of an older release may hold one."""
+    toy = toys("toy", epochs=1)
+    toy.session()
+    newest = toy.newest()
+    state = load(newest)
+    state["kgtts"]["best_loss"] = {"train_loss": float("nan"), "eval_loss": float("nan")}
+    save(state, newest)
+    assert toy.session(epochs=2)["best_loss"] is not None
+
+
+def test_a_session_goes_on_in_full_precision(root: Path, log: Log) -> None:
+    """Once, from the last finite checkpoint; the next session is told."""
+    played = toy_session(root, log, mixed_precision=True, nan_at=2, save_step=1, batch_size=3)
+    assert played.code == 0, log.text[-3000:]
+    assert (played.end["reason"], played.state["global_step"]) == ("finished", 12)
+    assert played.state["learned"] == {
+        "asked": 3,
+        "batch_size": None,
+        "accumulate": 1,
+        "full_precision": True,
+    }
+    told = [event["message"] for event in log.events("warning")]
+    (warning,) = [each for each in told if "unstable in mixed" in each]
+    assert "continues from step 1 in full precision" in warning
+
+
+def test_nan_in_full_precision_ends_with_advice(root: Path, log: Log) -> None:
+    """The session fails with what to change, and its newest checkpoint is finite."""
+    played = toy_session(root, log, nan_at=2, nan_always=True, save_step=1, batch_size=3)
+    assert (played.code, played.end["reason"]) == (1, "training_failed")
+    assert "Lower the learning rates" in played.end["message"]
+    assert played.state["global_step"] == 1
+
+
+def spoil(path: Path) -> None:
+    """Make the weights of a checkpoint NaN."""
+    state = load(path)
+    for value in state["model"].values():
+        if value.is_floating_point():
+            value.fill_(float("nan"))
+    save(state, path)
+
+
+def test_a_checkpoint_of_nan_is_passed_over(root: Path, log: Log, tmp_path: Path) -> None:
+    """A run that an older release left with NaN continues from the newest finite checkpoint."""
+    (tmp_path / "one").mkdir()
+    config: dict[str, Any] = {"save_step": 2, "save_n_checkpoints": 5, "batch_size": 3}
+    first = toy_session(tmp_path / "one", Log(), more={"run": stamp(1)}, **config)
+    working, state = first.root / "working", first.state
+    for entry in state["checkpoints"]:
+        if entry["global_step"] > 8:
+            spoil(working / entry["path"])
+            entry["size"] = (working / entry["path"]).stat().st_size
+            entry["sha256"] = sha256_of(working / entry["path"])
+    (working / "state.json").write_text(json.dumps(state))
+    more = {
+        "run": stamp(2),
+        "resume": resume_of(state),
+        "training": {"batch_size": 3, "epochs": 4, "model": "toy"},
+    }
+    played = toy_session(root, log, parent=working, more=more, **config)
+    assert played.code == 0, log.text[-3000:]
+    assert played.state["global_step"] == 16
+    told = [event["message"] for event in log.events("warning")]
+    assert any("are NaN or infinite: the training continues from" in each for each in told), told
+
+
+def test_a_base_voice_of_nan_is_named(root: Path, log: Log) -> None:
+    """There is nothing else to begin from."""
+    torch = pytest.importorskip("torch")
+    nan = {"model": {"generator.0.weight": torch.full((16, 4), torch.nan)}, "step": 0, "epoch": 0}
+    played = toy_session(root, log, base=nan)
+    assert (played.code, played.end["reason"]) == (1, "training_failed")
+    assert "The weights in model_file.pth are NaN or infinite" in played.end["message"]
