@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from orchestrator.errors import ServiceError, UsageError
@@ -16,7 +15,8 @@ from orchestrator.run.ledger import PushOutcome
 from orchestrator.run.look import Asked, Pass, base_kernel, decided, look_twice
 from orchestrator.run.reading import stranger_on
 from orchestrator.run.rescue import NotHandedOverError, Rescue
-from orchestrator.run.snapshot import CannotTell, There, certain, is_forbidden, see
+from orchestrator.run.snapshot import certain, is_forbidden
+from orchestrator.run.target import find_push
 from orchestrator.run.view import RunView
 from orchestrator.settings import Effect, Settings, find_changes, fingerprint
 
@@ -34,6 +34,7 @@ def prepare(settings: Settings, context: RunContext, asked: Asked) -> tuple[Pass
     start, settings = due.decision.start, due.settings or settings
     if start is None:
         return due, begins
+    _settle_intents(context, base_kernel(settings), seen.view)
     if not asked.overwrite:
         _check_strangers(context, start.kernel)
     waiting, notes = _unready_inputs(settings, context)
@@ -47,6 +48,24 @@ def prepare(settings: Settings, context: RunContext, asked: Asked) -> tuple[Pass
             _check_strangers(context, due.decision.start.kernel)  # What was to be handed over is lost.
         _check_once_more(context, base_kernel(settings), seen.view)
     return due, begins
+
+
+def _settle_intents(context: RunContext, base: KernelRef, view: RunView | None) -> None:
+    """See that no push from here, whose end nobody knows, has arrived behind what Kaggle showed.
+
+    Raises:
+        ServiceError: one has, or Kaggle does not tell.
+    """
+    for record in context.ledger.of_slug(base.slug, base.owner):
+        is_shown = (
+            view is not None and record.run_id == view.run_id and record.number <= view.newest.stamp.session
+        )
+        if record.outcome is not PushOutcome.INTENDED or is_shown:
+            continue
+        if (found := find_push(context, record)) is not None:
+            context.ledger.confirm(record, found.ref)
+            raise _contradiction(found.ref.kernel, f"{found.ref} was pushed from here")
+        context.ledger.refuse(record, "the push did not arrive")
 
 
 def _check_strangers(context: RunContext, kernel: KernelRef) -> None:
@@ -75,20 +94,15 @@ def _check_once_more(context: RunContext, base: KernelRef, view: RunView | None)
         if view is not None and head != view.heads.get(kernel):
             raise _contradiction(kernel, f"its newest version is {head} now")
         if head is not None:
-            newer = see(partial(context.kaggle.kernel, kernel.at(head + 1)))
-            if isinstance(newer, There) and (newer.value.latest_version or 0) > head:
-                raise _contradiction(kernel, f"it has a version {newer.value.latest_version}")
-            if isinstance(newer, CannotTell) and not is_forbidden(newer):
-                certain(newer)
-        status = snapshot.status(kernel)
-        if isinstance(status, CannotTell) and not is_forbidden(status):
-            certain(status)
-        if not isinstance(status, There):
-            continue
-        if head is None:
+            newer = snapshot.after(kernel, head)
+            if newer is not None and (newer.latest_version or 0) > head:
+                raise _contradiction(kernel, f"it has a version {newer.latest_version}")
+        seen = snapshot.status(kernel)
+        status = None if is_forbidden(seen) else certain(seen)
+        if status is not None and head is None:
             raise _contradiction(kernel, "it has a session")
-        if not status.value.state.is_terminal and status.value.state is not SessionState.NEW_SCRIPT:
-            raise _contradiction(kernel, f"its newest session is {status.value.state}")
+        if status is not None and not (status.state.is_terminal or status.state is SessionState.NEW_SCRIPT):
+            raise _contradiction(kernel, f"its newest session is {status.state}")
 
 
 def _contradiction(kernel: KernelRef, words: str) -> ServiceError:

@@ -132,7 +132,7 @@ def _after_lost_answer(context: RunContext, record: SessionRecord, error: Servic
     Raises:
         ServiceError: it did not arrive, or nobody can say.
     """
-    found = find_push(context.kaggle, record)
+    found = find_push(context, record)
     if found is not None:
         return found
     context.ledger.refuse(record, "the push did not arrive")

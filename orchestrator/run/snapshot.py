@@ -14,7 +14,7 @@ from orchestrator.errors import CredentialsError, ForbiddenError, KgttsError, No
 from orchestrator.models import KernelInfo, KernelRef, LogEvent, Quota, SessionState, SessionStatus
 from orchestrator.ports import Kaggle
 from orchestrator.render.stamp import RunStamp, read_stamp
-from orchestrator.run.ledger import Ledger
+from orchestrator.run.ledger import Ledger, SessionRecord
 from orchestrator.run.view import SessionView
 
 if TYPE_CHECKING:
@@ -33,9 +33,15 @@ class There(Generic[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class NotThere:
-    """It is not there; `note` says why, if that is worth a sentence."""
+    """It is not there.
+
+    Attributes:
+        note: why, if that is worth a sentence.
+        is_hidden: whether the first answer was a 403, which Kaggle also gives for what was made a moment ago.
+    """
 
     note: str | None = None
+    is_hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,23 +145,14 @@ class Snapshot:
         pushed = None if self._ledger is None else self._ledger.of_kernel(ref)
         known = None if pushed is None or pushed.is_deleted else pushed
         if isinstance(seen, There):
-            info, version = seen.value, 0 if known is None else known.ref.version or 0
-            is_newer = info.last_run is not None and known is not None and info.last_run > known.pushed_at
-            if (info.latest_version or version) < version and not is_newer:
-                return CannotTell(
-                    ServiceError(
-                        f"Kaggle shows version {info.latest_version} of {ref}, and version {version} was "
-                        "pushed from here: the answer is older than that.",
-                        hint="try again in a minute",
-                    )
-                )
-            return seen
-        if isinstance(seen, NotThere) and known is None:
+            return seen if known is None else _not_older(seen, known)
+        is_fault = isinstance(seen, CannotTell) and not is_forbidden(seen)
+        if is_fault or (known is None and isinstance(seen, NotThere)):
             return seen
         listed = self._is_listed(ref)
         if listed is None or listed:
             return seen if isinstance(seen, CannotTell) else CannotTell(_unseen(ref))
-        return NotThere()
+        return NotThere(is_hidden=is_forbidden(seen))
 
     def _confirmed_version(self, ref: KernelRef, seen: Seen[KernelInfo]) -> Seen[KernelInfo]:
         """Believe that a version is missing only if its kernel is gone, or its session is missing, too."""
@@ -168,6 +165,17 @@ class Snapshot:
         if isinstance(seen, NotThere) and agrees:
             return seen
         return seen if isinstance(seen, CannotTell) else CannotTell(_unseen(ref))
+
+    def after(self, kernel: KernelRef, head: int) -> KernelInfo | None:
+        """The version after `head`, which Kaggle has called the newest: that answer may have been old.
+
+        A 403 is its absence here, as the answer about the newest version agrees.
+
+        Raises:
+            ServiceError: it cannot be told.
+        """
+        seen = see(lambda: self._kaggle.kernel(kernel.at(head + 1)))
+        return None if is_forbidden(seen) else certain(seen)
 
     def listing(self) -> Seen[frozenset[str]]:
         """The account's kernels as `owner/slug` in lower case."""
@@ -282,6 +290,22 @@ class Snapshot:
         session = SessionView(ref, stamp, status)
         session = SessionView(ref, stamp, status, result=self.result(session)[0])
         return session if session.has_saved else None
+
+
+def _not_older(seen: There[KernelInfo], known: SessionRecord) -> Seen[KernelInfo]:
+    """An answer about a kernel, unless it is older than what this machine has pushed there."""
+    info, version = seen.value, known.ref.version or 0
+    # Version numbers start again once a kernel was deleted.
+    is_another = info.last_run is not None and info.last_run > known.pushed_at
+    if (info.latest_version or version) >= version or is_another:
+        return seen
+    return CannotTell(
+        ServiceError(
+            f"Kaggle shows version {info.latest_version} of {info.ref.kernel}, and version {version} was "
+            "pushed from here: the answer is older than that.",
+            hint="try again in a minute",
+        )
+    )
 
 
 def _unseen(ref: KernelRef) -> ServiceError:

@@ -1,18 +1,18 @@
 """Find the session that a command is about, from what a person wrote."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from orchestrator.errors import NotFoundError, ServiceError, UsageError
 from orchestrator.models import MIN_SLUG_LENGTH, KernelInfo, KernelRef, Pushed
-from orchestrator.ports import Kaggle
 from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.ledger import Ledger, PushOutcome, SessionRecord
 from orchestrator.run.reading import read_run
-from orchestrator.run.snapshot import Snapshot, certain, see, visible
+from orchestrator.run.snapshot import NotThere, Snapshot, certain, visible
 
 _LIST = "`kgtts list` shows the runs of this machine; name any other as SLUG or OWNER/SLUG"
-_LOOKS_FOR_A_PUSH = 3
+_LOOKS_FOR_A_PUSH = 3  # All of `_PUSH_PAUSES_S` if Kaggle answers 403: it does so after a push, too.
+_PUSH_PAUSES_S = (0.0, 2.0, 5.0, 10.0, 20.0)  # Before each look.
 
 
 def find_target(
@@ -126,7 +126,7 @@ def _of_kernel(context: RunContext, ref: KernelRef, snapshot: Snapshot) -> Targe
 def _settled(context: RunContext, record: SessionRecord) -> Target:
     """The record's session; a push whose answer was lost is looked up first."""
     if record.outcome is PushOutcome.INTENDED:
-        found = find_push(context.kaggle, record)
+        found = find_push(context, record)
         if found is None:
             context.ledger.refuse(record, "the push did not arrive")
             raise ServiceError(f"The push of {record.ref} never arrived.", hint="`kgtts push` again is safe")
@@ -134,35 +134,51 @@ def _settled(context: RunContext, record: SessionRecord) -> Target:
     return Target(record.ref, record)
 
 
-def find_push(kaggle: Kaggle, record: SessionRecord) -> Pushed | None:
+def find_push(context: RunContext, record: SessionRecord) -> Pushed | None:
     """The version that carries the record's stamp, if Kaggle has it.
 
-    One answer may be older than the push, so three have to agree that it is missing.
+    One answer may be older than the push, so three looks have to agree that it is missing; and a kernel is
+    missing only if the account's list agrees, and for longer if Kaggle says 403.
 
     Raises:
         ServiceError: Kaggle does not tell, so nobody can say.
     """
-    kernel, head = record.ref.kernel, 0
-    for _ in range(_LOOKS_FOR_A_PUSH):
-        # The newest version, the one after it in case the answer was old, and the newest again.
-        info = _read(kaggle, record, kernel if head == 0 else kernel.at(head + 1))
-        stamp = None if info is None else read_stamp(info.source or "")
-        is_ours = stamp is not None and (stamp.id, stamp.session) == (record.run_id, record.number)
-        if info is not None and is_ours:
-            return Pushed(info.ref if info.latest_version is None else info.ref.at(info.latest_version), "")
-        head = 0 if head or info is None else info.latest_version or 0
-    return None
-
-
-def _read(kaggle: Kaggle, record: SessionRecord, ref: KernelRef) -> KernelInfo | None:
+    kernel, is_hidden = record.ref.kernel, False
     try:
-        # Only a 404 counts as absence: right after a push, Kaggle has answered 403 for a while.
-        return certain(see(lambda: kaggle.kernel(ref)))
+        for look, pause_s in enumerate(_PUSH_PAUSES_S):
+            if look >= _LOOKS_FOR_A_PUSH and not is_hidden:
+                break
+            context.clock.sleep(pause_s)
+            snapshot = context.snapshot()
+            for info in _newest_versions(snapshot, kernel):
+                stamp = read_stamp(info.source or "")
+                if stamp is not None and (stamp.id, stamp.session) == (record.run_id, record.number):
+                    version = info.latest_version
+                    return Pushed(info.ref if version is None else info.ref.at(version), "")
+            seen = snapshot.kernel(kernel)
+            is_hidden = isinstance(seen, NotThere) and seen.is_hidden
     except ServiceError as error:
         raise ServiceError(
             f"Whether the push of {record.ref} arrived is not known: {error.message}",
             hint="`kgtts status` finds out as soon as Kaggle answers; do not push again before",
         ) from error
+    return None
+
+
+def _newest_versions(snapshot: Snapshot, kernel: KernelRef) -> Iterator[KernelInfo]:
+    """A kernel's newest version, and the one after it if the answer about the newest was old.
+
+    Raises:
+        ServiceError: Kaggle does not tell.
+    """
+    info = certain(snapshot.kernel(kernel))
+    if info is not None:
+        yield info
+        if info.latest_version is not None:
+            newer = snapshot.after(kernel, info.latest_version)
+            yield from () if newer is None else (newer,)
+    elif snapshot.is_own(kernel) and str(kernel).casefold() in (certain(snapshot.listing()) or ()):
+        raise ServiceError(f"Kaggle lists {kernel}, and says that it does not exist.")
 
 
 def identify(context: RunContext, target: Target) -> tuple[Target, RunStamp | None]:

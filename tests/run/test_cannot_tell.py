@@ -7,14 +7,16 @@ import pytest
 
 from orchestrator.errors import (
     ForbiddenError,
+    NotFoundError,
     ServiceError,
     UsageError,
 )
 from orchestrator.models import KernelRef
 from orchestrator.run.context import RunContext
 from orchestrator.run.decide import RunState
+from orchestrator.run.ledger import Intent
 from orchestrator.run.snapshot import CannotTell, NotThere, Snapshot, There, certain
-from tests.fakes.kaggle import Answer, FakeKaggle
+from tests.fakes.kaggle import LOST, Answer, FakeKaggle, Lost
 from tests.run.conftest import Play
 
 After = Callable[..., Play]
@@ -35,13 +37,13 @@ def test_a_403_is_absence_only_if_the_accounts_list_agrees(play: Play) -> None:
     play.kaggle.save("asha/something-else")
     play.kaggle.always("kernel", ForbiddenError("403"))
     snapshot = Snapshot(play.kaggle)
-    assert snapshot.kernel(FIRST) == NotThere()
+    assert snapshot.kernel(FIRST) == NotThere(is_hidden=True)
     play.kaggle.save(str(FIRST))
     assert isinstance(Snapshot(play.kaggle).kernel(FIRST), CannotTell)
     play.kaggle.always("my_kernels", ServiceError("500"))
     with pytest.raises(ServiceError, match="cannot be told"):
         certain(Snapshot(play.kaggle).kernel(FIRST))
-    assert snapshot.kernel(FIRST) == NotThere()  # One look is one look.
+    assert snapshot.kernel(FIRST) == NotThere(is_hidden=True)  # One look is one look.
 
 
 def test_an_answer_older_than_what_was_pushed_from_here_is_not_believed(after: After) -> None:
@@ -106,17 +108,41 @@ def test_a_quota_that_cannot_be_read_delays_a_push_and_nothing_else(after: After
     assert play.sync().state is RunState.RUNNING
 
 
-def test_a_push_without_an_answer_and_then_a_403_is_not_safe_to_repeat(play: Play) -> None:
-    """Right after a push, Kaggle has answered 403 for a while."""
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "not listed"])
+def test_a_push_without_an_answer_and_then_a_403(play: Play, *, listed: bool) -> None:
+    """Kaggle answers so after a push, and for what is absent: the list decides, seen for a while."""
     kaggle: FakeKaggle = play.kaggle
-
-    def lose() -> None:
-        kaggle.always("kernel", ForbiddenError("403"))
-        raise ServiceError("The connection broke.")
-
-    kaggle.next("push", lose)
     play.machine = "laptop"
     kaggle.save("asha/something-else")
-    with pytest.raises(ServiceError, match="is not known") as caught:
+    kaggle.next("push", Lost(LOST) if listed else LOST)
+    kaggle.next("kernel", *[lambda: None] * 4)  # What a first push looks at.
+    kaggle.always("kernel", ForbiddenError("403"))
+    waited = play.clock.passed
+    with pytest.raises(ServiceError, match="is not known" if listed else "did not arrive") as caught:
         play.sync()
-    assert "do not push again" in (caught.value.hint or "")
+    assert ("do not push again" in (caught.value.hint or "")) is listed
+    assert (play.clock.passed - waited > 30) is not listed
+    if listed:  # The intent stands: no pass pushes before it is known.
+        with pytest.raises(ServiceError):
+            play.sync()
+    assert len(kaggle.pushes) == listed
+    kaggle.always("kernel", None)
+    assert (play.sync().pushed is not None) is not listed
+
+
+def test_an_open_push_is_looked_for_before_another(play: Play) -> None:
+    """A pass was killed right after its push: one that sees nothing of it, not even in the list, waits."""
+    play.machine = "laptop"
+    play.kaggle.save("asha/something-else")
+    play.pushed()
+    with play.ledger() as ledger:
+        (record,) = ledger.all()
+        stamp = Intent(record.run_id, 1, FIRST, record.accelerator, record.fingerprint)
+        ledger.intend(stamp, play.clock.now())
+    unseen = [NotFoundError("404"), *[ForbiddenError("403")] * 3]
+    play.kaggle.next("kernel", *unseen)
+    play.kaggle.always("my_kernels", Answer([play.kaggle._info(KernelRef("asha", "something-else"))]))
+    play.kaggle.next("session_status", *[NotFoundError("404")] * 2)
+    with pytest.raises(ServiceError):
+        play.sync()
+    assert len(play.kaggle.pushes) == 1
