@@ -224,7 +224,8 @@ def prepare_loader(  # noqa: PLR0913 - each is a fact of the training or of the 
         batch_sampler=sampler,
         num_workers=loader.num_workers,
         collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
+        # From pinned memory a batch is copied while the GPU works on the one before.
+        pin_memory=loader.pin_memory or torch.cuda.is_available(),
         timeout=loader.timeout,
         worker_init_fn=loader.worker_init_fn,
         multiprocessing_context=loader.multiprocessing_context,

@@ -152,6 +152,8 @@ class Launch:
         env.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP warns about a flag that is set on purpose.
         if self._gpus:
             env["CUDA_VISIBLE_DEVICES"] = self._gpus[number]  # The trainer refuses to start if it sees two.
+            if len(set(self._gpus[: self._count])) < self._count:
+                env["KGTTS_SHARED_GPU"] = "1"
         if number:
             env["RANK"] = str(number)  # From this the trainer knows who does not write.
         self._ranks.append(Rank(number, self._command, env))

@@ -91,7 +91,7 @@ class Peers:
         """Meet the others, take rank 0's weights, and average the gradients of each optimizer from now on."""
         on_gpu = next(trainer.model.parameters()).is_cuda
         dist.init_process_group(
-            "nccl" if on_gpu else "gloo",
+            "nccl" if on_gpu and not self._rendezvous.shared_gpu else "gloo",
             init_method=self._rendezvous.file("store").as_uri(),
             rank=self.rank,
             world_size=self.size,

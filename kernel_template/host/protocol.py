@@ -32,6 +32,16 @@ class DiskLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeedRules:
+    """What makes a step faster; speed.py says how."""
+
+    exact: bool = True  # All that gives the same numbers, bit for bit.
+    cudnn_search: bool = False  # Let cuDNN search its fastest algorithms for the parts with fixed shapes.
+    joined_batch: bool = False  # Run the discriminator on recordings and outputs in one batch.
+    weights_once: bool = False  # Compute the discriminator's normalised weights once for both.
+
+
+@dataclass(frozen=True, slots=True)
 class Control:
     """CONTROL.json: what the session asks of the host. Every key but `report` may be missing."""
 
@@ -49,6 +59,7 @@ class Control:
     length_buckets: int = 0  # Steps' worth of samples that are sorted by length at a time; 0 sorts nothing.
     data: SampleRules = SampleRules()
     disk: DiskLimits = DiskLimits()
+    speed: SpeedRules = SpeedRules()
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
@@ -59,6 +70,7 @@ class Control:
                 "report": Path(values["report"]),
                 "data": SampleRules(**_known(SampleRules, values.get("data"))),
                 "disk": DiskLimits(**_known(DiskLimits, values.get("disk"))),
+                "speed": SpeedRules(**_known(SpeedRules, values.get("speed"))),
             }
         )
 

@@ -30,12 +30,14 @@ class Rendezvous:
         size: how many ranks there are; with 1 nothing here does anything.
         folder: the rendezvous folder; None with one rank.
         gpu: the GPU that launch.py assigned, as CUDA_VISIBLE_DEVICES names it; None if it assigned none.
+        shared_gpu: whether another rank has the same GPU, which NCCL refuses; to try things out on one GPU.
     """
 
     rank: int = 0
     size: int = 1
     folder: Path | None = None
     gpu: str | None = None
+    shared_gpu: bool = False
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Rendezvous":
@@ -47,6 +49,7 @@ class Rendezvous:
             int(environment["KGTTS_RANKS"]),
             Path(environment["KGTTS_RENDEZVOUS"]),
             environment.get(_GPUS),
+            environment.get("KGTTS_SHARED_GPU") == "1",
         )
 
     def file(self, name: str) -> Path:

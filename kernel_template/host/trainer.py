@@ -22,6 +22,7 @@ from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
 from kernel_template.host.resume import Resume
 from kernel_template.host.sample_filter import SampleFilter
+from kernel_template.host.speed import SpeedHooks
 from kernel_template.host.stopping import StopRules, TimeBudget
 
 
@@ -43,6 +44,7 @@ class TrainerHost:
         self._ranks = RankHooks(control, rendezvous, reporter)
         self._disk = DiskBudget(control.disk, reporter)
         self._filter = SampleFilter(control.data, rendezvous, reporter)
+        self._speed = SpeedHooks(control.speed)
         self._loop = TrainingLoop(
             budget=budget,
             rules=StopRules(control, budget, ignore_signals=rendezvous.rank > 0),
@@ -90,6 +92,7 @@ class TrainerHost:
             hooks.append((io.fsspec.get_filesystem_class("file"), "copy", link_best_model))
         for owner, name, hook in hooks:
             patch(owner, name, hook)
+        self._speed.install(package.Trainer)
 
     def _make(self, original: Callable[..., None], trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Hook of `Trainer.__init__`."""
@@ -102,6 +105,7 @@ class TrainerHost:
             kwargs = self._filter.apply(config, kwargs)
         original(trainer, *args, **kwargs)
         self._ranks.after_trainer(trainer)
+        self._speed.after_trainer(trainer)
         self._disk.set_kept_checkpoints(trainer.config)
         self._reporter.write(hooks=True)
 

@@ -1,0 +1,183 @@
+"""Makes a training step of Coqui's VITS faster.
+
+What is in `SpeedRules.exact` gives the same numbers, bit for bit: fewer waits for the GPU, and no work whose
+result nobody uses. The other rules change rounding, so each has a setting of its own.
+
+Coqui-tts 0.28 waits for the GPU about 9 times a sample to cut segments out of a batch, and once for each loss
+that it logs; and the generator's loss also computes the gradients of the discriminator's weights, which are
+then dropped.
+"""
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.nn.utils import parametrize
+
+from kernel_template.host.coqui import Trainer, patch
+from kernel_template.host.protocol import SpeedRules
+
+_VITS = "TTS.tts.models.vits"
+_HELPERS = "TTS.tts.utils.helpers"
+_LOSSES = "TTS.tts.layers.losses"
+_SEGMENT = ("x", "segment_indices", "segment_size", "pad_short")
+
+
+class SpeedHooks:
+    """Hooks of one training process.
+
+    Args:
+        rules: which of them work; may be replaced between two steps, to compare them.
+    """
+
+    def __init__(self, rules: SpeedRules) -> None:
+        self.rules = rules
+        self._patched = False
+
+    def install(self, trainer: type) -> None:
+        """Patch the Trainer; what it lacks in another release stays as it is."""
+        if hasattr(trainer, "_detach_loss_dict"):
+            patch(trainer, "_detach_loss_dict", self.read_losses)
+            trainer._detach_loss_dict = staticmethod(trainer._detach_loss_dict)  # noqa: SLF001 - as it was.
+
+    def after_trainer(self, trainer: Trainer) -> None:
+        """Patch what the model of a new Trainer consists of, if that is Coqui's VITS."""
+        vits: Any = sys.modules.get(_VITS)
+        if vits is None or not isinstance(trainer.model, vits.Vits):
+            return
+        decoder = getattr(trainer.model, "waveform_decoder", None)
+        if decoder is not None:
+            decoder.register_forward_pre_hook(self.search_algorithms)
+        if self._patched:
+            return
+        self._patched = True
+        discriminator: Any = getattr(vits, "VitsDiscriminator", None)
+        if discriminator is not None and _parameters(discriminator.forward) == ("self", "x", "x_hat"):
+            patch(discriminator, "forward", self.discriminate)
+        for module in (vits, sys.modules.get(_HELPERS)):
+            if _parameters(getattr(module, "segment", None)) == _SEGMENT:
+                patch(module, "segment", self.segment)
+        loss: Any = getattr(sys.modules.get(_LOSSES), "VitsDiscriminatorLoss", None)
+        if _parameters(getattr(loss, "discriminator_loss", None)) == ("scores_real", "scores_fake"):
+            patch(loss, "discriminator_loss", self.discriminator_loss)
+            loss.discriminator_loss = staticmethod(loss.discriminator_loss)
+
+    # ---- Exact
+
+    def read_losses(self, original: Callable[..., Any], losses: dict[str, Any]) -> dict[str, Any]:
+        """Hook of `Trainer._detach_loss_dict`: wait once for all losses instead of once for each."""
+        packed = [name for name, value in losses.items() if _is_scalar(value)]
+        if not self.rules.exact or len(packed) < 2:  # noqa: PLR2004 - one is read as before.
+            return original(losses)  # type: ignore[no-any-return]
+        read = torch.stack([losses[name].detach().reshape(()) for name in packed]).tolist()
+        values = dict(zip(packed, read, strict=True))
+        return original({name: values.get(name, value) for name, value in losses.items()})  # type: ignore[no-any-return]
+
+    def discriminator_loss(
+        self, original: Callable[..., Any], scores_real: list[Any], scores_fake: list[Any]
+    ) -> Any:
+        """Hook of `VitsDiscriminatorLoss.discriminator_loss`: return tensors, to be read with the others."""
+        if not self.rules.exact:
+            return original(scores_real, scores_fake)
+        loss: Any = 0
+        of_real, of_fake = [], []
+        for real, fake in zip(scores_real, scores_fake, strict=False):
+            real_loss = torch.mean((1 - real.float()) ** 2)
+            fake_loss = torch.mean(fake.float() ** 2)
+            loss += real_loss + fake_loss
+            of_real.append(real_loss.detach())
+            of_fake.append(fake_loss.detach())
+        return loss, of_real, of_fake
+
+    def segment(
+        self,
+        original: Callable[..., Any],
+        x: torch.Tensor,
+        segment_indices: torch.Tensor,
+        segment_size: int = 4,
+        pad_short: bool = False,  # noqa: FBT001, FBT002 - Coqui's signature.
+    ) -> Any:
+        """Hook of `segment`: cut all segments of (batch, channels, time) at once; zeros follow the end."""
+        if not self.rules.exact or not pad_short or x.dim() != 3:  # noqa: PLR2004 - as above.
+            return original(x, segment_indices, segment_size, pad_short)
+        length = x.size(2)
+        times = segment_indices.view(-1, 1, 1) + torch.arange(segment_size, device=x.device)
+        index = times.clamp(max=length - 1).expand(-1, x.size(1), -1)
+        return x.gather(2, index).masked_fill(times >= length, 0.0)
+
+    def discriminate(self, original: Callable[..., Any], model: Any, x: Any, x_hat: Any = None) -> Any:
+        """Hook of `VitsDiscriminator.forward`: compute what the half of the step that calls it needs.
+
+        In the generator's half `x` is the generator's output and needs a gradient; the discriminator's
+        weights do not, and neither do the features of the recording, which are what the output is compared
+        with.
+        """
+        with parametrize.cached() if self.rules.weights_once else contextlib.nullcontext():
+            if x_hat is None or not torch.is_grad_enabled():
+                return original(model, x, x_hat)
+            if not x.requires_grad and self.rules.joined_batch:
+                return _joined(model, x, x_hat)
+            if not (x.requires_grad and self.rules.exact):
+                return original(model, x, x_hat)
+            with _frozen(model):
+                scores, features, _, _ = original(model, x)
+                with torch.no_grad():
+                    real_scores, real_features, _, _ = original(model, x_hat)
+            return scores, features, real_scores, real_features
+
+    # ---- Not exact
+
+    def search_algorithms(self, decoder: Any, arguments: tuple[Any, ...]) -> None:
+        """Before the decoder's forward pass: let cuDNN search from here to the end of its backward pass.
+
+        All shapes in between are those of the segment: decoder, discriminator, and their backward passes. The
+        encoders and the flow have another shape in each batch, so a search for them would never end.
+        """
+        if not (self.rules.cudnn_search and decoder.training and torch.is_grad_enabled()):
+            return
+        before = torch.backends.cudnn.benchmark
+        if before or not arguments[0].requires_grad:
+            return
+
+        def ended(_gradient: Any) -> None:
+            torch.backends.cudnn.benchmark = False
+
+        arguments[0].register_hook(ended)
+        torch.backends.cudnn.benchmark = True
+
+
+@contextlib.contextmanager
+def _frozen(model: Any) -> Iterator[None]:
+    """Compute no gradients of the model's weights."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def _joined(model: Any, x: torch.Tensor, x_hat: torch.Tensor) -> Any:
+    """Run each discriminator once on both batches."""
+    found: tuple[list[Any], list[Any], list[Any], list[Any]] = ([], [], [], [])
+    both, count = torch.cat([x, x_hat]), x.size(0)
+    for net in model.nets:
+        score, features = net(both)
+        found[0].append(score[:count])
+        found[1].append([item[:count] for item in features])
+        found[2].append(score[count:])
+        found[3].append([item[count:] for item in features])
+    return found
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype is torch.float32 and value.numel() == 1
+
+
+def _parameters(function: Any) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters) if callable(function) else ()
