@@ -65,6 +65,8 @@ class EmulatorOptions:
             writes them, instead of `{"code", "message"}`, as www.kaggle.com does.
         hide_absent_kernels: whether a kernel that does not exist is answered with 403 instead of 404.
         never_run_is_new_script: whether the status of a version that never ran is NEW_SCRIPT, not 404.
+        omit_queued: whether the state QUEUED is left out of an answer, as the protocol's JSON leaves out the
+            first word of an enum, instead of written.
         phone_verified: whether the account may use internet and accelerators.
         legacy_key_may_cancel: whether CancelKernelSession accepts username and key; Kaggle wants a token.
         access_token_lifetime_s: how long an access token of an OAuth login is valid (Kaggle: about 12 h).
@@ -92,6 +94,7 @@ class EmulatorOptions:
     nested_errors: bool = True
     hide_absent_kernels: bool = False
     never_run_is_new_script: bool = False
+    omit_queued: bool = True
     phone_verified: bool = True
     legacy_key_may_cancel: bool = False
     access_token_lifetime_s: float = 12 * 3600

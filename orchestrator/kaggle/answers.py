@@ -27,6 +27,14 @@ class AnswerError(ValueError):
     """An answer that is not one of Kaggle's; the message completes "Kaggle's answer …"."""
 
 
+class NoStateError(AnswerError):
+    """An answer about a state that names none.
+
+    The JSON of the protocol leaves out an enum's first word, which is QUEUED for a session: other tools take
+    such an answer for it. But a broken server's `{}` looks the same, so another answer has to agree.
+    """
+
+
 class ApiSession(Session):
     """A session whose answers are checked before the SDK reads them."""
 
@@ -96,12 +104,15 @@ def failure_of(answer: requests.Response | None) -> tuple[int, str]:
     return (answer.status_code if answer.status_code >= _FAILED else code), words
 
 
-def _status_of_session(body: Mapping[str, Any]) -> None:
-    _known_word(body, "status", _STATES)
+def _status_of(words: set[str]) -> Callable[[Mapping[str, Any]], None]:
+    """A check of an answer whose `status` is one of these words."""
 
+    def check_status(body: Mapping[str, Any]) -> None:
+        if "status" not in body:
+            raise NoStateError("has no status")
+        _known_word(body, "status", words)
 
-def _status_of_dataset(body: Mapping[str, Any]) -> None:
-    _known_word(body, "status", _DATASET_STATES)
+    return check_status
 
 
 def _kernel(body: Mapping[str, Any]) -> None:
@@ -184,9 +195,9 @@ def _known_word(body: Mapping[str, Any], name: str, words: set[str]) -> None:
 _NEEDED: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
     "GenerateAccessToken": _token,
     "GetAcceleratorQuotaStatistics": _quota,
-    "GetDatasetStatus": _status_of_dataset,
+    "GetDatasetStatus": _status_of(_DATASET_STATES),
     "GetKernel": _kernel,
-    "GetKernelSessionStatus": _status_of_session,
+    "GetKernelSessionStatus": _status_of(_STATES),
     "ListDatasetFiles": _listing("datasetFiles", "name", empty=False),
     "ListKernelSessionOutput": _listing("files", "fileName", "url", empty=True),
     "ListKernels": _listing("kernels", "ref", empty=True),

@@ -26,7 +26,7 @@ from orchestrator.errors import CredentialsError, NotFoundError, RefusedError, S
 from orchestrator.kaggle.answers import AnswerError, ApiSession, next_token
 from orchestrator.kaggle.auth import CredentialKind, Credentials
 from orchestrator.kaggle.datasets import Datasets
-from orchestrator.kaggle.errors import Calls, refusal_hint, translated
+from orchestrator.kaggle.errors import Calls, refusal_hint, stated, translated
 from orchestrator.kaggle.kernels import (
     addressed,
     check_push,
@@ -177,13 +177,27 @@ class KaggleClient:
             return kernel_info(answer.metadata, ref.kernel, answer.blob.source if answer.blob else None)
 
     def session_status(self, ref: KernelRef, *, retry: bool = True) -> SessionStatus:
-        """Return the state of the session of `ref.version`, or of the newest one."""
+        """Return the state of the session of `ref.version`, or of the newest one.
+
+        An answer without a state means QUEUED if it comes twice, and Kaggle shows the version as the newest.
+        """
         doing = f"read the status of {ref}"
         request = addressed(ApiGetKernelSessionStatusRequest(), ref)
-        answer = self._call(doing, lambda: self._kernels.get_kernel_session_status(request), retry=retry)
-        with translated(doing):
-            message = untrusted.text(answer.failure_message) or None
-            return SessionStatus(SessionState(answer.status.name.lower()), message)
+
+        def ask() -> SessionStatus:
+            answer = self._call(doing, lambda: self._kernels.get_kernel_session_status(request), retry=retry)
+            with translated(doing):
+                message = untrusted.text(answer.failure_message) or None
+                return SessionStatus(SessionState(answer.status.name.lower()), message)
+
+        return stated(ask, lambda: SessionStatus(SessionState.QUEUED) if self._is_newest(ref) else None)
+
+    def _is_newest(self, ref: KernelRef) -> bool:
+        """Return whether Kaggle shows a version, or any of a kernel, as the newest."""
+        with contextlib.suppress(RefusedError, ServiceError):
+            newest = self.kernel(ref.kernel).latest_version
+            return newest is not None and ref.version in (None, newest)
+        return False
 
     def outputs(self, ref: KernelRef) -> Sequence[OutputFile]:
         """List every file that the session left, with signed URLs."""

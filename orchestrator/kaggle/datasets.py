@@ -1,5 +1,6 @@
 """Datasets: their files, their state, and the uploads that make them."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from kagglesdk.datasets.types.dataset_api_service import (
 from kagglesdk.datasets.types.dataset_enums import DatabundleVersionStatus
 
 from orchestrator import untrusted
-from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError
+from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError
 from orchestrator.kaggle.answers import next_token
-from orchestrator.kaggle.errors import Calls, translated
+from orchestrator.kaggle.errors import Calls, stated, translated
 from orchestrator.kaggle.uploads import Uploads
 from orchestrator.models import InputFile
 from orchestrator.scrubbing import scrub
@@ -69,9 +70,13 @@ class Datasets:
         request = ApiGetDatasetStatusRequest()
         request.owner_slug, request.dataset_slug = source.split("/")[:2]
         doing = f"read the status of the dataset {source}"
-        answer = self._call(doing, lambda: self._datasets.get_dataset_status(request))
-        with translated(doing):
-            status = DatabundleVersionStatus(answer.status)
+
+        def ask() -> DatabundleVersionStatus:
+            answer = self._call(doing, lambda: self._datasets.get_dataset_status(request))
+            with translated(doing):
+                return DatabundleVersionStatus(answer.status)
+
+        status = stated(ask, lambda: self._first_state(source))
         if status is DatabundleVersionStatus.FAILED:
             raise RefusedError(
                 f"Kaggle could not process the newest version of the dataset {source}.",
@@ -80,6 +85,13 @@ class Datasets:
         if status is DatabundleVersionStatus.DELETED:
             raise NotFoundError(f"The dataset {source} was deleted.")
         return status is DatabundleVersionStatus.READY
+
+    def _first_state(self, source: str) -> DatabundleVersionStatus | None:
+        """Return the state of a dataset whose state Kaggle leaves out; None unless it lists the dataset."""
+        with contextlib.suppress(RefusedError, ServiceError):
+            if next(self.files(source), None) is not None:
+                return DatabundleVersionStatus.NOT_YET_PERSISTED
+        return None
 
     def upload(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
         """Create the private dataset `owner/slug` from `files`, or a new version with these files only.

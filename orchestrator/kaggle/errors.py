@@ -22,7 +22,7 @@ from orchestrator.errors import (
     RefusedError,
     ServiceError,
 )
-from orchestrator.kaggle.answers import AnswerError, failure_of
+from orchestrator.kaggle.answers import AnswerError, NoStateError, failure_of
 from orchestrator.kaggle.auth import URL_VARIABLE
 from orchestrator.scrubbing import scrub
 from orchestrator.settings.accelerators import DEFAULT
@@ -106,6 +106,31 @@ class Calls:
         self.count += 1
         with time_limit(self.longest_s):
             return call()
+
+
+def stated(ask: Callable[[], T], silent: Callable[[], T | None]) -> T:
+    """Return the answer to a question about a state, which is asked again if it names none.
+
+    Args:
+        ask: asks.
+        silent: gives what it means that two answers named no state; None if that is not known.
+
+    Raises:
+        KgttsError: as `ask`; an answer without a state is odd if it means nothing.
+    """
+    problem = None
+    for _ in range(2):
+        try:
+            return ask()
+        except OddAnswerError as error:
+            if not isinstance(error.__cause__, NoStateError):
+                raise
+            problem = error
+    meaning = silent()
+    if meaning is None:
+        assert problem is not None
+        raise problem
+    return meaning
 
 
 def retry_delay(error: Exception) -> bool | float:

@@ -65,6 +65,7 @@ from orchestrator.emulator.options import MOUNT_LAYOUTS, SANDBOXES
 @click.option(
     "--legacy-key-may-cancel", is_flag=True, help="Let a username with a key stop sessions (kgtts stop)."
 )
+@click.option("--write-queued", is_flag=True, help="Write out the state QUEUED, which is left out otherwise.")
 @click.option("--no-phone", is_flag=True, help="Refuse internet and GPUs: the phone is not verified.")
 @click.option(
     "--faults",
@@ -88,6 +89,7 @@ def emulator(
     hide_absent: bool,
     never_run_is_new_script: bool,
     legacy_key_may_cancel: bool,
+    write_queued: bool,
     no_phone: bool,
     faults: Path | None,
 ) -> None:
@@ -110,6 +112,7 @@ def emulator(
         hide_absent_kernels=hide_absent,
         never_run_is_new_script=never_run_is_new_script,
         legacy_key_may_cancel=legacy_key_may_cancel,
+        omit_queued=not write_queued,
         phone_verified=not no_phone,
     )
     stop = threading.Event()

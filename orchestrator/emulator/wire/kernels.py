@@ -163,8 +163,10 @@ def get_status(call: Call) -> Any:
     if version.failure_message and state is version.state:
         response.failure_message = version.failure_message
     unknown = call.faults.first(UnknownWord)
-    # The SDK's writer leaves out an enum's first word (QUEUED), and kgtts believes no answer without one.
-    return {**response.to_dict(), "status": unknown.word if unknown else state.name}
+    if unknown is not None:
+        return {**response.to_dict(), "status": unknown.word}
+    # The SDK's writer leaves out an enum's first word, which is QUEUED.
+    return response if call.backend.options.omit_queued else {**response.to_dict(), "status": state.name}
 
 
 def list_output(call: Call) -> Any:
