@@ -143,7 +143,7 @@ def decide(
         return being_prepared(stranded, around.now)
     start = Start(number, kernel, parent, budget, stranded is not None)
     if view is None:
-        return Decision(RunState.NEW, "Nothing was pushed yet.", start)
+        return Decision(RunState.NEW, "Session 1 begins.", start)
     from_step = (
         f"continues from step {view.global_step}"
         if parent is not None

@@ -234,5 +234,5 @@ def _step(context: RunContext, target: Target, *, rescue: bool) -> int | None:
 def _not_at_work(ref: KernelRef, state: SessionState) -> UsageError:
     return UsageError(
         f"{ref} is not at work: Kaggle says {state}.",
-        hint=f"there is nothing to stop; `kgtts status {ref}` shows it, `kgtts push` continues its run",
+        hint=f"there is nothing to stop; `kgtts status {ref}` shows its end and what its run needs",
     )

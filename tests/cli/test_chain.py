@@ -83,7 +83,7 @@ def test_watch_begins_the_run_and_sees_it_through(cli: Cli, cut: Emulator, workp
     result = cli("watch", *SHORT)
     assert result.code == 0, result.said
     for text in (
-        "running  Nothing was pushed yet.",
+        "running  Session 1 begins.",
         f"pushed     {FIRST}",
         "running  Session 2 continues from step 2.",
         f"pushed     {SECOND}",

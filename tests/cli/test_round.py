@@ -61,6 +61,8 @@ def test_status_of_a_run_that_is_over(cli: Cli, trained: Emulator) -> None:
     for text in (f"{FIRST}/1", "complete", "epoch 2 of 2", "checkpoint_4.pth", f"Next: kgtts pull {FIRST}/1"):
         assert text in result.out
     assert "newer on Kaggle" not in result.out
+    assert cli("pull").code == 0
+    assert "Next: kgtts report, or kgtts say TEXT" in cli("status").out
 
 
 def test_status_json(cli: Cli, trained: Emulator) -> None:

@@ -106,6 +106,7 @@ def test_a_finished_run_has_nothing_to_stop(cli: Cli, trained: Emulator) -> None
     result = cli("stop")
     assert (result.code, result.out) == (2, "")
     assert f"{FIRST} is not at work: Kaggle says complete" in result.err
+    assert "kgtts push" not in result.err
 
 
 def test_stop_works_with_a_faulty_kgtts_toml(

@@ -1,10 +1,13 @@
 """`kgtts status`: how far a run is."""
 
+from pathlib import Path
+
 import click
 
 from orchestrator.cli.context import find, json_option, load, print_json, run_argument, workbench
 from orchestrator.cli.show.runs import print_next, print_report, report_json, row
-from orchestrator.run.status import report_session
+from orchestrator.results import Results
+from orchestrator.run.status import SessionReport, report_session
 
 
 @click.command()
@@ -45,4 +48,14 @@ def status(run: str | None, *, watch: bool, as_json: bool) -> None:
             row("left", forecast_line(ahead.forecast))
         if report.status.state.is_success:
             row("the run", what_next(ahead, report.progress))
-        print_next(report)
+        is_over = ahead is None or ahead.decision is None or ahead.decision.state.is_over
+        print_next(report, pulled=_is_pulled(report), is_over=is_over)
+
+
+def _is_pulled(report: SessionReport) -> bool:
+    """Whether the results of a session are in their folder."""
+    stamp, ref = report.stamp, report.target.ref
+    if stamp is None:
+        return False
+    folder = Results(Path(load().settings.pull.to)).of_session(ref.slug, stamp.id, stamp.session)
+    return folder.version == str(ref)

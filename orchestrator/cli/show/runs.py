@@ -95,10 +95,18 @@ def print_report(report: SessionReport) -> None:
         )
 
 
-def print_next(report: SessionReport) -> None:
-    """Print the end of a failed session's log, and the next command."""
+def print_next(report: SessionReport, *, pulled: bool = False, is_over: bool = True) -> None:
+    """Print the end of a failed session's log, and the next command.
+
+    Args:
+        report: the session.
+        pulled: whether its results are here.
+        is_over: whether its run needs no further session.
+    """
     state, ref = report.status.state, report.target.ref
-    if state.is_success:
+    if state.is_success and pulled:
+        click.echo(f"Next: {'kgtts report, or kgtts say TEXT' if is_over else 'kgtts watch'}")
+    elif state.is_success:
         click.echo(f"Next: kgtts pull {ref}")
     elif state.is_terminal:
         for line in report.tail:
