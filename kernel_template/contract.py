@@ -47,6 +47,8 @@ def rank_log(rank: int) -> str:
 
 EVENT_PREFIX = "@kgtts "  # An event as JSON follows.
 HOST_PREFIX = " > kgtts: "  # The host speaks, among the lines of the user's script.
+RANK_LINES = HOST_PREFIX + "the last lines of rank {rank}:"  # Of the process that failed first.
+RANK_ENDED = HOST_PREFIX + "rank {rank} {how}, so the training ended."  # Behind them.
 
 
 # ---- How a session ends

@@ -142,10 +142,15 @@ def main(arguments: list[str]) -> int:
     if rendezvous.size > 1:  # Once torch is imported, the script may use the GPU.
         sys.meta_path.insert(0, ImportWatch("torch", rendezvous.restore_gpu, lambda _torch: None))
     hide_package()
-    if program[0] == "-m":
-        run_module(program[1], program[2:])
-    else:
-        run_script(program[0], program[1:])
+    try:
+        if program[0] == "-m":
+            run_module(program[1], program[2:])
+        else:
+            run_script(program[0], program[1:])
+    except BaseException as error:
+        if not isinstance(error, SystemExit) or error.code not in (None, 0):
+            rendezvous.failed(out_of_memory=False)
+        raise
     return 0
 
 

@@ -4,8 +4,9 @@
 
 Rank 0 is the training as it would run alone: its output and exit status are this program's. The others start
 once rank 0 imports Coqui's trainer; a script that never does runs alone. Their output goes to
-train_log_rank1.txt and so on in the current folder; their tracebacks are printed here too. If a rank dies,
-the others are ended, and the last lines say why it died. The ranks share a rendezvous folder (rendezvous.py).
+train_log_rank1.txt and so on in the current folder; their tracebacks are printed here too, unless another
+rank had failed before. If a rank dies, the others are ended, and the last lines say why it died. The ranks
+share a rendezvous folder (rendezvous.py).
 
 Why not torchrun? Tried with torch 2.13, it
 - imports torch (2 s) and starts all ranks at once: a script that trains without Coqui would run once per GPU;
@@ -28,10 +29,11 @@ import threading
 import time
 import types
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from kernel_template.contract import HOST_PREFIX, rank_log
+from kernel_template.contract import RANK_ENDED, RANK_LINES, rank_log
 
 _POLL_S = 0.05
 _EXIT_S = 1.0  # After a death, for the others to end by themselves.
@@ -40,6 +42,7 @@ _SAVE_S = 120.0  # For a checkpoint that is being written.
 _TAIL_LINES = 60
 _ERROR = re.compile(r"^\w[\w.]*(?:Error|Exception|Interrupt|Exit)\b")
 _MIN_ARGUMENTS = 3
+_FATAL = frozenset({signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE})
 
 
 def _print(text: str) -> None:
@@ -56,10 +59,14 @@ class Rank:
         number: 0 writes to the standard output itself.
         command: what it runs.
         env: its environment.
+        first_failed: returns the first rank that noted a failure, if one did.
     """
 
-    def __init__(self, number: int, command: list[str], env: dict[str, str]) -> None:
+    def __init__(
+        self, number: int, command: list[str], env: dict[str, str], first_failed: Callable[[], int | None]
+    ) -> None:
         self.number = number
+        self._first_failed = first_failed
         self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self.signalled = False  # By us.
         self._in_traceback = False
@@ -89,7 +96,9 @@ class Rank:
     def _take(self, text: str) -> None:
         self.tail.append(text)
         error = bool(_ERROR.match(text))
-        shown = text.startswith("Traceback ") or (self._in_traceback and (text[:1].isspace() or error))
+        # Once another has failed, this one only misses it: "connection closed by peer" is no cause.
+        begins = text.startswith("Traceback ") and self._first_failed() in (None, self.number)
+        shown = begins or (self._in_traceback and (text[:1].isspace() or error))
         self._in_traceback = shown and not error
         if shown:
             _print(f"[rank {self.number}] {text}")
@@ -156,7 +165,7 @@ class Launch:
                 env["KGTTS_SHARED_GPU"] = "1"
         if number:
             env["RANK"] = str(number)  # From this the trainer knows who does not write.
-        self._ranks.append(Rank(number, self._command, env))
+        self._ranks.append(Rank(number, self._command, env, self._first_failed))
 
     def _follow(self) -> int:
         first = self._ranks[0]
@@ -200,22 +209,29 @@ class Launch:
             return 0  # It has stopped and saved by itself.
         cause = self._cause(dead)
         status = cause.process.returncode
-        if cause.number:
-            cause.finish_reading()
+        cause.finish_reading()
+        if cause.tail:
+            _print(RANK_LINES.format(rank=cause.number))
             for line in cause.tail:
                 _print(line)
+        if cause.number or status < 0:
             how = f"was killed by signal {-status}" if status < 0 else f"ended with exit code {status}"
-            _print(f"{HOST_PREFIX}rank {cause.number} {how}, so the training ended.")
+            _print(RANK_ENDED.format(rank=cause.number, how=how))
         return status
 
     def _cause(self, dead: list[Rank]) -> Rank:
         """Return the rank that died first: the others die because of it."""
         own = [rank for rank in self._ranks if not rank.signalled and rank.process.returncode]
-        killed = [rank for rank in own if rank.process.returncode < 0]
-        failed: int | None = None  # The first to note a failure.
-        with contextlib.suppress(OSError, ValueError):
-            failed = int((self._rendezvous / "failed").read_text(encoding="ascii"))
+        # NCCL aborts its process when a peer is gone; the other signals come unasked.
+        killed = [rank for rank in own if -rank.process.returncode in _FATAL]
+        failed = self._first_failed()
         return [*killed, *(rank for rank in own if rank.number == failed), *dead][0]
+
+    def _first_failed(self) -> int | None:
+        """Return the first rank that noted a failure."""
+        with contextlib.suppress(OSError, ValueError):
+            return int((self._rendezvous / "failed").read_text(encoding="ascii"))
+        return None
 
 
 def main(arguments: list[str]) -> int:

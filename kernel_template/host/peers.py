@@ -32,9 +32,15 @@ _REASONS: tuple[HostStop | None, ...] = (None, *HostStop)
 _HAS_LOSS, _NO_LOSS, _OUT_OF_MEMORY = range(3)
 _MEMORY_WORDS = (
     "out of memory",
-    "_ALLOC_FAILED",
+    "_ALLOC_FAILED",  # Of cuBLAS, cuDNN and cuFFT; so is the next.
     "_ALLOCATION_FAILED",
-)  # The latter of cuBLAS, cuDNN, cuFFT.
+    # These do not speak of memory, but come when a library finds none for its work space.
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_NOT_INITIALIZED",
+    "CUFFT_INTERNAL_ERROR",
+    "nable to find a valid cuDNN algorithm",
+    "nable to find an engine to execute",
+)
 
 
 class PeerOutOfMemoryError(RuntimeError):

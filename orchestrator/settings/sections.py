@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from kernel_template.contract import (
+    BAD_SAMPLES_FILE,
     CONFIG_FILE,
     MANIFEST_FILE,
     METRICS_FILE,
@@ -283,6 +284,7 @@ class Pull(_Section):
             f"*{CONFIG_FILE}",
             f"*{TRAINING_LOG}",
             "*trainer_0_log.txt",
+            BAD_SAMPLES_FILE,
             METRICS_FILE,
             f"{SAMPLES_FOLDER}/*",
             f"{VOICE_FOLDER}/*",

@@ -1,18 +1,24 @@
 """The cause of a failed training, out of what it wrote."""
 
+from pathlib import Path
+
 import pytest
 
 from kernel_template.contract import EndReason
 from kernel_template.train.diagnosis import Diagnosis, diagnose, ran_out_of_memory
 
-_FRAME = '  File "/x/trainer.py", line 1, in fit\n    self._fit()\n'
+_FRAME = '  File "/x/{frame}", line 1, in fit\n    self._fit()\n'
 
 
 def traceback(
-    *raised: str, link: str = "\nDuring handling of the above exception, another exception occurred:\n"
+    *raised: str,
+    link: str = "\nDuring handling of the above exception, another exception occurred:\n",
+    frame: str = "trainer.py",
 ) -> str:
     """A traceback that ends in `raised`; several are chained."""
-    return f"\n{link}\n".join(f"Traceback (most recent call last):\n{_FRAME}{each}" for each in raised)
+    return f"\n{link}\n".join(
+        f"Traceback (most recent call last):\n{_FRAME.format(frame=frame)}{each}" for each in raised
+    )
 
 
 def explain(text: str, returncode: int = 1) -> Diagnosis:
@@ -20,57 +26,58 @@ def explain(text: str, returncode: int = 1) -> Diagnosis:
     return diagnose(text.splitlines(), returncode, batch_size=16, tts="0.28.0")
 
 
+def _table() -> list[tuple[str, str, str]]:
+    lines = Path(__file__).with_name("failures.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    return [(frame, raised, words) for frame, raised, words in rows]
+
+
+FAILURES = _table()
+
+
+@pytest.mark.parametrize(("frame", "raised", "words"), FAILURES)
+def test_known_failures_say_what_to_do(frame: str, raised: str, words: str) -> None:
+    """The exception is quoted and its own advice follows, that of no other failure."""
+    told = explain(f"> EPOCH: 0/9\n{traceback(raised, frame=frame)}\n ! Run is removed from /x\n")
+    assert raised.partition(":")[0] in told.cause
+    assert words in told.advice
+    others = {
+        other for _, _, other in FAILURES if other != words and words not in other and other not in words
+    }
+    assert not [other for other in others if other in told.advice]
+
+
+def test_several_lines_are_looked_at_together() -> None:
+    """NCCL says in its second line what is wrong."""
+    raised = "torch.distributed.DistBackendError: NCCL error\nLast error:\nDuplicate GPU detected : rank 0"
+    assert "remove CUDA_VISIBLE_DEVICES" in explain(traceback(raised)).advice
+
+
 @pytest.mark.parametrize(
-    ("raised", "word"),
+    ("said", "words"),
     [
-        (
-            "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
-            "lower training.batch_size, which is 16",
-        ),
-        (
-            "ImportError: cannot import name 'VitsAudioConfig' from 'TTS.tts.models.vits' (/x)",
-            "coqui-tts 0.28.0",
-        ),
-        ("AttributeError: type object 'Vits' has no attribute 'init_from_config'", "TTS.bin.train_tts"),
-        (
-            "TypeError: From coqui-tts 0.28.0 you need to pass a config instance to`load_tts_samples()` that",
-            "written for Coqui TTS 0.22",
-        ),
-        (
-            "TypeError: load_tts_samples() got an unexpected keyword argument 'x'",
-            "written for Coqui TTS 0.22",
-        ),
-        ("ModuleNotFoundError: No module named 'bangla'", "needs bangla: add the package"),
-        ("ModuleNotFoundError: No module named 'TTS.tts.configs.shared'", "written for Coqui TTS 0.22"),
-        (
-            "RuntimeError: 2 active GPUs. Define the target GPU by `CUDA_VISIBLE_DEVICES`.",
-            "more than one GPU",
-        ),
-        (
-            "torch.distributed.DistBackendError: NCCL error\nLast error:\nDuplicate GPU detected : rank 0",
-            "remove CUDA_VISIBLE_DEVICES",
-        ),
-        ("AssertionError:  [!] You do not have enough samples for the evaluation set.", "eval_split_size"),
-        ("AssertionError:  [!] No training samples found in /x/metadata.csv", "meta_file_train"),
-        (
-            "soundfile.LibsndfileError: Error opening '/x/a.wav': Format not recognised.",
-            "recording cannot be read",
-        ),
-        (
-            "FileNotFoundError: [Errno 2] No such file or directory: '/x/wavs/a b.wav'",
-            "/x/wavs/a b.wav does not exist",
-        ),
-        ("RuntimeError: DataLoader worker (pid 7) is killed by signal: Bus error.", "num_loader_workers"),
-        ("_pickle.UnpicklingError: Weights only load failed.", "model_file.pth"),
-        ("RuntimeError: CUDA error: device-side assert triggered", "driver failed"),
+        ("usage: t.py [-h]\nt.py: error: unrecognized arguments: --config_path x", "parse_known_args"),
+        ("Usage: t.py [OPTIONS]\n\nError: No such option: --config_path", "ignore_unknown_options"),
+        ("Usage: t.py [OPTIONS]\n\nError: Missing option '--data'.", "give its own ones defaults"),
     ],
 )
-def test_known_failures_say_what_to_do(raised: str, word: str) -> None:
-    """The exception is quoted and the advice follows."""
-    told = explain(f"> EPOCH: 0/9\n{traceback(raised)}\n ! Run is removed from /x\n")
-    assert raised.partition(":")[0] in told.cause
-    assert word in told.sentence
-    assert told.reason is EndReason.TRAINING_FAILED
+def test_scripts_with_options_of_their_own(said: str, words: str) -> None:
+    """The words of argparse and click lead to what the script must take."""
+    assert words in explain(said, 2).advice
+
+
+def test_the_first_to_fail_is_the_cause() -> None:
+    """Of several processes only the lines of the one that the launcher names are looked at."""
+    closed = traceback(
+        "RuntimeError: gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:5"
+    )
+    own = traceback("KeyError: 'step'")
+    of_rank_1 = "\n".join(f"[rank 1] {line}" for line in closed.splitlines())
+    assert "'step'" in explain(f"{own}\n{of_rank_1}").cause
+    named = f" > kgtts: the last lines of rank 1:\n{own}\n > kgtts: rank 1 ended with exit code 1, so"
+    assert "'step'" in explain(f"{closed}\n{named} the training ended.").cause
+    killed = explain(f"{closed}\n > kgtts: rank 1 was killed by signal 9, so the training ended.", -9)
+    assert "memory was probably full" in killed.sentence
 
 
 @pytest.mark.parametrize(
@@ -83,6 +90,9 @@ def test_known_failures_say_what_to_do(raised: str, word: str) -> None:
         ("RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
         ("RuntimeError: cuFFT error: CUFFT_ALLOC_FAILED", True),
         ("torch.distributed.DistBackendError: NCCL error\nLast error:\nCuda failure 2 'out of memory'", True),
+        ("RuntimeError: cuFFT error: CUFFT_INTERNAL_ERROR", True),
+        ("RuntimeError: CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`", True),
+        ("RuntimeError: GET was unable to find an engine to execute this computation", True),
         ("RuntimeError: cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", False),
         ("RuntimeError: CUDA error: device-side assert triggered", False),
         ("ValueError: bad text", False),
@@ -141,12 +151,6 @@ def test_a_syntax_error_in_the_script() -> None:
     """It has no traceback's head."""
     told = explain('  File "train_tts.py", line 3\n    x =\n       ^\nSyntaxError: invalid syntax\n')
     assert "SyntaxError: invalid syntax" in told.cause
-
-
-def test_a_script_with_other_arguments() -> None:
-    """The words of argparse lead to what the script must take."""
-    told = explain("usage: t.py [-h]\nt.py: error: unrecognized arguments: --config_path x", 2)
-    assert "--restore_path" in told.sentence
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,19 @@ def test_the_first_to_fail_is_the_cause(tmp_path: Path) -> None:
     assert said.splitlines()[-2] == "ValueError: mine"
 
 
+def test_what_follows_from_rank_0_is_no_cause(tmp_path: Path) -> None:
+    """Rank 0 fails first; that rank 1 finds it gone is only in rank 1's own log."""
+    host = (
+        "if rank:\n    wait_for('failed')\n    raise RuntimeError('connection closed by peer')\n"
+        "wait_for('here1'); (folder / 'failed').write_text('0'); time.sleep(0.5)\nraise ValueError('mine')\n"
+    )
+    code, said = finish(start(tmp_path, host))
+    assert code == 1
+    assert said.splitlines()[-1] == "ValueError: mine"
+    assert "connection closed" not in said
+    assert "connection closed" in (tmp_path / "train_log_rank1.txt").read_text()
+
+
 def test_a_killed_rank_is_the_cause(tmp_path: Path) -> None:
     """launch.py names the signal and dies of the same one, as a single process would have."""
     host = "if rank: wait_for('here0'); os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(60)\n"
