@@ -75,7 +75,7 @@ class LineSplitter:
         if self._size > _LONGEST_LINE:
             self._pending, self._size, self._dropping = [], 0, True
             self._counters.lines += 1
-            self._counters.lost_lines += 1
+            self._counters.lose(rest)
 
 
 class EventSink:
@@ -215,4 +215,4 @@ class EventsReader:
         for line in lines.decode("utf-8", "replace").split("\n"):
             stripped = line.strip()
             if stripped and not add_line(self._sink, stripped):
-                self._table.counters.lost_lines += 1
+                self._table.counters.lose(stripped.encode("utf-8", "replace"))

@@ -10,7 +10,7 @@ from enum import StrEnum
 from statistics import fmean, median
 
 from kernel_template.contract import EventName
-from orchestrator.metrics.table import MetricsTable, Series
+from orchestrator.metrics.table import Counters, MetricsTable, Series
 
 # The mel loss first: it is the nearest to what one hears.
 _WATCHED = ("avg_loss_mel", "avg_loss", "avg_loss_1", "avg_loss_gen")
@@ -34,6 +34,9 @@ _DISC_WON = 0.1
 _GEN_LOST = 0.75
 _WON_FOR = 10  # Values in a row.
 
+_FEWEST_LOST = 5  # Lines. Some are always torn where two programs print at once.
+_SHARE_LOST = 0.02  # Of all lines.
+
 _WORSE_FOR = 5  # Evaluations after the best one.
 _WORSE_BY = 0.03  # How far the median of the last three is above the best, relative to it.
 
@@ -45,6 +48,7 @@ class FindingKind(StrEnum):
     EXPLODING = "exploding"
     DISCRIMINATOR_WINS = "discriminator_wins"
     EVAL_WORSE = "eval_worse"
+    NOT_UNDERSTOOD = "not_understood"  # Many lines of a log could not be read.
     KERNEL = "kernel"  # The kernel itself warned.
 
 
@@ -80,6 +84,7 @@ def find_warnings(table: MetricsTable) -> list[Finding]:
         *exploding(series.values()),
         *discriminator_wins(table),
         *eval_worse(table),
+        *not_understood(table.counters),
         *_kernel_warnings(table),
     ]
     return sorted(found, key=lambda finding: (finding.step is None, finding.step or 0))
@@ -183,6 +188,22 @@ def eval_worse(table: MetricsTable) -> Iterator[Finding]:
             f"{name} has been rising since{_where(series, best)}: it was {then:.4g}, and is {now:.4g} "
             f"{len(since)} evaluations later. Use the best model, not the newest.",
         )
+
+
+def not_understood(counters: Counters) -> Iterator[Finding]:
+    """Whether so many lines could not be read that the table may lack whole measurements."""
+    if counters.lost_lines >= max(_FEWEST_LOST, _SHARE_LOST * counters.lines):
+        yield Finding(
+            FindingKind.NOT_UNDERSTOOD,
+            f"{counters.lost_lines:,} of {counters.lines:,} lines could not be read, and their values are "
+            f"missing here. The first are: {said_lines(counters)}. Use the log as the trainer wrote it: "
+            f"trainer_0_log.txt of the run's outputs.",
+        )
+
+
+def said_lines(counters: Counters) -> str:
+    """The examples of lines that could not be read, in quotation marks."""
+    return ", ".join(f'"{line}"' if line else "(an empty line)" for line in counters.examples)
 
 
 def _kernel_warnings(table: MetricsTable) -> Iterator[Finding]:

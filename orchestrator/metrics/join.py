@@ -26,8 +26,7 @@ def append(table: MetricsTable, other: MetricsTable, accept: Callable[[int | Non
             table.add(moment, names, values)
         at.append(table.moment_count)
     table.events += [replace(event, at=at[event.at]) for event in other.events if accept(event.session)]
-    table.counters.lines += other.counters.lines
-    table.counters.lost_lines += other.counters.lost_lines
+    table.counters.add(other.counters)
 
 
 def continuous(table: MetricsTable) -> MetricsTable:

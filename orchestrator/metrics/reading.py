@@ -3,22 +3,25 @@
 import codecs
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 
 from orchestrator import untrusted
 from orchestrator.errors import LocalError, UsageError
 from orchestrator.metrics.events import EventsReader, Reader
-from orchestrator.metrics.table import MetricsTable
+from orchestrator.metrics.saved import take_bytes, undo
+from orchestrator.metrics.table import Counters, MetricsTable
 from orchestrator.metrics.trainer_log import TrainerLogReader
 from orchestrator.metrics.value_lists import HEADER
 
 _PIECE_BYTES = 256 * 1024
 _SAMPLE_BYTES = 64 * 1024  # Of a file's beginning, to recognise its format.
 _ENTRY_START = '{"stream_name"'  # Of Kaggle's stored log.
+_ENTRY = re.compile(rb'\{\s*"stream_name"')  # Also as an editor formats it.
 _LONGEST_ENTRY = 4 * 1024 * 1024  # Characters. What has no end by then is not an entry.
 _JOINED_CHARACTERS = 64 * 1024
 _SEPARATORS = " \t\r\n,["
@@ -58,21 +61,15 @@ def read_metrics(
             raise UsageError(f"{source} does not exist.") from error
         except OSError as error:
             raise LocalError(f"Could not read {source}: {error.strerror or error}.") from error
-    pieces = _pieces(source) if isinstance(source, io.IOBase) else iter(source)
-    beginning: list[bytes] = []
     kind = Format(kind)
+    pieces: Iterator[bytes] = _pieces(source) if isinstance(source, io.IOBase) else iter(source)
+    if kind is not Format.EVENTS:
+        pieces = undo(pieces)
+    beginning = list(take_bytes(pieces, _SAMPLE_BYTES)) if kind is Format.AUTO else []
     if kind is Format.AUTO:
-        size = 0
-        for piece in pieces:
-            beginning.append(piece)
-            size += len(piece)
-            if size >= _SAMPLE_BYTES:
-                break
         kind = recognise(b"".join(beginning)[:_SAMPLE_BYTES])
     reader = make_reader(kind, session=session)
-    for piece in beginning:
-        reader.feed(piece)
-    for piece in pieces:
+    for piece in chain(beginning, pieces):
         reader.feed(piece)
     return reader.finish()
 
@@ -92,7 +89,7 @@ def recognise(beginning: bytes) -> Format:
     events = sum(line.startswith(b"{") and b'"event"' in line for line in lines)
     # Other programs may write events of their own into a trainer's log, but no event has a step's header.
     headers = sum(HEADER.search(line) is not None for line in lines)
-    stored = beginning.count(_ENTRY_START.encode())
+    stored = len(_ENTRY.findall(beginning))
     if stored and (stored > events or beginning.lstrip().startswith(b"[")):
         return Format.STORED
     return Format.EVENTS if events > headers else Format.LOG
@@ -114,7 +111,7 @@ class StoredLogReader:
         self._log = TrainerLogReader(session=session)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._text = ""
-        self._lost = 0
+        self._lost = Counters()
         self._joined: list[str] = []
         self._size = 0
         # An entry may end within a line, which the next entry of the same stream continues.
@@ -135,7 +132,7 @@ class StoredLogReader:
             if line:
                 self._log.feed(line.encode("utf-8", "replace") + b"\n")
         table = self._log.finish()
-        table.counters.lost_lines += self._lost
+        table.counters.add(self._lost)
         return table
 
     def _read(self, *, final: bool) -> None:
@@ -148,7 +145,7 @@ class StoredLogReader:
                 if following < 0 and not final and len(text) - begin < _LONGEST_ENTRY:
                     place = begin
                     break  # Its end is still to come.
-                self._lost += 1
+                self._lost.lose(text[begin : begin + 200].encode("utf-8", "replace"))
                 place = len(text) if following < 0 else following
                 continue
             place = end
@@ -178,7 +175,7 @@ class StoredLogReader:
     def _add(self, entry: Mapping[str, object]) -> None:
         data, stream = entry.get("data"), entry.get("stream_name")
         if not isinstance(data, str) or not isinstance(stream, str):
-            self._lost += 1
+            self._lost.lose(json.dumps(entry).encode())
             return
         self._append(stream, data, untrusted.seconds(entry.get("time")))
 

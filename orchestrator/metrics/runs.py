@@ -1,6 +1,7 @@
 """One series of measurements from all pulled sessions of a run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.metrics.join import append, continuous, fill_gaps
@@ -53,13 +54,12 @@ def _with_logs(table: MetricsTable, sessions: Sequence[PulledSession]) -> Metric
         reached = None
         for place in item.files.trainer_logs:
             log = _of_session(read_metrics(place, kind="log"), item.number)
-            lines, lost = log.counters.lines, log.counters.lost_lines
+            counted = log.counters
             begins = next(
                 (moment.step for moment, _, _ in log.measurements() if moment.kind is Kind.STEP), None
             )
             table = fill_gaps(table, log) if table.moment_count else _with_events(continuous(log), table)
-            table.counters.lines += lines
-            table.counters.lost_lines += lost
+            table.counters.add(counted)
             if begins is not None:
                 reached = begins if reached is None else min(reached, begins)
         if reached is not None and (reached == 0 or (first is not None and reached <= first)):
@@ -69,7 +69,7 @@ def _with_logs(table: MetricsTable, sessions: Sequence[PulledSession]) -> Metric
 
 def _with_events(log: MetricsTable, table: MetricsTable) -> MetricsTable:
     """A log's measurements with the events of a table that has no measurements."""
-    log.counters.lines, log.counters.lost_lines = table.counters.lines, table.counters.lost_lines
+    log.counters = replace(table.counters, repeated=log.counters.repeated)
     log.events = [*table.events, *log.events]
     return log
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.errors import UsageError
+from orchestrator.metrics.findings import said_lines
 from orchestrator.metrics.join import continuous
 from orchestrator.metrics.reading import read_metrics
 from orchestrator.metrics.runs import read_run
@@ -70,6 +71,10 @@ def read_source(
         name, table = sessions[-1].run or str(sessions[-1].folder), read_run(sessions)
     if not len(table):
         lost, lines = table.counters.lost_lines, table.counters.lines
-        why = f": {lost:,} of its {lines:,} lines are damaged or not UTF-8 text" if lost else ""
+        why = (
+            f": {lost:,} of its {lines:,} lines could not be read: {said_lines(table.counters)}"
+            if lost
+            else ""
+        )
         raise UsageError(f"{name} holds no measurements{why}.", hint="a run has some from its first steps on")
     return name, table

@@ -18,6 +18,8 @@ Split = Literal["train", "eval", "system"]
 _UNKNOWN = -1
 _NAME = re.compile(r"\w[\w./ :()+-]{0,199}")
 _COORDINATES = 4
+_EXAMPLES = 3
+_EXAMPLE_LENGTH = 100  # Bytes.
 
 
 class Kind(IntEnum):
@@ -100,13 +102,28 @@ class Counters:
 
     Attributes:
         lines: lines read.
-        lost_lines: torn, garbled or binary lines; each costs only its own values.
+        lost_lines: lines that could not be read: torn, garbled, binary, or of an unknown form. Each costs
+            only its own values.
         repeated: moments left out of a series because a later session or a restart did their steps again.
+        examples: the first lost lines, shortened.
     """
 
     lines: int = 0
     lost_lines: int = 0
     repeated: int = 0
+    examples: tuple[str, ...] = ()
+
+    def lose(self, line: bytes) -> None:
+        """Count a line that could not be read."""
+        self.lost_lines += 1
+        if len(self.examples) < _EXAMPLES:
+            self.examples += (line[:_EXAMPLE_LENGTH].decode("utf-8", "replace").strip(),)
+
+    def add(self, other: "Counters") -> None:
+        """Add what another source of the same run counted."""
+        self.lines += other.lines
+        self.lost_lines += other.lost_lines
+        self.examples = (self.examples + other.examples)[:_EXAMPLES]
 
 
 @dataclass(frozen=True, slots=True)

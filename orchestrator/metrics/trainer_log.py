@@ -22,7 +22,13 @@ from orchestrator.metrics.value_lists import HEADER, LOSS_LIKE, ListPatterns, Va
 _PREFIX = EVENT_PREFIX.encode()
 _MARK = b"> "  # In every line of the trainer that matters, and in few others.
 _BEFORE_MARK = len(b"--")
-_ANSI = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_ESCAPE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+# In saved logs the escape character of a colour is often missing, or stands there in other characters.
+_COLOUR = re.compile(rb"\[\d{1,3}(?:;\d{1,3})*m")
+_MARKED_COLOUR = re.compile(
+    rb"(?:\^\[|\\x1b|\\u001b|\\033|\\e|\xe2\x90\x9b|\xe2\x86\x90|\xef\xbf\xbd)?" + _COLOUR.pattern,
+    re.IGNORECASE,
+)
 _COUNT = rb"(\d{1,15})(?!\d)"
 _EPOCH = re.compile(rb"> EPOCH: " + _COUNT + rb"/" + _COUNT)
 _EPOCH_END = re.compile(
@@ -44,45 +50,66 @@ class EpochLength:
 
     trainer 0.0.36 prints the number of steps of an epoch, 0.4.0 one less, and neither prints where an epoch
     ends. Both count an epoch's steps from 0, so a step's global count less its own is where its epoch began.
+    A short epoch can pass without a printed step.
     """
 
     def __init__(self) -> None:
-        self._began: int | None = None  # The global step at which the current epoch began.
-        self._epoch: int | None = None
+        self._began: int | None = None  # The global step at which the last epoch with a printed step began.
+        self._epoch: int | None = None  # That epoch.
+        self._now: int | None = None  # The epoch of the newest header.
         self._printed = 0  # The epoch's number of steps, as printed.
         self._done = 0  # The highest global step that was printed.
         self._one_less = False
 
+    @property
+    def length(self) -> int:
+        """The number of steps of an epoch, as far as the log shows by now."""
+        return self._printed + self._one_less
+
     def read_epoch(self, epoch: int, epochs: int) -> None:
         """Take an epoch's header: only where totals are one less does the last epoch's number reach it."""
+        self._now = epoch
         if epoch == epochs:
             self._one_less = True
 
     def read_step(self, epoch: int | None, step: int, steps: int, global_step: int) -> int | None:
         """Take a step's header; if it begins an epoch, returns the step at which the previous one ended."""
-        began, ended = global_step - step, None
+        began = ended = global_step - step
+        if began == self._began and epoch == self._epoch:
+            self._printed, self._done = steps, global_step
+            return None
         if self._began is not None:
-            ended = self.likely_end()
-            if began - self._began == self._printed + 1 and epoch != self._epoch:
+            passed, gap = max(1, self._epochs_since()), began - self._began
+            ended = max(self._done, self._began + passed * self.length)
+            if gap == passed * (self._printed + 1) and epoch != self._epoch:
                 self._one_less = True
-            if self.may_end_at(began):
+            if 0 <= gap - passed * self._printed <= passed and began >= self._done:
                 ended = began
         self._began, self._epoch, self._printed, self._done = began, epoch, steps, global_step
         return ended
 
     def may_end_at(self, step: int) -> bool:
         """Whether the current epoch can have ended at this global step."""
-        return self._began is not None and 0 <= step - self._began - self._printed <= 1 and step >= self._done
+        if self._began is None or step < self._done:
+            return False
+        epochs = 1 + self._epochs_since()
+        return 0 <= step - self._began - epochs * self._printed <= epochs
 
     def likely_end(self) -> int | None:
         """The global step at which the current epoch ends, as far as the log shows by now."""
         if self._began is None:
             return None
-        return max(self._done, self._began + self._printed + self._one_less)
+        return max(self._done, self._began + (1 + self._epochs_since()) * self.length)
 
     def restart(self) -> None:
         """Forget the current epoch: the trainer starts again, and the next epoch need not follow it."""
-        self._began = self._epoch = None
+        self._began = self._epoch = self._now = None
+
+    def _epochs_since(self) -> int:
+        """How many epochs have begun since the last printed step."""
+        if self._epoch is None or self._now is None:
+            return 0
+        return max(0, self._now - self._epoch)
 
 
 class TrainerLogReader:
@@ -100,7 +127,6 @@ class TrainerLogReader:
         self._splitter = LineSplitter(self._table.counters)
         self._patterns = ListPatterns()
         self._list: ValueList | None = None
-        self._lost_header = False
         self._ends_in_return = False
         self._session = session
         self._counts_sessions = session is None
@@ -108,6 +134,8 @@ class TrainerLogReader:
         self._epoch: int | None = None
         self._epoch_length = EpochLength()
         self._unplaced: list[tuple[Moment, ValueList]] = []
+        # Session, step and epoch of the newest evaluation.
+        self._evaluated: tuple[int | None, int | None, int | None] = (None, None, None)
         self._outer_time: float | None = None  # The time that the log gives to its lines.
         self._zero: datetime | None = None
         self._since_zero = 0.0
@@ -152,7 +180,7 @@ class TrainerLogReader:
         self._count_binary(rest)
         self._line(rest, complete=False)
         self._close()
-        self._resolve(None)
+        self._resolve(None, self._epoch)
         if self._events.moment_count:
             if (
                 self._counts_sessions
@@ -196,11 +224,15 @@ class TrainerLogReader:
         else:
             is_text = b"\x00" not in text
         if not is_text:
-            self._table.counters.lost_lines += sum(not _is_text(line) for line in text.split(b"\n"))
+            for line in text.split(b"\n"):
+                if not _is_text(line):
+                    self._table.counters.lose(line)
 
     def _line(self, line: bytes, *, complete: bool = True) -> None:
         if b"\x1b" in line:
-            line = _ANSI.sub(b"", line)
+            line = _ESCAPE.sub(b"", line)
+        if b"[" in line and _COLOUR.search(line) is not None:
+            line = _MARKED_COLOUR.sub(b"", line)
         at = line.find(_PREFIX)
         if at >= 0:
             text = line[at + len(_PREFIX) :].decode("utf-8", "replace").strip()
@@ -237,7 +269,7 @@ class TrainerLogReader:
         what, path, number = match.groups()
         step, is_best = int(number), what == b"BEST MODEL"
         if is_best and self._epoch_length.may_end_at(step):
-            self._resolve(step)
+            self._resolve(step, self._epoch)
         self._table.add_event(
             EventName.CHECKPOINT,
             Moment(Kind.SYSTEM, self._time, self._session, self._epoch, step),
@@ -246,18 +278,16 @@ class TrainerLogReader:
 
     def _on_garbled(self, match: re.Match[bytes]) -> None:
         self._close()
-        self._lost_header = True
         self._lose(match.string)
 
     def _value(self, line: bytes, *, complete: bool) -> None:
         added = self._list is not None and self._list.add_line(line, complete=complete)
-        expected = self._list is not None or self._lost_header
-        if not added and expected and LOSS_LIKE.search(line) is not None:
+        if not added and LOSS_LIKE.search(line) is not None:
             self._lose(line)
 
     def _lose(self, line: bytes) -> None:
         if _is_text(line):  # Other lines are counted already.
-            self._table.counters.lost_lines += 1
+            self._table.counters.lose(line)
 
     def _begin(self, found: ValueList) -> None:
         self._close()
@@ -268,8 +298,9 @@ class TrainerLogReader:
         assert found.step is not None
         assert found.steps is not None
         assert found.global_step is not None
-        began = self._epoch_length.read_step(self._epoch, found.step, found.steps, found.global_step)
-        self._resolve(began)
+        ended = self._epoch_length.read_step(self._epoch, found.step, found.steps, found.global_step)
+        if self._unplaced:
+            self._resolve(ended, None if self._epoch is None else self._epoch - 1)
         self._on_clock(found.clock)
         self._list = found
         self._has_begun = True
@@ -279,7 +310,7 @@ class TrainerLogReader:
     def _begin_session(self) -> None:
         """The trainer starts, from a checkpoint or from the beginning."""
         self._close()
-        self._resolve(None)
+        self._resolve(None, self._epoch)
         if self._counts_sessions and self._has_begun:
             self._session = (self._session or 0) + 1
             self._zero, self._since_zero, self._time = None, 0.0, None
@@ -296,7 +327,6 @@ class TrainerLogReader:
     def _close(self) -> None:
         """End the list that is being read, and add it to the table."""
         found, self._list = self._list, None
-        self._lost_header = False
         if found is None or found.kind is None or not found.values:
             return
         if found.kind is Kind.STEP:
@@ -306,15 +336,32 @@ class TrainerLogReader:
             moment = Moment(found.kind, self._time, self._session, self._epoch, None)
             self._unplaced.append((moment, found))
             if found.global_step is not None:
-                self._resolve(found.global_step)
+                self._resolve(found.global_step, self._epoch)
 
-    def _resolve(self, step: int | None) -> None:
-        """Add the values of an epoch's end at `step`, or at the step where the epoch has probably ended."""
+    def _resolve(self, step: int | None, epoch: int | None) -> None:
+        """Add the values of epochs' ends.
+
+        Args:
+            step: the step at which `epoch` has ended; None: where it has probably ended.
+            epoch: the newest epoch that has ended.
+        """
         if not self._unplaced:
             return
         step = self._epoch_length.likely_end() if step is None else step
         for moment, found in self._unplaced:
             where = step if found.global_step is None else found.global_step
+            if found.global_step is None and None not in (where, epoch, moment.epoch):
+                assert where is not None
+                assert epoch is not None
+                assert moment.epoch is not None
+                where = max(0, where - max(0, epoch - moment.epoch) * self._epoch_length.length)
+            if moment.kind is Kind.EVAL:
+                place = (moment.session, where)
+                # Two epochs cannot end at the same step: the second one's is not known.
+                if place == self._evaluated[:2] and moment.epoch != self._evaluated[2]:
+                    where = None
+                else:
+                    self._evaluated = (*place, moment.epoch)
             self._table.add(moment._replace(step=where), found.names, found.values or ())
         self._unplaced.clear()
 

@@ -16,16 +16,11 @@ from datetime import datetime
 from orchestrator.metrics.table import Kind
 
 _INTEGER = rb"([0-9]{1,15})(?![0-9])"
-_COLOUR = rb"(?:\x1b\[[\d;]*m)?"
-# Anywhere in a line, since a progress bar may come first.
-HEADER = re.compile(
-    rb"--> TIME: ([-0-9]{10} [:0-9]{8}) -- STEP: "
-    + _INTEGER
-    + rb"/"
-    + _INTEGER
-    + rb" -- GLOBAL_STEP: "
-    + _INTEGER
-)
+# Anywhere in a line, since a progress bar may come first. The trainers of 2021 printed no time.
+_CLOCK = rb"TIME: ([-0-9]{10} [:0-9]{8}) -- "
+_STEPS = rb"STEP: " + _INTEGER + rb"/" + _INTEGER + rb" -- GLOBAL_STEP: " + _INTEGER
+HEADER = re.compile(rb"--> (?:" + _CLOCK + rb")?" + _STEPS)
+_DATED_HEADER = re.compile(rb"--> " + _CLOCK + _STEPS)
 # A number, NaN or infinity; float() decides. A class such as \s within the brackets would halve the speed.
 _NUMBER = rb"[-+.0-9ni][^ \t\n(),]*"
 _VALUE = rb"(?:tensor\()?(" + _NUMBER + rb")(?:,[^()\n]*)?\)?"
@@ -33,6 +28,8 @@ _VALUE = rb"(?:tensor\()?(" + _NUMBER + rb")(?:,[^()\n]*)?\)?"
 LOSS = re.compile(rb"\| > ([A-Za-z0-9_./-]{1,200}): *" + _VALUE + rb"(?:\s*\(\s*" + _VALUE + rb"\s*\)|\s*$)")
 # The beginning of such a line; if the rest does not match, the line is garbled.
 LOSS_LIKE = re.compile(rb"\| > (?:avg_|loss|grad_norm|current_lr|step_time|loader_time|amp_scaler)")
+# trainer 0.0.36 takes no means of the learning rates, and prints one number for each.
+_ONE_NUMBER = b"current_lr"
 _MOST_PATTERNS = 32  # Each takes a millisecond to compile; a training has one or two.
 _FIRST_VALUE = 4  # The groups before it are the header's.
 
@@ -45,7 +42,8 @@ class ValueList:
         kind: what it measures; None for lists that are skipped, such as those within an evaluation.
         clock: the date and time in its header.
         step, steps, global_step: the counts in its header, as printed.
-        paired: whether its lines have two numbers; then a line with one number is torn.
+        paired: whether its lines have two numbers; then a line with one is torn, unless it has a learning
+            rate.
     """
 
     kind: Kind | None
@@ -71,7 +69,9 @@ class ValueList:
         if match is None:
             return False
         name, value, second = match.groups()
-        if second is None and (self.paired or not complete):
+        if second is None and not complete:
+            return False
+        if second is None and self.paired and not name.startswith(_ONE_NUMBER):
             return False
         mean = second if self.kind is Kind.STEP and second is not None else value
         try:
@@ -82,7 +82,7 @@ class ValueList:
             return False  # It belongs to a list whose header was lost.
         self.names = (*self.names, text)
         self.values = [*(self.values or ()), number]
-        self.paired = second is not None
+        self.paired = self.paired or second is not None
         return True
 
 
@@ -116,23 +116,27 @@ class ListPatterns:
             return found, match.end()
         return None
 
-    def header(self, clock: bytes, step: bytes, steps: bytes, global_step: bytes) -> ValueList:
+    def header(self, clock: bytes | None, step: bytes, steps: bytes, global_step: bytes) -> ValueList:
         """An empty list of a training step, from the parts of its header."""
+        if clock is None:
+            return ValueList(Kind.STEP, None, int(step), int(steps), int(global_step))
         if clock != self._clock_text:
             self._clock_text, self._clock = clock, read_clock(clock)
         return ValueList(Kind.STEP, self._clock, int(step), int(steps), int(global_step))
 
     def learn(self, text: bytes, at: int) -> None:
         """Make a pattern of the list whose header is at `at`, up to the first line that is not a value."""
-        match = HEADER.match(text, at)
+        match = _DATED_HEADER.match(text, at)
         if match is None or len(self._patterns) == _MOST_PATTERNS:
             return
-        names, pattern = [], [HEADER.pattern, _COLOUR, rb"[ \t]*\n"]
         place = text.find(b"\n", match.end()) + 1
+        names, pattern = [], [_DATED_HEADER.pattern, re.escape(text[match.end() : place])]
         while place and (end := text.find(b"\n", place)) >= 0:
             line = text[place:end]
             found = LOSS.search(line)
-            if found is None or found.group(3) is None or line.strip() != found.group():
+            if found is None or line.strip() != found.group().strip():
+                break
+            if found.group(3) is None and not found.group(1).startswith(_ONE_NUMBER):
                 break
             names.append(found.group(1).decode())
             pattern.append(_line_pattern(line, found))
@@ -146,6 +150,8 @@ class ListPatterns:
 def _line_pattern(line: bytes, match: re.Match[bytes]) -> bytes:
     """A pattern for this line with other numbers; all else must be equal, to the last space."""
     (value, value_end), (mean, mean_end) = match.span(2), match.span(3)
+    if match.group(3) is None:
+        return re.escape(line[:value]) + b"(" + _NUMBER + b")" + re.escape(line[value_end:]) + b"\n"
     return b"".join(
         (
             re.escape(line[:value]),

@@ -68,7 +68,7 @@ def test_a_log_may_come_through_a_pipe(cli: Cli, monkeypatch: pytest.MonkeyPatch
     assert result.code == 0
     assert "standard input" in result.out
     assert "1 of " in result.out
-    assert "which are damaged" in result.out
+    assert "which could not be read" in result.out
 
 
 def test_warnings_are_shown_and_cannot_steer_a_terminal(cli: Cli, workplace: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_log_may_be_what_a_shell_makes_of_a_command(cli: Cli, workplace: Path)
         (["log.txt"], "no file or folder here has that name", "kgtts list"),
         (["logs/trainer_0_log.txt"], "no file or folder here has that name", "kgtts list"),
         (["empty.log"], "holds no measurements", "first steps"),
-        (["log.gz"], "1 of its 1 lines are damaged or not UTF-8 text", "first steps"),
+        (["log.gz"], "1 of its 1 lines could not be read", "first steps"),
         (["."], "holds no measurements", "first steps"),
         (["--csv", "--json"], "two formats", ""),
     ],

@@ -33,15 +33,19 @@ class Style:
         less_one: whether totals are printed less one (trainer 0.4.0).
         coloured: whether colours and indentation are there still.
         mixed: whether other output stands between the lines.
+        averages_rates: whether a learning rate has a mean too, as in trainer 0.4.0.
+        dated: whether a step's header has the time, which the trainers of 2021 lack.
     """
 
     less_one: bool
     coloured: bool
     mixed: bool = False
+    averages_rates: bool = True
+    dated: bool = True
 
 
 CURRENT = Style(less_one=True, coloured=True)
-KEPT = Style(less_one=False, coloured=False, mixed=True)
+KEPT = Style(less_one=False, coloured=False, mixed=True, averages_rates=False)
 
 
 @dataclass(slots=True)
@@ -90,18 +94,22 @@ class Writing:
     def _step(self, epoch: int, step: int, done: int) -> Iterator[str]:
         total = self.steps - self.style.less_one
         yield ""
-        yield self._bold(f"   --> TIME: {self._clock(done)} -- STEP: {step}/{total} -- GLOBAL_STEP: {done}")
+        time = f"TIME: {self._clock(done)} -- " if self.style.dated else ""
+        yield self._bold(f"   --> {time}STEP: {step}/{total} -- GLOBAL_STEP: {done}")
         means = {}
         for name in _LOSSES:
             value, mean = self._number(), self._number()
             if name.startswith("grad_norm"):
                 value, mean = round(value, 4), round(mean, 4)
                 said = f"tensor({value}, device='cuda:0')  (tensor({mean}, device='cuda:0'))"
+            elif name.startswith("current_lr") and not self.style.averages_rates:
+                said, mean = f"{value} ", value
             else:
                 said = f"{value}  ({mean})"
             means[name] = mean
             yield from self._value(name, said)
-        self._measured(Kind.STEP, epoch, done, means, self._seconds(done))
+        begin = self.first + epoch * self.steps
+        self._measured(Kind.STEP, epoch, done, means, self._seconds(done if self.style.dated else begin))
         yield ""
         if self.style.mixed:
             yield self._random.choice(_BETWEEN)

@@ -23,8 +23,9 @@ from orchestrator.untrusted import one_line
 def metrics(source: str | None, *, as_csv: bool, as_json: bool) -> None:
     """Print the losses, learning rates and times of a downloaded run, or of any log of Coqui's trainer.
 
-    All sessions of a run are joined to one series. FILE is a metrics.jsonl, a trainer_0_log.txt, Kaggle's
-    JSON log, or a saved notebook's output; - reads one from standard input. Kaggle is not contacted.
+    All sessions of a run are joined into one series. FILE is a metrics.jsonl, a trainer_0_log.txt, Kaggle's
+    JSON log, or a log that somebody saved from a notebook: text, Markdown, HTML, .ipynb or .docx. A single -
+    reads one from standard input. Kaggle is not contacted.
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json are two formats; give one of them.")
@@ -58,7 +59,7 @@ def _summarise(name: str, table: MetricsTable) -> None:
     if counters.repeated:
         click.echo(f"Left out: {counters.repeated:,} measurements that a later session made again.")
     if counters.lost_lines:
-        click.echo(f"Lost: {counters.lost_lines:,} of {counters.lines:,} lines, which are damaged.")
+        click.echo(f"Lost: {counters.lost_lines:,} of {counters.lines:,} lines, which could not be read.")
 
 
 def _figures(series: Series) -> str:
