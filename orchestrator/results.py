@@ -33,9 +33,15 @@ _LARGEST_NUMBER = 10**9
 
 @dataclass(frozen=True, slots=True)
 class SessionFolder:
-    """The folder of one session's outputs; every path in it is a property."""
+    """The folder of one session's outputs; every path in it is a property.
+
+    Attributes:
+        path: where it is.
+        run: the id of the run that it was asked for, if it was.
+    """
 
     path: Path
+    run: str | None = None
 
     @property
     def state(self) -> Path:
@@ -92,7 +98,7 @@ class SessionFolder:
         return _text(self.path / _COMPLETE_MARK) == _mark(ref, run_id, step)
 
     def mark_complete(self, ref: KernelRef, run_id: str, step: int) -> None:
-        """Record that everything that `[pull]` chooses of this session is here.
+        """Record that everything that `[pull]` chooses of this session is here: see `run.collect`.
 
         Raises:
             LocalError: the folder cannot be written.
@@ -141,7 +147,7 @@ class Results:
 
     def of_session(self, slug: str, run_id: str, number: int) -> SessionFolder:
         """The folder of a session of a run."""
-        return SessionFolder(self.of_run(slug, run_id) / f"session-{number:02}")
+        return SessionFolder(self.of_run(slug, run_id) / f"session-{number:02}", run_id)
 
     def of_version(self, ref: KernelRef) -> SessionFolder:
         """The folder of a kernel version that is not a session of kgtts."""

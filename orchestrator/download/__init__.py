@@ -1,8 +1,8 @@
 """Downloads: parallel, resumable, verified, confined to a folder, and in place only when complete."""
 
-from orchestrator.download.fetch import fetch, measure
-from orchestrator.download.hashes import read_manifest
-from orchestrator.download.names import INDEX_NAME, Refused, UnsafeNameError, safe_name
+from orchestrator.download.fetch import UnavailableError, fetch, measure
+from orchestrator.download.hashes import Content, read_manifest
+from orchestrator.download.names import Refused, UnsafeNameError, safe_name
 from orchestrator.download.transfer import (
     Counts,
     Fetched,
@@ -11,10 +11,9 @@ from orchestrator.download.transfer import (
     TransferListener,
     TransferOptions,
 )
-from orchestrator.download.worker import UnavailableError
 
 __all__ = [
-    "INDEX_NAME",
+    "Content",
     "Counts",
     "Fetched",
     "Planned",

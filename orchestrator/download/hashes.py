@@ -1,86 +1,128 @@
-"""The hashes of a file: what the storage and the session's manifest say, and what arrived."""
+"""What is known of a file's content, and whether a file on this disk has it."""
 
 import base64
 import hashlib
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import google_crc32c
 
-from orchestrator.untrusted import as_list, as_object, json_object
+from orchestrator.untrusted import as_list, as_object, count, json_object
+
+_READ = 1 << 20
+_LONGEST_ETAG = 512
 
 
-class CorruptError(Exception):
-    """The bytes received are not those that the storage has."""
+class StoppedError(Exception):
+    """The transfer was ended, or these bytes are not wanted any more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
-    """The hashes that the storage names; None is not checked."""
+class Content:
+    """What is known of a file's content; None is not known.
 
-    md5: bytes | None = None
-    crc32c: bytes | None = None
-
-
-def expected(headers: Mapping[str, Any]) -> Expected:
-    """Read `x-goog-hash: crc32c=…,md5=…` (base64), which Google's storage sends with every answer.
-
-    An object that was composed of several has no MD5. The hashes are those of the whole object, even in the
-    answer to a range.
+    Attributes:
+        size: its bytes.
+        sha256: its hash in the session's manifest.
+        crc32c: its hash in the storage.
+        md5: the same; an object that was composed of several has none.
+        validator: what changes with it: a strong ETag, or hashes, date and size instead; "" without any.
     """
-    pairs = (part.strip().split("=", 1) for part in headers.get("x-goog-hash", "").split(",") if "=" in part)
-    hashes = {name: _decoded(value) for name, value in pairs}
-    return Expected(hashes.get("md5"), hashes.get("crc32c"))
+
+    size: int | None = None
+    sha256: bytes | None = None
+    crc32c: bytes | None = None
+    md5: bytes | None = None
+    validator: str = ""
+
+    @property
+    def etag(self) -> str:
+        """The strong ETag, which `If-Range` takes, or ""."""
+        return self.validator if self.validator.startswith('"') else ""
+
+    @property
+    def can_be_told(self) -> bool:
+        """Whether enough is known to tell this content from others."""
+        return self.size == 0 or any(known is not None for known in (self.sha256, self.crc32c, self.md5))
+
+    def by(self, manifest: "Content") -> "Content":
+        """Return the same with what a manifest says, whose word goes first."""
+        size = self.size if manifest.size is None else manifest.size
+        return replace(self, size=size, sha256=manifest.sha256)
+
+    def fault(self, place: Path, stopped: threading.Event) -> str | None:
+        """Return what is wrong with the file at `place`, as the end of "it …"; None if it has this content.
+
+        Only the best hash is computed: the manifest's, or else one of the storage's. CRC32C is the one that
+        Google recommends: every object has it, and it costs a tenth of MD5.
+
+        Raises:
+            OSError: the file cannot be read.
+            StoppedError: the transfer was ended.
+        """
+        size = place.stat().st_size
+        if self.size not in (None, size):
+            return f"has {size:,} bytes instead of {self.size:,}"
+        for name, wanted, hasher, source in (
+            ("SHA-256", self.sha256, hashlib.sha256(), "the session's manifest.json"),
+            ("CRC32C", self.crc32c, google_crc32c.Checksum(), "the storage"),
+            ("MD5", self.md5, hashlib.md5(usedforsecurity=False), "the storage"),
+        ):
+            if wanted is not None:
+                is_right = digest(place, hasher, stopped) == wanted
+                return None if is_right else f"has another {name} than {source} gives"
+        return None
 
 
-def _decoded(text: str) -> bytes | None:
+def digest(place: Path, hasher: Any, stopped: threading.Event) -> bytes:
+    """Return the hash of a file; raises as `Content.fault`."""
+    with place.open("rb", buffering=0) as file:
+        while data := file.read(_READ):
+            if stopped.is_set():
+                raise StoppedError
+            hasher.update(data)
+    return bytes(hasher.digest())
+
+
+def described(headers: Mapping[str, Any], size: int | None) -> Content:
+    """Return the content that an answer's headers describe, even if its body is a part.
+
+    Google's storage sends `x-goog-hash: crc32c=…,md5=…` (base64), of the whole object; if that is stored
+    compressed, of what is stored, which is not what comes.
+    """
+    etag = headers.get("ETag", "").strip()
+    weak = [headers.get(name, "") for name in ("x-goog-hash", "x-goog-generation", "Last-Modified")]
+    if not etag.startswith('"') or len(etag) > _LONGEST_ETAG:  # A weak ETag begins with W/.
+        etag = "|".join([*(word[:_LONGEST_ETAG] for word in weak), str(size)]) if any(weak) else ""
+    if headers.get("x-goog-stored-content-encoding", "identity") != "identity":
+        return Content(size, validator=etag)
+    pairs = (part.strip().partition("=") for part in weak[0].split(","))
+    hashes = {name: _from_base64(value) for name, _, value in pairs}
+    return Content(size, None, hashes.get("crc32c"), hashes.get("md5"), etag)
+
+
+def read_manifest(content: bytes) -> dict[str, Content]:
+    """Return what a session's `manifest.json` says of each path; empty if it cannot be read."""
+    entries = [as_object(entry) for entry in as_list((json_object(content) or {}).get("files"))]
+    return {
+        str(entry["path"]): Content(count(entry.get("size")), _from_hex(entry["sha256"]))
+        for entry in entries
+        if entry.get("path") and entry.get("sha256")
+    }
+
+
+def _from_base64(text: str) -> bytes | None:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
         return None
 
 
-def read_manifest(content: bytes) -> dict[str, str]:
-    """Return the SHA-256 of each path in a session's `manifest.json`; empty if it cannot be read."""
-    entries = [as_object(entry) for entry in as_list((json_object(content) or {}).get("files"))]
-    return {
-        str(entry["path"]): str(entry["sha256"]).lower()
-        for entry in entries
-        if entry.get("path") and entry.get("sha256")
-    }
-
-
-class Hasher:
-    """Takes a file's bytes from the first to the last, then compares them with the hashes that are known."""
-
-    def __init__(self, expected: Expected, sha256: str | None) -> None:
-        self._wanted = (
-            ("CRC32C", google_crc32c.Checksum(), expected.crc32c),
-            ("MD5", hashlib.md5(usedforsecurity=False), expected.md5),
-            ("SHA-256", hashlib.sha256(), None if sha256 is None else _from_hex(sha256)),
-        )
-        self._used = [hasher for _, hasher, wanted in self._wanted if wanted is not None]
-
-    def update(self, data: bytes) -> None:
-        """Add the next bytes."""
-        for hasher in self._used:
-            hasher.update(data)
-
-    def check(self) -> None:
-        """Compare all hashes.
-
-        Raises:
-            CorruptError: which hash differs.
-        """
-        for name, hasher, wanted in self._wanted:
-            if wanted is not None and hasher.digest() != wanted:
-                source = "the one in the session's manifest.json" if name == "SHA-256" else "the storage's"
-                raise CorruptError(f"its {name} is not {source}")
-
-
-def _from_hex(text: str) -> bytes:
+def _from_hex(text: object) -> bytes:
     try:
-        return bytes.fromhex(text)
+        return bytes.fromhex(str(text))
     except ValueError:
-        return b""  # No file has it: a manifest that is damaged does not vouch for a file.
+        return b""  # No content has it: a damaged manifest vouches for nothing.

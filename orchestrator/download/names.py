@@ -15,7 +15,6 @@ from orchestrator.errors import LocalError
 from orchestrator.models import OutputFile
 
 OWN_PREFIX = ".kgtts-"  # Every file that kgtts keeps for itself in a folder of results.
-INDEX_NAME = ".kgtts-pull.json"
 _LONGEST_PART = 255  # Bytes: NAME_MAX of Linux and macOS.
 _LONGEST_NAME = 1024  # Bytes: no object of Google's storage has a longer name.
 # Control characters of both kinds and the marks that change the direction of writing (terminals obey them),

@@ -5,31 +5,36 @@ Kaggle keeps outputs in Google Cloud Storage behind signed URLs. It honours `Ran
 """
 
 import contextlib
+import random
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Any, cast
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar, cast
 
 import requests
 import urllib3
 
-from orchestrator.connections import RedirectError, Session
-from orchestrator.download.hashes import Expected, expected
+from orchestrator.connections import RedirectError, Session, time_limit
+from orchestrator.download.hashes import StoppedError, described
+from orchestrator.download.partial import Span
+from orchestrator.download.transfer import TransferOptions
 from orchestrator.models import OutputFile
 from orchestrator.untrusted import retry_after
 
-CHUNK = 256 << 10  # The most of a body that is in memory, for each connection.
+_CHUNK = 256 << 10  # The most of a body that is in memory, for each connection.
+_ENOUGH = 64 << 10  # Bytes that count as progress.
+_SLOWEST = 800  # Bytes a second: ten such connections would bring less than 30 MB in an hour.
+_LONGEST_RETRY_AFTER_S = 60.0
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
-_LONGEST_ETAG = 512
-_BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-_EXPIRED = (
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.UNAUTHORIZED,
-    HTTPStatus.FORBIDDEN,
-)  # Google: 400 ExpiredToken.
-_GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+_PAGES = (".html", ".htm", ".xhtml")
+_OK, _PARTIAL, _BEYOND_END = 200, 206, 416
+_BUSY = (408, 429)
+_EXPIRED = (400, 401, 403)  # Google: 400 ExpiredToken.
+_GONE = (404, 410)
+_BROKEN = 500
+
+T = TypeVar("T")
 
 
 class StorageError(Exception):
@@ -56,101 +61,95 @@ class BeyondEndError(StorageError):
     """The file has no such bytes: it is empty, or shorter than it was."""
 
 
-class StoppedError(Exception):
-    """The transfer was ended before this file was complete."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The bytes from `start` up to, not including, `end`."""
-
-    start: int
-    end: int
-
-    @property
-    def size(self) -> int:
-        """The number of bytes."""
-        return self.end - self.start
-
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """A file as an answer describes it.
-
-    Attributes:
-        validator: what changes with the content: a strong ETag, or hashes, date and size instead; may be "".
-        etag: the strong ETag, which `If-Range` takes, or "".
-        size: bytes of the whole file; None if the answer does not say.
-        expected: its hashes.
-    """
-
-    validator: str
-    etag: str
-    size: int | None
-    expected: Expected
-
-
 class Answer:
     """An answer whose body has not been read; raises `TransientError` if it does not fit the request.
 
     Attributes:
-        remote: the file, as the answer describes it.
+        content: the whole file's, as the answer describes it.
         end: the byte of the file before which the body ends; None if the answer does not say.
         is_whole: whether the body is the whole file.
-        is_same: whether the storage says that the file still has the ETag asked about; there is no body.
     """
 
-    def __init__(self, response: requests.Response, span: Span | None) -> None:
-        self._response = response
+    def __init__(self, response: requests.Response, name: str, span: Span | None, stall_s: float) -> None:
         headers = response.headers
-        self.is_same = response.status_code == HTTPStatus.NOT_MODIFIED
-        self.is_whole = response.status_code == HTTPStatus.OK
+        self._response, self._stall_s = response, stall_s
+        self._since, self._received = time.monotonic(), 0
+        self._is_encoded = headers.get("Content-Encoding", "identity") != "identity"
+        self.is_whole = response.status_code == _OK
         self.end: int | None = None
-        if response.status_code == HTTPStatus.PARTIAL_CONTENT:
+        size: int | None = None
+        if "html" in headers.get("Content-Type", "").lower() and not name.lower().endswith(_PAGES):
+            raise TransientError("the answer is a web page, perhaps a login page of this network")
+        if not self.is_whole:
             found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
             if found is None or span is None:
                 raise TransientError("the storage answered with a part that it does not describe")
-            start, last, total = (int(number) for number in found.groups())
+            start, last, size = (int(number) for number in found.groups())
             self.end = last + 1
-            if start != span.start or self.end != min(span.end, total):
+            if start != span.start or self.end != min(span.end, size):
                 raise TransientError("the storage answered with other bytes than were asked for")
-            self.remote = _remote(headers, total)
-            return
-        length = headers.get("Content-Length", "")
-        encoded = headers.get("Content-Encoding", "identity") != "identity"
-        self.end = int(length) if length.isdecimal() and not encoded else None
-        stored = headers.get("x-goog-stored-content-length", "")
-        if self.is_whole and self.end is not None and stored not in ("", str(self.end)):
-            raise TransientError("the storage announced fewer bytes than it has")
-        self.remote = _remote(headers, self.end)
+        elif not self._is_encoded and (length := headers.get("Content-Length", "")).isdecimal():
+            size = self.end = int(length)
+            if headers.get("x-goog-stored-content-length", length) != length:
+                raise TransientError("the storage announced fewer bytes than it has")
+        # What is compressed on the way, although that was not asked for, comes as one stream of unknown size.
+        self.content = described(headers, None if self._is_encoded else size)
 
     def read(self) -> bytes:
         """Return the next bytes as they arrive; b"" at the end.
 
         Raises:
-            TransientError: the connection broke, or was silent for too long.
+            TransientError: the connection broke, was silent for too long, or brings next to nothing.
         """
         try:
-            return cast("bytes", self._response.raw.read1(CHUNK, decode_content=False) or b"")
+            read = self._response.raw.read1(_CHUNK, decode_content=self._is_encoded)
         except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
             # The last two come from a socket that `Storage.stop` shut down while it was read.
             raise TransientError(f"the connection broke ({type(error).__name__})") from error
+        data, now = cast("bytes", read or b""), time.monotonic()
+        self._received += len(data)
+        if data and now - self._since > self._stall_s:
+            if self._received < _SLOWEST * self._stall_s:
+                raise TransientError(f"only {self._received:,} bytes came in {now - self._since:.0f} s")
+            self._since, self._received = now, 0
+        return data
 
 
 class Storage:
-    """The connections of one transfer."""
+    """The files of one listing, and the connections to them.
 
-    def __init__(self, connections: int, connect_s: float, stall_s: float) -> None:
-        self._session = Session(connect_s=connect_s, read_s=stall_s, connections=connections)
-        self._adapter = self._session.adapter
-        self._lock = threading.Lock()
-        self._open: set[requests.Response] = set()
+    Args:
+        files: names and signed URLs.
+        relist: requests the listing again, for when the URLs have expired.
+        options: connections, waits and retries.
+
+    Attributes:
+        urls: the signed URLs by name: secrets, which appear in no message.
+        stopped: set when the transfer has ended.
+        requests: how many requests were sent.
+        received: bytes received.
+        progress_at: when any file last got on, by the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[OutputFile],
+        relist: Callable[[], Sequence[OutputFile]] | None,
+        options: TransferOptions,
+    ) -> None:
+        self._session = Session(read_s=options.stall_s, connections=options.connections)
+        self.urls = {file.name: file.url for file in reversed(files)}  # Of equal names the first is fetched.
+        self._relist, self.options = relist, options
         self.stopped = threading.Event()
+        self.requests = self.received = 0
+        self.progress_at = time.monotonic()
+        self._lock, self._listing = threading.Lock(), threading.Lock()
+        self._open: set[requests.Response] = set()
 
     @property
     def connections(self) -> int:
         """The number of connections opened so far."""
-        pools = self._adapter.poolmanager.pools
+        pools = self._session.adapter.poolmanager.pools
         keys = list(pools.keys())  # It is not a dictionary, but safe between threads.
         return sum(pool.num_connections for key in keys if (pool := pools.get(key)))
 
@@ -167,14 +166,13 @@ class Storage:
                     response.raw.shutdown()
 
     @contextlib.contextmanager
-    def ask(self, url: str, span: Span | None, *, same: str = "", unless: str = "") -> Iterator[Answer]:
+    def ask(self, name: str, span: Span | None, *, same: str = "") -> Iterator[Answer]:
         """Request a file or a part of it.
 
         Args:
-            url: the signed URL, a secret: it appears in no message.
+            name: the file's name in the listing.
             span: the bytes wanted; None for the whole file.
             same: a strong ETag: if the file has another one now, the whole of it comes instead of the part.
-            unless: an ETag: if the file still has it, no body comes.
 
         Raises:
             StorageError: nothing came; see its kinds.
@@ -185,25 +183,26 @@ class Storage:
             headers["Range"] = f"bytes={span.start}-{span.end - 1}"
             if same:
                 headers["If-Range"] = same
-        if unless:
-            headers["If-None-Match"] = unless
-        with self._send(url, headers) as response:
+        with self._send(self.urls[name], headers) as response:
             with self._lock:
                 if self.stopped.is_set():
                     raise StoppedError
                 self._open.add(response)
             try:
                 _check_status(response)
-                yield Answer(response, span)
+                yield Answer(response, name, span, self.options.stall_s)
             finally:
                 with self._lock:
                     self._open.discard(response)
 
-    def _send(self, url: str, headers: Mapping[str, str]) -> requests.Response:
-        if self.stopped.is_set():
-            raise StoppedError
+    def _send(self, url: str, headers: dict[str, str]) -> requests.Response:
+        with self._lock:
+            if self.stopped.is_set():
+                raise StoppedError
+            self.requests += 1
         try:
-            return self._session.get(url, stream=True, headers=headers)
+            with time_limit(self.options.stall_s):  # For the head of the answer, however it trickles in.
+                return self._session.get(url, stream=True, headers=headers)
         except RedirectError as error:
             raise StorageError(str(error)) from None
         except requests.RequestException as error:
@@ -212,63 +211,98 @@ class Storage:
             # Without its cause: the request holds the URL, and that the signature.
             raise kind(f"the connection failed ({type(error).__name__})") from None
 
+    def note_received(self, count: int) -> None:
+        """Add to the bytes received."""
+        with self._lock:
+            self.received += count
 
-class SignedUrls:
-    """The signed URLs of a listing; `relist` requests it again when they have expired."""
-
-    def __init__(
-        self, files: Sequence[OutputFile], relist: Callable[[], Sequence[OutputFile]] | None
-    ) -> None:
-        self._urls = {file.name: file.url for file in reversed(files)}  # Of equal names the first is fetched.
-        self._relist = relist
-        self._lock = threading.Lock()
-        self._renewed_at: dict[str, int] = {}
-
-    def __getitem__(self, name: str) -> str:
-        return self._urls[name]
-
-    def renew(self, name: str, tried: str, error: ExpiredError, progress: int) -> None:
-        """See that a file has another URL than `tried`.
-
-        A file may cause one new listing, and another one after each `progress` in bytes.
+    def renew(self, name: str, tried: str) -> bool:
+        """See that a file has another URL than `tried`; False if nobody can list it again.
 
         Raises:
-            ExpiredError: there is no other URL.
             GoneError: the new listing has no such file.
             KgttsError: the listing could not be read.
         """
-        with self._lock:
-            if self._urls[name] != tried:
-                return  # Another thread has renewed it meanwhile.
-            if self._relist is None or progress <= self._renewed_at.get(name, -1):
-                raise error
-            self._renewed_at[name] = progress
+        with self._listing:
+            if self.urls[name] != tried:
+                return True  # Another thread has renewed it meanwhile.
+            if self._relist is None:
+                return False
             fresh = {file.name: file.url for file in reversed(self._relist())}
             if name not in fresh:
                 raise GoneError("it is not among the session's outputs any more")
-            self._urls |= fresh
+            self.urls |= fresh
+            return True
 
 
-def _remote(headers: Mapping[str, Any], size: int | None) -> Remote:
-    etag = headers.get("ETag", "").strip()
-    etag = etag if etag.startswith('"') and len(etag) <= _LONGEST_ETAG else ""  # A weak one begins with W/.
-    weak = [
-        headers.get(name, "")[:_LONGEST_ETAG]
-        for name in ("x-goog-hash", "x-goog-generation", "Last-Modified")
-    ]
-    validator = etag or ("|".join([*weak, str(size)]) if any(weak) else "")
-    return Remote(validator, etag, size, expected(headers))
+class Attempts:
+    """The attempts at one piece of a file: how often it is requested again, and after which waits.
+
+    Args:
+        storage: where it is requested.
+        name: the file's name in the listing.
+        retried: told why, before each further attempt.
+    """
+
+    def __init__(self, storage: Storage, name: str, retried: Callable[[str], object]) -> None:
+        self._storage, self._name, self._retried = storage, name, retried
+        self._failures = self._fresh = 0
+        self._may_renew = True
+
+    def until_done(self, request: Callable[[], T]) -> T:
+        """Make attempts until `request` returns, and return that.
+
+        Raises:
+            StorageError: no attempt is left, or another one would not help.
+            StoppedError: the transfer was ended.
+        """
+        while True:
+            url = self._storage.urls[self._name]
+            try:
+                return request()
+            except TransientError as error:
+                if self._storage.stopped.is_set():
+                    raise StoppedError from error
+                self._retried(str(error))
+                self._wait(error)
+            except ExpiredError:
+                if not (self._may_renew and self._storage.renew(self._name, url)):
+                    raise
+                self._may_renew = False
+                self._retried("its address had expired")
+
+    def progress(self, count: int) -> None:
+        """Note that `count` more bytes arrived; enough of them start the count of failures anew."""
+        self._storage.note_received(count)
+        self._may_renew = True
+        self._fresh += count
+        if self._fresh >= _ENOUGH:
+            self._failures = self._fresh = 0
+            self._storage.progress_at = time.monotonic()
+
+    def _wait(self, error: TransientError) -> None:
+        options, idle_s = self._storage.options, time.monotonic() - self._storage.progress_at
+        self._failures, self._fresh = self._failures + 1, 0
+        if self._failures >= options.attempts or idle_s > options.patience_s:
+            raise error
+        delay = min(options.first_delay_s * 2 ** (self._failures - 1), options.longest_delay_s)
+        # Jitter: connections that broke together do not come back together.
+        delay *= random.uniform(0.5, 1.0)  # noqa: S311  # No secret.
+        if error.retry_after_s is not None:
+            delay = max(delay, min(error.retry_after_s, _LONGEST_RETRY_AFTER_S))
+        (options.sleep or self._storage.stopped.wait)(delay)
 
 
 def _check_status(response: requests.Response) -> None:
     status = response.status_code
-    if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT, HTTPStatus.NOT_MODIFIED):
-        return
     words = f"the storage answered {status}"
-    if status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status in _BUSY or status >= _BROKEN:
         raise TransientError(words, retry_after(response.headers))
-    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-        raise BeyondEndError(words)
     if status in _EXPIRED:
         raise ExpiredError(words)
-    raise GoneError(words) if status in _GONE else StorageError(words)
+    if status in _GONE:
+        raise GoneError(words)
+    if status == _BEYOND_END:
+        raise BeyondEndError(words)
+    if status not in (_OK, _PARTIAL):
+        raise StorageError(words)

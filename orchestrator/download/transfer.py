@@ -1,7 +1,5 @@
 """What a transfer is told, what it reports while it runs, and what it returns."""
 
-import collections
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -18,8 +16,8 @@ class TransferOptions:
         attempts: how often one piece is requested in a row without any progress.
         first_delay_s: seconds to wait after the first failure; each further failure doubles them.
         longest_delay_s: the longest such wait, in seconds.
-        connect_s: seconds to wait for a connection.
-        stall_s: seconds without a byte after which a connection is closed.
+        stall_s: seconds after which a connection is closed that brought next to nothing in them.
+        patience_s: seconds without progress of any file after which nothing is requested again.
         sleep: waits so many seconds; by default for real, and Ctrl-C ends the wait.
         free_disk: returns the free bytes of the disk that holds a folder; by default the system's answer.
     """
@@ -28,8 +26,8 @@ class TransferOptions:
     attempts: int = 10
     first_delay_s: float = 0.25
     longest_delay_s: float = 15.0
-    connect_s: float = 10.0
-    stall_s: float = 30.0
+    stall_s: float = 20.0
+    patience_s: float = 60.0
     sleep: Callable[[float], object] | None = None
     free_disk: Callable[[Path], int] | None = None
 
@@ -53,24 +51,6 @@ class Counts:
     requests: int = 0
     retries: int = 0
     connections: int = 0
-
-
-class Counter:
-    """Adds up `Counts` from several threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counts = collections.Counter[str]()
-
-    def add(self, field: str, count: int = 1) -> None:
-        """Add `count` to a field."""
-        with self._lock:
-            self._counts[field] += count
-
-    def counts(self, connections: int) -> Counts:
-        """Return the sums so far."""
-        with self._lock:
-            return Counts(**self._counts, connections=connections)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
 
-from orchestrator.download.names import INDEX_NAME, OWN_PREFIX
-from orchestrator.download.partial import MAP_SUFFIX, PART_SUFFIX
+from orchestrator.download.names import OWN_PREFIX
+from orchestrator.download.partial import PART_SUFFIX
 from orchestrator.errors import LocalError
 
 PARTS = f"{OWN_PREFIX}parts"
@@ -49,16 +49,14 @@ class Workspace:
         if self._lock is None:
             self.folder = Path(tempfile.mkdtemp(prefix=f"{PARTS}-", dir=target))
             return
-        # What killed transfers left; an earlier version wrote its index beside the old one.
-        leftovers = [*target.glob(f"{PARTS}-*"), *target.glob(f".{INDEX_NAME}.*{PART_SUFFIX}")]
-        for old in leftovers:
+        # What killed transfers left; earlier versions of kgtts also kept an index, and wrote it anew beside.
+        for old in [*target.glob(f"{PARTS}-*"), *target.glob(f"{OWN_PREFIX}pull.json"),
+                    *target.glob(f".{OWN_PREFIX}pull.json.*")]:  # fmt: skip
             if time.time() - old.lstat().st_mtime > _OLD_S:
                 shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()
-        entries = {entry.name for entry in self.folder.iterdir()} - {_LOCK}
-        for name in entries:
-            stem = name.rpartition(".")[0]
-            if not {name} < {stem + PART_SUFFIX, stem + MAP_SUFFIX} <= entries:
-                (self.folder / name).unlink()
+        for entry in self.folder.iterdir():
+            if entry.name != _LOCK and entry.suffix != PART_SUFFIX:
+                entry.unlink()
 
     def reserve(self, path: PurePosixPath, size: int) -> None:
         """Reserve disk space for a file; one that starts over counts once.

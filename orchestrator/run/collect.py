@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernel_template.contract import MANIFEST_FILE, STATE_FILE
-from orchestrator.download import Planned, Refused, Transfer, TransferListener, fetch, measure, read_manifest
+from orchestrator.download import (
+    Content,
+    Planned,
+    Refused,
+    Transfer,
+    TransferListener,
+    fetch,
+    measure,
+    read_manifest,
+)
 from orchestrator.errors import LocalError, RefusedError, ServiceError
 from orchestrator.files import write_atomically
 from orchestrator.kaggle.logs import log_lines
@@ -14,22 +23,40 @@ from orchestrator.ports import Kaggle
 from orchestrator.results import Results, SessionFolder
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.follow import session_status
+from orchestrator.run.state import read_state
 from orchestrator.run.target import identify
+from orchestrator.untrusted import read_bytes
 
 Choose = Callable[[Sequence[str]], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """What was brought: the files, the session's log, and how many outputs were not chosen.
+    """What was brought of a session.
 
-    `is_whole` is whether nothing that the session says it left is missing from Kaggle's listing.
+    Attributes:
+        transfer: the files.
+        log: where the session's log was written; None if Kaggle has none.
+        names: the files that Kaggle lists, and those that the session's manifest names.
+        left_out: how many files of the listing were not chosen.
+        is_whole: whether Kaggle lists all that the session says it left.
     """
 
     transfer: Transfer
     log: Path | None
+    names: frozenset[str]
     left_out: int
     is_whole: bool = True
+
+    def has_all(self, needed: Choose) -> bool:
+        """Whether all that `needed` chooses is here, or refused for its name; never if nothing was left.
+
+        What came was compared with size and hash in the manifest as it came.
+        """
+        here = {str(file.path) for file in self.transfer.files} | {
+            item.name for item in self.transfer.refused
+        }
+        return bool(self.names) and here.issuperset(needed(sorted(self.names)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +69,25 @@ class Collected:
     transfer: Transfer
     log: Path | None
     left_out: int
+    is_empty: bool = False
 
     @property
     def failure(self) -> LocalError | None:
         """The error for files that were left out, since their names are not safe here; None without any."""
         return refusal(self.transfer.refused)
+
+    @property
+    def emptiness(self) -> ServiceError | None:
+        """The error for a session of which Kaggle lists nothing; None if it lists something."""
+        return nothing_listed(self.target) if self.is_empty else None
+
+
+def nothing_listed(target: Target) -> ServiceError:
+    """The error for a session of which Kaggle lists nothing, perhaps only not yet."""
+    return ServiceError(
+        f"Kaggle lists no outputs of {target.ref}.",
+        hint="if it has just ended, they are still being saved: try again in a minute",
+    )
 
 
 def refusal(refused: Sequence[Refused]) -> LocalError | None:
@@ -87,15 +128,34 @@ def folder_of(context: RunContext, target: Target, results: Results) -> tuple[Ta
     return target, results.of_session(target.ref.slug, stamp.id, stamp.session)
 
 
-def collect(
-    context: RunContext, target: Target, folder: Path, choose: Choose, listener: TransferListener
+def collect(  # noqa: PLR0913  # The last two have defaults.
+    context: RunContext,
+    target: Target,
+    folder: Path,
+    choose: Choose,
+    listener: TransferListener,
+    *,
+    run: str | None = None,
+    needed: Choose | None = None,
 ) -> Collected:
     """Bring the outputs that `choose` picks by name, and the session's log, into `folder`.
 
-    If the session left a manifest, the files are checked against it as well.
+    If the session left a manifest, the files are checked against it as well. The folder of a run's session is
+    marked as complete once all that is needed of the session is here: what Kaggle lists, and what the
+    manifest names, each with the size and the hash that the manifest gives it.
+
+    Args:
+        context: Kaggle and the ledger.
+        target: the session.
+        folder: where its outputs go.
+        choose: picks what is brought.
+        listener: hears of every file.
+        run: the id of the run, if `folder` is the one for the results of its session.
+        needed: picks what makes a session complete; by default what is brought.
 
     Raises:
         RefusedError: the session has not ended, so Kaggle gives no outputs yet.
+        ServiceError: Kaggle does not list all that the session left.
         LocalError, ServiceError: as `download.fetch`.
     """
     target = _pinned(context, target)
@@ -106,7 +166,14 @@ def collect(
             f"Kaggle does not list all that {target.ref} left yet; what it lists is in {folder}.",
             hint=f"try again in a minute: kgtts pull {target.ref}",
         )
-    return Collected(target, status, folder, brought.transfer, brought.log, brought.left_out)
+    if run is not None and brought.has_all(needed or choose):
+        files = SessionFolder(folder)
+        state = read_bytes(files.state) or context.kaggle.output_file(target.ref, STATE_FILE)
+        result = read_state(state)
+        files.mark_complete(target.ref, run, (result.global_step or 0) if result is not None else 0)
+    return Collected(
+        target, status, folder, brought.transfer, brought.log, brought.left_out, is_empty=not brought.names
+    )
 
 
 def bring(
@@ -120,23 +187,34 @@ def bring(
     files = kaggle.outputs(ref)
     chosen = _chosen(files, choose)
     has_manifest = any(file.name == MANIFEST_FILE for file in files)
-    hashes = read_manifest((has_manifest and kaggle.output_file(ref, MANIFEST_FILE)) or b"")
-    transfer = fetch(chosen, folder, listener, relist=lambda: kaggle.outputs(ref), sha256=hashes)
+    manifest = read_manifest((has_manifest and kaggle.output_file(ref, MANIFEST_FILE)) or b"")
+    transfer = fetch(chosen, folder, listener, relist=_relist(kaggle, ref), manifest=manifest)
     place = SessionFolder(folder).log
-    if any(file.path.name.casefold() == place.name for file in transfer.files if len(file.path.parts) == 1):
+    taken = {str(file.path).casefold() for file in transfer.files}
+    while place.name in taken:
         place = place.with_name(f"kaggle-{place.name}")  # The session left a file of that name itself.
     log = _write_log(kaggle, ref, place)
-    is_whole = _is_whole(kaggle, ref, files, hashes, choose)
-    return Brought(transfer, log, len(files) - len(chosen), is_whole)
+    is_whole = _is_whole(kaggle, ref, files, manifest, choose)
+    names = frozenset([*(file.name for file in files), *manifest])
+    return Brought(transfer, log, names, len(files) - len(chosen), is_whole)
+
+
+def _relist(kaggle: Kaggle, ref: KernelRef) -> Callable[[], Sequence[OutputFile]] | None:
+    """Lists a version's outputs again; None without a version, whose outputs may be others meanwhile."""
+    return None if ref.version is None else lambda: kaggle.outputs(ref)
 
 
 def _is_whole(
-    kaggle: Kaggle, ref: KernelRef, files: Sequence[OutputFile], hashes: Mapping[str, str], choose: Choose
+    kaggle: Kaggle,
+    ref: KernelRef,
+    files: Sequence[OutputFile],
+    manifest: Mapping[str, Content],
+    choose: Choose,
 ) -> bool:
     """Whether a listing has every chosen file of the manifest, or else the state.json that Kaggle gives."""
     names = {file.name for file in files}
     if MANIFEST_FILE in names:
-        return bool(hashes) and names.issuperset(choose([*hashes]))
+        return bool(manifest) and names.issuperset(choose([*manifest]))
     return STATE_FILE in names or kaggle.output_file(ref, STATE_FILE) is None
 
 
@@ -150,13 +228,15 @@ def outline(context: RunContext, target: Target, folder: Path, choose: Choose) -
 
     Raises:
         RefusedError: the session has not ended, so Kaggle gives no outputs yet.
-        ServiceError: the storage could not be asked for a size.
+        ServiceError: Kaggle lists nothing, or the storage could not be asked for a size.
     """
     target = _pinned(context, target)
     status = _ended(context, target)
     files = context.kaggle.outputs(target.ref)
+    if not files:
+        raise nothing_listed(target)
     chosen = _chosen(files, choose)
-    planned, refused = measure(chosen, folder, relist=lambda: context.kaggle.outputs(target.ref))
+    planned, refused = measure(chosen, folder, relist=_relist(context.kaggle, target.ref))
     return Outline(status, planned, refused, len(files) - len(chosen))
 
 

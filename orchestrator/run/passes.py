@@ -128,14 +128,12 @@ def _collect(context: RunContext, view: RunView, collecting: Collecting) -> Coll
     if folder.is_complete(session.ref, view.run_id, session.step):
         return None
     target = Target(session.ref, context.ledger.of_kernel(session.ref))
-    collected = collect(context, target, folder.path, collecting.choose, collecting.listener)
-    if not collected.transfer.files:
-        if session.has_saved:
-            raise ServiceError(
-                f"Kaggle lists no outputs of {session.ref}, although it gave its state.json.",
-                hint="try again in a minute",
-            )
-        if session.status.state.is_success or collected.log is None:
-            return collected  # Perhaps they are still being saved: the next pass looks again.
-    folder.mark_complete(session.ref, view.run_id, session.step)
+    collected = collect(context, target, folder.path, collecting.choose, collecting.listener, run=view.run_id)
+    if collected.is_empty and session.has_saved:
+        raise ServiceError(
+            f"Kaggle lists no outputs of {session.ref}, although it gave its state.json.",
+            hint="try again in a minute",
+        )
+    if collected.is_empty and not session.status.state.is_success and collected.log is not None:
+        folder.mark_complete(session.ref, view.run_id, session.step)  # Killed, and left nothing: seen once.
     return collected

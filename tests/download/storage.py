@@ -5,6 +5,7 @@ import hashlib
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ class Answer:
     hold: Event | None = None  # Half of the body is sent, the rest when this is set.
     ranges: bool = True  # Whether `Range` is heeded.
     reset_after: int | None = None  # The connection is reset after so many bytes of the body.
+    pace: tuple[int, float] | None = None  # So many bytes, and then seconds of nothing, and so on.
     shift: int = 0  # By how much the part sent is another one than was asked for.
     drop: tuple[str, ...] = ()  # Headers that are not sent.
     headers: Mapping[str, str] = field(default_factory=dict)  # And further ones.
@@ -98,6 +100,14 @@ def _composed(answer: Answer, asked: Mapping[str, str]) -> tuple[int, bytes, dic
     return status, body, {**headers, **answer.headers}
 
 
+def _paced(body: bytes, pace: tuple[int, float] | None) -> Iterator[bytes]:
+    """The parts of a body, each with its seconds of nothing after it."""
+    size, seconds = pace or (max(1, len(body)), 0.0)
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+        time.sleep(seconds)
+
+
 def _handler(storage: Storage) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -123,7 +133,8 @@ def _handler(storage: Storage) -> type[BaseHTTPRequestHandler]:
                     self.close_connection = True
                     body = body[: answer.reset_after]
                 else:
-                    self.wfile.write(body[:half])
+                    for part in _paced(body[:half], answer.pace):
+                        self.wfile.write(part)
                 if answer.hold is not None:
                     storage.halved.set()
                     answer.hold.wait(60)

@@ -172,7 +172,7 @@ def test_a_file_that_its_manifest_disowns_is_not_kept(emulator: Emulator, tmp_pa
     client.push(KernelPush(ref, "Disowned", DISOWNED, accelerator=None))
     while not client.session_status(ref).state.is_terminal:
         time.sleep(0.02)
-    with pytest.raises(UnavailableError, match=r"model\.pth arrived damaged twice \(its SHA-256"):
+    with pytest.raises(UnavailableError, match=r"model\.pth arrived damaged twice \(it has another SHA-256"):
         bring(client, ref, tmp_path / "to", lambda _: ["model.pth"], Ear())
     client.close()
     assert content(tmp_path) == {}

@@ -10,7 +10,7 @@ from threading import Event
 
 import pytest
 
-from orchestrator.download import INDEX_NAME, UnavailableError
+from orchestrator.download import UnavailableError
 from orchestrator.errors import LocalError, ServiceError
 from orchestrator.models import OutputFile
 from tests.download.storage import Answer, Storage
@@ -93,37 +93,30 @@ def test_a_file_of_the_same_size_that_was_changed_is_fetched_again(storage: Stor
 def test_files_have_the_permissions_of_any_new_file(
     storage: Storage, tmp_path: Path, umask: int, mode: int
 ) -> None:
-    """Those that the user's umask gives, whichever way the file came, and so has the index."""
+    """Those that the user's umask gives, whichever way the file came."""
     before = os.umask(umask)
     try:
         bring([storage.put("f", b"x"), storage.put("g", Answer(b"y", drop=("Content-Length",)))], tmp_path)
     finally:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
-    assert modes == {"f": mode, "g": mode, INDEX_NAME: mode}
+    assert modes == {"f": mode, "g": mode}
 
 
 def test_what_killed_transfers_left_is_removed(storage: Storage, tmp_path: Path) -> None:
-    """A half-written index, one of an earlier version, half a part, and the folder of a second transfer."""
+    """A file that cannot be resumed, the index of an earlier version, and the folder of a second transfer."""
     parts_of_another = tmp_path / ".kgtts-parts-abc"
     parts_of_another.mkdir()
     (tmp_path / ".kgtts-parts").mkdir()
-    for name in ("index.new", "123.new", "1-2.map", "3-4.part"):
+    for name in ("index.new", "123.new", "1-2.map"):
         (tmp_path / ".kgtts-parts" / name).write_text("left")
-    earlier = tmp_path / f".{INDEX_NAME}.x1y2.part"
-    earlier.write_text("left")
-    for old in (earlier, parts_of_another):
+    earlier = [tmp_path / ".kgtts-pull.json", tmp_path / "..kgtts-pull.json.x1y2.part"]
+    for old in earlier:
+        old.write_text("left")
+    for old in (*earlier, parts_of_another):
         os.utime(old, (1_000_000_000, 1_000_000_000))
     bring([storage.put("f", b"x")], tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [INDEX_NAME, "f"]
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"f": 3}', '{"f": {"etag": 1}}', "\x00"])
-def test_a_broken_index_only_costs_a_fetch(storage: Storage, tmp_path: Path, text: str) -> None:
-    """The index is a cache: whatever stands in it, files are fetched."""
-    (tmp_path / INDEX_NAME).write_text(text, encoding="utf-8")
-    bring([storage.put("f", b"new")], tmp_path)
-    assert content(tmp_path) == {"f": b"new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
 def test_unsafe_names_are_reported_and_the_rest_is_brought(storage: Storage, tmp_path: Path) -> None:

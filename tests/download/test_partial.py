@@ -7,29 +7,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.download.hashes import Expected
-from orchestrator.download.partial import BLOCK, AbandonedError, Partial, blocks_in, has_part, part_size
-from orchestrator.download.storage import Remote
+from orchestrator.download.hashes import Content
+from orchestrator.download.partial import BLOCK, Partial, Span, blocks_in, has_part, part_size, remove_parts
 from orchestrator.download.workspace import replace
 
 BYTES = os.urandom(10 * BLOCK)
 NAME = PurePosixPath("folder/f")
 
 
-def remote(size: int, validator: str = "v") -> Remote:
+def remote(size: int, validator: str = "v") -> Content:
     """A content of which the storage says no hashes."""
-    return Remote(validator, f'"{validator}"', size, Expected())
+    return Content(size, validator=f'"{validator}"')
 
 
-def put(part: Partial, at: int, data: bytes, cut: int = 70_000) -> int:
-    """Write in pieces of `cut` bytes; gives how many bytes were new."""
-    with part.writing(at) as write:
-        return sum(write(data[start : start + cut]) for start in range(0, len(data), cut))
+def put(part: Partial, at: int, data: bytes, cut: int = 70_000) -> None:
+    """Write in pieces of `cut` bytes."""
+    with part.place.open("r+b") as file:
+        for start in range(0, len(data), cut):
+            part.write(file, at + start, data[start : start + cut])
 
 
-def opened(folder: Path, content: Remote, path: PurePosixPath = NAME) -> Partial:
+def opened(folder: Path, content: Content, path: PurePosixPath = NAME) -> Partial:
     """What is here of a file, or the beginning of it."""
-    return Partial(folder, path, content, None, lambda size: None)
+    return Partial(folder, path, content, lambda size: None)
 
 
 @settings(max_examples=40)
@@ -50,7 +50,6 @@ def test_a_map_knows_the_whole_blocks_that_were_written(
         put(part, start, BYTES[start:end], cut)
         if end > start:
             whole |= set(range(block, end // BLOCK if end < size else blocks_in(size)))
-    part.close()
     assert has_part(folder, NAME)
     again = opened(folder, content)
     assert again.resumed == sum(min(size, (block + 1) * BLOCK) - block * BLOCK for block in whole)
@@ -59,63 +58,49 @@ def test_a_map_knows_the_whole_blocks_that_were_written(
     for block in whole:
         span = slice(block * BLOCK, min(size, (block + 1) * BLOCK))
         assert data[span] == BYTES[span]
-    again.close(discard=True)
+    remove_parts(folder, NAME)
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("spoil", ["map cut", "map empty", "map wrong", "part cut", "part gone", "map gone"])
+@pytest.mark.parametrize("spoil", ["map cut", "map wrong", "all cut", "empty", "gone"])
 def test_a_part_that_is_damaged_begins_anew(tmp_path: Path, spoil: str) -> None:
-    """Whatever a crash or a person did to one of the two files, nothing is taken for here that is not."""
+    """Whatever a crash or a person did to it, nothing is taken for here that is not."""
     content = remote(3 * BLOCK)
-    part = opened(tmp_path, content)
-    put(part, 0, BYTES[: 2 * BLOCK])
-    part.close()
-    (index,), (data,) = tmp_path.glob("*.map"), tmp_path.glob("*.part")
-    if spoil == "map cut":
-        os.truncate(index, 2)
-    elif spoil == "map empty":
-        index.write_bytes(b"")
-    elif spoil == "map wrong":
-        index.write_bytes(b"???")
-    elif spoil == "part cut":
-        os.truncate(data, BLOCK)
+    place = opened(tmp_path, content).place
+    put(opened(tmp_path, content), 0, BYTES[: 2 * BLOCK])
+    assert part_size(tmp_path, NAME, content) == 2 * BLOCK
+    if spoil == "map wrong":
+        place.write_bytes(BYTES[: 3 * BLOCK] + b"???")
+    elif spoil == "gone":
+        place.unlink()
     else:
-        (data if spoil == "part gone" else index).unlink()
+        os.truncate(place, {"map cut": 3 * BLOCK + 2, "all cut": BLOCK, "empty": 0}[spoil])
+    assert part_size(tmp_path, NAME, content) == 0
     again = opened(tmp_path, content)
     assert again.resumed == 0
-    again.close()
+    assert again.begin(Span(0, 0), 1) == [Span(0, 3 * BLOCK)]
 
 
-def test_a_block_that_is_here_is_not_written_again(tmp_path: Path) -> None:
-    """It may be hashed already: a later and damaged copy of it must not get onto the disk."""
-    part = opened(tmp_path, remote(3 * BLOCK))
-    assert put(part, BLOCK, BYTES[:BLOCK]) == BLOCK
-    assert put(part, 0, bytes(3 * BLOCK)) == 2 * BLOCK
-    part.close()
-    assert part.place.read_bytes() == bytes(BLOCK) + BYTES[:BLOCK] + bytes(BLOCK)
-
-
-def test_nobody_writes_to_a_file_that_starts_over(tmp_path: Path) -> None:
-    """Neither who writes already nor who is about to begin."""
-    part = opened(tmp_path, remote(3 * BLOCK))
-    with part.writing(0) as write:
-        part.close(discard=True)
-        with pytest.raises(AbandonedError):
-            write(BYTES[:BLOCK])
-    with pytest.raises(AbandonedError), part.writing(0):
-        pass
-    assert list(tmp_path.iterdir()) == []
+def test_a_whole_part_is_checked_and_not_fetched_again(tmp_path: Path) -> None:
+    """It was killed between its last byte and its place; then the map behind the bytes is gone."""
+    content = remote(2 * BLOCK + 5)
+    part = opened(tmp_path, content)
+    assert part.begin(Span(0, 2 * BLOCK + 5), 4) == []
+    put(part, 0, BYTES[: 2 * BLOCK + 5])
+    assert part.end_piece()
+    assert part.place.read_bytes() == BYTES[: 2 * BLOCK + 5]
+    assert opened(tmp_path, content).resumed == 2 * BLOCK + 5
 
 
 def test_parts_of_other_contents_go_and_those_of_other_names_stay(tmp_path: Path) -> None:
     """A new version of a file makes the old part useless."""
     other = PurePosixPath("g")
     for path, validator in ((NAME, "old"), (other, "old"), (NAME, "new")):
-        opened(tmp_path, remote(BLOCK, validator), path).close()
+        opened(tmp_path, remote(BLOCK, validator), path)
     assert part_size(tmp_path, NAME, remote(BLOCK, "old")) == 0
     assert has_part(tmp_path, NAME)
     assert has_part(tmp_path, other)
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 class Held(type(Path())):  # type: ignore[misc]  # The class of this system's paths.

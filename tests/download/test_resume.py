@@ -3,21 +3,21 @@
 import base64
 import email.utils
 import hashlib
-import os
+import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from threading import Event, Thread
 
 import pytest
 
-from orchestrator.download import TransferListener, TransferOptions, UnavailableError
+from orchestrator.download import Content, TransferListener, TransferOptions, UnavailableError
 from orchestrator.errors import LocalError, ServiceError
 from orchestrator.models import OutputFile
 from tests.download.storage import Answer, Storage
 from tests.download.support import Ear, bring, content, parts
 
 MB = 1 << 20
-BODY = os.urandom(20 * MB)
+BODY = random.Random(7).randbytes(20 * MB)  # noqa: S311  # No secret.
 IMPATIENT = TransferOptions(attempts=1)
 
 
@@ -52,7 +52,7 @@ def test_the_next_transfer_goes_on_with_blocks_that_are_here(storage: Storage, t
     with pytest.raises(ServiceError, match="f could not be fetched: the connection broke"):
         bring([file], tmp_path, options=IMPATIENT)
     assert content(tmp_path) == {}
-    assert len(parts(tmp_path)) == 2
+    assert len(parts(tmp_path)) == 1
     brought = bring([file], tmp_path)
     assert content(tmp_path) == {"f": BODY[:MB]}
     assert ranges(storage)[1:] == ["bytes=0-0", f"bytes={256 << 10}-{MB - 1}"]
@@ -130,7 +130,7 @@ def test_an_end_of_the_file_that_moved_begins_anew(storage: Storage, tmp_path: P
 
 def test_a_damaged_big_file_comes_again_from_its_first_byte(storage: Storage, tmp_path: Path) -> None:
     """Which range was wrong nobody knows, so none is kept."""
-    bad = BODY[: 9 * MB] + b"?" + BODY[9 * MB + 1 :]
+    bad = BODY[: 9 * MB] + bytes([BODY[9 * MB] ^ 1]) + BODY[9 * MB + 1 :]  # Another byte, whichever it was.
     ear, md5 = Ear(), storage.put("right", BODY)
     bring([md5], tmp_path / "other")
     etag = '"same"'
@@ -239,10 +239,10 @@ def test_a_storage_that_says_little(
 
 def test_a_manifest_is_checked_too(storage: Storage, tmp_path: Path) -> None:
     """What the session itself said of a file counts as much as what the storage says."""
-    right = {"f": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"}  # Of b"x".
-    bring([storage.put("f", b"x")], tmp_path / "a", sha256=right)
-    with pytest.raises(UnavailableError, match=r"damaged twice \(its SHA-256 .* manifest.json\)"):
-        bring([storage.put("f", b"y")], tmp_path / "b", sha256=right)
+    right = {"f": Content(sha256=hashlib.sha256(b"x").digest())}
+    bring([storage.put("f", b"x")], tmp_path / "a", manifest=right)
+    with pytest.raises(UnavailableError, match=r"damaged twice \(it has another SHA-256 .* manifest.json"):
+        bring([storage.put("f", b"y")], tmp_path / "b", manifest=right)
     assert content(tmp_path) == {"a/f": b"x"}
 
 
@@ -325,5 +325,5 @@ def test_a_part_is_kept_where_the_first_look_fails(storage: Storage, tmp_path: P
 
 def test_an_answer_that_is_none_ends(storage: Storage, tmp_path: Path) -> None:
     """`304` to somebody who has nothing is no file."""
-    with pytest.raises(ServiceError, match="f could not be fetched: the storage answered without the file"):
+    with pytest.raises(ServiceError, match="f could not be fetched: the storage answered 304"):
         bring([storage.put("f", Answer(status=304))], tmp_path)

@@ -23,14 +23,14 @@ def test_an_invalid_redirect_is_a_sentence(storage: Storage, tmp_path: Path, loc
     assert "secret" not in repr(caught.value)
 
 
-@pytest.mark.parametrize("redirected", [False, True])
-def test_a_netrc_file_is_not_sent_to_storage(workplace: Path, tmp_path: Path, *, redirected: bool) -> None:
+@pytest.mark.parametrize("redirected", [None, 302, 307, 308])
+def test_a_netrc_file_is_not_sent_to_storage(workplace: Path, tmp_path: Path, redirected: int | None) -> None:
     """Neither to the host of the signed URL nor to one that it sends on to."""
     (Path.home() / ".netrc").write_text("default login asha password from-netrc\n")
     (Path.home() / ".netrc").chmod(0o600)
     with server(empty) as (other, seen):
         target = other.replace("127.0.0.1", "localhost") + "/f"
-        with server(redirecting(302, target)) as (url, asked):
+        with server(redirecting(redirected or 302, target)) as (url, asked):
             bring([OutputFile("f", (url if redirected else other) + SIGNED)], tmp_path / "to")
     assert content(tmp_path / "to") == {"f": b"{}"}
     assert seen

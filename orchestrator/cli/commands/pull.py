@@ -60,20 +60,19 @@ def pull(
     if everything and include:
         raise click.UsageError("--all takes every file and --include chooses some; give one of them.")
     settings = load().settings.pull
+    needed = partial(select_outputs, include=settings.include, exclude=settings.exclude)
     choose = partial(
         select_outputs,
         include=("*",) if everything else include or settings.include,
         exclude=exclude or (() if everything else settings.exclude),
     )
     with workbench() as bench:
-        target = find(bench, run)
-        place = folder
-        if place is None:
-            target, own = folder_of(bench, target, Results(Path(settings.to)))
-            place = own.path
+        target, files = find(bench, run), SessionFolder(folder or Path())
+        if folder is None:
+            target, files = folder_of(bench, target, Results(Path(settings.to)))
         if dry_run:
-            found = outline(bench, target, place, choose)
-            _print_outline(found, target, place, as_json=as_json)
+            found = outline(bench, target, files.path, choose)
+            _print_outline(found, target, files.path, as_json=as_json)
             if (failure := refusal(found.refused)) is not None:
                 raise failure
             return
@@ -82,14 +81,14 @@ def pull(
         )
         listener = Silent() if as_json else Bar() if sys.stdout.isatty() and not is_dumb() else Lines()
         with interrupted, listener:
-            collected = collect(bench, target, place, choose, listener)
+            collected = collect(bench, target, files.path, choose, listener, run=files.run, needed=needed)
         if folder is None and collected.target.ref.version is not None:
-            SessionFolder(place).name_version(collected.target.ref)
+            files.name_version(collected.target.ref)
     _print_collected(collected, as_json=as_json)
     if is_verbose():
         click.echo(_cost(collected.transfer.counts), err=True)
-    if (failure := collected.failure) is not None:
-        raise failure
+    if (left_out := collected.failure or collected.emptiness) is not None:
+        raise left_out
 
 
 def _cost(counts: Counts) -> str:

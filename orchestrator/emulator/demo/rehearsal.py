@@ -28,7 +28,7 @@ from kernel_template.contract import (
     EventName,
     Status,
 )
-from orchestrator.download import INDEX_NAME, TransferListener
+from orchestrator.download import TransferListener
 from orchestrator.emulator.demo.inputs import DATASET, provide_demo_inputs
 from orchestrator.emulator.demo.voice import TEST_SENTENCES
 from orchestrator.emulator.emulator import Emulator
@@ -39,6 +39,7 @@ from orchestrator.kaggle import URL_VARIABLE
 from orchestrator.models import KernelRef
 from orchestrator.ports import Kaggle
 from orchestrator.report import read_report, write_report
+from orchestrator.results import SessionFolder
 from orchestrator.run.collect import Collected, collect
 from orchestrator.run.context import RunContext, Target, open_context
 from orchestrator.run.decide import RunState
@@ -260,7 +261,7 @@ def _forget_last_demo(kaggle: Kaggle, folder: Path) -> None:
         with contextlib.suppress(NotFoundError):
             kaggle.delete(kernel)
     results = folder / "results"
-    if (results / INDEX_NAME).is_file():  # Only what an earlier download made.
+    if SessionFolder(results).has_outputs:  # Only what an earlier download made.
         shutil.rmtree(results)
 
 

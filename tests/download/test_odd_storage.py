@@ -1,0 +1,124 @@
+"""A storage, or something on the way to it, that answers with something else or hardly at all."""
+
+import gzip
+import hashlib
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.download import Content, TransferOptions, UnavailableError
+from orchestrator.errors import ServiceError
+from orchestrator.models import OutputFile
+from tests.download.storage import Answer, Storage
+from tests.download.support import Ear, bring, content, parts
+from tests.test_connections import dripping, server
+
+BODY = b"".join(b"%d\n" % number for number in range(100_000))
+SILENT = ("Content-Length", "ETag", "x-goog-hash")  # The storage tells nothing about a file.
+PROMPT = TransferOptions(sleep=lambda _: None, stall_s=0.1, patience_s=0.3)
+
+
+def told(body: bytes) -> dict[str, Content]:
+    """A manifest that knows the file `f`."""
+    return {"f": Content(len(body), hashlib.sha256(body).digest())}
+
+
+@pytest.mark.parametrize("part", ["head", "body", "redirect"])
+def test_an_answer_that_trickles_in_is_given_up(tmp_path: Path, part: str) -> None:
+    """One byte now and then keeps no transfer alive, although no time-out of a read ends it."""
+    begun = time.monotonic()
+    with server(dripping(part)) as (url, seen), pytest.raises(ServiceError, match="f could not be fetched"):
+        bring([OutputFile("f", url)], tmp_path, options=PROMPT)
+    assert time.monotonic() - begun < 5
+    assert 2 <= len(seen) <= 5
+    assert content(tmp_path) == {}
+
+
+def test_what_is_slow_but_gets_on_is_waited_for(storage: Storage, tmp_path: Path) -> None:
+    """Longer than the patience for none at all."""
+    file = storage.put("f", Answer(BODY[:2000], pace=(50, 0.01)))
+    options = TransferOptions(attempts=1, stall_s=0.05, patience_s=0.1)
+    assert bring([file], tmp_path, options=options).counts.requests == 1
+    assert content(tmp_path) == {"f": BODY[:2000]}
+
+
+def test_a_file_does_not_fail_while_others_get_on(storage: Storage, tmp_path: Path) -> None:
+    """Patience ends when nothing comes for the whole transfer."""
+    busy = [Answer(status=503)] * 8
+    files = [storage.put("f", *busy, b"x"), storage.put("g", Answer(BODY, pace=(64 << 10, 0.05)))]
+    options = TransferOptions(first_delay_s=0.05, longest_delay_s=0.05, patience_s=0.2)
+    bring(files, tmp_path, options=options)
+    assert content(tmp_path) == {"f": b"x", "g": BODY}
+
+
+def test_a_web_page_is_no_file(storage: Storage, tmp_path: Path) -> None:
+    """A login page of a network is not kept, and passes; an output that is a page is a file."""
+    page = Answer(
+        b"<html>sign in</html>", headers={"Content-Type": "text/html; charset=utf-8"}, drop=SILENT[1:]
+    )
+    ear = Ear()
+    bring([storage.put("f", page, BODY), storage.put("report.HTML", page)], tmp_path / "a", ear)
+    assert content(tmp_path / "a") == {"f": BODY, "report.HTML": page.body}
+    assert ("retried", "f", "the answer is a web page, perhaps a login page of this network") in ear.heard
+    with pytest.raises(ServiceError, match="f could not be fetched: the answer is a web page"):
+        bring([storage.put("f", page)], tmp_path / "b")
+    assert content(tmp_path / "b") == {}
+
+
+@pytest.mark.parametrize("drop", [("ETag",), ("ETag", "x-goog-hash"), SILENT])
+def test_a_file_that_comes_compressed_is_unpacked(
+    storage: Storage, tmp_path: Path, drop: tuple[str, ...]
+) -> None:
+    """That was not asked for, but something on the way may do it; the file is the one that was meant."""
+    packed = gzip.compress(BODY, mtime=0)
+    answer = Answer(packed, headers={"Content-Encoding": "gzip"}, drop=("x-goog-hash", *drop))
+    bring([storage.put("f", answer)], tmp_path / "a", manifest=told(BODY))
+    bring([storage.put("f", answer)], tmp_path / "b")
+    assert content(tmp_path) == {"a/f": BODY, "b/f": BODY}
+    with pytest.raises(UnavailableError, match="arrived damaged twice"):
+        bring([storage.put("f", answer)], tmp_path / "c", manifest=told(BODY[1:]))
+    assert not (tmp_path / "c" / "f").exists()
+
+
+def test_hashes_of_what_is_stored_compressed_are_not_those_of_the_file(
+    storage: Storage, tmp_path: Path
+) -> None:
+    """Google's storage unpacks such an object on the way, and sends the hashes of the packed one."""
+    stored = {"x-goog-stored-content-encoding": "gzip", "x-goog-stored-content-length": "5"}
+    answer = Answer(BODY, claimed_md5=b"0" * 16, headers=stored, ranges=False, drop=("Content-Length",))
+    bring([storage.put("f", answer)], tmp_path)
+    assert content(tmp_path) == {"f": BODY}
+
+
+def test_a_file_that_nothing_vouches_for_comes_twice_alike(storage: Storage, tmp_path: Path) -> None:
+    """Without length and hash, what was cut looks whole; a manifest makes the second time needless."""
+    cut, whole = (Answer(body, drop=SILENT, ranges=False) for body in (BODY[:5000], BODY))
+    brought = bring([storage.put("f", cut, whole)], tmp_path / "a")
+    assert (brought.counts.requests, content(tmp_path)) == (3, {"a/f": BODY})
+    assert bring([storage.put("f", whole)], tmp_path / "b", manifest=told(BODY)).counts.requests == 1
+    assert bring([storage.put("f", cut, whole)], tmp_path / "c", manifest=told(BODY)).counts.requests == 2
+    with pytest.raises(UnavailableError, match=r"f arrived damaged twice \(it has 5,000 bytes instead of"):
+        bring([storage.put("f", cut)], tmp_path / "d", manifest=told(BODY))
+    assert content(tmp_path) == {"a/f": BODY, "b/f": BODY, "c/f": BODY}
+    assert parts(tmp_path) == []
+
+
+def test_a_file_here_is_known_by_its_content(storage: Storage, tmp_path: Path) -> None:
+    """By the storage's hash or the manifest's, whoever brought it; without either it is fetched again."""
+    (tmp_path / "f").write_bytes(BODY)
+    silent = storage.put("f", Answer(BODY, drop=("x-goog-hash",)))
+    assert bring([storage.put("f", BODY)], tmp_path).files[0].unchanged
+    assert bring([silent], tmp_path, manifest=told(BODY)).files[0].unchanged
+    assert not bring([silent], tmp_path).files[0].unchanged
+    assert bring([storage.put("f", BODY)], tmp_path, manifest=told(BODY)).counts.received == 0
+
+
+def test_a_storage_that_forgets_ranges_in_the_middle_is_read_as_a_whole(
+    storage: Storage, tmp_path: Path
+) -> None:
+    """It heeded the first range, and none since: the file is begun again, in one stream."""
+    body = BODY * 16
+    bring([storage.put("f", Answer(body), Answer(body, ranges=False))], tmp_path)
+    assert content(tmp_path) == {"f": body}
+    assert parts(tmp_path) == []
