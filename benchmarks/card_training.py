@@ -305,10 +305,10 @@ class AfterForward(torch.autograd.Function):
 
 
 def exhaust() -> None:
-    """Allocate GPU memory until there is none; a tenth of the GPU is what this process may have."""
+    """Allocate GPU memory until there is none; a twentieth of it is what this process may have."""
     if not CUDA:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 256.00 MiB.")
-    torch.cuda.set_per_process_memory_fraction(0.1)
+    torch.cuda.set_per_process_memory_fraction(0.05)
     held = []
     while True:
         held.append(torch.empty(2**28, dtype=torch.uint8, device="cuda"))
