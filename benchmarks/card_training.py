@@ -417,5 +417,7 @@ if __name__ == "__main__":
     if ASKED["mode"] == "gradients":
         write(gradients(Path(ASKED["folder"])))
         raise SystemExit
+    torch.manual_seed(1)  # Coqui makes the model before it sets its own seed.
+    random.seed(1)
     {"time": clocked, "compare": compared, "count": counted, "watch": watched}[ASKED["mode"]]()
     runpy.run_module("TTS.bin.train_tts", run_name="__main__", alter_sys=True)

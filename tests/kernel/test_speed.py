@@ -13,6 +13,11 @@ from tests.kernel.kit import put
 
 pytestmark = VITS_TRAINING
 STEPS = 4
+SCRIPT = """
+import runpy, torch
+torch.manual_seed(1)  # Coqui makes the model before it sets its own seed.
+runpy.run_module("TTS.bin.train_tts", run_name="__main__", alter_sys=True)
+"""
 
 
 def train(
@@ -32,7 +37,8 @@ def train(
     put(folder / "config.json", json.dumps(config))
     control = {"report": str(folder / "HOST_REPORT.json"), "until_step": STEPS, "speed": speed}
     put(folder / "control.json", json.dumps(control))
-    arguments = [str(folder / "control.json"), str(demo.dataset / "MyTTSDataset" / "train_tts.py")]
+    put(folder / "train.py", SCRIPT)
+    arguments = [str(folder / "control.json"), str(folder / "train.py")]
     arguments += ["--config_path", str(folder / "config.json")]
     log = folder / "log.txt"
     assert server.run(arguments, log, ranks=ranks) == 0, log.read_text()[-3000:]
