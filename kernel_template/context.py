@@ -46,6 +46,7 @@ class Tools:
         capture: runs a short program.
         versions: the installed versions of distributions, by name.
         write: writes a whole file.
+        sleep: waits for some seconds.
     """
 
     root: Path = field(default_factory=default_root)
@@ -58,6 +59,7 @@ class Tools:
     capture: Capture = capture_output
     versions: Callable[[tuple[str, ...]], dict[str, str]] = installed_versions
     write: WriteFile = write_atomic
+    sleep: Callable[[float], None] = time.sleep
 
     def runner(self, stop: StopSign) -> RunChild:
         """What runs children until `stop` says to end them."""

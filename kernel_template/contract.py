@@ -65,6 +65,7 @@ class EndReason(StrEnum):
     INTERRUPTED = "interrupted"  # The session was told to stop.
     MISSING_INPUT = "missing_input"
     WRONG_PARENT = "wrong_parent"  # The mounted session is not the one to continue from.
+    HANDOVER_FAILED = "handover_failed"  # What the session before had saved could not be downloaded.
     NO_GPU = "no_gpu"
     INSTALL_FAILED = "install_failed"
     BAD_CONFIG = "bad_config"
@@ -105,6 +106,8 @@ DONE = {
 }
 # The ends after which the run continues with another session.
 CONTINUED = frozenset({EndReason.BUDGET, EndReason.TIME_LIMIT})
+# The ends of failed sessions that are no fault of the run: a pass may continue it by itself.
+EXCUSED = frozenset({EndReason.INTERRUPTED, EndReason.HANDOVER_FAILED})
 
 
 class HostStop(StrEnum):

@@ -41,7 +41,11 @@ class StopSettings(TypedDict):
 
 
 class ResumeSettings(TypedDict):
-    """The session to continue from; its output is mounted, or the dataset that holds it."""
+    """The session to continue from; its output is mounted, or the dataset that holds it, or is downloaded.
+
+    `downloads` has the signed URL of each output to download, by its path; None if a mount has them. Whoever
+    has such a URL can download: it must not be printed or written anywhere.
+    """
 
     kernel: str
     version: int
@@ -50,6 +54,7 @@ class ResumeSettings(TypedDict):
     global_step: int
     sha256: str | None
     dataset: str | None
+    downloads: dict[str, str] | None
 
 
 class SpeedSettings(TypedDict):

@@ -145,7 +145,7 @@ class KernelPush:
 
     ref: KernelRef
     title: str
-    source: str
+    source: str = field(repr=False)  # Signed URLs may be in it.
     accelerator: str | None  # Kaggle's machine shape; None asks for a CPU machine.
     private: bool = True
     internet: bool = True
@@ -175,7 +175,7 @@ class KernelInfo:
     accelerator: str | None = None
     private: bool | None = None
     last_run: datetime | None = None
-    source: str | None = None
+    source: str | None = field(default=None, repr=False)  # As above.
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +233,7 @@ class Resume:
         global_step: the step of its newest checkpoint; a mount with a lower one is of an older version.
         sha256: the SHA-256 of that checkpoint, in hex; None if unknown.
         dataset: `owner/slug` of the dataset that is mounted instead of the kernel's output, if there is one.
+        downloads: the outputs that the kernel downloads itself, if nothing is mounted.
     """
 
     kernel: str
@@ -242,6 +243,7 @@ class Resume:
     global_step: int
     sha256: str | None
     dataset: str | None = None
+    downloads: tuple[OutputFile, ...] = ()
 
     def to_settings(self) -> ResumeSettings:
         """The section `resume` of the kernel's settings."""
@@ -253,4 +255,5 @@ class Resume:
             "global_step": self.global_step,
             "sha256": self.sha256,
             "dataset": self.dataset,
+            "downloads": {file.name: file.url for file in self.downloads} or None,
         }

@@ -11,6 +11,7 @@ import threading
 from urllib.parse import quote
 
 _SHORTEST = 6  # Shorter texts are no secrets, and would be found everywhere.
+_SHORTEST_IN_URL = 32  # Of the values in a signed URL: signatures and tokens are longer, dates shorter.
 _HIDDEN = "***"
 _INVISIBLE = re.compile(r"[^!-~]+")
 _FORMS = (
@@ -50,6 +51,13 @@ class Scrubber:
                 longest_first = sorted(self._known, key=len, reverse=True)
                 self._pattern = re.compile("|".join(map(re.escape, longest_first)))
 
+    def learn_url(self, url: str) -> None:
+        """Remember a signed URL: its query as a whole, and whatever in it is as long as a signature."""
+        query = url.partition("?")[2]
+        values = (item.partition("=")[2] for item in query.split("&"))
+        for part in (query, *(value for value in values if len(value) >= _SHORTEST_IN_URL)):
+            self.learn(part)
+
     def scrub(self, text: str) -> str:
         """Return `text` with `***` in the place of every secret."""
         if self._pattern is not None:
@@ -61,4 +69,5 @@ class Scrubber:
 
 _process = Scrubber()
 learn = _process.learn
+learn_url = _process.learn_url
 scrub = _process.scrub

@@ -157,7 +157,8 @@ class SessionRecord:
         to_epoch = host.epoch if host.epoch is not None else from_epoch
         if not host.hooks and newest is not None and (epoch := self.epoch_of(newest)) is not None:
             to_epoch = epoch
-        from_step = resumed.global_step if resumed else 0
+        asked = self._settings["resume"]  # If it could not be taken over, the run is still where it was.
+        from_step = resumed.global_step if resumed else asked["global_step"] if asked else 0
         return {
             "session": run["session"],
             "kernel": run["kernel"],

@@ -1,4 +1,4 @@
-"""Takes over from the session before: finds its mounted output, verifies it, and copies what continues.
+"""Takes over from the session before: finds or downloads its output, verifies it, and copies what continues.
 
 The output of any other session, or of an older version, is refused.
 """
@@ -23,6 +23,7 @@ from kernel_template.contract import (
     Session,
 )
 from kernel_template.settings import ResumeSettings
+from kernel_template.start.download import DamagedError, DownloadError, Downloads
 from kernel_template.start.history import History
 from kernel_template.start.inputs import damage
 from kernel_template.start.mounts import find_mounts
@@ -86,31 +87,49 @@ class _Entry:
 
 
 class ParentSession:
-    """The mounted output of the session before: the sibling kernel's, or that of a dataset.
+    """The output of the session before: mounted from the sibling kernel or a dataset, or downloaded.
 
-    A dataset has what a killed session had saved, since no kernel can mount that; its files have no folders.
+    What a killed session had saved cannot be mounted from its kernel. It is downloaded, or lies in a dataset,
+    whose files have no folders.
 
     Args:
         asked: the section `resume` of the settings.
         paths: this session's folders.
         report: prints messages.
         write: writes files.
+        downloads: what can be downloaded; None if the output is mounted.
     """
 
-    def __init__(self, asked: ResumeSettings, paths: Paths, report: Reporter, write: WriteFile) -> None:
+    def __init__(
+        self,
+        asked: ResumeSettings,
+        paths: Paths,
+        report: Reporter,
+        write: WriteFile,
+        downloads: Downloads | None = None,
+    ) -> None:
         self._asked = asked
         self._paths = paths
         self._report = report
         self._write = write
+        self._downloads = downloads
 
     def take_over(self) -> ResumePoint:
         """Find the output, verify it, and copy what the training continues from.
 
         Raises:
-            KernelFailure: it is not mounted, is of another session, or has no whole checkpoint.
+            KernelFailure: it is not mounted, cannot be downloaded, is of another session, or has no whole
+                checkpoint.
             OSError: the copy could not be written.
         """
-        mount, state = self._find()
+        try:
+            return self._take_over()
+        finally:
+            if self._downloads is not None:
+                self._downloads.remove()
+
+    def _take_over(self) -> ResumePoint:
+        mount, state = self._find() if self._downloads is None else self._download(self._downloads)
         self._verify(mount, state)
         entries = self._entries(mount, state)
         chosen, checkpoint = self._newest_whole(mount, entries)
@@ -141,7 +160,7 @@ class ParentSession:
     def _refuse(self, why: str) -> KernelFailure:
         asked = self._asked
         return KernelFailure(
-            EndReason.WRONG_PARENT,
+            EndReason.WRONG_PARENT if self._downloads is None else EndReason.HANDOVER_FAILED,
             f"This session must continue run {asked['run']} after session {asked['session']} "
             f"({asked['kernel']} version {asked['version']}, step {asked['global_step']}), but {why}.",
         )
@@ -167,6 +186,37 @@ class ParentSession:
         raise self._refuse(
             f"there is no state.json in {mounts[0].path}, so it is not the output of a session of kgtts"
         )
+
+    def _download(self, downloads: Downloads) -> tuple[Path, dict[str, Any]]:
+        """Download all but the checkpoints. Returns the folder and the content of its state.json."""
+        self._bring(downloads, STATE_FILE)
+        state = self._read(downloads.folder / STATE_FILE)
+        for path in downloads:
+            if not _ANY_CHECKPOINT.match(PurePosixPath(path).name):
+                try:
+                    self._bring(downloads, path)
+                except DamagedError as error:
+                    self._report.warn(f"{path} of the session before could not be downloaded: {error}.")
+        return downloads.folder, state
+
+    def _bring(self, downloads: Downloads, path: str, size: int | None = None) -> None:
+        """Download a file.
+
+        Raises:
+            DamagedError: there is no such file, or it is damaged. Not for state.json.
+            KernelFailure: it could not be downloaded.
+        """
+        try:
+            downloads.bring(path, size)
+        except DownloadError as error:
+            if isinstance(error, DamagedError) and path != STATE_FILE:
+                raise
+            asked = self._asked
+            raise KernelFailure(
+                EndReason.HANDOVER_FAILED,
+                f"{path} of session {asked['session']} ({asked['kernel']} version {asked['version']}) could "
+                f"not be downloaded: {error}. The next pass of kgtts sends fresh addresses, or another way.",
+            ) from error
 
     def _read(self, place: Path) -> dict[str, Any]:
         try:
@@ -237,6 +287,11 @@ class ParentSession:
 
     def _copy_verified(self, mount: Path, entry: _Entry, target: Path) -> str | None:
         """Copy and hash in one pass, since a checkpoint is 1 GB. Returns what is wrong with it, or None."""
+        if self._downloads is not None:
+            try:
+                self._bring(self._downloads, str(entry.path), entry.size)
+            except DamagedError as error:
+                return f"could not be downloaded ({error})"
         source = self._place(mount, entry.path)
         if not source.resolve().is_relative_to(mount.resolve()) or not source.is_file():
             return "is missing"

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 
 from kernel_template.context import SessionContext
 from kernel_template.contract import EndReason, Stage
+from kernel_template.settings import ResumeSettings
 from kernel_template.start.background import BackgroundWork, Cancellation
 from kernel_template.start.config_file import ConfigMaker, PreparedConfig, read_config, speed_keys
+from kernel_template.start.download import DownloadRules, Downloads
 from kernel_template.start.environment import REPORTED, describe_environment, environment_record
 from kernel_template.start.gpu import check_gpus, list_gpus, missing_gpus
 from kernel_template.start.inputs import Inputs, find_inputs
@@ -52,7 +54,7 @@ class StartStages:
             with report.stage(Stage.INPUTS, "Inputs"):
                 inputs = find_inputs(context.paths.input, settings, report)
                 if (resume := settings["resume"]) is not None:
-                    record.resumed = ParentSession(resume, context.paths, report, tools.write).take_over()
+                    record.resumed = self._parent(resume).take_over()
             with report.stage(Stage.GPU, "GPU"):
                 check_gpus(settings, gpus, report)
             self._check_stopped()
@@ -72,6 +74,14 @@ class StartStages:
         for folder in (paths.working, paths.temp, paths.training):
             folder.mkdir(parents=True, exist_ok=True)
         context.report.metrics = context.open_log(paths.metrics)
+
+    def _parent(self, resume: ResumeSettings) -> ParentSession:
+        context, tools, paths = self.context, self.context.tools, self.context.paths
+        downloads = None
+        if (urls := resume["downloads"]) is not None:
+            rules = DownloadRules(clock=tools.clock, sleep=tools.sleep)
+            downloads = Downloads(urls, paths, context.report, context.stop, rules)
+        return ParentSession(resume, paths, context.report, tools.write, downloads)
 
     def _background(self) -> BackgroundWork[Probe]:
         """Check that TTS can be imported, and install it if not, in a thread."""

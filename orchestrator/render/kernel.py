@@ -69,7 +69,7 @@ def render_kernel(
         internet=settings.kernel.internet,
         dataset_sources=_dataset_sources(settings, resume),
         model_sources=(settings.inputs.model,),
-        kernel_sources=() if resume is None or resume.dataset is not None else (resume.kernel,),
+        kernel_sources=_kernel_sources(resume),
         docker_image=settings.kernel.docker_image or None,
         docker_image_pinning=settings.kernel.docker_image_pinning or None,
         session_timeout_s=int(settings.session.budget.total_seconds()),
@@ -81,6 +81,10 @@ def render_kernel(
 def _dataset_sources(settings: Settings, resume: Resume | None) -> tuple[str, ...]:
     others = (None if resume is None else resume.dataset, settings.install.wheelhouse)
     return (settings.inputs.dataset, *(source for source in others if source))
+
+
+def _kernel_sources(resume: Resume | None) -> tuple[str, ...]:
+    return () if resume is None or resume.dataset is not None or resume.downloads else (resume.kernel,)
 
 
 def _title(settings: Settings, ref: KernelRef) -> str:

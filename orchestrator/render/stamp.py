@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from kernel_template.contract import Run
 from orchestrator import untrusted
@@ -38,6 +39,8 @@ class RunStamp:
         overrides: what `--set` gave at a push of this run, as `KEY=VALUE`; it belongs to the run.
         values: all settings as they were at the push, by their full keys, each as TOML writes it; empty if
             the version of kgtts that pushed it did not stamp them.
+        failed_downloads: how many sessions just before this one were to download what its parent had saved,
+            and could not.
     """
 
     id: str
@@ -48,6 +51,7 @@ class RunStamp:
     kgtts: str
     overrides: tuple[str, ...] = ()
     values: Mapping[str, str] = field(default_factory=dict, hash=False)
+    failed_downloads: int = 0
 
     def __post_init__(self) -> None:
         """Refuse values that could not be read back.
@@ -72,11 +76,12 @@ class RunStamp:
 
     @property
     def comment(self) -> str:
-        """The stamp as one Python comment line in ASCII, and a second one if there are settings."""
+        """The stamp as one Python comment line in ASCII, and a second one if there is more to tell."""
         line = f"{_START} {json.dumps(self.to_dict())}"
-        if not self.overrides and not self.values:
-            return line
-        return f"{line}\n{_SETTINGS_START} {json.dumps({'set': self.overrides, 'values': dict(self.values)})}"
+        more: dict[str, object] = {"set": self.overrides, "values": dict(self.values)}
+        if self.failed_downloads:
+            more["failed_downloads"] = self.failed_downloads
+        return f"{line}\n{_SETTINGS_START} {json.dumps(more)}" if any(more.values()) else line
 
 
 def read_stamp(source: str) -> RunStamp | None:
@@ -90,23 +95,23 @@ def read_stamp(source: str) -> RunStamp | None:
         return None
     try:
         found = untrusted.json_object(first.removeprefix(_START)) or {}
-        overrides, values = _settings(lines[1].rstrip() if len(lines) > 1 else "")
-        return RunStamp(**found, overrides=overrides, values=values)
+        return RunStamp(**found, **_settings(lines[1].rstrip() if len(lines) > 1 else ""))
     except (TypeError, ValueError, UsageError):
         return None
 
 
-def _settings(line: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Read the second line; what is damaged there counts as not stamped."""
+def _settings(line: str) -> dict[str, Any]:
+    """Read the second line as fields of the stamp; what is damaged there counts as not stamped."""
     if not line.startswith(_SETTINGS_START):
-        return (), {}
+        return {}
     found = untrusted.json_object(line.removeprefix(_SETTINGS_START)) or {}
     overrides = untrusted.as_list(found.get("set"))
     values = untrusted.as_object(found.get("values"))
-    return (
-        tuple(item for item in overrides if isinstance(item, str)),
-        {key: value for key, value in values.items() if isinstance(value, str)},
-    )
+    return {
+        "overrides": tuple(item for item in overrides if isinstance(item, str)),
+        "values": {key: value for key, value in values.items() if isinstance(value, str)},
+        "failed_downloads": untrusted.count(found.get("failed_downloads"), _LAST_SESSION) or 0,
+    }
 
 
 def _checks(stamp: RunStamp) -> dict[str, bool]:

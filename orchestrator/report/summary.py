@@ -18,6 +18,7 @@ _END_WORDS = {
     EndReason.INTERRUPTED: "it was stopped",
     EndReason.MISSING_INPUT: "an input was missing",
     EndReason.WRONG_PARENT: "the session to continue from was not there",
+    EndReason.HANDOVER_FAILED: "the session before could not be downloaded",
     EndReason.NO_GPU: "there was no GPU",
     EndReason.INSTALL_FAILED: "the installation failed",
     EndReason.BAD_CONFIG: "the configuration was wrong",

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from kernel_template.contract import DoneReason
-from orchestrator.models import KernelRef, Quota, SessionState
+from orchestrator.models import KernelRef, OutputFile, Quota, SessionState
+from orchestrator.run.handover import downloads_itself
 from orchestrator.run.snapshot import CannotTell, Seen, value_of
 from orchestrator.run.view import RunView, SessionView
 from orchestrator.settings import SESSION_LIMIT, Settings, format_duration
@@ -67,7 +68,8 @@ class Start:
         kernel: the kernel that it is pushed to.
         parent: what it continues from; None starts from the base voice.
         budget: the time that it may take.
-        needs_handover: whether no kernel can mount the parent yet, so that it must be handed over first.
+        needs_handover: whether no kernel can mount the parent yet, so that it must be handed over.
+        downloads: the outputs of the parent that the session downloads itself.
     """
 
     session: int
@@ -75,6 +77,7 @@ class Start:
     parent: SessionView | None
     budget: timedelta
     needs_handover: bool = False
+    downloads: tuple[OutputFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,8 @@ def decide(
         return ended
     number = 1 if view is None else view.newest.stamp.session + 1
     stranded = None if view is None else view.stranded
+    by_download = view is not None and downloads_itself(settings, view)
+    failed = 0 if view is None else view.failed_downloads
     preparing = view is not None and view.preparing
     if view is not None and stranded is not None:
         view = view.handed_over()
@@ -139,7 +144,7 @@ def decide(
     budget = _within_quota(settings, wanted, around)
     if isinstance(budget, Decision):
         return budget
-    if stranded is not None and preparing:
+    if stranded is not None and preparing and not by_download:
         return being_prepared(stranded, around.now)
     start = Start(number, kernel, parent, budget, stranded is not None)
     if view is None:
@@ -151,9 +156,11 @@ def decide(
     )
     notes = ""
     if stranded is not None:
-        notes = (
-            f" No kernel can mount what session {stranded.stamp.session} saved, so it is handed over first."
+        way = "the session downloads it" if by_download else "it is handed over as a dataset first"
+        tried = (
+            f" It could not be downloaded {'once' if failed == 1 else f'{failed} times'}." if failed else ""
         )
+        notes = f" No kernel can mount what session {stranded.stamp.session} saved, so {way}.{tried}"
     elif view.unreachable is not None:
         notes = f" What {view.unreachable} saved can no longer be mounted."
     return Decision(RunState.READY, f"Session {number} {from_step}.{notes}", start)

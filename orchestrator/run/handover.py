@@ -2,9 +2,12 @@
 
 - By mount: two sibling kernels take turns, each mounting the other's output. A mount gives the newest
   completed version of a kernel, and nothing of a session that was killed.
-- By dataset: what a killed session left, which Kaggle shows but does not mount, is uploaded as the private
-  dataset `SLUG-kept` (`rescue`). A small file in it says by its name alone which session the dataset holds,
-  so that any machine sees it in the listing.
+- By download: what a killed session left, which Kaggle lists but does not mount, the next session downloads
+  itself. The pushed source holds the signed URLs (`rescue.find_downloads`). They expire: a session that comes
+  too late ends at once, and the next pass pushes fresh ones.
+- By dataset: if a session has no internet, or two downloads in a row have failed, this machine downloads it
+  and uploads it as the private dataset `SLUG-kept` (`rescue.Rescue`). A small file in it says by its name
+  alone which session the dataset holds, so that any machine sees it in the listing.
 """
 
 import hashlib
@@ -14,15 +17,17 @@ from dataclasses import dataclass, replace
 
 from kernel_template.contract import HANDOVER_PREFIX
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError
-from orchestrator.models import KernelRef, Resume, SessionState
+from orchestrator.models import KernelRef, OutputFile, Resume, SessionState
 from orchestrator.ports import Kaggle
 from orchestrator.run.snapshot import Snapshot
-from orchestrator.run.view import SessionView
+from orchestrator.run.view import RunView, SessionView
+from orchestrator.settings import Settings
 
 _SUFFIX = "-kept"
 _LONGEST_SLUG = 50  # kaggle 2.2.4 refuses longer dataset slugs before it sends anything.
 _MOST_FILES = 1000  # Of a dataset of ours; a foreign one may have any number.
 _LOOK_BACK = 200  # How many versions of a kernel are looked at; each costs a call.
+_MOST_FAILED_DOWNLOADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +105,17 @@ def read_dataset(kaggle: Kaggle, source: str) -> HandoverDataset:
     return HandoverDataset(source, exists=True, broken=broken, names=names)
 
 
-def resume_from(parent: SessionView | None) -> Resume | None:
-    """What the next session's kernel is told about the session before it, and what it mounts."""
+def downloads_itself(settings: Settings, view: RunView) -> bool:
+    """Whether the next session is to download what no kernel can mount; else a dataset hands it over.
+
+    The source of a public kernel can be read by anybody, so no URL is put there.
+    """
+    kernel = settings.kernel
+    return kernel.internet and kernel.private and view.failed_downloads < _MOST_FAILED_DOWNLOADS
+
+
+def resume_from(parent: SessionView | None, downloads: tuple[OutputFile, ...] = ()) -> Resume | None:
+    """What the next session's kernel is told about the session before it, and what it mounts or downloads."""
     if parent is None or parent.result is None or parent.ref.version is None:
         return None
     return Resume(
@@ -112,6 +126,7 @@ def resume_from(parent: SessionView | None) -> Resume | None:
         global_step=parent.result.global_step or 0,
         sha256=parent.result.sha256,
         dataset=parent.dataset,
+        downloads=downloads,
     )
 
 

@@ -92,13 +92,14 @@ def _push(settings: Settings, context: RunContext, asked: Asked, due: Pass, *, b
         session=start.session,
         parent=None if start.parent is None else start.parent.ref,
         overrides=merged(stamped, asked.overrides),
+        failed_downloads=0 if known is None else known.failed_downloads,
     )
     try:
         pushed = push_session(
             _shortened(settings, start),
             stamp,
             context,
-            resume=resume_from(start.parent),
+            resume=resume_from(start.parent, start.downloads),
             before=() if known is None else known.unknown_to(start.parent),
         )
     except RefusedError as error:

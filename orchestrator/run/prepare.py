@@ -10,11 +10,12 @@ from orchestrator.errors import ServiceError, UsageError
 from orchestrator.models import KernelRef, SessionState
 from orchestrator.run.context import RunContext
 from orchestrator.run.decide import PREPARING, Decision, RunState, being_prepared
+from orchestrator.run.handover import downloads_itself
 from orchestrator.run.inputs import input_states
 from orchestrator.run.ledger import PushOutcome
 from orchestrator.run.look import Asked, Pass, base_kernel, decided, look_twice
 from orchestrator.run.reading import stranger_on
-from orchestrator.run.rescue import NotHandedOverError, Rescue
+from orchestrator.run.rescue import NotHandedOverError, Rescue, find_downloads
 from orchestrator.run.snapshot import certain, is_forbidden
 from orchestrator.run.target import find_push
 from orchestrator.run.view import RunView
@@ -218,7 +219,7 @@ def _check_settings(settings: Settings, view: RunView) -> None:
 
 
 def _hand_over(settings: Settings, context: RunContext, seen: Pass, *, retry: bool) -> Pass:
-    """Make what a session saved mountable; if that is impossible, the run goes on without it.
+    """Have the next session download what a session saved, or make it mountable; else do without it.
 
     Raises:
         ServiceError: Kaggle could not be reached; the next pass tries again.
@@ -228,11 +229,16 @@ def _hand_over(settings: Settings, context: RunContext, seen: Pass, *, retry: bo
     assert view is not None
     assert view.stranded is not None
     assert start is not None
-    stranded, home = view.stranded, context.home
+    stranded, home, above = view.stranded, context.home, view.global_step
+    start = replace(start, needs_handover=False)
+    if downloads_itself(settings, view) and (files := find_downloads(context.kaggle, stranded, above=above)):
+        view = view.handed_over()
+        start = replace(start, parent=view.resumable, downloads=files)
+        return replace(seen, decision=replace(seen.decision, start=start), view=view)
     with tempfile.TemporaryDirectory() if home is None else nullcontext(home / HANDOVER_FOLDER) as folder:
         rescue = Rescue(context.kaggle, context.clock, Path(folder))
         try:
-            dataset = rescue.hand_over(base, stranded, above=view.global_step)
+            dataset = rescue.hand_over(base, stranded, above=above)
         except NotHandedOverError as error:
             view = view.without_stranded()
             decision = decided(settings, context, view, seen.quota, retry=retry)
@@ -244,5 +250,5 @@ def _hand_over(settings: Settings, context: RunContext, seen: Pass, *, retry: bo
     if dataset is None:
         return replace(seen, decision=being_prepared(stranded, context.clock.now()))
     view = view.handed_over(dataset)
-    start = replace(start, parent=view.resumable, needs_handover=False)
+    start = replace(start, parent=view.resumable)
     return replace(seen, decision=replace(seen.decision, start=start), view=view)

@@ -44,6 +44,7 @@ def make_stamp(  # noqa: PLR0913 - each is a word of its own to the caller
     session: int = 1,
     parent: KernelRef | None = None,
     overrides: Sequence[str] = (),
+    failed_downloads: int = 0,
 ) -> RunStamp:
     """The stamp of one session of a run; `settings` went through `with_owner`."""
     return RunStamp(
@@ -55,6 +56,7 @@ def make_stamp(  # noqa: PLR0913 - each is a word of its own to the caller
         kgtts=__version__,
         overrides=tuple(overrides),
         values=values_of(settings),
+        failed_downloads=failed_downloads,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from kernel_template.contract import EndReason, Status
+from kernel_template.contract import EXCUSED, EndReason, Status
 from orchestrator import untrusted
 from orchestrator.errors import ServiceError
 from orchestrator.kaggle.logs import log_lines
@@ -105,15 +105,22 @@ def look_closer(snapshot: Snapshot, view: SessionView) -> tuple[SessionView, Seq
     view, notes = replace(view, result=result), () if note is None else (note,)
     if status.state is SessionState.CANCEL_ACKNOWLEDGED:
         view = replace(view, was_stopped=_was_stopped(certain(snapshot.log(view.ref)) or ()))
+    if result is not None:
+        view = replace(view, reason=result.reason or None)
     if result is not None and result.status == Status.FAILED:
         # Kaggle's own word is not asked: it has called crashed scripts complete.
-        cause = None if result.reason == EndReason.INTERRUPTED else result.message
+        cause = result.message
     elif status.state.is_success and result is not None:
         return view, notes
     else:
         log = certain(snapshot.log(view.ref)) or ()
-        cause = _cause(log)
-        view = replace(view, seconds=_length_of(log))
+        progress = read_progress(line.text for line in log_lines(log))
+        cause = progress.end_message if progress.end_status == Status.FAILED else None
+        view = replace(view, seconds=_length_of(log), reason=view.reason or progress.end_reason)
+    if view.reason == EndReason.HANDOVER_FAILED and cause:
+        notes = (*notes, f"Session {view.stamp.session} ended at its start: {untrusted.one_line(cause)}")
+    if view.reason in EXCUSED:
+        cause = None
     return replace(view, cause=None if cause is None else untrusted.one_line(cause) or None), notes
 
 
@@ -192,11 +199,3 @@ def _was_stopped(log: Sequence[LogEvent]) -> bool:
     if length_s is None or stops_by_s is None:
         return False
     return length_s < stops_by_s - min(_LONGEST_SILENCE_S, stops_by_s / 2)
-
-
-def _cause(log: Sequence[LogEvent]) -> str | None:
-    """Why the kernel says that it failed; one that was interrupted has no fault of its own."""
-    progress = read_progress(line.text for line in log_lines(log))
-    if progress.end_status != Status.FAILED or progress.end_reason == EndReason.INTERRUPTED:
-        return None
-    return progress.end_message

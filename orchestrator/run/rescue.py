@@ -1,18 +1,22 @@
-"""Hand over what a killed session saved: download it, check it, and upload it for the next one to mount.
+"""Hand over what a killed session saved, which no kernel can mount.
 
-If it is interrupted at any point it can be done again: one call at the end changes the dataset, and what was
-already downloaded is not fetched again.
+`find_downloads` gives the signed URLs with which the next session downloads it itself, past this machine.
+`Rescue` downloads it here, checks it, and uploads it for the next session to mount. If that is interrupted at
+any point it can be done again: one call at the end changes the dataset, and what was already downloaded is
+not fetched again.
 """
 
 import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 from kernel_template.contract import MANIFEST_FILE, METRICS_FILE, TRAINING_LOG
+from orchestrator import scrubbing
 from orchestrator.download import TransferListener, UnavailableError, UnsafeNameError, fetch, safe_name
 from orchestrator.errors import (
     CredentialsError,
@@ -29,6 +33,7 @@ from orchestrator.run.handover import handover_dataset, marker_of, read_dataset
 from orchestrator.run.state import STATE_FILE, SavedCheckpoint, SessionResult, read_state
 from orchestrator.run.view import SessionView
 from orchestrator.settings import title_from
+from orchestrator.untrusted import is_loopback
 
 _BESIDE_STATE = (
     STATE_FILE,
@@ -39,6 +44,8 @@ _CHECKPOINT = re.compile(r"(?:checkpoint|best_model)(?:_\d+)?\.pth")
 _READY_WITHIN_S, _FIRST_LOOK_S = 60.0, 1.0
 _REFUSED_PAUSES_S = (2.0, 10.0)  # A refusal counts once it was met again after each of these.
 _KEEP_FREE = 256 << 20  # For everything that is not a checkpoint.
+_MOST_DOWNLOADS = 60  # Files that a session downloads, one after the other, while it pays for a GPU.
+_LONGEST_URLS = 150_000  # Bytes in the kernel's source, which may have less than a megabyte in all.
 
 
 def drop_leftovers(folder: Path, run_id: str) -> None:
@@ -49,6 +56,48 @@ def drop_leftovers(folder: Path, run_id: str) -> None:
 
 class NotHandedOverError(KgttsError):
     """What a session saved cannot be handed over, and trying again would not help."""
+
+
+def find_downloads(kaggle: Kaggle, session: SessionView, *, above: int) -> tuple[OutputFile, ...]:
+    """The outputs of `session` that the next session downloads itself; empty if it cannot.
+
+    There may be too many, or no checkpoint among them: `Rescue` looks closer. The URLs are secrets, and expire: push them at once, and keep them nowhere.
+
+    Args:
+        kaggle: where they are listed.
+        session: the session.
+        above: the step that the run can continue from without it.
+
+    Raises:
+        ServiceError: Kaggle could not be reached, or does not show the outputs; another pass may.
+    """
+    try:
+        outputs = _outputs(kaggle, session)
+        listed = _newer(session, outputs, above)
+    except ForbiddenError as error:
+        raise ServiceError(error.message, hint="try again in a minute") from error
+    except (RefusedError, NotHandedOverError):
+        return ()
+    result = session.result
+    assert result is not None
+    best = [item for item in result.checkpoints if item.path == result.best_model and item.path in outputs]
+    names = dict.fromkeys(
+        [STATE_FILE, *(item.path for item in (*listed, *best)), *_others(listed[0], outputs)]
+    )
+    chosen = [outputs[name] for name in names if name in outputs]
+    for file in chosen:
+        scrubbing.learn_url(file.url)
+    fits = len(chosen) <= _MOST_DOWNLOADS and sum(len(file.url) for file in chosen) <= _LONGEST_URLS
+    return tuple(chosen) if fits and all(_is_downloadable(file.url) for file in chosen) else ()
+
+
+def _is_downloadable(url: str) -> bool:
+    """Whether a session would use a URL: an encrypted connection, or an emulator on this machine."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +163,10 @@ class Rescue:
         """Download what the next session needs, without what it cannot trust."""
         result = session.result
         assert result is not None
-        outputs = _named(self.kaggle.outputs(session.ref))
-        if not outputs:
-            raise ServiceError(
-                f"Kaggle lists no outputs of {session.ref}, although it gave its state.json.",
-                hint="try again in a minute",
-            )
+        outputs = _outputs(self.kaggle, session)
         there = [item for item in result.checkpoints if item.path in outputs]
-        listed = sorted(
-            (item for item in there if item.global_step > above),
-            key=lambda item: (item.global_step, item.path == result.checkpoint),
-            reverse=True,
-        )
-        none = f"{session.ref} has none of the checkpoints that its state.json lists."
-        faults = [] if listed else [none]
-        for newest in listed:
+        faults = []
+        for newest in _newer(session, outputs, above):
             # The best model may well be older than what the mounts give.
             best = [item for item in there if item.path == result.best_model and item != newest]
             names = [STATE_FILE, newest.path, *(item.path for item in best)]
@@ -175,6 +213,39 @@ class Rescue:
                 return False
             self.clock.sleep(min(pause, left))
             pause *= 1.5
+
+
+def _outputs(kaggle: Kaggle, session: SessionView) -> dict[str, OutputFile]:
+    """The outputs of a session that left some, by path.
+
+    Raises:
+        ServiceError: Kaggle lists none.
+    """
+    outputs = _named(kaggle.outputs(session.ref))
+    if not outputs:
+        raise ServiceError(
+            f"Kaggle lists no outputs of {session.ref}, although it gave its state.json.",
+            hint="try again in a minute",
+        )
+    return outputs
+
+
+def _newer(session: SessionView, outputs: Collection[str], above: int) -> list[SavedCheckpoint]:
+    """The checkpoints past the step `above` that a session lists and Kaggle has, the newest first.
+
+    Raises:
+        NotHandedOverError: there is none.
+    """
+    result = session.result
+    assert result is not None
+    listed = sorted(
+        (item for item in result.checkpoints if item.path in outputs and item.global_step > above),
+        key=lambda item: (item.global_step, item.path == result.checkpoint),
+        reverse=True,
+    )
+    if not listed:
+        raise NotHandedOverError(f"{session.ref} has none of the checkpoints that its state.json lists.")
+    return listed
 
 
 def _named(outputs: Iterable[OutputFile]) -> dict[str, OutputFile]:

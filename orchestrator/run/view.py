@@ -29,6 +29,7 @@ class SessionView:
             session ran.
         dataset: `owner/slug` of the dataset that hands it over; None if mounting its kernel does.
         was_stopped: whether a person ended it, by `kgtts stop` or on its page.
+        reason: why it ended, by its `state.json` or the end of its log; None if neither says.
     """
 
     ref: KernelRef
@@ -40,6 +41,7 @@ class SessionView:
     seconds: float | None = None
     dataset: str | None = None
     was_stopped: bool = False
+    reason: str | None = None
 
     @property
     def has_saved(self) -> bool:
@@ -105,9 +107,14 @@ class RunView:
 
     @property
     def history(self) -> Sequence[SessionSummary]:
-        """The sessions that left a state, oldest first."""
-        source = self.newest if self.newest.result is not None else self.resumable
-        return source.result.history if source is not None and source.result is not None else ()
+        """The sessions that left a state, oldest first.
+
+        A session that could not take over does not know of those before it.
+        """
+        sources = (self.resumable, self.stranded, self.newest)
+        results = [view.result for view in sources if view is not None and view.result is not None]
+        known = {item.session: item for result in results for item in result.history}
+        return [known[number] for number in sorted(known)]
 
     @property
     def global_step(self) -> int:
@@ -125,8 +132,18 @@ class RunView:
         return any(item is not None for item in (self.resumable, self.unreachable, self.stranded))
 
     @property
+    def failed_downloads(self) -> int:
+        """How many sessions, up to the newest ended one, could not download what is to be continued from."""
+        if self.is_alive or self.newest.has_saved:
+            return 0
+        return self.newest.stamp.failed_downloads + (self.newest.reason == EndReason.HANDOVER_FAILED)
+
+    @property
     def sessions_without_progress(self) -> int:
-        """How many sessions in a row, up to the newest ended one, saved nothing new to continue from."""
+        """How many sessions in a row, up to the newest ended one, saved nothing new to continue from.
+
+        Those that could not download what they were to continue from do not count: they cost a minute each.
+        """
         if self.is_alive:
             return 0
         saved = self.saved_session
@@ -136,12 +153,12 @@ class RunView:
             saved = max(saved, self.stranded.stamp.session)
         idle = 0
         for summary in reversed(self.history):
-            if summary.session > saved:
-                continue  # It was killed, and is counted below.
+            if summary.session > saved or summary.reason == EndReason.HANDOVER_FAILED:
+                continue  # It was killed, and is counted below; or does not count.
             if summary.advanced:
                 break
             idle += 1
-        return max(0, self.newest.stamp.session - saved) + idle
+        return max(0, self.newest.stamp.session - saved - self.failed_downloads) + idle
 
     def unknown_to(self, parent: SessionView | None) -> Sequence[SessionSummary]:
         """The sessions that `parent` cannot know: those after it, which ended without being continued.
@@ -157,9 +174,8 @@ class RunView:
             step = max((item.to_step for item in (*told, *missed)), default=0)
             epoch = max((item.to_epoch for item in (*told, *missed)), default=0)
             kernel, number = str(newest.ref.kernel), newest.stamp.session
-            missed.append(
-                SessionSummary(number, kernel, step, step, epoch, epoch, EndReason.KILLED, newest.seconds)
-            )
+            reason = newest.reason or EndReason.KILLED
+            missed.append(SessionSummary(number, kernel, step, step, epoch, epoch, reason, newest.seconds))
         return missed
 
     def handed_over(self, dataset: str | None = None) -> "RunView":

@@ -227,6 +227,7 @@ def make_tools(root: Path, log: Log, **changes: Any) -> Tools:
         "capture": Capture({"start.probe_program": probe_answer()}),
         "versions": lambda _names: {"torch": "2.10.0", "coqui-tts": "0.28.0"},
         "write": write_atomic,
+        "sleep": FakeClock().sleep,
     }
     return Tools(**{**wanted, **changes})
 

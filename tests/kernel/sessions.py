@@ -153,6 +153,7 @@ def resume_of(state: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "global_step": state["global_step"],
         "sha256": state["checkpoints"][-1]["sha256"],
         "dataset": None,
+        "downloads": None,
     }
     return {**section, **changes}
 

@@ -30,6 +30,7 @@ def asked(**changes: Any) -> ResumeSettings:
         "global_step": 14,
         "sha256": None,
         "dataset": None,
+        "downloads": None,
     }
     return cast("ResumeSettings", {**base, **changes})
 

@@ -97,6 +97,7 @@ def test_what_to_continue_from_enters_exactly(resolved: Settings, stamp: RunStam
         "global_step": 1234,
         "sha256": "ab" * 32,
         "dataset": None,
+        "downloads": None,
     }
 
 

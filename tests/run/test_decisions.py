@@ -142,14 +142,20 @@ def kept(session_step: int = 150, *, preparing: bool = False, mounted: bool = Tr
     return view if mounted else replace(view, unreachable=before.newest.ref)
 
 
-def test_what_a_killed_session_kept_is_handed_over_first(settings: Make) -> None:
+DOWNLOADS, UPLOADS = "the session downloads it", "it is handed over as a dataset first"
+
+
+@pytest.mark.parametrize(
+    ("changes", "way"),
+    [({}, DOWNLOADS), ({"kernel__internet": "false"}, UPLOADS), ({"kernel__private": "false"}, UPLOADS)],
+)
+def test_what_a_killed_session_kept_is_handed_over(settings: Make, changes: dict[str, str], way: str) -> None:
     """The session after it continues from there, and is as long as what is left by then."""
-    decision = decided(settings(), kept())
+    decision = decided(settings(**changes), kept())
     start = decision.start
     assert start is not None
     assert decision.reason == (
-        "Session 3 continues from step 150. "
-        "No kernel can mount what session 2 saved, so it is handed over first."
+        f"Session 3 continues from step 150. No kernel can mount what session 2 saved, so {way}."
     )
     assert (start.session, str(start.kernel), start.needs_handover) == (3, "asha/bangla-tts-a", True)
     assert start.parent == kept().newest
@@ -159,11 +165,13 @@ def test_what_a_killed_session_kept_is_handed_over_first(settings: Make) -> None
 
 
 def test_what_is_on_its_way_is_waited_for(settings: Make) -> None:
-    """For another look in a minute; quota comes first."""
-    decision = decided(settings(), kept(preparing=True))
+    """For another look in a minute; quota comes first. A session that downloads need not wait."""
+    offline = settings(kernel__internet="false")
+    decision = decided(offline, kept(preparing=True))
     assert (decision.state, decision.until) == (RunState.WAITING, NOW + timedelta(minutes=1))
     assert "up to step 150, is uploaded" in decision.reason
-    assert "quota" in decided(settings(), kept(preparing=True), quota=hours(0)).reason
+    assert "quota" in decided(offline, kept(preparing=True), quota=hours(0)).reason
+    assert decided(settings(), kept(preparing=True)).state is RunState.READY
 
 
 def test_what_was_kept_counts_as_saved_only_where_it_is_handed_over(settings: Make) -> None:

@@ -26,8 +26,12 @@ FAULT = ServiceError("Kaggle does not answer.")
 
 @pytest.fixture
 def killed(after: After) -> Iterator[Play]:
-    """Session 1 ended well at step 100; session 2 was killed after its checkpoint of step 150, all kept."""
+    """Session 1 ended well at step 100; session 2 was killed after its checkpoint of step 150, all kept.
+
+    Sessions have no internet, so none can download it itself.
+    """
     play = after(100)
+    play.changes["kernel.internet"] = "false"
     with serve() as storage, stamina.set_testing(True, attempts=2, cap=True):
         play.kaggle.storage = storage
         kill(play, play.pushed(), 120, 150)

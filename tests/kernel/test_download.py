@@ -1,0 +1,228 @@
+"""What a session downloads by signed URLs arrives whole, or it soon says why not, and never with a URL."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from kernel_template.contract import EndReason
+from kernel_template.start.download import DamagedError, DownloadError, DownloadRules, Downloads
+from kernel_template.tools.outcome import KernelFailure
+from kernel_template.tools.process import StopFlag
+from tests.download.storage import Answer, Storage, serve
+from tests.fakes.clock import FakeClock
+from tests.kernel.kit import Log, paths_in, reporter
+
+CONTENT = bytes(range(256)) * 40_000  # 10 MB
+MD5 = hashlib.md5(CONTENT, usedforsecurity=False).digest()
+PATH = "training/run/checkpoint_14.pth"
+REFUSED = Answer(status=403)
+
+
+@pytest.fixture
+def storage() -> Iterator[Storage]:
+    """A storage on loopback."""
+    with serve() as started:
+        yield started
+
+
+class World:
+    """A session that downloads `PATH`, whose storage gives some answers in turn."""
+
+    def __init__(self, root: Path, log: Log, storage: Storage, *answers: Answer | bytes) -> None:
+        self.clock, self.stop, self.log, self.storage = FakeClock(), StopFlag(), log, storage
+        self.rules = DownloadRules(clock=self.clock, sleep=self.clock.sleep, free_bytes=lambda _: 10**12)
+        self.root, self.urls = root, {PATH: storage.put(PATH, *answers).url}
+
+    def bring(self, size: int | None = None) -> bytes:
+        """Download it; gives what arrived."""
+        downloads = Downloads(self.urls, paths_in(self.root), reporter(self.log), self.stop, self.rules)
+        downloads.bring(PATH, size)
+        (found,) = [path for path in downloads.folder.rglob("*") if path.is_file()]
+        assert found == downloads.folder / PATH
+        return found.read_bytes()
+
+    def failure(self, kind: type[Exception] = DownloadError, size: int | None = None) -> str:
+        """Why it cannot be downloaded; nothing is left of it, and no URL is told."""
+        with pytest.raises(kind) as caught:
+            self.bring(size)
+        assert type(caught.value) is kind
+        assert not [path for path in (self.root / "temp").rglob("*") if path.is_file()]
+        for told in (str(caught.value), self.log.text, str(caught.value.__cause__)):
+            assert "Signature" not in told
+            assert "127.0.0.1" not in told
+        return str(caught.value)
+
+
+World_ = Callable[..., World]
+
+
+@pytest.fixture
+def world(root: Path, log: Log, storage: Storage) -> World_:
+    """Makes the session and its storage's answers."""
+    return lambda *answers: World(root, log, storage, *answers)
+
+
+def test_a_file_arrives_once(world: World_) -> None:
+    """With one request; it is told with its size, and not asked for again."""
+    played = world(CONTENT)
+    assert played.bring(len(CONTENT)) == CONTENT
+    assert played.log.lines == [f"✓ Downloaded: {PATH} (10.2 MB)"]
+    played.bring(len(CONTENT))
+    assert len(played.storage.asked) == 1
+
+
+def test_a_connection_that_breaks_goes_on_where_it_was(world: World_) -> None:
+    """By Range and If-Range; every new byte renews the number of tries."""
+    played = world(*[Answer(CONTENT, reset_after=1_000_000)] * 6, CONTENT)
+    assert played.bring() == CONTENT
+    asked = played.storage.requests
+    assert asked[0].range is None
+    begins = [int((item.range or "").removeprefix("bytes=").partition("-")[0]) for item in asked[1:]]
+    assert begins == sorted(begins)
+    assert begins[0] > 0
+    assert all(item.if_range for item in asked[1:])
+    assert played.clock.waits == [1.0] * 6
+
+
+@pytest.mark.parametrize("second", [Answer(CONTENT, ranges=False), Answer(CONTENT, etag='"other"')])
+def test_a_whole_answer_to_a_part_starts_again(world: World_, second: Answer) -> None:
+    """A storage without Range, or with another content than before."""
+    assert world(Answer(CONTENT, reset_after=3_000_000), second).bring() == CONTENT
+
+
+def test_another_part_than_was_asked_for_is_not_taken(world: World_) -> None:
+    """It counts as a broken connection."""
+    shifted = Answer(CONTENT, shift=7)
+    assert world(Answer(CONTENT, reset_after=3_000_000), shifted, CONTENT).bring() == CONTENT
+
+
+def test_a_single_refusal_is_not_believed(world: World_) -> None:
+    """Two seconds later the same URL works."""
+    played = world(REFUSED, CONTENT)
+    assert played.bring() == CONTENT
+    assert played.clock.waits == [2.0]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize("before", [(), (Answer(CONTENT, reset_after=3_000_000),)])
+def test_an_expired_url_ends_at_once(world: World_, status: int, before: tuple[Answer, ...]) -> None:
+    """At the beginning, or in the middle of a file: after seconds, since a GPU is paid for."""
+    played = world(*before, Answer(status=status))
+    assert played.failure() == f"its address is not valid any more (the storage answered {status})"
+    assert played.clock.passed <= 3
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_a_storage_that_stays_busy_is_given_up(world: World_, status: int) -> None:
+    """After four answers within seconds."""
+    played = world(Answer(status=status))
+    assert played.failure() == f"the storage answered {status}, 4 times in a row"
+    assert played.clock.waits == [1.0, 2.0, 4.0]
+
+
+def test_a_silent_connection_is_given_up(world: World_) -> None:
+    """Each lasts a bounded time: with the waits between them less than a minute."""
+    hold = Event()
+    played = world(Answer(CONTENT, hold=hold))
+    played.rules = replace(played.rules, silence_s=0.05, pauses_s=(1.0,))
+    why = played.failure()
+    hold.set()
+    assert why.startswith("the connection broke (TimeoutError), ")
+    rules = DownloadRules()
+    assert (len(rules.pauses_s) + 1) * rules.silence_s + sum(rules.pauses_s) < 45
+
+
+def test_no_connection(world: World_) -> None:
+    """Nobody listens there."""
+    played = world(CONTENT)
+    played.urls = {PATH: "http://127.0.0.1:9/x?X-Goog-Signature=secret"}
+    assert played.failure() == "the connection failed (URLError), 4 times in a row"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://192.0.2.7/x?X-Goog-Signature=a", "file:///etc/passwd", "", "http://["]
+)
+def test_no_other_connections(world: World_, url: str) -> None:
+    """Only encrypted ones leave this machine, and nothing is read from it."""
+    played = world(CONTENT)
+    played.urls = {PATH: url}
+    assert "the connection failed (ValueError)" in played.failure()
+
+
+def test_a_proxy_is_not_asked_for_this_machine(world: World_, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An emulator is reached directly, whatever the environment says."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert world(CONTENT).bring() == CONTENT
+
+
+def test_a_file_that_arrives_damaged_is_fetched_again(world: World_) -> None:
+    """The storage tells its MD5; a second damaged one is not the file."""
+    spoiled = Answer(CONTENT[:-1] + b"!", claimed_md5=MD5)
+    played = world(spoiled, CONTENT)
+    assert played.bring() == CONTENT
+    shutil.rmtree(played.root)
+    assert world(spoiled).failure(DamagedError) == "what arrives is not what the storage says that it has"
+
+
+def test_another_size_than_state_json_tells_is_no_file(world: World_) -> None:
+    """It is seen before a gigabyte of it has come, or at its end if the storage does not tell it before."""
+    assert world(CONTENT).failure(DamagedError, 7) == "it has 10.2 MB instead of 7 B"
+    unknown = Answer(CONTENT, drop=("Content-Length",))
+    assert world(unknown).failure(DamagedError, 7) == "it has 10.2 MB instead of 7 B"
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_file_that_is_gone(world: World_, status: int) -> None:
+    """Others may still be there, so it is no failure of the session."""
+    assert world(Answer(status=status)).failure(DamagedError).startswith("the storage does not have it")
+
+
+@pytest.mark.parametrize(("free", "fits"), [(20_479_999, False), (20_480_000, True)])
+def test_a_disk_without_room(world: World_, free: int, *, fits: bool) -> None:
+    """For the file, for its copy in the working folder, and for what else is written."""
+    played = world(CONTENT)
+    played.rules = replace(played.rules, free_bytes=lambda _: free + 256 * 1024 * 1024)
+    if fits:
+        played.bring()
+    else:
+        assert played.failure().startswith("it needs 20.5 MB of disk, but only 288.9 MB is free in ")
+
+
+def test_a_disk_that_is_full(world: World_) -> None:
+    """Whatever was said to be free."""
+    played = world(CONTENT)
+    (played.root / "temp" / "before").mkdir(parents=True)
+    (played.root / "temp" / "before" / "training").write_text("in the way")
+    with pytest.raises(DownloadError, match="it cannot be written: "):
+        played.bring()
+
+
+def test_a_session_that_is_told_to_stop_does_not_go_on(world: World_) -> None:
+    """It is interrupted, as everywhere."""
+    played = world(CONTENT)
+    played.stop.received = "SIGTERM"
+    with pytest.raises(KernelFailure, match="SIGTERM") as caught:
+        played.bring()
+    assert caught.value.reason is EndReason.INTERRUPTED
+
+
+def test_a_crawl_has_an_end(world: World_) -> None:
+    """Bytes that come, but too slowly."""
+    played = world(CONTENT)
+    played.rules = replace(played.rules, clock=iter(range(0, 10**6, 901)).__next__)
+    assert played.failure().endswith("came in 30 min 0 s")
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", ""])
+def test_nothing_is_written_elsewhere(root: Path, log: Log, storage: Storage, path: str) -> None:
+    """A path that leads out of the folder is no download."""
+    urls = {path: storage.put(path, CONTENT).url}
+    downloads = Downloads(urls, paths_in(root), reporter(log), StopFlag(), DownloadRules())
+    assert list(downloads) == []
+    downloads.bring(path)
+    assert storage.asked == []

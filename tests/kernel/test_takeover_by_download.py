@@ -1,0 +1,191 @@
+"""A session downloads what it continues from: verified as a mount is, or ended at once without blame."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernel_template.contract import EndReason
+from kernel_template.start.download import DownloadRules, Downloads
+from kernel_template.start.parent import ParentSession, ResumePoint
+from kernel_template.tools.files import write_atomic
+from kernel_template.tools.outcome import KernelFailure
+from kernel_template.tools.process import StopFlag
+from tests.download.storage import Answer, Storage, serve
+from tests.fakes.clock import FakeClock
+from tests.kernel.kit import Log, paths_in, put_checkpoint, reporter
+from tests.kernel.sessions import HEAD, Played
+from tests.kernel.test_resume import FOLDER, TAKEN, asked, mount
+from tests.kernel.sessions import resume_of, stamp
+from tests.kernel.test_session_chain import ON
+
+NEWEST = f"{FOLDER}/checkpoint_14.pth"
+EXPIRED = Answer(status=400)
+
+
+@pytest.fixture
+def storage() -> Iterator[Storage]:
+    """A storage on loopback."""
+    with serve() as started:
+        yield started
+
+
+def stored(storage: Storage, outputs: Path, **instead: Answer) -> dict[str, str]:
+    """Move a session's outputs to the storage, some (by the stem of their names) as told; gives the URLs."""
+    urls = {}
+    for path in sorted(outputs.rglob("*")):
+        if path.is_file() and not path.name.startswith(".kgtts-"):
+            name = path.relative_to(outputs).as_posix()
+            urls[name] = storage.put(name, instead.get(path.stem, Answer(path.read_bytes()))).url
+    shutil.rmtree(outputs)
+    return urls
+
+
+def take(root: Path, log: Log, urls: dict[str, str], **changes: Any) -> ResumePoint:
+    """Take over."""
+    paths, clock = paths_in(root), FakeClock()
+    downloads = Downloads(
+        urls, paths, reporter(log), StopFlag(), DownloadRules(clock=clock, sleep=clock.sleep)
+    )
+    section = asked(downloads=urls, **changes)
+    try:
+        return ParentSession(section, paths, reporter(log), write_atomic, downloads).take_over()
+    finally:
+        assert not downloads.folder.exists()
+        assert "127.0.0.1" not in log.text
+
+
+def refused(root: Path, log: Log, urls: dict[str, str], **changes: Any) -> str:
+    """Why nothing can be taken over; the run is not to blame."""
+    with pytest.raises(KernelFailure) as caught:
+        take(root, log, urls, **changes)
+    assert caught.value.reason is EndReason.HANDOVER_FAILED
+    assert "127.0.0.1" not in caught.value.message
+    return caught.value.message
+
+
+def test_what_is_downloaded_is_taken_over(root: Path, log: Log, storage: Storage) -> None:
+    """As from a mount: run folder, newest checkpoint, best model and logs; older checkpoints stay there."""
+    urls = stored(storage, mount(root))
+    resumed = take(root, log, urls)
+    folder = root / "working" / FOLDER
+    assert (resumed.checkpoint, resumed.global_step) == (folder / "checkpoint_14.pth", 14)
+    assert resumed.best_model == folder / "best_model_12.pth"
+    assert {path.name for path in folder.iterdir()} == TAKEN
+    assert (root / "working" / "train_log.txt").read_text() == "before\n"
+    metrics = (root / "working" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["global_step"] for line in metrics] == [9, 12, 14]
+    fetched = {list(urls)[int(key)] for key in storage.asked}
+    assert fetched == set(urls) - {f"{FOLDER}/checkpoint_10.pth", f"{FOLDER}/best_model.pth"}
+    assert len(storage.asked) == len(fetched)
+
+
+@pytest.mark.parametrize(
+    ("instead", "why"),
+    [
+        (Answer(b"PK something else"), r"could not be downloaded (it has 17 B instead of"),
+        (Answer(status=404), "could not be downloaded (the storage does not have it any more (404))"),
+        (None, "is damaged (its SHA-256 differs from the one in state.json)"),
+    ],
+)
+def test_a_damaged_newest_checkpoint_falls_back(
+    root: Path, log: Log, storage: Storage, instead: Answer | None, why: str
+) -> None:
+    """To the next one, which is downloaded then; it is said."""
+    folder = mount(root)
+    if instead is None:
+        put_checkpoint(folder / NEWEST, "checkpoint_1X.pth")
+        instead = Answer((folder / NEWEST).read_bytes())
+    resumed = take(root, log, stored(storage, folder, checkpoint_14=instead))
+    assert resumed.checkpoint.name == "best_model_12.pth"
+    (event,) = log.events("warning")
+    assert event["message"].startswith(f"checkpoint_14.pth {why}")
+    assert event["message"].endswith("the training continues from best_model_12.pth instead.")
+
+
+def test_without_a_whole_checkpoint_another_way_is_tried(root: Path, log: Log, storage: Storage) -> None:
+    """The run has not failed: the pass knows what else there is."""
+    gone = Answer(status=404)
+    urls = stored(storage, mount(root), checkpoint_14=gone, checkpoint_10=gone, best_model_12=gone)
+    assert "no checkpoint in " in refused(root, log, urls)
+
+
+@pytest.mark.parametrize("name", ["state", "checkpoint_14", "config"])
+def test_expired_urls_end_the_session(root: Path, log: Log, storage: Storage, name: str) -> None:
+    """Whichever file shows it first; the message names the file and the session."""
+    message = refused(root, log, stored(storage, mount(root), **{name: EXPIRED}))
+    assert message.partition(" of session 2 ")[0].endswith(f"{name}.{'pth' if '_' in name else 'json'}")
+    assert "(owner/voice-a version 3) could not be downloaded: its address is not valid any more" in message
+    assert not list((root / "working").rglob("*.pth"))
+
+
+def test_small_files_that_are_gone_are_done_without(root: Path, log: Log, storage: Storage) -> None:
+    """A log, or the configuration, which is then the base voice's with the run's settings."""
+    gone = Answer(status=404)
+    resumed = take(root, log, stored(storage, mount(root), trainer_0_log=gone, train_log=gone))
+    assert resumed.global_step == 14
+    assert len(log.events("warning")) == 2
+
+
+def test_the_outputs_of_another_session_are_not_used(root: Path, log: Log, storage: Storage) -> None:
+    """Before a checkpoint is downloaded."""
+    urls = stored(storage, mount(root, run={"id": "3f9c", "session": 1}))
+    assert "an older version, session 1 of the same run" in refused(root, log, urls)
+    assert not {key for key in storage.asked if list(urls)[int(key)].endswith(".pth")}
+
+
+def test_another_checkpoint_under_the_same_step_is_not_used(root: Path, log: Log, storage: Storage) -> None:
+    """The hash that the push was made with settles it."""
+    urls = stored(storage, mount(root))
+    assert "instead of 000000000000…" in refused(root, log, urls, sha256="0" * 64)
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Played:
+    """The first session of a run."""
+    (tmp_path / "one").mkdir()
+    script = HEAD + "save(2); save(4)\n"
+    return Played(tmp_path / "one", Log(), script, run=stamp(1))
+
+
+def second(first: Played, root: Path, log: Log, storage: Storage, **instead: Answer) -> Played:
+    """The session behind it, which downloads what the first one left, without its manifest."""
+    state = first.state
+    (first.root / "working" / "manifest.json").unlink()
+    urls = stored(storage, first.root / "working", **instead)
+    resume = {**resume_of(state), "downloads": urls}
+    return Played(root, log, HEAD + ON, run=stamp(2), resume=resume, before=[])
+
+
+def left(root: Path) -> str:
+    """All that a session leaves, as text."""
+    return "".join(
+        path.read_bytes().decode("utf-8", "replace")
+        for path in (root / "working").rglob("*")
+        if path.is_file()
+    )
+
+
+def test_a_whole_session_goes_on(first: Played, root: Path, log: Log, storage: Storage) -> None:
+    """Nothing that it says or leaves has a URL."""
+    played = second(first, root, log, storage)
+    assert played.code == 0
+    assert (played.state["global_step"], len(played.state["history"])) == (6, 2)
+    assert "X-Goog" not in log.text + left(root)
+
+
+def test_a_whole_session_whose_urls_have_expired(
+    first: Played, root: Path, log: Log, storage: Storage
+) -> None:
+    """It says why in the log and in state.json, for the next pass, and trains nothing."""
+    played = second(first, root, log, storage, state=EXPIRED)
+    assert (played.code, played.state["reason"], played.end["reason"]) == (1, *["handover_failed"] * 2)
+    assert "not be downloaded: its address is not valid any more" in played.state["message"]
+    assert (played.state["global_step"], played.state["checkpoints"]) == (None, [])
+    (own,) = played.state["history"]
+    assert (own["session"], own["from_step"], own["to_step"]) == (2, 4, 4)
+    assert "train" not in {event["name"] for event in log.events("stage")}
+    assert "X-Goog" not in log.text + left(root)
