@@ -97,9 +97,9 @@ def train(
     control.write_text(json.dumps({"report": str(run / "report.json"), "length_buckets": way.length_buckets}))
     command = [sys.executable, "-u"]
     if way.cards > 1:
-        command += ["-m", "kernel_template.host.launch", str(way.cards), str(control)]
+        command += ["-P", "-m", "kernel_template.host.launch", str(way.cards), str(control)]
     elif way.hosted:
-        command += ["-m", "kernel_template.host", str(control)]
+        command += ["-P", "-m", "kernel_template.host", str(control)]
     command += [str(script), "--config_path", str(path)]
     command += ["--restore_path", str(checkpoint)] if checkpoint else []
     env = environment(folder, way.cards, gpu=gpu) | {"KGTTS_CLOCK": str(run / "clock.txt")}

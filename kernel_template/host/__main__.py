@@ -1,7 +1,7 @@
 """Run a training script as Python itself would, and make Coqui's Trainer stop in time and resume exactly.
 
-    python -u -m kernel_template.host CONTROL.json SCRIPT [ARGUMENTS…]
-    python -u -m kernel_template.host CONTROL.json -m MODULE [ARGUMENTS…]
+    python -u -P -m kernel_template.host CONTROL.json SCRIPT [ARGUMENTS…]
+    python -u -P -m kernel_template.host CONTROL.json -m MODULE [ARGUMENTS…]
 
 PYTHONPATH must begin with the folder that holds `kernel_template`; that entry is removed again before the
 script starts. The script sees the `sys.argv`, `sys.path`, `__main__` and environment of a plain run. The
@@ -87,11 +87,22 @@ def hide_package() -> None:
         sys.path[start:] = [folder for folder in sys.path[start:] if Path(folder).resolve() != _ROOT]
 
 
+def put_first(folder: str) -> None:
+    """Make `folder` the first of `sys.path`, as a plain run does.
+
+    -P kept the current folder out of it while this program was imported; PYTHONSAFEPATH also keeps out the
+    script's folder.
+    """
+    if not sys.flags.safe_path:
+        sys.path[0] = folder
+    elif not os.environ.get("PYTHONSAFEPATH"):
+        sys.path.insert(0, folder)
+
+
 def run_script(script: str, arguments: list[str]) -> None:
     """Do what `python script arguments…` does."""
     sys.argv = [script, *arguments]
-    if not sys.flags.safe_path:
-        sys.path[0] = os.path.dirname(os.path.realpath(script))  # noqa: PTH120 - sys.path holds strings.
+    put_first(os.path.dirname(os.path.realpath(script)))  # noqa: PTH120 - sys.path holds strings.
     with io.open_code(script) as file:
         code = compile(file.read(), script, "exec", dont_inherit=True)
     # runpy.run_path would set __package__, __loader__ and __cached__ differently from a plain run.
@@ -107,8 +118,7 @@ def run_script(script: str, arguments: list[str]) -> None:
 def run_module(module: str, arguments: list[str]) -> None:
     """Do what `python -m module arguments…` does."""
     sys.argv = ["-m", *arguments]
-    if not sys.flags.safe_path:
-        sys.path[0] = os.getcwd()  # noqa: PTH109 - as above.
+    put_first(os.getcwd())  # noqa: PTH109 - as above.
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

@@ -1,6 +1,6 @@
 """Run the host in several processes, one per GPU, that train one model together.
 
-    python -u -m kernel_template.host.launch RANKS CONTROL.json SCRIPT [ARGUMENTS…]
+    python -u -P -m kernel_template.host.launch RANKS CONTROL.json SCRIPT [ARGUMENTS…]
 
 Rank 0 is the training as it would run alone: its output and exit status are this program's. The others start
 once rank 0 imports Coqui's trainer; a script that never does runs alone. Their output goes to
@@ -127,7 +127,7 @@ class Launch:
     def __init__(self, count: int, arguments: list[str], rendezvous: Path) -> None:
         self._count = count
         self._rendezvous = rendezvous
-        self._command = [sys.executable, "-u", "-m", "kernel_template.host", *arguments]
+        self._command = [sys.executable, "-u", "-P", "-m", "kernel_template.host", *arguments]
         self._gpus = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu.strip()]
         self._ranks: list[Rank] = []
 

@@ -3,9 +3,9 @@
 Kaggle mounts nothing of a session that was killed, but lists what it left, with URLs that expire. Whoever has
 such a URL can download, so none is ever printed, raised or written: messages name the file.
 
-A download that cannot succeed ends within a minute: a refusal (the URL has expired) is met twice, a silent or
-broken connection four times in a row. A connection that breaks goes on where it was, and a file that its
-storage describes by an MD5 is checked.
+A download that cannot succeed ends within a minute: an expired URL at once, another refusal when it is met
+twice, a silent or broken connection when it is met four times in a row. A connection that breaks goes on
+where it was, and a file that its storage describes by an MD5 is checked.
 """
 
 import base64
@@ -36,6 +36,8 @@ _CHUNK = 1024 * 1024
 _KEEP_FREE = 256 * 1024 * 1024
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-\d{1,15}/(\d{1,15})")
 _BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+_EXPIRED = b"ExpiredToken"  # Google's word in the answer for a URL that was valid.
+_WORDS = 500
 _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
 
@@ -231,7 +233,7 @@ class Downloads:
             answer = _opener(url).open(request, timeout=self._rules.silence_s)
         except urllib.error.HTTPError as error:
             with error:
-                raise _refusal(error.code) from None
+                raise _refusal(error.code, _beginning(error)) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             # Without its cause and its text, which may hold the URL.
             raise _BrokenError(f"the connection failed ({type(error).__name__})") from None
@@ -323,9 +325,19 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _refusal(status: int) -> Exception:
+def _beginning(answer: IO[bytes]) -> bytes:
+    """The first bytes of an answer with an error; empty if they do not come."""
+    try:
+        return answer.read(_WORDS)
+    except (OSError, http.client.HTTPException, ValueError):
+        return b""
+
+
+def _refusal(status: int, body: bytes) -> Exception:
     """What an answer with an error says about the next try."""
     words = f"the storage answered {status}"
+    if _EXPIRED in body:
+        return DownloadError(f"its address has expired ({words})")
     if status in _GONE:
         return DamagedError(f"the storage does not have it any more ({status})")
     if status in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -25,8 +25,12 @@ class PackagePrograms:
     root: Path = PACKAGE_ROOT
 
     def command(self, module: str, *arguments: str) -> list[str]:
-        """The command that runs `module`, such as `host.launch`, without buffering its output."""
-        return [self.python, "-u", "-m", f"{PACKAGE}.{module}", *arguments]
+        """The command that runs `module`, such as `host.launch`, without buffering its output.
+
+        With -P, since `python -m` looks for modules in the current folder first: an output called json.py
+        would take the place of Python's own.
+        """
+        return [self.python, "-u", "-P", "-m", f"{PACKAGE}.{module}", *arguments]
 
     def environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """Put the package's folder in front of PYTHONPATH; the host removes it before the user's script."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kernel_template import contract
 from kernel_template.contract import SETTINGS_SCHEMA, Session
 from kernel_template.settings import SessionSettings
 from orchestrator.errors import SettingsError, UsageError
@@ -17,7 +18,6 @@ from orchestrator.settings import Settings, title_from
 
 CODE_FILE = "kaggle_tts_training.py"
 METADATA_FILE = "kernel-metadata.json"
-# Kaggle documents no limit, and kaggle 2.2.4 checks none; this one is ours.
 _TEMPLATE = "kernel.py.j2"
 
 
@@ -167,7 +167,12 @@ def _session(summary: SessionSummary) -> Session:
 def _source(package: Path, settings: SessionSettings, stamp: RunStamp) -> str:
     files = package_files(package)
     source = _render(
-        package / _TEMPLATE, stamp=stamp, settings=settings, files=files, contents=contents(files)
+        package / _TEMPLATE,
+        stamp=stamp,
+        settings=settings,
+        files=files,
+        contents=contents(files),
+        contract=contract,
     )
     _check(source, settings, files)
     return source

@@ -105,6 +105,7 @@ def look_closer(snapshot: Snapshot, view: SessionView) -> tuple[SessionView, Seq
     view, notes = replace(view, result=result), () if note is None else (note,)
     if status.state is SessionState.CANCEL_ACKNOWLEDGED:
         view = replace(view, was_stopped=_was_stopped(certain(snapshot.log(view.ref)) or ()))
+    cause: str | None
     if result is not None:
         view = replace(view, reason=result.reason or None)
     if result is not None and result.status == Status.FAILED:

@@ -61,7 +61,8 @@ class NotHandedOverError(KgttsError):
 def find_downloads(kaggle: Kaggle, session: SessionView, *, above: int) -> tuple[OutputFile, ...]:
     """The outputs of `session` that the next session downloads itself; empty if it cannot.
 
-    There may be too many, or no checkpoint among them: `Rescue` looks closer. The URLs are secrets, and expire: push them at once, and keep them nowhere.
+    There may be too many, or no checkpoint among them: `Rescue` looks closer. The URLs are secrets, and
+    expire: push them at once, and keep them nowhere.
 
     Args:
         kaggle: where they are listed.

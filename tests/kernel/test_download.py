@@ -117,6 +117,14 @@ def test_an_expired_url_ends_at_once(world: World_, status: int, before: tuple[A
     assert played.clock.passed <= 3
 
 
+def test_an_expired_url_is_not_tried_again_if_the_storage_says_so(world: World_) -> None:
+    """Google has a word for it."""
+    body = b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code></Error>"
+    played = world(Answer(body, status=400))
+    assert played.failure() == "its address has expired (the storage answered 400)"
+    assert played.clock.waits == []
+
+
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_a_storage_that_stays_busy_is_given_up(world: World_, status: int) -> None:
     """After four answers within seconds."""

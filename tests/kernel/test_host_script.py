@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kernel_template.tools.package import PackagePrograms
 from tests.kernel.hosting import PACKAGE, with_package
 from tests.kernel.kit import put
 
@@ -53,13 +54,14 @@ def hosted(folder: Path, *arguments: str, **variables: str) -> subprocess.Comple
     put(folder / "CONTROL.json", json.dumps({"report": str(folder / "HOST_REPORT.json")}))
     control = str(folder / "CONTROL.json")
     env = with_package({**os.environ, **variables}, package)
-    return python(folder, "-m", "kernel_template.host", control, *arguments, env=env)
+    return python(folder, *PackagePrograms().command("host", control, *arguments)[1:], env=env)
 
 
 def test_a_script_sees_no_difference(tmp_path: Path) -> None:
     """Arguments, search path, environment and `__main__` are the same, and torch is not imported."""
     script = put(tmp_path / "a folder" / "train আ.py", LOOK)
-    paths = [{}, {"PYTHONPATH": str(tmp_path / "lib")}, {"PYTHONPATH": f"{tmp_path / 'lib'}{os.pathsep}x"}]
+    lib = str(tmp_path / "lib")
+    paths = [{}, {"PYTHONPATH": lib}, {"PYTHONPATH": f"{lib}{os.pathsep}x"}, {"PYTHONSAFEPATH": "1"}]
     for path in paths:
         alone, under = (run(tmp_path, str(script), "--x", "1 2", **path) for run in (plain, hosted))
         assert alone.stdout
@@ -77,6 +79,17 @@ def test_a_module_sees_no_difference(tmp_path: Path) -> None:
         # Python's own entry names the module in more words.
         seen.pop("__spec__")
     assert second == first
+
+
+def test_outputs_that_are_named_like_modules(tmp_path: Path) -> None:
+    """What lies in the current folder is not imported in the place of Python's own; beside a script it is."""
+    (tmp_path / "outputs").mkdir()
+    for name in ("json.py", "types.py", "torch.py"):
+        put(tmp_path / "outputs" / name, f"raise SystemExit('{name} of the outputs was imported')")
+    put(tmp_path / "script" / "neighbour.py", "print('found')")
+    script = put(tmp_path / "script" / "train.py", "import json, types, neighbour")
+    done = hosted(tmp_path / "outputs", str(script))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "found\n", "")
 
 
 @pytest.mark.parametrize(

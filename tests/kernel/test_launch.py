@@ -14,7 +14,7 @@ import pytest
 from tests.kernel.hosting import CONFIG, PACKAGE, TOY, with_package
 from tests.kernel.kit import put
 
-LAUNCH = (sys.executable, "-u", "-m", "kernel_template.host.launch")
+LAUNCH = (sys.executable, "-u", "-P", "-m", "kernel_template.host.launch")
 # A fake host that asks for the other ranks, and then does what the test says.
 HEAD = """
 import os, pathlib, signal, sys, time

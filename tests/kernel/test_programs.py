@@ -76,6 +76,19 @@ def test_probe_tells_versions(env: dict[str, str]) -> None:
     assert (found["ok"], found["TTS"], found["torch"], found["cuda"]) == (True, "0.28.0", "2.10.0", False)
 
 
+@pytest.mark.parametrize("module", ["start.probe_program", "finish.speak_program", "finish.export_program"])
+def test_programs_do_not_import_outputs(
+    env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    """A file in the working folder is no module, whatever its name."""
+    put(tmp_path / "outputs" / "json.py", "raise SystemExit('an output was imported')")
+    monkeypatch.chdir(tmp_path / "outputs")
+    answer = capture_output(_PROGRAMS.command(module, "--help"), _PROGRAMS.environment(env), 60.0)
+    assert answer is not None
+    assert "an output was imported" not in answer.output
+    assert answer.output
+
+
 def test_probe_tells_what_is_missing(env: dict[str, str]) -> None:
     """An import that fails deep inside is told in one line, with the module's name."""
     put(Path(env["PYTHONPATH"]) / "TTS" / "__init__.py", "import torchcodec_that_is_not_there")

@@ -50,9 +50,9 @@ def test_several_ranks_start_through_launch(tmp_path: Path) -> None:
         TrainingCommand(inputs, prepared, Path("c"), control, Path("run"), ranks).arguments(programs)
         for ranks in (1, 2)
     )
-    assert one[:4] == ["python", "-u", "-m", "kernel_template.host"]
-    assert two[:5] == ["python", "-u", "-m", "kernel_template.host.launch", "2"]
-    assert one[4:] == two[5:]
+    assert one[:5] == ["python", "-u", "-P", "-m", "kernel_template.host"]
+    assert two[:6] == ["python", "-u", "-P", "-m", "kernel_template.host.launch", "2"]
+    assert one[5:] == two[6:]
 
 
 def test_a_rank_that_does_not_write_has_its_own_run_folder(tmp_path: Path) -> None:

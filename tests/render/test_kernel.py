@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from kernel_template.contract import STATE_FILE, EndReason, Status
 from orchestrator.errors import LocalError, SettingsError, UsageError
-from orchestrator.models import MAX_SOURCE_BYTES, KernelRef, Resume
+from orchestrator.models import MAX_SOURCE_BYTES, KernelRef, Resume, SessionSummary
 from orchestrator.render.kernel import (
     kernel_settings,
     render_kernel,
@@ -20,6 +21,8 @@ from orchestrator.render.kernel import (
 )
 from orchestrator.render.package import TemplateError, Templates
 from orchestrator.render.stamp import RunStamp, read_stamp
+from orchestrator.run.progress import read_progress
+from orchestrator.run.state import parse_state
 from orchestrator.settings import Settings, fingerprint
 from tests.render.conftest import MAIN
 
@@ -186,16 +189,90 @@ def test_hostile_settings_arrive_in_the_running_kernel(
         assert (written / file.relative_to(templates.package)).read_bytes() == file.read_bytes()
 
 
+# Plays a machine whose disk is full: /kaggle/temp, or all of it.
+FULL = """
+import errno, os, pathlib, sys
+write = pathlib.Path.write_bytes
+def full(path, *data, **more):
+    if sys.argv[2] in str(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    return write(path, data[0].encode())
+pathlib.Path.write_bytes = pathlib.Path.write_text = full
+exec(compile(open(sys.argv[1], encoding="utf-8").read(), "script.py", "exec"))
+"""
+
+
+@pytest.mark.parametrize("where", ["/temp/", "/"])
+def test_a_disk_that_is_full_at_the_start_is_told(
+    where: str, resolved: Settings, stamp: RunStamp, templates: Templates, tmp_path: Path
+) -> None:
+    """In the log as the end of a session, and in a state.json if there is room for one."""
+    resume = Resume("someone/bangla-tts-b", 2, stamp.id, 1, 50, None)
+    before = SessionSummary(1, "someone/bangla-tts-b", 0, 50, 0, 1, "killed", 60.0)
+    rendered = render_kernel(resolved, stamp, resume=resume, before=[before], templates=templates)
+    file, _ = write_rendered(rendered, tmp_path / "out")
+    done = subprocess.run(
+        [sys.executable, "-I", "-X", "utf8", "-c", FULL, file, where],
+        env={**os.environ, "KGTTS_KAGGLE_ROOT": str(tmp_path / "kaggle")},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    progress = read_progress(done.stdout.splitlines())
+    assert (progress.end_status, progress.end_reason) == (Status.FAILED, EndReason.DISK_FULL)
+    message = "The session cannot begin, since its program could not be written: [Errno 28] No space left"
+    assert str(progress.end_message).startswith(message)
+    assert done.stdout.splitlines()[-1] == f"❌ {progress.end_message}"
+    state = tmp_path / "kaggle" / "working" / STATE_FILE
+    assert state.is_file() is (where == "/temp/")
+    if state.is_file():
+        result = parse_state(state.read_bytes())
+        assert (result.run, result.session, result.status) == (stamp.id, stamp.session, Status.FAILED)
+        assert (result.reason, result.message) == (EndReason.DISK_FULL, progress.end_message)
+        assert [(item.from_step, item.to_step, item.reason) for item in result.history] == [
+            (0, 50, "killed"),
+            (50, 50, "disk_full"),
+        ]
+    else:
+        assert "state.json could not be written either: [Errno 28]" in done.stdout
+
+
+def test_a_notebook_can_run_it(resolved: Settings, stamp: RunStamp, tmp_path: Path) -> None:
+    """Kaggle runs a script as a cell: without `__file__`, and while an event loop is at work."""
+    source = render_kernel(resolved, stamp).source
+    (tmp_path / "script.py").write_text(source, encoding="utf-8")
+    cell = """
+import asyncio, sys
+async def run():
+    source = open(sys.argv[1], encoding="utf-8").read()
+    exec(compile(source, "<ipython-input-1-0123456789ab>", "exec"), {"__name__": "__main__"})
+asyncio.run(run())
+"""
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", cell, tmp_path / "script.py"],
+        env={"PATH": os.defpath, "KGTTS_KAGGLE_ROOT": str(tmp_path / "kaggle")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "❌ Inputs are missing or damaged." in done.stdout
+    state = parse_state((tmp_path / "kaggle" / "working" / STATE_FILE).read_bytes())
+    assert (state.run, state.reason) == (stamp.id, EndReason.MISSING_INPUT)
+
+
 def test_it_reads_well(templates: Templates, resolved: Settings, stamp: RunStamp) -> None:
     """Contents, settings, the beginning and the files follow each other, and no line of ours is overlong."""
     source = render_kernel(resolved, stamp, templates=templates).source
     lines = source.splitlines()
     assert "        main.py      Runs the session." in lines
     assert "        words/       Words for people." in lines
-    places = [
-        source.index(word)
-        for word in ("\nSETTINGS = {", "\ndef start():", "\nFILES = {", "greeting.py\": r'''")
-    ]
+    words = ("\nSETTINGS = {", "\ndef start():", "\ndef fail(", "\nFILES = {", "greeting.py\": r'''")
+    places = [source.index(word) for word in words]
     assert places == sorted(places)
     assert "".join(MAIN.splitlines(keepends=True)[1:]) in source
     assert max(len(line) for line in lines[1:]) <= 115

@@ -16,7 +16,7 @@ from orchestrator.run.decide import RunState
 from tests.download.storage import serve
 from tests.fakes.kaggle import Answer
 from tests.run.conftest import Play
-from tests.run.test_rescue import DATASET, FOLDER, kill, uploads
+from tests.run.test_rescue import DATASET, FOLDER, corrupt, kill, uploads
 
 KILLED = "asha/bangla-tts-b/1"
 TAKEN = {
@@ -133,6 +133,18 @@ def test_failed_downloads_get_fresh_urls_then_the_dataset(killed: Play, *, keep:
     if keep:
         before = [(item["session"], item["reason"]) for item in settings["before"]]
         assert before == [(3, "handover_failed"), (4, "handover_failed")]
+
+
+def test_what_no_way_can_bring_is_lost(killed: Play) -> None:
+    """After two sessions that found all of it damaged, the dataset's own check ends it: the run goes on."""
+    for _ in range(2):
+        killed.pushed()
+        fail(killed)
+    corrupt(killed)
+    done = killed.sync()
+    assert done.pushed is not None
+    assert done.warnings[-1].startswith("What session 2 kept, up to step 150, is lost: ")
+    assert killed.kaggle.pushes[-1].kernel_sources == ("asha/bangla-tts-a",)
 
 
 def test_sessions_that_die_without_a_word_still_stall_the_run(killed: Play) -> None:
