@@ -17,9 +17,8 @@ from kernel_template.tools.process import StopFlag
 from tests.download.storage import Answer, Storage, serve
 from tests.fakes.clock import FakeClock
 from tests.kernel.kit import Log, paths_in, put_checkpoint, reporter
-from tests.kernel.sessions import HEAD, Played
+from tests.kernel.sessions import HEAD, Played, resume_of, stamp
 from tests.kernel.test_resume import FOLDER, TAKEN, asked, mount
-from tests.kernel.sessions import resume_of, stamp
 from tests.kernel.test_session_chain import ON
 
 NEWEST = f"{FOLDER}/checkpoint_14.pth"

@@ -152,7 +152,7 @@ def test_a_403_in_the_middle_of_a_file_gets_fresh_urls(run: Run) -> None:
 
 
 def test_damage_on_the_way_and_in_the_storage(run: Run) -> None:
-    """A file that arrives damaged or broken off is fetched again; one that is stored so is passed over, aloud."""
+    """What arrives damaged or broken off is fetched again; what is stored so is passed over, aloud."""
     flip(run.checkpoint(f"{REF}-b/1", 6))
     spoil(
         run,
