@@ -13,7 +13,7 @@ from tests.fakes.kaggle import OWNER, hours
 from tests.run.deciding import BASE, KILLED, NOW, Make, decided, ended, result, session, then
 
 CASES = {
-    "nothing pushed": (None, RunState.NEW, "base voice|Nothing"),
+    "nothing pushed": (None, RunState.NEW, "Session 1 begins"),
     "queued": (then(None, SessionState.QUEUED), RunState.RUNNING, "Session 1 is queued"),
     "running": (then(ended(100), SessionState.RUNNING), RunState.RUNNING, "Session 2 is running"),
     "being stopped": (then(None, SessionState.CANCEL_REQUESTED), RunState.RUNNING, "being stopped"),
