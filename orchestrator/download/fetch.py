@@ -135,16 +135,12 @@ def measure(
         except StorageError as error:
             raise _explained(name, target / path, error) from None
 
-    try:
-        with ThreadPoolExecutor(options.connections) as pool:
-            planned = [pool.submit(one, path, file.name) for path, file in wanted.items()]
-            try:
-                return [future.result() for future in planned], refused
-            finally:
-                storage.stop()
-                pool.shutdown(cancel_futures=True)
-    finally:
-        storage.close()
+    with ThreadPoolExecutor(options.connections) as pool:
+        try:
+            return list(pool.map(one, wanted, [file.name for file in wanted.values()])), refused
+        finally:
+            storage.stop()
+            storage.close()
 
 
 def _is_here(place: Path, content: Content, stopped: threading.Event) -> bool:

@@ -9,7 +9,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar, cast
 
 import requests
@@ -28,25 +28,24 @@ _SLOWEST = 800  # Bytes a second: ten such connections would bring less than 30 
 _LONGEST_RETRY_AFTER_S = 60.0
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
 _PAGES = (".html", ".htm", ".xhtml")
-_OK, _PARTIAL, _BEYOND_END = 200, 206, 416
-_BUSY = (408, 429)
-_EXPIRED = (400, 401, 403)  # Google: 400 ExpiredToken.
-_GONE = (404, 410)
-_BROKEN = 500
+_OK, _PARTIAL, _BROKEN = 200, 206, 500
 
 T = TypeVar("T")
 
 
 class StorageError(Exception):
-    """A request that brought nothing; the message is the end of "… could not be fetched: …"."""
+    """A request that brought nothing; the message is the end of "… could not be fetched: …".
 
-
-class TransientError(StorageError):
-    """Asking again may help, after `retry_after_s` seconds if the storage says so."""
+    `retry_after_s` is for how many seconds the storage asks to be left alone, if it does.
+    """
 
     def __init__(self, why: str, retry_after_s: float | None = None) -> None:
         super().__init__(why)
         self.retry_after_s = retry_after_s
+
+
+class TransientError(StorageError):
+    """Asking again may help."""
 
 
 class ExpiredError(StorageError):
@@ -61,8 +60,20 @@ class BeyondEndError(StorageError):
     """The file has no such bytes: it is empty, or shorter than it was."""
 
 
+_KINDS: Mapping[int, type[StorageError]] = {
+    400: ExpiredError,  # Google: ExpiredToken.
+    401: ExpiredError,
+    403: ExpiredError,
+    404: GoneError,
+    408: TransientError,
+    410: GoneError,
+    416: BeyondEndError,
+    429: TransientError,
+}
+
+
 class Answer:
-    """An answer whose body has not been read; raises `TransientError` if it does not fit the request.
+    """An answer whose body has not been read; raises `StorageError` if it does not bring what was asked for.
 
     Attributes:
         content: the whole file's, as the answer describes it.
@@ -71,11 +82,14 @@ class Answer:
     """
 
     def __init__(self, response: requests.Response, name: str, span: Span | None, stall_s: float) -> None:
-        headers = response.headers
+        status, headers = response.status_code, response.headers
+        if status not in (_OK, _PARTIAL):
+            kind = TransientError if status >= _BROKEN else _KINDS.get(status, StorageError)
+            raise kind(f"the storage answered {status}", retry_after(headers))
         self._response, self._stall_s = response, stall_s
         self._since, self._received = time.monotonic(), 0
         self._is_encoded = headers.get("Content-Encoding", "identity") != "identity"
-        self.is_whole = response.status_code == _OK
+        self.is_whole = status == _OK
         self.end: int | None = None
         size: int | None = None
         if "html" in headers.get("Content-Type", "").lower() and not name.lower().endswith(_PAGES):
@@ -189,7 +203,6 @@ class Storage:
                     raise StoppedError
                 self._open.add(response)
             try:
-                _check_status(response)
                 yield Answer(response, name, span, self.options.stall_s)
             finally:
                 with self._lock:
@@ -291,18 +304,3 @@ class Attempts:
         if error.retry_after_s is not None:
             delay = max(delay, min(error.retry_after_s, _LONGEST_RETRY_AFTER_S))
         (options.sleep or self._storage.stopped.wait)(delay)
-
-
-def _check_status(response: requests.Response) -> None:
-    status = response.status_code
-    words = f"the storage answered {status}"
-    if status in _BUSY or status >= _BROKEN:
-        raise TransientError(words, retry_after(response.headers))
-    if status in _EXPIRED:
-        raise ExpiredError(words)
-    if status in _GONE:
-        raise GoneError(words)
-    if status == _BEYOND_END:
-        raise BeyondEndError(words)
-    if status not in (_OK, _PARTIAL):
-        raise StorageError(words)

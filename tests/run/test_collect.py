@@ -3,16 +3,17 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 import stamina
 
-from orchestrator.download import TransferListener
+from orchestrator.download import Fetched, Refused, Transfer, TransferListener
 from orchestrator.errors import KgttsError
 from orchestrator.models import KernelRef
-from orchestrator.run.collect import bring
-from tests.download.storage import serve
+from orchestrator.run.collect import Brought, bring
+from tests.download.storage import Answer, serve
+from tests.fakes.kaggle import Answer as Given
 from tests.fakes.kaggle import FakeKaggle, said
 
 REF = KernelRef("asha", "bangla-tts", 1)
@@ -59,3 +60,42 @@ def test_what_is_not_chosen_is_not_brought(ended: FakeKaggle, tmp_path: Path) ->
     )
     assert brought.left_out == 1
     assert not (tmp_path / "to" / "manifest.json").exists()
+
+
+def test_the_log_takes_the_place_of_no_output(ended: FakeKaggle, tmp_path: Path) -> None:
+    """Whatever the session called its files, in whichever case."""
+    names = {"Session.LOG": b"mine", "kaggle-session.log": b"mine too"}
+    ended.version(str(REF)).outputs = names
+    brought = bring(ended, REF, tmp_path, list, TransferListener())
+    assert {name: (tmp_path / name).read_bytes() for name in names} == names
+    assert brought.log == tmp_path / "kaggle-kaggle-session.log"
+    assert brought.log.read_text(encoding="utf-8") == "one\ntwo\n"
+
+
+def test_without_a_version_nothing_is_listed_again(ended: FakeKaggle, tmp_path: Path) -> None:
+    """Its addresses have expired, and a new listing may be of a newer version: an error, no mixture."""
+    assert ended.storage is not None
+    ended.next("outputs", Given([ended.storage.put("model.pth", Answer(status=403))]))
+    with pytest.raises(KgttsError, match=r"model\.pth could not be fetched: the storage answered 403"):
+        bring(ended, REF.kernel, tmp_path / "a", list, TransferListener())
+    ended.next("outputs", Given([ended.storage.put("model.pth", Answer(status=403))]))
+    bring(ended, REF, tmp_path / "b", list, TransferListener())
+    assert [path.name for path in tmp_path.rglob("*.pth")] == ["model.pth"]
+
+
+@pytest.mark.parametrize(
+    ("names", "here", "refused", "is_complete"),
+    [
+        (("a", "b"), ("a", "b"), (), True),
+        (("a", "b"), ("a",), (), False),
+        (("a", "../b"), ("a",), ("../b",), True),  # It will never be here.
+        ((), (), (), False),
+    ],
+)
+def test_what_is_complete(
+    names: tuple[str, ...], here: tuple[str, ...], refused: tuple[str, ...], *, is_complete: bool
+) -> None:
+    """All that Kaggle lists and the manifest names is here, as far as it may be; nothing is never all."""
+    files = [Fetched(PurePosixPath(name), 1, unchanged=False) for name in here]
+    transfer = Transfer(files, [Refused(name, "leads out of the folder") for name in refused])
+    assert Brought(transfer, None, frozenset(names), 0).has_all(list) is is_complete
