@@ -15,11 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from orchestrator.download import storage as wire
 from orchestrator.download.hashes import Content, StoppedError, digest
 from orchestrator.download.names import Refused, make_folder, sort_out
 from orchestrator.download.partial import Partial, Span, has_part, part_size, remove_parts
-from orchestrator.download.storage import Answer, BeyondEndError, Storage, StorageError, TransientError
+from orchestrator.download.storage import (
+    Answer,
+    Attempts,
+    BeyondEndError,
+    GoneError,
+    Storage,
+    StorageError,
+    TransientError,
+)
 from orchestrator.download.transfer import (
     Counts,
     Fetched,
@@ -38,7 +45,7 @@ _NONE = Span(0, 0)
 _BIG = 8 << 20  # A larger file comes in several ranges at once.
 _IGNORED = 2  # So often in a row a range may be ignored before the file is begun again.
 _CHANGES = 3  # So often the content may change on the way.
-_STOP_S = 2.0  # How long a stopped worker may take: it may still wait for a connection.
+_STOP_S = 2.0  # How long stopped workers may take: they may still wait for connections.
 _WAKE_S = 0.5  # On Windows, Ctrl-C does not end a wait.
 
 
@@ -128,7 +135,7 @@ def measure(
 
     def one(path: PurePosixPath, name: str) -> Planned:
         try:
-            content = wire.Attempts(storage, name, lambda _: None).until_done(lambda: look(name))
+            content = Attempts(storage, name, lambda _: None).until_done(lambda: look(name))
             if _is_here(target / path, content, storage.stopped):
                 return Planned(path, content.size, content.size or 0)
             return Planned(path, content.size, part_size(target / PARTS, path, content))
@@ -176,9 +183,8 @@ class _Downloader:
     ) -> None:
         self.target, self.storage, self.workspace, self.listener = target, storage, workspace, listener
         self.pieces = queue.SimpleQueue[_Piece | None]()
-        self.resumed = 0
         self._done = queue.SimpleQueue[tuple[_File, Fetched | BaseException]]()
-        self._missing = self._retries = 0
+        self._missing = self._resumed = self._retries = 0
         self._lock = threading.Lock()
 
     def run(self, files: Sequence[_File]) -> Sequence[Fetched]:
@@ -208,15 +214,16 @@ class _Downloader:
             self.storage.stop()
             for _ in workers:
                 self.pieces.put(None)
+            until = time.monotonic() + _STOP_S
             for worker in workers:
-                worker.join(_STOP_S)
+                worker.join(max(0.0, until - time.monotonic()))
         return [placed[file] for file in files]
 
     def counts(self) -> Counts:
         """Return what the transfer cost."""
         storage, received = self.storage, self.storage.received
         again = max(0, received - self._missing)
-        return Counts(received, again, self.resumed, storage.requests, self._retries, storage.connections)
+        return Counts(received, again, self._resumed, storage.requests, self._retries, storage.connections)
 
     def note_retry(self, file: _File, why: str) -> None:
         """Note that something of a file is requested again."""
@@ -230,6 +237,7 @@ class _Downloader:
         self.listener.placed(fetched)
         with self._lock:
             self._missing += missing or 0
+            self._resumed += 0 if missing is None else size - missing
         self.storage.progress_at = time.monotonic()
         self._done.put((file, fetched))
 
@@ -270,7 +278,7 @@ class _Piece:
         self, owner: _Downloader, file: _File, partial: Partial | None = None, span: Span = _NONE
     ) -> None:
         self.file, self.partial = file, partial
-        self.attempts = wire.Attempts(owner.storage, file.name, lambda why: owner.note_retry(file, why))
+        self.attempts = Attempts(owner.storage, file.name, lambda why: owner.note_retry(file, why))
         self._owner, self._storage = owner, owner.storage
         self._at, self._end, self._ignored = span.start, span.end, 0
 
@@ -312,7 +320,6 @@ class _Piece:
         if content.size is None or not content.validator:
             return False
         partial = Partial(folder, file.path, content, lambda size: owner.workspace.reserve(file.path, size))
-        owner.resumed += partial.resumed
         owner.listener.sized(Planned(file.path, content.size, partial.resumed))
         self._at, self._end = 0, 0 if is_look else answer.end or 0
         self.partial = file.partial = partial
@@ -400,7 +407,7 @@ class _Piece:
 def _explained(name: str, place: Path, error: BaseException) -> BaseException:
     """Turn a failure into an error about the file; its URL, a secret, appears nowhere."""
     if isinstance(error, StorageError):
-        kind = UnavailableError if isinstance(error, wire.GoneError) else ServiceError
+        kind = UnavailableError if isinstance(error, GoneError) else ServiceError
         return kind(
             f"{name} could not be fetched: {error}.",
             hint="run the same pull again: it fetches only what is missing",
