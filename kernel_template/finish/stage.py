@@ -143,7 +143,7 @@ class VoiceStage:
         asked = [(item, self._config(item), paths.step_samples(item.global_step)) for item in speaking]
         if not has_spoken(paths.base_samples, sentences):
             base = Checkpoint(inputs.checkpoint, 0, best=False)
-            asked.append((base, inputs.config, paths.base_samples))
+            asked.insert(1, (base, inputs.config, paths.base_samples))  # Once in a run, so before the others.
         gpu = context.settings["accelerator"] is not None
         speaker = SampleSpeaker(
             program=self._voice_program("finish.speak_program", gpu=gpu),
@@ -153,6 +153,8 @@ class VoiceStage:
         )
         for number, (checkpoint, config, folder) in enumerate(asked):
             if number and context.budget.left < _MORE_SAMPLES_NEED_S:
+                names = ", ".join(item.path.name for item, _, _ in asked[number:])
+                report.say(f"No time is left to speak the test sentences with {names}.")
                 break
             speaker.speak(checkpoint, config, sentences, folder, limit_s=context.budget.left)
 

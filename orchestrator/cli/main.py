@@ -52,8 +52,8 @@ _SECTIONS = {
         "say": "Speak a text with a trained voice",
     },
     "Rehearse on this machine": {
-        "demo": "Train a small voice here: no account, no GPU",
-        "emulator": "Run an emulator of Kaggle",
+        "demo": "Train a small voice here: no account, no GPU (extra local)",
+        "emulator": "Run an emulator of Kaggle (extra local)",
         "render": "Write the kernel to a folder and send nothing",
     },
     "Settings and account": {
@@ -118,7 +118,8 @@ class _LazyGroup(click.Group):
 def kgtts(ctx: click.Context, *, verbose: bool) -> None:
     """Train a Bangla voice on Kaggle's free GPUs, and bring it home.
 
-    To try it without an account: kgtts demo. To train your own voice: kgtts init, then kgtts doctor.
+    To train your own voice: kgtts init, then kgtts doctor. To try it without an account: kgtts demo, which
+    needs the extra local; in a clone of kgtts, `make demo` or pip install '.[local]' installs it.
     """
     ctx.obj = {"verbose": verbose}
     ctx.color = colours()

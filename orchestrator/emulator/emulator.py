@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from orchestrator.emulator.options import EmulatorOptions, MachineClock, WaitableClock
+from orchestrator.emulator.options import INSTALL_HINT, EmulatorOptions, MachineClock, WaitableClock
 from orchestrator.emulator.service.files import is_safe_name
 from orchestrator.errors import LocalError, UsageError
 
@@ -136,7 +136,7 @@ class _Running:
         except ModuleNotFoundError as error:
             raise LocalError(
                 f"The emulator needs the package {error.name}, which is not installed.",
-                hint="install what the emulator needs, in a checkout of kgtts: pip install '.[local]'",
+                hint=INSTALL_HINT,
             ) from error
         state = StateFolder(root, options.cache)
         try:

@@ -194,3 +194,4 @@ def test_a_short_session_hears_its_own_voice_alone(root: Path, log: Log) -> None
     """The base voice is mounted in every session: a longer one will speak with it."""
     Played(root, log, HEAD + TRAINS, session_budget_s=59)
     assert [place.name for place in (root / "working" / "validation_samples").iterdir()] == ["step_4"]
+    assert "No time is left to speak the test sentences with model_file.pth." in log.text

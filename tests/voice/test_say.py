@@ -47,6 +47,21 @@ def test_the_newest_voice_speaks(cli: Cli, runs: Path, workplace: Path) -> None:
     assert sorted(path.name for path in workplace.iterdir()) == ["runs", "x.wav"]
 
 
+def test_a_missing_voice_is_told_before_a_missing_player(
+    cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a voice nothing else matters; with one, a machine without a player is told of --out."""
+    monkeypatch.setenv("PATH", "")
+    assert "has been downloaded" in cli("say", "আমি").err
+    put_voice(put_session(workplace / "runs" / "bangla-tts", 1) / "voice", graph())
+    result = cli("say", "আমি")
+    assert (result.code, "No program that plays sound" in result.err, "--out said.wav" in result.err) == (
+        8,
+        True,
+        True,
+    )
+
+
 def test_json_tells_all(cli: Cli, runs: Path) -> None:
     """`--json` prints one document with the pieces and the speed."""
     told = cli("say", "আমি। তুমিz", "--out", "x.wav", "--json", "--speed", "2").json

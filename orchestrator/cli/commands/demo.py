@@ -45,7 +45,10 @@ def demo(folder: Path, epochs: int) -> None:
 
     An emulator of Kaggle starts here. The training is pushed to it with the official client and followed, and
     it really trains a small Bangla voice. The emulator's sessions are so short that a second one has to
-    continue where the first stopped. Needs the extra `local`.
+    continue where the first stopped.
+
+    Needs the extra `local` (PyTorch, Coqui and more): in a clone of kgtts, `make demo` installs it and runs
+    this, or pip install '.[local]' --constraint constraints.txt.
     """
     from orchestrator.emulator import Emulator  # noqa: F401, PLC0415  # Says which package is missing.
     from orchestrator.emulator.demo.rehearsal import (  # noqa: PLC0415  # Needs the extra `local`.

@@ -96,7 +96,9 @@ def emulator(
     """Serve Kaggle's interface on this machine and run pushed kernels here, until Ctrl-C.
 
     Inputs are plain folders: ROOT/datasets/OWNER/SLUG/ and
-    ROOT/models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION/. Needs the extra `local`.
+    ROOT/models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION/.
+
+    Needs the extra `local`: in a clone of kgtts, pip install '.[local]' --constraint constraints.txt.
     """
     plan = None if faults is None else load_plan(faults)
     options = EmulatorOptions(

@@ -102,15 +102,15 @@ def say(
             f"example: ffmpeg -i {shlex.quote(str(wav))} {shlex.quote(str(out))}"
         )
     words = check_text(text if text is not None else read_text(file or "", sys.stdin.buffer))
+    results, slug = pulled()
+    sessions = [] if place is not None else results.find(run, slug)
+    speaking = speakers(place, sessions, compare=compare)
     players = [] if out is not None else find_players()
     if out is None and not players:
         raise LocalError(
             "No program that plays sound was found on this machine.",
             hint="write the speech to a file: kgtts say with --out said.wav",
         )
-    results, slug = pulled()
-    sessions = [] if place is not None else results.find(run, slug)
-    speaking = speakers(place, sessions, compare=compare)
     told = []
     with _files(out, speaking) as files:
         for one, target in zip(speaking, files, strict=True):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.emulator.demo import speech, voice
+from orchestrator.emulator.options import INSTALL_HINT
 from orchestrator.emulator.runner.standins import standin_path
 from orchestrator.errors import LocalError
 from orchestrator.models import KernelRef
@@ -84,7 +85,7 @@ def provide_demo_inputs(root: Path, owner: str, *, cache: Path) -> DemoInputs:
     missing = [package for package in _NEEDED if not _is_installed(package)]
     if missing:
         raise LocalError(
-            f"The demo's inputs need {', '.join(missing)}, which this Python lacks.", hint=speech.INSTALL_HINT
+            f"The demo's inputs need {', '.join(missing)}, which this Python lacks.", hint=INSTALL_HINT
         )
     dataset = root / "datasets" / owner / DATASET
     model = root / "models" / owner / MODEL
@@ -157,7 +158,7 @@ def _build_voice(folder: Path, cache: Path) -> None:
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip().splitlines()
         why = said[-1] if said else f"its process ended with {done.returncode}"
-        raise LocalError(f"The base voice could not be built: {why}", hint=speech.INSTALL_HINT)
+        raise LocalError(f"The base voice could not be built: {why}", hint=INSTALL_HINT)
 
 
 def _place(target: Path, root: Path, key: str, fill: Callable[[Path], None]) -> bool:

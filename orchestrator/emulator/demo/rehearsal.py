@@ -53,8 +53,9 @@ from orchestrator.voice.speech import speak
 
 _SLUG = "bangla-voice-demo"
 _MADE = ("kaggle", "results", "ledger.db", "result.json", "report.html", "speech.wav")
-_FAR_EPOCHS = 500
+_FAR_EPOCHS = 500  # More than the first session can train.
 _MOST_SESSIONS = 6
+_LATER = 4  # Times the first session's limit.
 _ATTEMPTS = 3
 _SHORTEST_LIMIT_S = 55
 
@@ -159,7 +160,7 @@ def _check_folder(folder: Path) -> None:
 def _attempt(folder: Path, home: Path, limit: timedelta, epochs: int, stage: Stage) -> Demo | None:
     """Make one demo with sessions of at most `limit`; None if they are too short to train anything."""
     root, cache = folder / "kaggle", home / "cache"
-    options = EmulatorOptions(session_limit_s=2 * limit.total_seconds(), cache=cache)
+    options = EmulatorOptions(session_limit_s=_LATER * limit.total_seconds(), cache=cache)
     with Emulator(root, options=options) as emulator:
         stage.step("emulator", f"Kaggle's interface at {emulator.url}, its data in {root}")
         stage.step("inputs", "a Bangla dataset and a small base voice (made once, then kept)")
@@ -177,8 +178,9 @@ def _attempt(folder: Path, home: Path, limit: timedelta, epochs: int, stage: Sta
         environ = {**os.environ, URL_VARIABLE: emulator.url}
         with open_context(environ, folder / "ledger.db", login=emulator.credentials) as context:
             _forget_last_demo(context.kaggle, folder)
-            # What comes after the first session ends by itself, and then has time to export the voice.
-            later = {**_times(2 * limit), "voice.onnx": True}
+            # What comes after the first session ends by itself. It has time to export the voice and to speak
+            # with the base voice too, also if other programs keep this machine busy.
+            later = {**_times(_LATER * limit), "voice.onnx": True}
             run = _Training(context, folder, stage).train(values, epochs, later)
             if run is None:
                 return None
@@ -222,6 +224,11 @@ class _Training:
         What it reached, and `epochs` more, is the run's target from then on, with the settings `later`.
         """
         viewer, target = self.stage.viewer(self.context), _FAR_EPOCHS
+        self.stage.step(
+            "target",
+            f"{target} epochs for now, so that the first session has to stop in time; a forecast of many "
+            f"sessions is about these {target}, and the demo lowers them after the first session",
+        )
         for _ in range(_MOST_SESSIONS):
             settings = _settings(self.folder, {**values, "training.epochs": target})
             done = Passes(settings, self.context).make()

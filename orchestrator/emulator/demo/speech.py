@@ -20,10 +20,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, cast
 
+from orchestrator.emulator.options import INSTALL_HINT
 from orchestrator.errors import LocalError
 
 SAMPLE_RATE = 22_050  # Hz; what eSpeak NG produces and what the base voice is made for.
-INSTALL_HINT = "install what the emulator needs, in a checkout of kgtts: pip install '.[local]'"
 
 _PACKAGE = "espeakng_loader"
 _TIMEOUT_S = 120
