@@ -87,3 +87,27 @@ def test_other_text_stays_as_it_is(text: str) -> None:
     scrubber.learn("k", "a")
     scrubber.learn("")
     assert scrubber.scrub(text) == text
+
+
+def test_a_signed_url_is_found_in_pieces() -> None:
+    """Its query, and the signature alone; a date or an account's name in it is no secret."""
+    scrubber = Scrubber()
+    signature, token = "5ec4e7" * 11, "ya29." + "a1B2" * 10
+    query = f"X-Goog-Date=20261127T070000Z&X-Goog-Expires=900&X-Goog-Signature={signature}&t={token}"
+    scrubber.learn_url(f"https://storage.example/b/checkpoint_14.pth?{query}")
+    for text in (query, f"signature {signature}", token, f"GET /b/checkpoint_14.pth?{query} HTTP/1.1"):
+        clean = scrubber.scrub(text)
+        assert "***" in clean
+        assert signature not in clean
+        assert token not in clean
+    assert scrubber.scrub("checkpoint_14.pth at 20261127T070000Z") == "checkpoint_14.pth at 20261127T070000Z"
+
+
+@pytest.mark.parametrize("url", ["", "https://storage.example/b", "https://storage.example/b?", "?a=b"])
+def test_a_url_without_a_signature_teaches_nothing(url: str) -> None:
+    """Otherwise every text would lose its letters."""
+    scrubber = Scrubber()
+    scrubber.learn_url(url)
+    assert scrubber.scrub("a=b and a long text about storage.example") == (
+        "a=b and a long text about storage.example"
+    )

@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kernel_template import contract
@@ -25,7 +25,7 @@ _TEMPLATE = "kernel.py.j2"
 class Rendered:
     """A kernel to push, or to write to a folder for `kaggle kernels push`."""
 
-    source: str
+    source: str = field(repr=False)  # Signed URLs may be in it.
     metadata: str  # The text of kernel-metadata.json.
     code_file: str
     push: KernelPush

@@ -221,8 +221,9 @@ class Run(_Section):
     )
     rescue: StrictBool = Field(
         default=True,
-        description="Resume from what a killed session saved. No kernel can mount it: a pass downloads it\n"
-        "and uploads it as the private dataset SLUG-kept. false: resume from the session before it.",
+        description="Resume from what a killed session saved. No kernel can mount it: the next session\n"
+        "downloads it, or, without internet, a pass uploads it as the private dataset SLUG-kept.\n"
+        "false: resume from the session before it.",
     )
     when_quota_is_short: Literal["wait", "shorten"] = Field(
         "wait",

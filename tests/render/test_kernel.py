@@ -13,7 +13,7 @@ import pytest
 
 from kernel_template.contract import STATE_FILE, EndReason, Status
 from orchestrator.errors import LocalError, SettingsError, UsageError
-from orchestrator.models import MAX_SOURCE_BYTES, KernelRef, Resume, SessionSummary
+from orchestrator.models import MAX_SOURCE_BYTES, KernelRef, OutputFile, Resume, SessionSummary
 from orchestrator.render.kernel import (
     kernel_settings,
     render_kernel,
@@ -111,6 +111,20 @@ def test_a_dataset_is_mounted_in_the_place_of_the_kernel(resolved: Settings, sta
     assert push.dataset_sources == ("someone/datahrbnn", "someone/bangla-tts-kept")
     assert push.kernel_sources == ()
     assert '"someone/bangla-tts-kept"' in push.source.replace("'", '"')
+
+
+def test_what_is_downloaded_is_mounted_from_nowhere(resolved: Settings, stamp: RunStamp) -> None:
+    """The URLs are in SETTINGS alone; neither the stamp nor the metadata nor the value's repr has one."""
+    url = "https://storage.example/b/checkpoint_14.pth?X-Goog-Signature=5ec4e7"
+    downloads = (OutputFile("training/run/checkpoint_14.pth", url),)
+    resume = Resume("someone/bangla-tts-a", 3, stamp.id, 2, 14, None, downloads=downloads)
+    rendered = render_kernel(resolved, stamp, resume=resume)
+    assert (rendered.push.kernel_sources, rendered.push.dataset_sources) == ((), ("someone/datahrbnn",))
+    told = assigned(rendered.source, "SETTINGS")["resume"]
+    assert told["downloads"] == {"training/run/checkpoint_14.pth": url}
+    assert rendered.source.count("5ec4e7") == 1
+    for text in (rendered.metadata, repr(rendered), repr(resume), stamp.comment):
+        assert "5ec4e7" not in text
 
 
 def test_no_gpu_is_none_in_all_three_keys(stamp: RunStamp) -> None:

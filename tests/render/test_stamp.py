@@ -63,6 +63,16 @@ def test_the_first_session_has_no_parent() -> None:
     assert read_stamp(stamp.comment) == stamp
 
 
+def test_failed_downloads_are_counted_beside_the_settings() -> None:
+    """Versions of kgtts that do not know them read the first line as before; nonsense counts as none."""
+    stamp = RunStamp(**GOOD, failed_downloads=2)
+    assert read_stamp(stamp.comment) == stamp
+    first, second = stamp.comment.split("\n")
+    assert read_stamp(first) == RunStamp(**GOOD)
+    for nonsense in ("-1", '"2"', "1e99", "[2]", "true"):
+        assert read_stamp(f"{first}\n{second.replace(': 2', f': {nonsense}')}") == RunStamp(**GOOD)
+
+
 @pytest.mark.parametrize(("field", "value"), WRONG)
 def test_a_garbled_field_is_no_stamp(field: str, value: object) -> None:
     """A field that is not what it should be makes the whole stamp none, and cannot be written."""
