@@ -17,5 +17,6 @@ packages of the extra `local`.
 
 from orchestrator.emulator.emulator import Emulator
 from orchestrator.emulator.options import EmulatorOptions
+from orchestrator.emulator.runner.concealment import conceal_environment
 
-__all__ = ["Emulator", "EmulatorOptions"]
+__all__ = ["Emulator", "EmulatorOptions", "conceal_environment"]

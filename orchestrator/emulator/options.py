@@ -16,6 +16,7 @@ INSTALL_HINT = (
     "gigabytes of CUDA libraries"
 )
 SANDBOXES = ("auto", "namespace", "relocate")
+ABSENT = (403, 404)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,16 @@ class EmulatorOptions:
         python: the interpreter that runs pushed scripts.
         keep_failed_outputs: whether a session that failed or was stopped keeps its outputs. Reports about
             Kaggle disagree, so rehearse both.
-        dataset_processing_s: how long an uploaded dataset version is processed before it is ready. Until
-            then, sessions mount the version before it. Kaggle takes seconds to minutes.
+        dataset_processing_s: how long an uploaded version of a dataset or model is processed before it is
+            ready. Until then, sessions mount the version before it. Kaggle takes seconds to minutes.
+        version_while_processing: whether another version may be made meanwhile. Kaggle has refused that
+            with a 403 that does not say why.
         saving_s: how long it takes to save the outputs of an ended session. Meanwhile it is still RUNNING, or
             CANCEL_REQUESTED if it was stopped, and the listing of its outputs grows.
         nested_errors: whether errors are `{"error": {"code", "message", "status"}}`, as api.kaggle.com
             writes them, instead of `{"code", "message"}`, as www.kaggle.com does.
-        hide_absent_kernels: whether a kernel that does not exist is answered with 403 instead of 404.
+        absent: the HTTP status for a kernel, dataset or model that does not exist, 403 or 404. Kaggle has
+            given both; 403 is also its answer for what exists and is not yours to see.
         never_run_is_new_script: whether the status of a version that never ran is NEW_SCRIPT, not 404.
         omit_queued: whether the state QUEUED is left out of an answer, as the protocol's JSON leaves out the
             first word of an enum, instead of written.
@@ -95,9 +99,10 @@ class EmulatorOptions:
     python: str = sys.executable
     keep_failed_outputs: bool = True
     dataset_processing_s: float = 0.0
+    version_while_processing: bool = False
     saving_s: float = 0.0
     nested_errors: bool = True
-    hide_absent_kernels: bool = False
+    absent: int = 403
     never_run_is_new_script: bool = False
     omit_queued: bool = True
     phone_verified: bool = True
@@ -108,11 +113,16 @@ class EmulatorOptions:
     cache: Path | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (("sandbox", SANDBOXES), ("layout", tuple(MOUNT_LAYOUTS))):
+        choices: dict[str, tuple[object, ...]] = {
+            "sandbox": SANDBOXES,
+            "layout": tuple(MOUNT_LAYOUTS),
+            "absent": ABSENT,
+        }
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise UsageError(
                     f"The emulator's option {name} cannot be {getattr(self, name)!r}.",
-                    hint=f"choose one of: {', '.join(allowed)}",
+                    hint=f"choose one of: {', '.join(map(str, allowed))}",
                 )
         for name in (
             "session_limit_s",

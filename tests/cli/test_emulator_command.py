@@ -77,6 +77,32 @@ def test_the_emulator_ends_with_all_its_sessions_and_comes_back_with_its_state(
     assert second.interrupt().code == 130
 
 
+ANCESTORS = """
+import os, pathlib
+process = os.getpid()
+while process > 1:
+    folder = pathlib.Path("/proc", str(process))
+    print(folder.joinpath("environ").read_bytes(), flush=True)
+    process = int(folder.joinpath("stat").read_text().rpartition(")")[2].split()[1])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="environments are read in /proc")
+def test_a_session_reads_no_key_of_the_process_that_serves_it(spawn: Spawn, workplace: Path) -> None:
+    """Nor of any other above it: what the emulator was started with is overwritten."""
+    secrets = {"KAGGLE_KEY": "a-key-of-mine", "SOME_TOKEN": "a-token-of-mine", "PLAIN": "seen-by-all"}
+    process = spawn("emulator", "--port", "0", "--root", "root", KAGGLE_USERNAME="omar", **secrets)
+    service = process.wait_for("export KGTTS_KAGGLE_URL=").strip().rpartition("=")[2]
+    login = ("omar", secrets["KAGGLE_KEY"])
+    push = {"slug": "omar/look-around", "text": ANCESTORS, "language": "python", "kernelType": "script"}
+    address = f"{service}/v1/kernels.KernelsApiService/SaveKernel"
+    assert not requests.post(address, json=push, auth=login, timeout=60).json().get("error")
+    log = requests.get(f"{service}/v1/kernels/logs/stream/omar/look-around", auth=login, timeout=60).text
+    assert "seen-by-all" in log
+    assert "of-mine" not in log
+    process.interrupt()
+
+
 def test_a_key_of_the_persons_own_is_not_printed(
     spawn: Spawn, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,8 +134,8 @@ def test_a_port_or_a_folder_that_is_taken_is_a_sentence(
 def test_every_switch_has_a_flag(
     spawn: Spawn, cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An account without a phone is refused as such, flat; a kernel that does not exist is a 403."""
-    switches = ("--flat-errors", "--hide-absent", "--never-run-is-new-script", "--legacy-key-may-cancel")
+    """An account without a phone is refused as such, flat; a kernel that does not exist is a 404."""
+    switches = ("--flat-errors", "--absent=404", "--never-run-is-new-script", "--legacy-key-may-cancel")
     serve(spawn, monkeypatch, workplace / "root", *switches, "--no-phone", "--saving", "1s")
     user = os.environ["KAGGLE_USERNAME"]
     provide_inputs(workplace / "root", TRAIN, user)
@@ -120,7 +146,7 @@ def test_every_switch_has_a_flag(
         auth=(user, os.environ["KAGGLE_KEY"]),
         timeout=60,
     )
-    assert (unknown.status_code, unknown.json()["code"]) == (403, 403)
+    assert (unknown.status_code, unknown.json()["code"]) == (404, 404)
     refused = cli("push", "--set", "kernel.internet=true")
     assert refused.code == 4
     assert "Phone verification" in refused.err
@@ -130,6 +156,6 @@ def test_the_switches_are_documented(cli: Cli) -> None:
     """Each flag of the table in docs/emulator.md exists."""
     text = (REPOSITORY / "docs" / "emulator.md").read_text(encoding="utf-8")
     flags = [flag.split()[0] for flag in re.findall(r"^\| `\w+` \| `(--[^`]+)` \|", text, re.MULTILINE)]
-    assert len(flags) == 7
+    assert len(flags) == 8
     shown = cli("emulator", "--help").out
     assert [flag for flag in flags if flag not in shown] == []

@@ -43,6 +43,13 @@ CALLS: dict[str, Callable[[Kaggle], object]] = {
     "dataset_ready": lambda kaggle: kaggle.dataset_ready(DATASET),
     "model_files": lambda kaggle: list(kaggle.model_files(MODEL)),
 }
+# What Kaggle answers for what does not exist, and the worlds that answer so in either way.
+UNSEEN = (NotFoundError, ForbiddenError)
+WORLDS_OF_ABSENCE = [
+    "memory",
+    pytest.param("wire", marks=pytest.mark.posix),
+    pytest.param("wire-404", marks=pytest.mark.posix),
+]
 READS = ["kernel", "session_status", "outputs", "stored_log"]
 BUSY = (429, 500, 503)
 KINDS: dict[int, type[KgttsError]] = {
@@ -67,7 +74,7 @@ def world(
         return
     from tests.contract.wire import wire  # noqa: PLC0415  # The emulator needs POSIX.
 
-    with wire(tmp_path / "kaggle", stop_later) as made:
+    with wire(tmp_path / "kaggle", stop_later, 404 if request.param == "wire-404" else 403) as made:
         yield made
 
 
@@ -130,12 +137,13 @@ def test_a_kernel_is_described(world: World) -> None:
     assert new.ref == KERNEL
 
 
+@pytest.mark.parametrize("world", WORLDS_OF_ABSENCE, indirect=True)
 @pytest.mark.parametrize(
     "name", ["kernel", "session_status", "outputs", "stored_log", "delete", "log_stream"]
 )
-def test_an_unknown_kernel_is_not_found(world: World, name: str) -> None:
-    """It was never pushed."""
-    with pytest.raises(NotFoundError, match=str(KERNEL)):
+def test_an_unknown_kernel_is_not_shown(world: World, name: str) -> None:
+    """It was never pushed: a 404, or a 403 as if it were another account's."""
+    with pytest.raises(UNSEEN, match=str(KERNEL)):
         CALLS[name](world.kaggle)
 
 
@@ -241,7 +249,7 @@ def test_deleting_takes_all_versions(world: World) -> None:
     ref = world.begin("ready")
     world.kaggle.delete(ref.kernel)
     for call in (lambda: world.kaggle.session_status(ref), lambda: world.kaggle.delete(ref.kernel)):
-        with pytest.raises(NotFoundError):
+        with pytest.raises(UNSEEN):
             call()
     assert list(world.kaggle.my_kernels()) == []
 
@@ -270,10 +278,11 @@ def test_inputs_are_listed_with_their_sizes(world: World) -> None:
     assert world.kaggle.dataset_ready(DATASET)
 
 
+@pytest.mark.parametrize("world", WORLDS_OF_ABSENCE, indirect=True)
 @pytest.mark.parametrize("name", ["dataset_files", "dataset_ready", "model_files"])
-def test_unknown_inputs_are_not_found(world: World, name: str) -> None:
-    """Named in the error."""
-    with pytest.raises(NotFoundError, match=DATASET if "dataset" in name else MODEL):
+def test_unknown_inputs_are_not_shown(world: World, name: str) -> None:
+    """Named in the error, a 404 or a 403."""
+    with pytest.raises(UNSEEN, match=DATASET if "dataset" in name else MODEL):
         CALLS[name](world.kaggle)
 
 
@@ -345,8 +354,7 @@ def test_each_failure_has_its_kind(world: World, name: str) -> None:
     """400, 401, 403, 404, 429 and 5xx, for every call; one is never taken for another."""
     for status, kind in KINDS.items():
         if (name, status) == ("output_file", 404):
-            assert world.kaggle.output_file(KERNEL, "state.json") is None
-            continue
+            continue  # No error: there is no such file, see test_one_output_is_read_by_its_name.
         repeats = status in BUSY and name not in SENT_ONCE
         world.fail(name, status, times=ATTEMPTS if repeats else 1)
         with pytest.raises(KgttsError) as caught:

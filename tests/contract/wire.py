@@ -117,8 +117,11 @@ class WireWorld:
 
 
 @contextmanager
-def wire(root: Path, stop_later: Callable[[Emulator], None]) -> Iterator[World]:
-    """Give the client, logged in at an emulator in `root`; retries happen, but nothing waits for them."""
+def wire(root: Path, stop_later: Callable[[Emulator], None], absent: int = 403) -> Iterator[World]:
+    """Give the client, logged in at an emulator in `root`; retries happen, but nothing waits for them.
+
+    `absent` is the emulator's answer for what does not exist.
+    """
     clock = FakeClock()
     options = EmulatorOptions(
         sandbox="relocate",
@@ -126,6 +129,7 @@ def wire(root: Path, stop_later: Callable[[Emulator], None]) -> Iterator[World]:
         max_cpu_sessions=50,
         dataset_processing_s=PREPARED_S,
         legacy_key_may_cancel=True,
+        absent=absent,
     )
     emulator = Emulator(root, options=options, credentials=(USER, KEY), clock=clock).start()
     client = connect({"KGTTS_KAGGLE_URL": emulator.url}, login=(USER, KEY))

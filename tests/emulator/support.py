@@ -1,9 +1,10 @@
 """What the emulator's tests share: a clock moved by hand, and an account on the official client."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
+import pytest
 import requests
 from kagglesdk.kaggle_client import KaggleClient
 from kagglesdk.kaggle_env import KaggleEnv
@@ -118,6 +119,13 @@ class Account:
         return requests.post(
             f"{self.url}/v1/{service}/{method}", json=body, auth=self.auth, timeout=TIMEOUT_S
         )
+
+
+def refused(call: Callable[[], Any]) -> Any:
+    """The response to a call that ends with an HTTP error."""
+    with pytest.raises(requests.HTTPError) as caught:
+        call()
+    return caught.value.response
 
 
 def error_of(response: requests.Response) -> Any:

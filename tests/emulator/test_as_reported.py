@@ -9,24 +9,16 @@ from kagglesdk.kaggle_client import KaggleClient
 from kagglesdk.kaggle_env import KaggleEnv
 from kagglesdk.kernels.types import kernels_api_service as sdk
 from kagglesdk.kernels.types.kernels_enums import KernelExecutionType
-from requests import HTTPError
 
 from orchestrator.emulator.faults.kinds import NotVisible
 from orchestrator.emulator.faults.plan import FaultPlan
-from tests.emulator.support import HANG, KEY, USER, Account, error_of
+from tests.emulator.support import HANG, KEY, USER, Account, error_of, refused
 from tests.fakes.clock import FakeClock
 from tests.support import eventually
 
 Start = Callable[..., Account]
 FILES = "for number in range(4): open(f'{number}.txt', 'w').write('x')\n"
 TELL = "import os\nprint(os.environ['KAGGLE_CONTAINER_NAME'])\n"
-
-
-def refused(call: Callable[[], Any]) -> Any:
-    """The response to a call that ends with an HTTP error."""
-    with pytest.raises(HTTPError) as caught:
-        call()
-    return caught.value.response
 
 
 def cancel(account: Account, session: int, *, token: bool = True) -> Any:
@@ -49,7 +41,7 @@ def told_session(account: Account, slug: str = "my-kernel") -> int:
 @pytest.mark.parametrize("nested", [False, True])
 def test_errors_flat_and_nested(start: Start, *, nested: bool) -> None:
     """www.kaggle.com and api.kaggle.com write them differently; injected errors follow."""
-    account = start(nested_errors=nested)
+    account = start(nested_errors=nested, absent=404)
     flat = {"code": 404, "message": "Kernel alice/my-kernel was not found"}
     wanted = {"error": {**flat, "status": "NOT_FOUND"}} if nested else flat
     assert refused(account.status).json() == wanted
@@ -59,10 +51,10 @@ def test_errors_flat_and_nested(start: Start, *, nested: bool) -> None:
     assert ("error" in account.post("NoSuchMethod", {}).json()) is nested
 
 
-@pytest.mark.parametrize(("hide", "status"), [(False, 404), (True, 403)])
-def test_a_kernel_that_does_not_exist(start: Start, *, hide: bool, status: int) -> None:
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_kernel_that_does_not_exist(start: Start, status: int) -> None:
     """403 and 404 have both been seen; deleted kernels are as absent as others."""
-    account = start(hide_absent_kernels=hide)
+    account = start(absent=status)
     assert refused(account.status).status_code == status
     account.run("print(1)")
     account.delete()

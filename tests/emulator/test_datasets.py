@@ -3,7 +3,7 @@
 import io
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ import pytest
 import requests
 from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUploadRequest
 from kagglesdk.datasets.types import dataset_api_service as sdk
+from kagglesdk.datasets.types.dataset_api_service import ApiUploadDirectoryInfo
 
 from orchestrator.emulator import EmulatorOptions
 from orchestrator.emulator.service.uploads import CHUNK_MULTIPLE, LIFETIME
 from orchestrator.errors import UsageError
-from tests.emulator.support import TIMEOUT_S, USER, Account
+from tests.emulator.support import TIMEOUT_S, USER, Account, error_of, refused
 from tests.fakes.clock import FakeClock
 
 Start = Callable[..., Account]
@@ -28,10 +29,12 @@ print("sees", sorted(path.name for path in (root / "input").rglob("*.txt")))
 """
 
 
-def begin(account: Account, name: str = "a.txt", size: int = 3) -> Any:
+def begin(
+    account: Account, name: str = "a.txt", size: int = 3, kind: ApiBlobType = ApiBlobType.DATASET
+) -> Any:
     """The answer to StartBlobUpload."""
     request = ApiStartBlobUploadRequest()
-    request.type, request.name, request.content_length = ApiBlobType.DATASET, name, size
+    request.type, request.name, request.content_length = kind, name, size
     return account.client.blobs.blob_api_client.start_blob_upload(request)
 
 
@@ -59,12 +62,17 @@ def files_of(tokens: tuple[str, ...]) -> list[Any]:
 
 
 def create(
-    account: Account, *tokens: str, slug: str = SLUG, title: str = "Made data", owner: str = USER
+    account: Account,
+    *tokens: str,
+    slug: str = SLUG,
+    title: str = "Made data",
+    owner: str = USER,
+    directories: Sequence[ApiUploadDirectoryInfo] = (),
 ) -> Any:
     """The answer to CreateDataset."""
     request = sdk.ApiCreateDatasetRequest()
     request.owner_slug, request.slug, request.title, request.is_private = owner, slug, title, True
-    request.files = files_of(tokens)
+    request.files, request.directories = files_of(tokens), list(directories)
     return account.client.datasets.dataset_api_client.create_dataset(request)
 
 
@@ -255,7 +263,6 @@ def test_a_dataset_that_kaggle_would_not_make_is_refused(account: Account) -> No
         create(account, token, slug="../escape"),
         create(account, token, title="x" * 51),
         create(account, token, owner="somebody"),
-        version(account, token),
     ]
     assert [answer.status for answer in refused] == ["error"] * len(refused)
     assert all(answer.error for answer in refused)
@@ -265,7 +272,6 @@ def test_a_dataset_that_kaggle_would_not_make_is_refused(account: Account) -> No
         create(account, again),
         create(account, again, slug="other-slug"),
         version(account, again, version_notes=""),
-        version(account, again, delete_old_versions=True),
     ]
     assert [answer.status for answer in refused] == ["error"] * len(refused)
     assert version(account, again).status == "ok"
@@ -286,10 +292,67 @@ def test_a_malformed_request_is_a_client_error(account: Account, body: dict[str,
     assert account.post("CreateDatasetVersion", asked, "datasets.DatasetApiService").status_code == 400
 
 
-def test_other_uploads_are_not_offered(account: Account) -> None:
-    """Only those for datasets."""
-    body = {"type": "MODEL", "name": "a", "contentLength": 1}
-    assert account.post("StartBlobUpload", body, "blobs.BlobApiService").status_code == 501
+def test_an_upload_is_for_what_it_was_sent_for(account: Account) -> None:
+    """Not for something else; and not for competitions, which there are none of."""
+    begun = begin(account, kind=ApiBlobType.MODEL)
+    assert put(begun.create_url, b"one").ok
+    assert "not uploaded for a dataset" in create(account, begun.token).error
+    for kind in ("COMPETITION_SOLUTION", "API_BLOB_TYPE_UNSPECIFIED"):
+        body = {"type": kind, "name": "a", "contentLength": 1}
+        assert account.post("StartBlobUpload", body, "blobs.BlobApiService").status_code == 400
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_next_version_while_one_is_processed(start: Start, clock: FakeClock, *, early: bool) -> None:
+    """A 403 that does not say why, as users have met it, or taken."""
+    account = start(clock=clock, dataset_processing_s=60.0, version_while_processing=early)
+    assert create(account, send(account, "a.txt")).status == "ok"
+    token = send(account, "b.txt")
+    if not early:
+        response = refused(lambda: version(account, token))
+        assert (response.status_code, error_of(response)["message"]) == (
+            403,
+            "Permission 'datasets.update' was denied",
+        )
+        clock.advance(60)
+    assert version(account, token).status == "ok"
+    assert names(account) == ["b.txt"]
+
+
+@pytest.mark.parametrize("answer", [403, 404])
+def test_a_dataset_that_does_not_exist(start: Start, answer: int) -> None:
+    """Neither its state nor its files; a next version of it is a 403 in any case."""
+    account = start(absent=answer)
+    assert refused(lambda: names(account)).status_code == answer
+    assert refused(lambda: status(account)).status_code == answer
+    token = send(account, "a.txt")
+    assert refused(lambda: version(account, token)).status_code == 403
+    create(account, token)
+    assert refused(lambda: names(account, number=2)).status_code == 404
+
+
+def test_a_file_in_a_folder(account: Account) -> None:
+    """As kagglehub sends them: with the names of folders, whose files have tokens of their own."""
+    folder = ApiUploadDirectoryInfo()
+    folder.name, folder.files = "wavs", files_of((send(account, "a.txt"),))
+    deeper = ApiUploadDirectoryInfo()
+    deeper.name, deeper.files = "deeper", files_of((send(account, "a.txt"),))
+    folder.directories = [deeper]
+    assert create(account, send(account, "a.txt"), directories=[folder]).status == "ok"
+    assert names(account) == ["a.txt", "wavs/a.txt", "wavs/deeper/a.txt"]
+    folder.name = "../escape"
+    assert refused(lambda: create(account, slug="other-data", directories=[folder])).status_code == 400
+
+
+def test_a_folder_filled_by_hand_is_not_deleted(root: Path, account: Account) -> None:
+    """It is its owner's; and so no version can be the only one."""
+    request = sdk.ApiDeleteDatasetRequest()
+    request.owner_slug, request.dataset_slug = USER, "some-data"
+    response = refused(lambda: account.client.datasets.dataset_api_client.delete_dataset(request))
+    assert response.status_code == 400
+    answer = version(account, send(account, "b.txt"), slug="some-data", delete_old_versions=True)
+    assert "folder of yours" in answer.error
+    assert (root / "datasets" / USER / "some-data" / "a.txt").exists()
 
 
 def test_processing_takes_no_negative_time() -> None:

@@ -104,7 +104,7 @@ def test_a_stale_version(account: Account, strike: Strike) -> None:
     strike(StaleVersion(first=1))
     with pytest.raises(HTTPError) as caught:
         kernel(account)
-    assert caught.value.response.status_code == 404
+    assert caught.value.response.status_code == 403
     strike()
     account.run("print('two')")
     strike(StaleVersion())

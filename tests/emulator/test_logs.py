@@ -66,15 +66,15 @@ def test_a_line_without_its_end_is_shown(account: Account) -> None:
 
 
 def test_the_log_of_a_version(account: Account) -> None:
-    """`versionLabel` chooses the version; a bare number and a kernel that never ran are 404s."""
+    """`versionLabel` chooses the version; a bare number is a 404, and an unknown kernel a 403."""
     account.run("print('first')")
     account.push("print('second')\n" + HANG)
     account.wait_for("second")
     assert list(account.stream(label="v1")) == []
-    for label, slug in (("1", "my-kernel"), (None, "no-kernel")):
+    for label, slug, status in (("1", "my-kernel", 404), (None, "no-kernel", 403)):
         with pytest.raises(HTTPError) as caught:
             list(account.stream(slug, label))
-        assert caught.value.response.status_code == 404
+        assert caught.value.response.status_code == status
     assert "first" in account.text(label="v1")
 
 

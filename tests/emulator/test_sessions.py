@@ -205,7 +205,7 @@ def test_deleting_a_kernel_ends_its_session(start: Callable[..., Account], clock
     assert account.quota().time_used.total_seconds() == 1800
     with pytest.raises(HTTPError) as caught:
         account.status()
-    assert caught.value.response.status_code == 404
+    assert caught.value.response.status_code == 403
     assert account.push("print(1)").version_number == 1
 
 

@@ -57,7 +57,7 @@ def test_streams_want_credentials_too(account: Account) -> None:
     """The log stream's address is no way around the credentials."""
     address = f"{account.url}/api/v1/kernels/logs/stream/{USER}/my-kernel"
     assert requests.get(address, timeout=TIMEOUT_S).status_code == 401
-    assert error_of(requests.get(address, auth=account.auth, timeout=TIMEOUT_S))["code"] == 404
+    assert error_of(requests.get(address, auth=account.auth, timeout=TIMEOUT_S))["code"] == 403
 
 
 def test_both_prefixes(account: Account) -> None:
@@ -156,7 +156,7 @@ def test_datasets(account: Account, root: Path) -> None:
     wanted.dataset_slug = "no-data"
     with pytest.raises(HTTPError) as caught:
         client.get_dataset(wanted)
-    assert caught.value.response.status_code == 404
+    assert caught.value.response.status_code == 403
 
 
 def test_models(account: Account, root: Path) -> None:

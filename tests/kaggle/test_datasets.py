@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.emulator import Emulator
-from orchestrator.errors import KgttsError, LocalError, NotFoundError, RefusedError, ServiceError
+from orchestrator.errors import (
+    ForbiddenError,
+    KgttsError,
+    LocalError,
+    NotFoundError,
+    RefusedError,
+    ServiceError,
+)
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
 from orchestrator.models import InputFile
@@ -31,7 +38,7 @@ def test_a_dataset_is_made_and_gets_versions(
 ) -> None:
     """The first upload makes a private dataset; each later one a version with its files and no others."""
     for ask in (kaggle.dataset_ready, lambda source: list(kaggle.dataset_files(source))):
-        with pytest.raises(NotFoundError):
+        with pytest.raises(ForbiddenError):
             ask(SOURCE)
     kaggle.upload_dataset(
         SOURCE, TITLE, make_files(tmp_path / "1", a_txt=b"one", empty_log=b""), notes="first"
@@ -88,7 +95,7 @@ def test_a_version_is_asked_for_once(
     if method == "CreateDatasetVersion":
         assert listed(kaggle) == [InputFile("a.txt", 3)]
     else:
-        with pytest.raises(NotFoundError):
+        with pytest.raises(ForbiddenError):
             listed(kaggle)
 
 

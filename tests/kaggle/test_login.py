@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.emulator import Emulator
-from orchestrator.errors import CredentialsError, NotFoundError, UsageError
+from orchestrator.errors import CredentialsError, ForbiddenError, UsageError
 from orchestrator.kaggle import KAGGLE_URL, connect, service_url
 from orchestrator.kaggle.auth import CredentialKind, find_credentials, known_username
 from orchestrator.models import KernelRef
@@ -228,7 +228,7 @@ def test_an_oauth_login_is_used_while_it_lasts(
     store_oauth(monkeypatch, {**stored, "scopes": ["*"]})
     client = connect()
     assert client.username == USER
-    with pytest.raises(NotFoundError):
+    with pytest.raises(ForbiddenError):
         client.kernel(KernelRef(USER, "none-such"))
     client.close()
 

@@ -16,7 +16,7 @@ from orchestrator.emulator import Emulator
 from orchestrator.emulator.faults.kinds import UploadLost
 from orchestrator.emulator.faults.plan import FaultPlan
 from orchestrator.emulator.service.uploads import CHUNK_MULTIPLE
-from orchestrator.errors import NotFoundError, ServiceError
+from orchestrator.errors import ForbiddenError, ServiceError
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
 from tests.kaggle.helpers import SOURCE, TITLE, make_files, stored
@@ -57,7 +57,7 @@ def test_an_upload_that_fails_for_good_is_said(
     emulator.server.faults.fail_next(status, method="PutBlob", times=times)
     with pytest.raises(ServiceError, match=rf"Kaggle's storage .*\({status}\)"):
         kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
-    with pytest.raises(NotFoundError):
+    with pytest.raises(ForbiddenError):
         kaggle.dataset_ready(SOURCE)
 
 

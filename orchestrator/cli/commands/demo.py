@@ -50,13 +50,14 @@ def demo(folder: Path, epochs: int) -> None:
     Needs the extra `local` (PyTorch, Coqui and more): in a clone of kgtts, `make demo` installs it and runs
     this, or pip install '.[local]' --constraint constraints.txt.
     """
-    from orchestrator.emulator import Emulator  # noqa: F401, PLC0415  # Says which package is missing.
+    from orchestrator.emulator import conceal_environment  # noqa: PLC0415  # Says which package is missing.
     from orchestrator.emulator.demo.rehearsal import (  # noqa: PLC0415  # Needs the extra `local`.
         rehearse,
         speak_demo,
         write_demo_report,
     )
 
+    conceal_environment()
     stage = _Stage()
     with on_interrupt(
         "Stopped; the demo's emulator and its training have ended.", hint="`kgtts demo` starts again"

@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.context import data_folder, duration_option, on_interrupt
-from orchestrator.emulator import Emulator, EmulatorOptions
+from orchestrator.emulator import Emulator, EmulatorOptions, conceal_environment
 from orchestrator.emulator.demo.inputs import provide_demo_inputs
 from orchestrator.emulator.faults.plan import load_plan
-from orchestrator.emulator.options import MOUNT_LAYOUTS, SANDBOXES
+from orchestrator.emulator.options import ABSENT, MOUNT_LAYOUTS, SANDBOXES
 
 
 @click.command()
@@ -35,7 +35,12 @@ from orchestrator.emulator.options import MOUNT_LAYOUTS, SANDBOXES
 @duration_option("--weekly-quota", default="30h", help="The GPU time of a week.")
 @duration_option("--queue-delay", default="0s", help="How long a session stays queued.")
 @duration_option(
-    "--dataset-processing", default="0s", help="How long an uploaded dataset takes until it can be mounted."
+    "--dataset-processing",
+    default="0s",
+    help="How long an uploaded dataset or model takes until it can be mounted.",
+)
+@click.option(
+    "--version-while-processing", is_flag=True, help="Accept a next version of a dataset or model meanwhile."
 )
 @click.option(
     "--layout",
@@ -58,7 +63,13 @@ from orchestrator.emulator.options import MOUNT_LAYOUTS, SANDBOXES
 @click.option(
     "--flat-errors", is_flag=True, help="Write errors as www.kaggle.com does, not as api.kaggle.com."
 )
-@click.option("--hide-absent", is_flag=True, help="Answer 403 instead of 404 for kernels that do not exist.")
+@click.option(
+    "--absent",
+    type=click.Choice([str(status) for status in ABSENT]),
+    default=str(ABSENT[0]),
+    show_default=True,
+    help="The answer for a kernel, dataset or model that does not exist.",
+)
 @click.option(
     "--never-run-is-new-script", is_flag=True, help="Give a version that never ran a state, instead of a 404."
 )
@@ -81,12 +92,13 @@ def emulator(
     weekly_quota: timedelta,
     queue_delay: timedelta,
     dataset_processing: timedelta,
+    version_while_processing: bool,
     layout: str,
     sandbox: str,
     lose_failed_outputs: bool,
     saving: timedelta,
     flat_errors: bool,
-    hide_absent: bool,
+    absent: str,
     never_run_is_new_script: bool,
     legacy_key_may_cancel: bool,
     write_queued: bool,
@@ -106,17 +118,19 @@ def emulator(
         weekly_quota_s=weekly_quota.total_seconds(),
         queue_delay_s=queue_delay.total_seconds(),
         dataset_processing_s=dataset_processing.total_seconds(),
+        version_while_processing=version_while_processing,
         layout=layout,
         sandbox=sandbox,
         keep_failed_outputs=not lose_failed_outputs,
         saving_s=saving.total_seconds(),
         nested_errors=not flat_errors,
-        hide_absent_kernels=hide_absent,
+        absent=int(absent),
         never_run_is_new_script=never_run_is_new_script,
         legacy_key_may_cancel=legacy_key_may_cancel,
         omit_queued=not write_queued,
         phone_verified=not no_phone,
     )
+    conceal_environment()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with on_interrupt(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from orchestrator.emulator.options import MOUNT_LAYOUTS, EmulatorOptions, WaitableClock
+from orchestrator.emulator.service.bundles import Bundles, Processing
 from orchestrator.emulator.service.datasets import Datasets
 from orchestrator.emulator.service.exceptions import ApiError, PushRejectedError, permission_denied
 from orchestrator.emulator.service.files import remove_tree
@@ -80,10 +81,14 @@ class Backend:
         self.options = options
         self.username = username
         self.clock = clock
-        self.kernels = Kernels(state, username, hide_absent=options.hide_absent_kernels)
+        self.kernels = Kernels(state, username, absent=options.absent)
         self.uploads = UploadFolder(state.root / "uploads", clock)
-        self.datasets = Datasets(state.root, self.uploads, username, clock, options.dataset_processing_s)
-        self.models = Models(state.root)
+        processing = Processing(
+            timedelta(seconds=options.dataset_processing_s), exclusive=not options.version_while_processing
+        )
+        bundles = Bundles(self.uploads, state.archives, clock, processing)
+        self.datasets = Datasets(state.root, bundles, username, options.absent)
+        self.models = Models(state.root, bundles, username, options.absent)
         self._mounts = Mounts(MOUNT_LAYOUTS[options.layout], self.datasets, self.models, self.kernels)
         self._runner = runner
         self._lock = self.kernels.lock

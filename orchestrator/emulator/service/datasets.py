@@ -2,26 +2,68 @@
 
 A folder ROOT/datasets/OWNER/SLUG is version 1 of a dataset and always ready. Uploaded versions lie in
 ROOT/uploaded and become ready once they have been processed for `dataset_processing_s`. `[?]` Guesses: how
-refusals are worded, and what a kernel sees while a first version is processed (here: nothing).
+most refusals are worded, and what a kernel sees while a first version is processed (here: nothing).
 """
 
 import threading
-import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 from slugify import slugify
 
-from orchestrator.emulator.options import WaitableClock
-from orchestrator.emulator.service.exceptions import DatasetRejectedError
+from orchestrator.emulator.service.bundles import Bundles, NewFile
+from orchestrator.emulator.service.exceptions import (
+    ApiError,
+    RejectedError,
+    absent,
+    permission_denied,
+)
 from orchestrator.emulator.service.files import is_safe_name, remove_tree, write_bytes_atomically
-from orchestrator.emulator.service.uploads import StoredUpload, UploadFolder
+from orchestrator.emulator.service.uploads import UploadKind
 
-_LENGTHS = range(6, 51)  # Characters of titles and slugs (client 2.2.4, dataset_create_new).
+# Characters of titles and slugs (client 2.2.5, dataset_create_new; its documentation allows slugs of 3).
+_LENGTHS = range(6, 51)
+_SUBTITLE_LENGTHS = range(20, 81)
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
+# From the client's documentation (docs/datasets_metadata.md, 2026). It also has `copyright-authors`, which
+# users report to be refused.
+LICENSES = frozenset(
+    {
+        "AGPL-3.0",
+        "CC-BY-3.0",
+        "CC-BY-3.0-IGO",
+        "CC-BY-4.0",
+        "CC-BY-NC-4.0",
+        "CC-BY-NC-ND-4.0",
+        "CC-BY-NC-SA-3.0-IGO",
+        "CC-BY-NC-SA-4.0",
+        "CC-BY-ND-4.0",
+        "CC-BY-SA-3.0",
+        "CC-BY-SA-4.0",
+        "CC0-1.0",
+        "CDLA-Permissive-1.0",
+        "CDLA-Sharing-1.0",
+        "DbCL-1.0",
+        "EU-ODP-Legal-Notice",
+        "FDL-1.3",
+        "GPL-2.0",
+        "GPL-3.0",
+        "LGPL-3.0",
+        "ODC-BY-1.0",
+        "ODbL-1.0",
+        "PDDL",
+        "US-Government-Works",
+        "apache-2.0",
+        "other",
+        "unknown",
+    }
+)
+FREQUENCIES = ("not specified", "never", "annually", "quarterly", "monthly", "weekly", "daily", "hourly")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +78,34 @@ class DatasetVersion:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset with its versions, oldest first: at least one."""
+    """A dataset with its versions, oldest first: at least one.
+
+    `descriptions` are those of its files, by their names.
+    """
 
     owner: str
     slug: str
     title: str
     private: bool
     versions: tuple[DatasetVersion, ...]
+    subtitle: str = ""
+    description: str = ""
+    license: str = "unknown"
+    keywords: tuple[str, ...] = ()
+    collaborators: Mapping[str, str] = field(default_factory=dict)  # Names, and their roles.
+    sources: str = ""
+    frequency: str = FREQUENCIES[0]
+    descriptions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ref(self) -> str:
         """`owner/slug`."""
         return f"{self.owner}/{self.slug}"
+
+    @property
+    def key(self) -> int:
+        """The numeric id."""
+        return zlib.crc32(self.ref.lower().encode())
 
 
 _DATASET = TypeAdapter(Dataset)
@@ -58,27 +116,33 @@ class Datasets:
 
     Args:
         root: the emulator's folder.
-        uploads: the files that versions are made of.
+        bundles: makes versions of uploads.
         username: the owner of the account.
-        clock: the time that versions become ready by.
-        processing_s: how long a version is processed before it is ready, in seconds.
+        absent: the HTTP status for what does not exist, 403 or 404.
     """
 
-    def __init__(
-        self, root: Path, uploads: UploadFolder, username: str, clock: WaitableClock, processing_s: float
-    ) -> None:
+    def __init__(self, root: Path, bundles: Bundles, username: str, absent: int) -> None:
         self._root = root
-        self._uploads = uploads
+        self._bundles = bundles
         self._username = username
-        self._clock = clock
-        self._processing = timedelta(seconds=processing_s)
+        self._absent = absent
         self._lock = threading.RLock()
+
+    def all(self) -> list[Dataset]:
+        """Every dataset, the last changed first."""
+        places = {
+            (path.parent.name, path.name)
+            for pattern in ("datasets/*/*", "uploaded/*/*")
+            for path in self._root.glob(pattern)
+        }
+        found = [dataset for owner, slug in places if (dataset := self.find(owner, slug))]
+        return sorted(found, key=lambda item: (item.versions[-1].created_at, item.ref), reverse=True)
 
     def find(self, owner: str, slug: str) -> Dataset | None:
         """A dataset by its name; None if there is none."""
         if not is_safe_name(owner) or not is_safe_name(slug):
             return None
-        by_hand = self._root / "datasets" / owner / slug
+        by_hand = self._by_hand(owner, slug)
         record = self._uploaded(owner, slug) / "dataset.json"
         first: tuple[DatasetVersion, ...] = ()
         if by_hand.is_dir():
@@ -89,105 +153,188 @@ class Datasets:
                 return Dataset(owner, slug, slug, private=True, versions=first) if first else None
             found = _DATASET.validate_json(record.read_bytes())
         # If the folder was filled after version 1 was uploaded, it is not a version.
-        return replace(found, versions=first + found.versions) if found.versions[0].number > 1 else found
+        uploaded = found.versions
+        versions = uploaded if uploaded and uploaded[0].number == 1 else first + uploaded
+        return replace(found, versions=versions) if versions else None
+
+    def get(self, owner: str, slug: str, number: int = 0) -> tuple[Dataset, DatasetVersion]:
+        """A dataset, and its version `number`; 0 is the newest.
+
+        Raises:
+            ApiError: 403 or 404 if there is no such dataset, 404 if it has no such version.
+        """
+        found = self.find(owner, slug)
+        if found is None:
+            raise absent(self._absent, "datasets.get", f"Dataset {owner}/{slug}")
+        versions = [version for version in found.versions if number in (0, version.number)]
+        if not versions:
+            raise ApiError(404, f"Version {number} of dataset {owner}/{slug} was not found")
+        return found, versions[-1]
+
+    def find_key(self, key: int) -> Dataset | None:
+        """A dataset by its numeric id; None if there is none."""
+        return next((dataset for dataset in self.all() if dataset.key == key), None)
 
     def is_ready(self, version: DatasetVersion) -> bool:
         """Whether a version has been processed and can be mounted."""
-        return version.ready_at <= self._clock.now()
+        return version.ready_at <= self._bundles.clock.now()
 
     def folder(self, dataset: Dataset, number: int) -> Path:
         """The folder of a version's files."""
         uploaded = self._uploaded(dataset.owner, dataset.slug) / str(number)
-        return uploaded if uploaded.is_dir() else self._root / "datasets" / dataset.owner / dataset.slug
+        return uploaded if uploaded.is_dir() else self._by_hand(dataset.owner, dataset.slug)
 
-    def create(self, owner: str, slug: str, title: str, tokens: Sequence[str], *, private: bool) -> Dataset:
+    def archive(self, dataset: Dataset, number: int) -> Path:
+        """A ZIP archive of a version's files."""
+        return self._bundles.archive(self.folder(dataset, number), f"{dataset.ref}/{number}", ".zip")
+
+    def create(self, new: Dataset, files: Sequence[NewFile]) -> Dataset:
         """Create a dataset from uploaded files.
 
         Args:
-            owner: the owner as given in the request.
-            slug: the dataset's slug.
-            title: the dataset's title.
-            tokens: the uploads that become version 1.
-            private: whether others cannot see it.
+            new: the dataset, without versions.
+            files: what becomes version 1.
 
         Raises:
-            DatasetRejectedError: Kaggle would refuse it; nothing was created.
+            RejectedError: Kaggle would refuse it; nothing was created.
         """
         with self._lock:
-            self._check_owner(owner)
-            for what, text in (("title", title), ("slug", slug)):
-                if len(text) not in _LENGTHS:
-                    raise DatasetRejectedError(f"The dataset {what} must be between 6 and 50 characters")
+            if new.owner.lower() != self._username.lower():
+                raise RejectedError("You do not have permission to save a dataset for another user.")
+            # Kaggle names a dataset after its title if the request names it not.
+            slug = new.slug or slugify(new.title)
+            new = replace(new, owner=self._username, slug=slug)
+            if faults := _faults(new):
+                raise RejectedError(faults[0])
+            if len(slug) not in _LENGTHS:
+                raise RejectedError("The dataset slug must be between 6 and 50 characters")
             if slugify(slug) != slug:
-                raise DatasetRejectedError(f"The slug {slug!r} is not valid.")
-            titles = {self._title(path) for path in self._uploaded(self._username, "").glob("*/dataset.json")}
-            if self.find(self._username, slug) is not None or title in titles:
-                raise DatasetRejectedError(
-                    f'The requested title "{title}" is already in use by a dataset. '
-                    "Please choose another title."
-                )
-            return self._add(Dataset(self._username, slug, title, private, ()), 1, tokens, "Initial release")
+                raise RejectedError('Slug can only contain alphanumeric or "-" characters')
+            for other in self.all():
+                taken = new.title == other.title or slug == other.slug
+                if taken and other.owner.lower() == self._username.lower():
+                    raise RejectedError(
+                        f'The requested title "{new.title}" is already in use by a dataset. '
+                        "Please choose another title."
+                    )
+            return self._add(new, 1, files, "Initial release")
 
-    def add_version(self, owner: str, slug: str, tokens: Sequence[str], notes: str) -> Dataset:
+    def add_version(
+        self, dataset: Dataset, files: Sequence[NewFile], notes: str, *, alone: bool = False
+    ) -> Dataset:
         """Create a version of a dataset that holds the uploaded files and no others.
 
+        Args:
+            dataset: the dataset, with what it says of itself from now on.
+            files: the files.
+            notes: what is new.
+            alone: whether all earlier versions are deleted.
+
         Raises:
-            DatasetRejectedError: Kaggle would refuse it; nothing was created.
+            RejectedError: Kaggle would refuse it; nothing was created.
+            ApiError: 403, it is another account's, or its newest version is still processed.
         """
         with self._lock:
-            self._check_owner(owner)
-            dataset = self.find(self._username, slug)
-            if dataset is None:
-                raise DatasetRejectedError(f"Dataset {owner}/{slug} was not found")
+            self._check_mine(dataset)
+            if self._bundles.processing.exclusive and not self.is_ready(dataset.versions[-1]):
+                raise permission_denied("datasets.update")  # kagglehub #181: "wait until it is processed".
             if not notes:
-                raise DatasetRejectedError("Version notes are required.")
-            number = dataset.versions[-1].number + 1
-            by_hand = not (self._uploaded(self._username, slug) / "1").is_dir()
-            kept = dataset.versions[1:] if by_hand else dataset.versions
-            return self._add(replace(dataset, versions=kept), number, tokens, notes)
+                raise RejectedError("Version notes are required.")
+            if faults := _faults(dataset):
+                raise RejectedError(faults[0])
+            if alone and self._has_by_hand(dataset):
+                raise RejectedError("The emulator does not delete the version that is a folder of yours.")
+            added = self._add(dataset, dataset.versions[-1].number + 1, files, notes, alone=alone)
+            for version in dataset.versions if alone else ():
+                remove_tree(self._uploaded(dataset.owner, dataset.slug) / str(version.number))
+            return added
 
-    def _add(self, dataset: Dataset, number: int, tokens: Sequence[str], notes: str) -> Dataset:
-        uploads = self._complete(tokens)
+    def update(self, dataset: Dataset, **changes: Any) -> list[str]:
+        """Change what a dataset says of itself; returns what is wrong, in which case nothing is changed.
+
+        Raises:
+            ApiError: 403, it is another account's.
+        """
+        with self._lock:
+            self._check_mine(dataset)
+            changed = replace(dataset, **changes)
+            faults = _faults(changed)
+            if any(other.title == changed.title and other.ref != changed.ref for other in self.all()):
+                faults.append(f'The requested title "{changed.title}" is already in use by a dataset.')
+            if not faults:
+                self._save(changed)
+            return faults
+
+    def delete(self, dataset: Dataset) -> None:
+        """Delete a dataset with all its versions.
+
+        Raises:
+            ApiError: 403, it is another account's; 400, it is a folder that was filled by hand.
+        """
+        with self._lock:
+            self._check_mine(dataset)
+            if self._has_by_hand(dataset):
+                folder = self._by_hand(dataset.owner, dataset.slug)
+                raise ApiError(400, f"The emulator does not delete a folder of yours: remove {folder}.")
+            folder = self._uploaded(dataset.owner, dataset.slug)
+            # The record goes first: half a dataset must not come back after a crash.
+            (folder / "dataset.json").unlink(missing_ok=True)
+            remove_tree(folder)
+
+    def _check_mine(self, dataset: Dataset) -> None:
+        if dataset.owner.lower() != self._username.lower():
+            raise permission_denied("datasets.update")
+
+    def _add(
+        self, dataset: Dataset, number: int, files: Sequence[NewFile], notes: str, *, alone: bool = False
+    ) -> Dataset:
         folder = self._uploaded(dataset.owner, dataset.slug) / str(number)
-        remove_tree(folder)  # Left by an emulator that was killed before it wrote the record.
-        folder.mkdir(parents=True)
-        for upload in uploads:
-            self._uploads.content(upload).rename(folder / upload.name)
-            self._uploads.delete(upload)
-            _unpack(folder / upload.name)
-        now = self._clock.now()
-        version = DatasetVersion(number, notes, now, now + self._processing)
-        changed = replace(dataset, versions=(*dataset.versions, version))
-        write_bytes_atomically(folder.parent / "dataset.json", _DATASET.dump_json(changed, indent=1))
+        descriptions = self._bundles.fill(folder, files, UploadKind.DATASET)
+        now = self._bundles.clock.now()
+        version = DatasetVersion(number, notes, now, now + self._bundles.processing.span)
+        changed = replace(
+            dataset,
+            versions=(version,) if alone else (*dataset.versions, version),
+            descriptions={**dataset.descriptions, **descriptions},
+        )
+        self._save(changed)
         return changed
 
-    def _complete(self, tokens: Sequence[str]) -> list[StoredUpload]:
-        found = [upload for token in tokens if (upload := self._uploads.find(token))]
-        uploads = [upload for upload in found if self._uploads.is_complete(upload)]
-        if not uploads or len(uploads) < len(tokens):
-            raise DatasetRejectedError("The files were not uploaded, or not completely.")
-        if len({upload.name for upload in uploads}) < len(uploads):
-            raise DatasetRejectedError("Two files have the same name.")
-        return uploads
+    def _save(self, dataset: Dataset) -> None:
+        """Write the record, which leaves out a version that was filled by hand."""
+        kept = dataset.versions[1:] if self._has_by_hand(dataset) else dataset.versions
+        record = self._uploaded(dataset.owner, dataset.slug) / "dataset.json"
+        write_bytes_atomically(record, _DATASET.dump_json(replace(dataset, versions=kept), indent=1))
 
-    def _check_owner(self, owner: str) -> None:
-        if owner.lower() != self._username.lower():
-            raise DatasetRejectedError("You do not have permission to save a dataset for another user.")
+    def _has_by_hand(self, dataset: Dataset) -> bool:
+        """Whether its first version is a folder that was filled by hand."""
+        return (
+            bool(dataset.versions)
+            and dataset.versions[0].number == 1
+            and not (self._uploaded(dataset.owner, dataset.slug) / "1").is_dir()
+        )
 
-    def _title(self, record: Path) -> str:
-        return _DATASET.validate_json(record.read_bytes()).title
+    def _by_hand(self, owner: str, slug: str) -> Path:
+        return self._root / "datasets" / owner / slug
 
     def _uploaded(self, owner: str, slug: str) -> Path:
         return self._root / "uploaded" / owner / slug
 
 
-def _unpack(file: Path) -> None:
-    """Put the files of an uploaded ZIP archive into a folder of its name, in its place.
+def _faults(dataset: Dataset) -> list[str]:
+    """What Kaggle would not accept of what a dataset says of itself."""
+    return [*_faults_of_texts(dataset), *_faults_of_words(dataset)]
 
-    So Kaggle shows a folder that the official client uploads with `--dir-mode zip`. What is no archive stays.
-    """
-    if file.suffix.lower() != ".zip" or not zipfile.is_zipfile(file) or file.with_suffix("").exists():
-        return
-    with zipfile.ZipFile(file) as archive:
-        archive.extractall(file.with_suffix(""))  # It never leaves that folder.
-    file.unlink()
+
+def _faults_of_texts(dataset: Dataset) -> Iterable[str]:
+    if len(dataset.title) not in _LENGTHS:
+        yield "The dataset title must be between 6 and 50 characters"
+    if dataset.subtitle and len(dataset.subtitle) not in _SUBTITLE_LENGTHS:
+        yield "Subtitle length must be between 20 and 80 characters"
+
+
+def _faults_of_words(dataset: Dataset) -> Iterable[str]:
+    if dataset.license not in LICENSES:
+        yield f"The license {dataset.license!r} is not valid."
+    if dataset.frequency not in FREQUENCIES:
+        yield f"The update frequency {dataset.frequency!r} is not valid."

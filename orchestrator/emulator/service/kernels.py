@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from orchestrator.emulator.service.exceptions import ApiError, not_found, permission_denied
+from orchestrator.emulator.service.exceptions import ApiError, absent, not_found, permission_denied
 from orchestrator.emulator.service.files import remove_tree, write_bytes_atomically
 from orchestrator.emulator.service.outputs import StoredOutput, read_outputs
 from orchestrator.emulator.service.state import StateFolder, VersionPaths
@@ -104,12 +104,12 @@ class Kernels:
     Args:
         state: the emulator's folder.
         username: the owner of the account.
-        hide_absent: whether an unknown kernel is answered with 403 instead of 404.
+        absent: the HTTP status for an unknown kernel, 403 or 404.
     """
 
-    def __init__(self, state: StateFolder, username: str, *, hide_absent: bool = False) -> None:
+    def __init__(self, state: StateFolder, username: str, *, absent: int) -> None:
         self.lock = threading.RLock()
-        self._hide_absent = hide_absent
+        self._absent = absent
         self._state = state
         self._username = username
         stored = [
@@ -145,10 +145,10 @@ class Kernels:
             ApiError: 403 for another owner's kernel, 403 or 404 for an unknown one.
         """
         found = self.find(owner, slug)
-        if owner.lower() != self._username.lower() or (found is None and self._hide_absent):
+        if owner.lower() != self._username.lower():
             raise permission_denied("kernels.get")
         if found is None:
-            raise not_found(f"Kernel {owner}/{slug}")
+            raise absent(self._absent, "kernels.get", f"Kernel {owner}/{slug}")
         return found
 
     def get_version(self, owner: str, slug: str, label: str | None = None) -> tuple[Kernel, Version]:

@@ -1,47 +1,496 @@
-"""Models: folders ROOT/models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION, filled by hand or by the demo."""
+"""Models with their variations ("instances" in the API) and their versions, filled by hand or uploaded.
 
+A folder ROOT/models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION is a version and always ready. Uploaded versions
+lie in ROOT/uploaded-models and become ready as datasets do. `[?]` Guesses: how refusals are worded, the
+lengths of slugs and titles, and what a session sees of a version that is still processed (here: nothing).
+"""
+
+import re
+import threading
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from orchestrator.emulator.service.files import is_safe_name
+from pydantic import TypeAdapter
+
+from orchestrator.emulator.service.bundles import Bundles, NewFile
+from orchestrator.emulator.service.exceptions import (
+    ApiError,
+    RejectedError,
+    absent,
+    permission_denied,
+)
+from orchestrator.emulator.service.files import is_safe_name, remove_tree, write_bytes_atomically
+from orchestrator.emulator.service.uploads import UploadKind
+
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
+_LENGTHS = range(3, 51)
+_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)  # Client 2.2.5, _validate_slug_syntax.
+# From the client's documentation (docs/models_metadata.md, 2026); the service takes the name in
+# parentheses as well (kaggle-cli #609, which also speaks of "Other").
+_LONG_LICENSES = (
+    "Apache 2.0",
+    "Attribution 3.0 IGO (CC BY 3.0 IGO)",
+    "Attribution 3.0 Unported (CC BY 3.0)",
+    "Attribution 4.0 International (CC BY 4.0)",
+    "Attribution-NoDerivatives 4.0 International (CC BY-ND 4.0)",
+    "Attribution-NonCommercial 4.0 International (CC BY-NC 4.0)",
+    "Attribution-NonCommercial-NoDerivatives 4.0 International (CC BY-NC-ND 4.0)",
+    "Attribution-NonCommercial-ShareAlike 3.0 IGO (CC BY-NC-SA 3.0 IGO)",
+    "BSD-3-Clause",
+    "CC BY-NC-SA 4.0",
+    "CC BY-SA 3.0",
+    "CC BY-SA 4.0",
+    "CC0: Public Domain",
+    "Community Data License Agreement - Permissive - Version 1.0",
+    "Community Data License Agreement - Sharing - Version 1.0",
+    "GNU Affero General Public License 3.0",
+    "GNU Free Documentation License 1.3",
+    "GNU Lesser General Public License 3.0",
+    "GPL 2",
+    "GPL 3",
+    "MIT",
+    "ODC Attribution License (ODC-By)",
+    "ODC Public Domain Dedication and Licence (PDDL)",
+    "Other",
+    "Other (specified in description)",
+)
+LICENSES = frozenset(
+    name for long in _LONG_LICENSES for name in (long, long.partition(" (")[2].removesuffix(")")) if name
+)
+
+
+@dataclass(frozen=True, slots=True)
+class VariationRef:
+    """The name of a variation."""
+
+    owner: str
+    model: str
+    framework: str
+    slug: str
+
+    def __str__(self) -> str:
+        return f"{self.owner}/{self.model}/{plain(self.framework)}/{self.slug}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One version of a variation."""
+
+    number: int
+    notes: str
+    created_at: datetime
+    ready_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """One variation of a model, of one framework, with its versions, oldest first.
+
+    `framework` is spelt as in a mount path, `transformers`; `last_number` is the highest number that a
+    version ever had, since none is given twice.
+    """
+
+    framework: str
+    slug: str
+    license: str = ""
+    overview: str = ""
+    usage: str = ""
+    fine_tunable: bool = False
+    training_data: tuple[str, ...] = ()
+    kind: str = ""  # The wire's word for what it is made from.
+    base: str = ""
+    base_url: str = ""
+    versions: tuple[ModelVersion, ...] = ()
+    last_number: int = 0
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """What it is told from others by."""
+        return plain(self.framework), self.slug
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model with its variations."""
+
+    owner: str
+    slug: str
+    title: str
+    private: bool
+    created_at: datetime
+    updated_at: datetime
+    subtitle: str = ""
+    description: str = ""
+    published_at: datetime | None = None
+    provenance: str = ""
+    variations: tuple[Variation, ...] = ()
+
+    @property
+    def ref(self) -> str:
+        """`owner/slug`."""
+        return f"{self.owner}/{self.slug}"
+
+
+_MODEL = TypeAdapter(Model)
+
+
+def plain(framework: str) -> str:
+    """The name of a framework, however it is spelt: `pyTorch`, `PY_TORCH`."""
+    return framework.replace("_", "").replace("-", "").lower()
+
+
+def key_of(*names: object) -> int:
+    """The numeric id of what has these names."""
+    return zlib.crc32("/".join(map(str, names)).lower().encode())
 
 
 class Models:
-    """All models of an emulator.
+    """All models of an emulator. Thread-safe.
 
     Args:
         root: the emulator's folder.
+        bundles: makes versions of uploads.
+        username: the owner of the account.
+        absent: the HTTP status for what does not exist, 403 or 404.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._folder = root / "models"
+    def __init__(self, root: Path, bundles: Bundles, username: str, absent: int) -> None:
+        self._by_hand = root / "models"
+        self._uploaded = root / "uploaded-models"
+        self._bundles = bundles
+        self._username = username
+        self._absent = absent
+        self._lock = threading.RLock()
 
-    def folder(self, owner: str, model: str, framework: str, variation: str, version: int) -> Path | None:
-        """The folder of a model version; None if there is none.
+    # Looking
 
-        The framework may be spelt as in a mount path or as in the wire's enum: `pyTorch`, `PY_TORCH`.
+    def all(self) -> list[Model]:
+        """Every model, the last changed first."""
+        places = {
+            (path.parent.name, path.name)
+            for folder in (self._by_hand, self._uploaded)
+            for path in folder.glob("*/*")
+        }
+        found = [model for owner, slug in places if (model := self.find(owner, slug))]
+        return sorted(found, key=lambda item: (item.updated_at, item.ref), reverse=True)
+
+    def find(self, owner: str, slug: str) -> Model | None:
+        """A model by its name; None if there is none."""
+        if not is_safe_name(owner) or not is_safe_name(slug):
+            return None
+        folder = self._by_hand / owner / slug
+        record = self._uploaded / owner / slug / "model.json"
+        with self._lock:
+            if record.is_file():
+                found = _MODEL.validate_json(record.read_bytes())
+            elif folder.is_dir():
+                changed = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+                found = Model(owner, slug, slug, private=True, created_at=changed, updated_at=changed)
+            else:
+                return None
+        variations = {variation.name: variation for variation in found.variations}
+        for variation in self._variations_by_hand(folder):
+            uploaded = variations.get(variation.name)
+            if uploaded is not None:
+                own = {version.number for version in uploaded.versions}
+                kept = [version for version in variation.versions if version.number not in own]
+                versions = sorted((*kept, *uploaded.versions), key=lambda version: version.number)
+                last = max(uploaded.last_number, variation.last_number)
+                variations[variation.name] = replace(uploaded, versions=tuple(versions), last_number=last)
+            else:
+                variations[variation.name] = variation
+        return replace(found, variations=tuple(variations.values()))
+
+    def get(self, owner: str, slug: str) -> Model:
+        """A model.
+
+        Raises:
+            ApiError: 403 or 404, there is none.
         """
-        above = self._existing(owner, model)
-        for folder in sorted(above.iterdir()) if above else ():
-            if _plain(folder.name) == _plain(framework):
-                return self._existing(owner, model, folder.name, variation, str(version))
-        return None
+        found = self.find(owner, slug)
+        if found is None:
+            raise absent(self._absent, "models.get", f"Model {owner}/{slug}")
+        return found
 
-    def latest_version(self, owner: str, model: str, framework: str, variation: str) -> int | None:
-        """The highest version number of a model's variation; None if there is none."""
-        above = self._existing(owner, model)
-        numbers = [
-            int(folder.name)
-            for folder in (above.glob("*/*/*") if above else ())
-            if _plain(folder.parts[-3]) == _plain(framework)
-            and folder.parts[-2] == variation
-            and folder.name.isdecimal()
+    def get_variation(self, ref: VariationRef) -> tuple[Model, Variation]:
+        """A variation, and its model.
+
+        Raises:
+            ApiError: 403 or 404, there is none.
+        """
+        model = self.get(ref.owner, ref.model)
+        variation = _variation(model, ref)
+        if variation is None:
+            raise absent(self._absent, "models.get", f"Model {ref}")
+        return model, variation
+
+    def get_version(self, ref: VariationRef, number: int = 0) -> tuple[Model, Variation, ModelVersion]:
+        """A version with its variation and model; 0 is the newest.
+
+        Raises:
+            ApiError: 403 or 404 if there is no such variation, 404 if it has no such version.
+        """
+        model, variation = self.get_variation(ref)
+        versions = [version for version in variation.versions if number in (0, version.number)]
+        if not versions:
+            raise ApiError(404, f"Version {number or 1} of model {ref} was not found")
+        return model, variation, versions[-1]
+
+    def is_ready(self, version: ModelVersion) -> bool:
+        """Whether a version has been processed and can be mounted."""
+        return version.ready_at <= self._bundles.clock.now()
+
+    def folder(self, model: Model, variation: Variation, number: int) -> Path:
+        """The folder of a version's files."""
+        uploaded = self._folder(model, variation) / str(number)
+        return uploaded if uploaded.is_dir() else self._folder_by_hand(model, variation, number)
+
+    def archive(self, model: Model, variation: Variation, number: int) -> Path:
+        """A compressed TAR archive of a version's files."""
+        name = f"{model.ref}/{plain(variation.framework)}/{variation.slug}/{number}"
+        return self._bundles.archive(self.folder(model, variation, number), name, ".tar.gz")
+
+    # Changing
+
+    def create(self, model: Model) -> Model:
+        """Create a model without variations.
+
+        Raises:
+            RejectedError: Kaggle would refuse it; nothing was created.
+        """
+        with self._lock:
+            if model.owner.lower() != self._username.lower():
+                raise RejectedError("You do not have permission to create a model for another user.", 403)
+            model = replace(model, owner=self._username)
+            _check_slug("model", model.slug)
+            _check_title(model)
+            if self.find(model.owner, model.slug) is not None:
+                raise RejectedError(f"A model with the slug {model.slug!r} already exists.", 409)
+            self._save(model)
+            return model
+
+    def update(self, model: Model, **changes: Any) -> Model:
+        """Change what a model says of itself.
+
+        Raises:
+            RejectedError: Kaggle would refuse it; nothing was changed.
+            ApiError: 403, it is another account's.
+        """
+        with self._lock:
+            self._check_mine(model)
+            changed = replace(model, **changes, updated_at=self._bundles.clock.now())
+            _check_title(changed)
+            _check_public(changed)
+            self._save(changed)
+            return changed
+
+    def create_variation(
+        self, owner: str, slug: str, variation: Variation, files: Sequence[NewFile]
+    ) -> tuple[Model, Variation]:
+        """Create a variation with its first version.
+
+        Args:
+            owner: the model's owner.
+            slug: the model's slug.
+            variation: the variation, without versions.
+            files: what becomes version 1.
+
+        Raises:
+            RejectedError: Kaggle would refuse it; nothing was created.
+        """
+        with self._lock:
+            model = self._mine(owner, slug)
+            _check_slug("variation", variation.slug, 1)
+            _check_license(variation.license)
+            if not variation.framework:
+                raise RejectedError("A framework is required.")
+            if variation.name in [item.name for item in model.variations]:
+                raise RejectedError(f"The variation {variation.slug!r} already exists.", 409)
+            changed = replace(model, variations=(*model.variations, variation))
+            _check_public(changed)
+            return self._add(changed, variation, files, "")
+
+    def add_version(self, ref: VariationRef, files: Sequence[NewFile], notes: str) -> tuple[Model, Variation]:
+        """Create a version of a variation that holds the uploaded files and no others.
+
+        Raises:
+            RejectedError: Kaggle would refuse it; nothing was created.
+            ApiError: 403, the newest version is still processed.
+        """
+        with self._lock:
+            model = self._mine(ref.owner, ref.model)
+            variation = _variation(model, ref)
+            if variation is None:
+                raise RejectedError(f"Model {ref} was not found", 404)
+            newest = variation.versions[-1:]
+            if self._bundles.processing.exclusive and not all(map(self.is_ready, newest)):
+                raise permission_denied("models.update")
+            return self._add(model, variation, files, notes)
+
+    def update_variation(self, model: Model, variation: Variation, **changes: Any) -> Variation:
+        """Change what a variation says of itself.
+
+        Raises:
+            RejectedError: Kaggle would refuse it; nothing was changed.
+            ApiError: 403, it is another account's.
+        """
+        with self._lock:
+            self._check_mine(model)
+            changed = replace(variation, **changes)
+            _check_license(changed.license)
+            self._save(_with(model, changed))
+            return changed
+
+    def delete(self, model: Model) -> None:
+        """Delete a model with all its variations.
+
+        Raises:
+            ApiError: 403, it is another account's; 400, a folder of it was filled by hand.
+        """
+        with self._lock:
+            self._check_mine(model)
+            _check_not_by_hand(self._by_hand / model.owner / model.slug)
+            folder = self._uploaded / model.owner / model.slug
+            # The record goes first: half a model must not come back after a crash.
+            (folder / "model.json").unlink(missing_ok=True)
+            remove_tree(folder)
+
+    def delete_variation(self, model: Model, variation: Variation) -> None:
+        """Delete a variation with all its versions.
+
+        Raises:
+            ApiError: as for `delete`.
+        """
+        with self._lock:
+            self._check_mine(model)
+            for version in variation.versions:
+                _check_not_by_hand(self._folder_by_hand(model, variation, version.number))
+            kept = tuple(item for item in model.variations if item.name != variation.name)
+            self._save(replace(model, variations=kept))
+            remove_tree(self._folder(model, variation))
+
+    def delete_version(self, model: Model, variation: Variation, version: ModelVersion) -> None:
+        """Delete one version; its number is not given again.
+
+        Raises:
+            ApiError: as for `delete`.
+        """
+        with self._lock:
+            self._check_mine(model)
+            _check_not_by_hand(self._folder_by_hand(model, variation, version.number))
+            kept = tuple(item for item in variation.versions if item.number != version.number)
+            self._save(_with(model, replace(variation, versions=kept)))
+            remove_tree(self._folder(model, variation) / str(version.number))
+
+    # Behind it
+
+    def _mine(self, owner: str, slug: str) -> Model:
+        model = self.find(owner, slug)
+        if model is None:
+            raise RejectedError(f"Model {owner}/{slug} was not found", 404)
+        if model.owner.lower() != self._username.lower():
+            raise RejectedError("You do not have permission to change a model of another user.", 403)
+        return model
+
+    def _check_mine(self, model: Model) -> None:
+        if model.owner.lower() != self._username.lower():
+            raise permission_denied("models.update")
+
+    def _add(
+        self, model: Model, variation: Variation, files: Sequence[NewFile], notes: str
+    ) -> tuple[Model, Variation]:
+        number = variation.last_number + 1
+        self._bundles.fill(self._folder(model, variation) / str(number), files, UploadKind.MODEL)
+        now = self._bundles.clock.now()
+        version = ModelVersion(number, notes, now, now + self._bundles.processing.span)
+        added = replace(variation, versions=(*variation.versions, version), last_number=number)
+        changed = replace(_with(model, added), updated_at=now)
+        self._save(changed)
+        return changed, added
+
+    def _save(self, model: Model) -> None:
+        """Write the record, which leaves out what was filled by hand."""
+        variations = []
+        for variation in model.variations:
+            versions = tuple(
+                version
+                for version in variation.versions
+                if not self._folder_by_hand(model, variation, version.number).is_dir()
+            )
+            variations.append(replace(variation, versions=versions))
+        record = self._uploaded / model.owner / model.slug / "model.json"
+        kept = replace(model, variations=tuple(variations))
+        write_bytes_atomically(record, _MODEL.dump_json(kept, indent=1))
+
+    def _folder(self, model: Model, variation: Variation) -> Path:
+        return self._uploaded / model.owner / model.slug / plain(variation.framework) / variation.slug
+
+    def _folder_by_hand(self, model: Model, variation: Variation, number: int) -> Path:
+        above = self._by_hand / model.owner / model.slug
+        for folder in sorted(above.iterdir()) if above.is_dir() else ():
+            if plain(folder.name) == plain(variation.framework):
+                return folder / variation.slug / str(number)
+        return above / variation.framework / variation.slug / str(number)
+
+    def _variations_by_hand(self, model: Path) -> list[Variation]:
+        found: dict[tuple[str, str], dict[int, ModelVersion]] = {}
+        for folder in sorted(model.glob("*/*/*")):
+            framework, slug, number = folder.parts[-3:]
+            if folder.is_dir() and number.isdecimal() and is_safe_name(slug):
+                made = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
+                versions = found.setdefault((framework, slug), {})
+                versions[int(number)] = ModelVersion(int(number), "", made, _ALWAYS)
+        return [
+            Variation(
+                framework,
+                slug,
+                versions=tuple(versions[number] for number in sorted(versions)),
+                last_number=max(versions),
+            )
+            for (framework, slug), versions in found.items()
         ]
-        return max(numbers, default=None)
-
-    def _existing(self, *parts: str) -> Path | None:
-        folder = self._folder.joinpath(*parts)
-        return folder if all(map(is_safe_name, parts)) and folder.is_dir() else None
 
 
-def _plain(framework: str) -> str:
-    return framework.replace("_", "").replace("-", "").lower()
+def _variation(model: Model, ref: VariationRef) -> Variation | None:
+    wanted = plain(ref.framework), ref.slug
+    return next((item for item in model.variations if item.name == wanted), None)
+
+
+def _with(model: Model, variation: Variation) -> Model:
+    """The model with this variation in the place of the one of its name."""
+    others = {item.name: item for item in model.variations} | {variation.name: variation}
+    return replace(model, variations=tuple(others.values()))
+
+
+def _check_not_by_hand(folder: Path) -> None:
+    if folder.is_dir():
+        raise ApiError(400, f"The emulator does not delete a folder of yours: remove {folder}.")
+
+
+def _check_slug(what: str, slug: str, least: int = _LENGTHS.start) -> None:
+    if not least <= len(slug) < _LENGTHS.stop:
+        raise RejectedError(f"The {what} slug must be between {least} and {_LENGTHS.stop - 1} characters")
+    if not _SLUG.fullmatch(slug):
+        raise RejectedError('Slug can only contain alphanumeric or "-" characters')
+
+
+def _check_title(model: Model) -> None:
+    if len(model.title) not in _LENGTHS:
+        raise RejectedError(
+            f"The model title must be between {_LENGTHS.start} and {_LENGTHS.stop - 1} characters"
+        )
+
+
+def _check_license(name: str) -> None:
+    if name and name not in LICENSES:
+        raise RejectedError(f"The license {name!r} is not valid.")
+
+
+def _check_public(model: Model) -> None:
+    """A public model says of each variation under which licence it is given (kagglehub #62)."""
+    if not model.private and not all(item.license for item in model.variations):
+        raise RejectedError("A public model needs a license for each variation.")

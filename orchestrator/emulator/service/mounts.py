@@ -9,8 +9,9 @@ from pathlib import Path
 
 from orchestrator.emulator.options import MountLayout
 from orchestrator.emulator.service.datasets import Datasets
+from orchestrator.emulator.service.exceptions import ApiError
 from orchestrator.emulator.service.kernels import Kernels, Version
-from orchestrator.emulator.service.models import Models
+from orchestrator.emulator.service.models import Model, Models, ModelVersion, Variation, VariationRef
 
 _OWNER_SLUG_VERSION = (2, 3)  # Parts of owner/slug and owner/slug/version.
 _MODEL_PARTS = 5
@@ -65,16 +66,18 @@ class Mounts:
         return BindMount(self._datasets.folder(found, ready[-1].number), below)
 
     def model(self, source: str) -> BindMount | None:
-        """The mount of `owner/model/framework/variation/version`."""
+        """The mount of `owner/model/framework/variation/version`, if that is ready."""
         parts = source.split("/")
-        if len(parts) != _MODEL_PARTS or not parts[4].isdecimal():
+        if len(parts) != _MODEL_PARTS:
             return None
-        owner, model, framework, variation, version = parts
-        folder = self._models.folder(owner, model, framework, variation, int(version))
+        owner, slug, framework, name, number = parts
+        found = self._find_model(source)
+        if found is None or not self._models.is_ready(found[2]):
+            return None
         below = self._layout.model.format(
-            owner=owner, model=model, framework=framework.lower(), variation=variation, version=version
+            owner=owner, model=slug, framework=framework.lower(), variation=name, version=number
         )
-        return None if folder is None else BindMount(folder, below)
+        return BindMount(self._models.folder(found[0], found[1], found[2].number), below)
 
     def kernel(self, source: str) -> BindMount | None:
         """The mount of `owner/slug[/version]`: outputs of its last COMPLETE version, or of the given one."""
@@ -100,7 +103,7 @@ class Mounts:
         """
         return InputSources(
             datasets=tuple(s for s in sources.datasets if not self._has_dataset(s)),
-            models=tuple(s for s in sources.models if self.model(s) is None),
+            models=tuple(s for s in sources.models if self._find_model(s) is None),
             kernels=tuple(
                 s
                 for s in sources.kernels
@@ -117,6 +120,16 @@ class Mounts:
             *map(self.kernel, version.kernel_sources),
         )
         return tuple({mount.below: mount for mount in found if mount is not None}.values())
+
+    def _find_model(self, source: str) -> tuple[Model, Variation, ModelVersion] | None:
+        """The version `owner/model/framework/variation/version`, ready or not; None if there is none."""
+        parts = source.split("/")
+        if len(parts) != _MODEL_PARTS or not parts[4].isdecimal() or int(parts[4]) < 1:
+            return None
+        try:
+            return self._models.get_version(VariationRef(*parts[:4]), int(parts[4]))
+        except ApiError:
+            return None
 
     def _has_dataset(self, source: str) -> bool:
         """Whether there is a dataset `owner/slug[/version]`, ready or not."""

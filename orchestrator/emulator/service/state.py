@@ -4,11 +4,13 @@ ROOT/
   datasets/OWNER/SLUG/…                             filled by hand or by the demo
   models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION/…  filled by hand or by the demo
   uploaded/OWNER/SLUG/{dataset.json,N/…}            datasets uploaded over the wire, by version
-  uploads/TOKEN/…                                   uploaded files that no dataset version has taken yet
+  uploaded-models/OWNER/MODEL/{model.json,FRAMEWORK/VARIATION/N/…}  the same for models
+  uploads/TOKEN/…                                   uploaded files that no version has taken yet
   kernels/OWNER/SLUG/kernel.json                    the kernel and its versions
   kernels/OWNER/SLUG/N/{source,log.jsonl,log.json,outputs.json,output/…}
   sessions/ID/…                                     the folder of an active session
   cache/numba/…                                     compiled code, shared by sessions
+  cache/archives/…                                  whole datasets and models, packed for their download
   credentials.json (0600), usage.json, counter.json, lock
 
 Records are JSON, written atomically: a crash leaves whole files.
@@ -101,6 +103,11 @@ class StateFolder:
     def kernel_folder(self, owner: str, slug: str) -> Path:
         """The folder of a kernel's record and versions."""
         return self.root / "kernels" / owner / slug
+
+    @property
+    def archives(self) -> Path:
+        """The folder of packed datasets and models."""
+        return self.root / "cache" / "archives"
 
     @property
     def usage_file(self) -> Path:

@@ -1,7 +1,7 @@
-"""Files that a client uploads before it makes a dataset version of them.
+"""Files that a client uploads before it makes a version of a dataset or a model of them.
 
-An upload is started, then filled by one PUT or, after an interruption, by more; a dataset version takes it
-once it is complete. An upload is valid for a week, as at Google's storage, and survives a restart.
+An upload is started, then filled by one PUT or, after an interruption, by more; a version takes it once it is
+complete. An upload is valid for a week, as at Google's storage, and survives a restart.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +25,14 @@ LIFETIME = timedelta(days=7)
 CHUNK_MULTIPLE = 256 << 10  # Of an interrupted upload, Google's storage keeps whole multiples of this.
 
 
+class UploadKind(StrEnum):
+    """What an upload is for; nothing else can be made of it."""
+
+    DATASET = "dataset"
+    MODEL = "model"
+    INBOX = "inbox"  # Pictures of datasets, and files that are sent to nobody in particular.
+
+
 @dataclass(frozen=True, slots=True)
 class StoredUpload:
     """One upload: `token` names it to Kaggle, and whoever knows `upload_id` may send its `size` bytes."""
@@ -33,6 +42,7 @@ class StoredUpload:
     name: str
     size: int
     started_at: datetime
+    kind: UploadKind = UploadKind.DATASET
 
 
 _UPLOAD = TypeAdapter(StoredUpload)
@@ -55,9 +65,11 @@ class UploadFolder:
             if self.find(path.name) is None:
                 remove_tree(path)
 
-    def start(self, name: str, size: int) -> StoredUpload:
+    def start(self, name: str, size: int, kind: UploadKind) -> StoredUpload:
         """Start the upload of a file of `size` bytes."""
-        upload = StoredUpload(secrets.token_hex(16), secrets.token_hex(32), name, size, self._clock.now())
+        upload = StoredUpload(
+            secrets.token_hex(16), secrets.token_hex(32), name, size, self._clock.now(), kind
+        )
         write_bytes_atomically(self._folder / upload.token / "blob.json", _UPLOAD.dump_json(upload))
         return upload
 

@@ -18,6 +18,7 @@ from orchestrator.emulator.service.backend import Backend
 from orchestrator.emulator.service.exceptions import (
     ApiError,
     PushRejectedError,
+    absent,
     not_found,
     permission_denied,
 )
@@ -114,7 +115,9 @@ def get_kernel(call: Call) -> Any:
         known = kernel.versions[:-1] if call.faults.first(StaleVersion) else kernel.versions
         version = known[-1] if known else None
     if version is None:
-        raise not_found(f"Version {label} of kernel {kernel.ref}" if label else f"Kernel {kernel.ref}")
+        if label:
+            raise not_found(f"Version {label} of kernel {kernel.ref}")
+        raise absent(call.backend.options.absent, "kernels.get", f"Kernel {kernel.ref}")
     response = sdk.ApiGetKernelResponse()
     response.metadata = _metadata(kernel, version)
     if not label:

@@ -123,7 +123,7 @@ class Server:
         self._socket.close()
 
     def _application(self) -> Starlette:
-        files = storage.StorageEndpoint(self._backend.kernels, self._signer)
+        files = storage.StorageEndpoint(self._backend, self._signer)
         routes = [
             Route(f"{storage.PREFIX}{{name:path}}", files.get, methods=["GET"]),
             Route(

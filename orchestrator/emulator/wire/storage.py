@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from urllib.parse import quote, urlencode
 from xml.sax.saxutils import escape
 
@@ -15,14 +16,23 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from orchestrator.emulator.options import WaitableClock
-from orchestrator.emulator.service.exceptions import ApiError
-from orchestrator.emulator.service.kernels import Kernels
+from orchestrator.emulator.service.backend import Backend
+from orchestrator.emulator.service.datasets import Dataset
+from orchestrator.emulator.service.exceptions import ApiError, not_found
+from orchestrator.emulator.service.files import list_files
+from orchestrator.emulator.service.models import Model, Variation, VariationRef, plain
 
 PREFIX = "/storage/"
+_BYTES = "application/octet-stream"
 # What hostile names in a listing point to. No output has this name: theirs contain slashes.
 HOSTILE_OBJECT = "hostile"
 _HOSTILE_BODY = b"Whoever asked for this followed a hostile name of the server's.\n"
 _DATE = "%Y%m%dT%H%M%SZ"
+# No owner of a kernel has such a name, and no file the other one.
+_DATASET, _MODEL = "@dataset", "@model"
+_ARCHIVE = ":all"
+_PARTS_OF_OUTPUT = 3  # What stands before the path of an output: owner, kernel, version.
+_PARTS = {_DATASET: 4, _MODEL: 6}
 
 
 def output_name(owner: str, slug: str, number: int, name: str) -> str:
@@ -30,9 +40,29 @@ def output_name(owner: str, slug: str, number: int, name: str) -> str:
     return f"{owner}/{slug}/{number}/{name}"
 
 
+def dataset_file(dataset: Dataset, number: int, name: str) -> str:
+    """The storage's name for a file of a version of a dataset."""
+    return f"{_DATASET}/{dataset.ref}/{number}/{name}"
+
+
+def dataset_archive(dataset: Dataset, number: int) -> str:
+    """The storage's name for all files of a version of a dataset."""
+    return f"{_DATASET}/{dataset.ref}/{number}/{_ARCHIVE}"
+
+
+def model_file(model: Model, variation: Variation, number: int, name: str) -> str:
+    """The storage's name for a file of a version of a model."""
+    return f"{_MODEL}/{model.ref}/{plain(variation.framework)}/{variation.slug}/{number}/{name}"
+
+
+def model_archive(model: Model, variation: Variation, number: int) -> str:
+    """The storage's name for all files of a version of a model."""
+    return model_file(model, variation, number, _ARCHIVE)
+
+
 def output_path(name: str) -> str:
-    """The path of an output file within its version, from the storage's name for it."""
-    return name.split("/", 3)[-1]
+    """The path of a file within its version, from the storage's name for it."""
+    return name.split("/", _PARTS.get(name.partition("/")[0], _PARTS_OF_OUTPUT))[-1]
 
 
 def storage_error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
@@ -110,15 +140,15 @@ class _StoredFile(FileResponse):
 
 
 class StorageEndpoint:
-    """Serves output files.
+    """Serves output files, and the files of datasets and models.
 
     Args:
-        kernels: knows the files.
+        backend: knows the files.
         signer: knows which URLs are valid.
     """
 
-    def __init__(self, kernels: Kernels, signer: UrlSigner) -> None:
-        self._kernels = kernels
+    def __init__(self, backend: Backend, signer: UrlSigner) -> None:
+        self._backend = backend
         self._signer = signer
 
     def get(self, request: Request) -> Response:
@@ -127,9 +157,13 @@ class StorageEndpoint:
         try:
             self._signer.check(name, request.query_params)
             if name == HOSTILE_OBJECT:
-                return Response(_HOSTILE_BODY, media_type="application/octet-stream")
-            owner, slug, number, path = name.split("/", 3)
-            file, output, version = self._kernels.output_file(owner, slug, int(number), path)
+                return Response(_HOSTILE_BODY, media_type=_BYTES)
+            if name.partition("/")[0] in _PARTS:
+                # starlette gives ETag, Last-Modified and lengths.
+                file = self._input_file(name)
+                return _StoredFile(file, media_type=_BYTES, stat_result=file.stat())
+            owner, slug, number, path = name.split("/", _PARTS_OF_OUTPUT)
+            file, output, version = self._backend.kernels.output_file(owner, slug, int(number), path)
             found = file.stat()
         except SignatureError as error:
             return storage_error(403, "SignatureDoesNotMatch", str(error))
@@ -145,4 +179,29 @@ class StorageEndpoint:
             "x-goog-stored-content-length": str(output.size),
             "cache-control": "private, max-age=0",
         }
-        return _StoredFile(file, headers=headers, media_type="application/octet-stream", stat_result=found)
+        return _StoredFile(file, headers=headers, media_type=_BYTES, stat_result=found)
+
+    def _input_file(self, name: str) -> Path:
+        """The file of a dataset or a model. Its name is looked up and never joined to a path unchecked.
+
+        Raises:
+            ApiError: 404, there is no such file.
+        """
+        kind, *parts = name.split("/", _PARTS[name.partition("/")[0]])
+        if kind == _DATASET:
+            owner, slug, number, path = parts
+            datasets = self._backend.datasets
+            dataset, version = datasets.get(owner, slug, int(number))
+            if path == _ARCHIVE:
+                return datasets.archive(dataset, version.number)
+            folder = datasets.folder(dataset, version.number)
+        else:
+            *names, number, path = parts
+            models = self._backend.models
+            model, variation, found = models.get_version(VariationRef(*names), int(number))
+            if path == _ARCHIVE:
+                return models.archive(model, variation, found.number)
+            folder = models.folder(model, variation, found.number)
+        if path not in [entry.name for entry in list_files(folder)]:
+            raise not_found(f"The file {path}")
+        return folder / path

@@ -17,7 +17,7 @@ from orchestrator.emulator.faults.kinds import UploadLost
 from orchestrator.emulator.faults.middleware import ACTIVE_FAULTS
 from orchestrator.emulator.service.exceptions import ApiError, UploadBusyError, UploadTooLongError
 from orchestrator.emulator.service.files import is_file_name
-from orchestrator.emulator.service.uploads import StoredUpload, UploadFolder
+from orchestrator.emulator.service.uploads import StoredUpload, UploadFolder, UploadKind
 from orchestrator.emulator.wire.rpc import Call, Method, Methods
 
 PREFIX = "/upload/"
@@ -26,16 +26,22 @@ _CONTENT_RANGE = re.compile(
     r"bytes (?:(?P<first>\d{1,18})-(?P<last>\d{1,18})|\*)/(?P<size>\d{1,18})", re.ASCII
 )
 _RESUME_INCOMPLETE = 308
+_KINDS = {
+    sdk.ApiBlobType.DATASET: UploadKind.DATASET,
+    sdk.ApiBlobType.MODEL: UploadKind.MODEL,
+    sdk.ApiBlobType.INBOX: UploadKind.INBOX,
+}
 
 
 def start_blob_upload(call: Call) -> Any:
     """StartBlobUpload: a token for the file, and the address that its bytes are sent to."""
     request = call.request
-    if request.type is not sdk.ApiBlobType.DATASET:
-        raise ApiError(501, "The emulator accepts uploads for datasets only.")
+    kind = _KINDS.get(request.type)
+    if kind is None:
+        raise ApiError(400, "Invalid type of an upload.")
     if not is_file_name(request.name) or request.content_length < 0:
         raise ApiError(400, "Invalid file name or length.")
-    upload = call.backend.uploads.start(request.name, request.content_length)
+    upload = call.backend.uploads.start(request.name, request.content_length, kind)
     response = sdk.ApiStartBlobUploadResponse()
     response.token = upload.token
     response.create_url = f"{call.base_url}{PREFIX}{upload.token}?upload_id={upload.upload_id}"
