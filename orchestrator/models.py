@@ -210,6 +210,40 @@ class InputFile:
 
 
 @dataclass(frozen=True, slots=True)
+class InputDetails:
+    """What a dataset or a model says of itself.
+
+    Attributes:
+        title: its title.
+        private: whether nobody else sees it.
+        subtitle: a line below the title; Kaggle wants 20 to 80 characters of a dataset's, or none.
+        description: what it is, in Markdown.
+        license: Kaggle's name of its licence. A model has none: each of its variations has one.
+        keywords: Kaggle's tags; for datasets only.
+    """
+
+    title: str
+    private: bool = True
+    subtitle: str = ""
+    description: str = ""
+    license: str = ""
+    keywords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVariation:
+    """A variation of a model, `owner/model/framework/variation`, and its newest version.
+
+    `is_ready` says whether that version is processed, so that sessions can mount it; None if Kaggle does not
+    tell.
+    """
+
+    source: str
+    version: int
+    is_ready: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class LogEvent:
     """A piece of a session's log: its stream, seconds since the session's start, and its text.
 

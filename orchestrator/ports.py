@@ -4,17 +4,19 @@
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from orchestrator.models import (
+    InputDetails,
     InputFile,
     KernelInfo,
     KernelPush,
     KernelRef,
     LogEvent,
+    ModelVariation,
     OutputFile,
     Pushed,
     Quota,
@@ -61,7 +63,8 @@ class Kaggle(Protocol):
     `RefusedError` or `ServiceError`. A 403 says nothing about whether a thing exists: Kaggle answers so for
     what is absent, for what is not yet visible, and now and then for what is there. Reads are retried by the
     implementation, unless `retry=False` says that the caller comes back by itself; what changes something
-    (`push`, `upload_dataset`, `cancel_session`, `delete`) is sent at most once.
+    (`push`, `cancel_session`, `delete`, and all that makes, changes or deletes datasets and models) is sent
+    at most once.
     """
 
     @property
@@ -149,12 +152,62 @@ class Kaggle(Protocol):
         """
         ...
 
-    def upload_dataset(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
+    def upload_dataset(
+        self, source: str, details: InputDetails, files: Mapping[str, Path], *, notes: str
+    ) -> None:
         """Make the private dataset `owner/slug` of `files`, or a new version that holds these and no others.
 
-        They lie flat, by their names. A dataset keeps the title that it was made with; `notes` describe the
-        version. After a `ServiceError`, `dataset_files` tells whether the version was made.
+        Each file has its name, with `/` for folders; the last part is that of the file itself. A dataset
+        keeps the details that it was made with (`update_dataset` changes them); `notes` describe the version.
+        After a `ServiceError`, `dataset_files` tells whether the version was made.
         """
+        ...
+
+    def my_datasets(self) -> Sequence[str]:
+        """The account's datasets, private ones included, as `owner/slug`."""
+        ...
+
+    def dataset_details(self, source: str) -> InputDetails:
+        """What the dataset `owner/slug` says of itself."""
+        ...
+
+    def update_dataset(self, source: str, details: InputDetails) -> None:
+        """Replace what a dataset says of itself. `RefusedError`: Kaggle does not accept it, in its words."""
+        ...
+
+    def delete_dataset(self, source: str) -> None:
+        """Delete the dataset `owner/slug` with all its versions."""
+        ...
+
+    def my_models(self) -> Sequence[str]:
+        """The account's models, private ones included, as `owner/model`."""
+        ...
+
+    def model_variations(self, model: str) -> Sequence[ModelVariation]:
+        """The variations of `owner/model`, each with its newest version. A version that was made is here."""
+        ...
+
+    def create_model(self, model: str, details: InputDetails) -> None:
+        """Make the model `owner/model`, without variations. `RefusedError`: it exists, or is not accepted."""
+        ...
+
+    def update_model(self, model: str, details: InputDetails) -> None:
+        """Replace what a model says of itself."""
+        ...
+
+    def upload_model(
+        self, variation: str, files: Mapping[str, Path], *, notes: str, license_name: str
+    ) -> str:
+        """Make a version of `owner/model/framework/variation` that holds `files` and no others.
+
+        The variation is made, with this licence, if the model has none of that name; later versions keep its
+        licence. Returns the version, `owner/model/framework/variation/N`. `NotFoundError`: there is no such
+        model. After a `ServiceError`, `model_variations` tells whether the version was made.
+        """
+        ...
+
+    def delete_model(self, source: str) -> None:
+        """Delete a model (`owner/model`), one variation of it, or one version, as far as `source` goes."""
         ...
 
     def model_files(self, source: str) -> Iterator[InputFile]:

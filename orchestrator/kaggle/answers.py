@@ -127,6 +127,16 @@ def _saved(body: Mapping[str, Any]) -> None:
         raise AnswerError("does not say which version the push became")
 
 
+def _made(body: Mapping[str, Any]) -> None:
+    if not body.get("error") and not untrusted.count(body.get("id"), 1 << 53):
+        raise AnswerError("does not say what was made")
+
+
+def _metadata(body: Mapping[str, Any]) -> None:
+    if not body.get("errorMessage"):
+        _filled(_object(body, "info"), "title")
+
+
 def _quota(body: Mapping[str, Any]) -> None:
     if not body:
         raise AnswerError("says nothing")
@@ -193,14 +203,22 @@ def _known_word(body: Mapping[str, Any], name: str, words: set[str]) -> None:
 
 
 _NEEDED: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
+    "CreateModel": _made,
+    "CreateModelInstance": _made,
+    "CreateModelInstanceVersion": _made,
     "GenerateAccessToken": _token,
     "GetAcceleratorQuotaStatistics": _quota,
+    "GetDatasetMetadata": _metadata,
     "GetDatasetStatus": _status_of(_DATASET_STATES),
     "GetKernel": _kernel,
     "GetKernelSessionStatus": _status_of(_STATES),
     "ListDatasetFiles": _listing("datasetFiles", "name", empty=False),
+    "ListDatasets": _listing("datasets", "ref", empty=True),
     "ListKernelSessionOutput": _listing("files", "fileName", "url", empty=True),
     "ListKernels": _listing("kernels", "ref", empty=True),
+    "ListModelInstances": _listing("instances", "slug", empty=True),
+    "ListModels": _listing("models", "ref", empty=True),
     "ListModelInstanceVersionFiles": _listing("files", "name", empty=False),
     "SaveKernel": _saved,
+    "UpdateModel": _made,
 }

@@ -1,7 +1,7 @@
 """The `Kaggle` port over HTTP, through the typed SDK below the official client."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,17 @@ from orchestrator.kaggle.kernels import (
 )
 from orchestrator.kaggle.log_stream import open_stream, read_stream
 from orchestrator.kaggle.logs import parse_stored_log
-from orchestrator.kaggle.models import model_files
+from orchestrator.kaggle.models import Models
 from orchestrator.kaggle.oauth import OAuthLogin
+from orchestrator.kaggle.uploads import Uploads
 from orchestrator.models import (
+    InputDetails,
     InputFile,
     KernelInfo,
     KernelPush,
     KernelRef,
     LogEvent,
+    ModelVariation,
     OutputFile,
     Pushed,
     Quota,
@@ -93,7 +96,9 @@ class KaggleClient:
         self._service = service
         self._call = call
         self._sdk = client
-        self._datasets = Datasets(self._call, client, service)
+        uploads = Uploads(self._call, client.blobs.blob_api_client, service)
+        self._datasets = Datasets(self._call, client.datasets.dataset_api_client, uploads)
+        self._models = Models(self._call, client.models.model_api_client, uploads)
 
     @property
     def calls(self) -> int:
@@ -311,13 +316,57 @@ class KaggleClient:
         """Return whether the newest version of a dataset is processed; until then kernels mount the last."""
         return self._datasets.is_ready(source)
 
-    def upload_dataset(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
+    def upload_dataset(
+        self, source: str, details: InputDetails, files: Mapping[str, Path], *, notes: str
+    ) -> None:
         """Create the private dataset `owner/slug` from `files`, or a new version with these files only."""
-        self._datasets.upload(source, title, files, notes=notes)
+        self._datasets.upload(source, details, files, notes=notes)
+
+    def my_datasets(self) -> Sequence[str]:
+        """List the account's datasets."""
+        return self._datasets.mine()
+
+    def dataset_details(self, source: str) -> InputDetails:
+        """Return what a dataset says of itself."""
+        return self._datasets.details(source)
+
+    def update_dataset(self, source: str, details: InputDetails) -> None:
+        """Replace what a dataset says of itself."""
+        self._datasets.update(source, details)
+
+    def delete_dataset(self, source: str) -> None:
+        """Delete a dataset with all its versions."""
+        self._datasets.delete(source)
 
     def model_files(self, source: str) -> Iterator[InputFile]:
         """List the files of the model version `owner/model/framework/variation/version`."""
-        return model_files(self._call, self._sdk, source)
+        return self._models.files(source)
+
+    def my_models(self) -> Sequence[str]:
+        """List the account's models."""
+        return self._models.mine(self.username)
+
+    def model_variations(self, model: str) -> Sequence[ModelVariation]:
+        """List the variations of `owner/model`, each with its newest version."""
+        return self._models.variations(model)
+
+    def create_model(self, model: str, details: InputDetails) -> None:
+        """Create a model without variations."""
+        self._models.create(model, details)
+
+    def update_model(self, model: str, details: InputDetails) -> None:
+        """Replace what a model says of itself."""
+        self._models.update(model, details)
+
+    def upload_model(
+        self, variation: str, files: Mapping[str, Path], *, notes: str, license_name: str
+    ) -> str:
+        """Create a version of a variation, which is created if it does not exist; return the version."""
+        return self._models.upload(variation, files, notes=notes, license_name=license_name)
+
+    def delete_model(self, source: str) -> None:
+        """Delete a model, one variation of it, or one version."""
+        self._models.delete(source)
 
     def _output_pages(self, ref: KernelRef, page_size: int) -> Iterator[Any]:
         request = addressed(ApiListKernelSessionOutputRequest(), ref)

@@ -1,34 +1,35 @@
-"""Datasets: their files, their state, and the uploads that make them."""
+"""Datasets: their files, their state, what they say of themselves, and the uploads that make them."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from kagglesdk.blobs.types.blob_api_service import ApiBlobType
 from kagglesdk.datasets.types.dataset_api_service import (
     ApiCreateDatasetRequest,
     ApiCreateDatasetVersionRequest,
     ApiCreateDatasetVersionRequestBody,
-    ApiDatasetNewFile,
+    ApiDeleteDatasetRequest,
+    ApiGetDatasetMetadataRequest,
     ApiGetDatasetStatusRequest,
     ApiListDatasetFilesRequest,
+    ApiListDatasetsRequest,
+    ApiUpdateDatasetMetadataRequest,
 )
-from kagglesdk.datasets.types.dataset_enums import DatabundleVersionStatus
+from kagglesdk.datasets.types.dataset_enums import DatabundleVersionStatus, DatasetSelectionGroup
+from kagglesdk.datasets.types.dataset_types import DatasetSettings, SettingsLicense
 
 from orchestrator import untrusted
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError
 from orchestrator.kaggle.answers import next_token
 from orchestrator.kaggle.errors import Calls, stated, translated
-from orchestrator.kaggle.uploads import Uploads
-from orchestrator.models import InputFile
+from orchestrator.kaggle.uploads import Uploads, check_names
+from orchestrator.models import InputDetails, InputFile
 from orchestrator.scrubbing import scrub
 
 PAGE_SIZE = 200
 _LENGTHS = range(6, 51)  # Of a dataset's title and slug (client 2.2.4, dataset_create_new).
-# Nothing is given away by it. `copyright-authors` would say it better and is documented, but users report
-# that the service refuses it.
-_LICENSE = "other"
-_DESCRIPTION = "Kept by kgtts to continue a training. No licence is given: all rights stay with their owners."
 
 
 class Datasets:
@@ -36,19 +37,18 @@ class Datasets:
 
     Args:
         call: makes the calls.
-        client: the SDK's client.
-        service: the address that calls go to.
+        datasets: the SDK's client of the service.
+        uploads: uploads files.
     """
 
-    def __init__(self, call: Calls, client: Any, service: str) -> None:
+    def __init__(self, call: Calls, datasets: Any, uploads: Uploads) -> None:
         self._call = call
-        self._datasets = client.datasets.dataset_api_client
-        self._uploads = Uploads(call, client.blobs.blob_api_client, service)
+        self._datasets = datasets
+        self._uploads = uploads
 
     def files(self, source: str) -> Iterator[InputFile]:
         """List the files of the newest version of the dataset `owner/slug`, page by page as they are used."""
-        request = ApiListDatasetFilesRequest()
-        request.owner_slug, request.dataset_slug = source.split("/")[:2]
+        request = _addressed(ApiListDatasetFilesRequest(), source)
         request.page_size = PAGE_SIZE
         doing, used = f"list the files of the dataset {source}", set[str]()
         while True:
@@ -60,6 +60,20 @@ class Datasets:
                 return
             request.page_token = token
 
+    def mine(self) -> list[str]:
+        """List the account's datasets, private ones included."""
+        request = ApiListDatasetsRequest()
+        request.group, request.page_size = DatasetSelectionGroup.DATASET_SELECTION_GROUP_MY, PAGE_SIZE
+        doing, used, found = "list your datasets", set[str](), list[str]()
+        while True:
+            answer = self._call(doing, lambda: self._datasets.list_datasets(request))
+            found += [item.ref for item in answer.datasets or []]
+            with translated(doing):
+                token = next_token(answer, used)
+            if token is None:
+                return found
+            request.page_token = token
+
     def is_ready(self, source: str) -> bool:
         """Return whether the newest version of a dataset is processed; until then kernels mount the last.
 
@@ -67,8 +81,7 @@ class Datasets:
             NotFoundError: there is no such dataset.
             RefusedError: Kaggle could not process it.
         """
-        request = ApiGetDatasetStatusRequest()
-        request.owner_slug, request.dataset_slug = source.split("/")[:2]
+        request = _addressed(ApiGetDatasetStatusRequest(), source)
         doing = f"read the status of the dataset {source}"
 
         def ask() -> DatabundleVersionStatus:
@@ -93,19 +106,76 @@ class Datasets:
                 return DatabundleVersionStatus.NOT_YET_PERSISTED
         return None
 
-    def upload(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
-        """Create the private dataset `owner/slug` from `files`, or a new version with these files only.
+    def details(self, source: str) -> InputDetails:
+        """Return what a dataset says of itself."""
+        info = self._info(source)
+        with translated(f"read what the dataset {source} says of itself"):
+            return InputDetails(
+                info.title or "",
+                private=info.is_private,
+                subtitle=info.subtitle or "",
+                description=info.description or "",
+                license=next((item.name for item in info.licenses or []), ""),
+                keywords=tuple(info.keywords or ()),
+            )
 
-        This does what `kaggle datasets create` and `kaggle datasets version` do (2.2.4). An answer of 200 can
-        be a refusal here too. Earlier versions stay. Kaggle unpacks archives (.zip, .tar, .gz).
+    def update(self, source: str, details: InputDetails) -> None:
+        """Replace what a dataset says of itself.
+
+        Kaggle replaces the rest too (collaborators, files' descriptions, sources): it is read and sent back.
+
+        Raises:
+            RefusedError: Kaggle does not accept it.
+        """
+        info = self._info(source)
+        doing = f"change what the dataset {source} says of itself"
+        settings = DatasetSettings()
+        with translated(doing):
+            settings.title, settings.subtitle = details.title, details.subtitle
+            settings.description, settings.is_private = details.description, details.private
+            settings.keywords, settings.licenses = list(details.keywords), info.licenses
+            settings.collaborators, settings.data = info.collaborators, info.data
+            settings.expected_update_frequency = info.expected_update_frequency
+            settings.user_specified_sources = info.user_specified_sources
+        if details.license:
+            licence = SettingsLicense()
+            licence.name = details.license
+            settings.licenses = [licence]
+        request = _addressed(ApiUpdateDatasetMetadataRequest(), source)
+        request.settings = settings
+        answer = self._call(doing, lambda: self._datasets.update_dataset_metadata(request), retry=False)
+        if answer.errors:
+            raise RefusedError(f"Could not {doing}: {_words(' '.join(map(str, answer.errors)))}")
+
+    def _info(self, source: str) -> Any:
+        request = _addressed(ApiGetDatasetMetadataRequest(), source)
+        doing = f"read what the dataset {source} says of itself"
+        answer = self._call(doing, lambda: self._datasets.get_dataset_metadata(request))
+        if answer.error_message:
+            raise RefusedError(f"Could not {doing}: {_words(answer.error_message)}")
+        return answer.info
+
+    def delete(self, source: str) -> None:
+        """Delete a dataset with all its versions."""
+        request = _addressed(ApiDeleteDatasetRequest(), source)
+        doing = f"delete the dataset {source}"
+        answer = self._call(doing, lambda: self._datasets.delete_dataset(request), retry=False)
+        if answer.error:
+            raise RefusedError(f"Could not {doing}: {_words(answer.error)}")
+
+    def upload(self, source: str, details: InputDetails, files: Mapping[str, Path], *, notes: str) -> None:
+        """Create a dataset, or a new version with these files only.
+
+        This does what `kaggle datasets create` and `kaggle datasets version` do (2.2.4), and keeps folders as
+        kagglehub does. An answer of 200 can be a refusal here too. Earlier versions stay. Kaggle unpacks
+        archives (.zip, .tar, .gz).
 
         Raises:
             RefusedError: with Kaggle's own words; or title, slug or file names are not acceptable.
             ServiceError: the upload failed, or there was no answer; then the version may exist.
             LocalError: a file cannot be read.
         """
-        owner, slug = source.split("/")[:2]
-        _check(source, slug, title, files)
+        _check(source, details, files)
         exists = True
         try:
             self.is_ready(source)
@@ -116,56 +186,60 @@ class Datasets:
             pass  # Kaggle could not process the previous version; it may process this one.
         doing = f"save the dataset {source}"
         try:
-            tokens = [_new_file(self._uploads.upload(path)) for path in files]
             if exists:
-                version = _version_request(owner, slug, tokens, notes)
+                version = _version_request(source, notes)
+                self._uploads.fill(version.body, files, ApiBlobType.DATASET)
                 answer = self._call(
                     doing, lambda: self._datasets.create_dataset_version(version), retry=False
                 )
             else:
-                new = _create_request(owner, slug, title, tokens)
+                new = _create_request(source, details)
+                self._uploads.fill(new, files, ApiBlobType.DATASET)
                 answer = self._call(doing, lambda: self._datasets.create_dataset(new), retry=False)
         except (NotFoundError, ForbiddenError) as error:
             raise RefusedError(
-                error.message, hint="check that the login may write datasets; then `kgtts doctor`"
+                error.message,
+                hint="Kaggle also refuses a version while it processes the one before it; if that is not it, "
+                "check that the login may write datasets: `kgtts doctor`",
             ) from error
         with translated(doing):
-            error_words, status = untrusted.one_line(scrub(str(answer.error)), 300), answer.status.lower()
+            error_words, status = _words(answer.error), answer.status.lower()
         if error_words or status != "ok":
             raise RefusedError(f"Kaggle refused the dataset {source}: {error_words or status or 'no reason'}")
 
 
-def _check(source: str, slug: str, title: str, files: Sequence[Path]) -> None:
-    for what, text in (("title", title), ("name", slug)):
-        if len(text) not in _LENGTHS:
-            raise RefusedError(
-                f"Kaggle does not accept the dataset {source}: its {what} must have 6 to 50 characters, "
-                f"and has {len(text)}."
-            )
-    if not files or len({path.name for path in files}) < len(files):
-        raise RefusedError(
-            f"Kaggle does not accept the dataset {source}: it has no files, or two with one name."
-        )
+def _words(text: object) -> str:
+    return untrusted.one_line(scrub(str(text or "")), 300)
 
 
-def _new_file(token: str) -> ApiDatasetNewFile:
-    file = ApiDatasetNewFile()
-    file.token = token
-    return file
-
-
-def _create_request(owner: str, slug: str, title: str, files: list[ApiDatasetNewFile]) -> Any:
-    request = ApiCreateDatasetRequest()
-    request.owner_slug, request.slug, request.title = owner, slug, title
-    request.license_name, request.description = _LICENSE, _DESCRIPTION
-    request.is_private, request.files, request.category_ids = True, files, []
+def _addressed(request: Any, source: str) -> Any:
+    request.owner_slug, request.dataset_slug = source.split("/")[:2]
     return request
 
 
-def _version_request(owner: str, slug: str, files: list[ApiDatasetNewFile], notes: str) -> Any:
+def _check(source: str, details: InputDetails, files: Mapping[str, Path]) -> None:
+    what = f"the dataset {source}"
+    for name, text in (("title", details.title), ("name", source.split("/")[1])):
+        if len(text) not in _LENGTHS:
+            raise RefusedError(
+                f"Kaggle does not accept {what}: its {name} must have 6 to 50 characters, "
+                f"and has {len(text)}."
+            )
+    check_names(what, files)
+
+
+def _create_request(source: str, details: InputDetails) -> Any:
+    request = ApiCreateDatasetRequest()
+    request.owner_slug, request.slug = source.split("/")[:2]
+    request.title, request.description = details.title, details.description
+    request.license_name, request.is_private, request.category_ids = details.license, True, []
+    return request
+
+
+def _version_request(source: str, notes: str) -> Any:
     body = ApiCreateDatasetVersionRequestBody()
-    body.version_notes, body.files, body.category_ids = notes, files, []
+    body.version_notes, body.category_ids = notes, []
     body.delete_old_versions = False  # A kernel mounts the previous one while this one is processed.
-    request = ApiCreateDatasetVersionRequest()
-    request.owner_slug, request.dataset_slug, request.body = owner, slug, body
+    request = _addressed(ApiCreateDatasetVersionRequest(), source)
+    request.body = body
     return request

@@ -6,15 +6,17 @@ the next one sends the rest.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import requests
 import stamina
 from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUploadRequest
+from kagglesdk.datasets.types.dataset_api_service import ApiDatasetNewFile, ApiUploadDirectoryInfo
 
 from orchestrator.connections import Session
-from orchestrator.errors import LocalError, ServiceError
+from orchestrator.errors import LocalError, RefusedError, ServiceError
 from orchestrator.kaggle.errors import Calls, retry_delay, translated
 
 ATTEMPTS = 10  # As the official client.
@@ -30,7 +32,7 @@ class _UnfinishedError(Exception):
 
 
 class Uploads:
-    """Uploads for datasets.
+    """Uploads for datasets and models.
 
     Args:
         call: makes the calls to Kaggle.
@@ -43,8 +45,12 @@ class Uploads:
         self._blobs = blobs
         self._service = service
 
-    def upload(self, path: Path) -> str:
-        """Upload one file; return the token that names it in a dataset version.
+    def upload(self, path: Path, kind: ApiBlobType) -> str:
+        """Upload one file; return the token that names it in a version of what it is for.
+
+        Args:
+            path: the file.
+            kind: what it is for.
 
         Raises:
             LocalError: the file cannot be read.
@@ -54,7 +60,7 @@ class Uploads:
         try:
             found = path.stat()
             request = ApiStartBlobUploadRequest()
-            request.type, request.name = ApiBlobType.DATASET, path.name
+            request.type, request.name = kind, path.name
             request.content_length, request.last_modified_epoch_seconds = found.st_size, int(found.st_mtime)
             # Safe to repeat: it only reserves another place.
             answer = self._call(doing, lambda: self._blobs.start_blob_upload(request))
@@ -71,6 +77,51 @@ class Uploads:
                 f"Could not {doing}: Kaggle's storage did not accept it ({error}).", hint="try again later"
             ) from error
         return token
+
+    def fill(self, body: Any, files: Mapping[str, Path], kind: ApiBlobType) -> None:
+        """Upload files and put them into a request.
+
+        Args:
+            body: what has `files` and `directories`: a request, or the body of one.
+            files: by their names, with `/` for folders; each file's own name is the last part of its name.
+            kind: what they are for.
+
+        Raises:
+            As for `upload`.
+        """
+        body.files, body.directories = [], []
+        folders: dict[str, Any] = {"": body}
+        for name, path in files.items():
+            file = ApiDatasetNewFile()
+            file.token = self.upload(path, kind)
+            folder = _folder(folders, name.rpartition("/")[0])
+            folder.files = [*folder.files, file]
+
+
+def check_names(what: str, files: Mapping[str, Path]) -> None:
+    """Refuse names that Kaggle would not give these files.
+
+    Raises:
+        RefusedError: there are no files, a name leads out of the top folder, or is not its file's.
+    """
+    if not files:
+        raise RefusedError(f"Kaggle does not accept {what}: it has no files.")
+    for name, path in files.items():
+        parts = name.split("/")
+        if {"", ".", ".."} & set(parts) or parts[-1] != path.name:
+            raise RefusedError(f"Kaggle does not accept {what}: {path} cannot be {name!r} there.")
+
+
+def _folder(folders: dict[str, Any], name: str) -> Any:
+    """Return the folder of a request that has this name; it is made, and those above it, if there is none."""
+    if name not in folders:
+        above, _, own = name.rpartition("/")
+        made = ApiUploadDirectoryInfo()
+        made.name, made.files, made.directories = own, [], []
+        parent = _folder(folders, above)
+        parent.directories = [*parent.directories, made]
+        folders[name] = made
+    return folders[name]
 
 
 def _send(path: Path, size: int, url: str) -> None:

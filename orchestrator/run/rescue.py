@@ -27,7 +27,7 @@ from orchestrator.errors import (
     ServiceError,
 )
 from orchestrator.files import write_atomically
-from orchestrator.models import KernelRef, OutputFile
+from orchestrator.models import InputDetails, KernelRef, OutputFile
 from orchestrator.ports import Clock, Kaggle
 from orchestrator.run.handover import handover_dataset, marker_of, read_dataset
 from orchestrator.run.state import STATE_FILE, SavedCheckpoint, SessionResult, read_state
@@ -46,6 +46,10 @@ _REFUSED_PAUSES_S = (2.0, 10.0)  # A refusal counts once it was met again after 
 _KEEP_FREE = 256 << 20  # For everything that is not a checkpoint.
 _MOST_DOWNLOADS = 60  # Files that a session downloads, one after the other, while it pays for a GPU.
 _LONGEST_URLS = 150_000  # Bytes in the kernel's source, which may have less than a megabyte in all.
+# Nothing is given away by it. `copyright-authors` would say it better and is documented, but users report
+# that the service refuses it.
+_LICENSE = "other"
+_DESCRIPTION = "Kept by kgtts to continue a training. No licence is given: all rights stay with their owners."
 
 
 def drop_leftovers(folder: Path, run_id: str) -> None:
@@ -198,7 +202,9 @@ class Rescue:
         write_atomically(marker, json.dumps(told, indent=1) + "\n")
         notes = f"kgtts: run {session.stamp.id}, session {session.stamp.session}, step {session.step}"
         title = title_from(source.rpartition("/")[2])
-        self.kaggle.upload_dataset(source, title, [*files, marker], notes=notes)
+        details = InputDetails(title, license=_LICENSE, description=_DESCRIPTION)
+        kept = {path.name: path for path in (*files, marker)}
+        self.kaggle.upload_dataset(source, details, kept, notes=notes)
 
     def _wait(self, source: str, session: SessionView) -> bool:
         """Whether the dataset is ready within a while; it takes seconds to minutes."""

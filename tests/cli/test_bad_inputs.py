@@ -74,24 +74,29 @@ def test_bad_overrides(cli: Cli, account: Emulator, override: str) -> None:
     assert account.backend.kernels.all() == []
 
 
-def test_an_unknown_dataset(cli: Cli, account: Emulator) -> None:
-    """Kaggle takes such a push and lists the source as invalid; the doctor sees it before."""
-    fails(
-        cli("push", "--set", "inputs.dataset=datahrbn"),
-        4,
-        f"dataset {USER}/datahrbn",
-        "kgtts doctor",
-        f"kgtts stop {REF}",
-    )
-    fails(cli("doctor", "--set", "inputs.dataset=datahrbn"), 4, f"dataset {USER}/datahrbn")
-    assert "without sources that it does not have" in cli("list", "--json").json[0]["message"]
+@pytest.mark.parametrize("status", [403, 404])
+def test_an_unknown_dataset(
+    cli: Cli, open_account: Callable[..., Emulator], python: str, status: int
+) -> None:
+    """Kaggle answers 403 or 404 for it; the account's list, which lacks it too, settles that it is absent."""
+    account = open_account(python=python, absent=status)
+    wanted = f"There is no dataset {USER}/datahrbn", f"the nearest name there is {USER}/datahrbnn", "doctor"
+    fails(cli("push", "--set", "inputs.dataset=datahrbn"), 4, *wanted)
+    fails(cli("doctor", "--set", "inputs.dataset=datahrbn"), 4, f"dataset {USER}/datahrbn", wanted[1])
+    assert account.backend.kernels.all() == []
 
 
-def test_an_unknown_model(cli: Cli, account: Emulator) -> None:
-    """The same for the base voice."""
-    fails(
-        cli("push", "--set", "inputs.model=ttsbnng/onnx/default/1"), 4, f"model {USER}/ttsbnng/onnx/default/1"
-    )
+@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize(
+    "name", ["ttsbnng/onnx/default/1", "ttsbnng/transformers/default/2", "ttsbnn/onnx/x/1"]
+)
+def test_an_unknown_model(
+    cli: Cli, open_account: Callable[..., Emulator], python: str, name: str, status: int
+) -> None:
+    """The same for the base voice: its framework, its version, and its name."""
+    account = open_account(python=python, absent=status)
+    fails(cli("push", "--set", f"inputs.model={name}"), 4, "There is no model", f"{USER}/ttsbnn")
+    assert account.backend.kernels.all() == []
 
 
 def run_badly(cli: Cli, *words: str, arguments: tuple[str, ...] = ()) -> Result:

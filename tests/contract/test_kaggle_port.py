@@ -16,7 +16,7 @@ from orchestrator.errors import (
     ServiceError,
     SilentLogError,
 )
-from orchestrator.models import InputFile, KernelRef, LogEvent, SessionState
+from orchestrator.models import InputDetails, InputFile, KernelRef, LogEvent, SessionState
 from orchestrator.ports import Kaggle
 from tests.contract.worlds import ATTEMPTS, KERNEL, PREPARED_S, SENT_ONCE, World, memory, push_of
 from tests.support import USER
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 DATASET = f"{USER}/some-dataset"
 MODEL = f"{USER}/voice/transformers/default/1"
+DETAILS = InputDetails("Some dataset", license="other")
 NOBODY = KernelRef(USER, "no-such-kernel")
 CALLS: dict[str, Callable[[Kaggle], object]] = {
     "push": lambda kaggle: kaggle.push(push_of()),
@@ -290,7 +291,7 @@ def test_an_upload_makes_a_dataset_and_then_versions(world: World, tmp_path: Pat
     """The newest one is listed, with its files and no others."""
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text(name * 2)
-        world.kaggle.upload_dataset(DATASET, "Some dataset", [tmp_path / name], notes="x")
+        world.kaggle.upload_dataset(DATASET, DETAILS, {name: tmp_path / name}, notes="x")
         assert list(world.kaggle.dataset_files(DATASET)) == [InputFile(name, 10)]
         world.clock.advance(PREPARED_S + 1)
         assert world.kaggle.dataset_ready(DATASET)
@@ -299,7 +300,7 @@ def test_an_upload_makes_a_dataset_and_then_versions(world: World, tmp_path: Pat
 def test_an_upload_is_prepared_before_it_is_ready(world: World, tmp_path: Path) -> None:
     """It is listed at once, and ready when its time has passed."""
     (tmp_path / "a.txt").write_text("a")
-    world.kaggle.upload_dataset(DATASET, "Some dataset", [tmp_path / "a.txt"], notes="x")
+    world.kaggle.upload_dataset(DATASET, DETAILS, {"a.txt": tmp_path / "a.txt"}, notes="x")
     assert not world.kaggle.dataset_ready(DATASET)
     assert list(world.kaggle.dataset_files(DATASET)) == [InputFile("a.txt", 1)]
     world.clock.advance(PREPARED_S + 1)
@@ -314,16 +315,18 @@ def test_an_upload_is_prepared_before_it_is_ready(world: World, tmp_path: Path) 
         (DATASET, "Title", ["a"]),
         (DATASET, "x" * 51, ["a"]),
         (DATASET, "Some dataset", []),
-        (DATASET, "Some dataset", ["1/a", "2/a"]),
+        (DATASET, "Some dataset", ["../a"]),
+        (DATASET, "Some dataset", ["b"]),
     ],
 )
 def test_an_upload_that_kaggle_would_not_take_is_refused_without_a_call(
     world: World, tmp_path: Path, source: str, title: str, names: list[str]
 ) -> None:
-    """Titles and slugs of other than 6 to 50 characters, no files, and two files of one name."""
+    """Titles and slugs of other than 6 to 50 characters, no files, and names that are not the files' own."""
     before = world.kaggle.calls
+    files = dict.fromkeys(names, tmp_path / "a")
     with pytest.raises(RefusedError, match="Kaggle does not accept the dataset"):
-        world.kaggle.upload_dataset(source, title, [tmp_path / name for name in names], notes="x")
+        world.kaggle.upload_dataset(source, InputDetails(title), files, notes="x")
     assert world.kaggle.calls == before
 
 

@@ -14,7 +14,8 @@ from orchestrator.models import KernelPush, KernelRef, OutputFile, SessionState
 from orchestrator.ports import Kaggle
 from tests.download.storage import serve
 from tests.fakes.clock import FakeClock
-from tests.fakes.kaggle import FakeKaggle, Upload, hours, http_error, said
+from tests.fakes.inputs import Upload
+from tests.fakes.kaggle import FakeKaggle, hours, http_error, said
 from tests.support import USER
 
 KERNEL = KernelRef(USER, "small-kernel")

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from orchestrator.errors import (
@@ -26,6 +25,7 @@ from orchestrator.errors import (
     SilentLogError,
 )
 from orchestrator.models import (
+    InputDetails,
     InputFile,
     KernelInfo,
     KernelPush,
@@ -40,6 +40,7 @@ from orchestrator.models import (
 from orchestrator.render.stamp import read_stamp
 from tests.download.storage import Storage
 from tests.fakes.clock import FakeClock
+from tests.fakes.inputs import FakeInputs, Upload
 
 OWNER = "asha"
 EPOCH_STEPS = 100
@@ -122,15 +123,6 @@ class Version:
         return SessionState.RUNNING if age < self.life.over_s else self.life.end
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """One version of a dataset."""
-
-    files: Mapping[str, bytes]
-    notes: str = ""
-    ready_s: float = 0.0  # When Kaggle has prepared it, on the clock's monotonic time.
-
-
 @dataclass
 class Connection:
     """How calls and live logs travel; by default at once and without an end."""
@@ -144,7 +136,7 @@ class Connection:
 
 
 @dataclass
-class FakeKaggle:
+class FakeKaggle(FakeInputs):
     """The port in memory, with the account's kernels, sessions, datasets, models and quota."""
 
     clock: FakeClock = field(default_factory=FakeClock)
@@ -153,6 +145,8 @@ class FakeKaggle:
     kernels: dict[KernelRef, list[Version]] = field(default_factory=dict)
     datasets: dict[str, list[Upload]] = field(default_factory=dict)
     models: dict[str, Mapping[str, bytes]] = field(default_factory=dict)
+    models_ready_s: dict[str, float] = field(default_factory=dict)
+    details: dict[str, InputDetails] = field(default_factory=dict)
     week: Quota | Callable[[], Quota] | None = None
     connection: Connection = field(default_factory=Connection)
     storage: Storage | None = None  # Where outputs can be fetched from; without one none are listed.
@@ -414,24 +408,6 @@ class FakeKaggle:
             f"dataset ready {source}",
             lambda: self._dataset(source).ready_s <= self.clock.monotonic(),
         )
-
-    def upload_dataset(self, source: str, title: str, files: Sequence[Path], *, notes: str) -> None:
-        """Keep a version of a dataset; Kaggle's limits are refused before anything is sent."""
-        slug = source.partition("/")[2]
-        names = {path.name for path in files}
-        if not (6 <= len(slug) <= 50 and 6 <= len(title) <= 50 and names) or len(names) < len(files):
-            raise RefusedError(
-                f"Kaggle does not accept the dataset {source} with the title {title!r} of {len(files)} files."
-            )
-
-        def keep() -> None:
-            if source.partition("/")[0] != self.username:
-                raise RefusedError(f"Kaggle refused {source}: no permission.")
-            held = {path.name: path.read_bytes() for path in files}
-            ready_s = self.clock.monotonic() + self.dataset_processing_s
-            self.datasets.setdefault(source, []).append(Upload(held, notes, ready_s))
-
-        self._call("upload_dataset", f"upload {source}", keep)
 
     def model_files(self, source: str) -> Iterator[InputFile]:
         """List the files of a model version."""

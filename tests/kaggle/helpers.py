@@ -9,12 +9,13 @@ from typing import Any
 
 from orchestrator.emulator import Emulator
 from orchestrator.kaggle.client import KaggleClient
-from orchestrator.models import KernelPush, KernelRef, SessionState
+from orchestrator.models import InputDetails, KernelPush, KernelRef, SessionState
 from tests.support import USER
 
 KERNEL = KernelRef(USER, "small-kernel")
 SOURCE = f"{USER}/voice-kept"
 TITLE = "Voice: kept"
+DETAILS = InputDetails(TITLE, license="other")
 HANG = "import time\nprint('ready', flush=True)\nwhile True: time.sleep(1000)\n"
 
 
@@ -66,13 +67,13 @@ def answering(
         thread.join()
 
 
-def make_files(folder: Path, **contents: bytes) -> list[Path]:
-    """Files of a folder; `a_b` is written as `a.b`."""
+def make_files(folder: Path, **contents: bytes) -> dict[str, Path]:
+    """Files of a folder by their names; `a_b` is written as `a.b`."""
     folder.mkdir(exist_ok=True)
     paths = [folder / name.replace("_", ".") for name in contents]
     for path, content in zip(paths, contents.values(), strict=True):
         path.write_bytes(content)
-    return paths
+    return {path.name: path for path in paths}
 
 
 def stored(emulator: Emulator, number: int, name: str) -> bytes:

@@ -17,8 +17,8 @@ from orchestrator.errors import (
 )
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
-from orchestrator.models import InputFile
-from tests.kaggle.helpers import SOURCE, TITLE, answering, make_files, run_to_end, stored
+from orchestrator.models import InputDetails, InputFile
+from tests.kaggle.helpers import DETAILS, SOURCE, TITLE, answering, make_files, run_to_end, stored
 from tests.support import KEY, USER
 
 LOOK = """
@@ -41,11 +41,11 @@ def test_a_dataset_is_made_and_gets_versions(
         with pytest.raises(ForbiddenError):
             ask(SOURCE)
     kaggle.upload_dataset(
-        SOURCE, TITLE, make_files(tmp_path / "1", a_txt=b"one", empty_log=b""), notes="first"
+        SOURCE, DETAILS, make_files(tmp_path / "1", a_txt=b"one", empty_log=b""), notes="first"
     )
     assert listed(kaggle) == [InputFile("a.txt", 3), InputFile("empty.log", 0)]
     assert kaggle.dataset_ready(SOURCE)
-    kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "2", b_txt="দুই".encode()), notes="second")
+    kaggle.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "2", b_txt="দুই".encode()), notes="second")
     assert listed(kaggle) == [InputFile("b.txt", 9)]
     assert stored(emulator, 1, "a.txt") == b"one"
     assert stored(emulator, 2, "b.txt") == "দুই".encode()
@@ -64,7 +64,7 @@ def test_a_kernel_mounts_the_version_before_until_the_newest_is_ready(
     """While the first is prepared there is nothing to mount, and the push is taken all the same."""
     emulator = start_emulator(dataset_processing_s=3600.0)
     client = connect({"KGTTS_KAGGLE_URL": emulator.url}, login=(USER, KEY))
-    client.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", a_txt=b"one"), notes="first")
+    client.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "1", a_txt=b"one"), notes="first")
     assert not client.dataset_ready(SOURCE)
     assert listed(client) == [InputFile("a.txt", 3)]
     ref = run_to_end(client, LOOK, dataset_sources=(SOURCE,))
@@ -76,7 +76,7 @@ def test_a_ready_version_is_mounted(emulator: Emulator, kaggle: KaggleClient, tm
     """A session that starts after the newest version is ready sees its files."""
     for number in (1, 2):
         files = make_files(tmp_path / str(number), **{f"{number}_txt": b"x"})
-        kaggle.upload_dataset(SOURCE, TITLE, files, notes="x")
+        kaggle.upload_dataset(SOURCE, DETAILS, files, notes="x")
     ref = run_to_end(kaggle, LOOK, dataset_sources=(SOURCE,))
     assert "['2.txt']" in "".join(event.text for event in kaggle.stored_log(ref))
 
@@ -88,10 +88,10 @@ def test_a_version_is_asked_for_once(
 ) -> None:
     """A repeated call could make two versions; what is there can be read afterwards."""
     if method == "CreateDatasetVersion":
-        kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
+        kaggle.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
     emulator.server.faults.fail_next(status, method=method)
     with pytest.raises(ServiceError):
-        kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "2", b_txt=b"two"), notes="x")
+        kaggle.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "2", b_txt=b"two"), notes="x")
     if method == "CreateDatasetVersion":
         assert listed(kaggle) == [InputFile("a.txt", 3)]
     else:
@@ -107,23 +107,23 @@ def test_a_login_that_may_not_write_datasets_is_refused(
     """403 and 404 to one who makes something mean no; they do not mean that something is missing."""
     emulator.server.faults.fail_next(status, method=method)
     with pytest.raises(RefusedError, match=str(status)):
-        kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
+        kaggle.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
 
 
 def test_a_refusal_in_an_answer_of_200_is_told(kaggle: KaggleClient, tmp_path: Path) -> None:
     """Kaggle's own words: here for a title that is another dataset's."""
     files = make_files(tmp_path / "1", a_txt=b"one")
-    kaggle.upload_dataset(f"{USER}/another", TITLE, files, notes="x")
+    kaggle.upload_dataset(f"{USER}/another", DETAILS, files, notes="x")
     with pytest.raises(RefusedError, match="already in use by a dataset"):
-        kaggle.upload_dataset(SOURCE, TITLE, files, notes="x")
+        kaggle.upload_dataset(SOURCE, DETAILS, files, notes="x")
     with pytest.raises(RefusedError, match="permission"):
-        kaggle.upload_dataset("somebody/else-kept", "Another title", files, notes="x")
+        kaggle.upload_dataset("somebody/else-kept", InputDetails("Another title"), files, notes="x")
 
 
 def test_a_file_that_is_gone_is_a_local_error(kaggle: KaggleClient, tmp_path: Path) -> None:
     """It is named."""
     with pytest.raises(LocalError, match=r"Could not upload gone\.pth: No such file"):
-        kaggle.upload_dataset(SOURCE, TITLE, [tmp_path / "gone.pth"], notes="x")
+        kaggle.upload_dataset(SOURCE, DETAILS, {"gone.pth": tmp_path / "gone.pth"}, notes="x")
 
 
 def test_a_folder_filled_by_hand_is_always_ready(emulator: Emulator, kaggle: KaggleClient) -> None:

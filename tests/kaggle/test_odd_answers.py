@@ -13,7 +13,7 @@ from orchestrator.kaggle.answers import AnswerError, next_token
 from orchestrator.kaggle.client import KaggleClient
 from orchestrator.models import SessionState
 from tests.altered import Altered, altered
-from tests.kaggle.helpers import KERNEL, SOURCE, TITLE, make_files, run_to_end, small_push, stored
+from tests.kaggle.helpers import DETAILS, KERNEL, SOURCE, make_files, run_to_end, small_push, stored
 from tests.kaggle.test_faults import CALLS
 from tests.support import USER
 
@@ -227,7 +227,7 @@ def test_an_upload_carries_no_credentials(
     (Path.home() / ".netrc").write_text("default login asha password from-netrc\n")
     (Path.home() / ".netrc").chmod(0o600)
     plan.changes["StartBlobUpload"] = lambda body: body.replace(emulator.url.encode(), plan.url.encode())
-    client.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "files", a_txt=b"a"), notes="first")
+    client.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "files", a_txt=b"a"), notes="first")
     assert stored(emulator, 1, "a.txt") == b"a"
     assert "/v1/blobs.BlobApiService/StartBlobUpload" in plan.authorized
     assert all(path.startswith("/v1/") for path in plan.authorized)

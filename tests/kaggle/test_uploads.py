@@ -19,7 +19,7 @@ from orchestrator.emulator.service.uploads import CHUNK_MULTIPLE
 from orchestrator.errors import ForbiddenError, ServiceError
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
-from tests.kaggle.helpers import SOURCE, TITLE, make_files, stored
+from tests.kaggle.helpers import DETAILS, SOURCE, make_files, stored
 from tests.support import KEY, USER
 
 
@@ -35,7 +35,7 @@ def test_a_broken_upload_goes_on_where_it_broke(
     # Every other request asks how much has arrived.
     faults = [UploadLost(after=place, skip=2 * number, first=1) for number, place in enumerate(breaks)]
     emulator.server.faults.set(FaultPlan(faults=tuple(faults)))
-    kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", big_pth=content), notes="x")
+    kaggle.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "1", big_pth=content), notes="x")
     assert stored(emulator, 1, "big.pth") == content
 
 
@@ -45,7 +45,7 @@ def test_a_storage_that_has_a_bad_spell_is_asked_again(
 ) -> None:
     """Before the first byte and while asking what arrived."""
     emulator.server.faults.fail_next(status, method="PutBlob", times=3)
-    kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
+    kaggle.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
     assert stored(emulator, 1, "a.txt") == b"one"
 
 
@@ -56,7 +56,7 @@ def test_an_upload_that_fails_for_good_is_said(
     """No version is made of it."""
     emulator.server.faults.fail_next(status, method="PutBlob", times=times)
     with pytest.raises(ServiceError, match=rf"Kaggle's storage .*\({status}\)"):
-        kaggle.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
+        kaggle.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
     with pytest.raises(ForbiddenError):
         kaggle.dataset_ready(SOURCE)
 
@@ -68,7 +68,7 @@ def test_an_upload_keeps_memory_flat(kaggle: KaggleClient, tmp_path: Path) -> No
         file.truncate(64 << 20)
     tracemalloc.start()
     try:
-        kaggle.upload_dataset(SOURCE, TITLE, [big], notes="x")
+        kaggle.upload_dataset(SOURCE, DETAILS, {"big.pth": big}, notes="x")
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
     finally:
         tracemalloc.stop()
@@ -148,7 +148,7 @@ def test_a_dropped_connection_is_survived_and_the_storage_sees_no_credentials(
     """What arrived is asked for, the rest is sent, and no request carries the login."""
     kind, client = far
     content = os.urandom(40 * CHUNK_MULTIPLE)
-    client.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", big_pth=content), notes="x")
+    client.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "1", big_pth=content), notes="x")
     assert kind.received == content
     size = len(content)
     assert kind.asked == [
@@ -166,5 +166,5 @@ def test_a_file_goes_to_a_protected_address_only(
     kind, client = far
     kind.create_url = url
     with pytest.raises(ServiceError, match="gave no address"):
-        client.upload_dataset(SOURCE, TITLE, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
+        client.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
     assert kind.asked == []

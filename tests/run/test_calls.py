@@ -36,7 +36,7 @@ def test_a_first_push_asks_in_three_ways_whether_there_is_a_run(play: Play) -> N
     play.kaggle.asked.clear()
     play.pushed()
     assert kinds(play) == [
-        *("quota", "kernel", "kernels", "kernel", "kernels", "kernel", "dataset", "model"),
+        *("quota", "kernel", "kernels", "kernel", "kernels", "kernel", "dataset", "model", "variations"),
         *("kernel", "status", "kernel", "status", "push", "kernel"),
     ]
 
@@ -49,7 +49,7 @@ def test_a_further_push_looks_three_times(after: After) -> None:
     assert kinds(play) == [
         *("quota", "kernel", "kernel", "status", "output", "status"),
         *("kernel", "kernel", "status", "output", "status"),
-        *("kernel", "dataset", "model"),
+        *("kernel", "dataset", "model", "variations"),
         *("kernel", "kernel", "status", "kernel", "kernel", "status", "push", "kernel"),
     ]
 

@@ -20,7 +20,8 @@ from orchestrator.run.ledger import PushOutcome
 from orchestrator.run.look import Pass
 from orchestrator.run.passes import Collecting
 from tests.download.storage import serve
-from tests.fakes.kaggle import LOST, Lost, Upload, hours, said
+from tests.fakes.inputs import Upload
+from tests.fakes.kaggle import LOST, Lost, hours, said
 from tests.run.conftest import Play
 
 After = Callable[..., Play]

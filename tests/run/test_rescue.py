@@ -15,7 +15,8 @@ from orchestrator.render.stamp import read_stamp
 from orchestrator.run.decide import RunState
 from orchestrator.run.handover import handover_dataset
 from tests.download.storage import serve
-from tests.fakes.kaggle import Lost, Upload, hours
+from tests.fakes.inputs import Upload
+from tests.fakes.kaggle import Lost, hours
 from tests.run.conftest import Play
 
 After = Callable[..., Play]
