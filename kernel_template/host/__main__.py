@@ -22,9 +22,11 @@ import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from kernel_template.host.preparation import AlreadyPrepared
 from kernel_template.host.protocol import Control
 from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
+from kernel_template.host.tts import TtsHooks
 
 _ROOT = Path(__file__).resolve().parents[2]  # The folder that holds `kernel_template`.
 _MIN_ARGUMENTS = 2
@@ -138,17 +140,21 @@ def main(arguments: list[str]) -> int:
     reporter = Reporter(control.report)
     reporter.write()
 
-    def starting() -> None:
-        rendezvous.restore_gpu()
-        rendezvous.request_ranks()
+    tts = TtsHooks(control, reporter, rendezvous)
+    prepared = AlreadyPrepared()
+    if rendezvous.rank:
+        prepared.begin()
 
     def imported(package: types.ModuleType) -> None:
         reporter.write(imports_s=round(time.monotonic() - began, 3))
         from kernel_template.host.trainer import TrainerHost  # noqa: PLC0415 - it needs torch, which is there now.
 
-        TrainerHost(control, reporter, rendezvous, began=began).install(package)
+        host = TrainerHost(control, reporter, rendezvous, tts.compat, prepared.end, began=began)
+        host.install(package)
 
-    sys.meta_path.insert(0, ImportWatch("trainer", starting, imported))
+    sys.meta_path.insert(0, ImportWatch("trainer", rendezvous.restore_gpu, imported))
+    for name, after in tts.modules().items():
+        sys.meta_path.insert(0, ImportWatch(name, lambda: None, after))
     if rendezvous.size > 1:  # Once torch is imported, the script may use the GPU.
         sys.meta_path.insert(0, ImportWatch("torch", rendezvous.restore_gpu, lambda _torch: None))
     hide_package()

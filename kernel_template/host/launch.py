@@ -3,10 +3,10 @@
     python -u -P -m kernel_template.host.launch RANKS CONTROL.json SCRIPT [ARGUMENTS…]
 
 Rank 0 is the training as it would run alone: its output and exit status are this program's. The others start
-once rank 0 imports Coqui's trainer; a script that never does runs alone. Their output goes to
-train_log_rank1.txt and so on in the current folder; their tracebacks are printed here too, unless another
-rank had failed before. If a rank dies, the others are ended, and the last lines say why it died. The ranks
-share a rendezvous folder (rendezvous.py).
+once rank 0 has made Coqui's Trainer, and so has prepared its data; a script that never does runs alone. Their
+output goes to train_log_rank1.txt and so on in the current folder; their tracebacks are printed here too,
+unless another rank had failed before. If a rank dies, the others are ended, and the last lines say why it
+died. The ranks share a rendezvous folder (rendezvous.py).
 
 Why not torchrun? Tried with torch 2.13, it
 - imports torch (2 s) and starts all ranks at once: a script that trains without Coqui would run once per GPU;

@@ -184,6 +184,24 @@ class Peers:
         found: list[int] = count.tolist()
         return found
 
+    def check_steps(self, steps: int) -> None:
+        """Check that all ranks have the same number of steps in this epoch; else they wait for each other.
+
+        Raises:
+            RuntimeError: they have not.
+        """
+        if not self.joined:
+            return
+        found = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        dist.all_gather(found, torch.tensor([steps]), group=self._decisions)
+        counts = [int(item.item()) for item in found]
+        if len(set(counts)) > 1:
+            raise RuntimeError(
+                f"The processes have {' and '.join(map(str, counts))} steps in an epoch: the script gives "
+                f"each of "
+                "them other samples. Let it make the same list everywhere, or set speed.gpus = 1."
+            )
+
     def broadcast_stop(self, reason: HostStop | None) -> HostStop | None:
         """Return rank 0's reason to stop here, on all ranks."""
         if not self.joined:

@@ -52,6 +52,8 @@ class Control:
     continue_path: str | None = None  # The run folder to resume in,
     checkpoint: str | None = None  # the checkpoint in it to resume from,
     best_model: str | None = None  # and the best model in it, if there is one.
+    base_config: str | None = None  # The base voice's config.json.
+    output: str | None = None  # Where run folders are made, if the script would make them elsewhere.
     seconds_per_epoch: float | None = None  # In the previous session.
     batch_size: int | None = None  # Per GPU, instead of the configuration's.
     accumulate: int = 1  # Batches whose gradients make one step.

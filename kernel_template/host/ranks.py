@@ -4,7 +4,9 @@ A rank above 0 runs the script as far as `fit`, with a run folder that nobody ke
 saves, and its process ends with `fit`, so that what the script does after that is done once.
 """
 
+import contextlib
 import os
+import pickle
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -16,6 +18,8 @@ from kernel_template.host.peers import Peers, is_out_of_memory
 from kernel_template.host.protocol import Control
 from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
+
+_SAMPLES = ("train_samples", "eval_samples")
 
 
 class RankHooks:
@@ -32,6 +36,7 @@ class RankHooks:
         self._rendezvous = rendezvous
         self._reporter = reporter
         self._failed = False
+        self._made = 0  # Trainers.
         self.peers = Peers(rendezvous)
         self.accumulator = Accumulator(max(1, control.accumulate), self.peers.set_sync)
 
@@ -93,6 +98,35 @@ class RankHooks:
         if self.peers.rank and arguments is not None and hasattr(arguments, "rank"):
             arguments.rank = self.peers.rank
 
+    def share_samples(self, named: dict[str, Any]) -> dict[str, Any]:
+        """Return the Trainer's keyword arguments with rank 0's samples, of which each rank takes a part.
+
+        A script may draw them at random, or list files in the order of the disk.
+
+        Raises:
+            TimeoutError: rank 0 has not told its samples.
+        """
+        if self.peers.size == 1 or not (
+            present := {name: named[name] for name in _SAMPLES if named.get(name)}
+        ):
+            return named
+        self._made += 1
+        file = self._rendezvous.file(f"samples-of-rank0-{self._made}")
+        if not self.peers.rank:
+            with contextlib.suppress(
+                Exception
+            ):  # Samples of a kind that cannot be sent; their number is compared.
+                data = pickle.dumps(present)
+                part = file.with_suffix(".part")
+                part.write_bytes(data)
+                part.replace(file)
+                return named
+            file.touch()
+            return named
+        self._rendezvous.wait_for(file, "rank 0's samples")
+        data = file.read_bytes()
+        return {**named, **pickle.loads(data)} if data else named  # noqa: S301 - from our own rank 0.
+
     def after_trainer(self, trainer: Trainer) -> None:
         """Set the batch size and the precision that the session has found to work."""
         if self._control.full_precision:
@@ -140,7 +174,9 @@ class RankHooks:
     def begin_epoch(self, trainer: Trainer) -> int:
         """Tell the loader which epoch begins. Returns the number of steps in it."""
         set_epoch(trainer.train_loader, trainer.epochs_done)
-        return self.accumulator.steps(len(trainer.train_loader))
+        steps = self.accumulator.steps(len(trainer.train_loader))
+        self.peers.check_steps(steps)
+        return steps
 
     # ---- Failures
 

@@ -10,7 +10,8 @@ import ctypes
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from kernel_template.host.protocol import Control
 from kernel_template.host.report import say
 
 _PR_SET_PDEATHSIG = 1
+_WAIT_S = 1800.0
+_POLL_S = 0.05
 _GPUS = "CUDA_VISIBLE_DEVICES"
 
 
@@ -77,7 +80,7 @@ class Rendezvous:
         os.environ[_GPUS] = self.gpu
 
     def request_ranks(self) -> None:
-        """Let launch.py start the other ranks: rank 0 is about to import the trainer."""
+        """Let launch.py start the other ranks: rank 0 has its Trainer, so it has prepared all data."""
         if self.size > 1 and not self.rank:
             self.file("wanted").touch()
 
@@ -109,6 +112,18 @@ class Rendezvous:
         finally:
             with contextlib.suppress(OSError):
                 mark.unlink(missing_ok=True)
+
+    def wait_for(self, file: Path, what: str, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Wait until rank 0 has written a file.
+
+        Raises:
+            TimeoutError: it has not within half an hour; if it is gone, launch.py ends this rank before.
+        """
+        for _ in range(int(_WAIT_S / _POLL_S)):
+            if file.exists():
+                return
+            sleep(_POLL_S)
+        raise TimeoutError(f"Rank {self.rank} has waited {_WAIT_S / 60:.0f} minutes for {what}.")
 
     def private_folder(self) -> Path:
         """Return the folder for what a rank above 0 writes and nobody keeps."""

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import torch
 
 from kernel_template.contract import HostStop
+from kernel_template.host.base_voice import BaseVoice
 from kernel_template.host.coqui import Arguments, Trainer, make_train_loader
 from kernel_template.host.finite import finite_checkpoint
 from kernel_template.host.protocol import Control
@@ -46,15 +47,26 @@ class Resume:
     Args:
         control: where to resume from.
         reporter: takes warnings.
+        quiet: whether another process says it all already.
     """
 
-    def __init__(self, control: Control, reporter: Reporter) -> None:
+    def __init__(self, control: Control, reporter: Reporter, *, quiet: bool = False) -> None:
         self.record: Record | None = None
         self.loader_rng: dict[str, RandomStates | None] = {"train": None, "eval": None}
         self._control = control
         self._reporter = reporter
+        self._base = BaseVoice(control.base_config, reporter, quiet=quiet)
+        self._restoring: Trainer | None = None  # The Trainer that is loading a base voice.
 
     # ---- Hooks
+
+    def restore_model(self, original: Callable[..., None], trainer: Trainer) -> None:
+        """Hook of `Trainer.restore_model`: note who loads what comes next."""
+        self._restoring = None if trainer.continue_run else trainer
+        try:
+            original(trainer)
+        finally:
+            self._restoring = None
 
     def set_arguments(self, arguments: Arguments | None) -> None:
         """Resume even if a script does not pass --continue_path on to its Trainer."""
@@ -76,6 +88,8 @@ class Resume:
         resumed = bool(checkpoint and _same(path, checkpoint))
         if not finite_checkpoint(state):
             self._refuse(str(path), resumed=resumed)
+        if self._restoring is not None and not resumed:
+            state = self._base.prepared(state, self._restoring)
         if resumed and isinstance(state, dict):
             self.record = state.get(KEY)
         return state

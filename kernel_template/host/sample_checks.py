@@ -8,11 +8,12 @@ silently takes another sample.
 
 import contextlib
 import logging
+import math
 import unicodedata
 import wave
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ from kernel_template.host.protocol import SampleRules
 
 _THREADS = 16  # Kaggle's inputs are on a network, so most of the time is waiting.
 _FORMATS = frozenset({".wav", ".flac", ".mp3"})  # Coqui leaves others out.
+# Encodings whose samples can be beyond full scale: floating point, and what is decoded to it.
+_BEYOND_FULL_SCALE = frozenset(
+    {"FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"}
+)
+_LARGEST_DATA = 0xFFFFFFFF  # Bytes; a WAV file's size field when the size was not known.
+_HEADER_BYTES = 44  # Of a plain WAV file.
 _SHOWN = 8  # Unknown characters that are named for one text.
 
 # What can be wrong, in the order of the log. Each ends the training, harms the voice, or makes Coqui leave
@@ -35,8 +42,10 @@ KINDS = {
     "long_text": "the text is longer than max_text_len",
     "unknown_letters": "the text has letters that are not in the vocabulary",
     "unknown_signs": "the text has signs that are not in the vocabulary; it is trained on without them",
+    "too_loud": "the recording has samples beyond full scale; it is scaled down",
 }
-HARMLESS = frozenset({"unknown_signs"})
+HARMLESS = frozenset({"unknown_signs", "too_loud"})
+_NO_LETTER = "no character is in the vocabulary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,11 @@ class Problem:
 
     kind: str
     detail: str
+
+    @property
+    def is_letters(self) -> bool:
+        """Whether the vocabulary is to blame rather than the text."""
+        return self.kind == "unknown_letters" or self.detail.startswith(_NO_LETTER)
 
     @property
     def fatal(self) -> bool:
@@ -115,6 +129,7 @@ class _Header:
     rate: int
     channels: int
     frames: int
+    peak: float = 0.0  # The largest sample, if that can be beyond full scale (1.0); else 0.
 
 
 def _read_wave(path: Path) -> _Header | None:
@@ -126,10 +141,15 @@ def _read_wave(path: Path) -> _Header | None:
     try:
         with wave.open(str(path), "rb") as file:
             header = _Header(file.getframerate(), file.getnchannels(), file.getnframes())
-            needed = header.frames * header.channels * file.getsampwidth()
+            frame = max(1, header.channels * file.getsampwidth())
+            needed = header.frames * frame
     except wave.Error:
         return None
-    if (size := path.stat().st_size) < needed:
+    size = path.stat().st_size
+    if needed > _LARGEST_DATA - frame:
+        # Written into a pipe, where the size was not known: all that follows is sound.
+        return replace(header, frames=max(0, size - _HEADER_BYTES) // frame)
+    if size < needed:
         raise ValueError(f"it is cut off after {size:,} of {needed:,} bytes")
     return header
 
@@ -143,7 +163,11 @@ def _read_any(path: Path) -> _Header:
     import soundfile  # noqa: PLC0415 - Coqui brings it; plain WAV files do not need it.
 
     found = soundfile.info(str(path))
-    return _Header(int(found.samplerate), int(found.channels), int(found.frames))
+    peak = 0.0
+    if found.subtype in _BEYOND_FULL_SCALE:
+        samples, _ = soundfile.read(str(path), dtype="float32")
+        peak = float(abs(samples).max()) if len(samples) else 0.0
+    return _Header(int(found.samplerate), int(found.channels), int(found.frames), peak)
 
 
 def recording_problems(name: Any, expected: Expected) -> list[Problem]:
@@ -168,6 +192,10 @@ def _header_problems(header: _Header, expected: Expected) -> list[Problem]:
         found.append(Problem("sample_rate", f"{header.rate} Hz instead of {expected.rate}"))
     if expected.mono and header.channels != 1:
         found.append(Problem("channels", f"{header.channels} channels"))
+    if not math.isfinite(header.peak):
+        found.append(Problem("unreadable", "it has samples that are not numbers"))
+    elif expected.mono and header.peak > 1.0:
+        found.append(Problem("too_loud", f"its loudest sample is {header.peak:.2f}"))
     seconds = header.frames / header.rate if header.rate > 0 else 0.0
     if seconds < expected.shortest_s or header.frames <= 0:
         found.append(Problem("too_short", f"{seconds:.2f} s; at least {expected.shortest_s:.2f}"))
@@ -192,7 +220,8 @@ def text_problems(sample: Mapping[str, Any], expected: Expected) -> list[Problem
     before = tokenizer.not_found_characters
     tokenizer.not_found_characters = []
     try:
-        ids = tokenizer.text_to_ids(text, sample.get("language"))
+        # Some formatters leave the line's end in the text, which is no letter.
+        ids = tokenizer.text_to_ids(text.rstrip("\r\n"), sample.get("language"))
         unknown = list(tokenizer.not_found_characters)
     except Exception as error:  # noqa: BLE001 - as the training would fail on it.
         return [Problem("empty_text", f"{type(error).__name__}: {error}")]
@@ -207,7 +236,7 @@ def _token_problems(count: int, unknown: list[str], expected: Expected) -> list[
         bool(getattr(tokenizer, "use_eos_bos", False))
     )
     if count <= frame:
-        return [Problem("empty_text", f"no character is in the vocabulary: {_named(unknown)}")]
+        return [Problem("empty_text", f"{_NO_LETTER}: {_named(unknown)}")]
     found = []
     if count > expected.longest_text:
         found.append(Problem("long_text", f"{count} ids; at most {expected.longest_text:.0f}"))

@@ -19,8 +19,20 @@ _MAX_LEFT_OUT = 0.5  # More than this share is not an accident of a few rows.
 _EXAMPLES = 3
 _EXAMPLE_LENGTH = 60
 _FORMULA = ("=", "+", "-", "@")  # A spreadsheet would run text that begins so.
-_POLL_S = 0.05
 _PARTS = ("train", "eval")
+_ADVICE = {
+    "missing": "check that the recordings lie where the formatter looks for them (ljspeech: in wavs "
+    "beside the "
+    "metadata), under the names of its first column",
+    "unreadable": "save the recordings again as 16-bit WAV, and upload the dataset again",
+    "sample_rate": "check training.sample_rate and the base voice, or convert the recordings",
+    "channels": "convert the recordings to mono",
+    "too_short": "check data.shortest, and min_audio_len in the configuration",
+    "too_long": "check data.longest, and max_audio_len in the configuration",
+    "empty_text": "check the columns of the metadata and the formatter",
+    "long_text": "raise max_text_len in training.coqui, or split the recordings",
+    "unknown_letters": "check the vocabulary",
+}
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # Categories: control characters, surrogates, separators.
 _BIDIRECTIONAL = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 
@@ -94,8 +106,7 @@ class SampleFilter:
             part.write_text(json.dumps([refused, sorted(left_out)]), encoding="ascii")
             part.replace(file)
             return refused, left_out
-        while not file.exists():
-            self._sleep(_POLL_S)
+        self._rendezvous.wait_for(file, "rank 0's check of the samples", self._sleep)
         refused, rows = json.loads(file.read_text(encoding="ascii"))
         return refused, {(name, text) for name, text in rows}
 
@@ -112,7 +123,8 @@ class SampleFilter:
         self._reporter.say(f"checked {len(rows)} samples in {self._clock() - began:.1f} s")
         self._log_examples(bad, kinds)
         self._write_table(bad, skip=skip)
-        refused = self._refusal(rows, unusable, count, kinds)
+        fatal = [item for _, _, found in bad for item in found if item.fatal]
+        refused = self._refusal(rows, unusable, count, kinds, _advice(fatal))
         if count and refused is None:
             done = "are left out" if skip else "are trained on all the same (data.bad_samples)"
             self._reporter.warn(
@@ -127,7 +139,12 @@ class SampleFilter:
         return refused, unusable if skip else set()
 
     def _refusal(
-        self, rows: list[tuple[str, Sample]], unusable: set[Key], count: int, kinds: Mapping[str, int]
+        self,
+        rows: list[tuple[str, Sample]],
+        unusable: set[Key],
+        count: int,
+        kinds: Mapping[str, int],
+        advice: str,
     ) -> str | None:
         """Return why the session ends here; None if it goes on."""
         if not count or self._rules.bad_samples == "keep":
@@ -136,14 +153,11 @@ class SampleFilter:
         if self._rules.bad_samples == "refuse":
             return f'{what}. Correct them, or let kgtts leave them out: data.bad_samples = "skip".'
         if count > _MAX_LEFT_OUT * len(rows):
-            return (
-                f"{what}. That is more than half of them, so the settings probably do not fit the data: "
-                'check training.sample_rate and the base voice, or set data.bad_samples = "keep".'
-            )
+            return f"{what}. That is more than half of them, so this is no accident of a few rows: {advice}."
         for part in _PARTS:
             of_part = [sample for where, sample in rows if where == part]
             if of_part and all(_key(sample) in unusable for sample in of_part):
-                return f"{what}. Nothing is left of the {part} part. Correct the samples first."
+                return f"{what}. Nothing is left of the {part} part: {advice}."
         return None
 
     def _words(self, kinds: Mapping[str, int]) -> str:
@@ -181,6 +195,19 @@ class SampleFilter:
             part.replace(self._table)
         except OSError as error:
             self._reporter.warn(f"{self._table.name} could not be written: {error.strerror}.")
+
+
+def _advice(problems: list[Problem]) -> str:
+    """Return what to do about the most frequent kind of problem."""
+    if not problems:
+        return "correct the samples"
+    if sum(item.is_letters for item in problems) * 2 >= len(problems):
+        return (
+            "the texts have letters that the configuration of the training does not know. If the script "
+            "makes its own "
+            "configuration, let it take `characters` from the base voice's config.json"
+        )
+    return _ADVICE[Counter(item.kind for item in problems).most_common(1)[0][0]]
 
 
 def _key(sample: Sample) -> Key:

@@ -10,8 +10,10 @@ import time
 import types
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from kernel_template.host.compat import Compatibility
 from kernel_template.host.coqui import Trainer, is_coqui, missing_parts, patch
 from kernel_template.host.counters import StepCounters
 from kernel_template.host.disk import DiskBudget, link_best_model
@@ -25,6 +27,8 @@ from kernel_template.host.sample_filter import SampleFilter
 from kernel_template.host.speed import SpeedHooks
 from kernel_template.host.stopping import StopRules, TimeBudget
 
+_OUTPUT = 2  # The position of `output_path` among the Trainer's arguments.
+
 
 class TrainerHost:
     """The hooks of one training process.
@@ -33,14 +37,29 @@ class TrainerHost:
         control: what the session asks for.
         reporter: the log and the report.
         rendezvous: which rank this is.
+        compat: translates arguments that the Trainer no longer has.
+        prepared: called once the script has prepared its data.
         began: when this process started, by `time.monotonic`.
     """
 
-    def __init__(self, control: Control, reporter: Reporter, rendezvous: Rendezvous, *, began: float) -> None:
+    def __init__(  # noqa: PLR0913 - it connects all these.
+        self,
+        control: Control,
+        reporter: Reporter,
+        rendezvous: Rendezvous,
+        compat: Compatibility,
+        prepared: Callable[[], None],
+        *,
+        began: float,
+    ) -> None:
         budget = TimeBudget(time.monotonic, began, control.budget_s, control.seconds_per_epoch)
+        self._control = control
         self._reporter = reporter
+        self._rendezvous = rendezvous
+        self._compat = compat
+        self._prepared = prepared
         self._counters = StepCounters(time.monotonic, began)
-        self._resume = Resume(control, reporter)
+        self._resume = Resume(control, reporter, quiet=rendezvous.rank > 0)
         self._ranks = RankHooks(control, rendezvous, reporter)
         self._disk = DiskBudget(control.disk, reporter)
         self._filter = SampleFilter(control.data, rendezvous, reporter)
@@ -74,6 +93,7 @@ class TrainerHost:
             (package.Trainer, "__init__", self._make),
             (package.Trainer, "_fit", loop.fit),
             (package.Trainer, "_restore_best_loss", resume.restore_best_loss),
+            (package.Trainer, "restore_model", resume.restore_model),
             (package.Trainer, "save_best_model", loop.checkpoints.save_best_model),
             (package.Trainer, "save_checkpoint", loop.checkpoints.save_checkpoint),
             (package.Trainer, "train_epoch", loop.train_epoch),
@@ -96,18 +116,44 @@ class TrainerHost:
 
     def _make(self, original: Callable[..., None], trainer: Trainer, *args: Any, **kwargs: Any) -> None:
         """Hook of `Trainer.__init__`."""
+        self._prepared()
+        kwargs = self._compat.trainer(kwargs)
         arguments = kwargs.get("args", args[0] if args else None)
         config = kwargs.get("config", args[1] if len(args) > 1 else None)
         if not self._loop.started:
             self._resume.set_arguments(arguments)
         self._ranks.before_trainer(arguments)
+        args, kwargs = self._redirect(config, args, kwargs)
         with self._counters.making_data():
             kwargs = self._filter.apply(config, kwargs)
+            kwargs = self._ranks.share_samples(kwargs)
         original(trainer, *args, **kwargs)
+        self._rendezvous.request_ranks()
         self._ranks.after_trainer(trainer)
         self._speed.after_trainer(trainer)
         self._disk.set_kept_checkpoints(trainer.config)
         self._reporter.write(hooks=True)
+
+    def _redirect(
+        self, config: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments with an output path that is kept: many scripts write beside themselves.
+
+        What lies elsewhere is lost with the session, and the inputs cannot be written at all.
+        """
+        kept, output = self._control.disk.folder, self._control.output
+        if kept is None or output is None:
+            return args, kwargs
+        asked = kwargs.get("output_path") or (args[2] if len(args) > _OUTPUT else None)
+        asked = asked or getattr(config, "output_path", None)
+        if asked is None or Path(str(asked)).resolve().is_relative_to(Path(kept).resolve()):
+            return args, kwargs
+        if not self._rendezvous.rank:
+            self._reporter.say(f"the script's output path {asked} is not kept: using {output}")
+        if config is not None and hasattr(config, "output_path"):
+            config.output_path = output
+        kwargs = {**kwargs, "output_path": output}
+        return args[:_OUTPUT], kwargs
 
     def _make_loader(
         self, kind: str, original: Callable[..., Any], trainer: Trainer, *args: Any, **kwargs: Any

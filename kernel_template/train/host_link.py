@@ -127,7 +127,12 @@ class HostLink:
         return self.paths.temp / "HOST_REPORT.json"
 
     def ask(
-        self, settings: SessionSettings, limit: float, resumed: ResumePoint | None, batches: BatchPlan
+        self,
+        settings: SessionSettings,
+        limit: float,
+        resumed: ResumePoint | None,
+        batches: BatchPlan,
+        base_config: Path | None = None,
     ) -> None:
         """Write what the host is asked; after `limit` seconds the training is interrupted.
 
@@ -147,6 +152,8 @@ class HostLink:
             continue_path=str(resumed.folder) if resumed is not None else None,
             checkpoint=str(resumed.checkpoint) if resumed is not None else None,
             best_model=str(best) if best is not None else None,
+            base_config=str(base_config) if base_config is not None else None,
+            output=str(self.paths.training),
             seconds_per_epoch=number(pace),
             batch_size=batches.learned["batch_size"],
             accumulate=batches.accumulate,

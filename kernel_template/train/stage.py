@@ -194,7 +194,7 @@ class TrainStage:
         context, report, limit = self.context, self.context.report, max(limit, 1.0)
         settings, programs = context.settings, context.tools.programs
         assert context.record.batches is not None
-        context.host.ask(settings, limit, resumed, context.record.batches)
+        context.host.ask(settings, limit, resumed, context.record.batches, inputs.config)
         ranks = self._ranks
         command = TrainingCommand(
             inputs,

@@ -22,6 +22,7 @@ from tests.kernel.kit import put
 from tests.kernel.listed_letters import Letters
 from tests.kernel.spoiled import RULES, mixed, recording, sample
 
+RULES_SKIP = replace(RULES, bad_samples="skip")
 CONFIGURATION = {"model": "vits", "audio": {"sample_rate": 22050}}
 
 
@@ -251,3 +252,50 @@ def test_the_report_is_read_with_care() -> None:
         assert (report.bad_samples, report.refused) == (None, None)
     report = HostReport.read({"bad_samples": {"checked": "x", "by_kind": {"a": 1, "b": "c"}}})
     assert report.bad_samples == {"checked": None, "left_out": None, "by_kind": {"a": 1, "b": None}}
+
+
+def test_a_recording_written_into_a_pipe(tmp_path: Path) -> None:
+    """Its sizes are 0xFFFFFFFF, since they were not known; what follows is sound, and is measured."""
+    path = recording(tmp_path / "a.wav", seconds=2.0)
+    data = bytearray(path.read_bytes())
+    data[4:8] = data[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(bytes(data))
+    assert kinds(sample(path)) == []
+    path.write_bytes(bytes(data[:4000]))
+    assert kinds(sample(path)) == ["too_short"]
+
+
+@pytest.mark.parametrize(
+    ("loudest", "found"), [(0.9, []), (-1.0, []), (1.5, ["too_loud"]), (float("nan"), ["unreadable"])]
+)
+def test_samples_beyond_full_scale(tmp_path: Path, loudest: float, found: list[str]) -> None:
+    """Coqui would end the training with a bare AssertionError; NaN would spoil the voice."""
+    soundfile = pytest.importorskip("soundfile")
+    path = tmp_path / "a.wav"
+    soundfile.write(path, [0.1, loudest, *[0.0] * 22050], 22050, subtype="FLOAT")
+    assert kinds(sample(path)) == found
+
+
+def test_the_end_of_a_line_is_no_letter(tmp_path: Path) -> None:
+    """Coqui's ljspeech formatter leaves it in the text, and without a cleaner it stays."""
+    assert kinds(sample(recording(tmp_path / "a.wav"), "আমি ভাত খাই\n")) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"text": "ঔঔঔঔ"}, "`characters` from the base voice's config.json"),
+        ({"audio_file": "/none/a.wav"}, "in wavs beside the metadata"),
+    ],
+)
+def test_advice_for_what_is_most_frequent(tmp_path: Path, bad: dict[str, str], words: str) -> None:
+    """Missing files and letters have nothing to do with the sample rate."""
+    rows = [sample(recording(tmp_path / f"{n}.wav")) for n in range(2)]
+    rows += [sample(recording(tmp_path / f"{n}.wav")) | bad | {"n": n} for n in range(2, 9)]
+    reporter = Reporter(tmp_path / "report.json", lambda _text: None)
+    checks = SampleFilter(RULES_SKIP, Rendezvous(), reporter)
+    with pytest.raises(SystemExit):
+        checks.apply(CONFIGURATION, {"train_samples": rows, "model": SimpleNamespace(tokenizer=Letters())})
+    assert reporter.report.refused is not None
+    assert words in reporter.report.refused
+    assert "sample_rate" not in reporter.report.refused

@@ -1,0 +1,123 @@
+"""Loads base voices that Coqui's trainer cannot: bare weights, and weights for other letters.
+
+The trainer (0.4.0) wants the keys `model`, `step` and `epoch`. If the vocabulary has changed, it leaves the
+whole text embedding out, or takes its rows for other letters if there happen to be as many. Here each letter
+keeps its own row.
+"""
+
+import contextlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kernel_template.host.coqui import Trainer
+from kernel_template.host.report import Reporter
+
+_WRAPPERS = ("state_dict", "model_state_dict", "generator", "net_g")  # Other keys that hold weights.
+_EMBEDDINGS = ("emb.weight", "embedding.weight")
+_ROLES = ("pad", "eos", "bos", "blank")
+_SHOWN = 12  # New letters that are named.
+
+
+class BaseVoice:
+    """The checkpoint that a training begins from.
+
+    Args:
+        config: the base voice's config.json, for a checkpoint that does not hold it.
+        reporter: the log and the report.
+        quiet: whether another process says it all already.
+    """
+
+    def __init__(self, config: str | None, reporter: Reporter, *, quiet: bool) -> None:
+        self._config = Path(config) if config else None
+        self._reporter = reporter
+        self._quiet = quiet
+
+    def prepared(self, state: Any, trainer: Trainer) -> Any:
+        """Return a loaded checkpoint as the trainer needs it."""
+        state = self._with_keys(state)
+        if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
+            self._keep_letters(state, trainer)
+        return state
+
+    def _with_keys(self, state: Any) -> Any:
+        if not isinstance(state, Mapping) or {"model", "step", "epoch"} <= state.keys():
+            return state
+        weights = state.get("model")
+        if weights is None:
+            weights = next((state[key] for key in _WRAPPERS if isinstance(state.get(key), Mapping)), None)
+        if weights is None and any(isinstance(value, torch.Tensor) for value in state.values()):
+            weights = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+        if weights is None:
+            return state
+        if not self._quiet:
+            self._reporter.say("the base voice's checkpoint has weights only; the training begins at step 0")
+        return {
+            "step": 0,
+            "epoch": 0,
+            **{key: state[key] for key in ("config",) if key in state},
+            "model": weights,
+        }
+
+    def _keep_letters(self, state: Any, trainer: Trainer) -> None:
+        new = getattr(getattr(trainer.model, "tokenizer", None), "characters", None)
+        old = self._vocabulary(state, trainer)
+        if new is None or old is None or list(old.vocab) == list(new.vocab):
+            return
+        rows = {letter: index for index, letter in enumerate(old.vocab)}
+        for role in _ROLES:  # These may be written otherwise and still mean the same.
+            mine, theirs = getattr(new, role, None), getattr(old, role, None)
+            if mine and theirs in rows:
+                rows.setdefault(mine, rows[theirs])
+        weights, wanted = dict(state["model"]), trainer.model.state_dict()
+        mapped = False
+        for name, value in state["model"].items():
+            target = wanted.get(name)
+            if (
+                target is None
+                or not str(name).endswith(_EMBEDDINGS)
+                or (value.shape[0], target.shape[0]) != (len(old.vocab), len(new.vocab))
+                or value.shape[1:] != target.shape[1:]
+            ):
+                continue
+            merged = target.detach().clone().cpu()
+            for index, letter in enumerate(new.vocab):
+                if letter in rows:
+                    merged[index] = value[rows[letter]]
+            weights[name] = merged
+            mapped = True
+        if mapped:
+            state["model"] = weights
+            self._say(list(new.vocab), rows, set(old.vocab) - set(new.vocab))
+
+    def _say(self, vocabulary: list[str], rows: Mapping[str, int], gone: set[str]) -> None:
+        if self._quiet:
+            return
+        fresh = [letter for letter in vocabulary if letter not in rows]
+        shown = " ".join(fresh[:_SHOWN]) + (" …" if len(fresh) > _SHOWN else "")
+        self._reporter.warn(
+            f"The vocabulary is not the base voice's: {len(fresh)} of its {len(vocabulary)} letters are new"
+            f"{f' ({shown})' if fresh else ''}, and {len(gone)} of the base voice's are not used. In the "
+            f"text "
+            f"embedding the rows of the {len(vocabulary) - len(fresh)} others are kept; new letters begin "
+            f"untrained."
+        )
+
+    def _vocabulary(self, state: Any, trainer: Trainer) -> Any:
+        """Return the characters of the checkpoint's own configuration; None if they are unknown."""
+        values = state.get("config")
+        if not isinstance(values, Mapping) and self._config is not None:
+            with contextlib.suppress(OSError, ValueError):
+                values = json.loads(self._config.read_text(encoding="utf-8-sig"))
+        tokenizer: Any = sys.modules.get("TTS.tts.utils.text.tokenizer")
+        if not isinstance(values, Mapping) or not values.get("characters") or tokenizer is None:
+            return None
+        with contextlib.suppress(Exception):  # A configuration of another release.
+            config: Any = type(trainer.config)()
+            config.from_dict(dict(values))
+            return tokenizer.TTSTokenizer.init_from_config(config)[0].characters
+        return None

@@ -1,0 +1,58 @@
+"""What the host changes in Coqui's `TTS` package, at the moment when the script imports each module."""
+
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+from kernel_template.host.compat import Compatibility
+from kernel_template.host.coqui import patch
+from kernel_template.host.metadata import MetadataMender
+from kernel_template.host.protocol import Control
+from kernel_template.host.rendezvous import Rendezvous
+from kernel_template.host.report import Reporter
+
+After = Callable[[types.ModuleType], None]
+
+
+class TtsHooks:
+    """Old calls are translated, metadata is corrected, and recordings that are too loud are scaled.
+
+    Args:
+        control: where the report is written.
+        reporter: the log and the report.
+        rendezvous: which rank this is; rank 0 speaks.
+    """
+
+    def __init__(self, control: Control, reporter: Reporter, rendezvous: Rendezvous) -> None:
+        quiet = rendezvous.rank > 0
+        self.compat = Compatibility((lambda _text: None) if quiet else reporter.say)
+        self._mender = MetadataMender(control.report.parent, reporter, quiet=quiet)
+
+    def modules(self) -> dict[str, After]:
+        """Return what to do when each module has been imported."""
+        found = self.compat.modules()
+        translate, vits = found["TTS.tts.datasets"], found["TTS.tts.models.vits"]
+
+        def datasets(module: types.ModuleType) -> None:
+            patch(module, "load_tts_samples", self._mender.load_tts_samples)
+            translate(module)  # Outside, so that the mender sees today's form.
+
+        def models(module: types.ModuleType) -> None:
+            if hasattr(module, "load_audio"):
+                patch(module, "load_audio", load_audio)
+            vits(module)
+
+        return {**found, "TTS.tts.datasets": datasets, "TTS.tts.models.vits": models}
+
+
+def load_audio(original: Callable[[Any], Any], path: Any) -> Any:
+    """Hook of `load_audio` of TTS.tts.models.vits: scale a recording down instead of ending the training.
+
+    Coqui (0.28) asserts that no sample is beyond full scale. Float WAV, MP3 and Vorbis sometimes are.
+    """
+    try:
+        return original(path)
+    except AssertionError:
+        wave, rate = sys.modules["torchaudio"].load(path)
+        return wave / wave.abs().max(), rate
