@@ -20,7 +20,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Account]]:
-    """Starts emulators on one folder; options are EmulatorOptions' fields, and `clock`."""
+    """Starts emulators on one folder; takes the fields of EmulatorOptions, and `clock`."""
     with ExitStack() as stack:
 
         def begin(*, clock: Any = None, **options: Any) -> Account:

@@ -1,4 +1,4 @@
-"""What the emulator's tests share: a clock moved by hand, and an account on the official client."""
+"""Shared by the emulator's tests: a clock that a test advances, and an account on the official client."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ TIMEOUT_S = 60
 
 
 class Account:
-    """A user of the emulator, through kagglesdk as it comes."""
+    """A user of the emulator, with kagglesdk unmodified."""
 
     def __init__(self, emulator: Emulator, username: str = USER, key: str = KEY) -> None:
         self.url = emulator.url
@@ -53,7 +53,7 @@ class Account:
         return self.kernels.save_kernel(request)
 
     def run(self, code: str, title: str = "My Kernel", **fields: Any) -> str:
-        """Push a script, wait for its end, and give its state's name."""
+        """Push a script, wait for its end, and return its state's name."""
         answer = self.push(code, title, **fields)
         assert not answer.error, answer.error
         slug = answer.ref.rsplit("/", 1)[1]
@@ -61,7 +61,7 @@ class Account:
         return str(self.status(slug).status.name)
 
     def status(self, slug: str = "my-kernel", label: str | None = None) -> Any:
-        """The session's status."""
+        """Return the session's status."""
         request = sdk.ApiGetKernelSessionStatusRequest()
         request.user_name, request.kernel_slug = USER, slug
         if label is not None:
@@ -69,7 +69,7 @@ class Account:
         return self.kernels.get_kernel_session_status(request)
 
     def output(self, slug: str = "my-kernel", **fields: Any) -> Any:
-        """A page of outputs, and the log."""
+        """Return a page of outputs, and the log."""
         request = sdk.ApiListKernelSessionOutputRequest()
         request.user_name, request.kernel_slug = USER, slug
         for name, value in fields.items():
@@ -77,11 +77,11 @@ class Account:
         return self.kernels.list_kernel_session_output(request)
 
     def files(self, slug: str = "my-kernel", **fields: Any) -> dict[str, str]:
-        """The output files of a page: name to signed URL."""
+        """Return the output files of a page: name to signed URL."""
         return {file.file_name: file.url for file in self.output(slug, **fields).files}
 
     def text(self, slug: str = "my-kernel", label: str | None = None) -> str:
-        """All that the session said on both streams, from its stored log."""
+        """Return everything that the session printed, from its stored log."""
         fields = {} if label is None else {"version_label": label}
         return "".join(event["data"] for event in json.loads(self.output(slug, **fields).log))
 
@@ -92,11 +92,11 @@ class Account:
         self.kernels.delete_kernel(request)
 
     def quota(self) -> Any:
-        """The GPU part of the quota."""
+        """Return the GPU part of the quota."""
         return self.kernels.get_accelerator_quota_statistics().gpu_quota
 
     def stream(self, slug: str = "my-kernel", label: str | None = None) -> Iterator[str]:
-        """The `data:` payloads and comments of the live log; nothing when it is over."""
+        """Return the `data:` payloads and comments of the live log; nothing if the session is over."""
         query = "" if label is None else f"?versionLabel={label}"
         address = f"{self.url}/v1/kernels/logs/stream/{USER}/{slug}{query}"
         with requests.get(address, auth=self.auth, stream=True, timeout=TIMEOUT_S) as response:
@@ -107,15 +107,15 @@ class Account:
                         yield line.removeprefix("data: ")
 
     def wait(self, slug: str = "my-kernel") -> list[str]:
-        """Wait for the session's end; the payloads of its stream."""
+        """Wait for the session's end; returns the payloads of its stream."""
         return list(self.stream(slug))
 
     def wait_for(self, text: str, slug: str = "my-kernel") -> str:
-        """Wait until the session says `text`; the payload that says it."""
+        """Wait until the session prints `text`; returns the payload with it."""
         return next(payload for payload in self.stream(slug) if text in payload)
 
     def post(self, method: str, body: Any, service: str = "kernels.KernelsApiService") -> requests.Response:
-        """A raw call, as no well-behaved client would make it."""
+        """Send a raw call that the client would never send."""
         return requests.post(
             f"{self.url}/v1/{service}/{method}", json=body, auth=self.auth, timeout=TIMEOUT_S
         )
@@ -129,12 +129,12 @@ def refused(call: Callable[[], Any]) -> Any:
 
 
 def error_of(response: requests.Response) -> Any:
-    """The error in a response's body, in the form of api.kaggle.com."""
+    """Return the error in a response's body, in the form of api.kaggle.com."""
     return response.json()["error"]
 
 
 def documented_faults() -> str:
-    """What docs/emulator.md says of faults."""
+    """Return what docs/emulator.md says about faults."""
     text = (REPOSITORY / "docs" / "emulator.md").read_text(encoding="utf-8")
     section = text.partition("## Faults\n")[2].partition("\n## ")[0]
     assert section

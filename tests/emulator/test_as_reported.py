@@ -1,4 +1,4 @@
-"""What users have reported of the real Kaggle, and the switches for what they contradict each other in."""
+"""What users have reported of the real Kaggle, and the switches for contradicting reports."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,7 @@ TELL = "import os\nprint(os.environ['KAGGLE_CONTAINER_NAME'])\n"
 
 
 def cancel(account: Account, session: int, *, token: bool = True) -> Any:
-    """The response to CancelKernelSession, asked with the API token or with the legacy key."""
+    """Return the response to CancelKernelSession, with the API token or the legacy key."""
     request = sdk.ApiCancelKernelSessionRequest()
     request.kernel_session_id = session
     if not token:
@@ -33,14 +33,14 @@ def cancel(account: Account, session: int, *, token: bool = True) -> Any:
 
 
 def told_session(account: Account, slug: str = "my-kernel") -> int:
-    """The session's id, from the name of its container that it prints."""
+    """Return the session's id, from the container's name that it prints."""
     name = json.loads(account.wait_for("container", slug))["data"]
     return int(name.split("-")[-2])
 
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_errors_flat_and_nested(start: Start, *, nested: bool) -> None:
-    """www.kaggle.com and api.kaggle.com write them differently; injected errors follow."""
+    """Errors have the form of www.kaggle.com or api.kaggle.com; injected ones too."""
     account = start(nested_errors=nested, absent=404)
     flat = {"code": 404, "message": "Kernel alice/my-kernel was not found"}
     wanted = {"error": {**flat, "status": "NOT_FOUND"}} if nested else flat
@@ -53,7 +53,7 @@ def test_errors_flat_and_nested(start: Start, *, nested: bool) -> None:
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_a_kernel_that_does_not_exist(start: Start, status: int) -> None:
-    """403 and 404 have both been seen; deleted kernels are as absent as others."""
+    """It is a 403 or a 404, as both were reported; a deleted kernel is the same."""
     account = start(absent=status)
     assert refused(account.status).status_code == status
     account.run("print(1)")
@@ -62,7 +62,7 @@ def test_a_kernel_that_does_not_exist(start: Start, status: int) -> None:
 
 
 def test_a_new_kernel_is_not_visible_for_a_while(start: Start, clock: FakeClock) -> None:
-    """Every read of it is a 403; then it is there, with all versions of later pushes."""
+    """Every read of it is a 403 for a while; later pushes are visible at once."""
     account = start(clock=clock)
     faults = NotVisible(seconds=60), NotVisible(where="log", seconds=60)
     account.emulator.server.faults.set(FaultPlan(faults=faults))
@@ -88,7 +88,7 @@ def test_a_new_kernel_is_not_visible_for_a_while(start: Start, clock: FakeClock)
 
 @pytest.mark.parametrize(("length", "fits"), [(4, False), (5, True), (50, True), (51, False)])
 def test_the_length_of_a_title(account: Account, length: int, *, fits: bool) -> None:
-    """5 to 50 characters; a longer one has given a bare 500."""
+    """A title has 5 to 50 characters; a longer one gets a bare 500, as reported."""
     title = "x" * length
     if length > 50:
         assert refused(lambda: account.push("print(1)", title)).status_code == 500
@@ -98,7 +98,7 @@ def test_the_length_of_a_title(account: Account, length: int, *, fits: bool) -> 
 
 
 def test_a_source_of_a_megabyte_is_refused(account: Account) -> None:
-    """In Kaggle's words, by HTTP status and not in an answer; one below it is taken."""
+    """It is refused with Kaggle's words and an HTTP status; a smaller one is accepted."""
     response = refused(lambda: account.push("#" * 1_000_000))
     assert response.status_code == 400
     assert error_of(response)["message"] == "The kernel source must be less than 1 megabytes in size."
@@ -114,7 +114,7 @@ def test_a_source_of_a_megabyte_is_refused(account: Account) -> None:
     ],
 )
 def test_an_account_without_a_verified_phone(start: Start, fields: dict[str, Any], *, allowed: bool) -> None:
-    """Gets a 403 for internet and for a GPU, and nothing is saved."""
+    """It gets a 403 for internet and for a GPU, and nothing is saved."""
     account = start(phone_verified=False)
     if allowed:
         assert not account.push("print(1)", **fields).error
@@ -126,7 +126,7 @@ def test_an_account_without_a_verified_phone(start: Start, fields: dict[str, Any
 
 @pytest.mark.parametrize("as_new_script", [False, True])
 def test_versions_that_never_run(start: Start, *, as_new_script: bool) -> None:
-    """A quick save has no session: 404 or NEW_SCRIPT; without a label the newest that ran is meant."""
+    """A quick save has no session: 404 or NEW_SCRIPT; without a label the last version that ran is meant."""
     account = start(never_run_is_new_script=as_new_script)
     quick = {"kernel_execution_type": KernelExecutionType.QUICK_SAVE}
 
@@ -164,7 +164,7 @@ def test_a_cancelled_session_keeps_its_outputs(account: Account) -> None:
 
 
 def test_who_may_cancel(start: Start) -> None:
-    """Not a legacy key, unless told so; and nobody a session that is not theirs."""
+    """A legacy key may not, unless the option allows it; nobody may cancel another's session."""
     account = start()
     account.push(TELL + HANG)
     account.wait_for("ready")
@@ -181,7 +181,7 @@ def test_who_may_cancel(start: Start) -> None:
 
 
 def test_a_queued_session_can_be_cancelled(start: Start, clock: FakeClock) -> None:
-    """It never runs, and has no outputs."""
+    """A cancelled session never runs, and has no outputs."""
     account = start(clock=clock, queue_delay_s=60)
     account.push(FILES)
     (version,) = account.emulator.backend.kernels.get(USER, "my-kernel").versions
@@ -204,7 +204,7 @@ def test_a_queued_session_can_be_cancelled(start: Start, clock: FakeClock) -> No
 def test_outputs_are_saved_one_after_another(
     start: Start, clock: FakeClock, code: str, meanwhile: str, at_last: str
 ) -> None:
-    """Until all are saved the session is not over, and the listing grows."""
+    """The session ends when all are saved; until then the listing grows."""
     account = start(clock=clock, saving_s=100)
     account.push(code)
     (version,) = account.emulator.backend.kernels.get(USER, "my-kernel").versions

@@ -1,4 +1,4 @@
-"""Uploaded datasets on the emulator: what may be sent, which versions there are, and which one is mounted."""
+"""Uploaded data sets on the emulator: uploads, versions, and which version is mounted."""
 
 import io
 import os
@@ -32,27 +32,27 @@ print("sees", sorted(path.name for path in (root / "input").rglob("*.txt")))
 def begin(
     account: Account, name: str = "a.txt", size: int = 3, kind: ApiBlobType = ApiBlobType.DATASET
 ) -> Any:
-    """The answer to StartBlobUpload."""
+    """Return the answer to StartBlobUpload."""
     request = ApiStartBlobUploadRequest()
     request.type, request.name, request.content_length = kind, name, size
     return account.client.blobs.blob_api_client.start_blob_upload(request)
 
 
 def put(url: str, body: bytes = b"", content_range: str | None = None) -> requests.Response:
-    """One request of an upload."""
+    """Send one request of an upload."""
     headers = {} if content_range is None else {"Content-Range": content_range}
     return requests.put(url, data=body, headers=headers, timeout=TIMEOUT_S)
 
 
 def send(account: Account, name: str, body: bytes = b"one") -> str:
-    """Upload a whole file; its token."""
+    """Upload a whole file; returns its token."""
     begun = begin(account, name, len(body))
     assert put(begun.create_url, body).ok
     return str(begun.token)
 
 
 def files_of(tokens: tuple[str, ...]) -> list[Any]:
-    """Tokens as a request carries them."""
+    """Return tokens in the form of a request."""
     files = []
     for token in tokens:
         file = sdk.ApiDatasetNewFile()
@@ -69,7 +69,7 @@ def create(
     owner: str = USER,
     directories: Sequence[ApiUploadDirectoryInfo] = (),
 ) -> Any:
-    """The answer to CreateDataset."""
+    """Return the answer to CreateDataset."""
     request = sdk.ApiCreateDatasetRequest()
     request.owner_slug, request.slug, request.title, request.is_private = owner, slug, title, True
     request.files, request.directories = files_of(tokens), list(directories)
@@ -77,7 +77,7 @@ def create(
 
 
 def version(account: Account, *tokens: str, slug: str = SLUG, **fields: Any) -> Any:
-    """The answer to CreateDatasetVersion."""
+    """Return the answer to CreateDatasetVersion."""
     request, body = sdk.ApiCreateDatasetVersionRequest(), sdk.ApiCreateDatasetVersionRequestBody()
     body.version_notes, body.files = "notes", files_of(tokens)
     for name, value in fields.items():
@@ -87,14 +87,14 @@ def version(account: Account, *tokens: str, slug: str = SLUG, **fields: Any) -> 
 
 
 def status(account: Account, slug: str = SLUG) -> str:
-    """The name of a dataset's status."""
+    """Return the name of a data set's status."""
     request = sdk.ApiGetDatasetStatusRequest()
     request.owner_slug, request.dataset_slug = USER, slug
     return str(account.client.datasets.dataset_api_client.get_dataset_status(request).status.name)
 
 
 def names(account: Account, slug: str = SLUG, number: int = 0) -> list[str]:
-    """The files of a version; 0 is the newest."""
+    """Return the files of a version; 0 is the newest."""
     request = sdk.ApiListDatasetFilesRequest()
     request.owner_slug, request.dataset_slug, request.dataset_version_number = USER, slug, number
     answer = account.client.datasets.dataset_api_client.list_dataset_files(request)
@@ -102,13 +102,13 @@ def names(account: Account, slug: str = SLUG, number: int = 0) -> list[str]:
 
 
 def seen(account: Account, source: str) -> str:
-    """What a session says that it sees of a dataset."""
+    """Return what a session sees of a data set."""
     account.run(LOOK, "Look around", dataset_data_sources=[source])
     return account.text("look-around").strip().splitlines()[-1]
 
 
 def test_versions_become_ready_in_their_time(start: Start, clock: FakeClock) -> None:
-    """Until the newest is ready, sessions mount the one before; before the first, nothing."""
+    """Until the newest version is ready, sessions mount the one before; before the first, nothing."""
     account = start(clock=clock, dataset_processing_s=60.0)
     source = f"{USER}/{SLUG}"
     assert create(account, send(account, "a.txt")).status == "ok"
@@ -135,7 +135,7 @@ def test_versions_become_ready_in_their_time(start: Start, clock: FakeClock) -> 
 
 
 def test_a_folder_filled_by_hand_is_version_1(root: Path, start: Start, clock: FakeClock) -> None:
-    """It stays as it is, ready at once, and an upload becomes version 2."""
+    """It stays unchanged and is ready at once; an upload becomes version 2."""
     account = start(clock=clock, dataset_processing_s=60.0)
     assert (status(account, "some-data"), names(account, "some-data")) == ("READY", ["a.txt", "deep/b ক.txt"])
     assert version(account, send(account, "c.txt"), slug="some-data").status == "ok"
@@ -149,7 +149,7 @@ def test_a_folder_filled_by_hand_is_version_1(root: Path, start: Start, clock: F
 
 
 def test_datasets_and_uploads_survive_a_restart(start: Start, clock: FakeClock) -> None:
-    """Both, what is ready and what is half there; an upload is forgotten after its week."""
+    """Complete and partial uploads survive; a partial one expires after a week."""
     account = start(clock=clock)
     create(account, send(account, "a.txt"))
     begun = begin(account, "big.pth", 2 * CHUNK_MULTIPLE)
@@ -186,14 +186,14 @@ def test_datasets_and_uploads_survive_a_restart(start: Start, clock: FakeClock) 
     "name", ["", ".", "..", "../x", "a/b", "/etc/passwd", "a\\b", "C:x", "a\nb", "x" * 256, "\ud800"]
 )
 def test_a_hostile_file_name_is_refused(account: Account, name: str) -> None:
-    """It would leave the dataset's folder, or trouble a file system."""
+    """Names that would leave the data set's folder, or that file systems cannot hold, are refused."""
     body = {"type": "DATASET", "name": name, "contentLength": 3}
     assert account.post("StartBlobUpload", body, "blobs.BlobApiService").status_code == 400
 
 
 @pytest.mark.parametrize("name", ["ক খ.pth", "events.out.tfevents.1.host", ".hidden", "a'b\"c&d.txt"])
 def test_an_unusual_file_name_is_taken(account: Account, name: str) -> None:
-    """In any script."""
+    """Names in any script are accepted."""
     assert create(account, send(account, name)).status == "ok"
     assert names(account) == [name]
 
@@ -212,7 +212,7 @@ def test_an_unusual_file_name_is_taken(account: Account, name: str) -> None:
     ],
 )
 def test_a_content_range_that_does_not_fit_is_refused(account: Account, content_range: str) -> None:
-    """Another size, a gap, beyond the end, backwards, or no range at all."""
+    """Another size, a gap, beyond the end, backwards, or no range is an error."""
     answer = put(
         begin(account).create_url, b"one", content_range.encode("latin-1", "replace").decode("latin-1")
     )
@@ -220,7 +220,7 @@ def test_a_content_range_that_does_not_fit_is_refused(account: Account, content_
 
 
 def test_the_address_of_an_upload_is_its_key(account: Account) -> None:
-    """Nobody without it can send; it takes no more bytes than were declared, and none twice."""
+    """Nobody can upload without the address; it accepts the declared bytes, each once."""
     begun = begin(account)
     for url in (
         begun.create_url[:-1],
@@ -240,7 +240,7 @@ def test_the_address_of_an_upload_is_its_key(account: Account) -> None:
 
 
 def test_a_short_body_is_kept_in_whole_grains(account: Account) -> None:
-    """What Google's storage keeps of an upload that stops: the client asks and goes on."""
+    """A broken upload keeps multiples of 256 KiB, like Google's storage; the client asks and resumes."""
     content = os.urandom(3 * CHUNK_MULTIPLE + 5)
     begun = begin(account, "big.pth", len(content))
     answer = put(begun.create_url, content[: CHUNK_MULTIPLE + 9])
@@ -250,7 +250,7 @@ def test_a_short_body_is_kept_in_whole_grains(account: Account) -> None:
 
 
 def test_a_dataset_that_kaggle_would_not_make_is_refused(account: Account) -> None:
-    """In an answer of 200, as pushes are; the files stay for a better request."""
+    """The answer is 200 with an error, as for pushes; the uploaded files stay usable."""
     token = send(account, "a.txt")
     refused = [
         create(account),
@@ -287,7 +287,7 @@ def test_a_dataset_that_kaggle_would_not_make_is_refused(account: Account) -> No
     ],
 )
 def test_a_malformed_request_is_a_client_error(account: Account, body: dict[str, Any]) -> None:
-    """Nothing in it reaches a path."""
+    """Nothing in a malformed request becomes a path."""
     asked = {"ownerSlug": USER, "datasetSlug": SLUG, **body}
     assert account.post("CreateDatasetVersion", asked, "datasets.DatasetApiService").status_code == 400
 
@@ -356,13 +356,13 @@ def test_a_folder_filled_by_hand_is_not_deleted(root: Path, account: Account) ->
 
 
 def test_processing_takes_no_negative_time() -> None:
-    """The option is checked as the others are."""
+    """A negative time is refused, as in other options."""
     with pytest.raises(UsageError, match="dataset_processing_s"):
         EmulatorOptions(dataset_processing_s=-timedelta(seconds=1).total_seconds())
 
 
 def archive(**files: str) -> bytes:
-    """A ZIP archive."""
+    """Return a ZIP archive."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as writer:
         for name, text in files.items():
@@ -371,7 +371,7 @@ def archive(**files: str) -> bytes:
 
 
 def test_a_zipped_folder_is_unpacked(start: Start) -> None:
-    """As the client's `--dir-mode zip` uploads it; what only has the name of an archive stays as it is."""
+    """An upload of the client's `--dir-mode zip` is unpacked; a file that is only named .zip is not."""
     account = start()
     zipped = send(account, "wavs.zip", archive(one="1", deeper__two="2"))
     assert create(account, zipped, send(account, "broken.zip", b"no archive")).status == "ok"
@@ -386,14 +386,14 @@ def test_a_zipped_folder_is_unpacked(start: Start) -> None:
 
 
 def test_an_archive_cannot_leave_its_folder(start: Start) -> None:
-    """Names that lead out of it lead into it."""
+    """Names that lead out of the folder are unpacked inside it."""
     account = start()
     assert create(account, send(account, "wavs.zip", archive(**{"..__..__evil": "x"}))).status == "ok"
     assert listed(account) == ["wavs/evil"]
 
 
 def listed(account: Account) -> list[str]:
-    """The names of the newest version's files."""
+    """Return the names of the newest version's files."""
     request = sdk.ApiListDatasetFilesRequest()
     request.owner_slug, request.dataset_slug = USER, SLUG
     answer = account.client.datasets.dataset_api_client.list_dataset_files(request)

@@ -1,4 +1,4 @@
-"""The demo's inputs: their layout, and whose folders they never touch."""
+"""The demo's inputs: their layout, and which folders are never changed."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from orchestrator.errors import LocalError, UsageError
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """A cache that holds the base voice already, as after a first run; the build has a test of its own."""
+    """A cache that already has the base voice, as after a first run; building it has a test of its own."""
     kept = tmp_path / "cache" / "base-voice" / voice.recipe_key()
     kept.mkdir(parents=True)
     (kept / "config.json").write_text("{}", encoding="utf-8")
@@ -22,7 +22,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file below a folder: content and time by name."""
+    """Return every file below a folder: content and time by name."""
     return {
         file.relative_to(folder).as_posix(): (file.read_bytes(), file.stat().st_mtime_ns)
         for file in folder.rglob("*")
@@ -31,14 +31,14 @@ def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def make_older(record: Path) -> None:
-    """Let the record say that another recipe made the model."""
+    """Change the record as if another recipe had made the model."""
     text = record.read_text(encoding="utf-8")
     assert voice.recipe_key() in text
     record.write_text(text.replace(voice.recipe_key(), "older"), encoding="utf-8")
 
 
 def test_layout_is_the_guides(tmp_path: Path, cache: Path) -> None:
-    """The data set and the model lie where an emulator looks, with the three files that training needs."""
+    """The data set and the model are where an emulator looks, with the three files for training."""
     root = tmp_path / "root"
     provided = inputs.provide_demo_inputs(root, "tester", cache=cache)
     assert provided.dataset == root / "datasets/tester/datahrbnn"
@@ -50,7 +50,7 @@ def test_layout_is_the_guides(tmp_path: Path, cache: Path) -> None:
 
 
 def test_metadata_names_every_wav(tmp_path: Path, cache: Path) -> None:
-    """metadata.csv has ljspeech's three columns, and each of its lines has its wav."""
+    """metadata.csv has the three columns of ljspeech, and a wav for each line."""
     home = inputs.provide_demo_inputs(tmp_path / "root", "tester", cache=cache).dataset / "MyTTSDataset"
     lines = (home / "metadata.csv").read_text(encoding="utf-8").splitlines()
     rows = [line.split("|") for line in lines]
@@ -59,7 +59,7 @@ def test_metadata_names_every_wav(tmp_path: Path, cache: Path) -> None:
 
 
 def test_training_script_is_valid_python(tmp_path: Path, cache: Path) -> None:
-    """The script in the data set compiles and takes the two options of the guide."""
+    """The script in the data set compiles and accepts the guide's two options."""
     provided = inputs.provide_demo_inputs(tmp_path / "root", "tester", cache=cache)
     source = (provided.dataset / inputs.SCRIPT).read_text(encoding="utf-8")
     compile(source, "train_tts.py", "exec")
@@ -68,7 +68,7 @@ def test_training_script_is_valid_python(tmp_path: Path, cache: Path) -> None:
 
 
 def test_second_call_changes_nothing(tmp_path: Path, cache: Path) -> None:
-    """A second call finds all in place, writes nothing and says so."""
+    """A second call finds everything in place, writes nothing, and reports that."""
     root = tmp_path / "root"
     first = inputs.provide_demo_inputs(root, "tester", cache=cache)
     before = tree(root)
@@ -78,14 +78,14 @@ def test_second_call_changes_nothing(tmp_path: Path, cache: Path) -> None:
 
 
 def test_nothing_temporary_is_left(tmp_path: Path, cache: Path) -> None:
-    """The root holds the inputs and the record of what was made, and no folder from on the way."""
+    """The root has the inputs and the record of what was made, and no temporary folder."""
     root = tmp_path / "root"
     inputs.provide_demo_inputs(root, "tester", cache=cache)
     assert sorted(entry.name for entry in root.iterdir()) == [".demo-inputs.json", "datasets", "models"]
 
 
 def test_users_own_data_is_left_alone(tmp_path: Path, cache: Path) -> None:
-    """A data set that a user put there under the same name is not replaced."""
+    """A data set of the same name that a user put there is not replaced."""
     own = tmp_path / "root/datasets/tester/datahrbnn"
     own.mkdir(parents=True)
     (own / "mine.txt").write_text("mine", encoding="utf-8")
@@ -94,7 +94,7 @@ def test_users_own_data_is_left_alone(tmp_path: Path, cache: Path) -> None:
 
 
 def test_a_changed_folder_is_the_users(tmp_path: Path, cache: Path) -> None:
-    """A file that a user removed from the demo's model stays away, whatever the recipe is now."""
+    """A file that a user deleted from the demo's model stays deleted, even with a new recipe."""
     root = tmp_path / "root"
     provided = inputs.provide_demo_inputs(root, "tester", cache=cache)
     (provided.model / inputs.CHECKPOINT).unlink()
@@ -107,7 +107,7 @@ def test_a_changed_folder_is_the_users(tmp_path: Path, cache: Path) -> None:
 
 
 def test_a_new_recipe_replaces_what_was_made(tmp_path: Path, cache: Path) -> None:
-    """Inputs made by an older recipe and untouched since are made anew."""
+    """Unchanged inputs of an older recipe are replaced."""
     root = tmp_path / "root"
     provided = inputs.provide_demo_inputs(root, "tester", cache=cache)
     record = root / ".demo-inputs.json"
@@ -122,7 +122,7 @@ def test_a_new_recipe_replaces_what_was_made(tmp_path: Path, cache: Path) -> Non
 
 @pytest.mark.parametrize("record", ["", "[]", "{not json", '{"datasets/tester/datahrbnn": 3}'])
 def test_an_unreadable_record_loses_nothing(tmp_path: Path, cache: Path, record: str) -> None:
-    """With the record spoilt, all that is there counts as the user's."""
+    """If the record is damaged, everything there counts as the user's."""
     root = tmp_path / "root"
     inputs.provide_demo_inputs(root, "tester", cache=cache)
     (root / ".demo-inputs.json").write_text(record, encoding="utf-8")
@@ -131,21 +131,21 @@ def test_an_unreadable_record_loses_nothing(tmp_path: Path, cache: Path, record:
 
 @pytest.mark.parametrize("owner", ["..", "a/b", "", "../../etc", "a b"])
 def test_a_hostile_owner_is_refused(tmp_path: Path, cache: Path, owner: str) -> None:
-    """An owner that would lead out of the root makes no folder at all."""
+    """An owner name that would lead out of the root creates no folder."""
     with pytest.raises(UsageError):
         inputs.provide_demo_inputs(tmp_path / "root", owner, cache=cache)
     assert not (tmp_path / "root").exists()
 
 
 def test_a_root_that_is_a_file_is_said(tmp_path: Path, cache: Path) -> None:
-    """A root that cannot hold folders ends with a sentence that names it."""
+    """If the root is a file, the error names it."""
     (tmp_path / "root").write_text("", encoding="utf-8")
     with pytest.raises(LocalError, match="root"):
         inputs.provide_demo_inputs(tmp_path / "root", "tester", cache=cache)
 
 
 def test_the_calling_process_stays_light(tmp_path: Path, cache: Path) -> None:
-    """Providing the inputs loads neither torch nor TTS nor eSpeak NG into the calling process."""
+    """Providing the inputs imports neither torch nor TTS nor eSpeak NG into the calling process."""
     code = (
         "import sys; from pathlib import Path; from orchestrator.emulator.demo import inputs;"
         "inputs.provide_demo_inputs(Path(sys.argv[1]), 'tester', cache=Path(sys.argv[2]));"

@@ -13,7 +13,7 @@ TEXTS = {"one": "আজ আকাশে মেঘ জমেছে।", "two": "�
 
 
 def test_speech_is_mono_16_bit_at_the_voices_rate(tmp_path: Path) -> None:
-    """Each text becomes one wav of the format that training expects, of its length and not silent."""
+    """Each text becomes one audible wav in the format that training expects."""
     for path in speech.speak(TEXTS, tmp_path):
         with wave.open(str(path), "rb") as file:
             shape = (file.getframerate(), file.getnchannels(), file.getsampwidth())
@@ -32,13 +32,13 @@ def test_speech_is_the_same_each_time(tmp_path: Path) -> None:
 
 
 def test_different_texts_sound_different(tmp_path: Path) -> None:
-    """Text decides the sound: a longer Bangla sentence takes longer, and none is spoken as nothing."""
+    """A longer Bangla sentence takes longer, and none is silent."""
     longer = speech.speak({"short": "মেঘ।", "long": "মেঘের পরে মেঘ জমেছে, আঁধার করে আসে।"}, tmp_path)
     assert 2 * longer[0].stat().st_size < longer[1].stat().st_size
 
 
 def test_files_come_in_the_order_given(tmp_path: Path) -> None:
-    """The paths follow the texts, one each, and nothing else is left in the folder."""
+    """The paths are in the order of the texts, and nothing else is left in the folder."""
     spoken = speech.speak(TEXTS, tmp_path)
     assert spoken == [tmp_path / "one.wav", tmp_path / "two.wav"]
     assert sorted(tmp_path.iterdir()) == sorted(spoken)
@@ -46,13 +46,13 @@ def test_files_come_in_the_order_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("nothing", ["", "   ", "\n"])
 def test_nothing_to_speak_is_an_error(tmp_path: Path, nothing: str) -> None:
-    """A text without words is named in the error, as a silent wav would spoil a data set."""
+    """The error names a text without words, since a silent wav would spoil a data set."""
     with pytest.raises(LocalError, match="nothing to speak"):
         speech.speak({"empty": nothing}, tmp_path)
 
 
 def test_an_unwritable_place_is_an_error(tmp_path: Path) -> None:
-    """A folder that is not there is said as an error for people, with eSpeak NG's process ended."""
+    """A missing folder is an error, and eSpeak NG's process has ended."""
     with pytest.raises(LocalError, match="could not be made"):
         speech.speak(TEXTS, tmp_path / "missing")
 
@@ -69,7 +69,7 @@ def test_a_deep_data_folder_is_reached_by_a_short_link(tmp_path: Path) -> None:
 
 
 def test_helper_processes_get_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Kaggle's credentials stay in this process; the module path is kept, after what must come first."""
+    """Kaggle's credentials are not passed on; the module path is."""
     monkeypatch.setenv("KAGGLE_KEY", "made-up")
     monkeypatch.setenv("PYTHONPATH", "/users/own")
     environment = speech.child_environment(tmp_path)

@@ -1,4 +1,4 @@
-"""The base voice: its vocabulary, its config, and the checkpoint itself."""
+"""The demo's base voice: its vocabulary, its configuration and its checkpoint."""
 
 import json
 import unicodedata
@@ -19,13 +19,13 @@ def test_vocabulary_covers_bangla_text(text: str) -> None:
 
 
 def test_vocabulary_holds_no_character_twice() -> None:
-    """Each character has one id, which Coqui insists on where `is_unique` is set."""
+    """Each character has one id, which Coqui requires with `is_unique`."""
     vocabulary = voice.CHARACTERS + voice.PUNCTUATION
     assert len(set(vocabulary)) == len(vocabulary)
 
 
 def test_sentences_are_bangla_and_apart() -> None:
-    """Test sentences are not among those trained on, and all are written in Bengali script."""
+    """Test sentences are not in the training data, and all are in Bengali script."""
     assert not set(voice.TEST_SENTENCES) & set(inputs.SENTENCES)
     for sentence in (*voice.TEST_SENTENCES, *inputs.SENTENCES):
         letters = [letter for letter in sentence if unicodedata.category(letter)[0] in "LM"]
@@ -33,18 +33,18 @@ def test_sentences_are_bangla_and_apart() -> None:
 
 
 def test_settings_are_strict_json() -> None:
-    """The config holds neither Infinity nor NaN, so that any tool can read and change it."""
+    """The configuration has neither Infinity nor NaN, so that any tool can read it."""
     assert json.loads(json.dumps(voice.settings(), allow_nan=False)) == voice.settings()
 
 
 def test_recipe_key_is_stable() -> None:
-    """The key under which the voice is cached does not change from call to call."""
+    """The voice's cache key does not change from call to call."""
     assert voice.recipe_key() == voice.recipe_key()
 
 
 @pytest.mark.training
 def test_base_voice_is_built_and_loads_safely(tmp_path: Path) -> None:
-    """The real build leaves a config with every key and a checkpoint that `weights_only=True` accepts."""
+    """A real build gives a complete configuration and a checkpoint that `weights_only=True` loads."""
     torch = pytest.importorskip("torch")
     provided = inputs.provide_demo_inputs(tmp_path / "root", "tester", cache=tmp_path / "cache")
     config = json.loads((provided.model / inputs.CONFIG).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The fault plan as a value: when faults strike, how a plan is read, and what its mistakes say."""
+"""The fault plan as a value: when faults hit, how plans are read, and what the errors say."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ KINDS = get_args(get_args(Fault)[0])
 
 
 def hit(count: int = 12, **when: Any) -> list[int]:
-    """Which of `count` requests a fault hits, counted from 1."""
+    """Return which of `count` requests a fault hits, counted from 1."""
     injector = FaultInjector()
     injector.set(FaultPlan(faults=(Latency(where="storage", seconds=1, **when),), seed=7))
     target = FaultTarget("storage", ("x",))
@@ -46,12 +46,12 @@ def hit(count: int = 12, **when: Any) -> list[int]:
     ],
 )
 def test_when_a_fault_hits(when: dict[str, Any], expected: list[int]) -> None:
-    """Requests are spared, counted and hit as the plan says."""
+    """Requests are skipped, counted and hit as the plan says."""
     assert hit(**when) == expected
 
 
 def test_drawn_faults_come_again_with_the_same_seed() -> None:
-    """A probability hits about its share of requests, and the same ones each time."""
+    """A probability hits about its share of requests, the same ones each time."""
     drawn = hit(1000, probability=0.2)
     assert drawn == hit(1000, probability=0.2)
     assert 150 < len(drawn) < 250
@@ -59,7 +59,7 @@ def test_drawn_faults_come_again_with_the_same_seed() -> None:
 
 
 def test_each_name_can_be_counted_by_itself() -> None:
-    """With `per_name` the first request of every file is hit, else the first of all."""
+    """With `per_name` the first request of every file is hit, otherwise only the first of all."""
     for per_name, expected in ((False, 1), (True, 2)):
         injector = FaultInjector()
         injector.set(FaultPlan(faults=(Corrupted(first=1, per_name=per_name),)))
@@ -70,7 +70,7 @@ def test_each_name_can_be_counted_by_itself() -> None:
 
 
 def test_where_a_fault_hits() -> None:
-    """A place stands for all in it; a pattern chooses names, by path or by full name, with their case."""
+    """A place selects everything in it; a case-sensitive pattern selects names, by path or full name."""
     injector = FaultInjector()
     names = ("alice/my-kernel/1/run/best.pth", "run/best.pth")
     for where, hit in (
@@ -87,7 +87,7 @@ def test_where_a_fault_hits() -> None:
 
 
 def test_a_request_can_be_hit_by_several() -> None:
-    """What hits is given in the plan's order, all of a kind or the first."""
+    """Faults apply in the plan's order: all of some kinds, the first of others."""
     slow, slower = Latency(where="api", seconds=1), Latency(where="api:Get*", seconds=2)
     injector = FaultInjector()
     injector.set(FaultPlan(faults=(slow, StaleVersion(), slower)))
@@ -100,7 +100,7 @@ def test_a_request_can_be_hit_by_several() -> None:
 
 
 def test_a_plan_survives_json() -> None:
-    """What the control address shows can be set again."""
+    """The plan that the control address returns can be set again."""
     plan = FaultPlan(
         faults=(Expired(status=403), HostileNames(), LogDropped(lines=3, clean=True), Reset(where="api")),
         seed=3,
@@ -109,7 +109,7 @@ def test_a_plan_survives_json() -> None:
 
 
 def test_a_plan_from_toml_and_from_json(tmp_path: Path) -> None:
-    """Both forms mean the same; sizes may carry units."""
+    """Both formats mean the same; sizes may have units."""
     toml, other = tmp_path / "plan.toml", tmp_path / "plan.json"
     toml.write_text(
         'seed = 3\n[[faults]]\nwhat = "reset"\nwhere = "storage:*.pth"\nafter = "3MB"\nfirst = 2\n',
@@ -153,7 +153,7 @@ def test_a_plan_from_toml_and_from_json(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_in_a_plan_is_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
-    """Each names the file, the fault, the key, and what would be right."""
+    """Each error names the file, the fault, the key, and what would be right."""
     path = tmp_path / "bad day.toml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError) as caught:
@@ -163,7 +163,7 @@ def test_a_mistake_in_a_plan_is_a_sentence(tmp_path: Path, text: str, sentence: 
 
 
 def test_a_plan_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
-    """A missing file, one that is no text, and JSON that is a list."""
+    """A missing file, binary data and a JSON list are errors."""
     for name, content in (("none.toml", None), ("binary.toml", b"\xff\xfe"), ("list.json", b"[1]")):
         path = tmp_path / name
         if content is not None:
@@ -173,7 +173,7 @@ def test_a_plan_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_python_is_checked_as_files_are() -> None:
-    """A wrong place or a misspelt key is refused where the fault is made."""
+    """A wrong place or key is refused where the fault is created."""
     with pytest.raises(ValidationError, match="where cannot be"):
         Corrupted(where="api")
     with pytest.raises(ValidationError, match="Extra inputs"):
@@ -181,7 +181,7 @@ def test_python_is_checked_as_files_are() -> None:
 
 
 def test_the_documentation_names_every_fault_and_every_key() -> None:
-    """The table of faults is the documentation of the schema."""
+    """The documentation's table lists every fault with its keys."""
     text = documented_faults()
     for kind in KINDS:
         (row,) = [
@@ -194,7 +194,7 @@ def test_the_documentation_names_every_fault_and_every_key() -> None:
 
 
 def test_the_documented_example_is_a_plan(tmp_path: Path) -> None:
-    """The example in the documentation can be given to `--faults` as it stands."""
+    """The example in the documentation works with `--faults` unchanged."""
     path = tmp_path / "faults.toml"
     path.write_text(documented_faults().partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
     plan = load_plan(path)

@@ -34,12 +34,12 @@ SPEAK = "for i in range(5): print(i)\nprint('ready')\nwhile True: __import__('ti
 
 @pytest.fixture
 def strike(account: Account) -> Strike:
-    """Sets the faults given."""
+    """Sets faults."""
     return lambda *faults: account.emulator.server.faults.set(FaultPlan(faults=faults))
 
 
 def kernel(account: Account, slug: str = "my-kernel") -> tuple[str, int]:
-    """What GetKernel says: the source and the number of the version."""
+    """Return what GetKernel answers: the source and the version's number."""
     request = sdk.ApiGetKernelRequest()
     request.user_name, request.kernel_slug = USER, slug
     answer = account.kernels.get_kernel(request)
@@ -47,12 +47,12 @@ def kernel(account: Account, slug: str = "my-kernel") -> tuple[str, int]:
 
 
 def control(account: Account, method: str = "GET", **body: Any) -> requests.Response:
-    """Ask the emulator's own address."""
+    """Send a request to the emulator's own address."""
     return requests.request(method, account.url + FAULTS_PATH, auth=account.auth, timeout=TIMEOUT_S, **body)
 
 
 def test_errors_come_in_bursts(account: Account, strike: Strike) -> None:
-    """The calls named fail as Kaggle fails, others do not."""
+    """The selected calls fail as Kaggle's do, and no others."""
     strike(Error(where="api:List*", status=429, retry_after_s=3, every=3, burst=2))
     answers = [account.post("ListKernels", {}) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [200, 200, 429, 429, 200, 429]
@@ -62,7 +62,7 @@ def test_errors_come_in_bursts(account: Account, strike: Strike) -> None:
 
 
 def test_a_lost_answer_has_had_its_effect(account: Account, strike: Strike) -> None:
-    """A push whose connection is reset is there all the same."""
+    """A push whose connection is reset has taken effect."""
     strike(Reset(where="api:SaveKernel", first=1))
     with pytest.raises(requests.ConnectionError):
         account.push("print('once')")
@@ -71,7 +71,7 @@ def test_a_lost_answer_has_had_its_effect(account: Account, strike: Strike) -> N
 
 
 def test_a_slow_api(account: Account, strike: Strike) -> None:
-    """Calls wait for their answers."""
+    """Answers are delayed."""
     strike(Latency(where="api", seconds=0.05), Bandwidth(where="api", bytes_per_s="1MB"))
     began = time.monotonic()
     assert account.post("ListKernels", {}).status_code == 200
@@ -79,7 +79,7 @@ def test_a_slow_api(account: Account, strike: Strike) -> None:
 
 
 def test_a_slow_status_is_that_of_some_time_ago(start: Callable[..., Account], clock: FakeClock) -> None:
-    """A session is QUEUED, RUNNING and over so many seconds late; its message comes with its end."""
+    """A session's states arrive this many seconds late; its message comes with its end."""
     account = start(clock=clock, session_limit_s=100)
     account.emulator.server.faults.set(FaultPlan(faults=(SlowStatus(seconds=30),)))
     account.push(HANG)
@@ -99,7 +99,7 @@ def test_a_slow_status_is_that_of_some_time_ago(start: Callable[..., Account], c
 
 
 def test_a_stale_version(account: Account, strike: Strike) -> None:
-    """The latest version is the one before it; before the first there is none; a version named is itself."""
+    """The latest version is the one before it, or none; a version named is not affected."""
     account.run("print('one')")
     strike(StaleVersion(first=1))
     with pytest.raises(HTTPError) as caught:
@@ -115,7 +115,7 @@ def test_a_stale_version(account: Account, strike: Strike) -> None:
 
 
 def test_hostile_names_are_added_once(account: Account, strike: Strike) -> None:
-    """The first page has them beside the real ones, with URLs that work; the next page has not."""
+    """The first page lists them beside the real names, with URLs that work; the next page does not."""
     account.run("for i in range(3): open(f'{i}.txt', 'w').write('x')")
     strike(HostileNames())
     page = account.output(page_size=2)
@@ -130,7 +130,7 @@ def test_hostile_names_are_added_once(account: Account, strike: Strike) -> None:
 @pytest.mark.parametrize("lines", [0, 3])
 @pytest.mark.parametrize("clean", [False, True])
 def test_a_dropped_log_is_replayed(account: Account, strike: Strike, lines: int, *, clean: bool) -> None:
-    """The stream ends after so many events without END_OF_LOG; the next one begins at the beginning."""
+    """The stream ends after this many events without END_OF_LOG; the next one starts from the beginning."""
     account.push(SPEAK)
     account.wait_for("ready")
     log = account.stream()
@@ -145,7 +145,7 @@ def test_a_dropped_log_is_replayed(account: Account, strike: Strike, lines: int,
 
 
 def test_a_log_can_break_within_an_event(account: Account, strike: Strike) -> None:
-    """Half a line comes, and no end of it."""
+    """Only part of a line arrives, without its end."""
     account.push(SPEAK)
     account.wait_for("ready")
     strike(Truncated(where="log", after=20, first=1), Reset(where="log", after=30, first=1))
@@ -159,7 +159,7 @@ def test_a_log_can_break_within_an_event(account: Account, strike: Strike) -> No
 
 
 def test_an_idle_log_is_dropped(start: Callable[..., Account]) -> None:
-    """Kaggle drops a log that says nothing for a while; one that speaks goes on."""
+    """Kaggle drops a log without output for a while; one with output continues."""
     account = start(keepalive_s=0.05)
     account.push(SPEAK)
     account.wait_for("ready")
@@ -172,7 +172,7 @@ def test_an_idle_log_is_dropped(start: Callable[..., Account]) -> None:
 
 
 def test_a_log_can_fail_to_open(account: Account, strike: Strike) -> None:
-    """The live log is a place of its own, with the kernel's name."""
+    """The live log is a place of its own, selected by the kernel's name."""
     account.run("print('hello')")
     strike(Error(where="log:alice/my-*", status=503), Error(where="log:alice/other", status=500))
     with pytest.raises(HTTPError) as caught:
@@ -182,7 +182,7 @@ def test_a_log_can_fail_to_open(account: Account, strike: Strike) -> None:
 
 
 def test_the_control_address(account: Account) -> None:
-    """A plan is set, shown with its counts and cleared; a wrong one changes nothing."""
+    """A plan can be set, shown with its counts and deleted; a wrong plan changes nothing."""
     plan = {"faults": [{"what": "error", "where": "api:ListKernels", "status": 503, "first": 1}]}
     assert control(account, "PUT", json=plan).status_code == 200
     assert [account.post("ListKernels", {}).status_code for _ in range(2)] == [503, 200]
@@ -201,7 +201,7 @@ def test_the_control_address(account: Account) -> None:
 @pytest.mark.parametrize("auth", [None, ("alice", "wrong"), ("mallory", "not-a-real-key")])
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 def test_the_control_address_wants_credentials(account: Account, method: str, auth: Any) -> None:
-    """Nobody else sees or changes the plan, and no page in a browser reaches it."""
+    """Without credentials nobody reads or changes the plan, and no web page reaches it."""
     url = account.url + FAULTS_PATH
     answer = requests.request(method, url, auth=auth, json={"faults": []}, timeout=TIMEOUT_S)
     assert answer.status_code == 401
@@ -212,7 +212,7 @@ def test_the_control_address_wants_credentials(account: Account, method: str, au
 
 
 def test_faults_leave_the_control_address_alone(account: Account, strike: Strike) -> None:
-    """However bad the day, it can be ended."""
+    """Whatever the plan, it can be deleted."""
     strike(*(Error(where=place, status=500) for place in ("api", "log", "storage", "upload")))
     assert account.post("ListKernels", {}).status_code == 500
     assert json.loads(control(account, "DELETE").text)["counts"] == []

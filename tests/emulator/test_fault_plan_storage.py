@@ -1,4 +1,4 @@
-"""Faults of the storage, as a plain HTTP client sees them."""
+"""Faults of the storage, seen by a plain HTTP client."""
 
 import socket
 import threading
@@ -34,7 +34,7 @@ Strike = Callable[..., None]
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    """An emulator with one run whose outputs all tests here fetch."""
+    """An emulator with one run, whose outputs all tests here download."""
     root = tmp_path_factory.mktemp("faults") / "root"
     options = EmulatorOptions(sandbox="relocate", standins=False)
     with ExitStack() as stack:
@@ -46,19 +46,19 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
 
 @pytest.fixture
 def strike(served: Account) -> Iterator[Strike]:
-    """Sets the faults given; they are over with the test."""
+    """Sets faults, which end with the test."""
     yield lambda *faults: served.emulator.server.faults.set(FaultPlan(faults=faults))
     served.emulator.server.faults.clear()
 
 
 def get(account: Account, name: str = "data.bin", **headers: str) -> requests.Response:
-    """Fetch an output."""
+    """Download an output."""
     named = {key.replace("_", "-"): value for key, value in headers.items()}
     return requests.get(account.files()[name], headers=named, timeout=TIMEOUT_S)
 
 
 def received(url: str) -> tuple[bytes, str]:
-    """What comes of a body, to the last byte, and how it ends: whole, short or reset."""
+    """Return what arrives of a body, and how it ends: whole, short or reset."""
     address = urlsplit(url)
     line = HTTPConnection(str(address.hostname), address.port, timeout=TIMEOUT_S)
     body = b""
@@ -74,7 +74,7 @@ def received(url: str) -> tuple[bytes, str]:
 
 
 def test_latency_and_bandwidth(served: Account, strike: Strike) -> None:
-    """An answer takes its latency and its bytes' time, never less; other files are not slowed."""
+    """An answer takes at least its latency and its bytes' time; other files are not slowed."""
     strike(
         Latency(where="storage:data.bin", seconds=0.03),
         Latency(where="storage:data.bin", seconds=0.02),
@@ -91,7 +91,7 @@ def test_latency_and_bandwidth(served: Account, strike: Strike) -> None:
 
 
 def test_bandwidth_is_that_of_each_connection(served: Account, strike: Strike) -> None:
-    """Eight at once take as long as one alone, not eight times as long."""
+    """Eight connections together take as long as one, not eight times as long."""
     strike(Bandwidth(where="storage", bytes_per_s="5MB"))
     url = served.files()["data.bin"]
     bodies: list[bytes] = []
@@ -111,7 +111,7 @@ def test_bandwidth_is_that_of_each_connection(served: Account, strike: Strike) -
 
 @pytest.mark.parametrize("after", [1, 1_000_000])
 def test_a_reset_comes_after_exactly_so_many_bytes(served: Account, strike: Strike, after: int) -> None:
-    """The bytes before it arrive, then the connection is gone with RST."""
+    """The bytes before it arrive, then the connection is reset (RST)."""
     strike(Reset(where="storage:data.bin", after=after, first=1))
     url = served.files()["data.bin"]
     assert received(url) == (CONTENT[:after], "reset")
@@ -119,7 +119,7 @@ def test_a_reset_comes_after_exactly_so_many_bytes(served: Account, strike: Stri
 
 
 def test_a_reset_before_the_answer(served: Account, strike: Strike) -> None:
-    """With 0 bytes not even a status comes."""
+    """With 0 bytes not even a status arrives."""
     strike(Reset(where="storage", first=1))
     with pytest.raises(requests.ConnectionError):
         get(served)
@@ -127,13 +127,13 @@ def test_a_reset_before_the_answer(served: Account, strike: Strike) -> None:
 
 
 def test_a_shorter_body_comes_whole(served: Account, strike: Strike) -> None:
-    """Faults after more bytes than there are do nothing."""
+    """Faults after more bytes than the body has do nothing."""
     strike(Reset(where="storage", after=len(CONTENT)), Truncated(after="1GB"))
     assert get(served).content == CONTENT
 
 
 def test_a_truncated_body(served: Account, strike: Strike) -> None:
-    """It ends early, against the length that was said or in agreement with it."""
+    """It ends early, with the full or the short Content-Length."""
     strike(Truncated(after=1000, first=1))
     assert received(served.files()["data.bin"]) == (CONTENT[:1000], "short")
     strike(Truncated(after=1000, declared=True, first=1))
@@ -147,7 +147,7 @@ def test_a_truncated_body(served: Account, strike: Strike) -> None:
 def test_a_corrupted_body_has_one_wrong_byte(
     served: Account, strike: Strike, at: int | None, wrong: int
 ) -> None:
-    """Length and hashes are said as they should be; one byte is not."""
+    """Content-Length and hashes are right; one byte of the body is wrong."""
     strike(Corrupted(at=at, first=1))
     response = get(served)
     body = response.content
@@ -158,7 +158,7 @@ def test_a_corrupted_body_has_one_wrong_byte(
 
 
 def test_a_part_asked_for_and_all_given(served: Account, strike: Strike) -> None:
-    """A range is ignored: 200, the whole length, no Content-Range."""
+    """An ignored range gives 200, the whole file, and no Content-Range."""
     strike(RangeIgnored(first=1))
     response = get(served, Range="bytes=10-19")
     assert (response.status_code, response.content) == (200, CONTENT)
@@ -168,7 +168,7 @@ def test_a_part_asked_for_and_all_given(served: Account, strike: Strike) -> None
 
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_an_expired_url_stays_expired(served: Account, strike: Strike, status: Any) -> None:
-    """The URL struck is over for good, also when the plan is; another of the same second works."""
+    """The URL stays expired even after the plan is deleted; another one works."""
     strike(Expired(status=status, first=1))
     old, new = served.files()["data.bin"], served.files()["data.bin"]
     assert old != new
@@ -180,7 +180,7 @@ def test_an_expired_url_stays_expired(served: Account, strike: Strike, status: A
 
 
 def test_errors_of_the_storage(served: Account, strike: Strike) -> None:
-    """They are Google's XML, with Retry-After where it is wanted."""
+    """They are Google's XML, with Retry-After if the plan sets it."""
     strike(
         Error(where="storage", status=429, retry_after_s=7, first=1),
         Error(where="storage", status=503, first=2),
@@ -193,7 +193,7 @@ def test_errors_of_the_storage(served: Account, strike: Strike) -> None:
 
 
 def test_a_stalled_body_goes_on(served: Account, strike: Strike) -> None:
-    """The bytes before it come, then nothing for the time given, then the rest."""
+    """The body pauses for the given time, then continues."""
     strike(Stalled(where="storage", after=1000, seconds=0.1))
     url = served.files()["data.bin"]
     began = time.monotonic()
@@ -205,7 +205,7 @@ def test_a_stalled_body_goes_on(served: Account, strike: Strike) -> None:
 
 
 def test_several_faults_in_one_answer(served: Account, strike: Strike) -> None:
-    """They come in the order of their bytes: a wrong one, a pause, the end."""
+    """They take effect in the order of their bytes: a wrong byte, a pause, the end."""
     strike(
         Bandwidth(where="storage", bytes_per_s="100MB"),
         Truncated(after=5000),
@@ -218,7 +218,7 @@ def test_several_faults_in_one_answer(served: Account, strike: Strike) -> None:
 
 
 def test_the_server_stops_without_waiting_for_its_faults(start: Callable[..., Account]) -> None:
-    """Answers that a fault holds up are cut when the emulator ends."""
+    """Delayed answers are cut off when the emulator ends."""
     account = start()
     account.run("open('x', 'w').write('x' * 1000)")
     account.emulator.server.faults.set(FaultPlan(faults=(Stalled(where="storage", after=10, seconds=3000),)))

@@ -1,4 +1,4 @@
-"""The launcher by itself, as an ordinary user too."""
+"""The launcher on its own, also as an ordinary user."""
 
 import json
 import os
@@ -17,7 +17,7 @@ NOBODY = 65534
 
 
 def test_an_ordinary_user_sees_kaggle(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Through a user namespace anybody finds /kaggle with read-only input, and owns what it writes."""
+    """In a user namespace anybody sees /kaggle with read-only inputs, and owns what they write."""
     python = shutil.which("python3", path="/usr/bin")
     setpriv = shutil.which("setpriv")
     if os.getuid() != 0 or python is None or setpriv is None:
@@ -68,7 +68,7 @@ def test_an_ordinary_user_sees_kaggle(tmp_path_factory: pytest.TempPathFactory) 
     ("code", "exit_code"), [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 11)", 139)]
 )
 def test_exit_codes(tmp_path: Path, code: str, exit_code: int) -> None:
-    """The script's exit code is the launcher's; a signal is 128 and its number."""
+    """The launcher has the script's exit code; for a signal it is 128 plus its number."""
     spec: dict[str, Any] = {
         "command": [sys.executable, "-c", code],
         "cwd": str(tmp_path),

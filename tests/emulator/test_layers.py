@@ -1,4 +1,4 @@
-"""Which part of the emulator may import which."""
+"""Which parts of the emulator may import which."""
 
 import ast
 from pathlib import Path
@@ -19,7 +19,7 @@ ALLOWED = {
 
 
 def imported(file: Path) -> set[str]:
-    """The modules that a file imports, wherever in it the import stands."""
+    """Return the modules that a file imports, wherever the import stands."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -31,7 +31,7 @@ def imported(file: Path) -> set[str]:
 
 @pytest.mark.parametrize("part", ALLOWED)
 def test_parts_import_one_way(part: str) -> None:
-    """`wire` and `runner` know `service`, which knows neither; `faults` knows none of them."""
+    """Both `wire` and `runner` import `service`, which imports neither; `faults` imports none of them."""
     files = sorted((PACKAGE / part).glob("*.py"))
     assert files
     for file in files:
@@ -41,7 +41,7 @@ def test_parts_import_one_way(part: str) -> None:
 
 @pytest.mark.parametrize("part", ALLOWED)
 def test_modules_of_a_part_import_without_circles(part: str) -> None:
-    """A module never imports, however far away, one that imports it."""
+    """No module imports itself through others."""
     modules = {file.stem: imported(file) for file in (PACKAGE / part).glob("*.py") if file.stem != "__init__"}
     uses = {
         module: {other for other in modules if any(f".{part}.{other}" in name for name in names)} - {module}
@@ -54,7 +54,7 @@ def test_modules_of_a_part_import_without_circles(part: str) -> None:
 
 
 def test_service_knows_no_http() -> None:
-    """Nor the SDK's types: they are the wire's."""
+    """The service imports neither HTTP nor the SDK's types, which belong to the wire."""
     for file in (PACKAGE / "service").glob("*.py"):
         text = file.read_text(encoding="utf-8")
         for name in ("starlette", "uvicorn", "kagglesdk", "requests"):

@@ -12,7 +12,7 @@ from tests.fakes.clock import FakeClock
 
 
 def test_events_while_it_runs_and_json_after(account: Account) -> None:
-    """The stream gives every piece and END_OF_LOG; afterwards the same address gives the stored array."""
+    """The stream gives every piece and END_OF_LOG; later the same address gives the stored array."""
     account.push("import sys\nprint('one')\nprint('two', file=sys.stderr)\ninput_less = 1\n")
     *events, end = account.wait()
     assert end == "END_OF_LOG"
@@ -26,14 +26,14 @@ def test_events_while_it_runs_and_json_after(account: Account) -> None:
 
 
 def test_every_stream_replays_from_the_start(account: Account) -> None:
-    """A client that comes again sees the log from its beginning."""
+    """A client that reconnects gets the log from its beginning."""
     account.push(HANG)
     first = account.wait_for("ready")
     assert account.wait_for("ready") == first
 
 
 def test_an_idle_stream_says_comments(start: Callable[..., Account]) -> None:
-    """Keep-alive comments come while nothing is said."""
+    """Comments keep an idle stream alive."""
     account = start(keepalive_s=0.05)
     account.push(HANG)
     account.wait_for("ready")
@@ -41,7 +41,7 @@ def test_an_idle_stream_says_comments(start: Callable[..., Account]) -> None:
 
 
 def test_the_log_is_empty_while_the_session_runs(account: Account) -> None:
-    """Outputs and stored log appear with the end of the session."""
+    """Outputs and the stored log appear when the session ends."""
     account.push("open('early.txt', 'w').write('1')\n" + HANG)
     account.wait_for("ready")
     page = account.output()
@@ -50,7 +50,7 @@ def test_the_log_is_empty_while_the_session_runs(account: Account) -> None:
 
 
 def test_bytes_that_are_no_text_are_replaced(account: Account) -> None:
-    """Undecodable bytes become U+FFFD; a character cut by a write is put together."""
+    """Undecodable bytes become U+FFFD; a character split between writes is joined."""
     code = (
         "import os, time\nos.write(1, b'bad \\xff byte\\n')\n"
         "os.write(1, b'\\xe0\\xa6')\ntime.sleep(0.05)\nos.write(1, b'\\x95 whole\\n')\n"
@@ -60,13 +60,13 @@ def test_bytes_that_are_no_text_are_replaced(account: Account) -> None:
 
 
 def test_a_line_without_its_end_is_shown(account: Account) -> None:
-    """A prompt or a progress bar appears while the script goes on."""
+    """A prompt or a progress bar is sent before its line ends."""
     account.push("import sys, time\nsys.stdout.write('50%')\nsys.stdout.flush()\n" + "time.sleep(1000)")
     assert json.loads(account.wait_for("50%"))["data"] == "50%"
 
 
 def test_the_log_of_a_version(account: Account) -> None:
-    """`versionLabel` chooses the version; a bare number is a 404, and an unknown kernel a 403."""
+    """`versionLabel` selects the version; a bare number and a kernel that never ran are 404s."""
     account.run("print('first')")
     account.push("print('second')\n" + HANG)
     account.wait_for("second")
@@ -94,7 +94,7 @@ def test_the_stream_as_a_call(account: Account) -> None:
 
 
 def test_times_count_from_the_start_of_the_session(start: Callable[..., Account], clock: FakeClock) -> None:
-    """A piece's time is seconds since the session left the queue."""
+    """A piece's time is the seconds since the session left the queue."""
     account = start(clock=clock, queue_delay_s=30)
     account.push("print('now')\n" + HANG)
     clock.advance(30)

@@ -1,4 +1,4 @@
-"""Outputs: which files are kept, how they are listed, and how storage gives them."""
+"""Outputs: which files are kept, how they are listed, and how storage serves them."""
 
 import base64
 import hashlib
@@ -20,13 +20,13 @@ WRITE = "import os\nopen('data.bin', 'wb').write(bytes(range(256)) * 40)\n"
 
 
 def get(url: str, **headers: str) -> requests.Response:
-    """Fetch a signed URL without any credentials."""
+    """Download a signed URL without credentials."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return requests.get(url, headers={"Accept-Encoding": "identity", **named}, timeout=TIMEOUT_S)
 
 
 def test_what_is_kept(account: Account) -> None:
-    """Files in folders stay, with any mode and name; symlinks and empty folders are dropped."""
+    """Files in folders are kept, whatever mode and name; symlinks and empty folders are not."""
     code = """
 import os
 os.makedirs("a/b"); os.makedirs("empty/er"); os.makedirs("only-link")
@@ -48,7 +48,7 @@ os.chmod("a/b", 0o500)
 
 
 def test_pages(account: Account) -> None:
-    """Every file is on exactly one page; the last page has no token; a foreign token is a 400."""
+    """Every file is on exactly one page; the last page has no token; an unknown token is a 400."""
     account.run("for i in range(45): open(f'{i:02}.txt', 'w').write(str(i))")
     names: list[str] = []
     token = ""
@@ -66,7 +66,7 @@ def test_pages(account: Account) -> None:
 
 
 def test_storage_headers(account: Account) -> None:
-    """A file comes with its length, hashes, a strong ETag and a date that the stock client can read."""
+    """A file has its length, hashes, a strong ETag, and a date that the stock client can read."""
     account.run(WRITE)
     response = get(account.files()["data.bin"])
     assert response.content == CONTENT
@@ -90,7 +90,7 @@ def test_storage_headers(account: Account) -> None:
     ],
 )
 def test_ranges(account: Account, wanted: str, status: int, part: bytes | None) -> None:
-    """A range gives 206 with its part, one beyond the end 416 with the length."""
+    """A range gives 206 with its part; one beyond the end gives 416 with the length."""
     account.run(WRITE)
     response = get(account.files()["data.bin"], Range=wanted)
     assert response.status_code == status
@@ -102,7 +102,7 @@ def test_ranges(account: Account, wanted: str, status: int, part: bytes | None) 
 
 
 def test_a_range_of_another_file_is_the_whole(account: Account) -> None:
-    """If-Range with an ETag that is not the file's gives all of it with 200."""
+    """If-Range with another file's ETag gives the whole file with 200."""
     account.run(WRITE)
     url = account.files()["data.bin"]
     tag = get(url).headers["ETag"]
@@ -111,7 +111,7 @@ def test_a_range_of_another_file_is_the_whole(account: Account) -> None:
 
 
 def test_signed_urls_expire(start: Callable[..., Account], clock: FakeClock) -> None:
-    """A URL works without credentials until its time is over; a fresh listing gives a fresh one."""
+    """A URL works without credentials until it expires; a new listing gives a new one."""
     account = start(clock=clock, url_lifetime_s=900)
     account.run(WRITE)
     url = account.files()["data.bin"]
@@ -124,7 +124,7 @@ def test_signed_urls_expire(start: Callable[..., Account], clock: FakeClock) -> 
 
 
 def test_a_changed_url_is_refused(account: Account) -> None:
-    """Another name, life time or signature under the same URL is a 403; nothing outside can be reached."""
+    """A URL with another name, expiry or signature is a 403; nothing outside can be read."""
     account.run(WRITE + "open('other.bin', 'w').write('1')")
     url = account.files()["data.bin"]
     assert get(url.replace("data.bin", "other.bin")).status_code == 403
@@ -138,7 +138,7 @@ def test_a_changed_url_is_refused(account: Account) -> None:
 
 
 def test_download_by_name(account: Account) -> None:
-    """DownloadKernelOutput redirects to one file's signed URL; an unknown file is a 404."""
+    """DownloadKernelOutput redirects to the file's signed URL; an unknown file is a 404."""
     account.run(WRITE)
     request = sdk.ApiDownloadKernelOutputRequest()
     request.owner_slug, request.kernel_slug, request.file_path = USER, "my-kernel", "data.bin"
@@ -162,7 +162,7 @@ def test_files_with_sizes(account: Account) -> None:
 
 
 def test_outputs_survive_a_restart(start: Callable[..., Account], root: Path) -> None:
-    """A later emulator on the same folder gives the same files, dated by their session's end."""
+    """A later emulator on the same folder serves the same files, dated by their session's end."""
     first = start()
     first.run(WRITE)
     first.emulator.stop()

@@ -33,7 +33,7 @@ main(sys.argv[1:])
 
 
 def test_windows_is_refused_when_it_is_started(tmp_path: Path) -> None:
-    """An emulator can be made anywhere; its start says what it needs and leaves nothing behind."""
+    """An emulator can be created anywhere; starting it on Windows is an error that leaves nothing behind."""
     emulator = Emulator(tmp_path / "root")
     with pytest.raises(LocalError, match="The emulator needs Linux or macOS; on Windows use WSL") as caught:
         emulator.start(platform="win32")
@@ -44,7 +44,7 @@ def test_windows_is_refused_when_it_is_started(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", ["emulator --port 0", "demo"])
 def test_commands_end_with_8_on_windows(workplace: Path, command: str) -> None:
-    """One sentence, no traceback."""
+    """The commands end with one message and no traceback."""
     done = subprocess.run(
         [sys.executable, "-c", _ON_WINDOWS, *command.split()],
         capture_output=True,
@@ -60,12 +60,12 @@ def test_commands_end_with_8_on_windows(workplace: Path, command: str) -> None:
 
 
 def test_the_package_can_be_imported_anywhere() -> None:
-    """Nothing that only some systems or installations have is needed for that."""
+    """Importing it needs nothing that only some systems or installations have."""
     subprocess.run([sys.executable, "-c", _WITHOUT], check=True, cwd=REPOSITORY)
 
 
 def test_a_missing_package_is_named_when_it_is_started(tmp_path: Path) -> None:
-    """With what to install."""
+    """The error names the package and the command that installs it."""
     program = (
         'import sys, pathlib; sys.modules["uvicorn"] = None\n'
         "from orchestrator.emulator import Emulator\n"
@@ -86,7 +86,7 @@ def test_a_missing_package_is_named_when_it_is_started(tmp_path: Path) -> None:
 
 
 def test_macos_relocates_sessions(tmp_path: Path) -> None:
-    """It has no mount namespaces: `auto` relocates without trying, and a demanded namespace is refused."""
+    """On macOS, which has no mount namespaces, `auto` relocates at once and `namespace` is refused."""
     state = StateFolder(tmp_path)
     auto = Sandbox(state, EmulatorOptions(sandbox="auto"), platform="darwin")
     assert auto.relocated_because == "this system does not allow a mount namespace (only Linux has them)"

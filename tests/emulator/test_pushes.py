@@ -1,4 +1,4 @@
-"""What a push is answered."""
+"""The answers to a push."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from tests.fakes.clock import FakeClock
 
 
 def get_kernel(account: Account, slug: str, label: str | None = None) -> sdk.ApiGetKernelResponse:
-    """GetKernel through the client."""
+    """Call GetKernel with the client."""
     request = sdk.ApiGetKernelRequest()
     request.user_name, request.kernel_slug = USER, slug
     if label is not None:
@@ -32,7 +32,7 @@ def test_versions_count_up(account: Account) -> None:
 
 
 def test_the_title_decides_the_slug(account: Account) -> None:
-    """A title that gives another slug than the id makes a kernel under another name, as on Kaggle."""
+    """A title with another slug than the id makes a kernel of that name, as on Kaggle."""
     answer = account.push("print(1)", "Another Title", slug="alice/my-kernel")
     assert answer.ref == "/code/alice/another-title"
 
@@ -55,14 +55,14 @@ def test_the_title_decides_the_slug(account: Account) -> None:
 def test_a_rejected_push_is_an_answer_with_an_error(
     account: Account, fields: dict[str, str], words: str
 ) -> None:
-    """A push that is refused is HTTP 200 with the reason in `error`, and makes no version."""
+    """A refused push is HTTP 200 with the reason in `error`, and makes no version."""
     answer = account.push("print(1)", **fields)
     assert words in answer.error
     assert account.emulator.backend.kernels.all() == []
 
 
 def test_unknown_inputs_are_listed_and_the_push_succeeds(account: Account, root: Path) -> None:
-    """Inputs that do not exist are named in the answer; the session runs with the others."""
+    """The answer names missing inputs, and the session runs with the others."""
     answer = account.push(
         "print(1)",
         dataset_data_sources=["alice/some-data", "alice/no-data", "../x", "alice/some-data/7"],
@@ -80,7 +80,7 @@ def test_unknown_inputs_are_listed_and_the_push_succeeds(account: Account, root:
 
 
 def test_a_quick_save_runs_nothing(account: Account) -> None:
-    """A quick save makes a version without a session: its status is a 404, its source is there."""
+    """A quick save makes a version without a session: its status is a 404, its source can be read."""
     answer = account.push("print(1)", kernel_execution_type=KernelExecutionType.QUICK_SAVE)
     assert answer.version_number == 1
     with pytest.raises(HTTPError) as caught:
@@ -98,7 +98,7 @@ def test_the_status_after_a_quick_save_is_that_of_the_last_run(account: Account)
 
 
 def test_a_quick_save_takes_no_machine(start: Callable[..., Account]) -> None:
-    """It is saved however many sessions run and however little quota is left."""
+    """It is saved whatever sessions run and however little quota is left."""
     account = start(max_gpu_sessions=0, weekly_quota_s=0.0)
     assert account.push("print(1)", enable_gpu=True).error
     saved = account.push("print(1)", enable_gpu=True, kernel_execution_type=KernelExecutionType.QUICK_SAVE)
@@ -106,7 +106,7 @@ def test_a_quick_save_takes_no_machine(start: Callable[..., Account]) -> None:
 
 
 def test_a_version_is_named_with_a_v(account: Account) -> None:
-    """`v1` names a version; the bare number is a 404; so is a version that does not exist."""
+    """`v1` is a version; a bare number and a missing version are 404s."""
     account.run("print(1)")
     account.run("raise SystemExit(3)")
     assert account.status(label="v1").status.name == "COMPLETE"
@@ -130,14 +130,14 @@ def test_a_version_is_named_with_a_v(account: Account) -> None:
     ],
 )
 def test_the_machine_that_a_push_gets(account: Account, fields: dict[str, Any], machine: str) -> None:
-    """The shape goes before enable_gpu, and a retired P100 is answered by another machine in silence."""
+    """The shape overrides enable_gpu, and a retired P100 is silently replaced by another GPU."""
     answer = account.push("print(1)", **fields)
     assert not answer.error
     assert get_kernel(account, "my-kernel").metadata.machine_shape == machine
 
 
 def test_two_gpu_sessions_at_once(start: Callable[..., Account]) -> None:
-    """A third batch GPU session is refused in Kaggle's words; a CPU session is not."""
+    """A third GPU session is refused in Kaggle's words; a CPU session is not."""
     account = start()
     for number in (1, 2):
         assert not account.push(HANG, f"Kernel Number {number}", enable_gpu=True).error
@@ -147,7 +147,7 @@ def test_two_gpu_sessions_at_once(start: Callable[..., Account]) -> None:
 
 
 def test_pushes_at_the_same_time_keep_the_count(start: Callable[..., Account]) -> None:
-    """Of many pushes at once exactly as many are taken as there may be sessions."""
+    """Of many simultaneous pushes, exactly as many are accepted as sessions are allowed."""
     account = start()
     numbers = range(6)
     with ThreadPoolExecutor(len(numbers)) as pool:
@@ -157,14 +157,14 @@ def test_pushes_at_the_same_time_keep_the_count(start: Callable[..., Account]) -
 
 
 def test_cpu_sessions_have_a_count_of_their_own(start: Callable[..., Account]) -> None:
-    """CPU sessions are limited too."""
+    """CPU sessions have their own limit."""
     account = start(max_cpu_sessions=1)
     account.push(HANG, "Kernel Number 1")
     assert "Maximum batch CPU session count of 1 reached" in account.push(HANG, "Kernel Number 2").error
 
 
 def test_the_weekly_quota_refuses(start: Callable[..., Account], clock: FakeClock) -> None:
-    """When the week's hours are used or reserved a GPU push is refused, until the week turns."""
+    """If the week's hours are used or reserved, a GPU push is refused until the week ends."""
     account = start(clock=clock)
     account.push(HANG, enable_gpu=True)
     account.wait_for("ready")
@@ -186,7 +186,7 @@ def test_the_weekly_quota_refuses(start: Callable[..., Account], clock: FakeCloc
 
 
 def test_used_hours_survive_a_restart(start: Callable[..., Account], clock: FakeClock) -> None:
-    """Also those of a kernel that was deleted since."""
+    """The hours of deleted kernels count as well."""
     account = start(clock=clock)
     account.push(HANG, enable_gpu=True)
     account.wait_for("ready")
@@ -197,7 +197,7 @@ def test_used_hours_survive_a_restart(start: Callable[..., Account], clock: Fake
 
 
 def test_another_owners_kernel_is_forbidden(account: Account) -> None:
-    """Reading another account's kernel is a 403 in the words that the stock client explains."""
+    """Reading another account's kernel is a 403, in words that the stock client explains."""
     request = sdk.ApiGetKernelRequest()
     request.user_name, request.kernel_slug = "bob", "his-kernel"
     with pytest.raises(HTTPError) as caught:
@@ -210,7 +210,7 @@ def test_another_owners_kernel_is_forbidden(account: Account) -> None:
 
 
 def test_a_notebook_runs_its_code_cells(account: Account) -> None:
-    """Of a notebook the code cells run, one after another, in one process."""
+    """A notebook's code cells run one after another in one process."""
     cells = '[{"cell_type":"code","source":"a = 1"},{"cell_type":"markdown","source":"#"},'
     text = '{"cells":' + cells + '{"cell_type":"code","source":["print(a\\n", " + 41)"]}]}'
     assert account.run(text, kernel_type="notebook") == "COMPLETE"
@@ -218,7 +218,7 @@ def test_a_notebook_runs_its_code_cells(account: Account) -> None:
 
 
 def test_kernels_are_listed_newest_first(account: Account, clock: FakeClock) -> None:
-    """ListKernels gives pages of the account's kernels and finds by title."""
+    """ListKernels pages through the account's kernels, and searches titles."""
     for number in range(3):
         account.push("print(1)", f"Kernel Number {number}", is_private=number != 1)
     request = sdk.ApiListKernelsRequest()

@@ -32,7 +32,7 @@ def version(started_at: datetime | None, limit_h: float = 12) -> Version:
 
 
 def test_the_week_turns_on_saturday() -> None:
-    """The week begins on Saturday 00:00 UTC, and the moment itself is in the new one."""
+    """The week begins on Saturday 00:00 UTC, which itself belongs to the new week."""
     turn = datetime(2026, 11, 14, tzinfo=UTC)
     assert week_start(NOW) == turn
     assert week_start(turn) == turn
@@ -41,7 +41,7 @@ def test_the_week_turns_on_saturday() -> None:
 
 
 def test_running_sessions_use_and_reserve() -> None:
-    """A running session's elapsed time is used, the rest to its limit reserved; a queued one reserves all."""
+    """A running session's elapsed time is used, the rest of its limit reserved; a queued one reserves all."""
     quota = gpu_quota(
         [GpuUsage(NOW - 9 * HOUR, NOW - 8 * HOUR)], [version(NOW - 2 * HOUR), version(None)], 108000, NOW
     )
@@ -50,7 +50,7 @@ def test_running_sessions_use_and_reserve() -> None:
 
 
 def test_a_session_across_the_turn_is_billed_in_parts() -> None:
-    """Each week gets its own part of a session."""
+    """Each week is billed for its own part of a session."""
     turn = week_start(NOW)
     assert gpu_quota([GpuUsage(turn - 3 * HOUR, turn + 2 * HOUR)], (), 108000, NOW).used == 2 * HOUR
     assert gpu_quota([GpuUsage(turn - 9 * HOUR, turn - 2 * HOUR)], (), 108000, NOW).used == 0 * HOUR
@@ -60,6 +60,6 @@ def test_a_session_across_the_turn_is_billed_in_parts() -> None:
 
 @given(st.timedeltas(timedelta(0), timedelta(days=400)))
 def test_durations_reach_the_client(span: timedelta) -> None:
-    """The SDK reads back what is written, to the millisecond, beyond a day too."""
+    """The SDK reads durations to the millisecond, beyond a day too."""
     read = TimeDeltaSerializer._from_dict_value(duration(span))
     assert abs(read - span) < timedelta(milliseconds=1)

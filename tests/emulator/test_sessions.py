@@ -1,4 +1,4 @@
-"""The life of a session: what a script sees, how it ends, and that nothing of it survives."""
+"""The life of a session: what a script sees, how it ends, and that no process survives it."""
 
 import json
 import os
@@ -49,7 +49,7 @@ os.read(told, 1)
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process exists and is not only waiting to be reaped."""
+    """Return whether a process exists and is not only waiting to be reaped."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -57,12 +57,12 @@ def is_alive(process: int) -> bool:
 
 
 def escaped(payload: str) -> int:
-    """The process id in what ESCAPE prints."""
+    """Return the process id in what ESCAPE prints."""
     return int(payload.partition("escaped ")[2].partition(".")[0])
 
 
 def look(account: Account, **fields: Any) -> dict[str, object]:
-    """Run LOOK and give what it saw."""
+    """Run LOOK and return what it saw."""
     assert account.run(LOOK, **fields) == "COMPLETE", account.text()
     kernel, version = account.emulator.backend.kernels.get_run(USER, "my-kernel")
     path = account.emulator.backend.kernels.paths(kernel, version.number).output / "look.json"
@@ -74,7 +74,7 @@ def look(account: Account, **fields: Any) -> dict[str, object]:
 def test_what_a_script_sees(
     start: Callable[..., Account], root: Path, monkeypatch: pytest.MonkeyPatch, sandbox: str
 ) -> None:
-    """Inputs lie in Kaggle's layout, the working folder is the current one, and no credential leaks in."""
+    """Inputs are in Kaggle's layout, the working folder is the current one, and no credential is visible."""
     account = start(sandbox=sandbox)
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "KGTTS_KAGGLE_URL", "OTHER_SECRET"):
         monkeypatch.setenv(name, "leaked-secret")
@@ -94,7 +94,7 @@ def test_what_a_script_sees(
 
 
 def test_the_classic_layout(start: Callable[..., Account], root: Path) -> None:
-    """Older accounts mount inputs without owners."""
+    """Older accounts mount inputs without their owners."""
     assert look(start(layout="classic"), **SOURCES)["found"] == [
         "some-data/a.txt",
         "some-data/deep/b ক.txt",
@@ -103,7 +103,7 @@ def test_the_classic_layout(start: Callable[..., Account], root: Path) -> None:
 
 
 def test_a_namespace_shows_kaggle_itself(start: Callable[..., Account], root: Path) -> None:
-    """Where the system allows it a script finds /kaggle, and cannot write to its inputs even as root."""
+    """If the system allows it, a script finds /kaggle, and cannot write to its inputs even as root."""
     account = start(sandbox="auto")
     if account.emulator.runner.relocated_because is not None:
         pytest.skip("this system does not allow a mount namespace")
@@ -124,7 +124,7 @@ def test_a_namespace_shows_kaggle_itself(start: Callable[..., Account], root: Pa
 
 
 def test_relocation_is_said_and_harms_no_input(start: Callable[..., Account], root: Path) -> None:
-    """A relocated session says so in its log, and what it does to its inputs does not reach the originals."""
+    """A relocated session says so in its log, and cannot change the original inputs."""
     code = """
     import os, pathlib
     path = pathlib.Path(os.environ["KGTTS_KAGGLE_ROOT"], "input/datasets/alice/some-data/a.txt")
@@ -141,7 +141,7 @@ def test_relocation_is_said_and_harms_no_input(start: Callable[..., Account], ro
 
 
 def test_a_failing_script_fails_its_session(account: Account) -> None:
-    """An exit code other than 0 is ERROR with a message; the log has the traceback, outputs are kept."""
+    """An exit code other than 0 is ERROR with a message; log and outputs are kept."""
     code = "open('half.txt', 'w').write('1')\nraise ValueError('oops')"
     assert account.run(code) == "ERROR"
     assert "exit code 1" in account.status().failure_message
@@ -150,7 +150,7 @@ def test_a_failing_script_fails_its_session(account: Account) -> None:
 
 
 def test_failed_outputs_can_be_lost(start: Callable[..., Account]) -> None:
-    """Kaggle may drop the outputs of a failed session: an option does."""
+    """An option drops the outputs of a failed session, as Kaggle may."""
     account = start(keep_failed_outputs=False)
     assert account.run("open('half.txt', 'w').write('1')\nraise SystemExit(1)") == "ERROR"
     assert account.files() == {}
@@ -160,7 +160,7 @@ def test_failed_outputs_can_be_lost(start: Callable[..., Account]) -> None:
 def test_the_time_limit_kills_everything(
     start: Callable[..., Account], clock: FakeClock, sandbox: str
 ) -> None:
-    """At the limit of the push a session is killed with every process that it started."""
+    """At the push's time limit a session is killed with every process that it started."""
     account = start(clock=clock, sandbox=sandbox)
     account.push(ESCAPE + HANG, session_timeout_seconds=600)
     process = escaped(account.wait_for("escaped"))
@@ -178,7 +178,7 @@ def test_the_time_limit_kills_everything(
 
 
 def test_the_service_has_a_limit_of_its_own(start: Callable[..., Account], clock: FakeClock) -> None:
-    """A push cannot ask for more than the session limit."""
+    """A push cannot exceed the session limit."""
     account = start(clock=clock, session_limit_s=100)
     account.push(HANG, session_timeout_seconds=10_000)
     account.wait_for("ready")
@@ -188,14 +188,14 @@ def test_the_service_has_a_limit_of_its_own(start: Callable[..., Account], clock
 
 
 def test_a_finished_script_leaves_no_process(account: Account) -> None:
-    """What a script left running in the background ends with its session."""
+    """Background processes of a script end with its session."""
     code = ESCAPE + "print('done')"
     assert account.run(code) == "COMPLETE"
     assert not is_alive(escaped(account.text()))
 
 
 def test_deleting_a_kernel_ends_its_session(start: Callable[..., Account], clock: FakeClock) -> None:
-    """Delete is the only cancel: the processes end, the time is billed, the kernel is gone."""
+    """Its processes end, the time is billed, and the kernel is gone."""
     account = start(clock=clock)
     account.push(ESCAPE + HANG, machine_shape="NvidiaTeslaT4")
     process = escaped(account.wait_for("escaped"))
@@ -222,7 +222,7 @@ def test_a_session_waits_in_the_queue(start: Callable[..., Account], clock: Fake
 
 
 def test_a_kernel_mounts_the_last_completed_version(account: Account, root: Path) -> None:
-    """A mount gives the last COMPLETE version, while the API answers for the last run."""
+    """A mount has the last COMPLETE version, while the API answers for the last run."""
     assert account.run("open('state.txt', 'w').write('good')") == "COMPLETE"
     assert account.run("open('state.txt', 'w').write('bad')\nraise SystemExit(1)") == "ERROR"
     code = """
@@ -238,7 +238,7 @@ def test_a_kernel_mounts_the_last_completed_version(account: Account, root: Path
 
 
 def test_inputs_are_those_of_the_start(start: Callable[..., Account], root: Path, clock: FakeClock) -> None:
-    """What is mounted is looked up when the session starts, not when it was pushed."""
+    """Mounted versions are chosen when the session starts, not at the push."""
     account = start(clock=clock, queue_delay_s=30)
     account.push("import os; print(sorted(os.listdir('../input/datasets/alice/some-data')))", **SOURCES)
     (root / "datasets" / USER / "some-data" / "late.txt").write_text("late")
@@ -248,7 +248,7 @@ def test_inputs_are_those_of_the_start(start: Callable[..., Account], root: Path
 
 
 def test_stopping_the_emulator_ends_its_sessions(tmp_path: Path) -> None:
-    """A stop kills what runs; after a restart the session is an ERROR that says why, its log is kept."""
+    """Stopping kills what runs; after a restart the session is an ERROR with the reason and its log."""
     options = EmulatorOptions(sandbox="relocate", standins=False)
     with (
         Emulator(tmp_path, options=options, credentials=(USER, KEY)) as emulator,
@@ -268,7 +268,7 @@ def test_stopping_the_emulator_ends_its_sessions(tmp_path: Path) -> None:
 
 
 def test_a_killed_emulator_leaves_no_process(tmp_path: Path) -> None:
-    """When the emulator itself is killed its sessions die with it, and the next one says what happened."""
+    """If the emulator is killed its sessions die too, and the next one says what happened."""
     program = f"""
     import sys, pathlib
     from orchestrator.emulator import Emulator, EmulatorOptions
@@ -305,7 +305,7 @@ def test_a_killed_emulator_leaves_no_process(tmp_path: Path) -> None:
 
 
 def test_a_python_that_cannot_start_fails_the_session(start: Callable[..., Account]) -> None:
-    """A wrong interpreter ends the session with a reason, not the emulator."""
+    """A wrong interpreter fails the session with a reason, and not the emulator."""
     account = start(python="/no/such/python")
     assert account.run("print(1)") == "ERROR"
     assert "cannot be started" in account.text()
@@ -314,7 +314,7 @@ def test_a_python_that_cannot_start_fails_the_session(start: Callable[..., Accou
 def test_a_session_cannot_read_the_key_from_its_parent(
     start: Callable[..., Account], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What stands between the emulator and the script has no environment of ours either."""
+    """The process between emulator and script has no credentials in its environment."""
     monkeypatch.setenv("KAGGLE_KEY", "leaked-secret")
     account = start()
     code = "import os, pathlib\nprint(pathlib.Path('/proc', str(os.getppid()), 'environ').read_bytes())\n"
@@ -323,7 +323,7 @@ def test_a_session_cannot_read_the_key_from_its_parent(
 
 
 def test_a_session_whose_launcher_is_killed_is_over(account: Account) -> None:
-    """It fails with what happened, and its processes end with it."""
+    """It fails with the reason, and its processes end with it."""
     account.push("import os\nprint(f'pids {os.getppid()} {os.getpid()}.')\n" + HANG)
     numbers = json.loads(account.wait_for("pids"))["data"].partition("pids ")[2].partition(".")[0].split()
     launcher, script = map(int, numbers)

@@ -15,7 +15,7 @@ HERE = ["/lib/module.py", 1]
 
 
 def interpreter(folder: Path, found: dict[str, object], *, loads: bool = False) -> str:
-    """A program in place of Python: names these modules as found, then loads audio or fails to."""
+    """Make a program instead of Python that reports these modules, and loads audio or fails."""
     program = folder / "python"
     answer, code = f"echo '{json.dumps(found)}'", 0 if loads else 1
     script = f'#!/bin/sh\ncase "$3" in *find_spec*) {answer};; *) exit {code};; esac\n'
@@ -38,14 +38,14 @@ def interpreter(folder: Path, found: dict[str, object], *, loads: bool = False) 
 def test_what_is_needed_follows_what_works(
     *, torch: bool, audio: bool, codec: bool, loads: bool, needed: tuple[str, ...]
 ) -> None:
-    """What is missing, or a torchaudio that loads nothing, is stood in for, unless torch is missing."""
+    """Missing modules and a broken torchaudio get stand-ins, unless torch is missing."""
     there = {"torch": torch, "torchaudio": audio, "torchcodec": codec}
     found = {name: HERE if here else None for name, here in there.items()}
     assert decide(found, loads=lambda: loads) == needed
 
 
 def test_slow_question_is_asked_only_when_it_counts() -> None:
-    """Torch is not imported to try a torchaudio that is not installed."""
+    """If torchaudio is not installed, torch is not imported to try it."""
 
     def loads() -> bool:
         raise AssertionError
@@ -54,14 +54,14 @@ def test_slow_question_is_asked_only_when_it_counts() -> None:
 
 
 def test_no_standins_where_all_works(tmp_path: Path) -> None:
-    """An interpreter whose own modules work gets no folder, so the real ones are used."""
+    """An interpreter whose modules all work gets no folder."""
     python = interpreter(tmp_path, {"torch": HERE, "torchaudio": HERE, "torchcodec": HERE}, loads=True)
     assert standin_path(python, cache=tmp_path / "cache") is None
     assert not (tmp_path / "cache").exists()
 
 
 def test_both_standins_come_from_the_package(tmp_path: Path) -> None:
-    """Where both are missing the package's own folder serves, and nothing is written."""
+    """If both are missing, the package's own folder is used, and nothing is written."""
     python = interpreter(tmp_path, {"torch": HERE, "torchaudio": None, "torchcodec": None})
     folder = standin_path(python, cache=tmp_path / "cache")
     assert folder is not None
@@ -72,7 +72,7 @@ def test_both_standins_come_from_the_package(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["torchaudio", "torchcodec"])
 def test_a_working_module_is_not_hidden(tmp_path: Path, missing: str) -> None:
-    """Where one is missing the folder holds that one alone; asking again gives the same folder."""
+    """If one is missing, the folder has only that one; asking again gives the same folder."""
     found: dict[str, object] = {"torch": HERE, "torchaudio": HERE, "torchcodec": HERE} | {missing: None}
     python = interpreter(tmp_path, found, loads=True)
     folder = standin_path(python, cache=tmp_path / "cache")
@@ -83,19 +83,19 @@ def test_a_working_module_is_not_hidden(tmp_path: Path, missing: str) -> None:
 
 
 def test_a_broken_torchaudio_is_noticed(tmp_path: Path) -> None:
-    """A torchaudio that is installed and does not load files counts as missing."""
+    """A torchaudio that cannot load files counts as missing."""
     python = interpreter(tmp_path, {"torch": HERE, "torchaudio": HERE, "torchcodec": HERE}, loads=False)
     assert needed_standins(python) == ("torchaudio",)
 
 
 def test_an_interpreter_that_does_not_run_is_said(tmp_path: Path) -> None:
-    """A wrong path is an error that names it."""
+    """The error names a wrong path."""
     with pytest.raises(LocalError, match="no-python"):
         standin_path(str(tmp_path / "no-python"))
 
 
 def test_an_interpreter_that_answers_nonsense_is_said(tmp_path: Path) -> None:
-    """A program that is no Python is an error and not a decision."""
+    """A program that is not Python is an error."""
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\necho hello\n", encoding="utf-8")
     program.chmod(0o755)
@@ -104,7 +104,7 @@ def test_an_interpreter_that_answers_nonsense_is_said(tmp_path: Path) -> None:
 
 
 def test_standins_load_save_and_resample(tmp_path: Path) -> None:
-    """The stand-in torchaudio reads what it wrote, describes and resamples it, under the real names."""
+    """The stand-in torchaudio loads what it saved, describes and resamples it."""
     folder = standin_path(interpreter(tmp_path, {"torch": HERE, "torchaudio": None, "torchcodec": None}))
     code = """
 import sys, torch, torchaudio, torchcodec

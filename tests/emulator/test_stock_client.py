@@ -1,4 +1,4 @@
-"""The stock `kaggle` command on the emulator, unmodified but for the address it is pointed to."""
+"""The stock `kaggle` command on the emulator, changed only in its address."""
 
 import json
 import os
@@ -39,7 +39,7 @@ Kaggle = Callable[..., str]
 
 @pytest.fixture
 def kaggle(account: Account, tmp_path: Path) -> Kaggle:
-    """Runs a `kaggle` command line in an empty home folder; gives what it prints."""
+    """Runs a `kaggle` command line in an empty home folder; returns what it prints."""
 
     def run(*arguments: str, token: bool = False) -> str:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KAGGLE")}
@@ -87,14 +87,14 @@ def test_the_stock_client_works(kaggle: Kaggle, account: Account, root: Path, tm
 
 
 def test_the_stock_client_says_a_refusal(kaggle: Kaggle, account: Account, tmp_path: Path) -> None:
-    """A rejected push is printed by the stock client, which exits 0 all the same."""
+    """The stock client prints a rejected push, but exits with 0."""
     (tmp_path / "kernel.py").write_text(SCRIPT)
     (tmp_path / "kernel-metadata.json").write_text(json.dumps({**METADATA, "machine_shape": "NvidiaH100"}))
     assert "Kernel push error: You do not have permission" in kaggle("kernels", "push", "-p", str(tmp_path))
 
 
 def test_the_stock_client_uploads_datasets(kaggle: Kaggle, account: Account, tmp_path: Path) -> None:
-    """create, status, files, version over a broken line, and a second create that is refused."""
+    """It creates, lists, versions (over a broken connection), and is refused a second create."""
     folder, name = tmp_path / "data", f"{USER}/stock-data"
     folder.mkdir()
     metadata = {"id": name, "title": "Stock data", "licenses": [{"name": "other"}]}

@@ -14,7 +14,7 @@ FAULT = "def describe_environment("
 
 
 def faulty(folder: Path) -> Templates:
-    """The real package with a fault in start/environment.py: it is raised once the session has begun."""
+    """The real package with a fault in start/environment.py, raised after the session has started."""
     real = Templates.installed()
     package = folder / "kernel_template"
     shutil.copytree(real.package, package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -26,7 +26,7 @@ def faulty(folder: Path) -> Templates:
 
 
 def line_of(file: Path, text: str) -> int:
-    """The number of the first line that contains `text`."""
+    """Return the number of the first line that contains `text`."""
     lines = file.read_text(encoding="utf-8").splitlines()
     return next(number for number, line in enumerate(lines, start=1) if text in line)
 

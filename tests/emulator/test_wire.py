@@ -1,4 +1,4 @@
-"""The wire itself: addresses, credentials, malformed requests, errors in Kaggle's form."""
+"""The wire: addresses, credentials, malformed requests, errors in Kaggle's form."""
 
 import socket
 import stat
@@ -23,14 +23,14 @@ MODEL = ("alice", "some-model", "default")
 
 
 def call(account: Account, **options: Any) -> requests.Response:
-    """A ListKernels call with the given credentials, headers or body."""
+    """Call ListKernels with these credentials, headers or body."""
     address = f"{account.url}/v1/{KERNELS}/ListKernels"
     return requests.post(address, timeout=TIMEOUT_S, **{"json": {}, **options})
 
 
 @pytest.mark.parametrize("auth", [None, (USER, "wrong"), ("bob", KEY), (USER, ""), (USER + "x", KEY)])
 def test_wrong_credentials_are_a_401(account: Account, auth: tuple[str, str] | None) -> None:
-    """Without the right pair nothing is answered."""
+    """Without the right pair every call is a 401."""
     response = call(account, auth=auth)
     assert response.status_code == 401
     assert error_of(response) == {"code": 401, "message": "Unauthenticated", "status": "UNAUTHENTICATED"}
@@ -38,12 +38,12 @@ def test_wrong_credentials_are_a_401(account: Account, auth: tuple[str, str] | N
 
 @pytest.mark.parametrize("header", ["Basic !!!", "Basic", "Bearer", "Bearer x", f"Digest {KEY}", f"{KEY}"])
 def test_odd_authorization_headers_are_a_401(account: Account, header: str) -> None:
-    """A header that is not one of the two schemes is no way in."""
+    """A header that is none of the two schemes is a 401."""
     assert call(account, headers={"Authorization": header}).status_code == 401
 
 
 def test_the_key_is_a_token_too(account: Account) -> None:
-    """KAGGLE_API_TOKEN works: the key as Bearer, and IntrospectToken knows whose it is."""
+    """The key works as a Bearer token, and IntrospectToken names its user."""
     assert call(account, headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
     request = IntrospectTokenRequest()
     request.token = KEY
@@ -54,7 +54,7 @@ def test_the_key_is_a_token_too(account: Account) -> None:
 
 
 def test_streams_want_credentials_too(account: Account) -> None:
-    """The log stream's address is no way around the credentials."""
+    """The log stream needs credentials as well."""
     address = f"{account.url}/api/v1/kernels/logs/stream/{USER}/my-kernel"
     assert requests.get(address, timeout=TIMEOUT_S).status_code == 401
     assert error_of(requests.get(address, auth=account.auth, timeout=TIMEOUT_S))["code"] == 403
@@ -96,7 +96,7 @@ def test_what_is_not_offered(account: Account, path: str, status: int) -> None:
     ],
 )
 def test_malformed_requests_are_a_400(account: Account, body: dict[str, Any]) -> None:
-    """A body that cannot be read, or a field of another type, is the client's fault and is said so."""
+    """A body that cannot be read, or a field of another type, is a 400."""
     body = {"json": None, **body}
     response = call(account, auth=account.auth, **body)
     assert (response.status_code, error_of(response)["code"]) == (400, 400)
@@ -104,7 +104,7 @@ def test_malformed_requests_are_a_400(account: Account, body: dict[str, Any]) ->
 
 @pytest.mark.parametrize("name", ["../../etc", "..", "", "a/b/c", "x\u0000y", "ক"])
 def test_hostile_names_find_nothing(account: Account, name: str) -> None:
-    """Names from outside never become a path."""
+    """Names from outside never become paths."""
     for method, service, body in (
         ("GetKernel", KERNELS, {"userName": USER, "kernelSlug": name}),
         ("GetKernel", KERNELS, {"userName": name, "kernelSlug": "my-kernel"}),
@@ -115,19 +115,19 @@ def test_hostile_names_find_nothing(account: Account, name: str) -> None:
 
 
 def test_another_host_name_is_refused(account: Account) -> None:
-    """A page in a browser that resolves its own name to loopback gets nothing."""
+    """A web page whose own host name resolves to loopback gets nothing."""
     assert call(account, auth=account.auth, headers={"Host": "evil.example"}).status_code == 400
 
 
 def test_it_listens_on_loopback_only(account: Account) -> None:
-    """The address is 127.0.0.1, and another address of this machine finds nobody."""
+    """The address is 127.0.0.1; this machine's other addresses are not served."""
     port = int(account.url.removeprefix("http://127.0.0.1:"))
     with socket.socket() as other, pytest.raises(ConnectionRefusedError):
         other.connect(("127.0.0.2", port))
 
 
 def test_a_bad_day_can_be_rehearsed(account: Account) -> None:
-    """`fail_next` answers the named calls with an error, as often as it is told, and then the truth."""
+    """`fail_next` fails the named calls as often as it is told, and then stops."""
     account.emulator.server.faults.fail_next(429, method="ListKernels", times=2, retry_after_s=7)
     assert account.post("GetAcceleratorQuotaStatistics", {}).status_code == 200
     for _ in range(2):
@@ -137,7 +137,7 @@ def test_a_bad_day_can_be_rehearsed(account: Account) -> None:
 
 
 def test_datasets(account: Account, root: Path) -> None:
-    """A folder of datasets/ exists, is ready, and lists its files by page; another does not exist."""
+    """A folder in datasets/ exists, is ready, and lists its files by page; others do not exist."""
     client = account.client.datasets.dataset_api_client
     request = datasets.ApiListDatasetFilesRequest()
     request.owner_slug, request.dataset_slug, request.page_size = USER, "some-data", 1
@@ -177,7 +177,7 @@ def test_models(account: Account, root: Path) -> None:
 
 
 def test_made_credentials_are_kept_and_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without credentials a pair is made, kept over a restart, and readable for its owner only."""
+    """Without credentials a pair is made, kept over a restart, and readable only by its owner."""
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name, raising=False)
     options = EmulatorOptions(sandbox="relocate")
@@ -193,7 +193,7 @@ def test_made_credentials_are_kept_and_private(tmp_path: Path, monkeypatch: pyte
 
 
 def test_one_emulator_a_folder_and_a_port(start: Callable[..., Account], root: Path, tmp_path: Path) -> None:
-    """A second emulator on the same folder, or on the same port, says so."""
+    """A second emulator on the same folder or port is an error."""
     account = start()
     with pytest.raises(LocalError, match="Another emulator"):
         Emulator(root, credentials=(USER, KEY)).start()
@@ -214,7 +214,7 @@ def test_senseless_options(options: dict[str, object]) -> None:
 
 
 def test_nothing_is_printed(start: Callable[..., Account], capfd: pytest.CaptureFixture[str]) -> None:
-    """Server and backend are silent, whatever happens."""
+    """Server and backend print nothing, whatever happens."""
     account = start()
     account.run("print(1)")
     account.post("ListKernels", {"page": "x"})

@@ -15,7 +15,7 @@ from tests.kernel.kit import Log
 
 @pytest.fixture
 def log() -> Log:
-    """Keeps what the kernel says."""
+    """Collects what the kernel prints."""
     return Log()
 
 
@@ -35,7 +35,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def fork_server() -> Iterator[ForkServer]:
-    """One process with torch imported, for all trainings of the toy."""
+    """A process that has torch imported and runs all trainings of the toy."""
     pytest.importorskip("trainer")
     # The toy scripts import `tests`, so this entry stays when the host removes its own.
     with start_fork_server(PYTHONPATH=str(PACKAGE.parent)) as found:
@@ -44,7 +44,7 @@ def fork_server() -> Iterator[ForkServer]:
 
 @pytest.fixture(scope="session")
 def vits_fork_server(voice_cache: Path) -> Iterator[ForkServer]:
-    """One with most of what TTS imports, less the trainer, whose import the host watches for."""
+    """A process that has most of TTS imported, but not the trainer, whose import the host patches."""
     path = os.pathsep.join(
         filter(None, (str(standin_path(sys.executable) or ""), os.environ.get("PYTHONPATH")))
     )

@@ -24,7 +24,7 @@ for _name in sys.argv[1:]:
 
 
 def _stop_time() -> None:
-    """Time passes only in sleep, and at once."""
+    """Make time stand still except in sleep, which returns at once."""
     now = time.monotonic()
 
     def sleep(seconds: float) -> None:

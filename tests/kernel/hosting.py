@@ -1,4 +1,4 @@
-"""What the tests of the host share: toy trainings on Coqui's real Trainer, session after session."""
+"""Shared by the tests of the host: toy trainings on Coqui's real Trainer, session after session."""
 
 import json
 import os
@@ -90,7 +90,7 @@ class ForkServer:
 
 
 def with_package(environment: Mapping[str, str], package: Path = PACKAGE) -> dict[str, str]:
-    """`environment` as the kernel gives it to the host: PYTHONPATH begins with the package's folder."""
+    """Return `environment` as the kernel passes it to the host: PYTHONPATH begins with the package."""
     path = filter(None, (str(package.parent), environment.get("PYTHONPATH")))
     return {**environment, "PYTHONPATH": os.pathsep.join(path)}
 
@@ -122,7 +122,7 @@ def start_fork_server(*preload: str, **variables: str) -> Iterator[ForkServer]:
 
 @dataclass
 class Toy:
-    """A run of toy sessions in a folder of its own, each continued as the kernel would."""
+    """A run of toy sessions in its own folder; each session resumes as the kernel would resume it."""
 
     server: ForkServer
     folder: Path
@@ -150,7 +150,7 @@ class Toy:
         control: dict[str, Any] | None = None,
         **config: Any,
     ) -> dict[str, Any]:
-        """Run a session; the second and later ones go on. Returns HOST_REPORT.json."""
+        """Run a session, which resumes from the one before. Returns HOST_REPORT.json."""
         report = self.folder / "HOST_REPORT.json"
         asked: dict[str, Any] = {"report": str(report), **(control or {})}
         values = {**CONFIG, "output_path": str(self.folder / "out"), **self.config, **config}
@@ -178,16 +178,16 @@ class Toy:
         return found
 
     def newest(self) -> Path | None:
-        """The newest checkpoint by step; at the same step a checkpoint stands above a best model."""
+        """Return the newest checkpoint by step; at the same step a checkpoint comes before a best model."""
         files = [*self.run_folder.glob("best_model_*.pth"), *self.run_folder.glob("checkpoint_*.pth")]
         return max(files, key=lambda path: (step_of(path), path.name), default=None)
 
     def text(self) -> str:
-        """All that was said."""
+        """Everything that was printed."""
         return self.log.read_text()
 
     def batches(self) -> list[str]:
-        """What the training was fed with, in order."""
+        """The batches that the training was given, in order."""
         return re.findall(r"^BATCH (\S+)", self.text(), re.MULTILINE)
 
     def steps(self) -> list[int]:
@@ -195,7 +195,7 @@ class Toy:
         return [int(step) for step in re.findall(r"GLOBAL_STEP: (\d+)", self.text())]
 
     def copy(self, folder: Path) -> "Toy":
-        """The same run elsewhere, to go on in another way."""
+        """Copy the run to another folder, to continue it differently."""
         shutil.copytree(self.folder, folder)
         return Toy(self.server, folder, self.config, self.ranks, self.variables)
 
@@ -206,7 +206,7 @@ def step_of(path: Path) -> int:
 
 
 def load(path: Path | None) -> dict[str, Any]:
-    """A checkpoint, as safely as everybody loads it."""
+    """Load a checkpoint with `weights_only=True`."""
     import torch  # noqa: PLC0415 - seconds that only these tests need.
 
     assert path is not None
@@ -222,7 +222,7 @@ def save(state: dict[str, Any], path: Path) -> None:
 
 
 def difference(one: Any, other: Any, where: str = "") -> str | None:
-    """The first place at which two checkpoints differ, bit for bit; None when they do not."""
+    """Return the first place at which two checkpoints differ, bit for bit; None if they are equal."""
     import torch  # noqa: PLC0415 - as above.
 
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
@@ -243,7 +243,7 @@ def difference(one: Any, other: Any, where: str = "") -> str | None:
 
 
 def same_training(one: Path | None, other: Path | None) -> str | None:
-    """The first difference of two checkpoints in all that training depends on."""
+    """Return the first difference between two checkpoints in everything that the training depends on."""
     first, second = load(one), load(other)
     for state in (first, second):
         for key in ("config", "date"):

@@ -1,4 +1,4 @@
-"""What the kernel's tests share: a world of folders, programs and a clock that the kernel runs in."""
+"""Shared by the kernel's tests: folders, programs and a clock to run the kernel in."""
 
 import json
 import zipfile
@@ -23,14 +23,14 @@ PROBE_OK = {"ok": True, "TTS": "0.28.0", "torch": "2.10.0", "cuda": False, "devi
 
 
 class Log:
-    """Keeps what the kernel says, and can act on it."""
+    """Collects what the kernel prints, and can react to it."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.reactions: list[tuple[str, Callable[[], None]]] = []
 
     def __call__(self, text: str) -> None:
-        """Take what is said."""
+        """Add lines."""
         self.lines += text.split("\n")
         for word, act in self.reactions:
             if word in text:
@@ -38,17 +38,17 @@ class Log:
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """Everything that was printed."""
         return "\n".join(self.lines)
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """The `@kgtts` events, all or those of a kind."""
+        """Return the `@kgtts` events, all or those of one kind."""
         found = [json.loads(line[7:]) for line in self.lines if line.startswith("@kgtts ")]
         return [event for event in found if kind is None or event["event"] == kind]
 
 
 def reporter(log: Log, clock: FakeClock | None = None) -> Reporter:
-    """A reporter that speaks to `log`."""
+    """Make a reporter that prints to `log`."""
     return Reporter(session=1, clock=clock or FakeClock(), out=log)
 
 
@@ -60,7 +60,7 @@ def put(path: Path, content: str | bytes = "x") -> Path:
 
 
 def put_checkpoint(path: Path, content: str = "weights") -> Path:
-    """A file that is a whole ZIP archive, as torch's checkpoints are."""
+    """Write a complete ZIP archive, which is what torch's checkpoints are."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("data.pkl", content)
@@ -68,7 +68,7 @@ def put_checkpoint(path: Path, content: str = "weights") -> Path:
 
 
 def base_config(**changes: Any) -> dict[str, Any]:
-    """A base voice's configuration, with the paths of the machine that wrote it."""
+    """Return a base voice's configuration, with paths of the machine that wrote it."""
     config: dict[str, Any] = {
         "model": "vits",
         "batch_size": 32,
@@ -174,7 +174,7 @@ class Capture:
     environments: list[dict[str, str]] = field(default_factory=list)
 
     def __call__(self, command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Captured | None:
-        """Answer, or say that there is no such program."""
+        """Return the answer; None if there is no such program."""
         self.asked.append(list(command))
         self.environments.append(dict(env))
         for word, answer in self.answers.items():
@@ -193,7 +193,7 @@ def probe_answer(**changes: Any) -> Captured:
 
 @dataclass
 class Child:
-    """Plays a child: says its lines and ends."""
+    """Plays a child process: prints its lines and exits."""
 
     lines: Sequence[str] = ()
     returncode: int = 0
@@ -217,7 +217,7 @@ class Child:
 
 
 def make_tools(root: Path, log: Log, **changes: Any) -> Tools:
-    """A world without GPU and with TTS installed; time stands still unless a test moves it."""
+    """Make tools without a GPU and with TTS installed; time stands still unless a test moves it."""
     wanted: dict[str, Any] = {
         "root": root,
         "clock": FakeClock(),
@@ -233,7 +233,7 @@ def make_tools(root: Path, log: Log, **changes: Any) -> Tools:
 
 
 def paths_in(root: Path) -> Paths:
-    """The session's folders, made."""
+    """Return the session's folders, and create them."""
     paths = Paths(root)
     for folder in (paths.input, paths.working, paths.temp, paths.training):
         folder.mkdir(parents=True, exist_ok=True)

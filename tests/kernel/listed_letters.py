@@ -1,8 +1,8 @@
-"""A tokenizer of few letters, for the tests of what is done with texts."""
+"""A tokenizer with a small vocabulary, for the tests of checked texts."""
 
 
 class Letters:
-    """A tokenizer of few letters, with what the check asks of Coqui's."""
+    """A tokenizer with a small vocabulary and the attributes of Coqui's that the check reads."""
 
     use_phonemes = False
     add_blank = True
@@ -12,7 +12,7 @@ class Letters:
         self.not_found_characters: list[str] = []
 
     def text_to_ids(self, text: str, language: str | None) -> list[int]:
-        """The letters that are known, with blanks between."""
+        """Return the ids of known letters, with blanks between."""
         known = [character for character in text if character in "আমি ভাত খাই"]
         self.not_found_characters += sorted(set(text) - set(known))
         return [1] * (2 * len(known) + 1)

@@ -12,7 +12,7 @@ from tests.kernel.toy_training import Toy, ToyConfig, prepared
 
 @dataclass
 class ListedConfig(ToyConfig):
-    """As VITS has it."""
+    """The toy's configuration with VITS's audio settings."""
 
     model: str = "vits"
     audio: dict[str, Any] = field(default_factory=lambda: {"sample_rate": 22050})
@@ -24,7 +24,7 @@ class Listed(Toy):
     tokenizer = Letters()
 
     def get_data_loader(self, config: ToyConfig, *, is_eval: bool, samples: Any, verbose: bool) -> Any:
-        """Only what is left is loaded."""
+        """Load only the samples that are left."""
         numbers = [sample["number"] for sample in samples]
         return super().get_data_loader(config, is_eval=is_eval, samples=numbers, verbose=verbose)
 

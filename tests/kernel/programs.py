@@ -1,4 +1,4 @@
-"""The kernel's programs as modules, for tests of what needs no process of its own."""
+"""Imports the kernel's programs as modules, for tests that need no process."""
 
 import importlib.util
 import sys
@@ -11,7 +11,7 @@ PROGRAMS = Path(kernel_template.__file__).parent / "programs"
 
 
 def program(name: str) -> ModuleType:
-    """A program of the kernel, as a module."""
+    """Import a program of the kernel."""
     spec = importlib.util.spec_from_file_location(f"_tested_{name}", PROGRAMS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

@@ -1,4 +1,4 @@
-"""Made-up trainings, and a whole session played over one of them."""
+"""Made-up training scripts, and whole sessions that run them."""
 
 import json
 import shutil
@@ -62,7 +62,7 @@ PROGRAMS = {"finish/speak_program.py": SPEAK, "start/probe_program.py": ""}
 
 
 def package_with(programs: Mapping[str, str], folder: Path) -> PackagePrograms:
-    """A copy of the package below `folder`, with `programs` in it."""
+    """Copy the package below `folder`, and add `programs` to it."""
     copy = folder / "kernel_template"
     shutil.copytree(
         Path(kernel_template.__file__).parent,
@@ -77,7 +77,7 @@ def package_with(programs: Mapping[str, str], folder: Path) -> PackagePrograms:
 
 
 class Played:
-    """One session that was run: its exit code and what it left."""
+    """A session that has run: its exit code and its outputs."""
 
     def __init__(self, root: Path, log: Log, script: str, **more: Any) -> None:
         self.root, self.log = root, log
@@ -144,7 +144,7 @@ def toy_session(  # noqa: PLR0913 - each is a part of what a session gets.
 
 
 def resume_of(state: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """The `resume` section that names a session by what it left."""
+    """Return the `resume` section that names a session by its outputs."""
     section = {
         "kernel": "owner/voice-a",
         "version": 1,

@@ -1,4 +1,4 @@
-"""Samples as Coqui's formatters make them, good ones and spoiled ones."""
+"""Samples in the form of Coqui's formatters, good and bad ones."""
 
 import wave
 from pathlib import Path
@@ -21,12 +21,12 @@ def recording(path: Path, *, seconds: float = 1.0, rate: int = 22050, channels: 
 
 
 def sample(path: Path | str, text: str = "আমি ভাত খাই", **more: Any) -> dict[str, Any]:
-    """As Coqui's formatters make them."""
+    """Return a sample in the form of Coqui's formatters."""
     return {"audio_file": str(path), "text": text, "language": "bn", **more}
 
 
 def mixed(folder: Path) -> dict[str, Any]:
-    """Ten samples, four of them bad, and one that is only odd."""
+    """Return ten samples: four are bad, and one is unusual but usable."""
     good = [sample(recording(folder / "wavs" / f"{n}.wav"), root_path=str(folder)) for n in range(6)]
     bad = [
         sample(folder / "wavs" / "no.wav", root_path=str(folder)),

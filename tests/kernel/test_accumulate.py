@@ -1,4 +1,4 @@
-"""Steps of several batches: the host over a small GAN, with one rank and with two."""
+"""Gradient accumulation: the host trains a small GAN on one rank and on two."""
 
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,8 @@ def furthest(one: Toy, other: Toy) -> float:
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_half_the_batch_twice_is_the_batch(fork_server: ForkServer, tmp_path: Path, ranks: int) -> None:
-    """With a loss that is a mean, the discriminator's first step is the same as with whole batches.
-
-    The generator has seen a discriminator that was a batch older for half of its samples, and stays close.
+    """With a mean loss the discriminator's first step equals that of whole batches, and the generator is
+    close.
     """
     whole = Toy(fork_server, tmp_path / "whole", {**PLAIN, "batch_size": 8 // ranks, "epochs": 1}, ranks)
     halves = Toy(fork_server, tmp_path / "halves", {**whole.config, "batch_size": 4 // ranks}, ranks)
@@ -46,7 +45,7 @@ def test_half_the_batch_twice_is_the_batch(fork_server: ForkServer, tmp_path: Pa
 
 
 def test_a_group_cut_short_is_a_step(fork_server: ForkServer, tmp_path: Path) -> None:
-    """Twelve samples in batches of two make two steps of five batches, the second of which has one."""
+    """Twelve samples in batches of two make two steps of five batches; the second step has one batch."""
     toy = Toy(fork_server, tmp_path / "run", {"batch_size": 2, "epochs": 3})
     report = toy.session(control={"accumulate": 5})
     assert (toy.code, report["global_step"], report["steps_per_epoch"]) == (0, 6, 2)
@@ -76,7 +75,7 @@ def test_a_loss_scaler_steps_once_a_group(fork_server: ForkServer, tmp_path: Pat
 
 
 def test_a_model_that_optimizes_itself_gets_batch_by_batch(fork_server: ForkServer, tmp_path: Path) -> None:
-    """Its steps are smaller, and a warning says so."""
+    """A model with its own optimizer steps gets single batches, and a warning says so."""
     toy = Toy(fork_server, tmp_path / "run", {"optimizes": True, "batch_size": 2, "epochs": 2})
     report = toy.session(control={"accumulate": 2})
     assert (toy.code, report["finished"], report["global_step"]) == (0, True, 12), toy.text()[-2000:]
@@ -86,7 +85,7 @@ def test_a_model_that_optimizes_itself_gets_batch_by_batch(fork_server: ForkServ
 
 
 def test_groups() -> None:
-    """Batches are grouped in order, and what is not a group is passed on."""
+    """Batches are grouped in order, and anything that is not a batch is passed through."""
     armed: list[bool] = []
     groups = Accumulator(2, armed.append)
     found = [group.batches for group in groups.groups(iter("abcde"))]

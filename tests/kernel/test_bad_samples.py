@@ -1,4 +1,4 @@
-"""Bad samples: recordings and texts with each kind of problem, and what is done about them."""
+"""Bad samples: each kind of problem in recordings and texts, and how the host handles it."""
 
 import csv
 import threading
@@ -34,7 +34,7 @@ def kinds(found: dict[str, Any], config: Any = None, **model: Any) -> list[str]:
 
 
 def test_a_good_sample_has_no_fault(tmp_path: Path) -> None:
-    """A whole recording of the right rate, and a text that can be spoken."""
+    """A complete recording with the right sample rate and a text within the vocabulary has no problem."""
     assert kinds(sample(recording(tmp_path / "a.wav"))) == []
 
 
@@ -49,12 +49,12 @@ def test_a_good_sample_has_no_fault(tmp_path: Path) -> None:
     ],
 )
 def test_recordings_that_do_not_fit(tmp_path: Path, made: dict[str, Any], kind: str) -> None:
-    """Headers show what would harm the voice or end the training."""
+    """A header shows what would harm the voice or stop the training."""
     assert kinds(sample(recording(tmp_path / "a.wav", **made))) == [kind]
 
 
 def test_recordings_that_cannot_be_read(tmp_path: Path) -> None:
-    """Missing, empty, cut off, not sound, or in a format that Coqui leaves out."""
+    """Missing, empty, truncated and non-audio files are found, and formats that Coqui cannot read."""
     whole = recording(tmp_path / "whole.wav")
     assert kinds(sample(tmp_path / "no.wav")) == ["missing"]
     assert kinds(sample(tmp_path)) == ["missing"]
@@ -80,14 +80,14 @@ def test_recordings_that_cannot_be_read(tmp_path: Path) -> None:
     ],
 )
 def test_texts(tmp_path: Path, text: str, found: list[str]) -> None:
-    """The model's own tokenizer decides; unknown joiners and commas leave no sample out."""
+    """The model's own tokenizer decides; unknown joiners and commas do not exclude a sample."""
     path = recording(tmp_path / "a.wav")
     assert kinds(sample(path, text), {**CONFIGURATION, "max_text_len": 50}) == found
     assert [Problem(kind, "").fatal for kind in found] == [kind != "unknown_signs" for kind in found]
 
 
 def test_what_the_configuration_asks_for(tmp_path: Path) -> None:
-    """Models that resample may have other rates; min_audio_len counts; texts for phonemes are not checked."""
+    """The check respects resampling, min_audio_len and phoneme input."""
     path = recording(tmp_path / "a.wav", rate=44100, channels=2)
     other = {"model": "glow_tts", "audio": {"sample_rate": 22050, "resample": True}}
     assert kinds(sample(path), other) == []
@@ -102,7 +102,7 @@ def test_what_the_configuration_asks_for(tmp_path: Path) -> None:
 
 
 class Heard(Reporter):
-    """Keeps what the host says."""
+    """Collects what the host prints."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -117,7 +117,7 @@ class Heard(Reporter):
 def sample_filter(
     heard: Heard, table: Path | None = None, rendezvous: Rendezvous | None = None, mode: str | None = "skip"
 ) -> SampleFilter:
-    """A filter that needs nothing but its own arguments."""
+    """Make a filter that needs only its arguments."""
     return SampleFilter(
         replace(RULES, bad_samples=mode, table=str(table) if table else None),
         rendezvous or Rendezvous(),
@@ -168,7 +168,7 @@ def test_bad_samples_are_left_out_and_listed(tmp_path: Path) -> None:
 
 
 def test_good_data_is_handed_on(tmp_path: Path) -> None:
-    """Good samples cause no table and no warning, and are passed on."""
+    """If all samples are good, there is no table and no warning, and all are passed on."""
     heard, good = Heard(), [sample(recording(tmp_path / "a.wav"))]
     table = tmp_path / "bad_samples.csv"
     got = sample_filter(heard, table).apply(CONFIGURATION, {"train_samples": good, "eval_samples": None})
@@ -179,7 +179,7 @@ def test_good_data_is_handed_on(tmp_path: Path) -> None:
 
 
 def test_a_session_can_be_refused(tmp_path: Path) -> None:
-    """`refuse` ends the training, and the reason becomes that of the session."""
+    """`refuse` ends the training, and the session reports the reason."""
     heard, given = Heard(), mixed(tmp_path)
     with pytest.raises(SystemExit):
         sample_filter(heard, mode="refuse").apply(CONFIGURATION, {**given, "model": MODEL})
@@ -194,7 +194,7 @@ def test_a_session_can_be_refused(tmp_path: Path) -> None:
 
 
 def test_samples_can_be_kept(tmp_path: Path) -> None:
-    """`keep` reports everything and leaves nothing out."""
+    """`keep` reports all problems and excludes nothing."""
     heard, given = Heard(), mixed(tmp_path)
     got = sample_filter(heard, mode="keep").apply(CONFIGURATION, {**given, "model": MODEL})
     assert got["train_samples"] == given["train_samples"]
@@ -204,7 +204,7 @@ def test_samples_can_be_kept(tmp_path: Path) -> None:
 
 
 def test_more_than_half_is_a_wrong_setting(tmp_path: Path) -> None:
-    """If most recordings have another rate, the session is refused instead of training on the rest."""
+    """If most recordings have another sample rate, the session fails instead of training on the rest."""
     made = [sample(recording(tmp_path / f"{n}.wav", rate=16000)) for n in range(3)]
     good = [sample(recording(tmp_path / f"good{n}.wav")) for n in range(9)]
     for train_part, eval_part, why in (
@@ -221,13 +221,13 @@ def test_more_than_half_is_a_wrong_setting(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("mode", "samples"), [(None, [sample("no.wav")]), ("skip", [1, 2]), ("skip", None)])
 def test_what_is_not_checked(mode: str | None, samples: Any) -> None:
-    """Nothing is checked without the setting, or if samples are not in Coqui's form."""
+    """Nothing is checked without the setting, or if samples do not have Coqui's form."""
     named = {"train_samples": samples}
     assert sample_filter(Heard(), mode=mode).apply(CONFIGURATION, named) is named
 
 
 def test_other_ranks_take_rank_0s_word(tmp_path: Path) -> None:
-    """The other ranks wait for the result and read no recording themselves."""
+    """The other ranks wait for rank 0's result and read no recordings themselves."""
     given = mixed(tmp_path)
 
     heard: dict[str, Any] = {}
@@ -245,7 +245,7 @@ def test_other_ranks_take_rank_0s_word(tmp_path: Path) -> None:
 
 
 def test_the_report_is_read_with_care() -> None:
-    """A script may write anything into the host's report."""
+    """The host's report can contain anything, since a script can write it."""
     nonsense: list[Any] = [None, 1, {}, {"by_kind": []}]
     for samples in nonsense:
         report = HostReport.read({"bad_samples": samples, "refused": ""})

@@ -1,4 +1,4 @@
-"""Bad samples in real trainings: Coqui's own tokenizer and Trainer, several ranks, a whole session."""
+"""Bad samples in real trainings: Coqui's tokenizer and Trainer, several ranks, a whole session."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def test_coquis_own_tokenizer(tmp_path: Path) -> None:
 def train(
     fork_server: ForkServer, folder: Path, *, ranks: int = 1, mode: str = "skip"
 ) -> tuple[int, dict[str, Any], str]:
-    """A real training on `mixed` samples: its exit code, report and log."""
+    """Train on the `mixed` samples; returns exit code, report and log."""
     given = mixed(folder)
     rows = [{**item, "number": number} for number, item in enumerate(given["train_samples"])]
     evals = [{**item, "number": number} for number, item in enumerate(given["eval_samples"])]
@@ -98,7 +98,7 @@ def test_a_training_without_its_bad_samples(fork_server: ForkServer, tmp_path: P
 
 
 def test_two_ranks_train_on_the_same_samples(fork_server: ForkServer, tmp_path: Path) -> None:
-    """Rank 1 leaves out what rank 0 has found bad."""
+    """Rank 1 excludes the samples that rank 0 found bad."""
     code, report, log = train(fork_server, tmp_path, ranks=2)
     assert (code, report["finished"], report["global_step"]) == (0, True, 3)
     other = (tmp_path / "log.txt.rank1").read_text()
@@ -128,7 +128,7 @@ sys.exit(1)
 
 
 def test_a_session_with_bad_data(root: Path, log: Log) -> None:
-    """The host gets the settings, and the session ends with `bad_data` and the counts in state.json."""
+    """The host gets the settings; the session ends with `bad_data`, and state.json has the counts."""
     data, disk = {"bad_samples": "refuse", "shortest_s": 0.4, "longest_s": 60.0}, {"limit_bytes": 10**9}
     played = Played(
         root, log, HEAD + _TELLS, data=data, disk=disk, training={"coqui": {"save_n_checkpoints": 7}}

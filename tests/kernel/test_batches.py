@@ -1,4 +1,4 @@
-"""The order of the samples: properties of all sizes, and torch's DataLoader over it."""
+"""The order of samples: properties for all sizes, and torch's DataLoader with it."""
 
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.kernel.hosting import ForkServer, Toy, same_training, step_of
 
 
 def samplers(world: int, **changes: Any) -> list[Any]:
-    """One for each rank."""
+    """Make one sampler for each rank."""
     facts = {"names": None, "lengths": None, "size": 4, "seed": 54321, "buckets": 2, "world": world}
     return [LengthBucketSampler(**{**facts, "rank": rank, **changes}) for rank in range(world)]
 
@@ -33,7 +33,7 @@ shapes = st.fixed_dictionaries(
 def test_every_rank_has_as_many_batches_and_no_sample_is_left_out(
     shape: dict[str, int], world: int, epoch: int
 ) -> None:
-    """All batches but the last step's have one size, and fewer samples than ranks are used twice."""
+    """All batches but those of the last step have one size; fewer samples than there are ranks come twice."""
     lengths = [float(index % 17) for index in range(shape["count"])]
     seen, steps = [], []
     for sampler in samplers(world, **shape, lengths=lengths):
@@ -51,7 +51,7 @@ def test_every_rank_has_as_many_batches_and_no_sample_is_left_out(
 
 @given(shapes, st.integers(1, 3))
 def test_the_order_is_that_of_seed_and_epoch(shape: dict[str, int], world: int) -> None:
-    """A process sees the same order whatever epochs it has seen before."""
+    """The order depends only on seed and epoch, not on the epochs seen before."""
     one, other = samplers(world, **shape)[-1], samplers(world, **shape)[-1]
     one.set_epoch(7)
     list(one)
@@ -62,7 +62,7 @@ def test_the_order_is_that_of_seed_and_epoch(shape: dict[str, int], world: int) 
 
 @given(st.integers(1, 150), st.integers(1, 4), st.integers(1, 3), st.integers(0, 3))
 def test_half_the_batch_twice_is_the_same_step(count: int, size: int, world: int, buckets: int) -> None:
-    """After running out of memory, each step has the samples that it would have had."""
+    """After running out of memory, each step still has the samples it would have had."""
     lengths = [float(index % 13) for index in range(count)]
     for rank in range(world):
         whole, halves = (
@@ -77,7 +77,7 @@ def test_half_the_batch_twice_is_the_same_step(count: int, size: int, world: int
 
 
 def test_each_epoch_and_seed_has_an_order_of_its_own() -> None:
-    """Samples share their batches with others in every epoch and with every seed."""
+    """Another epoch or another seed mixes the samples into other batches."""
     lengths = [float(index) for index in range(200)]
     orders = []
     for seed, epoch in ((1, 0), (1, 1), (2, 0)):
@@ -89,7 +89,7 @@ def test_each_epoch_and_seed_has_an_order_of_its_own() -> None:
 
 
 def test_batches_are_of_similar_length() -> None:
-    """Eight buckets need far less padding than a plain shuffle, and ranks have about the same work."""
+    """Eight buckets need far less padding than a plain shuffle, and the ranks have about equal work."""
     lengths = [float(1 + (index * 37) % 101) for index in range(960)]
 
     def padding(buckets: int) -> float:
@@ -105,7 +105,7 @@ def test_batches_are_of_similar_length() -> None:
 
 
 def test_names_make_the_order_the_same_where_samples_stand_otherwise() -> None:
-    """Ranks whose data sets were shuffled differently still divide the samples without a gap."""
+    """Ranks whose data sets are in different order still share all samples without a gap."""
     names = [f"{number:03}.wav" for number in range(50)]
     turned = names[::-1]
     one, other = samplers(2, count=50, names=names)[0], samplers(2, count=50, names=turned)[1]
@@ -115,7 +115,7 @@ def test_names_make_the_order_the_same_where_samples_stand_otherwise() -> None:
 
 
 def test_a_last_step_can_be_left_out_and_the_longest_put_first() -> None:
-    """Coqui's drop_last and start_by_longest are respected; a data set smaller than one step is kept."""
+    """Coqui's drop_last and start_by_longest are respected; a data set smaller than one step is used."""
     lengths = [float(index) for index in range(30)]
     (sampler,) = samplers(1, count=30, lengths=lengths, drop_last=True, longest_first=True)
     batches = list(sampler)
@@ -130,7 +130,7 @@ def test_a_last_step_can_be_left_out_and_the_longest_put_first() -> None:
 
 
 def loader(count: int = 20, **options: Any) -> Any:
-    """A loader whose samples look like Coqui's."""
+    """Make a loader with samples in Coqui's form."""
     torch = pytest.importorskip("torch")
 
     class Data(torch.utils.data.Dataset[Any]):  # type: ignore[misc,name-defined] # torch is imported late.
@@ -150,17 +150,17 @@ def loader(count: int = 20, **options: Any) -> Any:
 
 
 def prepare(own: Any, buckets: int, rank: int, world: int, seed: int) -> Any:
-    """The loader of one rank."""
+    """Prepare the loader of one rank."""
     return prepare_loader(own, buckets=buckets, rank=rank, world=world, seed=seed)
 
 
 def drawn(found: Any) -> list[int]:
-    """Return all that a loader yields."""
+    """Return everything that a loader yields."""
     return [int(index) for batch in found for index in batch]
 
 
 def test_a_loader_stays_as_it_is_where_there_is_nothing_to_do() -> None:
-    """The loader of one process without buckets, or with an order of its own, is not replaced."""
+    """With one process, a loader without buckets or with its own order is not replaced."""
     torch = pytest.importorskip("torch")
     plain = loader()
     assert prepare(plain, 0, 0, 1, 1) is plain
@@ -169,7 +169,7 @@ def test_a_loader_stays_as_it_is_where_there_is_nothing_to_do() -> None:
 
 
 def test_a_loader_gets_batches_by_length_and_keeps_the_rest() -> None:
-    """It keeps its data set, collation and workers, and its order uses no global random number."""
+    """A replaced loader keeps data set, collation and workers; its order uses no global random numbers."""
     torch = pytest.importorskip("torch")
     own = loader(collate_fn=list, num_workers=0)
     made = prepare(own, 2, 0, 1, 1)
@@ -189,7 +189,7 @@ def test_a_loader_gets_batches_by_length_and_keeps_the_rest() -> None:
 
 
 def test_ranks_share_a_shuffled_loader_without_buckets() -> None:
-    """With `length_buckets = 0`, several ranks get a plain shuffle, another one in each epoch."""
+    """With `length_buckets = 0`, several ranks get a plain shuffle, different in each epoch."""
     both = [prepare(loader(), 0, rank, 2, 5) for rank in (0, 1)]
     first = [drawn(each) for each in both]
     assert sorted(first[0] + first[1]) == list(range(20))
@@ -199,7 +199,7 @@ def test_ranks_share_a_shuffled_loader_without_buckets() -> None:
 
 
 def test_several_ranks_begin_with_the_longest() -> None:
-    """If memory is too small for the longest samples, that shows before there is a step to lose."""
+    """The longest samples come first, so that a lack of memory shows before any step can be lost."""
     for epoch in range(4):
         alone = prepare(loader(60), 2, 0, 1, 5)
         both = [prepare(loader(60), 2, rank, 2, 5) for rank in (0, 1)]
@@ -216,7 +216,7 @@ def test_several_ranks_begin_with_the_longest() -> None:
 
 
 def test_a_samplers_own_batches_are_divided() -> None:
-    """Weighted samples stay weighted, and both ranks draw the same whatever their random states."""
+    """Weighted samples stay weighted, and both ranks draw the same order whatever their random states."""
     torch = pytest.importorskip("torch")
     weights = [0.0] * 10 + [1.0] * 10
     shares = []
@@ -232,7 +232,7 @@ def test_a_samplers_own_batches_are_divided() -> None:
 
 
 def test_what_cannot_be_shared_is_refused() -> None:
-    """A stream of samples cannot be divided; one process trains on it as it is."""
+    """An iterable data set cannot be divided between ranks; one process trains on it unchanged."""
     torch = pytest.importorskip("torch")
 
     class Stream(torch.utils.data.IterableDataset[int]):  # type: ignore[misc,name-defined] # As above.
@@ -246,7 +246,7 @@ def test_what_cannot_be_shared_is_refused() -> None:
 
 
 def test_coqui_does_not_share_by_itself_while_a_loader_is_made() -> None:
-    """While a loader is made, torch says that there is one process; afterwards it tells the truth again."""
+    """While a loader is made, torch reports one process, and the real number afterwards."""
     distributed: Any = pytest.importorskip("torch").distributed
     before = distributed.is_initialized
     with not_distributed():

@@ -1,4 +1,4 @@
-"""Making the training's configuration from the base voice's and the user's settings."""
+"""The training's configuration, made from the base voice's and the user's settings."""
 
 import json
 import math
@@ -41,7 +41,7 @@ def make(  # noqa: PLR0913 - each is a way in which they differ.
     speed: dict[str, Any] | None = None,
     **training: Any,
 ) -> PreparedConfig:
-    """Mount inputs with `config` and make the training's configuration."""
+    """Mount inputs with `config`, and make the training's configuration."""
     paths = paths_in(root)
     mount_inputs(paths.input, config=config, script=script)
     chosen = {"source": DATASET, "script": "TTS.bin.train_tts" if module else "MyTTSDataset/train_tts.py"}
@@ -50,7 +50,7 @@ def make(  # noqa: PLR0913 - each is a way in which they differ.
 
 
 def failure(root: Path, log: Log, config: Any = None, **more: Any) -> str:
-    """The message with which making fails."""
+    """Return the error message of a configuration that cannot be made."""
     with pytest.raises(KernelFailure) as caught:
         make(root, log, config, **more)
     assert caught.value.reason is EndReason.BAD_CONFIG
@@ -58,7 +58,7 @@ def failure(root: Path, log: Log, config: Any = None, **more: Any) -> str:
 
 
 def test_settings_enter_the_base_configuration(root: Path, log: Log) -> None:
-    """The user's values, dotted keys, language, output folder and the data's real place are all in it."""
+    """The user's values, dotted keys, language, output folder and the data's real path are all set."""
     prepared = make(root, log, coqui={"lr_gen": 0.001, "audio.fft_size": 2048, "model_args.dropout": 0.5})
     values = json.loads(prepared.data)
     assert (values["batch_size"], values["epochs"], values["lr_gen"]) == (16, 2, 0.001)
@@ -73,7 +73,7 @@ def test_settings_enter_the_base_configuration(root: Path, log: Log) -> None:
 
 
 def test_unusual_but_valid_files(tmp_path: Path) -> None:
-    """Infinity, NaN, comments and a byte order mark are read; an address is no comment."""
+    """Infinity, NaN, comments and a byte order mark are read; `//` in a URL is not a comment."""
     text = '\ufeff{"a": Infinity, /* old */ "b": NaN, // note\n "uri": "s3://x//y", "text": "\\"//"}'
     values = read_config(put(tmp_path / "config.json", text))
     assert math.isinf(values["a"])
@@ -82,7 +82,7 @@ def test_unusual_but_valid_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[1]", b'{"model": "vits"', b"[" * 100_000])
 def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
-    """Whatever is in the file, the sentence names it."""
+    """The error names the file, whatever is in it."""
     path = put(tmp_path / "config.json", content)
     with pytest.raises(KernelFailure, match=r"config\.json") as caught:
         read_config(path)
@@ -90,49 +90,49 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
 
 
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    """A folder of that name is no configuration."""
+    """A folder with that name is not a configuration."""
     with pytest.raises(KernelFailure, match="cannot be read"):
         read_config(tmp_path)
 
 
 def test_another_model_is_refused(root: Path, log: Log) -> None:
-    """Both models are named."""
+    """The error names both models."""
     message = failure(root, log, base_config(model="glow_tts"))
     assert "glow_tts" in message
     assert "training.model is vits" in message
 
 
 def test_a_file_of_another_kind_is_refused(root: Path, log: Log) -> None:
-    """A configuration without a model is none of Coqui's."""
+    """A configuration without `model` is not one of Coqui's."""
     assert 'no "model"' in failure(root, log, {"architectures": ["Bert"]})
 
 
 @pytest.mark.parametrize("config", [{"audio": {"sample_rate": 16000}}, {"audio": None, "sample_rate": 16000}])
 def test_another_sample_rate_is_refused(root: Path, log: Log, config: dict[str, Any]) -> None:
-    """Both rates are named, wherever the base voice keeps its own."""
+    """The error names both sample rates, wherever the base voice stores its own."""
     message = failure(root, log, base_config(**config))
     assert "16000 Hz" in message
     assert "training.sample_rate is 22050" in message
 
 
 def test_a_sample_rate_given_twice_is_refused(root: Path, log: Log) -> None:
-    """A dotted key may not contradict the setting."""
+    """A dotted key must not contradict `training.sample_rate`."""
     assert "44100" in failure(root, log, coqui={"audio.sample_rate": 44100})
 
 
 def test_a_missing_sample_rate_is_filled_in(root: Path, log: Log) -> None:
-    """A configuration without a rate gets the setting's."""
+    """A configuration without a sample rate gets the one in the settings."""
     assert make(root, log, base_config(audio=None)).values["audio"] == {"sample_rate": 22050}
 
 
 def test_a_path_through_a_value_is_refused(root: Path, log: Log) -> None:
-    """`lr_gen.x` cannot be set when lr_gen is a number."""
+    """`lr_gen.x` is an error if lr_gen is a number."""
     message = failure(root, log, coqui={"lr_gen.x": 1})
     assert "lr_gen is 0.0002" in message
 
 
 def test_dotted_paths() -> None:
-    """Objects and list items are reached; an index too far is refused."""
+    """Dotted keys reach objects and list items; an index out of range is an error."""
     values: dict[str, Any] = {"a": [{"b": 1}], "c": None}
     set_dotted(values, "a.0.b", 2)
     set_dotted(values, "c.d.e", 3)
@@ -145,20 +145,20 @@ def test_dotted_paths() -> None:
 
 
 def test_no_datasets(root: Path, log: Log) -> None:
-    """A script may name its data itself; the installed module cannot."""
+    """A script may name its data itself; the installed module may not."""
     make(root, log, base_config(datasets=[]))
     assert "has no datasets" in log.text
     assert "TTS.bin.train_tts" in failure(root, log, base_config(datasets=[]), module=True)
 
 
 def test_the_phoneme_cache_moves_to_a_writable_place(root: Path, log: Log) -> None:
-    """The old machine's cache folder is not here."""
+    """The cache folder of the other machine is replaced by a writable one."""
     values = make(root, log, base_config(phoneme_cache_path="/kaggle/input/x/cache")).values
     assert values["phoneme_cache_path"] == str(root / "temp" / "phoneme_cache")
 
 
 def test_a_dataset_path_that_leads_nowhere(root: Path, log: Log) -> None:
-    """It is refused, unless the script makes its own data set configuration."""
+    """A wrong dataset path is an error, unless the script makes its own data set configuration."""
     entry = {"formatter": "ljspeech", "path": "/gone", "meta_file_train": "other.csv"}
     config = base_config(datasets=[entry])
     assert "datasets[0].path" in failure(root, log, config)
@@ -170,7 +170,7 @@ SPEED = {"gpus": "all", "mixed_precision": True, "cudnn_benchmark": False, "load
 
 
 def test_speed_enters_the_configuration(root: Path, log: Log) -> None:
-    """Half precision as a T4 has it, and the workers shared out; the user's own keys stand above both."""
+    """A GPU gets fp16 and a share of the workers; the user's own keys come first."""
     speed = speed_keys(settings(accelerator="NvidiaTeslaT4", gpus=2, speed=SPEED))
     prepared = make(root, log, speed=speed, coqui={"num_loader_workers": 7, "cudnn_benchmark": True})
     assert (prepared.values["mixed_precision"], prepared.values["precision"]) == (True, "fp16")
@@ -190,14 +190,14 @@ def test_speed_enters_the_configuration(root: Path, log: Log) -> None:
     ],
 )
 def test_workers_are_for_all_cards_together(gpus: int, asked: Any, workers: Any, share: Any) -> None:
-    """Coqui counts them for each process; none stays none, and None leaves the base voice's number."""
+    """Workers are divided between the GPUs; 0 stays 0, and None keeps the base voice's number."""
     speed = {**SPEED, "gpus": asked, "loader_workers": workers}
     keys = speed_keys(settings(accelerator="NvidiaTeslaT4", gpus=gpus, speed=speed))
     assert keys.get("num_loader_workers") == keys.get("num_eval_loader_workers") == share
 
 
 def test_speed_without_a_gpu_changes_nothing() -> None:
-    """Without half precision its kind is not set either."""
+    """On the CPU neither mixed precision nor its type is set."""
     assert speed_keys(settings(speed=SPEED)) == {}
     plain = {"gpus": 1, "mixed_precision": False, "cudnn_benchmark": True}
     keys = speed_keys(settings(accelerator="NvidiaTeslaT4", gpus=2, speed=plain))

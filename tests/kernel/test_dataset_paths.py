@@ -1,4 +1,4 @@
-"""Pointing datasets entries at where the data really is."""
+"""Dataset paths of another machine are replaced by where the data really is."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from tests.kernel.kit import Log, put, reporter
 
 @pytest.fixture
 def mount(root: Path) -> Path:
-    """A data set with its metadata two folders deep, and a folder of recordings."""
+    """Make a data set with its metadata two folders deep, and a folder of recordings."""
     folder = root / "datahrbnn"
     put(folder / "MyTTSDataset" / "metadata.csv")
     put(folder / "MyTTSDataset" / "wavs" / "a.wav")
@@ -20,7 +20,7 @@ def mount(root: Path) -> Path:
 
 
 def point(mount: Path, log: Log, **entry: Any) -> dict[str, Any]:
-    """Point an entry."""
+    """Correct the path of one dataset entry."""
     base = {"path": "", "meta_file_train": "metadata.csv", "meta_file_val": ""}
     return DatasetPaths(mount, strict=True, report=reporter(log)).correct(0, {**base, **entry})
 
@@ -39,13 +39,13 @@ def point(mount: Path, log: Log, **entry: Any) -> dict[str, Any]:
     ],
 )
 def test_paths_of_another_machine(mount: Path, log: Log, path: str) -> None:
-    """The longest matching end decides, then the folder that holds the metadata; the change is said."""
+    """The longest matching end decides, then the folder with the metadata; the log reports the change."""
     assert point(mount, log, path=path)["path"] == str(mount / "MyTTSDataset")
     assert "datasets[0].path" in log.text
 
 
 def test_a_path_that_exists_stays(mount: Path, log: Log) -> None:
-    """Nothing is changed or said when the entry is right."""
+    """A correct entry is not changed and nothing is printed."""
     entry = {"path": str(mount / "MyTTSDataset"), "meta_file_train": "metadata.csv", "meta_file_val": ""}
     assert point(mount, log, **entry) == entry
     assert log.text == ""
@@ -59,7 +59,7 @@ def test_metadata_named_by_a_long_path(mount: Path, log: Log) -> None:
 
 
 def test_metadata_that_is_not_there(mount: Path, log: Log) -> None:
-    """The sentence names what is there and the key to set."""
+    """The error names the files that exist and the key to set."""
     with pytest.raises(KernelFailure) as caught:
         point(mount, log, path=str(mount / "MyTTSDataset"), meta_file_train="metadata.txt")
     assert "it has metadata.csv" in caught.value.message
@@ -67,6 +67,6 @@ def test_metadata_that_is_not_there(mount: Path, log: Log) -> None:
 
 
 def test_a_path_cannot_leave_the_mount(mount: Path, log: Log) -> None:
-    """Dots in a path are dropped: nothing outside the data set is taken for it."""
+    """`..` in a path is dropped, so that nothing outside of the data set is used."""
     put(mount.parent / "secret" / "metadata.csv")
     assert point(mount, log, path="x/../../secret")["path"] == str(mount / "MyTTSDataset")

@@ -1,4 +1,4 @@
-"""No run is ever dead: NaN, sessions that resume right before an evaluation, targets at a saved step."""
+"""A run can always continue after NaN, right before an evaluation, and at a target that was just saved."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ pytest.importorskip("trainer")
 
 @pytest.fixture
 def toys(fork_server: ForkServer, tmp_path: Path) -> Any:
-    """Makes toys in folders of their own."""
+    """Makes toys in their own folders."""
 
     def make(name: str, **more: Any) -> Toy:
         ranks = more.pop("ranks", 1)
@@ -29,7 +29,7 @@ def toys(fork_server: ForkServer, tmp_path: Path) -> Any:
 
 
 def test_an_evaluation_before_the_first_step(toys: Any) -> None:
-    """With start_with_eval the first epoch only evaluates; what that cached trains the others."""
+    """With start_with_eval the first epoch only evaluates, and its caches do not break the training."""
     toy = toys("toy", caches=True, start_with_eval=True, epochs=3)
     report = toy.session()
     assert (toy.code, report["finished"], report["global_step"]) == (0, True, 8), toy.text()[-2000:]
@@ -37,7 +37,7 @@ def test_an_evaluation_before_the_first_step(toys: Any) -> None:
 
 
 def test_a_session_resumes_at_the_last_batch_of_an_epoch(toys: Any) -> None:
-    """Only the evaluation of its epoch is left; the rest of the training is exactly the uninterrupted one."""
+    """Only that epoch's evaluation is left; the result equals the uninterrupted training exactly."""
     whole, toy = toys("whole", caches=True, epochs=3), toys("toy", caches=True, epochs=3)
     whole.session()
     toy.session(interrupt_at=4)
@@ -48,7 +48,7 @@ def test_a_session_resumes_at_the_last_batch_of_an_epoch(toys: Any) -> None:
 
 
 def test_a_session_resumes_with_an_evaluation_due(toys: Any) -> None:
-    """An evaluation every two steps was due when the checkpoint was saved."""
+    """A session resumes from a checkpoint saved when an evaluation was due."""
     config = {"caches": True, "run_eval_steps": 2, "save_step": 1, "epochs": 3}
     whole, toy = toys("whole", **config), toys("toy", **config)
     whole.session()
@@ -63,7 +63,7 @@ def test_a_session_resumes_with_an_evaluation_due(toys: Any) -> None:
 
 
 def test_a_target_at_a_saved_step_is_reached_by_name(toys: Any) -> None:
-    """With save_step = 1 the newest file carries the target's number, so the run is done and not stalled."""
+    """With save_step = 1 the newest file has the target's step, so the run is done and not stalled."""
     toy = toys("toy", save_step=1)
     report = toy.session(control={"until_step": 3})
     assert (report["stopped"], report["global_step"]) == ("until_step", 3)
@@ -75,7 +75,7 @@ def test_a_target_at_a_saved_step_is_reached_by_name(toys: Any) -> None:
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_losses_that_are_nan_stop_the_epoch(toys: Any, ranks: int) -> None:
-    """After three steps in a row; what was saved before them is the newest, and NaN is never saved."""
+    """Three NaN losses in a row stop the epoch; NaN is never saved."""
     toy = toys("toy", ranks=ranks, nan_at=3, nan_always=True, save_step=1, samples=12 * ranks)
     report = toy.session()
     assert (toy.code, report["stopped"], report["finished"]) == (0, "not_finite", False), toy.text()[-2000:]
@@ -85,21 +85,21 @@ def test_losses_that_are_nan_stop_the_epoch(toys: Any, ranks: int) -> None:
 
 
 def test_an_exception_because_of_nan_counts_too(toys: Any) -> None:
-    """Some of Coqui's layers raise at the second NaN."""
+    """Some of Coqui's layers raise an exception at the second NaN."""
     toy = toys("toy", nan_at=2, nan_always=True, nan_kills=True)
     report = toy.session()
     assert (toy.code, report["stopped"]) == (1, "not_finite")
 
 
 def test_a_best_model_is_never_nan(toys: Any) -> None:
-    """Evaluations are finite in this toy's first epoch only; the best model stays that one's."""
+    """Only the first epoch's evaluation is finite in this toy, and its best model stays."""
     toy = toys("toy", nan_at=4, nan_always=True)
     toy.session()
     assert [step_of(path) for path in toy.run_folder.glob("best_model_*.pth")] == [4]
 
 
 def test_a_best_loss_that_is_nan_is_beaten(toys: Any) -> None:
-    """A checkpoint of an older release may hold one."""
+    """A checkpoint of an older release may have NaN as its best loss."""
     toy = toys("toy", epochs=1)
     toy.session()
     newest = toy.newest()
@@ -110,7 +110,7 @@ def test_a_best_loss_that_is_nan_is_beaten(toys: Any) -> None:
 
 
 def test_a_session_goes_on_in_full_precision(root: Path, log: Log) -> None:
-    """Once, from the last finite checkpoint; the next session is told."""
+    """After NaN the session continues once in fp32 from the last finite checkpoint, and records it."""
     played = toy_session(root, log, mixed_precision=True, nan_at=2, save_step=1, batch_size=3)
     assert played.code == 0, log.text[-3000:]
     assert (played.end["reason"], played.state["global_step"]) == ("finished", 12)
@@ -126,7 +126,7 @@ def test_a_session_goes_on_in_full_precision(root: Path, log: Log) -> None:
 
 
 def test_nan_in_full_precision_ends_with_advice(root: Path, log: Log) -> None:
-    """The session fails with what to change, and its newest checkpoint is finite."""
+    """The session fails and says what to change; its newest checkpoint is finite."""
     played = toy_session(root, log, nan_at=2, nan_always=True, save_step=1, batch_size=3)
     assert (played.code, played.end["reason"]) == (1, "training_failed")
     assert "Lower the learning rates" in played.end["message"]
@@ -134,7 +134,7 @@ def test_nan_in_full_precision_ends_with_advice(root: Path, log: Log) -> None:
 
 
 def spoil(path: Path) -> None:
-    """Make the weights of a checkpoint NaN."""
+    """Set the weights of a checkpoint to NaN."""
     state = load(path)
     for value in state["model"].values():
         if value.is_floating_point():
@@ -143,7 +143,7 @@ def spoil(path: Path) -> None:
 
 
 def test_a_checkpoint_of_nan_is_passed_over(root: Path, log: Log, tmp_path: Path) -> None:
-    """A run that an older release left with NaN continues from the newest finite checkpoint."""
+    """A run that an older release left with NaN resumes from the newest finite checkpoint."""
     (tmp_path / "one").mkdir()
     config: dict[str, Any] = {"save_step": 2, "save_n_checkpoints": 5, "batch_size": 3}
     first = toy_session(tmp_path / "one", Log(), more={"run": stamp(1)}, **config)
@@ -167,7 +167,7 @@ def test_a_checkpoint_of_nan_is_passed_over(root: Path, log: Log, tmp_path: Path
 
 
 def test_a_base_voice_of_nan_is_named(root: Path, log: Log) -> None:
-    """There is nothing else to begin from."""
+    """If the base voice has NaN weights, the session fails and names its checkpoint."""
     torch = pytest.importorskip("torch")
     nan = {"model": {"generator.0.weight": torch.full((16, 4), torch.nan)}, "step": 0, "epoch": 0}
     played = toy_session(root, log, base=nan)

@@ -1,4 +1,4 @@
-"""The cause of a failed training, out of what it wrote."""
+"""Finds the cause of a failed training in its log."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def traceback(
     link: str = "\nDuring handling of the above exception, another exception occurred:\n",
     frame: str = "trainer.py",
 ) -> str:
-    """A traceback that ends in `raised`; several are chained."""
+    """Return a traceback that ends with `raised`; several are chained."""
     return f"\n{link}\n".join(
         f"Traceback (most recent call last):\n{_FRAME.format(frame=frame)}{each}" for each in raised
     )
@@ -37,7 +37,7 @@ FAILURES = _table()
 
 @pytest.mark.parametrize(("frame", "raised", "words"), FAILURES)
 def test_known_failures_say_what_to_do(frame: str, raised: str, words: str) -> None:
-    """The exception is quoted and its own advice follows, that of no other failure."""
+    """The exception is quoted, followed by its own advice and no other."""
     told = explain(f"> EPOCH: 0/9\n{traceback(raised, frame=frame)}\n ! Run is removed from /x\n")
     assert raised.partition(":")[0] in told.cause
     assert words in told.advice
@@ -48,7 +48,7 @@ def test_known_failures_say_what_to_do(frame: str, raised: str, words: str) -> N
 
 
 def test_several_lines_are_looked_at_together() -> None:
-    """NCCL says in its second line what is wrong."""
+    """NCCL's second line says what is wrong."""
     raised = "torch.distributed.DistBackendError: NCCL error\nLast error:\nDuplicate GPU detected : rank 0"
     assert "remove CUDA_VISIBLE_DEVICES" in explain(traceback(raised)).advice
 
@@ -62,7 +62,7 @@ def test_several_lines_are_looked_at_together() -> None:
     ],
 )
 def test_scripts_with_options_of_their_own(said: str, words: str) -> None:
-    """The words of argparse and click lead to what the script must take."""
+    """Errors of argparse and click lead to what the script must accept."""
     assert words in explain(said, 2).advice
 
 
@@ -99,7 +99,7 @@ def test_the_first_to_fail_is_the_cause() -> None:
     ],
 )
 def test_memory_that_ran_out_in_all_its_forms(raised: str, *, memory: bool) -> None:
-    """The kernel takes the same errors for it by the log as the host does on the spot."""
+    """The kernel recognises the same out-of-memory errors in the log as the host does in exceptions."""
     assert ran_out_of_memory(traceback(raised).splitlines()) is memory
     pytest.importorskip("torch")
     from kernel_template.host.peers import is_out_of_memory  # noqa: PLC0415 - it needs torch.
@@ -117,12 +117,12 @@ def test_memory_that_ran_out_in_all_its_forms(raised: str, *, memory: bool) -> N
     ],
 )
 def test_a_full_disk_in_all_its_forms(raised: str) -> None:
-    """PyTorch reports a full disk in words of its own."""
+    """PyTorch's own messages about a full disk are recognised."""
     assert explain(traceback(raised)).reason is EndReason.DISK_FULL
 
 
 def test_what_an_exception_came_of_counts() -> None:
-    """The disk was full first; torch's follow-up error is what is raised in the end."""
+    """The full disk was the cause; torch's follow-up error only comes last."""
     told = explain(
         traceback("OSError: [Errno 28] No space left on device", "ValueError: write to closed file")
     )
@@ -131,7 +131,7 @@ def test_what_an_exception_came_of_counts() -> None:
 
 
 def test_troubles_that_were_survived_do_not_mislead() -> None:
-    """An earlier, unrelated traceback gives no advice for the last one."""
+    """An earlier, unrelated traceback gives no advice about the last one."""
     text = (
         traceback("ModuleNotFoundError: No module named 'wandb'")
         + "\n\nlater\n"
@@ -142,13 +142,13 @@ def test_troubles_that_were_survived_do_not_mislead() -> None:
 
 
 def test_messages_of_several_lines() -> None:
-    """The lines of an exception's message belong to it; what the trainer logs afterwards does not."""
+    """All lines of an exception's message count; what the trainer logs afterwards does not."""
     told = explain(traceback("ValueError: first\n  second") + "\n ! Run is kept in /x")
     assert told.cause == "The training failed: ValueError: first second."
 
 
 def test_a_syntax_error_in_the_script() -> None:
-    """It has no traceback's head."""
+    """A syntax error is found although it has no `Traceback` line."""
     told = explain('  File "train_tts.py", line 3\n    x =\n       ^\nSyntaxError: invalid syntax\n')
     assert "SyntaxError: invalid syntax" in told.cause
 
@@ -158,5 +158,5 @@ def test_a_syntax_error_in_the_script() -> None:
     [(-9, "memory was probably full"), (-11, "crashed"), (3, "exit code 3 without a reason")],
 )
 def test_ends_without_a_word(returncode: int, word: str) -> None:
-    """The exit code is all there is."""
+    """Without any output the exit code is reported."""
     assert word in explain("step 1\nstep 2", returncode).sentence

@@ -1,4 +1,4 @@
-"""The limit of the outputs: sparse files of real sizes, and small checkpoints of real trainings."""
+"""The limit on the outputs' size: sparse files of real sizes, and small checkpoints of real trainings."""
 
 import errno
 import os
@@ -22,26 +22,26 @@ LIMIT = 200 * MB
 
 
 class Weights:
-    """A tensor of a size, as far as its size is asked for."""
+    """A tensor of a given size, for code that only asks for its size."""
 
     def __init__(self, size: int) -> None:
         self._size = size
 
     def untyped_storage(self) -> "Weights":
-        """Itself."""
+        """Return itself."""
         return self
 
     def data_ptr(self) -> int:
-        """Where it lies."""
+        """Return its address."""
         return id(self)
 
     def nbytes(self) -> int:
-        """Its size."""
+        """Return its size in bytes."""
         return self._size
 
 
 class Trainer:
-    """Saves as the trainer and the host do, in files that have a size and no content."""
+    """Saves as the trainer and the host do, but sparse files."""
 
     def __init__(self, folder: Path, *, keep: int = 2, limit: int = LIMIT, free: int = 10**12) -> None:
         self.folder = folder
@@ -56,11 +56,11 @@ class Trainer:
 
     @property
     def warned(self) -> list[str]:
-        """The warnings for the session."""
+        """Return the warnings printed for the session."""
         return self.reporter.report.warnings
 
     def save(self, name: str, size: int = 71 * MB, *, killed: bool = False) -> None:
-        """One file, and the trainer's housekeeping behind it."""
+        """Save one file, and delete old ones as the trainer does."""
         path = self.run / name
         state = {"model": {"a": Weights(size - 300_000)}, "optimizer": [{"step": 1}], "step": 1}
         with self.budget.saving(path, state) as limited:
@@ -83,12 +83,12 @@ class Trainer:
                 old.unlink()
 
     def look(self) -> None:
-        """Remember the folder at its fullest."""
+        """Record the largest size that the folder had."""
         sizes = [path.stat().st_size for path in self.folder.rglob("*") if path.is_file()]
         self.most = max(self.most, sum(sizes))
 
     def names(self) -> list[str]:
-        """What lies there."""
+        """Return the names of the files."""
         return sorted(path.name for path in self.run.iterdir())
 
 
@@ -110,7 +110,7 @@ def test_200_mb_hold_many_saves_of_71_mb(tmp_path: Path) -> None:
 
 
 def test_nothing_goes_while_there_is_room(tmp_path: Path) -> None:
-    """With enough room only the trainer's own housekeeping deletes checkpoints."""
+    """With enough room, only the trainer itself deletes old checkpoints."""
     trainer = Trainer(tmp_path, limit=19_000 * MB, keep=3)
     for step in range(1, 9):
         trainer.save(f"checkpoint_{step}.pth")
@@ -119,7 +119,7 @@ def test_nothing_goes_while_there_is_room(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_fuller_than_the_limit_counts(tmp_path: Path) -> None:
-    """Room that the disk does not have does not count."""
+    """The disk's free space counts if it is less than the limit allows."""
     trainer = Trainer(tmp_path, free=50 * MB)
     with pytest.raises(OSError, match=r"at most 4\d\.\d MB") as caught:
         trainer.save("checkpoint_1.pth")
@@ -127,7 +127,7 @@ def test_a_disk_that_is_fuller_than_the_limit_counts(tmp_path: Path) -> None:
 
 
 def test_a_save_that_cannot_fit_leaves_what_there_is(tmp_path: Path) -> None:
-    """Nothing is deleted in vain, and the message says what to do."""
+    """Nothing is deleted for a save that cannot fit, and the message says what to do."""
     trainer = Trainer(tmp_path, limit=120 * MB)
     trainer.save("checkpoint_1.pth")
     with pytest.raises(OSError, match=r"The previous checkpoint stays\. Raise session\.disk_limit"):
@@ -141,7 +141,7 @@ def test_a_save_that_cannot_fit_leaves_what_there_is(tmp_path: Path) -> None:
 
 
 def test_a_best_model_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
-    """If only two files fit, the last checkpoint stays until the new best model is whole."""
+    """If only two files fit, the last checkpoint stays until the new best model is complete."""
     trainer = Trainer(tmp_path)
     trainer.save("best_model_3.pth")
     best, link = trainer.run / "best_model_3.pth", trainer.run / "best_model.pth"
@@ -153,7 +153,7 @@ def test_a_best_model_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
 
 
 def test_halves_of_killed_saves_go_first(tmp_path: Path) -> None:
-    """The partial file of a killed process is deleted first."""
+    """Partial files of a killed process are deleted first."""
     trainer = Trainer(tmp_path)
     trainer.save("checkpoint_1.pth")
     trainer.save("checkpoint_2.pth", killed=True)
@@ -164,7 +164,7 @@ def test_halves_of_killed_saves_go_first(tmp_path: Path) -> None:
 
 
 def test_a_file_that_grows_past_its_room_is_stopped(tmp_path: Path) -> None:
-    """The limit holds even if the size of a state was estimated too low."""
+    """The limit holds even if a file grows larger than estimated."""
     trainer = Trainer(tmp_path, limit=2 * MB)
     path = trainer.run / "checkpoint_1.pth"
 
@@ -182,14 +182,14 @@ def test_a_file_that_grows_past_its_room_is_stopped(tmp_path: Path) -> None:
 
 
 def test_other_failures_of_a_save_stay_what_they_are(tmp_path: Path) -> None:
-    """A state that cannot be pickled does not look like a full disk."""
+    """A state that cannot be pickled is not reported as a full disk."""
     trainer = Trainer(tmp_path)
     with pytest.raises(TypeError, match="lock"), trainer.budget.saving(trainer.run / "a.pth", {}):
         raise TypeError("cannot pickle a lock")
 
 
 def test_too_small_a_limit_is_told_before_the_training(tmp_path: Path) -> None:
-    """Weights that do not fit end the session at once; a second checkpoint that may not fit is a warning."""
+    """Weights that cannot fit end the session at once; no room for a second checkpoint is a warning."""
     trainer = Trainer(tmp_path)
     trainer.budget.begin(24 * MB, 71 * MB)
     assert trainer.warned == []
@@ -215,7 +215,7 @@ def test_without_a_limit_nothing_is_counted(tmp_path: Path) -> None:
 
 
 def test_the_size_of_a_state_is_foretold(tmp_path: Path) -> None:
-    """The estimate is never too low, and within 1.5 MB for a thousand tensors with Adam's averages."""
+    """The estimate is never too low, and within 1.5 MB for a thousand tensors with Adam's state."""
     torch = pytest.importorskip("torch")
     names = [f"module.resblocks.{index}.convs1.0.parametrizations.weight.original0" for index in range(1000)]
     weights = {name: torch.zeros(50 + index % 40) for index, name in enumerate(names)}
@@ -263,7 +263,7 @@ def test_a_real_training_keeps_to_its_limit(fork_server: ForkServer, tmp_path: P
 
 
 def test_a_full_budget_ends_in_a_usable_checkpoint(fork_server: ForkServer, tmp_path: Path) -> None:
-    """If a second checkpoint does not fit, the training ends with that cause and the first one is whole."""
+    """If a second checkpoint does not fit, the training ends with that reason and a complete first one."""
     toy = Toy(fork_server, tmp_path / "run")
     toy.session(control=tight(toy, 0), save_step=1, run_eval=False)
     assert toy.code == 1
@@ -275,7 +275,7 @@ def test_a_full_budget_ends_in_a_usable_checkpoint(fork_server: ForkServer, tmp_
 
 
 def test_the_best_model_lies_there_once(fork_server: ForkServer, tmp_path: Path) -> None:
-    """best_model.pth is a link to the numbered file."""
+    """best_model.pth is a hard link to the numbered file."""
     toy = Toy(fork_server, tmp_path / "run")
     toy.session(epochs=3)
     (best,) = toy.run_folder.glob("best_model_*.pth")
@@ -295,11 +295,11 @@ def test_as_many_checkpoints_stay_as_are_asked_for(fork_server: ForkServer, tmp_
 
 
 def test_a_kill_during_a_save_leaves_a_usable_checkpoint(fork_server: ForkServer, tmp_path: Path) -> None:
-    """After SIGKILL during a save, the checkpoint before it is whole and the next session resumes."""
+    """After SIGKILL during a save, the previous checkpoint is complete and the next session resumes."""
     toy = Toy(fork_server, tmp_path / "run")
 
     def kill(process: int) -> None:
-        """Once the second checkpoint is being written."""
+        """Kill the process while the second checkpoint is being written."""
         end = time.monotonic() + 60
         while time.monotonic() < end:
             if list(toy.folder.glob("out/*/checkpoint_1.pth")) and list(

@@ -1,4 +1,4 @@
-"""What a session downloads by signed URLs arrives whole, or it soon says why not, and never with a URL."""
+"""A session's downloads by signed URLs: complete, or a prompt error, and never a URL in the log."""
 
 import hashlib
 import shutil
@@ -25,13 +25,13 @@ REFUSED = Answer(status=403)
 
 @pytest.fixture
 def storage() -> Iterator[Storage]:
-    """A storage on loopback."""
+    """A storage server on loopback."""
     with serve() as started:
         yield started
 
 
 class World:
-    """A session that downloads `PATH`, whose storage gives some answers in turn."""
+    """A session that downloads `PATH` from a storage server with prepared answers."""
 
     def __init__(self, root: Path, log: Log, storage: Storage, *answers: Answer | bytes) -> None:
         self.clock, self.stop, self.log, self.storage = FakeClock(), StopFlag(), log, storage
@@ -39,7 +39,7 @@ class World:
         self.root, self.urls = root, {PATH: storage.put(PATH, *answers).url}
 
     def bring(self, size: int | None = None) -> bytes:
-        """Download it; gives what arrived."""
+        """Download the file, and return its content."""
         downloads = Downloads(self.urls, paths_in(self.root), reporter(self.log), self.stop, self.rules)
         downloads.bring(PATH, size)
         (found,) = [path for path in downloads.folder.rglob("*") if path.is_file()]
@@ -47,7 +47,7 @@ class World:
         return found.read_bytes()
 
     def failure(self, kind: type[Exception] = DownloadError, size: int | None = None) -> str:
-        """Why it cannot be downloaded; nothing is left of it, and no URL is told."""
+        """Return the error; nothing is left of the file, and no URL is printed."""
         with pytest.raises(kind) as caught:
             self.bring(size)
         assert type(caught.value) is kind
@@ -63,12 +63,12 @@ World_ = Callable[..., World]
 
 @pytest.fixture
 def world(root: Path, log: Log, storage: Storage) -> World_:
-    """Makes the session and its storage's answers."""
+    """Makes a session and the answers of its storage server."""
     return lambda *answers: World(root, log, storage, *answers)
 
 
 def test_a_file_arrives_once(world: World_) -> None:
-    """With one request; it is told with its size, and not asked for again."""
+    """A file is downloaded with one request, reported with its size, and not requested again."""
     played = world(CONTENT)
     assert played.bring(len(CONTENT)) == CONTENT
     assert played.log.lines == [f"✓ Downloaded: {PATH} (10.2 MB)"]
@@ -77,7 +77,7 @@ def test_a_file_arrives_once(world: World_) -> None:
 
 
 def test_a_connection_that_breaks_goes_on_where_it_was(world: World_) -> None:
-    """By Range and If-Range; every new byte renews the number of tries."""
+    """A broken download resumes with Range and If-Range; new bytes reset the number of retries."""
     played = world(*[Answer(CONTENT, reset_after=1_000_000)] * 6, CONTENT)
     assert played.bring() == CONTENT
     asked = played.storage.requests
@@ -91,18 +91,18 @@ def test_a_connection_that_breaks_goes_on_where_it_was(world: World_) -> None:
 
 @pytest.mark.parametrize("second", [Answer(CONTENT, ranges=False), Answer(CONTENT, etag='"other"')])
 def test_a_whole_answer_to_a_part_starts_again(world: World_, second: Answer) -> None:
-    """A storage without Range, or with another content than before."""
+    """If the storage ignores Range or has new content, the download starts again."""
     assert world(Answer(CONTENT, reset_after=3_000_000), second).bring() == CONTENT
 
 
 def test_another_part_than_was_asked_for_is_not_taken(world: World_) -> None:
-    """It counts as a broken connection."""
+    """A wrong Content-Range counts as a broken connection."""
     shifted = Answer(CONTENT, shift=7)
     assert world(Answer(CONTENT, reset_after=3_000_000), shifted, CONTENT).bring() == CONTENT
 
 
 def test_a_single_refusal_is_not_believed(world: World_) -> None:
-    """Two seconds later the same URL works."""
+    """After a single 403 the same URL is tried again two seconds later."""
     played = world(REFUSED, CONTENT)
     assert played.bring() == CONTENT
     assert played.clock.waits == [2.0]
@@ -111,14 +111,14 @@ def test_a_single_refusal_is_not_believed(world: World_) -> None:
 @pytest.mark.parametrize("status", [400, 401, 403])
 @pytest.mark.parametrize("before", [(), (Answer(CONTENT, reset_after=3_000_000),)])
 def test_an_expired_url_ends_at_once(world: World_, status: int, before: tuple[Answer, ...]) -> None:
-    """At the beginning, or in the middle of a file: after seconds, since a GPU is paid for."""
+    """An expired URL ends the download within seconds, since the GPU is paid for, also in mid-file."""
     played = world(*before, Answer(status=status))
     assert played.failure() == f"its address is not valid any more (the storage answered {status})"
     assert played.clock.passed <= 3
 
 
 def test_an_expired_url_is_not_tried_again_if_the_storage_says_so(world: World_) -> None:
-    """Google has a word for it."""
+    """Google's `ExpiredToken` is final."""
     body = b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code></Error>"
     played = world(Answer(body, status=400))
     assert played.failure() == "its address has expired (the storage answered 400)"
@@ -127,14 +127,14 @@ def test_an_expired_url_is_not_tried_again_if_the_storage_says_so(world: World_)
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_a_storage_that_stays_busy_is_given_up(world: World_, status: int) -> None:
-    """After four answers within seconds."""
+    """After four errors the download fails, within seconds."""
     played = world(Answer(status=status))
     assert played.failure() == f"the storage answered {status}, 4 times in a row"
     assert played.clock.waits == [1.0, 2.0, 4.0]
 
 
 def test_a_silent_connection_is_given_up(world: World_) -> None:
-    """Each lasts a bounded time: with the waits between them less than a minute."""
+    """Every attempt has a time limit; with the waits between them it takes less than a minute."""
     hold = Event()
     played = world(Answer(b"x", hold=hold))  # Of whose one byte nothing comes.
     played.rules = replace(played.rules, silence_s=0.2, pauses_s=(1.0,))
@@ -146,7 +146,7 @@ def test_a_silent_connection_is_given_up(world: World_) -> None:
 
 
 def test_no_connection(world: World_) -> None:
-    """Nobody listens there."""
+    """If nobody listens, the download fails."""
     played = world(CONTENT)
     played.urls = {PATH: "http://127.0.0.1:9/x?X-Goog-Signature=secret"}
     assert played.failure() == "the connection failed (URLError), 4 times in a row"
@@ -156,20 +156,20 @@ def test_no_connection(world: World_) -> None:
     "url", ["http://192.0.2.7/x?X-Goog-Signature=a", "file:///etc/passwd", "", "http://["]
 )
 def test_no_other_connections(world: World_, url: str) -> None:
-    """Only encrypted ones leave this machine, and nothing is read from it."""
+    """Only https may leave this machine, and no other answer is read."""
     played = world(CONTENT)
     played.urls = {PATH: url}
     assert "the connection failed (ValueError)" in played.failure()
 
 
 def test_a_proxy_is_not_asked_for_this_machine(world: World_, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An emulator is reached directly, whatever the environment says."""
+    """An emulator is reached directly, whatever proxy the environment names."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert world(CONTENT).bring() == CONTENT
 
 
 def test_a_file_that_arrives_damaged_is_fetched_again(world: World_) -> None:
-    """The storage tells its MD5; a second damaged one is not the file."""
+    """A file with a wrong MD5 is downloaded once more; a second damaged one is an error."""
     spoiled = Answer(CONTENT[:-1] + b"!", claimed_md5=MD5)
     played = world(spoiled, CONTENT)
     assert played.bring() == CONTENT
@@ -178,7 +178,7 @@ def test_a_file_that_arrives_damaged_is_fetched_again(world: World_) -> None:
 
 
 def test_another_size_than_state_json_tells_is_no_file(world: World_) -> None:
-    """It is seen before a gigabyte of it has come, or at its end if the storage does not tell it before."""
+    """A wrong size is an error before a gigabyte is downloaded, or at the end if no length was sent."""
     assert world(CONTENT).failure(DamagedError, 7) == "it has 10.2 MB instead of 7 B"
     unknown = Answer(CONTENT, drop=("Content-Length",))
     assert world(unknown).failure(DamagedError, 7) == "it has 10.2 MB instead of 7 B"
@@ -186,13 +186,13 @@ def test_another_size_than_state_json_tells_is_no_file(world: World_) -> None:
 
 @pytest.mark.parametrize("status", [404, 410])
 def test_a_file_that_is_gone(world: World_, status: int) -> None:
-    """Others may still be there, so it is no failure of the session."""
+    """A missing file is reported, and is not the session's failure."""
     assert world(Answer(status=status)).failure(DamagedError).startswith("the storage does not have it")
 
 
 @pytest.mark.parametrize(("free", "fits"), [(20_479_999, False), (20_480_000, True)])
 def test_a_disk_without_room(world: World_, free: int, *, fits: bool) -> None:
-    """For the file, for its copy in the working folder, and for what else is written."""
+    """Room is needed for the file, its copy in the working folder, and further outputs."""
     played = world(CONTENT)
     played.rules = replace(played.rules, free_bytes=lambda _: free + 256 * 1024 * 1024)
     if fits:
@@ -202,7 +202,7 @@ def test_a_disk_without_room(world: World_, free: int, *, fits: bool) -> None:
 
 
 def test_a_disk_that_is_full(world: World_) -> None:
-    """Whatever was said to be free."""
+    """A write error counts, whatever free space was reported."""
     played = world(CONTENT)
     (played.root / "temp" / "before").mkdir(parents=True)
     (played.root / "temp" / "before" / "training").write_text("in the way")
@@ -211,7 +211,7 @@ def test_a_disk_that_is_full(world: World_) -> None:
 
 
 def test_a_session_that_is_told_to_stop_does_not_go_on(world: World_) -> None:
-    """It is interrupted, as everywhere."""
+    """A download stops if the session is told to stop."""
     played = world(CONTENT)
     played.stop.received = "SIGTERM"
     with pytest.raises(KernelFailure, match="SIGTERM") as caught:
@@ -220,7 +220,7 @@ def test_a_session_that_is_told_to_stop_does_not_go_on(world: World_) -> None:
 
 
 def test_a_crawl_has_an_end(world: World_) -> None:
-    """Bytes that come, but too slowly."""
+    """A download that is too slow fails."""
     played = world(CONTENT)
     played.rules = replace(played.rules, clock=iter(range(0, 10**6, 901)).__next__)
     assert played.failure().endswith("came in 30 min 0 s")
@@ -228,7 +228,7 @@ def test_a_crawl_has_an_end(world: World_) -> None:
 
 @pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", ""])
 def test_nothing_is_written_elsewhere(root: Path, log: Log, storage: Storage, path: str) -> None:
-    """A path that leads out of the folder is no download."""
+    """A path that leads out of the folder is refused."""
     urls = {path: storage.put(path, CONTENT).url}
     downloads = Downloads(urls, paths_in(root), reporter(log), StopFlag(), DownloadRules())
     assert list(downloads) == []

@@ -1,4 +1,4 @@
-"""The kernel's side of the voice's export, with the program played."""
+"""The voice's export from the kernel's side, with a made-up program."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ _CHECK = {"state": "passed", "why": None, "tolerance": 1e-3, "difference": 1e-6,
 
 
 def card(**changes: Any) -> dict[str, Any]:
-    """What the program writes into voice.json."""
+    """Return what the program writes to voice.json."""
     sha256 = hashlib.sha256(_VOICE).hexdigest()
     onnx = {"file": "voice.onnx", "size": len(_VOICE), "sha256": sha256}
     return {
@@ -39,7 +39,7 @@ def card(**changes: Any) -> dict[str, Any]:
 
 
 def writes(described: Any) -> Callable[[ChildPlan], None]:
-    """Plays the program: leaves both files in its `--out`."""
+    """Play the program: write both files to its `--out`."""
 
     def before(plan: ChildPlan) -> None:
         folder = Path(plan.command[list(plan.command).index("--out") + 1])
@@ -50,7 +50,7 @@ def writes(described: Any) -> Callable[[ChildPlan], None]:
 
 
 def made(described: Any = None) -> Child:
-    """A program that succeeds."""
+    """Play a program that succeeds."""
     line = json.dumps({"export": {"state": "made", "why": None}})
     return Child(["a library greets", line], before=writes(described or card()))
 
@@ -72,7 +72,7 @@ def export(root: Path, log: Log, child: Child, **more: Any) -> Export:
 
 
 def test_a_voice_comes_with_its_description(root: Path, log: Log) -> None:
-    """Both files, the run's stamp and the model's step in the second; nothing is left behind."""
+    """Both files are written, voice.json has the run's stamp and the step, and no temporary file is left."""
     record = export(root, log, made())
     place = root / "working" / "voice"
     assert sorted(path.name for path in place.iterdir()) == ["voice.json", "voice.onnx"]
@@ -110,7 +110,7 @@ def test_a_voice_comes_with_its_description(root: Path, log: Log) -> None:
     ],
 )
 def test_an_export_that_fails_warns(root: Path, log: Log, child: Child, word: str) -> None:
-    """No failure is raised, and no half of a voice is among the outputs."""
+    """A failed export is a warning and leaves no partial voice among the outputs."""
     record = export(root, log, child)
     assert record["state"] == "failed"
     (warning,) = log.events("warning")
@@ -119,7 +119,7 @@ def test_an_export_that_fails_warns(root: Path, log: Log, child: Child, word: st
 
 
 def test_a_voice_that_onnx_cannot_hold_is_no_trouble(root: Path, log: Log) -> None:
-    """It is said, and is no warning: nothing can be done about it."""
+    """It is printed, but not as a warning, since nothing can be done about it."""
     child = Child(['{"export": {"state": "unsupported", "why": "its speakers are vectors"}}'])
     assert export(root, log, child)["state"] == "unsupported"
     assert "its speakers are vectors" in log.text
@@ -146,14 +146,14 @@ def test_a_voice_with_a_flaw_is_kept(
     warned: bool,
     said: str,
 ) -> None:
-    """Its description says what is wrong, and so does the log."""
+    """voice.json and the log say what is wrong with it."""
     assert export(root, log, made(card(**changes)))["state"] == "made"
     assert bool(log.events("warning")) == warned
     assert said in log.text
 
 
 def test_the_outputs_keep_their_limit(root: Path, log: Log) -> None:
-    """A voice for which there is no room is not brought among them."""
+    """A voice that does not fit into the limit is not added to the outputs."""
     put(root / "working" / "big", b"x" * 1000)
     record = export(root, log, made(), disk_limit=50_004_000)
     assert "only 3.0 kB may still be written" in str(record["why"])
@@ -162,7 +162,7 @@ def test_the_outputs_keep_their_limit(root: Path, log: Log) -> None:
 
 
 def test_which_model_is_exported_and_which_are_heard() -> None:
-    """The newest best model is exported; it is heard beside the newest checkpoint unless they are one."""
+    """The newest best model is exported; it and the newest checkpoint speak, once if they are the same."""
 
     def checkpoint(step: int, *, best: bool) -> Checkpoint:
         return Checkpoint(Path(f"{step}.pth"), step, best=best)
@@ -186,7 +186,7 @@ print(json.dumps({{"export": {{"state": "made", "why": None}}}}))
 
 
 def test_a_session_leaves_its_voice(root: Path, log: Log) -> None:
-    """Between training and samples; state.json and the manifest know of it."""
+    """The export runs between training and samples; state.json and the manifest list the voice."""
     programs = {**PROGRAMS, "finish/export_program.py": _EXPORT}
     played = Played(root, log, HEAD + TRAINS, programs=programs, voice=_VOICE_ON, session_budget_s=119)
     assert played.code == 0
@@ -201,7 +201,7 @@ def test_a_session_leaves_its_voice(root: Path, log: Log) -> None:
 
 
 def test_what_the_export_lacks_costs_a_warning(root: Path, log: Log) -> None:
-    """Without internet nothing is brought; the export itself says what it needs."""
+    """Without internet nothing is installed, and the export says what is missing."""
     programs = {**PROGRAMS, "finish/export_program.py": _EXPORT}
     voice = {"onnx": True, "packages": ["no-such-package-of-kgtts>=1"]}
     played = Played(root, log, HEAD + TRAINS, programs=programs, voice=voice, internet=False)
@@ -211,7 +211,7 @@ def test_what_the_export_lacks_costs_a_warning(root: Path, log: Log) -> None:
 
 
 def test_a_short_session_does_without(root: Path, log: Log) -> None:
-    """The samples come first: no process is started that would be cut off; it is no warning."""
+    """Samples come first; no process is started that would be cut off, and no warning is given."""
     played = Played(root, log, HEAD + TRAINS, voice=_VOICE_ON, session_budget_s=39)
     assert played.code == 0
     expected = {"state": "skipped", "why": "the session has no time left for it"}
@@ -221,7 +221,7 @@ def test_a_short_session_does_without(root: Path, log: Log) -> None:
 
 
 def test_other_architectures_are_not_exported(root: Path, log: Log) -> None:
-    """No process is started for them; the program here would fail."""
+    """No process is started for other architectures."""
     from tests.kernel.kit import base_config, mount_inputs  # noqa: PLC0415 - stays beside its one use.
 
     mount_inputs(root / "input", script=HEAD + TRAINS, config=base_config(model="glow_tts"))

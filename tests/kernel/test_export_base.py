@@ -1,4 +1,4 @@
-"""The voice that a run began with is exported once in the run, beside the session's own."""
+"""The base voice is exported once in a run, beside the session's own."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ _PLAYED: dict[str, Any] = {"programs": {**PROGRAMS, "finish/export_program.py": 
 
 
 def test_the_first_session_leaves_the_base_voice_too(root: Path, log: Log) -> None:
-    """Under its own name, from the checkpoint that was mounted; one `export` event tells of the session's."""
+    """The mounted checkpoint becomes base.onnx; one `export` event reports the session's own voice."""
     played = Played(root, log, HEAD + TRAINS, **_PLAYED)
     assert played.code == 0
     base = played.state["export"]["base"]
@@ -42,7 +42,7 @@ def test_the_first_session_leaves_the_base_voice_too(root: Path, log: Log) -> No
 def test_the_base_voice_is_made_once_in_a_run(
     tmp_path: Path, root: Path, log: Log, before: Any, *, kept: bool
 ) -> None:
-    """What an earlier session has made, or cannot be made, is told on; else this session makes it."""
+    """An earlier session's export, or its failure, is kept; otherwise this session exports it."""
     (tmp_path / "one").mkdir()
     first = Played(tmp_path / "one", Log(), HEAD + TRAINS, run=stamp(1))
     state = {**first.state, "export": before}

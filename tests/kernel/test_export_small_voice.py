@@ -1,4 +1,4 @@
-"""Coqui's real small voice through the export, and its text cleaners as they are written down."""
+"""Coqui's real small voice through the export, and its text cleaners against our written-down steps."""
 
 import hashlib
 import importlib
@@ -51,12 +51,12 @@ def small_voice(voice_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 class TestSmallVoice:
-    """Coqui's own VITS, small."""
+    """A small VITS of Coqui's."""
 
     pytestmark = training
 
     def test_it_speaks_as_torch_does(self, small_voice: Path) -> None:
-        """The comparison was made, on several texts, and found next to nothing."""
+        """The export compared several texts with torch's output and found almost no difference."""
         check = json.loads((small_voice / "voice.json").read_text())["check"]
         assert check["state"] == "passed"
         assert check["difference"] < 1e-4 < check["tolerance"]
@@ -64,7 +64,7 @@ class TestSmallVoice:
         assert check["samples"] > 22_050
 
     def test_the_description_gives_the_tokenizers_ids(self, small_voice: Path) -> None:
-        """For the sentences, and for texts full of traps; the hash is the file's."""
+        """voice.json gives the tokenizer's ids for sentences and difficult texts, and the file's hash."""
         voice = json.loads((small_voice / "voice.json").read_text())
         assert voice["text"]["speakable"] is True
         assert len(voice["text"]["examples"]) > 5
@@ -77,7 +77,7 @@ class TestSmallVoice:
         assert voice["language"] == "bn-Bangladesh"
 
     def test_it_speaks_without_torch(self, small_voice: Path) -> None:
-        """voice.json and onnxruntime are enough; without noise a sentence sounds the same twice."""
+        """voice.json and onnxruntime suffice; without noise a sentence sounds the same twice."""
         onnxruntime, numpy = importlib.import_module("onnxruntime"), importlib.import_module("numpy")
         voice = json.loads((small_voice / "voice.json").read_text())
         session = onnxruntime.InferenceSession(str(small_voice / "voice.onnx"))
@@ -95,7 +95,7 @@ class TestSmallVoice:
         assert 0 < float(numpy.abs(one).max()) <= 1
 
     def test_kgtts_say_speaks_as_torch_does(self, small_voice: Path) -> None:
-        """The same samples as the model's own for the text's ids by Coqui's tokenizer, in the WAV too."""
+        """`kgtts say` gives the model's own samples for the ids of Coqui's tokenizer, also in the WAV."""
         numpy = importlib.import_module("numpy")
         text = "আমি বাংলায় গান গাই, তুমিও গাও।"
         model = next(small_voice.rglob("model_file.pth")).parent
@@ -157,7 +157,7 @@ class TestExporter:
     pytestmark = training
 
     def test_a_release_that_does_not_choose_gets_the_one_that_traces(self) -> None:
-        """coqui-tts 0.27 is one, and torch would want more packages; a choice stays, as does an old torch."""
+        """If Coqui chooses no exporter, as in 0.27, the tracing one is used; its choice is kept."""
         done = coqui("-c", _EXPORTER)
         assert done.returncode == 0, done.stderr[-2000:]
 
@@ -168,6 +168,6 @@ class TestCleaners:
     pytestmark = training
 
     def test_the_steps_are_the_cleaners(self) -> None:
-        """Each that is written down, in each language that has symbols of its own."""
+        """Every cleaner that is written down gives Coqui's text in each language with its own symbols."""
         done = coqui("-c", _CLEANERS)
         assert done.returncode == 0, done.stderr[-2000:]

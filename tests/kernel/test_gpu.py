@@ -1,4 +1,4 @@
-"""The cards that are there against the cards that were asked for."""
+"""The GPUs that the session has against those that were asked for."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ _ASKED = {"accelerator": "NvidiaTeslaT4", "gpu_name": "T4", "gpus": 2}
 
 
 def test_cards_are_listed_without_torch() -> None:
-    """Each line of nvidia-smi is a card; lines of another kind are none."""
+    """Each line of nvidia-smi is a GPU; other lines are ignored."""
     said = "Tesla T4, 15360 MiB, 580.1\nTesla T4, 15360 MiB, 580.1\nsome warning\n\n"
     capture = Capture({"nvidia-smi": Captured(0, said)})
     assert list_gpus(capture, {}) == (_T4, _T4)
@@ -27,12 +27,12 @@ def test_cards_are_listed_without_torch() -> None:
     "answer", [None, Captured(9, "NVIDIA-SMI has failed"), Captured(0, "No devices were found\n")]
 )
 def test_no_driver_is_no_card(answer: Captured | None) -> None:
-    """A missing or failing nvidia-smi means that there is no card."""
+    """A missing or failing nvidia-smi means that there is no GPU."""
     assert list_gpus(Capture({"nvidia-smi": answer}), {}) == ()
 
 
 def test_the_cards_that_were_asked_for(log: Log) -> None:
-    """The guide's own words tell the count."""
+    """The log names the number of GPUs in the guide's words."""
     check_gpus(settings(**_ASKED), (_T4, _T4), reporter(log))
     assert log.lines[0] == "✓ CUDA available - Device count: 2"
 
@@ -41,7 +41,7 @@ def test_the_cards_that_were_asked_for(log: Log) -> None:
     ("gpus", "has"), [((), "no GPU"), ((_P100,), "1 × Tesla P100"), ((_T4,), "1 × Tesla T4")]
 )
 def test_other_cards_stop_the_session(log: Log, gpus: tuple[Gpu, ...], has: str) -> None:
-    """No card, another card or too few: what was asked for and what is there are both named."""
+    """If GPUs are missing or of another model, the error names what was asked for and what is there."""
     with pytest.raises(KernelFailure) as caught:
         check_gpus(settings(**_ASKED), gpus, reporter(log))
     assert caught.value.reason is EndReason.NO_GPU
@@ -50,7 +50,7 @@ def test_other_cards_stop_the_session(log: Log, gpus: tuple[Gpu, ...], has: str)
 
 
 def test_the_cpu_when_it_was_asked_for(log: Log) -> None:
-    """Without an accelerator no card is needed, and one that is there stays unused."""
+    """Without an accelerator no GPU is needed, and an existing one stays unused."""
     check_gpus(settings(), (), reporter(log))
     check_gpus(settings(), (_T4,), reporter(log))
     assert log.lines[0] == "⚠ CUDA not available - using CPU"
@@ -58,7 +58,7 @@ def test_the_cpu_when_it_was_asked_for(log: Log) -> None:
 
 
 def test_the_environment_is_described(root: Path, log: Log) -> None:
-    """The record for state.json is filled, and a folder that is not there is said, not fatal."""
+    """The record for state.json is complete; a missing folder is reported, but not fatal."""
     paths = paths_in(root)
     paths.temp.rmdir()
     record = describe_environment(paths, (_T4,), reporter(log))
@@ -69,7 +69,7 @@ def test_the_environment_is_described(root: Path, log: Log) -> None:
 
 
 def test_coqui_under_both_names() -> None:
-    """The version is found whichever distribution brought it."""
+    """The version is found for both names of the distribution."""
     assert tts_version({"TTS": "0.22.0"}) == "0.22.0"
     assert tts_version({"coqui-tts": "0.28.0", "TTS": "0.22.0"}) == "0.28.0"
     assert tts_version({}) is None

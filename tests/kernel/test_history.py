@@ -1,4 +1,4 @@
-"""What goes on from session to session beside the checkpoints."""
+"""What is carried from session to session beside the checkpoints."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.kernel.kit import Log, paths_in, put, reporter
 
 
 def go_on(root: Path, log: Log, step: int = 1000) -> set[str]:
-    """Take on what lies in the mount; gives the names of all that was spoken."""
+    """Copy from the mount; returns the names of all samples."""
     paths = paths_in(root)
     paths.working.mkdir(parents=True, exist_ok=True)
     History(root / "mount", step, paths, reporter(log), write_atomic).copy()
@@ -21,7 +21,7 @@ def go_on(root: Path, log: Log, step: int = 1000) -> set[str]:
 
 
 def test_a_voice_is_heard_growing(root: Path, log: Log) -> None:
-    """The base voice, the first step, the last one, and some between; what lies past the step is no more."""
+    """The base voice, the first step, the last and some between are kept; later steps are dropped."""
     for place in ("base", *(f"step_{step}" for step in range(100, 1300, 100))):
         put(root / "mount" / "validation_samples" / place / "samples.json", "{}")
     heard = {name.removesuffix("/samples.json") for name in go_on(root, log)}
@@ -29,7 +29,7 @@ def test_a_voice_is_heard_growing(root: Path, log: Log) -> None:
 
 
 def test_only_sound_and_its_records_are_taken(root: Path, log: Log) -> None:
-    """No link, no folder below, no other file; where there is nothing, nothing is made."""
+    """Links, subfolders and other files are not copied; without samples nothing is created."""
     assert go_on(root, log) == set()
     spoken = root / "mount" / "validation_samples"
     for name in ("step_5/01.wav", "step_5/samples.json", "step_5/x.pth", "step_5/y/02.wav", "step_x/01.wav"):
@@ -42,7 +42,7 @@ def test_only_sound_and_its_records_are_taken(root: Path, log: Log) -> None:
 
 
 def test_what_cannot_be_kept_is_a_warning(root: Path, log: Log) -> None:
-    """Old sentences are not worth the session."""
+    """Old samples that cannot be copied do not fail the session."""
     put(root / "mount" / "validation_samples" / "step_5" / "01.wav")
     put(paths_in(root).samples, "a file in the folder's place")
     assert go_on(root, log) == set()
@@ -51,7 +51,7 @@ def test_what_cannot_be_kept_is_a_warning(root: Path, log: Log) -> None:
 
 @given(st.lists(st.integers(0, 10**6), unique=True).map(sorted), st.integers(2, 9))
 def test_a_few_steps_stand_for_all(steps: list[int], most: int) -> None:
-    """First and last among them, never more than asked, all where there are few."""
+    """The first and last are chosen, never more than asked for, and all if there are few."""
     chosen = spread(steps, most)
     assert chosen == sorted(set(chosen) & set(steps))
     assert len(chosen) <= most
@@ -62,7 +62,7 @@ def test_a_few_steps_stand_for_all(steps: list[int], most: int) -> None:
 
 
 def test_epochs_past_the_checkpoint_go_too() -> None:
-    """An epoch's end says no step: after the first line past the checkpoint it is past it as well."""
+    """An epoch event without a step is dropped if it follows a line past the checkpoint."""
     events: list[dict[str, Any]] = [
         {"event": "epoch", "epoch": 0},
         {"event": "progress", "global_step": 5},

@@ -1,4 +1,4 @@
-"""The host, over a small GAN on Coqui's real Trainer: sessions that together are one training."""
+"""The host with a small GAN on Coqui's real Trainer: its sessions together are one training."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ pytest.importorskip("trainer")
 
 @pytest.fixture(scope="module")
 def whole(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    """Six epochs in one session."""
+    """Six epochs trained in one session."""
     toy = Toy(fork_server, tmp_path_factory.mktemp("whole"))
     report = toy.session()
     assert (toy.code, report["finished"], report["global_step"], report["epoch"]) == (0, True, 24, 6)
@@ -23,7 +23,7 @@ def whole(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def toy(fork_server: ForkServer, tmp_path: Path) -> Toy:
-    """A run that has not begun."""
+    """A run that has not started."""
     return Toy(fork_server, tmp_path / "run")
 
 
@@ -42,7 +42,7 @@ def test_three_sessions_are_one(whole: Toy, toy: Toy) -> None:
 
 
 def test_a_stop_within_an_epoch(whole: Toy, toy: Toy) -> None:
-    """`until_step` stops exactly there, and the next session skips the batches that are done."""
+    """`until_step` stops exactly there, and the next session skips the batches that were trained."""
     for target in (3, 10, 21):
         assert toy.session(control={"until_step": target})["global_step"] == target
         assert load(toy.newest())["kgtts"]["total_steps_done"] == target
@@ -68,7 +68,7 @@ def test_killed_without_grace(whole: Toy, toy: Toy) -> None:
 
 
 def test_an_evaluation_that_is_due_is_made_up_for(fork_server: ForkServer, toy: Toy, tmp_path: Path) -> None:
-    """A kill between a save and the evaluation after it changes no later random number."""
+    """A kill between a save and the following evaluation changes no later random number."""
     config = {"save_step": 5, "run_eval_steps": 3}
     straight = Toy(fork_server, tmp_path / "straight", config)
     straight.session()
@@ -80,7 +80,7 @@ def test_an_evaluation_that_is_due_is_made_up_for(fork_server: ForkServer, toy: 
 
 
 def test_worker_processes(fork_server: ForkServer, toy: Toy, tmp_path: Path) -> None:
-    """With worker processes and a stop within an epoch, the batches are still the same."""
+    """With worker processes and a stop within an epoch, the batches stay the same."""
     config = {"num_loader_workers": 2, "epochs": 2}
     straight = Toy(fork_server, tmp_path / "straight", config)
     straight.session()
@@ -92,7 +92,7 @@ def test_worker_processes(fork_server: ForkServer, toy: Toy, tmp_path: Path) -> 
 
 
 def test_the_budget_ends_a_session_at_an_epoch(whole: Toy, toy: Toy) -> None:
-    """Of epochs of 0.8 s, two fit into a session of 2 s with 5 % to spare, and three do not."""
+    """Two epochs of 0.8 s fit into a session of 2 s with a reserve of 5 %, and three do not."""
     for epochs in (2, 4):
         report = toy.session(stop_time=True, control={"budget_s": 2.0}, step_s=0.2)
         assert (toy.code, report["stopped"], report["batch"]) == (0, "budget", 0)
@@ -105,7 +105,7 @@ def test_the_budget_ends_a_session_at_an_epoch(whole: Toy, toy: Toy) -> None:
 
 
 def test_an_epoch_that_fits_no_session_is_cut_at_a_step(toy: Toy) -> None:
-    """Twenty steps of 0.3 s take four sessions of 2 s: six steps each, and the last two."""
+    """Twenty steps of 0.3 s take four sessions of 2 s: three times six steps, then two."""
     seen = []
     for _ in range(4):
         report = toy.session(
@@ -116,7 +116,7 @@ def test_an_epoch_that_fits_no_session_is_cut_at_a_step(toy: Toy) -> None:
 
 
 def test_patience_outlives_a_session(toy: Toy) -> None:
-    """Evaluations get worse after the first epoch; two sessions count them together."""
+    """Evaluations get worse after the first epoch, and two sessions count them together."""
     report = toy.session(control={"patience": 3, "until_step": 12}, worse_after=5)
     assert (report["stopped"], report["bad_evals"], report["epoch"]) == ("until_step", 2, 3)
     report = toy.session(control={"patience": 3}, worse_after=5)
@@ -126,7 +126,7 @@ def test_patience_outlives_a_session(toy: Toy) -> None:
 
 
 def test_an_interrupt_saves_at_the_next_step(whole: Toy, toy: Toy) -> None:
-    """After SIGINT in a step, that step is saved, the script continues after fit, and the exit code is 0."""
+    """After SIGINT that step is saved, the script continues after fit, and the exit code is 0."""
     report = toy.session(interrupt_at=6)
     assert (toy.code, report["stopped"], report["global_step"]) == (0, "signal", 6)
     assert "SCRIPT WENT ON" in toy.text()
@@ -146,7 +146,7 @@ def test_interrupts_during_a_save_break_nothing(toy: Toy) -> None:
 
 
 def test_a_kill_during_a_save_leaves_the_one_before(toy: Toy) -> None:
-    """After SIGKILL in the middle of writing, there is no file with the final name."""
+    """After SIGKILL during a write, no file has the final name."""
 
     def kill(process: int) -> None:
         while not (toy.folder / "out").is_dir() or not list(
@@ -164,7 +164,7 @@ def test_a_kill_during_a_save_leaves_the_one_before(toy: Toy) -> None:
 
 
 def test_an_ended_run_does_nothing(whole: Toy, tmp_path: Path) -> None:
-    """If it is continued once more, it trains and saves nothing, and reports that it has finished."""
+    """A finished run that is continued trains and saves nothing, and reports that it is finished."""
     again = whole.copy(tmp_path / "again")
     before = sorted((path.name, path.stat().st_size) for path in again.run_folder.glob("*.pth"))
     report = again.session()
@@ -173,7 +173,7 @@ def test_an_ended_run_does_nothing(whole: Toy, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_a_bare_trainer_goes_on(whole: Toy, tmp_path: Path) -> None:
-    """Without the record the trainer resumes in its own way, and the session is warned."""
+    """A checkpoint without our record is resumed in the trainer's own way, with a warning."""
     bare = whole.copy(tmp_path / "bare")
     for path in bare.run_folder.glob("*.pth"):
         state = load(path)

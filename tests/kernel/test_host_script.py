@@ -1,4 +1,4 @@
-"""A script run by the host sees the same as one run by Python alone."""
+"""A script in the host sees what it would see under Python alone."""
 
 import json
 import os
@@ -43,12 +43,12 @@ def python(folder: Path, *arguments: str, env: Mapping[str, str]) -> subprocess.
 
 
 def plain(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run Python by itself."""
+    """Run Python without the host."""
     return python(folder, *arguments, env={**os.environ, **variables})
 
 
 def hosted(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run Python through the host, whose package lies in a folder of its own."""
+    """Run Python with the host, whose package is in its own folder."""
     package = folder / "the package" / "kernel_template"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     put(folder / "CONTROL.json", json.dumps({"report": str(folder / "HOST_REPORT.json")}))
@@ -70,7 +70,7 @@ def test_a_script_sees_no_difference(tmp_path: Path) -> None:
 
 
 def test_a_module_sees_no_difference(tmp_path: Path) -> None:
-    """`-m` does what it does in Python."""
+    """`-m` works as in Python."""
     put(tmp_path / "pack" / "__init__.py", "")
     put(tmp_path / "pack" / "train.py", LOOK)
     alone, under = (run(tmp_path, "-m", "pack.train", "--x") for run in (plain, hosted))
@@ -82,7 +82,7 @@ def test_a_module_sees_no_difference(tmp_path: Path) -> None:
 
 
 def test_outputs_that_are_named_like_modules(tmp_path: Path) -> None:
-    """What lies in the current folder is not imported in the place of Python's own; beside a script it is."""
+    """A file in the current folder hides no standard module; one beside the script does, as in Python."""
     (tmp_path / "outputs").mkdir()
     for name in ("json.py", "types.py", "torch.py"):
         put(tmp_path / "outputs" / name, f"raise SystemExit('{name} of the outputs was imported')")
@@ -108,14 +108,14 @@ def test_exit_codes_pass_through(tmp_path: Path, script: str, code: int) -> None
 
 
 def test_another_module_named_trainer(tmp_path: Path) -> None:
-    """A script's own trainer.py beside it is imported as it is."""
+    """A script's own trainer.py beside it is imported unchanged."""
     put(tmp_path / "trainer.py", "class Trainer: pass")
     path = put(tmp_path / "s.py", "import trainer; print(trainer.Trainer, trainer.__file__)")
     assert hosted(tmp_path, str(path)).stdout == plain(tmp_path, str(path)).stdout != ""
 
 
 def test_another_release_of_the_trainer_runs_unhosted(tmp_path: Path) -> None:
-    """A package without the methods that are patched is left alone, and the session is warned."""
+    """A trainer without the methods that are patched is left alone, with a warning."""
     put(tmp_path / "trainer" / "__init__.py", "from trainer.trainer import Trainer")
     put(tmp_path / "trainer" / "trainer.py", "class Trainer:\n    def fit(self): print('FIT')")
     put(tmp_path / "trainer" / "io.py", "")
@@ -127,6 +127,6 @@ def test_another_release_of_the_trainer_runs_unhosted(tmp_path: Path) -> None:
 
 
 def test_arguments_that_name_nothing(tmp_path: Path) -> None:
-    """Usage is printed and nothing runs."""
+    """Without a script, usage is printed and nothing runs."""
     assert hosted(tmp_path, "-m").returncode == 2
     assert plain(tmp_path, "-m", "kernel_template.host").returncode == 2

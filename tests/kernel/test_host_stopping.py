@@ -1,4 +1,4 @@
-"""When the host stops: what still fits, measured on a fake clock."""
+"""When the host stops: what still fits into the session, on a fake clock."""
 
 import json
 import math
@@ -27,7 +27,7 @@ def epoch(
 
 
 def started(clock: FakeClock, budget_s: float | None, **more: float) -> TimeBudget:
-    """A time budget whose checkpoints take no time to write."""
+    """Make a time budget in which writing a checkpoint takes no time."""
     budget = TimeBudget(clock, clock(), budget_s, **more)
     budget.begin(0)
     return budget
@@ -53,7 +53,7 @@ def test_the_slowest_of_the_last_three_counts(clock: FakeClock) -> None:
 
 
 def test_the_save_has_to_fit_too(clock: FakeClock) -> None:
-    """A checkpoint is assumed to be written at 50 MB/s until some were measured; then the slowest counts."""
+    """A checkpoint is expected to be written at 50 MB/s until some were measured; then the slowest counts."""
     budget = TimeBudget(clock, clock(), 100.0)
     budget.begin(1_000_000_000)
     clock.advance(81)
@@ -66,7 +66,7 @@ def test_the_save_has_to_fit_too(clock: FakeClock) -> None:
 
 
 def test_an_epoch_longer_than_a_session_is_begun(clock: FakeClock) -> None:
-    """An epoch that is longer than any session is begun and stopped at a step."""
+    """An epoch that is longer than any session is started and stopped at a step."""
     budget = started(clock, 20.0)
     epoch(budget, clock, steps=4, step_s=2.0)  # The rest of an epoch: 22 s in all.
     assert budget.seconds_per_epoch(10) == pytest.approx(22.0)
@@ -85,7 +85,7 @@ def test_an_epoch_that_fits_the_next_session_waits_for_it(clock: FakeClock) -> N
 
 
 def test_a_warm_up_is_no_measure(clock: FakeClock) -> None:
-    """A long first step, which compiles, counts neither for later steps nor for later epochs."""
+    """A long first step, which compiles, affects no estimate of later steps or epochs."""
     budget = started(clock, 100.0)
     budget.epoch_began()
     budget.train_began()
@@ -132,13 +132,13 @@ def test_without_a_deadline_everything_fits(clock: FakeClock) -> None:
 
 
 def test_control_takes_what_is_there(tmp_path: Path) -> None:
-    """Only the path of the report is required, and unknown keys are ignored."""
+    """Only the report's path is required, and unknown keys are ignored."""
     control = Control.read({"report": str(tmp_path / "r.json"), "until_step": 5, "later": 1})
     assert (control.until_step, control.patience, control.budget_s) == (5, None, None)
 
 
 def test_the_report_is_whole_or_absent(tmp_path: Path) -> None:
-    """The file is replaced atomically, and if its folder is gone only the report is lost."""
+    """The file is replaced atomically; if its folder is missing, only the report is lost."""
     report = Reporter(tmp_path / "HOST_REPORT.json")
     report.write(global_step=3)
     assert json.loads((tmp_path / "HOST_REPORT.json").read_text())["global_step"] == 3

@@ -14,7 +14,7 @@ pytestmark = VITS_TRAINING
 
 
 class Voice:
-    """A run of the demo's voice in a folder of its own."""
+    """A run of the demo's voice in its own folder."""
 
     def __init__(self, fork_server: ForkServer, folder: Path, demo: inputs.DemoInputs) -> None:
         self._server, self._folder, self._demo = fork_server, folder, demo
@@ -32,11 +32,11 @@ class Voice:
 
     @property
     def log(self) -> str:
-        """All that was said."""
+        """Everything that was printed."""
         return (self._folder / "log.txt").read_text()
 
     def session(self, until_step: int | None) -> dict[str, Any]:
-        """Run a session; later ones go on. Returns HOST_REPORT.json."""
+        """Run a session, which resumes from the one before. Returns HOST_REPORT.json."""
         report = self._folder / "HOST_REPORT.json"
         control: dict[str, Any] = {"report": str(report), "until_step": until_step}
         if not (self._folder / "out").is_dir():

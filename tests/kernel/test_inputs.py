@@ -1,4 +1,4 @@
-"""Finding the inputs under every mount layout, and saying what is wrong with them."""
+"""Finding the inputs under every mount layout, and reporting what is wrong with them."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ def find(root: Path, log: Log, **changes: Any) -> Inputs:
 
 
 def failure(root: Path, log: Log, **changes: Any) -> str:
-    """The message with which finding fails."""
+    """Return the error message if the inputs cannot be found."""
     with pytest.raises(KernelFailure) as caught:
         find(root, log, **changes)
     assert caught.value.reason is EndReason.MISSING_INPUT
@@ -27,7 +27,7 @@ def failure(root: Path, log: Log, **changes: Any) -> str:
 
 @pytest.mark.parametrize("layout", ["current", "classic"])
 def test_known_layouts(root: Path, log: Log, layout: str) -> None:
-    """Both layouts that Kaggle has used give the three files, each named as found."""
+    """Both layouts that Kaggle has used give the three files."""
     dataset = mount_inputs(root, layout=layout)
     inputs = find(root, log)
     assert inputs.dataset == dataset
@@ -38,7 +38,7 @@ def test_known_layouts(root: Path, log: Log, layout: str) -> None:
 
 
 def test_the_real_models_layout(root: Path, log: Log) -> None:
-    """The guide says model/config.json; a version that holds config.json directly is found too, and said."""
+    """The guide says model/config.json; a version with config.json at the top is found too, and reported."""
     mount_inputs(root)
     version = root / "models" / MODEL
     (version / "model" / "config.json").rename(version / "config.json")
@@ -47,7 +47,7 @@ def test_the_real_models_layout(root: Path, log: Log) -> None:
 
 
 def test_a_folder_more(root: Path, log: Log) -> None:
-    """A data set that was zipped with its folder has everything one folder deeper."""
+    """A data set that was zipped with its folder is found one folder deeper."""
     mount_inputs(root)
     dataset = root / "datasets" / DATASET
     (dataset / "MyTTSDataset").rename(dataset / "moved")
@@ -57,14 +57,14 @@ def test_a_folder_more(root: Path, log: Log) -> None:
 
 
 def test_an_unknown_layout_is_used_with_a_warning(root: Path, log: Log) -> None:
-    """A layout that nobody has described is found by the source's name."""
+    """An unknown layout is searched for the source's name."""
     mount_inputs(root / "new" / "place", layout="classic")
     assert find(root, log).script is not None
     assert "a layout that kgtts does not know" in log.text
 
 
 def test_another_owners_dataset_is_not_taken(root: Path, log: Log) -> None:
-    """The same slug of somebody else is no match; it is only named as near."""
+    """A data set of the same slug and another owner is only named as a near match."""
     mount_inputs(root)
     (root / "datasets" / "owner").rename(root / "datasets" / "stranger")
     message = failure(root, log)
@@ -73,7 +73,7 @@ def test_another_owners_dataset_is_not_taken(root: Path, log: Log) -> None:
 
 
 def test_several_matches_are_decided_and_said(root: Path, log: Log) -> None:
-    """The current layout and the path as asked win; the others are named."""
+    """The current layout and the path in the settings win; the others are named."""
     dataset = mount_inputs(root)
     mount_inputs(root, layout="classic")
     put(dataset / "train_tts.py")
@@ -84,7 +84,7 @@ def test_several_matches_are_decided_and_said(root: Path, log: Log) -> None:
 
 
 def test_letter_case_of_a_mount(root: Path, log: Log) -> None:
-    """Kaggle lowers parts of a path; the setting may be written otherwise."""
+    """Kaggle lowers the case of parts of a path; the settings may differ from it."""
     mount_inputs(root)
     model = {
         "source": "owner/ttsbnng/Transformers/Default/1",
@@ -95,7 +95,7 @@ def test_letter_case_of_a_mount(root: Path, log: Log) -> None:
 
 
 def test_all_that_is_missing_is_said_at_once(root: Path, log: Log) -> None:
-    """Each missing file has its mark and fix, near matches are named, the mounts are summarised."""
+    """One error lists each missing file, how to fix it, near matches, and a summary of the mounts."""
     dataset = mount_inputs(root)
     (dataset / "MyTTSDataset").rename(dataset / "Data")
     (root / "models" / MODEL / "model" / "model_file.pth").unlink()
@@ -108,14 +108,14 @@ def test_all_that_is_missing_is_said_at_once(root: Path, log: Log) -> None:
 
 
 def test_nothing_mounted(root: Path, log: Log) -> None:
-    """An empty or absent input folder is said as such."""
+    """The error says if the input folder is empty or missing."""
     message = failure(root / "absent", log)
     assert "there are no files in" in log.text
     assert message.count("is not mounted") == 3
 
 
 def test_thousands_of_wavs_are_one_line(root: Path, log: Log) -> None:
-    """The summary has a line a folder, and the walk ends somewhere."""
+    """The summary has one line for each folder, and the search is bounded."""
     wavs = root / "datasets" / DATASET / "MyTTSDataset" / "wavs"
     mount_inputs(root)
     for number in range(300):
@@ -142,7 +142,7 @@ def test_a_checkpoint_that_cannot_be_one(root: Path, log: Log, content: bytes, w
 
 
 def test_damage_of_files(tmp_path: Path) -> None:
-    """Whole archives and pickles pass; a cut archive and an absent file do not."""
+    """Complete archives and pickles are accepted; truncated and missing files are not."""
     whole = put_checkpoint(tmp_path / "a.pth", "x" * 1000)
     assert damage(whole) is None
     assert damage(put(tmp_path / "old.pth", b"\x80\x02\x8a\nl")) is None
@@ -152,7 +152,7 @@ def test_damage_of_files(tmp_path: Path) -> None:
 
 
 def test_a_module_needs_no_script(root: Path, log: Log) -> None:
-    """`TTS.bin.train_tts` trains with the installed package; the data set must be there all the same."""
+    """`TTS.bin.train_tts` trains with the installed package, and still needs the data set."""
     dataset = mount_inputs(root)
     (dataset / "MyTTSDataset" / "train_tts.py").unlink()
     script = {"source": DATASET, "script": "TTS.bin.train_tts"}
@@ -163,7 +163,7 @@ def test_a_module_needs_no_script(root: Path, log: Log) -> None:
 
 
 def test_a_notebooks_output_is_a_mount_too(root: Path) -> None:
-    """Another kernel's output is found under its own kind."""
+    """Another kernel's output is found below notebooks/."""
     put(root / "notebooks" / "owner" / "voice-a" / "state.json")
     (mount,) = find_mounts(root, "notebooks", "owner/voice-a")
     assert mount.known

@@ -1,4 +1,4 @@
-"""Installing Coqui only when it is needed, and leaving the image's GPU stack alone."""
+"""Installing Coqui only if it is missing, without changing the image's GPU stack."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ _BEFORE = {"torch": "2.10.0+cu128", "numpy": "2.3.1"}
 
 
 def installer(root: Path, log: Log, capture: Capture, run: Child, *after: dict[str, str]) -> Installer:
-    """An installer whose versions are `_BEFORE` first and `after` then."""
+    """Make an installer whose probes report `_BEFORE` first and `after` then."""
     answers = [_BEFORE, *(after or (_BEFORE,))]
     return Installer(
         capture=capture,
@@ -33,7 +33,7 @@ def installer(root: Path, log: Log, capture: Capture, run: Child, *after: dict[s
 
 
 def failure(root: Path, log: Log, run: Child, *probes: Any, **more: Any) -> KernelFailure:
-    """How installing fails when the probes answer so."""
+    """Return the error of an installation with these probe answers."""
     capture = Capture({"start.probe_program": list(probes or (_BROKEN,))})
     with pytest.raises(KernelFailure) as caught:
         installer(root, log, capture, run, *more.pop("after", ())).ensure(
@@ -43,7 +43,7 @@ def failure(root: Path, log: Log, run: Child, *probes: Any, **more: Any) -> Kern
 
 
 def test_nothing_is_installed_when_tts_can_be_imported(root: Path, log: Log) -> None:
-    """Even pip is not started."""
+    """If TTS can be imported, pip is not started."""
     run = Child()
     probe = installer(root, log, Capture({"start.probe_program": probe_answer()}), run).ensure(
         _PACKAGES, internet=False
@@ -54,7 +54,7 @@ def test_nothing_is_installed_when_tts_can_be_imported(root: Path, log: Log) -> 
 
 
 def test_the_images_stack_is_frozen(root: Path, log: Log) -> None:
-    """It gets a constraints file with the versions as they are, streams, and inherits no Kaggle token."""
+    """A constraints file has the image's versions; pip's output is streamed, and it gets no Kaggle token."""
     capture = Capture({"start.probe_program": [_BROKEN, probe_answer()]})
     run = Child(["Collecting coqui-tts", "Successfully installed coqui-tts-0.28.0"])
     assert installer(root, log, capture, run).ensure(_PACKAGES, internet=True).ok
@@ -69,14 +69,14 @@ def test_the_images_stack_is_frozen(root: Path, log: Log) -> None:
 
 
 def test_a_changed_stack_is_a_failure(root: Path, log: Log) -> None:
-    """Whatever pip did in spite of the constraints is named."""
+    """The error names every package that pip changed in spite of the constraints."""
     why = failure(root, log, Child(), after=({"torch": "2.13.0"},))
     assert why.reason is EndReason.INSTALL_FAILED
     assert "torch 2.10.0+cu128 → 2.13.0, numpy 2.3.1 → gone" in why.message
 
 
 def test_no_internet_was_asked_for(root: Path, log: Log) -> None:
-    """Without internet nothing is tried, and the sentence says what to set."""
+    """Without internet nothing is installed, and the error says what to set."""
     run = Child()
     why = failure(root, log, run, internet=False)
     assert "internet = true" in why.message
@@ -108,7 +108,7 @@ def test_no_internet_was_asked_for(root: Path, log: Log) -> None:
     ],
 )
 def test_each_way_in_which_pip_fails(root: Path, log: Log, line: str, word: str, reason: EndReason) -> None:
-    """The sentence says why and names the packages."""
+    """The error gives the reason and the packages."""
     why = failure(root, log, Child(["Collecting coqui-tts", line], returncode=1))
     assert word in why.message
     assert why.reason is reason
@@ -116,7 +116,7 @@ def test_each_way_in_which_pip_fails(root: Path, log: Log, line: str, word: str,
 
 
 def test_pip_that_never_ends_or_cannot_start(root: Path, log: Log) -> None:
-    """A cut is a failure, an interrupt of the kernel is one of its own, a missing interpreter is said."""
+    """A time-out, an interrupt and a missing interpreter are errors of their own."""
     late = failure(root, log, Child(stop_cause=StopCause.TIME_LIMIT))
     assert late.reason is EndReason.INSTALL_FAILED
     assert "(pip was not done after 30 min 0 s)" in late.message
@@ -127,7 +127,7 @@ def test_pip_that_never_ends_or_cannot_start(root: Path, log: Log) -> None:
 
 
 def test_installed_but_not_importable(root: Path, log: Log) -> None:
-    """The import error and the package to add are named."""
+    """The error quotes the import error and names the package to add."""
     still = probe_answer(ok=False, error="ModuleNotFoundError: No module named 'six'", missing="six")
     why = failure(root, log, Child(), _BROKEN, still)
     assert "No module named 'six'" in why.message
@@ -136,14 +136,14 @@ def test_installed_but_not_importable(root: Path, log: Log) -> None:
 
 @pytest.mark.parametrize("answer", [None, Captured(-11, ""), Captured(1, "{broken\nlast words\n")])
 def test_a_probe_that_says_nothing_useful(root: Path, log: Log, answer: Captured | None) -> None:
-    """A crash on import is an import that failed."""
+    """A crash during the import counts as a failed import."""
     probe = installer(root, log, Capture({"start.probe_program": answer}), Child()).probe()
     assert not probe.ok
     assert probe.error
 
 
 def test_torch_has_to_see_the_card(log: Log) -> None:
-    """A CPU build, or one for another CUDA, ends a session that asked for a GPU; without one it is fine."""
+    """A torch without the GPU's CUDA ends a session that needs a GPU; on the CPU it is accepted."""
     asked = settings(accelerator="NvidiaTeslaT4")
     probe = Probe(ok=True, error=None, cuda=False, details={"torch": "2.13.0", "built_for_cuda": None})
     with pytest.raises(KernelFailure, match="built for the CPU only"):
@@ -158,7 +158,7 @@ def test_torch_has_to_see_the_card(log: Log) -> None:
 
 
 def test_a_command_is_a_plan(root: Path, log: Log) -> None:
-    """It runs under a time cap of its own."""
+    """The command has its own time limit."""
     run = Child()
     installer(root, log, Capture({"start.probe_program": [_BROKEN, probe_answer()]}), run).ensure(
         _PACKAGES, internet=True
@@ -175,7 +175,7 @@ def with_uv(root: Path, log: Log, run: Any) -> None:
 
 
 def test_uv_installs_where_there_is_one(root: Path, log: Log) -> None:
-    """It gets the same constraints, the interpreter of the training, and no downloads of others."""
+    """It gets the same constraints and the training's interpreter, and may not download others."""
     run = Child()
     with_uv(root, log, run)
     (plan,) = run.plans
@@ -185,7 +185,7 @@ def test_uv_installs_where_there_is_one(root: Path, log: Log) -> None:
 
 
 def test_pip_is_asked_where_uv_fails(root: Path, log: Log) -> None:
-    """Whatever uv's reason is, it is said, and pip's answer counts."""
+    """The error of uv is printed, and pip's result counts."""
     asked: list[str] = []
 
     def run(plan: ChildPlan, on_line: Any, on_stop: Any = None) -> Any:
@@ -200,7 +200,7 @@ def test_pip_is_asked_where_uv_fails(root: Path, log: Log) -> None:
 
 
 def test_a_full_disk_is_not_tried_twice(root: Path, log: Log) -> None:
-    """There would be no more room for pip."""
+    """If uv fills the disk, pip is not tried."""
     run = Child(["  Caused by: No space left on device (os error 28)"], returncode=2)
     capture = Capture({"start.probe_program": _BROKEN, "uv": Captured(0, "uv 0.9.1")})
     with pytest.raises(KernelFailure) as caught:
@@ -210,7 +210,7 @@ def test_a_full_disk_is_not_tried_twice(root: Path, log: Log) -> None:
 
 
 def test_a_wheelhouse_that_is_not_mounted(root: Path, log: Log) -> None:
-    """Without internet the session ends with what to do, and nothing is tried."""
+    """Without internet, a missing wheelhouse ends the session and says what to do."""
     run = Child()
     capture = Capture({"start.probe_program": _BROKEN})
     with pytest.raises(KernelFailure, match="wheelhouse is not mounted"):

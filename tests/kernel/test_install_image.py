@@ -1,4 +1,4 @@
-"""Installing for real, from tiny wheels and without a network, into an environment like Kaggle's image."""
+"""Real installations from tiny wheels, without a network, into an environment like Kaggle's image."""
 
 import re
 import subprocess
@@ -23,24 +23,24 @@ _BOTH = ["pip", "uv"]
 
 @pytest.fixture
 def image(tmp_path: Path) -> Image:
-    """An environment with torch, torchaudio and numpy in it, and no index to ask."""
+    """An environment with torch, torchaudio and numpy, and no package index."""
     return Image.make(tmp_path)
 
 
 @pytest.fixture
 def index(tmp_path: Path) -> Iterator[str]:
-    """An index that offers all."""
+    """A package index with all wheels."""
     with serve_index(tmp_path / "index", OFFERED) as url:
         yield url
 
 
 def without_uv(command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Captured | None:
-    """Run short programs, but find no uv."""
+    """Run short programs, but hide uv."""
     return None if command[0] == "uv" else capture_output(command, env, timeout_s)
 
 
 def installer(image: Image, log: Log, tool: str = "pip", **env: str) -> Installer:
-    """An installer for the image."""
+    """Make an installer for the image."""
     site = SitePackages((image.site,))
     (image.site.parent / "temp").mkdir(exist_ok=True)
     return Installer(
@@ -57,7 +57,7 @@ def installer(image: Image, log: Log, tool: str = "pip", **env: str) -> Installe
 
 @pytest.mark.parametrize("tool", _BOTH)
 def test_the_images_own_packages_stay(image: Image, log: Log, index: str, tool: str) -> None:
-    """Of what is offered the release that fits the image is taken; bytes and seconds are told."""
+    """The release that fits the image is installed; bytes and seconds are reported."""
     made = installer(image, log, tool, PIP_INDEX_URL=index)
     assert made.ensure(_PACKAGES, internet=True).ok
     assert made.versions(FROZEN) == _KEPT
@@ -74,7 +74,7 @@ def test_the_images_own_packages_stay(image: Image, log: Log, index: str, tool: 
 
 
 def test_without_the_constraints_they_would_not(image: Image, log: Log, index: str) -> None:
-    """What the test above shows is the constraints' doing, and a changed image ends the session."""
+    """Without constraints the same installation changes the image, and the session ends."""
     made = installer(image, log, PIP_INDEX_URL=index)
     run = made.run
 
@@ -94,7 +94,7 @@ def test_without_the_constraints_they_would_not(image: Image, log: Log, index: s
 
 @pytest.mark.parametrize("tool", _BOTH)
 def test_a_release_that_needs_another_torch_is_refused(image: Image, log: Log, index: str, tool: str) -> None:
-    """Nothing is changed then, and the sentence says what is in the way; uv's word is not the last."""
+    """Nothing is changed, and the error says what conflicts; pip decides, not uv."""
     made = installer(image, log, tool, PIP_INDEX_URL=index)
     with pytest.raises(KernelFailure, match="another torch") as caught:
         made.ensure(["coqui-tts==0.28.0"], internet=True)
@@ -104,7 +104,7 @@ def test_a_release_that_needs_another_torch_is_refused(image: Image, log: Log, i
 
 
 def test_a_wheelhouse_needs_no_network(image: Image, log: Log, tmp_path: Path) -> None:
-    """The mounted dataset is enough, in whatever folders its wheels lie."""
+    """A mounted data set with the wheels suffices, whatever its folders are."""
     make_wheels(tmp_path / "input" / "datasets" / "owner" / "tts-wheels" / "wheels", OFFERED)
     made = installer(image, log)
     probe = made.ensure(
@@ -116,7 +116,7 @@ def test_a_wheelhouse_needs_no_network(image: Image, log: Log, tmp_path: Path) -
 
 
 def test_a_wheelhouse_that_lacks_something(image: Image, log: Log, tmp_path: Path, index: str) -> None:
-    """Without internet the missing package is named; with it the index brings what is missing."""
+    """Without internet the missing package is named; with internet the index provides it."""
     some = [made for made in OFFERED if made.name != "six"]
     make_wheels(tmp_path / "input" / "tts-wheels", some)
     made = installer(image, log)
@@ -133,7 +133,7 @@ def test_a_wheelhouse_that_lacks_something(image: Image, log: Log, tmp_path: Pat
 
 
 def test_no_network_is_said(image: Image, log: Log) -> None:
-    """A session that was promised internet and has none says what to do, and is unchanged."""
+    """A session whose internet does not work says what to do, and changes nothing."""
     nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1"}
     made = installer(image, log, **nowhere)
     with pytest.raises(KernelFailure, match="cannot reach the package index") as caught:
@@ -143,7 +143,7 @@ def test_no_network_is_said(image: Image, log: Log) -> None:
 
 
 def test_installed_packages_are_told_by_their_folders(image: Image) -> None:
-    """Versions agree with what the interpreter itself says."""
+    """The versions read from folders equal those that the interpreter reports."""
     listed = subprocess.run(
         [image.python, "-c", "from importlib.metadata import version as v; print(v('torch'), v('numpy'))"],
         env=image.env, capture_output=True, text=True, check=True,
@@ -156,7 +156,7 @@ def test_installed_packages_are_told_by_their_folders(image: Image) -> None:
 
 
 def test_what_only_the_export_needs_is_added(image: Image, log: Log, index: str) -> None:
-    """What is there in any version stays; what is not comes, under the same constraints."""
+    """Installed packages stay as they are; missing ones are installed under the same constraints."""
     made = installer(image, log, PIP_INDEX_URL=index)
     made.add(["numpy>=2.9", "torch"], internet=False)
     assert "Installing" not in log.text

@@ -1,4 +1,4 @@
-"""launch.py with fake hosts that need no torch: starting and ending the ranks, and naming the cause."""
+"""launch.py with fake hosts that need no torch: starting and ending ranks, and naming a failure's cause."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def gone(folder: Path, rank: int) -> bool:
 
 
 def test_rank_0_speaks_and_decides(tmp_path: Path) -> None:
-    """Rank 0's output and exit status are the launcher's; the other's output goes to a file."""
+    """Rank 0's output and exit code are the launcher's; another rank's output goes to a file."""
     host = (
         "wait_for('here1')\nsay(f'rank {rank} ' + os.environ['CUDA_VISIBLE_DEVICES'] + ' ' + "
         "os.environ.get('RANK', '-') + ' ' + ' '.join(sys.argv[1:]))\n"
@@ -114,7 +114,7 @@ def test_a_rank_that_fails_ends_all(tmp_path: Path, stubborn: bool) -> None:  # 
 
 
 def test_the_first_to_fail_is_the_cause(tmp_path: Path) -> None:
-    """Rank 1 notes its failure before rank 0 fails because of it, and is named as the cause."""
+    """Rank 1 records its failure before rank 0 fails because of it, and is named as the cause."""
     host = (
         "if rank:\n    (folder / 'failed').write_text('1'); wait_for('gone0')\n    raise ValueError('mine')\n"
         "wait_for('failed'); (folder / 'gone0').touch()\nraise RuntimeError('connection closed by peer')\n"
@@ -125,7 +125,7 @@ def test_the_first_to_fail_is_the_cause(tmp_path: Path) -> None:
 
 
 def test_what_follows_from_rank_0_is_no_cause(tmp_path: Path) -> None:
-    """Rank 0 fails first; that rank 1 finds it gone is only in rank 1's own log."""
+    """Rank 0 fails first; rank 1's error about it is only in rank 1's own log."""
     host = (
         "if rank:\n    wait_for('failed')\n    raise RuntimeError('connection closed by peer')\n"
         "wait_for('here1'); (folder / 'failed').write_text('0'); time.sleep(0.5)\nraise ValueError('mine')\n"
@@ -138,7 +138,7 @@ def test_what_follows_from_rank_0_is_no_cause(tmp_path: Path) -> None:
 
 
 def test_a_killed_rank_is_the_cause(tmp_path: Path) -> None:
-    """launch.py names the signal and dies of the same one, as a single process would have."""
+    """launch.py names the signal and ends with the same one, as a single process would."""
     host = "if rank: wait_for('here0'); os.kill(os.getpid(), signal.SIGKILL)\ntime.sleep(60)\n"
     code, said = finish(start(tmp_path, host))
     assert code == -signal.SIGKILL
@@ -147,7 +147,7 @@ def test_a_killed_rank_is_the_cause(tmp_path: Path) -> None:
 
 
 def test_rank_0_may_save_when_another_is_gone(tmp_path: Path) -> None:
-    """Rank 0 is not ended while it saves, and if it then ends with 0, so does the launcher."""
+    """Rank 0 is not killed while it saves; if it then exits with 0, so does the launcher."""
     host = (
         "if rank: wait_for('saving'); sys.exit(1)\nwait_for('here1')\n(folder / 'saving').touch()\n"
         "time.sleep(1.5)\n(folder / 'saving').unlink()\nsay('saved')\n"
@@ -156,7 +156,7 @@ def test_rank_0_may_save_when_another_is_gone(tmp_path: Path) -> None:
 
 
 def test_no_rank_outlives_launch(tmp_path: Path) -> None:
-    """If launch.py is killed, Linux kills its ranks too."""
+    """If launch.py is killed, Linux kills its ranks."""
     script = put(
         tmp_path / "script.py",
         f"import sys, time, pathlib, os\nsys.path.insert(0, {str(tmp_path / 'package')!r})\nimport trainer\n",
@@ -187,7 +187,7 @@ def test_no_rank_outlives_launch(tmp_path: Path) -> None:
 
 
 def test_a_script_that_chooses_a_gpu_itself(tmp_path: Path) -> None:
-    """Each rank keeps the GPU that it was assigned, and the log says so."""
+    """Each rank keeps its assigned GPU, and the log says so."""
     package = tmp_path / "package"
     names = "import os; os.environ['CUDA_VISIBLE_DEVICES'] = '0'\n"
     script = f"{names}import sys; sys.path.insert(0, {str(package)!r})\nimport torch\n{names}import trainer\n"
@@ -215,7 +215,7 @@ def test_a_script_that_chooses_a_gpu_itself(tmp_path: Path) -> None:
 
 
 def test_arguments_that_name_nothing(tmp_path: Path) -> None:
-    """Usage is printed and nothing runs."""
+    """Without a command, usage is printed and nothing runs."""
     for arguments in ([], ["2", "c"], ["x", "c", "s"], ["0", "c", "s"]):
         done = subprocess.run(
             [*LAUNCH, *arguments], env=with_package(os.environ), capture_output=True, check=False

@@ -1,4 +1,4 @@
-"""What a session is told to have used, by clocks that do not run and captured words of nvidia-smi."""
+"""The report of what a session used, from fake clocks and recorded output of nvidia-smi."""
 
 import json
 import threading
@@ -25,7 +25,7 @@ _PLAN = ChildPlan(["train"], {})
 
 
 class World:
-    """A meter, the clock and the files around it, and trainings that are played."""
+    """A meter with its clock and files, and made-up trainings."""
 
     def __init__(self, root: Path, log: Log, answer: Any = None, **more: Any) -> None:
         self.clock, self.log = FakeClock(), log
@@ -46,11 +46,11 @@ class World:
         )
 
     def count(self, **values: Any) -> None:
-        """What the host reports now."""
+        """Set what the host reports."""
         put(self.host.report, json.dumps({"hooks": True, **values}))
 
     def train(self, play: Callable[[OnLine], None]) -> None:
-        """A training that does as `play` does with what hears its lines."""
+        """Run a training that calls `play` with the meter's listener."""
 
         def run(plan: ChildPlan, on_line: OnLine, on_stop: Any = None) -> ChildEnd:
             play(on_line)
@@ -59,14 +59,14 @@ class World:
         self.meter.watching(run)(_PLAN, lambda _text, *, is_bar: None)
 
     def after(self, seconds: float, on_line: OnLine, text: str = "a line") -> None:
-        """Let time pass, and the training say something."""
+        """Advance the clock, and let the training print a line."""
         self.clock.advance(seconds)
         on_line(text, is_bar=False)
 
 
 @pytest.fixture
 def world(root: Path, log: Log) -> Iterator[World]:
-    """A session on two busy cards, 40 seconds old."""
+    """A session on two busy GPUs, 40 seconds after its start."""
     world = World(root, log, [_BUSY, _IDLE], **_T4)
     world.report.metrics = LineFile(world.paths.metrics)
     for name, seconds in (("environment", 2.0), ("inputs", 20.0), ("install", 17.0)):
@@ -101,7 +101,7 @@ def _whole_training(world: World) -> None:
 
 
 def test_the_start_is_told_once_and_by_stages(world: World) -> None:
-    """All stages, the imports, the loaders and the step itself; also for people and for state.json."""
+    """The start report lists stages, imports, loaders and the first step, also in state.json."""
     world.report.parallel_seconds["install"] = 37.0
     _whole_training(world)
     (start,) = world.log.events("start")
@@ -124,7 +124,7 @@ def test_the_start_is_told_once_and_by_stages(world: World) -> None:
 
 
 def test_resources_are_told_each_minute_and_at_the_end(world: World) -> None:
-    """The readings as they are, the shares up to when the host counted last; in metrics.jsonl too."""
+    """Readings are reported each minute and at the end, also in metrics.jsonl."""
     _whole_training(world)
     first, last = world.log.events("resources")
     assert first["gpus"] == [
@@ -142,7 +142,7 @@ def test_resources_are_told_each_minute_and_at_the_end(world: World) -> None:
 
 
 def test_the_end_has_means_and_peaks(world: World) -> None:
-    """Goodput counts all of the session, also what comes after the training."""
+    """Goodput covers the whole session, including what follows the training."""
     put(world.paths.working / "training" / "checkpoint_1.pth", b"x" * 1000)
     _whole_training(world)
     world.clock.advance(18)
@@ -177,7 +177,7 @@ def test_the_end_has_means_and_peaks(world: World) -> None:
 
 
 def test_trainings_that_follow_one_another_add_up(world: World) -> None:
-    """After one that ran out of memory the counts begin anew; the session's do not."""
+    """After running out of memory the host counts from 0 again, but the session's totals do not."""
 
     def play(steps: float, first_at: float) -> Callable[[OnLine], None]:
         def played(on_line: OnLine) -> None:
@@ -200,7 +200,7 @@ def test_trainings_that_follow_one_another_add_up(world: World) -> None:
 
 
 def test_a_script_without_the_trainer(root: Path, log: Log) -> None:
-    """Its first line about a step ends the start; without counted steps there is no goodput."""
+    """The first line about a step ends the start; without counted steps there is no goodput."""
     world = World(root, log)
 
     def play(on_line: OnLine) -> None:
@@ -217,7 +217,7 @@ def test_a_script_without_the_trainer(root: Path, log: Log) -> None:
 
 
 def test_the_first_step_is_timed_by_the_host(world: World) -> None:
-    """The trainer prints a step a moment before the host reports it; that line is not its end."""
+    """The trainer prints a step just before the host reports it; that line does not end the first step."""
 
     def play(on_line: OnLine) -> None:
         world.count(hooks=True, counted_at=1.0)
@@ -236,7 +236,7 @@ def test_the_first_step_is_timed_by_the_host(world: World) -> None:
 
 @pytest.mark.parametrize("answer", [None, Captured(9, "no driver"), Captured(0, "what?\n")])
 def test_an_nvidia_smi_that_does_not_answer(root: Path, log: Log, answer: Captured | None) -> None:
-    """It is asked three times and then left alone; disk and memory are still read."""
+    """After three failures it is not called again; disk and memory are still read."""
     world = World(root, log, answer, **_T4)
     for _ in range(5):
         world.meter.sample()
@@ -250,14 +250,14 @@ def test_an_nvidia_smi_that_does_not_answer(root: Path, log: Log, answer: Captur
 
 
 def test_without_a_gpu_nothing_is_asked(root: Path, log: Log) -> None:
-    """On the CPU nvidia-smi is never started."""
+    """On the CPU nvidia-smi is never called."""
     world = World(root, log, _BUSY)
     world.meter.sample()
     assert world.capture.asked == []
 
 
 def test_nothing_that_fails_costs_the_session(root: Path, log: Log) -> None:
-    """A reading that raises, and a report that is no report, change nothing of the training."""
+    """Neither an exception in a reading nor a damaged host report affects the training."""
     world = World(root, log, **_T4)
     world.capture.answers = {"nvidia-smi": [Captured(0, "1, 2, 3")]}
     world.host.report.write_text('{"step_seconds_total": "many", "first_step_at": [], "samples_total": NaN}')
@@ -269,7 +269,7 @@ def test_nothing_that_fails_costs_the_session(root: Path, log: Log) -> None:
 
 
 def test_the_thread_ends_with_the_training(root: Path, log: Log) -> None:
-    """It reads while the training runs, says nothing, and is gone after it, also after a failure."""
+    """The thread runs only while the training does, also if that fails, and prints nothing else."""
     world = World(root, log)
     read = threading.Event()
 
@@ -295,7 +295,7 @@ def test_the_thread_ends_with_the_training(root: Path, log: Log) -> None:
 
 
 def test_cards_by_nvidia_smis_words() -> None:
-    """Each line is a card; what a card does not tell is not known; a header or warning is no card."""
+    """Each line is a GPU; missing values stay unknown; headers and warnings are ignored."""
     said = Captured(0, "warning\n0, 3, 15360\n[Not Supported], [N/A], 15360\n")
     assert read_gpus(Capture({"nvidia-smi": said}), {}) == (
         GpuReading(0.0, 3.0, 15360.0),
@@ -304,7 +304,7 @@ def test_cards_by_nvidia_smis_words() -> None:
 
 
 def test_a_linked_file_takes_its_room_once(tmp_path: Path) -> None:
-    """Links add nothing, as they do on the disk."""
+    """Hard links add nothing to the size."""
     first = put(tmp_path / "out" / "a", b"x" * 500)
     (tmp_path / "out" / "b").hardlink_to(first)
     put(tmp_path / "out" / "sub" / "c", b"x" * 20)
@@ -313,7 +313,7 @@ def test_a_linked_file_takes_its_room_once(tmp_path: Path) -> None:
 
 
 def test_memory_in_use(tmp_path: Path) -> None:
-    """A container with a limit counts its own, less what is only cache; else the machine's figures count."""
+    """A container with a limit counts its own memory without caches; else the machine's counts."""
     put(tmp_path / "proc" / "meminfo", "MemTotal:  1000 kB\nMemFree: 1 kB\nMemAvailable:   400 kB\n")
     put(tmp_path / "group" / "memory.max", "max\n")
     put(tmp_path / "group" / "memory.current", "9000\n")

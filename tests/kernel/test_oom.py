@@ -1,4 +1,4 @@
-"""GPU memory that runs out: the training stops after its last step and resumes with half the batch."""
+"""GPU memory runs out: the training stops after its last step and resumes with half the batch."""
 
 import json
 import re
@@ -20,7 +20,7 @@ pytest.importorskip("trainer")
 def test_it_stops_after_the_last_step(
     fork_server: ForkServer, tmp_path: Path, ranks: int, where: str
 ) -> None:
-    """If a rank runs out in its sixth step, five are saved and half the batch finishes the training."""
+    """If memory runs out in the sixth step, five are saved, and half the batch finishes the training."""
     config = {
         "samples": 24,
         "batch_size": 8 // ranks,
@@ -55,7 +55,7 @@ def test_an_evaluation_runs_out(fork_server: ForkServer, tmp_path: Path, ranks: 
 
 
 def test_before_the_first_step(fork_server: ForkServer, tmp_path: Path) -> None:
-    """If nothing was trained, nothing is saved, and that is not an error."""
+    """If nothing was trained, nothing is saved, which is not an error."""
     toy = Toy(fork_server, tmp_path / "run", {"memory_at": 0})
     report = toy.session()
     assert (toy.code, report["stopped"], report["global_step"], toy.newest()) == (0, "oom", 0, None)
@@ -63,7 +63,7 @@ def test_before_the_first_step(fork_server: ForkServer, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_session_halves_the_batch(root: Path, log: Log, ranks: int) -> None:
-    """The session starts the training again, writes the event, and remembers the batch size."""
+    """The session restarts the training, writes the event, and records the batch size."""
     played = toy_session(root, log, ranks=ranks, memory_at=2, memory_for=2, fault_rank=ranks - 1, samples=16)
     assert played.code == 0, log.text[-3000:]
     steps = 12 // ranks
@@ -109,7 +109,7 @@ def test_a_rank_that_hangs_on_its_gpu_is_ended(root: Path, log: Log) -> None:
 
 
 def test_a_single_sample_is_too_much(root: Path, log: Log) -> None:
-    """If one sample is too much, the session fails and says what helps."""
+    """If even one sample does not fit, the session fails and says what helps."""
     played = toy_session(root, log, batch_size=2, memory_at=0, plain=True)
     assert played.code == 1
     assert [event["batch_size"] for event in log.events("oom")] == [1]
@@ -117,7 +117,7 @@ def test_a_single_sample_is_too_much(root: Path, log: Log) -> None:
 
 
 def test_a_plan_is_remembered_for_the_same_batch() -> None:
-    """A plan for another batch size, or nonsense, is ignored."""
+    """A plan for another batch size, or a damaged plan, is ignored."""
     plan = BatchPlan(16, 16).halved()
     assert plan == BatchPlan(16, 8, 2)
     kept = json.loads(json.dumps(plan.learned))

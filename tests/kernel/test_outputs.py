@@ -1,4 +1,4 @@
-"""Files, sizes and hashes of the kernel, part by part."""
+"""Files, sizes and hashes of the kernel."""
 
 import contextlib
 import errno
@@ -35,7 +35,7 @@ from tests.kernel.kit import Log, paths_in, put, put_checkpoint, reporter
     [(0, "0 B"), (999, "999 B"), (71_751_499, "71.8 MB"), (1e9, "1.0 GB"), (2e13, "20.0 TB")],
 )
 def test_sizes_for_people(size: float, text: str) -> None:
-    """Powers of 1000, one decimal."""
+    """Sizes use powers of 1000 and one decimal."""
     assert human_size(size) == text
 
 
@@ -44,7 +44,7 @@ def test_sizes_for_people(size: float, text: str) -> None:
     [(0.44, "0.4 s"), (12.4, "12 s"), (59.7, "1 min 0 s"), (185, "3 min 5 s"), (23280, "6 h 28 min")],
 )
 def test_durations_for_people(seconds: float, text: str) -> None:
-    """The two largest units."""
+    """A duration has its two largest units."""
     assert human_seconds(seconds) == text
 
 
@@ -60,12 +60,12 @@ def test_durations_for_people(seconds: float, text: str) -> None:
     ],
 )
 def test_limits_in_the_guides_words(seconds: float, text: str) -> None:
-    """Whole hours or minutes where they fit."""
+    """A limit is written in whole hours or minutes if it is one."""
     assert human_limit(seconds) == text
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    """The old content stays and no part is left when the new file cannot be put in place."""
+    """If the new file cannot be moved into place, the old content stays and no temporary file is left."""
     path = tmp_path / "folder"
     put(path / "inner")
     with pytest.raises(OSError, match="irectory"):
@@ -79,7 +79,7 @@ def test_names_that_are_no_text_are_written_escaped() -> None:
 
 
 def test_a_line_file_on_a_full_disk_gives_up_once() -> None:
-    """The first error is told; later lines are dropped without one."""
+    """The first error is reported; later lines are dropped silently."""
     told: list[OSError] = []
     file = LineFile(Path("/dev/full"), on_error=told.append)
     file.write("one")
@@ -89,7 +89,7 @@ def test_a_line_file_on_a_full_disk_gives_up_once() -> None:
 
 
 def test_a_line_file_in_an_impossible_place(tmp_path: Path) -> None:
-    """A log that cannot be opened is told of, and writing to it does nothing."""
+    """A log that cannot be opened is reported, and writing to it does nothing."""
     told: list[OSError] = []
     file = LineFile(put(tmp_path / "file") / "log.txt", on_error=told.append)
     file.write("one")
@@ -97,15 +97,15 @@ def test_a_line_file_in_an_impossible_place(tmp_path: Path) -> None:
 
 
 class FullDisk(io.StringIO):
-    """A standard output behind which the disk is full."""
+    """A standard output on a full disk."""
 
     def write(self, text: str) -> int:
-        """Fail."""
+        """Raise the error of a full disk."""
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_printing_survives_any_text_and_any_stdout() -> None:
-    """Bangla on an ASCII terminal is escaped; a closed or full standard output is no reason to stop."""
+    """Bangla is escaped on an ASCII terminal; a closed or full standard output stops nothing."""
     raw = io.BytesIO()
     with io.TextIOWrapper(raw, encoding="ascii") as ascii_only, contextlib.redirect_stdout(ascii_only):
         print_line("আ \udcff")
@@ -118,7 +118,7 @@ def test_printing_survives_any_text_and_any_stdout() -> None:
 
 
 def test_events_are_compact_lines(log: Log, clock: FakeClock, tmp_path: Path) -> None:
-    """One line each, readable Bangla, seconds since the start; stages stay out of metrics.jsonl."""
+    """An event is one line with readable Bangla and seconds since the start; metrics.jsonl has no stages."""
     report = Reporter(session=3, clock=clock, out=log)
     report.metrics = LineFile(tmp_path / "metrics.jsonl")
     clock.advance(1.234)
@@ -136,7 +136,7 @@ def test_events_are_compact_lines(log: Log, clock: FakeClock, tmp_path: Path) ->
 
 
 def test_checkpoints_by_step(root: Path) -> None:
-    """The newest is the highest step of all folders, a checkpoint before a best model of the same step."""
+    """The newest has the highest step of all folders; a checkpoint comes before a best model of that step."""
     paths = paths_in(root)
     run = paths.training / "vits"
     for name in ("checkpoint_9.pth", "checkpoint_10.pth", "best_model_10.pth", "best_model.pth"):
@@ -157,7 +157,7 @@ def test_checkpoints_by_step(root: Path) -> None:
 
 
 def test_hashes_are_taken_once_a_content(root: Path) -> None:
-    """A file that has not changed is not read again; one that has is; one that is gone is left out."""
+    """A file is hashed again only if it changed; a missing one is left out."""
     paths = paths_in(root)
     path = put_checkpoint(paths.training / "checkpoint_1.pth")
     store = CheckpointStore(paths)
@@ -174,7 +174,7 @@ def test_hashes_are_taken_once_a_content(root: Path) -> None:
 
 
 def test_what_a_kill_left_half_written_is_removed(root: Path, log: Log) -> None:
-    """Parts of checkpoints are 1 GB each, and of use to nobody."""
+    """Partial checkpoints, which have up to 1 GB, are deleted."""
     paths = paths_in(root)
     part = put(paths.training / "run" / ".kgtts-checkpoint_9.pth.part")
     kept = put(paths.training / "run" / "checkpoint_8.pth")
@@ -183,13 +183,13 @@ def test_what_a_kill_left_half_written_is_removed(root: Path, log: Log) -> None:
 
 
 def outputs_in(root: Path, log: Log) -> Outputs:
-    """The outputs of a session."""
+    """Make the outputs of a session."""
     paths = paths_in(root)
     return Outputs(paths, CheckpointStore(paths), reporter(log), write_atomic)
 
 
 def test_the_manifest_lists_every_file_once_but_itself(root: Path, log: Log) -> None:
-    """A link is a second name of a file that is listed; what is still being written is none yet."""
+    """A hard link is listed as a second name; files that are still being written are not listed."""
     outputs = outputs_in(root, log)
     run = outputs.paths.training / "run"
     best = put_checkpoint(run / "best_model_9.pth")
@@ -205,7 +205,7 @@ def test_the_manifest_lists_every_file_once_but_itself(root: Path, log: Log) -> 
 
 
 def test_a_setting_that_the_training_did_not_use_is_a_warning(root: Path, log: Log) -> None:
-    """With what it used instead; the configuration that was used is kept, not the one that was asked for."""
+    """The warning names the value used, and the configuration that was used is kept."""
     outputs = outputs_in(root, log)
     folder = outputs.paths.training / "run"
     used = put(folder / "config.json", '{"epochs": 5, "audio": {"sample_rate": 22050}}')
@@ -220,7 +220,7 @@ def test_a_setting_that_the_training_did_not_use_is_a_warning(root: Path, log: L
 
 
 def test_the_run_folder_is_the_newest_checkpoints(root: Path, log: Log) -> None:
-    """Without a checkpoint the last folder with a configuration counts; without one there is none."""
+    """Without a checkpoint it is the last folder with a configuration; without that there is none."""
     outputs, paths = outputs_in(root, log), paths_in(root)
     assert outputs.run_folder(None) is None
     first, second = put(paths.training / "a" / "config.json"), put(paths.training / "b" / "config.json")
@@ -238,12 +238,12 @@ def test_the_run_folder_is_the_newest_checkpoints(root: Path, log: Log) -> None:
     ],
 )
 def test_which_sentences_are_spoken(chosen: list[str], own: Any, spoken: list[str]) -> None:
-    """The settings' come first; the configuration's may have any of Coqui's shapes."""
+    """The settings' sentences come first; the configuration's may have any of Coqui's forms."""
     assert sentences_to_speak({"sentences": chosen, "enabled": True}, {"test_sentences": own}) == spoken
 
 
 def test_which_scripts_read_the_configuration(root: Path) -> None:
-    """By the script's text; an unreadable one is taken for one that does not."""
+    """The script's text decides; an unreadable script counts as one that does not read it."""
 
     def inputs(script: Path | None) -> Inputs:
         return Inputs(script, None, root, root, root)

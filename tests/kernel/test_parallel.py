@@ -1,4 +1,4 @@
-"""Several ranks over gloo train one model: a small GAN on Coqui's real Trainer."""
+"""Several ranks train one model over gloo: a small GAN on Coqui's real Trainer."""
 
 import json
 import re
@@ -14,15 +14,15 @@ pytest.importorskip("trainer")
 
 
 class Pair(Toy):
-    """A toy on two ranks that is watched."""
+    """A toy on two ranks with its recorded weights and gradients."""
 
     def seen(self, rank: int) -> dict[str, Any]:
-        """Return what a rank left."""
+        """Return what a rank recorded."""
         return load(self.folder / f"{rank}.pth")
 
 
 def watched(fork_server: ForkServer, folder: Path, *, ranks: int = 2, steps: str = "", **config: Any) -> Pair:
-    """A toy whose ranks leave their weights and gradients."""
+    """A toy whose ranks record their weights and gradients."""
     variables = {"KGTTS_WATCH": str(folder), "KGTTS_WATCH_STEPS": steps}
     return Pair(fork_server, folder, config, ranks, variables)
 
@@ -74,7 +74,7 @@ def test_two_ranks_follow_one_with_twice_the_batch(
     tmp_path: Path,
     unsynchronised: bool,  # noqa: FBT001 - pytest's way.
 ) -> None:
-    """With losses that are means over samples, they agree within 1e-5 over 20 steps."""
+    """With losses that are means over samples, they agree within 1e-5 for 20 steps."""
     config: dict[str, Any] = {"plain": True, "samples": 8, "epochs": 20}
     one = watched(fork_server, tmp_path / "one", ranks=1, batch_size=8, **config)
     two = watched(fork_server, tmp_path / "two", batch_size=4, unsynchronised=unsynchronised, **config)
@@ -101,7 +101,7 @@ def test_only_rank_0_writes(fork_server: ForkServer, tmp_path: Path) -> None:
 
 
 def test_each_sample_once_in_an_epoch(fork_server: ForkServer, tmp_path: Path) -> None:
-    """The ranks divide the samples of an epoch, in another order in each."""
+    """The ranks divide an epoch's samples, in a different order in each epoch."""
     pair = watched(fork_server, tmp_path / "run", plain=True, samples=12, batch_size=3)
     pair.session(epochs=2)
     shares = [
@@ -175,7 +175,7 @@ def test_ranks_skip_the_same_steps(fork_server: ForkServer, tmp_path: Path) -> N
 
 
 def test_a_rank_that_dies_is_noticed_by_the_other(fork_server: ForkServer, tmp_path: Path) -> None:
-    """Rank 0 does not wait for a rank that is gone."""
+    """Rank 0 does not wait for a rank that has died."""
     pair = watched(fork_server, tmp_path / "run", die_at=2, fault_rank=1)
     report = pair.session()
     assert pair.code in (1, -signal.SIGKILL)

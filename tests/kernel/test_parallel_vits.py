@@ -15,7 +15,7 @@ pytestmark = VITS_TRAINING
 def train(
     vits_fork_server: ForkServer, folder: Path, demo: inputs.DemoInputs, steps: int, **variables: str
 ) -> list[Any]:
-    """Train on two ranks for so many steps. Returns what each rank left."""
+    """Train on two ranks for this many steps. Returns what each rank recorded."""
     model = demo.model / "model"
     config: dict[str, Any] = json.loads((model / "config.json").read_text())
     config |= {"epochs": steps, "batch_size": 2, "output_path": str(folder / "out"), "run_eval": False}

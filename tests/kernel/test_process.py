@@ -1,4 +1,4 @@
-"""Running children: streaming, the clock, the gentle end and the hard one."""
+"""Child processes: streaming their output, time limits, SIGINT and SIGKILL."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ except KeyboardInterrupt:
 
 
 class Heard:
-    """Keeps the lines of a child and acts on words in them."""
+    """Collects the lines of a child, and acts on words in them."""
 
     def __init__(self, reactions: dict[str, Callable[[], None]] | None = None) -> None:
         self.lines: list[str] = []
@@ -49,13 +49,13 @@ class Heard:
         self._reactions = reactions or {}
 
     def __call__(self, text: str, *, is_bar: bool) -> None:
-        """Take a line."""
+        """Add a line."""
         (self.bars if is_bar else self.lines).append(text)
         if text in self._reactions:
             self._reactions[text]()
 
     def on_stop(self, cut: StopCause, killed: bool) -> None:  # noqa: FBT001 - the shape that the runner calls.
-        """Take the news of a cut."""
+        """Record that the child was stopped."""
         self.cuts.append((cut, killed))
 
 
@@ -66,14 +66,14 @@ def python(
     clock: FakeClock | None = None,
     stop: StopFlag | None = None,
 ) -> ChildEnd:
-    """Run a Python program for 100 s and 30 s of grace, on a clock that the test moves."""
+    """Run a Python program with 100 s and 30 s of grace, on a clock that the test advances."""
     runner = ChildRunner(stop=stop or StopFlag(), clock=clock or FakeClock(), poll_s=0.02)
     plan = ChildPlan([sys.executable, "-c", code], _ENV, limit_s=100.0, grace_s=30.0)
     return runner(plan, heard, heard.on_stop)
 
 
 def test_output_comes_line_by_line_while_the_child_runs(tmp_path: Path) -> None:
-    """A line is heard while the child runs: it goes on only when the listener has made a file."""
+    """The child continues only after the listener has made a file, so lines are read while it runs."""
     sign = tmp_path / "sign"
     heard = Heard({"first": sign.touch})
     code = (
@@ -86,7 +86,7 @@ def test_output_comes_line_by_line_while_the_child_runs(tmp_path: Path) -> None:
 
 
 def test_progress_bars_colours_and_rubbish() -> None:
-    """Carriage returns end bars, colours go, rubbish does no harm, the last line needs no end."""
+    """Carriage returns end bars, colours are removed, binary data is harmless, the last line needs no end."""
     heard = Heard()
     code = (
         "import sys; w = sys.stdout.buffer.write; "
@@ -99,7 +99,7 @@ def test_progress_bars_colours_and_rubbish() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_pieces_of_any_size_give_the_same_lines(size: int) -> None:
-    """Where the pipe cuts the bytes, within a letter or a line end, does not matter."""
+    """The pieces in which a pipe delivers bytes make no difference, even within a character."""
     data = "আমি ভাত খাই\r\nbar 1\rbar 2\r\n\nend".encode()
     splitter, lines = LineSplitter(), []
     for start in range(0, len(data), size):
@@ -109,7 +109,7 @@ def test_pieces_of_any_size_give_the_same_lines(size: int) -> None:
 
 
 def test_a_line_without_end_is_said_in_pieces() -> None:
-    """A megabyte without a newline does not pile up."""
+    """A megabyte without a line end is printed in pieces, and memory stays bounded."""
     splitter = LineSplitter()
     pieces = splitter.feed(b"x" * 1_000_000)
     assert sum(len(text) for text, _ in pieces) > 900_000
@@ -122,7 +122,7 @@ def test_plain_text_drops_titles_and_cursor_moves() -> None:
 
 
 def test_at_the_limit_the_child_is_asked_once_and_may_save() -> None:
-    """SIGINT at the limit; a child that saves and leaves is not killed."""
+    """At the limit the child gets SIGINT; one that saves and exits is not killed."""
     clock = FakeClock()
     heard = Heard({"ready": lambda: clock.advance(101)})
     end = python(_SAVES, heard, clock=clock)
@@ -132,7 +132,7 @@ def test_at_the_limit_the_child_is_asked_once_and_may_save() -> None:
 
 
 def test_a_child_that_ignores_the_request_is_killed_after_the_grace() -> None:
-    """SIGINT comes once only, then SIGKILL."""
+    """SIGINT is sent once, then SIGKILL."""
     clock = FakeClock()
     heard = Heard({"ready": lambda: clock.advance(101), "ignored": lambda: clock.advance(31)})
     end = python(_IGNORES, heard, clock=clock)
@@ -142,7 +142,7 @@ def test_a_child_that_ignores_the_request_is_killed_after_the_grace() -> None:
 
 
 def test_workers_hear_no_interrupt_and_outlive_nothing() -> None:
-    """The SIGINT goes to the training alone; what it leaves behind is killed with its group."""
+    """SIGINT goes to the training alone; its process group is killed at the end."""
     clock = FakeClock()
     code = (
         "import subprocess, sys, time\n"
@@ -167,7 +167,7 @@ def test_workers_hear_no_interrupt_and_outlive_nothing() -> None:
 
 
 def test_a_stop_of_the_kernel_is_passed_on() -> None:
-    """When the kernel is told to stop, the child gets the same gentle end."""
+    """If the kernel is told to stop, the child gets SIGINT and its grace."""
     stop = StopFlag()
 
     def tell() -> None:
@@ -180,7 +180,7 @@ def test_a_stop_of_the_kernel_is_passed_on() -> None:
 
 
 def test_signals_to_the_kernel_are_noted_and_handlers_restored() -> None:
-    """While the flag is installed a SIGTERM is a note; afterwards the old handlers are back."""
+    """While the flag is installed SIGTERM only sets it; afterwards the old handlers are back."""
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     stop = StopFlag()
     assert stop.install()
@@ -194,7 +194,7 @@ def test_signals_to_the_kernel_are_noted_and_handlers_restored() -> None:
 
 
 def test_a_child_hears_the_interrupt_though_the_kernel_was_started_to_ignore_it() -> None:
-    """A kernel in the background inherits an ignored SIGINT; with the flag installed its child does not."""
+    """A background kernel inherits an ignored SIGINT; with the flag installed, its child does not."""
     clock = FakeClock()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     stop = StopFlag()
@@ -208,7 +208,7 @@ def test_a_child_hears_the_interrupt_though_the_kernel_was_started_to_ignore_it(
 
 
 def test_a_listener_that_fails_leaves_no_child() -> None:
-    """An error while a line is handled ends the child and is raised."""
+    """An exception while a line is handled ends the child and is raised."""
 
     def fail() -> None:
         raise RuntimeError("no")
@@ -219,14 +219,14 @@ def test_a_listener_that_fails_leaves_no_child() -> None:
 
 
 def test_a_program_that_is_not_there() -> None:
-    """Running raises, asking gives None; nothing hangs."""
+    """Running it raises, capturing it returns None, and nothing hangs."""
     with pytest.raises(FileNotFoundError):
         ChildRunner()(ChildPlan(["/no/such/program"], _ENV), Heard())
     assert capture_output(["/no/such/program"], _ENV, 1.0) is None
 
 
 def test_short_programs_are_captured() -> None:
-    """Exit code and both streams come back; a program that does not end in time does not."""
+    """Exit code and both streams are returned; a program that takes too long is not."""
     answer = capture_output([sys.executable, "-c", "import sys; print('a'); sys.exit(3)"], _ENV, 30.0)
     assert answer is not None
     assert (answer.returncode, answer.output) == (3, "a\n")
@@ -234,6 +234,6 @@ def test_short_programs_are_captured() -> None:
 
 
 def test_children_inherit_no_kaggle_variable() -> None:
-    """Kaggle's tokens stay with the kernel."""
+    """Children do not inherit Kaggle's tokens."""
     env = child_environment({"KAGGLE_KEY": "s", "KAGGLE_DATA_PROXY_TOKEN": "s", "HOME": "/root"}, {"A": "1"})
     assert env == {"HOME": "/root", "PYTHONUNBUFFERED": "1", "A": "1"}

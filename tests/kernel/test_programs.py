@@ -1,4 +1,4 @@
-"""The stand-alone programs, run as the kernel runs them, over made-up torch and TTS packages."""
+"""The kernel's stand-alone programs, run as the kernel runs them, with made-up torch and TTS packages."""
 
 import json
 import subprocess
@@ -39,7 +39,7 @@ class Synthesizer:
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
-    """An environment in which made-up packages are found first."""
+    """An environment in which the made-up packages are found first."""
     packages = tmp_path / "packages"
     put(packages / "torch.py", _TORCH)
     put(packages / "trainer.py", "__version__ = '0.4.0'")
@@ -57,7 +57,7 @@ def probe(env: dict[str, str]) -> tuple[int, dict[str, Any]]:
 
 
 def speak(env: dict[str, str], folder: Path, sentences: list[str]) -> tuple[int, list[dict[str, Any]], str]:
-    """Run the speaker; its exit code, records and whole output."""
+    """Run the speaker; returns its exit code, records and output."""
     asked = put(folder / "sentences.json", json.dumps(sentences))
     arguments = ("--config", "c.json", "--checkpoint", "c.pth", "--sentences", str(asked))
     command = _PROGRAMS.command("finish.speak_program", *arguments, "--out", str(folder / "out"))
@@ -70,7 +70,7 @@ def speak(env: dict[str, str], folder: Path, sentences: list[str]) -> tuple[int,
 
 
 def test_probe_tells_versions(env: dict[str, str]) -> None:
-    """What can be imported is told with its version and whether there is CUDA."""
+    """Packages that can be imported are listed with their versions, and CUDA if there is one."""
     code, found = probe(env)
     assert code == 0
     assert (found["ok"], found["TTS"], found["torch"], found["cuda"]) == (True, "0.28.0", "2.10.0", False)
@@ -80,7 +80,7 @@ def test_probe_tells_versions(env: dict[str, str]) -> None:
 def test_programs_do_not_import_outputs(
     env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
-    """A file in the working folder is no module, whatever its name."""
+    """A file in the working folder is not imported, whatever its name."""
     put(tmp_path / "outputs" / "json.py", "raise SystemExit('an output was imported')")
     monkeypatch.chdir(tmp_path / "outputs")
     answer = capture_output(_PROGRAMS.command(module, "--help"), _PROGRAMS.environment(env), 60.0)
@@ -90,7 +90,7 @@ def test_programs_do_not_import_outputs(
 
 
 def test_probe_tells_what_is_missing(env: dict[str, str]) -> None:
-    """An import that fails deep inside is told in one line, with the module's name."""
+    """A failed import is one line with the missing module's name."""
     put(Path(env["PYTHONPATH"]) / "TTS" / "__init__.py", "import torchcodec_that_is_not_there")
     code, found = probe(env)
     assert code == 1
@@ -99,7 +99,7 @@ def test_probe_tells_what_is_missing(env: dict[str, str]) -> None:
 
 
 def test_sentences_become_16_bit_wavs(env: dict[str, str], root: Path) -> None:
-    """Samples are clipped, what is no number is silence, the library's silence at the end is cut."""
+    """Samples are clipped, NaN becomes silence, and the silence that Coqui appends is removed."""
     code, records, _ = speak(env, root, ["আমি ভাত খাই।", 'কেমন "আছেন"?'])
     assert code == 0
     assert [record["file"] for record in records] == ["01.wav", "02.wav"]
@@ -113,7 +113,7 @@ def test_sentences_become_16_bit_wavs(env: dict[str, str], root: Path) -> None:
 
 
 def test_a_sentence_that_fails_does_not_cost_the_others(env: dict[str, str], root: Path) -> None:
-    """Its error is told in its record, and the exit code says that something is missing."""
+    """Its record has the error, and the exit code says that a sentence is missing."""
     code, records, _ = speak(env, root, ["ভুল", "ঠিক"])
     assert code == 1
     assert records[0]["error"] == "ValueError: a letter is not in the vocabulary"
@@ -122,7 +122,7 @@ def test_a_sentence_that_fails_does_not_cost_the_others(env: dict[str, str], roo
 
 
 def test_the_first_of_several_speakers_speaks(env: dict[str, str], root: Path) -> None:
-    """A voice with several speakers and languages needs both named."""
+    """A voice with several speakers and languages uses the first of each."""
     put(
         Path(env["PYTHONPATH"]) / "TTS" / "utils" / "synthesizer.py",
         _SYNTHESIZER.format(names="['first', 'second']"),

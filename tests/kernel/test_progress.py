@@ -1,4 +1,4 @@
-"""Reading the trainer's output, in every form in which it is seen."""
+"""Reading the trainer's output in all its forms."""
 
 import re
 from dataclasses import asdict
@@ -60,13 +60,13 @@ UserWarning: stft will soon require something
 
 
 def as_dict(event: TrainerEvent) -> dict[str, Any]:
-    """An event with its name: that of the contract, or of its class."""
+    """Return an event as a dictionary with its name."""
     name = event.name if isinstance(event, Event) else type(event).__name__
     return {"event": str(name), **asdict(event)}
 
 
 def feed(text: str, parser: ProgressParser, *, step_s: float = 1.0) -> list[dict[str, Any]]:
-    """All events of a text whose lines come `step_s` seconds apart."""
+    """Return all events of a text whose lines come `step_s` seconds apart."""
     events: list[dict[str, Any]] = []
     now = 0.0
     for line in text.splitlines():
@@ -76,7 +76,7 @@ def feed(text: str, parser: ProgressParser, *, step_s: float = 1.0) -> list[dict
 
 
 def test_coloured_output_of_the_current_trainer() -> None:
-    """Steps, evaluation, epoch end and best model come out, with averages and corrected totals."""
+    """Steps, evaluations, epoch ends and best models are read, with means and corrected totals."""
     events = feed(COLOURED, ProgressParser(epochs=2))
     assert [event["event"] for event in events] == ["progress", "progress", "eval", "epoch", "Saving"]
     first, second, evaluation, epoch, saving = events
@@ -101,7 +101,7 @@ def test_coloured_output_of_the_current_trainer() -> None:
 
 
 def test_plain_output_kept_from_an_older_trainer() -> None:
-    """Without colours and indentation, among other output, the same events come out, totals as printed."""
+    """Without colours and indentation the same events are read, with totals as printed."""
     parser = ProgressParser(epochs=50)
     events = feed(KEPT, parser)
     assert [event["event"] for event in events] == ["progress", "progress", "Saving", "eval", "epoch"]
@@ -119,7 +119,7 @@ def test_colours_make_no_difference() -> None:
 
 
 def test_eta_is_what_is_left_at_the_pace_so_far() -> None:
-    """After 10 steps in 20 seconds, the 80 steps of a run of 90 that are left take 160 seconds."""
+    """After 10 steps in 20 seconds, the remaining 80 steps of 90 take 160 seconds."""
     parser = ProgressParser(epochs=3)
     lines = [
         (0.0, "> EPOCH: 0/3"),
@@ -135,7 +135,7 @@ def test_eta_is_what_is_left_at_the_pace_so_far() -> None:
 
 
 def test_epoch_time_of_the_trainer_is_believed() -> None:
-    """Where the trainer says an epoch's own time and averages, those are the epoch's."""
+    """If the trainer prints an epoch's time and means, those are used."""
     text = (
         "> EPOCH: 0/4\n--> TRAIN PERFORMACE -- EPOCH TIME: 12.34 sec -- GLOBAL_STEP: 8\n"
         "     | > avg_loss: 3.5\n\n  --> EVAL PERFORMANCE\n     | > avg_loss: 3.0 (+0.0)\n\n"
@@ -146,7 +146,7 @@ def test_epoch_time_of_the_trainer_is_believed() -> None:
 
 
 def test_epoch_time_is_measured_otherwise() -> None:
-    """Without it the time from one header to the evaluation counts."""
+    """Without it, the time from the header to the evaluation is used."""
     parser = ProgressParser(epochs=4)
     parser.feed("> EPOCH: 0/4", 10.0)
     parser.feed("--> EVAL PERFORMANCE", 25.5)
@@ -155,7 +155,7 @@ def test_epoch_time_is_measured_otherwise() -> None:
 
 
 def test_a_loss_that_is_not_a_number_is_told_once() -> None:
-    """A NaN is no number of an event but an event of its own; a gradient norm that overflows is neither."""
+    """A NaN loss is an event of its own; a gradient norm that overflows is not."""
     block = (
         "--> TIME: x -- STEP: 0/3 -- GLOBAL_STEP: 7\n| > loss_mel: nan (nan)\n| > grad_norm_0: inf (inf)\n\n"
     )
@@ -166,7 +166,7 @@ def test_a_loss_that_is_not_a_number_is_told_once() -> None:
 
 
 def test_an_unknown_number_of_epochs_is_taken_from_the_log() -> None:
-    """A parser that was told nothing believes what is printed."""
+    """Without a number of epochs, the parser uses the printed one."""
     parser = ProgressParser()
     feed("> EPOCH: 3/50", parser)
     assert (parser.epoch, parser.epochs) == (3, 50)
@@ -199,5 +199,5 @@ _PIECES = st.sampled_from(
 
 @given(st.lists(st.one_of(_PIECES, st.text()), max_size=30))
 def test_rubbish_never_raises(lines: list[str]) -> None:
-    """Whatever a training prints, the parser goes on."""
+    """Whatever a training prints, the parser continues."""
     feed("\n".join(lines), ProgressParser(epochs=2))

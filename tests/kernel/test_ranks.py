@@ -1,4 +1,4 @@
-"""How many processes train, on which GPUs, and what the host counts for all of them."""
+"""How many processes train, on which GPUs, and what the host measures for all of them."""
 
 import os
 from pathlib import Path
@@ -122,7 +122,7 @@ def test_seconds_and_samples_are_counted(clock: FakeClock) -> None:
 
 
 class Rows:
-    """Something with a shape, as a tensor has."""
+    """An object with a shape, like a tensor."""
 
     def __init__(self, *shape: int) -> None:
         self.shape = shape

@@ -1,4 +1,4 @@
-"""Taking over from the session before: what is accepted, refused, fallen back to and copied."""
+"""Resuming from the previous session: what is accepted, refused, replaced by an older file, and copied."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ STEPS = {"checkpoint_10.pth": 10, "best_model_12.pth": 12, "checkpoint_14.pth": 
 
 
 def asked(**changes: Any) -> ResumeSettings:
-    """The settings' `resume` section."""
+    """Return the settings' `resume` section."""
     base: ResumeSettings = {
         "kernel": "owner/voice-a",
         "version": 3,
@@ -36,7 +36,7 @@ def asked(**changes: Any) -> ResumeSettings:
 
 
 def mount(root: Path, place: str = "notebooks/owner/voice-a", **state: Any) -> Path:
-    """Mount the output of a session."""
+    """Mount a session's output."""
     folder = root / "input" / place
     for name in STEPS:
         put_checkpoint(folder / FOLDER / name, name)
@@ -69,7 +69,7 @@ def mount(root: Path, place: str = "notebooks/owner/voice-a", **state: Any) -> P
 
 
 def listed(path: str) -> dict[str, Any]:
-    """A checkpoint as state.json lists it."""
+    """Return a checkpoint's entry in state.json."""
     return {"path": path, "global_step": 14, "size": 7, "sha256": "0" * 64}
 
 
@@ -77,7 +77,7 @@ KEPT = "owner/voice-kept"
 
 
 def flat_mount(root: Path, place: str = f"datasets/{KEPT}", **state: Any) -> Path:
-    """Mount a dataset that holds what a killed session kept: its best model and newest checkpoint, flat."""
+    """Mount a data set with what was kept of a killed session: its best model and newest checkpoint."""
     made = mount(root, **state)
     folder = root / "input" / place
     folder.mkdir(parents=True)
@@ -90,12 +90,12 @@ def flat_mount(root: Path, place: str = f"datasets/{KEPT}", **state: Any) -> Pat
 
 
 def take(root: Path, log: Log, **changes: Any) -> ResumePoint:
-    """Take over."""
+    """Resume from the parent."""
     return ParentSession(asked(**changes), paths_in(root), reporter(log), write_atomic).take_over()
 
 
 def refused(root: Path, log: Log, **changes: Any) -> str:
-    """The sentence with which a parent is refused; nothing usable has been copied."""
+    """Return the error that refuses a parent; nothing usable was copied."""
     with pytest.raises(KernelFailure) as caught:
         take(root, log, **changes)
     assert caught.value.reason is EndReason.WRONG_PARENT
@@ -105,7 +105,7 @@ def refused(root: Path, log: Log, **changes: Any) -> str:
 
 @pytest.mark.parametrize("place", ["notebooks/owner/voice-a", "voice-a", "kernels/x/owner/voice-a"])
 def test_a_parent_is_taken_over(root: Path, log: Log, place: str) -> None:
-    """Under each layout: checkpoint, best model, configuration and logs are copied, other checkpoints not."""
+    """Under each layout, checkpoint, best model, configuration and logs are copied, other checkpoints not."""
     mount(root, place)
     resumed = take(root, log)
     folder = root / "working" / FOLDER
@@ -118,7 +118,7 @@ def test_a_parent_is_taken_over(root: Path, log: Log, place: str) -> None:
 
 
 def test_a_read_only_mount_leaves_files_that_can_be_written(root: Path, log: Log) -> None:
-    """The trainer appends to its log and replaces its configuration."""
+    """Copies are writable, since the trainer appends to its log."""
     folder = mount(root)
     for path in folder.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
@@ -128,7 +128,7 @@ def test_a_read_only_mount_leaves_files_that_can_be_written(root: Path, log: Log
 
 
 def test_the_metrics_never_go_back(root: Path, log: Log) -> None:
-    """The parent's lines up to the checkpoint come first, then what this session has said already."""
+    """The parent's lines up to the checkpoint come first, then this session's."""
     mount(root)
     paths, report = paths_in(root), reporter(log)
     report.metrics = LineFile(paths.metrics)
@@ -160,14 +160,14 @@ def test_the_metrics_never_go_back(root: Path, log: Log) -> None:
     ],
 )
 def test_a_wrong_parent_is_refused(root: Path, log: Log, state: dict[str, Any], words: str) -> None:
-    """Another run, another session, an older version, another format: what is wanted and what is there."""
+    """Another run, session, version or format is refused; the error names both."""
     mount(root, **state)
     assert words in refused(root, log)
     assert not list((root / "working").rglob("*.pth"))
 
 
 def test_a_damaged_state_is_refused(root: Path, log: Log) -> None:
-    """A state.json that is half written, or missing, proves nothing."""
+    """A truncated or missing state.json proves nothing."""
     folder = mount(root)
     put(folder / "state.json", '{"schema": 1, "ru')
     assert "is damaged" in refused(root, log)
@@ -176,7 +176,7 @@ def test_a_damaged_state_is_refused(root: Path, log: Log) -> None:
 
 
 def test_another_checkpoint_under_the_same_step_is_refused(root: Path, log: Log) -> None:
-    """The hash that the push was made with settles it."""
+    """The hash recorded at the push decides."""
     folder = mount(root)
     told = sha256_of(folder / FOLDER / "checkpoint_14.pth")
     assert "instead of 000000000000…" in refused(root, log, sha256="0" * 64)
@@ -184,7 +184,7 @@ def test_another_checkpoint_under_the_same_step_is_refused(root: Path, log: Log)
 
 
 def test_a_parent_that_is_not_mounted(root: Path, log: Log) -> None:
-    """The sentence names the kernel and what to check."""
+    """The error names the kernel and what to check."""
     paths_in(root)
     with pytest.raises(KernelFailure, match=r"owner/voice-a, .* is not mounted") as caught:
         take(root, log)
@@ -192,7 +192,7 @@ def test_a_parent_that_is_not_mounted(root: Path, log: Log) -> None:
 
 
 def test_a_damaged_newest_checkpoint_falls_back(root: Path, log: Log) -> None:
-    """The next whole one is taken, and it is said; metrics past it are dropped."""
+    """The next complete one is used and reported; later metrics are dropped."""
     folder = mount(root)
     put_checkpoint(folder / FOLDER / "checkpoint_14.pth", "checkpoint_1X.pth")
     resumed = take(root, log)
@@ -210,7 +210,7 @@ def test_a_damaged_newest_checkpoint_falls_back(root: Path, log: Log) -> None:
 
 
 def test_missing_and_truncated_checkpoints(root: Path, log: Log) -> None:
-    """Down to the oldest; with none whole the parent is refused, and each is named with its fault."""
+    """The oldest complete one is used if need be; with none, each fault is named."""
     folder = mount(root)
     (folder / FOLDER / "checkpoint_14.pth").unlink()
     put(folder / FOLDER / "best_model_12.pth", b"PK")
@@ -227,7 +227,7 @@ def test_missing_and_truncated_checkpoints(root: Path, log: Log) -> None:
 
 
 def test_a_checkpoint_that_is_no_archive_is_not_taken(root: Path, log: Log) -> None:
-    """It is what state.json says, and still cut off: the session was killed between writing and hashing."""
+    """A file that agrees with state.json can still be truncated."""
     folder = mount(root)
     torn = put(folder / FOLDER / "checkpoint_14.pth", b"PK\x03\x04 the half of a checkpoint")
     state = json.loads((folder / "state.json").read_text())
@@ -241,7 +241,7 @@ def test_a_checkpoint_that_is_no_archive_is_not_taken(root: Path, log: Log) -> N
 
 
 def test_a_best_model_of_another_training_is_left_behind(root: Path, log: Log) -> None:
-    """Coqui looks for it in the run folder that it continues in."""
+    """Coqui would find it in the run folder that it continues in."""
     folder = mount(root)
     other = put_checkpoint(folder / "training/another/best_model_13.pth")
     state = json.loads((folder / "state.json").read_text())
@@ -254,7 +254,7 @@ def test_a_best_model_of_another_training_is_left_behind(root: Path, log: Log) -
 
 
 def test_a_link_out_of_the_mount_is_not_followed(root: Path, log: Log, tmp_path: Path) -> None:
-    """A checkpoint that lies elsewhere is none of the parent's."""
+    """A link to a file outside of the mount is not a checkpoint of the parent."""
     folder = mount(root)
     newest = folder / FOLDER / "checkpoint_14.pth"
     newest.rename(tmp_path / "elsewhere.pth")
@@ -267,7 +267,7 @@ def test_a_link_out_of_the_mount_is_not_followed(root: Path, log: Log, tmp_path:
 
 @pytest.mark.parametrize("place", [f"datasets/{KEPT}", "voice-kept", f"datasets/{KEPT}/deeper"])
 def test_a_dataset_with_what_a_killed_session_kept(root: Path, log: Log, place: str) -> None:
-    """Its flat files take the place of the sibling's output, which may be mounted or not."""
+    """Its files replace the kernel's output, which may be mounted or not."""
     flat_mount(root, place, status="running")
     resumed = take(root, log, dataset=KEPT)
     folder = root / "working" / FOLDER
@@ -279,20 +279,20 @@ def test_a_dataset_with_what_a_killed_session_kept(root: Path, log: Log, place: 
 
 
 def test_a_dataset_that_holds_its_folders_is_taken_over_too(root: Path, log: Log) -> None:
-    """However the files came there."""
+    """A data set with folders is accepted as well."""
     mount(root, f"datasets/{KEPT}")
     assert take(root, log, dataset=KEPT).checkpoint == root / "working" / FOLDER / "checkpoint_14.pth"
 
 
 def test_a_dataset_of_another_session_is_refused(root: Path, log: Log) -> None:
-    """A version of before, or of another run, proves nothing; no file of it is used."""
+    """An older version, or one of another run, is refused, and none of its files is used."""
     flat_mount(root, run={"id": "3f9c", "session": 1})
     assert "the output of an older version, session 1" in refused(root, log, dataset=KEPT)
     assert not list((root / "working").rglob("*.pth"))
 
 
 def test_a_damaged_checkpoint_of_a_dataset_falls_back_to_the_best_model(root: Path, log: Log) -> None:
-    """What was not handed over is passed over as missing."""
+    """Files that were not kept count as missing."""
     folder = flat_mount(root)
     put_checkpoint(folder / "checkpoint_14.pth", "checkpoint_1X.pth")
     assert take(root, log, dataset=KEPT).checkpoint.name == "best_model_12.pth"
@@ -302,7 +302,7 @@ def test_a_damaged_checkpoint_of_a_dataset_falls_back_to_the_best_model(root: Pa
 
 
 def test_a_dataset_that_is_not_mounted(root: Path, log: Log) -> None:
-    """The sentence names the dataset; a sibling's mount does not take its place."""
+    """The error names the data set; a kernel's mount does not replace it."""
     mount(root)
     with pytest.raises(KernelFailure, match=r"dataset owner/voice-kept, .* is not mounted .* it exists"):
         take(root, log, dataset=KEPT)

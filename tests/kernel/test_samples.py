@@ -1,4 +1,4 @@
-"""The spoken test sentences: how they are recorded, and what a listener would miss in them."""
+"""The spoken test sentences: how they are recorded, and what is wrong with them."""
 
 import json
 import subprocess
@@ -37,7 +37,7 @@ class Synthesizer:
 
 
 def speak(folder: Path, *sentences: str) -> list[dict[str, Any]]:
-    """The records that speak.py prints, over made-up torch and TTS."""
+    """Return the records that the speaker prints, with made-up torch and TTS."""
     packages = folder / "packages"
     put(packages / "torch.py", _TORCH)
     put(packages / "TTS" / "__init__.py", "")
@@ -67,14 +67,14 @@ def speak(folder: Path, *sentences: str) -> list[dict[str, Any]]:
 
 
 def test_a_sentence_sounds_the_same_whatever_was_said_before(tmp_path: Path) -> None:
-    """Its randomness is its own, and so are its unknown letters."""
+    """Each sentence has its own random state and its own unknown letters."""
     first, second, third = speak(tmp_path, "a", "axy", "a")
     assert first["peak"] == second["peak"] == third["peak"] == 0.01
     assert [record["unknown"] for record in (first, second, third)] == [[], ["x", "y"], []]
 
 
 def test_silence_is_noticed(tmp_path: Path) -> None:
-    """A voice that is far too quiet, and one that says nothing at all: an empty file plays nowhere."""
+    """A sentence that is far too quiet is noticed, and so is an empty one."""
     quiet, nothing = speak(tmp_path, "silence", "nothing")
     assert (quiet["silent"], quiet["error"]) == (True, None)
     assert nothing["error"] == "ValueError: the voice makes no sound"
@@ -82,7 +82,7 @@ def test_silence_is_noticed(tmp_path: Path) -> None:
 
 
 def speaker(root: Path, log: Log, child: Child) -> SampleSpeaker:
-    """A speaker whose program is played."""
+    """Make a speaker whose program is made up."""
     return SampleSpeaker(
         program=VoiceProgram(
             child, PackagePrograms("python"), "finish.speak_program", {}, root, write_atomic
@@ -94,7 +94,7 @@ def speaker(root: Path, log: Log, child: Child) -> SampleSpeaker:
 
 
 def test_samples_are_recorded(root: Path, log: Log) -> None:
-    """samples.json holds the program's records beside the step and the checkpoint."""
+    """samples.json has the program's records, the step and the checkpoint."""
     record = {"file": "01.wav", "text": "আ", "seconds": 0.5, "error": None}
     child = Child(["noise", '{"sample": broken', json.dumps({"sample": record})])
     checkpoint = Checkpoint(root / "working" / "training" / "v" / "checkpoint_5.pth", 5, best=False)
@@ -123,7 +123,7 @@ def test_samples_are_recorded(root: Path, log: Log) -> None:
     ],
 )
 def test_samples_that_fail_warn(root: Path, log: Log, child: Child, word: str) -> None:
-    """No failure of the samples is raised."""
+    """A failure of the samples is a warning."""
     checkpoint = Checkpoint(root / "checkpoint_5.pth", 5, best=False)
     speaker(root, log, child).speak(
         checkpoint, root / "config.json", ["আ"], paths_in(root).samples / "step_5"
@@ -133,7 +133,7 @@ def test_samples_that_fail_warn(root: Path, log: Log, child: Child, word: str) -
 
 
 def test_no_sentences_no_samples(root: Path, log: Log) -> None:
-    """It is said, once, how to get some."""
+    """If there are no sentences, the log says how to set some."""
     mount_inputs(root / "input", script=HEAD + TRAINS, config=base_config(test_sentences=[]))
     played = Played(root, log, "", samples={"sentences": [], "enabled": True})
     assert played.code == 0
@@ -149,7 +149,7 @@ def test_no_sentences_no_samples(root: Path, log: Log) -> None:
     ],
 )
 def test_what_cannot_be_heard_is_a_warning(root: Path, log: Log, changes: dict[str, Any], word: str) -> None:
-    """People judge by their ears: what they cannot hear is told."""
+    """Silence and unknown letters in the session's own samples are warnings."""
     record = {"file": "01.wav", "text": "আx", "seconds": 0.5, "error": None, **changes}
     voice = speaker(root, log, Child([json.dumps({"sample": record})]))
     checkpoint = Checkpoint(root / "checkpoint_5.pth", 5, best=False)
@@ -161,7 +161,7 @@ def test_what_cannot_be_heard_is_a_warning(root: Path, log: Log, changes: dict[s
 
 
 def test_the_base_voice_speaks_once_in_a_run(tmp_path: Path, root: Path, log: Log) -> None:
-    """Beside the session's own voice; a later session has what the ones before it said, and says its own."""
+    """A later session keeps the samples of earlier ones, and adds its own."""
     (tmp_path / "one").mkdir()
     first = Played(tmp_path / "one", Log(), HEAD + TRAINS, run=stamp(1))
     spoken = first.root / "working" / "validation_samples"
@@ -179,7 +179,7 @@ def test_the_base_voice_speaks_once_in_a_run(tmp_path: Path, root: Path, log: Lo
     "left", ['{"samples": []}', '{"samples": [{"text": "another sentence"}]}', '{"samples": [7]}', "[]", "{"]
 )
 def test_a_base_voice_that_was_cut_off_speaks_again(tmp_path: Path, root: Path, log: Log, left: str) -> None:
-    """Also where other sentences are asked for by now: what is compared has to say the same."""
+    """The base voice speaks again if its samples are incomplete or of other sentences."""
     (tmp_path / "one").mkdir()
     first = Played(tmp_path / "one", Log(), HEAD + TRAINS, run=stamp(1))
     put(first.root / "working" / "validation_samples" / "base" / "samples.json", left)
@@ -191,7 +191,7 @@ def test_a_base_voice_that_was_cut_off_speaks_again(tmp_path: Path, root: Path, 
 
 
 def test_a_short_session_hears_its_own_voice_alone(root: Path, log: Log) -> None:
-    """The base voice is mounted in every session: a longer one will speak with it."""
+    """With little time only the newest checkpoint speaks, and the log says what was left out."""
     Played(root, log, HEAD + TRAINS, session_budget_s=59)
     assert [place.name for place in (root / "working" / "validation_samples").iterdir()] == ["step_4"]
     assert "No time is left to speak the test sentences with model_file.pth." in log.text

@@ -1,4 +1,4 @@
-"""Whole sessions: real child processes and made-up trainings."""
+"""Whole sessions with real child processes and made-up trainings."""
 
 import json
 import textwrap
@@ -12,12 +12,12 @@ from tests.kernel.sessions import HEAD, PROGRAMS, TRAINS, Played
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines."""
+    """Return the objects of a file of JSON lines."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def test_a_session_from_start_to_end(root: Path, log: Log) -> None:
-    """Stages in order, progress as events, all outputs in place, state and manifest true, exit code 0."""
+    """Stages are in order, progress is reported, all outputs are there, and the exit code is 0."""
     played = Played(root, log, HEAD + TRAINS)
     working = root / "working"
     assert played.code == 0
@@ -51,7 +51,7 @@ def test_a_session_from_start_to_end(root: Path, log: Log) -> None:
 
 
 def test_the_manifest_covers_every_output(root: Path, log: Log) -> None:
-    """Sizes and hashes of all files but itself, with nothing temporary among them."""
+    """It has sizes and hashes of all files except itself, and no temporary files."""
     Played(root, log, HEAD + TRAINS)
     working = root / "working"
     entries = json.loads((working / "manifest.json").read_text())["files"]
@@ -63,7 +63,7 @@ def test_the_manifest_covers_every_output(root: Path, log: Log) -> None:
 
 
 def test_the_training_gets_one_card_and_no_token(root: Path, log: Log) -> None:
-    """Its environment hides the other cards and Kaggle's variables; on the CPU all cards are hidden."""
+    """Other GPUs and Kaggle's variables are hidden from the training; on the CPU all GPUs are."""
     script = HEAD + textwrap.dedent("""
         say(f"CARDS={os.environ['CUDA_VISIBLE_DEVICES']!r} TELEMETRY={os.environ['TRAINER_TELEMETRY']}")
         say("TOKENS=" + str([name for name in os.environ if name.startswith("KAGGLE_")]))
@@ -75,14 +75,14 @@ def test_the_training_gets_one_card_and_no_token(root: Path, log: Log) -> None:
 
 
 def two_cards() -> Capture:
-    """A machine with two T4."""
+    """A machine with two T4 GPUs."""
     cards = "Tesla T4, 15360 MiB, 580\nTesla T4, 15360 MiB, 580\n"
     probe = probe_answer(cuda=True, devices=["Tesla T4", "Tesla T4"])
     return Capture({"nvidia-smi": type(probe)(0, cards), "start.probe_program": probe})
 
 
 def test_on_a_gpu_the_first_card_trains(root: Path, log: Log) -> None:
-    """With two T4 asked for and there, the training sees the first."""
+    """With two T4s and one process, the training sees the first GPU."""
     script = HEAD + "say('CARDS=' + os.environ['CUDA_VISIBLE_DEVICES']); save(1)"
     asked = {"accelerator": "NvidiaTeslaT4", "gpu_name": "T4", "gpus": 2}
     assert Played(root, log, script, tools={"capture": two_cards()}, **asked).code == 0
@@ -91,7 +91,7 @@ def test_on_a_gpu_the_first_card_trains(root: Path, log: Log) -> None:
 
 
 def test_a_script_without_coquis_trainer_trains_on_one_of_two(root: Path, log: Log) -> None:
-    """launch.py starts nobody whom the script does not want; a card that idles is said."""
+    """Without Coqui's Trainer no second rank starts, and the log says that a GPU is idle."""
     script = HEAD + TRAINS + "say('CARDS=' + os.environ['CUDA_VISIBLE_DEVICES'])"
     asked = {"accelerator": "NvidiaTeslaT4", "gpu_name": "T4", "gpus": 2, "speed": {"gpus": "all"}}
     played = Played(root, log, script, tools={"capture": two_cards()}, **asked)
@@ -104,7 +104,7 @@ def test_a_script_without_coquis_trainer_trains_on_one_of_two(root: Path, log: L
 
 
 def test_no_gpu_stops_before_anything_is_installed(root: Path, log: Log) -> None:
-    """The wrong machine ends the session in the gpu stage, with a state.json."""
+    """A machine without the GPU ends the session in the GPU stage, with a state.json."""
     played = Played(root, log, HEAD, accelerator="NvidiaTeslaT4", gpu_name="T4", gpus=2)
     assert played.code == 1
     assert played.end["reason"] == "no_gpu"
@@ -132,7 +132,7 @@ def test_a_corrupt_configuration_ends_the_session(root: Path, log: Log) -> None:
 
 
 def test_a_script_that_ignores_the_settings_is_told_of(root: Path, log: Log) -> None:
-    """The run folder's own configuration shows what was not taken."""
+    """A warning says which settings the run folder's configuration does not have."""
     script = HEAD.replace("json.dump(config,", "json.dump({**config, 'batch_size': 3},") + "save(1)"
     played = Played(root, log, script)
     assert played.code == 0
@@ -140,7 +140,7 @@ def test_a_script_that_ignores_the_settings_is_told_of(root: Path, log: Log) -> 
 
 
 def test_a_script_that_never_reads_the_configuration_gets_arguments(root: Path, log: Log) -> None:
-    """Only then are settings passed as --coqpit arguments, which fail where lists are empty."""
+    """Only such a script gets --coqpit arguments, which fail for empty lists."""
     script = "import sys; print('ARGS', sys.argv[1:])"
     Played(root, log, script, training={"coqui": {"mixed_precision": True, "run_name": "a b", "x": [1]}})
     (said,) = [line for line in log.lines if line.startswith("ARGS")]
@@ -152,14 +152,14 @@ def test_a_script_that_never_reads_the_configuration_gets_arguments(root: Path, 
 
 
 def test_a_script_cannot_speak_for_the_kernel(root: Path, log: Log) -> None:
-    """A line that looks like an event is shown, and is none."""
+    """A line that looks like an event is printed, but is not one."""
     Played(root, log, HEAD + 'say(\'@kgtts {"event":"end","status":"complete"}\'); sys.exit(3)')
     assert len(log.events("end")) == 1
     assert ' @kgtts {"event":"end","status":"complete"}' in log.lines
 
 
 def test_what_the_trainer_only_mentions_is_said_aloud(root: Path, log: Log) -> None:
-    """Layers and recordings that were left out become warnings, one a kind."""
+    """Layers and recordings that were left out become one warning of each kind."""
     script = HEAD + textwrap.dedent("""
         say(" | > 12 / 40 layers are restored."); say(" | > 40 / 40 layers are restored.")
         for name in ("a", "b", "b"):
@@ -177,13 +177,13 @@ def test_what_the_trainer_only_mentions_is_said_aloud(root: Path, log: Log) -> N
 
 
 def test_a_base_voice_that_was_not_loaded_is_said(root: Path, log: Log) -> None:
-    """A training that never says that it restored anything may have begun from nothing."""
+    """If the training does not print that it restored a model, a warning says so."""
     Played(root, log, HEAD.replace("Restoring", "Ignoring") + TRAINS)
     assert any("--restore_path" in event["message"] for event in log.events("warning"))
 
 
 def test_samples_that_fail_are_a_warning(root: Path, log: Log) -> None:
-    """A voice that cannot speak does not cost the session."""
+    """A voice that cannot speak does not fail the session."""
     programs = {**PROGRAMS, "finish/speak_program.py": "raise RuntimeError('no voice')"}
     played = Played(root, log, HEAD + TRAINS, programs=programs)
     assert played.code == 0
@@ -191,13 +191,13 @@ def test_samples_that_fail_are_a_warning(root: Path, log: Log) -> None:
 
 
 def test_samples_can_be_switched_off(root: Path, log: Log) -> None:
-    """Nothing is spoken then."""
+    """With `samples.enabled = false` nothing is spoken."""
     Played(root, log, HEAD + TRAINS, samples={"sentences": [], "enabled": False})
     assert not (root / "working" / "validation_samples").exists()
 
 
 def test_a_fault_of_the_kernel_is_told_as_one(root: Path, log: Log) -> None:
-    """An unforeseen exception ends in a sentence, a traceback, a state.json and exit code 1."""
+    """An unexpected exception ends with a message, a traceback, a state.json and exit code 1."""
 
     def versions(_names: tuple[str, ...]) -> dict[str, str]:
         raise RuntimeError("unforeseen")
@@ -209,7 +209,7 @@ def test_a_fault_of_the_kernel_is_told_as_one(root: Path, log: Log) -> None:
 
 
 def test_state_is_true_while_the_session_runs(root: Path, log: Log) -> None:
-    """After each checkpoint state.json says `running` and names it: a killed session has left that much."""
+    """After each checkpoint state.json says `running` and names it, in case the session is killed."""
     seen: list[dict[str, Any]] = []
 
     def look() -> None:

@@ -1,4 +1,4 @@
-"""Whole sessions that follow each other: budgets, what the host reports, and the second session of a run."""
+"""Whole sessions that follow each other: budgets, the host's report, and the second session of a run."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ def first(tmp_path: Path) -> Played:
 
 
 def second(first: Played, root: Path, log: Log, script: str = HEAD + ON, **changes: Any) -> Played:
-    """The session behind it, with the first one's output mounted."""
+    """The following session, with the first one's output mounted."""
     mount = root / "input" / "notebooks" / "owner" / "voice-a"
     shutil.copytree(first.root / "working", mount)
     resume = resume_of(first.state, **changes.pop("resume", {}))
@@ -39,7 +39,7 @@ def second(first: Played, root: Path, log: Log, script: str = HEAD + ON, **chang
 
 
 def test_the_second_session_goes_on(first: Played, root: Path, log: Log) -> None:
-    """In a copy of the run folder, with one log, one set of events, and a history of both sessions."""
+    """It continues in a copy of the run folder, with one log, one set of events and a history of both."""
     played = second(first, root, log, training={"epochs": 3, "coqui": {"lr_gen": 0.5}})
     working = root / "working"
     folder = working / "training" / "bangla আ-November-22"
@@ -66,7 +66,7 @@ def test_the_second_session_goes_on(first: Played, root: Path, log: Log) -> None
 
 
 def test_an_older_mount_ends_the_session(first: Played, root: Path, log: Log) -> None:
-    """Before anything is installed, with both sessions named."""
+    """An older version of the parent ends the session before installing, and both sessions are named."""
     played = second(first, root, log, resume={"session": 2, "global_step": 9})
     assert (played.code, played.end["reason"]) == (1, "wrong_parent")
     assert "an older version, session 1 of the same run, at step 4" in played.end["message"]
@@ -75,7 +75,7 @@ def test_an_older_mount_ends_the_session(first: Played, root: Path, log: Log) ->
 
 
 def test_a_second_session_that_fails_keeps_what_it_was_given(first: Played, root: Path, log: Log) -> None:
-    """Its state still names the checkpoint that it was to go on from."""
+    """Its state still names the checkpoint to resume from."""
     played = second(first, root, log, script=HEAD + "raise RuntimeError('x')")
     assert (played.code, played.state["global_step"]) == (1, 4)
     assert played.state["epoch"] == first.state["epoch"]
@@ -83,7 +83,7 @@ def test_a_second_session_that_fails_keeps_what_it_was_given(first: Played, root
 
 
 def test_a_damaged_run_configuration_is_made_anew(first: Played, root: Path, log: Log) -> None:
-    """A session that was killed while the trainer wrote it costs nothing but a warning."""
+    """A configuration that was truncated by a kill is replaced, with a warning."""
     (config,) = (first.root / "working").glob("training/*/config.json")
     config.write_text('{"half')
     assert second(first, root, log).code == 0
@@ -111,7 +111,7 @@ def test_what_the_host_reports_is_why_it_ended(  # noqa: PLR0913, PLR0917 - a ta
     reason: str,
     done: str | None,
 ) -> None:
-    """The reason, whether the run is done, and what the next session needs for its plan."""
+    """The host's report gives the reason, whether the run is done, and the pace."""
 
     class Hosted:
         def __call__(self, plan: Any, on_line: Any, on_cut: Any = None) -> ChildEnd:
@@ -136,7 +136,7 @@ def test_what_the_host_reports_is_why_it_ended(  # noqa: PLR0913, PLR0917 - a ta
 
 
 def test_the_host_is_asked_for_what_was_set(root: Path, log: Log) -> None:
-    """Deadline, step and patience; settings without them ask for nothing but the time limit."""
+    """The host gets deadline, step and early stopping; by default only the time limit."""
     more = {"training": {"until_step": 500, "time_limit_s": 7200}, "stop": {"patience": 5}}
     Played(root, log, HEAD + TRAINS, session_budget_s=3600, **more)
     asked = json.loads((root / "temp" / "CONTROL.json").read_text())
@@ -148,27 +148,27 @@ def test_the_host_is_asked_for_what_was_set(root: Path, log: Log) -> None:
     ("budget", "reserve"), [(100.0, 20.0), (1000.0, 30.0), (43200.0, 300.0), (None, 0.0), (10.0, 20.0)]
 )
 def test_the_reserve(budget: float | None, reserve: float) -> None:
-    """3 % of the session, from 20 s to 300 s; the training gets at least a second."""
+    """The reserve is 3 % of the session, between 20 s and 300 s; the training gets at least a second."""
     found = SessionBudget(settings(session_budget_s=budget), lambda: 0.0)
     assert found.reserve == reserve
     assert found.training_limit() == max(min(3600.0, (budget or 1e9) - reserve), 1.0)
 
 
 def test_a_report_of_the_wrong_kinds() -> None:
-    """Whatever stands in the file, only what can be used is taken."""
+    """Values of the wrong type in the report are ignored."""
     rubbish = {"stopped": "x", "epoch": "3", "start": [], "best_loss": "low", "warnings": 3, "hooks": 1}
     assert HostReport.read(rubbish) == HostReport.read([]) == HostReport()
     assert HostReport.read({"best_loss": float("nan"), "seconds_per_epoch": True}) == HostReport()
 
 
 def test_a_stop_that_left_nothing_is_no_success() -> None:
-    """The word of the host alone does not make a result."""
+    """A session without a checkpoint fails, whatever the host reports."""
     facts = TrainingResult(ChildEnd(0, 1.0), [], None, 0, 16, None, HostReport(stopped=HostStop.BUDGET))
     assert str(training_outcome(facts).reason) == "training_failed"
 
 
 def test_sessions_that_left_nothing_are_in_the_history(first: Played, root: Path, log: Log) -> None:
-    """The push tells of them, between what the parent tells and this session; none is there twice."""
+    """The push lists them; they come after the parent's history, each once."""
     lost = {"session": 2, "kernel": "owner/voice-b", "reason": "killed", "seconds": 60.0}
     known = {"session": 1, "reason": "told twice"}
     state = second(first, root, log, before=[known, lost]).state

@@ -1,4 +1,4 @@
-"""How sessions end: errors, time limits, stops, full disks, on a clock that the test moves."""
+"""How sessions end: errors, time limits, stops and full disks, on a clock that the test advances."""
 
 import errno
 import signal
@@ -17,7 +17,7 @@ from tests.kernel.sessions import HEAD, TRAINS, WAITS, Played
 
 
 def test_a_training_that_raises(root: Path, log: Log) -> None:
-    """The exception is the last thing said, the session fails, no samples are tried."""
+    """The session fails with the exception as its last message, and nothing is spoken."""
     played = Played(root, log, HEAD + "raise ValueError('আমি is not in the vocabulary')")
     assert (played.code, played.end["reason"]) == (1, "training_failed")
     assert log.lines[-1] == "❌ The training failed: ValueError: আমি is not in the vocabulary."
@@ -26,20 +26,20 @@ def test_a_training_that_raises(root: Path, log: Log) -> None:
 
 
 def test_a_training_that_leaves_nothing(root: Path, log: Log) -> None:
-    """Exit code 0 without any weights is no success; weights under another name are one."""
+    """Exit code 0 without a checkpoint is a failure."""
     played = Played(root, log, HEAD)
     assert (played.code, played.end["reason"]) == (1, "training_failed")
     assert "left no checkpoint" in log.lines[-1]
 
 
 def test_weights_under_another_name_count(root: Path, log: Log) -> None:
-    """A script that saves in its own way has a result, without a step."""
+    """A script that saves under other names succeeds, without a step."""
     played = Played(root, log, HEAD + "open(os.path.join(folder, 'final.pth'), 'wb').write(b'x')")
     assert (played.code, played.state["global_step"]) == (0, None)
 
 
 def test_the_time_limit_with_a_checkpoint_is_a_success(root: Path, log: Log, clock: FakeClock) -> None:
-    """At the limit the training saves, the guide's words come with the real number, the exit code is 0."""
+    """At the limit the training saves, the guide's message names the limit, and the exit code is 0."""
     log.reactions.append(("READY", lambda: clock.advance(5401)))
     played = Played(root, log, HEAD + WAITS, training={"time_limit_s": 5400}, tools={"clock": clock})
     assert (played.code, played.end["reason"], played.end["status"]) == (0, "time_limit", "complete")
@@ -49,7 +49,7 @@ def test_the_time_limit_with_a_checkpoint_is_a_success(root: Path, log: Log, clo
 
 
 def test_the_time_limit_without_a_checkpoint_is_a_failure(root: Path, log: Log, clock: FakeClock) -> None:
-    """A session that saved nothing has no result."""
+    """A session that saved nothing fails."""
     log.reactions.append(("READY", lambda: clock.advance(99999)))
     script = HEAD + WAITS.replace("save(1); ", "")
     played = Played(root, log, script, tools={"clock": clock})
@@ -58,7 +58,7 @@ def test_the_time_limit_without_a_checkpoint_is_a_failure(root: Path, log: Log, 
 
 
 def test_a_training_that_ignores_the_limit_is_killed(root: Path, log: Log, clock: FakeClock) -> None:
-    """After the grace it is killed; what it saved before still counts."""
+    """It is killed after the grace; earlier checkpoints count."""
     log.reactions.append(("READY", lambda: clock.advance(99999)))
     log.reactions.append(("IGNORED", lambda: clock.advance(31)))
     script = HEAD + textwrap.dedent("""
@@ -75,7 +75,7 @@ def test_a_training_that_ignores_the_limit_is_killed(root: Path, log: Log, clock
 
 
 def test_a_stop_of_the_kernel_saves_and_fails(root: Path, log: Log) -> None:
-    """SIGTERM to the kernel lets the training save; the session is interrupted with exit code 130."""
+    """After SIGTERM the training saves, and the session ends as interrupted with exit code 130."""
     log.reactions.append(("READY", lambda: signal.raise_signal(signal.SIGTERM)))
     before = signal.getsignal(signal.SIGTERM)
     played = Played(root, log, HEAD + WAITS)
@@ -85,7 +85,7 @@ def test_a_stop_of_the_kernel_saves_and_fails(root: Path, log: Log) -> None:
 
 
 def test_a_stop_before_the_training(root: Path, log: Log) -> None:
-    """A session that is told to stop while it prepares does not begin to train."""
+    """A session that is told to stop during its preparation does not train."""
     log.reactions.append(("▶ Coqui TTS", lambda: signal.raise_signal(signal.SIGINT)))
     played = Played(root, log, HEAD + WAITS)
     assert (played.code, played.end["reason"]) == (130, "interrupted")
@@ -93,7 +93,7 @@ def test_a_stop_before_the_training(root: Path, log: Log) -> None:
 
 
 def test_a_truncated_checkpoint_is_not_the_newest(root: Path, log: Log) -> None:
-    """What a kill in the middle of a save left is named and passed over."""
+    """A checkpoint that a kill truncated is named and skipped."""
     cut = "save(2); open(os.path.join(folder, 'checkpoint_9.pth'), 'wb').write(b'PK' + b'x' * 500)"
     played = Played(root, log, HEAD + cut)
     assert played.state["global_step"] == 2
@@ -102,7 +102,7 @@ def test_a_truncated_checkpoint_is_not_the_newest(root: Path, log: Log) -> None:
 
 
 def test_a_full_disk_in_the_training(root: Path, log: Log) -> None:
-    """The reason is the disk, the half checkpoint goes to make room, state.json is written."""
+    """The reason is the disk, the partial checkpoint is deleted, and state.json is written."""
     cut = textwrap.dedent("""
         save(2); open(os.path.join(folder, 'checkpoint_9.pth'), 'wb').write(b'PK' + b'x' * 500)
         raise OSError(28, "No space left on device")
@@ -116,7 +116,7 @@ def test_a_full_disk_in_the_training(root: Path, log: Log) -> None:
 
 @pytest.mark.parametrize("name", ["config.json", "state.json", "CONTROL.json", "manifest.json"])
 def test_a_full_disk_in_the_kernel_itself(root: Path, log: Log, name: str) -> None:
-    """Whichever file cannot be written, a sentence says so and nothing is raised."""
+    """Whichever file cannot be written, a message says so and nothing is raised."""
 
     def write(path: Path, data: bytes) -> None:
         if path.name == name:
@@ -150,7 +150,7 @@ def test_a_full_disk_in_the_kernel_itself(root: Path, log: Log, name: str) -> No
 def test_how_a_training_is_judged(
     tmp_path: Path, end: ChildEnd, tail: list[str], reason: str, *, complete: bool
 ) -> None:
-    """Other trainers leave with other codes after an interrupt; an error after it is still an error."""
+    """Other trainers exit with other codes after SIGINT; an error after it is still an error."""
     facts = TrainingResult(end, tail, None, 1, 16, "0.28.0")
     if complete:
         facts = TrainingResult(end, tail, Checkpoint(tmp_path / "c_1.pth", 1, best=False), 0, 16, "0.28.0")

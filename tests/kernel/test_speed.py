@@ -1,4 +1,4 @@
-"""What makes a step faster and changes nothing: the small voice's training with and without it."""
+"""Speed rules change nothing: the small voice's training with and without them."""
 
 import json
 import shutil

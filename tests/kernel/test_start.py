@@ -1,4 +1,4 @@
-"""What runs beside what before the training, and that it is said in order."""
+"""What runs in parallel before the training, and in which order it is logged."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -32,13 +32,13 @@ _BROKEN = probe_answer(ok=False, error="ModuleNotFoundError: No module named 'TT
 
 
 def background(work: Callable[[BackgroundWork[Probe]], Probe], **more: Any) -> BackgroundWork[Probe]:
-    """A background that has begun nothing yet."""
+    """A background thread that has not started anything."""
     abandon = more.pop("abandon", None) or Cancellation(StopFlag())
     return BackgroundWork(work, more.pop("after", None), abandon, more.pop("clock", FakeClock()))
 
 
 def test_the_thread_speaks_when_its_stage_comes(log: Log) -> None:
-    """What it says meanwhile waits, warnings as warnings; its result is there for the asking."""
+    """Its messages wait for its stage, warnings included; its result can be read then."""
     said = threading.Event()
 
     def work(own: BackgroundWork[Probe]) -> Probe:
@@ -62,7 +62,7 @@ def test_the_thread_speaks_when_its_stage_comes(log: Log) -> None:
 
 
 def test_its_failure_is_raised_where_it_is_waited_for(log: Log) -> None:
-    """Also one that nobody foresaw."""
+    """Any exception of the thread is raised where its result is read."""
 
     def work(own: BackgroundWork[Probe]) -> Probe:
         raise ZeroDivisionError
@@ -74,7 +74,7 @@ def test_its_failure_is_raised_where_it_is_waited_for(log: Log) -> None:
 
 
 def test_a_closed_gate_opens_for_nobody(log: Log) -> None:
-    """When the stages are left before the gate was opened, the thread ends with nothing installed."""
+    """If the stages end before the gate opens, the thread ends without installing."""
     seen: list[EndReason] = []
 
     def work(own: BackgroundWork[Probe]) -> Probe:
@@ -93,7 +93,7 @@ def test_a_closed_gate_opens_for_nobody(log: Log) -> None:
 
 
 def test_what_is_no_longer_needed_is_ended(tmp_path: Path) -> None:
-    """A child that the thread waits for dies when a stage fails, and leaves no process."""
+    """If a stage fails, the thread's child is killed and no process is left."""
     abandon = Cancellation(StopFlag())
     run = ChildRunner(stop=abandon, poll_s=0.01)
     mark = tmp_path / "ready"
@@ -114,7 +114,7 @@ def test_what_is_no_longer_needed_is_ended(tmp_path: Path) -> None:
 
 
 def test_short_programs_end_with_the_session(tmp_path: Path) -> None:
-    """An import that hangs is not waited for once the session is told to stop; a missing program is none."""
+    """A hanging import is not waited for after a stop; a missing program returns None."""
     stop = StopFlag()
     capture = capture_through(ChildRunner(stop=stop, poll_s=0.01))
     env = {"PATH": "/usr/bin:/bin"}
@@ -126,7 +126,7 @@ def test_short_programs_end_with_the_session(tmp_path: Path) -> None:
 
 
 def test_the_warm_up_follows_only_while_there_is_time(log: Log) -> None:
-    """Nothing is warmed up once the result is waited for."""
+    """Nothing is warmed up once the result is being waited for."""
     warmed, free = threading.Event(), threading.Event()
 
     def work(own: BackgroundWork[Probe]) -> Probe:
@@ -147,7 +147,7 @@ def test_the_warm_up_follows_only_while_there_is_time(log: Log) -> None:
 
 
 def test_the_right_machine_is_known_early() -> None:
-    """What is missing is told before the stage that fails for it."""
+    """What is missing is known before the stage that fails for it."""
     asked = settings(accelerator="NvidiaTeslaT4", gpu_name="T4", gpus=2)
     card = Gpu("Tesla T4", "15360 MiB", "580")
     assert missing_gpus(settings(), ()) is None
@@ -156,19 +156,19 @@ def test_the_right_machine_is_known_early() -> None:
 
 
 class Slow(Capture):
-    """Answers the probe only once the inputs have been searched, and so proves that both run at once."""
+    """Answers the probe only after the inputs were searched, which proves that both run at once."""
 
     inputs_done = threading.Event()
 
     def __call__(self, command: Sequence[str], env: Mapping[str, str], timeout_s: float) -> Captured | None:
-        """Answer."""
+        """Answer the probe."""
         if any("start.probe_program" in part for part in command):
             assert self.inputs_done.wait(30)
         return super().__call__(command, env, timeout_s)
 
 
 def test_the_probe_runs_beside_the_inputs_and_is_told_after_them(root: Path, log: Log) -> None:
-    """The import is proved while the inputs are searched; stages stand in their order in the log."""
+    """The probe runs while inputs are searched; the log shows the stages in order."""
     capture = Slow({"start.probe_program": probe_answer()})
     log.reactions.append(("■ inputs", capture.inputs_done.set))
     assert Played(root, log, HEAD + TRAINS, tools={"capture": capture}).code == 0
@@ -179,7 +179,7 @@ def test_the_probe_runs_beside_the_inputs_and_is_told_after_them(root: Path, log
 
 
 def test_missing_inputs_come_first(root: Path, log: Log) -> None:
-    """With neither inputs nor Coqui the inputs are the cause: a person mends them in order."""
+    """If both inputs and Coqui are missing, the error is about the inputs."""
     mount_inputs(root / "input")
     (root / "input" / "models" / MODEL / "model" / "model_file.pth").unlink()
     played = Played(
@@ -190,7 +190,7 @@ def test_missing_inputs_come_first(root: Path, log: Log) -> None:
 
 
 def test_no_internet_ends_in_a_true_report(root: Path, log: Log) -> None:
-    """The sentence says what to set; state.json has the cause and the stage's time."""
+    """The error says what to set; state.json has the cause and the stage's duration."""
     capture = Capture({"start.probe_program": _BROKEN})
     played = Played(root, log, HEAD, tools={"capture": capture}, internet=False)
     assert (played.code, played.end["reason"]) == (1, "install_failed")
@@ -201,7 +201,7 @@ def test_no_internet_ends_in_a_true_report(root: Path, log: Log) -> None:
 
 
 def test_a_wheelhouse_is_found_in_its_mount(root: Path, log: Log) -> None:
-    """The dataset's folder is what pip is told, and no index is asked."""
+    """The data set's folder is passed to pip, and no index is used."""
     make_wheels(root / "input" / "datasets" / "owner" / "tts-wheels", OFFERED[:1])
     asked: list[Sequence[str]] = []
     real = ChildRunner(poll_s=0.02)
@@ -238,12 +238,12 @@ def test_a_wheelhouse_is_found_in_its_mount(root: Path, log: Log) -> None:
     ],
 )
 def test_kaggles_id_is_in_the_containers_name(name: str | None, number: int | None) -> None:
-    """The digits between the last two hyphens; any other name tells none."""
+    """The id is the number between the last two hyphens; other names have none."""
     assert kaggle_session({} if name is None else {"KAGGLE_CONTAINER_NAME": name}) == number
 
 
 def test_a_session_introduces_itself(root: Path, log: Log) -> None:
-    """Its first event has Kaggle's id, and when it stops by itself; metrics.jsonl has neither."""
+    """Its first event has Kaggle's id and when it stops by itself; metrics.jsonl has neither."""
     env = {"PATH": "/usr/bin:/bin", "KAGGLE_CONTAINER_NAME": "kkb-x-4815-y"}
     Played(root, log, HEAD + TRAINS, session_budget_s=39600, tools={"env": env})
     first, *others = log.events()

@@ -1,4 +1,4 @@
-"""A session downloads what it continues from: verified as a mount is, or ended at once without blame."""
+"""A session downloads what it resumes from: verified like a mount, or ended at once."""
 
 import json
 import shutil
@@ -27,13 +27,13 @@ EXPIRED = Answer(status=400)
 
 @pytest.fixture
 def storage() -> Iterator[Storage]:
-    """A storage on loopback."""
+    """A storage server on loopback."""
     with serve() as started:
         yield started
 
 
 def stored(storage: Storage, outputs: Path, **instead: Answer) -> dict[str, str]:
-    """Move a session's outputs to the storage, some (by the stem of their names) as told; gives the URLs."""
+    """Move a session's outputs to the storage server, some (by stem) changed; returns the URLs."""
     urls = {}
     for path in sorted(outputs.rglob("*")):
         if path.is_file() and not path.name.startswith(".kgtts-"):
@@ -44,7 +44,7 @@ def stored(storage: Storage, outputs: Path, **instead: Answer) -> dict[str, str]
 
 
 def take(root: Path, log: Log, urls: dict[str, str], **changes: Any) -> ResumePoint:
-    """Take over."""
+    """Resume from the parent."""
     paths, clock = paths_in(root), FakeClock()
     downloads = Downloads(
         urls, paths, reporter(log), StopFlag(), DownloadRules(clock=clock, sleep=clock.sleep)
@@ -58,7 +58,7 @@ def take(root: Path, log: Log, urls: dict[str, str], **changes: Any) -> ResumePo
 
 
 def refused(root: Path, log: Log, urls: dict[str, str], **changes: Any) -> str:
-    """Why nothing can be taken over; the run is not to blame."""
+    """Return why it cannot be resumed; the run is not to blame."""
     with pytest.raises(KernelFailure) as caught:
         take(root, log, urls, **changes)
     assert caught.value.reason is EndReason.HANDOVER_FAILED
@@ -67,7 +67,7 @@ def refused(root: Path, log: Log, urls: dict[str, str], **changes: Any) -> str:
 
 
 def test_what_is_downloaded_is_taken_over(root: Path, log: Log, storage: Storage) -> None:
-    """As from a mount: run folder, newest checkpoint, best model and logs; older checkpoints stay there."""
+    """Run folder, newest checkpoint, best model and logs are downloaded; older checkpoints are not."""
     urls = stored(storage, mount(root))
     resumed = take(root, log, urls)
     folder = root / "working" / FOLDER
@@ -93,7 +93,7 @@ def test_what_is_downloaded_is_taken_over(root: Path, log: Log, storage: Storage
 def test_a_damaged_newest_checkpoint_falls_back(
     root: Path, log: Log, storage: Storage, instead: Answer | None, why: str
 ) -> None:
-    """To the next one, which is downloaded then; it is said."""
+    """The next checkpoint is downloaded instead, and reported."""
     folder = mount(root)
     if instead is None:
         put_checkpoint(folder / NEWEST, "checkpoint_1X.pth")
@@ -106,7 +106,7 @@ def test_a_damaged_newest_checkpoint_falls_back(
 
 
 def test_without_a_whole_checkpoint_another_way_is_tried(root: Path, log: Log, storage: Storage) -> None:
-    """The run has not failed: the pass knows what else there is."""
+    """The run has not failed: the next pass knows other ways."""
     gone = Answer(status=404)
     urls = stored(storage, mount(root), checkpoint_14=gone, checkpoint_10=gone, best_model_12=gone)
     assert "no checkpoint in " in refused(root, log, urls)
@@ -114,7 +114,7 @@ def test_without_a_whole_checkpoint_another_way_is_tried(root: Path, log: Log, s
 
 @pytest.mark.parametrize("name", ["state", "checkpoint_14", "config"])
 def test_expired_urls_end_the_session(root: Path, log: Log, storage: Storage, name: str) -> None:
-    """Whichever file shows it first; the message names the file and the session."""
+    """Whichever file shows it first, the error names the file and the session."""
     message = refused(root, log, stored(storage, mount(root), **{name: EXPIRED}))
     assert message.partition(" of session 2 ")[0].endswith(f"{name}.{'pth' if '_' in name else 'json'}")
     assert "(owner/voice-a version 3) could not be downloaded: its address is not valid any more" in message
@@ -122,7 +122,7 @@ def test_expired_urls_end_the_session(root: Path, log: Log, storage: Storage, na
 
 
 def test_small_files_that_are_gone_are_done_without(root: Path, log: Log, storage: Storage) -> None:
-    """A log, or the configuration, which is then the base voice's with the run's settings."""
+    """A missing log or configuration is replaced: by none, or by the base voice's with the run's settings."""
     gone = Answer(status=404)
     resumed = take(root, log, stored(storage, mount(root), trainer_0_log=gone, train_log=gone))
     assert resumed.global_step == 14
@@ -130,14 +130,14 @@ def test_small_files_that_are_gone_are_done_without(root: Path, log: Log, storag
 
 
 def test_the_outputs_of_another_session_are_not_used(root: Path, log: Log, storage: Storage) -> None:
-    """Before a checkpoint is downloaded."""
+    """They are refused before a checkpoint is downloaded."""
     urls = stored(storage, mount(root, run={"id": "3f9c", "session": 1}))
     assert "an older version, session 1 of the same run" in refused(root, log, urls)
     assert not {key for key in storage.asked if list(urls)[int(key)].endswith(".pth")}
 
 
 def test_another_checkpoint_under_the_same_step_is_not_used(root: Path, log: Log, storage: Storage) -> None:
-    """The hash that the push was made with settles it."""
+    """The hash recorded at the push decides."""
     urls = stored(storage, mount(root))
     assert "instead of 000000000000…" in refused(root, log, urls, sha256="0" * 64)
 
@@ -151,7 +151,7 @@ def first(tmp_path: Path) -> Played:
 
 
 def second(first: Played, root: Path, log: Log, storage: Storage, **instead: Answer) -> Played:
-    """The session behind it, which downloads what the first one left, without its manifest."""
+    """The following session, which downloads what the first one left, without its manifest."""
     state = first.state
     (first.root / "working" / "manifest.json").unlink()
     urls = stored(storage, first.root / "working", **instead)
@@ -160,7 +160,7 @@ def second(first: Played, root: Path, log: Log, storage: Storage, **instead: Ans
 
 
 def left(root: Path) -> str:
-    """All that a session leaves, as text."""
+    """Return all text that a session leaves."""
     return "".join(
         path.read_bytes().decode("utf-8", "replace")
         for path in (root / "working").rglob("*")
@@ -169,7 +169,7 @@ def left(root: Path) -> str:
 
 
 def test_a_whole_session_goes_on(first: Played, root: Path, log: Log, storage: Storage) -> None:
-    """Nothing that it says or leaves has a URL."""
+    """Nothing that it prints or leaves has a URL."""
     played = second(first, root, log, storage)
     assert played.code == 0
     assert (played.state["global_step"], len(played.state["history"])) == (6, 2)
@@ -179,7 +179,7 @@ def test_a_whole_session_goes_on(first: Played, root: Path, log: Log, storage: S
 def test_a_whole_session_whose_urls_have_expired(
     first: Played, root: Path, log: Log, storage: Storage
 ) -> None:
-    """It says why in the log and in state.json, for the next pass, and trains nothing."""
+    """The log and state.json say why, for the next pass, and nothing is trained."""
     played = second(first, root, log, storage, state=EXPIRED)
     assert (played.code, played.state["reason"], played.end["reason"]) == (1, *["handover_failed"] * 2)
     assert "not be downloaded: its address is not valid any more" in played.state["message"]

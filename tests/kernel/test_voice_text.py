@@ -1,4 +1,4 @@
-"""A tokenizer as plain data, and back: made-up tokenizers here, Coqui's in test_export_small_voice.py."""
+"""A tokenizer as plain data: made-up tokenizers here, Coqui's in test_export_small_voice.py."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _TOKENS = ("<PAD>", "<EOS>", "<BOS>", "<BLNK>", "আ", "ম", "ি", "a", "b", "
 
 @dataclass
 class Characters:
-    """Coqui's vocabulary: of a token that stands in it twice, the last one counts."""
+    """Coqui's vocabulary; if a token occurs twice, the last one counts."""
 
     tokens: Sequence[str] = _TOKENS
     pad_id: int = 0
@@ -25,21 +25,21 @@ class Characters:
 
     @property
     def num_chars(self) -> int:
-        """How many there are."""
+        """Return the number of tokens."""
         return len(self.tokens)
 
     def id_to_char(self, number: int) -> str:
-        """A token."""
+        """Return a token."""
         return self.tokens[number]
 
     def char_to_id(self, token: str) -> int:
-        """Its id."""
+        """Return a token's id."""
         return {name: number for number, name in enumerate(self.tokens)}[token]
 
 
 @dataclass
 class Tokenizer:
-    """Coqui's tokenizer, with a cleaner given as steps."""
+    """Coqui's tokenizer, with a cleaner made of steps."""
 
     steps: Sequence[Sequence[str]] = (("nfc",), ("lower",), ("collapse",))
     add_blank: bool = True
@@ -48,7 +48,7 @@ class Tokenizer:
     characters: Characters = field(default_factory=Characters)
 
     def text_to_ids(self, text: str, language: str | None = None) -> list[int]:
-        """The ids, letters that are unknown left out."""
+        """Return the ids; unknown letters are left out."""
         known = [letter for letter in clean(text, self.steps) if letter in self.characters.tokens]
         ids = [self.characters.char_to_id(letter) for letter in known]
         if self.add_blank:
@@ -57,13 +57,13 @@ class Tokenizer:
 
 
 def described(tokenizer: Tokenizer, cleaner: str | None = "basic_cleaners") -> dict[str, Any]:
-    """The tokenizer as data."""
+    """Return the tokenizer as data."""
     return describe(tokenizer, cleaner, "bn-Bangladesh", ["আমি"])
 
 
 @given(text=st.text() | st.text(alphabet="আমিab ।<PAD>\n"), blank=st.booleans(), ends=st.booleans())
 def test_the_data_give_the_tokenizers_ids(*, text: str, blank: bool, ends: bool) -> None:
-    """With and without blanks and ends, for any text; tokens of several letters are never met in one."""
+    """The ids are equal with and without blanks and ends, for any text."""
     tokenizer = Tokenizer(add_blank=blank, use_eos_bos=ends)
     data = described(tokenizer)
     assert data["speakable"]
@@ -73,17 +73,17 @@ def test_the_data_give_the_tokenizers_ids(*, text: str, blank: bool, ends: bool)
 
 
 def test_characters_outside_the_vocabulary_are_named() -> None:
-    """Each once, in the order of the text, as they are after cleaning."""
+    """Each is named once, in the order of the text, as it is after cleaning."""
     assert text_ids("Xa☺x☺", described(Tokenizer(add_blank=False))) == ([11], ["x", "☺"])
 
 
 def test_the_last_of_two_equal_characters_counts() -> None:
-    """As in Coqui's table, which is filled from the front."""
+    """The last of two equal characters counts, as in Coqui's table."""
     assert described(Tokenizer())["characters"]["a"] == 11
 
 
 def test_a_cleaner_that_does_something_else_is_noticed() -> None:
-    """Another release's cleaner of that name keeps capitals: nothing may be built on what is written down."""
+    """A cleaner of the same name that does something else is not written down."""
     data = described(Tokenizer(steps=(("nfc",), ("collapse",))))
     assert data["speakable"] is False
     assert "basic_cleaners of this release" in data["why"]
@@ -98,14 +98,14 @@ def test_a_cleaner_that_does_something_else_is_noticed() -> None:
     ],
 )
 def test_what_cannot_be_written_down_is_said(tokenizer: Tokenizer, cleaner: str, why: str) -> None:
-    """The voice is exported all the same; whoever reads it knows that the text is out of reach."""
+    """The voice is exported all the same, and says that its text rules are unknown."""
     data = described(tokenizer, cleaner)
     assert data["speakable"] is False
     assert why in data["why"]
 
 
 def test_languages_have_their_own_symbols() -> None:
-    """A region does not count."""
+    """A language's region is ignored."""
 
     def cleaned(language: str | None) -> str:
         steps = cleaner_steps("multilingual_cleaners", language)
@@ -125,6 +125,6 @@ def test_steps_that_blow_a_text_up_are_refused() -> None:
 
 
 def test_a_step_of_a_later_kgtts_is_refused() -> None:
-    """Leaving it out would give other ids in silence."""
+    """An unknown step is an error, since leaving it out would give other ids."""
     with pytest.raises(ValueError, match="'spell' is not known"):
         clean("a", [["spell", "en"]])

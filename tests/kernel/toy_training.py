@@ -1,4 +1,4 @@
-"""A training script for the tests: a GAN of a few hundred weights on Coqui's real Trainer.
+"""A training script for the tests: a GAN with a few hundred weights on Coqui's real Trainer.
 
 It draws from every generator: samples shuffled when the data set is made, noise from numpy in each sample,
 a shuffling loader, dropout, random segments. `--config_path` and `--continue_path` are taken as Coqui's own
@@ -65,7 +65,7 @@ class Arguments(TrainerArgs):  # type: ignore[misc] # As above.
 
 
 class ToyData(Dataset[torch.Tensor]):
-    """Numbers with noise, in an order that is shuffled once."""
+    """Numbers with noise, in an order that was shuffled once."""
 
     def __init__(self, samples: list[int], *, noise: bool = True) -> None:
         self.samples = list(samples)
@@ -83,7 +83,7 @@ class ToyData(Dataset[torch.Tensor]):
 
 
 class SlowToSave:
-    """Makes a save slow, and interrupts it, while the file is being written."""
+    """Makes saving slow, and interrupts it, while the file is being written."""
 
     def __init__(self, config: ToyConfig) -> None:
         self.config = config
@@ -162,7 +162,7 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
         return {"made": self.made}, {"loss": loss}
 
     def _faulty(self, segment: torch.Tensor) -> torch.Tensor:
-        """The segment, unless something is to go wrong with it."""
+        """Return the segment, unless a fault is to be simulated."""
         config = self.config
         if config.fault_rank != watching.rank():
             if config.hangs and self._no_memory(segment, "backward"):
@@ -189,7 +189,7 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
 
     @torch.no_grad()
     def eval_step(self, batch: dict[str, Any], criterion: Any, optimizer_idx: int) -> Any:
-        """Consumes random numbers too, as VITS does."""
+        """Evaluate; uses random numbers, as VITS does."""
         if self._no_memory(batch["values"], "eval"):
             raise torch.OutOfMemoryError(OUT_OF_MEMORY)
         outputs, losses = self.train_step(batch, criterion, optimizer_idx)
@@ -199,7 +199,7 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
         return outputs, losses
 
     def on_train_step_end(self, trainer: Any) -> None:
-        """Misbehave as asked; called with the step counted."""
+        """Simulate the configured fault; called after the step was counted."""
         self.steps = trainer.total_steps_done
         time.sleep(self.config.step_s)
         if self.config.interrupt_at == self.steps:
@@ -210,7 +210,7 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
     steps = 0
 
     def get_data_loader(self, config: ToyConfig, *, is_eval: bool, samples: Any, verbose: bool) -> Any:
-        """A loader that shuffles."""
+        """Return a loader that shuffles."""
         data = ToyData(samples, noise=not self.config.plain)
         print(f"ORDER {'eval' if is_eval else 'train'} {data.samples}", flush=True)  # noqa: T201 - the test reads it.
         return DataLoader(
@@ -218,36 +218,36 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
         )
 
     def format_batch(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
-        """As the trainer wants it."""
+        """Return the batch in the trainer's form."""
         if self.training:
             print("BATCH", round(float(batch.double().sum()), 6), flush=True)  # noqa: T201 - as above.
         return {"values": batch}
 
     def get_criterion(self) -> Any:
-        """None is needed."""
+        """Return None; no criterion is needed."""
         return nn.Identity()
 
     def get_optimizer(self) -> list[torch.optim.Optimizer]:
-        """The discriminator's and the generator's."""
+        """Return the discriminator's and the generator's optimizer."""
         return [
             torch.optim.AdamW(self.discriminator.parameters(), lr=self.rate),
             torch.optim.AdamW(self.generator.parameters(), lr=self.rate),
         ]
 
     def get_lr(self) -> list[float]:
-        """Of both."""
+        """Return both learning rates."""
         return [self.config.lr, self.config.lr]
 
     def get_scheduler(self, optimizer: Any) -> Any:
-        """Of both."""
+        """Return both schedulers."""
         return [torch.optim.lr_scheduler.ExponentialLR(each, 0.9) for each in optimizer]
 
 
 class OwnSteps(Toy):
-    """A model that takes its optimizer steps by itself, as the trainer lets it."""
+    """A model that takes its own optimizer steps, which the trainer allows."""
 
     def optimize(self, batch: dict[str, Any], trainer: Any) -> Any:
-        """One step of both."""
+        """Take one step of both optimizers."""
         for index, optimizer in enumerate(trainer.optimizer):
             outputs, losses = self.train_step(batch, None, index)
             optimizer.zero_grad()
@@ -257,7 +257,7 @@ class OwnSteps(Toy):
 
 
 def prepared(config: ToyConfig) -> tuple[Arguments, Path]:
-    """Read the command line, and `config` from the file that it names; gives both."""
+    """Read the command line and the configuration that it names; returns both."""
     arguments = Arguments()
     options, _ = arguments.init_argparse(arg_prefix="").parse_known_args()
     arguments.parse_args(options)

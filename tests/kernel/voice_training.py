@@ -1,4 +1,4 @@
-"""Runs a training script of Coqui's, watched: `voice_training.py SCRIPT [ARGUMENTS…]`.
+"""Runs one of Coqui's training scripts and records what it does: `voice_training.py SCRIPT [ARGUMENTS…]`.
 
 With KGTTS_UNSYNCHRONISED set, the ranks do not average their gradients.
 """
@@ -13,7 +13,7 @@ from trainer import Trainer
 
 
 def main() -> None:
-    """Watch the Trainer that the script makes."""
+    """Record what the script's Trainer does."""
     fit = Trainer.fit
 
     def watched(trainer: Any) -> None:

@@ -1,4 +1,4 @@
-"""Looks into a training of several ranks: what each one's own gradients were, and what its optimizers took.
+"""Records a training of several ranks: each rank's own gradients, and those that its optimizers used.
 
 `watch(trainer)` does nothing unless KGTTS_WATCH names a folder. Each rank leaves `<rank>.pth` there: weights,
 and for the steps of KGTTS_WATCH_STEPS the gradients. `unsynchronised()` takes the synchronisation out.
@@ -13,7 +13,7 @@ from torch import nn
 
 
 class _Bare(nn.Module):
-    """In the place of torch's DDP, with nothing of what it does."""
+    """Replaces torch's DDP and does nothing of what it does."""
 
     def __init__(self, module: nn.Module, **_options: Any) -> None:
         super().__init__()
@@ -24,12 +24,12 @@ class _Bare(nn.Module):
 
 
 def rank() -> int:
-    """This process."""
+    """Return this process's rank."""
     return int(os.environ.get("KGTTS_RANK", "0"))
 
 
 def unsynchronised() -> None:
-    """Training goes on as before, each rank with gradients of its own."""
+    """Train without synchronisation: each rank uses its own gradients."""
     nn.parallel.DistributedDataParallel = _Bare  # type: ignore[assignment, misc] # That is the point.
 
 
@@ -73,7 +73,7 @@ class Watch:
         self._found.append({"step": step, "optimizer": index, "local": local, "taken": taken})
 
     def write(self) -> None:
-        """Leave what was found."""
+        """Write what was recorded."""
         state = {
             "model": self._trainer.model.state_dict(),
             "optimizer": [item.state_dict() for item in self._trainer.optimizer],
@@ -85,7 +85,7 @@ class Watch:
 
 
 def watch(trainer: Any) -> None:
-    """Watch a Trainer whose `fit` comes next."""
+    """Record the Trainer whose `fit` comes next."""
     if "KGTTS_WATCH" not in os.environ:
         return
     folder = Path(os.environ["KGTTS_WATCH"])

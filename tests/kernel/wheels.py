@@ -1,4 +1,4 @@
-"""Tiny wheels, and an environment that imitates the image: torch and its kin in it, Coqui not."""
+"""Tiny wheels, and an environment that imitates Kaggle's image: torch and its packages, without Coqui."""
 
 import contextlib
 import functools
@@ -34,11 +34,11 @@ class Made:
 
     @property
     def stem(self) -> str:
-        """How its wheel's name begins."""
+        """Return the beginning of its wheel's name."""
         return f"{self.name.replace('-', '_')}-{self.version}"
 
     def files(self) -> dict[str, str]:
-        """Its content."""
+        """Return its content."""
         module = _MODULES.get(self.name, self.name)
         needs = "".join(f"Requires-Dist: {item}\n" for item in self.requires)
         info = f"{self.stem}.dist-info"
@@ -78,12 +78,12 @@ def make_wheels(folder: Path, offered: Sequence[Made]) -> Path:
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name.
-        """Say nothing."""
+        """Print nothing."""
 
 
 @contextlib.contextmanager
 def serve_index(folder: Path, offered: Sequence[Made]) -> Iterator[str]:
-    """A package index on loopback: listed folders are what pip and uv take for one. Yields its address."""
+    """Serve a package index for pip and uv on loopback. Yields its address."""
     for made in offered:
         make_wheels(folder / made.name, [made])
     handler = functools.partial(_Quiet, directory=str(folder))
