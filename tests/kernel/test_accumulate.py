@@ -20,9 +20,7 @@ def furthest(one: Toy, other: Toy) -> float:
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_half_the_batch_twice_is_the_batch(fork_server: ForkServer, tmp_path: Path, ranks: int) -> None:
-    """With a mean loss the discriminator's first step equals that of whole batches, and the generator is
-    close.
-    """
+    """With a mean loss the discriminator's first step equals that of whole batches."""
     whole = Toy(fork_server, tmp_path / "whole", {**PLAIN, "batch_size": 8 // ranks, "epochs": 1}, ranks)
     halves = Toy(fork_server, tmp_path / "halves", {**whole.config, "batch_size": 4 // ranks}, ranks)
     assert whole.session()["global_step"] == 1
