@@ -3,7 +3,6 @@
 The emulator's sessions are so short that the run needs a second one, which continues where the first stopped.
 """
 
-import contextlib
 import json
 import os
 import shutil
@@ -33,7 +32,7 @@ from orchestrator.emulator.demo.inputs import DATASET, provide_demo_inputs
 from orchestrator.emulator.demo.voice import TEST_SENTENCES
 from orchestrator.emulator.emulator import Emulator
 from orchestrator.emulator.options import EmulatorOptions
-from orchestrator.errors import NotFoundError, RunFailedError, UsageError
+from orchestrator.errors import RunFailedError, UsageError
 from orchestrator.files import write_atomically
 from orchestrator.kaggle import URL_VARIABLE
 from orchestrator.models import KernelRef
@@ -264,8 +263,9 @@ def _settings(folder: Path, values: dict[str, object]) -> Settings:
 
 def _forget_last_demo(kaggle: Kaggle, folder: Path) -> None:
     """Delete the kernels and the results of an earlier demo, so that each starts from nothing."""
+    listed = {item.ref for item in kaggle.my_kernels()}
     for kernel in KernelRef(kaggle.username, _SLUG).siblings:
-        with contextlib.suppress(NotFoundError):
+        if kernel in listed:
             kaggle.delete(kernel)
     results = folder / "results"
     if SessionFolder(results).has_outputs:  # Only what an earlier download made.
