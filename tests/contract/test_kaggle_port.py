@@ -1,9 +1,8 @@
 """What every implementation of `orchestrator.ports.Kaggle` does: the fake, and the client over HTTP."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,11 +17,8 @@ from orchestrator.errors import (
 )
 from orchestrator.models import InputDetails, InputFile, KernelRef, LogEvent, SessionState
 from orchestrator.ports import Kaggle
-from tests.contract.worlds import ATTEMPTS, KERNEL, PREPARED_S, SENT_ONCE, World, memory, push_of
+from tests.contract.worlds import ATTEMPTS, KERNEL, PREPARED_S, SENT_ONCE, World, push_of
 from tests.support import USER
-
-if TYPE_CHECKING:
-    from orchestrator.emulator import Emulator
 
 DATASET = f"{USER}/some-dataset"
 MODEL = f"{USER}/voice/transformers/default/1"
@@ -62,21 +58,6 @@ KINDS: dict[int, type[KgttsError]] = {
     500: ServiceError,
     503: ServiceError,
 }
-
-
-@pytest.fixture(params=["memory", pytest.param("wire", marks=pytest.mark.posix)])
-def world(
-    request: pytest.FixtureRequest, tmp_path: Path, stop_later: "Callable[[Emulator], None]"
-) -> Iterator[World]:
-    """Each implementation."""
-    if request.param == "memory":
-        with memory() as made:
-            yield made
-        return
-    from tests.contract.wire import wire  # noqa: PLC0415  # The emulator needs POSIX.
-
-    with wire(tmp_path / "kaggle", stop_later, 404 if request.param == "wire-404" else 403) as made:
-        yield made
 
 
 def test_a_push_becomes_the_next_version(world: World) -> None:

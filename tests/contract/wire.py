@@ -33,6 +33,15 @@ WIRE = {
     "dataset_files": "ListDatasetFiles",
     "dataset_ready": "GetDatasetStatus",
     "model_files": "ListModelInstanceVersionFiles",
+    "my_datasets": "ListDatasets",
+    "dataset_details": "GetDatasetMetadata",
+    "update_dataset": "UpdateDatasetMetadata",
+    "delete_dataset": "DeleteDataset",
+    "my_models": "ListModels",
+    "model_variations": "ListModelInstances",
+    "create_model": "CreateModel",
+    "update_model": "UpdateModel",
+    "delete_model": "DeleteModelInstance",
 }
 
 

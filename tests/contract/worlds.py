@@ -22,6 +22,7 @@ KERNEL = KernelRef(USER, "small-kernel")
 ATTEMPTS = 3  # How often a read is tried in these tests.
 TIMEOUT_S = 60
 SENT_ONCE = ("push", "delete", "cancel_session")
+CHANGES = ("create_model", "update_model", "delete_model", "update_dataset", "delete_dataset")
 PREPARED_S = 600.0  # How long an uploaded dataset is prepared.
 HANG = "import time\nwhile True: time.sleep(1000)\n"
 
@@ -127,7 +128,7 @@ class MemoryWorld:
 
     def fail(self, method: str, status: int, times: int = 1) -> None:
         """Raise what the client makes of that status, once its tries are over."""
-        if times >= ATTEMPTS or (status < 500 and status != 429) or method in SENT_ONCE:
+        if times >= ATTEMPTS or (status < 500 and status != 429) or method in (*SENT_ONCE, *CHANGES):
             self.fake.next(method, http_error(status))
 
     def received(self, ref: KernelRef) -> dict[str, Any]:
