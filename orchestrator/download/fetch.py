@@ -98,12 +98,12 @@ def fetch(  # noqa: PLR0913  # The last three have defaults.
             fetched = downloader.run(
                 [_File(path, file.name, manifest.get(str(path), Content())) for path, file in wanted.items()]
             )
+            return Transfer(fetched, refused, downloader.counts())
         finally:
             workspace.close()
             storage.close()
     except OSError as error:
         raise LocalError(f"{target} could not be written: {error.strerror or error}.") from error
-    return Transfer(fetched, refused, downloader.counts())
 
 
 def measure(
@@ -126,8 +126,8 @@ def measure(
     wanted, refused = sort_out(files, target)
     storage = Storage(files, relist, options)
 
-    def look(name: str) -> Content:
-        with suppress(BeyondEndError), storage.ask(name, Span(0, 1)) as answer:
+    def look(file: OutputFile) -> Content:
+        with suppress(BeyondEndError), storage.ask(file, Span(0, 1)) as answer:
             if not answer.is_whole:
                 answer.read()  # Only then can the connection be used again.
             return answer.content
@@ -135,7 +135,7 @@ def measure(
 
     def one(path: PurePosixPath, name: str) -> Planned:
         try:
-            content = Attempts(storage, name, lambda _: None).until_done(lambda: look(name))
+            content = Attempts(storage, name, lambda _: None).until_done(look)
             if _is_here(target / path, content, storage.stopped):
                 return Planned(path, content.size, content.size or 0)
             return Planned(path, content.size, part_size(target / PARTS, path, content))
@@ -282,8 +282,8 @@ class _Piece:
         self._owner, self._storage = owner, owner.storage
         self._at, self._end, self._ignored = span.start, span.end, 0
 
-    def fetch(self) -> None:
-        """Make one attempt.
+    def fetch(self, source: OutputFile) -> None:
+        """Make one attempt; `source` is the file with its present URL.
 
         Raises:
             TransientError, ExpiredError: another one may help.
@@ -291,13 +291,13 @@ class _Piece:
             StorageError, OSError: it cannot be fetched, or not be written.
         """
         if self.partial is not None:
-            self._go_on(self.partial)
+            self._go_on(self.partial, source)
             return
         place, folder = self._owner.target / self.file.path, self._owner.workspace.folder
         # If something is here, one byte is requested: the answer says whether it is still the same content.
         is_look = place.is_file() or has_part(folder, self.file.path)
         for span in (Span(0, 1 if is_look else _BIG), None):  # An empty file has no first byte.
-            with suppress(BeyondEndError), self._storage.ask(self.file.name, span) as answer:
+            with suppress(BeyondEndError), self._storage.ask(source, span) as answer:
                 if self._begin(answer, is_look=is_look and not answer.is_whole):
                     return
         raise TransientError("the storage answered without the file")
@@ -328,11 +328,11 @@ class _Piece:
         self._receive(partial, answer)
         return True
 
-    def _go_on(self, partial: Partial) -> None:
+    def _go_on(self, partial: Partial, source: OutputFile) -> None:
         """Fetch the bytes that are missing."""
         span = Span(self._at, self._end)
         try:
-            with self._storage.ask(self.file.name, span, same=partial.content.etag) as answer:
+            with self._storage.ask(source, span, same=partial.content.etag) as answer:
                 if answer.content.validator != partial.content.validator:
                     raise _ChangedError("the storage has another content now")
                 if not answer.is_whole:

@@ -138,7 +138,7 @@ class Storage:
         options: connections, waits and retries.
 
     Attributes:
-        urls: the signed URLs by name: secrets, which appear in no message.
+        files: the files by name; their URLs are secrets, which appear in no message.
         stopped: set when the transfer has ended.
         requests: how many requests were sent.
         received: bytes received.
@@ -152,7 +152,7 @@ class Storage:
         options: TransferOptions,
     ) -> None:
         self._session = Session(read_s=options.stall_s, connections=options.connections)
-        self.urls = {file.name: file.url for file in reversed(files)}  # Of equal names the first is fetched.
+        self.files = {file.name: file for file in reversed(files)}  # Of equal names the first is fetched.
         self._relist, self.options = relist, options
         self.stopped = threading.Event()
         self.requests = self.received = 0
@@ -180,11 +180,11 @@ class Storage:
                     response.raw.shutdown()
 
     @contextlib.contextmanager
-    def ask(self, name: str, span: Span | None, *, same: str = "") -> Iterator[Answer]:
+    def ask(self, file: OutputFile, span: Span | None, *, same: str = "") -> Iterator[Answer]:
         """Request a file or a part of it.
 
         Args:
-            name: the file's name in the listing.
+            file: the file.
             span: the bytes wanted; None for the whole file.
             same: a strong ETag: if the file has another one now, the whole of it comes instead of the part.
 
@@ -197,13 +197,13 @@ class Storage:
             headers["Range"] = f"bytes={span.start}-{span.end - 1}"
             if same:
                 headers["If-Range"] = same
-        with self._send(self.urls[name], headers) as response:
+        with self._send(file.url, headers) as response:
             with self._lock:
                 if self.stopped.is_set():
                     raise StoppedError
                 self._open.add(response)
             try:
-                yield Answer(response, name, span, self.options.stall_s)
+                yield Answer(response, file.name, span, self.options.stall_s)
             finally:
                 with self._lock:
                     self._open.discard(response)
@@ -229,23 +229,23 @@ class Storage:
         with self._lock:
             self.received += count
 
-    def renew(self, name: str, tried: str) -> bool:
-        """See that a file has another URL than `tried`; False if nobody can list it again.
+    def renew(self, tried: OutputFile, error: ExpiredError) -> None:
+        """See that a file has another URL than the one that was tried.
 
         Raises:
+            ExpiredError: nobody can list it again.
             GoneError: the new listing has no such file.
             KgttsError: the listing could not be read.
         """
         with self._listing:
-            if self.urls[name] != tried:
-                return True  # Another thread has renewed it meanwhile.
+            if self.files[tried.name] != tried:
+                return  # Another thread has renewed it meanwhile.
             if self._relist is None:
-                return False
-            fresh = {file.name: file.url for file in reversed(self._relist())}
-            if name not in fresh:
+                raise error
+            fresh = {file.name: file for file in reversed(self._relist())}
+            if tried.name not in fresh:
                 raise GoneError("it is not among the session's outputs any more")
-            self.urls |= fresh
-            return True
+            self.files |= fresh
 
 
 class Attempts:
@@ -262,26 +262,28 @@ class Attempts:
         self._failures = self._fresh = 0
         self._may_renew = True
 
-    def until_done(self, request: Callable[[], T]) -> T:
-        """Make attempts until `request` returns, and return that.
+    def until_done(self, request: Callable[[OutputFile], T]) -> T:
+        """Make attempts until `request` returns, and return that; it is given the file with its present URL.
 
         Raises:
             StorageError: no attempt is left, or another one would not help.
             StoppedError: the transfer was ended.
         """
         while True:
-            url = self._storage.urls[self._name]
+            file = self._storage.files[self._name]
             try:
-                return request()
+                return request(file)
             except TransientError as error:
                 if self._storage.stopped.is_set():
                     raise StoppedError from error
                 self._retried(str(error))
                 self._wait(error)
-            except ExpiredError:
-                if not (self._may_renew and self._storage.renew(self._name, url)):
-                    raise
-                self._may_renew = False
+            except ExpiredError as error:
+                if self._storage.files[self._name] == file:
+                    if not self._may_renew:
+                        raise
+                    self._may_renew = False  # One new listing, and one more after each progress.
+                    self._storage.renew(file, error)
                 self._retried("its address had expired")
 
     def progress(self, count: int) -> None:

@@ -26,6 +26,8 @@ def test_files_arrive_below_the_target(storage: Storage, tmp_path: Path) -> None
     files = [storage.put(name, data) for name, data in (("a/b.txt", b"b"), ("empty", b""), (long, b"long"))]
     brought = bring(files, tmp_path / "to")
     assert content(tmp_path / "to") == {"a/b.txt": b"b", "empty": b"", long: b"long"}
+    silent = storage.put("empty", Answer(b"", drop=("x-goog-hash", "ETag")))
+    assert bring([silent], tmp_path / "to").files[0].unchanged
     assert brought.refused == []
     assert [(str(file.path), file.size) for file in brought.files] == [
         ("a/b.txt", 1),

@@ -11,6 +11,8 @@ from threading import Event, Thread
 import pytest
 
 from orchestrator.download import Content, TransferListener, TransferOptions, UnavailableError
+from orchestrator.download.storage import Attempts, ExpiredError
+from orchestrator.download.storage import Storage as Transport
 from orchestrator.errors import LocalError, ServiceError
 from orchestrator.models import OutputFile
 from tests.download.storage import Answer, Storage
@@ -35,6 +37,7 @@ def test_a_big_file_comes_in_ranges(storage: Storage, tmp_path: Path) -> None:
     ]
     assert [request.if_range is None for request in storage.requests] == [True, False, False, False]
     assert (brought.counts.received, brought.counts.again) == (len(BODY), 0)
+    assert (brought.counts.requests, 1 <= brought.counts.connections <= 4) == (4, True)
     assert parts(tmp_path) == []
 
 
@@ -185,6 +188,23 @@ def test_an_address_that_stays_expired_is_an_error(storage: Storage, tmp_path: P
     assert len(listed) == 2
     with pytest.raises(UnavailableError, match="not among the session's outputs any more"):
         bring([storage.put("f", Answer(status=403))], tmp_path, relist=list)
+
+
+def test_an_address_that_another_thread_renewed_costs_no_listing() -> None:
+    """The right to one is still there when that other address expires, too."""
+    tried = list[str]()
+    storage = Transport([OutputFile("f", "first")], lambda: [OutputFile("f", "third")], TransferOptions())
+
+    def request(file: OutputFile) -> str:
+        tried.append(file.url)
+        if file.url == "first":
+            storage.files["f"] = OutputFile("f", "second")  # Another thread has listed it meanwhile.
+        if file.url != "third":
+            raise ExpiredError("the storage answered 400")
+        return file.url
+
+    assert Attempts(storage, "f", print).until_done(request) == "third"
+    assert tried == ["first", "second", "third"]
 
 
 def test_waits_grow_and_honour_retry_after(storage: Storage, tmp_path: Path) -> None:
