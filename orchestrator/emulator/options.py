@@ -63,6 +63,8 @@ class EmulatorOptions:
         python: the interpreter that runs pushed scripts.
         keep_failed_outputs: whether a session that failed or was stopped keeps its outputs. Reports about
             Kaggle disagree, so rehearse both.
+        crash_is_complete: whether a session whose script failed ends as COMPLETE instead of ERROR.
+        keep_deleted_names: whether a push under the name of a deleted kernel is refused, as users report.
         dataset_processing_s: how long an uploaded version of a dataset or model is processed before it is
             ready. Until then, sessions mount the version before it. Kaggle takes seconds to minutes.
         version_while_processing: whether another version may be made meanwhile. Kaggle has refused that
@@ -98,6 +100,8 @@ class EmulatorOptions:
     layout: str = "current"
     python: str = sys.executable
     keep_failed_outputs: bool = True
+    crash_is_complete: bool = False
+    keep_deleted_names: bool = False
     dataset_processing_s: float = 0.0
     version_while_processing: bool = False
     saving_s: float = 0.0

@@ -119,8 +119,12 @@ def test_a_checkpoint_that_is_not_on_the_mount(cli: Cli, account: Emulator, work
     assert "✗ Missing" in (workplace / "runs/bangla-tts/session-01/session.log").read_text()
 
 
-def test_a_config_that_is_corrupt(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """Named as damaged JSON, with what to do."""
+@pytest.mark.parametrize("as_complete", [False, True])
+def test_a_config_that_is_corrupt(
+    cli: Cli, open_account: Callable[..., Emulator], python: str, workplace: Path, *, as_complete: bool
+) -> None:
+    """Named as damaged JSON, with what to do, whether Kaggle calls the session ERROR or COMPLETE."""
+    open_account(python=python, crash_is_complete=as_complete)
     model = workplace.parent / "kaggle/models" / USER / "ttsbnng/transformers/default/1/model"
     (model / "config.json").write_text('{"model": "vits",', encoding="utf-8")
     run_badly(cli, "config.json is damaged", "Upload the base voice's config.json again")

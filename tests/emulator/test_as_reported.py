@@ -8,7 +8,7 @@ import pytest
 from kagglesdk.kaggle_client import KaggleClient
 from kagglesdk.kaggle_env import KaggleEnv
 from kagglesdk.kernels.types import kernels_api_service as sdk
-from kagglesdk.kernels.types.kernels_enums import KernelExecutionType
+from kagglesdk.kernels.types.kernels_enums import KernelExecutionType, KernelsListViewType
 
 from orchestrator.emulator.faults.kinds import NotVisible
 from orchestrator.emulator.faults.plan import FaultPlan
@@ -84,6 +84,45 @@ def test_a_new_kernel_is_not_visible_for_a_while(start: Start, clock: FakeClock)
     assert account.kernels.get_kernel(kernel).metadata.current_version_number == 1
     account.push(HANG)
     assert account.kernels.get_kernel(kernel).metadata.current_version_number == 2
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_new_kernel_may_be_missing_in_the_list(start: Start, clock: FakeClock, *, listed: bool) -> None:
+    """Or stand there already, while everything about it is refused."""
+    account = start(clock=clock)
+    faults = (NotVisible(seconds=60, listed=listed),)
+    account.emulator.server.faults.set(FaultPlan(faults=faults))
+    account.push(HANG)
+    own = sdk.ApiListKernelsRequest()
+    own.group = KernelsListViewType.PROFILE
+    assert len(account.kernels.list_kernels(own).kernels) == listed
+    clock.advance(60)
+    assert len(account.kernels.list_kernels(own).kernels) == 1
+
+
+@pytest.mark.parametrize("as_complete", [False, True])
+def test_a_script_that_fails(start: Start, *, as_complete: bool) -> None:
+    """ERROR for some, COMPLETE for others; what it left is there in both cases."""
+    account = start(crash_is_complete=as_complete)
+    assert account.run(FILES + "raise SystemExit(3)") == ("COMPLETE" if as_complete else "ERROR")
+    assert len(account.files()) == 4
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_the_name_of_a_deleted_kernel(start: Start, *, kept: bool) -> None:
+    """It can be used again, or is gone for good, over a restart too; other names are not."""
+    account = start(keep_deleted_names=kept)
+    account.run("print(1)")
+    account.delete()
+    account.emulator.stop()
+    account = start(keep_deleted_names=kept)
+    if kept:
+        response = refused(lambda: account.push("print(2)"))
+        assert (response.status_code, error_of(response)["message"]) == (404, "Notebook not found")
+        assert account.emulator.backend.kernels.all() == []
+    else:
+        assert account.run("print(2)") == "COMPLETE"
+    assert account.run("print(3)", "Another Kernel") == "COMPLETE"
 
 
 @pytest.mark.parametrize(("length", "fits"), [(4, False), (5, True), (50, True), (51, False)])

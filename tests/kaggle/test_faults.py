@@ -141,3 +141,12 @@ def test_a_state_that_nobody_knows_is_no_state(emulator: Emulator, kaggle: Kaggl
     emulator.server.faults.set(FaultPlan(faults=(UnknownWord(word="PAUSED"),)))
     with pytest.raises(ServiceError, match="makes no sense"):
         kaggle.session_status(KERNEL)
+
+
+def test_a_datasets_state_that_nobody_knows_is_no_state(emulator: Emulator, kaggle: KaggleClient) -> None:
+    """It is neither ready nor in preparation."""
+    (emulator.backend.state.root / "datasets" / USER / "by-hand").mkdir(parents=True)
+    faults = (UnknownWord(where="api:GetDatasetStatus", word="ALMOST"),)
+    emulator.server.faults.set(FaultPlan(faults=faults))
+    with pytest.raises(ServiceError, match="ALMOST"):
+        kaggle.dataset_ready(f"{USER}/by-hand")

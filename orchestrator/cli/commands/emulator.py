@@ -59,6 +59,10 @@ from orchestrator.emulator.options import ABSENT, MOUNT_LAYOUTS, SANDBOXES
 @click.option(
     "--lose-failed-outputs", is_flag=True, help="Drop the outputs of failed sessions, as Kaggle may."
 )
+@click.option("--crash-is-complete", is_flag=True, help="A script that fails ends as COMPLETE, not as ERROR.")
+@click.option(
+    "--keep-deleted-names", is_flag=True, help="Refuse a push under the name of a kernel that was deleted."
+)
 @duration_option("--saving", default="0s", help="How long the outputs of an ended session take to be saved.")
 @click.option(
     "--flat-errors", is_flag=True, help="Write errors as www.kaggle.com does, not as api.kaggle.com."
@@ -96,6 +100,8 @@ def emulator(
     layout: str,
     sandbox: str,
     lose_failed_outputs: bool,
+    crash_is_complete: bool,
+    keep_deleted_names: bool,
     saving: timedelta,
     flat_errors: bool,
     absent: str,
@@ -122,6 +128,8 @@ def emulator(
         layout=layout,
         sandbox=sandbox,
         keep_failed_outputs=not lose_failed_outputs,
+        crash_is_complete=crash_is_complete,
+        keep_deleted_names=keep_deleted_names,
         saving_s=saving.total_seconds(),
         nested_errors=not flat_errors,
         absent=int(absent),

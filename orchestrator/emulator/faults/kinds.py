@@ -193,9 +193,9 @@ class SlowStatus(Rule):
 
 
 class UnknownWord(Rule):
-    """The status of a session is a word that no client knows."""
+    """The status of a session, or of a dataset, is a word that no client knows."""
 
-    places: ClassVar = ("api:GetKernelSessionStatus",)
+    places: ClassVar = ("api:GetKernelSessionStatus", "api:GetDatasetStatus")
     what: Literal["unknown_word"] = "unknown_word"
     where: str = "api:GetKernelSessionStatus"
     word: str = Field(default="PAUSED", min_length=1, max_length=100)
@@ -210,12 +210,16 @@ class StaleVersion(Rule):
 
 
 class NotVisible(Rule):
-    """A kernel that was created less than `seconds` ago is answered with 403, except to pushes."""
+    """A kernel that was created less than `seconds` ago is answered with 403, except to pushes.
+
+    With `listed = false`, the account's list of kernels leaves it out as well.
+    """
 
     places: ClassVar = (API, LOG)
     what: Literal["not_visible"] = "not_visible"
     where: str = API
     seconds: float = Field(gt=0, le=_DAY_S)
+    listed: bool = True
 
 
 class HostileNames(Rule):

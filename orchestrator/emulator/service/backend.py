@@ -153,9 +153,10 @@ class Backend:
                 raise ApiError(403, "Phone verification is required to use the internet or an accelerator")
             if not push.quick:
                 check_limits(machine, self.kernels.active(), self.quota(), self.options)
-            kernel = self.kernels.find(self.username, slug) or Kernel(
-                self.state.next_number(), self.username, slug, title, push.private
-            )
+            known = self.kernels.find(self.username, slug)
+            if known is None and self.options.keep_deleted_names and slug in self.state.deleted_names():
+                raise ApiError(404, "Notebook not found")
+            kernel = known or Kernel(self.state.next_number(), self.username, slug, title, push.private)
             if kernel.ref in self._deleting:
                 raise PushRejectedError(f"Kernel {kernel.ref} is being deleted.")
             invalid = self._mounts.invalid(push.sources, kernel.ref)
@@ -208,6 +209,7 @@ class Backend:
         with self._lock:
             self._deleting.discard(kernel.ref)
             self.kernels.delete(kernel)
+            self.state.add_deleted_name(kernel.slug)
 
     # The runner's reports: see `SessionListener`
 
@@ -225,8 +227,9 @@ class Backend:
         paths = self.kernels.paths(kernel, version.number)
         state, message = _ENDS.get(end.cause, (SessionState.ERROR, end.detail))
         if end.cause is EndCause.FINISHED:
-            state = SessionState.COMPLETE if end.exit_code == 0 else SessionState.ERROR
-            message = "" if end.exit_code == 0 else f"The script ended with exit code {end.exit_code}."
+            good = end.exit_code == 0 or self.options.crash_is_complete
+            state = SessionState.COMPLETE if good else SessionState.ERROR
+            message = "" if good else f"The script ended with exit code {end.exit_code}."
         try:
             kept = state is SessionState.COMPLETE or self.options.keep_failed_outputs
             if end.working is not None and kept:

@@ -11,7 +11,7 @@ ROOT/
   sessions/ID/…                                     the folder of an active session
   cache/numba/…                                     compiled code, shared by sessions
   cache/archives/…                                  whole datasets and models, packed for their download
-  credentials.json (0600), usage.json, counter.json, lock
+  credentials.json (0600), usage.json, counter.json, deleted.json, lock
 
 Records are JSON, written atomically: a crash leaves whole files.
 """
@@ -113,6 +113,16 @@ class StateFolder:
     def usage_file(self) -> Path:
         """The GPU time that ended sessions used."""
         return self.root / "usage.json"
+
+    def deleted_names(self) -> list[str]:
+        """The slugs of kernels that were deleted."""
+        path = self.root / "deleted.json"
+        return [str(name) for name in json.loads(path.read_bytes())] if path.exists() else []
+
+    def add_deleted_name(self, slug: str) -> None:
+        """Remember the slug of a kernel that was deleted."""
+        names = sorted({*self.deleted_names(), slug})
+        write_bytes_atomically(self.root / "deleted.json", json.dumps(names).encode())
 
     def next_number(self) -> int:
         """A number that was never given before, for kernels and sessions."""

@@ -14,6 +14,7 @@ from kagglesdk.datasets.types.dataset_types import (
 from kagglesdk.users.types.users_enums import CollaboratorType
 from starlette.responses import RedirectResponse, Response
 
+from orchestrator.emulator.faults.kinds import UnknownWord
 from orchestrator.emulator.service.datasets import Dataset, DatasetVersion
 from orchestrator.emulator.service.exceptions import ApiError, RejectedError, not_found
 from orchestrator.emulator.service.files import list_files
@@ -98,6 +99,8 @@ def list_datasets(call: Call) -> Any:
 def get_dataset_status(call: Call) -> Any:
     """GetDatasetStatus: whether its newest version is ready; a folder filled by hand always is."""
     _, version = _requested(call)
+    if unknown := call.faults.first(UnknownWord):
+        return {"status": unknown.word}
     response = sdk.ApiGetDatasetStatusResponse()
     response.status = status_of(ready=call.backend.datasets.is_ready(version))
     return response

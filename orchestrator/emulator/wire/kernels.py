@@ -136,9 +136,13 @@ def check_visible(kernel: Kernel, backend: Backend, faults: RequestFaults) -> No
     Raises:
         ApiError: 403, as Kaggle answers for a kernel that was just created.
     """
-    hidden = faults.first(NotVisible)
-    if hidden and backend.clock.now() - kernel.versions[0].pushed_at < timedelta(seconds=hidden.seconds):
+    if _is_hidden(kernel, backend, faults.first(NotVisible)):
         raise permission_denied("kernels.get")
+
+
+def _is_hidden(kernel: Kernel, backend: Backend, fault: NotVisible | None) -> bool:
+    age = backend.clock.now() - kernel.versions[0].pushed_at
+    return fault is not None and age < timedelta(seconds=fault.seconds)
 
 
 def _requested_run(call: Call) -> tuple[Kernel, Version]:
@@ -253,10 +257,13 @@ def list_kernels(call: Call) -> Any:
     request = call.request
     others = bool(request.user) and request.user.lower() != call.backend.username.lower()
     search = (request.search or "").lower()
+    hidden = call.faults.first(NotVisible)
+    hidden = None if hidden is None or hidden.listed else hidden
     found = [
         kernel
         for kernel in call.backend.kernels.all()
         if not others
+        and not _is_hidden(kernel, call.backend, hidden)
         and (search in kernel.title.lower() or search in kernel.slug)
         # Everyone else sees what is public; an account's own list shows all.
         and (request.group is not KernelsListViewType.EVERYONE or not kernel.private or request.user)
