@@ -173,7 +173,7 @@ class Results:
                 sessions = [item for item in sessions if item.run is not None and item.run.startswith(text)]
             if text is not None and len({item.run for item in sessions}) > 1:
                 raise UsageError(
-                    f"{text!r} fits several runs in {self.to}.", hint="write more of the run's id"
+                    f"{text!r} matches several runs in {self.to}.", hint="write more of the run's id"
                 )
         else:
             sessions = [item for place in self._places(ref, slug) for item in pulled_sessions(place)]
@@ -298,7 +298,7 @@ def _kernel(text: str | None) -> KernelRef | None:
     except UsageError as error:
         no_path = "" if Path(text).exists() else ", and no file or folder here has that name"
         raise UsageError(
-            f"{text!r} names no run{no_path}.",
+            f"{text!r} is not the name of a run{no_path}.",
             hint="give a run's id or its beginning (`kgtts list` shows them), or OWNER/SLUG[/VERSION]",
         ) from error
 

@@ -182,7 +182,7 @@ def load_to_train(config_path: Path | None, overrides: tuple[str, ...]) -> "Load
     loaded = load(config_path, overrides)
     if loaded.path is None:
         raise UsageError(
-            "There is no kgtts.toml in this folder or above, so there is nothing to train.",
+            "There is no kgtts.toml in this folder or above, so kgtts does not know what to train.",
             hint="`kgtts init` writes one; or name one with --config FILE",
         )
     return loaded

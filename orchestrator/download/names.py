@@ -81,7 +81,7 @@ def _check_part(name: str, part: str) -> None:
     if _DEVICE.fullmatch(part):
         raise UnsafeNameError(name, "is a device name on Windows")
     if part.casefold().startswith(OWN_PREFIX):
-        raise UnsafeNameError(name, "is a name that kgtts keeps for itself")
+        raise UnsafeNameError(name, "is a name that kgtts uses itself")
 
 
 def collision_key(path: PurePosixPath) -> str:

@@ -69,7 +69,7 @@ def check(method: str, answer: requests.Response) -> None:
         _ = answer.content  # Read it all: the connection is free again, and Kaggle's words are kept.
         raise requests.HTTPError(f"status {answer.status_code}", response=answer)
     if answer.status_code != requests.codes.ok:
-        raise AnswerError(f"has the status {answer.status_code}, which means nothing here")
+        raise AnswerError(f"has the status {answer.status_code}, which kgtts does not expect here")
     if method in _MADE_OF_BYTES:
         return
     if "html" in answer.headers.get("Content-Type", "").lower():
@@ -190,7 +190,7 @@ def next_token(answer: Any, used: set[str]) -> str | None:
     if not token:
         return None
     if token in used or len(used) >= _MOST_PAGES:
-        raise AnswerError("never comes to the end of the list")
+        raise AnswerError("has no end: its pages repeat")
     used.add(token)
     return str(token)
 

@@ -43,7 +43,7 @@ def service_url(environ: Mapping[str, str]) -> str:
         ):
             return url
     raise UsageError(
-        f"{URL_VARIABLE}={url!r} is not an address to send credentials to.",
+        f"{URL_VARIABLE}={url!r} is not an address that kgtts sends credentials to.",
         hint="use http://127.0.0.1:PORT as `kgtts emulator` prints it, or unset the variable to reach Kaggle",
     )
 
@@ -162,8 +162,8 @@ def _check(found: Credentials) -> None:
         has = "a line break" if letter in "\r\n" else "a space" if letter == " " else None
         has = has or ("a colon" if letter == ":" else f"a character that no {what} has (U+{ord(letter):04X})")
         raise CredentialsError(
-            f"The {what} in {found.place} cannot be right: it has {has} in it.",
-            hint="copy it again, alone and whole, or make a new one at https://www.kaggle.com/settings/api",
+            f"The {what} in {found.place} cannot be right: it contains {has}.",
+            hint="copy it again without anything around it, or make a new one at https://www.kaggle.com/settings/api",
         )
 
 

@@ -162,7 +162,7 @@ class Models:
                 doing, lambda: self._models.delete_model_instance_version(version), retry=False
             )
         else:
-            raise UsageError(f"{source!r} names no model, variation or version.")
+            raise UsageError(f"{source!r} does not name a model, a variation or a version.")
         _check_accepted(doing, answer)
 
     def _newest(self, variation: str) -> int | None:

@@ -32,7 +32,9 @@ def find_sessions(
     if source is not None and Path(source).is_dir():
         sessions = newest_run(pulled_sessions(Path(source)))
         if not sessions:
-            raise UsageError(f"{source} holds no session of a run.", hint="download one: kgtts pull --to DIR")
+            raise UsageError(
+                f"{source} contains no session of a run.", hint="download one: kgtts pull --to DIR"
+            )
         return sessions, Path(source)
     if source is not None and Path(source).is_file():
         raise UsageError(
@@ -76,5 +78,7 @@ def read_source(
             if lost
             else ""
         )
-        raise UsageError(f"{name} holds no measurements{why}.", hint="a run has some from its first steps on")
+        raise UsageError(
+            f"{name} contains no measurements{why}.", hint="a run has measurements after its first steps"
+        )
     return name, table

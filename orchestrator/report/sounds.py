@@ -304,7 +304,7 @@ def read_clip(place: Path) -> Clip:
         raise UnreadableSoundError("is not a WAV file of PCM samples") from error
     data = _as_16_bit(data[: len(data) - len(data) % (width * channels)], width)
     if not data:
-        raise UnreadableSoundError("has no sound in it")
+        raise UnreadableSoundError("contains no sound")
     return Clip(_as_wav(data, rate, channels), len(data) / (2 * channels * rate), rate, *_level(data), cut)
 
 

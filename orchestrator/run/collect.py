@@ -163,7 +163,7 @@ def collect(  # noqa: PLR0913  # The last two have defaults.
     brought = bring(context.kaggle, target.ref, folder, choose, listener)
     if not brought.is_whole:
         raise ServiceError(
-            f"Kaggle does not list all that {target.ref} left yet; what it lists is in {folder}.",
+            f"Kaggle does not list all outputs of {target.ref} yet; those that it lists are in {folder}.",
             hint=f"try again in a minute: kgtts pull {target.ref}",
         )
     if run is not None and brought.has_all(needed or choose):

@@ -186,7 +186,7 @@ class Following:
             if now - self._seen_at > _LONGEST_UNSEEN_S:
                 raise ServiceError(
                     f"Kaggle has not shown the state of {self._ref} for hours: {error.message}",
-                    hint=f"the session may well go on; kgtts status {self._ref} --watch",
+                    hint=f"the session may still be running; kgtts status {self._ref} --watch",
                 ) from error
             wanted_s = error.retry_after_s if isinstance(error, ServiceError) else None
             self._reached, asked_for_s = False, min(wanted_s or 0.0, _MOST_ASKED_FOR_S)

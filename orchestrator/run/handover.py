@@ -99,7 +99,7 @@ def read_dataset(kaggle: Kaggle, source: str) -> HandoverDataset:
         raise ServiceError(f"Kaggle does not say whether {source} is ready.", hint="try again later")
     if not names and not broken:
         raise ServiceError(
-            f"Kaggle says that the dataset {source} is there, and lists no file of it.",
+            f"Kaggle says that the dataset {source} exists, but lists no file of it.",
             hint="try again later",
         )
     return HandoverDataset(source, exists=True, broken=broken, names=names)

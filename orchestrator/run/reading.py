@@ -84,7 +84,8 @@ def _is_new(snapshot: Snapshot, base: KernelRef) -> bool:
     listed = certain(snapshot.listing()) or frozenset()
     if str(first).casefold() in listed:
         raise ServiceError(
-            f"Kaggle lists {first} and says that it does not exist, so what the run needs is unknown.",
+            f"Kaggle lists {first}, but also says that it does not exist, so kgtts cannot tell "
+            "what the run needs.",
             hint="try again later",
         )
     # An empty list may be a fault, too; then the second kernel has to be missing as well.

@@ -113,8 +113,8 @@ def _kaggle_session(
             raise _not_at_work(ref, state)
         if clock.monotonic() >= until:
             raise WaitTimeoutError(
-                f"{ref} has not told its id within {_ID_WITHIN_S:.0f} seconds, and Kaggle stops a session by "
-                "nothing else.",
+                f"{ref} has not printed its id within {_ID_WITHIN_S:.0f} seconds, and Kaggle stops a session "
+                "by nothing else.",
                 hint=f"try again once it runs (kgtts status {ref}), or use its page: kgtts open {ref}",
             )
         clock.sleep(pause)
@@ -233,6 +233,6 @@ def _step(context: RunContext, target: Target, *, rescue: bool) -> int | None:
 
 def _not_at_work(ref: KernelRef, state: SessionState) -> UsageError:
     return UsageError(
-        f"{ref} is not at work: Kaggle says {state}.",
+        f"{ref} is not running: Kaggle says {state}.",
         hint=f"there is nothing to stop; `kgtts status {ref}` shows its end and what its run needs",
     )

@@ -45,7 +45,7 @@ def find_target(
     runs = {record.run_id for record in records}
     if len({record.ref.owner for record in records}) > 1 or (len(runs) > 1 and text not in _names(records)):
         count = max(len(runs), len({record.ref.owner for record in records}))
-        raise UsageError(f"{text!r} fits {count} runs.", hint=_LIST)
+        raise UsageError(f"{text!r} matches {count} runs.", hint=_LIST)
     if records:
         return _settled(context, records[0])
     return _on_kaggle(context, text, default, snapshot)
@@ -178,7 +178,7 @@ def _newest_versions(snapshot: Snapshot, kernel: KernelRef) -> Iterator[KernelIn
             newer = snapshot.after(kernel, info.latest_version)
             yield from () if newer is None else (newer,)
     elif snapshot.is_own(kernel) and str(kernel).casefold() in (certain(snapshot.listing()) or ()):
-        raise ServiceError(f"Kaggle lists {kernel}, and says that it does not exist.")
+        raise ServiceError(f"Kaggle lists {kernel}, but also says that it does not exist.")
 
 
 def identify(context: RunContext, target: Target) -> tuple[Target, RunStamp | None]:

@@ -74,7 +74,7 @@ def find_accelerator(name: str) -> Accelerator:
         meant = f' (did you mean "{nearest}"?)' if nearest else ""
         raise ValueError(f"is not an accelerator that Kaggle knows{meant}; use {usable}")
     if found.refused is not None:
-        raise ValueError(f"cannot be had: {found.refused}; use {usable}")
+        raise ValueError(f"is not available: {found.refused}; use {usable}")
     return found
 
 

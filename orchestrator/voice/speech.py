@@ -98,7 +98,7 @@ def read_text(file: str, stdin: BinaryIO) -> str:
         raise UsageError(f"{file} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{file} is not UTF-8 text: the byte at position {error.start} is part of no character.",
+            f"{file} is not UTF-8 text: the byte at position {error.start} does not belong to a character.",
             hint="save it as UTF-8 in your editor",
         ) from error
     if len(data) > _LARGEST_TEXT:
@@ -146,7 +146,7 @@ def speak(voice: Voice, text: str, file: Path, options: SynthesisOptions | None 
             return
         if not unknown:
             raise UsageError(
-                f"The voice {voice.place} makes no sound of this text: nothing is left of it after cleaning."
+                f"The voice {voice.place} cannot say this text: nothing is left of it after cleaning."
             )
         raise UsageError(
             f"None of the text's characters is in the vocabulary of {voice.place}: {name_all(unknown)}.",

@@ -130,7 +130,7 @@ class Voice:
         except Exception as error:  # onnxruntime's classes have no base of their own.
             raise _broken(self.place, f"the model fails: {_first_line(error)}") from error
         if len(samples) > _LONGEST_PIECE_S * self.card.audio.sample_rate:
-            raise _broken(self.place, f"one piece of text gives more than {_LONGEST_PIECE_S} s of sound")
+            raise _broken(self.place, f"one sentence gives more than {_LONGEST_PIECE_S} s of sound")
         if not bool(numpy.isfinite(samples).all()):
             raise _broken(self.place, "its samples are not finite: the training has probably diverged")
         return samples

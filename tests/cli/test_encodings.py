@@ -64,7 +64,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Terminal]:
     "case",
     [
         Case(["doctor"], 3, "No Kaggle credentials"),
-        Case(["metrics", BANGLA], 2, "holds no measurements"),
+        Case(["metrics", BANGLA], 2, "contains no measurements"),
         Case(["say", BANGLA, "--out", "x.wav"], 2, "No run has been downloaded"),
         Case([BANGLA], 2, "There is no command"),
         Case(["config", "show", "--set", SENTENCES], 0, "[kernel]"),

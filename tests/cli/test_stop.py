@@ -105,7 +105,7 @@ def test_a_finished_run_has_nothing_to_stop(cli: Cli, trained: Emulator) -> None
     """It is named with its state, and left alone."""
     result = cli("stop")
     assert (result.code, result.out) == (2, "")
-    assert f"{FIRST} is not at work: Kaggle says complete" in result.err
+    assert f"{FIRST} is not running: Kaggle says complete" in result.err
     assert "kgtts push" not in result.err
 
 

@@ -68,7 +68,7 @@ def test_every_way_to_name_a_run_works_for_every_command(
         assert compared.code == 0, (name, compared.said)
         spoken = cli("say", "আমি", "--run", name, "--out", "x.wav")
         assert spoken.code == 0 or "has a voice" in spoken.err, (name, spoken.said)
-        assert "names no run" not in spoken.err
+        assert "is not the name of a run" not in spoken.err
 
 
 def test_without_settings_nothing_is_trained(cli: Cli, account: Emulator, workplace: Path) -> None:
@@ -142,7 +142,7 @@ def test_the_list_shows_states_as_they_are_now(
     monkeypatch.setenv("KAGGLE_KEY", "wrong")
     offline = cli("list", "--json")
     assert (offline.code, offline.json[0]["state"]) == (0, "pushed")
-    assert "States are as they were seen last: " in offline.err
+    assert "The states shown are the last known ones: " in offline.err
     monkeypatch.setenv("KAGGLE_KEY", KEY)
     online = cli("list", "--json")
     assert (online.json[0]["state"], online.err) == ("complete", "")

@@ -245,7 +245,7 @@ def test_a_run_is_found_by_any_of_its_names(tmp_path: Path) -> None:
         ("ab", "several runs"),
         ("zzz", "kgtts pull zzz"),
         ("asha/none", "kgtts pull"),
-        ("a.b", "names no run"),
+        ("a.b", "is not the name of a run"),
     ):
         with pytest.raises(UsageError) as error:
             Results(tmp_path).find(text, "voice")

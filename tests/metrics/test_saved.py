@@ -104,7 +104,7 @@ def test_an_archive_that_is_no_log_is_refused_in_a_sentence(cli: Cli, workplace:
     for data in (memory.getvalue(), memory.getvalue()[:40]):
         (workplace / "diary.docx").write_bytes(data)
         result = cli("metrics", "diary.docx")
-        assert (result.code, "holds no measurements" in result.err) == (2, True)
+        assert (result.code, "contains no measurements" in result.err) == (2, True)
 
 
 def test_the_summary_counts_what_could_not_be_read(cli: Cli, workplace: Path) -> None:

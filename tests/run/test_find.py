@@ -100,7 +100,9 @@ def test_a_run_is_found_by_its_id_or_the_beginning_of_it(
     assert find_target(context, "abd") == find_target(context, "abd222") == Target(KERNEL.at(2), record)
 
 
-@pytest.mark.parametrize(("text", "words"), [("ab", "fits 2 runs"), ("zzz", "is no run"), ("%", "is no run")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("ab", "matches 2 runs"), ("zzz", "is no run"), ("%", "is no run")]
+)
 def test_a_run_that_cannot_be_told_is_a_sentence(
     context: RunContext, ledger: Ledger, kaggle: FakeKaggle, text: str, words: str
 ) -> None:
@@ -235,7 +237,7 @@ def test_a_slug_of_two_owners_is_told_apart(context: RunContext, ledger: Ledger,
     """It fits both, so the owner has to be named."""
     for owner, run in (("asha", "abc111"), ("omar", "def222")):
         remember(ledger, kaggle, run, 1, kernel=KernelRef(owner, "bangla-tts-a"))
-    with pytest.raises(UsageError, match="fits 2 runs"):
+    with pytest.raises(UsageError, match="matches 2 runs"):
         find_target(context, "bangla-tts")
     assert find_target(context, "omar/bangla-tts").ref == KernelRef("omar", "bangla-tts-a", 1)
 

@@ -49,7 +49,7 @@ def cancel(run: str | None, *, yes: bool) -> None:
     """
     if run is None:
         raise click.UsageError(
-            "`kgtts cancel` deletes a kernel and is now called `kgtts delete`, which wants a name: `kgtts "
+            "`kgtts cancel` deletes a kernel and is now called `kgtts delete`, which needs a name: `kgtts "
             "delete OWNER/SLUG`. To end a session and keep everything: kgtts stop"
         )
     with workbench() as bench:
@@ -57,7 +57,7 @@ def cancel(run: str | None, *, yes: bool) -> None:
         state = session_status(bench, target).state
         if state.is_terminal:
             raise click.UsageError(
-                f"{target.ref} is not at work (Kaggle says {state}), so there is nothing to cancel. `kgtts "
+                f"{target.ref} is not running (Kaggle says {state}), so there is nothing to cancel. `kgtts "
                 f"delete {target.ref.kernel}` deletes the kernel with all that it holds."
             )
         click.echo("`kgtts cancel` is now `kgtts delete`; `kgtts stop` keeps the kernel.", err=True)

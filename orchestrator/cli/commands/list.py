@@ -35,7 +35,7 @@ def list_runs(*, everything: bool, as_json: bool) -> None:
             records, stale = refreshed(known.all(), workbench())
             rows = [_session_row(item, known.summary(item)) for item in records]
         if stale is not None:
-            warn(f"States are as they were seen last: {stale.message}", err=True)
+            warn(f"The states shown are the last known ones: {stale.message}", err=True)
     if as_json:
         print_json(rows)
     elif rows and everything:

@@ -98,8 +98,8 @@ def say(
     if out is not None and out.suffix.lower() not in ("", ".wav", ".wave"):
         wav = out.with_suffix(".wav")
         raise click.UsageError(
-            f"kgtts writes WAV files only, and {out} is not called so. Write {wav}, then convert it, for "
-            f"example: ffmpeg -i {shlex.quote(str(wav))} {shlex.quote(str(out))}"
+            f"kgtts writes WAV files only, and {out} has another extension. Write {wav}, then convert it, "
+            f"for example: ffmpeg -i {shlex.quote(str(wav))} {shlex.quote(str(out))}"
         )
     words = check_text(text if text is not None else read_text(file or "", sys.stdin.buffer))
     results, slug = pulled()

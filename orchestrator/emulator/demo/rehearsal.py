@@ -152,7 +152,8 @@ def _check_folder(folder: Path) -> None:
             return
         taken = found[0]
     raise UsageError(
-        f"{taken} is not of a demo, which would replace it.", hint="give a new folder: kgtts demo --dir DIR"
+        f"{taken} was not made by a demo, and a demo would replace it.",
+        hint="give a new folder: kgtts demo --dir DIR",
     )
 
 

@@ -129,7 +129,7 @@ def _samples(library: ctypes.CDLL, text: str) -> "array.array[int]":
         raw, ctypes.c_size_t(len(raw)), 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None
     )
     if failed or not any(spoken):
-        raise LocalError(f"nothing to speak in {text!r}.")
+        raise LocalError(f"The text {text!r} has no words to speak.")
     return spoken
 
 
