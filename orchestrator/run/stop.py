@@ -77,7 +77,7 @@ def stop_session(
         tell: is told what is being waited for, in sentences.
 
     Raises:
-        UsageError: the session is not at work.
+        UsageError: the session is not running.
         RefusedError: Kaggle does not let these credentials stop it, or the session does not tell its id.
         WaitTimeoutError: it has not told its id yet.
         ServiceError: Kaggle could not be reached, or has not saved the outputs within half an hour.

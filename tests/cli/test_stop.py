@@ -144,7 +144,7 @@ def test_delete_says_what_is_lost(cli: Cli, trained: Emulator, spawn: Callable[.
 
 
 def test_cancel_is_the_old_name_of_delete(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """It explains itself, and leaves a run alone that is not at work."""
+    """The old `kgtts cancel` says what to type instead, and does nothing to a run that is not running."""
     assert cli("push", "--wait").code == 0
     ended = cli("cancel", f"{REF}-a", "--yes")
     assert (ended.code, "nothing to cancel" in ended.err) == (2, True)

@@ -141,7 +141,7 @@ def test_what_is_not_at_work_is_not_stopped(play: Play) -> None:
     """A finished session is named with its state; one that was stopped before is told again."""
     ref = at_work(play)
     play.kaggle.complete(ref, 100)
-    with pytest.raises(UsageError, match="not at work: Kaggle says complete"):
+    with pytest.raises(UsageError, match="not running: Kaggle says complete"):
         stop(play, ref)
     second = at_work(play)
     stop(play, second)
