@@ -32,6 +32,8 @@ ELSEWHERE = {
     "pip wheel": "needs a package index",
     "pip download": "needs a package index",
     "kgtts kaggle auth login": "needs a browser and an account",
+    "kgtts kaggle datasets": "tests/emulator/test_stock_inputs.py runs all of them",
+    "kgtts kaggle models": "tests/emulator/test_stock_inputs.py runs all of them",
     "kgtts emulator": "ends with Ctrl-C; tests/cli/test_emulator_command.py",
     "curl": "tests/cli/test_emulator_faults.py sends the same requests",
     "python -m benchmarks.": "benchmarks measure; they are not tests",
