@@ -102,6 +102,19 @@ def test_a_file_that_is_not_what_the_manifest_says_is_not_complete(
     assert not (workplace / SESSION / "config.json").exists()
 
 
+def test_a_kernel_that_lists_nothing_is_an_error(cli: Cli, account: Emulator, workplace: Path) -> None:
+    """Not "0 files", exit code 0: nobody can tell it from one whose files are still being saved."""
+    client = connect({"KGTTS_KAGGLE_URL": account.url}, login=(USER, KEY))
+    client.push(KernelPush(KernelRef(USER, "plain"), "Plain", "print('said')", accelerator=None))
+    client.close()
+    wait_for_end(account, "plain")
+    for options in ([], ["--dry-run"]):
+        result = cli("pull", f"{USER}/plain", *options)
+        assert result.code == 7, result.said
+        assert f"Kaggle lists no outputs of {USER}/plain/1" in result.err
+    assert "said" in (workplace / f"runs/{USER}/plain/v1/session.log").read_text(encoding="utf-8")
+
+
 def test_a_pull_never_mixes_two_versions(
     cli: Cli, account: Emulator, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,16 @@ def test_a_whole_part_is_checked_and_not_fetched_again(tmp_path: Path) -> None:
     assert opened(tmp_path, content).resumed == 2 * BLOCK + 5
 
 
+def test_what_is_written_is_known_at_once(tmp_path: Path) -> None:
+    """A kill while the file is open loses nothing of it."""
+    content = remote(3 * BLOCK)
+    part = opened(tmp_path, content)
+    with part.place.open("r+b") as file:
+        part.write(file, 0, BYTES[: BLOCK + 5])
+        assert part_size(tmp_path, NAME, content) == BLOCK
+        assert part.place.read_bytes()[: BLOCK + 5] == BYTES[: BLOCK + 5]
+
+
 def test_parts_of_other_contents_go_and_those_of_other_names_stay(tmp_path: Path) -> None:
     """A new version of a file makes the old part useless."""
     other = PurePosixPath("g")
