@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path, PurePosixPath
 
 from orchestrator.download.hashes import Content, StoppedError, digest
@@ -88,20 +88,18 @@ def fetch(  # noqa: PLR0913  # The last three have defaults.
         LocalError: the disk is full, or a file could not be written.
     """
     wanted, refused = sort_out(files, target)
-    storage = Storage(files, relist, options)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        workspace = Workspace(target, options.free_disk)
-        downloader = _Downloader(target, storage, workspace, listener)
-        listener.planned([Planned(path) for path in wanted])
-        try:
+        with (
+            closing(Workspace(target, options.free_disk)) as workspace,
+            closing(Storage(files, relist, options)) as storage,
+        ):
+            downloader = _Downloader(target, storage, workspace, listener)
+            listener.planned([Planned(path) for path in wanted])
             fetched = downloader.run(
                 [_File(path, file.name, manifest.get(str(path), Content())) for path, file in wanted.items()]
             )
             return Transfer(fetched, refused, downloader.counts())
-        finally:
-            workspace.close()
-            storage.close()
     except OSError as error:
         raise LocalError(f"{target} could not be written: {error.strerror or error}.") from error
 
@@ -317,7 +315,7 @@ class _Piece:
         if answer.is_whole:
             self._stream(answer)
             return True
-        if content.size is None or not content.validator:
+        if content.size is None or not content.etag:
             return False
         partial = Partial(folder, file.path, content, lambda size: owner.workspace.reserve(file.path, size))
         owner.listener.sized(Planned(file.path, content.size, partial.resumed))
@@ -333,7 +331,7 @@ class _Piece:
         span = Span(self._at, self._end)
         try:
             with self._storage.ask(source, span, same=partial.content.etag) as answer:
-                if answer.content.validator != partial.content.validator:
+                if answer.content.etag != partial.content.etag:
                     raise _ChangedError("the storage has another content now")
                 if not answer.is_whole:
                     self._receive(partial, answer)

@@ -13,7 +13,6 @@ import google_crc32c
 from orchestrator.untrusted import as_list, as_object, count, json_object
 
 _READ = 1 << 20
-_LONGEST_ETAG = 512
 
 
 class StoppedError(Exception):
@@ -29,19 +28,14 @@ class Content:
         sha256: its hash in the session's manifest.
         crc32c: its hash in the storage.
         md5: the same; an object that was composed of several has none.
-        validator: what changes with it: a strong ETag, or hashes, date and size instead; "" without any.
+        etag: the storage's strong ETag, which changes with it; "" without one.
     """
 
     size: int | None = None
     sha256: bytes | None = None
     crc32c: bytes | None = None
     md5: bytes | None = None
-    validator: str = ""
-
-    @property
-    def etag(self) -> str:
-        """The strong ETag, which `If-Range` takes, or ""."""
-        return self.validator if self.validator.startswith('"') else ""
+    etag: str = ""
 
     @property
     def can_be_told(self) -> bool:
@@ -94,12 +88,11 @@ def described(headers: Mapping[str, Any], size: int | None) -> Content:
     compressed, of what is stored, which is not what comes.
     """
     etag = headers.get("ETag", "").strip()
-    weak = [headers.get(name, "") for name in ("x-goog-hash", "x-goog-generation", "Last-Modified")]
-    if not etag.startswith('"') or len(etag) > _LONGEST_ETAG:  # A weak ETag begins with W/.
-        etag = "|".join([*(word[:_LONGEST_ETAG] for word in weak), str(size)]) if any(weak) else ""
+    if not etag.startswith('"'):  # A weak ETag begins with W/.
+        etag = ""
     if headers.get("x-goog-stored-content-encoding", "identity") != "identity":
-        return Content(size, validator=etag)
-    pairs = (part.strip().partition("=") for part in weak[0].split(","))
+        return Content(size, etag=etag)
+    pairs = (part.strip().partition("=") for part in headers.get("x-goog-hash", "").split(","))
     hashes = {name: _from_base64(value) for name, _, value in pairs}
     return Content(size, None, hashes.get("crc32c"), hashes.get("md5"), etag)
 

@@ -61,7 +61,7 @@ class Partial:
     Args:
         folder: where it lies.
         path: the file's path, relative to the target.
-        content: its content, with a size and a validator.
+        content: its content, with a size and an ETag.
         reserve: told how many bytes are missing before any is written; may raise.
 
     Attributes:
@@ -151,7 +151,7 @@ def _digest(text: str) -> str:
 
 def _place(folder: Path, path: PurePosixPath, content: Content) -> Path:
     """Where a file's part lies: a name short for any path, and different for each content."""
-    which = _digest(f"{content.size} {content.validator}")
+    which = _digest(f"{content.size} {content.etag}")
     return folder / f"{_digest(path.as_posix())}-{which}{PART_SUFFIX}"
 
 

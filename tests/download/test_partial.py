@@ -17,7 +17,7 @@ NAME = PurePosixPath("folder/f")
 
 def remote(size: int, validator: str = "v") -> Content:
     """A content of which the storage says no hashes."""
-    return Content(size, validator=f'"{validator}"')
+    return Content(size, etag=f'"{validator}"')
 
 
 def put(part: Partial, at: int, data: bytes, cut: int = 70_000) -> None:
