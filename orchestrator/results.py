@@ -9,6 +9,7 @@ run. Earlier versions of kgtts pulled to TO/SLUG-a/vN and TO/SLUG-b/vN; these fo
 What a downloaded file says about itself comes from a server and never names a path here.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from orchestrator.models import KernelRef
 SESSION_LOG = "session.log"
 _COMPLETE_MARK = ".kgtts-complete"  # Its content: `owner/slug/version step run`.
 _VERSION_MARK = ".kgtts-version"  # Its content: `owner/slug/version`.
+_OWED_MARK = ".kgtts-owed-"  # Followed by RUN-SESSION; its content: as `_COMPLETE_MARK`.
 _TRAINER_LOG = "training/*/trainer_*_log.txt"
 _OTHER_LOGS = ("trainer_0_log.txt", TRAINING_LOG, SESSION_LOG)
 _SESSION = re.compile(r"session-(\d{1,9})")
@@ -129,6 +131,15 @@ class PulledSession:
 
 
 @dataclass(frozen=True, slots=True)
+class OwedSession:
+    """An ended session whose results are not here yet; `step` is that of its newest checkpoint."""
+
+    ref: KernelRef
+    number: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """All results on this machine, below `[pull] to`."""
 
@@ -148,6 +159,32 @@ class Results:
     def of_session(self, slug: str, run_id: str, number: int) -> SessionFolder:
         """The folder of a session of a run."""
         return SessionFolder(self.of_run(slug, run_id) / f"session-{number:02}", run_id)
+
+    def owe(self, ref: KernelRef, run_id: str, number: int, step: int) -> None:
+        """Record that the results of an ended session are still to be brought here.
+
+        Raises:
+            LocalError: the folder cannot be written.
+        """
+        write_atomically(self._owed(ref, run_id, number), _mark(ref, run_id, step))
+
+    def settle(self, ref: KernelRef, run_id: str, number: int) -> None:
+        """Record that they are here, or never will be."""
+        with contextlib.suppress(OSError):
+            self._owed(ref, run_id, number).unlink()
+
+    def owed(self, slug: str, run_id: str) -> list[OwedSession]:
+        """The sessions of a run whose results are still to be brought here, oldest first."""
+        found = []
+        for place in (self.to / KernelRef("", slug).base.slug).glob(f"{_OWED_MARK}{run_id}-*"):
+            number = place.name.rpartition("-")[2]
+            with contextlib.suppress(ValueError, UsageError):
+                text, step, _ = _text(place).split()
+                found.append(OwedSession(KernelRef.parse(text), int(number), int(step)))
+        return sorted(found, key=lambda item: item.number)
+
+    def _owed(self, ref: KernelRef, run_id: str, number: int) -> Path:
+        return self.to / ref.base.slug / f"{_OWED_MARK}{run_id}-{number}"
 
     def of_version(self, ref: KernelRef) -> SessionFolder:
         """The folder of a kernel version that is not a session of kgtts."""

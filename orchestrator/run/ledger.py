@@ -5,8 +5,8 @@ answer of Kaggle's that shows less than it knows is taken for the truth.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -60,6 +60,17 @@ _MIGRATIONS = (
 )
 
 
+_TABLES = {
+    "sessions": (
+        *("id", "service", "run_id", "number", "owner", "slug", "version", "accelerator", "fingerprint"),
+        *("outcome", "message", "state", "pushed_at", "seen_at"),
+    ),
+    "summaries": (
+        *("service", "run_id", "number", "kernel", "from_step", "to_step", "from_epoch", "to_epoch"),
+        *("reason", "seconds"),
+    ),
+}
+Row = tuple[str, Mapping[str, object]]  # A table of `_TABLES`, and the values by column.
 _DELETED = "deleted with `kgtts cancel`"  # As `kgtts delete` was called; it stands in older ledgers.
 
 
@@ -109,6 +120,10 @@ class LedgerUnwritableError(LocalError):
     """The ledger cannot be written; what is in it can be read perhaps."""
 
 
+class LedgerDamagedError(LocalError):
+    """The ledger's file is no database, or a part of it cannot be read."""
+
+
 class Ledger:
     """The SQLite file with all sessions pushed from this machine; each service's are kept apart.
 
@@ -119,7 +134,8 @@ class Ledger:
 
     Raises:
         LedgerUnwritableError: the file, or its folder, cannot be written.
-        LocalError: the file is damaged, or of a newer kgtts.
+        LedgerDamagedError: the file is damaged.
+        LocalError: it is of a newer kgtts.
     """
 
     def __init__(self, path: Path, service: str, *, in_memory: bool = False) -> None:
@@ -133,6 +149,8 @@ class Ledger:
                 self._db.row_factory = sqlite3.Row
                 if in_memory:
                     _copy(path, self._db)
+                else:
+                    self._check_whole()
                 self._migrate()
             except BaseException:
                 self._db.close()
@@ -201,6 +219,16 @@ class Ledger:
                     PushOutcome.REFUSED,
                 ),
             )
+
+    def restore(self, rows: Sequence[Row]) -> int:
+        """Take over rows of another ledger, as `readable_rows` gives them; gives how many are sessions."""
+        with self._explained(), self._db as db:
+            for table, row in rows:
+                marks = ", ".join("?" * len(row))
+                # Table and columns are those of `_TABLES`.
+                statement = f"INSERT OR IGNORE INTO {table} ({', '.join(row)}) VALUES ({marks})"  # noqa: S608
+                db.execute(statement, (*row.values(),))
+        return sum(table == "sessions" for table, _ in rows)
 
     def newest(self) -> SessionRecord | None:
         """The session pushed last; refused pushes do not count."""
@@ -283,6 +311,11 @@ class Ledger:
             db.execute(f"UPDATE sessions SET {columns} WHERE id = ?", (*changes.values(), record.id))  # noqa: S608
         return self._record(record.id)
 
+    def _check_whole(self) -> None:
+        found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
+
     def _migrate(self) -> None:
         if self._schema() == len(_MIGRATIONS):
             return
@@ -312,10 +345,10 @@ class Ledger:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise LocalError(
+            raise LedgerDamagedError(
                 f"The ledger {self._path} cannot be used: {error}.",
-                hint=f"it is only a cache, Kaggle has all of it: delete {self._path}, then name the kernel "
-                "as OWNER/SLUG",
+                hint="`kgtts list --repair` sets it aside and makes a new one, of what can be read of it and "
+                "of what Kaggle shows",
             ) from error
 
 
@@ -352,6 +385,25 @@ def _copy(path: Path, target: sqlite3.Connection) -> None:
             source.close()
     except (sqlite3.Error, OSError, ValueError):
         return
+
+
+def readable_rows(path: Path) -> Sequence[Row]:
+    """The rows of a damaged ledger that can still be read; those that make no sense are left out."""
+    rows = list[Row]()
+    with suppress(sqlite3.Error, OSError, ValueError):
+        database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        database.row_factory = sqlite3.Row
+        try:
+            for table, columns in _TABLES.items():
+                with suppress(sqlite3.Error):
+                    for row in database.execute(f"SELECT {', '.join(columns)} FROM {table}"):  # noqa: S608 - as above.
+                        with suppress(ValueError, TypeError):
+                            if table == "sessions":
+                                _to_record(row)
+                            rows.append((table, {name: row[name] for name in columns}))
+        finally:
+            database.close()
+    return rows
 
 
 def _to_record(row: sqlite3.Row) -> SessionRecord:

@@ -6,14 +6,15 @@ killed in the middle of, the next one sees on Kaggle.
 
 import re
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from orchestrator.download import TransferListener
-from orchestrator.errors import KgttsError, RefusedError, ServiceError
+from orchestrator.errors import KgttsError, LocalError, RefusedError, ServiceError
 from orchestrator.locks import machine_lock
-from orchestrator.results import Results
+from orchestrator.models import KernelRef
+from orchestrator.results import OwedSession, Results, SessionFolder
 from orchestrator.run.collect import Collected, collect
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.decide import Decision, RunState, Start
@@ -22,6 +23,7 @@ from orchestrator.run.look import Asked, Pass, base_kernel
 from orchestrator.run.prepare import HANDOVER_FOLDER, prepare
 from orchestrator.run.push import make_stamp, new_run_id, push_session
 from orchestrator.run.rescue import drop_leftovers
+from orchestrator.run.snapshot import NotThere
 from orchestrator.run.view import RunView
 from orchestrator.settings import Settings, merged
 
@@ -66,17 +68,12 @@ def make_pass(
     with machine_lock(context.home, name) if context.home is not None else nullcontext():
         due, begins = prepare(settings, context, asked)
         if due.decision.start is not None:
+            if collecting is not None and due.view is not None:
+                _owe(due.view, collecting.results)
             due = _push(due.settings or settings, context, asked, due, begins=begins)
     if collecting is None or due.view is None:
         return due
-    try:
-        return replace(due, collected=_collect(context, due.view, collecting))
-    except KgttsError as error:
-        if due.pushed is None:
-            raise
-        # The push is what has to be known; the next pass collects.
-        words = f"The results could not be downloaded yet: {error.message}"
-        return replace(due, notes=(*due.notes, words))
+    return _collect(context, due, due.view, collecting)
 
 
 def _push(settings: Settings, context: RunContext, asked: Asked, due: Pass, *, begins: bool) -> Pass:
@@ -120,21 +117,63 @@ def _shortened(settings: Settings, start: Start) -> Settings:
     return settings.model_copy(update={"session": session, "training": training})
 
 
-def _collect(context: RunContext, view: RunView, collecting: Collecting) -> Collected | None:
-    """Bring the newest ended session's results, if they are not here yet."""
-    session = view.resumable if view.is_alive else view.newest
-    if session is None:
-        return None
-    folder = collecting.results.of_session(view.base.slug, view.run_id, session.stamp.session)
-    if folder.is_complete(session.ref, view.run_id, session.step):
-        return None
+def _owe(view: RunView, results: Results) -> None:
+    """Remember whose results are still to come, before a push gives the run another newest session."""
+    session = view.newest
+    folder = results.of_session(view.base.slug, view.run_id, session.stamp.session)
+    if not folder.is_complete(session.ref, view.run_id, session.step):
+        with suppress(LocalError):  # The results themselves will say so.
+            results.owe(session.ref, view.run_id, session.stamp.session, session.step)
+
+
+def _collect(context: RunContext, due: Pass, view: RunView, collecting: Collecting) -> Pass:
+    """Bring the newest ended session's results, and those of earlier ones that could not be brought then.
+
+    Raises:
+        ServiceError, LocalError: they could not be brought, and nothing was pushed; the next pass tries.
+    """
+    results, slug, run_id = collecting.results, view.base.slug, view.run_id
+    newest = view.resumable if view.is_alive else view.newest
+    wanted = [] if newest is None else [OwedSession(newest.ref, newest.stamp.session, newest.step)]
+    wanted += [item for item in results.owed(slug, run_id) if item not in wanted]
+    collected, problem = None, None
+    for session in wanted:
+        folder = results.of_session(slug, run_id, session.number)
+        try:
+            if not folder.is_complete(session.ref, run_id, session.step):
+                brought = _bring(context, session, run_id, folder, collecting)
+                collected = collected or brought
+            if folder.is_complete(session.ref, run_id, session.step):
+                results.settle(session.ref, run_id, session.number)
+        except KgttsError as error:
+            if isinstance(error, RefusedError) and _is_gone(context, session.ref):
+                results.settle(session.ref, run_id, session.number)
+            problem = problem or error
+    if problem is None:
+        return replace(due, collected=collected)
+    words = f"The results could not be downloaded yet: {problem.message}"
+    if due.pushed is not None:  # That is what has to be known; the next pass collects.
+        return replace(due, collected=collected, notes=(*due.notes, words))
+    if isinstance(problem, RefusedError):  # The session was seen to have ended a moment ago.
+        raise ServiceError(words, hint="the next pass tries again") from problem
+    raise problem
+
+
+def _is_gone(context: RunContext, ref: KernelRef) -> bool:
+    """Whether two answers agree that a kernel does not exist."""
+    return isinstance(context.snapshot().kernel(ref.kernel), NotThere)
+
+
+def _bring(
+    context: RunContext, session: OwedSession, run_id: str, folder: SessionFolder, collecting: Collecting
+) -> Collected:
     target = Target(session.ref, context.ledger.of_kernel(session.ref))
-    collected = collect(context, target, folder.path, collecting.choose, collecting.listener, run=view.run_id)
-    if collected.is_empty and session.has_saved:
+    collected = collect(context, target, folder.path, collecting.choose, collecting.listener, run=run_id)
+    if collected.is_empty and session.step:
         raise ServiceError(
             f"Kaggle lists no outputs of {session.ref}, although it gave its state.json.",
             hint="try again in a minute",
         )
-    if collected.is_empty and not session.status.state.is_success and collected.log is not None:
-        folder.mark_complete(session.ref, view.run_id, session.step)  # Killed, and left nothing: seen once.
+    if collected.is_empty and not collected.status.state.is_success and collected.log is not None:
+        folder.mark_complete(session.ref, run_id, session.step)  # Killed, and left nothing: seen once.
     return collected

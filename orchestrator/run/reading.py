@@ -176,6 +176,16 @@ def _is_saved_copy(snapshot: Snapshot, ref: KernelRef, stamp: RunStamp) -> bool:
     return before is not None and (before.id, before.session) == (stamp.id, stamp.session)
 
 
+def newest_session(snapshot: Snapshot, kernel: KernelRef) -> SessionView | None:
+    """A kernel's newest version that is a session of kgtts; None if it has none, or there is no kernel.
+
+    Raises:
+        ServiceError: Kaggle does not tell.
+    """
+    head = _head(snapshot, kernel)
+    return None if head is None else head.session
+
+
 def stranger_on(snapshot: Snapshot, kernel: KernelRef) -> KernelRef | None:
     """The newest version of a kernel, if kgtts did not push it; None if it did or there is no kernel.
 

@@ -147,7 +147,8 @@ class Snapshot:
         if isinstance(seen, There):
             return seen if known is None else _not_older(seen, known)
         is_fault = isinstance(seen, CannotTell) and not is_forbidden(seen)
-        if is_fault or (known is None and isinstance(seen, NotThere)):
+        is_anothers = known is None and isinstance(seen, NotThere) and not self.is_own(ref)
+        if is_fault or is_anothers:
             return seen
         listed = self._is_listed(ref)
         if listed is None or listed:

@@ -203,7 +203,14 @@ def test_a_ledger_that_is_damaged(cli: Cli, account: Emulator, workplace: Path) 
         assert "ledger.db cannot be used" in result.err
         assert "It is only a cache" in result.err
     for command in ("push", "sync", "watch", "list"):
-        fails(cli(*command.split()), 8, "ledger.db cannot be used", "it is only a cache", "Kaggle has all of")
+        fails(cli(*command.split()), 8, "ledger.db cannot be used", "kgtts list --repair")
+    repaired = cli("list", "--repair")
+    assert (repaired.code, "0 sessions from the old one, 1 more from Kaggle" in repaired.err) == (0, True)
+    assert "bangla-tts" in repaired.out
+    (aside,) = ledger.parent.glob("ledger-damaged-*.db")
+    assert aside.read_text() == "x" * 4096
+    assert "is in order" in cli("list", "--repair").err
+    assert cli("sync").code == 0
     assert [kernel.latest.number for kernel in account.backend.kernels.all()] == [1]
 
 

@@ -28,6 +28,7 @@ def test_colours_can_be_turned_off(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
+    cli("pull")  # Before that, the last line is another.
     coloured = cli("status")
     assert "\x1b[" in coloured.out
     assert "\x1b[" in cli("status", "a/b/c/d").err

@@ -122,6 +122,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     """Nothing is pushed; the inputs exist; sessions stay queued, so that none ends between two looks."""
     for name in ("datasets/asha/datahrbnn", "models/asha/ttsbnng/transformers/default/1"):
         (tmp_path / "kaggle" / name).mkdir(parents=True)
+        (tmp_path / "kaggle" / name / "a_file.txt").write_text("1", encoding="utf-8")
     environment = {**clean_environment(tmp_path), "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("kill_driver.py"))],

@@ -113,13 +113,12 @@ def test_many_that_open_a_new_ledger_at_once_do_not_disturb_each_other(tmp_path:
 
 
 def test_a_damaged_ledger_is_a_sentence(tmp_path: Path) -> None:
-    """The error names the file, says that Kaggle has all of it, and how to do without."""
+    """The error names the file, and the command that mends it."""
     path = tmp_path / "ledger.db"
     path.write_bytes(b"this is no database" * 100)
     with pytest.raises(LocalError, match=r"ledger\.db cannot be used: file is not a database") as caught:
         Ledger(path, HERE)
-    assert "delete" in (caught.value.hint or "")
-    assert "OWNER/SLUG" in (caught.value.hint or "")
+    assert "kgtts list --repair" in (caught.value.hint or "")
 
 
 def test_a_ledger_from_the_future_is_a_sentence(tmp_path: Path) -> None:

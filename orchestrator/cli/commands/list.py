@@ -5,13 +5,14 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.context import json_option, ledger, print_json, workbench
+from orchestrator.cli.context import data_folder, json_option, ledger, print_json, workbench
 from orchestrator.cli.show.console import warn
 from orchestrator.cli.show.table import print_table
-from orchestrator.formatting import duration
+from orchestrator.formatting import counted, duration
 from orchestrator.models import KernelInfo, SessionSummary
 from orchestrator.run.ledger import SessionRecord
 from orchestrator.run.listing import refreshed
+from orchestrator.run.repair import repair as repair_ledger
 
 # What fits 80 columns, and how wide each may be; None takes what the others leave. --json has the rest.
 _SESSION_COLUMNS = {"slug": None, "run": 8, "session": 7, "state": 12, "pushed": 12, "steps": 15}
@@ -20,13 +21,16 @@ _KERNEL_COLUMNS = {"kernel": None, "version": 7, "title": 20, "last_run": 12}
 
 @click.command("list")
 @click.option("--all", "everything", is_flag=True, help="Ask Kaggle for all kernels of your account.")
+@click.option("--repair", is_flag=True, help="Make a new ledger if it is damaged; the old file is kept.")
 @json_option
-def list_runs(*, everything: bool, as_json: bool) -> None:
+def list_runs(*, everything: bool, repair: bool, as_json: bool) -> None:
     """List the sessions of the runs that were started from this machine, newest first.
 
     Sessions that had not ended when they were last seen are looked at again. Without a connection or a login
     the list shows what this machine remembers, and says so.
     """
+    if repair:
+        _repair()
     if everything:
         with workbench() as bench:
             rows = [_kernel_row(item) for item in bench.kaggle.my_kernels()]
@@ -47,6 +51,20 @@ def list_runs(*, everything: bool, as_json: bool) -> None:
         click.echo("Your account has no kernels. Next: kgtts push")
     else:
         click.echo("No run was started from this machine. Next: kgtts push, or kgtts list --all")
+
+
+def _repair() -> None:
+    place = data_folder() / "ledger.db"
+    with workbench() as bench:
+        done = repair_ledger(place, bench.kaggle, bench.clock)
+    if done is None:
+        click.echo(f"{place} is in order.", err=True)
+        return
+    click.echo(
+        f"Made a new {place}: {counted(done.kept, 'session')} from the old one, {done.found} more from "
+        f"Kaggle. The old one is {done.aside}.",
+        err=True,
+    )
 
 
 def _kernel_row(item: KernelInfo) -> dict[str, Any]:

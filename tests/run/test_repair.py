@@ -1,0 +1,65 @@
+"""A damaged ledger is set aside; what it knew, and what Kaggle shows, is known again."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import ServiceError
+from orchestrator.run.ledger import LedgerDamagedError
+from orchestrator.run.repair import repair
+from tests.run.conftest import Play
+
+After = Callable[..., Play]
+
+
+def spoil(path: Path) -> None:
+    """Overwrite the last page of a database."""
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size - 4096)
+        file.write(b"x" * 4096)
+
+
+def test_a_ledger_is_made_anew_of_both(after: After, play: Play) -> None:
+    """What can be read stays, each kernel's newest session comes from Kaggle, the old file is kept."""
+    play.machine = "laptop"
+    after(100, 200)
+    path = play.folder / "laptop.db"
+    with play.ledger() as ledger:
+        before = {(item.number, str(item.ref)) for item in ledger.all()}
+    spoil(path)
+    damaged = path.read_bytes()
+    with pytest.raises(LedgerDamagedError):
+        play.ledger()
+    done = repair(path, play.kaggle, play.clock)
+    assert done is not None
+    assert done.aside.read_bytes() == damaged
+    with play.ledger() as ledger:
+        assert {(item.number, str(item.ref)) for item in ledger.all()} == before
+    assert repair(path, play.kaggle, play.clock) is None
+    assert play.pushed() == "asha/bangla-tts-a/2"
+
+
+def test_nothing_is_changed_while_kaggle_cannot_be_read(after: After, play: Play) -> None:
+    """What was pushed has to be known before the next push."""
+    play.machine = "laptop"
+    after(100)
+    path = play.folder / "laptop.db"
+    path.write_bytes(b"no database" * 1000)
+    play.kaggle.always("my_kernels", ServiceError("500"))
+    with pytest.raises(ServiceError):
+        repair(path, play.kaggle, play.clock)
+    assert path.read_bytes() == b"no database" * 1000
+
+
+def test_a_ledger_of_a_newer_kgtts_is_left_alone(play: Play) -> None:
+    """It is not damaged."""
+    play.machine = "laptop"
+    with play.ledger() as ledger:
+        ledger._db.execute("PRAGMA user_version = 99")
+    path = play.folder / "laptop.db"
+    before = path.read_bytes()
+    with pytest.raises(Exception, match="newer kgtts"):
+        repair(path, play.kaggle, play.clock)
+    assert path.read_bytes() == before
