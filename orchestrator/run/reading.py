@@ -11,7 +11,7 @@ from orchestrator.models import KernelRef, LogEvent, SessionState, SessionStatus
 from orchestrator.render.stamp import RunStamp
 from orchestrator.run.handover import find_parent, parent_of
 from orchestrator.run.progress import read_progress
-from orchestrator.run.snapshot import Snapshot, certain
+from orchestrator.run.snapshot import Snapshot, certain, see
 from orchestrator.run.view import RunView, SessionView
 
 _LONGEST_SILENCE_S = 600.0  # Of a session that trains: between two lines of its log.
@@ -51,7 +51,7 @@ def read_run(snapshot: Snapshot, base: KernelRef) -> RunView | None:
     newest, notes = look_closer(snapshot, sessions[0])
     strangers = [kernel.at(head.version) for kernel, head in found.items() if not head.is_ours]
     notes = (*notes, *(f"{ref}, the newest version there, was not pushed by kgtts." for ref in strangers))
-    others = [replace(view, status=snapshot.certain_status(view.ref)) for view in sessions[1:]]
+    others = [replace(view, status=_status_beside(snapshot, view.ref)) for view in sessions[1:]]
     alive = [view for view in (newest, *others) if not view.status.state.is_terminal]
     if alive:
         return RunView(base, alive[0], parent_of(snapshot, alive[0]), heads=heads, notes=notes)
@@ -70,6 +70,23 @@ def read_run(snapshot: Snapshot, base: KernelRef) -> RunView | None:
         preparing=found_parent.preparing,
         notes=notes,
     )
+
+
+def _status_beside(snapshot: Snapshot, ref: KernelRef) -> SessionStatus:
+    """The state of a session that has a newer one, so that it should have ended; if not, asked for again.
+
+    Raises:
+        ServiceError: it cannot be told.
+    """
+    status = snapshot.certain_status(ref)
+    if not status.state.is_terminal:
+        again = certain(see(lambda: snapshot.kaggle.session_status(ref)))
+        if again is not None and again.state.is_terminal:
+            raise ServiceError(
+                f"Kaggle says of {ref} that it is {status.state}, and that it is {again.state}.",
+                hint="try again in a minute",
+            )
+    return status
 
 
 def _is_new(snapshot: Snapshot, base: KernelRef) -> bool:

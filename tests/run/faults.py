@@ -113,7 +113,10 @@ def wrong_answer(kaggle: FakeKaggle, fault: str, method: str, words: str) -> Any
         empty: Any = {"output_file": b"{}", "session_status": SessionStatus(SessionState.QUEUED)}
         return Answer(empty[method]) if method in empty else None
     if fault == "empty":
-        lists = ("my_kernels", "outputs", "stored_log", "dataset_files", "model_files")
+        lists = (
+            *("my_kernels", "outputs", "stored_log", "dataset_files", "model_files"),
+            *("my_datasets", "my_models", "model_variations"),
+        )
         nothing: dict[str, Any] = {"output_file": b"", "quota": None, **{name: [] for name in lists}}
         return Answer(nothing[method]) if method in nothing else None
     return older_answer(kaggle, method, words)
