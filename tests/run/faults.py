@@ -306,11 +306,21 @@ def faults_in(play: Play, before: int) -> list[str]:
     steps = {stamp_of(version).session: _step_of(version) for version in pushed}
     for stamp in stamps[before:]:
         best = max((step for session, step in steps.items() if session < stamp.session), default=0)
-        parent = 0 if stamp.parent is None else _step_of(kaggle.version(stamp.parent))
-        dataset = "-kept" in next(push for push in kaggle.pushes if read_stamp(push.source) == stamp).source
-        if parent < best and not dataset:
+        number = None if stamp.parent is None else _session_at(kaggle, stamp.parent)
+        parent = 0 if number is None else steps.get(number, 0)
+        if parent < best:
             found.append(f"an older parent: step {parent}, not {best}")
     return found
+
+
+def _session_at(kaggle: FakeKaggle, text: str) -> int | None:
+    """The number of the session that a version is; None if somebody deleted or replaced it."""
+    ref = KernelRef.parse(text)
+    versions = kaggle.kernels.get(ref.kernel, [])
+    if not 0 < (ref.version or 0) <= len(versions):
+        return None
+    stamp = read_stamp(versions[(ref.version or 0) - 1].source)
+    return None if stamp is None else stamp.session
 
 
 def _step_of(version: Version) -> int:
