@@ -1,4 +1,4 @@
-"""Fixtures of the tests of runs: a fake Kaggle, and a run that is played session by session."""
+"""Fixtures of the tests of runs: a fake Kaggle, and a run played session by session."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -32,13 +32,13 @@ def ledger(tmp_path: Path, kaggle: FakeKaggle) -> Iterator[Ledger]:
 
 @pytest.fixture
 def context(kaggle: FakeKaggle, ledger: Ledger) -> RunContext:
-    """What is tested, on the Kaggle in memory."""
+    """The context of a run on the Kaggle in memory."""
     return RunContext(kaggle, ledger, kaggle.clock)
 
 
 @dataclass
 class Play:
-    """A run from a person's side: settings, and passes with the ledger of a fresh machine unless named."""
+    """A run as a person sees it: settings, and passes with a fresh machine's ledger unless one is named."""
 
     folder: Path
     clock: FakeClock = field(default_factory=lambda: FakeClock(tick_s=1.0))
@@ -62,18 +62,18 @@ class Play:
         return Ledger(self.folder / f"{self.machine or self.machines}.db", self.kaggle.service)
 
     def sync(self, *, home: Path | None = None, collecting: Collecting | None = None, **options: Any) -> Pass:
-        """One pass; the options are those of `Asked`."""
+        """Make one pass; the options are those of `Asked`."""
         with self.ledger() as ledger:
             context = RunContext(self.kaggle, ledger, self.clock, home)
             return make_pass(self.settings, context, Asked(**options), collecting=collecting)
 
     def look(self, **options: Any) -> Pass:
-        """One look; the options are those of `Asked`."""
+        """Look once; the options are those of `Asked`."""
         with self.ledger() as ledger:
             return look(self.settings, RunContext(self.kaggle, ledger, self.clock), Asked(**options))
 
     def pushed(self, **options: Any) -> str:
-        """One pass, which must push; gives the version."""
+        """Make one pass, which must push; returns the version."""
         done = self.sync(**options)
         assert done.pushed is not None, done.decision
         return str(done.pushed.target.ref)
@@ -81,13 +81,13 @@ class Play:
 
 @pytest.fixture
 def play(tmp_path: Path) -> Play:
-    """Nothing was pushed yet."""
+    """A run of which nothing was pushed."""
     return Play(tmp_path)
 
 
 @pytest.fixture
 def after(play: Play) -> Callable[..., Play]:
-    """Plays a run so far: a number ends the next session at that step, None kills it, text is its failure."""
+    """Plays sessions: a number ends the next session at that step, None kills it, a text is its failure."""
 
     def run(*ends: int | str | None) -> Play:
         for end in ends:
@@ -105,7 +105,7 @@ def after(play: Play) -> Callable[..., Play]:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Make:
-    """The defaults with ten epochs, and with the test's changes."""
+    """The defaults with ten epochs and the test's changes."""
 
     def make(**changes: Any) -> Settings:
         changes = {"training__epochs": 10, **changes}

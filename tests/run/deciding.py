@@ -1,4 +1,4 @@
-"""Runs as Kaggle shows them, made up, and what is decided of them."""
+"""Made-up runs as Kaggle shows them, and the decisions about them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,14 +22,14 @@ KILLED = SessionState.ERROR
 
 
 def session(number: int, state: SessionState, **fields: Any) -> SessionView:
-    """A session as Kaggle shows it."""
+    """Return a session as Kaggle shows it."""
     kernel = KernelRef(OWNER, f"bangla-tts-{'ba'[number % 2]}")
     stamp = RunStamp("run", number, None, "0" * 64, str(kernel), "0.1.0")
     return SessionView(kernel.at((number + 1) // 2), stamp, SessionStatus(state), **fields)
 
 
 def result(number: int, *steps: int, **fields: Any) -> SessionResult:
-    """What the session left, after sessions that reached `steps`."""
+    """Return what the session left, after sessions that reached `steps`."""
     line = SessionSummary(0, "asha/bangla-tts-a", 0, 0, 0, 0, "budget", 3600.0)
     pairs = zip((0, *steps), steps, strict=False)
     history = [
@@ -59,13 +59,13 @@ def result(number: int, *steps: int, **fields: Any) -> SessionResult:
 
 
 def ended(*steps: int, **fields: Any) -> RunView:
-    """A run whose newest session ended well, after sessions that reached `steps`."""
+    """Return a run whose newest session ended well, after sessions that reached `steps`."""
     newest = session(len(steps), SessionState.COMPLETE, result=result(len(steps), *steps, **fields))
     return RunView(BASE, newest, newest)
 
 
 def then(view: RunView | None, *states: SessionState, **fields: Any) -> RunView:
-    """The run after further sessions of which nothing was kept."""
+    """Return the run after further sessions of which nothing was kept."""
     number = 0 if view is None else view.newest.stamp.session
     newest = session(number + len(states), states[-1], **fields)
     return RunView(BASE, newest, None if view is None else view.resumable)
@@ -74,5 +74,5 @@ def then(view: RunView | None, *states: SessionState, **fields: Any) -> RunView:
 def decided(
     settings: Settings, view: RunView | None, *, quota: Quota | None = None, retry: bool = False
 ) -> Decision:
-    """The decision with a fresh week, or with `quota`."""
+    """Return the decision with a fresh week, or with `quota`."""
     return decide(settings, BASE, view, Circumstances(NOW, There(quota or hours(30))), retry=retry)

@@ -1,4 +1,4 @@
-"""Runs kgtts in processes that kill themselves at a chosen point; a program, started by `test_kills.py`.
+"""A program, started by `test_kills.py`: runs kgtts in processes that kill themselves at a chosen point.
 
 It imports everything once and then forks a child for each line of JSON on standard input, so that a kill
 costs no start-up. A point is where something can be half done: before a file is opened for writing, renamed
@@ -58,7 +58,7 @@ os.kill(os.getpid(), 9)
 
 
 class Points:
-    """Counts points and ends the process at one of them; 0 lets it live."""
+    """Counts points, and ends the process at one of them; with 0 it lives."""
 
     def __init__(self, kill_at: int, log: Path) -> None:
         self._kill_at = kill_at
@@ -66,18 +66,18 @@ class Points:
         self._names: list[str] = []
 
     def pass_by(self, name: str) -> None:
-        """Another point."""
+        """Count another point."""
         self._names.append(name)
         if len(self._names) == self._kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """A hook for `sys.addaudithook`; it cannot be taken away again, so the process is its own."""
+        """A hook for `sys.addaudithook`; it cannot be removed, so it needs a process of its own."""
         if event in _ALWAYS or (event == "open" and _is_writing(arguments)):
             self.pass_by(event)
 
     def save(self) -> None:
-        """Say which points there were."""
+        """Write which points there were."""
         if not self._kill_at:
             names, self._names = self._names, []
             self._log.write_text(json.dumps(names), encoding="utf-8")
@@ -89,14 +89,14 @@ def _is_writing(arguments: tuple[Any, ...]) -> bool:
 
 
 class Answered(requests.adapters.HTTPAdapter):
-    """A point after each answer: Kaggle has done what was asked, and nobody has read of it yet."""
+    """Adds a point after each answer: Kaggle did what was asked, and nobody has read the answer."""
 
     def __init__(self, points: Points) -> None:
         super().__init__()
         self._points = points
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """Send, then pass by."""
+        """Send, then count a point."""
         sender: Any = super().send
         response = sender(request, *args, **kwargs)
         self._points.pass_by("answered")
@@ -104,7 +104,7 @@ class Answered(requests.adapters.HTTPAdapter):
 
 
 class ShortKernels(KaggleClient):
-    """The real client, which pushes a kernel that does next to nothing; its stamp is the real one."""
+    """The real client, which pushes a kernel that does almost nothing, with the real stamp."""
 
     killed = False
 
@@ -117,13 +117,13 @@ class ShortKernels(KaggleClient):
 
 
 class KilledKernels(ShortKernels):
-    """Whose session is killed when it has saved."""
+    """As `ShortKernels`, but its session is killed after it saved."""
 
     killed = True
 
 
 def act(order: dict[str, Any], points: Points) -> None:
-    """One pass as `kgtts push` and `kgtts sync` make it, or a pull."""
+    """Make one pass as `kgtts push` and `kgtts sync` do, or a pull."""
     home = Path(order["home"])
     overrides = ('kernel.accelerator="none"', f'kernel.slug="{order["slug"]}"')
     settings = load_settings(None, overrides, environ={}, cwd=home).settings
@@ -154,7 +154,7 @@ def _all(names: Sequence[str]) -> Sequence[str]:
 
 
 def main() -> None:
-    """Fork a child for each order; say how it ended."""
+    """Fork a child for each order, and report how it ended."""
     preview(
         load_settings(None, (), environ={}, cwd=Path("/")).settings.with_owner("anybody")
     )  # Imports the rest.

@@ -14,12 +14,12 @@ After = Callable[..., Play]
 
 
 def kinds(play: Play) -> list[str]:
-    """Return what was asked, in order, as the first word of each call."""
+    """Return the first word of each call, in order."""
     return [call.split()[0] for call in play.kaggle.asked]
 
 
 def reported(play: Play, *, text: str | None = None) -> list[str]:
-    """Return what `kgtts status` asks."""
+    """Return the calls of `kgtts status`."""
     play.kaggle.asked.clear()
     with play.ledger() as ledger:
         context = RunContext(play.kaggle, ledger, play.clock)
@@ -31,7 +31,7 @@ def reported(play: Play, *, text: str | None = None) -> list[str]:
 
 
 def test_a_first_push_asks_in_three_ways_whether_there_is_a_run(play: Play) -> None:
-    """Two looks, each with the account's list; then both kernels, their sessions, and the inputs."""
+    """It looks twice, each time at the account's list too; then at both kernels and the inputs."""
     play.kaggle.save("asha/something-else")
     play.kaggle.asked.clear()
     play.pushed()
@@ -43,7 +43,7 @@ def test_a_first_push_asks_in_three_ways_whether_there_is_a_run(play: Play) -> N
 
 
 def test_a_further_push_looks_three_times(after: After) -> None:
-    """Both kernels, their sessions and the newest one's state twice; then for newer versions and sessions."""
+    """It reads both kernels, their sessions and the newest state twice, then looks for newer ones."""
     play = after(100, 200)
     play.kaggle.asked.clear()
     play.pushed()
@@ -56,7 +56,7 @@ def test_a_further_push_looks_three_times(after: After) -> None:
 
 
 def test_a_run_that_is_over_is_reported_with_four_calls(after: After) -> None:
-    """Its kernel, the state, state.json and the log: nothing is asked about its sibling or the quota."""
+    """The kernel, the state, state.json and the log are read; the sibling and the quota are not."""
     play = after(100)
     play.machine, play.changes["run.patience"] = "laptop", 3
     version = play.pushed()
@@ -75,7 +75,7 @@ def test_a_fresh_machine_reports_a_run_that_is_over_with_three_calls_more(after:
 
 @pytest.mark.parametrize("is_alive", [True, False])
 def test_a_run_that_goes_on_is_reported_with_few_calls(after: After, *, is_alive: bool) -> None:
-    """The quota and both kernels are needed to say when it will be done."""
+    """The quota and both kernels are needed for the forecast."""
     play = after(100)
     play.machine = "laptop"
     version = play.pushed()

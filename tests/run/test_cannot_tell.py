@@ -24,7 +24,7 @@ FIRST = KernelRef("asha", "bangla-tts-a")
 
 
 def stale(kaggle: FakeKaggle, call: str) -> list[Answer]:
-    """Give the answer of a moment ago to a look at a kernel, if it has more than one version."""
+    """Answer a look at a kernel with its state of a moment ago, if it has more than one version."""
     ref = KernelRef.parse(call.split()[1])
     before = len(kaggle.kernels.get(ref.kernel, ())) - 1
     if ref.version is not None or before < 1:
@@ -33,7 +33,7 @@ def stale(kaggle: FakeKaggle, call: str) -> list[Answer]:
 
 
 def test_a_403_is_absence_only_if_the_accounts_list_agrees(play: Play) -> None:
-    """A kernel that does not exist is answered so, and one that was pushed a moment ago, too."""
+    """Kaggle answers 403 for a kernel that does not exist, and for one that was just pushed."""
     play.kaggle.save("asha/something-else")
     play.kaggle.always("kernel", ForbiddenError("403"))
     snapshot = Snapshot(play.kaggle)
@@ -47,7 +47,7 @@ def test_a_403_is_absence_only_if_the_accounts_list_agrees(play: Play) -> None:
 
 
 def test_an_answer_older_than_what_was_pushed_from_here_is_not_believed(after: After) -> None:
-    """The ledger is asked; a fresh machine cannot know."""
+    """The ledger knows a newer version; a fresh machine cannot know."""
     play = after(100, 200)
     play.machine = "laptop"
     version = play.pushed()
@@ -63,7 +63,7 @@ def test_an_answer_older_than_what_was_pushed_from_here_is_not_believed(after: A
 
 
 def test_a_run_that_this_machine_pushed_is_not_begun_again(play: Play) -> None:
-    """Not even if Kaggle shows nothing of it by two answers: a person has to ask for another run."""
+    """Even if two answers show nothing of it, only a person can start another run."""
     play.machine = "laptop"
     play.kaggle.save("asha/something-else")
     play.pushed()
@@ -76,7 +76,7 @@ def test_a_run_that_this_machine_pushed_is_not_begun_again(play: Play) -> None:
 
 @pytest.mark.parametrize("data", [b"{}", b"<html></html>", b'{"schema": 1, "run": {"id": "x"}}'])
 def test_a_damaged_state_of_a_completed_session_is_named_and_waited_for(after: After, data: bytes) -> None:
-    """It is no session that saved nothing: up to twelve GPU hours lie in its outputs."""
+    """Its outputs may hold twelve GPU hours, so it does not count as a session that saved nothing."""
     play = after(100)
     version = play.pushed()
     play.kaggle.complete(version, 200)
@@ -87,7 +87,7 @@ def test_a_damaged_state_of_a_completed_session_is_named_and_waited_for(after: A
 
 
 def test_a_damaged_state_of_a_killed_session_is_said_and_done_without(after: After) -> None:
-    """Read twice the same, it is what the session left."""
+    """If it is read twice the same, it is what the session left."""
     play = after(100)
     play.kaggle.kill(play.pushed(), keep=b"{")
     done = play.sync()
@@ -97,7 +97,7 @@ def test_a_damaged_state_of_a_killed_session_is_said_and_done_without(after: Aft
 
 
 def test_a_quota_that_cannot_be_read_delays_a_push_and_nothing_else(after: After) -> None:
-    """It is no fault of the run, and a running session does not need it."""
+    """The run is not to blame, and a running session does not need it."""
     play = after(100)
     play.kaggle.next("quota", ServiceError("Kaggle failed (500)."))
     done = play.sync()
@@ -110,7 +110,7 @@ def test_a_quota_that_cannot_be_read_delays_a_push_and_nothing_else(after: After
 
 @pytest.mark.parametrize("listed", [True, False], ids=["listed", "not listed"])
 def test_a_push_without_an_answer_and_then_a_403(play: Play, *, listed: bool) -> None:
-    """Kaggle answers so after a push, and for what is absent: the list decides, seen for a while."""
+    """Kaggle answers so after a push and for what is absent: the list decides, after a while."""
     kaggle: FakeKaggle = play.kaggle
     play.machine = "laptop"
     kaggle.save("asha/something-else")
@@ -131,7 +131,7 @@ def test_a_push_without_an_answer_and_then_a_403(play: Play, *, listed: bool) ->
 
 
 def test_an_open_push_is_looked_for_before_another(play: Play) -> None:
-    """A pass was killed right after its push: one that sees nothing of it, not even in the list, waits."""
+    """A pass was killed right after its push; if the next sees nothing of it, it waits."""
     play.machine = "laptop"
     play.kaggle.save("asha/something-else")
     play.pushed()

@@ -1,4 +1,4 @@
-"""What the doctor finds out at Kaggle."""
+"""What `kgtts doctor` checks at Kaggle."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ SUNDAY = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 def verdicts(kaggle: FakeKaggle, tmp_path: Path, *overrides: str) -> dict[str, tuple[Level, str, str]]:
-    """Level, text and hint of each subject."""
+    """Return level, text and hint of each subject."""
     settings = load_settings(None, overrides, environ={}, cwd=tmp_path).settings
     return {
         item.subject: (item.level, item.text, item.hint or "") for item in check_service(settings, kaggle)
@@ -33,7 +33,7 @@ def verdicts(kaggle: FakeKaggle, tmp_path: Path, *overrides: str) -> dict[str, t
 def test_reserved_hours_count(
     kaggle: FakeKaggle, tmp_path: Path, hours: tuple[int, int], level: Level, left: str
 ) -> None:
-    """What running sessions still hold is not left; less than a session's budget is a warning."""
+    """Hours that running sessions reserve are not left; less than a session's budget is a warning."""
     used, reserved = (timedelta(hours=count) for count in hours)
     kaggle.week = Quota(used, reserved, timedelta(hours=30), SUNDAY)
     found, text, _ = verdicts(kaggle, tmp_path)["quota"]
@@ -41,17 +41,17 @@ def test_reserved_hours_count(
 
 
 def test_a_cpu_session_needs_no_quota(kaggle: FakeKaggle, tmp_path: Path) -> None:
-    """Nothing is asked, nothing is warned of."""
+    """Without a GPU the quota is not read, and there is no warning."""
     assert verdicts(kaggle, tmp_path, "kernel.accelerator=none")["quota"][0] is Level.OK
 
 
 def test_no_quota_told_is_a_warning(kaggle: FakeKaggle, tmp_path: Path) -> None:
-    """Kaggle need not tell it."""
+    """A missing quota is a warning, since Kaggle need not report one."""
     assert verdicts(kaggle, tmp_path)["quota"][0] is Level.WARNING
 
 
 def test_files_are_looked_for_and_the_nearest_is_named(kaggle: FakeKaggle, tmp_path: Path) -> None:
-    """A checkpoint under a slightly other name is seen before a session is spent on it."""
+    """The error for a missing checkpoint names the file most like it."""
     kaggle.models = {name: {"model/model_flie.pth": b"", "model/config.json": b""} for name in kaggle.models}
     found = verdicts(kaggle, tmp_path)
     assert found["dataset"][0] is Level.OK

@@ -1,4 +1,4 @@
-"""What a session left is brought here as it was left."""
+"""A session's outputs are downloaded as the session left them."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ def manifest(model: bytes) -> bytes:
 
 
 def test_files_that_are_what_the_manifest_says_are_brought(ended: FakeKaggle, tmp_path: Path) -> None:
-    """With the session's log beside them."""
+    """Files that agree with the manifest are downloaded, and the session's log with them."""
     brought = bring(ended, REF, tmp_path / "to", lambda names: names, TransferListener())
     assert (tmp_path / "to" / "model.pth").read_bytes() == MODEL
     assert brought.log is not None
@@ -46,7 +46,7 @@ def test_files_that_are_what_the_manifest_says_are_brought(ended: FakeKaggle, tm
 
 
 def test_a_file_that_is_not_what_the_manifest_says_is_refused(ended: FakeKaggle, tmp_path: Path) -> None:
-    """The storage's own hash fits it, and the session's does not: it was changed in between."""
+    """A file that fits the storage's hash but not the session's was changed in between."""
     ended.version(str(REF)).outputs = {"model.pth": b"x" * len(MODEL), "manifest.json": manifest(MODEL)}
     with pytest.raises(KgttsError, match=r"model\.pth.*SHA-256"):
         bring(ended, REF, tmp_path / "to", lambda names: names, TransferListener())
@@ -54,7 +54,7 @@ def test_a_file_that_is_not_what_the_manifest_says_is_refused(ended: FakeKaggle,
 
 
 def test_what_is_not_chosen_is_not_brought(ended: FakeKaggle, tmp_path: Path) -> None:
-    """It is counted; what is chosen is checked by the manifest all the same."""
+    """Files that are not chosen are counted; chosen ones are checked against the manifest."""
     brought = bring(
         ended, REF, tmp_path / "to", lambda names: [n for n in names if n == "model.pth"], TransferListener()
     )
@@ -63,7 +63,7 @@ def test_what_is_not_chosen_is_not_brought(ended: FakeKaggle, tmp_path: Path) ->
 
 
 def test_the_log_takes_the_place_of_no_output(ended: FakeKaggle, tmp_path: Path) -> None:
-    """Whatever the session called its files, in whichever case."""
+    """The log never replaces an output, whatever its name or case."""
     names = {"Session.LOG": b"mine", "kaggle-session.log": b"mine too"}
     ended.version(str(REF)).outputs = names
     brought = bring(ended, REF, tmp_path, list, TransferListener())
@@ -73,7 +73,7 @@ def test_the_log_takes_the_place_of_no_output(ended: FakeKaggle, tmp_path: Path)
 
 
 def test_without_a_version_nothing_is_listed_again(ended: FakeKaggle, tmp_path: Path) -> None:
-    """Its addresses have expired, and a new listing may be of a newer version: an error, no mixture."""
+    """If the URLs expired, a new listing may be of a newer version: it is an error, not a mixture."""
     assert ended.storage is not None
     ended.next("outputs", Given([ended.storage.put("model.pth", Answer(status=403))]))
     with pytest.raises(KgttsError, match=r"model\.pth could not be fetched: the storage answered 403"):
@@ -95,7 +95,7 @@ def test_without_a_version_nothing_is_listed_again(ended: FakeKaggle, tmp_path: 
 def test_what_is_complete(
     names: tuple[str, ...], here: tuple[str, ...], refused: tuple[str, ...], *, is_complete: bool
 ) -> None:
-    """All that Kaggle lists and the manifest names is here, as far as it may be; nothing is never all."""
+    """A session is complete if all that Kaggle lists and the manifest names is here."""
     files = [Fetched(PurePosixPath(name), 1, unchanged=False) for name in here]
     transfer = Transfer(files, [Refused(name, "leads out of the folder") for name in refused])
     assert Brought(transfer, None, frozenset(names), 0).has_all(list) is is_complete

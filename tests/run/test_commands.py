@@ -1,4 +1,4 @@
-"""`kgtts sync` on the emulator: each way that a run can stand, with its sentence and its exit code."""
+"""`kgtts sync` on the emulator: each state of a run, with its message and exit code."""
 
 import json
 import re
@@ -50,7 +50,7 @@ class Account:
     last: KernelRef | None = None
 
     def session(self, end: str, step: int = 100) -> None:
-        """Another session of the run, on the kernel that it belongs on, with a script that ends so."""
+        """Add a session to the run, on the right kernel, with a script that ends this way."""
         self.sessions += 1
         settings = load_settings(environ={}, cwd=Path.cwd()).settings.with_owner(USER)
         parent = None if self.last is None else str(self.last)
@@ -71,14 +71,14 @@ class Account:
             self.last = ref
 
     def sync(self, code: ExitCode = ExitCode.DONE) -> dict[str, Any]:
-        """One pass with that exit code; what it tells programs and people."""
+        """Make one pass with that exit code; returns what it tells programs and people."""
         result = self.kgtts("sync", "--no-pull", "--json")
         assert result.code == code, result.said
         told: dict[str, Any] = json.loads(result.out)
         return {**told, "said": result.err}
 
     def versions(self) -> int:
-        """How many versions there are of both siblings."""
+        """Return how many versions both siblings have."""
         return sum(len(kernel.versions) for kernel in self.emulator.backend.kernels.all())
 
 
@@ -90,7 +90,7 @@ def _has_ended(state: SessionState) -> bool:
 def account(
     start_emulator: Callable[..., Emulator], cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., Account]:
-    """Makes an account with inputs and a kgtts.toml; arguments are the emulator's options and clock."""
+    """Makes an account with inputs and a kgtts.toml; takes the emulator's options and clock."""
 
     def make(*, clock: FakeClock | None = None, **options: object) -> Account:
         for name in ("datasets/asha/datahrbnn", "models/asha/ttsbnng/transformers/default/1"):
@@ -114,7 +114,7 @@ def account(
 
 
 def test_a_run_that_is_done_is_left_alone(account: Callable[..., Account]) -> None:
-    """Every pass says so, and does nothing."""
+    """Every pass says that it is done, and does nothing."""
     run = account()
     run.session("done", 630)
     for _ in range(2):
@@ -130,7 +130,7 @@ def test_a_run_that_is_done_is_left_alone(account: Callable[..., Account]) -> No
 
 
 def test_an_ended_session_is_continued_on_its_sibling(account: Callable[..., Account]) -> None:
-    """The next names the version that it continues from; a second pass sees it."""
+    """The next session names the version that it continues from; a second pass sees it."""
     run = account()
     run.session("complete")
     told = run.sync()
@@ -140,7 +140,7 @@ def test_an_ended_session_is_continued_on_its_sibling(account: Callable[..., Acc
 
 
 def test_a_session_killed_without_grace_is_followed_by_another(account: Callable[..., Account]) -> None:
-    """Once: from the last completed one; the second time in a row the run stalls, and says why."""
+    """The last completed session is continued once; the second kill in a row stalls the run."""
     run = account()
     run.session("complete")
     run.session("killed")
@@ -152,7 +152,7 @@ def test_a_session_killed_without_grace_is_followed_by_another(account: Callable
 
 
 def test_a_failed_session_ends_the_run_with_its_own_words(account: Callable[..., Account]) -> None:
-    """Trying again would burn quota: a person has to look."""
+    """Another try would waste quota, so a person has to look."""
     run = account()
     run.session("complete")
     run.session("failed")
@@ -162,7 +162,7 @@ def test_a_failed_session_ends_the_run_with_its_own_words(account: Callable[...,
 
 
 def test_a_session_that_runs_past_every_limit_is_reported(account: Callable[..., Account]) -> None:
-    """Kaggle says RUNNING after fourteen hours: somebody has to look."""
+    """If Kaggle still says RUNNING after fourteen hours, a person has to look."""
     run = account(clock=FakeClock(datetime.now(UTC) - timedelta(hours=14)))
     run.session("hangs")
     told = run.sync(ExitCode.RUN_FAILED)
@@ -180,7 +180,7 @@ def test_a_session_that_runs_past_every_limit_is_reported(account: Callable[...,
 def test_what_only_time_mends_is_waited_for(
     account: Callable[..., Account], options: dict[str, Any], words: str
 ) -> None:
-    """Short quota and busy machines are no failure: the next pass tries again."""
+    """Short quota and busy machines are not failures: the next pass tries again."""
     run = account(**options)
     for _ in range(2):
         told = run.sync()

@@ -1,4 +1,4 @@
-"""What a run needs next follows from what Kaggle shows: a table, without clock, network or files."""
+"""The decision about a run follows from what Kaggle shows: a table, without clock, network or files."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -41,7 +41,7 @@ CASES = {
 
 @pytest.mark.parametrize(("view", "state", "words"), CASES.values(), ids=CASES)
 def test_the_table(settings: Make, view: RunView | None, state: RunState, words: str) -> None:
-    """Each row: what Kaggle shows, what the run is, and a word of why."""
+    """Each row has what Kaggle shows, the state of the run, and a word of the reason."""
     decision = decided(settings(), view)
     assert decision.state is state
     assert any(word in decision.reason for word in words.split("|"))
@@ -65,12 +65,12 @@ def test_the_table(settings: Make, view: RunView | None, state: RunState, words:
 def test_a_target_that_is_raised_after_the_end_is_gone_for(
     settings: Make, reason: str, raised: dict[str, Any], state: RunState
 ) -> None:
-    """The kernel says that it is done by the settings that it had."""
+    """The kernel says that it is done, but by its old target."""
     assert decided(settings(**raised), ended(1000, done=True, done_reason=reason)).state is state
 
 
 def test_a_session_that_was_killed_after_its_target_is_not_the_end(settings: Make) -> None:
-    """It says that it is done, but Kaggle kept nothing that can be mounted: the voice is not there yet."""
+    """It says that it is done, but nothing of it can be mounted, so the voice is missing."""
     finished = result(2, 500, 1000, done=True, done_reason="epochs")
     view = then(ended(500), KILLED, result=finished)
     assert decided(settings(), view).state is RunState.READY
@@ -84,7 +84,7 @@ def test_a_session_that_was_killed_after_its_target_is_not_the_end(settings: Mak
 
 
 def test_the_next_session_goes_to_the_other_kernel(settings: Make) -> None:
-    """With its number, its parent and the time it may take."""
+    """It has the next number, its parent and its time."""
     start = decided(settings(), then(ended(100), KILLED)).start
     assert start is not None
     assert (start.session, str(start.kernel)) == (3, "asha/bangla-tts-b")
@@ -93,7 +93,7 @@ def test_the_next_session_goes_to_the_other_kernel(settings: Make) -> None:
 
 
 def test_a_session_that_runs_past_every_limit_hangs(settings: Make) -> None:
-    """No session may take more than twelve hours; an hour later somebody has to look at it."""
+    """No session may take more than twelve hours; an hour later a person has to look."""
     at_work = then(None, SessionState.RUNNING, started=NOW - timedelta(hours=12, minutes=59))
     hung = then(None, SessionState.RUNNING, started=NOW - timedelta(hours=14))
     queued = then(None, SessionState.QUEUED, started=NOW - timedelta(hours=14))
@@ -106,7 +106,7 @@ def test_a_session_that_runs_past_every_limit_hangs(settings: Make) -> None:
 
 
 def test_retry_goes_on_with_what_failed_or_stalled(settings: Make) -> None:
-    """And with nothing else: what is done is done, and what runs runs."""
+    """Retrying continues only failed and stalled runs."""
     for view in (then(ended(100), KILLED, cause="No disk."), then(ended(100), KILLED, KILLED)):
         assert decided(settings(), view).state.is_over
         assert decided(settings(), view, retry=True).state is RunState.READY
@@ -115,7 +115,7 @@ def test_retry_goes_on_with_what_failed_or_stalled(settings: Make) -> None:
 
 
 def test_what_no_mount_gives_is_said(settings: Make) -> None:
-    """Where an older session can be mounted, the next goes on from that, and says so."""
+    """If an older session can be mounted, the next continues from that, and says so."""
     lost = KernelRef(OWNER, "bangla-tts-a", 2)
     view = replace(ended(100, 200), unreachable=lost, saved_session=3)
     decision = decided(settings(), view)
@@ -127,7 +127,7 @@ def test_what_no_mount_gives_is_said(settings: Make) -> None:
 def test_a_run_whose_checkpoints_are_out_of_reach_does_not_begin_again(
     settings: Make, *, retry: bool
 ) -> None:
-    """Starting from the base voice would throw its epochs away without a word."""
+    """Starting from the base voice would silently discard its epochs."""
     view = replace(then(None, KILLED), unreachable=KernelRef(OWNER, "bangla-tts-a", 2), saved_session=1)
     decision = decided(settings(), view, retry=retry)
     assert decision.state is RunState.FAILED
@@ -135,7 +135,7 @@ def test_a_run_whose_checkpoints_are_out_of_reach_does_not_begin_again(
 
 
 def kept(session_step: int = 150, *, preparing: bool = False, mounted: bool = True) -> RunView:
-    """A run whose second session was killed with outputs that nobody can mount."""
+    """Return a run whose second session was killed with outputs that cannot be mounted."""
     before = ended(100)
     newest = session(2, KILLED, result=result(2, 100, session_step))
     view = RunView(BASE, newest, before.resumable if mounted else None, stranded=newest, preparing=preparing)
@@ -150,7 +150,7 @@ DOWNLOADS, UPLOADS = "the session downloads it", "it is handed over as a dataset
     [({}, DOWNLOADS), ({"kernel__internet": "false"}, UPLOADS), ({"kernel__private": "false"}, UPLOADS)],
 )
 def test_what_a_killed_session_kept_is_handed_over(settings: Make, changes: dict[str, str], way: str) -> None:
-    """The session after it continues from there, and is as long as what is left by then."""
+    """The next session continues from there, and is as long as what is left by then."""
     decision = decided(settings(**changes), kept())
     start = decision.start
     assert start is not None
@@ -165,7 +165,7 @@ def test_what_a_killed_session_kept_is_handed_over(settings: Make, changes: dict
 
 
 def test_what_is_on_its_way_is_waited_for(settings: Make) -> None:
-    """For another look in a minute; quota comes first. A session that downloads need not wait."""
+    """An upload is looked at again in a minute, after the quota; a session that downloads need not wait."""
     offline = settings(kernel__internet="false")
     decision = decided(offline, kept(preparing=True))
     assert (decision.state, decision.until) == (RunState.WAITING, NOW + timedelta(minutes=1))
@@ -175,7 +175,7 @@ def test_what_is_on_its_way_is_waited_for(settings: Make) -> None:
 
 
 def test_what_was_kept_counts_as_saved_only_where_it_is_handed_over(settings: Make) -> None:
-    """Else the run would go on for ever from the same step."""
+    """Otherwise the run would continue from the same step for ever."""
     view = replace(kept(), newest=session(3, KILLED, result=result(3, 100, 100, 150)))
     view = replace(view, stranded=view.newest)
     assert decided(settings(), view).state is RunState.READY
@@ -183,13 +183,13 @@ def test_what_was_kept_counts_as_saved_only_where_it_is_handed_over(settings: Ma
 
 
 def test_what_was_kept_is_better_than_nothing_to_mount(settings: Make) -> None:
-    """A run that no mount can continue is not over while Kaggle still has the outputs."""
+    """A run without a mount continues if Kaggle still has the outputs."""
     assert decided(settings(), kept(mounted=False)).state is RunState.READY
     assert decided(settings(run__rescue="false"), kept(mounted=False)).state is RunState.FAILED
 
 
 def test_a_failure_is_not_overruled_by_what_was_kept(settings: Make) -> None:
-    """The kernel cannot work; when somebody has mended it, nothing is lost."""
+    """The kernel cannot work; when a person has fixed it, nothing is lost."""
     view = replace(kept(), newest=replace(kept().newest, cause="No disk."))
     assert decided(settings(), view).state is RunState.FAILED
     start = decided(settings(), view, retry=True).start

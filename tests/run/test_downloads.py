@@ -1,4 +1,4 @@
-"""What a killed session kept is downloaded by the next one itself: by URLs that only its source holds."""
+"""The next session downloads what a killed one kept, by URLs that only its source has."""
 
 import ast
 import dataclasses
@@ -39,7 +39,7 @@ def killed(after: Callable[..., Play]) -> Iterator[Play]:
 
 
 def settings_in(push: KernelPush) -> dict[str, Any]:
-    """What a push tells its session."""
+    """Return what a push tells its session."""
     for node in ast.parse(push.source).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SETTINGS":
             settings: dict[str, Any] = ast.literal_eval(node.value)
@@ -48,7 +48,7 @@ def settings_in(push: KernelPush) -> dict[str, Any]:
 
 
 def pushed(play: Play) -> tuple[KernelPush, RunStamp, dict[str, Any]]:
-    """One pass, which must push: the push, its stamp, and what it tells its session."""
+    """Make one pass, which must push: the push, its stamp, and what it tells its session."""
     play.pushed()
     push = play.kaggle.pushes[-1]
     stamp = read_stamp(push.source)
@@ -57,7 +57,7 @@ def pushed(play: Play) -> tuple[KernelPush, RunStamp, dict[str, Any]]:
 
 
 def fail(play: Play, *, keep: bool = True) -> None:
-    """Let the newest session say that it could not download; `keep` whether its outputs are kept."""
+    """End the newest session as one that could not download; `keep` decides whether its outputs are kept."""
     push = play.kaggle.pushes[-1]
     version = f"{push.ref}/{len(play.kaggle.kernels[push.ref])}"
     words = "state.json of session 2 could not be downloaded: its address is not valid any more."
@@ -72,7 +72,7 @@ def fail(play: Play, *, keep: bool = True) -> None:
 
 
 def test_the_next_session_downloads_it(killed: Play) -> None:
-    """Its source names each file and where it is; nothing passes this machine, and nothing is mounted."""
+    """Its source lists each file with its URL; nothing passes this machine, and nothing is mounted."""
     push, stamp, settings = pushed(killed)
     assert (stamp.session, stamp.parent, stamp.failed_downloads) == (3, KILLED, 0)
     resume = settings["resume"]
@@ -86,7 +86,7 @@ def test_the_next_session_downloads_it(killed: Play) -> None:
 
 
 def test_no_url_is_told(killed: Play) -> None:
-    """Not by what a pass gives, however it is printed; not in the stamp."""
+    """No URL is in what a pass returns, however it is printed, nor in the stamp."""
     done = killed.sync()
     start = done.decision.start
     assert start is not None
@@ -101,7 +101,7 @@ def test_no_url_is_told(killed: Play) -> None:
 
 
 def test_a_best_model_older_than_what_is_mounted_goes_along(killed: Play) -> None:
-    """And checkpoints that are no newer do not."""
+    """The best model is downloaded; checkpoints that are not newer are not."""
     kill(killed, KILLED, 90, 150)
     downloads = pushed(killed)[2]["resume"]["downloads"]
     names = {name.rpartition("/")[2] for name in downloads if name.endswith(".pth")}
@@ -110,7 +110,7 @@ def test_a_best_model_older_than_what_is_mounted_goes_along(killed: Play) -> Non
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_failed_downloads_get_fresh_urls_then_the_dataset(killed: Play, *, keep: bool) -> None:
-    """Two that came too late are followed by the dataset; none of it stalls or fails the run."""
+    """After two downloads that came too late the dataset is used; the run neither stalls nor fails."""
     urls, stamps = [], []
     for failures in range(2):
         _, stamp, settings = pushed(killed)
@@ -136,7 +136,7 @@ def test_failed_downloads_get_fresh_urls_then_the_dataset(killed: Play, *, keep:
 
 
 def test_what_no_way_can_bring_is_lost(killed: Play) -> None:
-    """After two sessions that found all of it damaged, the dataset's own check ends it: the run goes on."""
+    """After two sessions found everything damaged, the dataset's own check ends it, and the run continues."""
     for _ in range(2):
         killed.pushed()
         fail(killed)
@@ -148,7 +148,7 @@ def test_what_no_way_can_bring_is_lost(killed: Play) -> None:
 
 
 def test_sessions_that_die_without_a_word_still_stall_the_run(killed: Play) -> None:
-    """Those that only came too late do not count among them."""
+    """Sessions whose URLs had expired do not count among them."""
     for _ in range(2):
         killed.pushed()
         fail(killed)
@@ -159,7 +159,7 @@ def test_sessions_that_die_without_a_word_still_stall_the_run(killed: Play) -> N
 
 
 def test_what_it_did_with_them_counts_from_the_next_killed_session_on(killed: Play) -> None:
-    """A session that took over and was killed in its turn is downloaded again."""
+    """If a session that resumed is killed too, its own outputs are downloaded."""
     killed.pushed()
     fail(killed)
     kill(killed, killed.pushed(), 170)
@@ -170,7 +170,7 @@ def test_what_it_did_with_them_counts_from_the_next_killed_session_on(killed: Pl
 
 
 def test_hours_of_short_sessions_are_counted(killed: Play) -> None:
-    """By what they took, not as planned: the limit of hours is not reached by two minutes."""
+    """They count by what they took, not by their plan, towards the limit of hours."""
     killed.changes["run.max_gpu_hours"] = 14
     for _ in range(2):
         killed.pushed()
@@ -186,7 +186,7 @@ def test_hours_of_short_sessions_are_counted(killed: Play) -> None:
 
 @pytest.mark.parametrize("key", ["kernel.internet", "kernel.private"])
 def test_without_internet_or_for_anybody_to_read_the_dataset_is_used(killed: Play, key: str) -> None:
-    """A public kernel's source can be read by anybody."""
+    """A public kernel's source, which would hold the URLs, can be read by anybody."""
     killed.changes[key] = "false"
     assert pushed(killed)[2]["resume"]["downloads"] is None
     assert uploads(killed) == 1
@@ -230,7 +230,7 @@ def hide(play: Play) -> None:
 def test_what_cannot_be_downloaded_is_handed_over_as_a_dataset(
     killed: Play, harm: Callable[[Play], None]
 ) -> None:
-    """In the same pass."""
+    """The dataset is used in the same pass."""
     harm(killed)
     done = killed.sync()
     assert done.pushed is not None
@@ -242,7 +242,7 @@ def test_what_cannot_be_downloaded_is_handed_over_as_a_dataset(
     "error", [ForbiddenError("Kaggle refused (403)."), ServiceError("Kaggle does not answer."), Answer([])]
 )
 def test_a_listing_that_cannot_be_seen_changes_nothing(killed: Play, error: Any) -> None:
-    """The next pass tries again."""
+    """If the listing cannot be read, the next pass tries again."""
     killed.kaggle.next("outputs", error)
     with pytest.raises(ServiceError):
         killed.sync()
@@ -252,7 +252,7 @@ def test_a_listing_that_cannot_be_seen_changes_nothing(killed: Play, error: Any)
 
 
 def test_a_push_without_an_answer_is_not_repeated(killed: Play) -> None:
-    """Whatever is in its source: the stamp tells that it arrived."""
+    """The stamp shows that it arrived, whatever its source has."""
     killed.kaggle.next("push", ServiceError("No answer."))
     with pytest.raises(ServiceError) as caught:
         killed.sync()

@@ -1,4 +1,4 @@
-"""A session is killed without grace on the emulator: the next one downloads what it kept, by itself.
+"""A session is killed without grace on the emulator: the next one downloads what it kept by itself.
 
 The real client lists and pushes, the real kernel downloads, and the training is made up.
 """
@@ -38,22 +38,22 @@ def run(cli: Cli, workplace: Path, request: pytest.FixtureRequest) -> Iterator[R
 
 
 def spoil(run: Run, *faults: Fault) -> None:
-    """From now on the emulator has these faults."""
+    """Give the emulator these faults."""
     run.emulator.server.faults.set(FaultPlan(faults=faults))
 
 
 def has_dataset(run: Run) -> bool:
-    """Whether anything was handed over through this machine."""
+    """Return whether anything was handed over through this machine."""
     return run.emulator.backend.datasets.find(USER, SLUG) is not None
 
 
 def history(told: dict[str, Any]) -> list[tuple[int, int, int, str]]:
-    """The sessions, with their steps and how they ended."""
+    """Return the sessions with their steps and ends."""
     return [(item["session"], item["from_step"], item["to_step"], item["reason"]) for item in told["history"]]
 
 
 def paths(run: Run, version: str) -> VersionPaths:
-    """Where the emulator stores a version."""
+    """Return where the emulator stores a version."""
     ref = KernelRef.parse(version)
     assert ref.version is not None
     kernels = run.emulator.backend.kernels
@@ -61,14 +61,14 @@ def paths(run: Run, version: str) -> VersionPaths:
 
 
 def left(run: Run, version: str) -> str:
-    """The log and the outputs of a session."""
+    """Return the log and the outputs of a session."""
     stored = paths(run, version)
     files = [stored.log, *(path for path in stored.output.rglob("*") if path.is_file())]
     return "\n".join(path.read_bytes().decode("utf-8", "replace") for path in files)
 
 
 def test_a_killed_session_is_downloaded_by_the_next(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No epoch is trained twice, no byte of it passes this machine, and no URL is left anywhere."""
+    """No epoch is trained twice, no byte passes this machine, and no URL is left anywhere."""
     monkeypatch.setenv("KGTTS_DEBUG", "1")
     third = run.sync(epochs=6)
     assert (third["kernel"], third["session"], third["warnings"]) == (THIRD, 3, [])
@@ -109,7 +109,7 @@ def test_a_killed_session_is_downloaded_by_the_next(run: Run, monkeypatch: pytes
 
 @pytest.mark.parametrize("run", [{"url_lifetime_s": QUEUE_S / 2}], indirect=True)
 def test_urls_that_expire_in_the_queue_lead_to_the_dataset(run: Run) -> None:
-    """Two sessions end at once without having trained; the third mounts what this machine uploaded."""
+    """Two sessions end at once without training; the third mounts what this machine uploaded."""
     for number, version in ((3, THIRD), (4, FOURTH)):
         told = run.session(epochs=6)
         assert (told["kernel"], told["session"], has_dataset(run)) == (version, number, False)
@@ -136,7 +136,7 @@ def test_urls_that_expire_in_the_queue_lead_to_the_dataset(run: Run) -> None:
 
 
 def test_a_403_in_the_middle_of_a_file_gets_fresh_urls(run: Run) -> None:
-    """The connection breaks, and the rest is refused: the next session's URLs are good."""
+    """The connection breaks and the rest is refused; the next session's URLs work."""
     checkpoint = "storage:*/checkpoint_6.pth"
     spoil(
         run,
@@ -152,7 +152,7 @@ def test_a_403_in_the_middle_of_a_file_gets_fresh_urls(run: Run) -> None:
 
 
 def test_damage_on_the_way_and_in_the_storage(run: Run) -> None:
-    """What arrives damaged or broken off is fetched again; what is stored so is passed over, aloud."""
+    """A file damaged on the way is downloaded again; one damaged in storage is skipped and reported."""
     flip(run.checkpoint(f"{REF}-b/1", 6))
     spoil(
         run,

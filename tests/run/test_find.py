@@ -1,4 +1,4 @@
-"""Which session a command speaks of."""
+"""Which session a command means."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ def remember(  # noqa: PLR0913 - each is a word of its own to the test.
     kernel: KernelRef = KERNEL,
     session: int = 1,
 ) -> SessionRecord:
-    """A push in the ledger; without a version its answer was lost."""
+    """Record a push in the ledger; without a version its answer was lost."""
     kaggle.clock.advance(60)
     intent = Intent(run_id, session, kernel, "NvidiaTeslaT4", "f" * 64)
     record = ledger.intend(intent, kaggle.clock.now())
@@ -36,14 +36,14 @@ def remember(  # noqa: PLR0913 - each is a word of its own to the test.
 
 
 def push_from_elsewhere(kaggle: FakeKaggle, kernel: str, session: int, parent: str | None = None) -> None:
-    """A session of a run that another machine pushed."""
+    """Push a session of a run from another machine."""
     stamp = RunStamp("run", session, parent, "f" * 64, kernel, "0.1.0")
     ref = KernelRef.parse(kernel)
     kaggle.push(KernelPush(ref, ref.slug, f"{stamp.comment}\n", accelerator=None))
 
 
 def test_nothing_named_means_the_newest(context: RunContext, ledger: Ledger, kaggle: FakeKaggle) -> None:
-    """The last push from this machine, at its own version."""
+    """The last push from this machine is meant, at its version."""
     remember(ledger, kaggle, "aaa111", 1)
     record = remember(ledger, kaggle, "bbb222", 2)
     assert find_target(context, None) == Target(KERNEL.at(2), record)
@@ -52,7 +52,7 @@ def test_nothing_named_means_the_newest(context: RunContext, ledger: Ledger, kag
 def test_nothing_named_and_nothing_known_means_the_settings_kernel(
     context: RunContext, kaggle: FakeKaggle
 ) -> None:
-    """A fresh machine with a kgtts.toml speaks of the kernel that it names, or of its newest session."""
+    """On a fresh machine the kernel of kgtts.toml is meant, or its newest session."""
     with pytest.raises(NotFoundError, match="has not been pushed yet"):
         find_target(context, None, default=lambda: KERNEL)
     push_from_elsewhere(kaggle, "asha/bangla-tts-a", session=1)
@@ -70,7 +70,7 @@ def test_nothing_named_and_nothing_known_means_the_settings_kernel(
 def test_a_base_name_means_the_sibling_that_was_pushed_here_last(
     context: RunContext, ledger: Ledger, kaggle: FakeKaggle
 ) -> None:
-    """Of the two kernels of a run, without asking Kaggle; each is found by its own name too."""
+    """The sibling is found without asking Kaggle; each has its own name too."""
     first, second = (KernelRef("asha", f"bangla-tts-{letter}") for letter in "ab")
     older = remember(ledger, kaggle, "abc111", 1, kernel=first)
     newer = remember(ledger, kaggle, "abc111", 1, kernel=second, session=2)
@@ -85,7 +85,7 @@ def test_a_base_name_means_the_sibling_that_was_pushed_here_last(
 
 
 def test_nothing_named_nothing_known_and_no_settings_is_a_sentence(context: RunContext) -> None:
-    """There is nothing to speak of; the hint says what to type."""
+    """The error says that no run is known, and what to type."""
     with pytest.raises(UsageError, match="No run is known on this machine") as caught:
         find_target(context, None)
     assert "kgtts push" in (caught.value.hint or "")
@@ -94,7 +94,7 @@ def test_nothing_named_nothing_known_and_no_settings_is_a_sentence(context: RunC
 def test_a_run_is_found_by_its_id_or_the_beginning_of_it(
     context: RunContext, ledger: Ledger, kaggle: FakeKaggle
 ) -> None:
-    """Enough letters to be the only one."""
+    """The beginning must be unique."""
     remember(ledger, kaggle, "abc111", 1)
     record = remember(ledger, kaggle, "abd222", 2)
     assert find_target(context, "abd") == find_target(context, "abd222") == Target(KERNEL.at(2), record)
@@ -106,7 +106,7 @@ def test_a_run_is_found_by_its_id_or_the_beginning_of_it(
 def test_a_run_that_cannot_be_told_is_a_sentence(
     context: RunContext, ledger: Ledger, kaggle: FakeKaggle, text: str, words: str
 ) -> None:
-    """Several or none; `kgtts list` shows them."""
+    """If several runs match, or none, the hint is `kgtts list`."""
     remember(ledger, kaggle, "abc111", 1)
     remember(ledger, kaggle, "abd222", 2)
     with pytest.raises(UsageError, match=words) as caught:
@@ -117,7 +117,7 @@ def test_a_run_that_cannot_be_told_is_a_sentence(
 def test_a_kernel_named_without_version_is_the_version_pushed_here(
     context: RunContext, ledger: Ledger, kaggle: FakeKaggle
 ) -> None:
-    """Not Kaggle's newest, which may be another's; one with a version is that version."""
+    """Kaggle's newest version may be another's; a version that is named counts."""
     record = remember(ledger, kaggle, "abc111", 1)
     assert find_target(context, "asha/bangla-tts") == Target(KERNEL.at(1), record)
     assert find_target(context, "asha/bangla-tts/4") == Target(KERNEL.at(4), None)
@@ -140,7 +140,7 @@ def test_a_text_that_is_no_kernel_is_a_sentence(context: RunContext, text: str) 
 def test_a_report_says_when_the_newest_version_is_not_ours(
     context: RunContext, ledger: Ledger, kaggle: FakeKaggle
 ) -> None:
-    """The report speaks of our version and names the other."""
+    """The report is about our version and names the other."""
     remember(ledger, kaggle, "abc111", 1)
     kaggle.have("asha/bangla-tts", 2)
     kaggle.version("asha/bangla-tts/1").log = said("done")
@@ -150,14 +150,14 @@ def test_a_report_says_when_the_newest_version_is_not_ours(
 
 
 def test_a_report_of_a_stranger_is_of_its_newest_version(context: RunContext, kaggle: FakeKaggle) -> None:
-    """A kernel without version and without record is looked at as it is now."""
+    """A kernel without version and record is shown as it is now."""
     kaggle.have("omar/other-voice", 7).state = SessionState.QUEUED
     report = report_session(context, find_target(context, "omar/other-voice"))
     assert (report.target.ref.version, report.is_latest) == (7, True)
 
 
 def test_a_report_remembers_what_it_saw(context: RunContext, ledger: Ledger, kaggle: FakeKaggle) -> None:
-    """`kgtts list` shows the state that was seen last."""
+    """`kgtts list` shows the last state that was seen."""
     remember(ledger, kaggle, "abc111", 1)
     version = kaggle.have("asha/bangla-tts", 1)
     version.state, version.message = SessionState.ERROR, "it broke"
@@ -175,7 +175,7 @@ def test_a_report_remembers_what_it_saw(context: RunContext, ledger: Ledger, kag
 def test_a_log_that_cannot_be_read_does_not_hide_the_state(
     context: RunContext, kaggle: FakeKaggle, error: Exception
 ) -> None:
-    """What was read before it broke counts."""
+    """What was read before the error counts."""
     kaggle.have("asha/bangla-tts", 1).state = SessionState.RUNNING
     kaggle.next("log_stream", Reading(said("one"), error))
     report = report_session(context, find_target(context, "asha/bangla-tts"))
@@ -184,7 +184,7 @@ def test_a_log_that_cannot_be_read_does_not_hide_the_state(
 
 
 def test_a_lost_answer_is_found_out_later(context: RunContext, ledger: Ledger, kaggle: FakeKaggle) -> None:
-    """A push that never arrived is said to be safe to repeat, and is not asked about again."""
+    """If the push never arrived, pushing again is safe, and Kaggle is not asked again."""
     remember(ledger, kaggle, "abc111", None)
     with pytest.raises(ServiceError, match="never arrived") as caught:
         find_target(context, None)
@@ -195,7 +195,7 @@ def test_a_lost_answer_is_found_out_later(context: RunContext, ledger: Ledger, k
 
 
 def test_outputs_of_a_session_that_goes_on_are_refused(context: RunContext, kaggle: FakeKaggle) -> None:
-    """Kaggle gives outputs at the end; the hint waits for it."""
+    """Kaggle has outputs only at the end; the hint waits for it."""
     kaggle.have("asha/bangla-tts", 1).state = SessionState.RUNNING
     target = find_target(context, "asha/bangla-tts/1")
     with pytest.raises(RefusedError, match="is running") as caught:
@@ -207,7 +207,7 @@ def test_outputs_of_a_session_that_goes_on_are_refused(context: RunContext, kagg
 def test_cancel_deletes_the_kernel_and_remembers_it(
     context: RunContext, ledger: Ledger, kaggle: FakeKaggle
 ) -> None:
-    """The kernel is gone with all versions; the ledger says so."""
+    """The kernel is deleted with all versions, and the ledger records it."""
     remember(ledger, kaggle, "abc111", 2)
     kaggle.have("asha/bangla-tts", 2)
     delete(context, find_target(context, None))
@@ -219,7 +219,7 @@ def test_cancel_deletes_the_kernel_and_remembers_it(
 
 
 def test_a_run_is_found_by_its_slug(context: RunContext, ledger: Ledger, kaggle: FakeKaggle) -> None:
-    """That of the settings, or that of one of its kernels; on a fresh machine Kaggle is asked."""
+    """The slug may be that of the settings or of a kernel; a fresh machine asks Kaggle."""
     first, second = KERNEL.siblings
     older = remember(ledger, kaggle, "abc111", 1, kernel=first)
     newer = remember(ledger, kaggle, "abc111", 1, kernel=second, session=2)
@@ -234,7 +234,7 @@ def test_a_run_is_found_by_its_slug(context: RunContext, ledger: Ledger, kaggle:
 
 
 def test_a_slug_of_two_owners_is_told_apart(context: RunContext, ledger: Ledger, kaggle: FakeKaggle) -> None:
-    """It fits both, so the owner has to be named."""
+    """If both match, the owner has to be named."""
     for owner, run in (("asha", "abc111"), ("omar", "def222")):
         remember(ledger, kaggle, run, 1, kernel=KernelRef(owner, "bangla-tts-a"))
     with pytest.raises(UsageError, match="matches 2 runs"):
@@ -245,7 +245,7 @@ def test_a_slug_of_two_owners_is_told_apart(context: RunContext, ledger: Ledger,
 def test_in_a_folder_with_settings_its_run_is_meant(
     context: RunContext, ledger: Ledger, kaggle: FakeKaggle
 ) -> None:
-    """Not the newest of this machine, which may be another project's."""
+    """The run of the folder is meant, not this machine's newest."""
     record = remember(ledger, kaggle, "abc111", 1, kernel=KERNEL.siblings[0])
     remember(ledger, kaggle, "def222", 1, kernel=KernelRef("asha", "other-voice-a"))
     assert find_target(context, None, default=lambda: KERNEL) == Target(KERNEL.siblings[0].at(1), record)
@@ -258,13 +258,13 @@ def test_in_a_folder_with_settings_its_run_is_meant(
 def test_a_run_from_elsewhere_is_found_by_its_id_in_its_folder(
     context: RunContext, kaggle: FakeKaggle
 ) -> None:
-    """A fresh machine knows no id, but the folder's settings lead to it."""
+    """A fresh machine knows no id, but the folder's settings lead to the run."""
     push_from_elsewhere(kaggle, "asha/bangla-tts-a", session=1)
     assert find_target(context, "ru", default=lambda: KERNEL) == Target(KERNEL.siblings[0].at(1), None)
 
 
 def test_the_address_of_a_page_names_its_version(context: RunContext) -> None:
-    """As the browser has it, on any service."""
+    """A browser's address is accepted, of any service."""
     target = Target(KernelRef("asha", "bangla-tts-a", 3), None)
     for service in ("https://api.kaggle.com", "http://127.0.0.1:7788"):
         assert find_target(context, target.page(service)) == target

@@ -1,4 +1,4 @@
-"""Following a session: every line once, whatever breaks on the way."""
+"""Following a session: every line once, whatever fails on the way."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -37,7 +37,7 @@ def given(
     log: Sequence[LogEvent] = (),
     message: str | None = None,
 ) -> None:
-    """Let the followed session have these states in turn, the last for ever, and then this stored log."""
+    """Give the followed session these states in turn, then this stored log."""
     newest = kaggle.have("asha/bangla-tts", 3)
     newest.log = log
     kaggle.next_states(*states, message=message)
@@ -45,7 +45,7 @@ def given(
 
 
 def follow(context: RunContext, timeout: timedelta | None = None) -> list[str]:
-    """States and lines in the order in which they are told."""
+    """Return states and lines in the order in which they are reported."""
     return [
         f"<{event.state}>" if isinstance(event, SessionStatus) else event.text
         for event in follow_session(context, TARGET, timeout=timeout)
@@ -53,7 +53,7 @@ def follow(context: RunContext, timeout: timedelta | None = None) -> list[str]:
 
 
 def test_a_session_is_followed_from_the_queue_to_its_end(context: RunContext, kaggle: FakeKaggle) -> None:
-    """Each state is told once, the lines in between, and what was said after the stream's end too."""
+    """Each state is reported once, with all lines, also those after the stream's end."""
     readings = [Reading(said("one", "two"))]
     given(kaggle, QUEUED, QUEUED, RUNNING, COMPLETE, readings=readings, log=said("one", "two", "three"))
     assert follow(context) == ["<queued>", "<running>", "one", "two", "three", "<complete>"]
@@ -61,7 +61,7 @@ def test_a_session_is_followed_from_the_queue_to_its_end(context: RunContext, ka
 
 
 def test_a_dropped_stream_is_replayed_without_repeat_or_loss(context: RunContext, kaggle: FakeKaggle) -> None:
-    """Each reading begins at the log's start; every event is told once, also one that was cut in two."""
+    """Each reading starts at the log's beginning; every event is reported once, even one that was split."""
     whole = said("one", "two", "three", "four")
     readings = [
         Reading(whole[:1], ServiceError("cut off")),
@@ -73,7 +73,7 @@ def test_a_dropped_stream_is_replayed_without_repeat_or_loss(context: RunContext
 
 
 def test_a_line_in_pieces_over_two_readings_is_one_line(context: RunContext, kaggle: FakeKaggle) -> None:
-    """A connection that breaks within a line does not break the line."""
+    """A connection that breaks within a line does not split the line."""
     pieces = [
         LogEvent("stdout", 1.0, "one li"),
         LogEvent("stdout", 1.1, "ne\n"),
@@ -85,21 +85,21 @@ def test_a_line_in_pieces_over_two_readings_is_one_line(context: RunContext, kag
 
 
 def test_a_failed_look_at_the_state_is_not_a_failed_run(context: RunContext, kaggle: FakeKaggle) -> None:
-    """Kaggle may be away for a while; the run goes on, and so does the following."""
+    """If Kaggle is away for a while, following continues."""
     states: list[SessionState | Exception] = [QUEUED, DOWN, DOWN, RUNNING, DOWN, COMPLETE]
     given(kaggle, *states, readings=[Reading(said("one"))] * 2, log=said("one"))
     assert follow(context) == ["<queued>", "<running>", "one", "<complete>"]
 
 
 def test_a_first_look_that_fails_is_an_error(context: RunContext, kaggle: FakeKaggle) -> None:
-    """Without having seen the session there is nothing to follow."""
+    """Without one look at the session there is nothing to follow."""
     given(kaggle, DOWN)
     with pytest.raises(ServiceError, match="503"):
         follow(context)
 
 
 def test_what_patience_cannot_mend_ends_the_following(context: RunContext, kaggle: FakeKaggle) -> None:
-    """Credentials that expired are not waited for."""
+    """Expired credentials end it at once."""
     given(kaggle, RUNNING, CredentialsError("no longer accepted"))
     with pytest.raises(CredentialsError):
         follow(context)
@@ -109,7 +109,7 @@ def test_what_patience_cannot_mend_ends_the_following(context: RunContext, kaggl
 def test_a_state_that_kaggle_does_not_show_is_waited_for_within_bounds(
     context: RunContext, kaggle: FakeKaggle, error: Exception
 ) -> None:
-    """One 403 or 404 says nothing about a session that trains; four hours of them end with exit code 7."""
+    """A 403 or 404 says nothing about a running session; four hours of them end with exit code 7."""
     given(kaggle, RUNNING, error, COMPLETE, readings=[Reading(said("one"))] * 2, log=said("one"))
     assert follow(context) == ["<running>", "one", "<complete>"]
     given(kaggle, RUNNING, error)
@@ -118,7 +118,7 @@ def test_a_state_that_kaggle_does_not_show_is_waited_for_within_bounds(
 
 
 def test_a_failed_run_is_a_value(context: RunContext, kaggle: FakeKaggle) -> None:
-    """The last event is the terminal state with Kaggle's words; nothing is raised."""
+    """The last event is the terminal state with Kaggle's message; nothing is raised."""
     given(kaggle, ERROR, log=said("boom"), message="out of memory")
     *lines, last = follow_session(context, TARGET)
     assert lines == [LogLine("stdout", 0.0, "boom")]
@@ -132,7 +132,7 @@ def test_the_end_is_told_when_outputs_are_still_being_saved(context: RunContext,
 
 
 def test_the_pauses_grow_and_shrink(context: RunContext, kaggle: FakeKaggle) -> None:
-    """A queue is asked less and less often, once a minute at last; a change brings back the short pause."""
+    """A queue is looked at less and less often, down to once a minute; a change resets the pause."""
     states = [*[QUEUED] * 18, RUNNING, SessionState.CANCEL_REQUESTED, COMPLETE]
     given(kaggle, *states, readings=[Reading(said("one"))], log=said("one"))
     follow(context)
@@ -145,7 +145,7 @@ def test_the_pauses_grow_and_shrink(context: RunContext, kaggle: FakeKaggle) -> 
 
 @pytest.mark.parametrize("state", [QUEUED, RUNNING])
 def test_the_wait_ends_on_time(context: RunContext, kaggle: FakeKaggle, state: SessionState) -> None:
-    """A wait that is over says that the session goes on; no pause and no silence makes it late."""
+    """A timeout says that the session continues; neither pauses nor silence delay it."""
     given(kaggle, state)
     with pytest.raises(WaitTimeoutError, match="asha/bangla-tts/3 goes on") as caught:
         follow(context, timedelta(seconds=100))
@@ -154,7 +154,7 @@ def test_the_wait_ends_on_time(context: RunContext, kaggle: FakeKaggle, state: S
 
 
 def test_the_wait_ends_in_the_midst_of_a_talkative_log(context: RunContext, kaggle: FakeKaggle) -> None:
-    """A log that never pauses does not keep the wait from ending."""
+    """A log that never pauses does not delay the timeout."""
     given(kaggle, RUNNING, readings=[Reading(said(*["talk"] * 10_000), seconds=0.5)])
     with pytest.raises(WaitTimeoutError):
         follow(context, timedelta(seconds=20))
@@ -162,20 +162,20 @@ def test_the_wait_ends_in_the_midst_of_a_talkative_log(context: RunContext, kagg
 
 
 def test_a_session_that_ends_in_time_is_no_timeout(context: RunContext, kaggle: FakeKaggle) -> None:
-    """The end counts, even when it is seen at the last moment."""
+    """An end that is seen at the last moment counts."""
     given(kaggle, QUEUED, COMPLETE)
     assert follow(context, timedelta(seconds=1)) == ["<queued>", "<complete>"]
 
 
 def test_what_is_seen_is_remembered(context: RunContext, kaggle: FakeKaggle) -> None:
-    """Without a record in the ledger nothing is written; the session is followed all the same."""
+    """Without a record in the ledger nothing is written, and the session is followed."""
     given(kaggle, COMPLETE)
     follow(context)
     assert find_target(context, "asha/bangla-tts/3").record is None
 
 
 def test_one_look_at_a_log_that_never_pauses_ends(context: RunContext, kaggle: FakeKaggle) -> None:
-    """`status` of a session that prints all the time reads what was said before now, and no more."""
+    """`status` of a session that prints all the time reads only what was printed before now."""
     past = [LogEvent("stdout", number * 1.0, f"past {number}\n") for number in range(5000)]
     live = [LogEvent("stdout", 5000 + number * 0.1, f"live {number}\n") for number in range(5000)]
     given(kaggle, RUNNING, readings=[Reading(past, seconds=0.001, then=live, then_seconds=0.1)])

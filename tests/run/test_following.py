@@ -1,4 +1,4 @@
-"""A following of one hour: every line once, few calls, and its end noticed in time."""
+"""Following for one hour: every line once, few calls, and the end noticed in time."""
 
 from datetime import timedelta
 from itertools import pairwise
@@ -24,7 +24,7 @@ BUSY = ServiceError("Kaggle asks for fewer calls (429).", retry_after_s=300)
 def hour(
     *, every_s: float = 10.0, saving_s: float = 0.0, stored_late_s: float = 0.0, **connection: Any
 ) -> FakeKaggle:
-    """A Kaggle with a session of one hour that says something every `every_s` seconds."""
+    """Return a Kaggle with a session of one hour that prints every `every_s` seconds."""
     travels = Connection(**{"latency_s": 0.2, "idle_cut_s": 180.0, **connection})
     kaggle = FakeKaggle(FakeClock(), connection=travels)
     version = kaggle.have("asha/bangla-tts", 3)
@@ -37,7 +37,7 @@ def hour(
 
 
 def followed(kaggle: FakeKaggle, ledger: Ledger) -> tuple[FollowCost, float]:
-    """Follow to the end, until every line was told; gives the cost and how late the end was noticed."""
+    """Follow to the end, until every line was reported; returns the cost and how late the end was noticed."""
     context = RunContext(kaggle, ledger, kaggle.clock)
     version = kaggle.version("asha/bangla-tts/3")
     lines = [event.text for event in follow_session(context, TARGET) if isinstance(event, LogLine)]
@@ -64,7 +64,7 @@ STREAMS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_an_hour_with_a_live_log_takes_few_calls(ledger: Ledger, name: str) -> None:
-    """At most 40 calls, and the end is noticed within 5 seconds, however quiet or often cut off it is."""
+    """It takes at most 40 calls, and the end is noticed within 5 seconds, however often the log breaks."""
     load, late_s = followed(hour(**STREAMS[name]), ledger)
     assert load.calls <= 40
     assert load.per_hour <= 40
@@ -86,7 +86,7 @@ WITHOUT: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", WITHOUT)
 def test_an_hour_without_a_live_log_takes_more_calls(ledger: Ledger, name: str) -> None:
-    """At most 120 calls, and the end is noticed within one interval between two looks, a minute at most."""
+    """It takes at most 120 calls, and the end is noticed within a minute."""
     manners = dict(WITHOUT[name])
     error = manners.pop("error", None)
     kaggle = hour(**manners)
@@ -97,7 +97,7 @@ def test_an_hour_without_a_live_log_takes_more_calls(ledger: Ledger, name: str) 
 
 
 def test_no_pause_between_looks_is_longer_than_a_minute(ledger: Ledger) -> None:
-    """They grow to it, from a fifth of a second."""
+    """Pauses grow from a fifth of a second to a minute."""
     kaggle = hour()
     kaggle.always("log_stream", GONE)
     followed(kaggle, ledger)
@@ -107,7 +107,7 @@ def test_no_pause_between_looks_is_longer_than_a_minute(ledger: Ledger) -> None:
 
 
 def test_what_kaggle_asks_for_is_given(ledger: Ledger) -> None:
-    """A live log that asks for five minutes is asked every five minutes at most."""
+    """A live log that asks for five minutes is requested at most every five minutes."""
     kaggle = hour()
     kaggle.always("log_stream", BUSY)
     followed(kaggle, ledger)
@@ -116,7 +116,7 @@ def test_what_kaggle_asks_for_is_given(ledger: Ledger) -> None:
 
 
 def test_a_network_that_comes_back_brings_the_live_log_back(ledger: Ledger) -> None:
-    """Ten minutes without network cost a look a minute, and the log is live again within one."""
+    """Ten minutes without network cost a look a minute, and the log is live within one."""
     kaggle = hour(down=[(1000.0, 1600.0)])
     load, late_s = followed(kaggle, ledger)
     assert late_s <= 5
@@ -126,7 +126,7 @@ def test_a_network_that_comes_back_brings_the_live_log_back(ledger: Ledger) -> N
 
 
 def test_a_wait_that_ends_is_counted_too(ledger: Ledger) -> None:
-    """What a following costs is known however it ends."""
+    """The cost of following is known however it ends."""
     kaggle = hour()
     context = RunContext(kaggle, ledger, kaggle.clock)
     with pytest.raises(WaitTimeoutError):
@@ -136,7 +136,7 @@ def test_a_wait_that_ends_is_counted_too(ledger: Ledger) -> None:
 
 
 def test_the_costs_of_several_followings_add_up() -> None:
-    """A run has many sessions."""
+    """The costs of a run's sessions are added."""
     assert FollowCost(30, 1800) + FollowCost(10, 1800) == FollowCost(40, 3600)
     assert FollowCost(40, 3600).per_hour == 40
     assert FollowCost().per_hour == 0

@@ -1,4 +1,4 @@
-"""Following over HTTP, with the emulator's faults in the way."""
+"""Following over HTTP, with the emulator's faults."""
 
 import time
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ FAULTS: dict[str, tuple[Fault, ...]] = {
 def test_every_line_is_told_once_whatever_goes_wrong(
     emulator: Emulator, kaggle_client: KaggleClient, tmp_path: Path, name: str
 ) -> None:
-    """Drops, replays, errors and lagging states: each stream's lines in order, and the end."""
+    """With drops, replays, errors and late states each stream's lines are in order, to the end."""
     ref = kaggle_client.push(KernelPush(KERNEL, "Small kernel", SOURCE, None)).ref
     deadline = time.monotonic() + 30
     while kaggle_client.session_status(ref).state is SessionState.QUEUED:
@@ -84,7 +84,7 @@ def test_every_line_is_told_once_whatever_goes_wrong(
 def test_verbose_says_what_a_following_cost(
     emulator: Emulator, kaggle_client: KaggleClient, cli: Cli
 ) -> None:
-    """Its calls, its time and its rate, on the error stream, after all else; only with -v."""
+    """With -v, its calls, time and rate are printed on the error stream at the end."""
     kaggle_client.push(KernelPush(KERNEL, "Small kernel", "print('hello')", None))
     result = cli("-v", "logs", "--follow", str(KERNEL))
     assert result.code == 0, result.said

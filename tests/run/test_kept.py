@@ -1,4 +1,4 @@
-"""A session is killed without grace on the emulator: the run goes on from its last checkpoint, not before it.
+"""A session is killed without grace on the emulator: the run continues from its last checkpoint.
 
 The pass downloads and uploads over the wire, and the real kernel continues from the dataset that it mounts.
 """
@@ -30,7 +30,7 @@ KILLED_AT = """    if total == {step}:
 
 @pytest.fixture
 def run(cli: Cli, workplace: Path, request: pytest.FixtureRequest) -> Iterator[Run]:
-    """An account whose training kills its session at step 6, less the first time that it comes there."""
+    """An account whose training kills its session the first time that it reaches step 6."""
     options = dict(getattr(request, "param", {}))
     script = SAVES_EACH_EPOCH + KILLED_AT.format(step=options.pop("step", 6))
     with account(cli, script, **options) as made:
@@ -38,7 +38,7 @@ def run(cli: Cli, workplace: Path, request: pytest.FixtureRequest) -> Iterator[R
 
 
 def test_a_killed_session_loses_nothing_that_it_saved(run: Run) -> None:
-    """Killed at its second checkpoint, the next one continues there: no epoch is trained twice."""
+    """It is killed at its second checkpoint, and the next continues there: no epoch is trained twice."""
     first = run.session(epochs=1)
     second = run.session(epochs=6)
     third = run.sync(epochs=6)
@@ -64,7 +64,7 @@ def test_a_killed_session_loses_nothing_that_it_saved(run: Run) -> None:
 
 @pytest.mark.parametrize("run", [{"step": 4, "dataset_processing_s": 3600.0}], indirect=True)
 def test_the_first_session_of_a_run_is_killed(run: Run) -> None:
-    """There is no other version to mount; the pass waits while Kaggle processes the dataset."""
+    """There is no other version to mount; the pass waits while Kaggle prepares the data set."""
     first = run.session(epochs=3)
 
     def process() -> None:
@@ -105,7 +105,7 @@ def test_outputs_that_were_not_kept_leave_the_session_before(run: Run) -> None:
 
 
 def test_kept_outputs_that_are_damaged_leave_the_session_before(run: Run) -> None:
-    """It is said, and the run goes on in the same pass."""
+    """A warning says so, and the run continues in the same pass."""
     run.session(epochs=1)
     second = run.session(epochs=3)
     for step in (4, 6):

@@ -33,7 +33,7 @@ KILLED = -signal.SIGKILL
 
 @dataclass
 class Stage:
-    """An emulator, a machine's folder to copy for each try, and the driver that runs kgtts."""
+    """An emulator, a machine's folder that is copied for each try, and the driver that runs kgtts."""
 
     folder: Path
     emulator: Emulator
@@ -41,7 +41,7 @@ class Stage:
     tries: int = 0
 
     def machine(self, like: Path | None = None) -> Path:
-        """A fresh machine, or one in the state of `like`."""
+        """Make a fresh machine, or a copy of `like`."""
         self.tries += 1
         home = self.folder / f"machine-{self.tries}"
         if like is None:
@@ -51,7 +51,7 @@ class Stage:
         return home
 
     def run(self, command: str, home: Path, *, kill_at: int = 0) -> int:
-        """Run kgtts to its end or to its death; gives the exit code."""
+        """Run kgtts to its end or its death; returns the exit code."""
         order = {
             "command": command,
             "kill_at": kill_at,
@@ -69,19 +69,19 @@ class Stage:
         return int(self.driver.stdout.readline())
 
     def points(self, command: str, home: Path) -> list[str]:
-        """The points of a command that lives."""
+        """Return the points of a command that lives."""
         assert self.run(command, home) == 0
         names: list[str] = json.loads((home / "points.json").read_text(encoding="utf-8"))
         return names
 
     def delete(self, text: str) -> None:
-        """Forget a kernel, so that the next try begins as the one before."""
+        """Delete a kernel, so that the next try starts like the last one."""
         owner, slug = text.split("/")
         if self.emulator.backend.kernels.find(owner, slug) is not None:
             self.emulator.backend.delete(owner, slug)
 
     def sessions(self) -> dict[str, int]:
-        """How many versions each session has."""
+        """Return how many versions each session has."""
         found: Counter[str] = Counter()
         kernels = self.emulator.backend.kernels
         for kernel in kernels.all():
@@ -92,7 +92,7 @@ class Stage:
         return dict(found)
 
     def check_whole(self, folder: Path) -> None:
-        """Every output is in `folder`, with every byte."""
+        """Check that `folder` has every output, with every byte."""
         backend = self.emulator.backend
         kernel, version = backend.kernels.get_run(USER, f"{SLUG}-a", "v1")
         outputs = backend.kernels.outputs(kernel, version)
@@ -102,7 +102,7 @@ class Stage:
             assert (folder / output.name).read_bytes() == kept.read_bytes(), output.name
 
     def check_ledger(self, home: Path, kernel: str, session: int) -> None:
-        """It can be read, and knows the session as pushed, once."""
+        """Check that the ledger can be read and has the session once."""
         with Ledger(home / "ledger.db", self.emulator.url) as ledger:
             records = [item for item in ledger.all() if item.outcome is PushOutcome.PUSHED]
         ours = [item for item in records if item.number == session]
@@ -110,7 +110,7 @@ class Stage:
 
 
 def start(folder: Path, queue_delay_s: float) -> Emulator:
-    """An emulator whose sessions stay queued for so long."""
+    """Start an emulator whose sessions stay queued for this long."""
     options = EmulatorOptions(
         sandbox="relocate", standins=False, queue_delay_s=queue_delay_s, max_cpu_sessions=100
     )
@@ -119,7 +119,7 @@ def start(folder: Path, queue_delay_s: float) -> Emulator:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    """Nothing is pushed; the inputs exist; sessions stay queued, so that none ends between two looks."""
+    """Nothing is pushed, the inputs exist, and sessions stay queued, so that none ends in between."""
     for name in ("datasets/asha/datahrbnn", "models/asha/ttsbnng/transformers/default/1"):
         (tmp_path / "kaggle" / name).mkdir(parents=True)
         (tmp_path / "kaggle" / name / "a_file.txt").write_text("1", encoding="utf-8")
@@ -143,18 +143,18 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 @pytest.fixture
 def after_first(stage: Stage) -> Path:
-    """The first session has ended well; gives the machine that pushed it."""
+    """The first session has ended well; returns the machine that pushed it."""
     return play_first(stage, "push")
 
 
 @pytest.fixture
 def after_killed(stage: Stage) -> Path:
-    """The first session was killed, with its outputs kept; gives the machine that pushed it."""
+    """The first session was killed with its outputs kept; returns the machine that pushed it."""
     return play_first(stage, "push-killed")
 
 
 def play_first(stage: Stage, command: str) -> Path:
-    """Let the first session end, and all later ones stay queued."""
+    """Let the first session end; all later ones stay queued."""
     stage.emulator.stop()
     stage.emulator = start(stage.folder, 0)
     home = stage.machine()
@@ -173,7 +173,7 @@ def play_first(stage: Stage, command: str) -> Path:
 
 
 def say(command: str, points: list[str], tried: int) -> None:
-    """Print what was tried, for `pytest -s` and the report of a failure."""
+    """Print what was tried, for `pytest -s` and failure reports."""
     kinds = ", ".join(f"{count} {name}" for name, count in Counter(points).most_common())
     print(  # noqa: T201  # The count is what the test shows.
         f"{command}: killed at {tried} of {len(points)} points ({kinds}); no second push, nothing lost"
@@ -181,7 +181,7 @@ def say(command: str, points: list[str], tried: int) -> None:
 
 
 def test_push_is_killed_at_every_point(stage: Stage) -> None:
-    """Run again it makes the one push that is missing, or sees that it was made."""
+    """Run again, kgtts makes the missing push, or sees that it was made."""
     points = stage.points("push", stage.machine())
     assert {"answered", "http.client.send", "sql INSERT", "sql UPDATE"} <= set(points)
     for kill_at in range(1, len(points) + 1):
@@ -195,7 +195,7 @@ def test_push_is_killed_at_every_point(stage: Stage) -> None:
 
 
 def test_sync_is_killed_at_every_point(stage: Stage, after_first: Path) -> None:
-    """Run again it has pushed the second session once, and brought every result of the first."""
+    """Run again, it has pushed the second session once and downloaded all results of the first."""
     points = stage.points("sync", stage.machine(after_first))
     pushed = len(points) - points[::-1].index("sql UPDATE")
     tried = [*range(1, pushed + 1), *range(pushed + 1, len(points) + 1, STRIDE)]
@@ -212,7 +212,7 @@ def test_sync_is_killed_at_every_point(stage: Stage, after_first: Path) -> None:
 
 
 def test_a_hand_over_is_killed_at_every_point(stage: Stage, after_killed: Path) -> None:
-    """Run again it has uploaded one version of the dataset, and pushed the second session once."""
+    """Run again, it has uploaded one version of the data set and pushed the second session once."""
     points = stage.points("rescue", stage.machine(after_killed))
     tried = range(1, len(points) + 1, STRIDE)
     for kill_at in tried:
@@ -232,7 +232,7 @@ def test_a_hand_over_is_killed_at_every_point(stage: Stage, after_killed: Path) 
 
 
 def test_pull_is_killed_at_every_point(stage: Stage, after_first: Path) -> None:
-    """What lies under a file's name is whole at any time, and run again everything is there."""
+    """A file is complete whenever it has its name; run again, everything is there."""
     points = stage.points("pull", stage.machine(after_first))
     tried = range(1, len(points) + 1)
     for kill_at in tried:

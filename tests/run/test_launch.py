@@ -1,4 +1,4 @@
-"""A push is remembered before it is sent, sent once, and found out about when its answer is lost."""
+"""A push is recorded before it is sent, sent once, and looked for if its answer is lost."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def push(settings: Settings, kaggle: FakeKaggle, ledger: Ledger) -> PushedSessio
 def test_a_push_carries_everything_and_is_remembered(
     settings: Settings, kaggle: FakeKaggle, ledger: Ledger
 ) -> None:
-    """The kernel is named and its sources are completed by the account's owner; the stamp is the record's."""
+    """The kernel is named, its sources have the account's owner, and the stamp equals the record."""
     launched = push(settings, kaggle, ledger)
     sent = kaggle.pushes[0]
     assert sent.dataset_sources == ("asha/datahrbnn",)
@@ -52,7 +52,7 @@ def test_a_push_carries_everything_and_is_remembered(
 
 
 def test_every_push_is_a_run_of_its_own(settings: Settings, kaggle: FakeKaggle, ledger: Ledger) -> None:
-    """Two pushes of the same settings are two runs, of the same fingerprint."""
+    """Two pushes of the same settings are two runs with the same fingerprint."""
     runs = [push(settings, kaggle, ledger).target.record for _ in range(2)]
     assert len({run.run_id for run in runs if run}) == 2
     assert len({run.fingerprint for run in runs if run}) == 1
@@ -62,7 +62,7 @@ def test_every_push_is_a_run_of_its_own(settings: Settings, kaggle: FakeKaggle, 
 def test_a_refused_push_is_recorded_with_its_words(
     settings: Settings, kaggle: FakeKaggle, ledger: Ledger, error: RefusedError | CredentialsError
 ) -> None:
-    """The error goes on to the person, the history keeps it, and nothing was asked again."""
+    """The user gets the error, the history keeps it, and nothing is asked again."""
     kaggle.next("push", error)
     with pytest.raises(type(error)):
         push(settings, kaggle, ledger)
@@ -74,7 +74,7 @@ def test_a_refused_push_is_recorded_with_its_words(
 def test_a_push_that_arrived_without_an_answer_is_found(
     settings: Settings, kaggle: FakeKaggle, ledger: Ledger
 ) -> None:
-    """Kaggle is read for the stamp; there is no second push."""
+    """Its stamp is found on Kaggle, and there is no second push."""
     kaggle.next("push", Lost(LOST))
     launched = push(settings, kaggle, ledger)
     assert str(launched.target.ref) == "asha/bangla-tts/1"
@@ -84,7 +84,7 @@ def test_a_push_that_arrived_without_an_answer_is_found(
 def test_a_push_that_did_not_arrive_is_said_so(
     settings: Settings, kaggle: FakeKaggle, ledger: Ledger
 ) -> None:
-    """An older version of the kernel with another stamp is not taken for ours; pushing again is safe."""
+    """An older version with another stamp is not ours; pushing again is safe."""
     push(settings, kaggle, ledger)
     kaggle.next("push", LOST)
     with pytest.raises(ServiceError, match="did not arrive") as caught:
@@ -98,7 +98,7 @@ def test_a_push_that_did_not_arrive_is_said_so(
 def test_a_push_of_which_nobody_can_say_stays_open(
     settings: Settings, kaggle: FakeKaggle, ledger: Ledger, *, arrived: bool
 ) -> None:
-    """Where Kaggle cannot be read either, the intent stays, and the next command finds it out."""
+    """If Kaggle cannot be read either, the intent stays, and the next command finds out."""
     kaggle.next("push", Lost(LOST) if arrived else LOST)
     kaggle.always("kernel", ServiceError("down"))
     with pytest.raises(ServiceError, match="is not known") as caught:
@@ -120,7 +120,7 @@ def test_a_push_of_which_nobody_can_say_stays_open(
 def test_a_kernel_under_another_name_is_refused(
     settings: Settings, kaggle: FakeKaggle, ledger: Ledger
 ) -> None:
-    """Kaggle names a kernel by its title; what came of it is said, and how to be rid of it."""
+    """Kaggle names a kernel by its title; the error says what was made and how to remove it."""
     kaggle.saved_as = KernelRef("asha", "another-name")
     with pytest.raises(RefusedError, match="saved the kernel as asha/another-name, not as") as caught:
         push(settings, kaggle, ledger)
@@ -131,7 +131,7 @@ def test_a_kernel_under_another_name_is_refused(
 def test_an_owner_in_capitals_is_the_same_owner(
     settings: Settings, kaggle: FakeKaggle, ledger: Ledger
 ) -> None:
-    """Kaggle writes names in lower case, whatever the settings do."""
+    """Kaggle writes names in lower case; the settings may differ."""
     kaggle.username = "Asha"
     assert str(push(settings, kaggle, ledger).target.ref) == "asha/bangla-tts/1"
 
@@ -139,7 +139,7 @@ def test_an_owner_in_capitals_is_the_same_owner(
 def test_another_machine_than_asked_is_a_warning(
     settings: Settings, kaggle: FakeKaggle, ledger: Ledger
 ) -> None:
-    """The push is made; that it runs elsewhere is said."""
+    """The push succeeds, and a warning says that it runs on another machine."""
     kaggle.machine = "NvidiaTeslaP4"
     warnings = push(settings, kaggle, ledger).warnings
     assert warnings == ["Kaggle says that it runs on NvidiaTeslaP4, not on NvidiaTeslaT4 as asked."]
@@ -148,7 +148,7 @@ def test_another_machine_than_asked_is_a_warning(
 def test_a_push_that_cannot_be_read_back_is_made_all_the_same(
     settings: Settings, kaggle: FakeKaggle, ledger: Ledger
 ) -> None:
-    """A check that fails is a warning, not a failed push."""
+    """A failed check is a warning, not a failed push."""
     kaggle.always("kernel", ServiceError("down"))
     launched = push(settings, kaggle, ledger)
     assert "could not be read back" in launched.warnings[0]
@@ -159,7 +159,7 @@ def test_a_push_that_cannot_be_read_back_is_made_all_the_same(
 def test_an_owner_that_is_none_stops_before_anything_is_pushed(
     settings: Settings, kaggle: FakeKaggle, ledger: Ledger, name: str
 ) -> None:
-    """Without an owner the sources cannot be fully written."""
+    """Without an owner the sources would be incomplete."""
     kaggle.username = name
     with pytest.raises(SettingsError, match=r"kernel\.owner"):
         push(settings, kaggle, ledger)
@@ -169,7 +169,7 @@ def test_an_owner_that_is_none_stops_before_anything_is_pushed(
 def test_a_ledger_that_cannot_be_written_stops_the_push(
     settings: Settings, kaggle: FakeKaggle, tmp_path: Path
 ) -> None:
-    """What could not be remembered is not sent."""
+    """A push that cannot be recorded is not sent."""
     with Ledger(tmp_path / "other.db", kaggle.service) as ledger:
         ledger._db.execute("DROP TABLE sessions")
         with pytest.raises(LocalError, match="The ledger"):
@@ -178,6 +178,6 @@ def test_a_ledger_that_cannot_be_written_stops_the_push(
 
 
 def test_a_preview_is_the_same_every_time(settings: Settings) -> None:
-    """Rendering is repeatable: no clock, no random run id."""
+    """Rendering is repeatable: it has no clock and no random run id."""
     owned = settings.with_owner("asha")
     assert preview(owned) == preview(owned)

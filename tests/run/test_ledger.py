@@ -1,4 +1,4 @@
-"""The ledger remembers what was tried, and never stands in the way."""
+"""The ledger records what was tried, and never gets in the way."""
 
 import sqlite3
 import threading
@@ -21,7 +21,7 @@ def intent(run_id: str = "abc123", number: int = 1, slug: str = "bangla-tts") ->
 
 
 def test_an_intent_becomes_a_push(tmp_path: Path) -> None:
-    """The record says what was asked, then which version it became, then what was seen of it."""
+    """The record says what was asked, then which version it became, then its state."""
     with Ledger(tmp_path / "new" / "ledger.db", HERE) as ledger:
         record = ledger.intend(intent(), NOON)
         assert (record.outcome, record.state, record.pushed_at) == (PushOutcome.INTENDED, None, NOON)
@@ -36,7 +36,7 @@ def test_an_intent_becomes_a_push(tmp_path: Path) -> None:
 
 
 def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
-    """Another process finds the same records, an unanswered push included."""
+    """Another process finds the same records, with an unanswered push."""
     with Ledger(tmp_path / "ledger.db", HERE) as ledger:
         written = ledger.intend(intent(), NOON)
     with Ledger(tmp_path / "ledger.db", HERE) as ledger:
@@ -44,7 +44,7 @@ def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_the_newest_is_not_a_refused_one(tmp_path: Path) -> None:
-    """A refused push is history, not a run to come back to; one without an answer is."""
+    """A refused push is history, not a run to return to; one without an answer is."""
     with Ledger(tmp_path / "ledger.db", HERE) as ledger:
         assert ledger.newest() is None
         first = ledger.confirm(ledger.intend(intent(), NOON), KernelRef("asha", "bangla-tts", 1))
@@ -56,7 +56,7 @@ def test_the_newest_is_not_a_refused_one(tmp_path: Path) -> None:
 
 
 def test_sessions_are_found_by_kernel_and_version(tmp_path: Path) -> None:
-    """A kernel gives its newest session, a version its own; strangers give nothing."""
+    """A kernel gives its newest session, a version its own; unknown names give nothing."""
     with Ledger(tmp_path / "ledger.db", HERE) as ledger:
         for version in (1, 2, 10):
             record = ledger.intend(intent(f"run{version}"), NOON + timedelta(version))
@@ -69,7 +69,7 @@ def test_sessions_are_found_by_kernel_and_version(tmp_path: Path) -> None:
 
 
 def test_runs_are_found_by_the_beginning_of_their_id(tmp_path: Path) -> None:
-    """All that start so, newest first; wildcards of SQL are letters like others."""
+    """All that match are found, newest first; SQL's wildcards are plain characters."""
     with Ledger(tmp_path / "ledger.db", HERE) as ledger:
         for day, (run_id, number) in enumerate([("abc1", 1), ("abc1", 2), ("abd2", 1)]):
             ledger.intend(intent(run_id, number), NOON + timedelta(day))
@@ -80,7 +80,7 @@ def test_runs_are_found_by_the_beginning_of_their_id(tmp_path: Path) -> None:
 
 
 def test_services_are_kept_apart(tmp_path: Path) -> None:
-    """What was pushed to the emulator is not to be seen from Kaggle."""
+    """Pushes to the emulator are not visible for Kaggle."""
     with Ledger(tmp_path / "ledger.db", "http://127.0.0.1:7788") as ledger:
         ledger.confirm(ledger.intend(intent(), NOON), KernelRef("asha", "bangla-tts", 1))
     with Ledger(tmp_path / "ledger.db", HERE) as ledger:
@@ -90,7 +90,7 @@ def test_services_are_kept_apart(tmp_path: Path) -> None:
 
 
 def test_many_that_open_a_new_ledger_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    """The tables are made once, by whoever comes first, and every record arrives."""
+    """The tables are created once, and every record arrives."""
     barrier = threading.Barrier(8)
     errors: list[Exception] = []
 
@@ -113,7 +113,7 @@ def test_many_that_open_a_new_ledger_at_once_do_not_disturb_each_other(tmp_path:
 
 
 def test_a_damaged_ledger_is_a_sentence(tmp_path: Path) -> None:
-    """The error names the file, and the command that mends it."""
+    """The error names the file, and says that Kaggle has everything and how to continue."""
     path = tmp_path / "ledger.db"
     path.write_bytes(b"this is no database" * 100)
     with pytest.raises(LocalError, match=r"ledger\.db cannot be used: file is not a database") as caught:
@@ -122,7 +122,7 @@ def test_a_damaged_ledger_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_ledger_from_the_future_is_a_sentence(tmp_path: Path) -> None:
-    """A file that a newer kgtts made is left as it is."""
+    """A newer kgtts's file is left unchanged."""
     path = tmp_path / "ledger.db"
     Ledger(path, HERE).__exit__()
     with sqlite3.connect(path) as db:
@@ -134,14 +134,14 @@ def test_a_ledger_from_the_future_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_the_way_is_a_sentence(tmp_path: Path) -> None:
-    """A place that cannot be opened is named."""
+    """The error names a path that cannot be opened."""
     (tmp_path / "file").touch()
     with pytest.raises(LocalError, match=r"The ledger .*file/ledger\.db cannot be used"):
         Ledger(tmp_path / "file" / "ledger.db", HERE)
 
 
 def test_the_ledger_holds_no_secret(tmp_path: Path) -> None:
-    """There is no column for credentials or signed addresses."""
+    """It has no column for credentials or signed addresses."""
     with Ledger(tmp_path / "ledger.db", HERE) as ledger:
         names = {row[1] for row in ledger._db.execute("PRAGMA table_info(sessions)")}
     assert not {name for name in names if "key" in name or "token" in name or "url" in name}

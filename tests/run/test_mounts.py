@@ -1,4 +1,4 @@
-"""What a session finds in its mount is checked by the real kernel: damaged, older or another run's.
+"""The real kernel checks what it finds in its mount: damaged, older or another run's.
 
 The emulator's stored outputs are tampered with between sessions; the rest is `kgtts` and the emulator.
 """
@@ -34,14 +34,14 @@ SAVES_EACH_EPOCH = TRAIN.rpartition("save(")[0].replace(
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run on the emulator, where sessions wait in the queue, and the folders where their outputs lie."""
+    """A run on the emulator, where sessions wait in the queue, and the folders of their outputs."""
 
     emulator: Emulator
     clock: FakeClock
     kgtts: Cli
 
     def sync(self, epochs: int, code: ExitCode = ExitCode.DONE) -> dict[str, Any]:
-        """One pass with that target and that exit code; what it tells programs and people."""
+        """Make one pass with that target and exit code; returns what it tells programs and people."""
         result = self.kgtts("sync", "--no-pull", "--json", "--set", f"training.epochs={epochs}")
         assert result.code == code, result.said
         return {**result.json, "said": result.err}
@@ -52,34 +52,34 @@ class Run:
         wait_for_end(self.emulator, version.split("/")[1])
 
     def session(self, epochs: int) -> dict[str, Any]:
-        """A whole session, up to that many epochs; what the pass that pushed it told."""
+        """Play a whole session to that epoch; returns what the pass that pushed it said."""
         told = self.sync(epochs)
         assert told["pushed"], told
         self.play(told["kernel"])
         return told
 
     def outputs(self, version: str) -> Path:
-        """Where the outputs of a version lie: a mount shows this folder."""
+        """Return where the outputs of a version are stored: a mount shows this folder."""
         owner, slug, number = version.split("/")
         kernel = self.emulator.backend.kernels.get(owner, slug)
         return self.emulator.backend.kernels.paths(kernel, int(number)).output
 
     def checkpoint(self, version: str, step: int) -> Path:
-        """A checkpoint as it is stored."""
+        """Return a checkpoint as it is stored."""
         (found,) = self.outputs(version).glob(f"training/*/checkpoint_{step}.pth")
         return found
 
     def replace_outputs(self, version: str, by: str) -> None:
-        """Let a mount give what another version left."""
+        """Let a mount give the outputs of another version."""
         shutil.rmtree(self.outputs(version))
         shutil.copytree(self.outputs(by), self.outputs(version))
 
     def log(self, version: str) -> str:
-        """What the session said, as `kgtts logs` shows it."""
+        """Return what the session printed, as `kgtts logs` shows it."""
         return self.kgtts("logs", version).out
 
     def refusal(self, version: str, epochs: int) -> str:
-        """Why the session of `version` failed: the next pass says it, exits with 5, and pushes nothing."""
+        """Return why the session of `version` failed: the next pass exits with 5, and pushes nothing."""
         told = self.sync(epochs, ExitCode.RUN_FAILED)
         assert (told["state"], told["pushed"], told["kernel"]) == ("failed", False, version)
         assert told["reason"] in told["said"]
@@ -131,12 +131,12 @@ def run(cli: Cli, workplace: Path) -> Iterator[Run]:
 
 
 def truncate(path: Path) -> None:
-    """Leave the first half of a file."""
+    """Keep the first half of a file."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def flip(path: Path) -> None:
-    """Flip a bit in the middle of a file; its size and both ends stay."""
+    """Flip a bit in the middle of a file; its size and both ends stay the same."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -152,7 +152,7 @@ def flip(path: Path) -> None:
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     run: Run, harm: Callable[[Path], None], words: str
 ) -> None:
-    """The log says so aloud, the steps are those of the older one, and the run comes to its end."""
+    """The log says so, the steps are the older one's, and the run reaches its end."""
     first = run.session(epochs=2)
     harm(run.checkpoint(first["kernel"], 4))
     second = run.session(epochs=3)
@@ -166,7 +166,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
 
 
 def test_checkpoints_that_are_all_damaged_end_the_run(run: Run) -> None:
-    """Each is named with what is wrong with it; nothing begins again from the base voice unasked."""
+    """The error names each with its fault; nothing starts again from the base voice unasked."""
     first = run.session(epochs=2)
     flip(run.checkpoint(first["kernel"], 4))
     truncate(run.checkpoint(first["kernel"], 2))
@@ -181,7 +181,7 @@ def test_checkpoints_that_are_all_damaged_end_the_run(run: Run) -> None:
 
 
 def test_an_older_mount_is_refused_with_both_steps(run: Run) -> None:
-    """The mount falls back after the push; the run fails, and goes on from what is left when told to."""
+    """The mount changes to an older version after the push; the run fails, and continues when told to."""
     first, second = run.session(epochs=1), run.session(epochs=2)
     third = run.sync(epochs=3)
     run.replace_outputs(second["kernel"], by=first["kernel"])
@@ -198,7 +198,7 @@ def test_an_older_mount_is_refused_with_both_steps(run: Run) -> None:
 
 
 def test_the_mount_of_another_run_is_refused_with_both_runs(run: Run) -> None:
-    """Between the push and its start, the mount gives the output of the run that this one followed."""
+    """After the push, the mount changes to the run before this one."""
     other = run.session(epochs=1)
     assert run.kgtts("push", "--new", "--set", "training.epochs=1").code == ExitCode.DONE
     run.play(f"{REF}-a/2")

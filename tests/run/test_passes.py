@@ -1,4 +1,4 @@
-"""A pass does what is due, once: whoever else makes one, and whatever became of the one before."""
+"""A pass does what is due once, whoever else makes one and however the last one ended."""
 
 import ast
 import json
@@ -28,14 +28,14 @@ After = Callable[..., Play]
 
 
 def stamp_of(play: Play, text: str) -> tuple[str, int, str | None]:
-    """Run, session and parent of a version."""
+    """Return run, session and parent of a version."""
     stamp = read_stamp(play.kaggle.version(text).source)
     assert stamp is not None
     return stamp.id, stamp.session, stamp.parent
 
 
 def test_passes_alone_bring_a_run_to_its_end(play: Play) -> None:
-    """Each on a fresh machine, several between two sessions: one session after the other, then nothing."""
+    """Every pass is on a fresh machine: one session follows the other, and then nothing."""
     play.changes["training.epochs"] = 3
     for number, step in enumerate((100, 200, 300), 1):
         done = play.sync()
@@ -51,7 +51,7 @@ def test_passes_alone_bring_a_run_to_its_end(play: Play) -> None:
 
 
 def test_a_session_is_told_what_it_continues_from(after: After) -> None:
-    """Exactly enough for its kernel to refuse another or an older mount."""
+    """It knows exactly enough to refuse another or an older mount."""
     play = after(100)
     play.pushed()
     source = play.kaggle.version("asha/bangla-tts-b/1").source
@@ -67,7 +67,7 @@ def test_a_session_is_told_what_it_continues_from(after: After) -> None:
 
 
 def test_two_passes_at_once_on_one_machine_push_once(play: Play) -> None:
-    """They take turns, and the second sees what the first has done."""
+    """One waits for the other, and sees what it did."""
     play.machine = "laptop"
     play.ledger().__exit__()
     start, done = threading.Barrier(2), list[Pass]()
@@ -106,7 +106,7 @@ def test_a_push_from_elsewhere_since_we_looked_is_seen(after: After, sessions: i
 
 
 def test_a_lost_push_that_arrived_is_found(after: After) -> None:
-    """The answer did not come, the session is there: it is the one that was meant."""
+    """The session exists although the answer was lost."""
     play = after(100)
     play.kaggle.next("push", Lost(LOST))
     assert play.pushed() == "asha/bangla-tts-b/1"
@@ -115,7 +115,7 @@ def test_a_lost_push_that_arrived_is_found(after: After) -> None:
 
 @pytest.mark.parametrize("machine", [None, "laptop"])
 def test_a_lost_push_that_did_not_arrive_is_made_by_the_next_pass(after: After, machine: str | None) -> None:
-    """The same session again, also on the machine that remembers the first try."""
+    """The same session is pushed again, also from the machine with the first try."""
     play = after(100)
     play.machine = machine
     play.kaggle.next("push", LOST)
@@ -126,7 +126,7 @@ def test_a_lost_push_that_did_not_arrive_is_made_by_the_next_pass(after: After, 
 
 
 def test_a_push_without_an_answer_is_remembered_when_it_is_seen(play: Play) -> None:
-    """The ledger of the machine that lost it knows the version after the next pass, and its state."""
+    """After the next pass the ledger of that machine knows its version and state."""
     play.machine = "laptop"
     version = play.pushed()
     with play.ledger() as ledger:
@@ -147,7 +147,7 @@ def test_a_push_without_an_answer_is_remembered_when_it_is_seen(play: Play) -> N
 )
 @pytest.mark.parametrize("sessions", [0, 1])
 def test_a_refusal_for_now_is_waited_for(after: After, sessions: int, words: str) -> None:
-    """Also on a machine that remembers it: the next pass pushes the same session."""
+    """The next pass pushes the same session, also from the machine that recorded the refusal."""
     play = after(*[100] * sessions)
     play.machine = "laptop"
     play.kaggle.next("push", *[RefusedError(f"Kaggle refused: {words}")] * 2)
@@ -160,28 +160,28 @@ def test_a_refusal_for_now_is_waited_for(after: After, sessions: int, words: str
 
 
 def test_any_other_refusal_is_an_error(play: Play) -> None:
-    """Waiting does not help, whatever the dataset is called."""
+    """Waiting does not help, whatever the data set's name is."""
     play.kaggle.next("push", Lost(RefusedError("Kaggle does not know: dataset asha/quota.")))
     with pytest.raises(RefusedError, match="asha/quota"):
         play.sync()
 
 
 def test_short_quota_is_read_before_anything_is_pushed(play: Play) -> None:
-    """The pass waits without a push that Kaggle would refuse."""
+    """The pass waits, and makes no push that Kaggle would refuse."""
     play.kaggle.week = hours(1)
     assert play.sync().state is RunState.WAITING
     assert not play.kaggle.kernels
 
 
 def test_a_run_without_a_gpu_asks_for_no_quota(play: Play) -> None:
-    """A CPU session takes none."""
+    """A CPU session needs no quota."""
     play.changes["kernel.accelerator"], play.kaggle.week = '"none"', hours(0)
     play.pushed()
     assert "quota" not in play.kaggle.asked
 
 
 def test_other_settings_are_another_run(after: After) -> None:
-    """A run that has saved is not continued with them; a target and time limits may change."""
+    """A run that has saved is not continued with them; target and time limits may change."""
     play = after(100)
     play.changes["training.batch_size"] = 8
     for retry in (False, True):
@@ -193,7 +193,7 @@ def test_other_settings_are_another_run(after: After) -> None:
 
 
 def test_settings_of_a_running_session_may_be_edited(after: After) -> None:
-    """Nothing is due, so nothing is wrong yet."""
+    """Nothing is due yet, so nothing is wrong."""
     play = after(100)
     play.pushed()
     play.changes["training.batch_size"] = 8
@@ -201,7 +201,7 @@ def test_settings_of_a_running_session_may_be_edited(after: After) -> None:
 
 
 def test_a_failed_run_is_left_alone_until_somebody_asks(after: After) -> None:
-    """Then it goes on with the same run, from the same step."""
+    """Then the same run continues from the same step."""
     play = after(100, "The disk is full.")
     for _ in range(2):
         done = play.sync()
@@ -211,7 +211,7 @@ def test_a_failed_run_is_left_alone_until_somebody_asks(after: After) -> None:
 
 
 def test_retry_begins_another_run_where_nothing_was_saved_and_the_settings_changed(after: After) -> None:
-    """The first try of a wrong setting is not a run that anybody wants back."""
+    """Nobody wants to continue the first try of a wrong setting."""
     play = after("There is no such dataset.")
     first = stamp_of(play, "asha/bangla-tts-a/1")[0]
     play.changes["inputs.dataset"] = '"another"'
@@ -226,7 +226,7 @@ def test_retry_begins_another_run_where_nothing_was_saved_and_the_settings_chang
 
 
 def test_retry_of_the_same_settings_goes_on_counting(after: After) -> None:
-    """With nothing changed it is the same run, from the base voice."""
+    """With unchanged settings it is the same run, from the base voice."""
     play = after("There is no such dataset.")
     first = stamp_of(play, "asha/bangla-tts-a/1")[0]
     assert stamp_of(play, play.pushed(retry=True)) == (first, 2, None)
@@ -234,7 +234,7 @@ def test_retry_of_the_same_settings_goes_on_counting(after: After) -> None:
 
 @pytest.mark.parametrize("steps", [(100,), (100, 200), (100, 200, 300)])
 def test_another_run_begins_where_the_present_one_is_not_alive(after: After, steps: tuple[int, ...]) -> None:
-    """It has a new id, no parent, and is the one that every later pass sees, also before it has started."""
+    """It has a new id and no parent, and every later pass sees it, even before it starts."""
     play = after(*steps)
     view = play.look().view
     assert view is not None
@@ -259,7 +259,7 @@ def test_another_run_begins_where_the_present_one_is_not_alive(after: After, ste
 
 
 def test_another_run_is_refused_while_a_session_is_alive(after: After) -> None:
-    """Two runs of one pair of kernels would continue from each other's output."""
+    """Two runs on the same kernels would continue from each other's output."""
     play = after(100)
     play.pushed()
     with pytest.raises(UsageError, match="not over") as caught:
@@ -269,14 +269,14 @@ def test_another_run_is_refused_while_a_session_is_alive(after: After) -> None:
 
 
 def test_another_run_waits_for_quota_too(after: After) -> None:
-    """It is a session like any other."""
+    """It needs quota like any other session."""
     play = after(100)
     play.kaggle.week = hours(0.5)
     assert play.sync(new=True).state is RunState.WAITING
 
 
 def test_results_are_collected_once(after: After, tmp_path: Path) -> None:
-    """Each session's into a folder of its own; those of another run do not mix with the first's."""
+    """Each session has its own folder, and another run's do not mix with the first's."""
     play = after(100)
     with serve() as storage:
         play.kaggle.storage = storage
@@ -300,7 +300,7 @@ def test_results_are_collected_once(after: After, tmp_path: Path) -> None:
 
 
 def test_a_session_is_told_of_those_that_its_parent_does_not_know(after: After) -> None:
-    """One that was killed with nothing left counts by its log; one that failed as its own state tells it."""
+    """A killed session without a state counts by its log, a failed one by its own state."""
     play = after(100)
     version = play.pushed()
     play.kaggle.kill(version)
@@ -315,7 +315,7 @@ def test_a_session_is_told_of_those_that_its_parent_does_not_know(after: After) 
 
 
 def test_a_session_that_is_shortened_stops_its_training_earlier_too(after: After) -> None:
-    """The week has two hours left: the session saves and ends in them, and asks Kaggle for no more."""
+    """With two hours left in the week the session ends in them, and asks for no more."""
     play = after(100)
     play.changes = {"training.epochs": 1000, "run.when_quota_is_short": '"shorten"'}
     play.kaggle.week = hours(2)
@@ -327,7 +327,7 @@ def test_a_session_that_is_shortened_stops_its_training_earlier_too(after: After
 
 
 def test_the_ledger_learns_what_sessions_did(after: After) -> None:
-    """Also those that another machine pushed: `kgtts list` shows their steps without asking Kaggle."""
+    """It includes sessions from other machines: `kgtts list` shows their steps without asking Kaggle."""
     play = after(100, 200)
     play.machine = "laptop"
     done = play.sync()
@@ -339,7 +339,7 @@ def test_the_ledger_learns_what_sessions_did(after: After) -> None:
 
 
 def settings_in(source: str) -> dict[str, Any]:
-    """Return what a kernel is told: the literal that its source assigns."""
+    """Return the settings that a kernel's source has."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SETTINGS":
             found: dict[str, Any] = ast.literal_eval(node.value)
@@ -348,5 +348,5 @@ def settings_in(source: str) -> dict[str, Any]:
 
 
 def untold(source: str) -> str:
-    """Return what a kernel is told of sessions before it, as JSON."""
+    """Return what a kernel is told about sessions before it, as JSON."""
     return json.dumps(settings_in(source)["before"])

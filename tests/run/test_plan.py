@@ -1,4 +1,4 @@
-"""What is known about the run around a session: its plan, earlier sessions, and the quota."""
+"""What surrounds a session: its plan, earlier sessions, and the quota."""
 
 import json
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ STATE = {
 
 @pytest.fixture
 def source(tmp_path: Path) -> str:
-    """A kernel as it is rendered."""
+    """Return a kernel as it is rendered."""
     overrides = ["training.epochs=50", "run.until_step=9000", "session.budget=6h", "training.time_limit=5h"]
     settings = load_settings(None, overrides, environ={}, cwd=tmp_path).settings.with_owner("asha")
     return render_kernel(settings, STAMP).source
@@ -42,7 +42,7 @@ def source(tmp_path: Path) -> str:
 
 @pytest.fixture
 def kaggle(source: str) -> FakeKaggle:
-    """A Kaggle with the run's second session, whose first one left its state."""
+    """A Kaggle with the run's second session, and the state of the first."""
     kaggle = FakeKaggle(week=WEEK)
     kaggle.have(PARENT.rpartition("/")[0], 3)
     leave(kaggle, STATE)
@@ -52,7 +52,7 @@ def kaggle(source: str) -> FakeKaggle:
 
 @pytest.fixture
 def reader(kaggle: FakeKaggle, tmp_path: Path) -> Iterator[BackgroundReader]:
-    """Reads what is around the second session, with results in a folder of the test's."""
+    """Reads what surrounds the second session, with results in a folder of the test's."""
     with Ledger(tmp_path / "ledger.db", kaggle.service) as ledger:
         yield BackgroundReader(
             RunContext(kaggle, ledger, kaggle.clock), REF, lambda: Results(tmp_path / "runs")
@@ -65,7 +65,7 @@ def leave(kaggle: FakeKaggle, state: object) -> None:
 
 
 def test_the_plan_is_read_from_the_kernel(source: str) -> None:
-    """No kgtts.toml is needed: the pushed source says what the session is to do."""
+    """The pushed source says what the session is to do, so that no kgtts.toml is needed."""
     wanted = Plan(has_gpu=True, epochs=50, until_step=9000, budget_s=21600.0, limit_s=18000.0)
     assert read_plan(source) == wanted
 
@@ -85,12 +85,12 @@ def test_the_plan_is_read_from_the_kernel(source: str) -> None:
     ],
 )
 def test_a_source_that_is_none_of_ours_tells_no_plan(text: str) -> None:
-    """It comes from a server, is never run, and nothing in it is trusted."""
+    """A source comes from a server: it is never run, and nothing in it is trusted."""
     assert read_plan(text) == Plan()
 
 
 def test_the_run_around_a_session_is_read(reader: BackgroundReader) -> None:
-    """Its stamp, its plan, the sessions before it, and the quota that it takes of."""
+    """Its stamp, its plan, the sessions before it and its quota are read."""
     found = reader.read()
     assert found.stamp == STAMP
     assert found.plan.epochs == 50
@@ -100,7 +100,7 @@ def test_the_run_around_a_session_is_read(reader: BackgroundReader) -> None:
 
 
 def test_what_cannot_be_read_is_left_out(kaggle: FakeKaggle, reader: BackgroundReader) -> None:
-    """The session is what was asked for: the rest is a courtesy, whatever Kaggle does."""
+    """The session is still shown, whatever else Kaggle fails to answer."""
     kaggle.always("quota", ServiceError("Kaggle failed (503)."))
     kaggle.version(PARENT).outputs = {}
     found = reader.read()
@@ -110,14 +110,14 @@ def test_what_cannot_be_read_is_left_out(kaggle: FakeKaggle, reader: BackgroundR
 
 
 def test_another_runs_state_is_not_this_runs_history(kaggle: FakeKaggle, reader: BackgroundReader) -> None:
-    """A kernel may have been pushed to by another run since."""
+    """Another run may have been pushed to the kernel since."""
     other = {**STATE, "run": {"id": "another", "session": 1}}
     leave(kaggle, other)
     assert list(reader.read().history) == []
 
 
 def test_curves_of_pulled_sessions_come_before(reader: BackgroundReader, tmp_path: Path) -> None:
-    """What passes brought here of this run's earlier sessions, and of no other run."""
+    """Curves begin with pulled sessions of this run, and of no other."""
     folder = tmp_path / "runs/bangla-tts/session-01"
     folder.mkdir(parents=True)
     (folder / ".kgtts-complete").write_text(f"{PARENT} 600 {STAMP.id}\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The kernel's events become one picture of its progress."""
+"""The kernel's events are combined into one picture of its progress."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from orchestrator.run.progress import Progress, parse_event, read_progress
 
 
 def event(kind: str, **fields: Any) -> str:
-    """A line as the kernel says it."""
+    """Return a line as the kernel prints it."""
     return "@kgtts " + json.dumps({"event": kind, "t": 7.25, **fields})
 
 
@@ -26,7 +26,7 @@ STEP = {
 
 
 def test_a_step_is_told_with_everything() -> None:
-    """Epoch, step, losses, time left and the fraction done."""
+    """Epoch, step, losses, time left and the fraction done are known."""
     progress = read_progress(
         ["noise", event("stage", name="train", state="start"), event("progress", **STEP)]
     )
@@ -36,14 +36,14 @@ def test_a_step_is_told_with_everything() -> None:
 
 
 def test_the_end_of_an_epoch_counts_it_as_done() -> None:
-    """After the last epoch all is done."""
+    """After the last epoch everything is done."""
     lines = [event("progress", **STEP), event("epoch", epoch=3, epochs=4, seconds=1.0, losses={})]
     progress = read_progress(lines)
     assert (progress.epoch, progress.step, progress.fraction) == (4, 0, 1.0)
 
 
 def test_evaluation_checkpoint_warning_and_end_are_kept() -> None:
-    """Each adds its own part and leaves the rest."""
+    """Each event changes only its own part."""
     progress = read_progress(
         [
             event("progress", **STEP),
@@ -74,7 +74,7 @@ def test_evaluation_checkpoint_warning_and_end_are_kept() -> None:
     ],
 )
 def test_what_is_no_event_changes_nothing(line: str) -> None:
-    """A torn line, or one that only quotes an event."""
+    """A torn line, and one that only quotes an event, are ignored."""
     assert parse_event(line) is None
     assert read_progress([line]) == Progress()
 
@@ -83,7 +83,7 @@ def test_what_is_no_event_changes_nothing(line: str) -> None:
     "kind", ["progress", "epoch", "eval", "checkpoint", "warning", "end", "stage", "new"]
 )
 def test_an_event_of_another_version_does_no_harm(kind: str) -> None:
-    """Missing fields, fields of another type and unknown kinds are taken as they come."""
+    """Missing fields, wrong types and unknown kinds are accepted."""
     odd = {name: ["odd"] for name in ("epoch", "epochs", "step", "losses", "eta_s", "global_step", "t")}
     for line in (event(kind), "@kgtts " + json.dumps({"event": kind, **odd})):
         progress = read_progress([event("progress", **STEP), line])
@@ -93,7 +93,7 @@ def test_an_event_of_another_version_does_no_harm(kind: str) -> None:
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 10**400, 1e300, -(10**400)], ids=str)
 def test_a_number_that_makes_no_sense_is_not_told(number: float) -> None:
-    """No time, no step and no loss is endless: whoever shows them need not ask."""
+    """No time, step or loss is infinite, so that nobody else has to check."""
     odd = dict.fromkeys(("t", "epoch", "epochs", "step", "steps_per_epoch", "global_step", "eta_s"), number)
     progress = read_progress([event("progress", **{**odd, "losses": {"loss_mel": number, "loss_gen": 2.5}})])
     assert progress == Progress(losses={"loss_gen": 2.5})
@@ -101,7 +101,7 @@ def test_a_number_that_makes_no_sense_is_not_told(number: float) -> None:
 
 
 def test_half_a_character_is_replaced() -> None:
-    """JSON can hold one, and no terminal or file can."""
+    """JSON can contain half a character, and no terminal or file can."""
     lines = [
         '@kgtts {"event": "warning", "message": "\\ud800 hot"}',
         '@kgtts {"event": "end", "message": "\\udfff"}',

@@ -1,4 +1,4 @@
-"""Reading after reading of a log, every text is told once."""
+"""Reading a log again and again, every text is reported once."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby, islice
@@ -18,7 +18,7 @@ STREAMS = st.sampled_from(["stdout", "stderr"])
 
 @st.composite
 def logs(draw: st.DrawFn, *, ticking: bool = False) -> list[LogEvent]:
-    """A log; its times grow. With `ticking` no two pieces are of one time or of one text."""
+    """A log with growing times. With `ticking` no two pieces have the same time or text."""
     pieces = draw(st.lists(st.tuples(STREAMS, TEXTS, st.integers(0, 2)), max_size=25))
     time, events = 0.0, []
     for number, (stream, text, later) in enumerate(pieces):
@@ -28,7 +28,7 @@ def logs(draw: st.DrawFn, *, ticking: bool = False) -> list[LogEvent]:
 
 
 def cut_anew(events: Sequence[LogEvent], data: st.DataObject) -> list[LogEvent]:
-    """The same log in other pieces: each stream's own split and joined, at the time of one that it holds."""
+    """The same log in other pieces: each stream is split and joined differently."""
     pieces: list[LogEvent] = []
     for event in events:
         mark = data.draw(st.integers(0, len(event.text)))
@@ -44,12 +44,12 @@ def cut_anew(events: Sequence[LogEvent], data: st.DataObject) -> list[LogEvent]:
 
 
 def lines(events: Iterable[LogEvent], stream: str) -> list[str]:
-    """The lines of one stream."""
+    """Return the lines of one stream."""
     return [line.text for line in log_lines(event for event in events if event.stream == stream)]
 
 
 def assert_told_once(told: list[LogEvent], log: list[LogEvent]) -> None:
-    """What was told is the log."""
+    """Check that what was reported equals the log."""
     for stream in ("stdout", "stderr"):
         assert lines(told, stream) == lines(log, stream)
 
@@ -58,7 +58,7 @@ def assert_told_once(told: list[LogEvent], log: list[LogEvent]) -> None:
 def test_drops_replays_and_other_pieces_neither_repeat_nor_lose(
     log: list[LogEvent], data: st.DataObject
 ) -> None:
-    """Each reading goes as far as it goes, also less far than one before, and is cut in its own way."""
+    """Each reading ends anywhere, even before an earlier one, and has its own pieces."""
     replay, told = Replay(), list[LogEvent]()
     for end in data.draw(st.lists(st.integers(0, len(log)), max_size=6)):
         told += replay.news(cut_anew(log[:end], data))
@@ -71,7 +71,7 @@ def test_drops_replays_and_other_pieces_neither_repeat_nor_lose(
 def test_replays_that_have_lost_their_beginning_neither_repeat_nor_lose(
     log: list[LogEvent], data: st.DataObject
 ) -> None:
-    """Where a reading begins late, though not later than what was told, its times tell what is new."""
+    """If a reading starts late, its times show what is new."""
     replay, told, far = Replay(), list[LogEvent](), 0
     for end in data.draw(st.lists(st.integers(0, len(log)), max_size=6)):
         begin = data.draw(st.integers(0, min(far, end)))
@@ -83,7 +83,7 @@ def test_replays_that_have_lost_their_beginning_neither_repeat_nor_lose(
 
 @given(logs(), st.lists(st.integers(0, 25), max_size=6))
 def test_a_reading_that_breaks_off_anywhere_is_gone_on_with(log: list[LogEvent], breaks: list[int]) -> None:
-    """A reader that stops taking has been told what it took."""
+    """A reader that stops has everything that it took."""
     replay, told = Replay(), list[LogEvent]()
     for count in breaks:
         told += islice(replay.news(log), count)
@@ -97,7 +97,7 @@ def ticks(*texts: str, start: float = 0.0) -> list[LogEvent]:
 
 
 def test_a_reading_says_whether_it_is_behind() -> None:
-    """A stored log that is shorter than what was told, or lacks a stream, is not whole yet."""
+    """A stored log that is shorter than what was reported, or lacks a stream, is incomplete."""
     replay = Replay()
     assert list(replay.news([])) == []
     assert not replay.behind
@@ -111,7 +111,7 @@ def test_a_reading_says_whether_it_is_behind() -> None:
 
 
 def test_a_stored_log_whose_text_was_changed_goes_on_by_time() -> None:
-    """The stored text has other line ends, or lacks lines: nothing told is repeated, nothing new is lost."""
+    """With other line ends or missing lines, nothing is repeated and nothing new is lost."""
     replay = Replay()
     log = ticks("one\n", "two\n", "three\n")
     list(replay.news(log))
@@ -122,7 +122,7 @@ def test_a_stored_log_whose_text_was_changed_goes_on_by_time() -> None:
 
 
 def test_a_long_log_that_differs_far_behind_its_beginning_is_noticed() -> None:
-    """Only both ends of what was told are remembered, so that memory stays flat; they are enough."""
+    """Both ends of what was reported are enough, so that memory stays bounded."""
     replay = Replay()
     log = ticks(*[f"line {number}\n" for number in range(2000)])
     list(replay.news(log))
@@ -132,7 +132,7 @@ def test_a_long_log_that_differs_far_behind_its_beginning_is_noticed() -> None:
 
 @pytest.mark.parametrize("time", [0.0, 5.0])
 def test_pieces_of_one_moment_are_counted(time: float) -> None:
-    """A reading that goes by time tells what was said at the last moment as often as it was said."""
+    """A reading by time reports what was printed at the last moment as often as it was printed."""
     replay = Replay()
     list(replay.news([LogEvent("stdout", time, text) for text in ("x\n", "a\n", "a\n")]))
     late = [LogEvent("stdout", time, text) for text in ("a\n", "a\n", "a\n", "b\n")]
