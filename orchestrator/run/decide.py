@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from kernel_template.contract import DoneReason
+from orchestrator import untrusted
 from orchestrator.models import KernelRef, OutputFile, Quota, SessionState
 from orchestrator.run.handover import downloads_itself
 from orchestrator.run.snapshot import CannotTell, Seen, value_of
@@ -13,6 +14,7 @@ from orchestrator.settings import SESSION_LIMIT, Settings, format_duration
 
 # Start-up, installing, samples and saving, as measured on a real run.
 SESSION_OVERHEAD = timedelta(minutes=10)
+_LONGEST_CAUSE = 300  # Characters of Kaggle's own words.
 _MARGIN = 1.2  # Epochs of another session may be slower.
 # How long a session may stay in a state, from its push on; Kaggle queues and saves for a while.
 _LONGEST_IN_STATE = {
@@ -348,7 +350,9 @@ def _why_done(reason: str | None) -> str:
 
 
 def _how_it_ended(view: SessionView) -> str:
-    return view.cause or view.status.failure_message or str(view.status.state)
+    return untrusted.one_line(view.cause or view.status.failure_message or "", _LONGEST_CAUSE) or str(
+        view.status.state
+    )
 
 
 def _whole(span: timedelta) -> timedelta:

@@ -26,7 +26,7 @@ from orchestrator.errors import ForbiddenError, KgttsError, NotFoundError, Refus
 from orchestrator.models import KernelPush, KernelRef, SessionState, SessionStatus
 from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.results import SessionFolder
-from orchestrator.run.collect import collect
+from orchestrator.run.collect import Collected, collect
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.look import Asked, Pass
 from orchestrator.run.target import find_target
@@ -160,8 +160,8 @@ class Watching:
         return follow_to_end(self.context, target, lambda *_: None, timeout=timeout)
 
 
-def act(play: Play, command: str) -> Pass | None:
-    """Do what a command does; gives the pass that it made, if it is one."""
+def act(play: Play, command: str) -> Pass | Collected | None:
+    """Do what a command does; gives the pass that it made, or what it brought."""
     with play.ledger() as ledger:
         context = RunContext(play.kaggle, ledger, play.clock)
         listener = TransferListener()
@@ -173,7 +173,10 @@ def act(play: Play, command: str) -> Pass | None:
             watch(Passes(play.settings, context, listener), Watching(context))
         else:
             target = find_target(context, "asha/bangla-tts")
-            collect(context, target, play.folder / "pulled", lambda names: names, listener)
+            done = collect(context, target, play.folder / "pulled", lambda names: names, listener)
+            if (nothing := done.emptiness) is not None:
+                raise nothing
+            return done
     return None
 
 
@@ -405,20 +408,16 @@ class Search:
         return Outcome(error, [*found, *self._known[key]], complete, faulty)
 
     def _judged(
-        self, play: Play, error: KgttsError | None, done: Pass | None, wrong: Mapping[int, str]
+        self, play: Play, error: KgttsError | None, done: object, wrong: Mapping[int, str]
     ) -> list[str]:
         """What is wrong with what the command did and said."""
         found = faults_in(play, self.before)
         pushed = len(play.kaggle.pushes) > self.before
-        is_reported = done is not None and done.pushed is not None
+        is_reported = isinstance(done, Pass) and done.pushed is not None
         if self.command in ("sync", "push") and pushed and not (is_reported or "lost" in wrong.values()):
             found.append("a push that was not reported")
-        if self.command == "pull" and error is None:
-            newest = max(
-                (item for items in play.kaggle.kernels.values() for item in items if item.push is not None),
-                key=lambda version: stamp_of(version).session,
-            )
-            found += _missing(play.folder / "pulled", newest)
+        if isinstance(done, Collected):  # An old answer may have hidden a newer session; it says which it is.
+            found += _missing(play.folder / "pulled", play.kaggle.version(str(done.target.ref)))
         if self.command == "watch" and wrong and type(error) is not type(self.clean.error):
             found.append(f"a watch that ended: {error!r}, not {self.clean.error!r}")
         return found

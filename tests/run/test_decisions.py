@@ -105,6 +105,36 @@ def test_a_session_that_runs_past_every_limit_hangs(settings: Make) -> None:
     assert decided(settings(), hung, retry=True).state is RunState.ZOMBIE
 
 
+@pytest.mark.parametrize(
+    ("state", "hours", "words"),
+    [
+        (SessionState.QUEUED, 24, "is queued"),
+        (SessionState.NEW_SCRIPT, 24, "has not started it"),
+        (SessionState.CANCEL_REQUESTED, 14, "is being stopped"),
+    ],
+)
+def test_no_state_before_the_end_lasts_for_ever(
+    settings: Make, state: SessionState, hours: int, words: str
+) -> None:
+    """Queueing, waiting for a start and saving have their longest times, too."""
+    young = then(None, state, started=NOW - timedelta(hours=hours))
+    assert decided(settings(), young).state is RunState.RUNNING
+    old = then(None, state, started=NOW - timedelta(hours=hours, minutes=1))
+    decision = decided(settings(), old)
+    assert decision.state is RunState.ZOMBIE
+    assert words in decision.reason
+
+
+def test_words_of_a_killed_session_are_shown_without_escapes(settings: Make) -> None:
+    """They come from Kaggle, into the sentence about a run that has stalled."""
+    view = then(None, KILLED, KILLED)
+    status = SessionStatus(KILLED, "\x1b[2J\x1b]0;owned\x07bad\n##[error] luck\u202e")
+    view = replace(view, newest=replace(view.newest, status=status))
+    decision = decided(settings(), view)
+    assert decision.state is RunState.STALLED
+    assert "(the last: bad ##[error] luck)" in decision.reason
+
+
 def test_retry_goes_on_with_what_failed_or_stalled(settings: Make) -> None:
     """Retrying continues only failed and stalled runs."""
     for view in (then(ended(100), KILLED, cause="No disk."), then(ended(100), KILLED, KILLED)):

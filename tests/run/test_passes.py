@@ -299,6 +299,26 @@ def test_results_are_collected_once(after: After, tmp_path: Path) -> None:
         assert play.sync(collecting=collecting).collected is None
 
 
+def test_a_push_is_reported_also_if_collecting_fails(after: After, tmp_path: Path) -> None:
+    """With a sentence; the results are brought by the next pass, beside those of the next session."""
+    play = after(100)
+    with serve() as storage:
+        play.kaggle.storage = storage
+        collecting = Collecting(Results(tmp_path / "runs"), lambda names: names, TransferListener())
+        play.kaggle.next("outputs", ServiceError("Kaggle failed (500)."))
+        done = play.sync(collecting=collecting)
+        assert done.pushed is not None
+        assert done.collected is None
+        assert "could not be downloaded yet: Kaggle failed (500)." in done.warnings[-1]
+        play.kaggle.complete("asha/bangla-tts-b/1", 400, done=True, done_reason="epochs")
+        play.changes["training.epochs"] = 4
+        assert play.sync(collecting=collecting).state is RunState.DONE
+    for number in (1, 2):
+        folder = tmp_path / f"runs/bangla-tts/session-{number:02}"
+        assert (folder / "state.json").is_file()
+    assert not list((tmp_path / "runs").rglob(".kgtts-owed-*"))
+
+
 def test_a_session_is_told_of_those_that_its_parent_does_not_know(after: After) -> None:
     """A killed session without a state counts by its log, a failed one by its own state."""
     play = after(100)
