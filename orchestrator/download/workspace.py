@@ -49,9 +49,10 @@ class Workspace:
         if self._lock is None:
             self.folder = Path(tempfile.mkdtemp(prefix=f"{PARTS}-", dir=target))
             return
-        # What killed transfers left; earlier versions of kgtts also kept an index, and wrote it anew beside.
-        for old in [*target.glob(f"{PARTS}-*"), *target.glob(f"{OWN_PREFIX}pull.json"),
-                    *target.glob(f".{OWN_PREFIX}pull.json.*")]:  # fmt: skip
+        # What killed transfers left: the folder of a second one, and files of ours on their way to replace
+        # others; and the index of earlier versions of kgtts.
+        patterns = (f"{PARTS}-*", f".{OWN_PREFIX}*.part", ".*session.log.*.part", f"{OWN_PREFIX}pull.json")
+        for old in [place for pattern in patterns for place in target.glob(pattern)]:
             if time.time() - old.lstat().st_mtime > _OLD_S:
                 shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink()
         for entry in self.folder.iterdir():

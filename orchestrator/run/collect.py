@@ -168,7 +168,8 @@ def collect(  # noqa: PLR0913  # The last two have defaults.
         )
     if run is not None and brought.has_all(needed or choose):
         files = SessionFolder(folder)
-        state = read_bytes(files.state) or context.kaggle.output_file(target.ref, STATE_FILE)
+        is_here = any(str(file.path) == STATE_FILE for file in brought.transfer.files)
+        state = read_bytes(files.state) if is_here else context.kaggle.output_file(target.ref, STATE_FILE)
         result = read_state(state)
         files.mark_complete(target.ref, run, (result.global_step or 0) if result is not None else 0)
     return Collected(

@@ -75,6 +75,15 @@ def test_a_listing_that_still_grows_is_not_complete(
     assert marked(workplace)
 
 
+def test_a_listing_without_an_end_is_an_error(cli: Cli, plan: Altered) -> None:
+    """Its pages begin again with the first: it is given up after the second."""
+    page = {"files": [{"fileName": "a", "url": "https://x.example/a"}], "nextPageToken": "again"}
+    plan.answers[LISTING] = (200, json.dumps(page).encode())
+    result = cli("pull")
+    assert (result.code, "its pages repeat" in result.err) == (7, True), result.said
+    assert plan.calls.count(LISTING) == 2
+
+
 def test_pull_and_passes_mean_the_same_by_complete(cli: Cli, plan: Altered, workplace: Path) -> None:
     """A part of a session is not complete; what `pull` completed, a pass does not look for again."""
     assert cli("pull", "--include", "*.json").code == 0

@@ -112,7 +112,8 @@ def test_what_killed_transfers_left_is_removed(storage: Storage, tmp_path: Path)
     (tmp_path / ".kgtts-parts").mkdir()
     for name in ("index.new", "123.new", "1-2.map"):
         (tmp_path / ".kgtts-parts" / name).write_text("left")
-    earlier = [tmp_path / ".kgtts-pull.json", tmp_path / "..kgtts-pull.json.x1y2.part"]
+    names = ["..kgtts-complete.x1y2.part", ".session.log.x1y2.part", "..kgtts-pull.json.x1y2.part"]
+    earlier = [tmp_path / name for name in (*names, ".kgtts-pull.json")]
     for old in earlier:
         old.write_text("left")
     for old in (*earlier, parts_of_another):
