@@ -215,7 +215,7 @@ class ParentSession:
             raise KernelFailure(
                 EndReason.HANDOVER_FAILED,
                 f"{path} of session {asked['session']} ({asked['kernel']} version {asked['version']}) could "
-                f"not be downloaded: {error}. The next pass of kgtts sends fresh addresses, or another way.",
+                f"not be downloaded: {error}. The next pass of kgtts continues the run by itself.",
             ) from error
 
     def _read(self, place: Path) -> dict[str, Any]:

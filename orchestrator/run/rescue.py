@@ -78,7 +78,7 @@ def find_downloads(kaggle: Kaggle, session: SessionView, *, above: int) -> tuple
     """
     try:
         outputs = _outputs(kaggle, session)
-        listed = _newer(session, outputs, above)
+        listed = _newer(session, outputs, above, insist=True)
     except ForbiddenError as error:
         raise ServiceError(error.message, hint="try again in a minute") from error
     except (RefusedError, NotHandedOverError):
@@ -151,7 +151,8 @@ class Rescue:
     def _bring_and_upload(self, source: str, session: SessionView, place: Path, above: int) -> None:
         for pause_s in (*_REFUSED_PAUSES_S, None):
             try:
-                self._upload(source, session, self._bring(session, place, above), place)
+                files = self._bring(session, place, above, is_last=pause_s is None)
+                self._upload(source, session, files, place)
             except CredentialsError:
                 raise
             except ForbiddenError as error:
@@ -164,14 +165,14 @@ class Rescue:
             else:
                 return
 
-    def _bring(self, session: SessionView, place: Path, above: int) -> Sequence[Path]:
-        """Download what the next session needs, without what it cannot trust."""
+    def _bring(self, session: SessionView, place: Path, above: int, *, is_last: bool) -> Sequence[Path]:
+        """Download what the next session needs and can trust; at the last try, of what there is."""
         result = session.result
         assert result is not None
         outputs = _outputs(self.kaggle, session)
         there = [item for item in result.checkpoints if item.path in outputs]
         faults = []
-        for newest in _newer(session, outputs, above):
+        for newest in _newer(session, outputs, above, insist=not is_last):
             # The best model may well be older than what the mounts give.
             best = [item for item in there if item.path == result.best_model and item != newest]
             names = [STATE_FILE, newest.path, *(item.path for item in best)]
@@ -237,11 +238,14 @@ def _outputs(kaggle: Kaggle, session: SessionView) -> dict[str, OutputFile]:
     return outputs
 
 
-def _newer(session: SessionView, outputs: Collection[str], above: int) -> list[SavedCheckpoint]:
+def _newer(
+    session: SessionView, outputs: Collection[str], above: int, *, insist: bool
+) -> list[SavedCheckpoint]:
     """The checkpoints past the step `above` that a session lists and Kaggle has, the newest first.
 
     Raises:
-        NotHandedOverError: there is none.
+        NotHandedOverError: there is none; or, with `insist`, the newest is not there, since a listing can
+            grow for a while.
     """
     result = session.result
     assert result is not None
@@ -250,6 +254,8 @@ def _newer(session: SessionView, outputs: Collection[str], above: int) -> list[S
         key=lambda item: (item.global_step, item.path == result.checkpoint),
         reverse=True,
     )
+    if insist and result.checkpoint is not None and result.checkpoint not in outputs:
+        raise NotHandedOverError(f"{session.ref} does not have {result.checkpoint}.")
     if not listed:
         raise NotHandedOverError(f"{session.ref} has none of the checkpoints that its state.json lists.")
     return listed

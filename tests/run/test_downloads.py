@@ -219,11 +219,10 @@ def refuse(play: Play) -> None:
 
 
 def hide(play: Play) -> None:
-    """The first listing is not whole: outputs are still being saved."""
-    listed = [
-        file for file in play.kaggle.outputs(play.kaggle.pushes[-1].ref.at(1)) if ".pth" not in file.name
-    ]
-    play.kaggle.next("outputs", Answer(listed))
+    """The first listing is not whole, since outputs are still being saved: it lacks the newest checkpoint."""
+    listed = play.kaggle.outputs(play.kaggle.pushes[-1].ref.at(1))
+    newest = f"{FOLDER}/checkpoint_150.pth"
+    play.kaggle.next("outputs", Answer([file for file in listed if file.name != newest]))
 
 
 @pytest.mark.parametrize("harm", [crowd, lengthen, unlock, refuse, hide])
@@ -235,6 +234,7 @@ def test_what_cannot_be_downloaded_is_handed_over_as_a_dataset(
     done = killed.sync()
     assert done.pushed is not None
     assert uploads(killed) == 1
+    assert "checkpoint_150.pth" in killed.kaggle.mounted(DATASET)
     assert "continues from step 150" in done.decision.reason
 
 

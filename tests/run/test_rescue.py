@@ -16,7 +16,7 @@ from orchestrator.run.decide import RunState
 from orchestrator.run.handover import handover_dataset
 from tests.download.storage import serve
 from tests.fakes.inputs import Upload
-from tests.fakes.kaggle import Lost, hours
+from tests.fakes.kaggle import Answer, Lost, hours
 from tests.run.conftest import Play
 
 After = Callable[..., Play]
@@ -272,6 +272,17 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(killed: Play) 
     killed.pushed()
     held = killed.kaggle.mounted(DATASET)
     assert {name for name in held if name.endswith(".pth")} == {"checkpoint_120.pth", "best_model_120.pth"}
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_listing_that_lacks_the_newest_checkpoint_is_read_again(killed: Play, times: int) -> None:
+    """Outputs may still be saved: within seconds it is whole, or what there is has to do."""
+    listed = killed.kaggle.outputs(KernelRef.parse("asha/bangla-tts-b/1"))
+    part = [file for file in listed if "checkpoint_150" not in file.name]
+    killed.kaggle.next("outputs", *[Answer(part)] * times)
+    killed.pushed()
+    newest = 120 if times == 3 else 150
+    assert f"checkpoint_{newest}.pth" in killed.kaggle.mounted(DATASET)
 
 
 def test_a_best_model_older_than_what_is_mounted_goes_along(killed: Play) -> None:
