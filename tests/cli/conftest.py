@@ -1,4 +1,4 @@
-"""Fixtures of the command line's tests: an account with inputs, and waiting for ends without polling."""
+"""Fixtures of the command line's tests: an account with inputs, and waits for ends without polling."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +46,7 @@ def account(open_account: Callable[..., Emulator], python: str) -> Emulator:
 
 
 def wait_for_end(emulator: Emulator, slug: str = SLUG) -> None:
-    """Wait until the kernel's newest session is over, on its live log."""
+    """Wait on its live log until the kernel's newest session is over."""
     address = f"{emulator.url}/v1/kernels/logs/stream/{USER}/{slug}"
     with requests.get(address, auth=(USER, KEY), stream=True, timeout=60) as response:
         response.raise_for_status()
@@ -55,7 +55,7 @@ def wait_for_end(emulator: Emulator, slug: str = SLUG) -> None:
 
 
 def wait_for_words(emulator: Emulator, words: str, slug: str = SLUG) -> None:
-    """Wait until the kernel's newest session says `words`."""
+    """Wait until the kernel's newest session prints `words`."""
     address = f"{emulator.url}/v1/kernels/logs/stream/{USER}/{slug}"
     with requests.get(address, auth=(USER, KEY), stream=True, timeout=60) as response:
         response.raise_for_status()

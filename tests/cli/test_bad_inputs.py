@@ -1,4 +1,4 @@
-"""Everything that can be wrong, each ending in a sentence and the right exit code."""
+"""Everything that can be wrong: each ends with a message and the right exit code."""
 
 import shutil
 import socket
@@ -31,7 +31,7 @@ ON_KAGGLE = [
 
 
 def fails(result: Result, code: int, *words: str) -> None:
-    """It ended with this code and these words, and with neither a traceback nor a secret."""
+    """Check that it ended with this code and these words, and without a traceback or a secret."""
     assert result.code == code, result.said
     for word in words:
         assert word in result.said
@@ -41,7 +41,7 @@ def fails(result: Result, code: int, *words: str) -> None:
 
 
 def test_no_credentials(cli: Cli, workplace: Path) -> None:
-    """Every command that talks to Kaggle says where one gets credentials."""
+    """Every command that needs Kaggle says where to get credentials."""
     (workplace / "kgtts.toml").touch()
     for command in ON_KAGGLE:
         result = cli(*command.split())
@@ -60,7 +60,7 @@ def test_no_credentials(cli: Cli, workplace: Path) -> None:
     ids=["bad TOML", "unknown key", "unknown accelerator", "retired accelerator", "bad value"],
 )
 def test_bad_settings(cli: Cli, account: Emulator, workplace: Path, text: str, words: str) -> None:
-    """Every command that reads them names file and key, and what would be right; nothing is sent."""
+    """Every command that reads them names file and key and what would be right; nothing is sent."""
     (workplace / "kgtts.toml").write_text(text, encoding="utf-8")
     for command in ("push", "render", "doctor", "pull", "config show", "sync", "watch"):
         fails(cli(*command.split()), 2, "kgtts.toml", words)
@@ -78,7 +78,7 @@ def test_bad_overrides(cli: Cli, account: Emulator, override: str) -> None:
 def test_an_unknown_dataset(
     cli: Cli, open_account: Callable[..., Emulator], python: str, status: int
 ) -> None:
-    """Kaggle answers 403 or 404 for it; the account's list, which lacks it too, settles that it is absent."""
+    """Kaggle answers 403 or 404; the account's list confirms that it is absent."""
     account = open_account(python=python, absent=status)
     wanted = f"There is no dataset {USER}/datahrbn", f"the nearest name there is {USER}/datahrbnn", "doctor"
     fails(cli("push", "--set", "inputs.dataset=datahrbn"), 4, *wanted)
@@ -93,14 +93,14 @@ def test_an_unknown_dataset(
 def test_an_unknown_model(
     cli: Cli, open_account: Callable[..., Emulator], python: str, name: str, status: int
 ) -> None:
-    """The same for the base voice: its framework, its version, and its name."""
+    """The same for the base voice: its framework, version and name."""
     account = open_account(python=python, absent=status)
     fails(cli("push", "--set", f"inputs.model={name}"), 4, "There is no model", f"{USER}/ttsbnn")
     assert account.backend.kernels.all() == []
 
 
 def run_badly(cli: Cli, *words: str, arguments: tuple[str, ...] = ()) -> Result:
-    """Push, wait, and expect a failed run with these words, which `status` then repeats."""
+    """Push, wait, and expect a failed run with these words, which `status` repeats."""
     result = cli("push", "--wait", *arguments)
     fails(result, 5, *words, "Next: kgtts logs")
     assert words[0] in cli("status").out
@@ -108,7 +108,7 @@ def run_badly(cli: Cli, *words: str, arguments: tuple[str, ...] = ()) -> Result:
 
 
 def test_a_checkpoint_that_is_not_on_the_mount(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """The kernel names the file and ends within seconds; what it found comes home with pull."""
+    """The kernel names the file and ends within seconds; `pull` downloads what it found."""
     model = workplace.parent / "kaggle/models" / USER / "ttsbnng/transformers/default/1/model"
     (model / "model_file.pth").rename(model / "model_fil.pth")
     run_badly(cli, "has no model/model_file.pth")
@@ -123,7 +123,7 @@ def test_a_checkpoint_that_is_not_on_the_mount(cli: Cli, account: Emulator, work
 def test_a_config_that_is_corrupt(
     cli: Cli, open_account: Callable[..., Emulator], python: str, workplace: Path, *, as_complete: bool
 ) -> None:
-    """Named as damaged JSON, with what to do, whether Kaggle calls the session ERROR or COMPLETE."""
+    """It is reported as damaged JSON with advice, whether the session is ERROR or COMPLETE."""
     open_account(python=python, crash_is_complete=as_complete)
     model = workplace.parent / "kaggle/models" / USER / "ttsbnng/transformers/default/1/model"
     (model / "config.json").write_text('{"model": "vits",', encoding="utf-8")
@@ -131,13 +131,13 @@ def test_a_config_that_is_corrupt(
 
 
 def test_recordings_that_cannot_be_read(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """The trainer's own complaint becomes a cause with advice."""
+    """The trainer's own error becomes a cause with advice."""
     set_script(workplace, "raise RuntimeError(\"Error opening 'wavs/a.wav': Format not recognised.\")\n")
     run_badly(cli, "A recording cannot be read")
 
 
 def test_a_gpu_that_is_not_there(cli: Cli, account: Emulator) -> None:
-    """A session that asked for a GPU stops at once where there is none."""
+    """A session that needs a GPU ends at once without one."""
     if shutil.which("nvidia-smi"):
         pytest.skip("this machine has a GPU")
     run_badly(cli, "GPU", arguments=("--set", "kernel.accelerator=NvidiaTeslaT4"))
@@ -149,7 +149,7 @@ def test_a_gpu_that_is_not_there(cli: Cli, account: Emulator) -> None:
 def test_tts_that_cannot_be_installed(
     cli: Cli, workplace: Path, open_account: Callable[..., Emulator], internet: str, words: str
 ) -> None:
-    """Without it there is nothing to train with; pip's reason is told, or that there is no internet."""
+    """The error has pip's reason, or says that there is no internet."""
     folder = workplace.parent / "bare-python"
     folder.mkdir()
     open_account(python=make_python(folder, coqui=False))
@@ -158,14 +158,14 @@ def test_tts_that_cannot_be_installed(
 
 
 def test_a_training_that_raises(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """The exception is the cause, and the end of the log is shown."""
+    """The exception is the cause, and the log's end is shown."""
     set_script(workplace, "raise ValueError('the speaker is shy')\n")
     result = run_badly(cli, "the speaker is shy")
     assert "  | " in result.err
 
 
 def test_a_training_over_its_time_limit_is_a_result(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """It is told to save, saves, and the session is complete; the guide's words are in the log."""
+    """It saves when told to, and the session is complete; the guide's message is in the log."""
     set_script(workplace, CUT)
     assert cli("push", "--set", "training.time_limit=1s").code == 0
     assert cli("status", "--watch").code == 0
@@ -176,13 +176,13 @@ def test_a_training_over_its_time_limit_is_a_result(cli: Cli, account: Emulator,
 
 
 def test_a_disk_that_fills_during_training(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """Said as what it is, with the settings that save less."""
+    """The error names the disk, and the settings that save less."""
     set_script(workplace, "import errno, os\nraise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n")
     run_badly(cli, "The disk is full", "session.keep_checkpoints")
 
 
 def test_a_place_that_cannot_be_written(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """A pull into something that is no folder is this machine's fault."""
+    """A pull into something that is not a folder is an error of this machine."""
     cli("push")
     wait_for_end(account)
     (workplace / "taken").touch()
@@ -192,7 +192,7 @@ def test_a_place_that_cannot_be_written(cli: Cli, account: Emulator, workplace: 
 
 
 def test_a_ledger_that_is_damaged(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """It is only a cache: what reads works without it; what may start a session says how to go on."""
+    """It is only a cache: commands that read work without it; others say how to continue."""
     ledger = workplace.parent / "data/ledger.db"
     cli("push")
     wait_for_end(account)
@@ -218,7 +218,7 @@ def test_a_ledger_that_is_damaged(cli: Cli, account: Emulator, workplace: Path) 
 def test_a_ledger_that_cannot_be_written(
     cli: Cli, account: Emulator, workplace: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    """As in a read-only home: every command works, what is in the ledger is read, and that is said."""
+    """In a read-only home every command works, reads the ledger, and says so."""
     ledger = workplace.parent / "data/ledger.db"
     if kind == "file":
         assert cli("push").code == 0
@@ -248,7 +248,7 @@ def test_a_ledger_that_cannot_be_written(
     ],
 )
 def test_a_bad_day_at_kaggle(cli: Cli, account: Emulator, status: int, code: int, words: str) -> None:
-    """Each refusal and each fault is told by every command that reads, with its own exit code."""
+    """Every reading command reports each refusal and fault, with its exit code."""
     account.server.faults.fail_next(status, times=500)
     for command in ("doctor", f"status {REF}", f"logs {REF}", f"pull {REF}", "list --all", "quota"):
         fails(cli(*command.split()), code, words, "Next: ")
@@ -265,7 +265,7 @@ def test_a_push_on_a_bad_day(cli: Cli, account: Emulator, status: int, code: int
 
 
 def test_a_server_that_is_down(cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No connection to which host; commands that need none of it say what they miss."""
+    """The error names the host; commands that work offline say what is missing."""
     with socket.socket() as taken:  # Bound and not listening.
         taken.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -290,13 +290,13 @@ def test_a_server_that_is_down(cli: Cli, workplace: Path, monkeypatch: pytest.Mo
 def test_an_address_that_is_not_for_credentials(
     cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Credentials go to https, or to this machine."""
+    """Credentials go only to https, or to this machine."""
     monkeypatch.setenv("KGTTS_KAGGLE_URL", "http://kaggle.example")
     fails(cli("quota"), 2, "not an address to send credentials to")
 
 
 def test_runs_that_nobody_knows(cli: Cli, account: Emulator) -> None:
-    """A wrong id, a wrong kernel, a wrong version."""
+    """A wrong id, kernel or version is an error."""
     fails(cli("status"), 4, f"{USER}/bangla-tts")
     fails(cli("status", "abc"), 2, "is no run that this machine knows")
     fails(cli("status", "a/b/c/d"), 2, "is not a kernel")
@@ -308,7 +308,7 @@ def test_runs_that_nobody_knows(cli: Cli, account: Emulator) -> None:
 
 
 def test_refusals_of_limits(cli: Cli, open_account: Callable[..., Emulator]) -> None:
-    """Spent quota is seen before anything is pushed, with when it refreshes; the doctor warns of it."""
+    """Spent quota is seen before a push, with the time of its refresh; the doctor warns of it."""
     started = open_account(weekly_quota_s=0)
     gpu = ("--set", "kernel.accelerator=NvidiaTeslaT4")
     assert "⚠ quota" in cli("doctor", *gpu).out
@@ -317,7 +317,7 @@ def test_refusals_of_limits(cli: Cli, open_account: Callable[..., Emulator]) -> 
 
 
 def test_a_refusal_for_now_is_told_in_kaggles_words(cli: Cli, open_account: Callable[..., Emulator]) -> None:
-    """`push` ends with it, and the history keeps it; a pass merely waits."""
+    """`push` ends with it and the history keeps it; a pass waits."""
     open_account(max_cpu_sessions=0)
     words = "Maximum batch CPU session count of 0 reached."
     fails(cli("push"), 4, words, "kgtts watch")
@@ -330,7 +330,7 @@ def test_a_refusal_for_now_is_told_in_kaggles_words(cli: Cli, open_account: Call
 
 
 def test_hostile_output_names_are_left_out_and_said(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """A kernel may leave files under any name; those that are not safe to write here stay there."""
+    """Files whose names are not safe to write here stay on Kaggle."""
     set_script(
         workplace, TRAIN + '\nopen("odd\\x1b[31m.txt", "w").write("x")\nopen("বাংলা.txt", "w").write("x")\n'
     )
@@ -344,7 +344,7 @@ def test_hostile_output_names_are_left_out_and_said(cli: Cli, account: Emulator,
 
 
 def test_a_base_voice_that_is_cut_off(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """A half uploaded checkpoint is seen before anything is trained."""
+    """A partly uploaded checkpoint is found before anything is trained."""
     path = workplace.parent / "kaggle/models" / USER / "ttsbnng/transformers/default/1/model/model_file.pth"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("data.pkl", "x" * 1000)
@@ -353,6 +353,6 @@ def test_a_base_voice_that_is_cut_off(cli: Cli, account: Emulator, workplace: Pa
 
 
 def test_a_name_that_no_file_can_have(cli: Cli, workplace: Path) -> None:
-    """What the system says of it is the error, not a fault in kgtts."""
+    """The system's error is shown, and is not a fault in kgtts."""
     result = cli("metrics", "x" * 300)
     fails(result, 8, f"{'x' * 200}…: File name too long.")

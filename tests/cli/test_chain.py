@@ -1,4 +1,4 @@
-"""Runs of several sessions from the command line: pushed, followed from one to the next, gone on with."""
+"""Runs of several sessions from the command line: pushed, followed from one to the next, continued."""
 
 import json
 from pathlib import Path
@@ -18,19 +18,19 @@ SHORT = ("--set", "training.time_limit=1s")
 
 @pytest.fixture
 def cut(account: Emulator, workplace: Path) -> Emulator:
-    """An account whose training is cut after its first epoch, so that it takes two sessions."""
+    """An account whose training is stopped after its first epoch, so that it takes two sessions."""
     set_script(workplace, CUT)
     return account
 
 
 def checkpoint(folder: Path) -> Path:
-    """The checkpoint that the results in `folder` name."""
+    """Return the checkpoint that the results in `folder` name."""
     state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     return folder / str(state["checkpoint"])
 
 
 def test_push_wait_goes_from_session_to_session(cli: Cli, cut: Emulator, workplace: Path) -> None:
-    """One command: the second session continues on the sibling, and each one's results come home."""
+    """One command: the second session continues on the sibling, and the results of both are downloaded."""
     result = cli("push", "--wait", *SHORT)
     assert result.code == 0, result.said
     for text in (
@@ -69,7 +69,7 @@ def test_push_wait_goes_from_session_to_session(cli: Cli, cut: Emulator, workpla
 
 
 def test_push_wait_json_is_one_document_of_the_last_session(cli: Cli, cut: Emulator) -> None:
-    """However many sessions were waited for, a program reads one document, and nothing else is said."""
+    """However many sessions were waited for, a program reads one document and nothing else."""
     result = cli("push", "--wait", "--json", *SHORT)
     assert (result.code, result.err) == (0, "")
     told = result.json
@@ -79,7 +79,7 @@ def test_push_wait_json_is_one_document_of_the_last_session(cli: Cli, cut: Emula
 
 
 def test_watch_begins_the_run_and_sees_it_through(cli: Cli, cut: Emulator, workplace: Path) -> None:
-    """The same as passes of `kgtts sync`; a second watch of a run that is done says so and does nothing."""
+    """It equals passes of `kgtts sync`; a second watch of a finished run says so and does nothing."""
     result = cli("watch", *SHORT)
     assert result.code == 0, result.said
     for text in (
@@ -101,7 +101,7 @@ def test_watch_begins_the_run_and_sees_it_through(cli: Cli, cut: Emulator, workp
 def test_a_second_push_while_a_session_is_alive_is_refused(
     cli: Cli, account: Emulator, workplace: Path
 ) -> None:
-    """It names the session and how to follow it; nothing is sent, also with --wait, --json or --new."""
+    """The error names the session and how to follow it; nothing is sent, whatever the options."""
     set_script(workplace, TRAIN + HANG)
     assert cli("push").code == 0
     wait_for_words(account, "the training hangs")
@@ -118,7 +118,7 @@ def test_a_second_push_while_a_session_is_alive_is_refused(
 
 
 def test_push_goes_on_after_a_failure(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """A mended script gets session 2 of the same run, beginning anew; watch leaves it alone."""
+    """A fixed script gets session 2 of the same run, from the base voice; watch leaves it alone."""
     set_script(workplace, "raise ValueError('bad luck')\n")
     failed = cli("push", "--wait", "--json")
     assert (failed.code, failed.json["session"], failed.json["state"]) == (5, 1, "error")
@@ -136,7 +136,7 @@ def test_push_goes_on_after_a_failure(cli: Cli, account: Emulator, workplace: Pa
 
 
 def test_a_run_that_is_done_is_pushed_again_only_as_another(cli: Cli, trained: Emulator) -> None:
-    """The hint says how to train further; --new begins a run with an id of its own."""
+    """The hint says how to train further; --new starts a run with its own id."""
     before = cli("status", "--json").json
     again = cli("push")
     assert (again.code, again.out) == (2, "")
@@ -149,7 +149,7 @@ def test_a_run_that_is_done_is_pushed_again_only_as_another(cli: Cli, trained: E
 
 
 def test_a_raised_target_trains_a_run_further(cli: Cli, trained: Emulator) -> None:
-    """More epochs are no other run: session 2 continues on the sibling."""
+    """More epochs continue the run: session 2 is on the sibling."""
     result = cli("push", "--wait", "--set", "training.epochs=3")
     assert result.code == 0, result.said
     assert f"Pushed {SECOND}" in result.out
@@ -157,7 +157,7 @@ def test_a_raised_target_trains_a_run_further(cli: Cli, trained: Emulator) -> No
 
 
 def test_a_run_at_its_limit_says_so(cli: Cli, cut: Emulator) -> None:
-    """`run.max_sessions` ends a wait well and makes a push a usage error."""
+    """`run.max_sessions` ends a wait well, and makes a push a usage error."""
     limit = ("--set", "run.max_sessions=1")
     waited = cli("push", "--wait", *SHORT, *limit)
     assert waited.code == 0, waited.said

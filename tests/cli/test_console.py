@@ -1,4 +1,4 @@
-"""Text fits its place on a terminal."""
+"""Text fits into its place on a terminal."""
 
 import unicodedata
 
@@ -14,12 +14,12 @@ SAFE = st.text(alphabet=st.characters(codec="utf-8"))
 
 @given(SAFE, st.integers(min_value=0, max_value=40))
 def test_a_text_fits(text: str, width: int) -> None:
-    """No text takes more columns than it is given, by any terminal's reading."""
+    """No text takes more columns than it is given, however a terminal counts."""
     assert width_of(fit(terminal_line(text), width)) <= width
 
 
 def test_a_cut_shows_and_parts_no_letter_from_its_signs() -> None:
-    """A vowel sign does not lose its letter, and what fits is not touched."""
+    """A vowel sign keeps its letter, and text that fits is unchanged."""
     assert fit("short", 5) == "short"
     assert fit("longer", 5) == "long…"
     assert fit("longer", 5, "...") == "lo..."

@@ -1,4 +1,4 @@
-"""The whole thing for real: Coqui, torch and a small voice."""
+"""The whole demo with real Coqui, torch and a small voice."""
 
 import json
 import wave
@@ -22,7 +22,7 @@ pytestmark = [
 def test_the_demo_trains_and_says_where_everything_is(
     cli: Cli, workplace: Path, voice_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`result.json` keeps its contract; the checkpoint is new, whole, and better than what it began with."""
+    """The contract of `result.json` holds; the checkpoint is new, complete, and not the base voice's."""
     monkeypatch.setenv("KGTTS_HOME", str(voice_cache.parent))
     result = cli("demo", "--dir", "the demo")
     assert result.code == 0, result.said

@@ -1,4 +1,4 @@
-"""README.md and docs/: what they show can be typed, what they link to exists, and nothing is missing."""
+"""README.md and docs/: commands can be typed, links resolve, and nothing is missing."""
 
 import json
 import re
@@ -42,7 +42,7 @@ ELSEWHERE = {
 
 
 def commands(document: Path) -> Iterator[list[str]]:
-    """The commands in the document's shell blocks, each as its words."""
+    """Return the commands in the document's shell blocks, each as its words."""
     for language, text in BLOCK.findall(document.read_text(encoding="utf-8")):
         if language == "sh":
             for line in text.replace("\\\n", " ").splitlines():
@@ -51,13 +51,13 @@ def commands(document: Path) -> Iterator[list[str]]:
 
 
 def elsewhere(words: list[str]) -> bool:
-    """Whether something else than this module shows that the command works."""
+    """Return whether another test shows that the command works."""
     return any(" ".join(words).startswith(start) for start in ELSEWHERE)
 
 
 @pytest.fixture
 def project(account: Emulator, cli: Cli, workplace: Path) -> Path:
-    """A project with what the documents speak of: a data set, texts, two older runs, and a voice."""
+    """A project with what the documents mention: a data set, texts, two older runs, and a voice."""
     del account
     (workplace / "wheels").mkdir()
     (workplace / "story.txt").write_text("আমি তুমি।\n", encoding="utf-8")
@@ -67,7 +67,7 @@ def project(account: Emulator, cli: Cli, workplace: Path) -> Path:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_the_commands_shown_work(document: Path, project: Path, cli: Cli) -> None:
-    """They are typed one after the other, as a reader would."""
+    """They are typed one after the other, as a reader would do."""
     settings = (project / "kgtts.toml").read_text(encoding="utf-8")
     if document != README:  # The README makes a run of its own.
         for name, run in (("bangla-tts", "3f9c1a7be204"), ("second-voice", "81d2c0ffee42")):
@@ -95,14 +95,14 @@ def test_the_commands_shown_work(document: Path, project: Path, cli: Cli) -> Non
 
 
 def test_nothing_is_excused_in_vain() -> None:
-    """Each excuse stands for a command that some document shows."""
+    """Each exception is for a command that a document shows."""
     shown = [" ".join(words) for document in DOCUMENTS for words in commands(document)]
     assert [start for start in ELSEWHERE if not any(line.startswith(start) for line in shown)] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_links_resolve(document: Path) -> None:
-    """Every relative link leads to a file of the repository."""
+    """Every relative link leads to a file in the repository."""
     for target in LINK.findall(document.read_text(encoding="utf-8")):
         if "://" not in target and not target.startswith("#"):
             assert (document.parent / target.partition("#")[0]).exists(), target
@@ -110,14 +110,14 @@ def test_links_resolve(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_paths_of_the_repository_exist(document: Path) -> None:
-    """A file that was moved is moved in the documents too."""
+    """Every path that a document names exists."""
     for path in SOURCE.findall(document.read_text(encoding="utf-8")):
         assert (REPOSITORY / path).exists(), path
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_json_and_toml_examples_parse(document: Path) -> None:
-    """An example that a reader copies is valid."""
+    """Every example that a reader may copy is valid."""
     for language, text in BLOCK.findall(document.read_text(encoding="utf-8")):
         if language == "toml":
             tomllib.loads(text)
@@ -126,24 +126,24 @@ def test_json_and_toml_examples_parse(document: Path) -> None:
 
 
 def test_the_readme_is_short() -> None:
-    """A newcomer reads it to its end."""
+    """The README has at most 150 lines."""
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
 
 
 @pytest.mark.parametrize("name", kgtts.list_commands(click.Context(kgtts)))
 def test_the_readme_has_a_line_on_every_command(name: str) -> None:
-    """What is not in the README is not there for a newcomer."""
+    """Every command has its line in the README."""
     assert re.search(rf"`kgtts {name}\b", README.read_text(encoding="utf-8"))
 
 
 def test_the_readme_names_every_exit_code() -> None:
-    """The table is that of `orchestrator.errors`."""
+    """The README's table is that of `orchestrator.errors`."""
     text = README.read_text(encoding="utf-8")
     for code in ExitCode:
         assert f"\n| {code.value} |" in text
 
 
 def test_every_document_is_linked_from_the_readme() -> None:
-    """Nobody finds a page that nothing leads to."""
+    """Every page in docs/ is linked from the README."""
     text = README.read_text(encoding="utf-8")
     assert [page.name for page in DOCUMENTS[1:] if f"(docs/{page.name})" not in text] == []

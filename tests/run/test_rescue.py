@@ -1,4 +1,4 @@
-"""What a killed session kept is handed over as a dataset: once, checked, and never at the run's expense."""
+"""A killed session's outputs are handed over as a data set: once, checked, and never at the run's expense."""
 
 import hashlib
 import json
@@ -77,12 +77,12 @@ def kill(play: Play, version: str, *steps: int, **changes: Any) -> None:
 
 
 def uploads(play: Play) -> int:
-    """How often a dataset was uploaded."""
+    """Return how often a data set was uploaded."""
     return sum(call.startswith("upload ") for call in play.kaggle.asked)
 
 
 def test_one_pass_hands_over_and_pushes(killed: Play) -> None:
-    """The next session is told of the killed one, and mounts the dataset in the place of a kernel."""
+    """The next session knows of the killed one, and mounts the data set instead of a kernel."""
     done = killed.sync()
     assert (done.state, done.notes) == (RunState.RUNNING, ())
     assert done.pushed is not None
@@ -102,7 +102,7 @@ def test_one_pass_hands_over_and_pushes(killed: Play) -> None:
 
 
 def test_what_is_handed_over(killed: Play) -> None:
-    """The newest checkpoint, the best model, the run folder's own files and the logs, flat; and a marker."""
+    """Newest checkpoint, best model, the run folder's files and the logs are uploaded, with a marker."""
     killed.sync()
     held = killed.kaggle.mounted(DATASET)
     (marker,) = [name for name in held if name.startswith("kgtts-kept-")]
@@ -122,14 +122,14 @@ def test_what_is_handed_over(killed: Play) -> None:
 
 
 def test_the_ordinary_way_asks_for_no_dataset(after: After) -> None:
-    """Nor does a session that was killed with nothing kept."""
+    """Without kept outputs no call is made for a data set."""
     play = after(100, 200, None)
     play.sync()
     assert not [call for call in play.kaggle.asked if DATASET in call]
 
 
 def test_a_session_goes_on_from_the_rescued_one(killed: Play) -> None:
-    """And the one after it mounts the sibling again, without a call for the dataset."""
+    """The one after it mounts the sibling again, without a call for the data set."""
     second = killed.pushed()
     killed.kaggle.complete(second, 300)
     killed.kaggle.asked.clear()
@@ -140,7 +140,7 @@ def test_a_session_goes_on_from_the_rescued_one(killed: Play) -> None:
 
 
 def test_a_rescued_session_is_chosen_again(killed: Play) -> None:
-    """The next one was killed too and saved nothing: the dataset still holds the best, once uploaded."""
+    """If the next session is killed without saving, the data set is used again, uploaded once."""
     killed.kaggle.kill(killed.pushed())
     view = killed.look().view
     assert view is not None
@@ -154,7 +154,7 @@ def test_a_rescued_session_is_chosen_again(killed: Play) -> None:
 
 
 def test_a_session_that_ended_well_and_saved_nothing_leaves_the_rescued_one(killed: Play) -> None:
-    """Its parent was a killed session: that one is what the dataset still gives."""
+    """Its parent was killed, and the data set still has that session's outputs."""
     killed.kaggle.complete(killed.pushed(), None)
     view = killed.look().view
     assert view is not None
@@ -162,7 +162,7 @@ def test_a_session_that_ended_well_and_saved_nothing_leaves_the_rescued_one(kill
 
 
 def test_killed_after_killed_advances(killed: Play) -> None:
-    """Each hands over more: the run never stalls, and the dataset holds the newest alone."""
+    """Each hands over more: the run does not stall, and the data set has only the newest."""
     for session, step in enumerate((170, 190, 210), 3):
         version = killed.pushed()
         kill(killed, version, step)
@@ -176,7 +176,7 @@ def test_killed_after_killed_advances(killed: Play) -> None:
 
 
 def test_a_dataset_that_is_being_prepared_is_waited_for(killed: Play) -> None:
-    """A while in the pass itself; then the next ones see that it was uploaded, and push when it is ready."""
+    """The pass waits a while; later passes see that it was uploaded, and push when it is ready."""
     killed.kaggle.dataset_processing_s = 600
     for _ in range(3):
         done = killed.sync()
@@ -189,20 +189,20 @@ def test_a_dataset_that_is_being_prepared_is_waited_for(killed: Play) -> None:
 
 
 def test_a_dataset_that_is_soon_ready_is_waited_for_in_the_same_pass(killed: Play) -> None:
-    """Within a minute."""
+    """The pass waits up to a minute."""
     killed.kaggle.dataset_processing_s = 30
     killed.pushed()
 
 
 def test_quota_goes_before_the_upload(killed: Play) -> None:
-    """Where no session can be pushed, nothing is brought or uploaded."""
+    """If no session can be pushed, nothing is downloaded or uploaded."""
     killed.kaggle.week = hours(0)
     assert killed.sync().state is RunState.WAITING
     assert uploads(killed) == 0
 
 
 def test_switched_off_it_counts_for_nothing(killed: Play) -> None:
-    """The run goes on from the session before, and stalls as it did."""
+    """The run continues from the session before, and can stall."""
     killed.changes["run.rescue"] = "false"
     version = killed.pushed()
     push = killed.kaggle.version(version).push
@@ -250,7 +250,7 @@ def refuse(play: Play) -> None:
 def test_what_cannot_be_handed_over_is_said_and_done_without(
     killed: Play, harm: Callable[[Play], None], words: str
 ) -> None:
-    """The run goes on from the session before in the same pass; nothing is left on this machine."""
+    """The same pass continues from the session before, and leaves nothing on this machine."""
     harm(killed)
     home = killed.folder / "home"
     done = killed.sync(home=home)
@@ -265,7 +265,7 @@ def test_what_cannot_be_handed_over_is_said_and_done_without(
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(killed: Play) -> None:
-    """As long as it is newer than what a mount gives; the kernel says so when it takes it."""
+    """The older one is used if it is newer than the mount's, and the kernel says so."""
     outputs = dict(killed.kaggle.version("asha/bangla-tts-b/1").outputs)
     outputs[f"{FOLDER}/checkpoint_150.pth"] = b"something else"
     killed.kaggle.version("asha/bangla-tts-b/1").outputs = outputs
@@ -286,7 +286,7 @@ def test_a_listing_that_lacks_the_newest_checkpoint_is_read_again(killed: Play, 
 
 
 def test_a_best_model_older_than_what_is_mounted_goes_along(killed: Play) -> None:
-    """The run keeps its best model, however long ago that was."""
+    """The run keeps its best model, whatever its age."""
     kill(killed, "asha/bangla-tts-b/1", 90, 150)
     killed.pushed()
     held = killed.kaggle.mounted(DATASET)
@@ -295,7 +295,7 @@ def test_a_best_model_older_than_what_is_mounted_goes_along(killed: Play) -> Non
 
 @pytest.mark.parametrize("arrived", [True, False])
 def test_an_upload_without_an_answer_is_an_error_of_this_pass_alone(killed: Play, *, arrived: bool) -> None:
-    """The next one sees the marker or does it again; what was downloaded is not fetched twice."""
+    """The next pass sees the marker or repeats it, without downloading again."""
     killed.kaggle.next("upload_dataset", Lost(FAULT) if arrived else FAULT)
     home = killed.folder / "home"
     with pytest.raises(ServiceError):
@@ -310,7 +310,7 @@ def test_an_upload_without_an_answer_is_an_error_of_this_pass_alone(killed: Play
 
 @pytest.mark.parametrize("error", [CredentialsError("No."), LocalError("No room.")])
 def test_errors_of_this_machine_are_errors_of_the_pass(killed: Play, error: Exception) -> None:
-    """Another machine, or this one mended, can still hand over: nothing is given up for them."""
+    """Another machine, or this one later, can still hand over, so nothing is given up."""
     killed.kaggle.next("upload_dataset", error)
     with pytest.raises(type(error)):
         killed.sync()
@@ -319,7 +319,7 @@ def test_errors_of_this_machine_are_errors_of_the_pass(killed: Play, error: Exce
 
 
 def test_a_completed_session_that_somebody_hides_is_handed_over_too(killed: Play) -> None:
-    """A version made on the kernel's page takes its place in the mount, and its outputs are still there."""
+    """A version made on the kernel's page replaces it in the mount, but its outputs remain."""
     version = killed.pushed()
     kill(killed, version, 250)
     killed.kaggle.version(version).state = SessionState.COMPLETE
@@ -330,7 +330,7 @@ def test_a_completed_session_that_somebody_hides_is_handed_over_too(killed: Play
 
 @pytest.mark.parametrize("slug", ["voice", "a" * 45, "a" * 46, "a" * 40 + "-b-cdef"])
 def test_the_datasets_name(slug: str) -> None:
-    """It is no longer than Kaggle allows, and another for another run."""
+    """It is no longer than Kaggle allows, and different for each run."""
     owner, name = handover_dataset(KernelRef("asha", slug)).split("/")
     assert owner == "asha"
     assert 6 <= len(name) <= 50
@@ -340,14 +340,14 @@ def test_the_datasets_name(slug: str) -> None:
 
 
 def test_nothing_is_lost_on_the_way(killed: Play, tmp_path: Path) -> None:
-    """The folder for files on their way is empty after a pass."""
+    """The temporary folder is empty after a pass."""
     killed.sync(home=tmp_path)
     assert not list((tmp_path / "kept").iterdir())
 
 
 @pytest.mark.parametrize("method", ["outputs", "upload_dataset"])
 def test_a_403_on_the_way_gives_nothing_up(killed: Play, method: str) -> None:
-    """Kaggle answers so for what is there a minute later: the next pass hands the session over."""
+    """A 403 can be temporary, so the next pass hands the session over."""
     killed.kaggle.next(method, ForbiddenError("Kaggle refused (403)."))
     with pytest.raises(ServiceError):
         killed.sync()

@@ -1,4 +1,4 @@
-"""The settings of a run: what `--set` gave at a push belongs to it, and what was changed since is named."""
+"""A run keeps the settings that `--set` gave at its push, and later changes are named."""
 
 import ast
 from typing import Any
@@ -13,14 +13,14 @@ from tests.run.conftest import Play
 
 
 def settings_of(play: Play, version: str) -> dict[str, Any]:
-    """The SETTINGS of a pushed kernel."""
+    """Return the SETTINGS of a pushed kernel."""
     _, _, rest = play.kaggle.version(version).source.partition("\nSETTINGS = ")
     found: dict[str, Any] = ast.literal_eval(rest[: rest.find("\n}\n") + 2])
     return found
 
 
 def push_with(play: Play, *overrides: str, **options: Any) -> str:
-    """A pass of a command that was given `--set`."""
+    """Make a pass of a command that was given `--set`."""
     own = {**play.changes, **dict(item.split("=", 1) for item in overrides)}
     play.changes, kept = own, play.changes
     try:
@@ -30,14 +30,14 @@ def push_with(play: Play, *overrides: str, **options: Any) -> str:
 
 
 def stamp_of(play: Play, version: str) -> RunStamp:
-    """The stamp of a pushed kernel."""
+    """Return the stamp of a pushed kernel."""
     stamp = read_stamp(play.kaggle.version(version).source)
     assert stamp is not None
     return stamp
 
 
 def test_set_at_a_push_belongs_to_the_run(play: Play) -> None:
-    """A fresh machine without it goes on with the same settings, and stamps them again."""
+    """A fresh machine without it continues with the same settings, and stamps them again."""
     first = push_with(play, "training.batch_size=8", "samples.enabled=false")
     play.kaggle.complete(first, 100)
     second = play.pushed()
@@ -47,7 +47,7 @@ def test_set_at_a_push_belongs_to_the_run(play: Play) -> None:
 
 
 def test_a_later_set_replaces_an_earlier_one(play: Play) -> None:
-    """It is stamped from then on; the others stay."""
+    """The new value is stamped from then on; the others stay."""
     play.kaggle.complete(push_with(play, "training.epochs=20", "samples.enabled=false"), 100)
     second = push_with(play, "training.epochs=30")
     assert stamp_of(play, second).overrides == ("samples.enabled=false", "training.epochs=30")
@@ -56,14 +56,14 @@ def test_a_later_set_replaces_an_earlier_one(play: Play) -> None:
 
 
 def test_what_each_machine_decides_is_not_stamped(play: Play) -> None:
-    """Where results lie, and which run it is, are not taken over."""
+    """Neither the results' folder nor the run's name is taken over."""
     first = push_with(play, "pull.to=elsewhere")
     assert stamp_of(play, first).overrides == ()
     assert not any(key.startswith(("pull.", "kernel.slug")) for key in stamp_of(play, first).values)
 
 
 def test_a_run_on_the_cpu_stays_there(play: Play) -> None:
-    """Its later passes neither ask for quota nor take any."""
+    """Its later passes neither ask for quota nor use any."""
     first = push_with(play, "kernel.accelerator=none")
     play.kaggle.complete(first, 100)
     done = play.sync()
@@ -72,7 +72,7 @@ def test_a_run_on_the_cpu_stays_there(play: Play) -> None:
 
 
 def test_a_new_run_begins_without_it(play: Play) -> None:
-    """`--new` starts from kgtts.toml alone."""
+    """With `--new` only kgtts.toml counts."""
     play.kaggle.complete(push_with(play, "training.batch_size=8"), 100)
     again = play.pushed(new=True)
     assert settings_of(play, again)["training"]["batch_size"] == 16
@@ -80,7 +80,7 @@ def test_a_new_run_begins_without_it(play: Play) -> None:
 
 
 def test_a_change_while_a_session_runs_is_named_at_once(play: Play) -> None:
-    """With its old and its new value, and when it takes effect."""
+    """The warning has the old and the new value, and says when the change takes effect."""
     play.pushed()
     assert not play.sync().warnings
     play.changes |= {"training.batch_size": 8, "training.epochs": 7, "run.max_sessions": 5}
@@ -93,7 +93,7 @@ def test_a_change_while_a_session_runs_is_named_at_once(play: Play) -> None:
 
 
 def test_a_change_that_only_set_makes_is_told_so(play: Play) -> None:
-    """A pass that pushes nothing does not keep it."""
+    """A pass that pushes nothing does not keep it, and says so."""
     play.pushed()
     play.changes |= {"training.epochs": 7}
     (note,) = play.sync(overrides=("training.epochs=7",)).warnings
@@ -102,7 +102,7 @@ def test_a_change_that_only_set_makes_is_told_so(play: Play) -> None:
 
 
 def test_a_change_that_a_run_cannot_take_is_named(play: Play) -> None:
-    """The refusal says which setting it is."""
+    """The error names the setting."""
     play.kaggle.complete(play.pushed(), 100)
     play.changes |= {"training.batch_size": 8, "training.coqui.lr": 0.1, "training.epochs": 7}
     with pytest.raises(UsageError, match=r"training\.batch_size from 16 to 8") as caught:
@@ -112,7 +112,7 @@ def test_a_change_that_a_run_cannot_take_is_named(play: Play) -> None:
 
 
 def test_a_stamp_without_settings_is_read_as_before() -> None:
-    """Earlier versions of kgtts stamped one line; damaged settings count as not stamped."""
+    """Earlier versions of kgtts stamped one line; damaged settings are ignored."""
     old = RunStamp("run", 1, None, "0" * 64, "asha/bangla-tts-a", "0.1.0")
     assert "\n" not in old.comment
     for second in ("", "\nimport os\n", "\n# kgtts-settings: {\n", '\n# kgtts-settings: {"set": 3}\n'):
@@ -120,7 +120,7 @@ def test_a_stamp_without_settings_is_read_as_before() -> None:
 
 
 def test_settings_survive_the_way_through_a_stamp(play: Play) -> None:
-    """All that a file can hold comes back as the same text, and an override changes one value only."""
+    """Every value comes back as the same text, and an override changes only one."""
     changes = (
         'samples.sentences=["আমি", "a\\nb"]',
         "training.coqui.audio.fft_size=512",

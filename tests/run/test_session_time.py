@@ -1,4 +1,4 @@
-"""How long the next session may be: the limits of the run, the quota of the week, the pace so far."""
+"""The length of the next session: the limits of the run, the week's quota, the pace."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from tests.run.deciding import BASE, KILLED, NOW, SATURDAY, Make, decided, ended
 
 
 def test_max_sessions_ends_a_run(settings: Make) -> None:
-    """Killed sessions count: they cost hours too."""
+    """Killed sessions count, since they cost hours too."""
     limited = settings(run__max_sessions=2)
     assert decided(limited, ended(100)).state is RunState.READY
     assert decided(limited, then(ended(100), KILLED)).state is RunState.LIMITED
@@ -21,7 +21,7 @@ def test_max_sessions_ends_a_run(settings: Make) -> None:
 
 
 def test_max_gpu_hours_shortens_the_last_session_and_ends_the_run(settings: Make) -> None:
-    """The first session keeps to them too."""
+    """The first session respects the limit too."""
     limited = settings(run__max_gpu_hours=4, training__epochs=1000)
     first = decided(limited, None).start
     assert first is not None
@@ -48,7 +48,7 @@ def test_max_gpu_hours_shortens_the_last_session_and_ends_the_run(settings: Make
     ],
 )
 def test_killed_sessions_count_among_the_gpu_hours(settings: Make, view: RunView, took: str) -> None:
-    """By the end of their log, by their own state where that is more, else by the time they were given."""
+    """Their log's end counts, or their state if it is later, otherwise their time limit."""
     limited = settings(run__max_gpu_hours=1, session__budget='"4h"', training__time_limit='"3h50m"')
     over = decided(limited, view, retry=True)
     assert over.state is RunState.LIMITED
@@ -56,7 +56,7 @@ def test_killed_sessions_count_among_the_gpu_hours(settings: Make, view: RunView
 
 
 def test_a_session_asks_for_no_more_time_than_it_needs(settings: Make) -> None:
-    """By the limit of its training, and by the pace where there is one; to the epochs or to the step."""
+    """Its length follows the training's limit, and the pace to the last epoch or step."""
     limit = timedelta(hours=6, minutes=15)
 
     def budget(view: RunView | None, **changes: Any) -> timedelta:
@@ -75,7 +75,7 @@ def test_a_session_asks_for_no_more_time_than_it_needs(settings: Make) -> None:
 
 
 def test_quota_that_is_short_is_waited_for(settings: Make) -> None:
-    """Until it refreshes, which is said; a CPU needs none."""
+    """A GPU waits until the quota refreshes, and says so; a CPU needs none."""
     short = hours(2, refreshes_at=SATURDAY)
     decision = decided(settings(training__epochs=1000), ended(100), quota=short)
     assert (decision.state, decision.until, decision.start) == (RunState.WAITING, SATURDAY, None)
@@ -90,26 +90,26 @@ def test_quota_that_is_short_is_waited_for(settings: Make) -> None:
 def test_quota_that_is_short_may_shorten_the_session(
     settings: Make, left: float, minutes: int | None
 ) -> None:
-    """To what is left but for a reserve; less than run.shortest_session is waited for."""
+    """It gets what is left less a reserve, unless that is below run.shortest_session."""
     shorten = settings(run__when_quota_is_short='"shorten"', training__epochs=1000)
     start = decided(shorten, ended(100), quota=hours(left)).start
     assert (None if start is None else start.budget) == (minutes and timedelta(minutes=minutes))
 
 
 def test_a_session_is_never_too_short_to_save_in(settings: Make) -> None:
-    """However short the settings allow it to be, the grace to save and some minutes fit in."""
+    """However short the settings allow it, the grace and some minutes fit."""
     tiny = settings(run__when_quota_is_short='"shorten"', run__shortest_session='"1s"', training__epochs=1000)
     assert decided(tiny, ended(100), quota=hours(0.2)).start is None
 
 
 def test_hours_that_running_sessions_reserve_are_not_left(settings: Make) -> None:
-    """Used and reserved together make the week short."""
+    """Used and reserved hours together shorten the week."""
     reserved = Quota(timedelta(hours=13), timedelta(hours=12), timedelta(hours=30), SATURDAY)
     assert decided(settings(training__epochs=1000), ended(100), quota=reserved).state is RunState.WAITING
 
 
 def test_a_week_that_can_hold_no_session_shortens_it(settings: Make) -> None:
-    """Waiting for the refresh would be waiting for ever."""
+    """Waiting for the refresh would never end."""
     start = decided(settings(), None, quota=hours(3, allowed=3)).start
     assert start is not None
     assert start.budget == timedelta(hours=2, minutes=55)

@@ -1,4 +1,4 @@
-"""Whatever a server gives as `state.json`, reading it is safe: a usable result, or none."""
+"""Reading any `state.json` is safe, whatever a server gives: a usable result, or none."""
 
 import json
 from typing import Any
@@ -54,7 +54,7 @@ def read(**changes: Any) -> SessionResult | None:
 
 
 def test_a_whole_state_is_read_whole() -> None:
-    """Every field that the chain uses is there, the checkpoint's own hash too."""
+    """Every field that the chain uses is read, with the checkpoint's hash."""
     result = read()
     assert result is not None
     assert (result.run, result.session, result.status, result.reason) == ("3f9c", 2, "complete", "budget")
@@ -87,7 +87,7 @@ def test_a_whole_state_is_read_whole() -> None:
     ],
 )
 def test_what_is_no_state_is_named(data: bytes | None) -> None:
-    """Missing, cut off, too deep, of another schema or of another shape: never silently empty."""
+    """A missing, truncated, too deep or foreign state is an error, never silently empty."""
     assert read_state(data) is None
     with pytest.raises(StateError) as caught:
         parse_state(data or b"")
@@ -97,7 +97,7 @@ def test_what_is_no_state_is_named(data: bytes | None) -> None:
 
 @pytest.mark.parametrize("value", [-1, True, "12", 1.5, 10**400, [1]])
 def test_a_step_that_is_no_count_is_missing(value: object) -> None:
-    """A session without a step is not continued from."""
+    """A session without a step is not continued."""
     result = read(global_step=value)
     assert result is not None
     assert result.global_step is None
@@ -105,7 +105,7 @@ def test_a_step_that_is_no_count_is_missing(value: object) -> None:
 
 @pytest.mark.parametrize("value", ["1e999", "-1e999", "NaN", "-5", "1" + "0" * 400, '"1"', "true"])
 def test_times_that_make_no_sense_are_missing(value: str) -> None:
-    """None of them may overflow the arithmetic of time limits."""
+    """No time can overflow the arithmetic of limits."""
     text = json.dumps({**GOOD, "seconds_per_epoch": "?", "seconds": {"total": "?"}}).replace('"?"', value)
     result = read_state(text.encode())
     assert result is not None
@@ -113,7 +113,7 @@ def test_times_that_make_no_sense_are_missing(value: str) -> None:
 
 
 def test_words_cannot_steer_a_terminal() -> None:
-    """Control characters, line ends and lone surrogates are gone, and the end is cut."""
+    """Control characters, line ends and lone surrogates are removed, and the length is bounded."""
     result = read(message="\x1b[2Jbad\r\nnews \ud800\u202eend" + "x" * 10_000)
     assert result is not None
     assert result.message.startswith("bad news end")
@@ -122,13 +122,13 @@ def test_words_cannot_steer_a_terminal() -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_survived(data: bytes) -> None:
-    """Nothing is raised."""
+    """Any bytes are read without an exception."""
     read_state(data)
 
 
 @given(st.dictionaries(st.sampled_from(sorted(GOOD)), json_values))
 def test_any_values_are_survived(changes: dict[str, Any]) -> None:
-    """Each field may be anything: what is read has the types that it says."""
+    """Each field may have any value; what is read has the declared types."""
     result = read(**{**changes, "schema": 1})
     if result is not None:
         assert result.global_step is None or result.global_step >= 0
@@ -138,7 +138,7 @@ def test_any_values_are_survived(changes: dict[str, Any]) -> None:
 
 
 def test_checkpoints_that_cannot_be_checked_are_left_out() -> None:
-    """Each needs a path, a step, a size and a hash; the others still count."""
+    """A checkpoint needs a path, a step, a size and a hash; the others still count."""
     whole = {"path": "training/a  b/checkpoint_9.pth", "global_step": 9, "size": 5, "sha256": "cd" * 32}
     lacking = [{**whole, key: None} for key in whole if key != "path"]
     result = read(checkpoints=[*lacking, whole], best_model="training/best_model_9.pth")

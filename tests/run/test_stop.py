@@ -1,4 +1,4 @@
-"""A session is stopped by the id that it tells, and nothing starts the next one until a person says so."""
+"""A session is stopped by the id that it prints, and only a person starts the next one."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -25,13 +25,13 @@ STOPS_BY_S = 36_000
 
 
 def introduced(number: int | None, *, at_s: float = 0.0, stops_by_s: int = STOPS_BY_S) -> list[object]:
-    """The log of a session that tells Kaggle's id at its start, and something else `at_s` seconds later."""
+    """Return the log of a session that prints Kaggle's id, and something else `at_s` seconds later."""
     event = {"event": "session", "t": 0.0, **SessionEvent(number, stops_by_s).fields()}
     return [*said("Booting", f"@kgtts {json.dumps(event)}", "Training"), *said("still here", start=at_s)]
 
 
 def at_work(play: Play, **log: float) -> str:
-    """Push a session that runs and has introduced itself; gives its version."""
+    """Push a session that runs and has printed its id; returns its version."""
     ref = play.pushed(retry=True)
     version = play.kaggle.version(ref)
     version.state, version.log = SessionState.RUNNING, introduced(version.session, **log)  # type: ignore[assignment, arg-type]
@@ -39,19 +39,19 @@ def at_work(play: Play, **log: float) -> str:
 
 
 def stop(play: Play, ref: str, tell: Callable[[str], None] = lambda _: None) -> Stopped:
-    """Stop a version from a machine that knows nothing of it."""
+    """Stop a version from a machine without a ledger."""
     with play.ledger() as ledger:
         context = RunContext(play.kaggle, ledger, play.clock)
         return stop_session(context, Target(KernelRef.parse(ref), None), tell=tell)
 
 
 def listing(*names: str) -> Answer:
-    """A listing of outputs."""
+    """Return a listing of outputs."""
     return Answer([OutputFile(name, f"https://fake.example/{name}") for name in names])
 
 
 def test_a_session_is_stopped_by_the_id_that_it_tells(play: Play) -> None:
-    """Its kernel stays, with all that it saved, and the step is that of its checkpoint."""
+    """Its kernel and everything it saved stay, and the step is that of its checkpoint."""
     ref = at_work(play)
     play.kaggle.version(ref).outputs = {"state.json": json.dumps(play.kaggle.state_of(ref, 200)).encode()}
     done = stop(play, ref)
@@ -61,7 +61,7 @@ def test_a_session_is_stopped_by_the_id_that_it_tells(play: Play) -> None:
 
 
 def test_what_is_being_saved_is_waited_for(play: Play) -> None:
-    """CANCEL_REQUESTED lasts while the listing grows, and two equal listings at the end count."""
+    """CANCEL_REQUESTED lasts while the listing grows; two equal listings at the end are needed."""
     ref = at_work(play)
     requested = SessionState.CANCEL_REQUESTED
     play.kaggle.next("cancel_session", Answer(None))
@@ -75,7 +75,7 @@ def test_what_is_being_saved_is_waited_for(play: Play) -> None:
 
 
 def test_a_listing_that_fails_in_between_is_not_counted(play: Play) -> None:
-    """A fault between two equal listings makes them begin anew; an empty one is not believed at once."""
+    """After an error two equal listings are needed again; an empty one is not believed at once."""
     ref = at_work(play)
     gone = ServiceError("gone")
     answers: Sequence[object] = [listing(), listing(), listing("a"), gone, listing("a"), listing("a", "b")]
@@ -85,7 +85,7 @@ def test_a_listing_that_fails_in_between_is_not_counted(play: Play) -> None:
 
 
 def test_kaggle_may_not_be_done_within_half_an_hour(play: Play) -> None:
-    """Then the wait ends with the state that it is in; the command can be repeated."""
+    """Then the wait ends with the session's state; the command can be repeated."""
     ref = at_work(play)
     play.kaggle.next_states(SessionState.RUNNING, SessionState.CANCEL_REQUESTED)
     with pytest.raises(ServiceError, match="half an hour later it is cancel_requested"):
@@ -94,7 +94,7 @@ def test_kaggle_may_not_be_done_within_half_an_hour(play: Play) -> None:
 
 
 def test_a_login_that_may_not_stop_is_told_why_and_where_to_do_it(play: Play) -> None:
-    """A legacy key, or another account; the page can do it."""
+    """For a legacy key or another account, the error names the page."""
     ref = at_work(play)
     play.kaggle.always("cancel_session", ForbiddenError("no (403)"))
     with pytest.raises(RefusedError, match="never a username with a key") as caught:
@@ -107,7 +107,7 @@ def test_a_login_that_may_not_stop_is_told_why_and_where_to_do_it(play: Play) ->
 
 
 def test_a_lost_answer_counts_if_the_session_ends(play: Play) -> None:
-    """One that was not heard is an error, and the session goes on."""
+    """A stop that did not arrive is an error, and the session continues."""
     ref = at_work(play)
     play.kaggle.next("cancel_session", ServiceError("no network"))
     with pytest.raises(ServiceError, match="no network"):
@@ -117,7 +117,7 @@ def test_a_lost_answer_counts_if_the_session_ends(play: Play) -> None:
 
 
 def test_a_session_that_tells_no_id_cannot_be_stopped_from_here(play: Play) -> None:
-    """An older kernel, or a machine without a name: the page can do it."""
+    """For an older kernel, or a machine without the id, the error names the page."""
     for log in (introduced(None), said('@kgtts {"event": "stage", "name": "gpu"}')):
         ref = str(play.kaggle.saved_as or "asha/other-kernel")
         play.kaggle.have(ref, 1).state = SessionState.RUNNING
@@ -128,7 +128,7 @@ def test_a_session_that_tells_no_id_cannot_be_stopped_from_here(play: Play) -> N
 
 
 def test_a_queued_session_has_no_id_yet(play: Play) -> None:
-    """Waiting for it is bounded, and says so."""
+    """The wait for its id is bounded, and the message says so."""
     ref = play.pushed()
     told: list[str] = []
     with pytest.raises(WaitTimeoutError, match="within 120 seconds"):
@@ -138,7 +138,7 @@ def test_a_queued_session_has_no_id_yet(play: Play) -> None:
 
 
 def test_what_is_not_at_work_is_not_stopped(play: Play) -> None:
-    """A finished session is named with its state; one that was stopped before is told again."""
+    """The error gives a finished session's state, also of one that was stopped before."""
     ref = at_work(play)
     play.kaggle.complete(ref, 100)
     with pytest.raises(UsageError, match="not running: Kaggle says complete"):
@@ -151,7 +151,7 @@ def test_what_is_not_at_work_is_not_stopped(play: Play) -> None:
 
 
 def test_the_session_at_work_is_found_whoever_pushed_it(play: Play) -> None:
-    """Another machine pushed session 2; a session of another run is never taken for it."""
+    """Another machine's session 2 is found; one of another run is never used."""
     play.machine = "laptop"
     first = at_work(play)
     play.kaggle.complete(first, 100)
@@ -173,14 +173,14 @@ def test_the_session_at_work_is_found_whoever_pushed_it(play: Play) -> None:
 
 
 def at_work_as_another_run(play: Play) -> str:
-    """Begin another run on the same kernels."""
+    """Start another run on the same kernels."""
     ref = play.pushed(new=True)
     play.kaggle.version(ref).state = SessionState.RUNNING
     return ref
 
 
 def test_a_passing_sync_does_not_continue_what_a_person_stopped(play: Play) -> None:
-    """Neither on this machine nor on a fresh one; `kgtts push` does, from what was saved before."""
+    """No machine's pass continues it; `kgtts push` does, from the last checkpoint."""
     first = at_work(play)
     play.kaggle.complete(first, 100)
     stop(play, at_work(play, at_s=5000))
@@ -197,7 +197,7 @@ def test_a_passing_sync_does_not_continue_what_a_person_stopped(play: Play) -> N
     [(5000.0, True), (STOPS_BY_S - 700.0, True), (STOPS_BY_S - 500.0, False), (STOPS_BY_S + 300.0, False)],
 )
 def test_a_time_out_is_no_stop(play: Play, at_s: float, *, stopped: bool) -> None:
-    """Kaggle calls both cancelled; a session that ran to its limit is continued without being asked."""
+    """Kaggle calls both cancelled, but a session that reached its limit is continued."""
     play.kaggle.complete(at_work(play), 100)
     ref = at_work(play, at_s=at_s)
     play.kaggle.kill(ref, state=SessionState.CANCEL_ACKNOWLEDGED)
@@ -205,14 +205,14 @@ def test_a_time_out_is_no_stop(play: Play, at_s: float, *, stopped: bool) -> Non
 
 
 def test_a_cancelled_session_without_a_word_is_continued(play: Play) -> None:
-    """An older kernel does not say when it would have ended, so nothing shows that a person ended it."""
+    """An older kernel does not say when it would have ended, so nothing shows a person's stop."""
     play.kaggle.complete(play.pushed(), 100)
     play.kaggle.kill(play.pushed(), state=SessionState.CANCEL_ACKNOWLEDGED)
     assert play.look().state is RunState.READY
 
 
 def test_a_log_that_cannot_be_read_decides_nothing(play: Play) -> None:
-    """Whether a person stopped the session is not known, so the pass changes nothing."""
+    """Without the log nobody knows whether a person stopped it, so the pass changes nothing."""
     ref = at_work(play)
     play.kaggle.kill(ref, state=SessionState.CANCEL_ACKNOWLEDGED)
     play.kaggle.always("stored_log", ForbiddenError("no (403)"))
@@ -222,6 +222,6 @@ def test_a_log_that_cannot_be_read_decides_nothing(play: Play) -> None:
 
 
 def test_the_fake_has_its_own_ids() -> None:
-    """No two sessions share one."""
+    """No two sessions have the same id."""
     kaggle = FakeKaggle()
     assert len({kaggle.save("asha/some-kernel").session for _ in range(3)}) == 3

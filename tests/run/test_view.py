@@ -1,4 +1,4 @@
-"""A run is read from Kaggle alone: its newest session, and what the next one can really continue from."""
+"""A run is read from Kaggle alone: its newest session, and what the next one can continue from."""
 
 import json
 from collections.abc import Callable
@@ -16,21 +16,21 @@ After = Callable[..., Play]
 
 
 def view_of(play: Play) -> RunView:
-    """What Kaggle shows now."""
+    """Return what Kaggle shows now."""
     view = play.look().view
     assert view is not None
     return view
 
 
 def test_nothing_is_seen_before_the_first_push(play: Play) -> None:
-    """Two unknown kernels are no run, and neither is a notebook of somebody's own under that name."""
+    """Two unknown kernels are not a run, and neither is somebody's notebook of that name."""
     assert play.look().view is None
     play.kaggle.save("asha/bangla-tts-a")
     assert play.look().view is None
 
 
 def test_siblings_take_turns(after: After) -> None:
-    """Each session goes to the kernel that its parent is not, and names the parent's version."""
+    """Each session goes to the kernel that its parent is not on, and names the parent's version."""
     play = after(100, 200, 300, 400)
     assert {str(ref): len(versions) for ref, versions in play.kaggle.kernels.items()} == {
         "asha/bangla-tts-a": 2,
@@ -50,7 +50,7 @@ def test_siblings_take_turns(after: After) -> None:
 
 
 def test_a_running_session_shows_what_it_continues_from(after: After) -> None:
-    """Its step is that of its parent until it has ended."""
+    """Its step is its parent's until it has ended."""
     play = after(100)
     play.pushed()
     view = view_of(play)
@@ -59,7 +59,7 @@ def test_a_running_session_shows_what_it_continues_from(after: After) -> None:
 
 
 def test_an_ended_session_takes_few_calls(after: After) -> None:
-    """The quota, both siblings, their states and one small file: six, however long the run is."""
+    """Six calls: the quota, both siblings, their states and one small file."""
     play = after(*range(100, 900, 100))
     play.kaggle.asked.clear()
     view = view_of(play)
@@ -76,7 +76,7 @@ def test_an_ended_session_takes_few_calls(after: After) -> None:
 
 @pytest.mark.parametrize("state", [SessionState.ERROR, SessionState.CANCEL_ACKNOWLEDGED])
 def test_a_killed_session_leaves_its_parent_to_go_on_from(after: After, state: SessionState) -> None:
-    """Nothing was kept of it: the mount still gives its parent."""
+    """Nothing of it was kept, so the mount still has its parent."""
     play = after(100)
     play.kaggle.kill(play.pushed(), state=state)
     view = view_of(play)
@@ -85,7 +85,7 @@ def test_a_killed_session_leaves_its_parent_to_go_on_from(after: After, state: S
 
 
 def test_outputs_of_a_killed_session_cannot_be_mounted(after: After) -> None:
-    """Kaggle kept them, with a later step; a mount gives completed versions alone."""
+    """Kaggle kept them, but a mount has only completed versions."""
     play = after(100)
     version = play.pushed()
     state = {**play.kaggle.state_of(version, 150), "status": "running"}
@@ -105,7 +105,7 @@ def test_a_state_that_was_copied_from_the_parent_is_not_the_sessions_own(after: 
 
 
 def test_a_killed_session_after_an_idle_one_is_the_second_in_a_row(after: After) -> None:
-    """Kept outputs or not: the count is the same."""
+    """The count is the same with and without kept outputs."""
     play = after(100, 100)
     version = play.pushed()
     play.kaggle.kill(version)
@@ -115,7 +115,7 @@ def test_a_killed_session_after_an_idle_one_is_the_second_in_a_row(after: After)
 
 
 def test_the_kernels_own_words_are_the_cause(after: After) -> None:
-    """They stand in its state, or in its log where the outputs were not kept."""
+    """They are in its state, or in its log if the outputs were not kept."""
     play = after(100, "The disk is full.")
     assert view_of(play).newest.cause == "The disk is full."
     play.kaggle.fail(play.pushed(retry=True), "No GPU.\x1b[31m\n is there", keep=False)
@@ -124,14 +124,14 @@ def test_the_kernels_own_words_are_the_cause(after: After) -> None:
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_a_kernel_that_was_told_to_stop_was_killed(after: After, *, keep: bool) -> None:
-    """Being interrupted is no fault of the kernel: another session may well work."""
+    """An interruption is not the kernel's fault, so another session may work."""
     play = after(100)
     play.kaggle.fail(play.pushed(), "The training was interrupted.", keep=keep, reason="interrupted")
     assert (view_of(play).newest.cause, view_of(play).sessions_without_progress) == (None, 1)
 
 
 def test_a_version_that_somebody_made_is_looked_behind(after: After) -> None:
-    """The run is still found where a kernel's newest version is none of ours."""
+    """The run is found even if a kernel's newest version is not ours."""
     play = after(100)
     play.kaggle.save("asha/bangla-tts-a", state=SessionState.ERROR)
     view = view_of(play)
@@ -140,7 +140,7 @@ def test_a_version_that_somebody_made_is_looked_behind(after: After) -> None:
 
 
 def test_a_completed_version_of_somebody_else_hides_what_was_saved(after: After) -> None:
-    """The mount gives that version: without another of the run there is nothing to continue from."""
+    """The mount gives that version, so nothing can be continued without another of the run."""
     play = after(100)
     play.kaggle.save("asha/bangla-tts-a")
     view = view_of(play)
@@ -149,7 +149,7 @@ def test_a_completed_version_of_somebody_else_hides_what_was_saved(after: After)
 
 
 def test_what_the_mount_really_gives_becomes_the_parent(after: After) -> None:
-    """With the newest one hidden, the sibling's completed version is the best that can be had."""
+    """If the newest is hidden, the sibling's completed version is used."""
     play = after(100, 200, 300)
     play.kaggle.save("asha/bangla-tts-a")
     view = view_of(play)
@@ -163,7 +163,7 @@ def test_what_the_mount_really_gives_becomes_the_parent(after: After) -> None:
 
 
 def test_a_version_run_again_by_hand_takes_the_place_of_the_first(after: After) -> None:
-    """It has the same stamp; alive it is waited for, ended it is what the mount gives."""
+    """It has the same stamp: while it runs it is waited for, then it is what the mount gives."""
     play = after(100, None)
     first = play.kaggle.version("asha/bangla-tts-a/1")
     again = play.kaggle.save("asha/bangla-tts-a", first.source, SessionState.RUNNING)
@@ -175,7 +175,7 @@ def test_a_version_run_again_by_hand_takes_the_place_of_the_first(after: After) 
 
 
 def test_a_parent_that_was_deleted_is_missed(after: After) -> None:
-    """Starting again from the base voice would lose the run without a word."""
+    """Starting again from the base voice would silently lose the run."""
     play = after(100, None)
     play.kaggle.delete(KernelRef("asha", "bangla-tts-a"))
     view = view_of(play)
@@ -184,7 +184,7 @@ def test_a_parent_that_was_deleted_is_missed(after: After) -> None:
 
 @pytest.mark.parametrize("parent", ["", "nonsense", "asha/bangla-tts-a", "a b/c d/0", "eve/other-kernel/1"])
 def test_an_edited_stamp_does_no_harm(after: After, parent: str) -> None:
-    """A parent that is none, or not of this run, is not continued from."""
+    """An invalid parent, or one of another run, is not continued."""
     play = after(100)
     version = play.kaggle.version(play.pushed())
     version.source = version.source.replace("asha/bangla-tts-a/1", parent)
@@ -197,7 +197,7 @@ def test_an_edited_stamp_does_no_harm(after: After, parent: str) -> None:
 
 
 def test_a_version_without_a_session_is_as_good_as_queued(after: After) -> None:
-    """Saved a moment ago, its session may not be there yet: taking it for nothing would push twice."""
+    """It was just saved and its session may appear, so a push would be a second one."""
     play = after(100)
     play.pushed()
     play.kaggle.has_sessions = False
@@ -205,7 +205,7 @@ def test_a_version_without_a_session_is_as_good_as_queued(after: After) -> None:
 
 
 def test_a_kernel_without_a_version_number_is_no_reason_to_push(after: After) -> None:
-    """Taking the run for a new one would start a session with every pass."""
+    """Treating the run as new would start a session with every pass."""
     play = after(100)
     play.kaggle.tells_versions = False
     with pytest.raises(ServiceError, match="which version"):

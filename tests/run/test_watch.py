@@ -1,4 +1,4 @@
-"""A run is watched to its end, through waits and through hours in which Kaggle cannot be reached."""
+"""A run is watched to its end, through waits and hours without Kaggle."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ HOUR_S = 3600.0
 
 @dataclass
 class Spectator:
-    """Notes what it is told, and ends each session that it is to follow as the test says."""
+    """Records what it is told, and ends each session as the test says."""
 
     end: Callable[[str], SessionEnd]
     states: list[RunState] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Spectator:
     unreached: int = 0
 
     def passed(self, done: Pass) -> None:
-        """Note the run's state after a pass."""
+        """Record the run's state after a pass."""
         self.states.append(done.state)
 
     def unreachable(self, error: ServiceError) -> None:
@@ -44,7 +44,7 @@ class Spectator:
 
 @pytest.fixture
 def passes(play: Play) -> Iterator[Passes]:
-    """Passes over a run of three epochs."""
+    """Return passes over a run of three epochs."""
     play.changes["training.epochs"] = 3
     with play.ledger() as ledger:
         yield Passes(play.settings, RunContext(play.kaggle, ledger, play.clock, play.folder))
@@ -52,7 +52,7 @@ def passes(play: Play) -> Iterator[Passes]:
 
 @pytest.fixture
 def spectator(play: Play) -> Spectator:
-    """Each session trains one epoch more; the third is the last."""
+    """A spectator of sessions that train one epoch each; the third is the last."""
 
     def end(version: str) -> SessionEnd:
         step = 100 * len(play.kaggle.pushes)
@@ -69,14 +69,14 @@ def ended(version: str, state: SessionState, *tail: str) -> SessionEnd:
 
 
 def test_a_run_is_watched_from_session_to_session(passes: Passes, spectator: Spectator) -> None:
-    """Each is followed, the next one pushed when it has ended, and the end is no error."""
+    """Each is followed, the next one is pushed when it has ended, and the end is no error."""
     watch(passes, spectator)
     assert spectator.followed == ["asha/bangla-tts-a/1", "asha/bangla-tts-b/1", "asha/bangla-tts-a/2"]
     assert spectator.states == [*[RunState.RUNNING] * 3, RunState.DONE]
 
 
 def test_a_kaggle_that_is_never_reached_is_given_up(play: Play, passes: Passes, spectator: Spectator) -> None:
-    """After about four hours, with longer and longer waits; nothing was pushed and nothing followed."""
+    """After about four hours of growing waits it ends; nothing was pushed or followed."""
     play.kaggle.connection.down = [(0.0, FOREVER)]
     with pytest.raises(ServiceError, match="network is gone"):
         watch(passes, spectator)
@@ -87,7 +87,7 @@ def test_a_kaggle_that_is_never_reached_is_given_up(play: Play, passes: Passes, 
 
 
 def test_a_network_that_comes_back_is_forgiven(play: Play, passes: Passes, spectator: Spectator) -> None:
-    """However often it goes: each time counts for itself."""
+    """Every outage counts on its own."""
     spectator_end = spectator.end
 
     def end(version: str) -> SessionEnd:
@@ -102,7 +102,7 @@ def test_a_network_that_comes_back_is_forgiven(play: Play, passes: Passes, spect
 
 
 def test_short_quota_is_waited_for_in_steps(play: Play, passes: Passes, spectator: Spectator) -> None:
-    """A look every quarter of an hour at least, since hours may be given back, until the week turns."""
+    """It looks at least every quarter of an hour, since hours may be given back."""
     turns = play.clock.now() + timedelta(hours=2)
     play.kaggle.week = lambda: hours(0, refreshes_at=turns) if play.clock.now() < turns else hours(30)
     watch(passes, spectator)
@@ -112,7 +112,7 @@ def test_short_quota_is_waited_for_in_steps(play: Play, passes: Passes, spectato
 
 
 def test_a_watch_ends_when_its_time_is_over(play: Play, passes: Passes, spectator: Spectator) -> None:
-    """In the midst of a wait, and not a moment later; the hint says how to come back."""
+    """It ends on time even in a wait, and the hint says how to return."""
     play.kaggle.week = hours(0)
     with pytest.raises(WaitTimeoutError) as caught:
         watch(passes, spectator, timeout=timedelta(minutes=40))
@@ -123,7 +123,7 @@ def test_a_watch_ends_when_its_time_is_over(play: Play, passes: Passes, spectato
 def test_a_failed_session_ends_the_watch_with_the_end_of_its_log(
     play: Play, passes: Passes, spectator: Spectator
 ) -> None:
-    """The log was just seen: its last lines stand in the error."""
+    """The error has the last lines of the log."""
 
     def end(version: str) -> SessionEnd:
         play.kaggle.fail(version, "The disk is full.")
