@@ -1,4 +1,4 @@
-"""`kgtts emulator` as a process of its own: served, left with Ctrl-C, and served again."""
+"""`kgtts emulator` as its own process: started, left with Ctrl-C, and started again."""
 
 import os
 import re
@@ -16,7 +16,7 @@ Spawn = Callable[..., Process]
 
 
 def serve(spawn: Spawn, monkeypatch: pytest.MonkeyPatch, root: Path, *options: str) -> Process:
-    """Start the emulator and take its address and credentials from what it prints."""
+    """Start the emulator, and read its address and credentials from its output."""
     process = spawn("emulator", "--port", "0", "--root", str(root), "--sandbox", "relocate", *options)
     for name in ("KGTTS_KAGGLE_URL", "KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.setenv(name, process.wait_for(f"export {name}=").strip().rpartition("=")[2])
@@ -24,7 +24,7 @@ def serve(spawn: Spawn, monkeypatch: pytest.MonkeyPatch, root: Path, *options: s
 
 
 def below(process: int) -> set[int]:
-    """Every descendant of a process."""
+    """Return every descendant of a process."""
     parents = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
@@ -45,7 +45,7 @@ def below(process: int) -> set[int]:
 def test_the_emulator_ends_with_all_its_sessions_and_comes_back_with_its_state(
     spawn: Spawn, cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
-    """No process stays behind; a restart knows kernels and credentials, and that the session was lost."""
+    """No process is left; a restart knows kernels and credentials, and that the session was lost."""
     root = workplace / "kaggle root"
     first = serve(spawn, monkeypatch, root, "--queue-delay", "0s")
     user = os.environ["KAGGLE_USERNAME"]
@@ -89,7 +89,7 @@ while process > 1:
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="environments are read in /proc")
 def test_a_session_reads_no_key_of_the_process_that_serves_it(spawn: Spawn, workplace: Path) -> None:
-    """Nor of any other above it: what the emulator was started with is overwritten."""
+    """No process above a session shows the key: its environment was overwritten."""
     secrets = {"KAGGLE_KEY": "a-key-of-mine", "SOME_TOKEN": "a-token-of-mine", "PLAIN": "seen-by-all"}
     process = spawn("emulator", "--port", "0", "--root", "root", KAGGLE_USERNAME="omar", **secrets)
     service = process.wait_for("export KGTTS_KAGGLE_URL=").strip().rpartition("=")[2]
@@ -106,7 +106,7 @@ def test_a_session_reads_no_key_of_the_process_that_serves_it(spawn: Spawn, work
 def test_a_key_of_the_persons_own_is_not_printed(
     spawn: Spawn, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Credentials that were set are used and not repeated."""
+    """Credentials that were set are used and not printed."""
     process = spawn(
         "emulator", "--port", "0", "--root", "root", KAGGLE_USERNAME="omar", KAGGLE_KEY="a-key-of-mine"
     )
@@ -120,7 +120,7 @@ def test_a_key_of_the_persons_own_is_not_printed(
 def test_a_port_or_a_folder_that_is_taken_is_a_sentence(
     spawn: Spawn, cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two emulators share neither."""
+    """Two emulators cannot share a port or a folder."""
     serve(spawn, monkeypatch, workplace / "one")
     port = os.environ["KGTTS_KAGGLE_URL"].rpartition(":")[2]
     taken = cli("emulator", "--port", port, "--root", "two")
@@ -134,7 +134,7 @@ def test_a_port_or_a_folder_that_is_taken_is_a_sentence(
 def test_every_switch_has_a_flag(
     spawn: Spawn, cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An account without a phone is refused as such, flat; a kernel that does not exist is a 404."""
+    """Flags reach the emulator: no phone is refused, in the flat form; an absent kernel is a 404."""
     switches = ("--flat-errors", "--absent=404", "--never-run-is-new-script", "--legacy-key-may-cancel")
     serve(spawn, monkeypatch, workplace / "root", *switches, "--no-phone", "--saving", "1s")
     user = os.environ["KAGGLE_USERNAME"]

@@ -1,4 +1,4 @@
-"""`kgtts emulator --faults`, as the README shows it."""
+"""`kgtts emulator --faults`, as the documentation shows it."""
 
 import json
 import os
@@ -17,7 +17,7 @@ TIMEOUT_S = 60
 
 
 def control(method: str, **body: Any) -> Any:
-    """What the README's curl does."""
+    """Send the request of the documentation's curl."""
     url = f"{os.environ['KGTTS_KAGGLE_URL']}/_emulator/faults"
     auth = (os.environ["KAGGLE_USERNAME"], os.environ["KAGGLE_KEY"])
     response = requests.request(method, url, auth=auth, timeout=TIMEOUT_S, **body)
@@ -28,7 +28,7 @@ def control(method: str, **body: Any) -> Any:
 def test_the_readmes_plan_is_served(
     spawn: Callable[..., Process], workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The plan is in force from the start, said, shown, and replaced as the README's commands do."""
+    """The plan is in force from the start, announced, shown, and replaced as documented."""
     section = documented_faults()
     example = section.partition("```toml\n")[2].partition("```")[0]
     (workplace / "faults.toml").write_text(example, encoding="utf-8")
@@ -49,7 +49,7 @@ def test_the_readmes_plan_is_served(
 
 
 def test_a_plan_that_is_none_serves_nothing(cli: Cli, workplace: Path) -> None:
-    """The mistake is said before anything is started."""
+    """A wrong plan is an error before anything is started."""
     (workplace / "faults.toml").write_text('[[faults]]\nwhat = "rain"\n', encoding="utf-8")
     for name, sentence in (("faults.toml", "`what` must be one of"), ("none.toml", "No such file")):
         result = cli("emulator", "--port", "0", "--root", "root", "--faults", name)

@@ -1,4 +1,4 @@
-"""Consoles that are not UTF-8, as most on Windows are not: no character makes a command fail."""
+"""Consoles that are not UTF-8, like most on Windows: no character makes a command fail."""
 
 import io
 import json
@@ -24,7 +24,7 @@ ENCODINGS = ["cp1252", "cp437"]
 
 
 class Case(NamedTuple):
-    """A command, and how it ends."""
+    """A command and how it ends."""
 
     arguments: list[str]
     code: int
@@ -32,15 +32,15 @@ class Case(NamedTuple):
 
 
 class Terminal(io.TextIOWrapper):
-    """A console of another encoding."""
+    """A console with another encoding."""
 
     def isatty(self) -> bool:
-        """It is one."""
+        """Return True."""
         return True
 
     @property
     def shown(self) -> str:
-        """What it shows."""
+        """Return what it shows."""
         self.flush()
         assert isinstance(self.buffer, io.BytesIO)
         return self.buffer.getvalue().decode(self.encoding)
@@ -48,7 +48,7 @@ class Terminal(io.TextIOWrapper):
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Terminal]:
-    """Puts a console in the place of both streams."""
+    """Replaces both streams by a console."""
 
     def put(encoding: str) -> Terminal:
         made = Terminal(io.BytesIO(), encoding=encoding)
@@ -78,7 +78,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Terminal]:
 def test_a_command_on_another_console(
     terminal: Callable[[str], Terminal], workplace: Path, encoding: str, case: Case
 ) -> None:
-    """Its exit code and its words are the same; characters that the console lacks become question marks."""
+    """Exit code and words are the same; characters that the console lacks become question marks."""
     (workplace / BANGLA).mkdir()
     console = terminal(encoding)
     assert run(case.arguments) == case.code
@@ -88,7 +88,7 @@ def test_a_command_on_another_console(
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_json_loses_nothing(terminal: Callable[[str], Terminal], encoding: str) -> None:
-    """Where the console lacks characters, JSON is written with escapes."""
+    """JSON has escapes for characters that the console lacks."""
     console = terminal(encoding)
     prepare_streams(console)
     print_json({"text": BANGLA})
@@ -99,7 +99,7 @@ def test_json_loses_nothing(terminal: Callable[[str], Terminal], encoding: str) 
 def test_signs_are_plain_where_the_console_lacks_them(
     terminal: Callable[[str], Terminal], encoding: str
 ) -> None:
-    """A mark is a word or a common sign, never a question mark."""
+    """A sign becomes a word or an ASCII sign, never a question mark."""
     console = terminal(encoding)
     prepare_streams(console)
     assert signs(console) is ASCII
@@ -109,7 +109,7 @@ def test_signs_are_plain_where_the_console_lacks_them(
 
 
 def test_a_utf_8_console_gets_all_signs() -> None:
-    """The signs are those of Unicode, and streams of a test are left alone."""
+    """The signs are Unicode, and a test's streams are not changed."""
     console = Terminal(io.BytesIO(), encoding="utf-8")
     prepare_streams(console, io.StringIO())
     assert signs(console) is UNICODE
@@ -117,7 +117,7 @@ def test_a_utf_8_console_gets_all_signs() -> None:
 
 
 def test_a_file_or_a_pipe_gets_utf_8() -> None:
-    """What is not a terminal can hold all characters, whatever the system's code page."""
+    """Files and pipes get UTF-8, whatever the system's code page."""
     pipe = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
     prepare_streams(pipe)
     pipe.write(BANGLA)
@@ -127,7 +127,7 @@ def test_a_file_or_a_pipe_gets_utf_8() -> None:
 
 
 def test_a_process_with_a_code_page_writes_utf_8_into_a_pipe(tmp_path: Path) -> None:
-    """As Windows starts it: the streams are set before anything is printed."""
+    """In a process as Windows starts it, the streams are set before anything is printed."""
     (tmp_path / "home").mkdir()
     ended = subprocess.run(
         [sys.executable, "-m", "orchestrator", "config", "show", "--set", SENTENCES],

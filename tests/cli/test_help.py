@@ -1,4 +1,4 @@
-"""Help, usage errors and what they cost."""
+"""Help and usage errors, and what they cost."""
 
 import os
 import subprocess
@@ -45,7 +45,7 @@ FREE = [["--help"], ["-h"], ["--version"], *[[name, "--help"] for name in _COMMA
 
 
 def commands() -> list[tuple[str, click.Command]]:
-    """Every command and subcommand by its full name."""
+    """Return every command and subcommand by its full name."""
     found = []
     context = click.Context(kgtts)
     for name in kgtts.list_commands(context):
@@ -59,7 +59,7 @@ def commands() -> list[tuple[str, click.Command]]:
 
 @pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
 def test_every_command_and_option_explains_itself(name: str, command: click.Command) -> None:
-    """Each has a sentence of help, a short one in the list, and one for each option."""
+    """Every command has a help text, a short one in the list, and one for each option."""
     assert (command.help or "").strip()
     assert len(command.get_short_help_str(100)) > 5
     for parameter in command.params:
@@ -69,14 +69,14 @@ def test_every_command_and_option_explains_itself(name: str, command: click.Comm
 
 @pytest.mark.parametrize("arguments", FREE, ids=" ".join)
 def test_help_and_version_are_free(cli: Cli, arguments: list[str]) -> None:
-    """No settings, no credentials and no network are wanted."""
+    """Help needs neither settings nor credentials nor a network."""
     result = cli(*arguments)
     assert (result.code, result.err) == (0, "")
     assert ("Usage: kgtts" in result.out) or (__version__ in result.out)
 
 
 def test_the_list_of_commands_is_whole(cli: Cli) -> None:
-    """`kgtts --help` names them all, and the exit codes."""
+    """`kgtts --help` lists every command and the exit codes."""
     out = cli("--help").out
     assert all(f"\n  {name} " in out for name in _COMMANDS)
     assert "130 interrupted" in out.replace("\n", " ").replace("  ", " ")
@@ -84,7 +84,7 @@ def test_the_list_of_commands_is_whole(cli: Cli) -> None:
 
 @pytest.mark.parametrize("arguments", USAGE_ERRORS, ids=" ".join)
 def test_a_usage_error_is_a_sentence_with_exit_code_2(cli: Cli, arguments: list[str]) -> None:
-    """Nothing is printed to standard output, nothing of Python shows."""
+    """Nothing goes to standard output, and no traceback is shown."""
     result = cli(*arguments)
     assert (result.code, result.out) == (2, "")
     assert "Error: " in result.err
@@ -92,17 +92,17 @@ def test_a_usage_error_is_a_sentence_with_exit_code_2(cli: Cli, arguments: list[
 
 
 def test_a_misspelt_command_is_guessed(cli: Cli) -> None:
-    """The nearest command is named."""
+    """The error names the nearest command."""
     assert "Did you mean `kgtts push`?" in cli("psuh").err
 
 
 def test_without_a_command_the_help_is_shown(cli: Cli) -> None:
-    """A bare `kgtts` teaches."""
+    """`kgtts` alone prints the help."""
     assert "Usage: kgtts" in cli().said
 
 
 def python(code: str, tmp_path: Path, **environment: str) -> str:
-    """Run code in a fresh interpreter; gives what it printed."""
+    """Run code in a fresh interpreter; returns what it printed."""
     ended = subprocess.run(
         [sys.executable, "-c", code],
         env={**clean_environment(tmp_path), "PYTHONPATH": str(REPOSITORY), **environment},
@@ -116,7 +116,7 @@ def python(code: str, tmp_path: Path, **environment: str) -> str:
 
 
 def test_help_and_usage_errors_import_nothing_heavy(tmp_path: Path) -> None:
-    """The list of commands is there at once; no command's help needs the client or an optional package."""
+    """The list of commands and every command's help import neither the client nor an optional package."""
     cases: list[tuple[list[str], tuple[str, ...]]]
     cases = [(arguments, (*HEAVY, *HEAVIEST)) for arguments in GROUP_ONLY]
     cases += [(arguments, HEAVIEST) for arguments in [*FREE, *USAGE_ERRORS]]
@@ -135,7 +135,7 @@ for arguments, heavy in {cases!r}:
 
 
 def test_completion_works_and_imports_nothing_heavy(tmp_path: Path) -> None:
-    """A shell that asks what `pu` may become is answered at once."""
+    """Shell completion is quick."""
     code = f"""
 import sys
 from orchestrator.cli.main import run
@@ -164,7 +164,7 @@ def test_python_m_orchestrator_is_kgtts(tmp_path: Path) -> None:
 
 @pytest.mark.posix
 def test_a_reader_that_has_gone_away_is_no_fault_of_kgtts(workplace: Path) -> None:
-    """As with `kgtts --help | head -1`: it ends with 1, and says nothing about it."""
+    """`kgtts --help | head -1` ends with 1 and no message."""
     read, write = os.pipe()
     os.close(read)
     ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""Ctrl-C in real processes: the run is left alone, the exit code is 130, and the way back is said."""
+"""Ctrl-C in real processes: the run continues, the exit code is 130, and the message says how to return."""
 
 import socket
 import time
@@ -21,7 +21,7 @@ Spawn = Callable[..., Process]
 
 @pytest.fixture
 def running(account: Emulator, cli: Cli, workplace: Path) -> Emulator:
-    """An account whose newest session trains for ever."""
+    """An account whose newest session trains without end."""
     set_script(workplace, TRAIN + HANG)
     assert cli("push").code == 0
     wait_for_words(account, "the training hangs")
@@ -29,7 +29,7 @@ def running(account: Emulator, cli: Cli, workplace: Path) -> Emulator:
 
 
 def state(emulator: Emulator) -> SessionState:
-    """The state of the newest session, as the emulator knows it."""
+    """Return the state of the newest session from the emulator."""
     return emulator.backend.kernels.all()[0].versions[-1].state
 
 
@@ -37,7 +37,7 @@ def state(emulator: Emulator) -> SessionState:
     "command", [f"status {REF} --watch", f"logs {REF} --follow", f"status {REF}/1 --watch --json"]
 )
 def test_watching_is_left_and_the_run_goes_on(running: Emulator, spawn: Spawn, command: str) -> None:
-    """Whatever is watched goes on, and the sentence says how to come back."""
+    """Whatever is watched continues, and the message says how to return."""
     process = spawn(*command.split())
     if "--json" in command:
         wait_for_call(running, process)
@@ -52,7 +52,7 @@ def test_watching_is_left_and_the_run_goes_on(running: Emulator, spawn: Spawn, c
 
 
 def wait_for_call(emulator: Emulator, process: Process) -> None:
-    """Wait until a silent process has a connection to the emulator and waits on it."""
+    """Wait until a silent process has a connection to the emulator and waits for its answer."""
     port = int(emulator.url.rsplit(":", 1)[1])
     wanted = f":{port:04X} 01"
     until = time.monotonic() + 30
@@ -71,7 +71,7 @@ def wait_for_call(emulator: Emulator, process: Process) -> None:
 
 
 def test_push_wait_is_left_and_the_run_goes_on(account: Emulator, workplace: Path, spawn: Spawn) -> None:
-    """The push is made; only the waiting ends."""
+    """The push stays; only the wait ends."""
     set_script(workplace, TRAIN + HANG)
     process = spawn("push", "--wait")
     process.wait_for("train")
@@ -83,7 +83,7 @@ def test_push_wait_is_left_and_the_run_goes_on(account: Emulator, workplace: Pat
 
 
 def test_watch_is_left_and_the_run_goes_on(account: Emulator, workplace: Path, spawn: Spawn) -> None:
-    """`kgtts watch` starts what it would, and leaves it alone."""
+    """`kgtts watch` starts the session, and leaves it running."""
     set_script(workplace, TRAIN + HANG)
     process = spawn("watch")
     process.wait_for("running")
@@ -104,7 +104,7 @@ def wait_until(emulator: Emulator, wanted: SessionState) -> None:
 
 
 class Silence:
-    """A server that takes connections and says nothing."""
+    """A server that accepts connections and sends nothing."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -113,7 +113,7 @@ class Silence:
         self._taken: list[socket.socket] = []
 
     def wait_for_connection(self) -> None:
-        """Take one connection and the beginning of its request."""
+        """Accept one connection and read the beginning of its request."""
         taken, _ = self._socket.accept()
         self._taken.append(taken)
         taken.settimeout(60)
@@ -144,7 +144,7 @@ SLOW = [
 def test_a_command_that_waits_for_an_answer_can_be_left(
     account: Emulator, workplace: Path, spawn: Spawn, command: str
 ) -> None:
-    """Kaggle takes its time: Ctrl-C ends the command at once, in a sentence."""
+    """If Kaggle takes its time, Ctrl-C ends the command at once with a message."""
     with Silence() as url:
         process = spawn(*command.split(), KGTTS_KAGGLE_URL=url.address)
         url.wait_for_connection()

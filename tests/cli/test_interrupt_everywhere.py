@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of any command ends it with 130 and a word, never with a traceback."""
+"""Ctrl-C at any point of any command ends it with 130 and a message, never with a traceback."""
 
 import subprocess
 import sys
@@ -50,7 +50,7 @@ _LOGIN = "orchestrator.kaggle.client"
 def test_ctrl_c_ends_any_command(
     command: str, module: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 130, a sentence and no traceback; nothing half-written is left in the folder."""
+    """Exit code 130, a message and no traceback; no partial file is left in the folder."""
     monkeypatch.setenv("KAGGLE_USERNAME", "asha")
     monkeypatch.setenv("KAGGLE_KEY", "made-up")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))

@@ -1,4 +1,4 @@
-"""The page at several sizes: what stands on it, that it fits, and that nothing on it steers the terminal."""
+"""The live page at several sizes: what is on it, that it fits, and that nothing on it steers the terminal."""
 
 import io
 import json
@@ -54,12 +54,12 @@ AROUND = Background(
 
 
 def event(kind: str, t: float = 600.0, **fields: Any) -> str:
-    """A line as the kernel says it."""
+    """Return a line as the kernel prints it."""
     return "@kgtts " + json.dumps({"event": kind, "t": t, **fields})
 
 
 def feed(lines: Sequence[str], *, now: float = 600.0) -> Feed:
-    """A session that runs and has said these lines."""
+    """Return a running session that has printed these lines."""
     told = Feed()
     told.take(SessionStatus(SessionState.RUNNING), now)
     for line in lines:
@@ -88,7 +88,7 @@ def draw(
     encoding: str = "utf-8",
     **options: Any,
 ) -> list[str]:
-    """The page's rows as a console of that size shows them."""
+    """Return the page's rows as a console of that size shows them."""
     raw = draw_raw(told, background, size, now=now, encoding=encoding, **options)
     return raw.replace("\x1b[2K", "").split("\n")
 
@@ -102,7 +102,7 @@ def draw_raw(
     encoding: str = "utf-8",
     **options: Any,
 ) -> str:
-    """All that is written for one drawing."""
+    """Return everything that is written for one drawing."""
     written = io.BytesIO()
     file = io.TextIOWrapper(written, encoding=encoding, newline="")
     width, height = size
@@ -123,7 +123,7 @@ def draw_raw(
 
 
 def test_everything_is_on_the_page() -> None:
-    """State, run, progress, both ends, losses, machine, quota, sessions, warnings and the log's end."""
+    """State, run, progress, ends, losses, machine, quota, sessions, warnings and log are shown."""
     text = "\n".join(draw(feed(TRAINING)))
     for part in (
         "asha/bangla-tts-b/1  running  10 min 0 s  session 2  run 3f9c12ab",
@@ -150,7 +150,7 @@ def test_everything_is_on_the_page() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_page_fills_its_screen_and_no_more(size: tuple[int, int]) -> None:
-    """As many rows as the screen has, none wider, whatever its size; the first says what is shown."""
+    """It has as many rows as the screen, none wider; the first says what is shown."""
     many = [*TRAINING, *(f"{BANGLA} {number}" for number in range(80))]
     rows = draw(feed(many), size=size)
     assert len(rows) == size[1]
@@ -159,7 +159,7 @@ def test_the_page_fills_its_screen_and_no_more(size: tuple[int, int]) -> None:
 
 
 def test_a_low_screen_keeps_what_matters() -> None:
-    """The log and the earlier sessions give way before the progress does."""
+    """The log and earlier sessions are dropped before the progress."""
     text = "\n".join(draw(feed(TRAINING), size=(80, 5)))
     assert "epoch 12 of 50" in text
     assert "running" in text
@@ -167,7 +167,7 @@ def test_a_low_screen_keeps_what_matters() -> None:
 
 
 def test_every_row_is_wiped_before_it_is_written() -> None:
-    """So nothing of an earlier drawing stays, and the screen is never cleared as a whole."""
+    """Nothing of an earlier drawing stays, and the screen is never cleared as a whole."""
     written = draw_raw(feed(TRAINING), AROUND, (80, 24))
     assert written.count("\x1b[2K") == 24
     assert written.startswith("\x1b[2K")
@@ -175,7 +175,7 @@ def test_every_row_is_wiped_before_it_is_written() -> None:
 
 
 def test_without_colour_nothing_is_coloured() -> None:
-    """NO_COLOR leaves bold and dim, no colour; without any colour system there are no codes at all."""
+    """NO_COLOR keeps bold and dim, but no colours; without a colour system there are no codes."""
     plain = draw_raw(feed(TRAINING), AROUND, (80, 24)).replace("\x1b[2K", "")
     assert "\x1b" not in plain
     bare = draw_raw(feed(TRAINING), AROUND, (80, 24), color_system="standard", no_color=True)
@@ -185,7 +185,7 @@ def test_without_colour_nothing_is_coloured() -> None:
 
 
 def test_a_terminal_of_ascii_gets_ascii() -> None:
-    """Curves, bar and borders have signs of their own; letters that it lacks become question marks."""
+    """Curves, bars and borders have ASCII signs; missing letters become question marks."""
     rows = draw(feed(TRAINING), encoding="ascii")
     text = "\n".join(rows)
     assert text.isascii()
@@ -197,7 +197,7 @@ HOSTILE = "\x1b[2J\x1b]0;owned\x07[red]x[/red]\u202e\x9b1m"
 
 
 def test_hostile_text_is_shown_as_text() -> None:
-    """In a line, a warning, a loss's name, a stage, a path and a message: no markup and no code is obeyed."""
+    """No markup or code in a line, warning, loss name, stage, path or message takes effect."""
     lines = [
         HOSTILE,
         event("progress", **{**STEP, "losses": {f"loss_{HOSTILE}": 1.0}}),
@@ -211,7 +211,7 @@ def test_hostile_text_is_shown_as_text() -> None:
 
 
 def test_a_plain_line_obeys_nothing_either() -> None:
-    """Where there is no page, stages and losses are lines of a pipe, or of a job's log with its commands."""
+    """Without a page, the lines of a pipe or a job's log are safe as well."""
     lines = [
         event("stage", name="train", state="start"),
         event("progress", **{**STEP, "losses": {f"loss_{HOSTILE}\n::error::x": 1.0}}),
@@ -243,14 +243,14 @@ EVENTS = st.builds(
     st.integers(min_value=1, max_value=45),
 )
 def test_whatever_a_log_says_is_drawn(lines: list[str], width: int, height: int) -> None:
-    """Events of other types, of other versions, out of order: the page is drawn and fits."""
+    """With events of other types or versions, or out of order, the page is drawn and fits."""
     rows = draw(feed(lines), size=(width, height))
     assert len(rows) == height
     assert max(map(cell_len, rows)) <= width
 
 
 def test_before_the_first_word_the_page_says_what_it_waits_for() -> None:
-    """A session in the queue has neither losses nor times."""
+    """A queued session has neither losses nor times."""
     waiting = Feed()
     text = "\n".join(draw(waiting, Background()))
     assert "queued" in text
@@ -263,7 +263,7 @@ def test_before_the_first_word_the_page_says_what_it_waits_for() -> None:
     ("reason", "said"), [("budget", True), ("time_limit", True), ("finished", False), ("until_step", False)]
 )
 def test_a_session_that_ends_says_whether_the_run_goes_on(reason: str, *, said: bool) -> None:
-    """A session is not the run."""
+    """The end of a session says what happens to the run."""
     end = event("end", status="complete", reason=reason, message="The session is over.", global_step=7500)
     text = "\n".join(draw(feed([*TRAINING, end])))
     assert "The session is over." in text
@@ -272,7 +272,7 @@ def test_a_session_that_ends_says_whether_the_run_goes_on(reason: str, *, said: 
 
 
 def test_times_count_on_between_two_words() -> None:
-    """Elapsed time and both ends move with the clock, also after a log was said again from its start."""
+    """Elapsed time and both ends follow the clock, also after a log was replayed."""
     told = feed(TRAINING, now=900.0)  # Heard late: what is newest tells the start best.
     told.take(LogLine("stdout", 0.0, event("progress", 660.0, **STEP)), 665.0)
     text = "\n".join(draw(told, now=725.0))
@@ -281,7 +281,7 @@ def test_times_count_on_between_two_words() -> None:
 
 
 def test_a_gpu_is_drawn_against_its_whole_scale() -> None:
-    """Its newest measurements, so that half used looks half used."""
+    """A GPU that is half used looks half used."""
     told = feed([event("resources", gpus=[{"utilisation": use}]) for use in (0, 50, 100)])
     assert "GPU 0      100 %" + " " * 24 + "▁▅█" in "\n".join(draw(told))
     told = feed([event("resources", gpus=CARDS) for _ in range(200)])
@@ -289,7 +289,7 @@ def test_a_gpu_is_drawn_against_its_whole_scale() -> None:
 
 
 def test_steps_that_are_done_again_are_counted_once() -> None:
-    """After a lack of memory a session goes back to its checkpoint; curves have each step once."""
+    """After running out of memory steps are repeated; curves have each once."""
     told = feed(
         [event("progress", **{**STEP, "global_step": step}) for step in (10, 20, 30)]
         + [event("oom", batch_size=8, accumulate=2, global_step=10)]
@@ -300,7 +300,7 @@ def test_steps_that_are_done_again_are_counted_once() -> None:
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
-    """A thousand epochs cost no more than a hundred."""
+    """A thousand epochs take no more room than a hundred."""
     curve = Curve()
     for step in range(20_000):
         curve.add(step, float(step))
@@ -310,7 +310,7 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
 
 
 def test_earlier_sessions_begin_the_curves() -> None:
-    """The curve is the run's: what was pulled of earlier sessions comes before, steps done again once."""
+    """The run's curve begins with pulled sessions; repeated steps come once."""
     told = feed([event("progress", **{**STEP, "global_step": step}) for step in (20, 30)])
     earlier = Curve()
     for step in (5, 15, 25):

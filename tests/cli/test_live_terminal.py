@@ -1,4 +1,4 @@
-"""The page on a real pseudo-terminal: opened, redrawn, left for a while, and left as the terminal was."""
+"""The page on a real pseudo-terminal: opened, redrawn, suspended, and the terminal restored."""
 
 import contextlib
 import fcntl
@@ -29,7 +29,7 @@ HOSTILE = 'print("\\x1b]0;owned\\x07আমি গান গাই\\x1b[2J", flus
 
 
 class Terminal:
-    """A process on a pseudo-terminal of its own, and all that it wrote there."""
+    """A process on its own pseudo-terminal, and everything that it wrote."""
 
     def __init__(self, *arguments: str, **environment: str) -> None:
         self._ours, self._its = pty.openpty()
@@ -52,11 +52,11 @@ class Terminal:
 
     @property
     def modes(self) -> list[object]:
-        """How the terminal is set now."""
+        """Return the terminal's current modes."""
         return termios.tcgetattr(self._its)
 
     def wait_for(self, wanted: bytes, *, after: int = 0) -> int:
-        """Read until `wanted` was written behind `after`; gives where it ends."""
+        """Read until `wanted` was written after `after`; returns where it ends."""
         until = time.monotonic() + TIMEOUT_S
         while (place := self.written.find(wanted, after)) < 0:
             assert time.monotonic() < until, f"{wanted!r} is not in {self.written[after:][-2000:]!r}"
@@ -74,7 +74,7 @@ class Terminal:
         self._process.send_signal(number)
 
     def wait_until_stopped(self) -> None:
-        """Wait until the process is stopped, reading what it writes."""
+        """Wait until the process is stopped, and read what it writes."""
         stat = Path(f"/proc/{self._process.pid}/stat")
         until = time.monotonic() + TIMEOUT_S
         while stat.read_text().rsplit(")", 1)[1].split()[0] != "T":
@@ -84,7 +84,7 @@ class Terminal:
             pass
 
     def end(self) -> int:
-        """Read to the process's end; gives its exit code."""
+        """Read to the process's end; returns its exit code."""
         until = time.monotonic() + TIMEOUT_S
         while self._process.poll() is None:
             assert time.monotonic() < until
@@ -106,7 +106,7 @@ class Terminal:
 
 @pytest.fixture
 def running(account: Emulator, cli: Cli, workplace: Path) -> Emulator:
-    """An account whose newest session trains for ever."""
+    """An account whose newest session trains without end."""
     set_script(workplace, TRAIN + HOSTILE + HANG)
     assert cli("push").code == 0
     wait_for_words(account, "the training hangs")
@@ -114,7 +114,7 @@ def running(account: Emulator, cli: Cli, workplace: Path) -> Emulator:
 
 
 def test_the_page_opens_follows_the_window_and_leaves(running: Emulator) -> None:
-    """A screen of its own, redrawn at another size, left for a while by Ctrl-Z, ended by Ctrl-C."""
+    """It has its own screen, is redrawn at another size, suspended by Ctrl-Z and ended by Ctrl-C."""
     with Terminal("status", REF, "--watch") as terminal:
         begun = terminal.wait_for(OPENED)
         terminal.wait_for(b"the training hangs", after=begun)
@@ -146,7 +146,7 @@ def test_the_page_opens_follows_the_window_and_leaves(running: Emulator) -> None
 
 
 def test_a_page_that_is_ended_gives_the_terminal_back(running: Emulator) -> None:
-    """`kill` leaves no terminal without cursor and echo behind; NO_COLOR is heeded on the way."""
+    """After `kill` the terminal has its cursor and echo; NO_COLOR is respected."""
     with Terminal("status", REF, "--watch", NO_COLOR="1") as terminal:
         terminal.wait_for(b"the training hangs", after=terminal.wait_for(OPENED))
         terminal.send(signal.SIGTERM)
@@ -157,7 +157,7 @@ def test_a_page_that_is_ended_gives_the_terminal_back(running: Emulator) -> None
 
 
 def test_a_dumb_terminal_gets_lines(running: Emulator) -> None:
-    """Where no cursor can be moved there is no page."""
+    """A terminal that cannot move its cursor gets lines."""
     with Terminal("status", REF, "--watch", TERM="dumb") as terminal:
         terminal.wait_for(b"train: epoch")
         terminal.send(signal.SIGINT)

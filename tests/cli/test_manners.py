@@ -1,4 +1,4 @@
-"""What people expect of any command line: colours, pipes, names of files, and nothing of theirs replaced."""
+"""What people expect of any command line: colours, pipes, file names, and nothing of theirs replaced."""
 
 import os
 import re
@@ -24,7 +24,7 @@ REF = f"{USER}/bangla-tts-a"
 def test_colours_can_be_turned_off(
     cli: Cli, trained: Emulator, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """By NO_COLOR, whatever its value, and on a terminal that says that it is dumb."""
+    """NO_COLOR, whatever its value, and a dumb terminal turn colours off."""
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -44,7 +44,7 @@ def test_colours_can_be_turned_off(
 @pytest.mark.posix
 @pytest.mark.parametrize("command", ["logs", "logs --json", "list", "config show", "status"])
 def test_a_pipe_that_closes_is_no_error(trained: Emulator, workplace: Path, command: str) -> None:
-    """As with `kgtts logs | head -1`: no traceback, no complaint."""
+    """`kgtts logs | head -1` gives no traceback and no message."""
     del trained
     ended = subprocess.run(
         [BASH, "-c", f"{sys.executable} -m orchestrator {command} | head -c 1"],
@@ -60,7 +60,7 @@ def test_a_pipe_that_closes_is_no_error(trained: Emulator, workplace: Path, comm
 
 @pytest.mark.parametrize("name", ["said.mp3", "said.ogg", "bashundhara.flac"])
 def test_speech_is_not_written_under_a_wrong_name(cli: Cli, workplace: Path, name: str) -> None:
-    """A WAV file that is called otherwise plays nowhere: the sentence says how to make the other."""
+    """A WAV file with another extension would not play: the error says how to convert it."""
     result = cli("say", "আমি", "--out", name)
     assert result.code == 2
     assert "WAV" in result.err
@@ -79,7 +79,7 @@ def test_speech_is_not_written_under_a_wrong_name(cli: Cli, workplace: Path, nam
 def test_the_demo_replaces_nothing_that_it_did_not_make(
     cli: Cli, workplace: Path, names: tuple[str, ...], taken: str
 ) -> None:
-    """A folder with a kgtts.toml or results of one's own is refused, and left as it is."""
+    """A folder with somebody's kgtts.toml or results is refused and unchanged."""
     for name in names:
         (workplace / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
         (workplace / "mine" / name).write_text('[kernel]\nslug = "bangla-tts"\n', encoding="utf-8")
@@ -92,7 +92,7 @@ def test_the_demo_replaces_nothing_that_it_did_not_make(
 
 
 def test_refused_names_are_told_everywhere(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """In the JSON, in the summary and in the exit code of every command that downloads."""
+    """The JSON, the summary and the exit code of every downloading command report them."""
     set_script(workplace, TRAIN + '\nopen("odd\\x1b[31m.txt", "w").write("x")\n')
     text = (workplace / "kgtts.toml").read_text(encoding="utf-8")
     (workplace / "kgtts.toml").write_text(f'{text}\n[pull]\ninclude = ["*"]\n', encoding="utf-8")
@@ -112,7 +112,7 @@ def test_refused_names_are_told_everywhere(cli: Cli, account: Emulator, workplac
 
 
 def test_an_output_called_like_the_log_stays(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """Kaggle's log then lies beside it, under another name."""
+    """Kaggle's log is saved beside it under another name."""
     set_script(workplace, TRAIN + '\nopen("session.log", "w").write("mine")\n')
     cli("push")
     wait_for_end(account)

@@ -1,4 +1,4 @@
-"""Commands on a service that answers oddly: a sentence, the right exit code, and nothing done by mistake."""
+"""Commands on a service with odd answers: a message, the right exit code, and nothing done by mistake."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def plan(account: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Altered
 
 
 def test_a_server_that_says_nothing_does_not_pass_the_doctor(cli: Cli, plan: Altered) -> None:
-    """`{}` to everything is no Kaggle."""
+    """A service that answers `{}` is not Kaggle."""
     plan.answers["*"] = (200, b"{}")
     result = cli("doctor")
     assert result.code == 7, result.said
@@ -31,7 +31,7 @@ def test_a_server_that_says_nothing_does_not_pass_the_doctor(cli: Cli, plan: Alt
 
 
 def test_a_push_whose_answer_is_empty_is_found(cli: Cli, plan: Altered, account: Emulator) -> None:
-    """It arrived; it is not "Pushed …/0", and it is not sent twice."""
+    """It arrived: it is not reported as "/0" and not sent twice."""
     plan.changes["SaveKernel"] = lambda _: b"{}"
     result = cli("push")
     assert result.code == 0, result.said
@@ -40,7 +40,7 @@ def test_a_push_whose_answer_is_empty_is_found(cli: Cli, plan: Altered, account:
 
 
 def test_a_push_that_nobody_took_is_not_reported(cli: Cli, plan: Altered, account: Emulator) -> None:
-    """`{}`, and no kernel: nothing is said to be pushed."""
+    """After `{}` and without a kernel, nothing is reported as pushed."""
     plan.answers["SaveKernel"] = (200, b"{}")
     result = cli("push")
     assert result.code == 7, result.said
@@ -49,7 +49,7 @@ def test_a_push_that_nobody_took_is_not_reported(cli: Cli, plan: Altered, accoun
 
 
 def test_escapes_in_titles_do_not_reach_the_terminal(cli: Cli, plan: Altered, account: Emulator) -> None:
-    """`list --all` shows them without; a huge quota is a sentence."""
+    """`list --all` shows titles without escapes; a huge quota is an error."""
     assert cli("push").code == 0
     wait_for_end(account)
 
@@ -66,7 +66,7 @@ def test_escapes_in_titles_do_not_reach_the_terminal(cli: Cli, plan: Altered, ac
 
 
 def test_a_name_with_half_a_character_is_refused_in_words(cli: Cli, plan: Altered, account: Emulator) -> None:
-    """The other files come, and no crash."""
+    """The other files are downloaded, and nothing crashes."""
     assert cli("push").code == 0
     wait_for_end(account)
 
@@ -84,7 +84,7 @@ def test_a_name_with_half_a_character_is_refused_in_words(cli: Cli, plan: Altere
 def test_remote_text_is_no_workflow_command(
     cli: Cli, plan: Altered, account: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Titles, errors and failures inside a job's log; only our own annotations are commands."""
+    """In a job's log only our own annotations are commands, whatever titles and errors say."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     assert cli("push").code == 0
     wait_for_end(account)
@@ -112,7 +112,7 @@ def test_remote_text_is_no_workflow_command(
 def test_escapes_in_the_words_of_a_failure_do_not_reach_the_terminal(
     cli: Cli, account: Emulator, workplace: Path
 ) -> None:
-    """They come from the script, through state.json and the log, into what a pass says of the run."""
+    """A script's words come through state.json and the log into a pass's message."""
     script = workplace.parent / "kaggle/datasets" / USER / "datahrbnn/MyTTSDataset/train_tts.py"
     script.write_text(
         r"raise ValueError('\x1b[2J\x1b]0;owned\x07 bad luck ##[error]')" + "\n", encoding="utf-8"

@@ -1,4 +1,4 @@
-"""What lies ahead of a session and its run, in words."""
+"""The forecast for a session and its run, in words."""
 
 import json
 from dataclasses import replace
@@ -36,13 +36,13 @@ PLAN = Plan(has_gpu=True, epochs=50, budget_s=21600.0, limit_s=18000.0)
 
 
 def in_words(feed: Feed, plan: Plan = PLAN, quota: Quota | None = WEEK) -> tuple[str | None, str | None]:
-    """Both phrases, at noon on a Sunday."""
+    """Return both phrases, at noon on a Sunday."""
     around = Background(plan=plan, quota=quota)
     return ends_in_words(ends(feed, around, now=4200.0, clock=CLOCK))
 
 
 def test_a_target_within_the_session() -> None:
-    """The last epoch comes before the time is over."""
+    """The last epoch ends before the session does."""
     assert in_words(training(7200.0)) == (
         "in about 2 h 0 min, within this session",
         "ends in at most 4 h 50 min",
@@ -50,7 +50,7 @@ def test_a_target_within_the_session() -> None:
 
 
 def test_a_target_beyond_the_session() -> None:
-    """What this session leaves is played through with the week's quota."""
+    """What this session cannot do is forecast with the week's quota."""
     target, session = in_words(training(40000.0))
     assert target is not None
     assert target.startswith("about Mon 23 Nov 00:2")
@@ -59,14 +59,14 @@ def test_a_target_beyond_the_session() -> None:
 
 
 def test_a_week_without_hours_says_so() -> None:
-    """A quota that never suffices has no date."""
+    """If the quota never suffices there is no date."""
     poor = Quota(timedelta(0), timedelta(0), timedelta(hours=1), None)
     target, _ = in_words(training(40000.0), quota=poor)
     assert target == "needs 2 more sessions; with this quota it cannot be said when"
 
 
 def test_a_step_may_be_the_target() -> None:
-    """`run.until_step` where it comes before the last epoch: half the steps, half the time."""
+    """If `run.until_step` comes before the last epoch, half the steps take half the time."""
     until = replace(PLAN, until_step=3000)
     assert in_words(training(8000.0), until)[0] == "in about 1 h 6 min, within this session"
     assert in_words(training(8000.0), replace(PLAN, until_step=10**6))[0] == in_words(training(8000.0))[0]
@@ -92,7 +92,7 @@ def test_what_is_not_known_is_not_said(feed: Feed, plan: Plan) -> None:
 
 
 def test_what_comes_after_a_session() -> None:
-    """The decision about the run where it is known, else the session's own last word."""
+    """The run's decision is shown, or the session's own last word."""
     ended = Progress(end_status="complete", end_reason="budget")
     assert what_next(None, ended) == "continues: `kgtts watch` starts its next session"
     assert what_next(None, replace(ended, end_reason="finished")) is None

@@ -10,7 +10,7 @@ FIRST = f"{USER}/bangla-tts-a"  # Where the first session goes.
 
 
 def test_init_writes_settings_that_are_valid(cli: Cli, workplace: Path) -> None:
-    """The file that init writes is the defaults, and it is not overwritten without being asked to."""
+    """The file has the defaults, and is overwritten only with --force."""
     assert "Wrote kgtts.toml" in cli("init").out
     assert cli("config", "show").code == 0
     again = cli("init")
@@ -22,7 +22,7 @@ def test_init_writes_settings_that_are_valid(cli: Cli, workplace: Path) -> None:
 
 
 def test_config_show_is_toml_of_what_is_in_force(cli: Cli, account: Emulator) -> None:
-    """File and `--set` are both in it."""
+    """It includes the file and `--set`."""
     import tomllib  # noqa: PLC0415 - only here
 
     result = cli("config", "show", "--set", "training.batch_size=3")
@@ -40,7 +40,7 @@ def test_config_schema_is_a_json_schema(cli: Cli) -> None:
 def test_render_writes_what_push_sends_and_twice_the_same(
     cli: Cli, account: Emulator, workplace: Path
 ) -> None:
-    """Two files for the stock client; a second rendering changes no byte."""
+    """It writes two files for the stock client; a second rendering is identical."""
     result = cli("render", "--to", "out dir")
     files = {path.name: path.read_bytes() for path in (workplace / "out dir").iterdir()}
     assert sorted(files) == ["kaggle_tts_training.py", "kernel-metadata.json"]
@@ -52,7 +52,7 @@ def test_render_writes_what_push_sends_and_twice_the_same(
 
 
 def test_render_needs_no_account(cli: Cli, workplace: Path) -> None:
-    """Without credentials a name stands for the owner, and that is said."""
+    """Without credentials a placeholder stands for the owner, and a message says so."""
     result = cli("render", "--to", "out")
     assert result.code == 0
     assert "written as your-name" in result.err
@@ -60,7 +60,7 @@ def test_render_needs_no_account(cli: Cli, workplace: Path) -> None:
 
 
 def test_doctor_gives_a_verdict_a_line(cli: Cli, account: Emulator) -> None:
-    """All is well: settings, client, credentials and their place, login, quota, both inputs."""
+    """All checks pass: settings, client, credentials, login, quota, both inputs."""
     result = cli("doctor")
     assert result.code == 0, result.said
     subjects = [line.split()[1] for line in result.out.splitlines() if not line.startswith("  ")]

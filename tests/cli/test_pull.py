@@ -1,4 +1,4 @@
-"""`kgtts pull` and passes: what they call complete, on a Kaggle that does not show everything at once."""
+"""What `kgtts pull` and passes call complete, if Kaggle does not show everything at once."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ def plan(trained: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Altered
 
 
 def without(*gone: str) -> Callable[[bytes], bytes]:
-    """A listing in which these files do not stand yet; all of them if none is named."""
+    """Return a change to listings that hides these files; all if none is named."""
 
     def change(body: bytes) -> bytes:
         listing = json.loads(body)
@@ -41,13 +41,13 @@ def without(*gone: str) -> Callable[[bytes], bytes]:
 
 
 def marked(workplace: Path) -> bool:
-    """Whether the session's folder is marked as complete."""
+    """Return whether the session's folder is marked as complete."""
     return (workplace / SESSION / ".kgtts-complete").is_file()
 
 
 @pytest.mark.parametrize("command", ["pull", "sync"])
 def test_an_empty_listing_is_never_complete(cli: Cli, plan: Altered, workplace: Path, command: str) -> None:
-    """Right after the end Kaggle may list nothing: that is an error, and the next try brings all."""
+    """Kaggle may list nothing right after the end: that is an error, and the next try gets everything."""
     plan.changes[LISTING] = without()
     early = cli(command, "--json")
     assert (early.code, marked(workplace)) == (7, False), early.said
@@ -65,7 +65,7 @@ def test_an_empty_listing_is_never_complete(cli: Cli, plan: Altered, workplace: 
 def test_a_listing_that_still_grows_is_not_complete(
     cli: Cli, plan: Altered, workplace: Path, command: str, gone: str
 ) -> None:
-    """The session's own manifest says what there is; without it, its state.json says that there is more."""
+    """The session's manifest says what there is, and without it the state.json."""
     plan.changes[LISTING] = without(gone, "state.json") if gone == "manifest.json" else without(gone)
     early = cli(command)
     assert (early.code, marked(workplace)) == (7, False), early.said
@@ -85,7 +85,7 @@ def test_a_listing_without_an_end_is_an_error(cli: Cli, plan: Altered) -> None:
 
 
 def test_pull_and_passes_mean_the_same_by_complete(cli: Cli, plan: Altered, workplace: Path) -> None:
-    """A part of a session is not complete; what `pull` completed, a pass does not look for again."""
+    """A part of a session is incomplete; what `pull` completed, a pass does not download again."""
     assert cli("pull", "--include", "*.json").code == 0
     assert not marked(workplace)
     assert cli("pull").code == 0
@@ -101,7 +101,7 @@ def test_pull_and_passes_mean_the_same_by_complete(cli: Cli, plan: Altered, work
 def test_a_file_that_is_not_what_the_manifest_says_is_not_complete(
     cli: Cli, plan: Altered, workplace: Path
 ) -> None:
-    """The storage has another content than the session left: it is not kept, and nothing is marked."""
+    """A file that the storage changed is not kept, and the session not marked."""
     kernel = workplace.parent / "kaggle/kernels" / USER / "bangla-tts-a/1/output"
     place = kernel / "config.json"
     place.write_bytes(place.read_bytes() + b" ")
@@ -127,7 +127,7 @@ def test_a_kernel_that_lists_nothing_is_an_error(cli: Cli, account: Emulator, wo
 def test_a_pull_never_mixes_two_versions(
     cli: Cli, account: Emulator, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a version named: another one is pushed while the addresses of its files expire."""
+    """Another version is pushed while URLs expire; without a version named, nothing is mixed."""
     client = connect({"KGTTS_KAGGLE_URL": account.url}, login=(USER, KEY))
     ref, pushed = KernelRef(USER, "plain"), list[str]()
 

@@ -1,4 +1,4 @@
-"""Each command on a run that was pushed and has ended: what it says, and its JSON."""
+"""Each command on a run that was pushed and has ended: its output and its JSON."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ def set_script(workplace: Path, text: str) -> None:
 
 
 def test_push_wait_follows_to_the_end(cli: Cli, account: Emulator) -> None:
-    """Progress shows stages, epochs, steps and losses; the end says what to type next."""
+    """It shows stages, epochs, steps and losses, and at the end what to type next."""
     result = cli("push", "--wait")
     assert result.code == 0, result.said
     assert f"Pushed {FIRST}/1" in result.out
@@ -33,7 +33,7 @@ def test_push_wait_follows_to_the_end(cli: Cli, account: Emulator) -> None:
 
 
 def test_push_json(cli: Cli, account: Emulator) -> None:
-    """One document, with the state that was waited for, or that of a push that was just made."""
+    """One document has the state that was waited for, or that of a new push."""
     pushed = cli("push", "--json", "--wait").json
     assert set(pushed) == {"run", "session", "kernel", "version", "url", "state", "warnings"}
     assert (pushed["kernel"], pushed["version"], pushed["state"]) == (FIRST, 1, "complete")
@@ -44,7 +44,7 @@ def test_push_json(cli: Cli, account: Emulator) -> None:
 
 
 def test_push_json_of_a_run_that_fails(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """The document is there all the same, beside the exit code and the sentence."""
+    """The document is printed as well as the error, with the exit code."""
     set_script(workplace, "raise ValueError('bad luck')\n")
     result = cli("push", "--json", "--wait")
     assert (result.code, result.json["state"]) == (5, "error")
@@ -55,7 +55,7 @@ def test_push_json_of_a_run_that_fails(cli: Cli, account: Emulator, workplace: P
 
 
 def test_status_of_a_run_that_is_over(cli: Cli, trained: Emulator) -> None:
-    """State, progress, checkpoint, why it ended, and the next command."""
+    """It shows state, progress, checkpoint, why it ended, and the next command."""
     result = cli("status")
     assert result.code == 0
     for text in (f"{FIRST}/1", "complete", "epoch 2 of 2", "checkpoint_4.pth", f"Next: kgtts pull {FIRST}/1"):
@@ -66,7 +66,7 @@ def test_status_of_a_run_that_is_over(cli: Cli, trained: Emulator) -> None:
 
 
 def test_status_json(cli: Cli, trained: Emulator) -> None:
-    """Its shape is what programs rely on."""
+    """The JSON keeps the form that programs rely on."""
     status = cli("status", "--json").json
     assert set(status) == {
         "run",
@@ -109,7 +109,7 @@ def test_status_while_it_runs(cli: Cli, account: Emulator, workplace: Path) -> N
 
 
 def test_commands_speak_of_the_version_that_was_pushed_here(cli: Cli, trained: Emulator) -> None:
-    """A newer version from elsewhere is named and not mistaken for ours."""
+    """A newer version from elsewhere is named and not taken for ours."""
     run = cli("list", "--json").json[0]["run"]
     ledger = Path("../data/ledger.db")
     kept = ledger.read_bytes()
@@ -125,7 +125,7 @@ def test_commands_speak_of_the_version_that_was_pushed_here(cli: Cli, trained: E
 
 
 def test_a_lost_ledger_loses_nothing(cli: Cli, trained: Emulator) -> None:
-    """A fresh machine with the kgtts.toml, or with the kernel's name, sees the same run."""
+    """A fresh machine with kgtts.toml, or with the kernel's name, sees the same run."""
     Path("../data/ledger.db").unlink()
     for named in ((), (REF,), (FIRST,), (f"{FIRST}/1",), (f"https://www.kaggle.com/code/{FIRST}",)):
         status = cli("status", *named, "--json").json
@@ -134,7 +134,7 @@ def test_a_lost_ledger_loses_nothing(cli: Cli, trained: Emulator) -> None:
 
 
 def test_logs_are_plain_text(cli: Cli, trained: Emulator) -> None:
-    """The kernel's own events are left out of the text and kept in the JSON."""
+    """The text has no events of the kernel; the JSON has them."""
     result = cli("logs")
     assert result.code == 0
     assert "GLOBAL_STEP: 4" in result.out
@@ -148,7 +148,7 @@ def test_logs_are_plain_text(cli: Cli, trained: Emulator) -> None:
 
 
 def test_a_pull_after_a_waited_push_fetches_nothing(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """Both put a session into the same folder, where its files are known to be unchanged."""
+    """Both use the same folder, where the files are known to be unchanged."""
     assert cli("push", "--wait").code == 0
     place = workplace / "runs/bangla-tts/session-01"
     before = {path: path.stat().st_mtime_ns for path in place.rglob("*.pth")}
@@ -164,7 +164,7 @@ def test_a_pull_after_a_waited_push_fetches_nothing(cli: Cli, account: Emulator,
 def test_pull_brings_what_the_settings_choose_and_then_nothing_new(
     cli: Cli, trained: Emulator, workplace: Path
 ) -> None:
-    """Checkpoint, config, logs and state; the second pull finds all unchanged; --all brings the rest."""
+    """It downloads checkpoint, config, logs and state; a second pull nothing; --all the rest."""
     result = cli("pull")
     assert result.code == 0, result.said
     place = workplace / "runs/bangla-tts/session-01"
@@ -188,7 +188,7 @@ def test_pull_brings_what_the_settings_choose_and_then_nothing_new(
 
 
 def test_list(cli: Cli, trained: Emulator) -> None:
-    """Runs of this machine, or all kernels of the account; JSON for both."""
+    """It lists this machine's runs, or all kernels of the account, also as JSON."""
     assert FIRST in cli("list").out
     row = cli("list", "--json").json[0]
     assert set(row) == {
@@ -210,14 +210,14 @@ def test_list(cli: Cli, trained: Emulator) -> None:
 
 
 def test_list_of_nothing_says_what_to_do(cli: Cli, account: Emulator) -> None:
-    """Neither runs nor kernels: a sentence, and an empty JSON list."""
+    """Without runs and kernels there is a message, and an empty JSON list."""
     assert "kgtts push" in cli("list").out
     assert "kgtts push" in cli("list", "--all").out
     assert cli("list", "--json").json == []
 
 
 def test_quota(cli: Cli, account: Emulator) -> None:
-    """Hours left, used, reserved, and when they refresh."""
+    """It shows hours left, used and reserved, and when they refresh."""
     out = cli("quota").out
     assert "30.00 h left of 30.00 h" in out
     assert all(word in out for word in ("used", "reserved", "refreshes"))
@@ -227,7 +227,7 @@ def test_quota(cli: Cli, account: Emulator) -> None:
 
 
 def test_open_prints_the_page(cli: Cli, trained: Emulator) -> None:
-    """The address of exactly our version, on the service in use, which has such a page."""
+    """The address is that of our version on the service in use."""
     address = cli("open", "--print").out.strip()
     assert address == f"{trained.url}/code/{FIRST}?scriptVersionNumber=1"
     assert address in cli("status").out
@@ -241,19 +241,19 @@ def test_open_prints_the_page(cli: Cli, trained: Emulator) -> None:
 
 
 def test_the_stock_client_works_on_the_same_service(trained: Emulator, spawn: Callable[..., Process]) -> None:
-    """`kgtts kaggle` is the official command line, unmodified; it keeps its login as long as it lives."""
+    """`kgtts kaggle` is the unmodified official command line, with its login."""
     result = spawn("kaggle", "kernels", "list", "--mine").result()
     assert result.code == 0, result.said
     assert FIRST in result.out
 
 
 def test_verbose_counts_the_calls(cli: Cli, trained: Emulator) -> None:
-    """`-v` says how much Kaggle was asked."""
+    """With `-v` the number of calls to Kaggle is printed."""
     assert f"calls to {trained.url}" in cli("-v", "status").err
 
 
 def test_no_secret_is_said_or_written_anywhere(cli: Cli, trained: Emulator, workplace: Path) -> None:
-    """A whole round: output, logs, rendered files, ledger, results, and what the emulator keeps."""
+    """Output, logs, rendered files, ledger, results and the emulator's files have no secret."""
     said = "".join(
         cli(*arguments).said
         for arguments in (
@@ -289,7 +289,7 @@ def test_no_secret_is_said_or_written_anywhere(cli: Cli, trained: Emulator, work
 def test_a_failure_keeps_its_traceback_for_those_who_ask(
     cli: Cli, account: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """KGTTS_DEBUG=1 prints where an error came from; without it only the sentence is there."""
+    """With KGTTS_DEBUG=1 the traceback is printed; otherwise only the message."""
     account.server.faults.fail_next(404)
     assert "Traceback" not in cli("status", f"{FIRST}/7").err
     monkeypatch.setenv("KGTTS_DEBUG", "1")
@@ -298,7 +298,7 @@ def test_a_failure_keeps_its_traceback_for_those_who_ask(
 
 
 def test_the_documented_files_are_there() -> None:
-    """The table of files in docs/run.md names what the code uses."""
+    """The table of files in docs/run.md has the names that the code uses."""
     text = (REPOSITORY / "docs" / "run.md").read_text(encoding="utf-8")
     names: list[Any] = ["kgtts.toml", "KGTTS_CONFIG", "KGTTS_HOME", "KGTTS_KAGGLE_URL"]
     assert all(name in text for name in names)

@@ -1,4 +1,4 @@
-"""A whole run, and the ways in which it can fail: no secret is in anything that was printed or written."""
+"""A whole run, and the ways in which it can fail: nothing that is printed or written has a secret."""
 
 import base64
 import json
@@ -45,7 +45,7 @@ ROUND = (
 
 
 def searched(folder: Path) -> list[Path]:
-    """Every file of the project, the home, the data folder and GitHub; not what the emulator keeps."""
+    """Return every file of the project, the home, the data folder and GitHub, without the emulator's."""
     kept = folder / "kaggle"
     return [path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(kept)]
 
@@ -71,13 +71,13 @@ class Scene:
     monkeypatch: pytest.MonkeyPatch
 
     def enter_actions(self) -> None:
-        """From now on this is a step of GitHub Actions."""
+        """Continue as a step of GitHub Actions."""
         self.monkeypatch.setenv("GITHUB_ACTIONS", "true")
         self.monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(self.folder / "summary.md"))
         self.monkeypatch.setenv("GITHUB_OUTPUT", str(self.folder / "output.txt"))
 
     def use_token(self, token: str | None) -> None:
-        """Leave the token as the only credentials; None leaves those of files."""
+        """Use the token as the only credentials; with None, those of files."""
         for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
             self.monkeypatch.delenv(name, raising=False)
         if token is not None:
@@ -95,7 +95,7 @@ def test_a_whole_run(
     scene: Scene,
     around: str,
 ) -> None:
-    """With a token, whatever was pasted along with it, here and in an Action."""
+    """A token with pasted white space appears nowhere, here and in an Action."""
     scene.use_token(around.format(KEY))
     scene.monkeypatch.setenv("HTTPS_PROXY", f"http://asha:{PROXY_PASSWORD}@127.0.0.1:9")
     if around != "{}":
@@ -131,7 +131,7 @@ def test_every_failure(
     *,
     debug: bool,
 ) -> None:
-    """A server that sends the token back in each of its answers, with tracebacks, and in an Action."""
+    """A server that returns the token in each answer does not make it visible, also in an Action."""
     scene.use_token(f"{KEY}\n")
     if debug:
         scene.monkeypatch.setenv("KGTTS_DEBUG", "1")
@@ -162,7 +162,7 @@ def test_a_token_that_is_broken_in_the_middle(
     *,
     debug: bool,
 ) -> None:
-    """In a file, as a variable cannot hold every character; here and in an Action."""
+    """A token with a line break in a file appears nowhere, here and in an Action."""
     scene.use_token(None)
     token = Path.home() / ".kaggle" / "access_token"
     token.parent.mkdir()
@@ -186,7 +186,7 @@ def test_signed_urls_of_a_storage_that_fails(
     scene: Scene,
     what: str,
 ) -> None:
-    """Retries and failures of downloads name the file, never its address."""
+    """Retries and failures of downloads name the file, never its URL."""
     assert scene.cli("push").code == 0
     wait_for_end(scene.account)
     scene.use_token(KEY)

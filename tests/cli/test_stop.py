@@ -1,4 +1,4 @@
-"""`kgtts stop` against an emulator: a session ends, everything is kept, and only a push goes on."""
+"""`kgtts stop` on an emulator: a session ends, everything is kept, and only a push continues."""
 
 import json
 from collections.abc import Callable
@@ -50,14 +50,14 @@ def slow_to_save(
 
 
 def versions(emulator: Emulator) -> int:
-    """How many sessions were pushed."""
+    """Return how many sessions were pushed."""
     return sum(len(kernel.versions) for kernel in emulator.backend.kernels.all())
 
 
 def test_stop_in_the_middle_of_an_epoch_then_push(
     cli: Cli, slow_to_save: Emulator, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At most one checkpoint interval is repeated; until the push no pass, on no machine, goes on."""
+    """At most one checkpoint interval is repeated; until the push no machine's pass continues."""
     account = slow_to_save
     set_script(workplace, MIDDLE)
     assert cli("push").code == 0
@@ -90,7 +90,7 @@ def test_stop_in_the_middle_of_an_epoch_then_push(
 
 
 def test_a_legacy_key_is_refused_and_shown_the_page(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """The session goes on; the message says which logins can stop it."""
+    """The session continues, and the message says which logins can stop it."""
     set_script(workplace, TRAIN + HANG)
     assert cli("push").code == 0
     wait_for_words(account, "the training hangs")
@@ -102,7 +102,7 @@ def test_a_legacy_key_is_refused_and_shown_the_page(cli: Cli, account: Emulator,
 
 
 def test_a_finished_run_has_nothing_to_stop(cli: Cli, trained: Emulator) -> None:
-    """It is named with its state, and left alone."""
+    """The error gives its state, and nothing is changed."""
     result = cli("stop")
     assert (result.code, result.out) == (2, "")
     assert f"{FIRST} is not running: Kaggle says complete" in result.err
@@ -112,7 +112,7 @@ def test_a_finished_run_has_nothing_to_stop(cli: Cli, trained: Emulator) -> None
 def test_stop_works_with_a_faulty_kgtts_toml(
     cli: Cli, account: Emulator, workplace: Path, by_token: Callable[[], None]
 ) -> None:
-    """It is no reason to let a session run on."""
+    """Faulty settings do not keep a session running."""
     by_token()
     set_script(workplace, TRAIN + HANG)
     assert cli("push").code == 0
@@ -122,7 +122,7 @@ def test_stop_works_with_a_faulty_kgtts_toml(
 
 
 def test_delete_wants_a_name(cli: Cli, trained: Emulator, workplace: Path) -> None:
-    """In another project's folder nothing is deleted that was not named, with --yes or without."""
+    """In another project's folder nothing is deleted without its name, even with --yes."""
     for command in ("delete", "cancel"):
         result = cli(command, "--yes")
         assert result.code == 2
@@ -132,7 +132,7 @@ def test_delete_wants_a_name(cli: Cli, trained: Emulator, workplace: Path) -> No
 
 
 def test_delete_says_what_is_lost(cli: Cli, trained: Emulator, spawn: Callable[..., Process]) -> None:
-    """It takes no for an answer, which silence is, and deletes with --yes."""
+    """Anything but yes means no; --yes deletes."""
     asked = spawn("delete", f"{REF}-a").result()
     assert asked.code == 130
     assert f"This deletes {REF}-a on Kaggle: 1 version, every log and all outputs, checkpoints" in asked.out

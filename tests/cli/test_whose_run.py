@@ -1,4 +1,4 @@
-"""Which run a command is about, and that nothing is trained that nobody described."""
+"""Which run a command is about; nothing is trained without settings."""
 
 import shutil
 from pathlib import Path
@@ -17,7 +17,7 @@ OTHER = f"{USER}/other-voice-a"
 
 @pytest.fixture
 def two_projects(trained: Emulator, cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two folders with a run each, the second newer; gives the second, which is the working directory."""
+    """Two folders with a run each, the second newer; returns the second, the working directory."""
     other = workplace.parent / "other"
     other.mkdir()
     text = SETTINGS.replace("[kernel]\n", '[kernel]\nslug = "other-voice"\n', 1)
@@ -32,7 +32,7 @@ def two_projects(trained: Emulator, cli: Cli, workplace: Path, monkeypatch: pyte
 def test_in_a_folder_its_run_is_meant(
     two_projects: Path, cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each folder's commands are about its own run, and everywhere else the newest is named."""
+    """Each folder's commands are about its own run; elsewhere the newest is meant."""
     assert cli("status", "--json").json["kernel"] == OTHER
     monkeypatch.chdir(workplace)
     for command in ("status", "logs", "pull", "open"):
@@ -50,7 +50,7 @@ def test_in_a_folder_its_run_is_meant(
 def test_every_way_to_name_a_run_works_for_every_command(
     two_projects: Path, cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Slug, id, the beginning of it, OWNER/SLUG and a version; also for what was pulled."""
+    """Slug, id, its beginning, OWNER/SLUG and a version work, also for pulled results."""
     rows = {row["slug"]: row for row in cli("list", "--json").json}
     run = rows["bangla-tts"]["run"]
     monkeypatch.chdir(workplace)
@@ -72,7 +72,7 @@ def test_every_way_to_name_a_run_works_for_every_command(
 
 
 def test_without_settings_nothing_is_trained(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """The defaults are not somebody's run; a file that is named will do."""
+    """Nothing is trained by defaults alone; a file that is named suffices."""
     (workplace / "kgtts.toml").rename(workplace / "voice.toml")
     for command in ("push", "watch", "sync", "push --wait"):
         result = cli(*command.split())
@@ -84,7 +84,7 @@ def test_without_settings_nothing_is_trained(cli: Cli, account: Emulator, workpl
 
 
 def test_hints_repeat_what_was_given(cli: Cli, account: Emulator, workplace: Path) -> None:
-    """So that the next command is about the same run."""
+    """The next command that a hint names is about the same run."""
     (workplace / "kgtts.toml").rename(workplace / "my voice.toml")
     options = ("--config", "my voice.toml", "--set", "training.epochs=2")
     set_script(workplace, TRAIN + HANG)
@@ -101,7 +101,7 @@ def test_hints_repeat_what_was_given(cli: Cli, account: Emulator, workplace: Pat
 def test_a_shell_completes_runs(
     two_projects: Path, cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Slugs and ids that this machine knows, without a login; a broken ledger completes nothing."""
+    """This machine's slugs and ids are completed without a login; a damaged ledger completes nothing."""
 
     def completed(words: str) -> list[str]:
         monkeypatch.setenv("_KGTTS_COMPLETE", "bash_complete")
@@ -125,7 +125,7 @@ def test_a_shell_completes_runs(
 def test_the_list_fits_a_terminal_and_begins_with_the_slug(
     two_projects: Path, workplace: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """80 columns show the states; a pipe gets every cell whole."""
+    """80 columns show the states; a pipe gets every cell in full."""
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     lines = click.unstyle(cli("list").out).splitlines()
@@ -136,7 +136,7 @@ def test_the_list_fits_a_terminal_and_begins_with_the_slug(
 def test_the_list_shows_states_as_they_are_now(
     cli: Cli, account: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A session that ran when it was last seen is looked at; offline, what was seen last is shown."""
+    """A session that was running is looked at again; offline the last known state is shown."""
     cli("push")
     wait_for_end(account)
     monkeypatch.setenv("KAGGLE_KEY", "wrong")
@@ -155,7 +155,7 @@ def test_the_list_shows_states_as_they_are_now(
 def test_a_setting_that_changes_while_a_session_runs_is_told(
     cli: Cli, account: Emulator, workplace: Path
 ) -> None:
-    """By the next pass, with both values and what becomes of it."""
+    """The next pass names both values and what happens with them."""
     set_script(workplace, TRAIN + HANG)
     cli("push", "--set", "training.epochs=7")
     wait_for_words(account, "the training hangs")

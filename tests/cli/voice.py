@@ -1,4 +1,4 @@
-"""A data set and a base voice that train in no time: the real kernel runs, torch and Coqui are made up."""
+"""A data set and a base voice that train in no time: the kernel is real, torch and Coqui are made up."""
 
 import json
 import sys
@@ -90,7 +90,7 @@ def provide_inputs(root: Path, train: str = TRAIN, owner: str = USER) -> None:
 
 
 def make_python(folder: Path, *, coqui: bool = True) -> str:
-    """An interpreter for sessions: importing torch and TTS costs nothing there, or TTS is missing."""
+    """Make an interpreter for sessions, with a made-up torch and TTS, or without TTS."""
     packages = folder / "packages"
     for name, text in {
         "torch": _TORCH,
