@@ -345,8 +345,8 @@ class _Piece:
     def _receive(self, partial: Partial, answer: Answer) -> None:
         """Write the bytes as they arrive; whoever completes the file checks it and puts it in place."""
         with partial.place.open("r+b") as file:
-            while self._at < self._end:
-                data = self._read(answer)
+            while (left := self._end - self._at) > 0:
+                data = self._read(answer)[:left]
                 if not data:
                     raise TransientError("the connection ended early")
                 partial.write(file, self._at, data)

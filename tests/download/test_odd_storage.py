@@ -3,11 +3,13 @@
 import gzip
 import hashlib
 import time
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from orchestrator.download import Content, TransferOptions, UnavailableError
+from orchestrator.download.partial import BLOCK, Partial
 from orchestrator.errors import ServiceError
 from orchestrator.models import OutputFile
 from tests.download.storage import Answer, Storage
@@ -33,6 +35,29 @@ def test_an_answer_that_trickles_in_is_given_up(tmp_path: Path, part: str) -> No
     assert time.monotonic() - begun < 5
     assert 2 <= len(seen) <= 5
     assert content(tmp_path) == {}
+
+
+def test_more_bytes_than_announced_are_not_taken(tmp_path: Path) -> None:
+    """A part whose body goes on after its last byte does not spoil what lies behind it."""
+
+    def generous(handler: BaseHTTPRequestHandler) -> None:
+        start, last = (int(number) for number in handler.headers["Range"].removeprefix("bytes=").split("-"))
+        part = BODY[start : min(last + 1, len(BODY))]
+        handler.send_response(206)
+        handler.send_header("ETag", '"same"')
+        handler.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(BODY)}")
+        handler.end_headers()
+        handler.wfile.write(part + b"?" * 200_000)
+
+    (tmp_path / ".kgtts-parts").mkdir()
+    known = Content(len(BODY), etag='"same"')
+    part = Partial(tmp_path / ".kgtts-parts", PurePosixPath("f"), known, lambda size: None)
+    with part.place.open("r+b") as file:
+        part.write(file, BLOCK, BODY[BLOCK:])  # All but the first block.
+    with server(generous) as (url, seen):
+        bring([OutputFile("f", url)], tmp_path, manifest=told(BODY))
+    assert content(tmp_path) == {"f": BODY}
+    assert [headers["range"] for _, headers, _ in seen] == ["bytes=0-0", f"bytes=0-{BLOCK - 1}"]
 
 
 def test_what_is_slow_but_gets_on_is_waited_for(storage: Storage, tmp_path: Path) -> None:
