@@ -11,7 +11,13 @@ from pathlib import Path
 
 from kernel_template.contract import EndReason
 from kernel_template.start.install_failures import disk_was_full, install_failure, last_error
-from kernel_template.start.packages import Installed, SitePackages, Wheelhouse, required_name
+from kernel_template.start.packages import (
+    Installed,
+    SitePackages,
+    Wheelhouse,
+    required_name,
+    unsatisfied,
+)
 from kernel_template.start.probe import Probe, probe_tts
 from kernel_template.tools.files import human_seconds, human_size, write_atomic
 from kernel_template.tools.outcome import KernelFailure
@@ -103,8 +109,7 @@ class Installer:
         """
         before = self.probe()
         if before.ok:
-            self.report.say(f"✓ TTS {before.details.get('TTS')} can be imported: nothing to install")
-            return before
+            return self._adjust(before, packages, internet=internet, wheelhouse=wheelhouse)
         self.wait_until_allowed()
         self.report.say(f"TTS cannot be imported yet ({before.error})")
         sources = self._sources(wheelhouse() if wheelhouse else None, internet=internet)
@@ -130,6 +135,45 @@ class Installer:
                 f"{after.error}.{hint}",
             )
         self.report.say(f"✓ TTS {after.details.get('TTS')} was installed and can be imported")
+        return after
+
+    def _adjust(
+        self,
+        before: Probe,
+        packages: Sequence[str],
+        *,
+        internet: bool,
+        wheelhouse: Callable[[], Wheelhouse | None] | None,
+    ) -> Probe:
+        """Install what is missing or of another release, although TTS can be imported; for `ensure`."""
+        wanted = unsatisfied(packages, self.site.found())
+        version = before.details.get("TTS")
+        if not wanted:
+            self.report.say(f"✓ TTS {version} can be imported: nothing to install")
+            return before
+        self.report.say(
+            f"TTS {version} can be imported, but install.packages also asks for {', '.join(wanted)}"
+        )
+        self.wait_until_allowed()
+        sources = self._sources(wheelhouse() if wheelhouse else None, internet=internet)
+        if not sources:
+            self.report.warn(
+                f"{', '.join(wanted)} of install.packages is not installed, and the session has no "
+                f"internet to "
+                f"install it from: it trains with what there is (TTS {version}). Set kernel.internet = "
+                f"true, or "
+                "add it to the dataset in install.wheelhouse."
+            )
+            return before
+        self._install(wanted, sources)
+        after = self.probe()
+        if not after.ok:
+            raise KernelFailure(
+                EndReason.INSTALL_FAILED,
+                f"{', '.join(wanted)} was installed, and since then Coqui TTS cannot be imported: "
+                f"{after.error}.",
+            )
+        self.report.say(f"✓ TTS {after.details.get('TTS')} can be imported")
         return after
 
     def add(

@@ -1,11 +1,12 @@
 """The packages that an interpreter has, without importing any, and datasets of wheels to install from."""
 
+import contextlib
 import csv
 import functools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from kernel_template.settings import InstallSettings
 from kernel_template.start.mounts import find_mounts
 
 _DIST_INFO = ".dist-info"
+_COQUI = frozenset({"coqui-tts", "tts"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,28 @@ def normal_name(name: str) -> str:
 def required_name(requirement: str) -> str:
     """The normalised name of the distribution in a requirement such as `onnx>=1.16`."""
     return normal_name(re.split(r"[^A-Za-z0-9._-]", requirement.strip(), maxsplit=1)[0])
+
+
+def unsatisfied(requirements: Sequence[str], there: Mapping[str, Installed]) -> list[str]:
+    """Return those of `requirements` that are missing or installed in another release.
+
+    Coqui itself may come from elsewhere than a distribution; that it can be imported is enough.
+    """
+    try:
+        from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - not everywhere.
+    except ImportError:
+        return [item for item in requirements if required_name(item) not in {*there, *_COQUI}]
+    found = []
+    for item in requirements:
+        installed = there.get(required_name(item))
+        if installed is None:
+            if required_name(item) not in _COQUI:
+                found.append(item)
+            continue
+        with contextlib.suppress(InvalidRequirement):  # An address: it is there under its name.
+            if not Requirement(item).specifier.contains(installed.version, prereleases=True):
+                found.append(item)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class TrainingCommand:
         config: the file that has it.
         control: the host's CONTROL.json.
         folder: the run folder to continue in; None to start from the base voice.
+        checkpoint: the checkpoint in it to continue from.
         ranks: processes that train together, one for each GPU; `host.launch` starts several.
     """
 
@@ -56,6 +57,7 @@ class TrainingCommand:
     config: Path
     control: Path
     folder: Path | None = None
+    checkpoint: Path | None = None
     ranks: int = 1
 
     def arguments(self, programs: PackagePrograms) -> list[str]:
@@ -67,8 +69,11 @@ class TrainingCommand:
         if self.ranks > 1:
             command = programs.command("host.launch", str(self.ranks), *asked)
         if self.folder is not None:
-            # The trainer reads the configuration of this folder, and takes no overrides.
-            return [*command, "--continue_path", str(self.folder)]
+            # The trainer reads the configuration of this folder, and takes no overrides. Some scripts
+            # insist on
+            # --restore_path; for the trainer --continue_path comes first.
+            restore = ["--restore_path", str(self.checkpoint)] if self.checkpoint is not None else []
+            return [*command, *restore, "--continue_path", str(self.folder)]
         command += ["--restore_path", str(inputs.checkpoint)]
         if not reads_config_file(inputs):
             command += override_arguments(self.prepared.overrides)

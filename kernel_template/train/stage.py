@@ -202,6 +202,7 @@ class TrainStage:
             resumed.folder / "config.json" if resumed else context.paths.config,
             context.host.control,
             resumed.folder if resumed else None,
+            resumed.checkpoint if resumed else None,
             ranks,
         ).arguments(programs)
         report.say("🚀 Launching TTS training...")

@@ -1,5 +1,6 @@
 """Installing Coqui only if it is missing, without changing the image's GPU stack."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from kernel_template.contract import EndReason
 from kernel_template.start.install import Installer
+from kernel_template.start.packages import SitePackages
 from kernel_template.start.probe import Probe, check_cuda
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.package import PackagePrograms
@@ -51,6 +53,38 @@ def test_nothing_is_installed_when_tts_can_be_imported(root: Path, log: Log) -> 
     assert probe.ok
     assert run.plans == []
     assert "nothing to install" in log.text
+
+
+def site(folder: Path, *names: str) -> SitePackages:
+    """Installed distributions."""
+    for name in names:
+        (folder / f"{name}.dist-info").mkdir(parents=True)
+    return SitePackages((folder,))
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        (["coqui-tts>=0.27,<0.29"], []),
+        (["coqui-tts==0.27.5"], ["coqui-tts==0.27.5"]),
+        (["coqui-tts[bn]", "bnunicodenormalizer"], ["bnunicodenormalizer"]),
+        (["Extra_Package>=2"], []),
+        (["extra-package<2"], ["extra-package<2"]),
+        (["git+https://example.org/x.git"], ["git+https://example.org/x.git"]),
+    ],
+)
+def test_what_is_asked_for_counts_although_tts_is_there(
+    root: Path, log: Log, asked: list[str], wanted: list[str]
+) -> None:
+    """Another release and other packages are installed; without internet that is only said."""
+    there = site(root / "site", "coqui_tts-0.28.0", "extra_package-2.1")
+    capture = Capture({"start.probe_program": probe_answer()})
+    run = Child()
+    assert replace(installer(root, log, capture, run), site=there).ensure(asked, internet=True).ok
+    assert [plan.command[-len(wanted) :] for plan in run.plans] == ([wanted] if wanted else [])
+    log.lines.clear()
+    assert replace(installer(root, log, capture, run), site=there).ensure(asked, internet=False).ok
+    assert ("it trains with what there is" in log.text) is bool(wanted)
 
 
 def test_the_images_stack_is_frozen(root: Path, log: Log) -> None:

@@ -47,12 +47,16 @@ def test_several_ranks_start_through_launch(tmp_path: Path) -> None:
     prepared = PreparedConfig({}, {})
     control, programs = Path("/p/CONTROL.json"), PackagePrograms("python")
     one, two = (
-        TrainingCommand(inputs, prepared, Path("c"), control, Path("run"), ranks).arguments(programs)
+        TrainingCommand(
+            inputs, prepared, Path("c"), control, Path("run"), Path("run/c_1.pth"), ranks
+        ).arguments(programs)
         for ranks in (1, 2)
     )
     assert one[:5] == ["python", "-u", "-P", "-m", "kernel_template.host"]
     assert two[:6] == ["python", "-u", "-P", "-m", "kernel_template.host.launch", "2"]
     assert one[5:] == two[6:]
+    # A script that insists on --restore_path gets it in every session.
+    assert one[-4:] == ["--restore_path", "run/c_1.pth", "--continue_path", "run"]
 
 
 def test_a_rank_that_does_not_write_has_its_own_run_folder(tmp_path: Path) -> None:
