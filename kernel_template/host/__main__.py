@@ -26,7 +26,7 @@ from kernel_template.host.preparation import AlreadyPrepared
 from kernel_template.host.protocol import Control
 from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
-from kernel_template.host.tts import TtsHooks
+from kernel_template.host.tts import ESPEAK, TtsHooks
 
 _ROOT = Path(__file__).resolve().parents[2]  # The folder that holds `kernel_template`.
 _MIN_ARGUMENTS = 2
@@ -153,6 +153,7 @@ def main(arguments: list[str]) -> int:
         host.install(package)
 
     sys.meta_path.insert(0, ImportWatch("trainer", rendezvous.restore_gpu, imported))
+    sys.meta_path.insert(0, ImportWatch(ESPEAK, tts.provide_espeak, lambda _module: None))
     for name, after in tts.modules().items():
         sys.meta_path.insert(0, ImportWatch(name, lambda: None, after))
     if rendezvous.size > 1:  # Once torch is imported, the script may use the GPU.

@@ -124,6 +124,7 @@ class TrainerHost:
             self._resume.set_arguments(arguments)
         self._ranks.before_trainer(arguments)
         args, kwargs = self._redirect(config, args, kwargs)
+        self._place_phonemes(config)
         with self._counters.making_data():
             kwargs = self._filter.apply(config, kwargs)
             kwargs = self._ranks.share_samples(kwargs)
@@ -154,6 +155,15 @@ class TrainerHost:
             config.output_path = output
         kwargs = {**kwargs, "output_path": output}
         return args[:_OUTPUT], kwargs
+
+    def _place_phonemes(self, config: Any) -> None:
+        """Put the cache of phonemes where it can be written; without a place for it Coqui fails."""
+        if not getattr(config, "use_phonemes", False) or not hasattr(config, "phoneme_cache_path"):
+            return
+        folder = self._control.report.parent
+        asked = config.phoneme_cache_path
+        if not asked or not Path(str(asked)).resolve().is_relative_to(folder.resolve()):
+            config.phoneme_cache_path = str(folder / "phoneme_cache")
 
     def _make_loader(
         self, kind: str, original: Callable[..., Any], trainer: Trainer, *args: Any, **kwargs: Any

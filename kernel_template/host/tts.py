@@ -1,16 +1,24 @@
 """What the host changes in Coqui's `TTS` package, at the moment when the script imports each module."""
 
+import importlib.util
+import os
+import shlex
+import shutil
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from kernel_template.host import espeak_program
 from kernel_template.host.compat import Compatibility
 from kernel_template.host.coqui import patch
 from kernel_template.host.metadata import MetadataMender
 from kernel_template.host.protocol import Control
 from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
+
+ESPEAK = "TTS.tts.utils.text.phonemizers.espeak_wrapper"  # It looks for eSpeak NG when it is imported.
 
 After = Callable[[types.ModuleType], None]
 
@@ -26,8 +34,10 @@ class TtsHooks:
 
     def __init__(self, control: Control, reporter: Reporter, rendezvous: Rendezvous) -> None:
         quiet = rendezvous.rank > 0
-        self.compat = Compatibility((lambda _text: None) if quiet else reporter.say)
-        self._mender = MetadataMender(control.report.parent, reporter, quiet=quiet)
+        self._say = (lambda _text: None) if quiet else reporter.say
+        self._folder = control.report.parent
+        self.compat = Compatibility(self._say)
+        self._mender = MetadataMender(self._folder, reporter, quiet=quiet)
 
     def modules(self) -> dict[str, After]:
         """Return what to do when each module has been imported."""
@@ -44,6 +54,23 @@ class TtsHooks:
             vits(module)
 
         return {**found, "TTS.tts.datasets": datasets, "TTS.tts.models.vits": models}
+
+    def provide_espeak(self) -> None:
+        """Put a program `espeak-ng` on the path, if there is none but the package espeakng-loader.
+
+        Call it before Coqui's phonemizer is imported.
+        """
+        loader = importlib.util.find_spec("espeakng_loader")
+        if shutil.which("espeak-ng") or shutil.which("espeak") or loader is None or loader.origin is None:
+            return
+        folder, package = self._folder / "bin", Path(loader.origin).parents[1]
+        command = (sys.executable, "-E", "-S", espeak_program.__file__, str(package))
+        folder.mkdir(exist_ok=True)
+        program = folder / "espeak-ng"
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
+        program.chmod(0o755)
+        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        self._say("phonemes come from eSpeak NG by way of espeakng-loader")
 
 
 def load_audio(original: Callable[[Any], Any], path: Any) -> Any:

@@ -160,8 +160,8 @@ KNOWN: tuple[Known, ...] = (
     Known(
         r"No espeak backend found|espeak(?:-ng)? (?:not installed|is not installed)|espeak.{0,40}No such "
         r"file",
-        "The voice is trained on phonemes, and the image has no eSpeak NG: train on letters (use_phonemes = "
-        "false in training.coqui), or use a phonemizer that is a Python package, named in install.packages.",
+        'The voice is trained on phonemes, and the image has no eSpeak NG: add "espeakng-loader" to '
+        "install.packages, or train on letters (use_phonemes = false in training.coqui).",
     ),
     Known(
         r"(?:bangla|bnnumerizer|bnunicodenormalizer)[\w ]*(?:is not installed|not found|to be installed)",

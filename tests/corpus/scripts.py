@@ -1,0 +1,258 @@
+"""Training scripts in the ways in which people write them. `@ROOT@` stands for /kaggle."""
+
+# TTS/bin/train_tts.py as it was in 0.22.
+OLD_TRAIN_TTS = """
+import os
+from dataclasses import dataclass, field
+from trainer import Trainer, TrainerArgs
+from TTS.config import load_config, register_config
+from TTS.tts.datasets import load_tts_samples
+from TTS.tts.models import setup_model
+
+@dataclass
+class Arguments(TrainerArgs):
+    config_path: str = field(default=None, metadata={"help": "Path to the config file."})
+
+def main():
+    arguments = Arguments()
+    parser = arguments.init_argparse(arg_prefix="")
+    options, overrides = parser.parse_known_args()
+    arguments.parse_args(options)
+    path = options.config_path or os.path.join(options.continue_path, "config.json")
+    config = load_config(path)
+    if overrides:
+        config.parse_known_args(overrides, relaxed_parser=True)
+    train, evaluation = load_tts_samples(
+        config.datasets,
+        eval_split=True,
+        eval_split_max_size=config.eval_split_max_size,
+        eval_split_size=config.eval_split_size,
+    )
+    model = setup_model(config, train + evaluation)
+    trainer = Trainer(
+        arguments, model.config, config.output_path, model=model, train_samples=train,
+        eval_samples=evaluation, parse_command_line_args=False, training_assets={"audio_processor": None},
+    )
+    trainer.fit()
+
+if __name__ == "__main__":
+    main()
+"""
+
+# What the scripts below share: the voice of the configuration, made by hand.
+_OWN = """
+import json, os, sys
+from trainer import Trainer, TrainerArgs
+from TTS.tts.configs.shared_configs import BaseDatasetConfig, CharactersConfig
+from TTS.tts.configs.vits_config import VitsConfig
+from TTS.tts.datasets import load_tts_samples
+from TTS.tts.models.vits import Vits, VitsArgs
+base = json.load(open("@ROOT@/input/models/owner/ttsbnng/transformers/default/1/model/config.json"))
+DATA = "@ROOT@/input/datasets/owner/datahrbnn/MyTTSDataset"
+LETTERS = base["characters"]
+SMALL = dict(
+    run_name="own", batch_size=2, eval_batch_size=2, num_loader_workers=0, num_eval_loader_workers=0,
+    print_step=1, save_step=3, epochs=20, test_delay_epochs=1000, eval_split_size=2, eval_split_max_size=2,
+    lr_gen=0.00017, text_cleaner="basic_cleaners", max_audio_len=22050 * 12, min_audio_len=11025,
+)
+"""
+_MODEL_ARGS = "model_args=VitsArgs(**{k: base['model_args'][k] for k in KEYS})"
+_KEYS = """
+KEYS = ("hidden_channels", "hidden_channels_ffn_text_encoder", "num_heads_text_encoder",
+    "num_layers_text_encoder", "num_layers_posterior_encoder", "num_layers_flow",
+    "upsample_initial_channel_decoder",
+    "periods_multi_period_discriminator", "spec_segment_size", "use_sdp")
+"""
+
+# A notebook for a Bangla voice: classes and arguments of 0.22, an own formatter, hard-coded paths, one GPU.
+NOTEBOOK = (
+    "import os\nos.environ['CUDA_VISIBLE_DEVICES'] = '0'\n"
+    + _OWN
+    + _KEYS
+    + f"""
+from TTS.tts.models.vits import VitsAudioConfig
+from TTS.tts.utils.text.tokenizer import TTSTokenizer
+from TTS.utils.audio import AudioProcessor
+
+def formatter(root_path, manifest_file, **kwargs):
+    items = []
+    with open(os.path.join(root_path, manifest_file), encoding="utf-8") as lines:
+        for line in lines:
+            name, text, _ = line.split("|")
+            items.append(dict(text=text, audio_file=os.path.join(root_path, "wavs", name + ".wav"),
+                speaker_name="female", root_path=root_path))
+    return items
+
+dataset = BaseDatasetConfig(meta_file_train="metadata.csv", path=DATA)
+audio = VitsAudioConfig(sample_rate=22050, win_length=1024, hop_length=256, num_mels=80,
+    mel_fmin=0, mel_fmax=None)
+characters = CharactersConfig(characters_class="TTS.tts.models.vits.VitsCharacters",
+    characters=LETTERS["characters"], punctuations=LETTERS["punctuations"],
+    pad=LETTERS["pad"], eos=LETTERS["eos"], bos=LETTERS["bos"],
+    blank=LETTERS["blank"], is_unique=True)
+config = VitsConfig(audio=audio, characters=characters, datasets=[dataset], output_path="@ROOT@/working/mine",
+    use_language_embedding=False, {_MODEL_ARGS}, **SMALL)
+ap = AudioProcessor.init_from_config(config)
+tokenizer, config = TTSTokenizer.init_from_config(config)
+train, evaluation = load_tts_samples(dataset, eval_split=True, formatter=formatter, eval_split_size=2)
+model = Vits(config, ap, tokenizer, speaker_manager=None)
+arguments = TrainerArgs(
+    restore_path="@ROOT@/input/models/owner/ttsbnng/transformers/default/1/model/model_file.pth")
+Trainer(arguments, config, config.output_path, model=model, train_samples=train,
+    eval_samples=evaluation).fit()
+"""
+)
+
+# A recipe: writes beside itself; its letters are given by the placeholder.
+RECIPE = (
+    _OWN
+    + _KEYS
+    + f"""
+output_path = os.path.dirname(os.path.abspath(__file__))
+dataset = BaseDatasetConfig(formatter="ljspeech", meta_file_train="metadata.csv", path=DATA)
+config = VitsConfig(datasets=[dataset], output_path=output_path,
+    phoneme_cache_path=os.path.join(output_path, "cache"), characters=@LETTERS@, {_MODEL_ARGS}, **SMALL)
+train, evaluation = load_tts_samples(config, eval_split=True, eval_split_size=2)
+Trainer(TrainerArgs(), config, output_path, model=Vits(config), train_samples=train,
+    eval_samples=evaluation).fit()
+"""
+)
+
+# Several speakers, in the way of 0.22.
+SPEAKERS = (
+    _OWN
+    + _KEYS
+    + f"""
+from TTS.tts.utils.speakers import SpeakerManager
+from TTS.tts.utils.text.tokenizer import TTSTokenizer
+from TTS.utils.audio import AudioProcessor
+
+def formatter(root_path, meta_file, **kwargs):
+    items = []
+    for number, line in enumerate(open(os.path.join(root_path, meta_file), encoding="utf-8")):
+        name, text, _ = line.split("|")
+        items.append(dict(text=text, audio_file=os.path.join(root_path, "wavs", name + ".wav"),
+            speaker_name=f"speaker{{number % 2}}", root_path=root_path))
+    return items
+
+dataset = BaseDatasetConfig(name="mine", meta_file_train="metadata.csv", path=DATA)
+config = VitsConfig(datasets=[dataset], output_path="@ROOT@/working/out",
+    characters=CharactersConfig(**LETTERS),
+    use_speaker_embedding=True, {_MODEL_ARGS}, **SMALL)
+config.model_args.use_speaker_embedding = True
+ap = AudioProcessor.init_from_config(config)
+tokenizer, config = TTSTokenizer.init_from_config(config)
+train, evaluation = load_tts_samples(dataset, eval_split=True, formatter=formatter, eval_split_size=2)
+speakers = SpeakerManager()
+speakers.set_ids_from_data(train + evaluation, parse_key="speaker_name")
+config.num_speakers = config.model_args.num_speakers = speakers.num_speakers
+model = Vits(config, ap, tokenizer, speakers)
+Trainer(TrainerArgs(), config, config.output_path, model=model, train_samples=train,
+    eval_samples=evaluation).fit()
+"""
+)
+
+# Today's script, with places to change.
+TODAY = """
+import os, sys
+from dataclasses import dataclass, field
+@BEFORE@
+from trainer import Trainer, TrainerArgs
+from TTS.config import load_config
+from TTS.tts.datasets import load_tts_samples
+from TTS.tts.models import setup_model
+
+@dataclass
+class Arguments(TrainerArgs):
+    config_path: str = field(default=None, metadata={"help": "The configuration."})
+
+arguments = Arguments()
+options, _ = arguments.init_argparse(arg_prefix="").parse_known_args()
+arguments.parse_args(options)
+config = load_config(options.config_path)
+@CONFIG@
+train, evaluation = load_tts_samples(config, eval_split=True, eval_split_max_size=2, eval_split_size=2)
+@SAMPLES@
+Kind = Trainer
+@KIND@
+model = setup_model(config)
+trainer = Kind(arguments, model.config, config.output_path, model=model, train_samples=train,
+    eval_samples=evaluation, parse_command_line_args=False)
+trainer.@FIT@()
+"""
+
+
+def today(**changes: str) -> str:
+    """Today's script with lines put in: before, config, samples, kind and fit."""
+    script = TODAY
+    for name in ("before", "config", "samples", "kind"):
+        script = script.replace(f"@{name.upper()}@", changes.get(name, ""))
+    return script.replace("@FIT@", changes.get("fit", "fit"))
+
+
+# A subclass with callbacks of its own, which evaluates first.
+SUBCLASS = today(
+    config="arguments.start_with_eval = True",
+    kind="""
+class Kind(Trainer):
+    def train_epoch(self):
+        print("MY EPOCH", flush=True)
+        super().train_epoch()
+""",
+)
+LARGEST_BATCH = today(fit="fit_with_largest_batch_size")
+WEIGHTED = today(
+    config="config.use_weighted_sampler = True\nconfig.weighted_sampler_attrs = {'speaker_name': 1.0}"
+)
+_NO_ESPEAK = "os.environ['PATH'] = '/nowhere'"
+PHONEMES = today(
+    before=_NO_ESPEAK,
+    config="config.use_phonemes = True\nconfig.phonemizer = 'espeak'\nconfig.phoneme_language = 'bn'",
+)
+# The same, where not even the package is.
+NO_PHONEMES = PHONEMES.replace(_NO_ESPEAK, _NO_ESPEAK + "; sys.modules['espeakng_loader'] = None")
+EVALUATES_OFTEN = today(config="config.run_eval_steps = 3\nconfig.save_step = 1")
+RANDOM_SAMPLES = today(
+    samples="import random\nrandom.seed()\nrandom.shuffle(train)\ntrain = train[: random.choice((7, 9, 11))]"
+)
+# Copies the data first: without a guard, after a clean-up, or resampled file by file.
+_COPY = """
+import shutil
+SOURCE, COPY = "@ROOT@/input/datasets/owner/datahrbnn/MyTTSDataset", "@ROOT@/temp/copy"
+"""
+_USE_COPY = "config.datasets[0].path = COPY"
+COPIES = today(before=_COPY + "shutil.copytree(SOURCE, COPY)", config=_USE_COPY)
+CLEANS_UP = today(
+    before=_COPY + "shutil.rmtree(COPY, ignore_errors=True)\nshutil.copytree(SOURCE, COPY)", config=_USE_COPY
+)
+RESAMPLES = today(
+    before=_COPY
+    + """
+if not os.path.exists(COPY):
+    os.makedirs(COPY + "/wavs")
+    shutil.copy(SOURCE + "/metadata.csv", COPY)
+    import soundfile
+    for name in sorted(os.listdir(SOURCE + "/wavs")):
+        samples, rate = soundfile.read(f"{SOURCE}/wavs/{name}")
+        soundfile.write(f"{COPY}/wavs/{name}", samples * 0.9, rate)
+""",
+    config=_USE_COPY,
+)
+STRICT = """
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--data", required=True)
+parser.parse_args()
+"""
+CLICK = """
+import click
+@click.command()
+@click.option("--data", required=True)
+def main(data): pass
+main()
+"""
+NEEDS_BOTH = today(
+    before="assert '--restore_path' in sys.argv and '--config_path' in sys.argv, 'both are needed'"
+)
+MISSING_PACKAGE = today(before="import a_package_that_nobody_has")
+SYNTAX = "def main(:\n    pass\n"

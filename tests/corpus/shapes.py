@@ -1,0 +1,212 @@
+"""The shapes: each changes the demo's small voice and data set in one way, and says how it must end."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.corpus import scripts
+
+TRAINS = "trains"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Something that people bring.
+
+    Attributes:
+        name: what it is called in the table.
+        script: the training script; None for the demo's.
+        change: changes the mounted data set and model in place; gets their folders.
+        ends: `TRAINS`, or words of the sentence that the first session must end with.
+        says: words that the log must have.
+        ranks: on how many ranks it is tried.
+    """
+
+    name: str
+    script: str | None = None
+    change: Callable[[Path, Path], None] | None = None
+    ends: str = TRAINS
+    says: str = ""
+    ranks: tuple[int, ...] = (1,)
+
+
+def _metadata(change: Callable[[list[str]], str | bytes]) -> Callable[[Path, Path], None]:
+    """Write the metadata again, from its lines."""
+
+    def write(dataset: Path, _model: Path) -> None:
+        path = dataset / "metadata.csv"
+        made = change(path.read_text(encoding="utf-8").splitlines())
+        path.write_bytes(made if isinstance(made, bytes) else made.encode())
+
+    return write
+
+
+def _as_people_write(lines: list[str]) -> bytes:
+    """A byte order mark, blank lines, names with endings, folders and quotes, two columns, a | in a text."""
+    rows = [line.split("|") for line in lines]
+    rows[1][0] += ".wav"
+    rows[2][0] = f"wavs/{rows[2][0]}.wav"
+    rows[3][0] = f'"{rows[3][0]}"'
+    rows[4] = rows[4][:2]
+    rows[5][1:] = [f"{rows[5][1]} | ঠিক", f"{rows[5][1]} | ঠিক"]
+    rows[6][0] = rows[6][0].upper()
+    return b"\xef\xbb\xbf" + "\n\n".join("|".join(row) for row in rows).encode()
+
+
+def _excel(lines: list[str]) -> bytes:
+    """Commas, a line of headings, quotes, an empty row."""
+    cells = [line.split("|") for line in lines]
+    rows = [f'"{name}.wav","{text}"' for name, text, _ in cells]
+    return ('"ফাইল","বাক্য"\r\n' + "\r\n".join(rows) + '\r\n"",""\r\n').encode("utf-8-sig")
+
+
+def _recordings(dataset: Path, _model: Path) -> None:
+    """One of each kind that a data set of thousands has."""
+    import soundfile  # noqa: PLC0415 - the extra `local` has it.
+
+    paths = sorted((dataset / "wavs").iterdir())
+    samples, rate = soundfile.read(paths[0])
+    soundfile.write(paths[0], samples / abs(samples).max() * 1.7, rate, subtype="FLOAT")
+    data = bytearray(paths[1].read_bytes())
+    data[4:8] = data[40:44] = b"\xff\xff\xff\xff"
+    paths[1].write_bytes(bytes(data))
+    paths[2].write_text("<html>404</html>")
+    paths[3].write_bytes(b"")
+    paths[4].unlink()
+
+
+def _pickled(_dataset: Path, model: Path) -> None:
+    """A checkpoint with an object of Coqui's in it."""
+    _save(model, lambda state: {**state, "config": _Unknown()})
+
+
+class _Unknown:
+    """An object that torch does not load for safety."""
+
+
+def _save(model: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    import torch  # noqa: PLC0415 - the extra `local` has it.
+
+    path = model / "model_file.pth"
+    torch.save(change(torch.load(path, map_location="cpu", weights_only=True)), path)
+
+
+def _checkpoint(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path, Path], None]:
+    return lambda _dataset, model: _save(model, change)
+
+
+def _more_letters(_dataset: Path, model: Path) -> None:
+    """Two letters more than the checkpoint knows."""
+    path = model / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["characters"]["characters"] += "½¾"
+    path.write_text(json.dumps(config), encoding="utf-8")
+
+
+def _no_cleaner(_dataset: Path, model: Path) -> None:
+    path = model / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, "text_cleaner": None}), encoding="utf-8")
+
+
+def _wrong_rate(dataset: Path, _model: Path) -> None:
+    import soundfile  # noqa: PLC0415 - as above.
+
+    for path in (dataset / "wavs").iterdir():
+        samples, _ = soundfile.read(path)
+        soundfile.write(path, samples, 44100)
+
+
+def _no_wavs(dataset: Path, _model: Path) -> None:
+    shutil.rmtree(dataset / "wavs")
+
+
+def _weights(state: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = state["model"]
+    return found
+
+
+_NAN = float("nan")
+_BANGLA, _ENGLISH = "CharactersConfig(**LETTERS)", "None"
+
+SHAPES = (
+    # ---- Scripts
+    Shape("today", ranks=(1, 2)),
+    Shape("old_train_tts", scripts.OLD_TRAIN_TTS, says="setup_model(config, samples)", ranks=(1, 2)),
+    Shape("notebook", scripts.NOTEBOOK, says="VitsAudioConfig", ranks=(1, 2)),
+    Shape("recipe", scripts.RECIPE.replace("@LETTERS@", _BANGLA), says="is not kept: using"),
+    Shape("recipe_english", scripts.RECIPE.replace("@LETTERS@", _ENGLISH), ends="take `characters`"),
+    Shape("speakers", scripts.SPEAKERS, says="BaseDatasetConfig(name=…)"),
+    Shape("subclass_eval_first", scripts.SUBCLASS, says="MY EPOCH", ranks=(1, 2)),
+    Shape("largest_batch", scripts.LARGEST_BATCH),
+    Shape("weighted_sampler", scripts.WEIGHTED),
+    Shape("phonemes", scripts.PHONEMES, says="by way of espeakng-loader"),
+    Shape("no_phonemes", scripts.NO_PHONEMES, ends='add "espeakng-loader"'),
+    Shape("evaluates_often", scripts.EVALUATES_OFTEN, ranks=(1, 2)),
+    Shape("random_samples", scripts.RANDOM_SAMPLES, ranks=(2,)),
+    Shape("copies", scripts.COPIES, ranks=(1, 2)),
+    Shape("cleans_up", scripts.CLEANS_UP, ranks=(2,)),
+    Shape("resamples", scripts.RESAMPLES, ranks=(2,)),
+    Shape("argparse_strict", scripts.STRICT, ends="parse_known_args"),
+    Shape("click", scripts.CLICK, ends="ignore_unknown_options"),
+    Shape("needs_both_paths", scripts.NEEDS_BOTH),
+    Shape("missing_package", scripts.MISSING_PACKAGE, ends="needs a_package_that_nobody_has"),
+    Shape("syntax_error", scripts.SYNTAX, ends="mistake in the line above"),
+    # ---- Metadata
+    Shape("as_people_write", None, _metadata(_as_people_write), says="is read as it is meant", ranks=(1, 2)),
+    Shape("excel", None, _metadata(_excel), says="separated by commas"),
+    Shape(
+        "tabs_utf16",
+        None,
+        _metadata(lambda rows: "\n".join(rows).replace("|", "\t").encode("utf-16")),
+        says="UTF-16",
+    ),
+    Shape(
+        "texts_only", None, _metadata(lambda rows: "\n".join(r.split("|")[1] for r in rows)), ends="line 1:"
+    ),
+    Shape(
+        "latin_1", None, _metadata(lambda rows: b"caf\xe9\n" + "\n".join(rows).encode()), ends="is not UTF-8"
+    ),
+    Shape("no_cleaner", None, _no_cleaner),
+    # ---- Recordings
+    Shape("odd_recordings", None, _recordings, says="1  too_loud", ranks=(1, 2)),
+    Shape("wrong_rate", None, _wrong_rate, ends="training.sample_rate"),
+    Shape("no_recordings", None, _no_wavs, ends="in wavs beside the metadata"),
+    # ---- Base voices
+    Shape(
+        "weights_only", None, _checkpoint(lambda state: {"model": state["model"]}), says="has weights only"
+    ),
+    Shape("bare_weights", None, _checkpoint(_weights), says="has weights only"),
+    Shape(
+        "generator_only",
+        None,
+        _checkpoint(
+            lambda state: {
+                **state,
+                "model": {k: v for k, v in _weights(state).items() if not k.startswith("disc.")},
+            }
+        ),
+        says="layers could be loaded",
+    ),
+    Shape(
+        "half_precision",
+        None,
+        _checkpoint(
+            lambda state: {
+                **state,
+                "model": {k: v.half() if v.is_floating_point() else v for k, v in _weights(state).items()},
+            }
+        ),
+    ),
+    Shape("more_letters", None, _more_letters, says="2 of its"),
+    Shape("pickled_config", None, _pickled, ends="holds Python objects"),
+    Shape(
+        "nan_weights",
+        None,
+        _checkpoint(lambda state: {**state, "model": {k: v * _NAN for k, v in _weights(state).items()}}),
+        ends="saved after its training had become unstable",
+    ),
+)
