@@ -37,6 +37,7 @@ ELSEWHERE = {
     "kgtts emulator": "ends with Ctrl-C; tests/cli/test_emulator_command.py",
     "curl": "tests/cli/test_emulator_faults.py sends the same requests",
     "python -m benchmarks.": "benchmarks measure; they are not tests",
+    "python -m tests.corpus": "the corpus takes half an hour; test_corpus.py plays a part of it",
     "python docs/": "needs Chromium and a demo",
 }
 
