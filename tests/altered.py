@@ -1,4 +1,4 @@
-"""A server in front of the emulator that passes calls on, and answers chosen ones differently."""
+"""A server before the emulator that forwards calls, and changes the answers of chosen ones."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ class Altered:
 
 @contextmanager
 def altered(emulator_url: str) -> Iterator[Altered]:
-    """Start the server; nothing is altered yet."""
+    """Start the server; nothing is changed yet."""
     plan = Altered()
 
     class Handler(BaseHTTPRequestHandler):

@@ -33,7 +33,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Start with an empty home, environment and working directory; gives the working directory."""
+    """Start with an empty home, environment and working directory; returns the working directory."""
     place = tmp_path / "work"
     place.mkdir()
     for name in set(os.environ) - set(clean_environment(tmp_path)):
@@ -47,7 +47,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def voice_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Share what is slow to make between the tests that train: the base voice and numba's compiled code."""
+    """Share what is slow to make between the tests that train: the base voice and numba's cache."""
     place = tmp_path_factory.mktemp("kgtts") / "cache"
     (place / "numba").mkdir(parents=True)
     return place
@@ -99,14 +99,14 @@ def emulator(start_emulator: "Callable[..., Emulator]", monkeypatch: pytest.Monk
 
 @pytest.fixture
 def cli(workplace: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
-    """Run kgtts in this process; retries happen, but nothing waits for them."""
+    """Run kgtts in this process; retries are made without waiting."""
     with stamina.set_testing(True, attempts=8, cap=True):
         yield Cli(capsys)
 
 
 @pytest.fixture
 def spawn(workplace: Path) -> Iterator[Callable[..., Process]]:
-    """Start kgtts in a process of its own, for tests of signals and of a fresh interpreter."""
+    """Start kgtts in its own process, for tests of signals and of a fresh interpreter."""
     started: list[Process] = []
 
     def start(*arguments: str, **environment: str) -> Process:

@@ -73,14 +73,14 @@ class Absent(importlib.abc.MetaPathFinder):
         path: Sequence[str] | None,
         target: ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
-        """Raise for a module that Windows has not."""
+        """Raise for a module that Windows does not have."""
         if fullname in MODULES:
             raise ModuleNotFoundError(f"No module named {fullname!r} (hidden, as on Windows)", name=fullname)
         return None
 
 
 def hide_posix() -> None:
-    """Take away what Windows does not have."""
+    """Remove what Windows does not have."""
     for name in LIBRARIES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -100,13 +100,13 @@ if os.name != "nt":
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not even import the tests of what runs on POSIX only."""
+    """Do not import the tests of what runs only on POSIX."""
     below = f"{collection_path.relative_to(config.rootpath).as_posix()}/"
     return True if below.startswith(LEFT_OUT) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs the emulator."""
+    """Deselect what needs the emulator."""
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:

@@ -1,4 +1,4 @@
-"""What tests of the command line share: kgtts in this process or in its own, and waiting for it."""
+"""Shared by the command line's tests: kgtts in this process or its own, and waits."""
 
 import contextlib
 import json
@@ -135,7 +135,7 @@ class Process:
 
 @contextlib.contextmanager
 def eventually(what: str) -> Iterator[Any]:
-    """Give a function that sleeps a little and fails after a minute; for what can only be polled."""
+    """Return a function that sleeps a little and fails after a minute, for what can only be polled."""
     until = time.monotonic() + TIMEOUT_S
 
     def again() -> None:

@@ -1,4 +1,4 @@
-"""Connections send credentials, bodies and addresses to nobody who should not have them."""
+"""Connections send credentials, bodies and URLs only to their own host."""
 
 import socket
 import ssl
@@ -27,7 +27,7 @@ Seen = list[tuple[str, dict[str, str], bytes]]
 
 @contextmanager
 def server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[tuple[str, Seen]]:
-    """A server that answers every request with `answer`; gives its address, and what came."""
+    """A server that answers every request with `answer`; returns its address, and what arrived."""
     seen: Seen = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -54,7 +54,7 @@ def server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[tuple[s
 
 
 def empty(handler: BaseHTTPRequestHandler) -> None:
-    """`{}`, as JSON."""
+    """Return `{}` as JSON."""
     handler.send_response(200)
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Content-Length", "2")
@@ -63,7 +63,7 @@ def empty(handler: BaseHTTPRequestHandler) -> None:
 
 
 def redirecting(status: int, location: str) -> Callable[[BaseHTTPRequestHandler], None]:
-    """An answer that sends elsewhere."""
+    """Return an answer with a redirect."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(status)
@@ -78,7 +78,7 @@ def redirecting(status: int, location: str) -> Callable[[BaseHTTPRequestHandler]
 def test_a_redirect_takes_neither_body_nor_credentials_to_another_host(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    """307 and 308 would send the token in the body of IntrospectToken on; they are refused instead."""
+    """A 307 or 308 would forward the token in the body, so it is refused."""
     monkeypatch.setenv("KAGGLE_API_TOKEN", KEY)
     with server(empty) as (other, seen):
         target = other.replace("127.0.0.1", "localhost") + "/v1/x"
@@ -106,7 +106,7 @@ def test_a_redirect_takes_neither_body_nor_credentials_to_another_host(
 def test_an_invalid_redirect_is_a_sentence(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, location: str
 ) -> None:
-    """No crash, and the address, which may be signed, is not shown."""
+    """It is an error without the address, which may be signed."""
     marked = location.encode("latin-1", "replace").decode("latin-1") + "?X-Goog-Signature=5ec4e7"
     with server(redirecting(302, marked)) as (url, _):
         monkeypatch.setenv("KGTTS_KAGGLE_URL", url)
@@ -118,7 +118,7 @@ def test_an_invalid_redirect_is_a_sentence(
 
 
 def test_no_redirect_leads_away_from_encryption() -> None:
-    """From https to http a request is not sent on."""
+    """A redirect from https to http is refused."""
     answer = requests.Response()
     answer.status_code, answer.url = 302, "https://kaggle.example/v1/x"
     answer.raw = urllib3.HTTPResponse(b"")
@@ -129,7 +129,7 @@ def test_no_redirect_leads_away_from_encryption() -> None:
 
 @pytest.mark.parametrize("redirected", [False, True])
 def test_a_netrc_file_is_not_sent_to_storage(workplace: Path, *, redirected: bool) -> None:
-    """Neither to the host that is asked nor to the one it sends on to."""
+    """Neither the host nor a redirect's target gets the password of ~/.netrc."""
     (Path.home() / ".netrc").write_text("default login asha password from-netrc\n")
     (Path.home() / ".netrc").chmod(0o600)
     with server(empty) as (storage, seen):
@@ -144,7 +144,7 @@ def test_a_netrc_file_is_not_sent_to_storage(workplace: Path, *, redirected: boo
 def test_loopback_addresses_never_go_through_a_proxy(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, *, redirected: bool
 ) -> None:
-    """The emulator is reached behind a company's proxy, too; so is its storage."""
+    """The emulator and its storage are reached directly, even behind a company's proxy."""
     with server(empty) as (proxy, caught), server(empty) as (storage, seen):
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
             monkeypatch.setenv(name, proxy)
@@ -171,12 +171,12 @@ def test_loopback_addresses_never_go_through_a_proxy(
     ],
 )
 def test_which_hosts_are_this_machine(host: str | None, *, here: bool) -> None:
-    """By name or address."""
+    """Loopback names and addresses are this machine; others are not."""
     assert is_loopback(host) is here
 
 
 def refusing(status: int) -> Callable[[BaseHTTPRequestHandler], None]:
-    """A proxy that lets nobody through."""
+    """Return a proxy that refuses everything."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(status)
@@ -187,7 +187,7 @@ def refusing(status: int) -> Callable[[BaseHTTPRequestHandler], None]:
 
 
 def test_a_refusal_of_the_proxy_is_named(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not Kaggle that is away; what is written into its address is not shown, nor is it asked again."""
+    """The error names the proxy without its password, and the call is not retried."""
     with server(refusing(407)) as (proxy, asked):
         monkeypatch.setenv("HTTPS_PROXY", proxy.replace("://", "://asha:secret-of-proxy@"))
         monkeypatch.setenv("KGTTS_KAGGLE_URL", "https://kaggle.example")
@@ -204,7 +204,7 @@ def test_a_refusal_of_the_proxy_is_named(workplace: Path, monkeypatch: pytest.Mo
 
 
 def test_a_proxy_that_is_away_is_named(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is another thing than Kaggle being away."""
+    """An unreachable proxy is not reported as an unreachable Kaggle."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -216,7 +216,7 @@ def test_a_proxy_that_is_away_is_named(workplace: Path, monkeypatch: pytest.Monk
 
 
 def test_a_name_that_does_not_resolve_is_named(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the name."""
+    """The error has the name."""
     monkeypatch.setenv("KGTTS_KAGGLE_URL", "https://kaggle.invalid")
     client = connect(login=(USER, KEY))
     with pytest.raises(ServiceError, match=r"the name kaggle\.invalid cannot be resolved") as caught:
@@ -227,7 +227,7 @@ def test_a_name_that_does_not_resolve_is_named(workplace: Path, monkeypatch: pyt
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for localhost that nobody has signed, with its key."""
+    """A self-signed certificate for localhost, with its key."""
     path = tmp_path_factory.mktemp("certificate") / "both.pem"
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost",
             "-days", "2", "-addext", "subjectAltName=DNS:localhost",
@@ -245,7 +245,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_failed_certificate_is_named(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, certificate: Path, *, trusted: bool
 ) -> None:
-    """It is not "no connection", and asking again would not help; with its file it is trusted."""
+    """The error is not "no connection" and is not retried; with its CA file the server is trusted."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -284,7 +284,7 @@ def test_a_failed_certificate_is_named(
 
 
 def dripping(part: str) -> Callable[[BaseHTTPRequestHandler], None]:
-    """An answer of one byte at a time, which no time-out of a read ends."""
+    """Return an answer that arrives byte by byte, which no read time-out ends."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
@@ -308,7 +308,7 @@ def dripping(part: str) -> Callable[[BaseHTTPRequestHandler], None]:
 def test_an_answer_that_trickles_in_is_given_up(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    """A call has a limit for all of its answer, whichever part of it is slow."""
+    """A call has a time limit for its whole answer, whichever part is slow."""
     with server(dripping(part)) as (url, seen):
         monkeypatch.setenv("KGTTS_KAGGLE_URL", url)
         client = connect(login=(USER, KEY))
@@ -322,7 +322,7 @@ def test_an_answer_that_trickles_in_is_given_up(
 
 
 def test_a_limit_ends_with_its_block() -> None:
-    """What is read later, as a live log is, has no limit; the time begins with the first wait."""
+    """What is read later, such as a live log, has no limit; the time starts with the first wait."""
     with server(empty) as (url, _), Session() as session:
         with time_limit(0.2):
             answer = session.get(url, stream=True)
@@ -331,7 +331,7 @@ def test_a_limit_ends_with_its_block() -> None:
 
 
 def test_what_would_fail_again_is_not_tried_again() -> None:
-    """A certificate, and a proxy's no; a broken connection is worth another try."""
+    """Certificate errors and a proxy's refusal are final; a broken connection is retried."""
     refused = requests.exceptions.SSLError(ssl.SSLCertVerificationError("no"))
     proxy = requests.exceptions.ProxyError("Tunnel connection failed: 403 Forbidden")
     assert not retry_delay(refused)

@@ -1,4 +1,4 @@
-"""Files are written whole; a machine's lock is held by one process, and released by whatever end."""
+"""Files are written completely; one process holds a machine's lock, until it ends."""
 
 import os
 import stat
@@ -25,7 +25,7 @@ with machine_lock(Path(sys.argv[1]), "run"):
 
 
 def test_a_lock_that_is_held_is_waited_for_in_vain(tmp_path: Path) -> None:
-    """After its patience the second gives up; another name and a later turn are free."""
+    """The second holder gives up after its time; another lock, and a later try, succeed."""
     with machine_lock(tmp_path, "run"):
         with machine_lock(tmp_path, "another"):
             pass
@@ -39,7 +39,7 @@ def test_a_lock_that_is_held_is_waited_for_in_vain(tmp_path: Path) -> None:
 
 
 def test_a_killed_holder_leaves_it_free(tmp_path: Path) -> None:
-    """The system gives it back; nothing stays that could be in the way."""
+    """The system releases the lock of a killed process."""
     holder = subprocess.Popen(
         [sys.executable, "-c", _HOLDER, str(tmp_path)],
         stdin=subprocess.PIPE,
@@ -56,7 +56,7 @@ def test_a_killed_holder_leaves_it_free(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_used_is_said(tmp_path: Path) -> None:
-    """A file in the way of the folder, and a lock file that is none."""
+    """A file instead of the folder, or a folder instead of the lock, is an error."""
     (tmp_path / "file").write_text("")
     with pytest.raises(LocalError, match="cannot be used"), machine_lock(tmp_path / "file", "run"):
         pass
@@ -65,7 +65,7 @@ def test_a_place_that_cannot_be_used_is_said(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no mode bits.")
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_a_file_gets_the_permissions_of_any_new_file(tmp_path: Path, mask: int) -> None:
-    """Those that the umask gives: neither the temporary file's own nor more."""
+    """The umask decides, not the temporary file's mode."""
     before = os.umask(mask)
     try:
         (tmp_path / "plain").write_bytes(b"")
@@ -78,7 +78,7 @@ def test_a_file_gets_the_permissions_of_any_new_file(tmp_path: Path, mask: int) 
 
 
 def test_a_write_that_breaks_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    """Also under the longest name that a file may have."""
+    """The old file stays, also with the longest allowed name."""
     place = tmp_path / ("ব" * 85)
     write_atomically(place, "old")
     with pytest.raises(ZeroDivisionError), replacing(place) as file:
@@ -87,7 +87,7 @@ def test_a_write_that_breaks_leaves_the_old_file_and_nothing_else(tmp_path: Path
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
-    """It names the file."""
+    """The error names the file."""
     (tmp_path / "file").write_text("")
     with pytest.raises(LocalError, match="Could not write"):
         write_atomically(tmp_path / "file" / "below", "text")

@@ -1,4 +1,4 @@
-"""Times, sizes, counts, and curves are written the same everywhere."""
+"""Times, sizes, counts and curves have one form everywhere."""
 
 import math
 from datetime import UTC, datetime, timedelta, timezone
@@ -21,7 +21,7 @@ from orchestrator.formatting import (
 
 
 def test_a_row_of_bars() -> None:
-    """The least is the lowest bar, the greatest the highest; a long row becomes means."""
+    """The lowest value is the lowest bar, the highest the highest; a long row becomes means."""
     assert spark([0, 1, 2, 3, 4, 5, 6, 7], 8) == BARS
     assert spark([0, 7], 8, "_.:-=+*#") == "_#"
     assert spark([0, 0, 7, 7], 2) == "▁█"
@@ -35,7 +35,7 @@ def test_a_row_of_bars() -> None:
 
 @given(st.lists(st.floats()), st.integers(min_value=-1, max_value=50))
 def test_any_numbers_make_bars(values: list[float], width: int) -> None:
-    """At most as many as there is room for."""
+    """There are at most as many bars as there is room for."""
     bars = spark(values, width)
     assert len(bars) <= max(0, width)
     assert set(bars) <= set(BARS)
@@ -46,7 +46,7 @@ def test_any_numbers_make_bars(values: list[float], width: int) -> None:
     [(-3, "0 s"), (0.4, "0 s"), (42, "42 s"), (59.6, "1 min 0 s"), (725, "12 min 5 s"), (11220, "3 h 7 min")],
 )
 def test_a_time(seconds: float, written: str) -> None:
-    """Two units at most, from a number of seconds or from a timedelta."""
+    """A duration has at most two units, from seconds or a timedelta."""
     assert duration(seconds) == duration(timedelta(seconds=seconds)) == written
 
 
@@ -69,12 +69,12 @@ def test_gpu_hours() -> None:
     ],
 )
 def test_a_size(count: float, written: str) -> None:
-    """Powers of 1000, and never 1000 of one unit where the next would do."""
+    """Sizes use powers of 1000, and never 1000 of one unit."""
     assert size(count) == written
 
 
 def test_a_count() -> None:
-    """One of a thing is singular, thousands are set apart, and an irregular plural can be given."""
+    """One is singular, thousands are separated, and an irregular plural can be given."""
     assert counted(1, "session") == "1 session"
     assert counted(0, "session") == "0 sessions"
     assert counted(12345, "step") == "12,345 steps"
@@ -82,7 +82,7 @@ def test_a_count() -> None:
 
 
 def test_a_moment() -> None:
-    """Points in time are written in UTC, whatever zone they come in."""
+    """Times are written in UTC, whatever their zone."""
     dhaka = timezone(timedelta(hours=6))
     assert moment(datetime(2026, 11, 27, 9, 20, tzinfo=dhaka)) == "Friday 2026-11-27 03:20 UTC"
     assert weekday(datetime(2026, 11, 27, 3, 20, tzinfo=UTC)) == "Friday 03:20 UTC"

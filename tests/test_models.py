@@ -8,7 +8,7 @@ BASE = KernelRef("asha", "bangla-tts")
 
 
 def test_siblings_are_named_after_the_base() -> None:
-    """Two letters behind the slug, and back again; a kernel that is no sibling is its own base."""
+    """The slug gets -a or -b, and loses it again; any other kernel is its own base."""
     assert [str(kernel) for kernel in BASE.siblings] == ["asha/bangla-tts-a", "asha/bangla-tts-b"]
     assert {kernel.base for kernel in BASE.siblings} == {BASE}
     assert BASE.at(3).base == BASE
@@ -18,6 +18,6 @@ def test_siblings_are_named_after_the_base() -> None:
     ("parent", "kernel"), [(None, "a"), ("a", "b"), ("b", "a")], ids=["none", "first", "second"]
 )
 def test_the_next_session_can_mount_its_parent(parent: str | None, kernel: str) -> None:
-    """No kernel can mount its own output, so it is never the parent's."""
+    """No kernel can mount its own output, so the next one is the other."""
     ref = None if parent is None else KernelRef("asha", f"bangla-tts-{parent}", 7)
     assert BASE.next_after(ref) == KernelRef("asha", f"bangla-tts-{kernel}")

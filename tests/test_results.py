@@ -1,4 +1,4 @@
-"""One layout of result folders for all that write or read them."""
+"""One layout of result folders, for everything that writes or reads them."""
 
 import json
 import os
@@ -14,20 +14,20 @@ FIRST = KernelRef("asha", "voice-a", 3)
 
 
 def brought(folder: Path, run: str, session: int) -> None:
-    """A pulled session, as its state.json tells it."""
+    """Make a downloaded session with its state.json."""
     folder.mkdir(parents=True)
     (folder / "state.json").write_text(json.dumps({"run": {"id": run, "session": session}}), encoding="utf-8")
 
 
 def test_a_session_has_one_folder_whichever_name_is_given(tmp_path: Path) -> None:
-    """The slug in kgtts.toml and those of both kernels lead to the same place."""
+    """The slug in kgtts.toml and those of both kernels give the same folder."""
     results = Results(tmp_path)
     folders = {results.of_session(slug, "r1", 2).path for slug in ("voice", "voice-a", "voice-b")}
     assert folders == {tmp_path / "voice" / "session-02"}
 
 
 def test_a_further_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
-    """Also if the first one's pull was broken off before it was marked complete."""
+    """It does, even if the first one's download was interrupted."""
     results = Results(tmp_path)
     brought(results.of_session("voice", "r1", 1).path, "r1", 1)
     assert results.of_session("voice", "r1", 2).path == tmp_path / "voice" / "session-02"
@@ -38,7 +38,7 @@ def test_a_further_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_kernel_that_is_no_session_lies_below_its_owner(tmp_path: Path) -> None:
-    """Two owners may have kernels of the same slug; its version finds it again."""
+    """Two owners may have the same slug; the version finds it again."""
     results = Results(tmp_path)
     place = results.of_version(KernelRef("omar", "voice", 4)).path
     assert place == tmp_path / "omar" / "voice" / "v4"
@@ -47,7 +47,7 @@ def test_a_kernel_that_is_no_session_lies_below_its_owner(tmp_path: Path) -> Non
 
 
 def test_folders_of_earlier_versions_of_kgtts_are_found(tmp_path: Path) -> None:
-    """They were named after the kernel and its version."""
+    """The older names, after kernel and version, are still found."""
     results = Results(tmp_path)
     brought(tmp_path / "voice-a" / "v1", "r1", 1)
     brought(tmp_path / "voice-b" / "v1", "r1", 2)
@@ -57,7 +57,7 @@ def test_folders_of_earlier_versions_of_kgtts_are_found(tmp_path: Path) -> None:
 
 
 def test_a_complete_session_is_known_by_version_step_and_run(tmp_path: Path) -> None:
-    """A version number comes again when its kernel was deleted."""
+    """A deleted kernel's version numbers are used again, so more than the number is compared."""
     folder = Results(tmp_path).of_session("voice", "r1", 1)
     assert not folder.is_complete(FIRST, "r1", 100)
     folder.mark_complete(FIRST, "r1", 100)
@@ -68,7 +68,7 @@ def test_a_complete_session_is_known_by_version_step_and_run(tmp_path: Path) -> 
 
 
 def test_nothing_pulled_is_a_sentence(tmp_path: Path) -> None:
-    """The hint brings it."""
+    """The hint names the command that downloads it."""
     with pytest.raises(UsageError, match=r"No run has been downloaded to .* yet\.") as caught:
         Results(tmp_path).find(None, "voice")
     assert caught.value.hint == "bring it with `kgtts pull`"
@@ -78,7 +78,7 @@ def test_nothing_pulled_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_slug_names_the_newest_of_its_runs(tmp_path: Path) -> None:
-    """That of the settings, or that of one of its kernels; it goes before an id that begins so."""
+    """The slug may be that of the settings or of a kernel, and comes before an id."""
     brought(tmp_path / "voice-one" / "session-01", "r1", 1)
     brought(tmp_path / "other" / "session-01", "voice-one-too", 1)
     results = Results(tmp_path)
@@ -88,7 +88,7 @@ def test_a_slug_names_the_newest_of_its_runs(tmp_path: Path) -> None:
 
 
 def test_without_settings_the_newest_of_all_runs_is_meant(tmp_path: Path) -> None:
-    """Whatever it is called."""
+    """The newest run is meant, whatever its name."""
     brought(tmp_path / "older" / "session-01", "r1", 1)
     brought(tmp_path / "newer" / "session-01", "r2", 1)
     for place in (tmp_path / "older/session-01").iterdir():

@@ -1,4 +1,4 @@
-"""Secrets are taken out of texts, in whichever form a text has them."""
+"""Secrets are removed from texts in every form."""
 
 import base64
 import json
@@ -25,7 +25,7 @@ SECRET = "kgat_0123456789-abcdef+/="
     ],
 )
 def test_a_secret_is_found_in_every_form(text: str) -> None:
-    """Plain, quoted, escaped, percent-encoded, as HTTP sends it."""
+    """It is found plain, quoted, escaped, percent-encoded, and as HTTP sends it."""
     scrubber = Scrubber()
     scrubber.learn(SECRET, "asha")
     clean = scrubber.scrub(f"before {text} after")
@@ -38,7 +38,7 @@ def test_a_secret_is_found_in_every_form(text: str) -> None:
 
 @pytest.mark.parametrize("odd", ["\n", "\r\n", "\t", " ", "\ufeff", "\u200b", "\x00"])
 def test_white_space_in_a_secret_does_not_hide_it(odd: str) -> None:
-    """However a text writes that white space, the pieces around it are taken out."""
+    """The pieces around white space are removed, however it is written."""
     scrubber = Scrubber()
     first, second = "0123456789abcdef", "fedcba9876543210"
     scrubber.learn(f"{odd}{first}{odd}{second}{odd}")
@@ -66,7 +66,7 @@ def test_white_space_in_a_secret_does_not_hide_it(odd: str) -> None:
     ],
 )
 def test_what_is_secret_by_its_form_needs_no_learning(text: str) -> None:
-    """Signed URLs, headers, the passwords of proxies."""
+    """Signed URLs, headers and proxies' passwords are known by their form."""
     assert "5ec4e7" not in Scrubber().scrub(text)
     assert "***" in Scrubber().scrub(text)
 
@@ -82,7 +82,7 @@ def test_what_is_secret_by_its_form_needs_no_learning(text: str) -> None:
     ],
 )
 def test_other_text_stays_as_it_is(text: str) -> None:
-    """Addresses without a signature, and texts in which a very short secret would be found by chance."""
+    """Unsigned URLs stay, and very short secrets do not remove ordinary text."""
     scrubber = Scrubber()
     scrubber.learn("k", "a")
     scrubber.learn("")
@@ -90,7 +90,7 @@ def test_other_text_stays_as_it_is(text: str) -> None:
 
 
 def test_a_signed_url_is_found_in_pieces() -> None:
-    """Its query, and the signature alone; a date or an account's name in it is no secret."""
+    """Its query and its signature are removed alone as well; dates and names are not."""
     scrubber = Scrubber()
     signature, token = "5ec4e7" * 11, "ya29." + "a1B2" * 10
     query = f"X-Goog-Date=20261127T070000Z&X-Goog-Expires=900&X-Goog-Signature={signature}&t={token}"
@@ -105,7 +105,7 @@ def test_a_signed_url_is_found_in_pieces() -> None:
 
 @pytest.mark.parametrize("url", ["", "https://storage.example/b", "https://storage.example/b?", "?a=b"])
 def test_a_url_without_a_signature_teaches_nothing(url: str) -> None:
-    """Otherwise every text would lose its letters."""
+    """Otherwise ordinary text would be removed."""
     scrubber = Scrubber()
     scrubber.learn_url(url)
     assert scrubber.scrub("a=b and a long text about storage.example") == (

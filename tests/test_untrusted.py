@@ -1,4 +1,4 @@
-"""What comes from outside is read safely: no value crashes a reader, none steers whatever shows it."""
+"""Values from outside are read safely: none crashes a reader, none controls what shows it."""
 
 import json
 import math
@@ -30,7 +30,7 @@ TEXTS = st.text()  # With lone surrogates.
 
 @given(ANYTHING)
 def test_numbers_are_numbers_or_none(value: object) -> None:
-    """Whatever comes: a count is an integer from 0, a number is finite, a span can be added to a date."""
+    """A count is an integer from 0, a number is finite, a duration can be added to a date."""
     count, number = untrusted.count(value), untrusted.number(value)
     assert count is None or (type(count) is int and 0 <= count <= untrusted.LARGEST_COUNT)
     assert number is None or (type(number) is float and math.isfinite(number * 1e6))
@@ -43,7 +43,7 @@ def test_numbers_are_numbers_or_none(value: object) -> None:
 
 @pytest.mark.parametrize("value", [True, False, "1", None, [1], math.nan, math.inf, -math.inf, HUGE, -HUGE])
 def test_what_is_no_number_is_none(value: object) -> None:
-    """A bool, a text, a list, what is not finite, and what no float holds."""
+    """Booleans, texts, lists, infinite and too large numbers become None."""
     assert untrusted.count(value) is None
     assert untrusted.number(value) is None
     assert untrusted.amount(value) is None
@@ -51,7 +51,7 @@ def test_what_is_no_number_is_none(value: object) -> None:
 
 
 def test_numbers_within_their_bounds_are_kept() -> None:
-    """The bounds belong to them; a count has no fraction; an amount has no sign."""
+    """Bounds are inclusive; counts have no fraction, amounts no sign."""
     assert untrusted.count(7) == 7
     assert untrusted.count(1.0) is None
     assert untrusted.count(-1) is None
@@ -64,7 +64,7 @@ def test_numbers_within_their_bounds_are_kept() -> None:
 
 @given(ANYTHING | TEXTS)
 def test_one_line_can_be_shown_anywhere(value: object) -> None:
-    """Only printable characters and joiners, on one line, within the bound, encodable, and stable."""
+    """The result is printable, one line, bounded, encodable, and unchanged by a second call."""
     line = untrusted.one_line(value, 50)
     assert len(line) <= 50
     assert all(letter.isprintable() or letter in "\u200c\u200d" for letter in line)
@@ -84,18 +84,18 @@ def test_one_line_can_be_shown_anywhere(value: object) -> None:
     ],
 )
 def test_a_hostile_text_is_one_line(hostile: object, shown: str) -> None:
-    """Escapes go whole, and joiners stay."""
+    """Escape sequences are removed whole, and joiners stay."""
     assert untrusted.one_line(hostile) == shown
 
 
 def test_a_number_of_thousands_of_digits_is_survived() -> None:
-    """Python refuses to write it: as a text it is named by its type."""
+    """Python cannot print it, so its type is named instead."""
     assert untrusted.one_line(LONG) == untrusted.file_name(LONG) == untrusted.terminal_line(LONG) == "<int>"
     assert untrusted.count(LONG) is untrusted.number(LONG) is untrusted.seconds(LONG) is None
 
 
 def test_a_text_is_a_text_or_none() -> None:
-    """Other values are not turned into texts; halves of characters become question marks where asked for."""
+    """Other types become None; half characters become question marks if asked for."""
     assert untrusted.text("a\nb") == "a b"
     assert untrusted.text("x" * 100, 10) == "x" * 10
     assert untrusted.text(7) is None
@@ -104,7 +104,7 @@ def test_a_text_is_a_text_or_none() -> None:
 
 @given(TEXTS)
 def test_a_file_name_hides_nothing(name: str) -> None:
-    """It is printable, and up to the bound no two names look the same."""
+    """It is printable, and different names look different up to the limit."""
     shown = untrusted.file_name(name)
     assert all(letter.isprintable() or letter in "\u200c\u200d" for letter in shown)
     assert len(shown) <= 200
@@ -114,14 +114,14 @@ def test_a_file_name_hides_nothing(name: str) -> None:
 
 @given(st.characters())
 def test_a_character_is_seen_or_named(letter: str) -> None:
-    """No character is shown that cannot be seen, or that would join the one before it."""
+    """A character that cannot be seen, or would join the one before it, is named instead."""
     shown = untrusted.character(letter)
     assert shown.isprintable()
     assert len(shown) > 3
 
 
 def test_a_vowel_sign_is_named() -> None:
-    """A letter is shown with its name; a sign, a joiner and half a character by name or number alone."""
+    """A letter is shown with its name; a sign, a joiner and half a character by name or number only."""
     assert untrusted.character("ক") == "ক (BENGALI LETTER KA)"
     assert untrusted.character("\u09be") == "BENGALI VOWEL SIGN AA"
     assert untrusted.character("\u200d") == "ZERO WIDTH JOINER"
@@ -129,7 +129,7 @@ def test_a_vowel_sign_is_named() -> None:
 
 
 def test_a_file_name_shows_what_could_mislead() -> None:
-    """Escapes instead of characters that nobody sees, and a mark where the name is cut."""
+    """Invisible characters become escapes, and a cut name has a mark."""
     assert untrusted.file_name("a\u202egnp.exe\n\ud800") == "a\\u202egnp.exe\\n\\ud800"
     assert untrusted.file_name("আমার ক্\u200dষ.wav") == "আমার ক্\u200dষ.wav"
     assert untrusted.file_name("x" * 300, 10) == "x" * 9 + "…"
@@ -155,20 +155,20 @@ def test_a_file_name_shows_what_could_mislead() -> None:
     ],
 )
 def test_a_terminal_obeys_nothing(hostile: object, shown: str) -> None:
-    """Whole sequences go, their rests too; what is no sequence, and Bangla, stay as they were written."""
+    """Escape sequences are removed whole; other text, with Bangla, stays as it is."""
     assert untrusted.terminal_line(hostile) == shown
 
 
 @given(TEXTS)
 def test_no_text_steers_a_terminal(line: str) -> None:
-    """Only printable characters and joiners are left; with colours, only those besides."""
+    """Only printable characters and joiners are left, and colours if asked for."""
     assert all(letter.isprintable() or letter in "\u200c\u200d" for letter in untrusted.terminal_line(line))
     coloured = untrusted.terminal_colours(line)
     assert not any(unicodedata.category(letter) == "Cc" and letter != "\t" for letter in coloured)
 
 
 def test_a_coloured_line_keeps_its_colours_alone() -> None:
-    """The colours of a trainer are shown by `kgtts logs`, and end with their line."""
+    """`kgtts logs` shows the trainer's colours, which end with their line."""
     assert untrusted.terminal_colours("\x1b[1m > EPOCH\x1b[2J\x1b]0;t\x07") == "\x1b[1m > EPOCH\x1b[0m"
     assert untrusted.terminal_colours("plain") == "plain"
     assert untrusted.terminal_colours("\x1b[\x1b[1m2J") == "\x1b[1m2J\x1b[0m"
@@ -186,13 +186,13 @@ def test_a_coloured_line_keeps_its_colours_alone() -> None:
     ],
 )
 def test_a_log_line_is_no_workflow_command(hostile: str, shown: str) -> None:
-    """Both spellings that GitHub's runner knows are broken; `::` inside of a sentence stays."""
+    """Both spellings of GitHub's runner are broken; `::` inside a sentence stays."""
     assert untrusted.workflow_log_line(hostile) == shown
 
 
 @given(st.text(alphabet=" :#[]a\r\n\ufeff\u00a0"))
 def test_no_line_begins_a_workflow_command(hostile: str) -> None:
-    """Whatever the runner trims, and wherever it ends a line."""
+    """No line is a command, whatever the runner trims and wherever it splits."""
     shown = untrusted.workflow_log_line(hostile)
     assert "##[" not in shown
     lines = shown.replace("\r", "\n").split("\n")
@@ -201,7 +201,7 @@ def test_no_line_begins_a_workflow_command(hostile: str) -> None:
 
 @given(st.binary(max_size=200) | TEXTS)
 def test_json_of_any_kind_is_survived(data: bytes | str) -> None:
-    """An object or None, whatever the bytes are."""
+    """Any bytes give an object or None."""
     found = untrusted.json_object(data)
     assert found is None or isinstance(found, dict)
 
@@ -210,12 +210,12 @@ def test_json_of_any_kind_is_survived(data: bytes | str) -> None:
     "data", [None, b"", b"[]", b"7", b"{", b"\xff\xfe\x00", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"]
 )
 def test_what_is_no_object_is_none(data: bytes | None) -> None:
-    """Missing, torn, of another kind, too deep, or with a number of thousands of digits."""
+    """Missing, truncated, foreign and too deep JSON, and endless numbers, become None."""
     assert untrusted.json_object(data) is None
 
 
 def test_json_within_the_bound_is_read() -> None:
-    """What is too large is said so; objects and lists of other kinds are empty."""
+    """Too large JSON is an error; other kinds give empty objects and lists."""
     assert untrusted.json_object('{"a": "\\ud800"}') == {"a": "\ud800"}
     assert untrusted.json_object(b'{"a": 1}', largest=7) is None
     with pytest.raises(ValueError, match="larger than 7 bytes"):
@@ -227,7 +227,7 @@ def test_json_within_the_bound_is_read() -> None:
 
 
 def test_files_are_read_up_to_a_bound(tmp_path: Path) -> None:
-    """A file is read whole or not at all; one that is absent, a folder or too large is None."""
+    """A missing file, a folder and a too large file give None."""
     place = tmp_path / "ক খ.json"
     place.write_bytes(b"\xef\xbb\xbf" + json.dumps({"a": [1]}).encode())
     assert untrusted.read_json_object(place) == {"a": [1]}
@@ -242,7 +242,7 @@ def test_files_are_read_up_to_a_bound(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders.")
 def test_what_is_no_plain_file_is_not_opened(tmp_path: Path) -> None:
-    """A link is not followed, and a pipe that nobody writes to is not waited for."""
+    """A link is not followed, and a pipe without a writer does not block."""
     (tmp_path / "real").write_bytes(b"{}")
     (tmp_path / "link").symlink_to("real")
     os.mkfifo(tmp_path / "pipe")

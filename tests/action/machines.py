@@ -1,4 +1,4 @@
-"""Machines that each live for one job of the action, and what GitHub keeps between jobs."""
+"""Machines that live for one job of the action, and what GitHub keeps between jobs."""
 
 import os
 import shutil
@@ -52,7 +52,7 @@ with zipfile.ZipFile(folder / f"checkpoint_{total}.pth", "w") as archive:
 
 
 def check_out(place: Path) -> Path:
-    """Check the action out."""
+    """Check out the action."""
     place.mkdir(exist_ok=True)
     for name in ("orchestrator", "kernel_template"):
         shutil.copytree(REPOSITORY / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -62,7 +62,7 @@ def check_out(place: Path) -> Path:
 
 
 class Service:
-    """What GitHub keeps between jobs: the cache and the artifacts."""
+    """What GitHub keeps between jobs: cache and artifacts."""
 
     def __init__(self, root: Path) -> None:
         self.cache, self.artifacts = root / "cache", root / "artifacts"
@@ -71,7 +71,7 @@ class Service:
         self.workspace = root
 
     def __call__(self, name: str, given: Mapping[str, str]) -> bool:
-        """Play the action that a step uses."""
+        """Play another action that a step uses."""
         action, _, revision = name.partition("@")
         assert len(revision) == PINNED, name
         self.used.append(action)
@@ -88,7 +88,7 @@ class Service:
 
 
 class Fleet:
-    """Machines that each live for one job."""
+    """Machines that live for one job each."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Fleet:
         self._jobs = 0
 
     def job(self, *, environment: Mapping[str, str] | None = None, **inputs: str) -> Job:
-        """One run of the action on a machine that has never seen the run."""
+        """Run the action once on a machine that has never seen the run."""
         self._jobs += 1
         machine = self._tmp_path / f"machine-{self._jobs}"
         workspace, temp = machine / "checkout", machine / "temp"

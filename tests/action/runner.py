@@ -21,7 +21,7 @@ Uses = Callable[[str, Mapping[str, str]], bool]
 
 @dataclass
 class Job:
-    """One run of the action: its outputs, its log, its summary and how it ended."""
+    """One run of the action: its outputs, log, summary and end."""
 
     ok: bool = True
     log: str = ""
@@ -52,7 +52,7 @@ class Runner:
     done: Mapping[str, dict[str, str]] = field(default_factory=dict)
 
     def run(self, **given: str) -> Job:
-        """Run all steps in order, as GitHub does: after a failed one only those that ask for it."""
+        """Run all steps in order like GitHub: after a failure only those that ask for it."""
         wanted = yaml.safe_load((self.action / "action.yml").read_text(encoding="utf-8"))
         inputs = {name: str(item.get("default", "")) for name, item in wanted["inputs"].items()}
         unknown = given.keys() - inputs.keys()
@@ -121,7 +121,7 @@ class Runner:
 
 
 def read_outputs(text: str) -> dict[str, str]:
-    """The outputs in a GITHUB_OUTPUT file, read as GitHub reads them; the last of a name counts."""
+    """Read a GITHUB_OUTPUT file as GitHub does; the last of a name counts."""
     found, at = {}, 0
     while at < len(text):
         match = _FRAMED.match(text, at)
@@ -140,7 +140,7 @@ def _look_up(path: str, known: Mapping[str, Any]) -> str:
 
 
 def _fill(texts: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, str]:
-    """Texts with their expressions, each of which is a plain name, replaced by values."""
+    """Replace the expressions in texts, which are plain names, by their values."""
     return {
         key: _EXPRESSION.sub(lambda match: _look_up(match[1].strip(), known), str(text))
         for key, text in texts.items()
@@ -148,7 +148,7 @@ def _fill(texts: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _true(condition: str, known: Mapping[str, Any], *, ok: bool) -> bool:
-    """Whether a condition of names, texts, `==`, `!=`, `&&` and status functions holds."""
+    """Evaluate a condition of names, texts, `==`, `!=`, `&&` and status functions."""
     inner = _EXPRESSION.fullmatch(condition.strip())
     text = inner[1] if inner else condition
     text = _NAME.sub(lambda match: repr(_look_up(match[0], known)), text)
@@ -157,7 +157,7 @@ def _true(condition: str, known: Mapping[str, Any], *, ok: bool) -> bool:
 
 
 def copy_matching(root: Path, patterns: str, target: Path) -> None:
-    """What actions/cache does with its `path`: keep the files that fit, by their place below `root`."""
+    """Copy the files that match, by their place below `root`, as actions/cache does."""
     for pattern in patterns.split():
         for file in root.glob(os.path.normpath(pattern)):
             kept = target / file.relative_to(root)

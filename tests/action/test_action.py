@@ -1,4 +1,4 @@
-"""The action's own steps with the emulator as Kaggle: pass after pass on fresh machines until it is done."""
+"""The action's own steps with the emulator as Kaggle: passes on fresh machines until the run is done."""
 
 import shutil
 from collections.abc import Callable
@@ -35,13 +35,13 @@ def action(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed() -> dict[str, dict[str, str]]:
-    """The outputs of the install step, once a job has run it: installing is the same on every machine."""
+    """The outputs of the install step, which is the same on every machine and run once."""
     return {}
 
 
 @pytest.fixture
 def kaggle(tmp_path: Path, start_emulator: Callable[..., Emulator]) -> Emulator:
-    """A running emulator that holds the inputs' names."""
+    """A running emulator with the inputs."""
     root = tmp_path / "kaggle"
     for folder in (
         root / "datasets" / USER / "datahrbnn",
@@ -59,7 +59,7 @@ def fleet(tmp_path: Path, action: Path, kaggle: Emulator, installed: dict[str, d
 
 
 def to_the_end(fleet: Fleet, checkpoints: str = "false") -> list[Job]:
-    """Pass after pass until one says that the run is done."""
+    """Make pass after pass until the run is done."""
     jobs: list[Job] = []
     while len(jobs) < MANY_PASSES:
         jobs.append(fleet.job(checkpoints=checkpoints))
@@ -70,7 +70,7 @@ def to_the_end(fleet: Fleet, checkpoints: str = "false") -> list[Job]:
 
 
 def test_passes_on_fresh_machines_take_a_run_to_its_end(fleet: Fleet) -> None:
-    """A pass knows nothing but settings and credentials; together they train all epochs, once each."""
+    """A pass knows only settings and credentials; all epochs are trained once each."""
     jobs = to_the_end(fleet, checkpoints="true")
     first, last = jobs[0], jobs[-1]
     assert first.outputs == {
@@ -114,7 +114,7 @@ def test_passes_on_fresh_machines_take_a_run_to_its_end(fleet: Fleet) -> None:
 def test_the_real_kernel_is_taken_to_its_end(
     tmp_path: Path, start_emulator: Callable[..., Emulator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel as it is pushed, over a training that its time limit cuts: three sessions, five epochs."""
+    """The unmodified kernel with a training that its time limit stops: three sessions, five epochs."""
     (tmp_path / "python").mkdir()
     kaggle = start_emulator(python=make_python(tmp_path / "python"))
     provide_inputs(tmp_path / "kaggle", TRAIN)
@@ -142,7 +142,7 @@ def test_the_real_kernel_is_taken_to_its_end(
 
 
 def test_a_default_artifact_is_small(fleet: Fleet) -> None:
-    """Voice, report and measurements; checkpoints stay on Kaggle, and no pass downloads them."""
+    """It has voice, report and measurements; no pass downloads the checkpoints."""
     to_the_end(fleet)
     kept = [path for path in fleet.service.artifacts.rglob("*") if path.is_file()]
     assert {"report.html", "metrics.jsonl", "state.json"} <= {path.name for path in kept}
@@ -151,7 +151,7 @@ def test_a_default_artifact_is_small(fleet: Fleet) -> None:
 
 
 def test_an_artifact_that_is_refused_is_not_downloaded_again(fleet: Fleet) -> None:
-    """One pass fails and says where the results are; the next has nothing to bring."""
+    """One pass fails and says where the results are; the next downloads nothing."""
     fleet.service.full = True
     pulled: list[str] = []
     failed: list[Job] = []
@@ -168,7 +168,7 @@ def test_an_artifact_that_is_refused_is_not_downloaded_again(fleet: Fleet) -> No
 
 
 def test_set_of_one_pass_belongs_to_the_run(fleet: Fleet) -> None:
-    """A manual pass that starts it with another setting: the passes after it go on without being told."""
+    """Later passes keep the settings of a manual pass that started the run."""
     assert fleet.job(set="training.batch_size=3").ok
     jobs = to_the_end(fleet)
     assert jobs[-1].outputs["session"] == "3"
@@ -181,7 +181,7 @@ def test_set_of_one_pass_belongs_to_the_run(fleet: Fleet) -> None:
 
 
 def test_a_failed_run_alerts_once(tmp_path: Path, action: Path, kaggle: Emulator) -> None:
-    """The first pass that finds it fails its job; later ones say it and are green."""
+    """The first pass that finds it fails its job; later ones report it and succeed."""
     shutil.copytree(action, tmp_path / "action")
     kernel = tmp_path / "action/kernel_template/kernel.py.j2"
     failing = (
@@ -206,7 +206,7 @@ def test_a_failed_run_alerts_once(tmp_path: Path, action: Path, kaggle: Emulator
 
 
 def test_a_pass_that_cannot_log_in_fails_with_an_annotation(fleet: Fleet) -> None:
-    """A wrong key fails the job, is masked, and is explained in the annotation and in the summary."""
+    """A wrong key fails the job, is masked, and is explained in annotation and summary."""
     job = fleet.job(environment={"KAGGLE_KEY": "wrong%key\nin two lines"})
     assert not job.ok
     assert "::add-mask::wrong%25key%0Ain two lines\n" in job.log
@@ -217,7 +217,7 @@ def test_a_pass_that_cannot_log_in_fails_with_an_annotation(fleet: Fleet) -> Non
 
 
 def test_inputs_reach_kgtts_as_they_are(fleet: Fleet, tmp_path: Path) -> None:
-    """Hostile inputs are arguments, never code: each is refused by kgtts in a sentence."""
+    """Hostile inputs are arguments and never code: kgtts refuses each with a message."""
     bait = tmp_path / "bait"
     for text in (
         f"kernel.slug=$(touch {bait})",
@@ -235,7 +235,7 @@ def test_inputs_reach_kgtts_as_they_are(fleet: Fleet, tmp_path: Path) -> None:
 
 
 def test_definitions_hold_to_the_rules() -> None:
-    """No expression stands in a script, all actions are pinned by SHA with their version beside it."""
+    """No script has an expression; all actions are pinned by SHA with their version beside it."""
     files = [REPOSITORY / "action.yml", *sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))]
     for file in files:
         text = file.read_text(encoding="utf-8")

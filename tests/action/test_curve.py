@@ -1,4 +1,4 @@
-"""The eval loss over a run's sessions, from files of which nothing is trusted."""
+"""The eval loss over a run's sessions, from files that are not trusted."""
 
 import json
 from pathlib import Path
@@ -7,19 +7,19 @@ from orchestrator.run.outlook import Evaluation, read_curve
 
 
 def line(session: object, step: object, losses: object, event: str = "eval") -> str:
-    """A line of metrics.jsonl."""
+    """Return a line of metrics.jsonl."""
     return json.dumps({"event": event, "session": session, "global_step": step, "losses": losses}) + "\n"
 
 
 def pulled(folder: Path, number: int, text: str) -> None:
-    """A session's folder with its metrics.jsonl."""
+    """Make a session's folder with its metrics.jsonl."""
     place = folder / f"session-{number:02}" / "metrics.jsonl"
     place.parent.mkdir()
     place.write_text(text)
 
 
 def test_sessions_make_one_curve(tmp_path: Path) -> None:
-    """What several files repeat counts once, in the order of steps."""
+    """Repeated steps count once, in the order of steps."""
     first = line(1, 10, {"avg_loss_mel": 9})
     pulled(tmp_path, 1, first)
     pulled(tmp_path, 2, first + line(2, 20, {"avg_loss_mel": 5, "avg_loss_gen": 1}))
@@ -29,7 +29,7 @@ def test_sessions_make_one_curve(tmp_path: Path) -> None:
 
 
 def test_what_is_no_measurement_is_passed_over(tmp_path: Path) -> None:
-    """Half lines, other events, and values that are no numbers are left out."""
+    """Torn lines, other events and values that are not numbers are ignored."""
     lines = [
         "{half\n",
         "[" * 100_000 + "\n",

@@ -1,4 +1,4 @@
-"""When a run will be done: worked through with the numbers of a real run, and with nonsense."""
+"""When a run will be done: with the numbers of a real run, and with invalid ones."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,12 +18,12 @@ HOUR = timedelta(hours=1)
 
 
 def week(left: float, *, allowed: float = 30.0, refreshes_at: datetime | None = SATURDAY) -> Quota:
-    """A week with so many hours left."""
+    """Return a week with this many hours left."""
     return Quota((allowed - left) * HOUR, timedelta(0), allowed * HOUR, refreshes_at)
 
 
 def view(**changes: object) -> RunView:
-    """A run whose one session trained 10 epochs, 60 steps each, in 6,000 s."""
+    """Return a run whose one session trained 10 epochs of 60 steps in 6,000 s."""
     history = (SessionSummary(1, "asha/voice-a", 0, 600, 0, 10, "budget", 6600.0),)
     result = SessionResult(
         run="3f9c", session=1, status="complete", reason="budget", message="", global_step=600, epoch=10,
@@ -41,18 +41,18 @@ def view(**changes: object) -> RunView:
 
 
 def test_without_quota_sessions_follow_each_other() -> None:
-    """Whole epochs fill each session, and each session starts and ends besides."""
+    """Whole epochs fill each session, which also needs time to start and end."""
     ahead = forecast(Work(10, 3600), Terms(timedelta(hours=4.5)), NOW)
     assert ahead == Forecast(10, 3, 10.5 * HOUR, NOW + 10.5 * HOUR)
 
 
 def test_nothing_left_is_done_now() -> None:
-    """A run without rest needs no session."""
+    """A run with nothing left needs no session."""
     assert forecast(Work(0, 60), Terms(HOUR), NOW) == Forecast(0, 0, timedelta(0), NOW)
 
 
 def test_a_week_that_is_used_up_is_waited_for() -> None:
-    """The session that does not fit starts when the quota is new; later weeks come every seven days."""
+    """The session that does not fit starts when the quota refreshes, every seven days."""
     terms = Terms(timedelta(hours=10), week(12))
     ahead = forecast(Work(20, 3600), terms, NOW)
     assert (ahead.sessions, ahead.done_at) == (2, SATURDAY + 10 * HOUR + timedelta(minutes=10))
@@ -65,7 +65,7 @@ def test_a_week_that_is_used_up_is_waited_for() -> None:
 
 
 def test_a_session_may_be_shortened_to_the_week() -> None:
-    """With `shorten` the rest of a week is used as far as a session is worth it."""
+    """With `shorten` the week's rest is used if it is worth a session."""
     terms = Terms(timedelta(hours=10), week(5), shorten=True)
     assert forecast(Work(10, 3600), terms, NOW).sessions == 2
     assert forecast(Work(10, 3600), replace(terms, shorten=False), NOW).sessions == 1
@@ -73,14 +73,14 @@ def test_a_session_may_be_shortened_to_the_week() -> None:
 
 
 def test_a_date_that_nobody_can_know_is_not_told() -> None:
-    """No refresh time, or a session that no week can hold: sessions and hours are told, a date is not."""
+    """Without a refresh time, or if no week can hold a session, there is no date."""
     for quota in (week(1, refreshes_at=None), week(1, allowed=5)):
         ahead = forecast(Work(10, 3600), Terms(timedelta(hours=10), quota), NOW)
         assert (ahead.sessions, ahead.done_at) == (1, None)
 
 
 def test_a_running_session_counts_from_its_start() -> None:
-    """Its hours are reserved already; one that is late ends now at the earliest."""
+    """Its hours are already reserved; a late one ends now at the earliest."""
     terms = Terms(timedelta(hours=10), week(0))
     ahead = forecast(Work(10, 3600), terms, NOW, running_since=NOW - 4 * HOUR)
     assert ahead.done_at == NOW + 6 * HOUR + timedelta(minutes=10)
@@ -90,12 +90,12 @@ def test_a_running_session_counts_from_its_start() -> None:
 
 
 def test_epochs_longer_than_a_session_are_cut() -> None:
-    """Where not one epoch fits, parts of it are trained."""
+    """If not even one epoch fits, parts of it are trained."""
     assert forecast(Work(1, 7200), Terms(HOUR), NOW).sessions == 2
 
 
 def test_what_is_left_comes_from_the_newest_result() -> None:
-    """Epochs to the target, or to the step that ends the run sooner."""
+    """The epochs to the target count, or to the step that ends the run sooner."""
     settings = Settings()
     assert work_left(settings, view()) == Work(990, 600)
     assert work_left(settings, view(seconds_per_epoch=None)) == Work(990, 660)
@@ -106,12 +106,12 @@ def test_what_is_left_comes_from_the_newest_result() -> None:
 
 @pytest.mark.parametrize("pace", [1e-300, 9e15, -1.0, float("inf"), float("nan")])
 def test_a_pace_that_makes_no_sense_is_none(pace: float) -> None:
-    """A server's number that no training has gives no forecast, and no overflow."""
+    """An impossible number from a server gives no forecast and no overflow."""
     assert work_left(Settings(), view(seconds_per_epoch=pace)) is None
 
 
 def test_terms_are_those_of_the_settings() -> None:
-    """The training of a session ends by its limit and within its budget; a CPU needs no quota."""
+    """The training ends by its limit and within its session's budget; a CPU needs no quota."""
     terms = terms_of(Settings(), week(3))
     assert (terms.training, terms.quota, terms.shorten) == (6 * HOUR, week(3), False)
     kernel = Settings().kernel.model_copy(update={"accelerator": "none"})

@@ -1,4 +1,4 @@
-"""What GitHub reads of kgtts: outputs, annotations and the summary hold against hostile text."""
+"""What GitHub reads from kgtts: outputs, annotations and the summary are safe against hostile text."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"
 
 @given(TEXTS, TEXTS)
 def test_an_annotation_is_one_line_that_says_it_all(title: str, message: str) -> None:
-    """Whatever the text, there is one command, and unescaped it is the text again."""
+    """Any text gives one command, and unescaped it is the text again."""
     command = annotation("error", message, title=title)
     assert "\n" not in command
     head, _, shown = command.removeprefix("::error title=").partition("::")
@@ -30,14 +30,14 @@ def test_an_annotation_is_one_line_that_says_it_all(title: str, message: str) ->
 
 
 def test_an_annotation_escapes_what_ends_it() -> None:
-    """Percent signs, line ends, and in properties colons and commas too, are encoded."""
+    """Percent signs and line ends are escaped, in properties colons and commas too."""
     assert annotation("warning", "5%\r\n::error::x", title="a:b,c") == (
         "::warning title=a%3Ab%2Cc::5%25%0D%0A::error::x"
     )
 
 
 def test_outputs_hold_any_value(tmp_path: Path) -> None:
-    """A value with line ends, with delimiters or with other outputs in it stays one value."""
+    """A value with line ends, delimiters or other outputs stays one value."""
     file = tmp_path / "outputs"
     file.write_text("earlier=1\n")
     write_outputs(file, {"state": HOSTILE, "done": False, "pulled": None, "step": 12, "odd": "\ud800আ"})
@@ -55,7 +55,7 @@ def test_outputs_hold_any_value(tmp_path: Path) -> None:
 
 
 def test_text_from_a_server_is_only_text_in_the_summary() -> None:
-    """Markup, tables, mentions, links, line ends and HTML are shown, not done."""
+    """Markup, tables, mentions, links, line ends and HTML have no effect."""
     shown = escape("# a|b <img src=x>\n@all ![i](https://x.y) `c` $m$ ~d~ &amp; _e_ *f*")
     assert shown == (
         "\\# a\\|b &#60;img src=x&#62; &#64;all \\!\\[i\\](https&#58;//x.y) \\`c\\` \\$m\\$ \\~d\\~ "
@@ -67,7 +67,7 @@ def test_text_from_a_server_is_only_text_in_the_summary() -> None:
 
 
 def test_in_actions_an_error_is_an_annotation(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Elsewhere it is coloured text; as a step it is one command on the error stream."""
+    """In a step it is one command on the error stream; elsewhere it is coloured text."""
     Path("kgtts.toml").touch()
     assert cli("sync").err.startswith("Error: No Kaggle credentials were found")
     monkeypatch.setenv("GITHUB_ACTIONS", "true")

@@ -1,4 +1,4 @@
-"""The worlds that the contract of the port is tested in."""
+"""The implementations that the contract of the port is tested with."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def world(
     request: pytest.FixtureRequest, tmp_path: Path, stop_later: "Callable[[Emulator], None]"
 ) -> Iterator[World]:
-    """Each implementation."""
+    """One of the implementations."""
     if request.param == "memory":
         with memory() as made:
             yield made

@@ -1,4 +1,4 @@
-"""What every clock does: the machine's own ones and the tests' one."""
+"""What every clock does: the machine's and the tests'."""
 
 import threading
 from datetime import UTC
@@ -19,7 +19,7 @@ SLEEPING: dict[str, type[Clock]] = {"system": SystemClock, "fake": FakeClock, "h
 
 @pytest.mark.parametrize("name", SLEEPING)
 def test_sleeping_lets_time_pass(name: str) -> None:
-    """By as much as was asked for, on both of its faces; no time is a time too."""
+    """Both of its times advance by what was asked for, also by 0."""
     clock = SLEEPING[name]()
     before, moment = clock.monotonic(), clock.now()
     clock.sleep(0.0)
@@ -31,7 +31,7 @@ def test_sleeping_lets_time_pass(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*SLEEPING, "ticking"])
 def test_monotonic_time_never_goes_back(name: str) -> None:
-    """Whatever is done between two looks."""
+    """It never decreases, whatever is done in between."""
     clock = FakeClock(tick_s=1.0) if name == "ticking" else SLEEPING[name]()
     looks = []
     for _ in range(10):
@@ -49,7 +49,7 @@ def waiting(name: str) -> "WaitableClock":
 @pytest.mark.posix
 @pytest.mark.parametrize("name", ["machine", "fake"])
 def test_a_wait_ends_when_it_is_notified(name: str) -> None:
-    """Without an end of its own it waits for nothing else."""
+    """Without a time limit it waits only for that."""
     clock, condition, woken = waiting(name), threading.Condition(), threading.Event()
 
     def wait() -> None:
@@ -68,7 +68,7 @@ def test_a_wait_ends_when_it_is_notified(name: str) -> None:
 @pytest.mark.posix
 @pytest.mark.parametrize("name", ["machine", "fake"])
 def test_a_wait_ends_when_its_time_comes(name: str) -> None:
-    """The machine's clock reaches it by itself, the tests' clock when it is moved."""
+    """The machine's clock reaches it by itself, the tests' clock when it is advanced."""
     clock, condition, woken = waiting(name), threading.Condition(), threading.Event()
     until = clock.monotonic() + 0.05
 

@@ -1,4 +1,4 @@
-"""What every implementation of the port does with datasets and models: the fake, and the client over HTTP."""
+"""What every implementation of the port does with data sets and models: fake, and client over HTTP."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -54,7 +54,7 @@ KINDS: dict[int, type[KgttsError]] = {
 
 
 def files(folder: Path, **texts: str) -> dict[str, Path]:
-    """Files by their names: `deep__a_txt` is `deep/a.txt`."""
+    """Make files by their names: `deep__a_txt` is `deep/a.txt`."""
     made = {}
     for key, text in texts.items():
         name = key.replace("__", "/").replace("_", ".")
@@ -65,7 +65,7 @@ def files(folder: Path, **texts: str) -> dict[str, Path]:
 
 
 def have(world: World, tmp_path: Path) -> None:
-    """Let there be a dataset and a model, both prepared."""
+    """Make a data set and a model, both ready."""
     made = files(tmp_path / "first", a_txt="a")
     world.kaggle.upload_dataset(DATASET, DATASET_DETAILS, made, notes="first")
     world.kaggle.create_model(MODEL, MODEL_DETAILS)
@@ -74,7 +74,7 @@ def have(world: World, tmp_path: Path) -> None:
 
 
 def test_a_dataset_keeps_its_folders(world: World, tmp_path: Path) -> None:
-    """Each file has its name, however deep, in its first version and in later ones."""
+    """Each file keeps its name, however deep, in the first version and in later ones."""
     for number in ("1", "2"):
         made = files(tmp_path / number, metadata_csv="id|text", wavs__a_wav="a", wavs__deep__a_wav=number)
         world.kaggle.upload_dataset(DATASET, DATASET_DETAILS, made, notes=number)
@@ -88,7 +88,7 @@ def test_a_dataset_keeps_its_folders(world: World, tmp_path: Path) -> None:
 
 
 def test_what_a_dataset_says_of_itself(world: World, tmp_path: Path) -> None:
-    """It is private, and says what it was made with, then what it was changed to; versions change nothing."""
+    """It is private, with the details it was made with or changed to; versions change none."""
     have(world, tmp_path)
     assert world.kaggle.my_datasets() == [DATASET]
     told = world.kaggle.dataset_details(DATASET)
@@ -103,7 +103,7 @@ def test_what_a_dataset_says_of_itself(world: World, tmp_path: Path) -> None:
 
 
 def test_a_deleted_dataset_is_gone(world: World, tmp_path: Path) -> None:
-    """It is in no list, and not deleted twice."""
+    """It is in no list, and cannot be deleted twice."""
     have(world, tmp_path)
     world.kaggle.delete_dataset(DATASET)
     assert list(world.kaggle.my_datasets()) == []
@@ -112,7 +112,7 @@ def test_a_deleted_dataset_is_gone(world: World, tmp_path: Path) -> None:
 
 
 def test_a_model_grows_version_by_version(world: World, tmp_path: Path) -> None:
-    """The first upload makes the variation; each version has its own files and is prepared by itself."""
+    """The first upload makes the variation; each version has its own files and becomes ready by itself."""
     world.kaggle.create_model(MODEL, MODEL_DETAILS)
     assert world.kaggle.my_models() == [MODEL]
     assert list(world.kaggle.model_variations(MODEL)) == []
@@ -129,7 +129,7 @@ def test_a_model_grows_version_by_version(world: World, tmp_path: Path) -> None:
 
 
 def test_a_model_is_made_once(world: World, tmp_path: Path) -> None:
-    """A second time, for another user, and a version of one that is not there are refused."""
+    """A second one, one for another user, and a version of a missing one are refused."""
     made = files(tmp_path, config_json="{}")
     with pytest.raises((NotFoundError, RefusedError)):
         world.kaggle.upload_model(VARIATION, made, notes="x", license_name="MIT")
@@ -146,7 +146,7 @@ def test_a_model_is_made_once(world: World, tmp_path: Path) -> None:
 def test_files_that_a_model_cannot_have_are_refused_without_a_call(
     world: World, tmp_path: Path, names: list[str]
 ) -> None:
-    """None at all, a name that leads out of the version, and one that is not the file's own."""
+    """No files, a name that leads out of the version, and another file's name are refused."""
     world.kaggle.create_model(MODEL, MODEL_DETAILS)
     before = world.kaggle.calls
     with pytest.raises(RefusedError, match=f"Kaggle does not accept the model {VARIATION}"):
@@ -157,7 +157,7 @@ def test_files_that_a_model_cannot_have_are_refused_without_a_call(
 
 
 def test_models_are_deleted_from_below(world: World, tmp_path: Path) -> None:
-    """One version, then a variation, then the model; nothing is deleted twice."""
+    """A version, a variation and the model are deleted; nothing is deleted twice."""
     have(world, tmp_path)
     world.kaggle.upload_model(VARIATION, files(tmp_path, b_txt="b"), notes="2", license_name="MIT")
     world.kaggle.delete_model(f"{VARIATION}/2")
@@ -173,7 +173,7 @@ def test_models_are_deleted_from_below(world: World, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*READS, *CHANGES])
 def test_each_failure_has_its_kind(world: World, tmp_path: Path, name: str) -> None:
-    """For every call; a read is asked again, and a change is sent once."""
+    """Every call raises the right error; reads are retried, and changes are sent once."""
     have(world, tmp_path)
     call = {**READS, **CHANGES}[name]
     for status, kind in KINDS.items():
@@ -188,7 +188,7 @@ def test_each_failure_has_its_kind(world: World, tmp_path: Path, name: str) -> N
 
 @pytest.mark.parametrize("name", READS)
 def test_a_read_survives_a_short_bad_spell(world: World, tmp_path: Path, name: str) -> None:
-    """It is asked again behind this line."""
+    """A read is retried inside the port."""
     have(world, tmp_path)
     for status in (429, 503):
         world.fail(name, status)

@@ -61,7 +61,7 @@ KINDS: dict[int, type[KgttsError]] = {
 
 
 def test_a_push_becomes_the_next_version(world: World) -> None:
-    """Versions count from one, for each kernel by itself; the answer has the page to watch it on."""
+    """Versions of each kernel count from one; the answer has the page's address."""
     assert str(world.run("one")) == f"{KERNEL}/1"
     assert str(world.run("two")) == f"{KERNEL}/2"
     other = world.kaggle.push(push_of(ref=KernelRef(USER, "other-kernel"), title="Other kernel"))
@@ -70,12 +70,12 @@ def test_a_push_becomes_the_next_version(world: World) -> None:
 
 
 def test_the_answer_names_the_kernel_after_its_title(world: World) -> None:
-    """Kaggle does, whatever name was asked for."""
+    """Kaggle uses the title, whatever name was asked for."""
     assert world.kaggle.push(push_of(title="Quite another")).ref == KernelRef(USER, "quite-another", 1)
 
 
 def test_what_a_push_carries_is_received(world: World) -> None:
-    """The session's limit, whether it has the internet, and what it mounts."""
+    """The session's time limit, internet and inputs arrive."""
     world.dataset(DATASET, {"a.txt": "a"})
     world.model(MODEL, {"b.txt": "b"})
     parent = world.run("one")
@@ -95,7 +95,7 @@ def test_what_a_push_carries_is_received(world: World) -> None:
 
 
 def test_sources_that_do_not_exist_are_refused_although_the_version_is_saved(world: World) -> None:
-    """All of them are named; who pushes has to know that there is a version now."""
+    """The error names all of them; whoever pushes has to know that a version exists."""
     push = push_of(dataset_sources=(f"{USER}/none",), kernel_sources=(str(NOBODY),))
     with pytest.raises(RefusedError, match=f"{USER}/none.*{NOBODY}"):
         world.kaggle.push(push)
@@ -103,14 +103,14 @@ def test_sources_that_do_not_exist_are_refused_although_the_version_is_saved(wor
 
 
 def test_another_owners_kernel_is_refused_and_nothing_is_saved(world: World) -> None:
-    """It is not this account's to push to."""
+    """This account may not push to it."""
     with pytest.raises(RefusedError, match="permission"):
         world.kaggle.push(push_of(ref=KernelRef("omar", "small-kernel")))
     assert list(world.kaggle.my_kernels()) == []
 
 
 def test_a_kernel_is_described(world: World) -> None:
-    """Any version with its own source; the number is the newest's whichever was asked for."""
+    """Any version has its own source; the number is always the newest version's."""
     first = world.kaggle.push(push_of("print('এক')")).ref
     world.kaggle.push(push_of("print(2)"))
     old, new = world.kaggle.kernel(first), world.kaggle.kernel(KERNEL)
@@ -124,21 +124,21 @@ def test_a_kernel_is_described(world: World) -> None:
     "name", ["kernel", "session_status", "outputs", "stored_log", "delete", "log_stream"]
 )
 def test_an_unknown_kernel_is_not_shown(world: World, name: str) -> None:
-    """It was never pushed: a 404, or a 403 as if it were another account's."""
+    """A kernel that was never pushed is a 404, or a 403 like another account's."""
     with pytest.raises(UNSEEN, match=str(KERNEL)):
         CALLS[name](world.kaggle)
 
 
 @pytest.mark.parametrize("name", READS)
 def test_an_unknown_version_is_not_found(world: World, name: str) -> None:
-    """The kernel exists, without that many versions."""
+    """The kernel exists, but not this version."""
     world.run("one")
     with pytest.raises(NotFoundError):
         getattr(world.kaggle, name)(KERNEL.at(7))
 
 
 def test_the_state_is_that_of_the_version(world: World) -> None:
-    """Without a version it is the newest's; a failed session says why."""
+    """Without a version the newest one's is returned; a failed session has a reason."""
     first, second = world.run("one"), world.run("two", exit_code=3)
     assert world.kaggle.session_status(first).state is SessionState.COMPLETE
     failed = world.kaggle.session_status(second)
@@ -148,7 +148,7 @@ def test_the_state_is_that_of_the_version(world: World) -> None:
 
 
 def test_a_session_that_goes_on_has_no_outputs_and_no_stored_log(world: World) -> None:
-    """Kaggle gives both at its end."""
+    """Kaggle has both only at its end."""
     ref = world.begin("ready")
     assert world.kaggle.session_status(ref).state is SessionState.RUNNING
     assert list(world.kaggle.outputs(ref)) == []
@@ -157,7 +157,7 @@ def test_a_session_that_goes_on_has_no_outputs_and_no_stored_log(world: World) -
 
 
 def test_outputs_are_listed_and_fetched(world: World) -> None:
-    """All pages, those of that version alone, each with an address that gives its bytes."""
+    """All pages of that version are listed, each file with a URL to its bytes."""
     files = {f"{number:03}.txt": str(number) for number in range(230)}
     first = world.run("one", files={**files, "deep/er/a.txt": "x"})
     second = world.run("two", files={"b.txt": "two"})
@@ -168,7 +168,7 @@ def test_outputs_are_listed_and_fetched(world: World) -> None:
 
 
 def test_one_output_is_read_by_its_name(world: World) -> None:
-    """From the version that was asked for; None if it left no such file."""
+    """It is that of the given version; None if there is no such file."""
     first, second = world.run("one", files={"state.json": "1"}), world.run("two", files={"state.json": "2"})
     assert world.kaggle.output_file(first, "state.json") == b"1"
     assert world.kaggle.output_file(second, "state.json") == b"2"
@@ -177,12 +177,12 @@ def test_one_output_is_read_by_its_name(world: World) -> None:
 
 
 def stdout(events: list[LogEvent]) -> str:
-    """Return what the script itself said."""
+    """Return what the script itself printed."""
     return "".join(event.text for event in events if event.stream == "stdout")
 
 
 def test_the_stored_log_has_every_line(world: World) -> None:
-    """In order, Bangla unharmed, of that version alone."""
+    """Its lines are in order with Bangla intact, and of that version only."""
     first = world.run("এক", "two", "three", "four")
     world.run("another")
     assert stdout(list(world.kaggle.stored_log(first))) == "এক\ntwo\nthree\nfour\n"
@@ -195,7 +195,7 @@ def test_the_live_log_of_an_ended_session_ends(world: World) -> None:
 
 
 def test_a_live_log_begins_at_its_start_each_time_and_ends_in_silence(world: World) -> None:
-    """Whoever comes back reads all of it again; silence is an error of its own, not an end."""
+    """A second reading has everything again; silence is an error of its own."""
     ref = world.begin("one", "ready")
     for _ in range(2):
         heard: list[LogEvent] = []
@@ -205,7 +205,7 @@ def test_a_live_log_begins_at_its_start_each_time_and_ends_in_silence(world: Wor
 
 
 def test_cancelling_ends_a_session_and_keeps_its_kernel(world: World) -> None:
-    """By the session's own id; a second time there is nothing to cancel, and earlier versions stay."""
+    """It takes the session's id; a second time there is nothing to cancel."""
     first = world.run("one", files={"a.txt": "a"})
     ref = world.begin("ready")
     world.kaggle.cancel_session(world.session(ref))
@@ -218,7 +218,7 @@ def test_cancelling_ends_a_session_and_keeps_its_kernel(world: World) -> None:
 
 
 def test_nobody_cancels_a_session_that_is_not_theirs(world: World) -> None:
-    """An id that the account does not have is a 403."""
+    """An unknown id is a 403."""
     ref = world.begin("ready")
     with pytest.raises(ForbiddenError):
         world.kaggle.cancel_session(7)
@@ -226,7 +226,7 @@ def test_nobody_cancels_a_session_that_is_not_theirs(world: World) -> None:
 
 
 def test_deleting_takes_all_versions(world: World) -> None:
-    """Also of a session that runs; a second time there is nothing to delete."""
+    """A running session ends too; a second time there is nothing to delete."""
     world.run("one")
     ref = world.begin("ready")
     world.kaggle.delete(ref.kernel)
@@ -237,7 +237,7 @@ def test_deleting_takes_all_versions(world: World) -> None:
 
 
 def test_kernels_are_listed_with_the_last_one_first(world: World) -> None:
-    """Each once, with its title and its last run, and without its source."""
+    """Each is listed once with title and last run, without its source."""
     for name in ("First kernel", "Second kernel"):
         world.run("x", ref=KernelRef(USER, name.lower().replace(" ", "-")), title=name)
     world.run("y", ref=KernelRef(USER, "first-kernel"), title="First kernel")
@@ -250,7 +250,7 @@ def test_kernels_are_listed_with_the_last_one_first(world: World) -> None:
 
 
 def test_inputs_are_listed_with_their_sizes(world: World) -> None:
-    """The files of a dataset over several pages, and those of a model version."""
+    """A data set's files come over several pages, and those of a model version."""
     files = {f"{number:03}.wav": "x" * number for number in range(230)}
     world.dataset(DATASET, files)
     world.model(MODEL, {"model/config.json": "{}"})
@@ -263,13 +263,13 @@ def test_inputs_are_listed_with_their_sizes(world: World) -> None:
 @pytest.mark.parametrize("world", WORLDS_OF_ABSENCE, indirect=True)
 @pytest.mark.parametrize("name", ["dataset_files", "dataset_ready", "model_files"])
 def test_unknown_inputs_are_not_shown(world: World, name: str) -> None:
-    """Named in the error, a 404 or a 403."""
+    """The error names them, as a 404 or a 403."""
     with pytest.raises(UNSEEN, match=DATASET if "dataset" in name else MODEL):
         CALLS[name](world.kaggle)
 
 
 def test_an_upload_makes_a_dataset_and_then_versions(world: World, tmp_path: Path) -> None:
-    """The newest one is listed, with its files and no others."""
+    """The newest version is listed with its files only."""
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text(name * 2)
         world.kaggle.upload_dataset(DATASET, DETAILS, {name: tmp_path / name}, notes="x")
@@ -279,7 +279,7 @@ def test_an_upload_makes_a_dataset_and_then_versions(world: World, tmp_path: Pat
 
 
 def test_an_upload_is_prepared_before_it_is_ready(world: World, tmp_path: Path) -> None:
-    """It is listed at once, and ready when its time has passed."""
+    """It is listed at once, and ready after a while."""
     (tmp_path / "a.txt").write_text("a")
     world.kaggle.upload_dataset(DATASET, DETAILS, {"a.txt": tmp_path / "a.txt"}, notes="x")
     assert not world.kaggle.dataset_ready(DATASET)
@@ -303,7 +303,7 @@ def test_an_upload_is_prepared_before_it_is_ready(world: World, tmp_path: Path) 
 def test_an_upload_that_kaggle_would_not_take_is_refused_without_a_call(
     world: World, tmp_path: Path, source: str, title: str, names: list[str]
 ) -> None:
-    """Titles and slugs of other than 6 to 50 characters, no files, and names that are not the files' own."""
+    """Titles and slugs need 6 to 50 characters, and files their own names."""
     before = world.kaggle.calls
     files = dict.fromkeys(names, tmp_path / "a")
     with pytest.raises(RefusedError, match="Kaggle does not accept the dataset"):
@@ -320,14 +320,14 @@ def test_the_quota_is_told(world: World) -> None:
 
 
 def test_the_account_and_the_service_are_named(world: World) -> None:
-    """Neither takes a call."""
+    """Neither needs a call."""
     assert world.kaggle.username == USER
     assert world.kaggle.service.startswith("http")
     assert world.kaggle.calls == 0
 
 
 def test_calls_are_counted(world: World) -> None:
-    """One for one, for whatever is asked."""
+    """Every call counts as one."""
     world.kaggle.my_kernels()
     world.kaggle.quota()
     assert world.kaggle.calls == 2
@@ -335,7 +335,7 @@ def test_calls_are_counted(world: World) -> None:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_each_failure_has_its_kind(world: World, name: str) -> None:
-    """400, 401, 403, 404, 429 and 5xx, for every call; one is never taken for another."""
+    """Every call tells 400, 401, 403, 404, 429 and 5xx apart."""
     for status, kind in KINDS.items():
         if (name, status) == ("output_file", 404):
             continue  # No error: there is no such file, see test_one_output_is_read_by_its_name.
@@ -348,7 +348,7 @@ def test_each_failure_has_its_kind(world: World, name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(CALLS) - set(SENT_ONCE)))
 def test_a_read_survives_a_short_bad_spell(world: World, name: str) -> None:
-    """It is asked again behind this line."""
+    """A read is retried inside the port."""
     world.run("one", files={"state.json": "{}"})
     world.dataset(DATASET, {"a.txt": "a"})
     world.model(MODEL, {"a.txt": "a"})
