@@ -90,17 +90,22 @@ class _Part:
 
     file: IO[bytes]
     size: int | None  # As state.json says.
+    sha256: str | None  # As above.
     have: int = 0
     total: int | None = None  # As the storage says.
     etag: str = ""
     md5: str | None = None
-    digest: Any = field(default_factory=lambda: hashlib.md5(usedforsecurity=False))
+    digest: Any = field(init=False)  # SHA-256 if state.json has one, since one hash of 1 GB is enough.
+
+    def __post_init__(self) -> None:
+        self.restart()
 
     def restart(self) -> None:
         """Forget what has arrived."""
         self.file.seek(0)
         self.file.truncate()
-        self.have, self.digest = 0, hashlib.md5(usedforsecurity=False)
+        self.have = 0
+        self.digest = hashlib.sha256() if self.sha256 else hashlib.md5(usedforsecurity=False)
 
     def take(self, chunk: bytes) -> None:
         """Write the next bytes."""
@@ -109,9 +114,14 @@ class _Part:
         self.have += len(chunk)
 
     @property
-    def is_damaged(self) -> bool:
-        """Whether all has arrived, and is not what the storage says."""
-        return self.md5 is not None and base64.b64encode(self.digest.digest()).decode() != self.md5
+    def damage(self) -> str | None:
+        """What is wrong with all that has arrived; None if nothing is."""
+        if self.sha256 is not None:
+            same = self.digest.hexdigest() == self.sha256
+            return None if same else "its SHA-256 differs from the one in state.json"
+        if self.md5 in (None, base64.b64encode(self.digest.digest()).decode()):
+            return None
+        return "what arrives is not what the storage says that it has"
 
 
 class Downloads:
@@ -148,12 +158,13 @@ class Downloads:
         """Delete the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def bring(self, path: str, size: int | None = None) -> None:
+    def bring(self, path: str, size: int | None = None, sha256: str | None = None) -> None:
         """Download one file, unless it is here or has no URL.
 
         Args:
             path: its path among the outputs.
             size: its size in bytes, if it is known.
+            sha256: its hash, in hex, if it is known.
 
         Raises:
             DamagedError: the storage has something else in its place, or nothing.
@@ -167,7 +178,7 @@ class Downloads:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:
-                self._fetch(self._urls[path], arriving := _Part(file, size))
+                self._fetch(self._urls[path], arriving := _Part(file, size, sha256))
             part.replace(target)
             self._report.say(f"✓ Downloaded: {path} ({human_size(arriving.have)})")
         except OSError as error:
@@ -197,11 +208,11 @@ class Downloads:
                 self._wait(self._rules.pauses_s[tries])
                 tries += 1
                 continue
-            if not part.is_damaged:
+            if (why := part.damage) is None:
                 return
             damages += 1
             if damages > 1:
-                raise DamagedError("what arrives is not what the storage says that it has")
+                raise DamagedError(why)
             part.restart()
 
     def _request(self, url: str, part: _Part) -> None:
@@ -264,18 +275,19 @@ class Downloads:
         part.md5 = hashes.get("md5")
         if part.size is not None and part.total not in (None, part.size):
             raise DamagedError(f"it has {human_size(part.total or 0)} instead of {human_size(part.size)}")
-        self._check_room((part.total or part.size or 0) - part.have, part.total or part.size or 0)
+        whole = part.total or part.size or 0
+        self._check_room(whole - part.have, whole)
 
-    def _check_room(self, here: int, copied: int) -> None:
-        """Check that the rest of a file fits into its folder, and the whole of it into the working folder.
+    def _check_room(self, here: int, moved: int) -> None:
+        """Check that the rest of a file fits into its folder, and the whole of it where it is moved to.
 
         Raises:
             DownloadError: it does not.
         """
-        folders = {self.folder: here, self._working: copied}
-        if self.folder.stat().st_dev == self._working.stat().st_dev:
-            folders = {self._working: here + copied}
-        for folder, needed in folders.items():
+        needs = {self.folder: here}
+        if self.folder.stat().st_dev != self._working.stat().st_dev:
+            needs[self._working] = moved
+        for folder, needed in needs.items():
             if (free := self._rules.free_bytes(folder)) < needed + _KEEP_FREE:
                 raise DownloadError(
                     f"it needs {human_size(needed)} of disk, but only {human_size(free)} is free in {folder}"

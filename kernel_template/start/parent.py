@@ -199,15 +199,19 @@ class ParentSession:
                     self._report.warn(f"{path} of the session before could not be downloaded: {error}.")
         return downloads.folder, state
 
-    def _bring(self, downloads: Downloads, path: str, size: int | None = None) -> None:
-        """Download a file.
+    def _bring(self, downloads: Downloads, wanted: _Entry | str) -> None:
+        """Download a checkpoint, or the file at a path.
 
         Raises:
             DamagedError: there is no such file, or it is damaged. Not for state.json.
             KernelFailure: it could not be downloaded.
         """
+        path = wanted if isinstance(wanted, str) else str(wanted.path)
         try:
-            downloads.bring(path, size)
+            if isinstance(wanted, str):
+                downloads.bring(path)
+            else:
+                downloads.bring(path, wanted.size, wanted.sha256)
         except DownloadError as error:
             if isinstance(error, DamagedError) and path != STATE_FILE:
                 raise
@@ -288,10 +292,7 @@ class ParentSession:
     def _copy_verified(self, mount: Path, entry: _Entry, target: Path) -> str | None:
         """Copy and hash in one pass, since a checkpoint is 1 GB. Returns what is wrong with it, or None."""
         if self._downloads is not None:
-            try:
-                self._bring(self._downloads, str(entry.path), entry.size)
-            except DamagedError as error:
-                return f"could not be downloaded ({error})"
+            return self._move_downloaded(self._downloads, entry, target)
         source = self._place(mount, entry.path)
         if not source.resolve().is_relative_to(mount.resolve()) or not source.is_file():
             return "is missing"
@@ -309,6 +310,26 @@ class ParentSession:
                 return "is damaged (its SHA-256 differs from the one in state.json)"
             if (why := damage(part)) is not None:
                 return why
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        return None
+
+    def _move_downloaded(self, downloads: Downloads, entry: _Entry, target: Path) -> str | None:
+        """Download, verify and move a checkpoint. Returns what is wrong with it, or None."""
+        try:
+            self._bring(downloads, entry)
+        except DamagedError as error:
+            return f"could not be downloaded ({error})"
+        source = downloads.folder / entry.path
+        if not source.is_file():
+            return "is missing"
+        if (why := damage(source)) is not None:
+            return why
+        part = target.with_name(f"{TEMPORARY_PREFIX}{target.name}.part")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.move(source, part)  # The folders may be on two disks, and then this copies.
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)

@@ -36,12 +36,13 @@ class World:
     def __init__(self, root: Path, log: Log, storage: Storage, *answers: Answer | bytes) -> None:
         self.clock, self.stop, self.log, self.storage = FakeClock(), StopFlag(), log, storage
         self.rules = DownloadRules(clock=self.clock, sleep=self.clock.sleep, free_bytes=lambda _: 10**12)
+        self.sha256: str | None = None
         self.root, self.urls = root, {PATH: storage.put(PATH, *answers).url}
 
     def bring(self, size: int | None = None) -> bytes:
         """Download the file, and return its content."""
         downloads = Downloads(self.urls, paths_in(self.root), reporter(self.log), self.stop, self.rules)
-        downloads.bring(PATH, size)
+        downloads.bring(PATH, size, self.sha256)
         (found,) = [path for path in downloads.folder.rglob("*") if path.is_file()]
         assert found == downloads.folder / PATH
         return found.read_bytes()
@@ -177,6 +178,18 @@ def test_a_file_that_arrives_damaged_is_fetched_again(world: World_) -> None:
     assert world(spoiled).failure(DamagedError) == "what arrives is not what the storage says that it has"
 
 
+@pytest.mark.parametrize("broken", [(), (Answer(CONTENT, reset_after=3_000_000),)])
+def test_the_hash_that_state_json_has_decides(world: World_, broken: tuple[Answer, ...]) -> None:
+    """Whatever the storage says of its own file, and also if it came in pieces."""
+    played = world(*broken, CONTENT)
+    played.sha256 = hashlib.sha256(CONTENT).hexdigest()
+    assert played.bring(len(CONTENT)) == CONTENT
+    shutil.rmtree(played.root)
+    other = world(*broken, CONTENT)
+    other.sha256 = "0" * 64
+    assert other.failure(DamagedError) == "its SHA-256 differs from the one in state.json"
+
+
 def test_another_size_than_state_json_tells_is_no_file(world: World_) -> None:
     """A wrong size is an error before a gigabyte is downloaded, or at the end if no length was sent."""
     assert world(CONTENT).failure(DamagedError, 7) == "it has 10.2 MB instead of 7 B"
@@ -190,15 +203,15 @@ def test_a_file_that_is_gone(world: World_, status: int) -> None:
     assert world(Answer(status=status)).failure(DamagedError).startswith("the storage does not have it")
 
 
-@pytest.mark.parametrize(("free", "fits"), [(20_479_999, False), (20_480_000, True)])
+@pytest.mark.parametrize(("free", "fits"), [(10_239_999, False), (10_240_000, True)])
 def test_a_disk_without_room(world: World_, free: int, *, fits: bool) -> None:
-    """Room is needed for the file, its copy in the working folder, and further outputs."""
+    """Room is needed for the file and further outputs."""
     played = world(CONTENT)
     played.rules = replace(played.rules, free_bytes=lambda _: free + 256 * 1024 * 1024)
     if fits:
         played.bring()
     else:
-        assert played.failure().startswith("it needs 20.5 MB of disk, but only 288.9 MB is free in ")
+        assert played.failure().startswith("it needs 10.2 MB of disk, but only 278.7 MB is free in ")
 
 
 def test_a_disk_that_is_full(world: World_) -> None:

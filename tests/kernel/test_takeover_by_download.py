@@ -87,7 +87,7 @@ def test_what_is_downloaded_is_taken_over(root: Path, log: Log, storage: Storage
     [
         (Answer(b"PK something else"), r"could not be downloaded (it has 17 B instead of"),
         (Answer(status=404), "could not be downloaded (the storage does not have it any more (404))"),
-        (None, "is damaged (its SHA-256 differs from the one in state.json)"),
+        (None, "could not be downloaded (its SHA-256 differs from the one in state.json)"),
     ],
 )
 def test_a_damaged_newest_checkpoint_falls_back(

@@ -161,7 +161,7 @@ def test_damage_on_the_way_and_in_the_storage(run: Run) -> None:
     )
     run.session(epochs=6)
     log = run.log(THIRD)
-    why = "could not be downloaded (what arrives is not what the storage says that it has)"
+    why = "could not be downloaded (its SHA-256 differs from the one in state.json)"
     assert f"checkpoint_6.pth {why}; the training continues from checkpoint_4.pth instead." in log
     assert f"Continuing from checkpoint_4.pth of session 2 ({REF}-b)" in log
     assert not has_dataset(run)
