@@ -65,7 +65,7 @@ _SAVE = """
                 file.write(os.urandom(1 << 20))
 """
 _KILL = """
-if arguments.restore_path:
+if not arguments.continue_path:
     import signal, time
     save(f"best_model_{total}.pth")
     state = os.path.join(config["output_path"], "..", "state.json")
