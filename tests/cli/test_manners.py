@@ -86,7 +86,7 @@ def test_the_demo_replaces_nothing_that_it_did_not_make(
     before = sorted(str(path) for path in (workplace / "mine").rglob("*"))
     result = cli("demo", "--dir", "mine")
     assert result.code == 2, result.said
-    assert f"{taken} is not of a demo" in result.err
+    assert f"{taken} was not made by a demo" in result.err
     assert "kgtts demo --dir DIR" in result.err
     assert sorted(str(path) for path in (workplace / "mine").rglob("*")) == before
 
