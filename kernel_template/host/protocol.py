@@ -4,7 +4,7 @@ The session writes a `Control` and reads a `HostReport`; the host does the rever
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -52,6 +52,8 @@ class Control:
     continue_path: str | None = None  # The run folder to resume in,
     checkpoint: str | None = None  # the checkpoint in it to resume from,
     best_model: str | None = None  # and the best model in it, if there is one.
+    # What the session before used and what is asked for now, of the settings that differ, by dotted path.
+    changed: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     base_config: str | None = None  # The base voice's config.json.
     output: str | None = None  # Where run folders are made, if the script would make them elsewhere.
     seconds_per_epoch: float | None = None  # In the previous session.

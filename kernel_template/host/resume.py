@@ -5,9 +5,11 @@ states and the order of the samples, takes the checkpoint with the largest numbe
 from the wrong file. The record in each checkpoint (state.py) corrects that.
 """
 
+import json
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -41,6 +43,16 @@ def _or_infinite(best: Any) -> Any:
     return math.inf if isinstance(best, float) and math.isnan(best) else best
 
 
+def _dotted(owner: Any, key: str) -> Any:
+    """Return the value at a dotted path of a configuration; None if there is none."""
+    for part in key.split("."):
+        if isinstance(owner, list):
+            owner = owner[int(part)] if part.isdigit() and int(part) < len(owner) else None
+        else:
+            owner = owner.get(part) if isinstance(owner, dict) else getattr(owner, part, None)
+    return owner
+
+
 class Resume:
     """What one process knows of the previous session.
 
@@ -55,6 +67,7 @@ class Resume:
         self.loader_rng: dict[str, RandomStates | None] = {"train": None, "eval": None}
         self._control = control
         self._reporter = reporter
+        self._quiet = quiet
         self._base = BaseVoice(control.base_config, reporter, quiet=quiet)
         self._restoring: Trainer | None = None  # The Trainer that is loading a base voice.
 
@@ -73,6 +86,34 @@ class Resume:
         folder = self._control.continue_path
         if folder and arguments is not None and hasattr(arguments, "continue_path"):
             arguments.continue_path = folder
+
+    def keep_own_settings(self, config: Any) -> None:
+        """Keep what the script sets itself: continuing, the trainer takes all settings from the run folder.
+
+        The session has written the user's settings into it. A script that sets another value has trained with
+        that in the session before, and goes on with it.
+        """
+        folder = self._control.continue_path
+        kept = {
+            key: before
+            for key, (before, asked) in self._control.changed.items()
+            if (own := _dotted(config, key)) == before and own != asked
+        }
+        if not folder or not kept:
+            return
+        path = Path(folder, "config.json")
+        values = json.loads(path.read_text(encoding="utf-8"))
+        for key, value in kept.items():
+            *way, last = key.split(".")
+            place = values
+            for part in way:
+                place = place[int(part)] if isinstance(place, list) else place[part]
+            place[last] = value
+            if not self._quiet:
+                self._reporter.say(
+                    f"{key} = {json.dumps(value, ensure_ascii=False)} is what the script sets itself"
+                )
+        path.write_text(json.dumps(values, ensure_ascii=False, indent=4), encoding="utf-8")
 
     def last_checkpoint(self, original: Callable[..., Any], path: Any, *args: Any, **kwargs: Any) -> Any:
         """Hook of `get_last_checkpoint`: return the checkpoint that the session has verified."""

@@ -122,6 +122,7 @@ class TrainerHost:
         config = kwargs.get("config", args[1] if len(args) > 1 else None)
         if not self._loop.started:
             self._resume.set_arguments(arguments)
+            self._resume.keep_own_settings(config)
         self._ranks.before_trainer(arguments)
         args, kwargs = self._redirect(config, args, kwargs)
         self._place_phonemes(config)

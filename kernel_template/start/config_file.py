@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,14 @@ _OWN_DATASETS = "BaseDatasetConfig"
 
 @dataclass(frozen=True, slots=True)
 class PreparedConfig:
-    """A configuration to train with, and the values that were set in it, by dotted path."""
+    """A configuration to train with, and the values that were set in it, by dotted path.
+
+    `before` has the values that these replaced; in a later session, what the session before had used.
+    """
 
     values: dict[str, Any]
     overrides: dict[str, Any]
+    before: dict[str, Any] = field(default_factory=dict)
 
     @property
     def data(self) -> bytes:
@@ -184,6 +188,7 @@ class ConfigMaker:
             "epochs": self._training["epochs"],
             "output_path": str(self._paths.training),
         }
+        before = {key: get_dotted(values, key) for key in (*coqui, *overrides)}
         for key, value in {**coqui, **overrides}.items():
             set_dotted(values, key, value)
         overrides = {**coqui, **overrides}
@@ -191,7 +196,7 @@ class ConfigMaker:
         self._move_phoneme_cache(values, overrides)
         for key, value in sorted(overrides.items()):
             self._report.say(f"  {key} = {json.dumps(value, ensure_ascii=False)}")
-        return PreparedConfig(values, overrides)
+        return PreparedConfig(values, overrides, before)
 
     def _check_model(self, values: Mapping[str, Any]) -> None:
         model = str(values.get("model") or values.get("generator_model") or "")

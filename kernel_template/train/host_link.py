@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -126,15 +126,24 @@ class HostLink:
         """What the host reports, while it runs and at its end."""
         return self.paths.temp / "HOST_REPORT.json"
 
-    def ask(
+    def ask(  # noqa: PLR0913, PLR0917 - each is a part of what is asked.
         self,
         settings: SessionSettings,
         limit: float,
         resumed: ResumePoint | None,
         batches: BatchPlan,
         base_config: Path | None = None,
+        changed: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
         """Write what the host is asked; after `limit` seconds the training is interrupted.
+
+        Args:
+            settings: the session's settings.
+            limit: see above.
+            resumed: where the training continues from, if it does.
+            batches: how the samples of a step are split.
+            base_config: the base voice's config.json.
+            changed: settings whose values replace others: those before, and those asked for.
 
         Raises:
             OSError: the file cannot be written.
@@ -154,6 +163,7 @@ class HostLink:
             best_model=str(best) if best is not None else None,
             base_config=str(base_config) if base_config is not None else None,
             output=str(self.paths.training),
+            changed=changed or {},
             seconds_per_epoch=number(pace),
             batch_size=batches.learned["batch_size"],
             accumulate=batches.accumulate,

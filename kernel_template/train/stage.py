@@ -194,7 +194,12 @@ class TrainStage:
         context, report, limit = self.context, self.context.report, max(limit, 1.0)
         settings, programs = context.settings, context.tools.programs
         assert context.record.batches is not None
-        context.host.ask(settings, limit, resumed, context.record.batches, inputs.config)
+        changed = {
+            key: (before, prepared.overrides[key])
+            for key, before in prepared.before.items()
+            if before is not None and before != prepared.overrides[key] and key != "output_path"
+        }
+        context.host.ask(settings, limit, resumed, context.record.batches, inputs.config, changed)
         ranks = self._ranks
         command = TrainingCommand(
             inputs,

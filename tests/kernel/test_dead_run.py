@@ -1,6 +1,7 @@
 """A run can always continue after NaN, right before an evaluation, and at a target that was just saved."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +174,21 @@ def test_a_base_voice_of_nan_is_named(root: Path, log: Log) -> None:
     played = toy_session(root, log, base=nan)
     assert (played.code, played.end["reason"]) == (1, "training_failed")
     assert "The weights in model_file.pth are NaN or infinite" in played.end["message"]
+
+
+# ---- Settings
+
+
+def test_a_later_session_keeps_what_the_script_set(root: Path, log: Log, tmp_path: Path) -> None:
+    """The user's setting was never used, so the second session does not begin with it either."""
+    (tmp_path / "one").mkdir()
+    training = {"batch_size": 3, "epochs": 2, "model": "toy", "coqui": {"lr": 0.005}}
+    first = toy_session(tmp_path / "one", Log(), more={"run": stamp(1), "training": training}, own_lr=0.00017)
+    more = {"run": stamp(2), "resume": resume_of(first.state), "training": training | {"epochs": 3}}
+    played = toy_session(root, log, parent=first.root / "working", more=more, own_lr=0.00017)
+    assert (played.code, played.state["global_step"]) == (0, 12), log.text[-3000:]
+    rates = [float(rate) for rate in re.findall(r"> current_lr_1: (\S+)", log.text)]
+    assert max(rates) < 0.00017
+    assert "lr = 0.00017 is what the script sets itself" in log.text
+    (config,) = (root / "working" / "training").glob("*/config.json")
+    assert json.loads(config.read_text())["lr"] == 0.00017
