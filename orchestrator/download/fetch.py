@@ -43,7 +43,7 @@ _DEFAULT = TransferOptions()
 _NO_MANIFEST: Mapping[str, Content] = {}
 _NONE = Span(0, 0)
 _BIG = 8 << 20  # A larger file comes in several ranges at once.
-_IGNORED = 2  # So often in a row a range may be ignored before the file is begun again.
+_IGNORED = 2  # So often in a row a range may be ignored before the whole file is read for it.
 _CHANGES = 3  # So often the content may change on the way.
 _STOP_S = 2.0  # How long stopped workers may take: they may still wait for connections.
 _WAKE_S = 0.5  # On Windows, Ctrl-C does not end a wait.
@@ -312,18 +312,17 @@ class _Piece:
             owner.listener.sized(Planned(file.path, size, size))
             owner.finish(file, size)
             return True
-        if answer.is_whole:
-            self._stream(answer)
-            return True
         if content.size is None or not content.etag:
-            return False
+            if answer.is_whole:
+                self._stream(answer)
+            return answer.is_whole
         partial = Partial(folder, file.path, content, lambda size: owner.workspace.reserve(file.path, size))
         owner.listener.sized(Planned(file.path, content.size, partial.resumed))
         self._at, self._end = 0, 0 if is_look else answer.end or 0
         self.partial = file.partial = partial
         for span in partial.begin(Span(self._at, self._end), self._storage.options.connections):
             owner.pieces.put(_Piece(owner, file, partial, span))
-        self._receive(partial, answer)
+        self._receive(partial, answer, position=self._at)
         return True
 
     def _go_on(self, partial: Partial, source: OutputFile) -> None:
@@ -333,30 +332,34 @@ class _Piece:
             with self._storage.ask(source, span, same=partial.content.etag) as answer:
                 if answer.content.etag != partial.content.etag:
                     raise _ChangedError("the storage has another content now")
-                if not answer.is_whole:
-                    self._receive(partial, answer)
-                    return
+                self._ignored = self._ignored + 1 if answer.is_whole else 0
+                if 0 < self._ignored <= _IGNORED:
+                    raise TransientError("the storage ignored which range was asked for")
+                self._receive(partial, answer, position=0 if answer.is_whole else self._at)
         except BeyondEndError:
             raise _ChangedError("the storage has another content now") from None
-        self._ignored += 1
-        why = "the storage ignored which range was asked for"
-        raise TransientError(why) if self._ignored <= _IGNORED else _ChangedError(why)
 
-    def _receive(self, partial: Partial, answer: Answer) -> None:
-        """Write the bytes as they arrive; whoever completes the file checks it and puts it in place."""
+    def _receive(self, partial: Partial, answer: Answer, *, position: int) -> None:
+        """Write the bytes that are missing of those from `position` on, as they arrive.
+
+        Whoever completes the file checks it and puts it in place.
+        """
         with partial.place.open("r+b") as file:
-            while (left := self._end - self._at) > 0:
-                data = self._read(answer)[:left]
+            while self._at < self._end:
+                data = self._read(answer, is_new=position >= self._at)
                 if not data:
                     raise TransientError("the connection ended early")
-                partial.write(file, self._at, data)
-                self._at += len(data)
+                missing = data[self._at - position : self._end - position]
+                position += len(data)
+                if missing:
+                    partial.write(file, self._at, missing)
+                    self._at += len(missing)
         if partial.end_piece():
             self._place(partial.place, partial.content)
             self._owner.finish(self.file, partial.size, missing=partial.size - partial.resumed)
 
     def _stream(self, answer: Answer) -> None:
-        """Fetch a file in one go, as the storage gives it only as a whole; a part of it is of no use."""
+        """Fetch a file in one go, as the storage gives no size or no ETag; a part of it is of no use."""
         file, owner, content = self.file, self._owner, answer.content
         place, size = owner.workspace.folder / f"{threading.get_ident()}.new", 0
         owner.workspace.reserve(file.path, answer.end or 0)
@@ -364,7 +367,7 @@ class _Piece:
             owner.listener.sized(Planned(file.path, answer.end))
         try:
             with place.open("wb") as new:
-                while data := self._read(answer):
+                while data := self._read(answer, is_new=False):
                     new.write(data)
                     size += len(data)
             if not content.by(file.manifest).can_be_told and answer.end is None:
@@ -377,13 +380,13 @@ class _Piece:
             place.unlink(missing_ok=True)
         owner.finish(file, size, missing=size)
 
-    def _read(self, answer: Answer) -> bytes:
+    def _read(self, answer: Answer, *, is_new: bool) -> bytes:
         data = answer.read()
         # What was shut down may look complete. A file that was begun again does not want these bytes.
         if self._storage.stopped.is_set() or self.partial is not self.file.partial:
             raise StoppedError
         if data:
-            self.attempts.progress(len(data))
+            self.attempts.progress(len(data), is_new=is_new)
             self._owner.listener.received(self.file.path, len(data))
         return data
 

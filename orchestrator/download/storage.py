@@ -286,13 +286,13 @@ class Attempts:
                     self._storage.renew(file, error)
                 self._retried("its address had expired")
 
-    def progress(self, count: int) -> None:
-        """Note that `count` more bytes arrived; enough of them start the count of failures anew."""
+    def progress(self, count: int, *, is_new: bool) -> None:
+        """Note that `count` bytes arrived; enough that are new start the count of failures anew."""
         self._storage.note_received(count)
         self._may_renew = True
         self._fresh += count
         if self._fresh >= _ENOUGH:
-            self._failures = self._fresh = 0
+            self._failures, self._fresh = 0 if is_new else self._failures, 0
             self._storage.progress_at = time.monotonic()
 
     def _wait(self, error: TransientError) -> None:

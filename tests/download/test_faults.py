@@ -12,6 +12,7 @@ import pytest
 from orchestrator.download import TransferOptions, UnavailableError, fetch
 from orchestrator.emulator import Emulator, EmulatorOptions
 from orchestrator.emulator.faults.plan import FaultPlan
+from orchestrator.errors import ServiceError
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
 from orchestrator.models import KernelPush, KernelRef
@@ -104,12 +105,16 @@ class Pulled:
     refused: list[str]
 
 
-def pull(emulator: Emulator, folder: Path, faults: list[dict[str, Any]]) -> Pulled:
+PROMPT = TransferOptions(first_delay_s=0.001, longest_delay_s=0.01)
+
+
+def pull(
+    emulator: Emulator, folder: Path, faults: list[dict[str, Any]], options: TransferOptions = PROMPT
+) -> Pulled:
     """Pull everything under a fault plan."""
     client, ear = connected(emulator), Ear()
     try:
         emulator.server.faults.set(FaultPlan.model_validate({"faults": faults, "seed": 5}))
-        options = TransferOptions(first_delay_s=0.001, longest_delay_s=0.01)
         listed = client.outputs(REF)
         brought = fetch(listed, folder / "to", ear, relist=lambda: client.outputs(REF), options=options)
     finally:
@@ -144,6 +149,21 @@ def test_all_faults_together(emulator: Emulator, tmp_path: Path) -> None:
     assert pulled.files == wanted
     assert pulled.again <= 0.05 * pulled.received
     assert [path.name for path in tmp_path.iterdir()] == ["to"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"what": "bandwidth", "bytes_per_s": 50}, {"what": "stalled", "after": 10, "seconds": 5}],
+    ids=["slow", "stalled"],
+)
+def test_a_storage_that_brings_next_to_nothing_is_given_up(
+    emulator: Emulator, tmp_path: Path, fault: dict[str, Any]
+) -> None:
+    """What it brought stays for the next pull."""
+    options = TransferOptions(first_delay_s=0.001, longest_delay_s=0.01, stall_s=0.2, patience_s=0.4)
+    with pytest.raises(ServiceError, match=r"could not be fetched: (only|the connection broke)"):
+        pull(emulator, tmp_path, [{"where": BIG, **fault}], options)
+    assert pull(emulator, tmp_path, []).files == right(emulator)
 
 
 def test_a_pull_checks_the_manifest_and_lists_again(emulator: Emulator, tmp_path: Path) -> None:

@@ -139,10 +139,21 @@ def test_a_file_here_is_known_by_its_content(storage: Storage, tmp_path: Path) -
     assert bring([storage.put("f", BODY)], tmp_path, manifest=told(BODY)).counts.received == 0
 
 
+@pytest.mark.parametrize("drop", [(), ("ETag",)])
+def test_a_stream_that_always_breaks_at_the_same_place_is_given_up(
+    storage: Storage, tmp_path: Path, drop: tuple[str, ...]
+) -> None:
+    """What was received before is no progress, however much of it comes."""
+    answer = Answer(BODY, ranges=False, reset_after=200_000, drop=drop)
+    with pytest.raises(ServiceError, match=r"f could not be fetched: the (connection broke|storage ignored)"):
+        bring([storage.put("f", answer)], tmp_path)
+    assert len(storage.asked) <= 11
+
+
 def test_a_storage_that_forgets_ranges_in_the_middle_is_read_as_a_whole(
     storage: Storage, tmp_path: Path
 ) -> None:
-    """It heeded the first range, and none since: the file is begun again, in one stream."""
+    """It heeded the first range, and none since: what comes before a range is skipped."""
     body = BODY * 16
     bring([storage.put("f", Answer(body), Answer(body, ranges=False))], tmp_path)
     assert content(tmp_path) == {"f": body}

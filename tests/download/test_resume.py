@@ -119,6 +119,16 @@ def test_a_stream_that_breaks_goes_on_although_ranges_are_ignored(storage: Stora
     assert parts(tmp_path) == []
 
 
+def test_a_stream_that_breaks_goes_on_in_ranges_where_they_are_heeded_again(
+    storage: Storage, tmp_path: Path
+) -> None:
+    """Nothing of what a whole file instead of a range had brought is fetched twice."""
+    brought = bring([storage.put("f", Answer(BODY, ranges=False, reset_after=15 * MB), BODY)], tmp_path)
+    assert content(tmp_path) == {"f": BODY}
+    assert ranges(storage)[-1] == f"bytes={15 * MB}-{20 * MB - 1}"
+    assert brought.counts.again == 0
+
+
 def test_other_bytes_than_asked_for_are_not_taken(storage: Storage, tmp_path: Path) -> None:
     """A part whose Content-Range is another one is asked for again."""
     bring([storage.put("f", BODY, Answer(BODY, shift=1), BODY)], tmp_path)
