@@ -1,4 +1,4 @@
-"""The world in which the port is the client, and the service the emulator, over HTTP; it needs POSIX."""
+"""The world with the client as the port and the emulator as the service, over HTTP; needs POSIX."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -89,7 +89,7 @@ class WireWorld:
         return ref
 
     def session(self, ref: KernelRef) -> int:
-        """Look at the version."""
+        """Read the version's session id."""
         kernel = self.emulator.backend.kernels.get(ref.owner, ref.slug)
         session = next(item.session for item in kernel.versions if item.number == ref.version)
         assert session is not None
@@ -110,15 +110,15 @@ class WireWorld:
             path.write_text(text, encoding="utf-8")
 
     def content(self, file: OutputFile) -> bytes:
-        """Fetch it from the emulator's storage."""
+        """Download it from the emulator's storage."""
         return requests.get(file.url, timeout=TIMEOUT_S).content
 
     def fail(self, method: str, status: int, times: int = 1) -> None:
-        """Let the emulator answer so."""
+        """Make the emulator answer this way."""
         self.emulator.server.faults.fail_next(status, method=WIRE[method], times=times)
 
     def received(self, ref: KernelRef) -> dict[str, Any]:
-        """Return what the emulator keeps of the version."""
+        """Return what the emulator stored of the version."""
         kernel = self.emulator.backend.kernels.get(ref.owner, ref.slug)
         version = next(item for item in kernel.versions if item.number == ref.version)
         sources = (*version.dataset_sources, *version.model_sources, *version.kernel_sources)

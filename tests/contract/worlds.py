@@ -1,4 +1,4 @@
-"""A world in which the contract of the port `Kaggle` is tested, and the one in memory.
+"""A world to test the contract of the port `Kaggle` in, and the one in memory.
 
 A world gives the port and what a test needs beside it: sessions that end in a known way, inputs, faults, and
 a look at what the service received. `wire.py` has the other one: the client and the emulator, over HTTP.
@@ -34,7 +34,7 @@ def push_of(source: str = "print('hello')", **fields: Any) -> KernelPush:
 
 
 class World(Protocol):
-    """A Kaggle under test, with what a person sees of it otherwise."""
+    """A Kaggle under test, and what a person sees of it in other ways."""
 
     clock: FakeClock
 
@@ -46,27 +46,27 @@ class World(Protocol):
     def run(
         self, *lines: str, files: Mapping[str, str] | None = None, exit_code: int = 0, **fields: Any
     ) -> KernelRef:
-        """Push a session that prints `lines`, leaves `files` and ends so; gives its version after its end."""
+        """Push a session that prints `lines`, leaves `files` and ends this way; returns its version."""
         ...
 
     def begin(self, *lines: str, **fields: Any) -> KernelRef:
-        """Push a session that prints `lines` and goes on for ever; gives its version once they are said."""
+        """Push a session that prints `lines` and continues without end; returns its version."""
         ...
 
     def session(self, ref: KernelRef) -> int:
-        """Give Kaggle's id of a version's session, as the session itself would tell it."""
+        """Return Kaggle's id of a version's session, as the session itself would print it."""
         ...
 
     def dataset(self, source: str, files: Mapping[str, str]) -> None:
-        """Let a dataset exist."""
+        """Make a data set."""
         ...
 
     def model(self, source: str, files: Mapping[str, str]) -> None:
-        """Let a model version exist."""
+        """Make a model version."""
         ...
 
     def content(self, file: OutputFile) -> bytes:
-        """Fetch an output from its signed address."""
+        """Download an output from its signed URL."""
         ...
 
     def fail(self, method: str, status: int, times: int = 1) -> None:
@@ -74,12 +74,12 @@ class World(Protocol):
         ...
 
     def received(self, ref: KernelRef) -> dict[str, Any]:
-        """What the service knows of a version's push: its limit in seconds, its internet, its sources."""
+        """Return what the service stored of a version's push: time limit, internet and sources."""
         ...
 
 
 class MemoryWorld:
-    """The fake."""
+    """The world of the fake."""
 
     def __init__(self, fake: FakeKaggle) -> None:
         self.fake = fake
@@ -141,7 +141,7 @@ class MemoryWorld:
 
 @contextmanager
 def memory() -> Iterator[World]:
-    """Give the fake, with a storage behind it."""
+    """Return the fake with a storage behind it."""
     with serve() as storage:
         fake = FakeKaggle(username=USER, storage=storage, week=hours(30), dataset_processing_s=PREPARED_S)
         yield MemoryWorld(fake)

@@ -1,4 +1,4 @@
-"""A pull in a process of its own, to be killed; what it received is counted where a SIGKILL cannot undo it.
+"""A pull in its own process, to be killed; what it received is counted in a file that survives SIGKILL.
 
 Called as `python -m tests.download.kill_driver URL USER KEY OWNER/SLUG FOLDER COUNTER`.
 """
@@ -28,7 +28,7 @@ class Counter(TransferListener):
         self._lock = threading.Lock()
 
     def received(self, path: PurePosixPath, count: int) -> None:
-        """Add."""
+        """Add the bytes."""
         with self._lock:
             before = struct.unpack("q", self._map)[0]
             self._map[:] = struct.pack("q", before + count)

@@ -1,4 +1,4 @@
-"""Killing a pull at random moments, and seeing what the next one makes of it; for tests and the benchmark."""
+"""Kills a pull at random moments, and shows what the next one does; for tests and the benchmark."""
 
 import os
 import random
@@ -15,7 +15,7 @@ from tests.support import REPOSITORY
 
 @dataclass(frozen=True)
 class Order:
-    """What is pulled: the emulator's address, its login, the kernel, and where to."""
+    """What is downloaded: the emulator's address, its login, the kernel, and the folder."""
 
     url: str
     user: str
@@ -26,7 +26,7 @@ class Order:
 
 
 def begin(order: Order) -> subprocess.Popen[str]:
-    """Start a pull; gives it when it has read its code."""
+    """Start a pull; returns it when it has loaded its code."""
     words = (order.url, order.user, order.key, order.ref, str(order.folder), str(order.counter))
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.download.kill_driver", *words],
@@ -41,7 +41,7 @@ def begin(order: Order) -> subprocess.Popen[str]:
 
 
 def received(order: Order) -> int:
-    """Bytes that all pulls of an order received so far, killed ones too."""
+    """Return the bytes that all pulls of an order received, killed ones too."""
     return int(struct.unpack("q", order.counter.read_bytes())[0])
 
 
@@ -58,7 +58,7 @@ def pulled_in(order: Order) -> float:
 
 
 def killed(order: Order, within: float, times: int, seed: int) -> Iterator[float]:
-    """Kill a pull after a random part of `within` seconds, so many times; gives each part."""
+    """Kill a pull after random parts of `within` seconds, this many times; returns each part."""
     draw = random.Random(seed)  # noqa: S311  # No secret.
     for _ in range(times):
         after = draw.uniform(0, within)

@@ -1,4 +1,4 @@
-"""A storage server whose manners each test chooses; by default those of Google's, `Range` included."""
+"""A storage server whose behaviour each test chooses; by default that of Google's, with `Range`."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
 @dataclass
 class Answer:
-    """What one request is answered: the body sent, and what the headers claim."""
+    """The answer to one request: the body that is sent, and what the headers claim."""
 
     body: bytes = b""
     status: int = 200
@@ -48,7 +48,7 @@ class Asked:
 
 @dataclass
 class Storage:
-    """Files by number; each has the answers that its requests get in turn, the last one for ever."""
+    """Files by number; each has the answers to its requests in order, the last one for ever."""
 
     url: str = ""
     answers: dict[str, list[Answer]] = field(default_factory=dict)
@@ -59,13 +59,13 @@ class Storage:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def put(self, name: str, *answers: Answer | bytes) -> OutputFile:
-        """Store a file; gives what a listing would say of it."""
+        """Store a file; returns its entry in a listing."""
         key = str(len(self.answers))
         self.answers[key] = [Answer(item) if isinstance(item, bytes) else item for item in answers]
         return OutputFile(name, f"{self.url}/{key}?X-Goog-Signature=secret")
 
     def next(self, request: Asked) -> Answer:
-        """The answer whose turn it is."""
+        """Return the answer whose turn it is."""
         with self.lock:
             self.asked.append(request.key)
             self.requests.append(request)
@@ -74,7 +74,7 @@ class Storage:
 
 
 def _composed(answer: Answer, asked: Mapping[str, str]) -> tuple[int, bytes, dict[str, str]]:
-    """Status, body and headers of an answer to a request with the headers `asked`."""
+    """Return status, body and headers of an answer to a request with the headers `asked`."""
     status, body = answer.status, answer.body
     md5, hashes = answer.claimed_md5, ""
     if md5 is None:
@@ -101,7 +101,7 @@ def _composed(answer: Answer, asked: Mapping[str, str]) -> tuple[int, bytes, dic
 
 
 def _paced(body: bytes, pace: tuple[int, float] | None) -> Iterator[bytes]:
-    """The parts of a body, each with its seconds of nothing after it."""
+    """Return the parts of a body, each with the seconds of silence after it."""
     size, seconds = pace or (max(1, len(body)), 0.0)
     for start in range(0, len(body), size):
         yield body[start : start + size]

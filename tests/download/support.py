@@ -1,4 +1,4 @@
-"""What the transfer's tests share."""
+"""Shared by the transfer's tests."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -18,12 +18,12 @@ def bring(
     options: TransferOptions = AT_ONCE,
     **changes: Any,
 ) -> Transfer:
-    """Fetch without waits between attempts."""
+    """Download without waits between attempts."""
     return fetch(files, target, listener, options=options, **changes)
 
 
 def content(target: Path) -> dict[str, bytes]:
-    """Every file below the target but our own index and parts."""
+    """Return every file below the target, except our own index and parts."""
     return {
         path.relative_to(target).as_posix(): path.read_bytes()
         for path in target.rglob("*")
@@ -32,13 +32,13 @@ def content(target: Path) -> dict[str, bytes]:
 
 
 def parts(target: Path) -> list[str]:
-    """The names of what is here of files on their way, and of anything else that no transfer may leave."""
+    """Return the names of partial files, and of anything else that a transfer may not leave."""
     found = [*target.rglob(".kgtts-parts*/*"), *target.rglob("..kgtts-*")]
     return sorted(path.name for path in found if path.name != "lock")
 
 
 class Ear(TransferListener):
-    """Writes down what it hears."""
+    """Records what it hears."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[object, ...]] = []

@@ -1,4 +1,4 @@
-"""What people see of a transfer: bars with rate and time left, or one line a file."""
+"""What people see of a transfer: bars with rate and time left, or one line for each file."""
 
 import io
 import re
@@ -14,7 +14,7 @@ BIG, SMALL = PurePosixPath("run/a-very-long-name-of-a-checkpoint_100.pth"), Pure
 
 
 def shown(bar: Bar, out: io.StringIO) -> str:
-    """What a terminal shows now, without colours."""
+    """Return what a terminal shows now, without colours."""
     out.truncate(0)
     out.seek(0)
     bar._progress.refresh()
@@ -22,7 +22,7 @@ def shown(bar: Bar, out: io.StringIO) -> str:
 
 
 def test_bars_show_the_whole_and_each_big_file() -> None:
-    """Bytes, files and rate; a file that begins anew is counted once; a file in place has no bar."""
+    """Bytes, files and rate are shown; a restarted file counts once; a file in place has no bar."""
     out = io.StringIO()
     with Bar(Console(file=out, force_terminal=True, width=120)) as bar:
         bar.planned([Planned(BIG), Planned(SMALL)])
@@ -43,7 +43,7 @@ def test_bars_show_the_whole_and_each_big_file() -> None:
 
 
 def test_names_are_shown_as_they_are() -> None:
-    """Square brackets in a file's name are no colours."""
+    """Square brackets in a file's name are not markup."""
     out = io.StringIO()
     with Bar(Console(file=out, force_terminal=True, width=120)) as bar:
         bar.sized(Planned(PurePosixPath("[red]x.pth"), 100_000_000))
@@ -51,7 +51,7 @@ def test_names_are_shown_as_they_are() -> None:
 
 
 def test_without_a_terminal_each_file_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Name, size, and whether it was here."""
+    """Each line has the name, the size, and whether the file was here."""
     with Lines() as lines:
         lines.received(BIG, 5)
         lines.placed(Fetched(SMALL, 2000, unchanged=False))
@@ -60,7 +60,7 @@ def test_without_a_terminal_each_file_is_a_line(capsys: pytest.CaptureFixture[st
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:
-    """What was long ago does not count."""
+    """Older bytes do not count."""
     now = [0.0]
     rate = Rate(lambda: now[0])
     rate.add(1000)

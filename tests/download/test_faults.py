@@ -1,4 +1,4 @@
-"""The faults of the emulator, alone and together: every byte right, nothing outside, little fetched twice."""
+"""The emulator's faults, alone and together: every byte right, nothing outside, little downloaded twice."""
 
 import hashlib
 import time
@@ -81,7 +81,7 @@ def connected(emulator: Emulator) -> KaggleClient:
 
 
 def right(emulator: Emulator) -> dict[str, str]:
-    """What the kernel left: names and hashes."""
+    """Return what the kernel left: names and hashes."""
     left = emulator.backend.kernels.output_file
     return {
         file.name: digest(left(USER, "voice", 1, file.name)[0].read_bytes())
@@ -90,13 +90,13 @@ def right(emulator: Emulator) -> dict[str, str]:
 
 
 def digest(data: bytes) -> str:
-    """A short word for much data."""
+    """Return a hash."""
     return hashlib.sha256(data).hexdigest()
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull brought, by name and hash, and its counts."""
+    """What a pull downloaded, by name and hash, and its counts."""
 
     files: dict[str, str]
     ear: Ear
@@ -127,7 +127,7 @@ def pull(
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_costs_nothing_but_time(emulator: Emulator, tmp_path: Path, name: str) -> None:
-    """Every byte is right, nothing lies outside, and at most 5 % were fetched twice."""
+    """Every byte is right, nothing is written outside, and at most 5 % is downloaded twice."""
     wanted = right(emulator)
     pulled = pull(emulator, tmp_path, FAULTS[name])
     brought = {name: hashed for name, hashed in pulled.files.items() if name in wanted}
@@ -142,7 +142,7 @@ def test_a_fault_costs_nothing_but_time(emulator: Emulator, tmp_path: Path, name
 
 
 def test_all_faults_together(emulator: Emulator, tmp_path: Path) -> None:
-    """As each alone."""
+    """All faults at once cost no more than each alone."""
     wanted = right(emulator)
     faults = [fault for name in FAULTS if name != "hostile names" for fault in FAULTS[name]]
     pulled = pull(emulator, tmp_path, faults)
@@ -167,7 +167,7 @@ def test_a_storage_that_brings_next_to_nothing_is_given_up(
 
 
 def test_a_pull_checks_the_manifest_and_lists_again(emulator: Emulator, tmp_path: Path) -> None:
-    """What a pull of the command line does: expired addresses and all, and the log beside the files."""
+    """`kgtts pull` with expired URLs gets all files, and the log beside them."""
     client = connected(emulator)
     emulator.server.faults.set(FaultPlan.model_validate({"faults": FAULTS["expired"]}))
     try:
@@ -187,7 +187,7 @@ def test_a_pull_checks_the_manifest_and_lists_again(emulator: Emulator, tmp_path
 
 
 def test_a_file_that_its_manifest_disowns_is_not_kept(emulator: Emulator, tmp_path: Path) -> None:
-    """The storage's hashes fit, the session's do not: a pull says so, and nothing wrong stays."""
+    """A file that fits the storage's hashes but not the session's is reported and not kept."""
     client, ref = connected(emulator), KernelRef(USER, "disowned")
     client.push(KernelPush(ref, "Disowned", DISOWNED, accelerator=None))
     while not client.session_status(ref).state.is_terminal:

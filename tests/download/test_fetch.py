@@ -1,4 +1,4 @@
-"""Files come whole and checked, or not at all."""
+"""Files are downloaded complete and checked, or not at all."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ name_of = attrgetter("name")
 
 
 def test_files_arrive_below_the_target(storage: Storage, tmp_path: Path) -> None:
-    """Folders are made, an empty file is a file, and a name of 255 bytes fits."""
+    """Folders are created, empty files are files, and a name of 255 bytes fits."""
     long = "ক" * 85
     files = [storage.put(name, data) for name, data in (("a/b.txt", b"b"), ("empty", b""), (long, b"long"))]
     brought = bring(files, tmp_path / "to")
@@ -37,7 +37,7 @@ def test_files_arrive_below_the_target(storage: Storage, tmp_path: Path) -> None
 
 
 def test_a_damaged_file_is_fetched_once_more(storage: Storage, tmp_path: Path) -> None:
-    """One wrong MD5 is repaired by asking again."""
+    """After one wrong MD5 the file is downloaded again."""
     file = storage.put("f", Answer(b"bad", claimed_md5=b"0" * 16), b"good")
     bring([file], tmp_path / "to")
     assert content(tmp_path / "to") == {"f": b"good"}
@@ -45,7 +45,7 @@ def test_a_damaged_file_is_fetched_once_more(storage: Storage, tmp_path: Path) -
 
 
 def test_a_file_that_stays_damaged_is_not_kept(storage: Storage, tmp_path: Path) -> None:
-    """Twice damaged is an error that names the file; neither it nor a part of it stays."""
+    """A second damaged file is an error that names it; nothing of it stays."""
     with pytest.raises(UnavailableError, match=r"model\.pth arrived damaged twice") as caught:
         bring([storage.put("model.pth", Answer(b"bad", claimed_md5=b"0" * 16))], tmp_path / "to")
     assert caught.value.hint == "run the same pull again later"
@@ -54,7 +54,7 @@ def test_a_file_that_stays_damaged_is_not_kept(storage: Storage, tmp_path: Path)
 
 
 def test_a_file_that_never_comes_whole_is_no_file(storage: Storage, tmp_path: Path) -> None:
-    """What always breaks off at the same place is given up, and is not in place."""
+    """A file that always breaks off at the same place fails, and is not put in place."""
     with pytest.raises(ServiceError, match=r"model\.pth could not be fetched: the connection"):
         bring([storage.put("model.pth", Answer(b"short", claimed_size=500))], tmp_path / "to")
     assert content(tmp_path / "to") == {}
@@ -62,7 +62,7 @@ def test_a_file_that_never_comes_whole_is_no_file(storage: Storage, tmp_path: Pa
 
 
 def test_a_damaged_file_does_not_replace_a_good_one(storage: Storage, tmp_path: Path) -> None:
-    """What an earlier pull brought stays until its successor is whole."""
+    """The earlier file stays until the new one is complete."""
     bring([storage.put("f", b"old")], tmp_path / "to")
     with pytest.raises(ServiceError):
         bring([storage.put("f", Answer(b"new", claimed_md5=b"0" * 16))], tmp_path / "to")
@@ -70,7 +70,7 @@ def test_a_damaged_file_does_not_replace_a_good_one(storage: Storage, tmp_path: 
 
 
 def test_unchanged_files_are_not_fetched_again(storage: Storage, tmp_path: Path) -> None:
-    """The same ETag and an untouched file are left; a changed file, here or there, is fetched."""
+    """A file with the same ETag and mtime is kept; one that changed here or there is downloaded."""
     target = tmp_path / "to"
     files = [storage.put("same", b"1"), storage.put("edited", b"2"), storage.put("newer", b"3", b"4")]
     assert not any(file.unchanged for file in bring(files, target).files)
@@ -81,7 +81,7 @@ def test_unchanged_files_are_not_fetched_again(storage: Storage, tmp_path: Path)
 
 
 def test_a_file_of_the_same_size_that_was_changed_is_fetched_again(storage: Storage, tmp_path: Path) -> None:
-    """Its time says that it was touched, and nothing else does."""
+    """Only its modification time shows the change."""
     file = storage.put("f", b"right")
     bring([file], tmp_path)
     (tmp_path / "f").write_bytes(b"wrong")
@@ -95,7 +95,7 @@ def test_a_file_of_the_same_size_that_was_changed_is_fetched_again(storage: Stor
 def test_files_have_the_permissions_of_any_new_file(
     storage: Storage, tmp_path: Path, umask: int, mode: int
 ) -> None:
-    """Those that the user's umask gives, whichever way the file came."""
+    """The umask decides, however the file was downloaded."""
     before = os.umask(umask)
     try:
         bring([storage.put("f", b"x"), storage.put("g", Answer(b"y", drop=("Content-Length",)))], tmp_path)
@@ -106,7 +106,7 @@ def test_files_have_the_permissions_of_any_new_file(
 
 
 def test_what_killed_transfers_left_is_removed(storage: Storage, tmp_path: Path) -> None:
-    """A file that cannot be resumed, the index of an earlier version, and the folder of a second transfer."""
+    """Parts that cannot be resumed, an old index and another transfer's folder are deleted."""
     parts_of_another = tmp_path / ".kgtts-parts-abc"
     parts_of_another.mkdir()
     (tmp_path / ".kgtts-parts").mkdir()
@@ -123,7 +123,7 @@ def test_what_killed_transfers_left_is_removed(storage: Storage, tmp_path: Path)
 
 
 def test_unsafe_names_are_reported_and_the_rest_is_brought(storage: Storage, tmp_path: Path) -> None:
-    """A hostile name costs that file alone and touches nothing outside the target."""
+    """A hostile name costs only its file, and touches nothing outside of the target."""
     files = [storage.put(name, b"x") for name in ("../evil", "fine", "/etc/evil", "a\x1b[31m")]
     brought = bring(files, tmp_path / "to")
     assert list(map(name_of, brought.refused)) == ["../evil", "/etc/evil", "a\x1b[31m"]
@@ -131,7 +131,7 @@ def test_unsafe_names_are_reported_and_the_rest_is_brought(storage: Storage, tmp
 
 
 def test_names_that_collide_are_refused(storage: Storage, tmp_path: Path) -> None:
-    """Of names that differ by case only, or not at all, the first is brought."""
+    """Of names that are equal but for case, the first is downloaded."""
     files = [
         storage.put(name, name.encode()) for name in ("Model.pth", "model.PTH", "Model.pth", "./Model.pth")
     ]
@@ -141,7 +141,7 @@ def test_names_that_collide_are_refused(storage: Storage, tmp_path: Path) -> Non
 
 
 def test_a_link_out_of_the_target_is_not_followed(storage: Storage, tmp_path: Path) -> None:
-    """A folder or file in the target that is a link to elsewhere stays untouched, and so does elsewhere."""
+    """Links in the target and the files that they lead to are not changed."""
     elsewhere, target = tmp_path / "elsewhere", tmp_path / "to"
     elsewhere.mkdir()
     target.mkdir()
@@ -154,7 +154,7 @@ def test_a_link_out_of_the_target_is_not_followed(storage: Storage, tmp_path: Pa
 
 
 def test_files_with_equal_long_beginnings_do_not_mix(storage: Storage, tmp_path: Path) -> None:
-    """Files that arrive at the same time never share a temporary file."""
+    """Files that arrive together never share a temporary file."""
     names = ["x" * 210 + str(number) for number in range(8)] + [".f.part", "f"]
     files = [storage.put(name, name.encode() * 50_000) for name in names]
     bring(files, tmp_path / "to")
@@ -162,7 +162,7 @@ def test_files_with_equal_long_beginnings_do_not_mix(storage: Storage, tmp_path:
 
 
 def test_a_full_disk_is_a_sentence(storage: Storage, tmp_path: Path) -> None:
-    """A file for which there is no room is not begun; the sentence names the folder, the hint what to do."""
+    """A file that does not fit is not started; the error names the folder, the hint what to do."""
     with pytest.raises(LocalError, match=r"needs at least 1000000064 MB of free disk space") as caught:
         bring([storage.put("f", Answer(b"x", claimed_size=1_000_000_000 << 20))], tmp_path / "to")
     assert "free some space" in (caught.value.hint or "")
@@ -170,7 +170,7 @@ def test_a_full_disk_is_a_sentence(storage: Storage, tmp_path: Path) -> None:
 
 
 def test_a_folder_in_the_way_is_a_sentence(storage: Storage, tmp_path: Path) -> None:
-    """What cannot be written is named with the reason."""
+    """The error names what cannot be written, with the reason."""
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "g").touch()
     with pytest.raises(LocalError, match=r"f could not be written: "):
@@ -178,7 +178,7 @@ def test_a_folder_in_the_way_is_a_sentence(storage: Storage, tmp_path: Path) -> 
 
 
 def test_a_busy_storage_is_asked_again(storage: Storage, tmp_path: Path) -> None:
-    """429 and 5xx pass."""
+    """After 429 and 5xx the request is repeated."""
     bring([storage.put("f", Answer(status=429), Answer(status=503), b"x")], tmp_path)
     assert content(tmp_path) == {"f": b"x"}
 
@@ -187,7 +187,7 @@ def test_a_busy_storage_is_asked_again(storage: Storage, tmp_path: Path) -> None
 def test_a_storage_that_says_no_is_a_sentence_without_the_signature(
     storage: Storage, tmp_path: Path, status: int, times: int
 ) -> None:
-    """The error names the file and the status, never the signed address; a 4xx is not asked again."""
+    """The error has the file and the status, never the URL; a 4xx is not retried."""
     with pytest.raises(
         ServiceError, match=f"f could not be fetched: the storage answered {status}"
     ) as caught:
@@ -197,7 +197,7 @@ def test_a_storage_that_says_no_is_a_sentence_without_the_signature(
 
 
 def test_an_address_that_is_none_is_not_asked_again_and_again(storage: Storage, tmp_path: Path) -> None:
-    """A listing without a usable address is an error at once."""
+    """A listing without a usable URL is an error at once."""
     for url in ("", "file:///etc/passwd", "http://"):
         with pytest.raises(ServiceError, match="f could not be fetched"):
             bring([OutputFile("f", url)], tmp_path)
@@ -205,7 +205,7 @@ def test_an_address_that_is_none_is_not_asked_again_and_again(storage: Storage, 
 
 
 def test_the_listener_hears_everything(storage: Storage, tmp_path: Path) -> None:
-    """Names, sizes, bytes, retries and files are told as they come."""
+    """Names, sizes, bytes, retries and files are reported as they come."""
     ear, file = Ear(), storage.put("f", Answer(status=503), b"12345")
     bring([file], tmp_path, listener=ear)
     assert ear.heard == [
@@ -222,7 +222,7 @@ def test_the_listener_hears_everything(storage: Storage, tmp_path: Path) -> None
 
 
 def test_one_failure_ends_the_whole_transfer_soon(storage: Storage, tmp_path: Path) -> None:
-    """A file that cannot be had does not wait for a long one beside it, and leaves no part of that."""
+    """A file that fails does not wait for a long one beside it, and leaves no part of it."""
     hold = Event()
     files = [storage.put("missing", Answer(status=404)), storage.put("long", Answer(b"x" * 100, hold=hold))]
     with pytest.raises(ServiceError, match="missing could not be fetched"):
@@ -235,7 +235,7 @@ def test_one_failure_ends_the_whole_transfer_soon(storage: Storage, tmp_path: Pa
 @pytest.mark.posix  # On Windows a folder that is read-only may be written to.
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_a_sentence(storage: Storage, tmp_path: Path) -> None:
-    """Permission denied is said of the file that it befell."""
+    """The error names the file and the missing permission."""
     tmp_path.chmod(0o555)
     try:
         with pytest.raises(LocalError, match="Permission denied"):
@@ -268,7 +268,7 @@ except KeyboardInterrupt:
 
 @pytest.mark.posix  # Windows sends no SIGINT to one process alone.
 def test_ctrl_c_does_not_wait_for_the_rest_of_a_large_file(storage: Storage, tmp_path: Path) -> None:
-    """What is whole stays, the process ends at once, and the next transfer goes on where it was."""
+    """Complete files stay, the process ends at once, and the next transfer resumes."""
     hold = Event()
     small, large = storage.put("small", b"s"), storage.put("large", Answer(b"x" * 5_000_000, hold=hold))
     process = subprocess.Popen(

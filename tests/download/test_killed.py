@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of a pull: what was here is not fetched again, and nothing is wrong.
+"""SIGKILL at random moments of a pull: what is here is not downloaded again, and nothing is wrong.
 
 `KGTTS_TEST_KILLS=20` makes it twenty moments.
 """
@@ -20,7 +20,7 @@ SLOW = {"what": "bandwidth", "where": "storage", "bytes_per_s": 10_000_000}
 
 
 def order(emulator: Emulator, folder: Path) -> Order:
-    """A pull into `folder`, with a counter at nothing."""
+    """A pull into `folder`, with its counter at 0."""
     folder.mkdir()
     counter = folder / "counter"
     counter.write_bytes(bytes(8))
@@ -28,7 +28,7 @@ def order(emulator: Emulator, folder: Path) -> Order:
 
 
 def test_a_killed_pull_is_gone_on_with(emulator: Emulator, tmp_path: Path) -> None:
-    """Each moment alone: killed once, then pulled to the end; at most 5 % are received twice."""
+    """Killed once at each moment and pulled to the end, at most 5 % is received twice."""
     wanted = right(emulator)
     emulator.server.faults.set(FaultPlan.model_validate({"faults": [SLOW]}))
     try:
@@ -50,7 +50,7 @@ def test_a_killed_pull_is_gone_on_with(emulator: Emulator, tmp_path: Path) -> No
 
 
 def test_a_pull_killed_again_and_again_arrives(emulator: Emulator, tmp_path: Path) -> None:
-    """Many kills of one pull in a row lose no more than what was in flight each time."""
+    """Each of many kills loses only what was in flight."""
     emulator.server.faults.set(FaultPlan.model_validate({"faults": [SLOW]}))
     try:
         one = order(emulator, tmp_path / "one")

@@ -1,4 +1,4 @@
-"""Which names a server may have written here."""
+"""Which file names from a server may be written here."""
 
 import unicodedata
 from pathlib import Path
@@ -73,20 +73,20 @@ FINE = [
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_is_refused(name: str) -> None:
-    """Names that leave the folder, drive terminals or break file systems are refused."""
+    """Names that leave the folder, control terminals or break file systems are refused."""
     with pytest.raises(UnsafeNameError):
         safe_name(name)
 
 
 @pytest.mark.parametrize("name", FINE)
 def test_an_ordinary_name_is_taken_as_it_is(name: str) -> None:
-    """Spaces, quotes, Bangla, dots and long names are names like any other."""
+    """Spaces, quotes, Bangla, dots and long names are accepted."""
     assert safe_name(name, on_windows=False).as_posix() == name
 
 
 @given(st.text())
 def test_no_text_at_all_leads_out_of_the_folder(name: str) -> None:
-    """Whatever a server says, the result is refused or relative and without `..`."""
+    """Any name is refused, or relative and without `..`."""
     try:
         path = safe_name(name)
     except UnsafeNameError:
@@ -128,7 +128,7 @@ NAMES = st.lists(PIECES, max_size=8).map("".join)
 
 @given(st.lists(NAMES, max_size=12))
 def test_of_any_listing_no_two_files_share_a_place(names: list[str]) -> None:
-    """Every name is taken or refused, within the folder, and those taken differ without case and form."""
+    """Accepted names are inside the folder and differ without case and Unicode form."""
     wanted, refused = sort_out([OutputFile(name, "") for name in names], Path("/nowhere"))
     assert sorted([*(file.name for file in wanted.values()), *(item.name for item in refused)]) == sorted(
         names
@@ -157,14 +157,14 @@ def _plain(name: str) -> str:
     ],
 )
 def test_the_second_of_two_names_for_one_place_is_refused(first: str, second: str) -> None:
-    """By case, by Unicode's normal form, or as a file where the other needs a folder; the reason names it."""
+    """Names collide by case, by Unicode form, or as file and folder; the reason names the other."""
     wanted, refused = sort_out([OutputFile(first, ""), OutputFile(second, "")], Path("/nowhere"))
     assert [file.name for file in wanted.values()] == [first]
     assert [(item.name, item.reason) for item in refused] == [(second, f"collides with {first!r}")]
 
 
 def test_folders_may_hold_many_files() -> None:
-    """Only whole places collide."""
+    """Only whole paths collide."""
     names = ["a/b", "a/c", "a/d/e", "ab"]
     wanted, refused = sort_out([OutputFile(name, "") for name in names], Path("/nowhere"))
     assert ([file.name for file in wanted.values()], refused) == (names, [])
@@ -172,7 +172,7 @@ def test_folders_may_hold_many_files() -> None:
 
 @pytest.mark.parametrize("name", ['a"b', "a?", "a*", "a<b", "a>b", "d/a|b"])
 def test_quotes_and_wildcards_are_refused_on_windows_alone(name: str) -> None:
-    """Windows cannot hold such a file; everywhere else it is one like any other."""
+    """Only Windows cannot have such a file."""
     assert safe_name(name, on_windows=False).as_posix() == name
     with pytest.raises(UnsafeNameError, match="which Windows does not allow"):
         safe_name(name, on_windows=True)

@@ -1,4 +1,4 @@
-"""A storage, or something on the way to it, that answers with something else or hardly at all."""
+"""A storage, or something on the way to it, with other answers or hardly any."""
 
 import gzip
 import hashlib
@@ -22,13 +22,13 @@ PROMPT = TransferOptions(sleep=lambda _: None, stall_s=0.1, patience_s=0.3)
 
 
 def told(body: bytes) -> dict[str, Content]:
-    """A manifest that knows the file `f`."""
+    """Return a manifest with the file `f`."""
     return {"f": Content(len(body), hashlib.sha256(body).digest())}
 
 
 @pytest.mark.parametrize("part", ["head", "body", "redirect"])
 def test_an_answer_that_trickles_in_is_given_up(tmp_path: Path, part: str) -> None:
-    """One byte now and then keeps no transfer alive, although no time-out of a read ends it."""
+    """A byte now and then does not keep a transfer alive."""
     begun = time.monotonic()
     with server(dripping(part)) as (url, seen), pytest.raises(ServiceError, match="f could not be fetched"):
         bring([OutputFile("f", url)], tmp_path, options=PROMPT)
@@ -61,7 +61,7 @@ def test_more_bytes_than_announced_are_not_taken(tmp_path: Path) -> None:
 
 
 def test_what_is_slow_but_gets_on_is_waited_for(storage: Storage, tmp_path: Path) -> None:
-    """Longer than the patience for none at all."""
+    """A slow download may take longer than silence may last."""
     file = storage.put("f", Answer(BODY[:2000], pace=(50, 0.01)))
     options = TransferOptions(attempts=1, stall_s=0.05, patience_s=0.1)
     assert bring([file], tmp_path, options=options).counts.requests == 1
@@ -69,7 +69,7 @@ def test_what_is_slow_but_gets_on_is_waited_for(storage: Storage, tmp_path: Path
 
 
 def test_a_file_does_not_fail_while_others_get_on(storage: Storage, tmp_path: Path) -> None:
-    """Patience ends when nothing comes for the whole transfer."""
+    """The time limit counts only if nothing arrives for the whole transfer."""
     busy = [Answer(status=503)] * 8
     files = [storage.put("f", *busy, b"x"), storage.put("g", Answer(BODY, pace=(64 << 10, 0.05)))]
     options = TransferOptions(first_delay_s=0.05, longest_delay_s=0.05, patience_s=0.2)
@@ -78,7 +78,7 @@ def test_a_file_does_not_fail_while_others_get_on(storage: Storage, tmp_path: Pa
 
 
 def test_a_web_page_is_no_file(storage: Storage, tmp_path: Path) -> None:
-    """A login page of a network is not kept, and passes; an output that is a page is a file."""
+    """A network's login page is not saved and retried; an output that is a page is a file."""
     page = Answer(
         b"<html>sign in</html>", headers={"Content-Type": "text/html; charset=utf-8"}, drop=SILENT[1:]
     )
@@ -95,7 +95,7 @@ def test_a_web_page_is_no_file(storage: Storage, tmp_path: Path) -> None:
 def test_a_file_that_comes_compressed_is_unpacked(
     storage: Storage, tmp_path: Path, drop: tuple[str, ...]
 ) -> None:
-    """That was not asked for, but something on the way may do it; the file is the one that was meant."""
+    """Compression that was not asked for is undone."""
     packed = gzip.compress(BODY, mtime=0)
     answer = Answer(packed, headers={"Content-Encoding": "gzip"}, drop=("x-goog-hash", *drop))
     bring([storage.put("f", answer)], tmp_path / "a", manifest=told(BODY))
@@ -109,7 +109,7 @@ def test_a_file_that_comes_compressed_is_unpacked(
 def test_hashes_of_what_is_stored_compressed_are_not_those_of_the_file(
     storage: Storage, tmp_path: Path
 ) -> None:
-    """Google's storage unpacks such an object on the way, and sends the hashes of the packed one."""
+    """Google's storage unpacks such an object on the way, but sends the packed one's hashes."""
     stored = {"x-goog-stored-content-encoding": "gzip", "x-goog-stored-content-length": "5"}
     answer = Answer(BODY, claimed_md5=b"0" * 16, headers=stored, ranges=False, drop=("Content-Length",))
     bring([storage.put("f", answer)], tmp_path)
@@ -117,7 +117,7 @@ def test_hashes_of_what_is_stored_compressed_are_not_those_of_the_file(
 
 
 def test_a_file_that_nothing_vouches_for_comes_twice_alike(storage: Storage, tmp_path: Path) -> None:
-    """Without length and hash, what was cut looks whole; a manifest makes the second time needless."""
+    """Without length and hash it is downloaded twice and compared, unless a manifest has it."""
     cut, whole = (Answer(body, drop=SILENT, ranges=False) for body in (BODY[:5000], BODY))
     brought = bring([storage.put("f", cut, whole)], tmp_path / "a")
     assert (brought.counts.requests, content(tmp_path)) == (3, {"a/f": BODY})
@@ -130,7 +130,7 @@ def test_a_file_that_nothing_vouches_for_comes_twice_alike(storage: Storage, tmp
 
 
 def test_a_file_here_is_known_by_its_content(storage: Storage, tmp_path: Path) -> None:
-    """By the storage's hash or the manifest's, whoever brought it; without either it is fetched again."""
+    """The storage's or the manifest's hash proves it; without either it is downloaded again."""
     (tmp_path / "f").write_bytes(BODY)
     silent = storage.put("f", Answer(BODY, drop=("x-goog-hash",)))
     assert bring([storage.put("f", BODY)], tmp_path).files[0].unchanged
@@ -153,7 +153,7 @@ def test_a_stream_that_always_breaks_at_the_same_place_is_given_up(
 def test_a_storage_that_forgets_ranges_in_the_middle_is_read_as_a_whole(
     storage: Storage, tmp_path: Path
 ) -> None:
-    """It heeded the first range, and none since: what comes before a range is skipped."""
+    """If only the first range is respected, the file is downloaded again in one stream."""
     body = BODY * 16
     bring([storage.put("f", Answer(body), Answer(body, ranges=False))], tmp_path)
     assert content(tmp_path) == {"f": body}

@@ -1,4 +1,4 @@
-"""The part of a file and its map: what was written is known, by this process and by the next."""
+"""The partial file and its map: this process and the next know what was written."""
 
 import os
 from pathlib import Path, PurePosixPath
@@ -16,7 +16,7 @@ NAME = PurePosixPath("folder/f")
 
 
 def remote(size: int, validator: str = "v") -> Content:
-    """A content of which the storage says no hashes."""
+    """Return a content without hashes from the storage."""
     return Content(size, etag=f'"{validator}"')
 
 
@@ -28,7 +28,7 @@ def put(part: Partial, at: int, data: bytes, cut: int = 70_000) -> None:
 
 
 def opened(folder: Path, content: Content, path: PurePosixPath = NAME) -> Partial:
-    """What is here of a file, or the beginning of it."""
+    """Open what is here of a file, or start it."""
     return Partial(folder, path, content, lambda size: None)
 
 
@@ -41,7 +41,7 @@ def opened(folder: Path, content: Content, path: PurePosixPath = NAME) -> Partia
 def test_a_map_knows_the_whole_blocks_that_were_written(
     tmp_path_factory: pytest.TempPathFactory, size: int, spans: list[tuple[int, int]], cut: int
 ) -> None:
-    """Written from block starts in pieces of any size; opened again, exactly the whole blocks are here."""
+    """After writing pieces of any size and reopening, exactly the complete blocks are known."""
     folder, content = tmp_path_factory.mktemp("part"), remote(size)
     part, whole = opened(folder, content), set[int]()
     for block, length in spans:
@@ -64,7 +64,7 @@ def test_a_map_knows_the_whole_blocks_that_were_written(
 
 @pytest.mark.parametrize("spoil", ["map cut", "map wrong", "all cut", "empty", "gone"])
 def test_a_part_that_is_damaged_begins_anew(tmp_path: Path, spoil: str) -> None:
-    """Whatever a crash or a person did to it, nothing is taken for here that is not."""
+    """After a crash or a change by somebody, nothing wrong is taken for written."""
     content = remote(3 * BLOCK)
     place = opened(tmp_path, content).place
     put(opened(tmp_path, content), 0, BYTES[: 2 * BLOCK])
@@ -82,7 +82,7 @@ def test_a_part_that_is_damaged_begins_anew(tmp_path: Path, spoil: str) -> None:
 
 
 def test_a_whole_part_is_checked_and_not_fetched_again(tmp_path: Path) -> None:
-    """It was killed between its last byte and its place; then the map behind the bytes is gone."""
+    """A complete file that was not renamed yet is checked instead of downloaded."""
     content = remote(2 * BLOCK + 5)
     part = opened(tmp_path, content)
     assert part.begin(Span(0, 2 * BLOCK + 5), 4) == []
@@ -103,7 +103,7 @@ def test_what_is_written_is_known_at_once(tmp_path: Path) -> None:
 
 
 def test_parts_of_other_contents_go_and_those_of_other_names_stay(tmp_path: Path) -> None:
-    """A new version of a file makes the old part useless."""
+    """A new version of a file deletes its old part only."""
     other = PurePosixPath("g")
     for path, validator in ((NAME, "old"), (other, "old"), (NAME, "new")):
         opened(tmp_path, remote(BLOCK, validator), path)
@@ -114,7 +114,7 @@ def test_parts_of_other_contents_go_and_those_of_other_names_stay(tmp_path: Path
 
 
 class Held(type(Path())):  # type: ignore[misc]  # The class of this system's paths.
-    """A file that another program holds for its first `held` renames, as virus scanners on Windows do."""
+    """A file that another program holds for its first `held` renames, like virus scanners on Windows."""
 
     held = 2
 
@@ -127,7 +127,7 @@ class Held(type(Path())):  # type: ignore[misc]  # The class of this system's pa
 
 
 def test_a_file_that_a_virus_scanner_holds_is_renamed_when_it_is_free(tmp_path: Path) -> None:
-    """It is tried again for a while; what stays held is an error."""
+    """The rename is retried for a while; then it is an error."""
     (tmp_path / "new").write_text("new")
     Held.held = 2
     replace(Held(tmp_path / "new"), tmp_path / "old")

@@ -1,4 +1,4 @@
-"""The planner of ranges: every byte once, from the front, in pieces worth asking for."""
+"""The planner of ranges: every byte once, from the beginning, in ranges of useful size."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +22,7 @@ def test_a_new_file_is_covered_once_and_in_order(size: int, connections: int) ->
     st.data(),
 )
 def test_what_is_here_is_never_asked_for(taken: bytearray, connections: int, data: st.DataObject) -> None:
-    """Whatever blocks are here, exactly the others are asked for, in blocks, within the file."""
+    """Exactly the missing blocks are requested."""
     short = data.draw(st.integers(0, BLOCK - 1)) if taken else 0
     size = len(taken) * BLOCK - short
     missing = {block for block, here in enumerate(taken) if not here}
@@ -35,7 +35,7 @@ def test_what_is_here_is_never_asked_for(taken: bytearray, connections: int, dat
 
 @given(st.integers(8 << 20, 3 * (1 << 30)))
 def test_ranges_are_worth_a_question_and_shared(size: int) -> None:
-    """None but the last is below 4 MiB, none above 32 MiB, and they do not grow towards the end."""
+    """Ranges have 4 to 32 MiB except the last, and do not grow towards the end."""
     sizes = [span.end - span.start for span in missing_spans(size, bytearray(blocks_in(size)), 8)]
     assert all(4 << 20 <= one <= 32 << 20 for one in sizes[:-1])
     assert sizes[-1] <= 32 << 20

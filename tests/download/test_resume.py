@@ -1,4 +1,4 @@
-"""What breaks off is gone on with: within one transfer, and by the next one."""
+"""Interrupted downloads are resumed: within one transfer, and by the next one."""
 
 import base64
 import email.utils
@@ -24,12 +24,12 @@ IMPATIENT = TransferOptions(attempts=1)
 
 
 def ranges(storage: Storage) -> list[str | None]:
-    """The ranges asked for, in order."""
+    """Return the requested ranges in order."""
     return [request.range for request in storage.requests]
 
 
 def test_a_big_file_comes_in_ranges(storage: Storage, tmp_path: Path) -> None:
-    """The ranges cover it once, and all after the first name its ETag."""
+    """The ranges cover it once, and all but the first name its ETag."""
     brought = bring([storage.put("f", BODY)], tmp_path)
     assert content(tmp_path) == {"f": BODY}
     assert sorted(ranges(storage)) == [  # type: ignore[type-var]  # None of them is None.
@@ -42,7 +42,7 @@ def test_a_big_file_comes_in_ranges(storage: Storage, tmp_path: Path) -> None:
 
 
 def test_a_reset_is_gone_on_with_from_that_byte(storage: Storage, tmp_path: Path) -> None:
-    """Nothing is fetched twice because a connection broke."""
+    """A broken connection repeats nothing."""
     brought = bring([storage.put("f", Answer(BODY[:MB], reset_after=300_001), BODY[:MB])], tmp_path)
     assert content(tmp_path) == {"f": BODY[:MB]}
     assert ranges(storage)[-1] == f"bytes=300001-{MB - 1}"
@@ -50,7 +50,7 @@ def test_a_reset_is_gone_on_with_from_that_byte(storage: Storage, tmp_path: Path
 
 
 def test_the_next_transfer_goes_on_with_blocks_that_are_here(storage: Storage, tmp_path: Path) -> None:
-    """One byte is asked for to see that it is the same file, then what is missing."""
+    """One byte is requested to check that the file is the same, then what is missing."""
     file = storage.put("f", Answer(BODY[:MB], reset_after=300_001), BODY[:MB])
     with pytest.raises(ServiceError, match="f could not be fetched: the connection broke"):
         bring([file], tmp_path, options=IMPATIENT)
@@ -64,7 +64,7 @@ def test_the_next_transfer_goes_on_with_blocks_that_are_here(storage: Storage, t
 
 
 def test_another_content_begins_anew(storage: Storage, tmp_path: Path) -> None:
-    """A part belongs to its ETag: of another content nothing of it is used, and it does not stay."""
+    """A part with another ETag is deleted and not used."""
     other = BODY[5 * MB : 6 * MB]
     file = storage.put("f", Answer(BODY[:MB], reset_after=300_001), other)
     with pytest.raises(ServiceError):
@@ -79,7 +79,7 @@ def test_another_content_begins_anew(storage: Storage, tmp_path: Path) -> None:
 def test_a_file_that_changes_on_its_way_begins_anew(
     storage: Storage, tmp_path: Path, *, ranges_heeded: bool
 ) -> None:
-    """The answer to a range of the old content is the whole new one: it is not mixed into the old."""
+    """If the content changes, its answer is not mixed into the old part."""
     new = bytes(reversed(BODY))
     ear = Ear()
     bring([storage.put("f", BODY, Answer(new, ranges=ranges_heeded))], tmp_path, ear)
@@ -89,7 +89,7 @@ def test_a_file_that_changes_on_its_way_begins_anew(
 
 
 def test_a_file_that_changes_for_ever_is_given_up(storage: Storage, tmp_path: Path) -> None:
-    """It ends, with a sentence."""
+    """It ends with an error."""
     answers = [Answer(BODY, etag=f'"{number}"') for number in range(100)]
     with pytest.raises(ServiceError, match="f could not be fetched: it changes faster"):
         bring([storage.put("f", *answers)], tmp_path)
@@ -97,7 +97,7 @@ def test_a_file_that_changes_for_ever_is_given_up(storage: Storage, tmp_path: Pa
 
 
 def test_a_storage_without_ranges_is_read_in_one_stream(storage: Storage, tmp_path: Path) -> None:
-    """A 200 to the first range is the file: it is not asked for again."""
+    """A 200 to the first range is the file, and is not requested again."""
     brought = bring([storage.put("f", Answer(BODY, ranges=False))], tmp_path)
     assert content(tmp_path) == {"f": BODY}
     assert ranges(storage) == [f"bytes=0-{8 * MB - 1}"]
@@ -105,14 +105,14 @@ def test_a_storage_without_ranges_is_read_in_one_stream(storage: Storage, tmp_pa
 
 
 def test_a_range_ignored_once_is_asked_for_again(storage: Storage, tmp_path: Path) -> None:
-    """Where much is here already, a whole file instead of a range is not read."""
+    """If much is here, a whole file instead of a range is not read."""
     brought = bring([storage.put("f", BODY, Answer(BODY, ranges=False), BODY)], tmp_path)
     assert content(tmp_path) == {"f": BODY}
     assert (brought.counts.again, brought.counts.retries) == (0, 1)
 
 
 def test_a_stream_that_breaks_goes_on_although_ranges_are_ignored(storage: Storage, tmp_path: Path) -> None:
-    """Each attempt begins at the first byte, and adds what the one before did not reach."""
+    """Each attempt starts at the first byte, and adds what the one before did not reach."""
     answers = [Answer(BODY, ranges=False, reset_after=after * MB) for after in (3, 2, 9, 12, 15)]
     bring([storage.put("f", *answers, Answer(BODY, ranges=False))], tmp_path)
     assert content(tmp_path) == {"f": BODY}
@@ -130,19 +130,19 @@ def test_a_stream_that_breaks_goes_on_in_ranges_where_they_are_heeded_again(
 
 
 def test_other_bytes_than_asked_for_are_not_taken(storage: Storage, tmp_path: Path) -> None:
-    """A part whose Content-Range is another one is asked for again."""
+    """A part with another Content-Range is requested again."""
     bring([storage.put("f", BODY, Answer(BODY, shift=1), BODY)], tmp_path)
     assert content(tmp_path) == {"f": BODY}
 
 
 def test_an_end_of_the_file_that_moved_begins_anew(storage: Storage, tmp_path: Path) -> None:
-    """A 416 to a range means that the file is shorter than it was."""
+    """A 416 means that the file became shorter."""
     bring([storage.put("f", BODY, Answer(status=416), b"short")], tmp_path)
     assert content(tmp_path) == {"f": b"short"}
 
 
 def test_a_damaged_big_file_comes_again_from_its_first_byte(storage: Storage, tmp_path: Path) -> None:
-    """Which range was wrong nobody knows, so none is kept."""
+    """Nobody knows which range was wrong, so none is kept."""
     bad = BODY[: 9 * MB] + bytes([BODY[9 * MB] ^ 1]) + BODY[9 * MB + 1 :]  # Another byte, whichever it was.
     ear, md5 = Ear(), storage.put("right", BODY)
     bring([md5], tmp_path / "other")
@@ -156,14 +156,14 @@ def test_a_damaged_big_file_comes_again_from_its_first_byte(storage: Storage, tm
 
 
 def _hashes(body: bytes) -> dict[str, str]:
-    """The header that a storage sends which has `body`."""
+    """Return the hash header that a storage sends with `body`."""
     md5 = hashlib.md5(body, usedforsecurity=False).digest()
     return {"x-goog-hash": f"md5={base64.b64encode(md5).decode()}"}
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_an_expired_address_is_listed_again(storage: Storage, tmp_path: Path, status: int) -> None:
-    """One listing serves all files; each has the right to one."""
+    """One new listing serves all files."""
     old = [storage.put(name, Answer(status=status)) for name in "abc"]
     listed = list[int]()
 
@@ -177,7 +177,7 @@ def test_an_expired_address_is_listed_again(storage: Storage, tmp_path: Path, st
 
 
 def test_an_address_that_expires_in_the_middle_loses_nothing(storage: Storage, tmp_path: Path) -> None:
-    """What came through the old address stays."""
+    """The bytes from the old URL are kept."""
     etag = '"same"'
     old = storage.put("f", Answer(BODY, etag=etag), Answer(status=400))
     brought = bring([old], tmp_path, relist=lambda: [storage.put("f", Answer(BODY, etag=etag))])
@@ -186,7 +186,7 @@ def test_an_address_that_expires_in_the_middle_loses_nothing(storage: Storage, t
 
 
 def test_an_address_that_stays_expired_is_an_error(storage: Storage, tmp_path: Path) -> None:
-    """One new listing, no more; and a file that it does not have is gone."""
+    """There is one new listing only; a file that it does not have is gone."""
     listed = list[int]()
 
     def relist() -> list[OutputFile]:
@@ -201,7 +201,7 @@ def test_an_address_that_stays_expired_is_an_error(storage: Storage, tmp_path: P
 
 
 def test_an_address_that_another_thread_renewed_costs_no_listing() -> None:
-    """The right to one is still there when that other address expires, too."""
+    """Each file keeps its right to one new listing."""
     tried = list[str]()
     storage = Transport([OutputFile("f", "first")], lambda: [OutputFile("f", "third")], TransferOptions())
 
@@ -218,7 +218,7 @@ def test_an_address_that_another_thread_renewed_costs_no_listing() -> None:
 
 
 def test_waits_grow_and_honour_retry_after(storage: Storage, tmp_path: Path) -> None:
-    """Between one half and the whole of a delay that doubles; longer where it is asked for, within bounds."""
+    """Waits are half to all of a doubling delay, longer if asked for, and bounded."""
     waits = list[float]()
     busy = [Answer(status=503), Answer(status=503), Answer(status=429, headers={"Retry-After": "7"})]
     far = Answer(status=429, headers={"Retry-After": "86400"})
@@ -229,7 +229,7 @@ def test_waits_grow_and_honour_retry_after(storage: Storage, tmp_path: Path) -> 
 
 
 def test_retry_after_may_be_a_date(storage: Storage, tmp_path: Path) -> None:
-    """It is waited for like a number of seconds (RFC 9110), counted from the storage's own clock."""
+    """A date counts like seconds (RFC 9110), by the storage's clock."""
     waits = list[float]()
     until = email.utils.format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     busy = Answer(status=503, headers={"Retry-After": until})
@@ -239,7 +239,7 @@ def test_retry_after_may_be_a_date(storage: Storage, tmp_path: Path) -> None:
 
 
 def test_progress_refills_the_attempts(storage: Storage, tmp_path: Path) -> None:
-    """Any number of breaks is fine while bytes come; without any, ten attempts are the end."""
+    """New bytes reset the attempts; ten without any are the end."""
     breaks = [Answer(BODY[: 2 * MB], reset_after=70_000)] * 20
     bring([storage.put("f", *breaks, BODY[: 2 * MB])], tmp_path / "a")
     drips = [Answer(BODY[: 2 * MB], reset_after=100)] * 20
@@ -261,7 +261,7 @@ def test_progress_refills_the_attempts(storage: Storage, tmp_path: Path) -> None
 def test_a_storage_that_says_little(
     storage: Storage, tmp_path: Path, drop: tuple[str, ...], *, heeds: bool
 ) -> None:
-    """Without ETag, hashes or length there is less to go by, and the file is right all the same."""
+    """Without ETag, hashes or length the file is still right."""
     bring([storage.put("f", Answer(BODY[: 9 * MB], drop=drop, ranges=heeds))], tmp_path)
     assert content(tmp_path) == {"f": BODY[: 9 * MB]}
     assert parts(tmp_path) == []

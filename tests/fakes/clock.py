@@ -1,4 +1,4 @@
-"""One clock for every test: time passes when a test says so, never by itself."""
+"""One clock for every test: time passes only when a test says so."""
 
 import threading
 import time
@@ -42,17 +42,17 @@ class FakeClock:
     __call__ = monotonic
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass and note it in `waits`."""
+        """Advance the time, and record it in `waits`."""
         self.waits.append(seconds)
         self.advance(seconds)
 
     def wait(self, condition: threading.Condition, until: float | None) -> None:
-        """Wait for a notification of `condition`; `advance` gives one."""
+        """Wait for a notification of `condition`, which `advance` sends."""
         self._waiting.add(condition)
         condition.wait()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass and wake whoever waits for it."""
+        """Advance the time, and wake everyone who waits."""
         with self._lock:
             self.passed += seconds
         if seconds:
@@ -61,7 +61,7 @@ class FakeClock:
                     condition.notify_all()
 
     def advance_to(self, monotonic_s: float) -> None:
-        """Let time pass until `monotonic` gives that, unless it has passed already."""
+        """Advance the time until `monotonic` gives that, unless it is later already."""
         self.advance(max(0.0, monotonic_s - self.monotonic()))
 
 

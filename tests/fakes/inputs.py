@@ -39,7 +39,7 @@ class FakeInputs:
     def upload_dataset(
         self, source: str, details: InputDetails, files: Mapping[str, Path], *, notes: str
     ) -> None:
-        """Keep a version of a dataset; Kaggle's limits are refused before anything is sent."""
+        """Store a version of a data set; Kaggle's limits are checked before anything is sent."""
         slug = source.partition("/")[2]
         if not (6 <= len(slug) <= 50 and 6 <= len(details.title) <= 50):
             raise RefusedError(f"Kaggle does not accept the dataset {source}, titled {details.title!r}.")
@@ -54,17 +54,17 @@ class FakeInputs:
         self._call("upload_dataset", f"upload {source}", keep)
 
     def my_datasets(self) -> Sequence[str]:
-        """List the account's own."""
+        """List the account's data sets."""
         return self._call(
             "my_datasets", "my datasets", lambda: [name for name in self.datasets if self._is_mine(name)]
         )
 
     def dataset_details(self, source: str) -> InputDetails:
-        """Tell what was told."""
+        """Return the stored details."""
         return self._call("dataset_details", f"details of {source}", lambda: self._details(source))
 
     def update_dataset(self, source: str, details: InputDetails) -> None:
-        """Replace what was told."""
+        """Replace the stored details."""
 
         def change() -> None:
             self._details(source)
@@ -75,7 +75,7 @@ class FakeInputs:
         self._call("update_dataset", f"update {source}", change)
 
     def delete_dataset(self, source: str) -> None:
-        """Forget a dataset."""
+        """Delete a data set."""
 
         def forget() -> None:
             if self.datasets.pop(source, None) is None:
@@ -85,7 +85,7 @@ class FakeInputs:
         self._call("delete_dataset", f"delete {source}", forget)
 
     def my_models(self) -> Sequence[str]:
-        """List the account's own."""
+        """List the account's models."""
         return self._call(
             "my_models", "my models", lambda: [name for name in self._model_names() if self._is_mine(name)]
         )
@@ -113,7 +113,7 @@ class FakeInputs:
         return self._call("model_variations", f"variations of {model}", look)
 
     def create_model(self, model: str, details: InputDetails) -> None:
-        """Remember a model."""
+        """Store a model."""
 
         def make() -> None:
             self._check_owner(model)
@@ -124,7 +124,7 @@ class FakeInputs:
         self._call("create_model", f"create {model}", make)
 
     def update_model(self, model: str, details: InputDetails) -> None:
-        """Replace what was told."""
+        """Replace the stored details."""
 
         def change() -> None:
             if model not in self._model_names():
@@ -136,7 +136,7 @@ class FakeInputs:
     def upload_model(
         self, variation: str, files: Mapping[str, Path], *, notes: str, license_name: str
     ) -> str:
-        """Keep a version."""
+        """Store a version."""
         _check_files(f"the model {variation}", files)
 
         def keep() -> str:
@@ -154,7 +154,7 @@ class FakeInputs:
         return self._call("upload_model", f"upload {variation} ({license_name}): {notes}", keep)
 
     def delete_model(self, source: str) -> None:
-        """Forget a model, a variation or a version."""
+        """Delete a model, a variation or a version."""
 
         def forget() -> None:
             gone = [name for name in self.models if f"{name}/".startswith(f"{source}/")]

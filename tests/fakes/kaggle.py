@@ -51,21 +51,21 @@ LOST = ServiceError("Could not push: the connection broke.")
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A call that is carried out and whose answer is lost: `error` is raised in its place."""
+    """A call that is executed, but whose answer is lost: `error` is raised instead."""
 
     error: Exception
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer that is given in the place of the true one."""
+    """An answer that is returned instead of the real one."""
 
     value: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading of the live log as a test writes it: what comes, how fast, and how it ends."""
+    """One reading of the live log: what arrives, how fast, and how it ends."""
 
     events: Sequence[LogEvent]
     error: Exception | None = None
@@ -81,7 +81,7 @@ Happening = Exception | Lost | Answer | Reading | Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What becomes of a session, in seconds of the clock from its push on."""
+    """The life of a session, in seconds since its push."""
 
     queued_s: float = 0.0
     runs_s: float = FOREVER
@@ -91,7 +91,7 @@ class Life:
 
     @property
     def over_s(self) -> float:
-        """When the state is terminal."""
+        """Return when the state becomes terminal."""
         return self.queued_s + self.runs_s + self.saving_s
 
 
@@ -125,7 +125,7 @@ class Version:
 
 @dataclass
 class Connection:
-    """How calls and live logs travel; by default at once and without an end."""
+    """How calls and live logs travel; by default at once and without interruption."""
 
     latency_s: float = 0.0  # Each call takes so long.
     idle_cut_s: float = FOREVER  # Kaggle ends a live log after so much silence.
@@ -166,17 +166,17 @@ class FakeKaggle(FakeInputs):
     # What tests do
 
     def next(self, method: str, *happenings: Happening) -> None:
-        """Spoil the next calls of a method of the port, one after the other."""
+        """Change the next calls of a method of the port, one after the other."""
         self._next.setdefault(method, []).extend(happenings)
 
     def always(self, method: str, happening: Happening | None) -> None:
-        """Spoil every call of a method, after those of `next`; None ends it."""
+        """Change every call of a method, after those of `next`; None ends it."""
         self._always.pop(method, None)
         if happening is not None:
             self._always[method] = happening
 
     def next_states(self, *states: SessionState | Exception, message: str | None = None) -> None:
-        """Answer the next looks at any session's state with these; the last one stays."""
+        """Answer the next looks at a session's state with these; the last one stays."""
         answers = [
             item if isinstance(item, Exception) else Answer(SessionStatus(item, message)) for item in states
         ]
@@ -184,7 +184,7 @@ class FakeKaggle(FakeInputs):
         self.always("session_status", answers[-1])
 
     def have(self, text: str, version: int, *, source: str = "print()") -> Version:
-        """Let a kernel exist with so many versions; gives the newest."""
+        """Make a kernel with this many versions; returns the newest."""
         ref = KernelRef.parse(text)
         while len(self.kernels.get(ref, [])) < version:
             self.save(text, source)
@@ -193,7 +193,7 @@ class FakeKaggle(FakeInputs):
     def save(
         self, text: str, source: str = "print()", state: SessionState = SessionState.COMPLETE
     ) -> Version:
-        """Add a version that somebody made on the kernel's page."""
+        """Add a version as somebody would on the kernel's page."""
         version = Version(source, self.clock.now(), self.clock.monotonic(), state=state)
         self.kernels.setdefault(KernelRef.parse(text), []).append(version)
         return version
@@ -204,19 +204,19 @@ class FakeKaggle(FakeInputs):
         return self.kernels[ref.kernel][(ref.version or 0) - 1]
 
     def complete(self, text: str, step: int | None, **changes: Any) -> None:
-        """End a session well with a checkpoint at `step`; None: it saved nothing new."""
+        """End a session well with a checkpoint at `step`; with None it saved nothing new."""
         version = self.version(text)
         version.state = SessionState.COMPLETE
         version.outputs = {"state.json": json.dumps({**self.state_of(text, step), **changes}).encode()}
 
     def kill(self, text: str, *, keep: bytes | None = None, state: SessionState = SessionState.ERROR) -> None:
-        """End a session without a word; `keep` is the `state.json` that Kaggle kept."""
+        """Kill a session; `keep` is the `state.json` that Kaggle kept."""
         version = self.version(text)
         version.state = state
         version.outputs = {} if keep is None else {"state.json": keep}
 
     def fail(self, text: str, message: str, *, keep: bool = True, reason: str = "bad_config") -> None:
-        """Let the kernel say why it failed: in its `state.json`, or in its log alone."""
+        """Fail a session with a reason in its `state.json`, or only in its log."""
         version = self.version(text)
         version.state = SessionState.ERROR
         if keep:
@@ -227,7 +227,7 @@ class FakeKaggle(FakeInputs):
             version.log = said(f"@kgtts {json.dumps(end)}")
 
     def state_of(self, text: str, step: int | None) -> dict[str, Any]:
-        """Return the `state.json` of a session that reached `step`, with the history of those before it."""
+        """Return the `state.json` of a session that reached `step`, with its history."""
         stamp = read_stamp(self.version(text).source)
         assert stamp is not None
         history: list[dict[str, Any]] = []
@@ -263,7 +263,7 @@ class FakeKaggle(FakeInputs):
         }
 
     def mounted(self, source: str) -> Mapping[str, bytes]:
-        """Return what a session that starts now finds of a dataset: its newest version that is ready."""
+        """Return the version of a data set that a session starting now would mount."""
         ready = [item for item in self.datasets.get(source, []) if item.ready_s <= self.clock.monotonic()]
         return ready[-1].files if ready else {}
 
@@ -275,7 +275,7 @@ class FakeKaggle(FakeInputs):
         return len(self.asked)
 
     def push(self, push: KernelPush) -> Pushed:
-        """Save a version and queue its session; sources that do not exist are refused all the same."""
+        """Save a version and queue its session; missing sources are an error all the same."""
 
         def save() -> Pushed:
             if push.ref.owner.lower() != self.username.lower():
@@ -300,7 +300,7 @@ class FakeKaggle(FakeInputs):
         return self._call("kernel", f"kernel {ref}", lambda: self._info(ref))
 
     def session_status(self, ref: KernelRef, *, retry: bool = True) -> SessionStatus:
-        """Give the state of a version's session, or of the newest one's."""
+        """Return the state of a version's session, or of the newest one's."""
 
         def look() -> SessionStatus:
             version = self._find(ref)
@@ -312,7 +312,7 @@ class FakeKaggle(FakeInputs):
         return self._call("session_status", f"status {ref}", look)
 
     def outputs(self, ref: KernelRef) -> Sequence[OutputFile]:
-        """List what a session left, once it is over and if there is a storage to fetch it from."""
+        """List a session's outputs, if it is over and there is a storage."""
 
         def look() -> list[OutputFile]:
             left = self._left(ref)
@@ -321,7 +321,7 @@ class FakeKaggle(FakeInputs):
         return self._call("outputs", f"outputs {ref}", look)
 
     def output_file(self, ref: KernelRef, name: str) -> bytes | None:
-        """Give the content of one output; None if there is no such kernel, version or file."""
+        """Return the content of one output; None if there is no such kernel, version or file."""
 
         def look() -> bytes | None:
             try:
@@ -332,7 +332,7 @@ class FakeKaggle(FakeInputs):
         return self._call("output_file", f"output {ref} {name}", look)
 
     def stored_log(self, ref: KernelRef) -> Sequence[LogEvent]:
-        """Give the log of a session that is over, in other pieces than the live one; else nothing."""
+        """Return the log of a session that is over, in other pieces than the live one; otherwise nothing."""
 
         def look() -> list[LogEvent]:
             version, now = self._find(ref), self.clock.monotonic()
@@ -346,7 +346,7 @@ class FakeKaggle(FakeInputs):
         return self._call("stored_log", f"log {ref}", look)
 
     def log_stream(self, ref: KernelRef, *, idle_s: float, retry: bool = True) -> Iterator[LogEvent]:
-        """Give the log from its start, then as the session says it; silence lets `idle_s` pass."""
+        """Return the log from its start, then as the session prints it; silence takes `idle_s`."""
         reading: Version | Reading = self._call("log_stream", f"stream {ref}", lambda: self._find(ref))
         if isinstance(reading, Version):
             yield from self._live(reading, idle_s)
@@ -361,7 +361,7 @@ class FakeKaggle(FakeInputs):
         raise SilentLogError("Nothing was said.")
 
     def cancel_session(self, session: int) -> None:
-        """End a session by its id; what it left stays."""
+        """End a session by its id; its outputs stay."""
 
         def end() -> None:
             found = [item for item in itertools.chain(*self.kernels.values()) if item.session == session]
@@ -392,17 +392,17 @@ class FakeKaggle(FakeInputs):
         return self._call("my_kernels", "kernels", look)
 
     def quota(self) -> Quota | None:
-        """Tell the week's hours."""
+        """Return the week's hours."""
         return self._call("quota", "quota", lambda: self.week() if callable(self.week) else self.week)
 
     def dataset_files(self, source: str) -> Iterator[InputFile]:
-        """List the files of a dataset's newest version, which may still be in preparation."""
+        """List the files of a data set's newest version, which may not be ready yet."""
         yield from self._call(
             "dataset_files", f"dataset files {source}", lambda: _listed(self._dataset(source).files)
         )
 
     def dataset_ready(self, source: str) -> bool:
-        """Tell whether the newest version's time of preparation has passed."""
+        """Return whether the newest version is ready."""
         return self._call(
             "dataset_ready",
             f"dataset ready {source}",
@@ -422,7 +422,7 @@ class FakeKaggle(FakeInputs):
     # Behind it
 
     def _call(self, method: str, words: str, work: Callable[[], T]) -> T:
-        """Note a call, let it take its time, and answer it truly unless something is to happen."""
+        """Record a call, let it take its time, and answer it, unless a change is planned."""
         with self._lock:
             self.asked.append(words)
             self.clock.advance(self.connection.latency_s)
@@ -487,7 +487,7 @@ class FakeKaggle(FakeInputs):
         return "; ".join(f"{kind} {', '.join(names)}" for kind, names in unknown.items() if names)
 
     def _live(self, version: Version, idle_s: float) -> Iterator[LogEvent]:
-        """Give the past of a log at once and the rest as it is said, until something cuts it off."""
+        """Return a log's past at once and the rest as it is printed, until it is cut off."""
         opened = heard = self.clock.monotonic()
         if version.life is None:
             begins, ends = opened, FOREVER
@@ -510,7 +510,7 @@ class FakeKaggle(FakeInputs):
             self._wait(ends, opened=opened, heard=heard, idle_s=idle_s)
 
     def _wait(self, moment: float, *, opened: float, heard: float, idle_s: float) -> None:
-        """Let time pass up to `moment`, or up to what ends the connection before it, which is raised."""
+        """Advance the time to `moment`, or to what ends the connection before it, which is raised."""
         cut = ServiceError("The live log was cut off.")
         start = self.clock.monotonic() - self.clock.passed
         ends: list[tuple[float, Exception]] = [
@@ -530,7 +530,7 @@ class FakeKaggle(FakeInputs):
 
 
 def said(*lines: str, start: float = 0.0) -> list[LogEvent]:
-    """Return log events, one a line, a second apart."""
+    """Return log events, one for each line, a second apart."""
     return [LogEvent("stdout", start + index, f"{line}\n") for index, line in enumerate(lines)]
 
 
@@ -548,7 +548,7 @@ def inputs() -> dict[str, Any]:
 
 
 def hours(left: float, *, allowed: float = 30, refreshes_at: datetime | None = None) -> Quota:
-    """Return a week's quota with so many hours left."""
+    """Return a week's quota with this many hours left."""
     return Quota(timedelta(hours=allowed - left), timedelta(0), timedelta(hours=allowed), refreshes_at)
 
 
@@ -557,7 +557,7 @@ def _listed(files: Mapping[str, bytes]) -> list[InputFile]:
 
 
 def _repacked(log: Sequence[LogEvent]) -> Iterator[LogEvent]:
-    """Join up to three events of one stream, as a stored log has fewer pieces than a live one."""
+    """Join up to three events of one stream, since a stored log has fewer pieces than a live one."""
     joined: list[LogEvent] = []
     for event in log:
         if joined and (len(joined) == 3 or joined[0].stream != event.stream):
@@ -569,12 +569,12 @@ def _repacked(log: Sequence[LogEvent]) -> Iterator[LogEvent]:
 
 
 def _slug(title: str) -> str:
-    """Return the name that Kaggle makes of a title."""
+    """Return the name that Kaggle makes from a title."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def http_error(status: int) -> KgttsError:
-    """Return what the client makes of an answer with this HTTP status."""
+    """Return the client's error for an answer with this HTTP status."""
     words = f"Kaggle answered with HTTP {status}."
     kinds: dict[int, type[KgttsError]] = {401: CredentialsError, 403: ForbiddenError, 404: NotFoundError}
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
