@@ -12,7 +12,7 @@ from orchestrator.kaggle.client import KaggleClient
 
 @pytest.fixture(autouse=True)
 def no_waiting() -> Iterator[None]:
-    """Retries happen, but nothing waits for them."""
+    """Retries are made without waiting."""
     with stamina.set_testing(True, attempts=8, cap=True):
         yield
 

@@ -1,4 +1,4 @@
-"""Things to push, and waiting for their ends without polling."""
+"""Pushes for the tests, and waits for their ends without polling."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,13 +20,13 @@ HANG = "import time\nprint('ready', flush=True)\nwhile True: time.sleep(1000)\n"
 
 
 def small_push(source: str = "print('hello')", **fields: Any) -> KernelPush:
-    """A push of a script to a CPU machine."""
+    """Return a push of a script to a CPU machine."""
     wanted = {"ref": KERNEL, "title": "Small kernel", "source": source, "accelerator": None, **fields}
     return KernelPush(**wanted)
 
 
 def run_to_end(kaggle: KaggleClient, source: str, **fields: Any) -> KernelRef:
-    """Push a script and wait for its end on its live log; gives the version."""
+    """Push a script and wait on its live log for its end; returns the version."""
     pushed = kaggle.push(small_push(source, **fields))
     for _ in kaggle.log_stream(pushed.ref, idle_s=60):
         pass
@@ -38,7 +38,7 @@ def run_to_end(kaggle: KaggleClient, source: str, **fields: Any) -> KernelRef:
 def answering(
     content_type: str, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Iterator[str]:
-    """A server that is not Kaggle: it answers everything alike. Gives its address."""
+    """Run a server that is not Kaggle and answers everything alike. Returns its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -68,7 +68,7 @@ def answering(
 
 
 def make_files(folder: Path, **contents: bytes) -> dict[str, Path]:
-    """Files of a folder by their names; `a_b` is written as `a.b`."""
+    """Make files by their names; `a_b` is written as `a.b`."""
     folder.mkdir(exist_ok=True)
     paths = [folder / name.replace("_", ".") for name in contents]
     for path, content in zip(paths, contents.values(), strict=True):
@@ -77,7 +77,7 @@ def make_files(folder: Path, **contents: bytes) -> dict[str, Path]:
 
 
 def stored(emulator: Emulator, number: int, name: str) -> bytes:
-    """A file as the emulator keeps it."""
+    """Return a file as the emulator stores it."""
     datasets = emulator.backend.datasets
     found = datasets.find(*SOURCE.split("/"))
     assert found is not None

@@ -1,4 +1,4 @@
-"""Credentials as people paste them: white space and byte order marks do no harm, and no value is shown."""
+"""Credentials as people paste them: white space and byte order marks are harmless, and no value is shown."""
 
 import json
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def written(home: Path, name: str, text: str) -> dict[str, str]:
 
 
 def named_file(home: Path, text: str) -> dict[str, str]:
-    """A file that the variable names, itself with a line end after the name."""
+    """Write the file that the variable names, with a line end after the name."""
     written(home, "elsewhere", text)
     return {"KAGGLE_API_TOKEN": f"{home / '.kaggle/elsewhere'}\n"}
 
@@ -74,7 +74,7 @@ def test_what_is_pasted_along_is_dropped(
 @pytest.mark.parametrize("place", [place for place in PLACES if "KEY" not in place and "json" not in place])
 @pytest.mark.parametrize("kind", ODD)
 def test_a_malformed_token_is_named_without_its_value(tmp_path: Path, place: str, kind: str) -> None:
-    """Where it is and what is wrong with it; no part of it."""
+    """The error says where it is and what is wrong, without any part of it."""
     environ = {
         name: value for name, value in PLACES[place](tmp_path, ODD[kind]).items() if place != name or value
     }
@@ -99,14 +99,14 @@ def test_a_malformed_token_is_named_without_its_value(tmp_path: Path, place: str
 def test_a_malformed_key_is_named_without_its_value(
     tmp_path: Path, environ: dict[str, str], words: str
 ) -> None:
-    """The key and the user name, too."""
+    """The same for key and user name."""
     with pytest.raises(CredentialsError, match=words) as caught:
         find_credentials(environ, tmp_path)
     assert KEY[:MIDDLE] not in repr(caught.value)
 
 
 def test_a_variable_of_white_space_counts_as_unset(tmp_path: Path) -> None:
-    """A secret that a workflow does not have is an empty text, perhaps with a line end."""
+    """A workflow's missing secret is an empty text, perhaps with a line end."""
     environ = {"KAGGLE_API_TOKEN": " \n", "KAGGLE_USERNAME": f"{USER}\n", "KAGGLE_KEY": KEY}
     assert find_credentials(environ, tmp_path).secret == KEY
     assert known_username(environ, tmp_path) == USER
@@ -122,7 +122,7 @@ def test_a_token_with_a_line_break_is_never_printed(
     in_actions: bool,
     debug: bool,
 ) -> None:
-    """Not in the error, the annotation, the summary, or a traceback; `requests` would print it."""
+    """It is not in the error, annotation, summary or traceback; `requests` would print it."""
     monkeypatch.setenv("KAGGLE_API_TOKEN", ODD["a line break"])
     monkeypatch.setenv("KGTTS_KAGGLE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(workplace / "summary.md"))

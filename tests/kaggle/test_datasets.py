@@ -1,4 +1,4 @@
-"""Datasets through the client on the emulator: made, versioned, prepared, and uploaded over broken lines."""
+"""Data sets through the client on the emulator: made, versioned, prepared, and uploaded."""
 
 import json
 from collections.abc import Callable
@@ -29,14 +29,14 @@ print(sorted(path.name for path in (root / "input").rglob("*.txt")))
 
 
 def listed(kaggle: KaggleClient) -> list[InputFile]:
-    """The files that Kaggle lists."""
+    """Return the files that Kaggle lists."""
     return list(kaggle.dataset_files(SOURCE))
 
 
 def test_a_dataset_is_made_and_gets_versions(
     emulator: Emulator, kaggle: KaggleClient, tmp_path: Path
 ) -> None:
-    """The first upload makes a private dataset; each later one a version with its files and no others."""
+    """The first upload makes a private data set; each later one a version with only its files."""
     for ask in (kaggle.dataset_ready, lambda source: list(kaggle.dataset_files(source))):
         with pytest.raises(ForbiddenError):
             ask(SOURCE)
@@ -61,7 +61,7 @@ def test_a_dataset_is_made_and_gets_versions(
 def test_a_kernel_mounts_the_version_before_until_the_newest_is_ready(
     start_emulator: Callable[..., Emulator], tmp_path: Path
 ) -> None:
-    """While the first is prepared there is nothing to mount, and the push is taken all the same."""
+    """While the first is prepared nothing can be mounted, and a push is accepted."""
     emulator = start_emulator(dataset_processing_s=3600.0)
     client = connect({"KGTTS_KAGGLE_URL": emulator.url}, login=(USER, KEY))
     client.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "1", a_txt=b"one"), notes="first")
@@ -86,7 +86,7 @@ def test_a_ready_version_is_mounted(emulator: Emulator, kaggle: KaggleClient, tm
 def test_a_version_is_asked_for_once(
     emulator: Emulator, kaggle: KaggleClient, tmp_path: Path, method: str, status: int
 ) -> None:
-    """A repeated call could make two versions; what is there can be read afterwards."""
+    """A repeated call could make two versions; Kaggle can be read afterwards."""
     if method == "CreateDatasetVersion":
         kaggle.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
     emulator.server.faults.fail_next(status, method=method)
@@ -104,14 +104,14 @@ def test_a_version_is_asked_for_once(
 def test_a_login_that_may_not_write_datasets_is_refused(
     emulator: Emulator, kaggle: KaggleClient, tmp_path: Path, method: str, status: int
 ) -> None:
-    """403 and 404 to one who makes something mean no; they do not mean that something is missing."""
+    """For an upload 403 and 404 mean a refusal, not something missing."""
     emulator.server.faults.fail_next(status, method=method)
     with pytest.raises(RefusedError, match=str(status)):
         kaggle.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
 
 
 def test_a_refusal_in_an_answer_of_200_is_told(kaggle: KaggleClient, tmp_path: Path) -> None:
-    """Kaggle's own words: here for a title that is another dataset's."""
+    """Kaggle's own words are shown, here for a title that is taken."""
     files = make_files(tmp_path / "1", a_txt=b"one")
     kaggle.upload_dataset(f"{USER}/another", DETAILS, files, notes="x")
     with pytest.raises(RefusedError, match="already in use by a dataset"):
@@ -121,13 +121,13 @@ def test_a_refusal_in_an_answer_of_200_is_told(kaggle: KaggleClient, tmp_path: P
 
 
 def test_a_file_that_is_gone_is_a_local_error(kaggle: KaggleClient, tmp_path: Path) -> None:
-    """It is named."""
+    """The error names the file."""
     with pytest.raises(LocalError, match=r"Could not upload gone\.pth: No such file"):
         kaggle.upload_dataset(SOURCE, DETAILS, {"gone.pth": tmp_path / "gone.pth"}, notes="x")
 
 
 def test_a_folder_filled_by_hand_is_always_ready(emulator: Emulator, kaggle: KaggleClient) -> None:
-    """As the inputs of a run are on the emulator."""
+    """Inputs on the emulator are ready at once."""
     (emulator.backend.state.root / "datasets" / USER / "by-hand").mkdir(parents=True)
     assert kaggle.dataset_ready(f"{USER}/by-hand")
 
@@ -136,7 +136,7 @@ def test_a_folder_filled_by_hand_is_always_ready(emulator: Emulator, kaggle: Kag
 def test_a_dataset_that_cannot_be_mounted_is_said(
     workplace: object, status: str, error: type[KgttsError]
 ) -> None:
-    """A version that Kaggle could not process, and a dataset that is gone."""
+    """A version that Kaggle could not process, and a deleted data set, are errors."""
     with answering("application/json", json.dumps({"status": status}).encode()) as url:
         client = connect({"KGTTS_KAGGLE_URL": url}, login=(USER, KEY))
         with pytest.raises(error, match=SOURCE):

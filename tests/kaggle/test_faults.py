@@ -1,4 +1,4 @@
-"""A bad day at Kaggle: every failure is told in a sentence, with the right kind of error."""
+"""A bad day at Kaggle: every failure is a message and the right kind of error."""
 
 import socket
 from collections.abc import Callable
@@ -48,7 +48,7 @@ KINDS: list[tuple[int, type[KgttsError]]] = [
 def test_every_failure_of_every_call_is_a_sentence(
     emulator: Emulator, kaggle: KaggleClient, method: str
 ) -> None:
-    """What could not be done, the status, Kaggle's words where it gave some, and the right kind."""
+    """The message says what failed, the status and Kaggle's words."""
     doing, call = CALLS[method]
     for status, error in KINDS:
         times = 8 if status in (429, 500, 503) and method not in ("SaveKernel", "DeleteKernel") else 1
@@ -62,7 +62,7 @@ def test_every_failure_of_every_call_is_a_sentence(
 
 
 def test_a_read_survives_a_short_bad_spell(emulator: Emulator, kaggle: KaggleClient) -> None:
-    """429 and 5xx are asked again."""
+    """After 429 and 5xx the call is repeated."""
     for status in (429, 500, 502, 503):
         emulator.server.faults.fail_next(status, method="ListKernels")
     assert list(kaggle.my_kernels()) == []
@@ -71,7 +71,7 @@ def test_a_read_survives_a_short_bad_spell(emulator: Emulator, kaggle: KaggleCli
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 def test_a_refusal_is_not_asked_again(emulator: Emulator, kaggle: KaggleClient, status: int) -> None:
-    """A no stays a no."""
+    """A refused call is not repeated."""
     emulator.server.faults.fail_next(status, method="ListKernels")
     with pytest.raises(KgttsError):
         kaggle.my_kernels()
@@ -82,7 +82,7 @@ def test_a_refusal_is_not_asked_again(emulator: Emulator, kaggle: KaggleClient, 
 def test_what_kaggle_asks_for_between_calls_is_heeded(
     emulator: Emulator, kaggle: KaggleClient, wait: float | None
 ) -> None:
-    """`Retry-After` of any kind leads to another try."""
+    """After `Retry-After` of any form the call is repeated."""
     emulator.server.faults.fail_next(429, method="ListKernels", retry_after_s=wait)
     assert list(kaggle.my_kernels()) == []
 
@@ -98,7 +98,7 @@ def test_a_push_is_sent_once_whatever_happens(emulator: Emulator, kaggle: Kaggle
 
 
 def test_a_server_that_is_down_is_named(workplace: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No connection to which host; every try is made, then it is said."""
+    """After all retries the error names the host."""
     with socket.socket() as taken:  # Bound and not listening: nobody else answers there.
         taken.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -126,7 +126,7 @@ NOT_KAGGLES = [
 def test_an_answer_that_is_not_kaggles_is_a_sentence(
     workplace: object, monkeypatch: pytest.MonkeyPatch, method: str, content_type: str, body: bytes
 ) -> None:
-    """A portal page, torn JSON or other JSON is said to be what it is; it is never a fault of ours."""
+    """A login page, damaged JSON and other JSON are named, and are no fault of kgtts."""
     with answering(content_type, body) as url:
         monkeypatch.setenv("KGTTS_KAGGLE_URL", url)
         client = connect(login=(USER, KEY))
@@ -136,7 +136,7 @@ def test_an_answer_that_is_not_kaggles_is_a_sentence(
 
 
 def test_a_state_that_nobody_knows_is_no_state(emulator: Emulator, kaggle: KaggleClient) -> None:
-    """A word that is not in the official client's list tells nothing, and is never taken for another."""
+    """A word that the official client does not know is not taken for another."""
     kaggle.push(small_push())
     emulator.server.faults.set(FaultPlan(faults=(UnknownWord(word="PAUSED"),)))
     with pytest.raises(ServiceError, match="makes no sense"):
@@ -144,7 +144,7 @@ def test_a_state_that_nobody_knows_is_no_state(emulator: Emulator, kaggle: Kaggl
 
 
 def test_a_datasets_state_that_nobody_knows_is_no_state(emulator: Emulator, kaggle: KaggleClient) -> None:
-    """It is neither ready nor in preparation."""
+    """It counts as neither ready nor in preparation."""
     (emulator.backend.state.root / "datasets" / USER / "by-hand").mkdir(parents=True)
     faults = (UnknownWord(where="api:GetDatasetStatus", word="ALMOST"),)
     emulator.server.faults.set(FaultPlan(faults=faults))

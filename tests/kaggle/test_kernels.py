@@ -1,4 +1,4 @@
-"""What the client alone does over HTTP, against the emulator; `tests/contract` has what every Kaggle does."""
+"""The client over HTTP against the emulator; `tests/contract` has what every Kaggle does."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,7 +18,7 @@ Start = Callable[..., Emulator]
 
 
 def test_signed_addresses_are_not_part_of_a_text(kaggle: KaggleClient) -> None:
-    """A listing can be logged without giving access away."""
+    """A listing can be logged without its signed URLs."""
     ref = run_to_end(kaggle, "open('f', 'w').write('x')")
     file = kaggle.outputs(ref)[0]
     assert "?" in file.url
@@ -26,7 +26,7 @@ def test_signed_addresses_are_not_part_of_a_text(kaggle: KaggleClient) -> None:
 
 
 def test_a_live_log_comes_while_the_session_runs(kaggle: KaggleClient) -> None:
-    """The first lines are here before the end, on both streams, Bangla and odd characters unharmed."""
+    """The first lines arrive before the end, from both streams, with Bangla and odd characters intact."""
     odd = "বাংলা \u2028 \x85 \x0b end"
     code = f"import sys\nprint({odd!r}, flush=True)\nprint('bad', file=sys.stderr)\n{HANG}"
     ref = kaggle.push(small_push(code)).ref
@@ -40,7 +40,7 @@ def test_a_live_log_comes_while_the_session_runs(kaggle: KaggleClient) -> None:
 
 
 def stdout(events: list[LogEvent]) -> str:
-    """What the script itself said."""
+    """Return what the script itself printed."""
     return "".join(event.text for event in events if event.stream == "stdout")
 
 
@@ -53,7 +53,7 @@ def wait_until_ready(kaggle: KaggleClient, ref: KernelRef) -> None:
 
 
 def heard_until_silence(kaggle: KaggleClient, ref: KernelRef, idle_s: float) -> str:
-    """What the script says until it falls silent."""
+    """Return what the script prints until it is silent."""
     heard: list[LogEvent] = []
     with pytest.raises(SilentLogError, match=f"said nothing for {idle_s} s"):
         heard.extend(kaggle.log_stream(ref, idle_s=idle_s))
@@ -61,7 +61,7 @@ def heard_until_silence(kaggle: KaggleClient, ref: KernelRef, idle_s: float) -> 
 
 
 def test_a_silent_live_log_ends_by_itself(kaggle: KaggleClient) -> None:
-    """After so many seconds without news the reading is over, which is not the log's end."""
+    """After this many seconds of silence the reading ends, which is not the log's end."""
     ref = kaggle.push(small_push(HANG)).ref
     wait_until_ready(kaggle, ref)
     assert heard_until_silence(kaggle, ref, 0.2) == "ready\n"
@@ -70,7 +70,7 @@ def test_a_silent_live_log_ends_by_itself(kaggle: KaggleClient) -> None:
 def test_what_keeps_a_connection_open_is_no_news(
     start_emulator: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Comments of the server do not keep a silent log from ending."""
+    """The server's comments do not count as output."""
     started = start_emulator(keepalive_s=0.05)
     monkeypatch.setenv("KGTTS_KAGGLE_URL", started.url)
     client = connect(login=started.credentials)
@@ -81,7 +81,7 @@ def test_what_keeps_a_connection_open_is_no_news(
 
 
 def test_a_large_log_is_replayed_whole(kaggle: KaggleClient) -> None:
-    """Two megabytes of a live log, in blocks."""
+    """Two megabytes of a live log are read in blocks."""
     line = "x" * 99
     ref = kaggle.push(small_push(f"for n in range(20000): print('{line}')\n{HANG}")).ref
     wait_until_ready(kaggle, ref)
@@ -100,7 +100,7 @@ def test_a_large_log_is_replayed_whole(kaggle: KaggleClient) -> None:
 def test_a_rejected_push_is_an_error_in_kaggles_words(
     kaggle: KaggleClient, fields: dict[str, Any], words: str, hint: str
 ) -> None:
-    """The answer is a 200 with an error in its body; nothing was saved."""
+    """The answer is a 200 with an error; nothing was saved."""
     with pytest.raises(RefusedError, match=words) as caught:
         kaggle.push(small_push(**fields))
     assert hint in (caught.value.hint or "")
@@ -108,7 +108,7 @@ def test_a_rejected_push_is_an_error_in_kaggles_words(
 
 
 def test_the_third_gpu_session_is_refused_with_the_next_step(kaggle: KaggleClient) -> None:
-    """Two at once are allowed; the hint shows and stops them."""
+    """Two at once are allowed; the hint says how to list and stop them."""
     for number in (1, 2):
         ref = KernelRef(USER, f"gpu-kernel-{number}")
         kaggle.push(small_push(HANG, ref=ref, title=f"GPU kernel {number}", accelerator="NvidiaTeslaT4"))
@@ -124,7 +124,7 @@ def test_the_third_gpu_session_is_refused_with_the_next_step(kaggle: KaggleClien
 def test_a_spent_quota_is_refused_with_the_next_step(
     start_emulator: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kaggle's words, and where to see when it refreshes."""
+    """The error has Kaggle's words, and the command that shows when it refreshes."""
     started = start_emulator(weekly_quota_s=0)
     monkeypatch.setenv("KGTTS_KAGGLE_URL", started.url)
     client = connect(login=started.credentials)
@@ -135,7 +135,7 @@ def test_a_spent_quota_is_refused_with_the_next_step(
 
 
 def test_unknown_sources_are_an_error_although_kaggle_takes_the_push(kaggle: KaggleClient) -> None:
-    """Each unknown source is named with its kind; the version that cannot train is said too."""
+    """The error names each source with its kind, and the version that cannot train."""
     push = small_push(
         dataset_sources=("asha/none",),
         model_sources=("asha/none/onnx/x/1",),
@@ -148,12 +148,12 @@ def test_unknown_sources_are_an_error_although_kaggle_takes_the_push(kaggle: Kag
 
 
 def test_a_retired_machine_shows_as_the_one_that_came_instead(kaggle: KaggleClient) -> None:
-    """P100 is answered by another machine in silence; reading the kernel back tells."""
+    """A P100 is silently replaced by another machine, which reading the kernel shows."""
     ref = kaggle.push(small_push(HANG, accelerator="NvidiaTeslaP100")).ref
     assert kaggle.kernel(ref).accelerator == "NvidiaTeslaT4"
 
 
 def test_a_model_of_an_unknown_framework_is_refused(kaggle: KaggleClient) -> None:
-    """Before anything is sent: the client's own types have no word for it."""
+    """It is refused before anything is sent, since the client's types lack it."""
     with pytest.raises(UsageError, match="'nonsense' is not a model framework"):
         list(kaggle.model_files("asha/none/nonsense/x/1"))

@@ -44,7 +44,7 @@ FOUND = [
 def test_credentials_are_found_in_the_official_order(
     tmp_path: Path, environ: dict[str, str], files: dict[str, str], kind: CredentialKind, place: str
 ) -> None:
-    """The kind and the place are told; the secret is not part of the text."""
+    """Kind and place are known; the secret is not part of the text."""
     found = find_credentials(environ, home_with(tmp_path, files))
     assert (found.kind, found.place) == (kind, place)
     assert "secret" not in repr(found)
@@ -52,7 +52,7 @@ def test_credentials_are_found_in_the_official_order(
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_files_of_windows_editors_are_read(tmp_path: Path, encoding: str) -> None:
-    """They begin with a byte order mark, and PowerShell's `>` writes UTF-16."""
+    """They may begin with a byte order mark, and PowerShell's `>` writes UTF-16."""
     folder = tmp_path / ".kaggle"
     folder.mkdir()
     (folder / "kaggle.json").write_text(FILE, encoding=encoding)
@@ -63,7 +63,7 @@ def test_files_of_windows_editors_are_read(tmp_path: Path, encoding: str) -> Non
 
 
 def test_the_folder_of_the_key_file_can_be_moved(tmp_path: Path) -> None:
-    """KAGGLE_CONFIG_DIR is heeded."""
+    """KAGGLE_CONFIG_DIR is respected."""
     home_with(tmp_path / "there", {"kaggle.json": FILE})
     environ = {"KAGGLE_CONFIG_DIR": str(tmp_path / "there")}
     assert find_credentials(environ, tmp_path / "home").username == "omar"
@@ -83,7 +83,7 @@ def test_the_folder_of_the_key_file_can_be_moved(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("environ", [{}, {"KAGGLE_USERNAME": "asha"}, {"KAGGLE_KEY": "k"}])
 def test_no_credentials_is_a_sentence(tmp_path: Path, environ: dict[str, str], files: dict[str, str]) -> None:
-    """Nothing, half of something, or something torn: the error says where one gets them."""
+    """If they are missing, incomplete or damaged, the error says where to get them."""
     with pytest.raises(CredentialsError, match="No Kaggle credentials were found") as caught:
         find_credentials(environ, home_with(tmp_path, files))
     assert "https://www.kaggle.com/settings/api" in (caught.value.hint or "")
@@ -111,7 +111,7 @@ def test_a_key_file_that_others_can_read_is_noticed(tmp_path: Path) -> None:
     ],
 )
 def test_the_service_is_kaggle_or_what_the_variable_says(text: str, url: str) -> None:
-    """Https anywhere, plain http on this machine only."""
+    """Https is allowed anywhere, plain http only on this machine."""
     assert service_url({"KGTTS_KAGGLE_URL": text}) == url
 
 
@@ -128,13 +128,13 @@ ELSEWHERE = [
 
 @pytest.mark.parametrize("text", ELSEWHERE)
 def test_credentials_are_sent_nowhere_else(text: str) -> None:
-    """An address that is not one to send credentials to is a usage error."""
+    """Any other address is a usage error."""
     with pytest.raises(UsageError, match="not an address to send credentials to"):
         service_url({"KGTTS_KAGGLE_URL": text})
 
 
 def test_a_key_logs_in(emulator: Emulator) -> None:
-    """Username and key, from the environment."""
+    """Username and key from the environment work."""
     client = connect()
     assert (client.username, client.service) == (USER, emulator.url)
     assert list(client.my_kernels()) == []
@@ -145,7 +145,7 @@ def test_a_key_logs_in(emulator: Emulator) -> None:
 def test_a_token_logs_in_and_is_asked_whose_it_is(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, as_file: bool
 ) -> None:
-    """The token may stand in the variable, or in a file that it names."""
+    """The token may be in the variable, or in a file that it names."""
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name)
     (tmp_path / "token").write_text(f"{KEY}\n")
@@ -157,7 +157,7 @@ def test_a_token_logs_in_and_is_asked_whose_it_is(
 
 
 def test_a_wrong_token_is_a_sentence(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kaggle does not know whose it is."""
+    """Kaggle does not know its owner, and the error says so."""
     monkeypatch.setenv("KAGGLE_API_TOKEN", "wrong")
     client = connect()
     with pytest.raises(CredentialsError, match="does not accept the access token"):
@@ -168,7 +168,7 @@ def test_a_wrong_token_is_a_sentence(emulator: Emulator, monkeypatch: pytest.Mon
 
 
 def test_every_login_uses_its_own_credentials(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second login in the same process does not go on with those of the first, nor the other way round."""
+    """Two logins in one process do not use each other's credentials."""
     good = connect()
     monkeypatch.setenv("KAGGLE_KEY", "another")
     bad = connect()
@@ -192,7 +192,7 @@ def test_a_given_login_is_used_although_the_environment_has_a_token(
 
 
 def test_a_netrc_file_is_not_used(emulator: Emulator, workplace: Path) -> None:
-    """Requests would take it where nothing else is given; our credentials stay ours."""
+    """Requests would use it where nothing else is given; kgtts does not."""
     (Path.home() / ".netrc").write_text("machine 127.0.0.1 login asha password wrong\n")
     (Path.home() / ".netrc").chmod(0o600)
     client = connect()
@@ -203,7 +203,7 @@ def test_a_netrc_file_is_not_used(emulator: Emulator, workplace: Path) -> None:
 def test_variables_that_make_the_official_client_talk_are_harmless(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One makes the official client print requests with their credentials, another one moves it."""
+    """One makes the client print requests with credentials, another changes its address; both are ignored."""
     monkeypatch.setenv("VERBOSE", "true")
     monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")
     client = connect()
@@ -213,7 +213,7 @@ def test_variables_that_make_the_official_client_talk_are_harmless(
 
 
 def store_oauth(monkeypatch: pytest.MonkeyPatch, stored: dict[str, object]) -> None:
-    """Leave nothing but what `kaggle auth login` writes."""
+    """Write only what `kaggle auth login` writes."""
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name)
     home_with(Path.home(), {".kaggle/credentials.json": json.dumps(stored)})
@@ -222,7 +222,7 @@ def store_oauth(monkeypatch: pytest.MonkeyPatch, stored: dict[str, object]) -> N
 def test_an_oauth_login_is_used_while_it_lasts(
     emulator: Emulator, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The stored access token logs in, and the account's name stands beside it."""
+    """The stored access token logs in, with the account's name."""
     expires = "2999-01-01T00:00:00+00:00"
     stored = {"refresh_token": "r", "access_token": KEY, "access_token_expiration": expires, "username": USER}
     store_oauth(monkeypatch, {**stored, "scopes": ["*"]})
@@ -236,7 +236,7 @@ def test_an_oauth_login_is_used_while_it_lasts(
 def test_a_torn_oauth_login_is_a_sentence(
     emulator: Emulator, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that lacks what it should hold."""
+    """An incomplete file is an error."""
     store_oauth(monkeypatch, {"refresh_token": "r"})
     client = connect()
     with pytest.raises(CredentialsError, match="renew the login") as caught:

@@ -12,12 +12,12 @@ from orchestrator.models import LogEvent
 
 
 def piece(text: str, stream: str = "stdout", time: float = 1.5) -> dict[str, object]:
-    """A piece of a log as Kaggle writes it."""
+    """Return a piece of a log as Kaggle writes it."""
     return {"stream_name": stream, "time": time, "data": text}
 
 
 def live(lines: list[str]) -> tuple[list[LogEvent], bool]:
-    """The events of a stream, and whether it said that it is complete."""
+    """Return the events of a stream, and whether it said that it is complete."""
     events = []
     try:
         for event in parse_sse(lines):
@@ -28,7 +28,7 @@ def live(lines: list[str]) -> tuple[list[LogEvent], bool]:
 
 
 def test_a_live_stream_is_read_to_its_end() -> None:
-    """Events come until END_OF_LOG; comments, blank lines and other fields are passed over."""
+    """Events are read until END_OF_LOG; comments, blank lines and other fields are skipped."""
     data = json.dumps(piece("হ্যালো\n"), ensure_ascii=False)
     lines = [
         ": keep-alive",
@@ -44,7 +44,7 @@ def test_a_live_stream_is_read_to_its_end() -> None:
 
 
 def test_a_stream_without_its_end_mark_was_cut_off() -> None:
-    """Running out of lines is not the end of the log."""
+    """A stream without END_OF_LOG is incomplete."""
     assert live([f"data: {json.dumps(piece('x'))}"]) == ([LogEvent("stdout", 1.5, "x")], False)
 
 
@@ -56,7 +56,7 @@ def test_the_words_of_the_end_mark_inside_a_line_end_nothing() -> None:
 
 @pytest.mark.parametrize("payload", ["{torn", "", "[]", "3", "null", '"text"'])
 def test_a_torn_event_is_kept_as_text(payload: str) -> None:
-    """What is no event is shown rather than lost."""
+    """What is not an event is shown instead of lost."""
     events, _ = live([f"data: {payload}"])
     assert len(events) == 1
     assert isinstance(events[0].text, str)
@@ -76,12 +76,12 @@ def test_a_torn_event_is_kept_as_text(payload: str) -> None:
     ],
 )
 def test_a_stored_log_is_read(text: str, events: list[LogEvent]) -> None:
-    """The JSON array, and whatever else may lie in its place."""
+    """The JSON array is read, and any other content in its place."""
     assert parse_stored_log(text) == events
 
 
 def test_pieces_become_lines() -> None:
-    """A line may come in pieces, a piece may hold lines, and the streams do not mix."""
+    """A line may come in pieces, a piece may have several lines, and the streams do not mix."""
     events = [
         LogEvent("stdout", 1.0, "Ep"),
         LogEvent("stderr", 1.5, "warn"),
@@ -99,7 +99,7 @@ def test_pieces_become_lines() -> None:
 
 @given(st.text(), st.lists(st.integers(0, 200), max_size=6))
 def test_how_a_text_is_cut_does_not_matter(text: str, cuts: list[int]) -> None:
-    """The lines are those of the whole text, wherever its pieces end."""
+    """The lines are those of the whole text, wherever it was cut."""
     marks = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     pieces = [LogEvent("stdout", 0.0, text[a:b]) for a, b in pairwise(marks)]
     whole = [line.text for line in log_lines([LogEvent("stdout", 0.0, text)])]

@@ -1,4 +1,4 @@
-"""A login of `kaggle auth login` lives as long as its owner watches: it is renewed in time, and on a 401."""
+"""A login of `kaggle auth login` is renewed in time, and after a 401."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -20,13 +20,13 @@ FILE = ".kaggle/credentials.json"
 
 
 def stored() -> dict[str, Any]:
-    """What the login's file holds."""
+    """Return what the login's file contains."""
     found: dict[str, Any] = json.loads((Path.home() / FILE).read_text(encoding="utf-8-sig"))
     return found
 
 
 def log_in(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, *, expires_in_s: float, **more: str) -> str:
-    """Store a login whose access token expires after so many seconds by its file; gives that token."""
+    """Store a login whose access token expires after this many seconds; returns that token."""
     monkeypatch.setenv("KGTTS_KAGGLE_URL", emulator.url)
     for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name, raising=False)
@@ -46,12 +46,12 @@ def log_in(emulator: Emulator, monkeypatch: pytest.MonkeyPatch, *, expires_in_s:
 
 
 def used(client: KaggleClient) -> str:
-    """The token that the client sends."""
+    """Return the token that the client sends."""
     return str(client._http._session.auth.token)
 
 
 def test_a_token_that_lasts_is_used_as_it_is(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is renewed that need not be."""
+    """A valid token is not renewed."""
     token = log_in(emulator, monkeypatch, expires_in_s=7200)
     client = connect()
     assert (client.username, list(client.my_kernels())) == (USER, [])
@@ -63,7 +63,7 @@ def test_a_token_that_lasts_is_used_as_it_is(emulator: Emulator, monkeypatch: py
 def test_a_token_is_renewed_before_its_expiry(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch, expires_in_s: float
 ) -> None:
-    """In its last minutes, and in the half hour after, in which the SDK takes it for valid."""
+    """It is renewed in its last minutes, and in the half hour after, in which the SDK takes it for valid."""
     token = log_in(emulator, monkeypatch, expires_in_s=expires_in_s)
     client = connect()
     assert list(client.my_kernels()) == []
@@ -80,7 +80,7 @@ def test_a_token_is_renewed_before_its_expiry(
 def test_a_token_that_kaggle_refuses_is_renewed_once(
     workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file says that it is valid, the service that it has expired: days of watching go on."""
+    """If the service says that it has expired it is renewed, whatever the file says."""
     clock = FakeClock()
     options = EmulatorOptions(sandbox="relocate", standins=False)
     with Emulator(tmp_path / "kaggle", options=options, credentials=(USER, KEY), clock=clock) as started:
@@ -96,7 +96,7 @@ def test_a_token_that_kaggle_refuses_is_renewed_once(
 
 
 def test_a_log_is_read_with_a_renewed_token(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The live log is no call of the SDK's, and has the same login."""
+    """The live log, which is not a call of the SDK, uses the same login."""
     log_in(emulator, monkeypatch, expires_in_s=-60, access_token="long-gone-access-token")
     client = connect()
     run_to_end(client, "print('hello')")
@@ -104,7 +104,7 @@ def test_a_log_is_read_with_a_renewed_token(emulator: Emulator, monkeypatch: pyt
 
 
 def test_a_login_that_has_ended_is_said(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once, with the command that logs in again; its values are not shown."""
+    """One error names the command that logs in again, and no secret."""
     log_in(emulator, monkeypatch, expires_in_s=-60, refresh_token="revoked-refresh-token")
     client = connect()
     with pytest.raises(CredentialsError, match="renew the login") as caught:
@@ -117,7 +117,7 @@ def test_a_login_that_has_ended_is_said(emulator: Emulator, monkeypatch: pytest.
 def test_a_401_that_stays_is_not_renewed_for_ever(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One new token, one more call."""
+    """There is one new token and one more call."""
     log_in(emulator, monkeypatch, expires_in_s=7200)
     emulator.server.faults.fail_next(401, method="ListKernels", times=9)
     client = connect()
@@ -128,7 +128,7 @@ def test_a_401_that_stays_is_not_renewed_for_ever(
 
 
 def test_a_renewal_survives_a_short_bad_spell(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked again after a 503; if Kaggle stays away, the login is not blamed."""
+    """After a 503 it is retried; if Kaggle stays away, the login is not blamed."""
     log_in(emulator, monkeypatch, expires_in_s=-60)
     emulator.server.faults.fail_next(503, method="GenerateAccessToken")
     client = connect()
@@ -143,7 +143,7 @@ def test_a_renewal_survives_a_short_bad_spell(emulator: Emulator, monkeypatch: p
 
 
 def test_another_process_may_have_renewed_it(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before a token is renewed the file is read again."""
+    """The file is read again before a token is renewed."""
     log_in(emulator, monkeypatch, expires_in_s=-60)
     client = connect()
     token = log_in(emulator, monkeypatch, expires_in_s=7200)

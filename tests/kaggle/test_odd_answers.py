@@ -1,4 +1,4 @@
-"""An answer that lacks what it must have is no answer: the SDK would make a valid default of it."""
+"""An answer without its required fields is an error, since the SDK would fill in valid defaults."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ def plan(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Altere
 
 @pytest.fixture
 def client(plan: Altered) -> Iterator[KaggleClient]:
-    """A client that is pointed at it."""
+    """A client of that server."""
     found = connect()
     yield found
     found.close()
@@ -51,7 +51,7 @@ def client(plan: Altered) -> Iterator[KaggleClient]:
 def test_an_answer_without_its_fields_is_odd(
     plan: Altered, client: KaggleClient, method: str, body: bytes
 ) -> None:
-    """`{}` and what is no object: callers can tell from its class that it tells nothing."""
+    """`{}` and anything but an object are errors of a class of their own."""
     plan.answers[method] = (200, body)
     call = LISTINGS[method] if method in LISTINGS else CALLS[method][1]
     with pytest.raises(OddAnswerError, match="makes no sense") as caught:
@@ -63,7 +63,7 @@ def test_an_answer_without_its_fields_is_odd(
 
 @pytest.mark.parametrize("word", ["SNOOZING", "", "ING", "E", None, 3, ["RUNNING"], "KERNEL_WORKER_STATUS"])
 def test_a_status_that_nobody_knows_is_odd(plan: Altered, client: KaggleClient, word: object) -> None:
-    """The SDK takes the end of a word for the word, and nothing for QUEUED."""
+    """The SDK matches a word by its end, and takes a missing one for QUEUED."""
     body = json.dumps({"status": word}).encode()
     plan.answers = {"GetKernelSessionStatus": (200, body), "GetDatasetStatus": (200, body)}
     with pytest.raises(OddAnswerError):
@@ -75,7 +75,7 @@ def test_a_status_that_nobody_knows_is_odd(plan: Altered, client: KaggleClient, 
 def test_a_state_that_is_left_out_is_the_first_one_if_the_kernel_is_shown(
     plan: Altered, client: KaggleClient
 ) -> None:
-    """The protocol's JSON may leave out QUEUED; only of the newest version, and never by one answer."""
+    """QUEUED may be left out of an answer; one answer alone is not believed."""
     ref = run_to_end(client, "print()")
     again = client.push(small_push()).ref
     plan.answers["GetKernelSessionStatus"] = (200, b"{}")
@@ -92,7 +92,7 @@ def test_a_state_that_is_left_out_is_the_first_one_if_the_kernel_is_shown(
 def test_a_dataset_whose_state_is_left_out_is_not_ready(
     plan: Altered, client: KaggleClient, emulator: Emulator
 ) -> None:
-    """NOT_YET_PERSISTED is the first word of its states; a dataset that is not listed has none."""
+    """The first state is NOT_YET_PERSISTED; a data set that is not listed has none."""
     folder = emulator.backend.state.root / "datasets" / USER / "by-hand"
     folder.mkdir(parents=True)
     (folder / "a.txt").write_text("1", encoding="utf-8")
@@ -135,7 +135,7 @@ def test_a_push_without_a_version_is_odd(plan: Altered, client: KaggleClient, bo
     ],
 )
 def test_a_quota_that_no_week_has_is_odd(plan: Altered, client: KaggleClient, quota: object) -> None:
-    """No sum of it overflows anywhere."""
+    """No sum with it overflows."""
     plan.answers["GetAcceleratorQuotaStatistics"] = (200, json.dumps(quota).encode())
     with pytest.raises(OddAnswerError):
         client.quota()
@@ -159,7 +159,7 @@ def test_a_quota_that_no_week_has_is_odd(plan: Altered, client: KaggleClient, qu
 def test_a_listing_of_something_else_is_odd(
     plan: Altered, client: KaggleClient, method: str, body: object
 ) -> None:
-    """Its items have the fields that are used."""
+    """Its items lack the fields that are used."""
     plan.answers[method] = (200, json.dumps(body).encode())
     with pytest.raises(OddAnswerError):
         LISTINGS[method](client)
@@ -167,7 +167,7 @@ def test_a_listing_of_something_else_is_odd(
 
 @pytest.mark.parametrize("method", LISTINGS)
 def test_a_listing_that_repeats_its_token_ends(plan: Altered, client: KaggleClient, method: str) -> None:
-    """Every listing would be read for ever."""
+    """Otherwise it would be read for ever."""
     items = {
         "ListKernels": {"kernels": [{"ref": "asha/small-kernel"}]},
         "ListKernelSessionOutput": {"files": [{"fileName": "a", "url": "x"}]},
@@ -181,7 +181,7 @@ def test_a_listing_that_repeats_its_token_ends(plan: Altered, client: KaggleClie
 
 
 def test_a_listing_has_an_end_in_any_case() -> None:
-    """Tokens that are always new do not go on for ever either."""
+    """Pages without end are an error too."""
 
     class Page:
         next_page_token = ""
@@ -197,7 +197,7 @@ def test_a_listing_has_an_end_in_any_case() -> None:
 
 
 def test_words_for_people_are_cleaned_when_they_come_in(plan: Altered, client: KaggleClient) -> None:
-    """Terminal escapes and halves of characters in titles and failures."""
+    """Titles and failures lose terminal escapes and half characters."""
     ref = run_to_end(client, "raise SystemExit(1)")
 
     def change(body: bytes) -> bytes:
@@ -214,7 +214,7 @@ def test_words_for_people_are_cleaned_when_they_come_in(plan: Altered, client: K
 
 
 def test_a_name_with_half_a_character_is_listed(plan: Altered, client: KaggleClient) -> None:
-    """Whether it can be written is for the download to decide."""
+    """The download decides whether it can be written."""
     ref = run_to_end(client, "open('half.txt', 'w').write('x')")
     plan.changes["ListKernelSessionOutput"] = lambda body: body.replace(b'"half.txt"', b'"\\ud800.txt"')
     assert "\ud800.txt" in [file.name for file in client.outputs(ref)]
@@ -223,7 +223,7 @@ def test_a_name_with_half_a_character_is_listed(plan: Altered, client: KaggleCli
 def test_an_upload_carries_no_credentials(
     plan: Altered, client: KaggleClient, emulator: Emulator, tmp_path: Path
 ) -> None:
-    """Neither the login nor what `~/.netrc` has for the storage."""
+    """The storage gets neither the login nor the password of `~/.netrc`."""
     (Path.home() / ".netrc").write_text("default login asha password from-netrc\n")
     (Path.home() / ".netrc").chmod(0o600)
     plan.changes["StartBlobUpload"] = lambda body: body.replace(emulator.url.encode(), plan.url.encode())

@@ -1,4 +1,4 @@
-"""Files on their way to Kaggle: over broken lines, in little memory, and to no wrong place."""
+"""Uploads to Kaggle: over broken connections, in little memory, and never to a wrong place."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from tests.support import KEY, USER
 def test_a_broken_upload_goes_on_where_it_broke(
     emulator: Emulator, kaggle: KaggleClient, tmp_path: Path, breaks: list[int]
 ) -> None:
-    """What the storage kept is not sent again, and the file arrives as it is."""
+    """What the storage has is not sent again, and the file arrives unchanged."""
     content = os.urandom(10 * CHUNK_MULTIPLE + 123)
     # Every other request asks how much has arrived.
     faults = [UploadLost(after=place, skip=2 * number, first=1) for number, place in enumerate(breaks)]
@@ -43,7 +43,7 @@ def test_a_broken_upload_goes_on_where_it_broke(
 def test_a_storage_that_has_a_bad_spell_is_asked_again(
     emulator: Emulator, kaggle: KaggleClient, tmp_path: Path, status: int
 ) -> None:
-    """Before the first byte and while asking what arrived."""
+    """Errors before the first byte, and when asking what arrived, are retried."""
     emulator.server.faults.fail_next(status, method="PutBlob", times=3)
     kaggle.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
     assert stored(emulator, 1, "a.txt") == b"one"
@@ -62,7 +62,7 @@ def test_an_upload_that_fails_for_good_is_said(
 
 
 def test_an_upload_keeps_memory_flat(kaggle: KaggleClient, tmp_path: Path) -> None:
-    """A checkpoint is a gigabyte: it is streamed from disk on one side and to disk on the other."""
+    """A checkpoint of a gigabyte is streamed from disk and to disk."""
     big = tmp_path / "big.pth"
     with big.open("wb") as file:
         file.truncate(64 << 20)
@@ -75,7 +75,7 @@ def test_an_upload_keeps_memory_flat(kaggle: KaggleClient, tmp_path: Path) -> No
 
 
 class FarStorage(BaseHTTPRequestHandler):
-    """A Kaggle of which only uploads work, over a line that breaks in the first request's body."""
+    """A Kaggle that has only uploads, over a connection that breaks in the first request."""
 
     protocol_version = "HTTP/1.1"
     create_url = ""
@@ -83,7 +83,7 @@ class FarStorage(BaseHTTPRequestHandler):
     asked: ClassVar[list[tuple[str, str | None]]] = []
 
     def do_POST(self) -> None:
-        """Kaggle's own calls."""
+        """Answer Kaggle's calls."""
         self.rfile.read(int(self.headers["Content-Length"]))
         match self.path.rsplit("/", 1)[1]:
             case "GetDatasetStatus":
@@ -94,7 +94,7 @@ class FarStorage(BaseHTTPRequestHandler):
                 self.answer(200, {"status": "ok"})
 
     def do_PUT(self) -> None:
-        """The storage's."""
+        """Answer the storage's requests."""
         kind = type(self)
         kind.asked.append((self.headers.get("Content-Range", ""), self.headers.get("Authorization")))
         if not kind.received:
@@ -109,7 +109,7 @@ class FarStorage(BaseHTTPRequestHandler):
             self.answer(200, {})
 
     def answer(self, status: int, body: object, **headers: str) -> None:
-        """JSON."""
+        """Send JSON."""
         content = json.dumps(body).encode()
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", **headers}.items():
@@ -119,12 +119,12 @@ class FarStorage(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
 def far() -> Iterator[tuple[type[FarStorage], KaggleClient]]:
-    """That Kaggle's handler, and a client of it."""
+    """The handler of that Kaggle, and a client of it."""
 
     class Kind(FarStorage):
         asked: ClassVar[list[tuple[str, str | None]]] = []
@@ -145,7 +145,7 @@ def far() -> Iterator[tuple[type[FarStorage], KaggleClient]]:
 def test_a_dropped_connection_is_survived_and_the_storage_sees_no_credentials(
     far: tuple[type[FarStorage], KaggleClient], tmp_path: Path
 ) -> None:
-    """What arrived is asked for, the rest is sent, and no request carries the login."""
+    """The client asks what arrived, sends the rest, and no request has the login."""
     kind, client = far
     content = os.urandom(40 * CHUNK_MULTIPLE)
     client.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "1", big_pth=content), notes="x")
@@ -162,7 +162,7 @@ def test_a_dropped_connection_is_survived_and_the_storage_sees_no_credentials(
 def test_a_file_goes_to_a_protected_address_only(
     far: tuple[type[FarStorage], KaggleClient], tmp_path: Path, url: str
 ) -> None:
-    """By https, or to the service itself."""
+    """It goes by https, or to the service itself."""
     kind, client = far
     kind.create_url = url
     with pytest.raises(ServiceError, match="gave no address"):

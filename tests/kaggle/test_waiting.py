@@ -28,7 +28,7 @@ NOW = "Wed, 18 Nov 2026 12:00:00 GMT"
 
 
 def failed(status: int, **headers: str) -> requests.HTTPError:
-    """What requests raises for such an answer."""
+    """Return what requests raises for such an answer."""
     response = requests.Response()
     response.status_code = status
     response.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
@@ -58,14 +58,14 @@ def failed(status: int, **headers: str) -> requests.HTTPError:
     ],
 )
 def test_what_kaggle_asks_for_is_read(wanted: str, seconds: float | None) -> None:
-    """Seconds or a date of any kind, taken against the answer's own date; nonsense asks for nothing."""
+    """Seconds and dates of any form count, dates by the answer's own; nonsense is ignored."""
     error = failed(429, Retry_After=wanted, Date=NOW)
     assert untrusted.retry_after(error.response.headers) == seconds
 
 
 @pytest.mark.parametrize("date", ["", "today"])
 def test_a_date_without_the_answers_own_is_taken_against_ours(date: str) -> None:
-    """Long ago is no time to wait; far ahead is bounded."""
+    """A past date means no wait, and a far one is bounded."""
     past = failed(429, Retry_After="Wed, 18 Nov 2020 12:00:00 GMT", Date=date)
     future = failed(503, Retry_After="Wed, 18 Nov 2099 12:00:00 GMT", Date=date)
     assert retry_delay(past) == 0
@@ -74,7 +74,7 @@ def test_a_date_without_the_answers_own_is_taken_against_ours(date: str) -> None
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_the_wait_is_what_was_asked_for_and_bounded(status: int) -> None:
-    """429 and 5xx alike; where nothing is asked for, delays grow by themselves."""
+    """For 429 and 5xx alike; without Retry-After the delays grow."""
     assert retry_delay(failed(status, Retry_After="7")) == 7
     assert retry_delay(failed(status, Retry_After="3600")) == 45
     assert retry_delay(failed(status)) is True
@@ -95,12 +95,12 @@ def test_the_wait_is_what_was_asked_for_and_bounded(status: int) -> None:
     ],
 )
 def test_what_is_worth_another_try(error: Exception, *, again: bool) -> None:
-    """A refusal is not, a broken connection is."""
+    """A broken connection is retried, and a refusal is not."""
     assert retry_delay(error) is again
 
 
 def test_the_hint_says_when_to_come_back(emulator: Emulator, kaggle: KaggleClient) -> None:
-    """A call that asks once is told the seconds; so is its reader."""
+    """A call without retries, and its reader, get the seconds."""
     emulator.server.faults.set(FaultPlan(faults=(Error(where="api", status=429, retry_after_s=90),)))
     with pytest.raises(ServiceError) as caught:
         kaggle.session_status(KERNEL, retry=False)
@@ -132,7 +132,7 @@ def test_who_comes_back_by_himself_is_answered_once(
 def test_an_answer_that_breaks_off_is_asked_for_again(
     emulator: Emulator, kaggle: KaggleClient, fault: Reset | Truncated
 ) -> None:
-    """Within its head or within its body."""
+    """It is retried, whether its head or its body broke off."""
     kaggle.push(small_push("print(1)"))
     emulator.server.faults.set(FaultPlan(faults=(fault.model_copy(update={"first": 2}),)))
     assert kaggle.kernel(KERNEL).latest_version == 1
@@ -140,7 +140,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again(
 
 
 def test_a_small_output_that_breaks_off_is_asked_for_again(emulator: Emulator, kaggle: KaggleClient) -> None:
-    """Its bytes are read behind the retries too; one that always breaks off is a sentence."""
+    """Its bytes are retried too; one that always breaks off is an error."""
     ref = run_to_end(kaggle, "open('state.json', 'w').write('x' * 5000)")
     emulator.server.faults.set(FaultPlan(faults=(Truncated(where="storage", after=1000, first=2),)))
     assert kaggle.output_file(ref, "state.json") == b"x" * 5000
@@ -151,7 +151,7 @@ def test_a_small_output_that_breaks_off_is_asked_for_again(emulator: Emulator, k
 
 @contextmanager
 def silent_server(said: bytes = b"") -> Iterator[str]:
-    """A server that takes connections, says `said` and then nothing. Gives its address."""
+    """Run a server that accepts connections, sends `said` and then nothing. Returns its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         held: list[socket.socket] = []
 
@@ -174,7 +174,7 @@ def silent_server(said: bytes = b"") -> Iterator[str]:
 
 
 def test_no_call_waits_for_ever() -> None:
-    """A session with limited waiting gives up on a server that says nothing."""
+    """A session with time limits gives up on a silent server."""
     with (
         silent_server() as url,
         Session(read_s=0.1) as session,
@@ -185,7 +185,7 @@ def test_no_call_waits_for_ever() -> None:
 
 
 def test_every_address_of_the_client_has_time_outs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever it is logged in with, before its first call."""
+    """Every login has them before its first call."""
     monkeypatch.setenv("KGTTS_KAGGLE_URL", "http://127.0.0.1:9")
     client = connect(login=(USER, KEY))
     adapters = client._http._session.adapters.values()
@@ -196,7 +196,7 @@ def test_every_address_of_the_client_has_time_outs(workplace: Path, monkeypatch:
 
 @pytest.mark.parametrize("head", [b"HTTP/1.0 200 OK\r\n", b"HTTP/1.1 200 OK\r\nConnection: close\r\n"])
 def test_silence_is_heard_on_a_connection_that_ends_with_its_answer(head: bytes) -> None:
-    """A proxy that keeps no connections open changes nothing."""
+    """A proxy that closes connections changes nothing."""
     said = head + b'Content-Type: text/event-stream\r\n\r\ndata: {"data": "one"}\n\n'
     with silent_server(said) as url, Session() as session:
         response = open_stream(session, url)

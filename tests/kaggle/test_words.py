@@ -1,4 +1,4 @@
-"""Kaggle's own words reach the user, whichever way it writes them, with what to do."""
+"""Kaggle's own words reach the user in any form, with what to do."""
 
 import json
 from collections.abc import Callable
@@ -38,7 +38,7 @@ KINDS: dict[int, type[KgttsError]] = {
 
 
 def client_of(url: str, monkeypatch: pytest.MonkeyPatch) -> KaggleClient:
-    """A client that is pointed at a server."""
+    """Return a client of a server."""
     monkeypatch.setenv("KGTTS_KAGGLE_URL", url)
     return connect(login=(USER, KEY))
 
@@ -47,7 +47,7 @@ def client_of(url: str, monkeypatch: pytest.MonkeyPatch) -> KaggleClient:
 def test_answers_that_others_have_seen(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, case: dict[str, Any]
 ) -> None:
-    """Nested and flat, JSON and HTML, and `{}`: the kind is right, and Kaggle's sentence is in ours."""
+    """Nested, flat, JSON, HTML and `{}` answers give the right error with Kaggle's words."""
     body = case["body"]
     sent = body if isinstance(body, str) else json.dumps(body)
     words = "" if isinstance(body, str) else body.get("error", body).get("message", "")
@@ -86,7 +86,7 @@ WAYS: dict[str, Callable[[int, str], tuple[int, dict[str, Any]]]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_refused_push_tells_what_to_do(workplace: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
-    """Phone, internet, accelerator, the name of a deleted kernel, size, sessions, quota, title."""
+    """Phone, internet, accelerator, a deleted kernel's name, size, sessions, quota and title have hints."""
     for code, words, hint in REFUSALS:
         if (code, way) == (403, "error of a 200") and "Permission" in words:
             continue  # Only the status 403 tells that the phone may be the reason.
@@ -104,7 +104,7 @@ def test_a_refused_push_tells_what_to_do(workplace: Path, monkeypatch: pytest.Mo
 def test_an_account_without_a_verified_phone(
     start_emulator: Start, monkeypatch: pytest.MonkeyPatch, *, nested: bool
 ) -> None:
-    """The service's own 403 says it, and so do we."""
+    """The message repeats what the service's 403 says."""
     started = start_emulator(phone_verified=False, nested_errors=nested)
     client = client_of(started.url, monkeypatch)
     with pytest.raises(ForbiddenError, match=r"Kaggle says: .*hone verification") as caught:
@@ -119,7 +119,7 @@ def test_an_account_without_a_verified_phone(
 def test_a_failure_without_words_keeps_its_status(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
-    """Whatever the body is, a 403 is a 403."""
+    """Whatever the body is, a 403 stays a 403."""
     with answering("application/json", words.encode(), 403) as url:
         client = client_of(url, monkeypatch)
         with pytest.raises(ForbiddenError, match=r"\(403\)\.$"):
@@ -141,7 +141,7 @@ def test_a_failure_without_words_keeps_its_status(
 def test_what_kaggle_would_not_take_is_not_sent(
     kaggle: KaggleClient, fields: dict[str, Any], words: str
 ) -> None:
-    """Names of under 5 or over 50 characters (Kaggle: a bare 500), and sources of a megabyte."""
+    """Names outside 5 to 50 characters and sources of a megabyte are refused here."""
     with pytest.raises(UsageError, match=words) as caught:
         kaggle.push(small_push(**fields))
     assert "kgtts.toml" in (caught.value.hint or "")
@@ -149,7 +149,7 @@ def test_what_kaggle_would_not_take_is_not_sent(
 
 
 def test_the_largest_and_longest_are_taken(kaggle: KaggleClient) -> None:
-    """50 characters, and one byte less than a megabyte."""
+    """50 characters and one byte less than a megabyte are accepted."""
     source = "#" * (1_000_000 - len("\nprint(1)")) + "\nprint(1)"
     name = "x" * 50
     pushed = kaggle.push(small_push(source[1:], ref=KernelRef(USER, name), title=name))

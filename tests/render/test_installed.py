@@ -79,7 +79,7 @@ def test_every_file_of_the_package_is_sent_as_it_is(kernel: str) -> None:
 
 
 def test_wheel_sdist_and_editable_install_render_the_same(kernel: str, tmp_path: Path) -> None:
-    """A wheel built from the sdist, the sdist where it is unpacked, and an editable install of it."""
+    """The wheel of the sdist, the unpacked sdist, and an editable install render the same kernel."""
     pytest.importorskip("hatchling", reason="the wheel is built without network")
     pytest.importorskip("build", reason="the wheel is built without network")
     built, unpacked, installed = (tmp_path / name for name in ("built", "unpacked", "installed"))

@@ -1,4 +1,4 @@
-"""The rendered kernel carries the settings whole, runs as one file, and is the same each time."""
+"""The rendered kernel has all settings, runs as one file, and is the same each time."""
 
 import ast
 import json
@@ -30,7 +30,7 @@ HOSTILE = "'\"\\ \"\"\" ''' {{ 7*7 }} {% raw %} {# #} a\nb\r\nc\x00\t আমি 
 
 
 def assigned(source: str, name: str) -> Any:
-    """The literal that the source assigns to `name`."""
+    """Return the literal that the source assigns to `name`."""
     for node in ast.parse(source).body:
         if (
             isinstance(node, ast.Assign)
@@ -44,7 +44,7 @@ def assigned(source: str, name: str) -> Any:
 def test_settings_enter_as_the_kernel_expects_them(
     templates: Templates, resolved: Settings, stamp: RunStamp
 ) -> None:
-    """SETTINGS holds every value under its name, times in seconds."""
+    """SETTINGS has every value under its name, with times in seconds."""
     rendered = render_kernel(resolved, stamp, templates=templates)
     assert assigned(rendered.source, "SETTINGS") == {
         "schema": 1,
@@ -90,7 +90,7 @@ def test_settings_enter_as_the_kernel_expects_them(
 
 
 def test_what_to_continue_from_enters_exactly(resolved: Settings, stamp: RunStamp) -> None:
-    """The kernel learns which session, step and hash it may continue from, and nothing else mounts."""
+    """The kernel knows the session, step and hash that it may continue from, and mounts nothing else."""
     resume = Resume("someone/bangla-tts-a", 3, stamp.id, 2, 1234, "ab" * 32)
     assert kernel_settings(resolved, stamp, resume)["resume"] == {
         "kernel": "someone/bangla-tts-a",
@@ -105,7 +105,7 @@ def test_what_to_continue_from_enters_exactly(resolved: Settings, stamp: RunStam
 
 
 def test_a_dataset_is_mounted_in_the_place_of_the_kernel(resolved: Settings, stamp: RunStamp) -> None:
-    """Beside the data set itself; the sibling, which gives another session, is not mounted."""
+    """It is mounted beside the data set; the sibling is not, as it has another session."""
     resume = Resume("someone/bangla-tts-a", 3, stamp.id, 2, 1234, None, "someone/bangla-tts-kept")
     push = render_kernel(resolved, stamp, resume=resume).push
     assert push.dataset_sources == ("someone/datahrbnn", "someone/bangla-tts-kept")
@@ -114,7 +114,7 @@ def test_a_dataset_is_mounted_in_the_place_of_the_kernel(resolved: Settings, sta
 
 
 def test_what_is_downloaded_is_mounted_from_nowhere(resolved: Settings, stamp: RunStamp) -> None:
-    """The URLs are in SETTINGS alone; neither the stamp nor the metadata nor the value's repr has one."""
+    """Only SETTINGS has the URLs; stamp, metadata and repr do not."""
     url = "https://storage.example/b/checkpoint_14.pth?X-Goog-Signature=5ec4e7"
     downloads = (OutputFile("training/run/checkpoint_14.pth", url),)
     resume = Resume("someone/bangla-tts-a", 3, stamp.id, 2, 14, None, downloads=downloads)
@@ -128,14 +128,14 @@ def test_what_is_downloaded_is_mounted_from_nowhere(resolved: Settings, stamp: R
 
 
 def test_no_gpu_is_none_in_all_three_keys(stamp: RunStamp) -> None:
-    """A CPU session has neither machine shape, nor card name, nor card count."""
+    """A CPU session has no machine shape, GPU name or GPU count."""
     plain = Settings.model_validate({"kernel": {"accelerator": "none"}}).with_owner("someone")
     values = kernel_settings(plain, stamp)
     assert [values[key] for key in ("accelerator", "gpu_name", "gpus")] == [None, None, None]
 
 
 def test_what_is_for_gpus_is_left_out_without_one(stamp: RunStamp) -> None:
-    """On the CPU one process trains, in full precision, in the order and with the workers of Coqui's file."""
+    """On the CPU one process trains in full precision, in the order and with the workers of Coqui's file."""
     plain = Settings.model_validate({"kernel": {"accelerator": "none"}}).with_owner("someone")
     assert kernel_settings(plain, stamp)["speed"] == {
         "gpus": 1,
@@ -147,7 +147,7 @@ def test_what_is_for_gpus_is_left_out_without_one(stamp: RunStamp) -> None:
 
 
 def test_a_wheelhouse_is_mounted_with_its_owner(stamp: RunStamp) -> None:
-    """The dataset of wheels is mounted beside the data set, and is no part of what a run is."""
+    """The data set of wheels is mounted, and is not part of a run's fingerprint."""
     plain = Settings().with_owner("someone")
     wheels = Settings.model_validate({"install": {"wheelhouse": "tts-wheels"}}).with_owner("someone")
     push = render_kernel(wheels, stamp).push
@@ -156,7 +156,7 @@ def test_a_wheelhouse_is_mounted_with_its_owner(stamp: RunStamp) -> None:
 
 
 def test_the_stamp_is_the_first_line(templates: Templates, resolved: Settings, stamp: RunStamp) -> None:
-    """The stamp is read back from the source, and the docstring follows it."""
+    """The stamp can be read from the source, and the docstring follows it."""
     source = render_kernel(resolved, stamp, templates=templates).source
     assert read_stamp(source) == stamp
     assert source.splitlines()[1].startswith('"""')
@@ -176,7 +176,7 @@ def test_the_same_arguments_give_the_same_bytes(
 def test_hostile_settings_arrive_in_the_running_kernel(
     code: int, templates: Templates, stamp: RunStamp, tmp_path: Path
 ) -> None:
-    """Quotes, braces, line breaks, NUL and Bangla reach `run` unchanged, and its code is the exit code."""
+    """Quotes, braces, line breaks, NUL and Bangla reach `run` unchanged; its code is the exit code."""
     hostile = Settings.model_validate(
         {
             "training": {"language": HOSTILE, "coqui": {"key '\"{{": [HOSTILE, {HOSTILE: None}, 1e-9, True]}},
@@ -220,7 +220,7 @@ exec(compile(open(sys.argv[1], encoding="utf-8").read(), "script.py", "exec"))
 def test_a_disk_that_is_full_at_the_start_is_told(
     where: str, resolved: Settings, stamp: RunStamp, templates: Templates, tmp_path: Path
 ) -> None:
-    """In the log as the end of a session, and in a state.json if there is room for one."""
+    """The log has an end event, and there is a state.json if it fits."""
     resume = Resume("someone/bangla-tts-b", 2, stamp.id, 1, 50, None)
     before = SessionSummary(1, "someone/bangla-tts-b", 0, 50, 0, 1, "killed", 60.0)
     rendered = render_kernel(resolved, stamp, resume=resume, before=[before], templates=templates)
@@ -254,7 +254,7 @@ def test_a_disk_that_is_full_at_the_start_is_told(
 
 
 def test_a_notebook_can_run_it(resolved: Settings, stamp: RunStamp, tmp_path: Path) -> None:
-    """Kaggle runs a script as a cell: without `__file__`, and while an event loop is at work."""
+    """Kaggle runs a script as a cell: without `__file__`, and in an event loop."""
     source = render_kernel(resolved, stamp).source
     (tmp_path / "script.py").write_text(source, encoding="utf-8")
     cell = """
@@ -280,7 +280,7 @@ asyncio.run(run())
 
 
 def test_it_reads_well(templates: Templates, resolved: Settings, stamp: RunStamp) -> None:
-    """Contents, settings, the beginning and the files follow each other, and no line of ours is overlong."""
+    """Contents, settings, bootstrap and files follow each other, and our lines are not too long."""
     source = render_kernel(resolved, stamp, templates=templates).source
     lines = source.splitlines()
     assert "        main.py      Runs the session." in lines
@@ -294,7 +294,7 @@ def test_it_reads_well(templates: Templates, resolved: Settings, stamp: RunStamp
 
 
 def test_the_push_says_what_the_settings_say(templates: Templates, stamp: RunStamp) -> None:
-    """The push carries machine, privacy, inputs, image and the budget as its time limit."""
+    """The push has the machine, privacy, inputs, image, and the budget as its time limit."""
     custom = Settings.model_validate(
         {
             "kernel": {
@@ -324,20 +324,20 @@ def test_the_push_says_what_the_settings_say(templates: Templates, stamp: RunSta
 def test_a_sibling_kernel_gets_a_title_of_its_own(
     templates: Templates, resolved: Settings, stamp: RunStamp
 ) -> None:
-    """When the stamp names another kernel than the settings, its title is made from its own slug."""
+    """If the stamp names another kernel, its title follows its own slug."""
     sibling = replace(stamp, kernel="someone/bangla-tts-b")
     push = render_kernel(resolved, sibling, templates=templates).push
     assert (str(push.ref), push.title) == ("someone/bangla-tts-b", "Bangla tts b")
 
 
 def test_settings_without_an_owner_are_not_rendered(templates: Templates, stamp: RunStamp) -> None:
-    """Bare sources cannot reach a push."""
+    """Sources without an owner cannot be pushed."""
     with pytest.raises(SettingsError, match=r"kernel\.owner"):
         render_kernel(Settings(), stamp, templates=templates)
 
 
 def test_an_oversized_source_is_refused(templates: Templates, stamp: RunStamp) -> None:
-    """A megabyte of sentences is refused before anything is pushed."""
+    """A megabyte of sentences is an error before the push."""
     large = Settings.model_validate({"samples": {"sentences": ["আ" * MAX_SOURCE_BYTES]}}).with_owner(
         "someone"
     )
@@ -359,7 +359,7 @@ def test_an_oversized_source_is_refused(templates: Templates, stamp: RunStamp) -
 def test_a_faulty_template_is_an_error(
     old: str, new: str, problem: str, templates: Templates, stamp: RunStamp
 ) -> None:
-    """A template that loses the settings, names what is not there or gives no Python is told apart."""
+    """Templates that lose settings, name unknown values or are invalid Python are different errors."""
     file = templates.package / "kernel.py.j2"
     file.write_text(file.read_text("utf-8").replace(old, new), encoding="utf-8")
     with pytest.raises(TemplateError, match=problem):
@@ -369,7 +369,7 @@ def test_a_faulty_template_is_an_error(
 def test_files_are_written_whole_and_alone(
     templates: Templates, resolved: Settings, stamp: RunStamp, tmp_path: Path
 ) -> None:
-    """Exactly two files come into the folder, again and again the same, and others stay."""
+    """Exactly two files are written, the same each time, and others stay."""
     folder = tmp_path / "বাংলা 'out'" / "deep"
     rendered = render_kernel(resolved, stamp, templates=templates)
     code, metadata = write_rendered(rendered, folder)
@@ -387,7 +387,7 @@ def test_files_are_written_whole_and_alone(
 def test_a_folder_that_cannot_be_made_is_a_local_error(
     templates: Templates, resolved: Settings, stamp: RunStamp, tmp_path: Path
 ) -> None:
-    """A file in the folder's place is told as a fault of this machine, and stays as it was."""
+    """A file in its place is an error of this machine, and stays as it was."""
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     with pytest.raises(LocalError, match="Could not write"):
         write_rendered(render_kernel(resolved, stamp, templates=templates), tmp_path / "file")

@@ -36,13 +36,13 @@ HOSTILE = [
 
 
 def test_a_member_of_an_enum_is_its_text() -> None:
-    """The kernel has no use for our classes, and end reasons and states are such members."""
+    """The kernel needs no classes of ours: end reasons and states become texts."""
     assert python_literal({"reason": EndReason.KILLED}) == python_literal({"reason": "killed"})
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_texts_survive(text: str) -> None:
-    """Quotes, braces, line breaks, NUL, Bangla and escapes come back as they went in, as key and as value."""
+    """Quotes, braces, line breaks, NUL, Bangla and escapes are unchanged, as keys and as values."""
     value = {"text": text, text: [text, {"deep": (text,)}]}
     assert ast.literal_eval(python_literal(value)) == {"text": text, text: [text, {"deep": [text]}]}
     assert ast.literal_eval(program_literal(text)) == text
@@ -50,14 +50,14 @@ def test_hostile_texts_survive(text: str) -> None:
 
 @given(VALUES)
 def test_every_value_comes_back(value: Any) -> None:
-    """The literal of any JSON-like value is read back as that value, types included."""
+    """The literal of any JSON-like value gives that value, types included."""
     back = ast.literal_eval(python_literal(value))
     assert repr(back) == repr(value)
 
 
 @given(TEXTS | st.text(alphabet="'\"\\\n\r\t ax{}#"))
 def test_every_program_comes_back(text: str) -> None:
-    """The literal of any text, also after newlines are made uniform in its source, is that text."""
+    """The literal of any text is that text, even after newlines are normalised in its source."""
     literal = program_literal(text)
     assert ast.literal_eval(literal) == text
     assert ast.literal_eval(literal.replace("\r\n", "\n").replace("\r", "\n")) == text
@@ -67,13 +67,13 @@ def test_every_program_comes_back(text: str) -> None:
     "value", [float("nan"), float("inf"), {1: "x"}, {"x"}, b"x", object(), [1, [float("-inf")]]]
 )
 def test_what_has_no_literal_is_refused(value: object) -> None:
-    """Infinity, bytes, sets and other objects are refused instead of written wrongly."""
+    """Infinity, bytes, sets and other objects are errors."""
     with pytest.raises(UsageError, match="cannot be written as a Python literal"):
         python_literal(value)
 
 
 def test_long_values_stand_on_lines_of_their_own() -> None:
-    """Short tables stay on one line; long ones are broken, indented and comma-ended as a formatter would."""
+    """Short tables stay on one line; long ones are formatted over several."""
     value = {"short": {"a": 1, "b": [True, None]}, "long": ["x" * 60, "y" * 60]}
     assert python_literal(value).splitlines() == [
         "{",
@@ -87,11 +87,11 @@ def test_long_values_stand_on_lines_of_their_own() -> None:
 
 
 def test_a_program_is_shown_as_it_is() -> None:
-    """An ordinary program stands in the literal line by line, its escapes untouched."""
+    """An ordinary program is written line by line, its escapes untouched."""
     program = 'def f():\n\t"""Says."""\n    return "\\n"\n'
     assert program_literal(program) == f"r'''{program}'''"
 
 
 def test_a_program_with_both_triple_quotes_is_quoted_by_line() -> None:
-    """Where no raw string fits, each line of the program has a line of its own."""
+    """If no raw string fits, each line of the program is quoted by itself."""
     assert program_literal("'''\n\"\"\"\n").count("\n") == 3

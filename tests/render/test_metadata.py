@@ -1,4 +1,4 @@
-"""The official client takes the rendered folder as it is."""
+"""The official client accepts the rendered folder unchanged."""
 
 import json
 import os
@@ -53,7 +53,7 @@ CUSTOM: dict[str, Any] = {
 def test_the_stock_client_sends_what_we_would(
     tables: dict[str, Any], templates: Templates, stamp: RunStamp, tmp_path: Path
 ) -> None:
-    """`kaggle kernels push` accepts the folder without a word and asks Kaggle for what our push asks."""
+    """`kaggle kernels push` asks Kaggle for exactly what our push does."""
     rendered = render_kernel(
         Settings.model_validate(tables).with_owner("someone"), stamp, templates=templates
     )

@@ -1,4 +1,4 @@
-"""The run stamp is read back from a kernel's source, and nothing else is taken for one."""
+"""The run stamp is read from a kernel's source, and nothing else is taken for one."""
 
 import dataclasses
 import json
@@ -51,7 +51,7 @@ WRONG: list[tuple[str, Any]] = [
 @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\nprint('hello')\n"])
 @pytest.mark.parametrize("start", ["", "\ufeff"])
 def test_a_stamp_comes_back(start: str, end: str) -> None:
-    """What was written is read back, whatever follows, with either line end and a byte order mark."""
+    """A written stamp is read again, whatever follows, with either line end and a byte order mark."""
     stamp = RunStamp(**GOOD)
     assert read_stamp(f"{start}{stamp.comment}{end}") == stamp
     assert stamp.to_dict() == GOOD
@@ -64,7 +64,7 @@ def test_the_first_session_has_no_parent() -> None:
 
 
 def test_failed_downloads_are_counted_beside_the_settings() -> None:
-    """Versions of kgtts that do not know them read the first line as before; nonsense counts as none."""
+    """Older versions of kgtts still read the first line; nonsense counts as none."""
     stamp = RunStamp(**GOOD, failed_downloads=2)
     assert read_stamp(stamp.comment) == stamp
     first, second = stamp.comment.split("\n")
@@ -75,7 +75,7 @@ def test_failed_downloads_are_counted_beside_the_settings() -> None:
 
 @pytest.mark.parametrize(("field", "value"), WRONG)
 def test_a_garbled_field_is_no_stamp(field: str, value: object) -> None:
-    """A field that is not what it should be makes the whole stamp none, and cannot be written."""
+    """One invalid field invalidates the whole stamp, and cannot be written."""
     garbled = {**GOOD, field: value}
     assert read_stamp(f"# kgtts-run: {json.dumps(garbled)}\n") is None
     with pytest.raises(UsageError, match=f"A run stamp cannot have {field}"):
@@ -106,7 +106,7 @@ def test_a_garbled_field_is_no_stamp(field: str, value: object) -> None:
     ],
 )
 def test_hostile_sources_have_no_stamp(source: str) -> None:
-    """Anybody can edit a kernel on Kaggle: what is no whole stamp on the first line is none."""
+    """Anybody can edit a kernel on Kaggle: only a complete stamp on the first line counts."""
     assert read_stamp(source) is None
 
 
@@ -117,7 +117,7 @@ def test_hostile_sources_have_no_stamp(source: str) -> None:
     ),
 )
 def test_nothing_makes_reading_fail(text: str, value: object) -> None:
-    """Any text, and any JSON behind the marker, is read without an error."""
+    """Any text, and any JSON after the marker, is read without an exception."""
     assert read_stamp(text) is None
     assert read_stamp(f"# kgtts-run: {text}") is None
     assert read_stamp(f"# kgtts-run: {json.dumps(value)}") is None

@@ -1,4 +1,4 @@
-"""Accelerators are known by name, and those that cannot be had are refused with the reason."""
+"""Accelerators are known by name, and unavailable ones are refused with the reason."""
 
 import pytest
 
@@ -20,7 +20,7 @@ REASONS = {
 
 
 def test_t4_is_a_machine_with_two_cards() -> None:
-    """Kaggle's T4 machine has two cards and its name is the machine shape."""
+    """Kaggle's T4 machine has two GPUs, and its name is the machine shape."""
     machine = find_accelerator("NvidiaTeslaT4")
     assert (machine.machine_shape, machine.gpu_name, machine.gpus, machine.has_gpu) == (
         "NvidiaTeslaT4",
@@ -31,21 +31,21 @@ def test_t4_is_a_machine_with_two_cards() -> None:
 
 
 def test_none_is_a_machine_without_cards() -> None:
-    """`none` asks for no machine shape and expects no card."""
+    """With `none` there is no machine shape, and no GPU is expected."""
     machine = find_accelerator("none")
     assert (machine.machine_shape, machine.gpu_name, machine.gpus, machine.has_gpu) == (None, None, 0, False)
 
 
 @pytest.mark.parametrize(("name", "reason"), REASONS.items())
 def test_refusal_says_why_and_what_to_use(name: str, reason: str) -> None:
-    """Each machine that cannot be had is refused with its own reason and with the usable names."""
+    """Each unavailable machine has its own reason, and the error lists the usable names."""
     with pytest.raises(ValueError, match=reason) as refusal:
         find_accelerator(name)
     assert '"NvidiaTeslaT4" or "none"' in str(refusal.value)
 
 
 def test_every_refused_machine_is_tested_here() -> None:
-    """No machine is added to the table without a test of its reason."""
+    """Every unavailable machine in the table has a test of its reason."""
     assert {name for name, each in ACCELERATORS.items() if each.refused} == set(REASONS)
 
 
@@ -61,13 +61,13 @@ def test_every_refused_machine_is_tested_here() -> None:
     ],
 )
 def test_unknown_name_names_the_nearest(name: str, nearest: str) -> None:
-    """A misspelt or shortened name is answered with the known one."""
+    """A misspelt or shortened name gets the known one."""
     with pytest.raises(ValueError, match=f'did you mean "{nearest}"'):
         find_accelerator(name)
 
 
 @pytest.mark.parametrize("name", ["", "quantum", "\x00", "🚀"])
 def test_name_like_no_other_gets_the_usable_ones(name: str) -> None:
-    """Where nothing is near, the usable names still stand in the message."""
+    """If no name is near, the error still lists the usable names."""
     with pytest.raises(ValueError, match='is not an accelerator that Kaggle knows; use "NvidiaTeslaT4"'):
         find_accelerator(name)

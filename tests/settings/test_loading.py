@@ -1,4 +1,4 @@
-"""kgtts.toml is found, read and overridden; a mistake names file, key, value and what would be right."""
+"""kgtts.toml is found, read and overridden; an error names file, key, value and what would be right."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -10,13 +10,13 @@ from orchestrator.settings import LoadedSettings, Settings, load_settings
 
 
 def load(tmp_path: Path, text: str, *overrides: str) -> Settings:
-    """Load a kgtts.toml of that text in `tmp_path`."""
+    """Load a kgtts.toml with that text in `tmp_path`."""
     (tmp_path / "kgtts.toml").write_text(text, encoding="utf-8")
     return load_settings(None, overrides, environ={}, cwd=tmp_path).settings
 
 
 def refusal(tmp_path: Path, text: str, *overrides: str) -> str:
-    """The message of the error that this text ends in."""
+    """Return the error message for this text."""
     with pytest.raises(SettingsError) as error:
         load(tmp_path, text, *overrides)
     assert error.value.exit_code is ExitCode.USAGE
@@ -24,7 +24,7 @@ def refusal(tmp_path: Path, text: str, *overrides: str) -> str:
 
 
 def test_without_a_file_all_is_default(tmp_path: Path) -> None:
-    """No kgtts.toml anywhere means the defaults, and no path."""
+    """Without a kgtts.toml there are the defaults, and no path."""
     assert load_settings(environ={}, cwd=tmp_path) == LoadedSettings(Settings(), None)
 
 
@@ -56,7 +56,7 @@ def test_config_goes_before_the_environment_and_both_before_the_search(tmp_path:
 def test_a_named_file_must_exist(
     path: Path | None, environ: dict[str, str], who: str, tmp_path: Path
 ) -> None:
-    """A file that was named and is missing is an error that says who named it."""
+    """If a named file is missing, the error says who named it."""
     with pytest.raises(SettingsError, match=f"missing.toml: there is no such file; {who}"):
         load_settings(path, environ=environ, cwd=tmp_path)
 
@@ -71,27 +71,27 @@ def test_a_named_file_must_exist(
     ],
 )
 def test_bad_toml_gives_file_and_line(text: str, place: str, tmp_path: Path) -> None:
-    """A syntax error is placed, by line, in the file."""
+    """A syntax error has its file and line."""
     message = refusal(tmp_path, text)
     assert message.startswith(f"{tmp_path / 'kgtts.toml'}, {place}")
 
 
 @pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000])
 def test_toml_beyond_pythons_limits_is_an_error_too(value: str, tmp_path: Path) -> None:
-    """Numbers and nesting that Python itself gives up on end in a sentence, in the file and in `--set`."""
+    """Numbers and nesting that Python cannot read are errors, in the file and in `--set`."""
     assert "kgtts.toml" in refusal(tmp_path, f"training.epochs = {value}")
     assert "must be a whole number" in refusal(tmp_path, "", f"training.epochs={value}")
 
 
 def test_a_file_in_another_encoding_gives_the_line(tmp_path: Path) -> None:
-    """Bytes that are no UTF-8 are an error with the line that holds them."""
+    """Bytes that are not UTF-8 are an error with their line."""
     (tmp_path / "kgtts.toml").write_bytes(b"# fine\nkernel.title = '\xff\xfe'\n")
     with pytest.raises(SettingsError, match=r"kgtts\.toml, line 2: is not UTF-8"):
         load_settings(environ={}, cwd=tmp_path)
 
 
 def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
-    """Editors that write a byte order mark do no harm."""
+    """Files with a byte order mark are read."""
     assert load(tmp_path, "\ufefftraining.epochs = 7").training.epochs == 7
 
 
@@ -147,7 +147,7 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_value_is_named_with_what_would_be_right(text: str, message: str, tmp_path: Path) -> None:
-    """The message has the file, the key, the value and the rule that it breaks."""
+    """The message has the file, the key, the value and the rule."""
     found = refusal(tmp_path, text)
     assert found.startswith(f"{tmp_path / 'kgtts.toml'}: ")
     assert message in found
@@ -178,7 +178,7 @@ def test_paths_stay_inside_the_input(path: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["config.json", 'a b/it\'s "my" কণ্ঠ.json', "TTS.bin.train_tts", "...json"])
 def test_odd_but_harmless_paths_are_taken(path: str, tmp_path: Path) -> None:
-    """Spaces, quotes, Bangla and dots in names are no reason to refuse a path."""
+    """Paths with spaces, quotes, Bangla and dots are accepted."""
     assert (
         load_settings(overrides=[f"inputs.script={path}"], environ={}, cwd=tmp_path).settings.inputs.script
         == path
@@ -192,7 +192,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_long_value_is_cut(tmp_path: Path) -> None:
-    """A value of a thousand characters does not flood the message."""
+    """A value of a thousand characters is shortened in the message."""
     assert len(refusal(tmp_path, f"kernel.slug = '{'x' * 1000}!'")) < 400
 
 
@@ -216,7 +216,7 @@ def test_a_long_value_is_cut(tmp_path: Path) -> None:
     ],
 )
 def test_set_takes_toml_values_and_bare_texts(override: str, key: str, value: object, tmp_path: Path) -> None:
-    """`--set` reads TOML's notation, and takes what is none as text."""
+    """`--set` reads TOML values, and takes anything else as text."""
     loaded = load_settings(overrides=[override], environ={}, cwd=tmp_path)
     assert getattr(loaded.settings.training, key) == value
 
@@ -232,17 +232,17 @@ def test_set_goes_before_the_file_and_the_last_one_wins(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("override", ["", "training", "=3", "training.=3", ".epochs=3"])
 def test_set_wants_key_and_value(override: str, tmp_path: Path) -> None:
-    """What is no KEY=VALUE is refused with an example."""
+    """Anything but KEY=VALUE is refused with an example."""
     assert "must be KEY=VALUE" in refusal(tmp_path, "", override)
 
 
 def test_set_below_a_value_is_refused(tmp_path: Path) -> None:
-    """A key cannot lie below one that holds a value."""
+    """A key below one that has a value is an error."""
     assert "epochs is not a table" in refusal(tmp_path, "training.epochs = 3", "training.epochs.deep=3")
 
 
 def test_a_wrong_override_is_blamed_on_set_and_not_on_the_file(tmp_path: Path) -> None:
-    """The message names the source of the value that is wrong."""
+    """The message names `--set` as the source of the wrong value."""
     message = refusal(tmp_path, "training.epochs = 3", "training.epochs=many")
     assert message == '--set: training.epochs = "many": must be a whole number.'
     assert refusal(tmp_path, "", "training.coqui.epochs=1").startswith("--set: training.coqui = ")

@@ -13,7 +13,7 @@ from orchestrator.settings import Settings, fingerprint, slugify, title_from
 
 
 def test_defaults_are_those_of_the_guide() -> None:
-    """Without any setting, the paths, rates and limits are those that the training guide gives."""
+    """Without settings, the paths, rates and limits are those of the training guide."""
     plain = Settings()
     assert plain.inputs.model_dump() == {
         "dataset": "datahrbnn",
@@ -40,7 +40,7 @@ def test_defaults_are_those_of_the_guide() -> None:
 
 
 def test_settings_are_frozen() -> None:
-    """No setting changes after it was checked."""
+    """Settings cannot be changed after they were checked."""
     plain = Settings()
     with pytest.raises(ValidationError, match="frozen"):
         plain.training.epochs = 3  # type: ignore[misc] # what is tried here
@@ -62,7 +62,7 @@ def test_settings_are_frozen() -> None:
     ],
 )
 def test_keys_must_fit_each_other(tables: dict[str, Any], message: str) -> None:
-    """Times that do not fit and titles that give another slug are refused by name."""
+    """Times that do not fit, and titles that give another slug, are errors with the key."""
     with pytest.raises(ValidationError, match=re.escape(message)):
         Settings.model_validate(tables)
 
@@ -88,7 +88,7 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
 
 @pytest.mark.parametrize("key", LIMITS)
 def test_each_number_has_its_limits(key: str) -> None:
-    """The first and the last value are taken, the next ones are refused."""
+    """The first and the last value are accepted, the next ones are not."""
     table, name = key.split(".")
     taken, refused = LIMITS[key]
     for value in taken:
@@ -100,7 +100,7 @@ def test_each_number_has_its_limits(key: str) -> None:
 
 
 def test_a_whole_number_for_coqui_has_the_size_that_toml_promises() -> None:
-    """64 bits with a sign: a larger one is a slip, and the JSON that Coqui reads could not hold it."""
+    """Integers have 64 bits: a larger one is a slip, and the JSON for Coqui could not hold it."""
     for value in (2**63 - 1, -(2**63) + 1):
         assert Settings.model_validate({"training": {"coqui": {"a": value}}}).training.coqui == {"a": value}
     with pytest.raises(ValidationError, match='"a" is no'):
@@ -109,7 +109,7 @@ def test_a_whole_number_for_coqui_has_the_size_that_toml_promises() -> None:
 
 @pytest.mark.parametrize("limit", ["10h55m", "1s"])
 def test_a_time_limit_up_to_the_budget_is_taken(limit: str) -> None:
-    """The limit and the grace may fill the budget exactly."""
+    """Time limit and grace may fill the budget exactly."""
     Settings.model_validate({"training": {"time_limit": limit}})
 
 
@@ -127,13 +127,13 @@ def test_a_made_title_gives_back_its_slug(slug: str) -> None:
 
 @given(st.text(alphabet="abcXYZ0189 ._:()/+-", min_size=1))
 def test_slugs_are_those_of_the_official_client(title: str) -> None:
-    """For every title that is let through, the rule gives what python-slugify gives the stock client."""
+    """For every accepted title the slug equals python-slugify's."""
     official = pytest.importorskip("slugify", reason="ships with kaggle")
     assert slugify(title) == official.slugify(title)
 
 
 def test_bare_sources_are_completed_with_the_owner() -> None:
-    """`datahrbnn` becomes the owner's, and the model's path gets the owner before it."""
+    """`datahrbnn` and the model's path get the owner."""
     resolved = Settings().with_owner("someone")
     assert (resolved.kernel.owner, resolved.inputs.dataset, resolved.inputs.model) == (
         "someone",
@@ -144,7 +144,7 @@ def test_bare_sources_are_completed_with_the_owner() -> None:
 
 
 def test_full_sources_and_a_set_owner_stay() -> None:
-    """The owner in the settings goes before the credentials' user, and other people's inputs stay theirs."""
+    """The owner in the settings comes first, and other people's inputs stay theirs."""
     resolved = Settings.model_validate(
         {
             "kernel": {"owner": "team"},
@@ -160,7 +160,7 @@ def test_full_sources_and_a_set_owner_stay() -> None:
 
 @pytest.mark.parametrize("owner", ["", "a/b", "../x", "a b", "বাংলা", "x\n"])
 def test_an_owner_that_is_no_user_name_is_refused(owner: str) -> None:
-    """Without a proper owner nothing is completed."""
+    """Without a valid owner nothing is completed."""
     with pytest.raises(SettingsError, match="the kernel's owner is not known"):
         Settings().with_owner(owner)
 
@@ -189,7 +189,7 @@ def test_fingerprint_follows_what_changes_the_training(tables: dict[str, Any], c
 
 
 def test_fingerprint_does_not_depend_on_the_order_of_keys() -> None:
-    """The same Coqui keys in another order, or written as nested tables, are the same training."""
+    """The same Coqui keys in another order or form are the same training."""
     one = Settings.model_validate({"training": {"coqui": {"a": 1, "b": {"c": "আ", "d": 2}}}})
     two = Settings.model_validate({"training": {"coqui": {"b.d": 2, "b.c": "আ", "a": 1}}})
     assert fingerprint(one) == fingerprint(two)

@@ -1,4 +1,4 @@
-"""What `[pull]` brings: patterns, the best model and the newest checkpoint."""
+"""What `[pull]` downloads: patterns, the best model and the newest checkpoint."""
 
 import pytest
 
@@ -28,7 +28,7 @@ OUTPUTS = [
 
 
 def test_default_brings_what_people_want() -> None:
-    """One best model, one newest checkpoint, and all that is small and telling; in the given order."""
+    """One best model, one newest checkpoint and all small files are chosen, in the given order."""
     pull = Settings().pull
     left = {f"{RUN}/best_model.pth", f"{RUN}/best_model_8.pth", f"{RUN}/checkpoint_9.pth"}
     left |= {f"{RUN}/events.out.tfevents.1700000000.b47e31f0a8c2.17.0", f"{RUN}/train_tts.py"}
@@ -38,7 +38,7 @@ def test_default_brings_what_people_want() -> None:
 
 
 def test_exclude_wins() -> None:
-    """What is excluded stays away, even the best model."""
+    """An excluded file is never chosen, not even the best model."""
     assert select_outputs(OUTPUTS, ["best-model", "*.json"], ["*.pth", "state.json"]) == [
         f"{RUN}/config.json",
         "config.json",
@@ -55,7 +55,7 @@ def test_best_model_without_a_step_is_taken_when_it_is_the_only_one() -> None:
     "names", [[], ["a/other.txt"], ["checkpoint_.pth", "checkpoint_৯.pth", "checkpoint_1.pth.part"]]
 )
 def test_nothing_to_choose_is_no_error(names: list[str]) -> None:
-    """Outputs without any checkpoint give an empty choice."""
+    """Without a checkpoint the choice is empty."""
     assert select_outputs(names, ["best-model", "newest-checkpoint"]) == []
 
 
@@ -69,7 +69,7 @@ def test_nothing_to_choose_is_no_error(names: list[str]) -> None:
     ],
 )
 def test_the_newest_events_are_those_of_the_last_host(names: list[str], chosen: list[str]) -> None:
-    """A session may write several files; those that it took over from other hosts are left."""
+    """Event files that a session took over from other hosts are not chosen."""
     before = "a/events.out.tfevents."
     found = select_outputs([before + name for name in names], ["newest-events"])
     assert found == [before + name for name in chosen]

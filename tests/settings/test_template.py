@@ -1,4 +1,4 @@
-"""The file that `kgtts init` writes and the schema come from the models and cannot drift from them."""
+"""The file that `kgtts init` writes, and the schema, are made from the models."""
 
 import json
 import re
@@ -17,17 +17,17 @@ from orchestrator.settings.loading import known_keys
 
 
 def uncommented(text: str) -> str:
-    """The file with its defaults in force: comments in sentences stay, commented keys do not."""
+    """Return the file with its default values uncommented."""
     return re.sub(r"^#(?! \S)", "", text, flags=re.MULTILINE)
 
 
 def test_the_default_file_changes_nothing() -> None:
-    """As it is written, the file leaves every default as it is."""
+    """The written file leaves every default unchanged."""
     assert Settings.model_validate(tomllib.loads(default_toml())) == Settings()
 
 
 def test_the_default_file_holds_every_default() -> None:
-    """With its defaults uncommented, the file sets every key there is, each to its default."""
+    """With its defaults uncommented, the file sets every key to its default."""
     tables = tomllib.loads(uncommented(default_toml()))
     assert Settings.model_validate(tables) == Settings()
     found = set(tables) | {f"{name}.{key}" for name, table in tables.items() for key in table}
@@ -35,7 +35,7 @@ def test_the_default_file_holds_every_default() -> None:
 
 
 def test_every_key_has_a_comment_above_it() -> None:
-    """No key stands without a sentence that explains it."""
+    """Every key has an explanation."""
     lines = default_toml().splitlines()
     for number, line in enumerate(lines):
         if re.match(r"#?[a-z_]+ = |\[", line):
@@ -43,7 +43,7 @@ def test_every_key_has_a_comment_above_it() -> None:
 
 
 def test_values_are_set_for_real() -> None:
-    """What `init` knows is written as a setting, with hostile characters kept."""
+    """Values that `init` knows are written as settings, with hostile characters."""
     values: dict[str, object] = {
         "kernel.owner": "someone",
         "training.language": 'a "quoted" \\ back\nslash\x00\x7f আমি',
@@ -60,7 +60,7 @@ def test_values_are_set_for_real() -> None:
 
 
 def test_an_unknown_key_is_not_written() -> None:
-    """A key that does not exist is the caller's mistake."""
+    """An unknown key is the caller's mistake."""
     with pytest.raises(KeyError, match=r"kernel\.nope"):
         default_toml({"kernel.nope": 1})
 
@@ -76,18 +76,18 @@ def test_an_unknown_key_is_not_written() -> None:
     )
 )
 def test_written_toml_is_read_back(value: Any) -> None:
-    """Whatever value is written in TOML's notation is read back as it was."""
+    """Any value is read as it was written."""
     assert tomllib.loads(f"value = {to_toml(value)}") == {"value": value}
 
 
 def test_toml_has_no_null() -> None:
-    """A value that TOML has no notation for is refused."""
+    """A value that TOML cannot hold is an error."""
     with pytest.raises(TypeError, match="TOML cannot hold None"):
         to_toml(None)
 
 
 def test_schema_names_every_key_with_its_description() -> None:
-    """Editors find each key, its description and that there are no others."""
+    """The schema has each key with its description, and allows no others."""
     schema = json_schema()
     text = json.dumps(schema)
     definitions = schema["$defs"]
@@ -101,7 +101,7 @@ def test_schema_names_every_key_with_its_description() -> None:
 
 
 def test_schema_takes_the_default_file_and_refuses_a_wrong_one() -> None:
-    """A validator of JSON schemas agrees with the models about good and bad files."""
+    """A schema validator agrees with the models."""
     validator = pytest.importorskip(
         "jsonschema", reason="a check more where it is installed"
     ).Draft202012Validator
@@ -114,7 +114,7 @@ def test_schema_takes_the_default_file_and_refuses_a_wrong_one() -> None:
 
 
 def test_importing_settings_brings_nothing_heavy() -> None:
-    """Settings cost pydantic and nothing beyond it: no client, no template engine, no network."""
+    """Importing settings imports pydantic, but no client, template engine or network."""
     code = "import sys, orchestrator.settings; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"kaggle", "kagglesdk", "requests", "jinja2", "torch", "rich", "click", "stamina", "numpy"}

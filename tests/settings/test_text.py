@@ -1,4 +1,4 @@
-"""Durations are read as people write them, and written so that they are read back."""
+"""Durations are read as people write them, and written so that they can be read again."""
 
 import contextlib
 from datetime import timedelta
@@ -40,20 +40,20 @@ def test_reads_every_way_of_writing(text: object, seconds: int) -> None:
     ],
 )
 def test_refuses_what_is_no_duration(value: object) -> None:
-    """All else is refused with an example of what would be right."""
+    """Anything else is refused with an example."""
     with pytest.raises(ValueError, match="such as 6h, 11h30m, 90m, 45s"):
         parse_duration(value)
 
 
 @given(st.integers(min_value=0, max_value=10**9))
 def test_written_durations_are_read_back(seconds: int) -> None:
-    """Whatever whole number of seconds is written is read back as the same."""
+    """Any whole number of seconds is read as it was written."""
     duration = timedelta(seconds=seconds)
     assert parse_duration(format_duration(duration)) == duration
 
 
 @given(st.text() | st.text(alphabet="0123456789hms ", max_size=12))
 def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
-    """No text makes the parser fail in another way."""
+    """Any text is a duration or a ValueError."""
     with contextlib.suppress(ValueError):
         assert parse_duration(text) >= timedelta(0)
