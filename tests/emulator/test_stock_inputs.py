@@ -123,6 +123,29 @@ def test_every_command_on_datasets(kaggle: Kaggle, account: Account, tmp_path: P
     assert "No datasets found" in kaggle("datasets", "list", "--mine")
 
 
+def test_a_dataset_by_its_number_and_with_a_picture(kaggle: Kaggle, account: Account, tmp_path: Path) -> None:
+    """`id_no` in the metadata is preferred to the name; a cover picture is uploaded with the metadata."""
+    folder = folder_of(tmp_path / "data", a_txt="a", deep__b_txt="b")
+    resources = [{"path": "a.txt", "description": "The letter a"}]
+    known = {"id": DATASET, "title": "Stock data", "licenses": [{"name": "other"}], "resources": resources}
+    describe(folder, "dataset-metadata.json", **known)
+    kaggle("datasets", "create", "-p", str(folder))
+    found = account.emulator.backend.datasets.find(USER, "stock-data")
+    assert found is not None
+    assert found.descriptions == {"a.txt": "The letter a"}
+    describe(folder, "dataset-metadata.json", id_no=found.key, id=f"{USER}/another-name")
+    kaggle("datasets", "version", "-p", str(folder), "-m", "by number")
+    assert kaggle("datasets", "files", f"{DATASET}/2")
+    describe(folder, "dataset-metadata.json", isPrivate=True)
+    (folder / "dataset-cover-image.png").write_bytes(b"a picture")
+    assert "Upload successful" in kaggle("datasets", "metadata", DATASET, "-p", str(folder), "--update")
+    assert list((account.emulator.backend.state.root / "uploads").iterdir()) == []
+    settings = {"title": "Stock data", "image": {"token": "0" * 32}}
+    body = {"ownerSlug": USER, "datasetSlug": "stock-data", "settings": settings}
+    answer = account.post("UpdateDatasetMetadata", body, "datasets.DatasetApiService")
+    assert answer.json()["errors"] == ["The image was not uploaded."]
+
+
 def test_a_metadata_file_without_privacy_makes_a_dataset_public(
     kaggle: Kaggle, account: Account, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from orchestrator.emulator.faults.kinds import UnknownWord
 from orchestrator.emulator.service.datasets import Dataset, DatasetVersion
 from orchestrator.emulator.service.exceptions import ApiError, RejectedError, not_found
 from orchestrator.emulator.service.files import list_files
+from orchestrator.emulator.service.uploads import UploadKind
 from orchestrator.emulator.wire.bundles import files_of, status_of, text_of
 from orchestrator.emulator.wire.rpc import Call, Method, Methods, naive_utc, page_of
 from orchestrator.emulator.wire.storage import dataset_archive, dataset_file
@@ -256,6 +257,9 @@ def update_metadata(call: Call) -> Any:
     if len(licenses) > 1:
         response.errors = ["Please specify exactly one license"]
         return response
+    if settings.image is not None and not _takes_picture(call, text_of(settings.image.token)):
+        response.errors = ["The image was not uploaded."]
+        return response
     response.errors = call.backend.datasets.update(
         dataset,
         title=text_of(settings.title),
@@ -273,6 +277,16 @@ def update_metadata(call: Call) -> Any:
         },
     )
     return response
+
+
+def _takes_picture(call: Call, token: str) -> bool:
+    """Whether a picture was uploaded; the emulator shows none, and keeps none."""
+    uploads = call.backend.uploads
+    upload = uploads.find(token)
+    if upload is None or upload.kind is not UploadKind.INBOX or not uploads.is_complete(upload):
+        return False
+    uploads.delete(upload)
+    return True
 
 
 def delete_dataset(call: Call) -> Any:
