@@ -1,6 +1,6 @@
 """The shape of SETTINGS: what the laptop asks of a session. The laptop has checked every value."""
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from kernel_template.contract import Run, Session
 
@@ -12,12 +12,21 @@ class DatasetSettings(TypedDict):
     script: str
 
 
+class VoiceOf(TypedDict):
+    """The session of another run whose best model is used in the place of the base voice."""
+
+    kernel: str
+    run: str
+    session: int
+
+
 class ModelSettings(TypedDict):
     """The base voice `owner/model/framework/variation/version`, and the paths of its files in it."""
 
     source: str
     config: str
     checkpoint: str
+    voice_of: NotRequired[VoiceOf | None]
 
 
 class TrainingSettings(TypedDict):

@@ -14,6 +14,7 @@ from kernel_template.start.mounts import (
     print_inventory,
     take_inventory,
 )
+from kernel_template.start.voice_of import find_voice_of
 from kernel_template.tools.files import human_size
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.report import MessageSink
@@ -184,13 +185,12 @@ def find_inputs(root: Path, settings: SessionSettings, report: MessageSink) -> I
     """
     dataset, model = settings["dataset"], settings["model"]
     script = dataset["script"]
+    voice_of = model.get("voice_of")
+    files = (("configuration", "config", model["config"]), ("checkpoint", "checkpoint", model["checkpoint"]))
     wanted = [
-        RequiredFile(
-            "base voice's configuration", "inputs.config", "models", model["source"], model["config"]
-        ),
-        RequiredFile(
-            "base voice's checkpoint", "inputs.checkpoint", "models", model["source"], model["checkpoint"]
-        ),
+        RequiredFile(f"base voice's {what}", f"inputs.{key}", "models", model["source"], path)
+        for what, key, path in files
+        if voice_of is None
     ]
     if not is_module(script):
         wanted.insert(
@@ -210,7 +210,9 @@ def find_inputs(root: Path, settings: SessionSettings, report: MessageSink) -> I
                 f"The dataset {dataset['source']} is not mounted: "
                 "check that it exists and that you may read it."
             )
-    checkpoint = found["inputs.checkpoint"]
+    config, checkpoint = found.get("inputs.config"), found.get("inputs.checkpoint")
+    if voice_of is not None:
+        config, checkpoint = find_voice_of(root, voice_of, report)
     if checkpoint is not None and (why := damage(checkpoint)):
         report.say(f"✗ {checkpoint} {why}")
         finder.problems.append(
@@ -220,7 +222,6 @@ def find_inputs(root: Path, settings: SessionSettings, report: MessageSink) -> I
         raise KernelFailure(
             EndReason.MISSING_INPUT, "Inputs are missing or damaged. " + " ".join(finder.problems)
         )
-    config = found["inputs.config"]
     assert config is not None
     assert checkpoint is not None
     module = script if is_module(script) else None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kernel_template import contract
 from kernel_template.contract import SETTINGS_SCHEMA, Session
-from kernel_template.settings import SessionSettings
+from kernel_template.settings import SessionSettings, VoiceOf
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.files import write_atomically
 from orchestrator.models import MAX_SOURCE_BYTES, KernelPush, KernelRef, Resume, SessionSummary
@@ -69,7 +69,7 @@ def render_kernel(
         internet=settings.kernel.internet,
         dataset_sources=_dataset_sources(settings, resume),
         model_sources=(settings.inputs.model,),
-        kernel_sources=_kernel_sources(resume),
+        kernel_sources=_kernel_sources(settings, resume),
         docker_image=settings.kernel.docker_image or None,
         docker_image_pinning=settings.kernel.docker_image_pinning or None,
         session_timeout_s=int(settings.session.budget.total_seconds()),
@@ -83,8 +83,18 @@ def _dataset_sources(settings: Settings, resume: Resume | None) -> tuple[str, ..
     return (settings.inputs.dataset, *(source for source in others if source))
 
 
-def _kernel_sources(resume: Resume | None) -> tuple[str, ...]:
-    return () if resume is None or resume.dataset is not None or resume.downloads else (resume.kernel,)
+def _kernel_sources(settings: Settings, resume: Resume | None) -> tuple[str, ...]:
+    """The kernels to mount: that of the session before, or of the session whose voice the run begins with."""
+    if resume is not None:
+        return () if resume.dataset is not None or resume.downloads else (resume.kernel,)
+    voice = _voice_of(settings, resume)
+    return () if voice is None else (voice["kernel"],)
+
+
+def _voice_of(settings: Settings, resume: Resume | None) -> VoiceOf | None:
+    """The session whose voice is the base voice; None for a session that continues its own run."""
+    other = settings.inputs.other_voice if resume is None else None
+    return None if other is None else {"kernel": other[0], "run": other[1], "session": other[2]}
 
 
 def _title(settings: Settings, ref: KernelRef) -> str:
@@ -109,7 +119,12 @@ def kernel_settings(
         "gpus": machine.gpus if machine.has_gpu else None,
         "internet": settings.kernel.internet,
         "dataset": {"source": inputs.dataset, "script": inputs.script},
-        "model": {"source": inputs.model, "config": inputs.config, "checkpoint": inputs.checkpoint},
+        "model": {
+            "source": inputs.model,
+            "config": inputs.config,
+            "checkpoint": inputs.checkpoint,
+            "voice_of": _voice_of(settings, resume),
+        },
         "training": {
             "model": training.model,
             "sample_rate": training.sample_rate,

@@ -139,7 +139,9 @@ def decide(
     if view is not None and stranded is not None:
         view = view.handed_over()
     parent = None if view is None else view.resumable
-    kernel = base.next_after(None if parent is None else parent.ref)
+    other = settings.inputs.other_voice  # Its kernel is mounted by a session without a parent.
+    first = None if other is None else KernelRef.parse(other[0])
+    kernel = base.next_after(first if parent is None else parent.ref)
     wanted = _budget(settings, view)
     if isinstance(wanted, Decision):
         return wanted

@@ -135,6 +135,7 @@ def _due(settings: Settings, context: RunContext, seen: Pass, asked: Asked) -> t
         settings = seen.settings or settings
     if _begins_another(settings, seen.view, asked):
         quota = (seen.quota or context.snapshot().quota()) if settings.accelerator.has_gpu else None
+        _check_voice(settings, seen.view)
         decision = _on_newest(decided(settings, context, None, quota), seen.view)
         return replace(seen, decision=decision, quota=quota, settings=settings), True
     if seen.decision.start is not None:
@@ -196,6 +197,21 @@ def _on_newest(decision: Decision, view: RunView) -> Decision:
     if decision.start is None:
         return decision
     return replace(decision, start=replace(decision.start, kernel=view.newest.ref.kernel))
+
+
+def _check_voice(settings: Settings, view: RunView) -> None:
+    """See that another run's first session does not replace the version whose voice it begins with.
+
+    Raises:
+        UsageError: it would.
+    """
+    other, kernel = settings.inputs.other_voice, view.newest.ref.kernel
+    if other is not None and str(kernel) == other[0]:
+        raise UsageError(
+            f"A run that begins with the voice of {kernel} cannot be pushed to that kernel, which cannot "
+            "mount its own output.",
+            hint="set another kernel.slug in kgtts.toml, then give the same command again",
+        )
 
 
 def _check_settings(settings: Settings, view: RunView) -> None:

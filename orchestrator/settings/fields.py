@@ -72,6 +72,9 @@ def _slug(text: str) -> str:
     return text
 
 
+_VOICE_OF = re.compile(r"[a-z0-9-]+/[a-z0-9-]+/[A-Za-z0-9_-]{1,64}/[1-9][0-9]{0,6}", re.IGNORECASE)
+
+
 def _dataset(text: str) -> str:
     parts = text.split("/")
     if len(parts) > 2 or not all(_PART.fullmatch(part) for part in parts):  # noqa: PLR2004 - OWNER/SLUG
@@ -89,6 +92,14 @@ def _model(text: str) -> str:
         raise ValueError(
             "is not fully written: it must be MODEL/FRAMEWORK/VARIATION/VERSION with OWNER/ before it "
             'unless the model is yours, such as "ttsbnng/transformers/default/1"'
+        )
+    return text
+
+
+def _voice_of(text: str) -> str:
+    if text and not _VOICE_OF.fullmatch(text):
+        raise ValueError(
+            "must be a session of another run, OWNER/SLUG/RUN/SESSION; `kgtts push --new --from RUN` sets it"
         )
     return text
 
@@ -173,6 +184,7 @@ Slug = Annotated[StrictStr, AfterValidator(_slug)]
 DatasetSource = Annotated[StrictStr, AfterValidator(_dataset)]
 Wheelhouse = Annotated[StrictStr, AfterValidator(lambda text: _dataset(text) if text else text)]
 ModelSource = Annotated[StrictStr, AfterValidator(_model)]
+VoiceOf = Annotated[StrictStr, AfterValidator(_voice_of)]
 InputPath = Annotated[StrictStr, AfterValidator(_path)]
 Text = Annotated[StrictStr, AfterValidator(_filled)]
 AcceleratorName = Annotated[

@@ -121,5 +121,7 @@ def fingerprint(settings: Settings) -> str:
         include={"inputs": True, "training": True, "install": True},
         exclude={"training": {"time_limit", "epochs"}, "install": {"wheelhouse"}},
     )
+    if not settings.inputs.voice_of:
+        del matter["inputs"]["voice_of"]  # Runs were begun before there was such a setting.
     text = json.dumps(matter, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -32,6 +32,7 @@ from orchestrator.settings.fields import (
     SeveralKeysError,
     Slug,
     Text,
+    VoiceOf,
     Wheelhouse,
     slugify,
     title_from,
@@ -118,6 +119,19 @@ class Inputs(_Section):
     checkpoint: InputPath = Field(
         "model/model_file.pth", description="The base voice's weights in the model."
     )
+    voice_of: VoiceOf = Field(
+        "",
+        description="Begin with the best model of another run in the place of the base voice: "
+        "OWNER/SLUG/RUN/SESSION. `kgtts push --new --from RUN` sets it.",
+    )
+
+    @property
+    def other_voice(self) -> tuple[str, str, int] | None:
+        """Kernel, run and session of `voice_of`; None without it."""
+        if not self.voice_of:
+            return None
+        owner, slug, run, session = self.voice_of.split("/")
+        return f"{owner}/{slug}", run, int(session)
 
 
 class Training(_Section):

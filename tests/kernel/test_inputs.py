@@ -1,5 +1,7 @@
 """Finding the inputs under every mount layout, and reporting what is wrong with them."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +170,42 @@ def test_a_notebooks_output_is_a_mount_too(root: Path) -> None:
     (mount,) = find_mounts(root, "notebooks", "owner/voice-a")
     assert mount.known
     assert mount.path.name == "voice-a"
+
+
+def other_voice(root: Path, run: str = "run1", session: int = 3, **changes: Any) -> dict[str, Any]:
+    """Mount the output of a session of another run; gives the setting that asks for its voice."""
+    folder = root / "notebooks/asha/other-a"
+    checkpoint = put_checkpoint(folder / "training/run-1/best_model_120.pth")
+    put(folder / "training/run-1/config.json", "{}")
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    entry = {"path": "training/run-1/best_model_120.pth", "sha256": digest}
+    state = {"run": {"id": run, "session": session}, "best_model": entry["path"], "checkpoints": [entry]}
+    put(folder / "state.json", json.dumps({**state, **changes}))
+    return {**settings()["model"], "voice_of": {"kernel": "asha/other-a", "run": "run1", "session": 3}}
+
+
+def test_the_voice_of_another_run(root: Path, log: Log) -> None:
+    """Its best model and the configuration beside it take the place of the base voice."""
+    mount_inputs(root)
+    inputs = find(root, log, model=other_voice(root))
+    folder = root / "notebooks/asha/other-a/training/run-1"
+    assert (inputs.config, inputs.checkpoint) == (folder / "config.json", folder / "best_model_120.pth")
+    assert "the voice of run run1, session 3" in log.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"run": "run2"}, "is the output of session 3 of run run2"),
+        ({"session": 2}, "is the output of session 2 of run run1"),
+        ({"checkpoints": []}, "names no model"),
+        ({"best_model": "../x.pth", "checkpoints": [{"path": "../x.pth", "sha256": "0"}]}, "names no model"),
+        ({"checkpoints": [{"path": "training/run-1/best_model_120.pth", "sha256": "0"}]}, "damaged"),
+    ],
+)
+def test_another_voice_is_refused(root: Path, log: Log, changes: dict[str, Any], words: str) -> None:
+    """A mount is never trusted: run, session and hash are checked."""
+    mount_inputs(root)
+    with pytest.raises(KernelFailure, match=words) as caught:
+        find(root, log, model=other_voice(root, **changes))
+    assert caught.value.reason is EndReason.WRONG_PARENT

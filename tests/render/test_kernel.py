@@ -58,6 +58,7 @@ def test_settings_enter_as_the_kernel_expects_them(
             "source": "someone/ttsbnng/transformers/default/1",
             "config": "model/config.json",
             "checkpoint": "model/model_file.pth",
+            "voice_of": None,
         },
         "training": {
             "model": "vits",
@@ -392,3 +393,17 @@ def test_a_folder_that_cannot_be_made_is_a_local_error(
     with pytest.raises(LocalError, match="Could not write"):
         write_rendered(render_kernel(resolved, stamp, templates=templates), tmp_path / "file")
     assert (tmp_path / "file").read_text("utf-8") == "mine"
+
+
+def test_a_run_begins_with_the_voice_of_another(resolved: Settings, stamp: RunStamp) -> None:
+    """The other session's kernel is mounted by a session without a parent, and by no other."""
+    inputs = resolved.inputs.model_copy(update={"voice_of": "asha/other-a/run1/3"})
+    settings = resolved.model_copy(update={"inputs": inputs})
+    first = render_kernel(settings, stamp)
+    assert first.push.kernel_sources == ("asha/other-a",)
+    told = assigned(first.source, "SETTINGS")["model"]["voice_of"]
+    assert told == {"kernel": "asha/other-a", "run": "run1", "session": 3}
+    resume = Resume("someone/bangla-tts-a", 1, "run2", 1, 100, None)
+    later = render_kernel(settings, stamp, resume=resume)
+    assert later.push.kernel_sources == ("someone/bangla-tts-a",)
+    assert assigned(later.source, "SETTINGS")["model"]["voice_of"] is None

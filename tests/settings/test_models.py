@@ -21,6 +21,7 @@ def test_defaults_are_those_of_the_guide() -> None:
         "script": "MyTTSDataset/train_tts.py",
         "config": "model/config.json",
         "checkpoint": "model/model_file.pth",
+        "voice_of": "",
     }
     training = plain.training.model_dump()
     assert training == {

@@ -8,6 +8,7 @@ import click
 
 from orchestrator.cli.commands.watch import way_back
 from orchestrator.cli.context import (
+    complete_run,
     duration_option,
     json_option,
     load_to_train,
@@ -20,7 +21,9 @@ from orchestrator.cli.context import (
 from orchestrator.cli.show.follow import Screen
 from orchestrator.cli.show.passes import push_json
 from orchestrator.cli.show.transfer import Silent
+from orchestrator.models import KernelRef
 from orchestrator.run.look import Asked
+from orchestrator.run.voice import find_voice
 from orchestrator.run.watch import Passes, watch, why_not_pushed
 
 
@@ -28,6 +31,13 @@ from orchestrator.run.watch import Passes, watch, why_not_pushed
 @click.option("--wait", is_flag=True, help="Follow the run, session after session, to its end.")
 @duration_option("--timeout", help="With --wait: wait at most this long, for example 90m. The run continues.")
 @click.option("--new", is_flag=True, help="Start another run, even if there is one that is not done.")
+@click.option(
+    "--from",
+    "source",
+    metavar="RUN",
+    help="With --new: begin with the best model of another run, not with the base voice.",
+    shell_complete=complete_run,
+)
 @click.option("--overwrite", is_flag=True, help="Push also over a version that kgtts did not push.")
 @settings_options
 @json_option
@@ -36,6 +46,7 @@ def push(
     wait: bool,
     timeout: timedelta | None,
     new: bool,
+    source: str | None,
     overwrite: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
@@ -48,8 +59,15 @@ def push(
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout limits how long --wait waits; give both.")
+    if source is not None and not new:
+        raise click.UsageError("--from begins another run; give --new as well.")
     settings = load_to_train(config_path, overrides).settings
     with repeating(config_path, overrides) as whole, workbench(starts=True) as bench:
+        if source is not None:
+            kernel = KernelRef(settings.kernel.owner or bench.kaggle.username, settings.kernel.slug)
+            voice = find_voice(bench, source, default=lambda: kernel)
+            overrides = (*overrides, f'inputs.voice_of="{voice}"')
+            settings = load_to_train(config_path, overrides).settings
         passes = Passes(settings, bench, overrides=overrides)
         with on_interrupt(
             "Stopped while pushing; whether Kaggle took it is not known yet.",
