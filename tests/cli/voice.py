@@ -44,7 +44,7 @@ save(f"checkpoint_{total}.pth")
 # Trains one epoch in the first session, until it is told to stop, and the others in the next.
 CUT = TRAIN.replace(
     "    # The epoch is over.\n",
-    """    if arguments.restore_path:
+    """    if not arguments.continue_path:
         import signal, time
         def stop(*_):
             save(f"checkpoint_{total}.pth")

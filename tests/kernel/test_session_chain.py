@@ -44,7 +44,7 @@ def test_the_second_session_goes_on(first: Played, root: Path, log: Log) -> None
     working = root / "working"
     folder = working / "training" / "bangla আ-November-22"
     assert played.code == 0
-    assert f"CONTINUES {folder} RESTORES None" in log.lines
+    assert f"CONTINUES {folder} RESTORES {folder / 'best_model_4.pth'}" in log.lines
     assert json.loads((folder / "config.json").read_text())["lr_gen"] == 0.5
     state = played.state
     assert (state["global_step"], state["epochs"], state["done"], state["done_reason"]) == (
