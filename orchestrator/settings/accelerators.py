@@ -1,7 +1,7 @@
 """The machines that Kaggle has names for, and whether a run can have them.
 
 The names are those of kaggle-cli's documentation of February 2026 (Kaggle/kaggle-cli#916); what became of
-them since is in Kaggle/kaggle-cli#1156 (P100) and #1198 (T4). Card counts are those of Kaggle's own menu.
+them since is in Kaggle/kaggle-cli#1156 (P100) and #1198 (T4). GPU counts are those of Kaggle's own menu.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from orchestrator.settings.text import closest
 
 _COMPETITIONS = "Kaggle lends it only to the participants of certain competitions"
 _ADMINS = "it is an internal pool of Kaggle's own staff"
-_TPU = "Coqui trains on CUDA cards or on the CPU, never on a TPU"
+_TPU = "Coqui trains on CUDA GPUs or on the CPU, never on a TPU"
 DEFAULT = "NvidiaTeslaT4"
 NONE = "none"
 

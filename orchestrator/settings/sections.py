@@ -65,7 +65,7 @@ class Kernel(_Section):
     )
     accelerator: AcceleratorName = Field(
         DEFAULT,
-        description='The machine: "NvidiaTeslaT4" (two T4 cards of 15 GB), or "none" to train on the CPU.',
+        description='The machine: "NvidiaTeslaT4" (two T4 GPUs of 15 GB), or "none" to train on the CPU.',
     )
     private: StrictBool = Field(default=True, description="Whether only you can see the kernel.")
     internet: StrictBool = Field(
@@ -253,7 +253,7 @@ class Install(_Section):
     """What the kernel installs if the image has no Coqui TTS."""
 
     packages: tuple[Text, ...] = Field(
-        # Its trainer (0.4) is the one that the host's hooks fit: with another, a session trains on one card
+        # Its trainer (0.4) is the one that the host's hooks fit: with another, a session trains on one GPU
         # and goes on in the trainer's own way. six: coqui-tts 0.28 imports it, but does not declare it.
         ("coqui-tts>=0.28,<0.29", "six>=1.16"),
         description="Requirements for pip; torch, torchaudio and numpy stay those of the image.",

@@ -1,4 +1,4 @@
-"""What every implementation of the port does with data sets and models: fake, and client over HTTP."""
+"""What every implementation of the port does with datasets and models: fake, and client over HTTP."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -65,7 +65,7 @@ def files(folder: Path, **texts: str) -> dict[str, Path]:
 
 
 def have(world: World, tmp_path: Path) -> None:
-    """Make a data set and a model, both ready."""
+    """Make a dataset and a model, both ready."""
     made = files(tmp_path / "first", a_txt="a")
     world.kaggle.upload_dataset(DATASET, DATASET_DETAILS, made, notes="first")
     world.kaggle.create_model(MODEL, MODEL_DETAILS)

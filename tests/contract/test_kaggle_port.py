@@ -250,7 +250,7 @@ def test_kernels_are_listed_with_the_last_one_first(world: World) -> None:
 
 
 def test_inputs_are_listed_with_their_sizes(world: World) -> None:
-    """A data set's files come over several pages, and those of a model version."""
+    """A dataset's files come over several pages, and those of a model version."""
     files = {f"{number:03}.wav": "x" * number for number in range(230)}
     world.dataset(DATASET, files)
     world.model(MODEL, {"model/config.json": "{}"})

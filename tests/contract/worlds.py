@@ -58,7 +58,7 @@ class World(Protocol):
         ...
 
     def dataset(self, source: str, files: Mapping[str, str]) -> None:
-        """Make a data set."""
+        """Make a dataset."""
         ...
 
     def model(self, source: str, files: Mapping[str, str]) -> None:

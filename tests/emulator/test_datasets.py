@@ -1,4 +1,4 @@
-"""Uploaded data sets on the emulator: uploads, versions, and which version is mounted."""
+"""Uploaded datasets on the emulator: uploads, versions, and which version is mounted."""
 
 import io
 import os
@@ -87,7 +87,7 @@ def version(account: Account, *tokens: str, slug: str = SLUG, **fields: Any) -> 
 
 
 def status(account: Account, slug: str = SLUG) -> str:
-    """Return the name of a data set's status."""
+    """Return the name of a dataset's status."""
     request = sdk.ApiGetDatasetStatusRequest()
     request.owner_slug, request.dataset_slug = USER, slug
     return str(account.client.datasets.dataset_api_client.get_dataset_status(request).status.name)
@@ -102,7 +102,7 @@ def names(account: Account, slug: str = SLUG, number: int = 0) -> list[str]:
 
 
 def seen(account: Account, source: str) -> str:
-    """Return what a session sees of a data set."""
+    """Return what a session sees of a dataset."""
     account.run(LOOK, "Look around", dataset_data_sources=[source])
     return account.text("look-around").strip().splitlines()[-1]
 
@@ -186,7 +186,7 @@ def test_datasets_and_uploads_survive_a_restart(start: Start, clock: FakeClock) 
     "name", ["", ".", "..", "../x", "a/b", "/etc/passwd", "a\\b", "C:x", "a\nb", "x" * 256, "\ud800"]
 )
 def test_a_hostile_file_name_is_refused(account: Account, name: str) -> None:
-    """Names that would leave the data set's folder, or that file systems cannot hold, are refused."""
+    """Names that would leave the dataset's folder, or that file systems cannot hold, are refused."""
     body = {"type": "DATASET", "name": name, "contentLength": 3}
     assert account.post("StartBlobUpload", body, "blobs.BlobApiService").status_code == 400
 

@@ -39,7 +39,7 @@ class FakeInputs:
     def upload_dataset(
         self, source: str, details: InputDetails, files: Mapping[str, Path], *, notes: str
     ) -> None:
-        """Store a version of a data set; Kaggle's limits are checked before anything is sent."""
+        """Store a version of a dataset; Kaggle's limits are checked before anything is sent."""
         slug = source.partition("/")[2]
         if not (6 <= len(slug) <= 50 and 6 <= len(details.title) <= 50):
             raise RefusedError(f"Kaggle does not accept the dataset {source}, titled {details.title!r}.")
@@ -54,7 +54,7 @@ class FakeInputs:
         self._call("upload_dataset", f"upload {source}", keep)
 
     def my_datasets(self) -> Sequence[str]:
-        """List the account's data sets."""
+        """List the account's datasets."""
         return self._call(
             "my_datasets", "my datasets", lambda: [name for name in self.datasets if self._is_mine(name)]
         )
@@ -75,7 +75,7 @@ class FakeInputs:
         self._call("update_dataset", f"update {source}", change)
 
     def delete_dataset(self, source: str) -> None:
-        """Delete a data set."""
+        """Delete a dataset."""
 
         def forget() -> None:
             if self.datasets.pop(source, None) is None:

@@ -263,7 +263,7 @@ class FakeKaggle(FakeInputs):
         }
 
     def mounted(self, source: str) -> Mapping[str, bytes]:
-        """Return the version of a data set that a session starting now would mount."""
+        """Return the version of a dataset that a session starting now would mount."""
         ready = [item for item in self.datasets.get(source, []) if item.ready_s <= self.clock.monotonic()]
         return ready[-1].files if ready else {}
 
@@ -396,7 +396,7 @@ class FakeKaggle(FakeInputs):
         return self._call("quota", "quota", lambda: self.week() if callable(self.week) else self.week)
 
     def dataset_files(self, source: str) -> Iterator[InputFile]:
-        """List the files of a data set's newest version, which may not be ready yet."""
+        """List the files of a dataset's newest version, which may not be ready yet."""
         yield from self._call(
             "dataset_files", f"dataset files {source}", lambda: _listed(self._dataset(source).files)
         )

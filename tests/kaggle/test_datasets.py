@@ -1,4 +1,4 @@
-"""Data sets through the client on the emulator: made, versioned, prepared, and uploaded."""
+"""Datasets through the client on the emulator: made, versioned, prepared, and uploaded."""
 
 import json
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def listed(kaggle: KaggleClient) -> list[InputFile]:
 def test_a_dataset_is_made_and_gets_versions(
     emulator: Emulator, kaggle: KaggleClient, tmp_path: Path
 ) -> None:
-    """The first upload makes a private data set; each later one a version with only its files."""
+    """The first upload makes a private dataset; each later one a version with only its files."""
     for ask in (kaggle.dataset_ready, lambda source: list(kaggle.dataset_files(source))):
         with pytest.raises(ForbiddenError):
             ask(SOURCE)
@@ -136,7 +136,7 @@ def test_a_folder_filled_by_hand_is_always_ready(emulator: Emulator, kaggle: Kag
 def test_a_dataset_that_cannot_be_mounted_is_said(
     workplace: object, status: str, error: type[KgttsError]
 ) -> None:
-    """A version that Kaggle could not process, and a deleted data set, are errors."""
+    """A version that Kaggle could not process, and a deleted dataset, are errors."""
     with answering("application/json", json.dumps({"status": status}).encode()) as url:
         client = connect({"KGTTS_KAGGLE_URL": url}, login=(USER, KEY))
         with pytest.raises(error, match=SOURCE):

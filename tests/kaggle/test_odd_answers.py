@@ -92,7 +92,7 @@ def test_a_state_that_is_left_out_is_the_first_one_if_the_kernel_is_shown(
 def test_a_dataset_whose_state_is_left_out_is_not_ready(
     plan: Altered, client: KaggleClient, emulator: Emulator
 ) -> None:
-    """The first state is NOT_YET_PERSISTED; a data set that is not listed has none."""
+    """The first state is NOT_YET_PERSISTED; a dataset that is not listed has none."""
     folder = emulator.backend.state.root / "datasets" / USER / "by-hand"
     folder.mkdir(parents=True)
     (folder / "a.txt").write_text("1", encoding="utf-8")

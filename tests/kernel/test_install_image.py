@@ -104,7 +104,7 @@ def test_a_release_that_needs_another_torch_is_refused(image: Image, log: Log, i
 
 
 def test_a_wheelhouse_needs_no_network(image: Image, log: Log, tmp_path: Path) -> None:
-    """A mounted data set with the wheels suffices, whatever its folders are."""
+    """A mounted dataset with the wheels suffices, whatever its folders are."""
     make_wheels(tmp_path / "input" / "datasets" / "owner" / "tts-wheels" / "wheels", OFFERED)
     made = installer(image, log)
     probe = made.ensure(

@@ -77,7 +77,7 @@ KEPT = "owner/voice-kept"
 
 
 def flat_mount(root: Path, place: str = f"datasets/{KEPT}", **state: Any) -> Path:
-    """Mount a data set with what was kept of a killed session: its best model and newest checkpoint."""
+    """Mount a dataset with what was kept of a killed session: its best model and newest checkpoint."""
     made = mount(root, **state)
     folder = root / "input" / place
     folder.mkdir(parents=True)
@@ -279,7 +279,7 @@ def test_a_dataset_with_what_a_killed_session_kept(root: Path, log: Log, place: 
 
 
 def test_a_dataset_that_holds_its_folders_is_taken_over_too(root: Path, log: Log) -> None:
-    """A data set with folders is accepted as well."""
+    """A dataset with folders is accepted as well."""
     mount(root, f"datasets/{KEPT}")
     assert take(root, log, dataset=KEPT).checkpoint == root / "working" / FOLDER / "checkpoint_14.pth"
 
@@ -302,7 +302,7 @@ def test_a_damaged_checkpoint_of_a_dataset_falls_back_to_the_best_model(root: Pa
 
 
 def test_a_dataset_that_is_not_mounted(root: Path, log: Log) -> None:
-    """The error names the data set; a kernel's mount does not replace it."""
+    """The error names the dataset; a kernel's mount does not replace it."""
     mount(root)
     with pytest.raises(KernelFailure, match=r"dataset owner/voice-kept, .* is not mounted .* it exists"):
         take(root, log, dataset=KEPT)

@@ -201,7 +201,7 @@ def test_no_internet_ends_in_a_true_report(root: Path, log: Log) -> None:
 
 
 def test_a_wheelhouse_is_found_in_its_mount(root: Path, log: Log) -> None:
-    """The data set's folder is passed to pip, and no index is used."""
+    """The dataset's folder is passed to pip, and no index is used."""
     make_wheels(root / "input" / "datasets" / "owner" / "tts-wheels", OFFERED[:1])
     asked: list[Sequence[str]] = []
     real = ChildRunner(poll_s=0.02)

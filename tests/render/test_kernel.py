@@ -106,7 +106,7 @@ def test_what_to_continue_from_enters_exactly(resolved: Settings, stamp: RunStam
 
 
 def test_a_dataset_is_mounted_in_the_place_of_the_kernel(resolved: Settings, stamp: RunStamp) -> None:
-    """It is mounted beside the data set; the sibling is not, as it has another session."""
+    """It is mounted beside the dataset; the sibling is not, as it has another session."""
     resume = Resume("someone/bangla-tts-a", 3, stamp.id, 2, 1234, None, "someone/bangla-tts-kept")
     push = render_kernel(resolved, stamp, resume=resume).push
     assert push.dataset_sources == ("someone/datahrbnn", "someone/bangla-tts-kept")
@@ -148,7 +148,7 @@ def test_what_is_for_gpus_is_left_out_without_one(stamp: RunStamp) -> None:
 
 
 def test_a_wheelhouse_is_mounted_with_its_owner(stamp: RunStamp) -> None:
-    """The data set of wheels is mounted, and is not part of a run's fingerprint."""
+    """The dataset of wheels is mounted, and is not part of a run's fingerprint."""
     plain = Settings().with_owner("someone")
     wheels = Settings.model_validate({"install": {"wheelhouse": "tts-wheels"}}).with_owner("someone")
     push = render_kernel(wheels, stamp).push

@@ -64,7 +64,7 @@ def test_a_killed_session_loses_nothing_that_it_saved(run: Run) -> None:
 
 @pytest.mark.parametrize("run", [{"step": 4, "dataset_processing_s": 3600.0}], indirect=True)
 def test_the_first_session_of_a_run_is_killed(run: Run) -> None:
-    """There is no other version to mount; the pass waits while Kaggle prepares the data set."""
+    """There is no other version to mount; the pass waits while Kaggle prepares the dataset."""
     first = run.session(epochs=3)
 
     def process() -> None:

@@ -212,7 +212,7 @@ def test_sync_is_killed_at_every_point(stage: Stage, after_first: Path) -> None:
 
 
 def test_a_hand_over_is_killed_at_every_point(stage: Stage, after_killed: Path) -> None:
-    """Run again, it has uploaded one version of the data set and pushed the second session once."""
+    """Run again, it has uploaded one version of the dataset and pushed the second session once."""
     points = stage.points("rescue", stage.machine(after_killed))
     tried = range(1, len(points) + 1, STRIDE)
     for kill_at in tried:

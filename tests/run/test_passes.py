@@ -160,7 +160,7 @@ def test_a_refusal_for_now_is_waited_for(after: After, sessions: int, words: str
 
 
 def test_any_other_refusal_is_an_error(play: Play) -> None:
-    """Waiting does not help, whatever the data set's name is."""
+    """Waiting does not help, whatever the dataset's name is."""
     play.kaggle.next("push", Lost(RefusedError("Kaggle does not know: dataset asha/quota.")))
     with pytest.raises(RefusedError, match="asha/quota"):
         play.sync()

@@ -1,4 +1,4 @@
-"""A killed session's outputs are handed over as a data set: once, checked, and never at the run's expense."""
+"""A killed session's outputs are handed over as a dataset: once, checked, and never at the run's expense."""
 
 import hashlib
 import json
@@ -77,12 +77,12 @@ def kill(play: Play, version: str, *steps: int, **changes: Any) -> None:
 
 
 def uploads(play: Play) -> int:
-    """Return how often a data set was uploaded."""
+    """Return how often a dataset was uploaded."""
     return sum(call.startswith("upload ") for call in play.kaggle.asked)
 
 
 def test_one_pass_hands_over_and_pushes(killed: Play) -> None:
-    """The next session knows of the killed one, and mounts the data set instead of a kernel."""
+    """The next session knows of the killed one, and mounts the dataset instead of a kernel."""
     done = killed.sync()
     assert (done.state, done.notes) == (RunState.RUNNING, ())
     assert done.pushed is not None
@@ -122,14 +122,14 @@ def test_what_is_handed_over(killed: Play) -> None:
 
 
 def test_the_ordinary_way_asks_for_no_dataset(after: After) -> None:
-    """Without kept outputs no call is made for a data set."""
+    """Without kept outputs no call is made for a dataset."""
     play = after(100, 200, None)
     play.sync()
     assert not [call for call in play.kaggle.asked if DATASET in call]
 
 
 def test_a_session_goes_on_from_the_rescued_one(killed: Play) -> None:
-    """The one after it mounts the sibling again, without a call for the data set."""
+    """The one after it mounts the sibling again, without a call for the dataset."""
     second = killed.pushed()
     killed.kaggle.complete(second, 300)
     killed.kaggle.asked.clear()
@@ -140,7 +140,7 @@ def test_a_session_goes_on_from_the_rescued_one(killed: Play) -> None:
 
 
 def test_a_rescued_session_is_chosen_again(killed: Play) -> None:
-    """If the next session is killed without saving, the data set is used again, uploaded once."""
+    """If the next session is killed without saving, the dataset is used again, uploaded once."""
     killed.kaggle.kill(killed.pushed())
     view = killed.look().view
     assert view is not None
@@ -154,7 +154,7 @@ def test_a_rescued_session_is_chosen_again(killed: Play) -> None:
 
 
 def test_a_session_that_ended_well_and_saved_nothing_leaves_the_rescued_one(killed: Play) -> None:
-    """Its parent was killed, and the data set still has that session's outputs."""
+    """Its parent was killed, and the dataset still has that session's outputs."""
     killed.kaggle.complete(killed.pushed(), None)
     view = killed.look().view
     assert view is not None
@@ -162,7 +162,7 @@ def test_a_session_that_ended_well_and_saved_nothing_leaves_the_rescued_one(kill
 
 
 def test_killed_after_killed_advances(killed: Play) -> None:
-    """Each hands over more: the run does not stall, and the data set has only the newest."""
+    """Each hands over more: the run does not stall, and the dataset has only the newest."""
     for session, step in enumerate((170, 190, 210), 3):
         version = killed.pushed()
         kill(killed, version, step)
