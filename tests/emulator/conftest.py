@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.emulator import Emulator, EmulatorOptions
+from tests.emulator.stock import StockClient
 from tests.emulator.support import KEY, USER, Account
 from tests.fakes.clock import FakeClock
 
@@ -16,6 +17,13 @@ from tests.fakes.clock import FakeClock
 def clock() -> FakeClock:
     """A clock at Wednesday 2026-11-18 12:00 UTC."""
     return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StockClient]:
+    """The stock client, in a process of its own."""
+    with StockClient(tmp_path_factory.mktemp("home")) as client:
+        yield client
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """The stock `kaggle` command on the emulator, changed only in its address."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,17 +8,9 @@ import pytest
 
 from orchestrator.emulator.faults.kinds import UploadLost
 from orchestrator.emulator.faults.plan import FaultPlan
-from tests.emulator.support import KEY, USER, Account
+from tests.emulator.stock import StockClient
+from tests.emulator.support import USER, Account
 
-# The client has no setting for the address: its table of endpoints is re-pointed before its command runs.
-RUNNER = """
-import sys
-from kagglesdk import kaggle_env
-kaggle_env._env_to_endpoint[kaggle_env.KaggleEnv.PROD] = sys.argv.pop(1)
-sys.argv[0] = "kaggle"
-from kaggle.cli import main
-main()
-"""
 SCRIPT = "print('training')\nopen('model.pth', 'w').write('weights')\nopen('notes.txt', 'w').write('n')\n"
 METADATA = {
     "id": f"{USER}/stock-kernel",
@@ -38,25 +27,13 @@ Kaggle = Callable[..., str]
 
 
 @pytest.fixture
-def kaggle(account: Account, tmp_path: Path) -> Kaggle:
-    """Runs a `kaggle` command line in an empty home folder; returns what it prints."""
+def kaggle(stock: StockClient, account: Account, tmp_path: Path) -> Kaggle:
+    """Runs a `kaggle` command line that succeeds; gives what it prints."""
 
-    def run(*arguments: str, token: bool = False) -> str:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("KAGGLE")}
-        environment["HOME"] = str(tmp_path / "home")
-        environment["TMPDIR"] = str(tmp_path)  # It keeps notes of its uploads there.
-        environment |= {"KAGGLE_API_TOKEN": KEY} if token else {"KAGGLE_USERNAME": USER, "KAGGLE_KEY": KEY}
-        done = subprocess.run(
-            [sys.executable, "-c", RUNNER, account.url, *arguments],
-            capture_output=True,
-            text=True,
-            env=environment,
-            cwd=tmp_path,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    def run(*arguments: str) -> str:
+        code, said = stock.run(account.url, tmp_path, *arguments)
+        assert code == 0, said
+        return said
 
     return run
 
@@ -81,7 +58,7 @@ def test_the_stock_client_works(kaggle: Kaggle, account: Account, root: Path, tm
     pulled = json.loads((tmp_path / "pulled" / "kernel-metadata.json").read_text())
     assert pulled["dataset_sources"] == [f"{USER}/some-data"]
     assert name in kaggle("kernels", "list", "--mine")
-    assert "30.00h" in kaggle("quota", token=True)
+    assert "30.00h" in kaggle("quota")
     kaggle("kernels", "delete", name, "-y")
     assert "Not found" in kaggle("kernels", "list", "--mine")
 

@@ -1,7 +1,7 @@
 """Each command of the stock `kaggle` on datasets and models, unmodified, on the emulator."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,6 @@ LOOK = (
     "for path in sorted(root.rglob('*')):\n"
     "    if path.is_file(): print('sees', path.relative_to(root), path.read_text())\n"
 )
-
-
-@pytest.fixture(scope="module")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StockClient]:
-    """The stock client's process."""
-    with StockClient(tmp_path_factory.mktemp("home")) as client:
-        yield client
 
 
 @pytest.fixture
