@@ -22,6 +22,7 @@ import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from kernel_template.host.hard_coded import compile_script
 from kernel_template.host.preparation import AlreadyPrepared
 from kernel_template.host.protocol import Control
 from kernel_template.host.rendezvous import Rendezvous
@@ -101,12 +102,12 @@ def put_first(folder: str) -> None:
         sys.path.insert(0, folder)
 
 
-def run_script(script: str, arguments: list[str]) -> None:
-    """Do what `python script arguments…` does."""
+def run_script(script: str, arguments: list[str], inputs: Sequence[str], say: Callable[[str], None]) -> None:
+    """Do what `python script arguments…` does, with paths of inputs that exist (hard_coded.py)."""
     sys.argv = [script, *arguments]
     put_first(os.path.dirname(os.path.realpath(script)))  # noqa: PTH120 - sys.path holds strings.
     with io.open_code(script) as file:
-        code = compile(file.read(), script, "exec", dont_inherit=True)
+        code = compile_script(file.read(), script, inputs, say)
     # runpy.run_path would set __package__, __loader__ and __cached__ differently from a plain run.
     main = types.ModuleType("__main__")
     main.__file__ = script
@@ -163,7 +164,7 @@ def main(arguments: list[str]) -> int:
         if program[0] == "-m":
             run_module(program[1], program[2:])
         else:
-            run_script(program[0], program[1:])
+            run_script(program[0], program[1:], control.inputs, tts.say)
     except BaseException as error:
         if not isinstance(error, SystemExit) or error.code not in (None, 0):
             rendezvous.failed(out_of_memory=False)

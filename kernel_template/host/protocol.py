@@ -55,6 +55,7 @@ class Control:
     # What the session before used and what is asked for now, of the settings that differ, by dotted path.
     changed: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     base_config: str | None = None  # The base voice's config.json.
+    inputs: Sequence[str] = ()  # The folders in which the session's inputs are.
     output: str | None = None  # Where run folders are made, if the script would make them elsewhere.
     seconds_per_epoch: float | None = None  # In the previous session.
     batch_size: int | None = None  # Per GPU, instead of the configuration's.

@@ -34,9 +34,9 @@ class TtsHooks:
 
     def __init__(self, control: Control, reporter: Reporter, rendezvous: Rendezvous) -> None:
         quiet = rendezvous.rank > 0
-        self._say = (lambda _text: None) if quiet else reporter.say
+        self.say = (lambda _text: None) if quiet else reporter.say
         self._folder = control.report.parent
-        self.compat = Compatibility(self._say)
+        self.compat = Compatibility(self.say)
         self._mender = MetadataMender(self._folder, reporter, quiet=quiet)
 
     def modules(self) -> dict[str, After]:
@@ -70,7 +70,7 @@ class TtsHooks:
         program.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
         program.chmod(0o755)
         os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        self._say("phonemes come from eSpeak NG by way of espeakng-loader")
+        self.say("phonemes come from eSpeak NG by way of espeakng-loader")
 
 
 def load_audio(original: Callable[[Any], Any], path: Any) -> Any:

@@ -56,6 +56,12 @@ class Inputs:
     checkpoint: Path
     dataset: Path
 
+    @property
+    def folders(self) -> list[Path]:
+        """Where a path of a script may mean something: the data set, and the base voice's folders."""
+        voice = self.checkpoint.parent
+        return [self.dataset, voice, voice.parent]
+
 
 def is_module(script: str) -> bool:
     """Whether inputs.script names a module of the installed TTS package."""

@@ -10,6 +10,7 @@ from typing import Any
 from kernel_template.contract import Learned
 from kernel_template.host.protocol import Control, DiskLimits, HostReport, SampleRules, number, whole
 from kernel_template.settings import SessionSettings
+from kernel_template.start.inputs import Inputs
 from kernel_template.start.parent import ResumePoint
 from kernel_template.tools.files import WriteFile, json_bytes
 from kernel_template.tools.paths import Paths
@@ -132,7 +133,7 @@ class HostLink:
         limit: float,
         resumed: ResumePoint | None,
         batches: BatchPlan,
-        base_config: Path | None = None,
+        inputs: Inputs | None = None,
         changed: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
         """Write what the host is asked; after `limit` seconds the training is interrupted.
@@ -142,7 +143,7 @@ class HostLink:
             limit: see above.
             resumed: where the training continues from, if it does.
             batches: how the samples of a step are split.
-            base_config: the base voice's config.json.
+            inputs: the files of the training.
             changed: settings whose values replace others: those before, and those asked for.
 
         Raises:
@@ -161,7 +162,8 @@ class HostLink:
             continue_path=str(resumed.folder) if resumed is not None else None,
             checkpoint=str(resumed.checkpoint) if resumed is not None else None,
             best_model=str(best) if best is not None else None,
-            base_config=str(base_config) if base_config is not None else None,
+            base_config=str(inputs.config) if inputs is not None else None,
+            inputs=[str(folder) for folder in inputs.folders] if inputs is not None else [],
             output=str(self.paths.training),
             changed=changed or {},
             seconds_per_epoch=number(pace),

@@ -199,7 +199,7 @@ class TrainStage:
             for key, before in prepared.before.items()
             if before is not None and before != prepared.overrides[key] and key != "output_path"
         }
-        context.host.ask(settings, limit, resumed, context.record.batches, inputs.config, changed)
+        context.host.ask(settings, limit, resumed, context.record.batches, inputs, changed)
         ranks = self._ranks
         command = TrainingCommand(
             inputs,

@@ -103,6 +103,11 @@ Trainer(arguments, config, config.output_path, model=model, train_samples=train,
 """
 )
 
+# The same, with the paths of an older mount layout and another data set's name.
+HARD_CODED = NOTEBOOK.replace("@ROOT@/input/datasets/owner/datahrbnn", "/kaggle/input/datahrbn").replace(
+    "@ROOT@/input/models/owner", "/kaggle/input"
+)
+
 # A recipe: writes beside itself; its letters are given by the placeholder.
 RECIPE = (
     _OWN

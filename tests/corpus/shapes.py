@@ -137,6 +137,7 @@ SHAPES = (
     Shape("today", ranks=(1, 2)),
     Shape("old_train_tts", scripts.OLD_TRAIN_TTS, says="setup_model(config, samples)", ranks=(1, 2)),
     Shape("notebook", scripts.NOTEBOOK, says="VitsAudioConfig", ranks=(1, 2)),
+    Shape("hard_coded", scripts.HARD_CODED, says="of the script names /kaggle/input/datahrbn/MyTTSDataset"),
     Shape("recipe", scripts.RECIPE.replace("@LETTERS@", _BANGLA), says="is not kept: using"),
     Shape("recipe_english", scripts.RECIPE.replace("@LETTERS@", _ENGLISH), ends="take `characters`"),
     Shape("speakers", scripts.SPEAKERS, says="BaseDatasetConfig(name=…)"),

@@ -1,0 +1,63 @@
+"""Scripts with paths of inputs that are mounted elsewhere."""
+
+from pathlib import Path
+
+import pytest
+
+from kernel_template.host.hard_coded import compile_script
+from tests.kernel.kit import put
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> list[str]:
+    """A data set and a base voice, mounted as Kaggle mounts them today."""
+    data, voice = (
+        tmp_path / "datasets" / "me" / "datahrbnn",
+        tmp_path / "models" / "me" / "voice" / "1" / "model",
+    )
+    put(data / "MyTTSDataset" / "metadata.csv")
+    put(voice / "config.json")
+    return [str(data), str(voice), str(voice.parent)]
+
+
+def run(text: str, inputs: list[str], said: list[str] | None = None) -> str:
+    """Run a script that sets `x`. Returns x."""
+    names: dict[str, str] = {}
+    code = compile_script(text.encode(), "train.py", inputs, (said if said is not None else []).append)
+    exec(code, names)  # noqa: S102 - a script of this test.
+    return names["x"]
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("x = '/kaggle/input/datahrbn/MyTTSDataset'", "datahrbnn/MyTTSDataset"),
+        ("x = '/kaggle/input/datahrbnn'", "datahrbnn"),
+        ("x = '/kaggle/input/datahrbnn/' + 'a'", "datahrbnn/a"),
+        ("y = 3; x = f'/kaggle/input/datahrbnn/{y}.wav'", "datahrbnn/3.wav"),
+        ("x = '/kaggle/input/ttsbnng/transformers/default/1/model/config.json'", "1/model/config.json"),
+    ],
+)
+def test_paths_of_other_mounts(inputs: list[str], text: str, end: str) -> None:
+    """The end of the path says which input is meant; the log names the line."""
+    said: list[str] = []
+    found = run(f"import os\n{text}", inputs, said)
+    assert found.endswith(end)
+    assert not found.startswith("/kaggle")
+    assert said[0].startswith("line 2 of the script names /kaggle/input/")
+
+
+def test_what_is_nowhere_is_named(inputs: list[str]) -> None:
+    """The path stays; the failure that follows can be understood."""
+    said: list[str] = []
+    assert run("x = '/kaggle/input/other/data.csv'", inputs, said) == "/kaggle/input/other/data.csv"
+    assert said == ["line 1 of the script names /kaggle/input/other/data.csv, which is not there"]
+
+
+def test_other_texts_stay(inputs: list[str]) -> None:
+    """Nothing is said of a script without such paths, and its mistakes are Python's own."""
+    said: list[str] = []
+    assert run("x = '/kaggle/working'", inputs, said) == "/kaggle/working"
+    assert said == []
+    with pytest.raises(SyntaxError):
+        run("x = (", inputs)
