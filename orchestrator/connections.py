@@ -1,4 +1,4 @@
-"""Connections over HTTP that keep secrets where they belong and that do not wait for ever.
+"""HTTP connections that keep secrets to their own host and have time limits.
 
 Everything that goes to Kaggle or to its storage goes through a `Session`.
 """
@@ -23,11 +23,11 @@ _active = threading.local()
 
 
 class RedirectError(requests.RequestException):
-    """A redirect that is not followed; the message does not name its address, which may be signed."""
+    """A redirect that is not followed; the message leaves out its address, which may be signed."""
 
 
 class Session(requests.Session):
-    """A session of requests, without what requests does with credentials by itself.
+    """A session of requests that adds no credentials by itself.
 
     `~/.netrc` is not read. Loopback addresses are reached without a proxy. A redirect takes no body to
     another host, no credentials either, and does not lead from https to http. Every call has time-outs.
@@ -82,7 +82,7 @@ class Session(requests.Session):
         return super().rebuild_proxies(prepared_request, proxies)  # type: ignore[no-untyped-call]
 
     def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
-        """Take the credentials off a redirect to another host; put none on."""
+        """Remove the credentials from a redirect to another host, and add none."""
         here, there = response.request.url, prepared_request.url
         if self.should_strip_auth(here, there):  # type: ignore[no-untyped-call]
             prepared_request.headers.pop("Authorization", None)
@@ -132,7 +132,7 @@ def _is_here(url: Any) -> bool:
 
 
 class _Watchdog:
-    """Shuts a connection down that has not answered in `seconds`."""
+    """Shuts down a connection that has not answered within `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -142,7 +142,7 @@ class _Watchdog:
         self.is_over = False
 
     def watch(self, sock: socket.socket | None) -> None:
-        """Watch the connection that an answer is awaited on; the time runs from the first one."""
+        """Watch the connection of the awaited answer; the time starts with the first one."""
         with self._lock:
             self._socket = sock
             if self.is_over:
@@ -160,7 +160,7 @@ class _Watchdog:
                     self._socket.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         with self._lock:
             self._socket = None
             if self._timer is not None:
@@ -169,7 +169,7 @@ class _Watchdog:
 
 @contextlib.contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Limit the whole time that this thread waits in the block for answers, however they trickle in.
+    """Limit the whole time that this thread waits for answers in the block, however slowly they arrive.
 
     Raises:
         requests.Timeout: the time is over.

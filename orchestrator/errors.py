@@ -22,7 +22,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the process's exit code says about the end of a command."""
+    """How a command ended, as the process's exit code."""
 
     DONE = 0
     FAILED = 1
@@ -37,7 +37,7 @@ class ExitCode(IntEnum):
 
 
 class KgttsError(Exception):
-    """The base of all errors meant for a person: a sentence and, where there is one, the next step.
+    """The base of all errors meant for a person: a message and, if there is one, the next step.
 
     Args:
         message: what failed, on which object, and why; one or two sentences.
@@ -69,17 +69,17 @@ class CredentialsError(KgttsError):
 
 
 class RefusedError(KgttsError):
-    """Kaggle understood and said no; the message carries Kaggle's own words."""
+    """Kaggle refused the request; the message has Kaggle's own words."""
 
     exit_code = ExitCode.REFUSED
 
 
 class NotFoundError(RefusedError):
-    """Kaggle has no such thing (HTTP 404)."""
+    """Kaggle has nothing of that name (HTTP 404)."""
 
 
 class ForbiddenError(RefusedError):
-    """These credentials may not see or do it (HTTP 403); whether the thing exists is not known."""
+    """These credentials may not read or do it (HTTP 403); it may or may not exist."""
 
 
 class RunFailedError(KgttsError):
@@ -89,13 +89,13 @@ class RunFailedError(KgttsError):
 
 
 class WaitTimeoutError(KgttsError):
-    """The time given to a wait is over; the session itself goes on."""
+    """The wait timed out; the session itself continues."""
 
     exit_code = ExitCode.WAIT_TIMEOUT
 
 
 class ServiceError(KgttsError):
-    """Kaggle could not be reached, or failed on its side; trying again later is right.
+    """Kaggle could not be reached, or failed; try again later.
 
     Args:
         message: as `KgttsError`.
@@ -111,14 +111,14 @@ class ServiceError(KgttsError):
 
 
 class OddAnswerError(ServiceError):
-    """An answer lacks what it must have, or is not Kaggle's at all; what it is about cannot be told."""
+    """An answer lacks a required part, or is not Kaggle's, so it proves nothing."""
 
 
 class SilentLogError(ServiceError):
-    """A live log said nothing for as long as its reader wanted to wait; it is not over."""
+    """A live log printed nothing for as long as its reader waits; it has not ended."""
 
 
 class LocalError(KgttsError):
-    """This machine is in the way: no room, no permission, a missing optional package."""
+    """This machine is the obstacle: disk, permission, or a missing package."""
 
     exit_code = ExitCode.LOCAL

@@ -1,4 +1,4 @@
-"""Write files whole or not at all."""
+"""Write files completely or not at all."""
 
 import secrets
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _LONGEST_STEM = 200  # In bytes; file systems take names of 255.
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside `path` that takes its place once the block is done; until then `path` stays.
+    """Open a temporary file beside `path` that replaces it when the block ends; until then `path` stays.
 
     The file gets the permissions that the user's umask gives to any new file.
 

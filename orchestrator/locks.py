@@ -1,4 +1,4 @@
-"""Take turns with other processes of this machine."""
+"""Take turns with other kgtts processes on this machine."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Where the outputs of sessions lie on this machine: one layout for every command that writes or reads them.
+"""Where sessions' outputs are stored on this machine: one layout for all commands.
 
     TO/SLUG/session-NN/          a session of a run; SLUG as in kgtts.toml, without the kernel's -a or -b
     TO/SLUG/RUN/session-NN/      the same, for a further run that was begun under the same slug
@@ -79,7 +79,7 @@ class SessionFolder:
 
     @property
     def version(self) -> str | None:
-        """The kernel version that the folder was filled from, as `owner/slug/version`, if that is known."""
+        """The kernel version that the folder was filled from, as `owner/slug/version`, if known."""
         contents = self.contents
         return contents[0] if contents is not None else _text(self.path / _VERSION_MARK).strip() or None
 
@@ -132,7 +132,7 @@ class PulledSession:
 
 @dataclass(frozen=True, slots=True)
 class OwedSession:
-    """An ended session whose results are not here yet; `step` is that of its newest checkpoint."""
+    """An ended session whose results are not downloaded yet; `step` is that of its newest checkpoint."""
 
     ref: KernelRef
     number: int
@@ -161,7 +161,7 @@ class Results:
         return SessionFolder(self.of_run(slug, run_id) / f"session-{number:02}", run_id)
 
     def owe(self, ref: KernelRef, run_id: str, number: int, step: int) -> None:
-        """Record that the results of an ended session are still to be brought here.
+        """Record that the results of an ended session still have to be downloaded.
 
         Raises:
             LocalError: the folder cannot be written.
@@ -169,12 +169,12 @@ class Results:
         write_atomically(self._owed(ref, run_id, number), _mark(ref, run_id, step))
 
     def settle(self, ref: KernelRef, run_id: str, number: int) -> None:
-        """Record that they are here, or never will be."""
+        """Record that they were downloaded, or never will be."""
         with contextlib.suppress(OSError):
             self._owed(ref, run_id, number).unlink()
 
     def owed(self, slug: str, run_id: str) -> list[OwedSession]:
-        """The sessions of a run whose results are still to be brought here, oldest first."""
+        """The sessions of a run whose results still have to be downloaded, oldest first."""
         found = []
         for place in (self.to / KernelRef("", slug).base.slug).glob(f"{_OWED_MARK}{run_id}-*"):
             number = place.name.rpartition("-")[2]
@@ -276,7 +276,7 @@ def _is_marked(place: Path) -> bool:
 
 
 def _adopted(sessions: Sequence[PulledSession]) -> list[PulledSession]:
-    """Sessions that name no run belong to the run whose sessions lie beside them, if that is only one."""
+    """Assign sessions without a run to the run of the sessions beside them, if there is only one."""
     beside: dict[Path, set[str]] = {}
     for item in sessions:
         if item.run is not None:
@@ -309,13 +309,13 @@ def _session(folder: Path) -> PulledSession:
 
 
 def _identity(place: Path) -> tuple[int | None, str | None]:
-    """The session's number and the run's id in a state.json; None for what it does not tell."""
+    """The session's number and the run's id in a state.json; None for what is missing."""
     run = untrusted.as_object(untrusted.as_object(untrusted.read_json_object(place)).get("run"))
     return untrusted.count(run.get("session"), _LARGEST_NUMBER), untrusted.text(run.get("id")) or None
 
 
 def _is_version(item: PulledSession, ref: KernelRef) -> bool:
-    """Whether a folder holds what a kernel's version left: its name or its mark says so."""
+    """Whether a folder has a kernel version's outputs, by its name or its mark."""
     version = item.files.version
     if version is not None:
         return version == str(ref)

@@ -1,4 +1,4 @@
-"""Remove secrets from text that is about to be shown, logged or kept.
+"""Remove secrets from text before it is shown, logged or stored.
 
 Whoever reads credentials tells `learn` about them; whatever was made from an exception goes through `scrub`
 before a person, a file or GitHub gets it. Signed URLs, authorization headers and the passwords of proxies are
@@ -34,7 +34,7 @@ class Scrubber:
         self._lock = threading.Lock()
 
     def learn(self, secret: str, username: str | None = None) -> None:
-        """Remember a secret; with `username` also the text that HTTP makes of the two.
+        """Remember a secret; with `username` also the form in which HTTP sends both.
 
         White space and other invisible characters in it do not matter: a text may show them in many ways, so
         each piece between them counts.
@@ -59,7 +59,7 @@ class Scrubber:
             self.learn(part)
 
     def scrub(self, text: str) -> str:
-        """Return `text` with `***` in the place of every secret."""
+        """Return `text` with `***` instead of every secret."""
         if self._pattern is not None:
             text = self._pattern.sub(_HIDDEN, text)
         for form, shown in _FORMS:

@@ -1,4 +1,4 @@
-"""Readers for values that come from outside: a server's answers, pulled files, logs.
+"""Readers for values from outside: a server's answers, downloaded files, logs.
 
 Nobody vouches for what is in them. Each reader takes anything and either returns a value that is safe to
 calculate with and to show, or says that there is none (None, or an empty value). None of them raises, unless
@@ -92,7 +92,7 @@ def text(value: object, longest: int = LONGEST_TEXT) -> str | None:
 
 
 def one_line(value: object, longest: int = LONGEST_TEXT) -> str:
-    """Any value as one line that can be shown anywhere, of at most `longest` characters.
+    """Return any value as one printable line of at most `longest` characters.
 
     White space becomes single spaces. Terminal escapes, control characters, characters that change the
     direction of writing and lone surrogates are removed; Bangla's joiners stay.
@@ -102,7 +102,7 @@ def one_line(value: object, longest: int = LONGEST_TEXT) -> str:
 
 
 def encodable(value: object) -> str:
-    """Any value as a text that UTF-8 can hold: JSON can spell halves of characters, which become `?`."""
+    """Return any value as text that UTF-8 can encode: half characters, which JSON can hold, become `?`."""
     return _written(value).encode("utf-8", "replace").decode("utf-8")
 
 
@@ -128,7 +128,7 @@ def character(letter: str) -> str:
 
 
 def terminal_line(value: object, longest: int = _LONGEST_LINE) -> str:
-    """One line for a terminal, its spacing kept, without anything that a terminal obeys or that is invisible.
+    """Return one line for a terminal, with its spacing but without anything invisible or obeyed.
 
     A progress bar redraws its line after a carriage return: only its last state stays.
     """
@@ -137,7 +137,7 @@ def terminal_line(value: object, longest: int = _LONGEST_LINE) -> str:
 
 
 def terminal_colours(line: str) -> str:
-    """A log line of any length with its own colours, and without all else that a terminal obeys."""
+    """Return a log line of any length with its own colours, but without other control sequences."""
     if line.isprintable():
         return line
     parts, end = [], 0

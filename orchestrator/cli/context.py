@@ -1,4 +1,4 @@
-"""What commands share: options, and the objects that they work with."""
+"""What commands share: options, and the objects that they use."""
 
 import inspect
 import json
@@ -128,7 +128,7 @@ def run_argument(command: F) -> F:
 
 
 def out_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    """Refuse what no file can replace: root would replace /dev/null itself."""
+    """Refuse what a file must not replace: root would replace /dev/null itself."""
     with suppress(OSError):  # A name that is too long is reported when it is written.
         if value is not None and value.exists() and not value.is_file():
             raise click.BadParameter(f"{value} is a device or a pipe, not a file.", ctx, param)
@@ -190,7 +190,7 @@ def load_to_train(config_path: Path | None, overrides: tuple[str, ...]) -> "Load
 
 @contextmanager
 def repeating(config_path: Path | None, overrides: tuple[str, ...]) -> Iterator[Callable[[str], str]]:
-    """See to it that hints repeat `--config` and `--set`, so that what they show is about the same run.
+    """Make hints repeat `--config` and `--set`, so that the commands they show are about the same run.
 
     Gives a function that writes a hint so; the hints of errors are written so by themselves.
     """
@@ -222,7 +222,7 @@ def is_verbose() -> bool:
 
 @contextmanager
 def workbench(*, starts: bool = False) -> Iterator[RunContext]:
-    """Log in and open the user's ledger; with -v, say at the end how many calls were made.
+    """Log in and open the user's ledger; with -v, print at the end how many calls were made.
 
     The ledger is only a cache: if it cannot be used, that is said, and the command works without it.
 
@@ -246,7 +246,7 @@ def workbench(*, starts: bool = False) -> Iterator[RunContext]:
 
 
 def ledger() -> Ledger:
-    """Open this machine's memory of the service in use, without a login; in memory if need be."""
+    """Open this machine's ledger for the service in use, without a login; in memory if necessary."""
     place, service = data_folder() / "ledger.db", service_url(os.environ)
     try:
         return Ledger(place, service)

@@ -182,7 +182,7 @@ def _shortened(name: str) -> str:
 
 
 def _safe(text: str) -> str:
-    """Words of an exception without secrets, in whichever place those are."""
+    """Return an exception's text without secrets, wherever they are."""
     with contextlib.suppress(OSError, RuntimeError):  # A home that cannot be read, or none.
         learn_all(os.environ, Path.home())
     return scrub(text)

@@ -1,4 +1,4 @@
-"""The charts of a page: each has curves on the same axes, and says the same in words and in a table."""
+"""The charts of a page: curves on the same axes, with the same facts in words and in a table."""
 
 import math
 import re
@@ -311,7 +311,7 @@ def chart_data(charts: Sequence[Chart], runs: Sequence[ChartedRun]) -> dict[str,
 
 
 def _marks(run: ChartedRun) -> dict[str, Any]:
-    """Where a run's sessions begin, and its best model, by step and hour."""
+    """Where a run's sessions start, and its best model, by step and hour."""
     offsets = run.offsets()
     best = run.table.best_steps()
     return {

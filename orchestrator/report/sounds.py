@@ -67,7 +67,7 @@ class Clip:
 
 
 class SoundBudget:
-    """How many bytes of sound a page may still take: browsers on phones manage some tens of megabytes.
+    """How many bytes of sound a page may still hold: browsers on phones manage some tens of megabytes.
 
     Args:
         size: bytes of all recordings together.
@@ -88,7 +88,7 @@ class SoundBudget:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A test sentence as the model of one step speaks it.
+    """A test sentence spoken by the model of one step.
 
     Attributes:
         step: the model's step; 0 for the base voice.
@@ -279,7 +279,7 @@ def _clip(recording: Recording | None, budget: SoundBudget) -> Clip | None:
 
 
 def _letters(text: str) -> str:
-    """A sentence without its spaces and punctuation, in which two spellings of it may differ."""
+    """A sentence without spaces and punctuation, which different spellings may add."""
     return "".join(letter for letter in unicodedata.normalize("NFC", text) if letter.isalnum()).casefold()
 
 

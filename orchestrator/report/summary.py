@@ -51,7 +51,7 @@ def status_of(data: RunData) -> tuple[str, str]:
 
 
 def end_words(reason: str) -> str:
-    """Why a session ended, in words that complete "it ended because …"; an unknown reason as it is."""
+    """Why a session ended, completing "it ended because …"; an unknown reason is returned as it is."""
     return _END_WORDS.get(reason, reason) if reason else "(still running)"  # type: ignore[call-overload]
 
 

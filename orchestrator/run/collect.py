@@ -32,7 +32,7 @@ Choose = Callable[[Sequence[str]], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """What was brought of a session.
+    """What was downloaded of a session.
 
     Attributes:
         transfer: the files.
@@ -61,7 +61,7 @@ class Brought:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What was brought of a target, and the folder where it lies; as in `Brought`."""
+    """What was downloaded of a target, and its folder; see `Brought`."""
 
     target: Target
     status: SessionStatus
@@ -100,7 +100,7 @@ def refusal(refused: Sequence[Refused]) -> LocalError | None:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """What would be brought: files with their sizes, refused names, and how many outputs are not chosen."""
+    """What would be downloaded: files with sizes, refused names, and how many outputs are not chosen."""
 
     status: SessionStatus
     files: Sequence[Planned]
@@ -138,7 +138,7 @@ def collect(  # noqa: PLR0913  # The last two have defaults.
     run: str | None = None,
     needed: Choose | None = None,
 ) -> Collected:
-    """Bring the outputs that `choose` picks by name, and the session's log, into `folder`.
+    """Download the outputs that `choose` picks by name, and the session's log, into `folder`.
 
     If the session left a manifest, the files are checked against it as well. The folder of a run's session is
     marked as complete once all that is needed of the session is here: what Kaggle lists, and what the
@@ -180,7 +180,7 @@ def collect(  # noqa: PLR0913  # The last two have defaults.
 def bring(
     kaggle: Kaggle, ref: KernelRef, folder: Path, choose: Choose, listener: TransferListener
 ) -> Brought:
-    """Bring the chosen outputs of a session that has ended, and its log, into `folder`.
+    """Download the chosen outputs of an ended session, and its log, into `folder`.
 
     Raises:
         LocalError, ServiceError: as `download.fetch`.
@@ -225,7 +225,7 @@ def _pinned(context: RunContext, target: Target) -> Target:
 
 
 def outline(context: RunContext, target: Target, folder: Path, choose: Choose) -> Outline:
-    """What `collect` would bring; nothing is written.
+    """Return what `collect` would download; nothing is written.
 
     Raises:
         RefusedError: the session has not ended, so Kaggle gives no outputs yet.

@@ -1,4 +1,4 @@
-"""What lies ahead of a run: when it will be done at this pace and quota; and its eval loss so far."""
+"""The forecast of a run: when it will be done at this pace and quota; and its eval loss so far."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""One look at Kaggle: each piece is read at most once, and is there, not there, or cannot be told.
+"""One look at Kaggle: each part is read at most once, and is there, absent, or unknown.
 
 Not being able to see a thing is not its absence. A 403, a time-out or an odd answer is `CannotTell`, and
 nothing that cannot be undone (a push, a deletion, a second run) may follow from it. `NotThere` needs a second
@@ -33,7 +33,7 @@ class There(Generic[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class NotThere:
-    """It is not there.
+    """The answer that something is absent.
 
     Attributes:
         note: why, if that is worth a sentence.
@@ -55,7 +55,7 @@ Seen = There[T] | NotThere | CannotTell
 
 
 def see(read: Callable[[], T | None]) -> Seen[T]:
-    """What one call shows.
+    """Make a call, and return what it shows.
 
     Raises:
         CredentialsError: no call of this session will show anything.
@@ -77,7 +77,7 @@ def is_forbidden(seen: Seen[T]) -> bool:
 
 
 def certain(seen: Seen[T]) -> T | None:
-    """What was seen, None if it is not there.
+    """Return what was seen; None if it is absent.
 
     Raises:
         ServiceError: that could not be told. The same look may succeed later.
@@ -93,7 +93,7 @@ def certain(seen: Seen[T]) -> T | None:
 
 
 def visible(seen: Seen[T]) -> T | None:
-    """What was seen, None if it is not there: for commands that only show it, with Kaggle's own words.
+    """Return what was seen, None if it is absent: for commands that only show it, with Kaggle's own words.
 
     Raises:
         RefusedError, ServiceError: it could not be told.
@@ -104,7 +104,7 @@ def visible(seen: Seen[T]) -> T | None:
 
 
 def value_of(seen: Seen[T] | None) -> T | None:
-    """What was seen, None if it is not there or cannot be told: for what is only shown."""
+    """Return what was seen; None if it is absent or unknown: for what is only shown."""
     return seen.value if isinstance(seen, There) else None
 
 

@@ -147,7 +147,7 @@ class Passes:
 
 
 class Viewer(Protocol):
-    """Is told what happens while a run is watched."""
+    """Shows what happens while a run is watched."""
 
     def passed(self, done: Pass) -> None:
         """A pass was made."""
@@ -188,7 +188,7 @@ def watch(
     def left() -> timedelta | None:
         return None if deadline is None else timedelta(seconds=max(0.0, deadline - clock.monotonic()))
 
-    done, end, patience = first, None, _Patience(viewer)
+    done, end, retries = first, None, _RetryBudget(viewer)
     while True:
         try:
             if done is None:
@@ -197,10 +197,10 @@ def watch(
             if done.state is RunState.RUNNING:
                 end = _followed(viewer, target_of(done, passes.context), left())
         except ServiceError as error:
-            _pause(patience.after(error), left(), clock)
+            _pause(retries.after(error), left(), clock)
             done = None
             continue
-        patience.renew()
+        retries.renew()
         if done.state is RunState.WAITING:
             until = done.decision.until
             wait = _LONGEST_WAIT if until is None else max(_SHORTEST_PAUSE, until - clock.now())
@@ -222,17 +222,17 @@ def _followed(viewer: Viewer, target: Target, left: timedelta | None) -> Session
         raise ServiceError(error.message, hint=error.hint) from error
 
 
-class _Patience:
-    """Counts answers that did not come, one after the other: not seeing the run is no end of it."""
+class _RetryBudget:
+    """Counts failed answers in a row; failing to see the run does not end it."""
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer, self._missed = viewer, 0
 
     def after(self, error: ServiceError) -> timedelta:
-        """How long to wait after one more.
+        """Return how long to wait after another failed answer.
 
         Raises:
-            ServiceError: the one that was one too many.
+            ServiceError: `error`, if too many have failed in a row.
         """
         self._missed += 1
         if self._missed > _MOST_UNREACHED:
@@ -242,7 +242,7 @@ class _Patience:
         return wait
 
     def renew(self) -> None:
-        """There was an answer."""
+        """Start counting again: there was an answer."""
         self._missed = 0
 
 

@@ -1,4 +1,4 @@
-"""`kgtts cancel`: the old name of `kgtts delete`, for a kernel whose session is at work."""
+"""`kgtts cancel`: the old name of `kgtts delete`, for a kernel whose session is running."""
 
 from orchestrator.cli.commands.delete import cancel
 

@@ -1,4 +1,4 @@
-"""A pass for people who were not there: GitHub's job summary as Markdown, step outputs and annotations."""
+"""A pass as GitHub's job summary in Markdown, step outputs and annotations."""
 
 from pathlib import Path
 

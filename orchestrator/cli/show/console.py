@@ -1,4 +1,4 @@
-"""What a console can show: streams that never fail on a character, signs, warnings, text cut to a width."""
+"""What a console can show: streams that never fail on a character, signs, warnings, text of a given width."""
 
 import os
 import sys
@@ -57,7 +57,7 @@ def colours() -> bool | None:
 
 
 def prepare_streams(*streams: TextIO) -> None:
-    """See to it that no character makes a command fail, whatever the console's encoding.
+    """Make sure that no character makes a command fail, whatever the console's encoding.
 
     A terminal keeps its encoding (Windows: often cp1252 or cp437), and characters that it lacks become `?`.
     A file or a pipe gets UTF-8, so that nothing is lost in it.
@@ -100,7 +100,7 @@ def _cells(letter: str) -> int:
 
 
 def width_of(text: str) -> int:
-    """Give the columns that a text takes at most, on any terminal."""
+    """Return how many columns a text takes at most on any terminal."""
     return sum(map(_cells, text))
 
 

@@ -1,4 +1,4 @@
-"""The live page of a session: its rows in blocks, and the blocks arranged for a terminal of any size."""
+"""The live page of a session: its rows in blocks, arranged for a terminal of any size."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ _WATCHED = ("loss_mel", "loss_gen", "loss_disc", "loss_kl", "loss_duration", "lo
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """All that one drawing shows.
+    """Everything that one drawing shows.
 
     Attributes:
         name: the session, `owner/slug/version`.

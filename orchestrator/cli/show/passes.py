@@ -1,4 +1,4 @@
-"""A run's passes and what lies ahead of it: as lines for people, and as JSON for programs."""
+"""A run's passes and its forecast: as lines for people, and as JSON for programs."""
 
 import os
 from collections.abc import Sequence

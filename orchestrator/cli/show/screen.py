@@ -1,4 +1,4 @@
-"""The live page on a terminal: a screen of its own, redrawn on news, each second, and on a resize.
+"""The live page on a terminal: an alternate screen, redrawn on news, each second, and on a resize.
 
 It needs a POSIX terminal. Elsewhere (on Windows) `can_show` says no, and the caller prints plain lines.
 """
@@ -46,7 +46,7 @@ def can_show(console: Console, *, is_posix: bool = termios is not None) -> bool:
 
 
 def _in_front() -> bool:
-    """Whether the shell has us in the foreground; in the background nobody may change the terminal."""
+    """Whether the shell has us in the foreground; a background process may not change the terminal."""
     try:
         return os.tcgetpgrp(sys.stdout.fileno()) == os.getpgrp()
     except (OSError, ValueError):
@@ -54,7 +54,7 @@ def _in_front() -> bool:
 
 
 class LivePage:
-    """Shows a session on a screen of its own while it is followed; the old screen comes back at the end.
+    """Shows a session on an alternate screen while it is followed; the old screen returns at the end.
 
     Args:
         name: the session.
@@ -235,7 +235,7 @@ _LFLAGS = 3  # Where termios keeps echo and line editing.
 
 @contextmanager
 def _quiet_keys() -> Iterator[None]:
-    """Keep what is typed from being written over the page."""
+    """Keep typed keys from being printed over the page."""
     before = _attributes()
     _set(before, echo=False)
     try:
@@ -246,7 +246,7 @@ def _quiet_keys() -> Iterator[None]:
 
 @contextmanager
 def _loud_keys() -> Iterator[None]:
-    """Give the shell the terminal as it expects it."""
+    """Restore the terminal for the shell."""
     before = _attributes()
     if before is not None:
         changed = [*before]
