@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+import stamina
 from filelock import FileLock, Timeout
 
 from orchestrator.download.names import OWN_PREFIX
@@ -18,7 +19,6 @@ PARTS = f"{OWN_PREFIX}parts"
 _LOCK = "lock"
 _OLD_S = 24 * 3600.0
 _KEEP_FREE = 64 << 20
-_REPLACE_TRIES, _REPLACE_WAIT_S = 5, 0.1
 
 
 class Workspace:
@@ -104,17 +104,11 @@ def _lock(folder: Path) -> FileLock | None:
         lock.release()  # Another transfer removed it between our opening and our locking.
 
 
+@stamina.retry(on=PermissionError, attempts=5, wait_initial=0.1, wait_max=0.1, wait_jitter=0.0)
 def replace(source: Path, target: Path) -> None:
     """Rename a file over another; on Windows a virus scanner may hold either of them for a moment.
 
     Raises:
         OSError: it cannot be replaced.
     """
-    for _ in range(_REPLACE_TRIES - 1):
-        try:
-            source.replace(target)
-        except PermissionError:
-            time.sleep(_REPLACE_WAIT_S)
-        else:
-            return
     source.replace(target)
