@@ -1,4 +1,4 @@
-"""A run that begins with the voice of another: pushed, checked in the session, and remembered by the run."""
+"""A run that starts from another run's voice: pushed, checked in the session, and kept by the run."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def test_a_run_begins_with_the_voice_of_another(cli: Cli, second: Emulator) -> N
 
 
 def test_what_cannot_be_begun_with_is_told(cli: Cli, second: Emulator, workplace: Path) -> None:
-    """A kernel cannot mount its own output, nor an older version; --from alone begins nothing."""
+    """A kernel's own output and an older version are errors; --from alone starts nothing."""
     alone = cli("push", "--from", OLD)
     assert (alone.code, "--new" in alone.err) == (2, True)
     unknown = cli("push", "--new", "--from", f"{USER}/no-such-run")

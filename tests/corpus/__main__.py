@@ -1,4 +1,4 @@
-"""Plays the corpus and prints its table; exits with 1 if anything went otherwise than it should."""
+"""Plays the corpus and prints its table; exits with 1 if a shape did not end as it must."""
 
 import argparse
 import sys

@@ -21,7 +21,7 @@ _FIRST, _SECOND = 4, 9  # Steps at which the sessions end: one within an epoch, 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a shape went: the ends of its sessions, and what is wrong with that."""
+    """How a shape ended: the ends of its sessions, and what is wrong with them."""
 
     shape: str
     ranks: int

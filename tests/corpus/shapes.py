@@ -34,7 +34,7 @@ class Shape:
 
 
 def _metadata(change: Callable[[list[str]], str | bytes]) -> Callable[[Path, Path], None]:
-    """Write the metadata again, from its lines."""
+    """Write the metadata again from its lines."""
 
     def write(dataset: Path, _model: Path) -> None:
         path = dataset / "metadata.csv"
@@ -45,7 +45,7 @@ def _metadata(change: Callable[[list[str]], str | bytes]) -> Callable[[Path, Pat
 
 
 def _as_people_write(lines: list[str]) -> bytes:
-    """A byte order mark, blank lines, names with endings, folders and quotes, two columns, a | in a text."""
+    """A byte order mark, blank lines, names with extensions, folders and quotes, two columns, a | in text."""
     rows = [line.split("|") for line in lines]
     rows[1][0] += ".wav"
     rows[2][0] = f"wavs/{rows[2][0]}.wav"
@@ -57,14 +57,14 @@ def _as_people_write(lines: list[str]) -> bytes:
 
 
 def _excel(lines: list[str]) -> bytes:
-    """Commas, a line of headings, quotes, an empty row."""
+    """Commas, a header line, quotes and an empty row."""
     cells = [line.split("|") for line in lines]
     rows = [f'"{name}.wav","{text}"' for name, text, _ in cells]
     return ('"ফাইল","বাক্য"\r\n' + "\r\n".join(rows) + '\r\n"",""\r\n').encode("utf-8-sig")
 
 
 def _recordings(dataset: Path, _model: Path) -> None:
-    """One of each kind that a data set of thousands has."""
+    """One recording of each kind that large data sets have."""
     import soundfile  # noqa: PLC0415 - the extra `local` has it.
 
     paths = sorted((dataset / "wavs").iterdir())
@@ -79,12 +79,12 @@ def _recordings(dataset: Path, _model: Path) -> None:
 
 
 def _pickled(_dataset: Path, model: Path) -> None:
-    """A checkpoint with an object of Coqui's in it."""
+    """A checkpoint with one of Coqui's objects in it."""
     _save(model, lambda state: {**state, "config": _Unknown()})
 
 
 class _Unknown:
-    """An object that torch does not load for safety."""
+    """An object that torch refuses to load for safety."""
 
 
 def _save(model: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -99,7 +99,7 @@ def _checkpoint(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path, Path
 
 
 def _more_letters(_dataset: Path, model: Path) -> None:
-    """Two letters more than the checkpoint knows."""
+    """Two letters more than the checkpoint has."""
     path = model / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["characters"]["characters"] += "½¾"

@@ -14,11 +14,11 @@ _SHAPES = {shape.name: shape for shape in SHAPES}
 
 @pytest.mark.parametrize(("name", "ranks"), [("copies", 2), ("notebook", 1), ("recipe_english", 1)])
 def test_what_people_bring(tmp_path: Path, voice_cache: Path, name: str, ranks: int) -> None:
-    """It trains in both sessions, or ends with the sentence that mends it."""
+    """A shape trains in both sessions, or ends with the message that says how to fix it."""
     result = Corpus(tmp_path, voice_cache).play(_SHAPES[name], ranks)
     assert result.fault is None, result.row
 
 
 def test_every_shape_has_a_name_of_its_own() -> None:
-    """The table's rows can be told apart."""
+    """No two rows of the table have the same name."""
     assert len(_SHAPES) == len(SHAPES)

@@ -1,4 +1,4 @@
-"""The stock `kaggle` command in a process that is started once for all tests: it is slow to import.
+"""The stock `kaggle` command in one process for all tests, since importing it is slow.
 
 The client has no setting for the address: its table of endpoints is re-pointed before each command.
 """

@@ -1,4 +1,4 @@
-"""Models on the emulator: folders filled by hand beside uploads, what may be sent, and downloads of files."""
+"""Models on the emulator: folders filled by hand, uploads, and downloads of files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,14 +18,14 @@ TRANSFORMERS = ModelFramework.MODEL_FRAMEWORK_TRANSFORMERS
 
 
 def send(account: Account, name: str, body: bytes = b"one") -> str:
-    """Upload a whole file for a model; its token."""
+    """Upload a whole file for a model; returns its token."""
     begun = begin(account, name, len(body), ApiBlobType.MODEL)
     assert put(begun.create_url, body).ok
     return str(begun.token)
 
 
 def create(account: Account, slug: str = "made-model", **fields: Any) -> Any:
-    """The answer to CreateModel."""
+    """Return the answer to CreateModel."""
     request = sdk.ApiCreateModelRequest()
     request.owner_slug, request.slug, request.title = USER, slug, "Made model"
     for name, value in fields.items():
@@ -34,7 +34,7 @@ def create(account: Account, slug: str = "made-model", **fields: Any) -> Any:
 
 
 def vary(account: Account, *tokens: str, slug: str = "made-model", **fields: Any) -> Any:
-    """The answer to CreateModelInstance."""
+    """Return the answer to CreateModelInstance."""
     request, body = sdk.ApiCreateModelInstanceRequest(), sdk.ApiCreateModelInstanceRequestBody()
     body.instance_slug, body.framework, body.files = "default", TRANSFORMERS, files_of(tokens)
     for name, value in fields.items():
@@ -44,14 +44,14 @@ def vary(account: Account, *tokens: str, slug: str = "made-model", **fields: Any
 
 
 def about(request: Any, slug: str = "made-model") -> Any:
-    """A request about the variation `default`."""
+    """Return a request about the variation `default`."""
     request.owner_slug, request.model_slug = USER, slug
     request.framework, request.instance_slug = TRANSFORMERS, "default"
     return request
 
 
 def version(account: Account, *tokens: str, slug: str = "made-model") -> Any:
-    """The answer to CreateModelInstanceVersion."""
+    """Return the answer to CreateModelInstanceVersion."""
     body = sdk.ApiCreateModelInstanceVersionRequestBody()
     body.files = files_of(tokens)
     request = about(sdk.ApiCreateModelInstanceVersionRequest(), slug)
@@ -60,7 +60,7 @@ def version(account: Account, *tokens: str, slug: str = "made-model") -> Any:
 
 
 def names(account: Account, slug: str = "made-model", number: int = 0) -> list[str]:
-    """The files of a version; 0 is the newest."""
+    """Return the files of a version; 0 is the newest."""
     request = about(sdk.ApiListModelInstanceVersionFilesRequest(), slug)
     request.version_number = number
     answer = account.client.models.model_api_client.list_model_instance_version_files(request)
@@ -68,7 +68,7 @@ def names(account: Account, slug: str = "made-model", number: int = 0) -> list[s
 
 
 def test_a_model_is_private_unless_it_is_said(account: Account) -> None:
-    """A request that leaves it out makes a private one; a public one needs a licence for each variation."""
+    """Without the field a model is private; a public one needs a licence for each variation."""
     assert create(account).id
     assert account.emulator.backend.models.get(USER, "made-model").private
     assert create(account, "open-model", is_private=False).id
@@ -77,7 +77,7 @@ def test_a_model_is_private_unless_it_is_said(account: Account) -> None:
 
 
 def test_uploads_continue_a_folder_filled_by_hand(root: Path, start: Start) -> None:
-    """It is version 1 and stays as it is; it cannot be deleted, what was uploaded can."""
+    """The folder is version 1 and cannot be deleted; uploaded versions can."""
     account = start()
     client = account.client.models.model_api_client
     assert version(account, send(account, "b.txt"), slug="some-model").id
@@ -100,7 +100,7 @@ def test_uploads_continue_a_folder_filled_by_hand(root: Path, start: Start) -> N
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_a_model_that_does_not_exist(start: Start, status: int) -> None:
-    """Reads are 403s or 404s; a version of one is refused in the answer, with a code."""
+    """Reading it is a 403 or 404; a version of it is refused in the answer, with a code."""
     account = start(absent=status)
     assert refused(lambda: names(account)).status_code == status
     answer = version(account, send(account, "a.txt"))
@@ -123,7 +123,7 @@ def test_a_model_that_does_not_exist(start: Start, status: int) -> None:
     ],
 )
 def test_a_variation_that_kaggle_would_not_make(account: Account, fields: dict[str, Any], code: int) -> None:
-    """In an answer of 200, with a code; the file stays for a better request, which succeeds once."""
+    """The answer is 200 with a code; the file stays usable for one better request."""
     create(account)
     token = send(account, "a.txt")
     answer = vary(account, token, **fields)
@@ -134,7 +134,7 @@ def test_a_variation_that_kaggle_would_not_make(account: Account, fields: dict[s
 
 
 def test_a_file_is_for_a_model_or_for_a_dataset(account: Account) -> None:
-    """One that was uploaded for the other is not taken."""
+    """A file uploaded for the other kind is refused."""
     create(account)
     begun = begin(account)
     assert put(begun.create_url, b"one").ok
@@ -142,7 +142,7 @@ def test_a_file_is_for_a_model_or_for_a_dataset(account: Account) -> None:
 
 
 def test_one_file_is_downloaded_in_parts(account: Account) -> None:
-    """By a signed URL that goes on where it was broken off, and is for this file alone."""
+    """Its signed URL supports ranges, and is for this file alone."""
     create(account)
     vary(account, send(account, "a.bin", b"0123456789"))
     request = about(sdk.ApiDownloadModelInstanceVersionRequest())
@@ -160,7 +160,7 @@ def test_one_file_is_downloaded_in_parts(account: Account) -> None:
 
 
 def test_an_update_changes_what_its_mask_names(account: Account) -> None:
-    """And nothing else; a mask with another word is the client's fault."""
+    """Nothing else is changed; an unknown word in the mask is a client error."""
     create(account, description="as it was")
     body = {"ownerSlug": USER, "modelSlug": "made-model", "title": "Another", "description": "changed"}
     update = "UpdateModel", {**body, "updateMask": "title"}, "models.ModelApiService"

@@ -1,4 +1,4 @@
-"""Each command of the stock `kaggle` on datasets and models, unmodified, on the emulator."""
+"""Each command of the unmodified stock `kaggle` for datasets and models, on the emulator."""
 
 import json
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def kaggle(stock: StockClient, account: Account, tmp_path: Path) -> Kaggle:
 
 
 def folder_of(folder: Path, **files: str) -> Path:
-    """A folder with files; `deep__a_txt` is `deep/a.txt`."""
+    """Make a folder with files; `deep__a_txt` is `deep/a.txt`."""
     for name, text in files.items():
         path = folder / name.replace("__", "/").replace("_", ".")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,14 +51,14 @@ def describe(folder: Path, name: str, **fields: Any) -> None:
 
 
 def seen(account: Account, **sources: Any) -> list[str]:
-    """The files, with their texts, that a session finds among its inputs."""
+    """Return the files with their texts that a session finds among its inputs."""
     assert account.run(LOOK, "Look around", **sources) == "COMPLETE"
     return [line.removeprefix("sees ") for line in account.text("look-around").splitlines() if "sees" in line]
 
 
 @pytest.mark.parametrize("mode", ["skip", "zip", "tar"])
 def test_folders_of_a_dataset(kaggle: Kaggle, account: Account, tmp_path: Path, mode: str) -> None:
-    """`--dir-mode skip` leaves them out; zip and tar archives are folders again where they are mounted."""
+    """With `--dir-mode skip` they are left out; zip and tar archives are unpacked in the mount."""
     folder = folder_of(tmp_path / "data", a_txt="a", wavs__b_txt="b", wavs__deep__c_txt="c")
     kaggle("datasets", "init", "-p", str(folder))
     describe(folder, "dataset-metadata.json", id=DATASET, title="Stock data")
@@ -117,7 +117,7 @@ def test_every_command_on_datasets(kaggle: Kaggle, account: Account, tmp_path: P
 
 
 def test_a_dataset_by_its_number_and_with_a_picture(kaggle: Kaggle, account: Account, tmp_path: Path) -> None:
-    """`id_no` in the metadata is preferred to the name; a cover picture is uploaded with the metadata."""
+    """`id_no` in the metadata overrides the name; a cover picture is uploaded too."""
     folder = folder_of(tmp_path / "data", a_txt="a", deep__b_txt="b")
     resources = [{"path": "a.txt", "description": "The letter a"}]
     known = {"id": DATASET, "title": "Stock data", "licenses": [{"name": "other"}], "resources": resources}
@@ -142,7 +142,7 @@ def test_a_dataset_by_its_number_and_with_a_picture(kaggle: Kaggle, account: Acc
 def test_a_metadata_file_without_privacy_makes_a_dataset_public(
     kaggle: Kaggle, account: Account, tmp_path: Path
 ) -> None:
-    """The stock client sends `isPrivate` as false where the file does not have it."""
+    """Without it the stock client sends `isPrivate` as false."""
     folder = folder_of(tmp_path / "data", a_txt="a")
     describe(folder, "dataset-metadata.json", id=DATASET, title="Stock data", licenses=[{"name": "other"}])
     kaggle("datasets", "create", "-p", str(folder))
@@ -164,7 +164,7 @@ def test_a_metadata_file_without_privacy_makes_a_dataset_public(
 def test_a_dataset_that_is_refused(
     kaggle: Kaggle, tmp_path: Path, fields: dict[str, Any], words: str
 ) -> None:
-    """The stock client prints Kaggle's words, and exits 0."""
+    """The stock client prints Kaggle's words and exits with 0."""
     folder = folder_of(tmp_path / "data", a_txt="a")
     wanted = {"id": DATASET, "title": "Stock data", "licenses": [{"name": "other"}], **fields}
     describe(folder, "dataset-metadata.json", **wanted)
@@ -174,7 +174,7 @@ def test_a_dataset_that_is_refused(
 
 
 def make_model(kaggle: Kaggle, folder: Path, **fields: Any) -> str:
-    """Create a model from a metadata file; gives what is said."""
+    """Create a model from a metadata file; returns what is printed."""
     folder.mkdir(exist_ok=True)
     kaggle("models", "init", "-p", str(folder))
     wanted = {"ownerSlug": USER, "slug": "ttsbnng", "title": "Bangla voices", **fields}
@@ -183,7 +183,7 @@ def make_model(kaggle: Kaggle, folder: Path, **fields: Any) -> str:
 
 
 def make_variation(kaggle: Kaggle, folder: Path, *arguments: str, **fields: Any) -> str:
-    """Create a variation of the files in a folder; gives what is said."""
+    """Create a variation from a folder; returns what is printed."""
     kaggle("models", "variations", "init", "-p", str(folder))
     wanted = {
         "ownerSlug": USER,
@@ -257,14 +257,14 @@ def test_every_command_on_models(kaggle: Kaggle, account: Account, tmp_path: Pat
     ],
 )
 def test_a_model_that_is_refused(kaggle: Kaggle, tmp_path: Path, fields: dict[str, Any], words: str) -> None:
-    """The stock client prints Kaggle's words, and exits 0."""
+    """The stock client prints Kaggle's words and exits with 0."""
     said = make_model(kaggle, tmp_path / "model", **fields)
     assert "Model creation error" in said
     assert words in said
 
 
 def test_a_variation_that_is_refused(kaggle: Kaggle, tmp_path: Path) -> None:
-    """Of a model that is not there, with a licence that Kaggle does not have, without files, twice."""
+    """A missing model, an unknown licence, no files and a second creation are refused."""
     folder = folder_of(tmp_path / "voice", config_json="{}")
     assert "was not found" in make_variation(kaggle, folder)
     make_model(kaggle, tmp_path / "model")
@@ -281,7 +281,7 @@ def test_a_variation_that_is_refused(kaggle: Kaggle, tmp_path: Path) -> None:
 def test_a_model_is_processed_before_it_is_mounted(
     stock: StockClient, start: Callable[..., Account], clock: FakeClock, tmp_path: Path
 ) -> None:
-    """Until then a session finds nothing of it, and no next version may be made."""
+    """Until then a session does not see it, and no next version can be made."""
     account = start(clock=clock, dataset_processing_s=60.0)
 
     def kaggle(*arguments: str, code: int = 0) -> str:

@@ -1,4 +1,4 @@
-"""Calls of Coqui's older releases, made on today's by way of the host's compatibility layer.
+"""Calls of Coqui's older releases, made on today's through the host's compatibility layer.
 
 Run by test_compat.py in a process of its own: importing TTS takes seconds. Prints what was said.
 """
@@ -31,7 +31,7 @@ HOOKS = TtsHooks(Control(FOLDER / "report.json"), REPORTER, Rendezvous())
 
 
 def small() -> dict[str, object]:
-    """Arguments of a model that is made in a moment."""
+    """Arguments of a model that is built quickly."""
     return {
         "hidden_channels": 4,
         "hidden_channels_ffn_text_encoder": 4,
@@ -46,7 +46,7 @@ def small() -> dict[str, object]:
 
 
 def data() -> Path:
-    """A data set of four recordings, whose metadata has a mark and a blank line."""
+    """A data set of four recordings, whose metadata has a byte order mark and a blank line."""
     from tests.kernel.spoiled import recording  # noqa: PLC0415 - only here.
 
     for name in "abcd":
@@ -57,7 +57,7 @@ def data() -> Path:
 
 
 def today() -> None:
-    """Make today's calls, of which nothing is said."""
+    """Make today's calls, which print nothing."""
     from TTS.tts.configs.shared_configs import BaseDatasetConfig  # noqa: PLC0415 - after the hooks.
     from TTS.tts.configs.vits_config import VitsArgs, VitsConfig  # noqa: PLC0415
     from TTS.tts.datasets import load_tts_samples  # noqa: PLC0415
@@ -137,7 +137,7 @@ def old_calls(config: Any) -> Any:
 
 
 def base_voices(config: Any) -> None:
-    """Load a base voice for other letters, and one of weights only."""
+    """Load a base voice for other letters, and one with weights only."""
     import torch  # noqa: PLC0415
     from TTS.tts.configs.shared_configs import CharactersConfig  # noqa: PLC0415
     from TTS.tts.configs.vits_config import VitsArgs, VitsConfig  # noqa: PLC0415

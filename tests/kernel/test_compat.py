@@ -1,4 +1,4 @@
-"""Scripts of Coqui TTS 0.22 and earlier: every call that changed, on the release that is installed."""
+"""Scripts of Coqui TTS 0.22 and earlier: every call that changed, with the installed release."""
 
 import json
 import os
@@ -14,7 +14,7 @@ pytestmark = VITS_TRAINING
 
 
 def test_every_call_that_changed(voice_cache: Path) -> None:
-    """Each is translated and said once; today's calls pass unchanged; so do base voices of other letters."""
+    """Each is translated and reported once; today's calls pass unchanged."""
     folders = [str(PACKAGE.parent), str(standin_path(sys.executable) or ""), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("old_scripts.py"))],
@@ -35,6 +35,6 @@ def test_every_call_that_changed(voice_cache: Path) -> None:
 
 
 def test_the_documentation_lists_them() -> None:
-    """The table at the top of the layer names the release of each."""
+    """The table at the top of the layer has the release of each."""
     rows = [line for line in (compat.__doc__ or "").splitlines() if line.startswith("| `")]
     assert len(rows) >= 9

@@ -1,4 +1,4 @@
-"""eSpeak NG as a Python package, in place of its program."""
+"""eSpeak NG as a Python package, instead of its program."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def espeak(*arguments: str) -> str:
 
 
 def test_it_speaks_as_the_program_does(tmp_path: Path) -> None:
-    """Clauses on lines of their own, phonemes separated, as the program of eSpeak NG 1.51 printed them."""
+    """Clauses are on their own lines and phonemes separated, like the output of eSpeak NG 1.51."""
     text = put(tmp_path / "text.txt", "আমি ভাত খাই। কেমন আছ?\n")
     asked = ("-q", "-b", "1", "-v", "bn", "--ipa=1", "-f", str(text))
     assert espeak(*asked).split("\n") == ["ˌa_m_i bʰ_ˈa_t_o kʰ_ˈa_i", "k_ˈe_m_ɔ_n ˈa_tʃʰ", ""]
@@ -34,7 +34,7 @@ def test_it_speaks_as_the_program_does(tmp_path: Path) -> None:
 
 
 def test_a_package_in_a_deep_folder(tmp_path: Path) -> None:
-    """Paths of more than 160 bytes are forgotten by eSpeak NG, without a word."""
+    """It speaks although eSpeak NG silently ignores a data path above 160 bytes."""
     deep = tmp_path / "/".join(["a-folder-of-a-virtual-environment"] * 6)
     deep.mkdir(parents=True)
     (deep / "espeakng_loader").symlink_to(PACKAGES / "espeakng_loader", target_is_directory=True)
@@ -45,7 +45,7 @@ def test_a_package_in_a_deep_folder(tmp_path: Path) -> None:
 
 
 def test_it_is_there_for_scripts_that_need_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where neither espeak-ng nor espeak is, the script finds a program of that name."""
+    """If neither espeak-ng nor espeak is installed, the script finds a program of that name."""
     monkeypatch.setenv("PATH", "/nowhere")
     said: list[str] = []
     report = tmp_path / "report.json"

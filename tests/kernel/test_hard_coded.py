@@ -1,4 +1,4 @@
-"""Scripts with paths of inputs that are mounted elsewhere."""
+"""Scripts with hard-coded paths of inputs that are mounted elsewhere."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.kernel.kit import put
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> list[str]:
-    """A data set and a base voice, mounted as Kaggle mounts them today."""
+    """A data set and a base voice, in today's mount layout."""
     data, voice = (
         tmp_path / "datasets" / "me" / "datahrbnn",
         tmp_path / "models" / "me" / "voice" / "1" / "model",
@@ -21,7 +21,7 @@ def inputs(tmp_path: Path) -> list[str]:
 
 
 def run(text: str, inputs: list[str], said: list[str] | None = None) -> str:
-    """Run a script that sets `x`. Returns x."""
+    """Run a script that sets `x`, and return x."""
     names: dict[str, str] = {}
     code = compile_script(text.encode(), "train.py", inputs, (said if said is not None else []).append)
     exec(code, names)  # noqa: S102 - a script of this test.
@@ -39,7 +39,7 @@ def run(text: str, inputs: list[str], said: list[str] | None = None) -> str:
     ],
 )
 def test_paths_of_other_mounts(inputs: list[str], text: str, end: str) -> None:
-    """The end of the path says which input is meant; the log names the line."""
+    """The end of the path identifies the input, and the log names the line."""
     said: list[str] = []
     found = run(f"import os\n{text}", inputs, said)
     assert found.endswith(end)
@@ -48,14 +48,14 @@ def test_paths_of_other_mounts(inputs: list[str], text: str, end: str) -> None:
 
 
 def test_what_is_nowhere_is_named(inputs: list[str]) -> None:
-    """The path stays; the failure that follows can be understood."""
+    """The path stays unchanged and is named, so that the failure can be understood."""
     said: list[str] = []
     assert run("x = '/kaggle/input/other/data.csv'", inputs, said) == "/kaggle/input/other/data.csv"
     assert said == ["line 1 of the script names /kaggle/input/other/data.csv, which is not there"]
 
 
 def test_other_texts_stay(inputs: list[str]) -> None:
-    """Nothing is said of a script without such paths, and its mistakes are Python's own."""
+    """A script without such paths is unchanged, and its errors are Python's own."""
     said: list[str] = []
     assert run("x = '/kaggle/working'", inputs, said) == "/kaggle/working"
     assert said == []

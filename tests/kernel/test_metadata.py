@@ -1,4 +1,4 @@
-"""Metadata as people write it, read as it is meant."""
+"""Metadata as people write it is read as they mean it."""
 
 import pytest
 
@@ -11,7 +11,7 @@ READ = "a1|আমি|আমি|\na2|তুমি|তুমি|\n"
 
 @pytest.mark.parametrize("text", [GOOD, GOOD.replace("\n", "\r\n"), GOOD.rstrip("\n"), "a1|x|y|speaker\n"])
 def test_what_the_formatter_reads_stays(text: str) -> None:
-    """No copy is made of a file that is as it should be, with any line ends."""
+    """A correct file is not copied, whatever its line ends."""
     found = read_ljspeech(text.encode(), WAVS)
     assert (found.text, found.remarks, found.left_out) == (None, [], [])
 
@@ -40,7 +40,7 @@ def test_what_the_formatter_reads_stays(text: str) -> None:
     ],
 )
 def test_what_is_only_written_otherwise(data: bytes, remark: str) -> None:
-    """The formatter gets its three columns, and a fourth that keeps the line's end out of the text."""
+    """The formatter gets its three columns, and a fourth that keeps the line end out of the text."""
     found = read_ljspeech(data, WAVS)
     assert found.text == READ
     assert any(remark in each for each in found.remarks), found.remarks
@@ -48,7 +48,7 @@ def test_what_is_only_written_otherwise(data: bytes, remark: str) -> None:
 
 
 def test_a_spreadsheet_with_everything() -> None:
-    """Quoted cells hold commas, quotes, line breaks and |; empty rows are no rows."""
+    """Quoted cells may have commas, quotes, line breaks and |; empty rows are ignored."""
     text = (
         '"file","text"\n"a1","আমি, তুমি"\n"","" \n"a2.flac","তিনি বললেন, ""আসব""।"\n'
         '" Rec 04 ","দাম ৳২৫০ | ধন্যবাদ"\n"wavs/a5.wav","দুই\nলাইন"\n'
@@ -63,39 +63,39 @@ def test_a_spreadsheet_with_everything() -> None:
 
 
 def test_a_bar_within_a_text() -> None:
-    """The same text twice shows where the columns end; Coqui would train on a part of it."""
+    """A repeated text shows where the columns end, where Coqui would use only a part of it."""
     found = read_ljspeech("a1|লম্বা | দাগ|লম্বা | দাগ\n".encode(), WAVS)
     assert found.text == "a1|লম্বা, দাগ|লম্বা, দাগ|\n"
     assert found.remarks == ["a | within a text is read as a comma (line 1)"]
 
 
 def test_names_in_another_unicode_form() -> None:
-    """A Mac decomposes the letters of a file's name."""
+    """A Mac decomposes letters in file names, and they are still found."""
     recordings = Recordings(["ক\u09c7\u09be.wav"])
     assert recordings.find("কো") == "ক\u09c7\u09be"
     assert Recordings(["a/x.wav", "b/x.wav"]).find("X") is None  # Which of them is meant?
 
 
 def test_rows_that_cannot_be_read_are_left_out() -> None:
-    """A name without a text is named with its line."""
+    """A name without a text is reported with its line number."""
     found = read_ljspeech("a1|আমি|আমি\nonly a text\na3||\n".encode(), WAVS)
     assert (found.rows, found.left_out) == (1, [(2, "only a text"), (3, "a3||")])
     assert found.left_out_words == "line 2: 'only a text'; line 3: 'a3||'"
 
 
 def test_a_missing_recording_stays_in_the_list() -> None:
-    """The check of the samples names it; the metadata's form is right."""
+    """The sample check reports it; the metadata itself is right."""
     assert read_ljspeech("a1|আমি|আমি\nnone|x|x\n".encode(), WAVS).text is None
 
 
 def test_another_encoding_is_no_text() -> None:
-    """Latin-1 or a ZIP archive is not guessed at."""
+    """The encoding of Latin-1 and ZIP files is not guessed."""
     with pytest.raises(UnicodeDecodeError):
         read_ljspeech(b"a1|caf\xe9|x\n", WAVS)
 
 
 def test_other_formatters_get_clean_lines() -> None:
-    """If the columns are not known, only encoding and blank lines are mended."""
+    """If the columns are unknown, only encoding and blank lines are corrected."""
     found = read_lines(b"\xef\xbb\xbf" + "x,y\n\n z\u2028,1\n".encode())
     assert found.text == "x,y\n z\u2028,1\n"
     assert found.remarks == ["it is UTF-8 with a byte order mark", "blank lines are skipped (line 2)"]

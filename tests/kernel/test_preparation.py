@@ -1,4 +1,4 @@
-"""Scripts that prepare their data, run a second time beside a training that has begun."""
+"""Scripts that prepare their data, run a second time while a training runs."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from tests.kernel.kit import put
 
 @pytest.fixture
 def data(tmp_path: Path) -> Iterator[Path]:
-    """A folder that rank 0 has prepared, seen by another rank."""
+    """A folder that rank 0 has prepared, as another rank sees it."""
     put(tmp_path / "input" / "wavs" / "a.wav", "old")
     put(tmp_path / "working" / "wavs" / "a.wav", "new")
     prepared = AlreadyPrepared()
@@ -23,7 +23,7 @@ def data(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_what_is_there_is_not_made_again(data: Path) -> None:
-    """Copies, folders and archives of rank 0 stay as they are, and raise nothing."""
+    """Rank 0's copies, folders and archives stay unchanged, and nothing is raised."""
     target = data / "working" / "wavs"
     shutil.copytree(data / "input" / "wavs", target)
     shutil.copy(data / "input" / "wavs" / "a.wav", target)
@@ -35,7 +35,7 @@ def test_what_is_there_is_not_made_again(data: Path) -> None:
 
 
 def test_nothing_is_deleted_or_moved_twice(data: Path) -> None:
-    """A script that begins with a clean folder does not take it from under the training."""
+    """A script that first deletes its folder does not delete it during the training."""
     shutil.rmtree(data / "working")
     os.rename(data / "gone", data / "working" / "wavs")  # noqa: PTH104 - as scripts do.
     shutil.move(data / "gone", data / "working" / "wavs")
@@ -43,7 +43,7 @@ def test_nothing_is_deleted_or_moved_twice(data: Path) -> None:
 
 
 def test_what_is_missing_is_made(data: Path) -> None:
-    """A rank may need files of its own; afterwards everything is as usual."""
+    """A rank may need its own files; afterwards everything works as usual."""
     shutil.copytree(data / "input" / "wavs", data / "mine")
     shutil.copy(data / "input" / "wavs" / "a.wav", data / "mine" / "b.wav")
     (data / "folder").mkdir()
@@ -51,7 +51,7 @@ def test_what_is_missing_is_made(data: Path) -> None:
 
 
 def test_afterwards_all_is_as_it_was(data: Path) -> None:
-    """The functions are the standard library's own again."""
+    """The standard library's functions are restored."""
     prepared = AlreadyPrepared()
     before = shutil.rmtree
     prepared.begin()

@@ -1,4 +1,4 @@
-"""A search over faults: every call of a command is answered wrongly in every way, alone and in pairs.
+"""A search over faults: every call of a command fails in every way, alone and in pairs.
 
 `python -m tests.run.faults` tries all of them, in every state of a run; with a number N, all single faults
 and one pair of N. It prints what went wrong, and counts. The tests try a part.
@@ -99,7 +99,7 @@ class Faulty:
 
 
 def wrong_answer(kaggle: FakeKaggle, fault: str, method: str, words: str) -> Any:
-    """What comes in the place of a true answer; None if the fault does not fit the call."""
+    """Return a wrong answer instead of the real one; None if the fault does not fit the call."""
     plain = {
         "403": ForbiddenError("Kaggle refused (403)."),
         "404": NotFoundError("Kaggle knows no such thing (404)."),
@@ -123,7 +123,7 @@ def wrong_answer(kaggle: FakeKaggle, fault: str, method: str, words: str) -> Any
 
 
 def older_answer(kaggle: FakeKaggle, method: str, words: str) -> Any:
-    """What the call would have given a moment ago: before the newest version, or the session's end."""
+    """Return what the call gave a moment ago: before the newest version, or the session's end."""
     if method == "my_kernels":
         newest = sorted(kaggle.kernels.items(), key=lambda item: item[1][-1].pushed_s, reverse=True)
         return Answer([kaggle._info(ref, with_source=False) for ref, _ in newest][1:])
@@ -161,7 +161,7 @@ class Watching:
 
 
 def act(play: Play, command: str) -> Pass | Collected | None:
-    """Do what a command does; gives the pass that it made, or what it brought."""
+    """Do what a command does; returns the pass that it made, or what it downloaded."""
     with play.ledger() as ledger:
         context = RunContext(play.kaggle, ledger, play.clock)
         listener = TransferListener()
@@ -181,7 +181,7 @@ def act(play: Play, command: str) -> Pass | Collected | None:
 
 
 def left_by(kaggle: FakeKaggle, stamp: RunStamp, step: int) -> Mapping[str, bytes]:
-    """What a session leaves that ended at a step: its state, its manifest and a checkpoint."""
+    """Return what a session leaves that ended at a step: its state, its manifest and a checkpoint."""
     parent = {} if stamp.parent is None else kaggle.version(stamp.parent).outputs
     history = json.loads(parent["state.json"])["history"] if "state.json" in parent else []
     before = history[-1]["to_step"] if history else 0
@@ -218,7 +218,7 @@ def left_by(kaggle: FakeKaggle, stamp: RunStamp, step: int) -> Mapping[str, byte
 
 
 def stamp_of(version: Version) -> RunStamp:
-    """What a version's source says that it is."""
+    """Return the stamp in a version's source."""
     stamp = read_stamp(version.source)
     assert stamp is not None
     return stamp
@@ -255,7 +255,7 @@ def end(play: Play, version: Version, how: int | str) -> None:
 
 
 def start(folder: Path, name: str, machine: str | None, storage: Storage) -> Play:
-    """Let a run have come so far, on an account with other kernels."""
+    """Play a run to this point, on an account with other kernels."""
     folder.mkdir()
     play = Play(folder, machine=machine, changes={"training.epochs": DONE_AT // 100})
     play.kaggle.storage = storage
@@ -275,7 +275,7 @@ def start(folder: Path, name: str, machine: str | None, storage: Storage) -> Pla
 
 
 def copied(play: Play, folder: Path) -> Play:
-    """Give the same run to be played on, with a ledger and results of its own."""
+    """Return a copy of the run to continue with, with its ledger and results."""
     folder.mkdir()
     for ledger in play.folder.glob("*.db") if play.machine else ():
         shutil.copy(ledger, folder)
@@ -295,7 +295,7 @@ def copied(play: Play, folder: Path) -> Play:
 
 
 def faults_in(play: Play, before: int) -> list[str]:
-    """What is wrong with the pushes after the first `before`: a second run, an older parent, two at once."""
+    """Return what is wrong with the pushes after the first `before`, such as a second run."""
     found, kaggle, now_s = list[str](), play.kaggle, play.clock.monotonic()
     stamps = [stamp for push in kaggle.pushes if (stamp := read_stamp(push.source)) is not None]
     if len({stamp.id for stamp in stamps}) > 1:
@@ -317,7 +317,7 @@ def faults_in(play: Play, before: int) -> list[str]:
 
 
 def _session_at(kaggle: FakeKaggle, text: str) -> int | None:
-    """The number of the session that a version is; None if somebody deleted or replaced it."""
+    """Return the number of a version's session; None if it was deleted or replaced."""
     ref = KernelRef.parse(text)
     versions = kaggle.kernels.get(ref.kernel, [])
     if not 0 < (ref.version or 0) <= len(versions):
@@ -332,7 +332,7 @@ def _step_of(version: Version) -> int:
 
 
 def collections(play: Play) -> tuple[set[str], list[str]]:
-    """The versions whose results are marked as complete here, and what is wrong with them."""
+    """Return the versions whose results are marked as complete here, and what is wrong with them."""
     complete, found = set[str](), list[str]()
     for mark in (play.folder / "runs").rglob(".kgtts-complete"):
         folder = SessionFolder(mark.parent)
@@ -354,7 +354,7 @@ def _missing(folder: Path, version: Version) -> list[str]:
 
 @dataclass
 class Outcome:
-    """What came of a command: what it raised, what is wrong, and what it asked."""
+    """How a command ended: what it raised, what is wrong, and its calls."""
 
     error: KgttsError | None
     found: list[str]
@@ -410,7 +410,7 @@ class Search:
     def _judged(
         self, play: Play, error: KgttsError | None, done: object, wrong: Mapping[int, str]
     ) -> list[str]:
-        """What is wrong with what the command did and said."""
+        """Return what is wrong with what the command did and printed."""
         found = faults_in(play, self.before)
         pushed = len(play.kaggle.pushes) > self.before
         is_reported = isinstance(done, Pass) and done.pushed is not None
@@ -423,7 +423,7 @@ class Search:
         return found
 
     def _essence(self, play: Play, complete: set[str]) -> object:
-        """What the next pass depends on, without times."""
+        """Return what the next pass depends on, without times."""
         with play.ledger() as ledger:
             rows = tuple(
                 (row.run_id == "", row.number, row.ref, row.outcome, row.state) for row in ledger.all()
@@ -437,7 +437,7 @@ class Search:
         return rows, versions, datasets, tuple(sorted(complete))
 
     def _afterwards(self, play: Play, complete: set[str]) -> list[str]:
-        """What is wrong after the same command without faults."""
+        """Return what is wrong after the same command without faults."""
         after = "watch" if self.command == "watch" else "sync"
         with suppress(KgttsError):
             act(play, after)
@@ -451,7 +451,7 @@ class Search:
         return [f"{words} (afterwards)" for words in found]
 
     def singles(self) -> Iterator[tuple[Mapping[int, str], Outcome]]:
-        """Each single fault, with what came of it."""
+        """Try each single fault; returns it with its outcome."""
         for place, faults in enumerate(self.clean.faulty.fitting):
             for fault in faults:
                 wrong = {place: fault}
@@ -475,7 +475,7 @@ class Search:
 
 
 def main(every: int, only: str) -> int:
-    """Search, print what was found, and give the number of wrong ends."""
+    """Search, print what was found, and return the number of wrong ends."""
     tried = bad = 0
     begun = time.monotonic()
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Whatever goes wrong at Kaggle: no second run, no older parent, no lost collection, no unreported push.
+"""Whatever fails at Kaggle: no second run, no older parent, no lost results, no unreported push.
 
 `tests/run/faults.py` tries every fault and every pair; these tests a fixed part.
 """
@@ -37,7 +37,7 @@ def storage() -> Iterator[Storage]:
 def test_a_part_of_all_faults_makes_nothing_wrong(
     tmp_path: Path, storage: Storage, command: str, state: str, machine: str | None
 ) -> None:
-    """All single faults and some pairs, each followed by a pass without any."""
+    """All single faults and some pairs do no harm, each followed by a pass without faults."""
     search = Search(tmp_path, storage, state, machine, command)
     assert search.clean.found == []
     assert [(wrong, found) for wrong, found in search.run(EVERY) if found] == []

@@ -1,4 +1,4 @@
-"""Whether what a session would mount is there and ready, in every combination of Kaggle's answers."""
+"""Whether the inputs of a session exist and are ready, for every combination of Kaggle's answers."""
 
 from collections.abc import Sequence
 
@@ -17,29 +17,29 @@ REFUSALS = [ForbiddenError("Kaggle refused (403)."), NotFoundError("Kaggle has n
 
 @pytest.fixture
 def kaggle() -> FakeKaggle:
-    """Kaggle with both inputs, ready."""
+    """A Kaggle with both inputs ready."""
     return FakeKaggle(**inputs())
 
 
 def looked(kaggle: FakeKaggle, **names: str) -> Sequence[InputState]:
-    """What is seen of the dataset and the model that the settings name."""
+    """Return what is seen of the settings' dataset and model."""
     wanted = {"dataset": DATASET, "model": MODEL, **names}
     return list(input_states(Settings.model_validate({"inputs": wanted}), kaggle))
 
 
 def test_inputs_that_are_ready(kaggle: FakeKaggle) -> None:
-    """There is nothing to wait for, and nothing to say."""
+    """There is nothing to wait for and no warning."""
     assert [(item.words, item.note) for item in looked(kaggle)] == [(None, None)] * 2
 
 
 def test_a_dataset_in_preparation(kaggle: FakeKaggle) -> None:
-    """A session would train on the version before it."""
+    """It is waited for, since a session would train on the version before it."""
     kaggle.datasets[DATASET].append(Upload({"a": b""}, ready_s=1e9))
     assert "preparing the newest version of the dataset" in (looked(kaggle)[0].words or "")
 
 
 def test_a_model_in_preparation(kaggle: FakeKaggle) -> None:
-    """A session would not find it; another version of it does not matter, nor one whose state is not told."""
+    """It is waited for; other versions, and one without a state, are not."""
     kaggle.models_ready_s[MODEL] = 1e9
     assert "preparing the model" in (looked(kaggle)[1].words or "")
     variation = MODEL.rpartition("/")[0]
@@ -50,7 +50,7 @@ def test_a_model_in_preparation(kaggle: FakeKaggle) -> None:
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_model_whose_state_is_not_shown(kaggle: FakeKaggle, refusal: KgttsError) -> None:
-    """Its files are, so that it is there: that is said, and nothing waits."""
+    """Its files are listed, so it exists: a note says so, and nothing waits."""
     kaggle.next("model_variations", refusal)
     assert "does not tell" in (looked(kaggle)[1].note or "")
 
@@ -58,7 +58,7 @@ def test_a_model_whose_state_is_not_shown(kaggle: FakeKaggle, refusal: KgttsErro
 @pytest.mark.parametrize("second", REFUSALS)
 @pytest.mark.parametrize("first", REFUSALS)
 def test_a_dataset_that_no_list_has(kaggle: FakeKaggle, first: KgttsError, second: KgttsError) -> None:
-    """It is absent, whichever of the two statuses came, and the nearest name is given."""
+    """It is absent, whether 403 or 404, and the error gives the nearest name."""
     kaggle.next("dataset_ready", first)
     kaggle.next("dataset_files", second)
     with pytest.raises(
@@ -70,7 +70,7 @@ def test_a_dataset_that_no_list_has(kaggle: FakeKaggle, first: KgttsError, secon
 @pytest.mark.parametrize("second", REFUSALS)
 @pytest.mark.parametrize("first", REFUSALS)
 def test_a_dataset_that_the_list_has(kaggle: FakeKaggle, first: KgttsError, second: KgttsError) -> None:
-    """Two answers do not agree, so nobody knows; so it is if the list itself cannot be read."""
+    """The answers disagree, so it is unknown; so it is if the list cannot be read."""
     for spoil in (False, True):
         kaggle.next("dataset_ready", first)
         kaggle.next("dataset_files", second)
@@ -84,7 +84,7 @@ def test_a_dataset_that_the_list_has(kaggle: FakeKaggle, first: KgttsError, seco
     ("refusal", "error"), [(REFUSALS[0], ServiceError), (REFUSALS[1], NotFoundError)], ids=["403", "404"]
 )
 def test_a_dataset_of_somebody_else(kaggle: FakeKaggle, refusal: KgttsError, error: type[KgttsError]) -> None:
-    """No list of ours has it: a 403 says nothing, a 404 that comes twice says that there is none."""
+    """No list of ours has it: a 403 proves nothing, but two 404s do."""
     kaggle.next("dataset_ready", refusal)
     kaggle.next("dataset_files", refusal)
     with pytest.raises(error):
@@ -96,7 +96,7 @@ def test_a_dataset_of_somebody_else(kaggle: FakeKaggle, refusal: KgttsError, err
     "name", ["ttsbnng/onnx/default/1", "ttsbnng/transformers/default/2", "ttsbnn/transformers/default/1"]
 )
 def test_a_model_that_no_list_has(kaggle: FakeKaggle, refusal: KgttsError, name: str) -> None:
-    """Another framework, a version that was never made, or another name."""
+    """Another framework, a missing version and another name are absent."""
     kaggle.next("model_files", refusal, refusal)
     with pytest.raises(NotFoundError, match="There is no model"):
         looked(kaggle, model=f"{OWNER}/{name}")
@@ -104,7 +104,7 @@ def test_a_model_that_no_list_has(kaggle: FakeKaggle, refusal: KgttsError, name:
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_a_model_that_a_list_has(kaggle: FakeKaggle, refusal: KgttsError) -> None:
-    """Its files are refused twice, but its version is listed; or only its name is."""
+    """Its files are refused twice, but its version or name is listed, so it is unknown."""
     for variations in (None, refusal):
         kaggle.next("model_files", refusal, refusal)
         if variations is not None:
@@ -114,6 +114,6 @@ def test_a_model_that_a_list_has(kaggle: FakeKaggle, refusal: KgttsError) -> Non
 
 
 def test_a_single_refusal_is_looked_at_again(kaggle: FakeKaggle) -> None:
-    """A model whose files are then listed is there."""
+    """If a model's files are listed at the second look, it exists."""
     kaggle.next("model_files", REFUSALS[0])
     assert looked(kaggle)[1] == InputState("model", MODEL)

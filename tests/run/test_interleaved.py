@@ -1,4 +1,4 @@
-"""Passes, people and faults in any order: what is pushed is never a second run, or from an older parent.
+"""Passes, people and faults in any order: no push is ever a second run, or from an older parent.
 
 The test tries a fixed part; `python -m tests.run.test_interleaved 2000` tries so many random histories.
 """
@@ -48,7 +48,7 @@ class Kaggle(RuleBasedStateMachine):
 
     @property
     def alive(self) -> list[str]:
-        """The sessions of kgtts that have not ended."""
+        """Return the sessions of kgtts that have not ended."""
         return [
             str(ref.at(number))
             for ref, versions in self.play.kaggle.kernels.items()
@@ -58,7 +58,7 @@ class Kaggle(RuleBasedStateMachine):
 
     @rule(machine=MACHINES, wrong=WRONG, retry=st.booleans())
     def make_a_pass(self, machine: str | None, wrong: dict[int, str], *, retry: bool) -> None:
-        """A pass, by a machine that remembers or by a fresh one, while some answers are wrong."""
+        """Make a pass, with a ledger or a fresh machine, while some answers are wrong."""
         kaggle, self.play.machine = self.play.kaggle, machine
         kaggle._call = self.ask  # type: ignore[method-assign] # A fake of the tests.
         Faulty(kaggle, wrong or {-1: ""}).install()
@@ -71,13 +71,13 @@ class Kaggle(RuleBasedStateMachine):
     @precondition(lambda self: self.alive)
     @rule()
     def begin(self) -> None:
-        """A queued session runs."""
+        """Start a queued session."""
         self.play.kaggle.version(self.alive[0]).state = SessionState.RUNNING
 
     @precondition(lambda self: self.alive)
     @rule()
     def complete(self) -> None:
-        """A session ends well, further than any before it."""
+        """End a session well, further than any before it."""
         self.step += 100
         with suppress(KeyError, IndexError):  # Its parent was deleted.
             self.play.kaggle.complete(self.alive[0], self.step)
@@ -85,25 +85,25 @@ class Kaggle(RuleBasedStateMachine):
     @precondition(lambda self: self.alive)
     @rule(state=st.sampled_from([SessionState.ERROR, SessionState.CANCEL_ACKNOWLEDGED]))
     def kill(self, state: SessionState) -> None:
-        """A session ends, and nothing is kept of it."""
+        """End a session without keeping anything of it."""
         self.play.kaggle.kill(self.alive[0], state=state)
 
     @rule(kernel=KERNELS, state=st.sampled_from([SessionState.COMPLETE, SessionState.NEW_SCRIPT]))
     def save_on_the_website(self, kernel: KernelRef, state: SessionState) -> None:
-        """Somebody saves another program over a kernel, run or not."""
+        """Save another program over a kernel, with or without running it."""
         if kernel in self.play.kaggle.kernels:
             self.play.kaggle.save(str(kernel), "print('mine')", state)
 
     @rule(kernel=KERNELS)
     def quick_save(self, kernel: KernelRef) -> None:
-        """Somebody opens the kernel in the editor and saves it as it is."""
+        """Save the kernel unchanged in the website's editor."""
         if kernel in self.play.kaggle.kernels:
             newest = self.play.kaggle.kernels[kernel][-1]
             self.play.kaggle.save(str(kernel), newest.source, SessionState.NEW_SCRIPT)
 
     @rule(kernel=KERNELS)
     def delete(self, kernel: KernelRef) -> None:
-        """Somebody deletes a kernel; its sessions never were."""
+        """Delete a kernel with its sessions."""
         kaggle = self.play.kaggle
         kaggle.kernels.pop(kernel, None)
         left = [version for versions in kaggle.kernels.values() for version in versions]
@@ -111,12 +111,12 @@ class Kaggle(RuleBasedStateMachine):
 
     @rule(hours=st.integers(1, 30))
     def wait(self, hours: int) -> None:
-        """Time passes."""
+        """Advance the time."""
         self.play.clock.advance(3600.0 * hours)
 
     @invariant()
     def nothing_is_wrong(self) -> None:
-        """What cannot be undone was right."""
+        """Check that nothing irreversible was wrong."""
         assert self.found == []
 
 

@@ -1,4 +1,4 @@
-"""A damaged ledger is set aside; what it knew, and what Kaggle shows, is known again."""
+"""A damaged ledger is set aside, and rebuilt from what it had and what Kaggle shows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ def spoil(path: Path) -> None:
 
 
 def test_a_ledger_is_made_anew_of_both(after: After, play: Play) -> None:
-    """What can be read stays, each kernel's newest session comes from Kaggle, the old file is kept."""
+    """Readable rows stay, each kernel's newest session comes from Kaggle, and the old file is kept."""
     play.machine = "laptop"
     after(100, 200)
     path = play.folder / "laptop.db"
@@ -42,7 +42,7 @@ def test_a_ledger_is_made_anew_of_both(after: After, play: Play) -> None:
 
 
 def test_nothing_is_changed_while_kaggle_cannot_be_read(after: After, play: Play) -> None:
-    """What was pushed has to be known before the next push."""
+    """Earlier pushes have to be known before the next one."""
     play.machine = "laptop"
     after(100)
     path = play.folder / "laptop.db"
@@ -54,7 +54,7 @@ def test_nothing_is_changed_while_kaggle_cannot_be_read(after: After, play: Play
 
 
 def test_a_ledger_of_a_newer_kgtts_is_left_alone(play: Play) -> None:
-    """It is not damaged."""
+    """It is not damaged, and not changed."""
     play.machine = "laptop"
     with play.ledger() as ledger:
         ledger._db.execute("PRAGMA user_version = 99")
