@@ -3,5 +3,6 @@
     python -m tests.corpus                    # all of them, on one and two ranks, two sessions each
     python -m tests.corpus --ranks 1 old_train_tts excel
 
-It prints a table: shape, ranks, first and second session, outcome. `test_corpus.py` runs a part of it in CI.
+It prints a table: shape, ranks, first and second session, outcome. `tests/kernel/test_corpus.py` runs a part
+of it in CI.
 """

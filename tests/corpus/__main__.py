@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.corpus.runner import HEADER, Corpus
 from tests.corpus.shapes import SHAPES
+from tests.kernel.hosting import start_coqui_server
 
 
 def say(text: str) -> None:
@@ -29,13 +30,14 @@ def main() -> int:
     began, wrong = time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="kgtts-corpus-") as made:
         folder = Path(made)
-        corpus = Corpus(folder, asked.cache)
-        for shape in chosen:
-            for ranks in shape.ranks:
-                if asked.ranks in (None, ranks):
-                    result = corpus.play(shape, ranks)
-                    wrong += result.fault is not None
-                    say(result.row)
+        with start_coqui_server(asked.cache) as server:
+            corpus = Corpus(folder, asked.cache, server)
+            for shape in chosen:
+                for ranks in shape.ranks:
+                    if asked.ranks in (None, ranks):
+                        result = corpus.play(shape, ranks)
+                        wrong += result.fault is not None
+                        say(result.row)
         if asked.logs is not None:
             asked.logs.mkdir(parents=True, exist_ok=True)
             for log in folder.glob("*.log"):

@@ -4,18 +4,25 @@ import json
 import os
 import shutil
 import sys
+import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kernel_template.main import run
+from kernel_template.tools.lines import LineSplitter
 from kernel_template.tools.package import PackagePrograms
+from kernel_template.tools.process import ChildEnd, ChildPlan, ChildRunner, OnLine, StopCause
 from orchestrator.emulator.demo import inputs
 from orchestrator.emulator.runner.standins import standin_path
 from tests.corpus.shapes import TRAINS, Shape
+from tests.kernel.hosting import ForkServer
 from tests.kernel.kit import Log, make_tools, put, settings
 from tests.kernel.sessions import resume_of, stamp
 
+_HOST = "kernel_template.host"
 _FIRST, _SECOND = 4, 9  # Steps at which the sessions end: one within an epoch, one in the next.
 
 
@@ -36,6 +43,30 @@ class Result:
         return f"| {self.shape} | {self.ranks} | {self.first} | {self.second} | {outcome} |"
 
 
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """Runs a training of one process as a fork of a server that has imported what Coqui needs."""
+
+    server: ForkServer
+
+    def __call__(
+        self, plan: ChildPlan, on_line: OnLine, on_stop: Callable[[StopCause, bool], None] | None = None
+    ) -> ChildEnd:
+        """Run `plan` to its end; it is not stopped, since the host keeps its time."""
+        command = list(plan.command)
+        if _HOST not in command:
+            return ChildRunner()(plan, on_line, on_stop)
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder, "log.txt")
+            arguments = command[command.index(_HOST) + 1 :]
+            code = self.server.run(arguments, log, variables={"TRAINER_TELEMETRY": "0"}, cwd=plan.cwd)
+            splitter = LineSplitter()
+            for text, is_bar in [*splitter.feed(log.read_bytes()), *splitter.feed(b"", final=True)]:
+                on_line(text, is_bar=is_bar)
+        return ChildEnd(code, time.monotonic() - began)
+
+
 HEADER = "| shape | ranks | first session | second session | outcome |\n|---|---|---|---|---|"
 
 
@@ -45,9 +76,11 @@ class Corpus:
     Args:
         folder: where sessions are played; what trained is deleted.
         cache: keeps the demo's voice, and numba's code.
+        server: has imported what Coqui needs.
     """
 
-    def __init__(self, folder: Path, cache: Path) -> None:
+    def __init__(self, folder: Path, cache: Path, server: ForkServer) -> None:
+        self._server = server
         self._folder = folder
         self._cache = cache
         self._demo = inputs.provide_demo_inputs(folder / "demo", "owner", cache=cache)
@@ -121,7 +154,14 @@ class Corpus:
             speed={"length_buckets": 0},
             samples={"sentences": [], "enabled": False},
         )
-        run(asked, make_tools(root, log, env=self._environment(ranks), programs=PackagePrograms()))
+        tools = make_tools(
+            root,
+            log,
+            env=self._environment(ranks),
+            programs=PackagePrograms(),
+            run=Forked(self._server),
+        )
+        run(asked, tools)
         found: dict[str, Any] = json.loads((root / "working" / "state.json").read_text(encoding="utf-8"))
         return found
 

@@ -1,15 +1,12 @@
 """Fixtures of the kernel's tests."""
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from orchestrator.emulator.runner.standins import standin_path
 from tests.fakes.clock import FakeClock
-from tests.kernel.hosting import PACKAGE, ForkServer, start_fork_server
+from tests.kernel.hosting import PACKAGE, ForkServer, start_coqui_server, start_fork_server
 from tests.kernel.kit import Log
 
 
@@ -45,11 +42,5 @@ def fork_server() -> Iterator[ForkServer]:
 @pytest.fixture(scope="session")
 def vits_fork_server(voice_cache: Path) -> Iterator[ForkServer]:
     """A process that has most of TTS imported, but not the trainer, whose import the host patches."""
-    path = os.pathsep.join(
-        filter(None, (str(standin_path(sys.executable) or ""), os.environ.get("PYTHONPATH")))
-    )
-    numba = str(voice_cache / "numba")
-    with start_fork_server(
-        "librosa", "transformers", "scipy.signal", PYTHONPATH=path, NUMBA_CACHE_DIR=numba
-    ) as found:
+    with start_coqui_server(voice_cache) as found:
         yield found

@@ -38,6 +38,8 @@ def _stop_time() -> None:
 def _child(job: dict[str, object], rank: int, variables: dict[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(variables)
+    if job["cwd"]:
+        os.chdir(str(job["cwd"]))
     if job["stop_time"]:
         _stop_time()
     log = os.open(str(job["log"]) + (f".rank{rank}" if rank else ""), os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import kernel_template
+from orchestrator.emulator.runner.standins import standin_path
 from tests.kernel.kit import put
 
 # The marks of a module that trains the demo's voice.
@@ -57,6 +58,7 @@ class ForkServer:
         stop_time: bool = False,
         ranks: int = 1,
         variables: dict[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> int:
         """Run the host to its end. Returns the exit code: that of rank 0, or of the first that has failed.
 
@@ -77,7 +79,13 @@ class ForkServer:
         assert self._process.stdout is not None
         self._process.stdin.write(
             json.dumps(
-                {"arguments": arguments, "log": str(log), "stop_time": stop_time, "ranks": environments}
+                {
+                    "arguments": arguments,
+                    "log": str(log),
+                    "stop_time": stop_time,
+                    "ranks": environments,
+                    "cwd": str(cwd) if cwd is not None else None,
+                }
             )
             + "\n"
         )
@@ -118,6 +126,21 @@ def start_fork_server(*preload: str, **variables: str) -> Iterator[ForkServer]:
             assert process.stdin is not None
             process.stdin.close()
             process.wait(30)
+
+
+@contextmanager
+def start_coqui_server(cache: Path) -> Iterator[ForkServer]:
+    """Start one with most of what TTS imports, less the trainer, whose import the host watches for.
+
+    Args:
+        cache: keeps numba's code.
+    """
+    folders = (str(standin_path(sys.executable, cache=cache) or ""), os.environ.get("PYTHONPATH"))
+    path = os.pathsep.join(filter(None, folders))
+    with start_fork_server(
+        "librosa", "transformers", "scipy.signal", PYTHONPATH=path, NUMBA_CACHE_DIR=str(cache / "numba")
+    ) as found:
+        yield found
 
 
 @dataclass

@@ -6,16 +6,18 @@ import pytest
 
 from tests.corpus.runner import Corpus
 from tests.corpus.shapes import SHAPES
-from tests.kernel.hosting import VITS_TRAINING
+from tests.kernel.hosting import VITS_TRAINING, ForkServer
 
 pytestmark = VITS_TRAINING
 _SHAPES = {shape.name: shape for shape in SHAPES}
 
 
 @pytest.mark.parametrize(("name", "ranks"), [("copies", 2), ("notebook", 1), ("recipe_english", 1)])
-def test_what_people_bring(tmp_path: Path, voice_cache: Path, name: str, ranks: int) -> None:
+def test_what_people_bring(
+    vits_fork_server: ForkServer, tmp_path: Path, voice_cache: Path, name: str, ranks: int
+) -> None:
     """A shape trains in both sessions, or ends with the message that says how to fix it."""
-    result = Corpus(tmp_path, voice_cache).play(_SHAPES[name], ranks)
+    result = Corpus(tmp_path, voice_cache, vits_fork_server).play(_SHAPES[name], ranks)
     assert result.fault is None, result.row
 
 
