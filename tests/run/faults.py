@@ -21,6 +21,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from kernel_template.contract import EndReason
 from orchestrator.download import TransferListener
 from orchestrator.errors import ForbiddenError, KgttsError, NotFoundError, RefusedError, ServiceError
 from orchestrator.models import KernelPush, KernelRef, SessionState, SessionStatus
@@ -47,6 +48,8 @@ STATES: dict[str, tuple[Sequence[int | str], str]] = {
     "two have ended": ((100, 200), ""),
     "the second was killed": ((100, "killed"), ""),
     "the second was killed and left outputs": ((100, "left"), ""),
+    "the second left outputs, without internet": ((100, "left"), ""),
+    "the third could not download": ((100, "left", "undownloaded"), ""),
     "the second was stopped": ((100, "stopped"), ""),
     "the second failed": ((100, "no such column"), ""),
     "the third is running": ((100, 200), "running"),
@@ -250,7 +253,8 @@ def end(play: Play, version: Version, how: int | str) -> None:
         version.log = said(f"@kgtts {json.dumps(told)}", "a line")
     else:
         version.state = SessionState.ERROR
-        ending = {"event": "end", "status": "failed", "reason": "bad_data", "message": how}
+        reason = EndReason.HANDOVER_FAILED if how == "undownloaded" else EndReason.BAD_DATA
+        ending = {"event": "end", "status": "failed", "reason": reason, "message": how}
         version.log = said(f"@kgtts {json.dumps(ending)}")
 
 
@@ -258,6 +262,8 @@ def start(folder: Path, name: str, machine: str | None, storage: Storage) -> Pla
     """Play a run to this point, on an account with other kernels."""
     folder.mkdir()
     play = Play(folder, machine=machine, changes={"training.epochs": DONE_AT // 100})
+    if name.endswith("without internet"):
+        play.changes["kernel.internet"] = "false"
     play.kaggle.storage = storage
     play.kaggle.save("asha/something-else")
     ends, last = STATES[name]
