@@ -89,7 +89,8 @@ class Bar(Silent):
     """
 
     def __init__(self, console: "Console | None" = None) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415  # Only a terminal needs it.
+        from rich.console import Console  # noqa: PLC0415  # Only a terminal needs rich.
+        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415  # As above.
 
         self._lock = threading.Lock()
         self._files = self._placed = 0
@@ -101,7 +102,7 @@ class Bar(Silent):
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[text]}", markup=False),
-            console=console,
+            console=console or Console(),  # Rich's own may be older than NO_COLOR.
             transient=True,
         )
         self._task = self._progress.add_task("pulling", total=None, text="")
