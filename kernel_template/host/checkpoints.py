@@ -35,6 +35,7 @@ class CheckpointWriter:
     trainer: Trainer | None = None
     bad_evals: int = 0  # Evaluations since the best one.
     position: Position | None = None  # That of the last checkpoint.
+    refused: bool = False  # The last one was not written: the weights were NaN or infinite.
 
     def save(self) -> None:
         """Write a checkpoint, unless there is one of this very position."""
@@ -44,7 +45,8 @@ class CheckpointWriter:
 
     def save_checkpoint(self, original: Callable[..., None], trainer: Trainer) -> None:
         """Hook of `Trainer.save_checkpoint`: weights that are NaN or infinite are not saved."""
-        if is_trainable(trainer):
+        self.refused = not is_trainable(trainer)
+        if not self.refused:
             original(trainer)
         else:
             self.say("no checkpoint is written: the weights are NaN or infinite")

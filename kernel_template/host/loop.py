@@ -123,7 +123,10 @@ class TrainingLoop:
                 original(trainer)
                 if self._state.trained:
                     self.checkpoints.save()
-                self.report(finished=True)
+                if self.checkpoints.refused:
+                    self._report_not_finite()
+                else:
+                    self.report(finished=True)
                 self._peers.leave_together()
             except StopTraining:
                 self.report(stopped=self.rules.stopped)
@@ -225,7 +228,6 @@ class TrainingLoop:
         reason = self.rules.after_step(self._trainer.total_steps_done, last=last)
         if self._losses.hopeless:
             reason = HostStop.NOT_FINITE
-            self._report_not_finite()
         self._stop_together(reason)
         if self.counters.due():
             self.report()
@@ -270,7 +272,7 @@ class TrainingLoop:
                 raise
             # The step before an evaluation is done, but not yet counted as a batch.
             self._state.batch += int(self._state.in_train)
-            self._peers.broadcast_stop(HostStop.OUT_OF_MEMORY)
+            self._peers.agree_to_stop(HostStop.OUT_OF_MEMORY)
             self._stop_out_of_memory(error)
 
     # ---- Stopping
@@ -283,15 +285,15 @@ class TrainingLoop:
             return not is_trainable(self._trainer)
         return False
 
-    def _report_not_finite(self) -> None:
-        """Note what was NaN or infinite."""
+    def _report_not_finite(self, unnamed: str = "weights") -> None:
+        """Note what was NaN or infinite: losses of this process, else what `unnamed` says."""
         step = self._state.position(self._trainer).global_step
-        what = ", ".join(self._losses.names) or "weights"
+        what = ", ".join(self._losses.names) or unnamed
         self.report(not_finite=f"{what} at step {step}", stopped=HostStop.NOT_FINITE)
 
     def _stop_together(self, reason: HostStop | None) -> None:
-        """Stop on all ranks if rank 0 has a reason."""
-        self._stop_if(self._peers.broadcast_stop(reason))
+        """Stop on all ranks if rank 0 has a reason, or another one whose losses are not finite."""
+        self._stop_if(self._peers.agree_to_stop(reason))
 
     def _stop_if(self, reason: HostStop | None) -> None:
         """Save and leave the loop, if there is a reason."""
@@ -300,6 +302,11 @@ class TrainingLoop:
         self.rules.stopped = reason
         if self._state.trained and not self._peers.rank and reason is not HostStop.NOT_FINITE:
             self.checkpoints.save()
+            # A target is not reached with weights that cannot be saved. If time is up, the next session sees.
+            if self.checkpoints.refused and reason in {HostStop.UNTIL_STEP, HostStop.NO_IMPROVEMENT}:
+                self.rules.stopped = HostStop.NOT_FINITE
+        if self.rules.stopped is HostStop.NOT_FINITE:
+            self._report_not_finite("weights" if self.checkpoints.refused else "losses on another GPU")
         raise StopTraining
 
     def _stop_out_of_memory(self, error: RuntimeError | None) -> None:

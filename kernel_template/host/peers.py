@@ -202,13 +202,16 @@ class Peers:
                 "them other samples. Let it make the same list everywhere, or set speed.gpus = 1."
             )
 
-    def broadcast_stop(self, reason: HostStop | None) -> HostStop | None:
-        """Return rank 0's reason to stop here, on all ranks."""
+    def agree_to_stop(self, reason: HostStop | None) -> HostStop | None:
+        """Return rank 0's reason to stop here, on all ranks; another one's only if losses are not finite."""
         if not self.joined:
             return reason
-        code = torch.tensor([_REASONS.index(reason)])
-        dist.broadcast(code, 0, group=self._decisions)
-        return _REASONS[int(code.item())]
+        codes = torch.zeros(2, dtype=torch.int64)
+        if not self.rank or reason is HostStop.NOT_FINITE:
+            codes[min(self.rank, 1)] = _REASONS.index(reason)
+        dist.all_reduce(codes, dist.ReduceOp.MAX, group=self._decisions)
+        first, others = codes.tolist()
+        return _REASONS[first or others]
 
     def broadcast_buffers(self, model: Any) -> None:
         """Take rank 0's buffers, such as the running statistics of norms, which have no gradients."""

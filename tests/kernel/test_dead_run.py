@@ -85,6 +85,26 @@ def test_losses_that_are_nan_stop_the_epoch(toys: Any, ranks: int) -> None:
     assert "no checkpoint is written: the weights are NaN or infinite" in toy.text()
 
 
+def test_losses_that_are_nan_on_another_gpu_stop_all(toys: Any) -> None:
+    """A loss scaler skips every step of both ranks because of rank 1's NaN; rank 0 is told."""
+    toy = toys("toy", ranks=2, scaled=True, fault_rank=1, nan_at=3, nan_always=True, samples=24)
+    report = toy.session(control={"until_step": 12})
+    assert (toy.code, report["stopped"], report["finished"]) == (0, "not_finite", False), toy.text()[-2000:]
+    assert report["not_finite"] == "losses on another GPU at step 6"
+
+
+@pytest.mark.parametrize("control", [{"until_step": 3}, {}])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_target_is_not_reached_with_weights_that_are_nan(
+    toys: Any, ranks: int, control: dict[str, Any]
+) -> None:
+    """An infinite loss without a loss scaler spoils the last steps before the target or the end."""
+    toy = toys("toy", ranks=ranks, fault_rank=ranks - 1, overflow_at=2, samples=12 * ranks, epochs=1)
+    report = toy.session(control=control)
+    assert (toy.code, report["stopped"], report["finished"]) == (0, "not_finite", False), toy.text()[-2000:]
+    assert toy.newest() is None
+
+
 def test_an_exception_because_of_nan_counts_too(toys: Any) -> None:
     """Some of Coqui's layers raise an exception at the second NaN."""
     toy = toys("toy", nan_at=2, nan_always=True, nan_kills=True)
