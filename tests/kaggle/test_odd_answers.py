@@ -22,6 +22,9 @@ LISTINGS: dict[str, Callable[[KaggleClient], object]] = {
     "ListKernels": lambda kaggle: list(kaggle.my_kernels()),
     "ListKernelSessionOutput": lambda kaggle: list(kaggle.outputs(KERNEL)),
     "ListDatasetFiles": lambda kaggle: list(kaggle.dataset_files("asha/data")),
+    "ListDatasets": lambda kaggle: kaggle.my_datasets(),
+    "ListModels": lambda kaggle: kaggle.my_models(),
+    "ListModelInstances": lambda kaggle: kaggle.model_variations("asha/voice"),
     "ListModelInstanceVersionFiles": lambda kaggle: list(kaggle.model_files(MODEL)),
 }
 MAY_BE_EMPTY = ("ListKernels", "ListKernelSessionOutput")  # A new account; a session without outputs.
@@ -154,6 +157,9 @@ def test_a_quota_that_no_week_has_is_odd(plan: Altered, client: KaggleClient, qu
         ("ListKernelSessionOutput", {"nextPageToken": 5}),
         ("ListDatasetFiles", {"datasetFiles": []}),
         ("ListDatasetFiles", {"datasetFiles": [{}]}),
+        ("ListDatasets", {"datasets": [{"title": "A title"}]}),
+        ("ListModels", {"models": [3]}),
+        ("ListModelInstances", {"instances": [{}]}),
     ],
 )
 def test_a_listing_of_something_else_is_odd(
@@ -172,10 +178,13 @@ def test_a_listing_that_repeats_its_token_ends(plan: Altered, client: KaggleClie
         "ListKernels": {"kernels": [{"ref": "asha/small-kernel"}]},
         "ListKernelSessionOutput": {"files": [{"fileName": "a", "url": "x"}]},
         "ListDatasetFiles": {"datasetFiles": [{"name": "a"}]},
+        "ListDatasets": {"datasets": [{"ref": "asha/data"}]},
+        "ListModels": {"models": [{"ref": "asha/voice"}]},
+        "ListModelInstances": {"instances": [{"slug": "default"}]},
         "ListModelInstanceVersionFiles": {"files": [{"name": "a"}]},
     }[method]
     plan.answers[method] = (200, json.dumps({**items, "nextPageToken": "20"}).encode())
-    with pytest.raises(OddAnswerError, match="never comes to the end"):
+    with pytest.raises(OddAnswerError, match="it has no end"):
         LISTINGS[method](client)
     assert plan.calls == [method, method]
 
