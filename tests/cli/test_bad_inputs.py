@@ -292,7 +292,7 @@ def test_an_address_that_is_not_for_credentials(
 ) -> None:
     """Credentials go only to https, or to this machine."""
     monkeypatch.setenv("KGTTS_KAGGLE_URL", "http://kaggle.example")
-    fails(cli("quota"), 2, "not an address to send credentials to")
+    fails(cli("quota"), 2, "not an address that kgtts sends credentials to")
 
 
 def test_runs_that_nobody_knows(cli: Cli, account: Emulator) -> None:

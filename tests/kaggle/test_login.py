@@ -129,7 +129,7 @@ ELSEWHERE = [
 @pytest.mark.parametrize("text", ELSEWHERE)
 def test_credentials_are_sent_nowhere_else(text: str) -> None:
     """Any other address is a usage error."""
-    with pytest.raises(UsageError, match="not an address to send credentials to"):
+    with pytest.raises(UsageError, match="not an address that kgtts sends credentials to"):
         service_url({"KGTTS_KAGGLE_URL": text})
 
 
