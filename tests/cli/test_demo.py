@@ -41,6 +41,8 @@ def test_the_demo_trains_and_says_where_everything_is(
     for text in ("Mel loss", "kgtts init", "kgtts doctor", "validation_samples", "  checkpoint"):
         assert text in result.out
     assert "(missing)" not in result.out
+    assert "500 epochs for now" in result.out  # Otherwise a forecast of 70 sessions looks like a fault.
+    assert list((folder / "results").rglob("validation_samples/base/*.wav"))
     assert list((folder / "results").rglob("*.wav"))
     with wave.open(str(folder / "speech.wav")) as speech:
         assert speech.getnframes() > speech.getframerate() / 10

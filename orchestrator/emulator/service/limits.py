@@ -116,7 +116,7 @@ def week_start(now: datetime) -> datetime:
 def gpu_quota(
     ended: Iterable[GpuUsage], active: Iterable[Version], allowed_s: float, now: datetime
 ) -> GpuQuota:
-    """This week's GPU time, billed by the wall clock of sessions and not per card.
+    """This week's GPU time, billed by the wall clock of sessions and not per GPU.
 
     Args:
         ended: the GPU time of ended sessions.
