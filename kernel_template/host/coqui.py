@@ -3,8 +3,10 @@
 Written against coqui-tts-trainer 0.4.0; a release that lacks any of this is not patched at all.
 """
 
+import contextlib
 import functools
 import inspect
+import json
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -78,6 +80,7 @@ _METHODS: dict[str, tuple[str, ...]] = {
     "format_batch": ("self", "batch"),
     "get_eval_dataloader": ("self", "samples", "verbose"),
     "get_train_dataloader": ("self", "samples", "verbose"),
+    "init_training": ("args", "coqpit_overrides", "config"),
     "optimize": (
         *("self", "batch", "optimizer", "scaler", "criterion", "scheduler"),
         *("optimizer_idx", "step_optimizer", "num_optimizers"),
@@ -127,6 +130,27 @@ def make_train_loader(trainer: Trainer) -> None:
     """Do what the Trainer does at the start of its first epoch."""
     loader = trainer.get_train_dataloader(trainer.train_samples, verbose=True)
     trainer.train_loader = trainer.prepare_accelerate_loader(loader)
+
+
+def set_in_config(config: Any, key: str, text: str) -> None:
+    """Set a value of a configuration at a dotted path; `text` is JSON, or else the value itself.
+
+    A path that the configuration does not have is ignored; the session says at its end what was not used.
+    """
+    try:
+        value: Any = json.loads(text)
+    except ValueError:
+        value = text
+    *way, last = key.split(".")
+    place = config
+    with contextlib.suppress(AttributeError, IndexError, KeyError, TypeError, ValueError):
+        for part in way:
+            place = place[int(part)] if isinstance(place, list) else getattr(place, part)
+        if isinstance(place, list):
+            place[int(last)] = value
+        elif hasattr(place, last):
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            setattr(place, last, float(value) if whole and isinstance(getattr(place, last), float) else value)
 
 
 def patch(owner: Any, name: str, hook: Callable[..., Any]) -> None:

@@ -5,6 +5,7 @@ checkpoints in place, so that a second interrupt truncates them; an exception de
 checkpoint yet; at the end of the last epoch it saves only if that was the best.
 """
 
+import re
 import sys
 import time
 import types
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kernel_template.host.compat import Compatibility
-from kernel_template.host.coqui import Trainer, is_coqui, missing_parts, patch
+from kernel_template.host.coqui import Trainer, is_coqui, missing_parts, patch, set_in_config
 from kernel_template.host.counters import StepCounters
 from kernel_template.host.disk import DiskBudget, link_best_model
 from kernel_template.host.loop import TrainingLoop
@@ -27,6 +28,7 @@ from kernel_template.host.sample_filter import SampleFilter
 from kernel_template.host.speed import SpeedHooks
 from kernel_template.host.stopping import StopRules, TimeBudget
 
+_OVERRIDE = re.compile(r"--coqpit\.(?P<key>[\w.]+)=(?P<value>.*)", re.DOTALL)
 _OUTPUT = 2  # The position of `output_path` among the Trainer's arguments.
 
 
@@ -112,6 +114,9 @@ class TrainerHost:
             hooks.append((io.fsspec.get_filesystem_class("file"), "copy", link_best_model))
         for owner, name, hook in hooks:
             patch(owner, name, hook)
+        package.Trainer.init_training = staticmethod(
+            partial(self._init_training, package.Trainer.init_training)
+        )
         self._speed.install(package.Trainer)
 
     def _make(self, original: Callable[..., None], trainer: Trainer, *args: Any, **kwargs: Any) -> None:
@@ -135,6 +140,22 @@ class TrainerHost:
         self._speed.after_trainer(trainer)
         self._disk.set_kept_checkpoints(trainer.config)
         self._reporter.write(hooks=True)
+
+    @staticmethod
+    def _init_training(
+        original: Callable[..., Any], arguments: Any, overrides: list[str], config: Any = None
+    ) -> Any:
+        """Replace `Trainer.init_training`: set settings from the command line without Coqui's parser.
+
+        That fails with an IndexError if any list of the configuration is empty while its default is not.
+        """
+        own = [match for item in overrides if (match := _OVERRIDE.fullmatch(item))]
+        made, fields = original(
+            arguments, [item for item in overrides if not _OVERRIDE.fullmatch(item)], config
+        )
+        for match in own:
+            set_in_config(made, match["key"], match["value"])
+        return made, fields
 
     def _redirect(
         self, config: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
