@@ -210,7 +210,7 @@ class Peers:
         if not self.rank or reason is HostStop.NOT_FINITE:
             codes[min(self.rank, 1)] = _REASONS.index(reason)
         dist.all_reduce(codes, dist.ReduceOp.MAX, group=self._decisions)
-        first, others = codes.tolist()
+        first, others = (int(code) for code in codes.tolist())
         return _REASONS[first or others]
 
     def broadcast_buffers(self, model: Any) -> None:

@@ -150,9 +150,10 @@ class TrainerHost:
         That fails with an IndexError if any list of the configuration is empty while its default is not.
         """
         own = [match for item in overrides if (match := _OVERRIDE.fullmatch(item))]
-        made, fields = original(
-            arguments, [item for item in overrides if not _OVERRIDE.fullmatch(item)], config
-        )
+        others = [item for item in overrides if not _OVERRIDE.fullmatch(item)]
+        if not any(item.startswith("--coqpit.") for item in others):
+            others = []  # What is left are options that only the script knows.
+        made, fields = original(arguments, others, config)
         for match in own:
             set_in_config(made, match["key"], match["value"])
         return made, fields
