@@ -35,17 +35,14 @@ from trainer import Trainer
 ASKED: dict[str, Any] = json.loads(os.environ["KGTTS_CARD"])
 RANK = int(os.environ.get("KGTTS_RANK", "0"))
 CUDA = torch.cuda.is_available()
-# The host's rules, whether the optimizers are fused, and whether cuDNN searches everywhere.
-WAYS: dict[str, tuple[dict[str, bool], bool, bool]] = {
-    "as Coqui": ({"exact": False}, False, False),
-    "exact": ({}, False, False),
-    "exact, cuDNN search of fixed shapes": ({"cudnn_search": True}, False, False),
-    "exact, fused optimizers": ({}, True, False),
-    "exact, joined batch": ({"joined_batch": True}, False, False),
-    "exact, weights once": ({"weights_once": True}, False, False),
-    "all of them": ({"cudnn_search": True, "joined_batch": True, "weights_once": True}, True, False),
-    "exact, cuDNN search everywhere": ({}, False, True),
+# The host's rules, and whether cuDNN searches everywhere.
+WAYS: dict[str, tuple[dict[str, bool], bool]] = {
+    "as Coqui": ({"exact": False}, False),
+    "exact": ({}, False),
+    "exact, cuDNN search of fixed shapes": ({"cudnn_search": True}, False),
+    "exact, cuDNN search everywhere": ({}, True),
 }
+FIRST_SCALE = 64.0  # With torch's 65536 the generator's first ten steps overflow: weights would not change.
 
 
 def synchronise() -> None:
@@ -94,7 +91,7 @@ def at_fit(action: Any) -> None:
 
 
 def clocked() -> None:
-    """Note when each step begins and ends; write them when the epochs asked for are over."""
+    """Note when each step begins and ends; write them now and then, until the epochs asked for are over."""
     steps: list[tuple[int, float, float]] = []
     original = Trainer.train_step
 
@@ -108,23 +105,14 @@ def clocked() -> None:
         began = time.perf_counter()
         found = original(trainer, *args, **kwargs)
         steps.append((trainer.epochs_done, began, time.perf_counter()))
+        if trainer.epochs_done and not len(steps) % 10:
+            write({"steps": steps, **memory()})
         return found
 
     Trainer.train_step = step
 
 
 # ---- compare
-
-
-def fuse(trainer: Any, *, fused: bool) -> None:
-    """Let the optimizers take their steps in one kernel, or as by default."""
-    for optimizer in trainer.optimizer:
-        optimizer._step_supports_amp_scaling = fused  # noqa: SLF001 - torch sets it when it makes the optimizer.
-        for group in optimizer.param_groups:
-            group["fused"] = True if fused else None
-        for state in optimizer.state.values():
-            device = "cuda" if fused and CUDA else "cpu"
-            state["step"] = state["step"].to(device)
 
 
 def compared() -> None:
@@ -138,7 +126,7 @@ def compared() -> None:
         if len(kept) < ASKED["batches"]:
             kept.append(dict(batch))
             return original(trainer, batch, *args)
-        comparison = Comparison(lambda item: original(trainer, dict(item), *args), trainer, kept)
+        comparison = Comparison(lambda item: original(trainer, dict(item), *args), kept)
         comparison.run(ASKED["rounds"], ASKED["seconds"])
         os._exit(0)
 
@@ -150,14 +138,12 @@ class Comparison:
 
     Args:
         step: trains on a batch.
-        trainer: the Trainer.
         batches: what each way steps on.
     """
 
-    def __init__(self, step: Any, trainer: Any, batches: list[dict[str, Any]]) -> None:
+    def __init__(self, step: Any, batches: list[dict[str, Any]]) -> None:
         (self._hooks,) = (item for item in gc.get_objects() if type(item).__name__ == "SpeedHooks")
         self._step = step
-        self._trainer = trainer
         self._batches = batches
         self._plain = type(self._hooks.rules)()
         self._result: dict[str, Any] = {
@@ -169,11 +155,10 @@ class Comparison:
         }
 
     def _choose(self, name: str) -> None:
-        rules, fused, search = WAYS[name]
+        rules, search = WAYS[name]
         self._hooks.rules = replace(self._plain, **rules)
         torch.backends.cudnn.benchmark = search
         if CUDA:
-            fuse(self._trainer, fused=fused)
             torch.cuda.reset_peak_memory_stats()
 
     def _round(self, name: str) -> None:
@@ -196,14 +181,14 @@ class Comparison:
         self._result["medians"][name] = statistics.median(seconds[1:] or seconds)
 
     def run(self, rounds: int, seconds: float) -> None:
-        """Measure, and write the result after each round; then profile three of the ways."""
+        """Measure, and write the result after each round; then profile two of the ways."""
         until = time.monotonic() + seconds
         for number in range(rounds):
             for name in WAYS:
                 if number <= 1 or time.monotonic() < until:
                     self._round(name)
             write(self._result)
-        for name in ("as Coqui", "exact", "all of them") if CUDA else ():
+        for name in ("as Coqui", "exact") if CUDA else ():
             with contextlib.suppress(Exception):
                 self._choose(name)
                 self._step(self._batches[0])
@@ -354,6 +339,12 @@ def set_fault(trainer: Any, fault: dict[str, Any]) -> None:
     trainer.model.train_step = train_step
 
 
+def lower_scale(trainer: Any) -> None:
+    """Let the loss scaler of a new training begin where VITS's gradients fit into fp16."""
+    if trainer.scaler is not None and not trainer.args.continue_path:
+        trainer.scaler._init_scale = FIRST_SCALE  # noqa: SLF001 - the trainer makes it without arguments.
+
+
 def watched() -> None:
     """Write a line for each step, and one at the end."""
     record = Path(f"{ASKED['result']}.rank{RANK}").open("a")  # noqa: SIM115 - until the process ends.
@@ -374,6 +365,7 @@ def watched() -> None:
         return outputs, losses
 
     Trainer.train_step = step
+    at_fit(lower_scale)
     if fault := ASKED.get("fault"):
         at_fit(lambda trainer: set_fault(trainer, fault))
     if ASKED.get("gradients"):

@@ -37,8 +37,6 @@ class SpeedRules:
 
     exact: bool = True  # All that gives the same numbers, bit for bit.
     cudnn_search: bool = False  # Let cuDNN search its fastest algorithms for the parts with fixed shapes.
-    joined_batch: bool = False  # Run the discriminator on recordings and outputs in one batch.
-    weights_once: bool = False  # Compute the discriminator's normalised weights once for both.
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Makes a training step of Coqui's VITS faster.
 
 What is in `SpeedRules.exact` gives the same numbers, bit for bit: fewer waits for the GPU, and no work whose
-result nobody uses. The other rules change rounding, so each has a setting of its own.
+result nobody uses. cuDNN's search may choose otherwise in each session, which changes rounding, so it is a
+setting.
 
 Coqui-tts 0.28 waits for the GPU about 9 times a sample to cut segments out of a batch, and once for each loss
 that it logs; and the generator's loss also computes the gradients of the discriminator's weights, which are
@@ -15,7 +16,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.nn.utils import parametrize
 
 from kernel_template.host.coqui import Trainer, patch
 from kernel_template.host.protocol import SpeedRules
@@ -115,18 +115,14 @@ class SpeedHooks:
         weights do not, and neither do the features of the recording, which are what the output is compared
         with.
         """
-        with parametrize.cached() if self.rules.weights_once else contextlib.nullcontext():
-            if x_hat is None or not torch.is_grad_enabled():
-                return original(model, x, x_hat)
-            if not x.requires_grad and self.rules.joined_batch:
-                return _joined(model, x, x_hat)
-            if not (x.requires_grad and self.rules.exact):
-                return original(model, x, x_hat)
-            with _frozen(model):
-                scores, features, _, _ = original(model, x)
-                with torch.no_grad():
-                    real_scores, real_features, _, _ = original(model, x_hat)
-            return scores, features, real_scores, real_features
+        needs_gradient = x.requires_grad and torch.is_grad_enabled()
+        if x_hat is None or not (needs_gradient and self.rules.exact):
+            return original(model, x, x_hat)
+        with _frozen(model):
+            scores, features, _, _ = original(model, x)
+            with torch.no_grad():
+                real_scores, real_features, _, _ = original(model, x_hat)
+        return scores, features, real_scores, real_features
 
     # ---- Not exact
 
@@ -160,19 +156,6 @@ def _frozen(model: Any) -> Iterator[None]:
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-
-
-def _joined(model: Any, x: torch.Tensor, x_hat: torch.Tensor) -> Any:
-    """Run each discriminator once on both batches."""
-    found: tuple[list[Any], list[Any], list[Any], list[Any]] = ([], [], [], [])
-    both, count = torch.cat([x, x_hat]), x.size(0)
-    for net in model.nets:
-        score, features = net(both)
-        found[0].append(score[:count])
-        found[1].append([item[:count] for item in features])
-        found[2].append(score[count:])
-        found[3].append([item[count:] for item in features])
-    return found
 
 
 def _is_scalar(value: Any) -> bool:

@@ -136,7 +136,7 @@ def speed_keys(settings: SessionSettings) -> dict[str, Any]:
     speed = settings["speed"]
     keys: dict[str, Any] = {
         "mixed_precision": speed["mixed_precision"],
-        "cudnn_benchmark": speed["cudnn_benchmark"],
+        "cudnn_benchmark": False,  # The host searches, where it is of use.
     }
     if keys["mixed_precision"]:
         keys["precision"] = "fp16"  # A T4 has no bf16.

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from kernel_template.contract import Learned
-from kernel_template.host.protocol import Control, DiskLimits, HostReport, SampleRules, number, whole
+from kernel_template.host.protocol import (
+    Control,
+    DiskLimits,
+    HostReport,
+    SampleRules,
+    SpeedRules,
+    number,
+    whole,
+)
 from kernel_template.settings import SessionSettings
 from kernel_template.start.inputs import Inputs
 from kernel_template.start.parent import ResumePoint
@@ -171,6 +179,7 @@ class HostLink:
             accumulate=batches.accumulate,
             full_precision=batches.full_precision,
             length_buckets=settings["speed"]["length_buckets"],
+            speed=SpeedRules(cudnn_search=settings["speed"]["cudnn_benchmark"]),
             data=SampleRules(
                 bad_samples=data["bad_samples"],
                 shortest_s=data["shortest_s"],

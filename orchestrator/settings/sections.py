@@ -175,8 +175,8 @@ class Speed(_Section):
     )
     cudnn_benchmark: StrictBool = Field(
         default=False,
-        description="Let cuDNN try its algorithms for every new length of a batch. As utterances differ in\n"
-        "length, it would never stop trying.",
+        description="Let cuDNN search the fastest algorithms for VITS's decoder and discriminators, whose\n"
+        "batches have one length. A session may then round otherwise than the one before it.",
     )
     loader_workers: NotNegative = Field(
         4, description="Processes that load utterances, for all GPUs together. A T4 machine has 4 cores."

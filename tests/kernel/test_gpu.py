@@ -9,6 +9,7 @@ from kernel_template.start.environment import describe_environment, tts_version
 from kernel_template.start.gpu import Gpu, check_gpus, list_gpus
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.process import Captured
+from kernel_template.usage.readings import GpuReading, read_gpus
 from tests.kernel.kit import Capture, Log, paths_in, reporter, settings
 
 _T4 = Gpu("Tesla T4", "15360 MiB", "580.1")
@@ -21,6 +22,16 @@ def test_cards_are_listed_without_torch() -> None:
     said = "Tesla T4, 15360 MiB, 580.1\nTesla T4, 15360 MiB, 580.1\nsome warning\n\n"
     capture = Capture({"nvidia-smi": Captured(0, said)})
     assert list_gpus(capture, {}) == (_T4, _T4)
+
+
+def test_what_a_real_driver_answers() -> None:
+    """The lines of one H100 under driver 580, as nvidia-smi printed them."""
+    capture = Capture({"nvidia-smi": Captured(0, "NVIDIA H100 80GB HBM3, 81559 MiB, 580.159.04\n")})
+    (found,) = list_gpus(capture, {})
+    assert str(found) == "NVIDIA H100 80GB HBM3 (81559 MiB, driver 580.159.04)"
+    assert read_gpus(Capture({"nvidia-smi": Captured(0, "0, 0, 81559\n")}), {}) == (
+        GpuReading(utilisation=0.0, memory_used_mb=0.0, memory_total_mb=81559.0),
+    )
 
 
 @pytest.mark.parametrize(
