@@ -37,6 +37,15 @@ def test_different_texts_sound_different(tmp_path: Path) -> None:
     assert 2 * longer[0].stat().st_size < longer[1].stat().st_size
 
 
+def test_both_spellings_sound_the_same(tmp_path: Path) -> None:
+    """With a nukta of its own, ড় loses no vowel sign: eSpeak NG hears the composed letter."""
+    (tmp_path / "apart").mkdir()
+    (tmp_path / "whole").mkdir()
+    apart = speech.speak({"one": "গাড\u09bcি"}, tmp_path / "apart")
+    whole = speech.speak({"one": "গা\u09dcি"}, tmp_path / "whole")
+    assert apart[0].read_bytes() == whole[0].read_bytes()
+
+
 def test_files_come_in_the_order_given(tmp_path: Path) -> None:
     """The paths are in the order of the texts, and nothing else is left in the folder."""
     spoken = speech.speak(TEXTS, tmp_path)

@@ -1,8 +1,8 @@
 """The demo's inputs in an emulator's folder: the dataset `datahrbnn` and the model `ttsbnng`.
 
 The dataset is a small one in the ljspeech format, with Bangla sentences spoken by eSpeak NG, and the training
-script as a user would have it. The model is the untrained base voice of `orchestrator.emulator.demo.voice`. A
-folder whose content this module did not write belongs to the user and is left alone.
+script as a user would have it. The model is a base voice of `orchestrator.emulator.demo.voice`. A folder
+whose content this module did not write belongs to the user and is left alone.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ SENTENCES = (
     "শীতের ছুটিতে আমরা পাহাড়ে বেড়াতে যাব।",
 )
 
-_RECIPE = 1  # Increase it if the code below arranges the same content differently.
+_RECIPE = 2  # Increase it if the code below arranges the same content differently.
 _RECORD = ".demo-inputs.json"
 _TRAIN_SCRIPT = Path(__file__).resolve().parent / "data" / "train_tts.py"
 _BUILD_TIMEOUT_S = 300  # Usually seconds; the first import of torch and TTS from a cold disk takes longest.
@@ -65,7 +65,7 @@ class DemoInputs:
     built: bool  # Whether this call wrote anything; False if everything was there.
 
 
-def provide_demo_inputs(root: Path, owner: str, *, cache: Path) -> DemoInputs:
+def provide_demo_inputs(root: Path, owner: str, *, cache: Path, speaking: bool = False) -> DemoInputs:
     """Make sure that the emulator's folder holds the demo's dataset and base voice.
 
     The first call takes some seconds to import torch and TTS in another process. The voice is kept in
@@ -76,6 +76,7 @@ def provide_demo_inputs(root: Path, owner: str, *, cache: Path) -> DemoInputs:
         root: the emulator's folder.
         owner: the username that both belong to.
         cache: a folder that outlives the root.
+        speaking: give the voice that speaks; otherwise the small one, which hums.
 
     Raises:
         UsageError: the owner is not a valid Kaggle username.
@@ -90,9 +91,10 @@ def provide_demo_inputs(root: Path, owner: str, *, cache: Path) -> DemoInputs:
     dataset = root / "datasets" / owner / DATASET
     model = root / "models" / owner / MODEL
     try:
+        key = voice.recipe_key(speaking=speaking)
         built = [
             _place(dataset, root, _dataset_key(), _fill_dataset),
-            _place(model, root, voice.recipe_key(), lambda fresh: _fill_model(fresh, cache)),
+            _place(model, root, key, lambda fresh: _fill_model(fresh, cache, key, speaking=speaking)),
         ]
     except OSError as error:
         raise LocalError(f"The demo's inputs cannot be written below {root}: {error}.") from error
@@ -125,27 +127,27 @@ def _fill_dataset(folder: Path) -> None:
     shutil.copyfile(_TRAIN_SCRIPT, folder / SCRIPT)
 
 
-def _fill_model(folder: Path, cache: Path) -> None:
+def _fill_model(folder: Path, cache: Path, key: str, *, speaking: bool) -> None:
     """Copy the base voice from the cache; build it there first if it is missing."""
-    kept = cache / "base-voice" / voice.recipe_key()
+    kept = cache / "base-voice" / key
     if not kept.is_dir():
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".new-") as fresh:
             made = Path(fresh, "voice")
             made.mkdir()
-            _build_voice(made, cache)
+            _build_voice(made, cache, speaking=speaking)
             if not kept.is_dir():  # Unless another process has just built it.
                 made.replace(kept)
     shutil.copytree(kept, folder / "model")
 
 
-def _build_voice(folder: Path, cache: Path) -> None:
+def _build_voice(folder: Path, cache: Path, *, speaking: bool) -> None:
     """Build the voice in a process of its own, so that this one never imports torch."""
     standins = standin_path(sys.executable, cache=cache)
     environment = speech.child_environment(*([standins] if standins else []))
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "orchestrator.emulator.demo.voice", str(folder)],
+            voice.build_command(folder, speaking=speaking),
             capture_output=True,
             check=False,
             env=environment,

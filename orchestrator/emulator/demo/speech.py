@@ -17,6 +17,7 @@ import sys
 import tempfile
 import wave
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -35,6 +36,8 @@ _POSITION_CHARACTER = 1  # espeak_POSITION_TYPE
 # eSpeak NG keeps its data path in 160 bytes (N_PATH_HOME). If the given path is longer, as that of a virtual
 # environment deep in a home directory may be, it silently uses the path that it was compiled with.
 _LONGEST_DATA_PATH = 120
+
+_COMPOSED = (("ড\u09bc", "\u09dc"), ("ঢ\u09bc", "\u09dd"), ("য\u09bc", "\u09df"))
 
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
@@ -124,13 +127,18 @@ def _samples(library: ctypes.CDLL, text: str) -> "array.array[int]":
 
     callback = _CALLBACK(collect)  # The variable keeps it alive while C uses it.
     library.espeak_SetSynthCallback(callback)
-    raw = text.encode() + b"\0"
+    raw = _composed(text).encode() + b"\0"
     failed = library.espeak_Synth(
         raw, ctypes.c_size_t(len(raw)), 0, _POSITION_CHARACTER, 0, _CHARS_UTF8, None, None
     )
     if failed or not any(spoken):
         raise LocalError(f"The text {text!r} has no words to speak.")
     return spoken
+
+
+def _composed(text: str) -> str:
+    """Spell ড়, ঢ় and য় as one letter each: after a nukta, eSpeak NG loses the vowel sign."""
+    return reduce(lambda spelled, pair: spelled.replace(*pair), _COMPOSED, text)
 
 
 def _write_wav(path: Path, samples: "array.array[int]") -> None:

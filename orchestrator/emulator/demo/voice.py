@@ -1,16 +1,22 @@
-"""The demo's base voice: a VITS small enough to fine-tune on a laptop's CPU within seconds.
+"""Two base voices that a laptop's CPU fine-tunes within seconds, both at step 0 and epoch 0.
 
-It is an untrained voice: weights drawn from a fixed seed, at step 0 and epoch 0. The demo shows the way from
-a base checkpoint to a trained one. The few steps that a laptop makes do not give intelligible speech.
+- One speaks: a VITS of 3.3 million parameters, trained on the speech of eSpeak NG's `bn` voice
+  (`benchmarks/base_voice` tells how). Its config has the text settings of the released Bangla voices, in the
+  form of their time: 82 characters, no cleaner, ড়, ঢ় and য় in both spellings, neither ৭ nor ৯,
+  `characters_class` null, plain test sentences and `Infinity`. Only what speaks is kept in this package, with
+  8 bits a weight; the discriminator is drawn anew from a fixed seed.
+- The small one hums: 0.2 million untrained parameters and a vocabulary of all of Bangla. The demo, tests and
+  benchmarks train it.
 
-Sizes with coqui-tts 0.28: 5.9 million parameters, 24 MB; trained checkpoints 71 MB. It has no period
-discriminators (`periods_multi_period_discriminator`), since they are what makes VITS slow on a CPU.
+Neither has period discriminators (`periods_multi_period_discriminator`), since they are what makes VITS slow
+on a CPU. The scale discriminator that remains has 5.6 million parameters, which a checkpoint holds too.
 """
 
 import hashlib
 import importlib
 import importlib.metadata
 import json
+import math
 import sys
 import unicodedata
 from pathlib import Path
@@ -26,6 +32,8 @@ TEST_SENTENCES = (
 
 _RECIPE = 1  # Increase it if the code below builds something else from the same settings.
 _SEED = 54_321
+WEIGHTS = Path(__file__).resolve().parent / "data" / "base_voice.pth"
+_SPEAKING = "--speaking"
 
 
 def _bangla_characters() -> str:
@@ -43,8 +51,14 @@ CHARACTERS = _bangla_characters()
 PUNCTUATION = " ।॥,;:.?!-–—…'\"‘’“”()[]/%+=&*"
 
 
+RELEASED_CHARACTERS = (
+    "ইগং\u09bc’ুঃন১ঝূও‘ঊোছপফৈ৮ষযৎঢঈকঠিজ০৬ীটডএঅঋধচে২৩ণউ\u09df\u09ddখলভৗসহ্\u09dcদথবঔাঞশরৌম—ঐআৃঘঙ\u200cঁ৪৫ত"
+)
+RELEASED_PUNCTUATION = ".?-!|, "
+
+
 def settings() -> dict[str, Any]:
-    """The config of the base voice: the Coqui keys that differ from the defaults of VITS, as strict JSON."""
+    """The config of the small voice: the Coqui keys that differ from the defaults of VITS, as strict JSON."""
     return {
         "model": "vits",
         "run_name": "bangla",
@@ -117,8 +131,53 @@ def settings() -> dict[str, Any]:
     }
 
 
-def recipe_key() -> str:
+def speaking_settings() -> dict[str, Any]:
+    """The config of the voice that speaks: the small one's with the released voices' text, and larger."""
+    return settings() | {
+        "run_description": "A Bangla voice that has learnt from eSpeak NG, for trying things out on a CPU.",
+        "lr_gen": 0.0005,
+        "lr_disc": 0.0002,
+        "text_cleaner": None,
+        "characters": {
+            "characters_class": None,
+            "pad": "<PAD>",
+            "eos": "।",
+            "bos": "<BOS>",
+            "blank": "<BLNK>",
+            "characters": RELEASED_CHARACTERS,
+            "punctuations": RELEASED_PUNCTUATION,
+            "is_unique": True,
+            "is_sorted": True,
+        },
+        "model_args": {
+            "hidden_channels": 96,
+            "hidden_channels_ffn_text_encoder": 256,
+            "num_heads_text_encoder": 2,
+            "num_layers_text_encoder": 4,
+            "num_layers_posterior_encoder": 4,
+            "num_layers_flow": 2,
+            "resblock_type_decoder": "2",
+            "resblock_kernel_sizes_decoder": [3, 5, 7],
+            "resblock_dilation_sizes_decoder": [[1, 2], [2, 6], [3, 12]],
+            "upsample_rates_decoder": [8, 8, 4],
+            "upsample_kernel_sizes_decoder": [16, 16, 8],
+            "upsample_initial_channel_decoder": 192,
+            "periods_multi_period_discriminator": [],
+            "spec_segment_size": 16,
+            "use_sdp": False,
+        },
+    }
+
+
+# As the released voices' config.json has them; they say the same as `speaking_settings`.
+_OLD_FORM = {"test_sentences": list(TEST_SENTENCES), "max_text_len": math.inf, "max_audio_len": math.inf}
+
+
+def recipe_key(*, speaking: bool = False) -> str:
     """A name that changes with everything the voice depends on: settings, code, and installed libraries.
+
+    Args:
+        speaking: of the voice that speaks; otherwise of the small one.
 
     Raises:
         importlib.metadata.PackageNotFoundError: torch or coqui-tts is not installed.
@@ -126,29 +185,46 @@ def recipe_key() -> str:
     made_from = {
         "recipe": _RECIPE,
         "seed": _SEED,
-        "settings": settings(),
+        "settings": [speaking_settings(), hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()]
+        if speaking
+        else settings(),
         "libraries": {name: importlib.metadata.version(name) for name in ("torch", "coqui-tts")},
     }
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def build_voice(folder: Path) -> None:
+def build_command(folder: Path, *, speaking: bool) -> list[str]:
+    """The command that runs `build_voice` in a process of its own: torch and TTS take seconds to import."""
+    command = [sys.executable, "-P", "-m", "orchestrator.emulator.demo.voice", str(folder)]
+    return [*command, _SPEAKING] if speaking else command
+
+
+def build_voice(folder: Path, *, speaking: bool) -> None:
     """Write `config.json` (every key that Coqui knows) and `model_file.pth` into an existing folder.
 
-    Imports torch and TTS, which takes seconds and hundreds of megabytes: run it in a process of its own with
-    `python -m orchestrator.emulator.demo.voice FOLDER`. The checkpoint contains only tensors, numbers and
-    text, and loads with `weights_only=True`.
+    The checkpoint contains only tensors, numbers and text, and loads with `weights_only=True`.
+
+    Args:
+        folder: where to.
+        speaking: the voice that speaks; otherwise the small one.
     """
     torch = importlib.import_module("torch")
     vits_config = importlib.import_module("TTS.tts.configs.vits_config").VitsConfig
     setup_model = importlib.import_module("TTS.tts.models").setup_model
 
     config = vits_config()
-    config.from_dict(settings())
+    config.from_dict(speaking_settings() if speaking else settings())
     torch.manual_seed(_SEED)
     model = setup_model(config)
+    written = model.config.to_dict()
+    if speaking:
+        missing, unknown = model.load_state_dict(_trained(torch), strict=False)
+        if unknown or not all(name.startswith("disc.") for name in missing):
+            raise SystemExit(f"{WEIGHTS} does not fit this release of coqui-tts: {[*unknown, *missing][0]}")
+        written["characters"]["characters_class"] = None  # Coqui has filled it in.
+        written |= _OLD_FORM
     (folder / "config.json").write_text(
-        json.dumps(model.config.to_dict(), ensure_ascii=False, indent=2, allow_nan=False), encoding="utf-8"
+        json.dumps(written, ensure_ascii=False, indent=2, allow_nan=speaking), encoding="utf-8"
     )
     stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     torch.save(
@@ -156,5 +232,19 @@ def build_voice(folder: Path) -> None:
     )
 
 
+def _trained(torch: Any) -> dict[str, Any]:
+    """The trained weights. Those of 8 bits have a scale for each row; `benchmarks/base_voice` writes them."""
+    stored = torch.load(WEIGHTS, map_location="cpu", weights_only=True)
+    weights = {}
+    for name, values in stored["model"].items():
+        scales = stored["scales"].get(name)
+        weights[name] = (
+            values.float()
+            if scales is None
+            else values.float() * scales.float().reshape(-1, *[1] * (values.dim() - 1))
+        )
+    return weights
+
+
 if __name__ == "__main__":
-    build_voice(Path(sys.argv[1]))
+    build_voice(Path(sys.argv[1]), speaking=_SPEAKING in sys.argv[2:])
