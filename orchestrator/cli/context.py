@@ -227,13 +227,16 @@ def workbench(*, starts: bool = False) -> Iterator[RunContext]:
     The ledger is only a cache: if it cannot be used, that is said, and the command works without it.
 
     Args:
-        starts: whether the command may start a session. Then a damaged ledger is an error, because what it
-            knew can keep a session from being started twice; one that only cannot be written is read.
+        starts: whether the command may start a session. Then a ledger that is damaged or cannot be read is an
+            error, because what it knew can keep a session from being started twice; one that only cannot be
+            written is read.
     """
 
-    def without_ledger(error: LocalError) -> None:
+    def without_ledger(error: LocalError, is_whole: bool) -> None:  # noqa: FBT001 - a callback's.
         if starts and not isinstance(error, LedgerUnwritableError):
             raise error
+        if starts and not is_whole:
+            raise _unreadable(error)
         warn(f"{error.message} It is only a cache, so this command works without it.", err=True)
 
     bench = None
@@ -250,8 +253,20 @@ def ledger() -> Ledger:
     place, service = data_folder() / "ledger.db", service_url(os.environ)
     try:
         return Ledger(place, service)
-    except LedgerUnwritableError:
-        return Ledger(place, service, in_memory=True)
+    except LedgerUnwritableError as error:
+        known = Ledger(place, service, in_memory=True)
+        if known.is_whole:
+            return known
+        known.__exit__()
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: LocalError) -> LocalError:
+    """Say what to do about a ledger that can be neither written nor read."""
+    return LocalError(
+        f"{error.message} What it knows keeps sessions from being started twice, and it cannot be read.",
+        hint="give yourself the right to read and write that file, or put back a copy of it",
+    )
 
 
 def find(bench: RunContext, run: str | None, snapshot: Snapshot | None = None) -> Target:

@@ -78,7 +78,7 @@ def open_context(
     ledger: Path,
     *,
     login: tuple[str, str] | None = None,
-    without_ledger: Callable[[LocalError], None] | None = None,
+    without_ledger: Callable[[LocalError, bool], None] | None = None,
 ) -> Iterator[RunContext]:
     """Log in to Kaggle and open the ledger; both are closed at the end.
 
@@ -86,8 +86,8 @@ def open_context(
         environ: where credentials and the service's address are looked up.
         ledger: the ledger's file; its folder is kgtts's own on this machine.
         login: a user name and key to use instead of the environment's.
-        without_ledger: is told why the ledger cannot be used, before what can be read of it is used in
-            memory; it may raise that. None always raises it.
+        without_ledger: is told why the ledger cannot be used, and whether all that it knows can be read,
+            before what can be read of it is used in memory; it may raise that. None always raises it.
 
     Raises:
         CredentialsError, ServiceError, LocalError: as `connect` and `Ledger`.
@@ -95,14 +95,16 @@ def open_context(
     kaggle = connect(environ, login=login)
     try:
         home: Path | None = ledger.parent
+        problem: LocalError | None = None
         try:
             memory = Ledger(ledger, kaggle.service)
         except LocalError as error:
             if without_ledger is None:
                 raise
-            without_ledger(error)
-            memory, home = Ledger(ledger, kaggle.service, in_memory=True), None
+            memory, home, problem = Ledger(ledger, kaggle.service, in_memory=True), None, error
         with memory as opened:
+            if problem is not None and without_ledger is not None:
+                without_ledger(problem, opened.is_whole)
             yield RunContext(kaggle, opened, SystemClock(), home)
     finally:
         kaggle.close()

@@ -4,6 +4,8 @@ Deleting the file loses no result: every session can be named as `owner/slug/ver
 answer of Kaggle's that shows less than it knows is taken for the truth.
 """
 
+import math
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -12,8 +14,11 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
+from orchestrator import __version__
 from orchestrator.errors import LocalError
+from orchestrator.locks import machine_lock
 from orchestrator.models import KernelRef, SessionState, SessionSummary
 
 # Append only: a released migration never changes. Each runs in one transaction with its number.
@@ -60,6 +65,7 @@ _MIGRATIONS = (
 )
 
 
+_PATIENCE_S = 30.0  # With another program that holds the file.
 _TABLES = {
     "sessions": (
         *("id", "service", "run_id", "number", "owner", "slug", "version", "accelerator", "fingerprint"),
@@ -70,6 +76,8 @@ _TABLES = {
         *("reason", "seconds"),
     ),
 }
+_OPTIONAL = ("version", "accelerator", "message", "state", "seen_at")
+_WHOLE = ("id", "number", "version", "from_step", "to_step", "from_epoch", "to_epoch")  # Whole numbers.
 Row = tuple[str, Mapping[str, object]]  # A table of `_TABLES`, and the values by column.
 _DELETED = "deleted with `kgtts cancel`"  # As `kgtts delete` was called; it stands in older ledgers.
 
@@ -120,6 +128,10 @@ class LedgerUnwritableError(LocalError):
     """The ledger cannot be written; what is in it can be read perhaps."""
 
 
+class LedgerBusyError(LocalError):
+    """Another program holds the ledger for longer than kgtts waits."""
+
+
 class LedgerDamagedError(LocalError):
     """The ledger's file is no database, or a part of it cannot be read."""
 
@@ -134,6 +146,7 @@ class Ledger:
 
     Raises:
         LedgerUnwritableError: the file, or its folder, cannot be written.
+        LedgerBusyError: another program holds it.
         LedgerDamagedError: the file is damaged.
         LocalError: it is of a newer kgtts.
     """
@@ -141,20 +154,21 @@ class Ledger:
     def __init__(self, path: Path, service: str, *, in_memory: bool = False) -> None:
         self._path = path
         self._service = service
+        self._is_whole = True
         with self._explained():
-            if not in_memory:
+            if in_memory:
+                self._open_copy()
+            else:
+                _create_if_absent(path)
                 _check_writable(path)
-            self._db = sqlite3.connect(":memory:" if in_memory else path, timeout=30.0, isolation_level=None)
-            try:
-                self._db.row_factory = sqlite3.Row
-                if in_memory:
-                    _copy(path, self._db)
-                else:
-                    self._check_whole()
-                self._migrate()
-            except BaseException:
-                self._db.close()
-                raise
+                self._db = _connect(path, "rw")
+                with self._closed_on_error():
+                    self._check()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that the file knows is known; False for a copy of one that could not be read whole."""
+        return self._is_whole
 
     @property
     def service(self) -> str:
@@ -311,40 +325,56 @@ class Ledger:
             db.execute(f"UPDATE sessions SET {columns} WHERE id = ?", (*changes.values(), record.id))  # noqa: S608
         return self._record(record.id)
 
-    def _check_whole(self) -> None:
-        found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise sqlite3.DatabaseError(found)
+    def _open_copy(self) -> None:
+        """Open a copy in memory: of all that the file has, or else of the rows that can be read."""
+        self._db = _connect(None)
+        with suppress(sqlite3.Error, OSError, ValueError), self._closed_on_error():
+            if not _is_absent(self._path):
+                _copy(self._path, self._db)
+            self._check()
+            return
+        self._is_whole = False
+        self._db = _connect(None)
+        with self._closed_on_error():
+            self._migrate()
+            self.restore(readable_rows(self._path))
+
+    def _check(self) -> None:
+        """See that the database is whole and of today's form, and that every row makes sense."""
+        _check_whole(self._db)
+        self._migrate()
+        for table, columns in _TABLES.items():
+            query = f"SELECT rowid, {', '.join(columns)} FROM {table}"  # noqa: S608 - those of `_TABLES`.
+            for row in self._db.execute(query):
+                if not _makes_sense(table, row):
+                    words = f"row {row[0]} of {table} makes no sense to kgtts {__version__}"
+                    raise sqlite3.DatabaseError(words)
+
+    @contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._db.close()
+            raise
 
     def _migrate(self) -> None:
-        if self._schema() == len(_MIGRATIONS):
-            return
-        for number in range(1, len(_MIGRATIONS) + 1):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                # Under the lock: another process may have done it meanwhile.
-                if self._schema() < number:
-                    for statement in _MIGRATIONS[number - 1]:
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version = {number}")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-        if self._schema() > len(_MIGRATIONS):
+        if _migrate(self._db) > len(_MIGRATIONS):
             raise LocalError(
                 f"The ledger {self._path} was made by a newer kgtts.",
                 hint="pip install --upgrade kgtts, or set KGTTS_HOME to another folder",
             )
-
-    def _schema(self) -> int:
-        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            if _is_busy(error):
+                raise LedgerBusyError(
+                    f"The ledger {self._path} cannot be used: another program holds it.",
+                    hint="try again when that program has finished",
+                ) from error
             raise LedgerDamagedError(
                 f"The ledger {self._path} cannot be used: {error}.",
                 hint="`kgtts list --repair` sets it aside and makes a new one, of what can be read of it and "
@@ -352,58 +382,174 @@ class Ledger:
             ) from error
 
 
+def _migrate(database: sqlite3.Connection) -> int:
+    """Bring a database to today's form; gives the number of its form, which may be a newer kgtts's."""
+    for number in range(_schema(database) + 1, len(_MIGRATIONS) + 1):
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            # Under the lock: another process may have done it meanwhile.
+            if _schema(database) < number:
+                for statement in _MIGRATIONS[number - 1]:
+                    database.execute(statement)
+                database.execute(f"PRAGMA user_version = {number}")
+        except BaseException:
+            database.execute("ROLLBACK")
+            raise
+        database.execute("COMMIT")
+    return _schema(database)
+
+
+def _check_whole(database: sqlite3.Connection) -> None:
+    found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)
+
+
+def _schema(database: sqlite3.Connection) -> int:
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _connect(path: Path | None, mode: str = "rw") -> sqlite3.Connection:
+    """Open a database that is there, or one in memory; a missing file is an error and is not made."""
+    if path is None:
+        database = sqlite3.connect(":memory:", isolation_level=None)
+    else:
+        place = path.resolve().as_posix()
+        address = f"file://{'' if place.startswith('/') else '/'}{quote(os.fsencode(place))}?mode={mode}"
+        database = sqlite3.connect(address, uri=True, timeout=_PATIENCE_S, isolation_level=None)
+    database.row_factory = sqlite3.Row
+    return database
+
+
+def _is_absent(path: Path) -> bool:
+    """Whether there is certainly nothing at a path.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    return False
+
+
+def _check_kind(path: Path) -> None:
+    """See that a ledger is a file with something in it: kgtts never makes an empty one."""
+    if path.is_dir():
+        raise sqlite3.DatabaseError("it is a folder")
+    if path.stat().st_size == 0:
+        raise sqlite3.DatabaseError("it is empty, so what it knew is lost")
+
+
+def _create_if_absent(path: Path) -> None:
+    """Make a new ledger; it appears with its tables, so that an empty file is always a damaged one.
+
+    Raises:
+        LedgerUnwritableError: it cannot be made.
+    """
+    try:
+        if not _is_absent(path):
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with machine_lock(path.parent, f"ledger {path.name}"):
+            if not _is_absent(path):  # Another process has made it meanwhile.
+                return
+            new = path.with_name(f"{path.name}.new")
+            for left in (new, new.with_name(f"{new.name}-journal")):  # By one that was killed.
+                left.unlink(missing_ok=True)
+            database = _connect(new, "rwc")
+            try:
+                _migrate(database)
+            finally:
+                database.close()
+            new.replace(path)
+    except (OSError, sqlite3.OperationalError, LocalError) as error:
+        raise _unwritable(path, error) from error
+
+
 def _check_writable(path: Path) -> None:
     """See that the ledger can be written, before anything is read from it.
 
     Raises:
         LedgerUnwritableError: it cannot.
+        sqlite3.DatabaseError: another program holds it, or it is no database.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+        _check_kind(path)
+        database = _connect(path)
         try:
             database.execute("BEGIN IMMEDIATE")
+            database.execute(f"PRAGMA user_version = {_schema(database)}")  # SQLite begins on any file.
             database.execute("ROLLBACK")
         finally:
             database.close()
     except (OSError, sqlite3.OperationalError) as error:
-        raise LedgerUnwritableError(
-            f"The ledger {path} cannot be used: {error}.",
-            hint="set KGTTS_HOME to another folder",
-        ) from error
+        if _is_busy(error):
+            raise
+        raise _unwritable(path, error) from error
+
+
+def _is_busy(error: Exception) -> bool:
+    """Whether another program holds the file."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def _unwritable(path: Path, error: Exception) -> LedgerUnwritableError:
+    return LedgerUnwritableError(
+        f"The ledger {path} cannot be used: {str(error).rstrip('.')}.",
+        hint="set KGTTS_HOME to another folder",
+    )
 
 
 def _copy(path: Path, target: sqlite3.Connection) -> None:
-    """Copy what can be read of a ledger; nothing if it is missing or damaged."""
+    """Copy a whole ledger.
+
+    Raises:
+        sqlite3.Error, OSError, ValueError: not all of it can be read.
+    """
+    _check_kind(path)
+    source = _connect(path, "ro")
     try:
-        source = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-        try:
-            version = int(source.execute("PRAGMA user_version").fetchone()[0])
-            statements = "\n".join(source.iterdump())
-            target.executescript(f"{statements}\nPRAGMA user_version = {version};")
-        finally:
-            source.close()
-    except (sqlite3.Error, OSError, ValueError):
-        return
+        source.execute("BEGIN")
+        _check_whole(source)
+        version = _schema(source)
+        statements = "\n".join(source.iterdump())  # Not its pages: their header may forbid writing.
+        target.executescript(f"{statements}\nPRAGMA user_version = {version};")
+    finally:
+        source.close()
 
 
 def readable_rows(path: Path) -> Sequence[Row]:
     """The rows of a damaged ledger that can still be read; those that make no sense are left out."""
     rows = list[Row]()
     with suppress(sqlite3.Error, OSError, ValueError):
-        database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-        database.row_factory = sqlite3.Row
+        database = _connect(path, "ro")
         try:
             for table, columns in _TABLES.items():
                 with suppress(sqlite3.Error):
                     for row in database.execute(f"SELECT {', '.join(columns)} FROM {table}"):  # noqa: S608 - as above.
-                        with suppress(ValueError, TypeError):
-                            if table == "sessions":
-                                _to_record(row)
+                        if _makes_sense(table, row):
                             rows.append((table, {name: row[name] for name in columns}))
         finally:
             database.close()
     return rows
+
+
+def _makes_sense(table: str, row: sqlite3.Row) -> bool:
+    """Whether a row can be used: another kgtts may write other words, and SQLite takes any type anywhere."""
+    for name in _TABLES[table]:
+        kind = int if name in _WHOLE else float if name == "seconds" else str
+        if type(row[name]) is not kind and not (row[name] is None and name in _OPTIONAL):
+            return False
+    if table == "summaries":
+        return math.isfinite(row["seconds"])
+    try:
+        record = _to_record(row)
+    except (ValueError, TypeError):
+        return False
+    times = (record.pushed_at, record.seen_at)
+    return all(time is None or time.tzinfo is not None for time in times)
 
 
 def _to_record(row: sqlite3.Row) -> SessionRecord:

@@ -2,8 +2,10 @@
 
 import shutil
 import socket
+import sqlite3
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -211,6 +213,47 @@ def test_a_ledger_that_is_damaged(cli: Cli, account: Emulator, workplace: Path) 
     assert aside.read_text() == "x" * 4096
     assert "is in order" in cli("list", "--repair").err
     assert cli("sync").code == 0
+    assert [kernel.latest.number for kernel in account.backend.kernels.all()] == [1]
+
+
+@pytest.mark.parametrize("kind", ["folder", "empty", "no table"])
+def test_a_ledger_that_is_no_ledger(cli: Cli, account: Emulator, workplace: Path, kind: str) -> None:
+    """What lost its memory starts nothing, until it is made anew of what Kaggle shows; what reads goes on."""
+    ledger = workplace.parent / "data/ledger.db"
+    assert cli("push").code == 0
+    wait_for_end(account)
+    if kind == "no table":
+        with closing(sqlite3.connect(ledger)) as database:
+            database.execute("DROP TABLE summaries")
+    else:
+        ledger.unlink()
+        ledger.mkdir() if kind == "folder" else ledger.touch()
+    for command in ("push", "push --new", "sync", "watch", "list"):
+        fails(cli(*command.split()), 8, "ledger.db cannot be used", "kgtts list --repair")
+    for command in ("status", "logs"):
+        result = cli(command)
+        assert (result.code, "It is only a cache" in result.err) == (0, True), result.said
+    assert "Made a new" in cli("list", "--repair").err
+    assert cli("sync").code == 0
+    assert [kernel.latest.number for kernel in account.backend.kernels.all()] == [1]
+
+
+def test_a_ledger_that_cannot_be_read(cli: Cli, account: Emulator, workplace: Path) -> None:
+    """Neither written nor read whole, it stops what starts sessions, and is left as it is."""
+    ledger = workplace.parent / "data/ledger.db"
+    assert cli("push").code == 0
+    wait_for_end(account)
+    with ledger.open("r+b") as file:
+        file.seek(18)  # A version for writing that this SQLite does not know makes the file read-only.
+        file.write(b"\x03")
+        file.seek(-4096, 2)
+        file.write(b"x" * 4096)
+    before = ledger.read_bytes()
+    for command in ("push", "sync", "watch", "list"):
+        fails(cli(command), 8, "ledger.db cannot be used", "it cannot be read", "right to read and write")
+    result = cli("status", REF)
+    assert (result.code, "It is only a cache" in result.err) == (0, True), result.said
+    assert ledger.read_bytes() == before
     assert [kernel.latest.number for kernel in account.backend.kernels.all()] == [1]
 
 

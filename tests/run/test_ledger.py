@@ -9,7 +9,16 @@ import pytest
 
 from orchestrator.errors import LocalError
 from orchestrator.models import KernelRef, SessionState
-from orchestrator.run.ledger import Intent, Ledger, PushOutcome
+from orchestrator.run import ledger as ledger_module
+from orchestrator.run.ledger import (
+    Intent,
+    Ledger,
+    LedgerBusyError,
+    LedgerDamagedError,
+    LedgerUnwritableError,
+    PushOutcome,
+    readable_rows,
+)
 
 NOON = datetime(2026, 11, 18, 12, tzinfo=UTC)
 HERE = "https://here.example"
@@ -119,6 +128,129 @@ def test_a_damaged_ledger_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match=r"ledger\.db cannot be used: file is not a database") as caught:
         Ledger(path, HERE)
     assert "kgtts list --repair" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE sessions SET state = 'PAUSED' WHERE number = 2",
+        "UPDATE sessions SET outcome = 'undone' WHERE number = 2",
+        "UPDATE sessions SET version = 'two' WHERE number = 2",
+        "UPDATE sessions SET slug = x'00' WHERE number = 2",
+        "UPDATE sessions SET pushed_at = 'noon' WHERE number = 2",
+        "UPDATE sessions SET pushed_at = '2026-11-18T12:00:00' WHERE number = 2",
+    ],
+)
+def test_a_row_that_makes_no_sense_is_damage(tmp_path: Path, change: str) -> None:
+    """The ledger is not opened; a look without it, and a repair, keep the other rows."""
+    path = tmp_path / "ledger.db"
+    with Ledger(path, HERE) as ledger:
+        first = ledger.intend(intent(number=1), NOON)
+        ledger.intend(intent(number=2), NOON)
+        ledger._db.execute(change)
+    with pytest.raises(LedgerDamagedError, match="row 2 of sessions makes no sense"):
+        Ledger(path, HERE)
+    with Ledger(path, HERE, in_memory=True) as ledger:
+        assert list(ledger.all()) == [first]
+    assert [row["number"] for _, row in readable_rows(path)] == [1]
+
+
+def test_a_table_that_is_missing_is_damage(tmp_path: Path) -> None:
+    """It is not made again without a word; a look without the ledger keeps the other table's rows."""
+    path = tmp_path / "ledger.db"
+    with Ledger(path, HERE) as ledger:
+        first = ledger.intend(intent(), NOON)
+        ledger._db.execute("DROP TABLE summaries")
+    with pytest.raises(LedgerDamagedError, match="no such table: summaries"):
+        Ledger(path, HERE)
+    with Ledger(path, HERE, in_memory=True) as ledger:
+        assert (list(ledger.all()), ledger.summary(first), ledger.is_whole) == ([first], None, False)
+
+
+@pytest.mark.parametrize(("kind", "words"), [("folder", "it is a folder"), ("empty", "it is empty")])
+def test_a_place_that_holds_no_ledger_is_damage(tmp_path: Path, kind: str, words: str) -> None:
+    """Only where there is nothing at all, a new one begins."""
+    path = tmp_path / "ledger.db"
+    path.mkdir() if kind == "folder" else path.touch()
+    with pytest.raises(LedgerDamagedError, match=words):
+        Ledger(path, HERE)
+    with Ledger(path, HERE, in_memory=True) as ledger:
+        assert (list(ledger.all()), ledger.is_whole) == ([], False)
+
+
+def test_a_new_ledger_appears_with_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill while it is made leaves no empty file in its place, and does not disturb the next start."""
+    path = tmp_path / "ledger.db"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Ledger(path, HERE)
+    assert not path.exists()
+    (tmp_path / "ledger.db.new").write_bytes(b"half")
+    with Ledger(path, HERE) as ledger:
+        assert (list(ledger.all()), ledger.is_whole) == ([], True)
+    assert not (tmp_path / "ledger.db.new").exists()
+
+
+def test_a_ledger_that_another_program_holds_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is neither damaged nor read-only: what is pushed now has to be written down later."""
+    path = tmp_path / "ledger.db"
+    Ledger(path, HERE).__exit__()
+    monkeypatch.setattr("orchestrator.run.ledger._PATIENCE_S", 0.01)
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    try:
+        with pytest.raises(LedgerBusyError, match="another program holds it"):
+            Ledger(path, HERE)
+        with Ledger(path, HERE, in_memory=True) as ledger:
+            assert not ledger.is_whole
+    finally:
+        holder.close()
+
+
+def test_a_file_that_may_only_be_read_is_found_out_before_a_push(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite opens such a file, and begins to write it, without an error."""
+    path = tmp_path / "ledger.db"
+    with Ledger(path, HERE) as ledger:
+        first = ledger.intend(intent(), NOON)
+    connect = ledger_module._connect
+    monkeypatch.setattr(ledger_module, "_connect", lambda place, _="": connect(place, "ro"))
+    with pytest.raises(LedgerUnwritableError, match="readonly"):
+        Ledger(path, HERE)
+    with Ledger(path, HERE, in_memory=True) as ledger:
+        assert (list(ledger.all()), ledger.is_whole) == ([first], True)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_copy_of_a_ledger_that_cannot_be_written_knows_whether_it_is_whole(
+    tmp_path: Path, *, damaged: bool
+) -> None:
+    """A read-only one is; one with a page that cannot be read is not."""
+    path = tmp_path / "ledger.db"
+    with Ledger(path, HERE) as ledger:
+        for number in range(1, 50):
+            ledger.intend(intent(number=number), NOON)
+        pages = ledger._db.execute("PRAGMA page_count").fetchone()[0]
+        size = ledger._db.execute("PRAGMA page_size").fetchone()[0]
+    with path.open("r+b") as file:
+        file.seek(18)  # A version for writing that this SQLite does not know makes the file read-only.
+        file.write(b"\x03")
+        if damaged:
+            file.seek((pages - 1) * size)
+            file.write(b"x" * size)
+    with pytest.raises(LedgerUnwritableError):
+        Ledger(path, HERE)
+    with Ledger(path, HERE, in_memory=True) as ledger:
+        assert ledger.is_whole is not damaged
+        assert damaged or len(ledger.all()) == 49
 
 
 def test_a_ledger_from_the_future_is_a_sentence(tmp_path: Path) -> None:
