@@ -38,6 +38,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-\d{1,15}/(\d{1,15})")
 _BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 _EXPIRED = b"ExpiredToken"  # Google's word in the answer for a URL that was valid.
 _WORDS = 500
+_LENGTH = re.compile(r"[0-9]{1,15}")
 _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
 
@@ -263,7 +264,9 @@ class Downloads:
             if part.have:
                 part.restart()
             length = answer.headers.get("Content-Length", "")
-            part.total = int(length) if length.isdecimal() else None
+            if length and _LENGTH.fullmatch(length.strip()) is None:
+                raise _BrokenError("the storage answered with a length that no file has")
+            part.total = int(length) if length else None
         etag = answer.headers.get("ETag", "")
         part.etag = etag if etag.startswith('"') else ""  # A weak one begins with W/.
         hashes = dict(
@@ -322,12 +325,47 @@ def _opener(url: str) -> urllib.request.OpenerDirector:
     Raises:
         ValueError: the URL is not one that kgtts uses.
     """
+    if _check_url(url):
+        return urllib.request.build_opener(urllib.request.ProxyHandler({}), _Redirects)
+    return urllib.request.build_opener(_Redirects)
+
+
+def _check_url(url: str) -> bool:
+    """Whether a URL leads to this machine without encryption, as an emulator's does.
+
+    Raises:
+        ValueError: it leads elsewhere, and not by https.
+    """
     parts = urlsplit(url)
-    if parts.scheme == "http" and _is_loopback(parts.hostname or ""):
-        return urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    if parts.scheme != "https":
+    is_emulator = parts.scheme == "http" and _is_loopback(parts.hostname or "")
+    if not is_emulator and parts.scheme != "https":
         raise ValueError
-    return urllib.request.build_opener()
+    return is_emulator
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect only to where a first URL may lead, too."""
+
+    def redirect_request(  # noqa: PLR0913, PLR0917  # The base class's.
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """The request to the new address.
+
+        Raises:
+            ValueError: it is not one that kgtts uses.
+        """
+        try:
+            _check_url(newurl)
+        except ValueError:
+            fp.close()
+            raise
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _is_loopback(host: str) -> bool:

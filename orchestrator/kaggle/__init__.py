@@ -7,17 +7,18 @@ it when they are called.
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import LocalError
+from orchestrator.errors import LocalError, ServiceError
 from orchestrator.kaggle.auth import (
     KAGGLE_URL,
     URL_VARIABLE,
     CredentialKind,
     Credentials,
     find_credentials,
+    prepare_stock_client,
     service_url,
 )
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from orchestrator.kaggle.client import KaggleClient
 
 __all__ = ["KAGGLE_URL", "URL_VARIABLE", "client_version", "connect", "run_stock_client", "service_url"]
+
+_DOCTOR = "`kgtts doctor` checks login and connection"
 
 
 def connect(
@@ -64,16 +67,32 @@ def connect(
     return log_in(credentials, url, home or Path.home())
 
 
-def run_stock_client(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> None:
+def run_stock_client(argv: Sequence[str], environ: MutableMapping[str, str] = os.environ) -> None:
     """Run the official `kaggle` command line, unmodified, against the service that kgtts would use.
 
-    It prints, and it may exit the process, as it always does.
+    It prints, and it may exit the process, as it always does. It gets the credentials that kgtts would use.
+
+    Raises:
+        CredentialsError: they cannot be right.
+        ServiceError, LocalError: the official client could not log in, or crashed.
     """
+    if not {"-h", "--help"}.intersection(argv):
+        prepare_stock_client(argv, environ, Path.home())
     _point_sdk_at(service_url(environ))
     sys.argv = ["kaggle", *argv]
     from kaggle.cli import main  # noqa: PLC0415  # Slow and noisy: see `connect`.
+    from requests import RequestException  # noqa: PLC0415  # As slow.
 
-    main()
+    try:
+        main()
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # Its own handling begins after its login.
+        if isinstance(error, RequestException):
+            raise ServiceError(f"The official client could not log in: {error}", hint=_DOCTOR) from error
+        raise LocalError(
+            f"The official client failed: {type(error).__name__}: {error}", hint=_DOCTOR
+        ) from error
 
 
 def client_version() -> str:

@@ -7,23 +7,27 @@ them are dropped. No `repr` and no message shows a secret.
 
 import codecs
 import contextlib
+import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator import untrusted
-from orchestrator.errors import CredentialsError, UsageError
+from orchestrator.errors import CredentialsError, LocalError, UsageError
+from orchestrator.files import write_atomically
 from orchestrator.scrubbing import learn
 
 KAGGLE_URL = "https://api.kaggle.com"
 URL_VARIABLE = "KGTTS_KAGGLE_URL"
 # What people paste along: white space, byte order marks, characters without a width.
 _EDGES = re.compile(r"\A[\s\ufeff\u200b-\u200f\u2060]+|[\s\ufeff\u200b-\u200f\u2060]+\Z")
+_VARIABLES = ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY")
 _ODD = re.compile(r"[^!-~]")  # No header can carry these.
 
 
@@ -46,6 +50,10 @@ def service_url(environ: Mapping[str, str]) -> str:
         f"{URL_VARIABLE}={url!r} is not an address that kgtts sends credentials to.",
         hint="use http://127.0.0.1:PORT as `kgtts emulator` prints it, or unset the variable to reach Kaggle",
     )
+
+
+class NoLoginError(CredentialsError):
+    """There are no credentials, or the file of an OAuth login has none: `kaggle auth login` makes some."""
 
 
 class CredentialKind(StrEnum):
@@ -86,6 +94,67 @@ def find_credentials(environ: Mapping[str, str], home: Path) -> Credentials:
     return found
 
 
+def prepare_stock_client(argv: Sequence[str], environ: MutableMapping[str, str], home: Path) -> None:
+    """Give the official client the credentials that kgtts finds, in the form that it can read.
+
+    It takes white space and byte order marks as parts of a token, and crashes on a login's file or a key's
+    that is damaged. Without any credentials it says so by itself, or needs none.
+
+    Args:
+        argv: its arguments; `auth login` replaces the login's file.
+        environ: its environment, in which the credentials are put right.
+        home: the home folder; the login's file in it is written again if the client could not read it.
+
+    Raises:
+        CredentialsError: they cannot be right.
+    """
+    key_file = _config_folder(environ, home) / "kaggle.json"
+    with contextlib.suppress(ValueError):
+        if (content := untrusted.parse_json(_text(key_file))) and not isinstance(content, dict):
+            raise CredentialsError(
+                f"{_tidy(key_file, home)} is damaged: it has no user name and key, and the official client "
+                "crashes on it.",
+                hint="delete it, or download it again from https://www.kaggle.com/settings/api",
+            )
+    is_login = [*argv[:2]] == ["auth", "login"]
+    try:
+        found = find_credentials(environ, home)
+    except NoLoginError:
+        if login_file(home).is_file() and not is_login:
+            raise
+        found = None
+    for name in _VARIABLES:
+        if not stripped(environ.get(name, "")):
+            environ.pop(name, None)
+    if found is not None and found.kind is CredentialKind.API_KEY:
+        environ.update({"KAGGLE_USERNAME": found.username or "", "KAGGLE_KEY": found.secret})
+    elif found is not None and found.kind is CredentialKind.ACCESS_TOKEN:
+        environ["KAGGLE_API_TOKEN"] = found.secret
+    if is_login or (found is not None and found.kind is CredentialKind.OAUTH):
+        _tidy_login(login_file(home))
+
+
+def _tidy_login(path: Path) -> None:
+    """Write the file of an OAuth login again, if the official client could not use it as it is."""
+    if not path.is_file():
+        return
+    data = untrusted.json_object(_text(path)) or {}
+    good = dict(data)
+    for name in ("refresh_token", "access_token", "access_token_expiration"):
+        value = text_of(data.get(name))
+        good[name] = "" if _ODD.search(value) else value
+    try:
+        is_time = datetime.fromisoformat(good["access_token_expiration"]).tzinfo is not None
+    except ValueError:
+        is_time = False
+    if not is_time:
+        good["access_token_expiration"] = ""
+    if good != data or not path.read_bytes().startswith(b"{"):
+        with contextlib.suppress(LocalError, OSError):
+            write_atomically(path, json.dumps(good, indent=2))
+            path.chmod(0o600)
+
+
 def _found(environ: Mapping[str, str], home: Path) -> Credentials:
     token = stripped(environ.get("KAGGLE_API_TOKEN", ""))
     learn(token)
@@ -107,8 +176,13 @@ def _found(environ: Mapping[str, str], home: Path) -> Credentials:
     login = login_file(home)
     if found := _values(login, "refresh_token"):
         learn(found[0])
+        try:
+            _check_value("refresh token", found[0], _tidy(login, home))
+        except CredentialsError as error:
+            hint = "log in again with `kgtts kaggle auth login`; then `kgtts doctor`"
+            raise NoLoginError(error.message, hint=hint) from None
         return Credentials(CredentialKind.OAUTH, _tidy(login, home), exposed=_is_exposed(login))
-    raise CredentialsError(
+    raise NoLoginError(
         "No Kaggle credentials were found: neither KAGGLE_API_TOKEN, nor KAGGLE_USERNAME with KAGGLE_KEY, "
         f"nor a file in {_tidy(path.parent, home)}.",
         hint="make a token at https://www.kaggle.com/settings/api and put it into KAGGLE_API_TOKEN, "
@@ -126,15 +200,28 @@ def learn_all(environ: Mapping[str, str], home: Path) -> None:
     for name in ("KAGGLE_API_TOKEN", "KAGGLE_KEY"):
         learn(environ.get(name, ""), environ.get("KAGGLE_USERNAME"))
     folder = home / ".kaggle"
-    for path in (
-        Path(environ.get("KAGGLE_API_TOKEN") or folder / "access_token"),
-        folder / "access_token.txt",
-    ):
+    named = stripped(environ.get("KAGGLE_API_TOKEN", ""))
+    for path in (*([Path(named)] if named else []), folder / "access_token", folder / "access_token.txt"):
         learn(_text(path))
     for path in (_config_folder(environ, home) / "kaggle.json", folder / "kaggle.json", login_file(home)):
         values = untrusted.json_object(_text(path)) or {}
         for key in ("key", "access_token", "refresh_token"):
-            learn(str(values.get(key) or ""), str(values.get("username") or ""))
+            for secret in _texts(values.get(key)):
+                learn(secret, text_of(values.get("username")))
+
+
+def _texts(value: object) -> list[str]:
+    """Every text in a JSON value: a list in place of a secret may hold secrets."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        value = [*value.values()]
+    return [text for item in value for text in _texts(item)] if isinstance(value, list) else []
+
+
+def text_of(value: object) -> str:
+    """Return a JSON value without what was pasted along, if it is a text, and else ""."""
+    return stripped(value) if isinstance(value, str) else ""
 
 
 def stripped(text: str) -> str:
@@ -155,16 +242,20 @@ def _api_key(place: str, username: str, key: str, *, exposed: bool = False) -> C
 def _check(found: Credentials) -> None:
     """Refuse what no request can carry, without showing it."""
     for what, value in (("user name", found.username or ""), (str(found.kind), found.secret)):
-        odd = _ODD.search(value)
-        if odd is None and not (what == "user name" and ":" in value):
-            continue
-        letter = odd.group() if odd else ":"
-        has = "a line break" if letter in "\r\n" else "a space" if letter == " " else None
-        has = has or ("a colon" if letter == ":" else f"a character that no {what} has (U+{ord(letter):04X})")
-        raise CredentialsError(
-            f"The {what} in {found.place} cannot be right: it contains {has}.",
-            hint="copy it again without anything around it, or make a new one at https://www.kaggle.com/settings/api",
-        )
+        _check_value(what, value, found.place)
+
+
+def _check_value(what: str, value: str, place: str) -> None:
+    odd = _ODD.search(value)
+    if odd is None and not (what == "user name" and ":" in value):
+        return
+    letter = odd.group() if odd else ":"
+    has = "a line break" if letter in "\r\n" else "a space" if letter == " " else None
+    has = has or ("a colon" if letter == ":" else f"a character that no {what} has (U+{ord(letter):04X})")
+    raise CredentialsError(
+        f"The {what} in {place} cannot be right: it contains {has}.",
+        hint="copy it again without anything around it, or make a new one at https://www.kaggle.com/settings/api",
+    )
 
 
 def known_username(environ: Mapping[str, str], home: Path) -> str | None:
@@ -201,7 +292,7 @@ def _text(path: Path) -> str:
 def _values(path: Path, *keys: str) -> list[str]:
     """The values of all `keys` in a JSON file; none if one is missing."""
     data = untrusted.json_object(_text(path)) or {}
-    values = [stripped(str(data.get(key) or "")) for key in keys]
+    values = [text_of(data.get(key)) for key in keys]
     return values if all(values) else []
 
 

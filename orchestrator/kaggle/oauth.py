@@ -17,7 +17,7 @@ from requests.auth import AuthBase
 from orchestrator import untrusted
 from orchestrator.errors import CredentialsError, LocalError
 from orchestrator.files import write_atomically
-from orchestrator.kaggle.auth import login_file, stripped
+from orchestrator.kaggle.auth import login_file, text_of
 from orchestrator.kaggle.errors import Calls
 from orchestrator.scrubbing import learn
 
@@ -48,7 +48,7 @@ class OAuthLogin(AuthBase):
     @property
     def username(self) -> str | None:
         """The account's name, if the file has it."""
-        return stripped(str(self._stored.get("username") or "")) or None
+        return text_of(self._stored.get("username")) or None
 
     @property
     def token(self) -> str:
@@ -110,8 +110,8 @@ class OAuthLogin(AuthBase):
     def _read(self) -> None:
         data = untrusted.read_bytes(self._path) or b""
         self._stored = untrusted.json_object(data.decode("utf-8-sig", "replace")) or {}
-        self._refresh = stripped(str(self._stored.get("refresh_token") or ""))
-        self._token = stripped(str(self._stored.get("access_token") or ""))
+        self._refresh = text_of(self._stored.get("refresh_token"))
+        self._token = text_of(self._stored.get("access_token"))
         learn(self._refresh)
         learn(self._token)
         self._expires, self._margin = datetime.min.replace(tzinfo=UTC), timedelta(0)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.errors import LocalError
+from orchestrator.errors import ForbiddenError, LocalError, NotFoundError
 from orchestrator.kaggle import connect
 from orchestrator.models import KernelInfo, KernelRef
 from orchestrator.ports import Clock, Kaggle, SystemClock
@@ -64,6 +64,23 @@ class Target:
         version = f"?scriptVersionNumber={self.ref.version}" if self.ref.version else ""
         website = service.replace("://api.", "://www.", 1)
         return f"{website}/code/{self.ref.owner}/{self.ref.slug}{version}"
+
+    @property
+    def missing_hint(self) -> str:
+        """What to do if Kaggle does not show it."""
+        if self.record is None:
+            return "check owner and name; `kgtts list` shows your runs"
+        return "if you deleted it on Kaggle, `kgtts push --new` begins another run; if not, try again later"
+
+    @contextmanager
+    def looked_for(self) -> Iterator[None]:
+        """Let an error that says that it is missing advise what fits what the ledger knows of it."""
+        try:
+            yield
+        except (NotFoundError, ForbiddenError) as error:
+            if self.record is None:
+                raise
+            raise type(error)(error.message, hint=self.missing_hint) from error
 
     def at_version_of(self, info: KernelInfo) -> "Target":
         """The same target; without a version, it is the kernel's newest."""

@@ -48,7 +48,8 @@ FollowEvent = LogLine | SessionStatus
 
 def session_status(context: RunContext, target: Target, *, retry: bool = True) -> SessionStatus:
     """The session's state, which the ledger remembers."""
-    status = context.kaggle.session_status(target.ref, retry=retry)
+    with target.looked_for():
+        status = context.kaggle.session_status(target.ref, retry=retry)
     if target.record is not None:
         context.ledger.observe(target.record, status.state, status.failure_message, context.clock.now())
     return status

@@ -152,7 +152,7 @@ class Snapshot:
             return seen
         listed = self._is_listed(ref)
         if listed is None or listed:
-            return seen if isinstance(seen, CannotTell) else CannotTell(_unseen(ref))
+            return seen if isinstance(seen, CannotTell) else _unconfirmed(ref, listed, known)
         return NotThere(is_hidden=is_forbidden(seen))
 
     def _confirmed_version(self, ref: KernelRef, seen: Seen[KernelInfo]) -> Seen[KernelInfo]:
@@ -165,7 +165,9 @@ class Snapshot:
         agrees = isinstance(status, NotThere) or is_forbidden(status)
         if isinstance(seen, NotThere) and agrees:
             return seen
-        return seen if isinstance(seen, CannotTell) else CannotTell(_unseen(ref))
+        if isinstance(seen, CannotTell):
+            return seen
+        return CannotTell(_unseen(ref, "but its other answers do not agree that it is absent"))
 
     def after(self, kernel: KernelRef, head: int) -> KernelInfo | None:
         """The version after `head`, which Kaggle has called the newest: that answer may have been old.
@@ -309,8 +311,15 @@ def _not_older(seen: There[KernelInfo], known: SessionRecord) -> Seen[KernelInfo
     )
 
 
-def _unseen(ref: KernelRef) -> ServiceError:
-    return ServiceError(
-        f"Kaggle does not show {ref}, which exists by the account's list or was pushed from here.",
-        hint="try again in a minute; if you deleted it on Kaggle, `kgtts push --new` begins another run",
+def _unconfirmed(ref: KernelRef, listed: bool | None, known: SessionRecord | None) -> CannotTell:  # noqa: FBT001
+    """A kernel that one answer calls missing, and no other."""
+    if not listed and known is None:
+        return CannotTell(_unseen(ref, "and the account's list, which could confirm it, cannot be read"))
+    why = "although the account's list has it" if listed else "although it was pushed from here"
+    return CannotTell(
+        _unseen(ref, why, "; if you deleted it on Kaggle, `kgtts push --new` begins another run")
     )
+
+
+def _unseen(ref: KernelRef, why: str, advice: str = "") -> ServiceError:
+    return ServiceError(f"Kaggle does not show {ref}, {why}.", hint=f"try again in a minute{advice}")

@@ -67,13 +67,15 @@ def report_session(
         ServiceError: Kaggle could not be read, or does not tell.
     """
     snapshot = snapshot or context.snapshot()
-    info = visible(snapshot.kernel(target.ref.kernel))
+    with target.looked_for():
+        info = visible(snapshot.kernel(target.ref.kernel))
     if info is None:
-        raise _missing(target.ref.kernel)
+        raise _missing(target, target.ref.kernel)
     target = target.at_version_of(info)
-    status = visible(snapshot.status(target.ref))
+    with target.looked_for():
+        status = visible(snapshot.status(target.ref))
     if status is None:
-        raise _missing(target.ref)
+        raise _missing(target, target.ref)
     if target.record is not None:
         context.ledger.observe(target.record, status.state, status.failure_message, context.clock.now())
     lines = _lines(context, snapshot, target.ref, status)
@@ -91,10 +93,10 @@ def report_session(
     )
 
 
-def _missing(ref: KernelRef) -> NotFoundError:
+def _missing(target: Target, ref: KernelRef) -> NotFoundError:
     return NotFoundError(
         f"Kaggle has no session of {ref}: it does not exist, or was saved but never run.",
-        hint="check owner and name; `kgtts list` shows your runs",
+        hint=target.missing_hint,
     )
 
 

@@ -187,7 +187,8 @@ def identify(context: RunContext, target: Target) -> tuple[Target, RunStamp | No
     Raises:
         NotFoundError, ForbiddenError, ServiceError: Kaggle does not show it.
     """
-    info = context.kaggle.kernel(target.ref)
+    with target.looked_for():
+        info = context.kaggle.kernel(target.ref)
     return target.at_version_of(info), read_stamp(info.source or "")
 
 

@@ -293,8 +293,28 @@ def test_a_ledger_that_cannot_be_written(
 def test_a_bad_day_at_kaggle(cli: Cli, account: Emulator, status: int, code: int, words: str) -> None:
     """Every reading command reports each refusal and fault, with its exit code."""
     account.server.faults.fail_next(status, times=500)
-    for command in ("doctor", f"status {REF}", f"logs {REF}", f"pull {REF}", "list --all", "quota"):
+    for command in ("doctor", "list --all", "quota"):
         fails(cli(*command.split()), code, words, "Next: ")
+    if status == 404:  # That a kernel is absent, the account's list has to confirm.
+        code, words = (
+            7,
+            f"does not show {REF}, and the account's list, which could confirm it, cannot be read",
+        )
+    for command in (f"status {REF}", f"logs {REF}", f"pull {REF}"):
+        fails(cli(*command.split()), code, words, "Next: ")
+
+
+def test_a_kernel_that_was_deleted_on_the_website(cli: Cli, account: Emulator) -> None:
+    """Whatever reads a run that was pushed from here says what to do if it was deleted."""
+    assert cli("push").code == 0
+    wait_for_end(account)
+    (kernel,) = account.backend.kernels.all()
+    account.backend.kernels.delete(kernel)
+    for command in ("status", "logs", "pull"):
+        result = cli(command)
+        assert result.code in (4, 7), result.said
+        assert "if you deleted it on Kaggle, `kgtts push --new` begins another run" in result.err
+        assert "check owner and name" not in result.err
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, 3), (403, 4), (404, 4), (429, 7), (500, 7)])

@@ -9,8 +9,9 @@ import pytest
 from orchestrator.emulator import Emulator
 from orchestrator.errors import CredentialsError
 from orchestrator.kaggle import connect
-from orchestrator.kaggle.auth import find_credentials, known_username
-from tests.support import KEY, USER, Cli
+from orchestrator.kaggle.auth import find_credentials, known_username, learn_all, prepare_stock_client
+from orchestrator.scrubbing import scrub
+from tests.support import KEY, USER, Cli, Process
 
 AROUND = ["{}\n", " {}", "\t{}\r\n", "\ufeff{}", "\ufeff {}\u200b\n", "\u00a0{}\u2028"]
 MIDDLE = len(KEY) // 2
@@ -136,3 +137,86 @@ def test_a_token_with_a_line_break_is_never_printed(
     said = result.said + (workplace / "summary.md").read_text(encoding="utf-8")
     assert KEY[:MIDDLE] not in said
     assert KEY[MIDDLE:] not in said
+
+
+TOKENS = {
+    "white space": f" \t{KEY}\r\n",
+    "an invisible character": f"\u200b{KEY}",
+    "a byte order mark": f"\ufeff{KEY}\u200b\n",
+}
+
+
+@pytest.mark.parametrize("kind", TOKENS)
+def test_the_official_client_gets_a_token_without_what_was_pasted_along(
+    emulator: Emulator, spawn: Callable[..., Process], kind: str
+) -> None:
+    """`kgtts kaggle` works with every token that kgtts itself works with."""
+    environment = {"KAGGLE_API_TOKEN": TOKENS[kind], "KAGGLE_USERNAME": "", "KAGGLE_KEY": " "}
+    result = spawn("kaggle", "kernels", "list", "--mine", **environment).result()
+    assert (result.code, "Not found" in result.out) == (0, True), result.out
+
+
+@pytest.mark.parametrize("text", ['["x"]', '{"refresh_token": ["%s"]}', '{"refresh_token": "%s\\nx"}', "{"])
+def test_the_official_client_does_not_crash_on_a_damaged_login(
+    cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """`kgtts kaggle` ends with kgtts's own error, in which no secret is."""
+    written(Path.home(), "credentials.json", text.replace("%s", KEY))
+    monkeypatch.setenv("KGTTS_KAGGLE_URL", "http://127.0.0.1:9")
+    result = cli("kaggle", "kernels", "list", "--mine")
+    assert (result.code, "kgtts kaggle auth login" in result.err) == (3, True), result.said
+    assert KEY not in result.said
+
+
+def test_the_official_client_does_not_get_a_malformed_token(
+    cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kgtts kaggle` ends with kgtts's own error, in which no part of the token is."""
+    monkeypatch.setenv("KAGGLE_API_TOKEN", ODD["a line break"])
+    result = cli("kaggle", "quota")
+    assert (result.code, "access token in KAGGLE_API_TOKEN cannot be right" in result.err) == (3, True)
+    assert KEY[:MIDDLE] not in result.said
+
+
+def test_the_official_client_does_not_crash_on_a_damaged_key_file(
+    cli: Cli, emulator: Emulator, workplace: Path
+) -> None:
+    """It reads the file in any case, so kgtts's own error names it."""
+    written(Path.home(), "kaggle.json", f'["{KEY}"]')
+    result = cli("kaggle", "quota")
+    assert (result.code, "~/.kaggle/kaggle.json is damaged" in result.err) == (3, True), result.said
+    assert KEY not in result.said
+
+
+def test_the_official_client_without_a_connection(emulator: Emulator, spawn: Callable[..., Process]) -> None:
+    """That its login fails is no fault of kgtts, and no secret is said."""
+    result = spawn("kaggle", "quota", KAGGLE_API_TOKEN=KEY, KGTTS_KAGGLE_URL="http://127.0.0.1:9").result()
+    assert (result.code, "The official client could not log in" in result.out) == (7, True), result.out
+    assert "kgtts itself failed" not in result.out
+    assert KEY not in result.out
+
+
+def test_a_login_can_be_made_again_and_is_written_as_the_official_client_reads_it(tmp_path: Path) -> None:
+    """A damaged file is no obstacle for `auth login`; a usable one gets a form that the client reads."""
+    written(tmp_path, "credentials.json", '["x"]')
+    prepare_stock_client(["auth", "login"], {}, tmp_path)
+    path = tmp_path / ".kaggle/credentials.json"
+    assert json.loads(path.read_text())["refresh_token"] == ""
+    good = {"refresh_token": "r", "access_token": "a", "access_token_expiration": "2027-01-01T00:00:00+00:00"}
+    odd = {"refresh_token": " r\n", "access_token": "\u200ba", "access_token_expiration": "soon"}
+    written(tmp_path, "credentials.json", "\ufeff" + json.dumps(odd))
+    prepare_stock_client(["quota"], {}, tmp_path)
+    assert json.loads(path.read_text()) == {**good, "access_token_expiration": ""}
+    written(tmp_path, "credentials.json", json.dumps(good))
+    before = path.stat().st_mtime_ns
+    prepare_stock_client(["quota"], {}, tmp_path)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_every_secret_is_known_to_the_scrubber(tmp_path: Path) -> None:
+    """Also in a file whose path has white space around it, and in a list."""
+    written(tmp_path, "elsewhere", "token-of-the-file-elsewhere")
+    written(tmp_path, "credentials.json", '{"refresh_token": ["first-of-the-list", "second-of-the-list"]}')
+    learn_all({"KAGGLE_API_TOKEN": f" {tmp_path / '.kaggle/elsewhere'}\n"}, tmp_path)
+    for secret in ("token-of-the-file-elsewhere", "first-of-the-list", "second-of-the-list"):
+        assert scrub(f"<{secret}>") == "<***>"

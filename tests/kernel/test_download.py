@@ -163,6 +163,29 @@ def test_no_other_connections(world: World_, url: str) -> None:
     assert "the connection failed (ValueError)" in played.failure()
 
 
+@pytest.mark.parametrize("place", ["http://storage.invalid/x", "ftp://storage.invalid/x"])
+def test_no_other_connections_after_a_redirect(world: World_, place: str) -> None:
+    """A redirect may not lead where a first URL may not lead."""
+    played = world(Answer(status=302, headers={"Location": f"{place}?X-Goog-Signature=a"}))
+    assert "the connection failed (ValueError)" in played.failure()
+
+
+def test_a_redirect_is_followed(world: World_, storage: Storage) -> None:
+    """A redirect to where a first URL may lead is followed."""
+    elsewhere = storage.put("elsewhere", CONTENT).url
+    assert world(Answer(status=302, headers={"Location": elsewhere})).bring() == CONTENT
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "many", "-1", "1" * 16])
+def test_a_length_that_no_file_has(world: World_, length: str) -> None:
+    """It is an answer that cannot be used, and another may be right."""
+    odd = Answer(CONTENT, headers={"Content-Length": length})
+    played = world(odd, CONTENT)
+    assert played.bring() == CONTENT
+    shutil.rmtree(played.root)
+    assert world(odd).failure() == "the storage answered with a length that no file has, 4 times in a row"
+
+
 def test_a_proxy_is_not_asked_for_this_machine(world: World_, monkeypatch: pytest.MonkeyPatch) -> None:
     """An emulator is reached directly, whatever proxy the environment names."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")

@@ -11,6 +11,6 @@ def kaggle(arguments: tuple[str, ...]) -> None:
     """Run the official `kaggle` command on the service that kgtts uses.
 
     The official client has no setting for the address, which an emulator needs: this command makes it use
-    KGTTS_KAGGLE_URL and changes nothing else.
+    KGTTS_KAGGLE_URL and the credentials that kgtts finds, and changes nothing else.
     """
     run_stock_client(arguments)
