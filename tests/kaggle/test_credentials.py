@@ -213,6 +213,15 @@ def test_a_login_can_be_made_again_and_is_written_as_the_official_client_reads_i
     assert path.stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize(("size", "is_given"), [(255, True), (256, False)])
+def test_a_long_token_stays_in_its_file(tmp_path: Path, size: int, *, is_given: bool) -> None:
+    """The official client would take it for a file's name that is too long."""
+    written(tmp_path, "access_token", "\ufeff" + "t" * size)
+    environ: dict[str, str] = {}
+    prepare_stock_client(["quota"], environ, tmp_path)
+    assert ("KAGGLE_API_TOKEN" in environ) is is_given
+
+
 def test_every_secret_is_known_to_the_scrubber(tmp_path: Path) -> None:
     """Also in a file whose path has white space around it, and in a list."""
     written(tmp_path, "elsewhere", "token-of-the-file-elsewhere")
