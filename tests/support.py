@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.main import run
+from orchestrator.ports import Clock
 
 USER = "asha"
 KEY = "made-up-key-0123456789abcdef"
@@ -63,11 +64,11 @@ class Cli:
 
     capsys: pytest.CaptureFixture[str]
 
-    def __call__(self, *arguments: str | Path) -> Result:
-        """Run `kgtts ARGUMENTS`."""
+    def __call__(self, *arguments: str | Path, clock: Clock | None = None) -> Result:
+        """Run `kgtts ARGUMENTS`; `clock` takes the place of the machine's."""
         self.capsys.readouterr()
         try:
-            code = int(run([str(item) for item in arguments]))
+            code = int(run([str(item) for item in arguments], clock))
         except SystemExit as end:  # The stock client ends the process by itself.
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         out, err = self.capsys.readouterr()

@@ -241,7 +241,10 @@ def workbench(*, starts: bool = False) -> Iterator[RunContext]:
 
     bench = None
     try:
-        with open_context(os.environ, data_folder() / "ledger.db", without_ledger=without_ledger) as bench:
+        context = click.get_current_context(silent=True)
+        clock = None if context is None else (context.obj or {}).get("clock")
+        place = data_folder() / "ledger.db"
+        with open_context(os.environ, place, without_ledger=without_ledger, clock=clock) as bench:
             yield bench
     finally:
         if bench is not None and is_verbose():

@@ -19,6 +19,7 @@ from orchestrator.cli.github.outputs import in_actions, log_streams, print_annot
 from orchestrator.cli.show.console import colours, prepare_streams
 from orchestrator.errors import ExitCode, KgttsError, LocalError
 from orchestrator.kaggle.auth import learn_all
+from orchestrator.ports import Clock
 from orchestrator.scrubbing import scrub
 
 _LONGEST_NAME = 200  # Of a file, in an error message.
@@ -121,7 +122,7 @@ def kgtts(ctx: click.Context, *, verbose: bool) -> None:
     To train your own voice: kgtts init, then kgtts doctor. To try it without an account: kgtts demo, which
     needs the extra local; in a clone of kgtts, `make demo` or pip install '.[local]' installs it.
     """
-    ctx.obj = {"verbose": verbose}
+    ctx.obj = {**(ctx.obj or {}), "verbose": verbose}
     ctx.color = colours()
     if verbose:
         handler = logging.StreamHandler()
@@ -137,16 +138,16 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     sys.exit(run(args))
 
 
-def run(args: Sequence[str] | None = None) -> int:
-    """Run the command line and give its exit code."""
+def run(args: Sequence[str] | None = None, clock: Clock | None = None) -> int:
+    """Run the command line and give its exit code; `clock` takes the place of the machine's."""
     prepare_streams(sys.stdout, sys.stderr)
     with log_streams():
-        return _run(args)
+        return _run(args, clock)
 
 
-def _run(args: Sequence[str] | None) -> int:  # noqa: PLR0911  # One return for each kind of end.
+def _run(args: Sequence[str] | None, clock: Clock | None) -> int:  # noqa: PLR0911  # One return a kind of end.
     try:
-        result = kgtts.main(args=args, prog_name="kgtts", standalone_mode=False)
+        result = kgtts.main(args=args, prog_name="kgtts", standalone_mode=False, obj={"clock": clock})
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:

@@ -96,6 +96,7 @@ def open_context(
     *,
     login: tuple[str, str] | None = None,
     without_ledger: Callable[[LocalError, bool], None] | None = None,
+    clock: Clock | None = None,
 ) -> Iterator[RunContext]:
     """Log in to Kaggle and open the ledger; both are closed at the end.
 
@@ -105,6 +106,7 @@ def open_context(
         login: a user name and key to use instead of the environment's.
         without_ledger: is told why the ledger cannot be used, and whether all that it knows can be read,
             before what can be read of it is used in memory; it may raise that. None always raises it.
+        clock: what time passes by; None is the machine's.
 
     Raises:
         CredentialsError, ServiceError, LocalError: as `connect` and `Ledger`.
@@ -122,6 +124,6 @@ def open_context(
         with memory as opened:
             if problem is not None and without_ledger is not None:
                 without_ledger(problem, opened.is_whole)
-            yield RunContext(kaggle, opened, SystemClock(), home)
+            yield RunContext(kaggle, opened, clock or SystemClock(), home)
     finally:
         kaggle.close()

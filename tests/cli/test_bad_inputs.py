@@ -14,6 +14,7 @@ from orchestrator.emulator import Emulator
 from tests.cli.conftest import wait_for_end
 from tests.cli.test_round import set_script
 from tests.cli.voice import CUT, TRAIN, make_python
+from tests.fakes.clock import HastyClock
 from tests.support import KEY, USER, Cli, Result
 
 REF = f"{USER}/bangla-tts-a"
@@ -321,7 +322,7 @@ def test_a_kernel_that_was_deleted_on_the_website(cli: Cli, account: Emulator) -
 def test_a_push_on_a_bad_day(cli: Cli, account: Emulator, status: int, code: int) -> None:
     """Refused or failed, it is in the history, nothing was started, and nothing is sent twice."""
     account.server.faults.fail_next(status, method="SaveKernel")
-    fails(cli("push"), code, "push")
+    fails(cli("push", clock=HastyClock()), code, "push")
     assert account.backend.kernels.all() == []
     assert cli("list", "--json").json[0]["state"] == "refused"
     assert cli("push").code == 0

@@ -9,6 +9,7 @@ import pytest
 from orchestrator.emulator import Emulator
 from tests.altered import Altered, altered
 from tests.cli.conftest import wait_for_end
+from tests.fakes.clock import HastyClock
 from tests.support import USER, Cli
 
 FIRST = f"{USER}/bangla-tts-a"
@@ -42,7 +43,7 @@ def test_a_push_whose_answer_is_empty_is_found(cli: Cli, plan: Altered, account:
 def test_a_push_that_nobody_took_is_not_reported(cli: Cli, plan: Altered, account: Emulator) -> None:
     """After `{}` and without a kernel, nothing is reported as pushed."""
     plan.answers["SaveKernel"] = (200, b"{}")
-    result = cli("push")
+    result = cli("push", clock=HastyClock())
     assert result.code == 7, result.said
     assert "Pushed" not in result.out
     assert account.backend.kernels.all() == []

@@ -17,7 +17,7 @@ FIRST, SECOND = f"{REF}-a/1", f"{REF}-b/1"
 # Saves a checkpoint each epoch, which is two steps; session 1 hangs in the middle of the second epoch.
 MIDDLE = TRAIN.replace("    # The epoch is over.\n", '    save(f"checkpoint_{total}.pth")\n').replace(
     '        print(f"     | > loss_mel',
-    """        if arguments.restore_path and total == 3:
+    """        if not arguments.continue_path and total == 3:
             import time
             for words in ("...", "....", "in the middle"):
                 time.sleep(1)  # A checkpoint is noticed with one of the next lines.

@@ -165,6 +165,7 @@ def test_no_rank_outlives_launch(tmp_path: Path) -> None:
         tmp_path / "package" / "trainer" / "__init__.py",
         "import os, pathlib, time\n"
         "pathlib.Path('pid' + os.environ['KGTTS_RANK']).write_text(str(os.getpid()))\n"
+        "pathlib.Path(os.environ['KGTTS_RENDEZVOUS'], 'wanted').touch()  # As if this had made a Trainer.\n"
         "while not pathlib.Path('pid1').exists(): time.sleep(0.01)\n"
         "print('READY', flush=True)\ntime.sleep(60)\n",
     )
@@ -194,7 +195,8 @@ def test_a_script_that_chooses_a_gpu_itself(tmp_path: Path) -> None:
     sees = "import os, pathlib, time\nrank = os.environ['KGTTS_RANK']\n"
     sees += "pathlib.Path(f'NAME{rank}').write_text(os.environ['CUDA_VISIBLE_DEVICES'])\n"
     put(package / "torch.py", sees.replace("NAME", "torch"))
-    wait = "while not pathlib.Path('trainer1').exists(): time.sleep(0.01)\nos._exit(0)\n"
+    wait = "pathlib.Path(os.environ['KGTTS_RENDEZVOUS'], 'wanted').touch()\n"
+    wait += "while not pathlib.Path('trainer1').exists(): time.sleep(0.01)\nos._exit(0)\n"
     put(package / "trainer.py", sees.replace("NAME", "trainer") + wait)
     put(tmp_path / "CONTROL.json", json.dumps({"report": str(tmp_path / "HOST_REPORT.json")}))
     done = subprocess.run(

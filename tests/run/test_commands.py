@@ -16,7 +16,7 @@ from orchestrator.kaggle import connect
 from orchestrator.models import KernelPush, KernelRef, SessionState
 from orchestrator.render.stamp import RunStamp
 from orchestrator.settings import fingerprint, load_settings
-from tests.fakes.clock import FakeClock
+from tests.fakes.clock import FakeClock, HastyClock
 from tests.support import KEY, USER, Cli, eventually
 
 SLUG = "chained"
@@ -193,7 +193,7 @@ def test_a_push_that_did_not_arrive_is_made_by_the_next_pass(account: Callable[.
     """Kaggle failed before it saved anything: the first pass says so, the second pushes."""
     run = account(queue_delay_s=3600.0)
     run.emulator.server.faults.fail_next(500, method="SaveKernel")
-    result = run.kgtts("sync", "--no-pull")
+    result = run.kgtts("sync", "--no-pull", clock=HastyClock())
     assert result.code == ExitCode.SERVICE
     assert "did not arrive" in result.said
     assert (run.sync()["pushed"], run.sync()["state"], run.versions()) == (True, "running", 1)
