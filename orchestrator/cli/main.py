@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click.shell_completion import CompletionItem
@@ -19,8 +19,10 @@ from orchestrator.cli.github.outputs import in_actions, log_streams, print_annot
 from orchestrator.cli.show.console import colours, prepare_streams
 from orchestrator.errors import ExitCode, KgttsError, LocalError
 from orchestrator.kaggle.auth import learn_all
-from orchestrator.ports import Clock
 from orchestrator.scrubbing import scrub
+
+if TYPE_CHECKING:
+    from orchestrator.ports import Clock  # Only for the types: start-up stays fast.
 
 _LONGEST_NAME = 200  # Of a file, in an error message.
 # What `kgtts --help` lists, by what a person is doing: command -> its line of help. Each command is in the
@@ -138,14 +140,14 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     sys.exit(run(args))
 
 
-def run(args: Sequence[str] | None = None, clock: Clock | None = None) -> int:
+def run(args: Sequence[str] | None = None, clock: "Clock | None" = None) -> int:
     """Run the command line and give its exit code; `clock` takes the place of the machine's."""
     prepare_streams(sys.stdout, sys.stderr)
     with log_streams():
         return _run(args, clock)
 
 
-def _run(args: Sequence[str] | None, clock: Clock | None) -> int:  # noqa: PLR0911  # One return a kind of end.
+def _run(args: Sequence[str] | None, clock: "Clock | None") -> int:  # noqa: PLR0911  # One return a kind of end.
     try:
         result = kgtts.main(args=args, prog_name="kgtts", standalone_mode=False, obj={"clock": clock})
     except click.exceptions.Exit as end:
