@@ -12,7 +12,7 @@ pytestmark = VITS_TRAINING
 _SHAPES = {shape.name: shape for shape in SHAPES}
 
 
-@pytest.mark.parametrize(("name", "ranks"), [("notebook", 1), ("recipe_english", 1)])
+@pytest.mark.parametrize(("name", "ranks"), [("copies", 2), ("notebook", 1), ("recipe_english", 1)])
 def test_what_people_bring(
     vits_fork_server: ForkServer, tmp_path: Path, voice_cache: Path, name: str, ranks: int
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.download.storage import Storage, serve
 from tests.run.faults import Search
 
-EVERY = 1000  # One pair of so many is tried.
+EVERY = 300  # One pair of so many is tried.
 CASES = [
     ("sync", "nothing was pushed", None),
     ("sync", "two have ended", None),
