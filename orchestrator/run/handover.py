@@ -14,6 +14,7 @@ import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from kernel_template.contract import HANDOVER_PREFIX
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError
@@ -21,7 +22,9 @@ from orchestrator.models import KernelRef, OutputFile, Resume, SessionState
 from orchestrator.ports import Kaggle
 from orchestrator.run.snapshot import Snapshot
 from orchestrator.run.view import RunView, SessionView
-from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from orchestrator.settings import Settings  # Slow to import, and `status` needs none.
 
 _SUFFIX = "-kept"
 _LONGEST_SLUG = 50  # kaggle 2.2.4 refuses longer dataset slugs before it sends anything.
@@ -105,7 +108,7 @@ def read_dataset(kaggle: Kaggle, source: str) -> HandoverDataset:
     return HandoverDataset(source, exists=True, broken=broken, names=names)
 
 
-def downloads_itself(settings: Settings, view: RunView) -> bool:
+def downloads_itself(settings: "Settings", view: RunView) -> bool:
     """Whether the next session is to download what no kernel can mount; else a dataset hands it over.
 
     The source of a public kernel can be read by anybody, so no URL is put there.
