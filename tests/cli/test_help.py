@@ -134,6 +134,12 @@ for arguments, heavy in {cases!r}:
     assert python(code, tmp_path) == ""
 
 
+def test_status_starts_without_pydantic(tmp_path: Path) -> None:
+    """What `status` imports is light: it is typed most often."""
+    code = "import sys\nimport orchestrator.cli.commands.status\nprint('pydantic' in sys.modules)"
+    assert python(code, tmp_path) == "False\n"
+
+
 def test_completion_works_and_imports_nothing_heavy(tmp_path: Path) -> None:
     """Shell completion is quick."""
     code = f"""
