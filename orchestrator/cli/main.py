@@ -30,6 +30,7 @@ _LONGEST_NAME = 200  # Of a file, in an error message.
 _SECTIONS = {
     "Prepare": {
         "init": "Write kgtts.toml with every setting explained",
+        "data": "Make a dataset from a folder of recordings (extra data)",
         "doctor": "Check login, inputs and GPU quota before a push",
     },
     "Train": {
