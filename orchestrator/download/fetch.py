@@ -11,18 +11,19 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path, PurePosixPath
 
-from orchestrator.download.hashes import Content, StoppedError, digest
-from orchestrator.download.names import Refused, make_folder, sort_out
-from orchestrator.download.partial import Partial, Span, has_part, part_size, remove_parts
+from orchestrator.download.hashes import Content, digest
+from orchestrator.download.names import Refused, link_below, sort_out
+from orchestrator.download.partial import FIRST, Partial, Range, has_part, part_size, remove_parts
 from orchestrator.download.storage import (
+    LOOK,
     Answer,
     Attempts,
     BeyondEndError,
     GoneError,
+    StoppedError,
     Storage,
     StorageError,
     TransientError,
@@ -41,8 +42,7 @@ from orchestrator.models import OutputFile
 
 _DEFAULT = TransferOptions()
 _NO_MANIFEST: Mapping[str, Content] = {}
-_NONE = Span(0, 0)
-_BIG = 8 << 20  # A larger file comes in several ranges at once.
+_NONE = Range(0, 0)
 _IGNORED = 2  # So often in a row a range may be ignored before the whole file is read for it.
 _CHANGES = 3  # So often the content may change on the way.
 _STOP_S = 2.0  # How long stopped workers may take: they may still wait for connections.
@@ -53,12 +53,12 @@ class UnavailableError(ServiceError):
     """The storage does not have the file, or only a damaged one: asking again does not help."""
 
 
-class _DamagedError(Exception):
-    """A file arrived whole, and is not what it should be; the message is the end of "it …"."""
-
-
 class _ChangedError(Exception):
     """What the storage has now does not fit what is here; the message says so."""
+
+
+class _DamagedError(_ChangedError):
+    """A file arrived whole, and is not what it should be; the message is the end of "it …"."""
 
 
 def fetch(  # noqa: PLR0913  # The last three have defaults.
@@ -94,12 +94,9 @@ def fetch(  # noqa: PLR0913  # The last three have defaults.
             closing(Workspace(target, options.free_disk)) as workspace,
             closing(Storage(files, relist, options)) as storage,
         ):
-            downloader = _Downloader(target, storage, workspace, listener)
+            downloader = _Downloader(target, storage, listener, workspace)
             listener.planned([Planned(path) for path in wanted])
-            fetched = downloader.run(
-                [_File(path, file.name, manifest.get(str(path), Content())) for path, file in wanted.items()]
-            )
-            return Transfer(fetched, refused, downloader.counts())
+            return Transfer(downloader.run(wanted, manifest), refused, downloader.counts())
     except OSError as error:
         raise LocalError(f"{target} could not be written: {error.strerror or error}.") from error
 
@@ -122,38 +119,18 @@ def measure(
         ServiceError: the storage does not answer for a file.
     """
     wanted, refused = sort_out(files, target)
-    storage = Storage(files, relist, options)
-
-    def look(file: OutputFile) -> Content:
-        with suppress(BeyondEndError), storage.ask(file, Span(0, 1)) as answer:
-            if not answer.is_whole:
-                answer.read()  # Only then can the connection be used again.
-            return answer.content
-        return Content(0)  # An empty file has no first byte.
-
-    def one(path: PurePosixPath, name: str) -> Planned:
-        try:
-            content = Attempts(storage, name, lambda _: None).until_done(look)
-            if _is_here(target / path, content, storage.stopped):
-                return Planned(path, content.size, content.size or 0)
-            return Planned(path, content.size, part_size(target / PARTS, path, content))
-        except StorageError as error:
-            raise _explained(name, target / path, error) from None
-
-    with ThreadPoolExecutor(options.connections) as pool:
-        try:
-            return list(pool.map(one, wanted, [file.name for file in wanted.values()])), refused
-        finally:
-            storage.stop()
-            storage.close()
+    sizes = _Sizes()
+    with closing(Storage(files, relist, options)) as storage:
+        _Downloader(target, storage, sizes).run(wanted)
+    return [sizes.known.get(path, Planned(path)) for path in wanted], refused
 
 
-def _is_here(place: Path, content: Content, stopped: threading.Event) -> bool:
-    """Whether a file in place has a content; if that cannot be told, it has not."""
-    try:
-        return content.can_be_told and place.is_file() and content.fault(place, stopped) is None
-    except OSError:
-        return False
+class _Sizes(TransferListener):
+    def __init__(self) -> None:
+        self.known: dict[PurePosixPath, Planned] = {}
+
+    def sized(self, file: Planned) -> None:
+        self.known[file.path] = file
 
 
 class _File:
@@ -174,18 +151,24 @@ class _File:
 
 
 class _Downloader:
-    """One transfer: what its workers share, and the queue of pieces that they take from."""
+    """One transfer: what its workers share, and the queue of pieces that they take from.
+
+    Without a workspace nothing is written: the listener only hears of sizes.
+    """
 
     def __init__(
-        self, target: Path, storage: Storage, workspace: Workspace, listener: TransferListener
+        self, target: Path, storage: Storage, listener: TransferListener, workspace: Workspace | None = None
     ) -> None:
-        self.target, self.storage, self.workspace, self.listener = target, storage, workspace, listener
+        self.target, self.storage, self.listener, self.workspace = target, storage, listener, workspace
+        self.folder = target / PARTS if workspace is None else workspace.folder
         self.pieces = queue.SimpleQueue[_Piece | None]()
-        self._done = queue.SimpleQueue[tuple[_File, Fetched | BaseException]]()
-        self._missing = self._resumed = self._retries = 0
+        self._done = queue.SimpleQueue[Fetched | BaseException]()
+        self._received = self._missing = self._resumed = self._retries = 0
         self._lock = threading.Lock()
 
-    def run(self, files: Sequence[_File]) -> Sequence[Fetched]:
+    def run(
+        self, wanted: Mapping[PurePosixPath, OutputFile], manifest: Mapping[str, Content] = _NO_MANIFEST
+    ) -> Sequence[Fetched]:
         """Fetch all files and return them in their order; the first failure ends it all.
 
         All files are begun first, so that a full disk or a missing file is noticed early.
@@ -193,20 +176,20 @@ class _Downloader:
         Raises:
             KgttsError: what a worker failed with.
         """
-        for file in files:
-            self.pieces.put(_Piece(self, file))
+        for path, file in wanted.items():
+            self.pieces.put(_Piece(self, _File(path, file.name, manifest.get(str(path), Content()))))
         connections = self.storage.options.connections
         workers = [threading.Thread(target=self._work, daemon=True) for _ in range(connections)]
-        placed: dict[_File, Fetched] = {}
         for worker in workers:
             worker.start()
+        placed: dict[PurePosixPath, Fetched] = {}
         try:
-            while len(placed) < len(files):
+            while len(placed) < len(wanted):
                 with suppress(queue.Empty):
-                    file, outcome = self._done.get(timeout=_WAKE_S)
+                    outcome = self._done.get(timeout=_WAKE_S)
                     if isinstance(outcome, BaseException):
                         raise outcome
-                    placed[file] = outcome
+                    placed[outcome.path] = outcome
         finally:
             # After a failure or Ctrl-C nobody wants to wait for the gigabyte that is on its way.
             self.storage.stop()
@@ -215,13 +198,20 @@ class _Downloader:
             until = time.monotonic() + _STOP_S
             for worker in workers:
                 worker.join(max(0.0, until - time.monotonic()))
-        return [placed[file] for file in files]
+        return [placed[path] for path in wanted]
 
     def counts(self) -> Counts:
         """Return what the transfer cost."""
-        storage, received = self.storage, self.storage.received
-        again = max(0, received - self._missing)
-        return Counts(received, again, self._resumed, storage.requests, self._retries, storage.connections)
+        storage, again = self.storage, max(0, self._received - self._missing)
+        return Counts(
+            self._received, again, self._resumed, storage.requests, self._retries, storage.connections
+        )
+
+    def note_received(self, file: _File, count: int) -> None:
+        """Note that bytes of a file arrived."""
+        with self._lock:
+            self._received += count
+        self.listener.received(file.path, count)
 
     def note_retry(self, file: _File, why: str) -> None:
         """Note that something of a file is requested again."""
@@ -237,7 +227,7 @@ class _Downloader:
             self._missing += missing or 0
             self._resumed += 0 if missing is None else size - missing
         self.storage.progress_at = time.monotonic()
-        self._done.put((file, fetched))
+        self._done.put(fetched)
 
     def _work(self) -> None:
         while (piece := self.pieces.get()) is not None:
@@ -252,90 +242,114 @@ class _Downloader:
 
     def _begin_again(self, file: _File, error: BaseException) -> None:
         """Throw away what is here of a file and begin it again, if its content is to blame; or fail."""
-        if isinstance(error, _DamagedError | _ChangedError):
-            remove_parts(self.workspace.folder, file.path)
-            file.damaged += isinstance(error, _DamagedError)
-            file.changed += isinstance(error, _ChangedError)
+        if isinstance(error, _ChangedError):
+            remove_parts(self.folder, file.path)
+            is_damaged = isinstance(error, _DamagedError)
+            file.damaged, file.changed = file.damaged + is_damaged, file.changed + (not is_damaged)
             if file.damaged > 1:
                 text = f"{file.name} arrived damaged twice (it {error}); it was not kept."
                 error = UnavailableError(text, hint="run the same pull again later")
             elif file.changed > _CHANGES:
                 error = StorageError("it changes faster than it can be fetched")
             else:
-                is_damaged = isinstance(error, _DamagedError)
                 self.note_retry(file, f"it arrived damaged: it {error}" if is_damaged else str(error))
                 self.pieces.put(_Piece(self, file))
                 return
-        self._done.put((file, _explained(file.name, self.target / file.path, error)))
+        self._done.put(_explained(file.name, self.target / file.path, error))
 
 
 class _Piece:
-    """The bytes of `span` of a file; without `partial` the first ones, however many come."""
+    """One range of a file; without `partial` the file is to be begun."""
 
     def __init__(
-        self, owner: _Downloader, file: _File, partial: Partial | None = None, span: Span = _NONE
+        self,
+        owner: _Downloader,
+        file: _File,
+        partial: Partial | None = None,
+        part: Range = _NONE,
     ) -> None:
-        self.file, self.partial = file, partial
+        self.file, self.partial, self._part = file, partial, part
         self.attempts = Attempts(owner.storage, file.name, lambda why: owner.note_retry(file, why))
-        self._owner, self._storage = owner, owner.storage
-        self._at, self._end, self._ignored = span.start, span.end, 0
+        self._owner, self._storage, self._ignored = owner, owner.storage, 0
 
     def fetch(self, source: OutputFile) -> None:
         """Make one attempt; `source` is the file with its present URL.
 
         Raises:
             TransientError, ExpiredError: another one may help.
-            _DamagedError, _ChangedError: the file has to be begun again.
+            _ChangedError: the file has to be begun again.
             StorageError, OSError: it cannot be fetched, or not be written.
         """
         if self.partial is not None:
             self._go_on(self.partial, source)
             return
-        place, folder = self._owner.target / self.file.path, self._owner.workspace.folder
+        place = self._owner.target / self.file.path
         # If something is here, one byte is requested: the answer says whether it is still the same content.
-        is_look = place.is_file() or has_part(folder, self.file.path)
-        for span in (Span(0, 1 if is_look else _BIG), None):  # An empty file has no first byte.
+        is_look = (
+            self._owner.workspace is None or place.is_file() or has_part(self._owner.folder, self.file.path)
+        )
+        for span in (LOOK if is_look else (0, FIRST), None):  # An empty file has no first byte.
             with suppress(BeyondEndError), self._storage.ask(source, span) as answer:
-                if self._begin(answer, is_look=is_look and not answer.is_whole):
+                if self._is_here(answer.content) or self._begin(answer, source, is_look=is_look):
                     return
         raise TransientError("the storage answered without the file")
 
-    def _begin(self, answer: Answer, *, is_look: bool) -> bool:
-        """Use the first answer; False if it says too little, and the whole file must be requested."""
-        file, owner, content = self.file, self._owner, answer.content
-        place, folder = owner.target / file.path, owner.workspace.folder
-        if is_look:
-            answer.read()  # Only then can the connection be used again.
-        if _is_here(place, content.by(file.manifest), self._storage.stopped):
-            remove_parts(folder, file.path)
+    def _is_here(self, content: Content) -> bool:
+        """Whether the file is in place already; if that cannot be told, it is not."""
+        owner, path = self._owner, self.file.path
+        place, content = owner.target / path, content.by(self.file.manifest)
+        try:
+            if not content.can_be_told or not place.is_file() or content.fault(place) is not None:
+                return False
             size = place.stat().st_size
-            owner.listener.sized(Planned(file.path, size, size))
-            owner.finish(file, size)
+        except OSError:
+            return False
+        if owner.workspace is not None:
+            remove_parts(owner.folder, path)
+        owner.listener.sized(Planned(path, size, size))
+        owner.finish(self.file, size)
+        return True
+
+    def _begin(self, answer: Answer, source: OutputFile, *, is_look: bool) -> bool:
+        """Use the first answer; False if it says too little, and the whole file must be requested."""
+        owner, path, content = self._owner, self.file.path, answer.content
+        here = part_size(owner.folder, path, content)
+        if content.size is not None:
+            owner.listener.sized(Planned(path, content.size, here))
+        if owner.workspace is None:
+            owner.finish(self.file, here)
             return True
-        if content.size is None or not content.etag:
-            if answer.is_whole:
-                self._stream(answer)
-            return answer.is_whole
-        partial = Partial(folder, file.path, content, lambda size: owner.workspace.reserve(file.path, size))
-        owner.listener.sized(Planned(file.path, content.size, partial.resumed))
-        self._at, self._end = 0, 0 if is_look else answer.end or 0
-        self.partial = file.partial = partial
-        for span in partial.begin(Span(self._at, self._end), self._storage.options.connections):
-            owner.pieces.put(_Piece(owner, file, partial, span))
-        self._receive(partial, answer, position=self._at)
+        if not (answer.is_whole or content.can_be_resumed):
+            return False
+        owner.workspace.reserve(path, (content.size or 0) - here)
+        partial = Partial(owner.folder, path, content, in_one=answer.is_whole)
+        self._part, *others = partial.missing
+        if not content.can_be_resumed:
+            try:
+                self._receive(partial, answer, position=0)
+            finally:
+                partial.place.unlink(missing_ok=True)
+            return True
+        self.partial = self.file.partial = partial
+        for part in others:
+            owner.pieces.put(_Piece(owner, self.file, partial, part))
+        if is_look and not answer.is_whole and self._part.at < self._part.end:
+            self._go_on(partial, source)
+        else:
+            self._receive(partial, answer, position=0)
         return True
 
     def _go_on(self, partial: Partial, source: OutputFile) -> None:
         """Fetch the bytes that are missing."""
-        span = Span(self._at, self._end)
+        at, etag = self._part.at, partial.content.etag
         try:
-            with self._storage.ask(source, span, same=partial.content.etag) as answer:
-                if answer.content.etag != partial.content.etag:
+            with self._storage.ask(source, (at, self._part.end), same=etag) as answer:
+                if answer.content.etag != etag:
                     raise _ChangedError("the storage has another content now")
                 self._ignored = self._ignored + 1 if answer.is_whole else 0
                 if 0 < self._ignored <= _IGNORED:
                     raise TransientError("the storage ignored which range was asked for")
-                self._receive(partial, answer, position=0 if answer.is_whole else self._at)
+                self._receive(partial, answer, position=0 if answer.is_whole else at)
         except BeyondEndError:
             raise _ChangedError("the storage has another content now") from None
 
@@ -344,63 +358,50 @@ class _Piece:
 
         Whoever completes the file checks it and puts it in place.
         """
+        part, owner = self._part, self._owner
         with partial.place.open("r+b") as file:
-            while self._at < self._end:
-                data = self._read(answer, is_new=position >= self._at)
-                if not data:
-                    raise TransientError("the connection ended early")
-                missing = data[self._at - position : self._end - position]
+            while part.at < part.end and (data := answer.read()):
+                # A file that was begun again does not want these bytes.
+                if self._storage.stopped.is_set() or self.partial is not self.file.partial:
+                    raise StoppedError
+                is_new = partial.content.can_be_resumed and position >= part.at
+                self.attempts.progress(len(data), is_new=is_new)
+                owner.note_received(self.file, len(data))
+                missing = data[part.at - position : part.end - position]
                 position += len(data)
                 if missing:
-                    partial.write(file, self._at, missing)
-                    self._at += len(missing)
-        if partial.end_piece():
-            self._place(partial.place, partial.content)
-            self._owner.finish(self.file, partial.size, missing=partial.size - partial.resumed)
+                    partial.write(file, part, missing)
+        self._storage.check_stopped()  # What was shut down may look complete.
+        if part.at < part.end and partial.content.size is not None:
+            raise TransientError("the connection ended early")
+        if partial.end_range():
+            self._place(partial)
 
-    def _stream(self, answer: Answer) -> None:
-        """Fetch a file in one go, as the storage gives no size or no ETag; a part of it is of no use."""
-        file, owner, content = self.file, self._owner, answer.content
-        place, size = owner.workspace.folder / f"{threading.get_ident()}.new", 0
-        owner.workspace.reserve(file.path, answer.end or 0)
-        if answer.end is not None:
-            owner.listener.sized(Planned(file.path, answer.end))
-        try:
-            with place.open("wb") as new:
-                while data := self._read(answer, is_new=False):
-                    new.write(data)
-                    size += len(data)
-            if not content.by(file.manifest).can_be_told and answer.end is None:
-                # It may have been cut, and nothing tells: it has to come twice in the same way.
-                before, file.unproven = file.unproven, digest(place, hashlib.sha256(), self._storage.stopped)
-                if file.unproven != before:
-                    raise TransientError("nothing says whether it is whole: it is fetched again to compare")
-            self._place(place, content)
-        finally:
-            place.unlink(missing_ok=True)
-        owner.finish(file, size, missing=size)
-
-    def _read(self, answer: Answer, *, is_new: bool) -> bytes:
-        data = answer.read()
-        # What was shut down may look complete. A file that was begun again does not want these bytes.
-        if self._storage.stopped.is_set() or self.partial is not self.file.partial:
-            raise StoppedError
-        if data:
-            self.attempts.progress(len(data), is_new=is_new)
-            self._owner.listener.received(self.file.path, len(data))
-        return data
-
-    def _place(self, source: Path, content: Content) -> None:
+    def _place(self, partial: Partial) -> None:
         """Check a file that is whole, and move it to its place.
 
         Raises:
+            TransientError: nothing says whether it is whole.
             _DamagedError: it is not what it should be.
         """
-        if (fault := content.by(self.file.manifest).fault(source, self._storage.stopped)) is not None:
+        file, owner = self.file, self._owner
+        content = partial.content.by(file.manifest)
+        if partial.content.size is None and not content.can_be_told:
+            # It may have been cut, and nothing tells: it has to come twice in the same way.
+            before, file.unproven = file.unproven, digest(partial.place, hashlib.sha256())
+            if file.unproven != before:
+                raise TransientError("nothing says whether it is whole: it is fetched again to compare")
+        if (fault := content.fault(partial.place)) is not None:
             raise _DamagedError(fault)
-        self._owner.listener.verified(self.file.path)
-        make_folder(self._owner.target, self.file.path.parent)
-        replace(source, self._owner.target / self.file.path)
+        self._storage.check_stopped()
+        owner.listener.verified(file.path)
+        if link := link_below(owner.target, file.path.parent):
+            raise LocalError(f"{link} is a link; kgtts does not write through links.", hint=f"remove {link}")
+        place = owner.target / file.path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        replace(partial.place, place)
+        size = place.stat().st_size
+        owner.finish(file, size, missing=size - partial.resumed)
 
 
 def _explained(name: str, place: Path, error: BaseException) -> BaseException:

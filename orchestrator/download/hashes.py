@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +10,6 @@ from typing import Any
 import google_crc32c
 
 from orchestrator.untrusted import as_list, as_object, count, json_object
-
-_READ = 1 << 20
-
-
-class StoppedError(Exception):
-    """The transfer was ended, or these bytes are not wanted any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +35,17 @@ class Content:
         """Whether enough is known to tell this content from others."""
         return self.size == 0 or any(known is not None for known in (self.sha256, self.crc32c, self.md5))
 
+    @property
+    def can_be_resumed(self) -> bool:
+        """Whether enough is known to request the rest of it."""
+        return self.size is not None and self.etag != ""
+
     def by(self, manifest: "Content") -> "Content":
         """Return the same with what a manifest says, whose word goes first."""
         size = self.size if manifest.size is None else manifest.size
         return replace(self, size=size, sha256=manifest.sha256)
 
-    def fault(self, place: Path, stopped: threading.Event) -> str | None:
+    def fault(self, place: Path) -> str | None:
         """Return what is wrong with the file at `place`, as the end of "it …"; None if it has this content.
 
         Only the best hash is computed: the manifest's, or else one of the storage's. CRC32C is the one that
@@ -55,7 +53,6 @@ class Content:
 
         Raises:
             OSError: the file cannot be read.
-            StoppedError: the transfer was ended.
         """
         size = place.stat().st_size
         if self.size not in (None, size):
@@ -66,17 +63,14 @@ class Content:
             ("MD5", self.md5, hashlib.md5(usedforsecurity=False), "the storage"),
         ):
             if wanted is not None:
-                is_right = digest(place, hasher, stopped) == wanted
-                return None if is_right else f"has another {name} than {source} gives"
+                return None if digest(place, hasher) == wanted else f"has another {name} than {source} gives"
         return None
 
 
-def digest(place: Path, hasher: Any, stopped: threading.Event) -> bytes:
+def digest(place: Path, hasher: Any) -> bytes:
     """Return the hash of a file; raises as `Content.fault`."""
     with place.open("rb", buffering=0) as file:
-        while data := file.read(_READ):
-            if stopped.is_set():
-                raise StoppedError
+        while data := file.read(1 << 20):
             hasher.update(data)
     return bytes(hasher.digest())
 

@@ -8,10 +8,9 @@ import re
 import stat
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from orchestrator.errors import LocalError
 from orchestrator.models import OutputFile
 
 OWN_PREFIX = ".kgtts-"  # Every file that kgtts keeps for itself in a folder of results.
@@ -37,8 +36,7 @@ class UnsafeNameError(ValueError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """A name of the listing that is not written, and the reason: "it …"."""
 
     name: str
@@ -102,26 +100,20 @@ def sort_out(
     """
     wanted: dict[PurePosixPath, OutputFile] = {}
     refused: list[Refused] = []
-    taken: dict[str, str] = {}
-    folders: dict[str, str] = {}
+    taken: dict[str, str] = {}  # Files, and folders with a slash behind them, that names of the listing need.
     for file in files:
         try:
             path = safe_name(file.name)
         except UnsafeNameError as error:
             refused.append(Refused(file.name, error.reason))
             continue
-        key = collision_key(path)
-        above = [collision_key(parent) for parent in path.parents][:-1]
-        other = (
-            taken.get(key) or folders.get(key) or next((taken[one] for one in above if one in taken), None)
-        )
-        if other is not None:
+        key, *above = [collision_key(part) for part in (path, *path.parents)][:-1]
+        if other := next((taken[one] for one in (key, f"{key}/", *above) if one in taken), None):
             refused.append(Refused(file.name, f"collides with {other!r}"))
         elif link := link_below(target, path):
             refused.append(Refused(file.name, f"would be written through the link {link}"))
         else:
-            taken[key] = file.name
-            folders |= dict.fromkeys(above, file.name)
+            taken |= dict.fromkeys([key, *(f"{folder}/" for folder in above)], file.name)
             wanted[path] = file
     return wanted, refused
 
@@ -138,15 +130,3 @@ def link_below(target: Path, path: PurePosixPath) -> Path | None:
         if stat.S_ISLNK(found.st_mode) or getattr(found, "st_reparse_tag", 0) == _JUNCTION:
             return place
     return None
-
-
-def make_folder(target: Path, folder: PurePosixPath) -> None:
-    """Make `folder` below `target`, unless that would follow a link that somebody put there meanwhile.
-
-    Raises:
-        LocalError: a link is in the way.
-        OSError: a file is in the way, or the folder cannot be written.
-    """
-    if link := link_below(target, folder):
-        raise LocalError(f"{link} is a link; kgtts does not write through links.", hint=f"remove {link}")
-    (target / folder).mkdir(parents=True, exist_ok=True)

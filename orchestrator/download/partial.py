@@ -1,138 +1,124 @@
-"""A file on its way: its bytes and, behind them, a map with one byte for each block: 1 if it is here.
+"""A file on its way: its bytes and, behind them, how many bytes of each of its ranges are here.
 
-It survives the death of this process: a block is marked after its bytes were written, so at most the blocks
-in flight are lost. What a power cut mixes up, the hashes find.
+It survives the death of this process: these numbers are written after the bytes that they count, so at most
+the bytes in flight are lost. What a power cut mixes up, the hashes find.
 """
 
 import contextlib
 import hashlib
 import stat
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from array import array
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from orchestrator.download.hashes import Content
 
-BLOCK = 64 << 10  # Bytes.
+FIRST = 8 << 20  # Bytes of the first range, which is requested before the size is known.
 PART_SUFFIX = ".part"
 _SHORTEST = 4 << 20  # At 25 MB/s a request of 60 ms costs as much as 1.5 MB.
 _LONGEST = 32 << 20
+_SHARES = 10
 
 
-class Span(NamedTuple):
-    """The bytes from `start` up to, not including, `end`."""
+@dataclass(slots=True)
+class Range:
+    """The bytes of a file from `start` up to, not including, `end`; the first `here` of them are here."""
 
     start: int
     end: int
+    here: int = 0
+
+    @property
+    def at(self) -> int:
+        """The first byte that is missing; `end` if none is."""
+        return self.start + self.here
 
 
-def blocks_in(size: int) -> int:
-    """Return how many blocks a file of `size` bytes has; the last one may be shorter."""
-    return -(-size // BLOCK)
-
-
-def missing_spans(size: int, taken: bytes | bytearray, connections: int) -> list[Span]:
-    """Divide the bytes that are missing into ranges, in their order.
+def ranges_of(size: int | None, *, in_one: bool = False) -> list[Range]:
+    """Divide a file of `size` bytes, if it is known and the file shall not come in one.
 
     Ranges get shorter the less is left, so that all connections end at about the same time.
-
-    Args:
-        size: bytes of the file.
-        taken: one byte for each block: 0 if it is missing, else 1.
-        connections: how many connections share the file.
     """
-    spans, left, first = list[Span](), taken.count(0), taken.find(0)
-    while first >= 0:
-        until = taken.find(1, first)
-        most = max(_SHORTEST, min(_LONGEST, left * BLOCK // max(1, connections))) // BLOCK
-        last = min(len(taken) if until < 0 else until, first + most)
-        spans.append(Span(first * BLOCK, min(size, last * BLOCK)))
-        left -= last - first
-        first = taken.find(0, last)
-    return spans
+    if size is None or in_one:
+        return [Range(0, sys.maxsize if size is None else size)]
+    bounds = [0, min(size, FIRST)]
+    while (left := size - bounds[-1]) > 0:
+        bounds.append(min(size, bounds[-1] + max(_SHORTEST, min(_LONGEST, left // _SHARES))))
+    return [Range(start, end) for start, end in pairwise(bounds)]
 
 
 class Partial:
-    """One file on its way, in pieces that do not overlap; its methods are safe between threads.
+    """One file on its way, in ranges; its methods are safe between threads if each range has one thread.
 
-    What an earlier transfer left of the same content is used; what it left of another one is removed.
+    What an earlier transfer left of the same content is used, if that can be resumed; what it left of another
+    one is removed.
 
     Args:
         folder: where it lies.
         path: the file's path, relative to the target.
-        content: its content, with a size and an ETag.
-        reserve: told how many bytes are missing before any is written; may raise.
+        content: its content.
+        in_one: whether a new file comes in one range.
 
     Attributes:
         place: where it lies.
+        missing: the ranges that are not whole; one of them even if the whole file is here.
         resumed: bytes that an earlier transfer left.
 
     Raises:
         OSError: it cannot be written.
     """
 
-    def __init__(
-        self, folder: Path, path: PurePosixPath, content: Content, reserve: Callable[[int], object]
-    ) -> None:
-        assert content.size is not None
-        self.content, self.size = content, content.size
-        self.place = _place(folder, path, content)
+    def __init__(self, folder: Path, path: PurePosixPath, content: Content, *, in_one: bool = False) -> None:
+        self.content, self.place = content, _place(folder, path, content)
         remove_parts(folder, path, keep=self.place)
-        here = _read_map(self.place, self.size)
-        self.resumed = _bytes_here(here or b"", self.size)
-        reserve(self.size - self.resumed)
-        self._here = here or bytes(blocks_in(self.size))
-        self._map_at = len(self._here) * BLOCK
-        if here is None:
+        self._ranges = _left(self.place, content)
+        self.resumed = sum(part.here for part in self._ranges)
+        if not self._ranges:
+            self._ranges = ranges_of(content.size, in_one=in_one)
             self.place.unlink(missing_ok=True)
             with self.place.open("xb") as file:
-                file.truncate(self._map_at + len(self._here))
-        self._lock, self._pieces = threading.Lock(), 1
+                file.truncate((content.size or 0) + 8 * len(self._ranges))
+        self.missing = [part for part in self._ranges if part.at < part.end] or self._ranges[-1:]
+        self._open, self._lock = len(self.missing), threading.Lock()
 
-    def begin(self, span: Span, connections: int) -> list[Span]:
-        """Return what is missing besides `span`, which is on its way; each piece ends with `end_piece`."""
-        taken = bytearray(self._here)
-        first, last = span.start // BLOCK, blocks_in(span.end)
-        taken[first:last] = b"\x01" * (last - first)
-        spans = missing_spans(self.size, taken, connections)
-        self._pieces = len(spans) + 1
-        return spans
-
-    def write(self, file: BinaryIO, at: int, data: bytes) -> None:
-        """Write a piece's next bytes to `file`, which is `place`, and mark the blocks that end in them.
+    def write(self, file: BinaryIO, part: Range, data: bytes) -> None:
+        """Write the next bytes of a range to `file`, which is `place`, and note that they are here.
 
         Raises:
             OSError: the disk is full.
         """
-        end = at + len(data)
-        first, last = at // BLOCK, blocks_in(end) if end == self.size else end // BLOCK
-        file.seek(at)
+        file.seek(part.at)
         file.write(data)
-        if last > first:
-            file.seek(self._map_at + first)  # This writes the bytes out: they are here before their mark.
-            file.write(b"\x01" * (last - first))
+        part.here += len(data)
+        if self.content.size is not None:
+            # Seeking writes the bytes out: they are here before they are counted.
+            file.seek(self.content.size + 8 * self._ranges.index(part))
+            file.write(array("Q", [part.here]))
         file.flush()
 
-    def end_piece(self) -> bool:
-        """Note that a piece is here; True if it was the last one, and `place` is now the file itself."""
+    def end_range(self) -> bool:
+        """Note that one more of `missing` is whole; True if it was the last, and `place` is the file now."""
         with self._lock:
-            self._pieces -= 1
-            is_whole = self._pieces == 0
+            self._open -= 1
+            is_whole = self._open == 0
         if is_whole:
             with self.place.open("r+b") as file:
-                file.truncate(self.size)
+                file.truncate(self._ranges[-1].at)
         return is_whole
 
 
 def has_part(folder: Path, path: PurePosixPath) -> bool:
     """Return whether an earlier transfer left something of a file, of whatever content."""
-    return any(_parts(folder, path))
+    return any(folder.glob(_pattern(path)))
 
 
 def remove_parts(folder: Path, path: PurePosixPath, *, keep: Path | None = None) -> None:
     """Remove what is here of a file, except the part at `keep`."""
-    for part in _parts(folder, path):
+    for part in folder.glob(_pattern(path)):
         if part != keep:
             with contextlib.suppress(OSError):  # On Windows a worker may still have it open.
                 part.unlink()
@@ -140,42 +126,37 @@ def remove_parts(folder: Path, path: PurePosixPath, *, keep: Path | None = None)
 
 def part_size(folder: Path, path: PurePosixPath, content: Content) -> int:
     """Return how many bytes of a file an earlier transfer left."""
-    if content.size is None:
-        return 0
-    return _bytes_here(_read_map(_place(folder, path, content), content.size) or b"", content.size)
+    return sum(part.here for part in _left(_place(folder, path, content), content))
+
+
+def _pattern(path: PurePosixPath) -> str:
+    return f"{_digest(path.as_posix())}-*{PART_SUFFIX}"
+
+
+def _place(folder: Path, path: PurePosixPath, content: Content) -> Path:
+    """Where a file's part lies: a name short for any path, and different for each content."""
+    return folder / _pattern(path).replace("*", _digest(f"{content.size} {content.etag}"))
 
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:20]
 
 
-def _place(folder: Path, path: PurePosixPath, content: Content) -> Path:
-    """Where a file's part lies: a name short for any path, and different for each content."""
-    which = _digest(f"{content.size} {content.etag}")
-    return folder / f"{_digest(path.as_posix())}-{which}{PART_SUFFIX}"
-
-
-def _parts(folder: Path, path: PurePosixPath) -> Iterator[Path]:
-    return folder.glob(f"{_digest(path.as_posix())}-*{PART_SUFFIX}")
-
-
-def _read_map(place: Path, size: int) -> bytes | None:
-    """The blocks that are here; None if there is no part, or it does not fit the size."""
-    blocks = blocks_in(size)
+def _left(place: Path, content: Content) -> list[Range]:
+    """What an earlier transfer left of a content; empty if nothing, or if it does not fit."""
+    if (size := content.size) is None or not content.can_be_resumed:
+        return []
     try:
         found = place.lstat()
-        if not stat.S_ISREG(found.st_mode) or found.st_size not in (size, blocks * BLOCK + blocks):
-            return None
-        if found.st_size == size:  # Killed when it was whole, and perhaps not checked yet.
-            return b"\x01" * blocks
+        if found.st_size == size and stat.S_ISREG(found.st_mode):
+            return [Range(0, size, size)]  # Killed when it was whole, and perhaps not checked yet.
+        ranges = ranges_of(size, in_one=found.st_size == size + 8)
+        if found.st_size != size + 8 * len(ranges) or not stat.S_ISREG(found.st_mode):
+            return []
         with place.open("rb") as file:
-            file.seek(blocks * BLOCK)
-            here = file.read(blocks)
-    except OSError:
-        return None
-    return here if len(here) == here.count(0) + here.count(1) else None
-
-
-def _bytes_here(here: bytes, size: int) -> int:
-    short = len(here) * BLOCK - size  # By how much the last block is shorter than a whole one.
-    return here.count(1) * BLOCK - (short if here and here[-1] else 0)
+            file.seek(size)
+            counts = array("Q", file.read())
+    except (OSError, ValueError):
+        return []
+    left = [Range(part.start, part.end, count) for part, count in zip(ranges, counts, strict=True)]
+    return left if all(part.at <= part.end for part in left) else []

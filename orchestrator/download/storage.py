@@ -16,12 +16,12 @@ import requests
 import urllib3
 
 from orchestrator.connections import RedirectError, Session, time_limit
-from orchestrator.download.hashes import StoppedError, described
-from orchestrator.download.partial import Span
+from orchestrator.download.hashes import described
 from orchestrator.download.transfer import TransferOptions
 from orchestrator.models import OutputFile
 from orchestrator.untrusted import retry_after
 
+LOOK = (0, 1)  # The first byte: its answer says what the file is.
 _CHUNK = 256 << 10  # The most of a body that is in memory, for each connection.
 _ENOUGH = 64 << 10  # Bytes that count as progress.
 _SLOWEST = 800  # Bytes a second: ten such connections would bring less than 30 MB in an hour.
@@ -31,6 +31,10 @@ _PAGES = (".html", ".htm", ".xhtml")
 _OK, _PARTIAL, _BROKEN = 200, 206, 500
 
 T = TypeVar("T")
+
+
+class StoppedError(Exception):
+    """The transfer was ended, or these bytes are not wanted any more."""
 
 
 class StorageError(Exception):
@@ -73,41 +77,45 @@ _KINDS: Mapping[int, type[StorageError]] = {
 
 
 class Answer:
-    """An answer whose body has not been read; raises `StorageError` if it does not bring what was asked for.
+    """An answer whose body has not been read, but for a `LOOK`.
 
     Attributes:
         content: the whole file's, as the answer describes it.
-        end: the byte of the file before which the body ends; None if the answer does not say.
         is_whole: whether the body is the whole file.
+
+    Raises:
+        StorageError: it does not bring what was asked for.
     """
 
-    def __init__(self, response: requests.Response, name: str, span: Span | None, stall_s: float) -> None:
+    def __init__(
+        self, response: requests.Response, name: str, span: tuple[int, int] | None, stall_s: float
+    ) -> None:
         status, headers = response.status_code, response.headers
         if status not in (_OK, _PARTIAL):
             kind = TransientError if status >= _BROKEN else _KINDS.get(status, StorageError)
             raise kind(f"the storage answered {status}", retry_after(headers))
-        self._response, self._stall_s = response, stall_s
-        self._since, self._received = time.monotonic(), 0
-        self._is_encoded = headers.get("Content-Encoding", "identity") != "identity"
-        self.is_whole = status == _OK
-        self.end: int | None = None
-        size: int | None = None
         if "html" in headers.get("Content-Type", "").lower() and not name.lower().endswith(_PAGES):
             raise TransientError("the answer is a web page, perhaps a login page of this network")
+        self._response, self._stall_s = response, stall_s
+        self._since, self._received = time.monotonic(), 0
+        # What is compressed on the way, although that was not asked for, comes as one stream of unknown size.
+        self._is_encoded = headers.get("Content-Encoding", "identity") != "identity"
+        self.is_whole = status == _OK
+        size: int | None = None
         if not self.is_whole:
             found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
             if found is None or span is None:
                 raise TransientError("the storage answered with a part that it does not describe")
-            start, last, size = (int(number) for number in found.groups())
-            self.end = last + 1
-            if start != span.start or self.end != min(span.end, size):
+            start, last, size = map(int, found.groups())
+            if (start, last + 1) != (span[0], min(span[1], size)):
                 raise TransientError("the storage answered with other bytes than were asked for")
         elif not self._is_encoded and (length := headers.get("Content-Length", "")).isdecimal():
-            size = self.end = int(length)
+            size = int(length)
             if headers.get("x-goog-stored-content-length", length) != length:
                 raise TransientError("the storage announced fewer bytes than it has")
-        # What is compressed on the way, although that was not asked for, comes as one stream of unknown size.
         self.content = described(headers, None if self._is_encoded else size)
+        if span is LOOK and not self.is_whole:
+            self.read()  # Only then can the connection be used again.
 
     def read(self) -> bytes:
         """Return the next bytes as they arrive; b"" at the end.
@@ -134,15 +142,15 @@ class Storage:
 
     Args:
         files: names and signed URLs.
-        relist: requests the listing again, for when the URLs have expired.
+        relist: requests the listing again, for when the URLs have expired; None if nobody can.
         options: connections, waits and retries.
 
     Attributes:
         files: the files by name; their URLs are secrets, which appear in no message.
         stopped: set when the transfer has ended.
         requests: how many requests were sent.
-        received: bytes received.
         progress_at: when any file last got on, by the monotonic clock.
+        listing: held while a new listing is requested.
     """
 
     def __init__(
@@ -153,11 +161,10 @@ class Storage:
     ) -> None:
         self._session = Session(read_s=options.stall_s, connections=options.connections)
         self.files = {file.name: file for file in reversed(files)}  # Of equal names the first is fetched.
-        self._relist, self.options = relist, options
+        self.relist, self.options = relist, options
         self.stopped = threading.Event()
-        self.requests = self.received = 0
-        self.progress_at = time.monotonic()
-        self._lock, self._listing = threading.Lock(), threading.Lock()
+        self.requests, self.progress_at = 0, time.monotonic()
+        self._lock, self.listing = threading.Lock(), threading.Lock()
         self._open: set[requests.Response] = set()
 
     @property
@@ -180,12 +187,12 @@ class Storage:
                     response.raw.shutdown()
 
     @contextlib.contextmanager
-    def ask(self, file: OutputFile, span: Span | None, *, same: str = "") -> Iterator[Answer]:
+    def ask(self, file: OutputFile, span: tuple[int, int] | None, *, same: str = "") -> Iterator[Answer]:
         """Request a file or a part of it.
 
         Args:
             file: the file.
-            span: the bytes wanted; None for the whole file.
+            span: the first byte wanted, and the one after the last; None for the whole file.
             same: a strong ETag: if the file has another one now, the whole of it comes instead of the part.
 
         Raises:
@@ -194,28 +201,15 @@ class Storage:
         """
         headers = {"Accept-Encoding": "identity"}
         if span is not None:
-            headers["Range"] = f"bytes={span.start}-{span.end - 1}"
+            headers["Range"] = f"bytes={span[0]}-{span[1] - 1}"
             if same:
                 headers["If-Range"] = same
-        with self._send(file.url, headers) as response:
-            with self._lock:
-                if self.stopped.is_set():
-                    raise StoppedError
-                self._open.add(response)
-            try:
-                yield Answer(response, file.name, span, self.options.stall_s)
-            finally:
-                with self._lock:
-                    self._open.discard(response)
-
-    def _send(self, url: str, headers: dict[str, str]) -> requests.Response:
         with self._lock:
-            if self.stopped.is_set():
-                raise StoppedError
             self.requests += 1
+        self.check_stopped()
         try:
             with time_limit(self.options.stall_s):  # For the head of the answer, however it trickles in.
-                return self._session.get(url, stream=True, headers=headers)
+                response = self._session.get(file.url, stream=True, headers=headers)
         except RedirectError as error:
             raise StorageError(str(error)) from None
         except requests.RequestException as error:
@@ -223,29 +217,20 @@ class Storage:
             kind = TransientError if lost else StorageError
             # Without its cause: the request holds the URL, and that the signature.
             raise kind(f"the connection failed ({type(error).__name__})") from None
+        with response:
+            try:
+                with self._lock:
+                    self._open.add(response)
+                self.check_stopped()
+                yield Answer(response, file.name, span, self.options.stall_s)
+            finally:
+                with self._lock:
+                    self._open.discard(response)
 
-    def note_received(self, count: int) -> None:
-        """Add to the bytes received."""
-        with self._lock:
-            self.received += count
-
-    def renew(self, tried: OutputFile, error: ExpiredError) -> None:
-        """See that a file has another URL than the one that was tried.
-
-        Raises:
-            ExpiredError: nobody can list it again.
-            GoneError: the new listing has no such file.
-            KgttsError: the listing could not be read.
-        """
-        with self._listing:
-            if self.files[tried.name] != tried:
-                return  # Another thread has renewed it meanwhile.
-            if self._relist is None:
-                raise error
-            fresh = {file.name: file for file in reversed(self._relist())}
-            if tried.name not in fresh:
-                raise GoneError("it is not among the session's outputs any more")
-            self.files |= fresh
+    def check_stopped(self) -> None:
+        """Raise `StoppedError` if the transfer has ended."""
+        if self.stopped.is_set():
+            raise StoppedError
 
 
 class Attempts:
@@ -278,17 +263,20 @@ class Attempts:
                     raise StoppedError from error
                 self._retried(str(error))
                 self._wait(error)
-            except ExpiredError as error:
-                if self._storage.files[self._name] == file:
-                    if not self._may_renew:
-                        raise
-                    self._may_renew = False  # One new listing, and one more after each progress.
-                    self._storage.renew(file, error)
+            except ExpiredError:
+                with self._storage.listing:
+                    if self._storage.files[self._name] == file:  # No other thread has renewed it meanwhile.
+                        if self._storage.relist is None or not self._may_renew:
+                            raise
+                        self._may_renew = False  # One new listing, and one more after each progress.
+                        fresh = {item.name: item for item in reversed(self._storage.relist())}
+                        if self._name not in fresh:
+                            raise GoneError("it is not among the session's outputs any more") from None
+                        self._storage.files |= fresh
                 self._retried("its address had expired")
 
     def progress(self, count: int, *, is_new: bool) -> None:
         """Note that `count` bytes arrived; enough that are new start the count of failures anew."""
-        self._storage.note_received(count)
         self._may_renew = True
         self._fresh += count
         if self._fresh >= _ENOUGH:

@@ -67,13 +67,13 @@ class Workspace:
         """
         with self._reserving:
             self._reserved[path] = max(size, self._reserved.get(path, 0))
-            needed = sum(self._reserved.values())
-            if needed + _KEEP_FREE > self._free:
-                raise LocalError(
-                    f"{self._target} needs at least {(needed + _KEEP_FREE) >> 20} MB of free disk space, "
-                    f"but only {self._free >> 20} MB are free.",
-                    hint="free some space, or choose another folder with --to",
-                )
+            needed = sum(self._reserved.values()) + _KEEP_FREE
+        if needed > self._free:
+            raise LocalError(
+                f"{self._target} needs at least {needed >> 20} MB of free disk space, "
+                f"but only {self._free >> 20} MB are free.",
+                hint="free some space, or choose another folder with --to",
+            )
 
     def close(self) -> None:
         """Unlock the folder, and remove it if nothing is in it."""

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from orchestrator.download import Content, TransferOptions, UnavailableError
-from orchestrator.download.partial import BLOCK, Partial
+from orchestrator.download.partial import Partial
 from orchestrator.errors import ServiceError
 from orchestrator.models import OutputFile
 from tests.download.storage import Answer, Storage
@@ -39,25 +39,27 @@ def test_an_answer_that_trickles_in_is_given_up(tmp_path: Path, part: str) -> No
 
 def test_more_bytes_than_announced_are_not_taken(tmp_path: Path) -> None:
     """A part whose body goes on after its last byte does not spoil what lies behind it."""
+    body = BODY * 16
 
     def generous(handler: BaseHTTPRequestHandler) -> None:
         start, last = (int(number) for number in handler.headers["Range"].removeprefix("bytes=").split("-"))
-        part = BODY[start : min(last + 1, len(BODY))]
+        part = body[start : min(last + 1, len(body))]
         handler.send_response(206)
         handler.send_header("ETag", '"same"')
-        handler.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(BODY)}")
+        handler.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(body)}")
         handler.end_headers()
         handler.wfile.write(part + b"?" * 200_000)
 
     (tmp_path / ".kgtts-parts").mkdir()
-    known = Content(len(BODY), etag='"same"')
-    part = Partial(tmp_path / ".kgtts-parts", PurePosixPath("f"), known, lambda size: None)
+    known = Content(len(body), etag='"same"')
+    part = Partial(tmp_path / ".kgtts-parts", PurePosixPath("f"), known)
+    first, last = part.missing
     with part.place.open("r+b") as file:
-        part.write(file, BLOCK, BODY[BLOCK:])  # All but the first block.
+        part.write(file, last, body[last.start :])
     with server(generous) as (url, seen):
-        bring([OutputFile("f", url)], tmp_path, manifest=told(BODY))
-    assert content(tmp_path) == {"f": BODY}
-    assert [headers["range"] for _, headers, _ in seen] == ["bytes=0-0", f"bytes=0-{BLOCK - 1}"]
+        bring([OutputFile("f", url)], tmp_path, manifest=told(body))
+    assert content(tmp_path) == {"f": body}
+    assert [headers["range"] for _, headers, _ in seen] == ["bytes=0-0", f"bytes=0-{first.end - 1}"]
 
 
 def test_what_is_slow_but_gets_on_is_waited_for(storage: Storage, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The partial file and its map: this process and the next know what was written."""
+"""The partial file: this process and the next know what was written."""
 
 import os
 from pathlib import Path, PurePosixPath
@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.download.hashes import Content
-from orchestrator.download.partial import BLOCK, Partial, Span, blocks_in, has_part, part_size, remove_parts
+from orchestrator.download.partial import Partial, Range, has_part, part_size, ranges_of, remove_parts
 from orchestrator.download.workspace import replace
 
-BYTES = os.urandom(10 * BLOCK)
+MB = 1 << 20
+BYTES = os.urandom(14 * MB)
 NAME = PurePosixPath("folder/f")
 
 
@@ -20,94 +21,102 @@ def remote(size: int, validator: str = "v") -> Content:
     return Content(size, etag=f'"{validator}"')
 
 
-def put(part: Partial, at: int, data: bytes, cut: int = 70_000) -> None:
-    """Write in pieces of `cut` bytes."""
+def put(part: Partial, one: Range, count: int, cut: int = 70_000) -> None:
+    """Write the next `count` bytes of a range, in pieces of `cut` bytes."""
     with part.place.open("r+b") as file:
-        for start in range(0, len(data), cut):
-            part.write(file, at + start, data[start : start + cut])
-
-
-def opened(folder: Path, content: Content, path: PurePosixPath = NAME) -> Partial:
-    """Open what is here of a file, or start it."""
-    return Partial(folder, path, content, lambda size: None)
+        end = one.at + count
+        while one.at < end:
+            part.write(file, one, BYTES[one.at : min(end, one.at + cut)])
 
 
 @settings(max_examples=40)
 @given(
-    size=st.integers(1, len(BYTES)),
-    spans=st.lists(st.tuples(st.integers(0, 9), st.integers(1, 3 * BLOCK)), max_size=6),
-    cut=st.integers(1, 70_000),
+    size=st.integers(8 * MB + 1, len(BYTES)),
+    shares=st.lists(st.floats(0, 1), min_size=3, max_size=3),
+    cut=st.integers(20_000, 400_000),
 )
-def test_a_map_knows_the_whole_blocks_that_were_written(
-    tmp_path_factory: pytest.TempPathFactory, size: int, spans: list[tuple[int, int]], cut: int
+def test_a_part_knows_the_bytes_that_were_written(
+    tmp_path_factory: pytest.TempPathFactory, size: int, shares: list[float], cut: int
 ) -> None:
-    """After writing pieces of any size and reopening, exactly the complete blocks are known."""
+    """After writing a part of each range and reopening, exactly these bytes are known."""
     folder, content = tmp_path_factory.mktemp("part"), remote(size)
-    part, whole = opened(folder, content), set[int]()
-    for block, length in spans:
-        start = block * BLOCK
-        end = min(size, start + length)
-        put(part, start, BYTES[start:end], cut)
-        if end > start:
-            whole |= set(range(block, end // BLOCK if end < size else blocks_in(size)))
+    part = Partial(folder, NAME, content)
+    for one, share in zip(part.missing, shares, strict=False):
+        put(part, one, int(share * (one.end - one.start)), cut)
     assert has_part(folder, NAME)
-    again = opened(folder, content)
-    assert again.resumed == sum(min(size, (block + 1) * BLOCK) - block * BLOCK for block in whole)
+    again = Partial(folder, NAME, content)
+    assert again.resumed == sum(one.here for one in part.missing)
     assert part_size(folder, NAME, content) == again.resumed
     data = again.place.read_bytes()
-    for block in whole:
-        span = slice(block * BLOCK, min(size, (block + 1) * BLOCK))
-        assert data[span] == BYTES[span]
+    assert all(data[one.start : one.at] == BYTES[one.start : one.at] for one in part.missing)
+    assert [one for one in again.missing if one.at < one.end] == [
+        one for one in part.missing if one.at < one.end
+    ]
     remove_parts(folder, NAME)
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("spoil", ["map cut", "map wrong", "all cut", "empty", "gone"])
+@pytest.mark.parametrize("spoil", ["cut", "wrong", "all cut", "empty", "gone"])
 def test_a_part_that_is_damaged_begins_anew(tmp_path: Path, spoil: str) -> None:
     """After a crash or a change by somebody, nothing wrong is taken for written."""
-    content = remote(3 * BLOCK)
-    place = opened(tmp_path, content).place
-    put(opened(tmp_path, content), 0, BYTES[: 2 * BLOCK])
-    assert part_size(tmp_path, NAME, content) == 2 * BLOCK
-    if spoil == "map wrong":
-        place.write_bytes(BYTES[: 3 * BLOCK] + b"???")
+    content = remote(9 * MB)
+    part = Partial(tmp_path, NAME, content)
+    put(part, part.missing[0], 2 * MB)
+    assert part_size(tmp_path, NAME, content) == 2 * MB
+    if spoil == "wrong":
+        part.place.write_bytes(BYTES[: 9 * MB] + b"?" * 16)
     elif spoil == "gone":
-        place.unlink()
+        part.place.unlink()
     else:
-        os.truncate(place, {"map cut": 3 * BLOCK + 2, "all cut": BLOCK, "empty": 0}[spoil])
+        os.truncate(part.place, {"cut": 9 * MB + 2, "all cut": MB, "empty": 0}[spoil])
     assert part_size(tmp_path, NAME, content) == 0
-    again = opened(tmp_path, content)
-    assert again.resumed == 0
-    assert again.begin(Span(0, 0), 1) == [Span(0, 3 * BLOCK)]
+    again = Partial(tmp_path, NAME, content)
+    assert (again.resumed, again.missing) == (0, ranges_of(9 * MB))
 
 
-def test_a_whole_part_is_checked_and_not_fetched_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, 5, 8 * MB, 9 * MB])
+@pytest.mark.parametrize("in_one", [True, False])
+def test_a_whole_part_is_checked_and_not_fetched_again(tmp_path: Path, size: int, *, in_one: bool) -> None:
     """A complete file that was not renamed yet is checked instead of downloaded."""
-    content = remote(2 * BLOCK + 5)
-    part = opened(tmp_path, content)
-    assert part.begin(Span(0, 2 * BLOCK + 5), 4) == []
-    put(part, 0, BYTES[: 2 * BLOCK + 5])
-    assert part.end_piece()
-    assert part.place.read_bytes() == BYTES[: 2 * BLOCK + 5]
-    assert opened(tmp_path, content).resumed == 2 * BLOCK + 5
+    content = remote(size)
+    part = Partial(tmp_path, NAME, content, in_one=in_one)
+    ends = []
+    for one in part.missing:
+        put(part, one, one.end - one.start)
+        assert Partial(tmp_path, NAME, content).resumed == one.end
+        ends.append(part.end_range())
+    assert ends == [False] * (len(ends) - 1) + [True]
+    assert part.place.read_bytes() == BYTES[:size]
+    again = Partial(tmp_path, NAME, content)
+    assert (again.resumed, len(again.missing)) == (size, 1)
+    assert again.missing[0].at == again.missing[0].end
 
 
 def test_what_is_written_is_known_at_once(tmp_path: Path) -> None:
     """A kill while the file is open loses nothing of it."""
-    content = remote(3 * BLOCK)
-    part = opened(tmp_path, content)
+    content = remote(9 * MB)
+    part = Partial(tmp_path, NAME, content)
     with part.place.open("r+b") as file:
-        part.write(file, 0, BYTES[: BLOCK + 5])
-        assert part_size(tmp_path, NAME, content) == BLOCK
-        assert part.place.read_bytes()[: BLOCK + 5] == BYTES[: BLOCK + 5]
+        part.write(file, part.missing[0], BYTES[:70_001])
+        assert part_size(tmp_path, NAME, content) == 70_001
+        assert part.place.read_bytes()[:70_001] == BYTES[:70_001]
+
+
+def test_a_content_that_cannot_be_resumed_begins_anew(tmp_path: Path) -> None:
+    """Without a size or an ETag, nobody knows whether what is here belongs to it."""
+    for content in (Content(MB), Content(None, etag='"v"')):
+        part = Partial(tmp_path, NAME, content)
+        put(part, part.missing[0], MB)
+        assert part_size(tmp_path, NAME, content) == 0
+        assert Partial(tmp_path, NAME, content).resumed == 0
 
 
 def test_parts_of_other_contents_go_and_those_of_other_names_stay(tmp_path: Path) -> None:
     """A new version of a file deletes its old part only."""
     other = PurePosixPath("g")
     for path, validator in ((NAME, "old"), (other, "old"), (NAME, "new")):
-        opened(tmp_path, remote(BLOCK, validator), path)
-    assert part_size(tmp_path, NAME, remote(BLOCK, "old")) == 0
+        Partial(tmp_path, path, remote(MB, validator))
+    assert part_size(tmp_path, NAME, remote(MB, "old")) == 0
     assert has_part(tmp_path, NAME)
     assert has_part(tmp_path, other)
     assert len(list(tmp_path.iterdir())) == 2
