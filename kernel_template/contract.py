@@ -37,6 +37,12 @@ BEST_MODEL_LINK = "best_model.pth"  # In the run folder: the trainer's second na
 HANDOVER_PREFIX = "kgtts-kept-"  # In a dataset that hands a session over: a file that names the session.
 TEMPORARY_PREFIX = ".kgtts-"  # Files that are being written; never an output.
 
+# ---- The training script, as SETTINGS name it
+
+DATASET_SCRIPT = "MyTTSDataset/train_tts.py"  # Where the guide has it, in the data set.
+FIND_SCRIPT = "auto"  # DATASET_SCRIPT if the data set has it, else OWN_SCRIPT.
+OWN_SCRIPT = "kgtts"  # The one that the kernel brings along.
+
 
 def rank_log(rank: int) -> str:
     """The log of a training process other than the first."""

@@ -29,6 +29,7 @@ class MetadataMender:
         self._reporter = reporter
         self._quiet = quiet
         self._copies = 0
+        self._said = set[Path]()  # A script may load its samples twice.
 
     def load_tts_samples(self, original: Callable[..., Any], config: Any, *args: Any, **kwargs: Any) -> Any:
         """Hook of `TTS.tts.datasets.load_tts_samples`.
@@ -111,8 +112,9 @@ class MetadataMender:
         raise SystemExit(1)
 
     def _say(self, path: Path, found: Metadata) -> None:
-        if self._quiet:
+        if self._quiet or path in self._said:
             return
+        self._said.add(path)
         if found.remarks:
             self._reporter.warn(
                 f"{path.name} is read as it is meant: {'; '.join(found.remarks)}. A corrected copy is "

@@ -11,6 +11,7 @@ from kernel_template.contract import EndReason
 from kernel_template.settings import SessionSettings, TrainingSettings
 from kernel_template.start.dataset_paths import DatasetPaths
 from kernel_template.start.inputs import Inputs
+from kernel_template.text.metadata import LJSPEECH
 from kernel_template.tools.files import json_bytes
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.paths import Paths
@@ -188,6 +189,8 @@ class ConfigMaker:
             "epochs": self._training["epochs"],
             "output_path": str(self._paths.training),
         }
+        if self._inputs.own and _datasets(values) is None:
+            values["datasets"] = [{}]  # Filled in below; training.coqui may set keys of it.
         before = {key: get_dotted(values, key) for key in (*coqui, *overrides)}
         for key, value in {**coqui, **overrides}.items():
             set_dotted(values, key, value)
@@ -240,12 +243,8 @@ class ConfigMaker:
         """Set the language of each dataset, and paths that exist here."""
         text = script_text(self._inputs)
         own = _OWN_DATASETS in text
-        datasets = values.get("datasets")
-        if (
-            not isinstance(datasets, list)
-            or not datasets
-            or not all(isinstance(item, dict) for item in datasets)
-        ):
+        datasets = _datasets(values)
+        if datasets is None:
             message = f"{self._inputs.config} has no datasets"
             if self._inputs.module is not None:
                 raise KernelFailure(
@@ -258,9 +257,34 @@ class ConfigMaker:
         paths = DatasetPaths(self._inputs.dataset, strict=not own, report=self._report)
         for index, entry in enumerate(datasets):
             language = self._training["language"]
-            datasets[index] = {**paths.correct(index, entry), "language": language}
-            for key in ("path", "language"):
+            done = self._of_the_data(paths, index, entry) if self._inputs.own else paths.correct(index, entry)
+            datasets[index] = {**done, "language": language}
+            changed = {key for key in done if done[key] != entry.get(key)}
+            for key in sorted(changed | {"path", "language"}):
                 overrides[f"datasets.{index}.{key}"] = datasets[index].get(key)
+
+    def _of_the_data(self, paths: DatasetPaths, index: int, entry: dict[str, Any]) -> dict[str, Any]:
+        """Correct an entry for our own script, which reads the data set that is there.
+
+        Raises:
+            KernelFailure: the data set has neither the entry's metadata nor a metadata.csv.
+        """
+        found = paths.discover()
+        try:
+            done = paths.correct(index, entry)
+        except KernelFailure as failure:
+            if found is None:
+                raise KernelFailure(
+                    EndReason.BAD_CONFIG,
+                    f"{failure.message} Nor has it a metadata.csv: `kgtts data prepare` makes one.",
+                ) from None
+            done = {**entry, **found, "meta_file_val": "", "meta_file_attn_mask": ""}
+            named = entry.get("meta_file_train") or "no metadata"
+            self._report.say(
+                f"  datasets[{index}] names {named}, which the data set does not have; using "
+                f"{found['meta_file_train']} in {found['path']}"
+            )
+        return {**done, "formatter": done.get("formatter") or LJSPEECH}
 
     def _move_phoneme_cache(self, values: dict[str, Any], overrides: dict[str, Any]) -> None:
         """Put the cache of phonemes into a folder that can be written; the old machine's is not here."""
@@ -268,6 +292,14 @@ class ConfigMaker:
         if isinstance(cache, str) and cache and not Path(cache).is_relative_to(self._paths.working):
             overrides["phoneme_cache_path"] = str(self._paths.temp / "phoneme_cache")
             values["phoneme_cache_path"] = overrides["phoneme_cache_path"]
+
+
+def _datasets(values: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The entries of `datasets`; None if it has none, or is not a list of objects."""
+    datasets = values.get("datasets")
+    if isinstance(datasets, list) and datasets and all(isinstance(item, dict) for item in datasets):
+        return datasets
+    return None
 
 
 def script_text(inputs: Inputs) -> str:

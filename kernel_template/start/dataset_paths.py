@@ -10,12 +10,14 @@ from typing import Any
 
 from kernel_template.contract import EndReason
 from kernel_template.start.mounts import descend
+from kernel_template.text.metadata import LJSPEECH
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.report import MessageSink
 
 _META_KEYS = ("meta_file_train", "meta_file_val", "meta_file_attn_mask")
 _MAX_METADATA_LISTED = 6
 _METADATA_SUFFIXES = (".csv", ".txt", ".json", ".tsv")
+_METADATA_NAMES = ("metadata.csv", "metadata.txt")
 
 
 def _parts(path: str) -> tuple[str, ...]:
@@ -99,6 +101,13 @@ class DatasetPaths:
             if done.get(key):
                 done[key] = self._meta(f"datasets[{index}].{key}", Path(done["path"]), str(done[key]))
         return done
+
+    def discover(self) -> dict[str, Any] | None:
+        """Make an entry for the data set's own metadata, as the guide lays it out; None if it has none."""
+        for name in _METADATA_NAMES:
+            if (folder := _by_metadata(self._mount, name)) is not None:
+                return {"formatter": LJSPEECH, "path": str(folder), "meta_file_train": name}
+        return None
 
     @staticmethod
     def _exists(folder: Path, meta_file: str) -> bool:

@@ -4,7 +4,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from kernel_template.contract import EndReason
+from kernel_template.contract import DATASET_SCRIPT, FIND_SCRIPT, OWN_SCRIPT, EndReason
 from kernel_template.settings import SessionSettings
 from kernel_template.start.mounts import (
     Inventory,
@@ -22,6 +22,7 @@ from kernel_template.tools.report import MessageSink
 # A script of this name is a module of the installed package, run with `-m`. It replaces scripts that were
 # written for an older Coqui TTS.
 MODULE_SCRIPTS = "TTS.bin."
+OWN = Path(__file__).resolve().parents[1] / "train" / "script" / "train_tts.py"
 _MAX_NEAR = 5
 _PICKLE_MARK = b"\x80"
 _ZIP_MARK = b"PK"
@@ -48,13 +49,17 @@ class RequiredFile:
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The files of a training. `script` is None if `module`, an installed one, trains."""
+    """The files of a training.
+
+    `script` is None if `module`, an installed one, trains; `own` says that it is the one that kgtts brings.
+    """
 
     script: Path | None
     module: str | None
     config: Path
     checkpoint: Path
     dataset: Path
+    own: bool = False
 
     @property
     def folders(self) -> list[Path]:
@@ -141,6 +146,10 @@ class InputFinder:
             self._report.say(f"  {source} is mounted more than once: using {found[0].path}, not {others}.")
         return found
 
+    def has(self, kind: str, source: str, path: str) -> bool:
+        """Whether a source has a file; nothing is reported."""
+        return any(_places(mount.path, path) for mount in find_mounts(self._root, kind, source))
+
     def file(self, wanted: RequiredFile) -> Path | None:
         """Find a file and report it; a missing one becomes a problem that says what to do."""
         mounts = self.mounts(wanted.kind, wanted.source)
@@ -198,17 +207,23 @@ def find_inputs(root: Path, settings: SessionSettings, report: MessageSink) -> I
         for what, key, path in files
         if voice_of is None
     ]
-    if not is_module(script):
+    names = [PurePosixPath(item.path).name for item in wanted]
+    inventory = take_inventory(root, [PurePosixPath(DATASET_SCRIPT).name, PurePosixPath(script).name, *names])
+    print_inventory(inventory, report)
+    finder = InputFinder(root, inventory, report)
+    if script == FIND_SCRIPT:
+        has = finder.has("datasets", dataset["source"], DATASET_SCRIPT)
+        script = DATASET_SCRIPT if has else OWN_SCRIPT
+    own = script == OWN_SCRIPT
+    if not is_module(script) and not own:
         wanted.insert(
             0, RequiredFile("training script", "inputs.script", "datasets", dataset["source"], script)
         )
-    inventory = take_inventory(root, [PurePosixPath(item.path).name for item in wanted])
-    print_inventory(inventory, report)
-    finder = InputFinder(root, inventory, report)
     found = {item.setting: finder.file(item) for item in wanted}
     mounts = find_mounts(root, "datasets", dataset["source"])
-    if is_module(script):
-        report.say(f"✓ Training script: {script} of the installed TTS package")
+    if is_module(script) or own:
+        whose = "the one that kgtts brings along" if own else f"{script} of the installed TTS package"
+        report.say(f"✓ Training script: {whose}")
         if not mounts:
             place = root / "datasets" / dataset["source"]
             report.say(f"✗ Missing: {place} (dataset)")
@@ -230,5 +245,5 @@ def find_inputs(root: Path, settings: SessionSettings, report: MessageSink) -> I
         )
     assert config is not None
     assert checkpoint is not None
-    module = script if is_module(script) else None
-    return Inputs(found.get("inputs.script"), module, config, checkpoint, mounts[0].path)
+    file, module = OWN if own else found.get("inputs.script"), script if is_module(script) else None
+    return Inputs(file, module, config, checkpoint, mounts[0].path, own)

@@ -9,7 +9,7 @@ from kernel_template.contract import EndReason
 
 _OLD_SCRIPT = (
     "The script was written for Coqui TTS 0.22, but the session has {tts}. Set inputs.script = "
-    '"TTS.bin.train_tts" to train with the installed package\'s own script, or update the script.'
+    '"kgtts" to train with the script that kgtts brings along, or update the script.'
 )
 
 
@@ -94,7 +94,7 @@ KNOWN: tuple[Known, ...] = (
         "--continue_path), as Coqui's scripts are called. Let it ignore other options (parse_known_args; "
         "with "
         "click: ignore_unknown_options) and give its own ones defaults, or set inputs.script = "
-        '"TTS.bin.train_tts".',
+        '"kgtts".',
     ),
     Known(
         r"Read-only file system: ['\"]?(?P<name>[^'\"\n]+)",

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from kernel_template.contract import FIND_SCRIPT, OWN_SCRIPT
 from orchestrator.errors import ExitCode, KgttsError
 from orchestrator.formatting import weekday
 from orchestrator.kaggle import client_version
@@ -17,7 +18,7 @@ from orchestrator.ports import Kaggle
 from orchestrator.run.inputs import input_states
 from orchestrator.settings import LoadedSettings, Settings, format_duration
 
-_OWN_SCRIPT = "TTS.bin.train_tts"
+_NOT_IN_DATASET = ("TTS.bin.train_tts", FIND_SCRIPT, OWN_SCRIPT)
 
 
 class Level(StrEnum):
@@ -103,7 +104,7 @@ def check_service(settings: Settings, kaggle: Kaggle) -> Iterator[Verdict]:
         return
     yield _quota(settings, kaggle)
     inputs = settings.inputs
-    script = [] if inputs.script == _OWN_SCRIPT else [inputs.script]
+    script = [] if inputs.script in _NOT_IN_DATASET else [inputs.script]
     yield _files("dataset", inputs.dataset, script, kaggle.dataset_files(inputs.dataset))
     yield _files("model", inputs.model, [inputs.config, inputs.checkpoint], kaggle.model_files(inputs.model))
     try:

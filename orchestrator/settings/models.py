@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from kernel_template.contract import DATASET_SCRIPT, FIND_SCRIPT
 from orchestrator.errors import SettingsError
 from orchestrator.settings.accelerators import ACCELERATORS, Accelerator
 from orchestrator.settings.fields import SeveralKeysError, complete_source, is_owner, title_from
@@ -123,5 +124,7 @@ def fingerprint(settings: Settings) -> str:
     )
     if not settings.inputs.voice_of:
         del matter["inputs"]["voice_of"]  # Runs were begun before there was such a setting.
+    if settings.inputs.script == FIND_SCRIPT:
+        matter["inputs"]["script"] = DATASET_SCRIPT  # As above: that was the default.
     text = json.dumps(matter, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()

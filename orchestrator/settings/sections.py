@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 from kernel_template.contract import (
     BAD_SAMPLES_FILE,
     CONFIG_FILE,
+    FIND_SCRIPT,
     MANIFEST_FILE,
     METRICS_FILE,
     SAMPLES_FOLDER,
@@ -112,8 +113,10 @@ class Inputs(_Section):
         "else with OWNER/ before it.",
     )
     script: InputPath = Field(
-        "MyTTSDataset/train_tts.py",
-        description='The training script in the dataset, or "TTS.bin.train_tts": the one in Coqui.',
+        FIND_SCRIPT,
+        description='The training script. "auto": MyTTSDataset/train_tts.py if the dataset has it, else\n'
+        '"kgtts", the one that kgtts brings along. "TTS.bin.train_tts": the one in Coqui. Or a path in the '
+        "dataset.",
     )
     config: InputPath = Field("model/config.json", description="The Coqui configuration in the model.")
     checkpoint: InputPath = Field(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kernel_template.contract import FIND_SCRIPT
 from kernel_template.main import run
 from kernel_template.tools.lines import LineSplitter
 from kernel_template.tools.package import PackagePrograms
@@ -143,6 +144,7 @@ class Corpus:
         asked = settings(
             run=stamp(number),
             resume=resume,
+            dataset={"script": FIND_SCRIPT},
             model={"source": self._demo.model_source},
             training={
                 "batch_size": 2,

@@ -120,6 +120,45 @@ def _wrong_rate(dataset: Path, _model: Path) -> None:
         soundfile.write(path, samples, 44100)
 
 
+def _own(*more: Callable[[Path, Path], None]) -> Callable[[Path, Path], None]:
+    """No script in the data set, and a configuration whose data set was another, on another machine."""
+
+    def change(dataset: Path, model: Path) -> None:
+        (dataset / "train_tts.py").unlink()
+        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+        config["datasets"] = [
+            {
+                "formatter": "",
+                "path": "/home/somebody/bn/female/",
+                "meta_file_train": "/home/somebody/bn/m.txt",
+            }
+        ]
+        (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        for each in more:
+            each(dataset, model)
+
+    return change
+
+
+def _twelve(dataset: Path, model: Path) -> None:
+    """Twelve recordings, so few that Coqui's share for the evaluation is none."""
+    _metadata(lambda lines: "".join(f"{line}\n" for line in lines[:12]))(dataset, model)
+
+
+def _two_speakers(dataset: Path, model: Path) -> None:
+    """Two speakers, as Coqui's own formatter has them, and a base voice that had one."""
+    rows = [line.split("|") for line in (dataset / "metadata.csv").read_text(encoding="utf-8").splitlines()]
+    lines = [
+        f"wavs/{name}.wav|{text}|speaker{number % 2}|neutral" for number, (name, text, _) in enumerate(rows)
+    ]
+    table = "\n".join(["audio_file|text|speaker_name|emotion_name", *lines])
+    (dataset / "metadata.csv").write_text(f"{table}\n", encoding="utf-8")
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    config["datasets"][0] |= {"formatter": "coqui", "meta_file_train": "metadata.csv"}
+    config["model_args"]["use_speaker_embedding"] = config["use_speaker_embedding"] = True
+    (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
 def _no_wavs(dataset: Path, _model: Path) -> None:
     shutil.rmtree(dataset / "wavs")
 
@@ -135,6 +174,9 @@ _BANGLA, _ENGLISH = "CharactersConfig(**LETTERS)", "None"
 SHAPES = (
     # ---- Scripts
     Shape("today", ranks=(1, 2)),
+    Shape("own", change=_own(), says="the one that kgtts brings along", ranks=(1, 2)),
+    Shape("own_few", change=_own(_twelve), says="10 samples to train on, 2 to evaluate on"),
+    Shape("own_speakers", change=_own(_two_speakers), says="2 speakers", ranks=(1, 2)),
     Shape("old_train_tts", scripts.OLD_TRAIN_TTS, says="setup_model(config, samples)", ranks=(1, 2)),
     Shape("notebook", scripts.NOTEBOOK, says="VitsAudioConfig", ranks=(1, 2)),
     Shape("hard_coded", scripts.HARD_CODED, says="of the script names /kaggle/input/datahrbn/MyTTSDataset"),

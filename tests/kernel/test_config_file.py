@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,18 @@ def make(  # noqa: PLR0913 - each is a way in which they differ.
     *,
     script: str = "--config_path",
     module: bool = False,
+    own: bool = False,
+    metadata: bool = True,
     speed: dict[str, Any] | None = None,
     **training: Any,
 ) -> PreparedConfig:
     """Mount inputs with `config`, and make the training's configuration."""
     paths = paths_in(root)
-    mount_inputs(paths.input, config=config, script=script)
-    chosen = {"source": DATASET, "script": "TTS.bin.train_tts" if module else "MyTTSDataset/train_tts.py"}
+    dataset = mount_inputs(paths.input, config=config, script=script)
+    if not metadata:
+        (dataset / "MyTTSDataset" / "metadata.csv").unlink()
+    name = "TTS.bin.train_tts" if module else "kgtts" if own else "MyTTSDataset/train_tts.py"
+    chosen = {"source": DATASET, "script": name}
     inputs = find_inputs(paths.input, settings(dataset=chosen), reporter(log))
     return ConfigMaker(inputs, training_settings(**training), paths, reporter(log), speed).make()
 
@@ -164,6 +170,49 @@ def test_a_dataset_path_that_leads_nowhere(root: Path, log: Log) -> None:
     assert "datasets[0].path" in failure(root, log, config)
     make(root, log, config, script="config_path BaseDatasetConfig(path='/x')")
     assert "The session continues" in log.text
+
+
+@pytest.mark.parametrize(
+    "datasets",
+    [
+        [
+            {
+                "formatter": "",
+                "path": "/home/x/bn/",
+                "meta_file_train": "/home/x/bn/m.txt",
+                "meta_file_val": "v",
+            }
+        ],
+        [],
+        None,
+        [{"formatter": None, "path": "", "meta_file_train": ""}],
+    ],
+)
+def test_our_script_trains_on_the_metadata_that_is_there(root: Path, log: Log, datasets: Any) -> None:
+    """Whatever the base voice's own data set was, the mounted one is read; its settings may still be set."""
+    config = base_config(datasets=datasets)
+    prepared = make(root, log, config, own=True, coqui={"datasets.0.dataset_name": "mine"})
+    folder = root / "input" / "datasets" / DATASET / "MyTTSDataset"
+    (entry,) = prepared.values["datasets"]
+    assert entry["path"] == str(folder)
+    assert (entry["formatter"], entry["meta_file_train"]) == ("ljspeech", "metadata.csv")
+    assert (entry.get("meta_file_val") or "", entry["dataset_name"]) == ("", "mine")
+    assert f"using metadata.csv in {folder}" in log.text
+    assert prepared.overrides["datasets.0.meta_file_train"] == "metadata.csv"
+
+
+def test_our_script_keeps_a_data_set_that_is_there(root: Path, log: Log) -> None:
+    """The base voice's formatter counts if the file that it names is mounted."""
+    config = base_config(datasets=[{"formatter": "coqui", "path": "x", "meta_file_train": "metadata.csv"}])
+    (entry,) = make(root, log, config, own=True).values["datasets"]
+    assert (entry["formatter"], entry["meta_file_train"]) == ("coqui", "metadata.csv")
+
+
+def test_our_script_needs_metadata(root: Path, log: Log) -> None:
+    """Without any the session ends, and says what makes it."""
+    prepare = partial(make, root, log, base_config(datasets=[]), own=True)
+    with pytest.raises(KernelFailure, match="kgtts data prepare"):
+        prepare(metadata=False)
 
 
 SPEED = {"gpus": "all", "mixed_precision": True, "cudnn_benchmark": False, "loader_workers": 4}

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from kernel_template.start.inputs import OWN
 from orchestrator.emulator.demo import inputs
 from tests.kernel.hosting import VITS_TRAINING, ForkServer, load, same_training
 from tests.kernel.kit import put
@@ -47,7 +48,7 @@ class Voice:
             config = self.run_folder / "config.json"
             where = ["--continue_path", str(self.run_folder)]
         put(self._folder / "control.json", json.dumps(control))
-        script = str(self._demo.dataset / "MyTTSDataset" / "train_tts.py")
+        script = str(OWN)
         arguments = [
             str(self._folder / "control.json"),
             script,

@@ -164,6 +164,23 @@ def test_a_module_needs_no_script(root: Path, log: Log) -> None:
     assert "is not mounted" in failure(root, log, dataset=script)
 
 
+def test_the_data_sets_script_is_found_else_kgtts_has_one(root: Path, log: Log) -> None:
+    """`auto` takes the guide's script; without one, or if `kgtts` is asked for, the kernel's own trains."""
+    dataset = mount_inputs(root)
+    found = find(root, log, dataset={"source": DATASET, "script": "auto"})
+    assert (found.script, found.own) == (dataset / "MyTTSDataset" / "train_tts.py", False)
+    asked = find(root, log, dataset={"source": DATASET, "script": "kgtts"})
+    (dataset / "MyTTSDataset" / "train_tts.py").unlink()
+    own = find(root, log, dataset={"source": DATASET, "script": "auto"})
+    assert own == asked
+    assert own.own
+    assert own.script is not None
+    assert "--config_path" in own.script.read_text(encoding="utf-8")
+    assert log.text.count("✓ Training script: the one that kgtts brings along") == 2
+    dataset.rename(root / "elsewhere")
+    assert "is not mounted" in failure(root, log, dataset={"source": DATASET, "script": "auto"})
+
+
 def test_a_notebooks_output_is_a_mount_too(root: Path) -> None:
     """Another kernel's output is found below notebooks/."""
     put(root / "notebooks" / "owner" / "voice-a" / "state.json")

@@ -53,7 +53,7 @@ def test_settings_enter_as_the_kernel_expects_them(
         "gpu_name": "T4",
         "gpus": 2,
         "internet": True,
-        "dataset": {"source": "someone/datahrbnn", "script": "MyTTSDataset/train_tts.py"},
+        "dataset": {"source": "someone/datahrbnn", "script": "auto"},
         "model": {
             "source": "someone/ttsbnng/transformers/default/1",
             "config": "model/config.json",

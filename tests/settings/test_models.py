@@ -18,7 +18,7 @@ def test_defaults_are_those_of_the_guide() -> None:
     assert plain.inputs.model_dump() == {
         "dataset": "datahrbnn",
         "model": "ttsbnng/transformers/default/1",
-        "script": "MyTTSDataset/train_tts.py",
+        "script": "auto",
         "config": "model/config.json",
         "checkpoint": "model/model_file.pth",
         "voice_of": "",
@@ -187,6 +187,13 @@ def test_fingerprint_follows_what_changes_the_training(tables: dict[str, Any], c
     plain = fingerprint(Settings().with_owner("me"))
     assert re.fullmatch(r"[0-9a-f]{64}", plain)
     assert (fingerprint(Settings.model_validate(tables).with_owner("me")) != plain) is changes
+
+
+def test_a_run_goes_on_although_the_script_is_now_found() -> None:
+    """Runs that were begun when the default was the guide's path have the fingerprint of today's default."""
+    before = Settings.model_validate({"inputs": {"script": "MyTTSDataset/train_tts.py"}})
+    other = Settings.model_validate({"inputs": {"script": "kgtts"}})
+    assert fingerprint(before) == fingerprint(Settings()) != fingerprint(other)
 
 
 def test_fingerprint_does_not_depend_on_the_order_of_keys() -> None:
