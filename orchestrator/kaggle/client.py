@@ -23,7 +23,7 @@ from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
 
 from orchestrator import untrusted
 from orchestrator.errors import CredentialsError, NotFoundError, RefusedError, ServiceError
-from orchestrator.kaggle.answers import AnswerError, ApiSession, next_token
+from orchestrator.kaggle.answers import AnswerError, ApiSession
 from orchestrator.kaggle.auth import CredentialKind, Credentials
 from orchestrator.kaggle.datasets import Datasets
 from orchestrator.kaggle.errors import Calls, refusal_hint, stated, translated
@@ -285,15 +285,10 @@ class KaggleClient:
         request.group, request.sort_by = KernelsListViewType.PROFILE, KernelsListSortType.DATE_RUN
         request.page_size = 100
         kernels: list[KernelInfo] = []
-        used: set[str] = set()
-        while True:
-            answer = self._call("list your kernels", lambda: self._kernels.list_kernels(request))
+        for page in self._call.pages("list your kernels", self._kernels.list_kernels, request):
             with translated("list your kernels"):
-                kernels += [kernel_info(item, listed_ref(item), None) for item in answer.kernels or []]
-                token = next_token(answer, used)
-            if token is None:
-                return kernels
-            request.page_token = token
+                kernels += [kernel_info(item, listed_ref(item), None) for item in page.kernels or []]
+        return kernels
 
     def quota(self) -> Quota | None:
         """Return the week's GPU hours; None if Kaggle reports none."""
@@ -371,12 +366,6 @@ class KaggleClient:
     def _output_pages(self, ref: KernelRef, page_size: int) -> Iterator[Any]:
         request = addressed(ApiListKernelSessionOutputRequest(), ref)
         request.page_size = page_size
-        doing, used = f"list the outputs of {ref}", set[str]()
-        while True:
-            page = self._call(doing, lambda: self._kernels.list_kernel_session_output(request))
-            yield page
-            with translated(doing):
-                token = next_token(page, used)
-            if token is None:
-                return
-            request.page_token = token
+        return self._call.pages(
+            f"list the outputs of {ref}", self._kernels.list_kernel_session_output, request
+        )

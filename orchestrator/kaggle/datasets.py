@@ -22,7 +22,6 @@ from kagglesdk.datasets.types.dataset_types import DatasetSettings, SettingsLice
 
 from orchestrator import untrusted
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError
-from orchestrator.kaggle.answers import next_token
 from orchestrator.kaggle.errors import Calls, stated, translated
 from orchestrator.kaggle.uploads import Uploads, check_names
 from orchestrator.models import InputDetails, InputFile
@@ -50,29 +49,16 @@ class Datasets:
         """List the files of the newest version of the dataset `owner/slug`, page by page as they are used."""
         request = _addressed(ApiListDatasetFilesRequest(), source)
         request.page_size = PAGE_SIZE
-        doing, used = f"list the files of the dataset {source}", set[str]()
-        while True:
-            answer = self._call(doing, lambda: self._datasets.list_dataset_files(request))
-            yield from (InputFile(item.name, item.total_bytes) for item in answer.dataset_files or [])
-            with translated(doing):
-                token = next_token(answer, used)
-            if token is None:
-                return
-            request.page_token = token
+        doing = f"list the files of the dataset {source}"
+        for page in self._call.pages(doing, self._datasets.list_dataset_files, request):
+            yield from (InputFile(item.name, item.total_bytes) for item in page.dataset_files or [])
 
     def mine(self) -> list[str]:
         """List the account's datasets, private ones included."""
         request = ApiListDatasetsRequest()
         request.group, request.page_size = DatasetSelectionGroup.DATASET_SELECTION_GROUP_MY, PAGE_SIZE
-        doing, used, found = "list your datasets", set[str](), list[str]()
-        while True:
-            answer = self._call(doing, lambda: self._datasets.list_datasets(request))
-            found += [item.ref for item in answer.datasets or []]
-            with translated(doing):
-                token = next_token(answer, used)
-            if token is None:
-                return found
-            request.page_token = token
+        pages = self._call.pages("list your datasets", self._datasets.list_datasets, request)
+        return [item.ref for page in pages for item in page.datasets or []]
 
     def is_ready(self, source: str) -> bool:
         """Return whether the newest version of a dataset is processed; until then kernels mount the last.

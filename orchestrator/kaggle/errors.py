@@ -22,7 +22,7 @@ from orchestrator.errors import (
     RefusedError,
     ServiceError,
 )
-from orchestrator.kaggle.answers import AnswerError, NoStateError, failure_of
+from orchestrator.kaggle.answers import AnswerError, NoStateError, failure_of, next_token
 from orchestrator.kaggle.auth import URL_VARIABLE
 from orchestrator.scrubbing import scrub
 from orchestrator.settings.accelerators import DEFAULT
@@ -90,6 +90,28 @@ class Calls:
                 with attempt:
                     return self._once(call)
         raise AssertionError  # stamina raises the last failure itself.
+
+    def pages(self, doing: str, method: Callable[[Any], Any], request: Any) -> Iterator[Any]:
+        """Yield the pages of a listing, each requested when it is needed.
+
+        Args:
+            doing: completes "could not …".
+            method: requests a page.
+            request: what to request; its page token is set from page to page.
+
+        Raises:
+            OddAnswerError: the listing has no end.
+            CredentialsError, NotFoundError, ForbiddenError, RefusedError, ServiceError: see `translated`.
+        """
+        used = set[str]()
+        while True:
+            page = self(doing, lambda: method(request))
+            yield page
+            with translated(doing):
+                token = next_token(page, used)
+            if token is None:
+                return
+            request.page_token = token
 
     def _once(self, call: Callable[[], T]) -> T:
         try:

@@ -25,8 +25,7 @@ from kagglesdk.models.types.model_enums import ModelFramework
 
 from orchestrator import untrusted
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError, UsageError
-from orchestrator.kaggle.answers import next_token
-from orchestrator.kaggle.errors import Calls, translated
+from orchestrator.kaggle.errors import Calls
 from orchestrator.kaggle.uploads import Uploads, check_names
 from orchestrator.models import InputDetails, InputFile, ModelVariation
 from orchestrator.scrubbing import scrub
@@ -61,14 +60,14 @@ class Models:
         request = _variation_of(ApiListModelInstanceVersionFilesRequest(), source)
         request.version_number, request.page_size = int(source.split("/")[4]), _PAGE_SIZE
         doing = f"list the files of the model {source}"
-        for page in self._pages(doing, self._models.list_model_instance_version_files, request):
+        for page in self._call.pages(doing, self._models.list_model_instance_version_files, request):
             yield from (InputFile(item.name, item.size) for item in page.files or [])
 
     def mine(self, username: str) -> Sequence[str]:
         """List the account's models, private ones included."""
         request = ApiListModelsRequest()
         request.owner, request.page_size = username, _PAGE_SIZE
-        pages = self._pages("list your models", self._models.list_models, request)
+        pages = self._call.pages("list your models", self._models.list_models, request)
         return [item.ref for page in pages for item in page.models or []]
 
     def variations(self, model: str) -> Sequence[ModelVariation]:
@@ -76,7 +75,7 @@ class Models:
         request = _model_of(ApiListModelInstancesRequest(), model)
         request.page_size = _PAGE_SIZE
         doing = f"list the variations of the model {model}"
-        pages = self._pages(doing, self._models.list_model_instances, request)
+        pages = self._call.pages(doing, self._models.list_model_instances, request)
         return [_described(model, item) for page in pages for item in page.instances or []]
 
     def create(self, model: str, details: InputDetails) -> None:
@@ -190,17 +189,6 @@ class Models:
         request = _variation_of(ApiCreateModelInstanceVersionRequest(), variation)
         request.body = body
         return self._call(doing, lambda: self._models.create_model_instance_version(request), retry=False)
-
-    def _pages(self, doing: str, method: Any, request: Any) -> Iterator[Any]:
-        used = set[str]()
-        while True:
-            answer = self._call(doing, lambda: method(request))
-            yield answer
-            with translated(doing):
-                token = next_token(answer, used)
-            if token is None:
-                return
-            request.page_token = token
 
 
 def _model_of(request: Any, source: str) -> Any:
