@@ -24,7 +24,8 @@ from orchestrator.models import KernelRef
 from orchestrator.ports import Kaggle
 from orchestrator.results import Results
 from orchestrator.run.context import FollowCost, RunContext, Target, open_context
-from orchestrator.run.ledger import Ledger, LedgerUnwritableError
+from orchestrator.run.ledger import Ledger
+from orchestrator.run.ledger_file import LedgerUnwritableError
 from orchestrator.run.snapshot import Snapshot
 from orchestrator.run.target import find_target
 from orchestrator.scrubbing import scrub

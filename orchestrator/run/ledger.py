@@ -5,7 +5,6 @@ answer of Kaggle's that shows less than it knows is taken for the truth.
 """
 
 import math
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,58 +13,22 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
-from urllib.parse import quote
 
 from orchestrator import __version__
-from orchestrator.errors import LocalError
-from orchestrator.locks import machine_lock
 from orchestrator.models import KernelRef, SessionState, SessionSummary
-
-# Append only: a released migration never changes. Each runs in one transaction with its number.
-_MIGRATIONS = (
-    (
-        """
-        CREATE TABLE sessions (
-        id INTEGER PRIMARY KEY,
-        service TEXT NOT NULL,
-        run_id TEXT NOT NULL,
-        number INTEGER NOT NULL,
-        owner TEXT NOT NULL,
-        slug TEXT NOT NULL,
-        version INTEGER,
-        accelerator TEXT,
-        fingerprint TEXT NOT NULL,
-        outcome TEXT NOT NULL,
-        message TEXT,
-        state TEXT,
-        pushed_at TEXT NOT NULL,
-        seen_at TEXT,
-        UNIQUE (service, run_id, number)
-    )
-    """,
-        "CREATE INDEX sessions_by_kernel ON sessions (service, owner, slug, version)",
-    ),
-    (
-        """
-        CREATE TABLE summaries (
-        service TEXT NOT NULL,
-        run_id TEXT NOT NULL,
-        number INTEGER NOT NULL,
-        kernel TEXT NOT NULL,
-        from_step INTEGER NOT NULL,
-        to_step INTEGER NOT NULL,
-        from_epoch INTEGER NOT NULL,
-        to_epoch INTEGER NOT NULL,
-        reason TEXT NOT NULL,
-        seconds REAL NOT NULL,
-        PRIMARY KEY (service, run_id, number)
-    )
-    """,
-    ),
+from orchestrator.run.ledger_file import (
+    LedgerBusyError,
+    LedgerDamagedError,
+    check_whole,
+    check_writable,
+    connect,
+    copy,
+    create_if_absent,
+    is_absent,
+    is_busy,
+    migrate,
 )
 
-
-_PATIENCE_S = 30.0  # With another program that holds the file.
 _TABLES = {
     "sessions": (
         *("id", "service", "run_id", "number", "owner", "slug", "version", "accelerator", "fingerprint"),
@@ -124,18 +87,6 @@ class Intent:
     fingerprint: str
 
 
-class LedgerUnwritableError(LocalError):
-    """The ledger cannot be written; what is in it can be read perhaps."""
-
-
-class LedgerBusyError(LocalError):
-    """Another program holds the ledger for longer than kgtts waits."""
-
-
-class LedgerDamagedError(LocalError):
-    """The ledger's file is no database, or a part of it cannot be read."""
-
-
 class Ledger:
     """The SQLite file with all sessions pushed from this machine; each service's are kept apart.
 
@@ -159,9 +110,9 @@ class Ledger:
             if in_memory:
                 self._open_copy()
             else:
-                _create_if_absent(path)
-                _check_writable(path)
-                self._db = _connect(path, "rw")
+                create_if_absent(path)
+                check_writable(path)
+                self._db = connect(path, "rw")
                 with self._closed_on_error():
                     self._check()
 
@@ -327,22 +278,22 @@ class Ledger:
 
     def _open_copy(self) -> None:
         """Open a copy in memory: of all that the file has, or else of the rows that can be read."""
-        self._db = _connect(None)
+        self._db = connect(None)
         with suppress(sqlite3.Error, OSError, ValueError), self._closed_on_error():
-            if not _is_absent(self._path):
-                _copy(self._path, self._db)
+            if not is_absent(self._path):
+                copy(self._path, self._db)
             self._check()
             return
         self._is_whole = False
-        self._db = _connect(None)
+        self._db = connect(None)
         with self._closed_on_error():
-            self._migrate()
+            migrate(self._db, self._path)
             self.restore(readable_rows(self._path))
 
     def _check(self) -> None:
         """See that the database is whole and of today's form, and that every row makes sense."""
-        _check_whole(self._db)
-        self._migrate()
+        check_whole(self._db)
+        migrate(self._db, self._path)
         for table, columns in _TABLES.items():
             query = f"SELECT rowid, {', '.join(columns)} FROM {table}"  # noqa: S608 - those of `_TABLES`.
             for row in self._db.execute(query):
@@ -358,19 +309,12 @@ class Ledger:
             self._db.close()
             raise
 
-    def _migrate(self) -> None:
-        if _migrate(self._db) > len(_MIGRATIONS):
-            raise LocalError(
-                f"The ledger {self._path} was made by a newer kgtts.",
-                hint="pip install --upgrade kgtts, or set KGTTS_HOME to another folder",
-            )
-
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            if _is_busy(error):
+            if is_busy(error):
                 raise LedgerBusyError(
                     f"The ledger {self._path} cannot be used: another program holds it.",
                     hint="try again when that program has finished",
@@ -382,149 +326,11 @@ class Ledger:
             ) from error
 
 
-def _migrate(database: sqlite3.Connection) -> int:
-    """Bring a database to today's form; gives the number of its form, which may be a newer kgtts's."""
-    for number in range(_schema(database) + 1, len(_MIGRATIONS) + 1):
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            # Under the lock: another process may have done it meanwhile.
-            if _schema(database) < number:
-                for statement in _MIGRATIONS[number - 1]:
-                    database.execute(statement)
-                database.execute(f"PRAGMA user_version = {number}")
-        except BaseException:
-            database.execute("ROLLBACK")
-            raise
-        database.execute("COMMIT")
-    return _schema(database)
-
-
-def _check_whole(database: sqlite3.Connection) -> None:
-    found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if found != "ok":
-        raise sqlite3.DatabaseError(found)
-
-
-def _schema(database: sqlite3.Connection) -> int:
-    return int(database.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _connect(path: Path | None, mode: str = "rw") -> sqlite3.Connection:
-    """Open a database that is there, or one in memory; a missing file is an error and is not made."""
-    if path is None:
-        database = sqlite3.connect(":memory:", isolation_level=None)
-    else:
-        place = path.resolve().as_posix()
-        address = f"file://{'' if place.startswith('/') else '/'}{quote(os.fsencode(place))}?mode={mode}"
-        database = sqlite3.connect(address, uri=True, timeout=_PATIENCE_S, isolation_level=None)
-    database.row_factory = sqlite3.Row
-    return database
-
-
-def _is_absent(path: Path) -> bool:
-    """Whether there is certainly nothing at a path.
-
-    Raises:
-        OSError: it cannot be told.
-    """
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    return False
-
-
-def _check_kind(path: Path) -> None:
-    """See that a ledger is a file with something in it: kgtts never makes an empty one."""
-    if path.is_dir():
-        raise sqlite3.DatabaseError("it is a folder")
-    if path.stat().st_size == 0:
-        raise sqlite3.DatabaseError("it is empty, so what it knew is lost")
-
-
-def _create_if_absent(path: Path) -> None:
-    """Make a new ledger; it appears with its tables, so that an empty file is always a damaged one.
-
-    Raises:
-        LedgerUnwritableError: it cannot be made.
-    """
-    try:
-        if not _is_absent(path):
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with machine_lock(path.parent, f"ledger {path.name}"):
-            if not _is_absent(path):  # Another process has made it meanwhile.
-                return
-            new = path.with_name(f"{path.name}.new")
-            for left in (new, new.with_name(f"{new.name}-journal")):  # By one that was killed.
-                left.unlink(missing_ok=True)
-            database = _connect(new, "rwc")
-            try:
-                _migrate(database)
-            finally:
-                database.close()
-            new.replace(path)
-    except (OSError, sqlite3.OperationalError, LocalError) as error:
-        raise _unwritable(path, error) from error
-
-
-def _check_writable(path: Path) -> None:
-    """See that the ledger can be written, before anything is read from it.
-
-    Raises:
-        LedgerUnwritableError: it cannot.
-        sqlite3.DatabaseError: another program holds it, or it is no database.
-    """
-    try:
-        _check_kind(path)
-        database = _connect(path)
-        try:
-            database.execute("BEGIN IMMEDIATE")
-            database.execute(f"PRAGMA user_version = {_schema(database)}")  # SQLite begins on any file.
-            database.execute("ROLLBACK")
-        finally:
-            database.close()
-    except (OSError, sqlite3.OperationalError) as error:
-        if _is_busy(error):
-            raise
-        raise _unwritable(path, error) from error
-
-
-def _is_busy(error: Exception) -> bool:
-    """Whether another program holds the file."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-
-
-def _unwritable(path: Path, error: Exception) -> LedgerUnwritableError:
-    return LedgerUnwritableError(
-        f"The ledger {path} cannot be used: {str(error).rstrip('.')}.",
-        hint="set KGTTS_HOME to another folder",
-    )
-
-
-def _copy(path: Path, target: sqlite3.Connection) -> None:
-    """Copy a whole ledger.
-
-    Raises:
-        sqlite3.Error, OSError, ValueError: not all of it can be read.
-    """
-    _check_kind(path)
-    source = _connect(path, "ro")
-    try:
-        source.execute("BEGIN")
-        _check_whole(source)
-        version = _schema(source)
-        statements = "\n".join(source.iterdump())  # Not its pages: their header may forbid writing.
-        target.executescript(f"{statements}\nPRAGMA user_version = {version};")
-    finally:
-        source.close()
-
-
 def readable_rows(path: Path) -> Sequence[Row]:
     """The rows of a damaged ledger that can still be read; those that make no sense are left out."""
     rows = list[Row]()
     with suppress(sqlite3.Error, OSError, ValueError):
-        database = _connect(path, "ro")
+        database = connect(path, "ro")
         try:
             for table, columns in _TABLES.items():
                 with suppress(sqlite3.Error):

@@ -6,7 +6,8 @@ from pathlib import Path
 from orchestrator.errors import LocalError
 from orchestrator.models import KernelRef
 from orchestrator.ports import Clock, Kaggle
-from orchestrator.run.ledger import Intent, Ledger, LedgerDamagedError, readable_rows
+from orchestrator.run.ledger import Intent, Ledger, readable_rows
+from orchestrator.run.ledger_file import LedgerDamagedError
 from orchestrator.run.reading import newest_session
 from orchestrator.run.snapshot import Snapshot, certain
 

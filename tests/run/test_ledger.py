@@ -9,16 +9,9 @@ import pytest
 
 from orchestrator.errors import LocalError
 from orchestrator.models import KernelRef, SessionState
-from orchestrator.run import ledger as ledger_module
-from orchestrator.run.ledger import (
-    Intent,
-    Ledger,
-    LedgerBusyError,
-    LedgerDamagedError,
-    LedgerUnwritableError,
-    PushOutcome,
-    readable_rows,
-)
+from orchestrator.run import ledger_file
+from orchestrator.run.ledger import Intent, Ledger, PushOutcome, readable_rows
+from orchestrator.run.ledger_file import LedgerBusyError, LedgerDamagedError, LedgerUnwritableError
 
 NOON = datetime(2026, 11, 18, 12, tzinfo=UTC)
 HERE = "https://here.example"
@@ -221,8 +214,8 @@ def test_a_file_that_may_only_be_read_is_found_out_before_a_push(
     path = tmp_path / "ledger.db"
     with Ledger(path, HERE) as ledger:
         first = ledger.intend(intent(), NOON)
-    connect = ledger_module._connect
-    monkeypatch.setattr(ledger_module, "_connect", lambda place, _="": connect(place, "ro"))
+    connect = ledger_file.connect
+    monkeypatch.setattr(ledger_file, "connect", lambda place, _="": connect(place, "ro"))
     with pytest.raises(LedgerUnwritableError, match="readonly"):
         Ledger(path, HERE)
     with Ledger(path, HERE, in_memory=True) as ledger:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ServiceError
-from orchestrator.run.ledger import LedgerDamagedError
+from orchestrator.run.ledger_file import LedgerDamagedError
 from orchestrator.run.repair import repair
 from tests.run.conftest import Play
 
