@@ -253,7 +253,7 @@ def _is_header(columns: Sequence[str], recordings: Recordings) -> bool:
 
 def _row(number: int, columns: list[str], recordings: Recordings, remarks: _Remarks) -> str | None:
     """Return a row as the formatter reads it; None if it has no text."""
-    if len(columns) < 2 or not columns[1].strip():  # noqa: PLR2004 - a name and a text.
+    if len(columns) < 2 or not columns[1].strip():  # A name and a text.
         return None
     name = columns[0]
     found = recordings.find(name)
