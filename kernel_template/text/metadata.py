@@ -23,7 +23,7 @@ _MARKS = (
 _COLUMNS = 3
 _LISTED = 3  # Lines that a remark names.
 _TEXT_LENGTH = 50
-_HEADERS = frozenset(
+HEADERS = frozenset(
     {
         "file",
         "filename",
@@ -35,11 +35,15 @@ _HEADERS = frozenset(
         "path",
         "id",
         "name",
+        "audio_path",
+        "audio_filepath",
+        "recording",
+        "utterance_id",
         "ফাইল",
         "অডিও",
     }
 )
-_QUOTES = ('"', "'", "“", "”")
+QUOTES = ('"', "'", "“", "”")
 
 
 @dataclass(slots=True)
@@ -137,7 +141,7 @@ class Recordings:
         """Return the name without `.wav` of the one recording that `written` means; None if there is none."""
         if written in self._exact:
             return written
-        name = written.strip().strip("".join(_QUOTES)).strip().replace("\\", "/")
+        name = written.strip().strip("".join(QUOTES)).strip().replace("\\", "/")
         for ending in (".wav", ".mp3", ".flac", ".ogg", ".m4a"):
             if name.lower().endswith(ending):
                 name = name[: -len(ending)]
@@ -247,8 +251,8 @@ def _delimiter(lines: Sequence[str], recordings: Recordings) -> str:
 
 
 def _is_header(columns: Sequence[str], recordings: Recordings) -> bool:
-    first = normal(columns[0].strip().strip("".join(_QUOTES)))
-    return first in _HEADERS and recordings.find(columns[0]) is None
+    first = normal(columns[0].strip().strip("".join(QUOTES)))
+    return first in HEADERS and recordings.find(columns[0]) is None
 
 
 def _row(number: int, columns: list[str], recordings: Recordings, remarks: _Remarks) -> str | None:

@@ -1,8 +1,304 @@
 """`kgtts data`: from a folder of recordings to a dataset."""
 
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
+
+from orchestrator.cli.context import json_option, load, on_interrupt, out_file, print_json
+from orchestrator.cli.show.console import print_page, warn
+from orchestrator.cli.show.table import print_table
+from orchestrator.errors import LocalError, UsageError
+from orchestrator.formatting import counted
+
+if TYPE_CHECKING:
+    from orchestrator.data.findings import Outcome
+    from orchestrator.data.study import Listener, Request
+    from orchestrator.data.summary import Summary
+    from orchestrator.data.work import AudioSettings
+
+_LISTED = 5  # Findings of a kind on the terminal.
 
 
 @click.group()
 def data() -> None:
-    """Make a dataset from a folder of recordings and their transcript."""
+    """Make a dataset from a folder of recordings and their transcript.
+
+    `check` looks and changes nothing; `prepare` makes MyTTSDataset. Both need the extra `data`: in a clone of
+    kgtts, pip install '.[data]'.
+    """
+
+
+def _recordings_options(command: Any) -> Any:
+    """Give a command the recordings, and what they become."""
+    options = [
+        click.argument("path", type=click.Path(exists=True, file_okay=False, path_type=Path)),
+        click.option(
+            "--transcripts",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            multiple=True,
+            metavar="FILE",
+            help="The texts: CSV, TSV, | or Excel, a row for each recording. Can be repeated. Default: what "
+            "is found in PATH, tables or a .txt beside each recording.",
+        ),
+        click.option(
+            "--rate",
+            type=click.IntRange(8000, 192_000),
+            help="Samples a second. Default: --base's, else training.sample_rate of kgtts.toml (22050).",
+        ),
+        click.option(
+            "--base",
+            type=click.Path(exists=True, path_type=Path),
+            help="The base voice's folder or config.json: its sample rate is taken.",
+        ),
+        click.option(
+            "--speaker-folders",
+            "by_folder",
+            is_flag=True,
+            help="The folder that a recording is in names its speaker.",
+        ),
+        click.option(
+            "--jobs", type=click.IntRange(1, 256), help="How many recordings at a time. Default: one a core."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@data.command(short_help="Look at recordings and texts, and change nothing")
+@_recordings_options
+@click.option(
+    "--html",
+    "html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=out_file,
+    help="Also write a page with players for what is doubtful.",
+)
+@json_option
+def check(
+    path: Path,
+    *,
+    transcripts: tuple[Path, ...],
+    rate: int | None,
+    base: Path | None,
+    by_folder: bool,
+    jobs: int | None,
+    html: Path | None,
+    as_json: bool,
+) -> None:
+    """Look at the recordings in PATH and their texts; nothing is changed.
+
+    Shows what is wrong with each and what `kgtts data prepare` would do about it, how much there is, and
+    whether that is enough to fine-tune a voice.
+    """
+    with _library():
+        from orchestrator.data import report, study, summary  # noqa: PLC0415  # The extra.
+
+        request = _request(path, transcripts, rate, base, by_folder=by_folder, jobs=jobs)
+        with _progress("checking", quiet=as_json) as listener:
+            found, outcome = study.check(request, listener)
+        numbers = summary.summarize(outcome)
+        if html is not None:
+            from orchestrator.files import write_atomically  # noqa: PLC0415  # As above.
+
+            write_atomically(html, report.page(found, outcome, numbers, request.settings))
+    if as_json:
+        print_json(report.as_json(found, outcome, numbers, request.settings))
+        return
+    click.echo(f"Texts: {', '.join(found.transcripts)}")
+    _print_findings(outcome)
+    _print_summary(numbers, request.settings)
+    if html is not None:
+        print_page(html, show=False)
+
+
+@data.command(short_help="Make the dataset, or bring it up to date")
+@_recordings_options
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Where to make it: FOLDER/MyTTSDataset, with quarantine/ and report.html beside it.",
+)
+@click.option(
+    "--accept",
+    multiple=True,
+    metavar="ID",
+    help="Take this utterance out of quarantine, now and in later runs. Can be repeated.",
+)
+@json_option
+def prepare(
+    path: Path,
+    *,
+    transcripts: tuple[Path, ...],
+    rate: int | None,
+    base: Path | None,
+    by_folder: bool,
+    jobs: int | None,
+    target: Path,
+    accept: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Make a dataset of the recordings in PATH: FOLDER/MyTTSDataset. PATH itself is never changed.
+
+    WAV files of one rate, mono, 16 bit; silence trimmed, loudness evened; texts as they are spoken. What
+    cannot be judged goes into FOLDER/quarantine with the reason; --accept brings it back. A run that was
+    interrupted goes on where it was, and a second run does only what changed.
+    """
+    with _library():
+        from orchestrator.data import prepare as preparing  # noqa: PLC0415  # The extra.
+        from orchestrator.data import report  # noqa: PLC0415  # As above.
+        from orchestrator.data.store import METADATA  # noqa: PLC0415  # As above.
+
+        request = _request(path, transcripts, rate, base, by_folder=by_folder, jobs=jobs)
+        with (
+            on_interrupt("Interrupted; what was done is kept.", hint="the same command goes on where it was"),
+            _progress("preparing", quiet=as_json) as listener,
+        ):
+            done = preparing.prepare(request, target, listener, accept)
+    if as_json:
+        place = {"dataset": str(done.layout.dataset), "worked_on": done.worked, "changed": done.changed}
+        findings = report.findings_json(done.outcome)
+        print_json({**place, "summary": done.summary.to_json(), "findings": findings})
+        return
+    _print_findings(done.outcome)
+    _print_summary(done.summary, request.settings)
+    if done.strangers:
+        warn(
+            f"{counted(len(done.strangers), 'file')} in {done.layout.wavs} not made by kgtts and not in "
+            f"{METADATA}: {', '.join(done.strangers[:3])}"
+        )
+    work = counted(done.worked, "recording")
+    click.echo(f"{work} worked on, {done.summary.recordings - done.worked:,} unchanged.")
+    state = "" if done.changed else " (unchanged)"
+    click.echo(f"{done.layout.dataset}: {counted(done.summary.utterances, 'utterance')}{state}")
+    if done.summary.quarantined:
+        listed = done.layout.quarantine / "quarantine.csv"
+        click.echo(f"{listed}: {done.summary.quarantined:,} with the reason; --accept ID takes one back")
+    click.echo(f"{done.layout.page}: everything that was changed, with players")
+
+
+@contextlib.contextmanager
+def _library() -> Iterator[None]:
+    """Name the command that installs what is missing.
+
+    Raises:
+        LocalError: the extra `data` is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise LocalError(
+            f"kgtts data needs the extra `data`, which is not installed ({error}).",
+            hint="pip install 'kgtts[data]', or in a clone of kgtts: pip install '.[data]'",
+        ) from error
+
+
+def _request(
+    path: Path,
+    transcripts: tuple[Path, ...],
+    rate: int | None,
+    base: Path | None,
+    *,
+    by_folder: bool,
+    jobs: int | None,
+) -> "Request":
+    from kernel_template.text import spoken  # noqa: PLC0415  # Only these commands need the tables.
+    from orchestrator.data.study import Request  # noqa: PLC0415  # The extra.
+    from orchestrator.data.work import AudioSettings  # noqa: PLC0415  # As above.
+
+    wanted = rate or (_rate_of(base) if base is not None else load().settings.training.sample_rate)
+    return Request(path, transcripts, AudioSettings(rate=wanted), spoken, by_folder=by_folder, processes=jobs)
+
+
+def _rate_of(base: Path) -> int:
+    """The sample rate of a base voice.
+
+    Raises:
+        UsageError: its config.json has none.
+    """
+    from orchestrator import untrusted  # noqa: PLC0415  # As above.
+
+    place = base / "config.json" if base.is_dir() else base
+    config = untrusted.as_object(untrusted.read_json_object(place))
+    rate = untrusted.count(untrusted.as_object(config.get("audio")).get("sample_rate"), 192_000)
+    if not rate:
+        raise UsageError(
+            f"{place} has no audio.sample_rate.",
+            hint="name the base voice's config.json, or give the rate with --rate",
+        )
+    return rate
+
+
+def _print_findings(outcome: "Outcome") -> None:
+    from orchestrator.data.report import groups  # noqa: PLC0415  # The extra.
+
+    rows: list[dict[str, Any]] = []
+    for group in groups(outcome, _LISTED):
+        # What is only changed needs one example; what costs data or is doubtful needs its place.
+        shown = group.findings[: 1 if group.weight == "changed" else _LISTED]
+        for number, finding in enumerate(shown):
+            more = group.count - len(shown) if number == len(shown) - 1 else 0
+            place = finding.file if finding.line is None else f"{finding.file}:{finding.line}"
+            rows.append(
+                {
+                    "what": group.title,
+                    "where": f"{place} and {more:,} more" if more else place,
+                    "details": finding.what,
+                    "done": group.done,
+                }
+            )
+    if rows:
+        print_table(rows, {"what": 32, "where": 30, "details": None, "done": 36})
+        click.echo()
+
+
+def _print_summary(summary: "Summary", settings: "AudioSettings") -> None:
+    from orchestrator.data.report import facts  # noqa: PLC0415  # The extra.
+    from orchestrator.data.summary import verdict  # noqa: PLC0415  # As above.
+
+    for name, value in facts(summary, settings):
+        click.echo(f"{click.style(f'{name:<14}', fg='cyan')} {value}")
+    click.echo()
+    for number, sentence in enumerate(verdict(summary)):
+        click.secho(sentence, bold=True if number == 0 else None)
+    click.echo()
+
+
+class _Quiet:
+    """Shows nothing."""
+
+    def started(self, total: int) -> None:
+        """Nothing to show."""
+
+    def advanced(self, name: str) -> None:
+        """Nothing to show."""
+
+
+@contextlib.contextmanager
+def _progress(what: str, *, quiet: bool) -> "Iterator[Listener]":
+    """Draw a bar on a terminal; elsewhere, and for JSON, nothing."""
+    if quiet or not sys.stderr.isatty():
+        yield _Quiet()
+        return
+    from rich.console import Console  # noqa: PLC0415  # Only a terminal needs rich.
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (TextColumn(what), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(what, total=None)
+
+        class _Bar(_Quiet):
+            def started(self, total: int) -> None:
+                shown.update(task, total=total)
+
+            def advanced(self, name: str) -> None:  # noqa: ARG002  # The bar counts.
+                shown.advance(task)
+
+        yield _Bar()

