@@ -4,9 +4,11 @@ Nothing here does I/O, and nothing here knows the `kaggle` packages.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Self
 
 from kernel_template.settings import ResumeSettings
@@ -228,6 +230,20 @@ class InputDetails:
     description: str = ""
     license: str = ""
     keywords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How large files are uploaded.
+
+    Attributes:
+        sent: is told the bytes that were sent since it was told last; fewer than none if they are sent again.
+        unfinished: a folder of this machine that remembers uploads that broke off; the next one goes on with
+            them. What it holds lets whoever reads it fill that upload.
+    """
+
+    sent: Callable[[int], None] = lambda _count: None
+    unfinished: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

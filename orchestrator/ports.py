@@ -20,6 +20,7 @@ from orchestrator.models import (
     OutputFile,
     Pushed,
     Quota,
+    Sending,
     SessionStatus,
 )
 
@@ -153,7 +154,13 @@ class Kaggle(Protocol):
         ...
 
     def upload_dataset(
-        self, source: str, details: InputDetails, files: Mapping[str, Path], *, notes: str
+        self,
+        source: str,
+        details: InputDetails,
+        files: Mapping[str, Path],
+        *,
+        notes: str,
+        sending: Sending | None = None,
     ) -> None:
         """Make the private dataset `owner/slug` of `files`, or a new version that holds these and no others.
 
@@ -196,7 +203,13 @@ class Kaggle(Protocol):
         ...
 
     def upload_model(
-        self, variation: str, files: Mapping[str, Path], *, notes: str, license_name: str
+        self,
+        variation: str,
+        files: Mapping[str, Path],
+        *,
+        notes: str,
+        license_name: str,
+        sending: Sending | None = None,
     ) -> str:
         """Make a version of `owner/model/framework/variation` that holds `files` and no others.
 

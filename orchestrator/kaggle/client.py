@@ -52,6 +52,7 @@ from orchestrator.models import (
     OutputFile,
     Pushed,
     Quota,
+    Sending,
     SessionState,
     SessionStatus,
 )
@@ -312,10 +313,16 @@ class KaggleClient:
         return self._datasets.is_ready(source)
 
     def upload_dataset(
-        self, source: str, details: InputDetails, files: Mapping[str, Path], *, notes: str
+        self,
+        source: str,
+        details: InputDetails,
+        files: Mapping[str, Path],
+        *,
+        notes: str,
+        sending: Sending | None = None,
     ) -> None:
         """Create the private dataset `owner/slug` from `files`, or a new version with these files only."""
-        self._datasets.upload(source, details, files, notes=notes)
+        self._datasets.upload(source, details, files, notes=notes, sending=sending or Sending())
 
     def my_datasets(self) -> Sequence[str]:
         """List the account's datasets."""
@@ -354,10 +361,17 @@ class KaggleClient:
         self._models.update(model, details)
 
     def upload_model(
-        self, variation: str, files: Mapping[str, Path], *, notes: str, license_name: str
+        self,
+        variation: str,
+        files: Mapping[str, Path],
+        *,
+        notes: str,
+        license_name: str,
+        sending: Sending | None = None,
     ) -> str:
         """Create a version of a variation, which is created if it does not exist; return the version."""
-        return self._models.upload(variation, files, notes=notes, license_name=license_name)
+        used = sending or Sending()
+        return self._models.upload(variation, files, notes=notes, license_name=license_name, sending=used)
 
     def delete_model(self, source: str) -> None:
         """Delete a model, one variation of it, or one version."""

@@ -24,7 +24,7 @@ from orchestrator import untrusted
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError
 from orchestrator.kaggle.errors import Calls, stated, translated
 from orchestrator.kaggle.uploads import Uploads, check_names
-from orchestrator.models import InputDetails, InputFile
+from orchestrator.models import InputDetails, InputFile, Sending
 from orchestrator.scrubbing import scrub
 
 PAGE_SIZE = 200
@@ -149,7 +149,15 @@ class Datasets:
         if answer.error:
             raise RefusedError(f"Could not {doing}: {_words(answer.error)}")
 
-    def upload(self, source: str, details: InputDetails, files: Mapping[str, Path], *, notes: str) -> None:
+    def upload(
+        self,
+        source: str,
+        details: InputDetails,
+        files: Mapping[str, Path],
+        *,
+        notes: str,
+        sending: Sending,
+    ) -> None:
         """Create a dataset, or a new version with these files only.
 
         This does what `kaggle datasets create` and `kaggle datasets version` do (2.2.4), and keeps folders as
@@ -174,13 +182,13 @@ class Datasets:
         try:
             if exists:
                 version = _version_request(source, notes)
-                self._uploads.fill(version.body, files, ApiBlobType.DATASET)
+                self._uploads.fill(version.body, files, ApiBlobType.DATASET, sending)
                 answer = self._call(
                     doing, lambda: self._datasets.create_dataset_version(version), retry=False
                 )
             else:
                 new = _create_request(source, details)
-                self._uploads.fill(new, files, ApiBlobType.DATASET)
+                self._uploads.fill(new, files, ApiBlobType.DATASET, sending)
                 answer = self._call(doing, lambda: self._datasets.create_dataset(new), retry=False)
         except (NotFoundError, ForbiddenError) as error:
             raise RefusedError(
@@ -192,6 +200,7 @@ class Datasets:
             error_words, status = _words(answer.error), answer.status.lower()
         if error_words or status != "ok":
             raise RefusedError(f"Kaggle refused the dataset {source}: {error_words or status or 'no reason'}")
+        self._uploads.forget()
 
 
 def _words(text: object) -> str:

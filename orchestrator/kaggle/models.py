@@ -27,7 +27,7 @@ from orchestrator import untrusted
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError, UsageError
 from orchestrator.kaggle.errors import Calls
 from orchestrator.kaggle.uploads import Uploads, check_names
-from orchestrator.models import InputDetails, InputFile, ModelVariation
+from orchestrator.models import InputDetails, InputFile, ModelVariation, Sending
 from orchestrator.scrubbing import scrub
 
 _PAGE_SIZE = 200
@@ -106,7 +106,15 @@ class Models:
         answer = self._call(doing, lambda: self._models.update_model(request), retry=False)
         _check_accepted(doing, answer)
 
-    def upload(self, variation: str, files: Mapping[str, Path], *, notes: str, license_name: str) -> str:
+    def upload(
+        self,
+        variation: str,
+        files: Mapping[str, Path],
+        *,
+        notes: str,
+        license_name: str,
+        sending: Sending,
+    ) -> str:
         """Create a version of a variation, which is created if it does not exist; return the version.
 
         Raises:
@@ -120,11 +128,11 @@ class Models:
         before = self._newest(variation)
         try:
             if before is None:
-                answer = self._create_variation(doing, variation, files, license_name)
+                answer = self._create_variation(doing, variation, files, license_name, sending)
                 if answer.error and answer.error_code == _CONFLICT:  # Only the listing did not show it.
-                    answer = self._create_version(doing, variation, files, notes)
+                    answer = self._create_version(doing, variation, files, notes, sending)
             else:
-                answer = self._create_version(doing, variation, files, notes)
+                answer = self._create_version(doing, variation, files, notes, sending)
         except (NotFoundError, ForbiddenError) as error:
             raise RefusedError(
                 error.message,
@@ -132,6 +140,7 @@ class Models:
                 "check that the login may write models: `kgtts doctor`",
             ) from error
         _check_accepted(doing, answer)
+        self._uploads.forget()
         newest = self._newest(variation)
         if newest is None or newest <= (before or 0):
             raise ServiceError(
@@ -172,20 +181,22 @@ class Models:
         return found[0].version if found else None
 
     def _create_variation(
-        self, doing: str, variation: str, files: Mapping[str, Path], license_name: str
+        self, doing: str, variation: str, files: Mapping[str, Path], license_name: str, sending: Sending
     ) -> Any:
         body = ApiCreateModelInstanceRequestBody()
         body.framework, body.instance_slug = _framework(variation.split("/")[2]), variation.split("/")[3]
         body.license_name, body.fine_tunable = license_name, True
-        self._uploads.fill(body, files, ApiBlobType.MODEL)
+        self._uploads.fill(body, files, ApiBlobType.MODEL, sending)
         request = _model_of(ApiCreateModelInstanceRequest(), variation)
         request.body = body
         return self._call(doing, lambda: self._models.create_model_instance(request), retry=False)
 
-    def _create_version(self, doing: str, variation: str, files: Mapping[str, Path], notes: str) -> Any:
+    def _create_version(
+        self, doing: str, variation: str, files: Mapping[str, Path], notes: str, sending: Sending
+    ) -> Any:
         body = ApiCreateModelInstanceVersionRequestBody()
         body.version_notes = notes
-        self._uploads.fill(body, files, ApiBlobType.MODEL)
+        self._uploads.fill(body, files, ApiBlobType.MODEL, sending)
         request = _variation_of(ApiCreateModelInstanceVersionRequest(), variation)
         request.body = body
         return self._call(doing, lambda: self._models.create_model_instance_version(request), retry=False)

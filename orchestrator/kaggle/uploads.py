@@ -5,8 +5,13 @@ a break, an empty PUT with `Content-Range: bytes */SIZE` asks what arrived (308,
 the next one sends the rest.
 """
 
+import contextlib
+import hashlib
+import io
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +22,12 @@ from kagglesdk.datasets.types.dataset_api_service import ApiDatasetNewFile, ApiU
 
 from orchestrator.connections import Session
 from orchestrator.errors import LocalError, RefusedError, ServiceError
+from orchestrator.files import write_atomically
 from orchestrator.kaggle.errors import Calls, retry_delay, translated
+from orchestrator.models import Sending
 
 ATTEMPTS = 10  # As the official client.
+WORTH_REMEMBERING = 8 << 20
 _LONGEST_WAIT_S = 15.0
 _TAKEN = (requests.codes.ok, requests.codes.created)
 _RESUME_INCOMPLETE = 308
@@ -44,13 +52,15 @@ class Uploads:
         self._call = call
         self._blobs = blobs
         self._service = service
+        self._remembered: list[Path] = []
 
-    def upload(self, path: Path, kind: ApiBlobType) -> str:
+    def upload(self, path: Path, kind: ApiBlobType, sending: Sending) -> str:
         """Upload one file; return the token that names it in a version of what it is for.
 
         Args:
             path: the file.
             kind: what it is for.
+            sending: who is told how far it is, and where an upload that breaks off is remembered.
 
         Raises:
             LocalError: the file cannot be read.
@@ -58,33 +68,69 @@ class Uploads:
         """
         doing = f"upload {path.name}"
         try:
-            found = path.stat()
-            request = ApiStartBlobUploadRequest()
-            request.type, request.name = kind, path.name
-            request.content_length, request.last_modified_epoch_seconds = found.st_size, int(found.st_mtime)
-            # Safe to repeat: it only reserves another place.
-            answer = self._call(doing, lambda: self._blobs.start_blob_upload(request))
+            size = path.stat().st_size
+            memory = self._memory(path, size, kind, sending.unfinished)
+            place = None if memory is None else _recall(memory)
+            if place is not None and self._is_address(place.url):
+                with contextlib.suppress(ServiceError, requests.RequestException), translated(doing):
+                    _send(path, size, place.url, sending.sent, is_begun=True)
+                    return place.token
+                # It has expired, or the connection broke for good: another place is as good.
+            place = self._start(doing, path, kind)
+            if memory is not None:
+                _remember(memory, place)
             with translated(doing):
-                token, url = str(answer.token), str(answer.create_url)
-            if not token or not url.startswith(("https://", f"{self._service}/")):
-                raise ServiceError(f"Could not {doing}: Kaggle gave no address to send it to.")
-            with translated(doing):
-                _send(path, found.st_size, url)
+                _send(path, size, place.url, sending.sent)
         except OSError as error:
             raise LocalError(f"Could not {doing}: {error.strerror}.") from error
         except _UnfinishedError as error:
             raise ServiceError(
                 f"Could not {doing}: Kaggle's storage did not accept it ({error}).", hint="try again later"
             ) from error
-        return token
+        return place.token
 
-    def fill(self, body: Any, files: Mapping[str, Path], kind: ApiBlobType) -> None:
+    def _start(self, doing: str, path: Path, kind: ApiBlobType) -> "_Place":
+        found = path.stat()
+        request = ApiStartBlobUploadRequest()
+        request.type, request.name = kind, path.name
+        request.content_length, request.last_modified_epoch_seconds = found.st_size, int(found.st_mtime)
+        # Safe to repeat: it only reserves another place.
+        answer = self._call(doing, lambda: self._blobs.start_blob_upload(request))
+        with translated(doing):
+            place = _Place(str(answer.token), str(answer.create_url))
+        if not place.token or not self._is_address(place.url):
+            raise ServiceError(f"Could not {doing}: Kaggle gave no address to send it to.")
+        return place
+
+    def _is_address(self, url: str) -> bool:
+        return url.startswith(("https://", f"{self._service}/"))
+
+    def _memory(self, path: Path, size: int, kind: ApiBlobType, folder: Path | None) -> Path | None:
+        """The file that remembers the upload of this content; None if it is not worth it."""
+        if folder is None or size < WORTH_REMEMBERING:
+            return None
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        name = f"{self._service}\n{kind.name}\n{path.name}\n{content}"
+        memory = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
+        self._remembered.append(memory)
+        return memory
+
+    def forget(self) -> None:
+        """Forget uploads of which a version was made."""
+        for memory in self._remembered:
+            with contextlib.suppress(OSError):
+                memory.unlink(missing_ok=True)
+        self._remembered.clear()
+
+    def fill(self, body: Any, files: Mapping[str, Path], kind: ApiBlobType, sending: Sending) -> None:
         """Upload files and put them into a request.
 
         Args:
             body: what has `files` and `directories`: a request, or the body of one.
             files: by their names, with `/` for folders; each file's own name is the last part of its name.
             kind: what they are for.
+            sending: as for `upload`.
 
         Raises:
             As for `upload`.
@@ -93,7 +139,7 @@ class Uploads:
         folders: dict[str, Any] = {"": body}
         for name, path in files.items():
             file = ApiDatasetNewFile()
-            file.token = self.upload(path, kind)
+            file.token = self.upload(path, kind, sending)
             folder = _folder(folders, name.rpartition("/")[0])
             folder.files = [*folder.files, file]
 
@@ -124,16 +170,57 @@ def _folder(folders: dict[str, Any], name: str) -> Any:
     return folders[name]
 
 
-def _send(path: Path, size: int, url: str) -> None:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a file is sent to, and the token that names it."""
+
+    token: str
+    url: str = field(repr=False)
+
+
+def _remember(memory: Path, place: _Place) -> None:
+    with contextlib.suppress(LocalError, OSError):  # Without it the file is sent from its start.
+        write_atomically(memory, json.dumps({"token": place.token, "url": place.url}))
+        memory.chmod(0o600)
+
+
+def _recall(memory: Path) -> _Place | None:
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+        return _Place(str(known["token"]), str(known["url"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+class _Counted(io.BufferedReader):
+    """A file that tells how many bytes of it were read."""
+
+    def __init__(self, raw: io.FileIO, sent: Callable[[int], None]) -> None:
+        super().__init__(raw)
+        self._sent = sent
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        piece = super().read(size)
+        self._sent(len(piece))
+        return piece
+
+    def rewind(self, start: int) -> None:
+        """Go to byte `start`; what is read again counts again."""
+        self._sent(start - self.tell())
+        self.seek(start)
+
+
+def _send(path: Path, size: int, url: str, sent: Callable[[int], None], *, is_begun: bool = False) -> None:
     # Not the SDK's session: the storage must not see the credentials.
-    with Session() as session, path.open("rb") as file:
+    with Session() as session, _Counted(io.FileIO(path), sent) as file:
         for attempt in stamina.retry_context(
             on=_worth_another, attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=_LONGEST_WAIT_S
         ):
             with attempt:
-                start = 0 if attempt.num == 1 else _arrived(session, url, size)
-                if start < size or attempt.num == 1:
-                    file.seek(start)
+                is_new = attempt.num == 1 and not is_begun
+                start = 0 if is_new else _arrived(session, url, size)
+                file.rewind(start)
+                if start < size or is_new:
                     rest = {"Content-Range": f"bytes {start}-{size - 1}/{size}"} if start else {}
                     # requests takes the length from where the file stands, and streams it.
                     _checked(session.put(url, data=file, headers=rest, allow_redirects=False))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.errors import NotFoundError, RefusedError
-from orchestrator.models import InputDetails, ModelVariation
+from orchestrator.models import InputDetails, ModelVariation, Sending
 from tests.fakes.clock import FakeClock
 
 T = TypeVar("T")
@@ -37,7 +37,13 @@ class FakeInputs:
     def _call(self, method: str, words: str, work: Callable[[], T]) -> T: ...
 
     def upload_dataset(
-        self, source: str, details: InputDetails, files: Mapping[str, Path], *, notes: str
+        self,
+        source: str,
+        details: InputDetails,
+        files: Mapping[str, Path],
+        *,
+        notes: str,
+        sending: Sending | None = None,
     ) -> None:
         """Store a version of a dataset; Kaggle's limits are checked before anything is sent."""
         slug = source.partition("/")[2]
@@ -134,7 +140,13 @@ class FakeInputs:
         self._call("update_model", f"update {model}", change)
 
     def upload_model(
-        self, variation: str, files: Mapping[str, Path], *, notes: str, license_name: str
+        self,
+        variation: str,
+        files: Mapping[str, Path],
+        *,
+        notes: str,
+        license_name: str,
+        sending: Sending | None = None,
     ) -> str:
         """Store a version."""
         _check_files(f"the model {variation}", files)

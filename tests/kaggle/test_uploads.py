@@ -19,6 +19,8 @@ from orchestrator.emulator.service.uploads import CHUNK_MULTIPLE
 from orchestrator.errors import ForbiddenError, ServiceError
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
+from orchestrator.kaggle.uploads import WORTH_REMEMBERING
+from orchestrator.models import Sending
 from tests.kaggle.helpers import DETAILS, SOURCE, make_files, stored
 from tests.support import KEY, USER
 
@@ -59,6 +61,30 @@ def test_an_upload_that_fails_for_good_is_said(
         kaggle.upload_dataset(SOURCE, DETAILS, make_files(tmp_path / "1", a_txt=b"one"), notes="x")
     with pytest.raises(ForbiddenError):
         kaggle.dataset_ready(SOURCE)
+
+
+def test_a_later_upload_goes_on_with_what_arrived(
+    emulator: Emulator, kaggle: KaggleClient, tmp_path: Path
+) -> None:
+    """Another process sends the rest only; a place that has expired is replaced by a new one."""
+    content = os.urandom(WORTH_REMEMBERING + 5)
+    files = make_files(tmp_path / "1", big_pth=content)
+    emulator.server.faults.set(FaultPlan(faults=(UploadLost(after=10 * CHUNK_MULTIPLE),)))
+    sent = list[int]()
+    sending = Sending(sent.append, tmp_path / "unfinished")
+    with pytest.raises(ServiceError):
+        kaggle.upload_dataset(SOURCE, DETAILS, files, notes="x", sending=sending)
+    emulator.server.faults.set(FaultPlan())
+    (memory,) = (tmp_path / "unfinished").iterdir()
+    sent.clear()
+    kaggle.upload_dataset(SOURCE, DETAILS, files, notes="x", sending=sending)
+    assert sent[0] == 10 * CHUNK_MULTIPLE  # Skipped at once, and the rest was read.
+    assert sum(sent) == len(content)
+    assert stored(emulator, 1, "big.pth") == content
+    assert not memory.exists()
+    memory.write_text(json.dumps({"token": "gone", "url": f"{emulator.url}/_storage/gone"}))
+    kaggle.upload_dataset(SOURCE, DETAILS, files, notes="x", sending=sending)
+    assert stored(emulator, 2, "big.pth") == content
 
 
 def test_an_upload_keeps_memory_flat(kaggle: KaggleClient, tmp_path: Path) -> None:

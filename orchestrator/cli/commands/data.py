@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.context import json_option, load, on_interrupt, out_file, print_json
+from orchestrator.cli.context import (
+    data_folder,
+    json_option,
+    load,
+    on_interrupt,
+    out_file,
+    print_json,
+    settings_options,
+    workbench,
+)
 from orchestrator.cli.show.console import print_page, warn
 from orchestrator.cli.show.table import print_table
+from orchestrator.cli.show.uploading import asks, choose, sending_bar
 from orchestrator.errors import LocalError, UsageError
-from orchestrator.formatting import counted
+from orchestrator.formatting import counted, size
+from orchestrator.run.dataset_upload import LICENSES, DatasetUpload, State, read_folder
 
 if TYPE_CHECKING:
     from orchestrator.data.findings import Outcome
@@ -28,7 +39,7 @@ def data() -> None:
     """Make a dataset from a folder of recordings and their transcript.
 
     `check` looks and changes nothing; `prepare` makes MyTTSDataset. Both need the extra `data`: in a clone of
-    kgtts, pip install '.[data]'.
+    kgtts, pip install '.[data]'. `upload` brings it to Kaggle.
     """
 
 
@@ -182,6 +193,74 @@ def prepare(
         listed = done.layout.quarantine / "quarantine.csv"
         click.echo(f"{listed}: {done.summary.quarantined:,} with the reason; --accept ID takes one back")
     click.echo(f"{done.layout.page}: everything that was changed, with players")
+
+
+@data.command(short_help="Upload the dataset to Kaggle, if it changed")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@settings_options
+@click.option(
+    "--license", "license_name", metavar="NAME", help=f"Its licence on Kaggle: {', '.join(LICENSES)} …"
+)
+@click.option(
+    "--script",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A training script of your own. Without one, kgtts brings one along.",
+)
+@click.option("--notes", default="kgtts data upload", help="What is new in this version.")
+@json_option
+def upload(
+    folder: Path,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+    *,
+    license_name: str | None,
+    script: Path | None,
+    notes: str,
+    as_json: bool,
+) -> None:
+    """Upload a prepared data set as your private dataset on Kaggle.
+
+    FOLDER is what `kgtts data prepare` made: MyTTSDataset, or the folder that holds it. Folders are kept. A
+    new version is made only if something has changed, and the command waits until sessions get it. An upload
+    that broke off goes on when the command is given again.
+    """
+    settings = load(config_path, overrides).settings
+    found = read_folder(folder, script)
+    with workbench() as bench:
+        source = settings.with_owner(bench.kaggle.username).inputs.dataset
+        bringing = DatasetUpload(bench.kaggle, bench.clock, source, lambda words: click.echo(words, err=True))
+        if license_name is None and asks() and bringing.state(found) is State.ABSENT:
+            license_name = choose(f"{source} is made now. Its licence", LICENSES, LICENSES[0])
+        with (
+            on_interrupt("Stopped while uploading.", hint="give the same command again; it goes on"),
+            sending_bar(found.size, data_folder()) as sending,
+        ):
+            done = bringing.bring(found, license_name=license_name, notes=notes, sending=sending)
+    if as_json:
+        print_json(
+            {
+                "dataset": done.source,
+                "uploaded": done.is_new,
+                "private": done.is_private,
+                "files": len(found.files),
+                "bytes": found.size,
+                "left_out": found.left_out,
+            }
+        )
+        return
+    what = f"{counted(len(found.files), 'file')}, {size(found.size)}"
+    if done.is_new:
+        click.secho(f"Uploaded {done.source}", fg="green", nl=False)
+        click.echo(f"  {what}  https://www.kaggle.com/datasets/{done.source}")
+    else:
+        click.echo(f"Nothing has changed: {done.source} holds these {what} already.")
+    if found.left_out:
+        click.echo(f"Not uploaded: {', '.join(found.left_out)}")
+    if not done.is_private:
+        warn(f"{done.source} is public: everybody can hear the recordings. Its page on Kaggle changes that.")
+    if not found.has_script:
+        click.echo("It has no training script; kgtts brings one along.")
+    click.echo("Next: kgtts base add FOLDER, if the base voice is not on Kaggle yet; then kgtts push")
 
 
 @contextlib.contextmanager

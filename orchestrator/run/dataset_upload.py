@@ -1,0 +1,322 @@
+"""Upload a prepared data set: private, with its folders, only if it changed, and until it is current.
+
+What Kaggle holds is known by a small file in the data set itself, whose name has the hash of all the others.
+Many files travel as one ZIP archive that Kaggle unpacks into a folder of its name, as it does with the
+folders of the official client's `--dir-mode zip`: 5,000 files one by one would be 10,000 requests, and an
+upload that broke off would begin again.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+
+from kernel_template.contract import DATASET_SCRIPT
+from orchestrator.errors import (
+    ForbiddenError,
+    LocalError,
+    NotFoundError,
+    RefusedError,
+    ServiceError,
+    UsageError,
+)
+from orchestrator.files import write_atomically
+from orchestrator.formatting import size
+from orchestrator.models import InputDetails, Sending
+from orchestrator.ports import Clock, Kaggle
+from orchestrator.settings.fields import title_from
+
+TOP = PurePosixPath(DATASET_SCRIPT).parts[0]  # `MyTTSDataset`, the guide's folder.
+METADATA = ("metadata.csv", "metadata.txt")
+# The licences that Kaggle knows (docs/datasets_metadata.md of the official client), the likely ones first.
+LICENSES = ("other", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", "unknown")
+_SEPARATE_FILES = 50  # More than these travel as an archive, as kagglehub does it too.
+_LEFT_OUT = ("quarantine", "__pycache__", "Thumbs.db", "desktop.ini")  # And names that begin with a dot.
+_CONTENT = re.compile(r"(?:.*/)?kgtts-content-([0-9a-f]{32})\.json")
+_PLAIN_TIME = (1980, 1, 1, 0, 0, 0)  # The same files make the same archive, whose upload can be continued.
+_READY_WITHIN_S = 3600.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 3.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What is to be uploaded.
+
+    Attributes:
+        files: by their names in the data set, with `/` for folders.
+        left_out: names in the folder that are not uploaded.
+        size: bytes of all files.
+        content: a hash of all names and files.
+    """
+
+    files: Mapping[str, Path]
+    left_out: tuple[str, ...]
+    size: int
+    content: str
+
+    @property
+    def has_script(self) -> bool:
+        """Whether it has a training script of its own."""
+        return DATASET_SCRIPT in self.files
+
+
+class State(StrEnum):
+    """What Kaggle has of a folder."""
+
+    CURRENT = "current"  # A session would train on it.
+    PREPARING = "preparing"  # Its version is there, and being processed.
+    DIFFERENT = "different"  # The newest version holds something else.
+    ABSENT = "absent"  # There is no such data set.
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """A data set that holds the folder now.
+
+    Attributes:
+        source: `owner/slug`.
+        folder: what it holds.
+        before: what Kaggle had of it before.
+        is_private: whether only the account sees it.
+    """
+
+    source: str
+    folder: Folder
+    before: State
+    is_private: bool
+
+    @property
+    def is_new(self) -> bool:
+        """Whether anything was uploaded."""
+        return self.before in (State.ABSENT, State.DIFFERENT)
+
+
+def read_folder(place: Path, script: Path | None = None) -> Folder:
+    """Read what a folder gives: itself if it has the metadata, else its `MyTTSDataset`.
+
+    Args:
+        place: the folder.
+        script: a training script to put with it.
+
+    Raises:
+        UsageError: it holds no data set.
+        LocalError: a file cannot be read.
+    """
+    root = next((each for each in (place, place / TOP) if _is_dataset(each)), None)
+    if root is None:
+        raise UsageError(
+            f"{place} holds no data set: neither it nor its folder {TOP} has {METADATA[0]}.",
+            hint=f"`kgtts data prepare RECORDINGS --to {place}` makes one",
+        )
+    files, left_out = dict[str, Path](), list[str]()
+    try:
+        for path in sorted(_walk(root, left_out)):
+            files[f"{TOP}/{path.relative_to(root).as_posix()}"] = path
+        if script is not None:
+            files[DATASET_SCRIPT] = script
+        digest, total = hashlib.sha256(), 0
+        for name, path in sorted(files.items()):
+            with path.open("rb") as file:
+                own = hashlib.file_digest(file, "sha256").hexdigest()
+            total += path.stat().st_size
+            digest.update(f"{own} {name}\n".encode())
+    except OSError as error:
+        raise LocalError(f"Could not read {error.filename or root}: {error.strerror}.") from error
+    return Folder(files, tuple(sorted(left_out)), total, digest.hexdigest()[:32])
+
+
+def _is_dataset(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in METADATA)
+
+
+def _walk(folder: Path, left_out: list[str]) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.name.startswith(".") or path.name in _LEFT_OUT:
+            left_out.append(path.name)
+        elif path.is_dir():
+            yield from _walk(path, left_out)
+        elif path.is_file():
+            yield path
+
+
+class DatasetUpload:
+    """Brings a folder to a data set.
+
+    Args:
+        kaggle: the account.
+        clock: time.
+        source: `owner/slug`.
+        say: is told what is being waited for.
+    """
+
+    def __init__(self, kaggle: Kaggle, clock: Clock, source: str, say: Callable[[str], None]) -> None:
+        self._kaggle = kaggle
+        self._clock = clock
+        self._source = source
+        self._say = say
+
+    def state(self, folder: Folder) -> State:
+        """Find out what Kaggle has of the folder.
+
+        Raises:
+            ServiceError: Kaggle could not be read.
+        """
+        try:
+            found = self._holds(folder)
+        except (NotFoundError, ForbiddenError):
+            # Kaggle answers 403 for what is absent: two answers must agree.
+            listed = [name.casefold() for name in self._kaggle.my_datasets()]
+            return State.DIFFERENT if self._source.casefold() in listed else State.ABSENT
+        if not found:
+            return State.DIFFERENT
+        return State.CURRENT if self._is_ready() else State.PREPARING
+
+    def bring(self, folder: Folder, *, license_name: str | None, notes: str, sending: Sending) -> Uploaded:
+        """Upload the folder if Kaggle does not have it, and wait until sessions get it.
+
+        Args:
+            folder: what to upload.
+            license_name: the licence; needed for a data set that does not exist yet.
+            notes: what is new in this version.
+            sending: as for the port.
+
+        Raises:
+            UsageError: a licence is needed.
+            RefusedError: Kaggle refused it, or could not process it.
+            ServiceError: Kaggle could not be reached, or did not become ready in time; trying again goes on.
+            LocalError: this machine has no room for the archive, or a file cannot be read.
+        """
+        before = self.state(folder)
+        if before is State.ABSENT and not license_name:
+            raise UsageError(
+                f"The data set {self._source} is made now, and Kaggle wants to know its licence.",
+                hint=f"add --license NAME, one of {', '.join(LICENSES)}; private data may be `other`",
+            )
+        if before is State.DIFFERENT and not self._is_ready():
+            self._say(f"Kaggle is still preparing the version of {self._source} before this one.")
+            self._wait(self._is_ready)
+        if before in (State.ABSENT, State.DIFFERENT):
+            self._send(folder, license_name or "", notes, sending)
+        if before is not State.CURRENT:
+            self._say(f"Kaggle is preparing {self._source}; this takes seconds to minutes.")
+            self._wait(lambda: self._is_ready() and self._holds(folder))
+        details = self._kaggle.dataset_details(self._source)
+        if license_name and details.license.casefold() != license_name.casefold():
+            changed = InputDetails(
+                details.title,
+                private=details.private,
+                subtitle=details.subtitle,
+                description=details.description,
+                license=license_name,
+                keywords=details.keywords,
+            )
+            self._kaggle.update_dataset(self._source, changed)
+        return Uploaded(self._source, folder, before, details.private)
+
+    def _send(self, folder: Folder, license_name: str, notes: str, sending: Sending) -> None:
+        title = title_from(self._source.rpartition("/")[2])
+        details = InputDetails(title, license=license_name, description="Recordings and texts of a voice.")
+        with _packed(folder) as files:
+            try:
+                self._kaggle.upload_dataset(self._source, details, files, notes=notes, sending=sending)
+            except ServiceError:
+                if not self._may_hold(folder):  # Only the answer was lost.
+                    raise
+
+    def _may_hold(self, folder: Folder) -> bool:
+        try:
+            return self._holds(folder)
+        except (RefusedError, ServiceError):
+            return False
+
+    def _holds(self, folder: Folder) -> bool:
+        """Whether the newest version, as Kaggle lists it, is this folder.
+
+        Raises:
+            RefusedError: it is, but Kaggle did not unpack the archive.
+        """
+        archive = f"{TOP}.zip"
+        names = [file.name for file in self._kaggle.dataset_files(self._source)]
+        contents = [match[1] for name in names if (match := _CONTENT.fullmatch(name))]
+        if folder.content not in contents:
+            return False
+        if archive in names:
+            raise RefusedError(
+                f"Kaggle has {archive} in {self._source}, but did not unpack it.",
+                hint=f"see https://www.kaggle.com/datasets/{self._source}",
+            )
+        return True
+
+    def _is_ready(self) -> bool:
+        try:
+            return self._kaggle.dataset_ready(self._source)
+        except (NotFoundError, ForbiddenError):
+            return False  # It was made just now, and is not visible yet.
+
+    def _wait(self, is_done: Callable[[], bool]) -> None:
+        deadline, pause = self._clock.monotonic() + _READY_WITHIN_S, _FIRST_PAUSE_S
+        while True:
+            try:
+                if is_done():
+                    return
+            except (NotFoundError, ForbiddenError):
+                pass  # As above.
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
+                raise ServiceError(
+                    f"Kaggle has not prepared {self._source} within {_READY_WITHIN_S / 60:.0f} minutes.",
+                    hint="give the same command again: nothing is uploaded twice, and it waits on",
+                )
+            self._clock.sleep(min(pause, left))
+            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+
+
+@contextmanager
+def _packed(folder: Folder) -> Iterator[dict[str, Path]]:
+    """Give the files to send: few as they are, many in an archive; with the file that names the content.
+
+    Raises:
+        LocalError: there is no room for the archive.
+    """
+    with tempfile.TemporaryDirectory(prefix="kgtts-") as made:
+        place = Path(made)
+        marker = place / f"kgtts-content-{folder.content}.json"
+        about = {"schema": 1, "content": folder.content, "files": len(folder.files), "bytes": folder.size}
+        write_atomically(marker, json.dumps(about) + "\n")
+        if len(folder.files) <= _SEPARATE_FILES:
+            files = dict(folder.files)
+            for name, path in folder.files.items():
+                if path.name != name.rpartition("/")[2]:  # A script of another name.
+                    files[name] = place / name.rpartition("/")[2]
+                    shutil.copyfile(path, files[name])
+        else:
+            free = shutil.disk_usage(place).free
+            if free < folder.size:
+                raise LocalError(
+                    f"The archive of the data set needs {size(folder.size)} in {place.parent}, but only "
+                    f"{size(free)} is free.",
+                    hint="make room, or set TMPDIR to a folder with room",
+                )
+            files = {f"{TOP}.zip": place / f"{TOP}.zip"}
+            _zip(folder, files[f"{TOP}.zip"])
+        yield {**files, marker.name: marker}
+
+
+def _zip(folder: Folder, target: Path) -> None:
+    """Pack the files without their top folder, since Kaggle makes one of the archive's name."""
+    try:
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, path in sorted(folder.files.items()):
+                entry = zipfile.ZipInfo(name.removeprefix(f"{TOP}/"), _PLAIN_TIME)
+                entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+                with path.open("rb") as source, archive.open(entry, "w") as packed:
+                    shutil.copyfileobj(source, packed, 1 << 20)
+    except OSError as error:
+        raise LocalError(f"Could not pack the data set: {error.strerror or error}.") from error
