@@ -13,7 +13,7 @@ class DatasetSettings(TypedDict):
 
 
 class VoiceOf(TypedDict):
-    """The session of another run whose best model is used in the place of the base voice."""
+    """The session of another run whose best model is used instead of the base voice."""
 
     kernel: str
     run: str

@@ -213,7 +213,7 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class InputDetails:
-    """What a dataset or a model says of itself.
+    """The metadata of a dataset or a model.
 
     Attributes:
         title: its title.

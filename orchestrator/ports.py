@@ -175,11 +175,11 @@ class Kaggle(Protocol):
         ...
 
     def dataset_details(self, source: str) -> InputDetails:
-        """What the dataset `owner/slug` says of itself."""
+        """The metadata of the dataset `owner/slug`."""
         ...
 
     def update_dataset(self, source: str, details: InputDetails) -> None:
-        """Replace what a dataset says of itself. `RefusedError`: Kaggle does not accept it, in its words."""
+        """Replace a dataset's metadata. `RefusedError`: Kaggle does not accept it; with Kaggle's reason."""
         ...
 
     def delete_dataset(self, source: str) -> None:
@@ -199,7 +199,7 @@ class Kaggle(Protocol):
         ...
 
     def update_model(self, model: str, details: InputDetails) -> None:
-        """Replace what a model says of itself."""
+        """Replace a model's metadata."""
         ...
 
     def upload_model(

@@ -43,8 +43,8 @@ from orchestrator.models import OutputFile
 _DEFAULT = TransferOptions()
 _NO_MANIFEST: Mapping[str, Content] = {}
 _NONE = Range(0, 0)
-_IGNORED = 2  # So often in a row a range may be ignored before the whole file is read for it.
-_CHANGES = 3  # So often the content may change on the way.
+_IGNORED = 2  # How often in a row a range may be ignored before the whole file is read for it.
+_CHANGES = 3  # How often the content may change on the way.
 _STOP_S = 2.0  # How long stopped workers may take: they may still wait for connections.
 _WAKE_S = 0.5  # On Windows, Ctrl-C does not end a wait.
 

@@ -1,4 +1,4 @@
-"""What a transfer is told, what it reports while it runs, and what it returns."""
+"""A transfer's options, what it reports while it runs, and what it returns."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class TransferOptions:
         longest_delay_s: the longest such wait, in seconds.
         stall_s: seconds after which a connection is closed that brought next to nothing in them.
         patience_s: seconds without progress of any file after which nothing is requested again.
-        sleep: waits so many seconds; by default for real, and Ctrl-C ends the wait.
+        sleep: waits for some seconds; by default for real, and Ctrl-C ends the wait.
         free_disk: returns the free bytes of the disk that holds a folder; by default the system's answer.
     """
 

@@ -31,7 +31,7 @@ class Emulator:
         credentials: the username and key that clients must present. By default KAGGLE_USERNAME and KAGGLE_KEY
             if both are set, else a pair that is created once and kept in `root`.
         port: the port on 127.0.0.1; 0 takes a free one.
-        clock: the time that limits, quota and URLs go by.
+        clock: the clock for limits, quota and URLs.
 
     Raises:
         UsageError: the username is not valid.
@@ -117,7 +117,7 @@ class Emulator:
 
 
 class _Running:
-    """What exists while an emulator is started."""
+    """The parts of a started emulator."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What an emulator is started with: its options, the mount layouts to choose from, and its clock."""
+"""The emulator's options, the mount layouts to choose from, and its clock."""
 
 import sys
 import threading
@@ -83,7 +83,7 @@ class EmulatorOptions:
         access_token_lifetime_s: how long an access token of an OAuth login is valid (Kaggle: about 12 h).
         keepalive_s: seconds between keep-alive comments on a live log that has nothing new.
         standins: whether sessions get stand-ins for packages that cannot be imported here.
-        cache: a folder for what several emulators can share (compiled code); by default in their own root.
+        cache: a folder for compiled code, which several emulators may share; by default in the own root.
 
     Raises:
         UsageError: an option has an impossible value.

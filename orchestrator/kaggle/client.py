@@ -329,11 +329,11 @@ class KaggleClient:
         return self._datasets.mine()
 
     def dataset_details(self, source: str) -> InputDetails:
-        """Return what a dataset says of itself."""
+        """Return a dataset's metadata."""
         return self._datasets.details(source)
 
     def update_dataset(self, source: str, details: InputDetails) -> None:
-        """Replace what a dataset says of itself."""
+        """Replace a dataset's metadata."""
         self._datasets.update(source, details)
 
     def delete_dataset(self, source: str) -> None:
@@ -357,7 +357,7 @@ class KaggleClient:
         self._models.create(model, details)
 
     def update_model(self, model: str, details: InputDetails) -> None:
-        """Replace what a model says of itself."""
+        """Replace a model's metadata."""
         self._models.update(model, details)
 
     def upload_model(

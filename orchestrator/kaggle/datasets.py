@@ -93,9 +93,9 @@ class Datasets:
         return None
 
     def details(self, source: str) -> InputDetails:
-        """Return what a dataset says of itself."""
+        """Return a dataset's metadata."""
         info = self._info(source)
-        with translated(f"read what the dataset {source} says of itself"):
+        with translated(f"read the metadata of the dataset {source}"):
             return InputDetails(
                 info.title or "",
                 private=info.is_private,
@@ -106,7 +106,7 @@ class Datasets:
             )
 
     def update(self, source: str, details: InputDetails) -> None:
-        """Replace what a dataset says of itself.
+        """Replace a dataset's metadata.
 
         Kaggle replaces the rest too (collaborators, files' descriptions, sources): it is read and sent back.
 
@@ -114,7 +114,7 @@ class Datasets:
             RefusedError: Kaggle does not accept it.
         """
         info = self._info(source)
-        doing = f"change what the dataset {source} says of itself"
+        doing = f"change the metadata of the dataset {source}"
         settings = DatasetSettings()
         with translated(doing):
             settings.title, settings.subtitle = details.title, details.subtitle
@@ -135,7 +135,7 @@ class Datasets:
 
     def _info(self, source: str) -> Any:
         request = _addressed(ApiGetDatasetMetadataRequest(), source)
-        doing = f"read what the dataset {source} says of itself"
+        doing = f"read the metadata of the dataset {source}"
         answer = self._call(doing, lambda: self._datasets.get_dataset_metadata(request))
         if answer.error_message:
             raise RefusedError(f"Could not {doing}: {_words(answer.error_message)}")

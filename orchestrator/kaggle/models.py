@@ -93,7 +93,7 @@ class Models:
         _check_accepted(doing, answer)
 
     def update(self, model: str, details: InputDetails) -> None:
-        """Replace what a model says of itself.
+        """Replace a model's metadata.
 
         Raises:
             RefusedError: Kaggle does not accept it.
@@ -102,7 +102,7 @@ class Models:
         request.title, request.subtitle = details.title, details.subtitle
         request.is_private, request.description = details.private, details.description
         request.update_mask = FieldMask(paths=_CHANGED)
-        doing = f"change what the model {model} says of itself"
+        doing = f"change the metadata of the model {model}"
         answer = self._call(doing, lambda: self._models.update_model(request), retry=False)
         _check_accepted(doing, answer)
 

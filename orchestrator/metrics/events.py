@@ -11,7 +11,7 @@ from kernel_template.contract import EventName
 from orchestrator import untrusted
 from orchestrator.metrics.table import Counters, Kind, MetricsTable, Moment, is_name
 
-_LONGEST_LINE = 4 * 1024 * 1024  # Bytes. A longer line is neither an event nor a log's.
+_LONGEST_LINE = 4 * 1024 * 1024  # Bytes. No event and no line of a log is longer.
 _DECODER = json.JSONDecoder()
 _EVENT_START = '{"event":'
 _KINDS: Mapping[str, Kind] = {EventName.PROGRESS: Kind.STEP, EventName.EVAL: Kind.EVAL}

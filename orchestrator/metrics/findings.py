@@ -20,8 +20,8 @@ _UNSTABLE_NORM = (
     "amp_scaler",
 )  # In fp16 they overflow now and then; the trainer skips such steps.
 
-_WINDOW = 50  # A value is compared with so many before it.
-_FEWEST = 10  # No judgement before so many values.
+_WINDOW = 50  # A value is compared with this many before it.
+_FEWEST = 10  # Fewer values are not judged.
 _EXPLODED = 5.0  # Times the highest value of the window.
 _LASTING = 3  # Values in a row: a single bad batch is not an explosion.
 _SMALL = 1.0  # A loss below it does not explode.
@@ -58,7 +58,7 @@ class Finding:
 
     Attributes:
         kind: what was found.
-        message: a sentence for people. Names and a kernel's own words in it come from a server.
+        message: a sentence for people. Names and words of the kernel in it come from a server.
         name: the measurement that it is about, if it is about one.
         step: where it began, in steps of the run.
         session: the session of that step.
@@ -196,12 +196,12 @@ def not_understood(counters: Counters) -> Iterator[Finding]:
         yield Finding(
             FindingKind.NOT_UNDERSTOOD,
             f"{counters.lost_lines:,} of {counters.lines:,} lines could not be read, and their values are "
-            f"missing here. The first are: {said_lines(counters)}. Use the log as the trainer wrote it: "
+            f"missing here. The first are: {quoted_lines(counters)}. Use the log as the trainer wrote it: "
             f"trainer_0_log.txt of the run's outputs.",
         )
 
 
-def said_lines(counters: Counters) -> str:
+def quoted_lines(counters: Counters) -> str:
     """The examples of lines that could not be read, in quotation marks."""
     return ", ".join(f'"{line}"' if line else "(an empty line)" for line in counters.examples)
 

@@ -1,4 +1,4 @@
-"""Make one series of what several sessions, restarts and files say about the same run."""
+"""Merge what several sessions, restarts and files measured of the same run into one series."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
@@ -214,7 +214,7 @@ def _merged(
             ordered.append((reached, kind, source, measured))
     ordered.sort(key=lambda item: item[:3])
     result = MetricsTable()
-    at = [0]  # By how many moments of `table` came before: how many of the result did.
+    at = [0]  # at[n]: how many moments the result has after the first n of `table`.
     for _, _, source, measured in ordered:
         result.add(*measured)
         if not source:

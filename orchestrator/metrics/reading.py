@@ -19,10 +19,10 @@ from orchestrator.metrics.trainer_log import TrainerLogReader
 from orchestrator.metrics.value_lists import HEADER
 
 _PIECE_BYTES = 256 * 1024
-_SAMPLE_BYTES = 64 * 1024  # Of a file's beginning, to recognise its format.
-_ENTRY_START = '{"stream_name"'  # Of Kaggle's stored log.
-_ENTRY = re.compile(rb'\{\s*"stream_name"')  # Also as an editor formats it.
-_LONGEST_ENTRY = 4 * 1024 * 1024  # Characters. What has no end by then is not an entry.
+_SAMPLE_BYTES = 64 * 1024  # Bytes at a file's beginning that show its format.
+_ENTRY_START = '{"stream_name"'  # In the log that Kaggle stores.
+_ENTRY = re.compile(rb'\{\s*"stream_name"')  # The same, also as an editor formats it.
+_LONGEST_ENTRY = 4 * 1024 * 1024  # Characters. Longer text without an end is not an entry.
 _JOINED_CHARACTERS = 64 * 1024
 _SEPARATORS = " \t\r\n,["
 _DECODER = json.JSONDecoder()
@@ -84,7 +84,7 @@ def make_reader(kind: Format, *, session: int | None = None) -> Reader:
 
 
 def recognise(beginning: bytes) -> Format:
-    """The format of a file that begins so, even if some of its lines are garbled."""
+    """The format of a file by its beginning, even if some of its lines are garbled."""
     lines = beginning.split(b"\n")
     events = sum(line.startswith(b"{") and b'"event"' in line for line in lines)
     # Other programs may write events of their own into a trainer's log, but no event has a step's header.
@@ -190,7 +190,7 @@ class StoredLogReader:
             self._flush(time)
 
     def _flush(self, time: float | None = None) -> None:
-        """Pass the complete lines of what was joined from one stream to the log reader."""
+        """Pass the complete lines in one stream's joined entries to the log reader."""
         if not self._joined:
             return
         text = self._unfinished.pop(self._stream, "") + "".join(self._joined)

@@ -75,7 +75,7 @@ def _with_events(log: MetricsTable, table: MetricsTable) -> MetricsTable:
 
 
 def _of_session(log: MetricsTable, number: int | None) -> MetricsTable:
-    """Number the sessions of a log whose last one is `number`; a trainer's log goes on over sessions."""
+    """Number the sessions of a log whose last one is `number`; a trainer's log continues over sessions."""
     last = max((start.session for start in log.session_starts()), default=None)
     if number is not None:
         log.renumber(lambda old: number if old is None or last is None else max(1, number - last + old))

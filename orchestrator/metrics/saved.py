@@ -46,7 +46,7 @@ _MARK = re.compile(
     rb" *(?=\| > |--> (?:TIME:|STEP:|EVAL P|TRAIN P)|> (?:EPOCH:|TRAINING \(|EVALUATION|BEST M|CHECKPOINT))"
 )
 
-# Signs in a log's beginning that these characters took the place of the trainer's.
+# Signs at a log's beginning that these characters replaced the trainer's.
 _INVISIBLE = tuple(character.encode() for character in "\u00a0\u2007\u202f\u200b\u2060")
 _DASHED = tuple(
     f"{dash}{word}".encode()
@@ -80,7 +80,7 @@ def undo(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def take_bytes(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """The first pieces that hold at least so many bytes, or all."""
+    """The first pieces that hold at least `size` bytes, or all."""
     for piece in pieces:
         yield piece
         size -= len(piece)
@@ -124,7 +124,7 @@ def _transcoded(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 
 
 def _changes(sample: bytes) -> list[_Change]:
-    """What has to be done to each line of a log that begins so: its first values show it."""
+    """The repairs that each line of a log needs, as the first values at its beginning show."""
     sample = sample[_first_value(sample) :][:_VALUES_BYTES]
     found: list[_Change] = []
     if _has(sample, b"| &gt; ", b"-&gt; "):
@@ -197,7 +197,7 @@ def _one_a_line(data: bytes) -> bytes:
 
 
 def _word_text(whole: bytes) -> bytes | None:
-    """The text of a Word document, a line for each paragraph; None if it is none."""
+    """The text of a Word document, a line for each paragraph; None if it is not a document."""
     try:
         with zipfile.ZipFile(io.BytesIO(whole)) as archive:
             if archive.getinfo(_WORD_TEXT).file_size > _MOST_BYTES:
@@ -215,7 +215,7 @@ def _is_notebook(sample: bytes) -> bool:
 
 
 def _notebook_text(whole: bytes) -> bytes | None:
-    """What the cells of a Jupyter notebook printed, in their order; None if it is none."""
+    """What the cells of a Jupyter notebook printed, in their order; None if it is not a notebook."""
     try:
         cells = json.loads(whole)["cells"]
         printed = [

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.errors import UsageError
-from orchestrator.metrics.findings import said_lines
+from orchestrator.metrics.findings import quoted_lines
 from orchestrator.metrics.join import continuous
 from orchestrator.metrics.reading import read_metrics
 from orchestrator.metrics.runs import read_run
@@ -74,7 +74,7 @@ def read_source(
     if not len(table):
         lost, lines = table.counters.lost_lines, table.counters.lines
         why = (
-            f": {lost:,} of its {lines:,} lines could not be read: {said_lines(table.counters)}"
+            f": {lost:,} of its {lines:,} lines could not be read: {quoted_lines(table.counters)}"
             if lost
             else ""
         )

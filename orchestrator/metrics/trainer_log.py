@@ -308,7 +308,7 @@ class TrainerLogReader:
             self._session = 1
 
     def _begin_session(self) -> None:
-        """The trainer starts, from a checkpoint or from the beginning."""
+        """Note that the trainer starts, from a checkpoint or from the beginning."""
         self._close()
         self._resolve(None, self._epoch)
         if self._counts_sessions and self._has_begun:

@@ -39,8 +39,8 @@ class RunStamp:
         overrides: what `--set` gave at a push of this run, as `KEY=VALUE`; it belongs to the run.
         values: all settings as they were at the push, by their full keys, each as TOML writes it; empty if
             the version of kgtts that pushed it did not stamp them.
-        failed_downloads: how many sessions just before this one were to download what its parent had saved,
-            and could not.
+        failed_downloads: how many sessions just before this one could not download what the parent had
+            saved.
     """
 
     id: str

@@ -8,9 +8,9 @@ from orchestrator.settings.loading import override_key
 from orchestrator.settings.models import UNTRAINED, Settings
 from orchestrator.settings.template import to_toml
 
-# Which run it is, and what each machine decides for itself: a run has neither of these.
+# These are not settings of a run: they name it, or each machine decides them for itself.
 _NOT_OF_THE_RUN = ("kernel.owner", "kernel.slug", "pull.")
-# Passes go by these; a session never hears of them.
+# Only passes use these; a session never sees them.
 _OF_PASSES = (
     "run.max_sessions",
     "run.max_gpu_hours",
@@ -51,7 +51,7 @@ class Change:
 
 
 def values_of(settings: Settings) -> dict[str, str]:
-    """Give the settings of a run, without those that each machine decides for itself, by their full keys."""
+    """Return a run's settings by their full keys, without those that each machine decides for itself."""
     found: dict[str, str] = {}
     for name, section in settings:
         for key, value in section:
@@ -63,7 +63,10 @@ def values_of(settings: Settings) -> dict[str, str]:
 
 
 def find_changes(before: Mapping[str, str], settings: Settings) -> list[Change]:
-    """Find what is different since `values_of` gave `before`; a key that one version lacks is no change."""
+    """Find the settings that differ from `before`, a result of `values_of`.
+
+    A key that one of the two versions of kgtts lacks is no change.
+    """
     after, found = values_of(settings), list[Change]()
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
@@ -73,13 +76,13 @@ def find_changes(before: Mapping[str, str], settings: Settings) -> list[Change]:
 
 
 def merged(stamped: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:
-    """Give the overrides that a run has from now on: those before, unless a new one sets the same key."""
+    """Return the overrides that a run has from now on: those before, unless a new one sets the same key."""
     given = {key: item for item in own if _is_of_the_run(key := override_key(item))}
     return (*(item for item in stamped if override_key(item) not in given), *given.values())
 
 
 def inherited(stamped: Sequence[str], own: Sequence[str]) -> Iterator[str]:
-    """Give the overrides of the run that no new one replaces; a stamp sets no key of a machine itself."""
+    """Return the overrides of the run that no new one replaces; a stamp sets no key of a machine itself."""
     given = {override_key(item) for item in own}
     return (item for item in stamped if _is_of_the_run(key := override_key(item)) and key not in given)
 

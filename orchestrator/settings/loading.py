@@ -66,7 +66,7 @@ def load_settings(
 
 
 def with_overrides(settings: Settings, overrides: Sequence[str]) -> Settings:
-    """Give the settings as further `KEY=VALUE`, as `--set` takes them, make them.
+    """Return the settings, changed by further `KEY=VALUE` as `--set` takes them.
 
     Raises:
         SettingsError: one of them is wrong.
@@ -82,10 +82,10 @@ def with_overrides(settings: Settings, overrides: Sequence[str]) -> Settings:
 
 
 def override_key(override: str) -> str:
-    """Give the full name of the key that a `KEY=VALUE` sets.
+    """Return the full name of the key that a `KEY=VALUE` sets.
 
     Raises:
-        SettingsError: it is no `KEY=VALUE`.
+        SettingsError: it is not a `KEY=VALUE`.
     """
     return _apply({}, override)
 
@@ -119,7 +119,10 @@ def _read(file: Path) -> dict[str, Any]:
             f"{file}, {_place(str(error), text)}",
             hint='values are written as in key = "text", key = 12, key = true',
         ) from None
-    except (ValueError, RecursionError) as error:  # A number of thousands of digits; brackets as deep.
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # A number with thousands of digits, or brackets nested as deeply.
         raise SettingsError(f"{file}: cannot be read as TOML: {error}.") from None
 
 

@@ -123,7 +123,7 @@ def fingerprint(settings: Settings) -> str:
         exclude={"training": {"time_limit", "epochs"}, "install": {"wheelhouse"}},
     )
     if not settings.inputs.voice_of:
-        del matter["inputs"]["voice_of"]  # Runs were begun before there was such a setting.
+        del matter["inputs"]["voice_of"]  # Older runs began before this setting existed.
     if settings.inputs.script == FIND_SCRIPT:
         matter["inputs"]["script"] = DATASET_SCRIPT  # As above: that was the default.
     text = json.dumps(matter, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -124,7 +124,7 @@ class Inputs(_Section):
     )
     voice_of: VoiceOf = Field(
         "",
-        description="Begin with the best model of another run in the place of the base voice: "
+        description="Begin with the best model of another run instead of the base voice: "
         "OWNER/SLUG/RUN/SESSION. `kgtts push --new --from RUN` sets it.",
     )
 
@@ -178,15 +178,15 @@ class Speed(_Section):
     )
     cudnn_benchmark: StrictBool = Field(
         default=False,
-        description="Let cuDNN search the fastest algorithms for VITS's decoder and discriminators, whose\n"
-        "batches have one length. A session may then round otherwise than the one before it.",
+        description="Let cuDNN search for the fastest algorithms for VITS's decoder and discriminators,\n"
+        "whose batches have one length. A session may then round otherwise than the one before it.",
     )
     loader_workers: NotNegative = Field(
         4, description="Processes that load utterances, for all GPUs together. A T4 machine has 4 cores."
     )
     length_buckets: NotNegative = Field(
         8,
-        description="Utterances of similar length share a batch: so many batches are sorted at a time,\n"
+        description="Utterances of similar length share a batch: this many batches are sorted at a time,\n"
         "and shuffled in every epoch. 0: Coqui's own order, the same in every epoch.",
     )
 
@@ -230,7 +230,7 @@ class Run(_Section):
 
     until_step: NotNegative = Field(0, description="Stop at this global step. 0: at training.epochs.")
     patience: NotNegative = Field(
-        0, description="Stop when the eval loss has not improved for so many evaluations. 0: never."
+        0, description="Stop when the eval loss has not improved for this many evaluations. 0: never."
     )
     max_sessions: NotNegative = Field(0, description="The most sessions of a run. 0: no limit.")
     max_gpu_hours: NotNegativeHours = Field(

@@ -1,1 +1,1 @@
-"""What the demo rehearses with: its inputs, its base voice and its spoken sentences."""
+"""The demo: its inputs, its base voices, its spoken sentences, and the run itself."""

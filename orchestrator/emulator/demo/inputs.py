@@ -74,9 +74,9 @@ def provide_demo_inputs(root: Path, owner: str, *, cache: Path, speaking: bool =
 
     Args:
         root: the emulator's folder.
-        owner: the username that both belong to.
+        owner: the username of their owner.
         cache: a folder that outlives the root.
-        speaking: give the voice that speaks; otherwise the small one, which hums.
+        speaking: whether to take the voice that speaks instead of the small one, which hums.
 
     Raises:
         UsageError: the owner is not a valid Kaggle username.

@@ -63,24 +63,24 @@ class Stage(Protocol):
     """Shows the demo as it goes."""
 
     def step(self, name: str, text: str) -> None:
-        """A step of the demo begins, or was done."""
+        """Show that a step of the demo begins, or is done."""
         ...
 
     def viewer(self, context: RunContext) -> Viewer:
-        """Give what shows passes and sessions."""
+        """Return what shows passes and sessions."""
         ...
 
     def listener(self) -> AbstractContextManager[TransferListener]:
-        """Give what shows the download."""
+        """Return what shows the download."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What a demo left.
+    """A finished demo.
 
     Attributes:
-        folder: where everything of it lies.
+        folder: the folder of all that it made.
         result: the content of `result.json`.
         losses: the mel loss of the first and the last epoch; NaN if there is none.
     """
@@ -91,7 +91,7 @@ class Demo:
 
     @property
     def places(self) -> dict[str, Path]:
-        """Where each thing lies, by what it is; it may be missing."""
+        """The path of each result, by what it is; the file may be missing."""
         results = self.folder / "results"
         return {
             "checkpoint": self.folder / self.result["checkpoint"],
@@ -110,7 +110,7 @@ def rehearse(folder: Path, home: Path, epochs: int, stage: Stage) -> Demo:
     """Train a small voice through the whole chain: push, follow, continue, download.
 
     Args:
-        folder: where everything of it lies; an earlier demo there is replaced.
+        folder: the folder for all that it makes; an earlier demo there is replaced.
         home: kgtts's own folder on this machine; what all demos share is kept in it.
         epochs: how long to train, beyond what the first session reaches.
         stage: shows it.
@@ -118,10 +118,10 @@ def rehearse(folder: Path, home: Path, epochs: int, stage: Stage) -> Demo:
     Raises:
         UsageError: the folder holds something that no demo made.
         RunFailedError: this machine is too busy for sessions so short, or the training failed.
-        KgttsError: as any run.
+        KgttsError: as for any run.
     """
     _check_folder(folder)
-    _settings(folder, {"kernel.slug": _SLUG})  # From now on the folder is known for a demo's.
+    _settings(folder, {"kernel.slug": _SLUG})  # From now on the folder is known as a demo's.
     limit = _session_limit()
     for _ in range(_ATTEMPTS):
         demo = _attempt(folder, home, limit, epochs, stage)
@@ -192,14 +192,14 @@ def _attempt(folder: Path, home: Path, limit: timedelta, epochs: int, stage: Sta
 
 
 def _session_limit() -> timedelta:
-    """Give a session's time: enough to start and train a little, by this machine's speed."""
+    """Return a time limit for sessions: enough to start and train a little at this machine's speed."""
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", "import torch"], check=False, capture_output=True)
     return timedelta(seconds=min(120, max(_SHORTEST_LIMIT_S, round(25 * (time.monotonic() - began)))))
 
 
 def _times(limit: timedelta) -> dict[str, object]:
-    """Give the settings that keep a session within `limit`."""
+    """Return the settings that keep a session within `limit`."""
     grace = timedelta(seconds=5)
     budget = limit - timedelta(seconds=5)
     return {
@@ -311,7 +311,7 @@ def write_demo_report(demo: Demo) -> Path:
 
 
 def speak_demo(demo: Demo) -> str:
-    """Let the exported voice speak a sentence to a WAV file, without torch; gives the sentence.
+    """Let the exported voice speak a sentence into a WAV file, without torch; return the sentence.
 
     Raises:
         KgttsError: as `orchestrator.voice`.

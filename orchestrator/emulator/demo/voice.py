@@ -1,10 +1,10 @@
 """Two base voices that a laptop's CPU fine-tunes within seconds, both at step 0 and epoch 0.
 
 - One speaks: a VITS of 3.3 million parameters, trained on the speech of eSpeak NG's `bn` voice
-  (`benchmarks/base_voice` tells how). Its config has the text settings of the released Bangla voices, in the
+  (see `benchmarks/base_voice`). Its config has the text settings of the released Bangla voices, in the
   form of their time: 82 characters, no cleaner, ড়, ঢ় and য় in both spellings, neither ৭ nor ৯,
-  `characters_class` null, plain test sentences and `Infinity`. Only what speaks is kept in this package, with
-  8 bits a weight; the discriminator is drawn anew from a fixed seed.
+  `characters_class` null, plain test sentences and `Infinity`. This package has only the part that
+  speaks, with 8 bits a weight; the discriminator is drawn anew from a fixed seed.
 - The small one hums: 0.2 million untrained parameters and a vocabulary of all of Bangla. The demo, tests and
   benchmarks train it.
 
@@ -169,7 +169,7 @@ def speaking_settings() -> dict[str, Any]:
     }
 
 
-# As the released voices' config.json has them; they say the same as `speaking_settings`.
+# Spelt as in the released voices' config.json; they mean the same as in `speaking_settings`.
 _OLD_FORM = {"test_sentences": list(TEST_SENTENCES), "max_text_len": math.inf, "max_audio_len": math.inf}
 
 
@@ -177,7 +177,7 @@ def recipe_key(*, speaking: bool = False) -> str:
     """A name that changes with everything the voice depends on: settings, code, and installed libraries.
 
     Args:
-        speaking: of the voice that speaks; otherwise of the small one.
+        speaking: whether it is the key of the voice that speaks, not of the small one.
 
     Raises:
         importlib.metadata.PackageNotFoundError: torch or coqui-tts is not installed.
@@ -205,8 +205,8 @@ def build_voice(folder: Path, *, speaking: bool) -> None:
     The checkpoint contains only tensors, numbers and text, and loads with `weights_only=True`.
 
     Args:
-        folder: where to.
-        speaking: the voice that speaks; otherwise the small one.
+        folder: the folder.
+        speaking: whether to build the voice that speaks instead of the small one.
     """
     torch = importlib.import_module("torch")
     vits_config = importlib.import_module("TTS.tts.configs.vits_config").VitsConfig

@@ -149,7 +149,7 @@ class FaultyBody:
         return self._stops[0].after - self._sent if self._stops else _LARGEST_PIECE << 4
 
     async def _stop(self) -> None:
-        """Do what is due at this byte; at least one more follows."""
+        """Apply the faults that are due at this byte; at least one more byte follows."""
         while self._stops and self._stops[0].after <= self._sent:
             fault = self._stops.pop(0)
             if isinstance(fault, kinds.Stalled):

@@ -86,7 +86,7 @@ class Bandwidth(Rule):
 
 
 class Error(Rule):
-    """An HTTP error instead of the response, with a `Retry-After` header if `retry_after_s` is given."""
+    """An HTTP error in place of the response, with a `Retry-After` header if `retry_after_s` is given."""
 
     what: Literal["error"] = "error"
     status: int = Field(ge=400, le=599)
@@ -184,7 +184,7 @@ class LogDropped(Rule):
 
 
 class SlowStatus(Rule):
-    """The status of a session is the one that it had `seconds` ago."""
+    """The status of a session is the one from `seconds` ago."""
 
     places: ClassVar = ("api:GetKernelSessionStatus",)
     what: Literal["slow_status"] = "slow_status"

@@ -23,7 +23,7 @@ class FaultMiddleware:
     Args:
         app: the application that would answer.
         injector: decides which faults hit a request.
-        locate: says what a path is for; None for what no fault may hit.
+        locate: says what a path is for; None if no fault may hit it.
         error_response: makes an error from place, status, code, message and headers.
     """
 

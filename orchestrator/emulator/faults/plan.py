@@ -37,7 +37,7 @@ _Kind = TypeVar("_Kind", bound=Rule)
 
 
 class FaultPlan(BaseModel):
-    """All faults of an emulator; with the same `seed` the drawn ones hit the same requests again."""
+    """All faults of an emulator; the same `seed` draws the same requests again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -196,7 +196,7 @@ class FaultInjector:
         everything = []
         by_place = defaultdict(list)
         for number, fault in enumerate(plan.faults):
-            # Drawn to be repeatable, not secret.
+            # Repeatable, not secret.
             item = _Counted(fault, random.Random(f"{plan.seed}/{number}"))  # noqa: S311
             everything.append(item)
             by_place[fault.where.partition(":")[0]].append(item)

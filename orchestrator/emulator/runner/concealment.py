@@ -11,9 +11,8 @@ from pathlib import Path
 
 _SECRET_NAME = re.compile(rb"KAGGLE|KGTTS|TOKEN|KEY|SECRET|PASS|CREDENTIAL|AUTH|COOKIE", re.IGNORECASE)
 _SECRET_VALUE = re.compile(rb"://[^/@\s]+@")  # An address with a password in it.
-_ENVIRONMENT = slice(
-    47, 49
-)  # Where it begins and ends, among the fields from the third on (proc_pid_stat(5)).
+# The fields with the beginning and the end of the environment, counted from the third on (proc_pid_stat(5)).
+_ENVIRONMENT = slice(47, 49)
 
 
 def conceal_environment(platform: str = sys.platform) -> int:

@@ -21,9 +21,11 @@ from orchestrator.emulator.service.sessions import (
 )
 from orchestrator.emulator.service.state import StateFolder
 
-_KILL_TIMEOUT_S = 20  # Real time for the launcher to kill everything below it; then it is killed itself.
-_FLUSH_AFTER_S = 0.25  # A line without an end is logged after this time: prompts, progress bars.
-_LONGEST_LINE = 8192  # As is one longer than this many characters.
+_KILL_TIMEOUT_S = (
+    20  # Real seconds in which the launcher kills everything below it; then it is killed itself.
+)
+_FLUSH_AFTER_S = 0.25  # Seconds after which a line without an end is logged: prompts, progress bars.
+_LONGEST_LINE = 8192  # So is a line with more characters than this.
 
 
 class ProcessRunner:

@@ -65,7 +65,7 @@ class Backend:
         state: the emulator's folder; closed together with the backend.
         options: limits and behaviour.
         username: the owner of the account.
-        clock: the time that everything goes by.
+        clock: the clock for everything.
         runner: runs sessions.
     """
 

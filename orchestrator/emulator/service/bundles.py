@@ -1,4 +1,4 @@
-"""What datasets and models have in common: versions that are made of uploaded files, and whole downloads.
+"""What datasets and models share: versions made of uploaded files, and archives of whole versions.
 
 A request names its files by the tokens of their uploads, each in a folder of the new version. An uploaded
 archive (.zip, .tar) is unpacked into a folder of its name, as Kaggle does with the folders that the official
@@ -67,7 +67,7 @@ class Bundles:
         self._lock = threading.Lock()
 
     def fill(self, folder: Path, files: Sequence[NewFile], kind: UploadKind) -> dict[str, str]:
-        """Make `folder` of uploaded files, whose uploads are used up; gives the files' descriptions by name.
+        """Move uploaded files into `folder`, which uses up their uploads; return their descriptions by name.
 
         Raises:
             RejectedError: a file was not uploaded whole, or for something else, or there are none, or two
@@ -91,7 +91,7 @@ class Bundles:
         }
 
     def archive(self, folder: Path, name: str, suffix: str) -> Path:
-        """Pack a version's folder once, as `.zip` or `.tar.gz`; gives the archive.
+        """Pack a version's folder as `.zip` or `.tar.gz`, once, and return the archive.
 
         Args:
             folder: the folder.
@@ -125,7 +125,7 @@ def _place(folder: str, name: str) -> str:
 
 
 def _unpack(file: Path) -> None:
-    """Put the files of an archive into a folder of its name, in its place. What is no archive stays."""
+    """Replace an archive by a folder of its name with its files; leave any other file alone."""
     target = file.with_suffix("")
     if target.exists():
         return

@@ -31,7 +31,7 @@ _LENGTHS = range(6, 51)
 _SUBTITLE_LENGTHS = range(20, 81)
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
 # From the client's documentation (docs/datasets_metadata.md, 2026). It also has `copyright-authors`, which
-# users report to be refused.
+# Kaggle refuses, as users report.
 LICENSES = frozenset(
     {
         "AGPL-3.0",
@@ -201,7 +201,7 @@ class Datasets:
         with self._lock:
             if new.owner.lower() != self._username.lower():
                 raise RejectedError("You do not have permission to save a dataset for another user.")
-            # Kaggle names a dataset after its title if the request names it not.
+            # Without a slug in the request, Kaggle makes one of the title.
             slug = new.slug or slugify(new.title)
             new = replace(new, owner=self._username, slug=slug)
             if faults := _faults(new):
@@ -225,7 +225,7 @@ class Datasets:
         """Create a version of a dataset that holds the uploaded files and no others.
 
         Args:
-            dataset: the dataset, with what it says of itself from now on.
+            dataset: the dataset, with its metadata from now on.
             files: the files.
             notes: what is new.
             alone: whether all earlier versions are deleted.
@@ -250,7 +250,7 @@ class Datasets:
             return added
 
     def update(self, dataset: Dataset, **changes: Any) -> list[str]:
-        """Change what a dataset says of itself; returns what is wrong, in which case nothing is changed.
+        """Change a dataset's metadata; if something is wrong with it, return what, and change nothing.
 
         Raises:
             ApiError: 403, it is another account's.
@@ -322,7 +322,7 @@ class Datasets:
 
 
 def _faults(dataset: Dataset) -> list[str]:
-    """What Kaggle would not accept of what a dataset says of itself."""
+    """What Kaggle would not accept in a dataset's metadata."""
     return [*_faults_of_texts(dataset), *_faults_of_words(dataset)]
 
 

@@ -1,8 +1,8 @@
 """What an account may use: machine shapes, sessions at once, and GPU hours per week.
 
 Shape names are from the client's documentation (docs/kernels.md of kaggle-cli, 2026). `[?]` marks guesses:
-which shapes an ordinary account may use and how a refusal is worded; how a session across the turn of the
-week is billed (here each week gets its own part); whether a spent quota ends a running session (here not).
+which shapes an ordinary account may use and how a refusal is worded; how a session that spans two
+weeks is billed (here each week gets its own part); whether a spent quota ends a running session (here not).
 """
 
 from collections.abc import Collection, Iterable

@@ -109,7 +109,7 @@ class Variation:
 
     @property
     def name(self) -> tuple[str, str]:
-        """What it is told from others by."""
+        """What identifies it within its model: framework and slug."""
         return plain(self.framework), self.slug
 
 
@@ -144,7 +144,7 @@ def plain(framework: str) -> str:
 
 
 def key_of(*names: object) -> int:
-    """The numeric id of what has these names."""
+    """The numeric id of the model or variation with these names."""
     return zlib.crc32("/".join(map(str, names)).lower().encode())
 
 
@@ -274,7 +274,7 @@ class Models:
             return model
 
     def update(self, model: Model, **changes: Any) -> Model:
-        """Change what a model says of itself.
+        """Change a model's metadata.
 
         Raises:
             RejectedError: Kaggle would refuse it; nothing was changed.
@@ -332,7 +332,7 @@ class Models:
             return self._add(model, variation, files, notes)
 
     def update_variation(self, model: Model, variation: Variation, **changes: Any) -> Variation:
-        """Change what a variation says of itself.
+        """Change a variation's metadata.
 
         Raises:
             RejectedError: Kaggle would refuse it; nothing was changed.
@@ -491,6 +491,6 @@ def _check_license(name: str) -> None:
 
 
 def _check_public(model: Model) -> None:
-    """A public model says of each variation under which licence it is given (kagglehub #62)."""
+    """Check that every variation of a public model has a license (kagglehub #62)."""
     if not model.private and not all(item.license for item in model.variations):
         raise RejectedError("A public model needs a license for each variation.")

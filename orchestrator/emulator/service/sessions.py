@@ -67,7 +67,7 @@ class SessionOrder:
 
 
 class SessionListener(Protocol):
-    """Is told what happens to sessions, from their own threads."""
+    """Receives what happens to sessions, from the sessions' own threads."""
 
     def session_started(self, session: int) -> None:
         """A session has left the queue and runs."""
@@ -137,7 +137,7 @@ class SessionLog:
             self._notify()
 
     def close(self) -> None:
-        """End the log, which has been stored by then: followers read to its end, the file is deleted."""
+        """End the log once it has been stored: followers read to its end, then the file is deleted."""
         with self._lock:
             self._closed = True
             self._file.close()

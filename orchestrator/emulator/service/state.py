@@ -64,7 +64,7 @@ class VersionPaths:
 
 
 class StateFolder:
-    """Finds the way around ROOT, and keeps it for one emulator at a time by a lock file.
+    """The paths below ROOT, which a lock file keeps for one emulator at a time.
 
     Args:
         root: the emulator's folder; created if it is missing.

@@ -138,7 +138,7 @@ class UploadFolder:
 
 
 class UploadWriter:
-    """Writes the pieces of a request's body; bytes beyond `stop_at` are lost, which rehearses a failure."""
+    """Writes the pieces of a request's body; bytes beyond `stop_at` are dropped, to rehearse a failure."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         self._file = file

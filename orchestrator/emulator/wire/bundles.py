@@ -1,4 +1,4 @@
-"""What requests about datasets and models have in common: their files, and redirects to downloads."""
+"""What requests about datasets and models share: their files, and redirects to downloads."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def files_of(body: Any, folder: str = "", depth: int = 0) -> list[NewFile]:
     """The files that a request names, those in its folders included.
 
     Raises:
-        ApiError: 400, a token is no text, or a folder cannot have its name.
+        ApiError: 400, a token is not a text, or a folder has an invalid name.
     """
     found = [_file(file, folder) for file in body.files or []]
     for directory in body.directories or []:
@@ -42,7 +42,7 @@ def text_of(value: Any) -> str:
     """A text of a request; "" if it has none.
 
     Raises:
-        ApiError: 400, it is no text.
+        ApiError: 400, it is not a text.
     """
     if value is None:
         return ""

@@ -16,7 +16,7 @@ _LARGEST_PLAN = 1 << 20
 
 
 class ControlEndpoint:
-    """Answers what is asked of the emulator as an emulator.
+    """Answers requests to the emulator itself.
 
     Args:
         injector: holds the plan.
@@ -49,7 +49,7 @@ class ControlEndpoint:
             except (ValueError, RecursionError):
                 return json_error(400, "The request body is not JSON.")
             except ClientDisconnect:
-                return Response(status_code=400)  # Nobody is there to read it.
+                return Response(status_code=400)  # The client is gone: nobody reads it.
         plan, counts = self._injector.state()
         return JSONResponse(
             {

@@ -219,7 +219,7 @@ def _rejected(error: RejectedError) -> Any:
 
 
 def get_metadata(call: Call) -> Any:
-    """GetDatasetMetadata: what a dataset says of itself."""
+    """GetDatasetMetadata: a dataset's title, license, keywords and the like."""
     dataset, version = _requested(call)
     info = DatasetInfo()
     info.dataset_id, info.dataset_slug, info.owner_user = dataset.key, dataset.slug, dataset.owner
@@ -244,7 +244,7 @@ def get_metadata(call: Call) -> Any:
 
 
 def update_metadata(call: Call) -> Any:
-    """UpdateDatasetMetadata: replaces all that it says; what the request leaves out becomes empty.
+    """UpdateDatasetMetadata: replaces all metadata; what the request leaves out becomes empty.
 
     So a metadata file without `isPrivate` makes a dataset public, as the official client sends it. `[?]`
     """
@@ -280,7 +280,7 @@ def update_metadata(call: Call) -> Any:
 
 
 def _takes_picture(call: Call, token: str) -> bool:
-    """Whether a picture was uploaded; the emulator shows none, and keeps none."""
+    """Delete an uploaded picture, which the emulator does not show; return whether there was one."""
     uploads = call.backend.uploads
     upload = uploads.find(token)
     if upload is None or upload.kind is not UploadKind.INBOX or not uploads.is_complete(upload):

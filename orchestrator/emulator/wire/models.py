@@ -49,7 +49,7 @@ def _framework(member: ModelFramework) -> str:
 
 
 def _member(framework: str) -> ModelFramework:
-    """The SDK's member for a framework; OTHER for a folder that is named after none."""
+    """The SDK's enum member for a framework; OTHER for a folder named after none of them."""
     wanted = plain(framework)
     found = (item for item in ModelFramework if _framework(item) == wanted)
     return next(found, ModelFramework.MODEL_FRAMEWORK_OTHER)
@@ -111,12 +111,12 @@ def _described_variation(call: Call, model: Model, variation: Variation) -> Any:
 
 
 def get_model(call: Call) -> Any:
-    """GetModel: what a model says of itself, with its variations."""
+    """GetModel: a model's metadata, with its variations."""
     return _described(call, _model(call))
 
 
 def get_variation(call: Call) -> Any:
-    """GetModelInstance: what a variation says of itself, and its newest version, ready or not `[?]`."""
+    """GetModelInstance: a variation's metadata, and its newest version, ready or not `[?]`."""
     return _described_variation(call, *call.backend.models.get_variation(_ref(call)))
 
 

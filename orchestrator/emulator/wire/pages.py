@@ -28,7 +28,7 @@ class PageEndpoint:
         self._kernels = kernels
 
     def get(self, request: Request) -> Response:
-        """Give the page; `scriptVersionNumber` marks one version."""
+        """Return the page; `scriptVersionNumber` marks one version."""
         owner, slug = request.path_params["owner"], request.path_params["slug"]
         kernel = self._kernels.find(owner, slug)
         if kernel is None:

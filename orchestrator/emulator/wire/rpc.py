@@ -36,7 +36,7 @@ class Call:
         backend: the service that answers.
         request: the SDK's request object.
         base_url: the address of this server.
-        sign: makes the path and query under which a stored file can be fetched for a while.
+        sign: makes the path and query of a signed URL of a stored file.
         faults: the faults that hit this request.
         legacy_key: whether the request carries username and key instead of a token.
     """

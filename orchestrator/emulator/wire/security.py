@@ -18,7 +18,7 @@ from orchestrator.emulator.wire.rpc import Call, Method, Methods
 
 INTROSPECT = ("security.OAuthService", "IntrospectToken")
 _GENERATE = ("users.AccountService", "GenerateAccessToken")
-OPEN_METHODS = (INTROSPECT, _GENERATE)  # What they are about is in their bodies; they need no credentials.
+OPEN_METHODS = (INTROSPECT, _GENERATE)  # Their tokens are in their bodies; they need no other credentials.
 
 
 class Authenticator:
@@ -28,7 +28,7 @@ class Authenticator:
         username: the owner of the account.
         key: the legacy key, which also serves as API token.
         lifetime_s: how long an access token of an OAuth login is valid.
-        clock: the time that it goes by.
+        clock: the clock by which tokens expire.
     """
 
     def __init__(self, username: str, key: str, lifetime_s: float, clock: WaitableClock) -> None:
@@ -40,7 +40,7 @@ class Authenticator:
 
     @property
     def refresh_token(self) -> str:
-        """What an OAuth login keeps, to get access tokens with; the same for the same key."""
+        """The token with which an OAuth login gets access tokens; the same for the same key."""
         return f"refresh-{hashlib.sha256(self._key.encode()).hexdigest()[:32]}"
 
     def issue(self) -> str:

@@ -111,7 +111,7 @@ class Server:
         return self._authenticator
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start to answer requests."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -160,7 +160,7 @@ class Server:
         try:
             body = await request.body()
         except ClientDisconnect:
-            return Response(status_code=400)  # Nobody is there to read it.
+            return Response(status_code=400)  # The client is gone: nobody reads it.
         return await run_in_threadpool(self._answer, request, body)
 
     def _answer(self, request: Request, body: bytes) -> Response:

@@ -24,7 +24,7 @@ from orchestrator.emulator.service.models import Model, Variation, VariationRef,
 
 PREFIX = "/storage/"
 _BYTES = "application/octet-stream"
-# What hostile names in a listing point to. No output has this name: theirs contain slashes.
+# The object that hostile names in a listing point to. No output has this name: theirs contain slashes.
 HOSTILE_OBJECT = "hostile"
 _HOSTILE_BODY = b"Whoever asked for this followed a hostile name of the server's.\n"
 _DATE = "%Y%m%dT%H%M%SZ"
@@ -89,7 +89,7 @@ class UrlSigner:
 
     Args:
         lifetime_s: how long a URL is valid, in seconds.
-        clock: the time that they expire by.
+        clock: the clock by which they expire.
     """
 
     def __init__(self, lifetime_s: float, clock: WaitableClock) -> None:

@@ -77,7 +77,7 @@ class UploadEndpoint:
         return self._state(upload) if span is None else await self._receive(request, upload, *span)
 
     def _span(self, upload: StoredUpload, header: str | None) -> tuple[int, int] | None:
-        """The bytes that a request brings, as start and end (exclusive); None if it only asks."""
+        """The bytes that a request sends, as start and end (exclusive); None if it asks for the count."""
         if header is None:
             return 0, upload.size
         asked = _CONTENT_RANGE.fullmatch(header)
@@ -102,7 +102,7 @@ class UploadEndpoint:
         except UploadTooLongError:
             return Response("The body is longer than the declared size of the file.", 400)
         except ClientDisconnect:
-            return Response(status_code=400)  # Nobody is there to read it.
+            return Response(status_code=400)  # The client is gone: nobody reads it.
         return self._state(upload) if lost is None else Response("The upload was interrupted.", 503)
 
     def _state(self, upload: StoredUpload) -> Response:
