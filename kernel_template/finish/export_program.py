@@ -22,7 +22,7 @@ from TTS.config import load_config
 from TTS.tts.models import setup_model
 
 from kernel_template.contract import VOICE_CARD, VOICE_MODEL, VOICE_SCHEMA, CheckState, ExportState
-from kernel_template.text.voice_text import describe
+from kernel_template.text.tokens import describe
 
 # How far a sample may differ from torch's, as a share of the loudest in the sentence. Measured with
 # coqui-tts 0.28, torch 2.13 and onnxruntime 1.32 on a CPU: 1e-6 for the demo's small voice, 2e-6 for a full

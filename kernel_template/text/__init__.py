@@ -7,8 +7,19 @@
 Standard library only.
 """
 
-from kernel_template.text.pieces import Loss, Piece, Spoken
+from kernel_template.text.pieces import Latin, Loss, Piece, Spoken
 from kernel_template.text.speaking import spoken
 from kernel_template.text.spelling import canonical
+from kernel_template.text.vocabulary import Vocabulary, count_letters, for_voice
 
-__all__ = ["Loss", "Piece", "Spoken", "canonical", "spoken"]
+__all__ = [
+    "Latin",
+    "Loss",
+    "Piece",
+    "Spoken",
+    "Vocabulary",
+    "canonical",
+    "count_letters",
+    "for_voice",
+    "spoken",
+]

@@ -1,8 +1,17 @@
 """What became of a text: the spoken text, what each rule changed, and what could not be said."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from operator import attrgetter
+
+
+class Latin(StrEnum):
+    """What becomes of Latin and Greek letters."""
+
+    SPELL = "spell"  # Known words and acronyms are said, all others are spelt by the names of their letters.
+    OMIT = "omit"  # They are left out, and named.
+    KEEP = "keep"  # They stay, for a voice that was trained on them.
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +38,7 @@ class Loss:
     """A character that is not spoken.
 
     Attributes:
-        character: the character.
+        character: the character; a whole word if Latin words are left out.
         start: its first place in the source.
         count: how often it was left out.
         harmful: whether a listener misses something: true for letters and numbers, false for quotes,
@@ -55,6 +64,7 @@ class Spoken:
         lost: what is not spoken.
         doubtful: characters that the voice has an id for, but never met in its training texts.
         remarks: what the writer should know about the whole text, as sentences.
+        latin: what became of Latin letters.
     """
 
     source: str
@@ -63,6 +73,7 @@ class Spoken:
     lost: tuple[Loss, ...] = ()
     doubtful: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    latin: Latin = Latin.SPELL
 
     @property
     def harmful(self) -> tuple[Loss, ...]:
@@ -148,15 +159,17 @@ class Losses:
 
     def note(self, character: str, at: int, why: str, *, harmful: bool) -> None:
         """Add one occurrence."""
-        known = self._found.get(character)
-        if known is None:
-            self._found[character] = Loss(character, at, 1, harmful, why)
-        else:
-            self._found[character] = Loss(character, known.start, known.count + 1, harmful, why)
+        known = self._found.setdefault(character, Loss(character, at, 0, harmful, why))
+        self._found[character] = replace(known, count=known.count + 1)
 
     def all(self) -> tuple[Loss, ...]:
         """Return them in the order of the source."""
         return tuple(sorted(self._found.values(), key=attrgetter("start")))
+
+
+def merged(*kinds: Sequence[Loss]) -> tuple[Loss, ...]:
+    """Join losses in the order of the source."""
+    return tuple(sorted((loss for losses in kinds for loss in losses), key=attrgetter("start")))
 
 
 def place_before(edits: Sequence[Edit]) -> Callable[[int], int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from kernel_template.text.grammar import BANGLA, RULES
 from kernel_template.text.latin import looks_like_bijoy
-from kernel_template.text.pieces import Edit, Losses, Spoken, apply, as_pieces, compose, place_before
+from kernel_template.text.pieces import Edit, Latin, Losses, Spoken, apply, as_pieces, compose, place_before
 from kernel_template.text.rules import FUNCTIONS
 from kernel_template.text.spelling import spelling_edits
 
@@ -16,7 +16,7 @@ _SHORT = re.compile(rf"(?<![{BANGLA}])(?:নং|কোং|তাং|ইং)(?![{
 _WORD = re.compile(f"[{BANGLA}]")
 _NEAR = re.compile(f"[{BANGLA}A-Za-z0-9]")
 _MOST_ROUNDS = 5
-_SOUNDLESS = frozenset({"quote", "other"})
+_SOUNDLESS = frozenset({"quote", "other", "latin"})
 _TIDY = re.compile(
     r"\A[ ,;:।.—…]+|[ ,;:—]+\Z|[ ,;:—]+(?=\n)|(?<=\n)[ ,;:।.—…]+"
     r"|(?P<weak>[,;:—])(?: ?[,;:—])+|[ ,;:—]+(?=[।?!])|(?<=[।?!])(?: ?[,;:।.])+| +(?=[ ,;:.…])"
@@ -28,22 +28,23 @@ _BIJOY = (
 )
 
 
-def spoken(text: str) -> Spoken:
+def spoken(text: str, latin: Latin = Latin.SPELL) -> Spoken:
     """Return a text as it is read aloud: Bangla words for numbers, dates, money, signs, Latin letters.
 
     What it returns is its own spoken form. It is not yet fitted to a voice: see `for_voice`.
 
     Args:
         text: any text; its lines remain lines.
+        latin: what to do with Latin letters.
     """
     first = spelling_edits(text)
     between = apply(text, first) if first else text
     if _is_plain(between):
-        return Spoken(text, between, as_pieces(text, first))
+        return Spoken(text, between, as_pieces(text, first), latin=latin)
     losses = Losses()
     edits, said = list(first), between
     for _ in range(_MOST_ROUNDS):  # Words brought together can be read anew; mostly one round is enough.
-        rules = _rule_edits(said, losses, place_before(edits))
+        rules = _rule_edits(said, latin, losses, place_before(edits))
         edits, said = compose(edits, rules, said), apply(said, rules)
         for more in (_tidy_edits, spelling_edits) if rules else ():
             changed = more(said)
@@ -51,7 +52,7 @@ def spoken(text: str) -> Spoken:
         if not rules or _is_plain(said):
             break
     remarks = (_BIJOY,) if looks_like_bijoy(text) else ()
-    return Spoken(text, said, as_pieces(text, edits), losses.all(), remarks=remarks)
+    return Spoken(text, said, as_pieces(text, edits), losses.all(), remarks=remarks, latin=latin)
 
 
 def _is_plain(text: str) -> bool:
@@ -59,13 +60,16 @@ def _is_plain(text: str) -> bool:
     return _PLAIN.fullmatch(text) is not None and not _SHORT.search(text)
 
 
-def _rule_edits(text: str, losses: Losses, place: Callable[[int], int]) -> list[Edit]:
+def _rule_edits(text: str, latin: Latin, losses: Losses, place: Callable[[int], int]) -> list[Edit]:
     edits = []
-    latin = text.translate(_DIGITS)  # As long as the text, so places are the same.
+    ascii_digits = text.translate(_DIGITS)  # As long as the text, so places are the same.
     end = -1
-    for found in RULES.finditer(latin):
+    for found in RULES.finditer(ascii_digits):
         rule = found.lastgroup or ""
-        result = FUNCTIONS[rule](found)
+        if rule == "latin" and latin is not Latin.SPELL:
+            result = found[0] if latin is Latin.KEEP else ""
+        else:
+            result = FUNCTIONS[rule](found)
         if not result and rule in _SOUNDLESS:
             _note(found[0], place(found.start()), losses)
         start = found.start()
@@ -87,8 +91,14 @@ def _rule_edits(text: str, losses: Losses, place: Callable[[int], int]) -> list[
 
 
 def _note(character: str, at: int, losses: Losses) -> None:
-    harmful = unicodedata.category(character)[0] in "LMN"
-    why = "has no spoken form in Bangla" if harmful else "has no sound"
+    harmful = unicodedata.category(character[0])[0] in "LMN"
+    why = (
+        "is left out, as asked"
+        if len(character) > 1
+        else "has no sound"
+        if not harmful
+        else "has no Bangla name"
+    )
     losses.note(character, at, why, harmful=harmful)
 
 

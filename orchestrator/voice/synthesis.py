@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kernel_template.text.voice_text import text_ids
+from kernel_template.text.tokens import text_ids
 from orchestrator import untrusted
 from orchestrator.errors import LocalError, UsageError
 from orchestrator.voice.card import VoiceCard, load_card

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_template.text.voice_text import text_ids
+from kernel_template.text.tokens import text_ids
 from kernel_template.tools.package import PackagePrograms
 from orchestrator.emulator.demo import inputs
 from orchestrator.emulator.runner.standins import standin_path
@@ -127,7 +127,7 @@ numpy.save(out, export.torch_speech(model, ids, ["input", "input_lengths", "scal
 """
 _CLEANERS = """
 from TTS.tts.utils.text import cleaners
-from kernel_template.text.voice_text import _EVERYTHING, clean, cleaner_steps
+from kernel_template.text.tokens import _EVERYTHING, clean, cleaner_steps
 names = "no basic transliteration basic_german basic_turkish multilingual portuguese multilingual_phoneme"
 for name in [f"{name}_cleaners" for name in names.split()]:
     for language in (None, "bn-Bangladesh", "en-US", "el", "ca", "fr", "it", "pt"):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_template.text.voice_text import clean, cleaner_steps, describe, text_ids
+from kernel_template.text.tokens import clean, cleaner_steps, describe, text_ids
 
 _TOKENS = ("<PAD>", "<EOS>", "<BOS>", "<BLNK>", "আ", "ম", "ি", "a", "b", " ", "।", "a")
 

@@ -1,0 +1,191 @@
+"""A spoken text in the letters that a voice can say.
+
+A voice says what its training texts held. Its vocabulary may hold more: both spellings of ড়, digits that were
+always written out, signs that never came. So voice.json has the counts of the training texts' letters; voices
+without them are taken at their vocabulary's word.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from kernel_template.text.pieces import (
+    Edit,
+    Latin,
+    Losses,
+    Spoken,
+    apply,
+    as_pieces,
+    compose,
+    merged,
+    place_before,
+)
+from kernel_template.text.speaking import spoken
+from kernel_template.text.spelling import SPELLINGS, ZWJ, ZWNJ
+from kernel_template.text.tokens import clean
+
+# What sounds the same or nearly so, the nearest first. A text keeps its words with any of them.
+_ALIKE = {
+    "ঊ": "উ", "উ": "ঊ", "ঈ": "ই", "ই": "ঈ", "ূ": "ু", "ু": "ূ", "ী": "ি", "ি": "ী",
+    "ঋ": "রি", "ৃ": "্রি", "ঐ": "ওই", "ঔ": "ওউ", "ৈ": "োই", "ৌ": "োউ",
+    "ঙ": "ং", "ং": "ঙ", "ঞ": "ন", "ণ": "ন", "ন": "ণ", "শ": "ষ স", "ষ": "শ স", "স": "শ ষ", "য": "জ", "জ": "য",
+    "ৎ": "ত্ ত", "ড়": "র", "ঢ়": "ড় র", "য়": "এ",
+    ZWJ: f"{ZWNJ} ∅", ZWNJ: f"{ZWJ} ∅", "’": "' ‘ ∅", "-": "␣", "\n": "␣",
+    "।": ". ; ,", ".": "। ,", "?": "। .", "!": "। .", ";": ", ।", ":": ", ।", ",": "; ␣", "…": "। . ,",
+    "—": "– - ,",
+}  # fmt: skip
+_UNSEEN = {"∅": "", "␣": " "}  # In _ALIKE, where a sign may go or become a space.
+_SILENT = frozenset("।.?!;:,…—-’\n" + ZWJ + ZWNJ)
+_CORE = frozenset("কখগঘচছজঝটঠডঢতথদধনপফবভমযরলশষসহঅআইউএওািুে্")
+_SPEAKS, _LATIN_LETTERS = 0.75, 20  # A share of _CORE; so many letters of the alphabet.
+_PAIRS = {written: letter for letter, written in SPELLINGS.items()}
+_UNIT = re.compile("|".join(_PAIRS) + "|.", re.DOTALL)
+_NOT_THERE = "is not in the voice's vocabulary"
+_SPACES = re.compile(r"[\s\u200b]+")
+
+
+def count_letters(texts: Iterable[str], steps: Sequence[Sequence[str]] = ()) -> dict[str, int]:
+    """Count the letters of training texts, as they are after cleaning; the most frequent first.
+
+    A letter that Unicode spells as two characters, such as ড and a nukta, is also counted as that pair.
+
+    Raises:
+        ValueError: as `clean`.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        cleaned = clean(text, steps)
+        counts.update(cleaned)
+        counts.update(pair for pair in _UNIT.findall(cleaned) if len(pair) > 1)
+    return dict(counts.most_common())
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a voice can say.
+
+    Attributes:
+        letters: the characters that have an id.
+        counts: how often the training texts had each, as `count_letters`; None if that is not known.
+        steps: the cleaner's steps, as in voice.json.
+    """
+
+    letters: frozenset[str]
+    counts: Mapping[str, int] | None = None
+    steps: Sequence[Sequence[str]] = ()
+
+    @classmethod
+    def of(cls, rules: Mapping[str, Any]) -> "Vocabulary":
+        """Take it from the `text` of a voice.json."""
+        return cls(frozenset(rules["characters"]), rules.get("counts") or None, rules["steps"])
+
+    @cached_property
+    def is_bangla(self) -> bool:
+        """Whether it can say Bangla at all."""
+        return len(_CORE & self.letters) >= _SPEAKS * len(_CORE)
+
+    @cached_property
+    def says_latin(self) -> bool:
+        """Whether the training texts had Latin letters."""
+        return sum(letter.isascii() and letter.isalpha() for letter in self.counts or ()) >= _LATIN_LETTERS
+
+    def has(self, text: str) -> bool:
+        """Whether all of a text has ids."""
+        return (
+            self.letters.issuperset(clean(text, self.steps)) if self.steps else self.letters.issuperset(text)
+        )
+
+    def trained(self, text: str) -> int:
+        """How often the training texts had the rarest letter of a text; 1 if nothing was counted."""
+        if self.counts is None:
+            return 1
+        units = _UNIT.findall(clean(text, self.steps))
+        return min((self.counts.get(unit, 0) for unit in units), default=1)
+
+    def choose(self, letter: str) -> tuple[str | None, bool]:
+        """Choose how to write a letter. Returns None if it cannot be said, and whether it is doubtful.
+
+        The spelling that the training texts had most comes first, then what sounds alike, then a letter that
+        the voice has but never met.
+        """
+        spellings = [letter, SPELLINGS.get(letter, letter)]
+        known = [form for form in spellings if self.has(form)]
+        best = max(known, key=self.trained, default=None)
+        if best is not None and self.trained(best):
+            return best, False
+        alike = [self._written(form) for form in _ALIKE.get(letter, "").split()]
+        for form in alike:
+            if self.has(form) and self.trained(form):
+                return form, False
+        if best is not None:
+            return best, letter not in _SILENT
+        doubtful = next((form for form in alike if self.has(form)), None)
+        return doubtful, doubtful is not None
+
+    def _written(self, form: str) -> str:
+        """Return a form of _ALIKE with its letters in the voice's own spelling."""
+        units = (max((unit, SPELLINGS.get(unit, unit)), key=self._fitness) for unit in form)
+        return _UNSEEN.get(form, "".join(units))
+
+    def _fitness(self, form: str) -> tuple[bool, int]:
+        return self.has(form), self.trained(form)
+
+
+def for_voice(said: Spoken, voice: Vocabulary) -> Spoken:
+    """Return a spoken text in the letters that a voice can say, in one line; any white space becomes a space.
+
+    A letter of which the voice has another spelling, or one that sounds alike, is replaced. What it cannot
+    say at all is left out and named in `lost`. What it has an id for but never met is kept and named in
+    `doubtful`. For a voice that does not speak Bangla only the white space is changed.
+    """
+    if not voice.is_bangla:
+        return _one_line(said.source, voice)
+    if voice.says_latin and said.latin is Latin.SPELL:
+        said = spoken(said.source, Latin.KEEP)
+    chosen = {letter: voice.choose(letter) for letter in set(said.text)}
+    doubtful = tuple(sorted(letter for letter, (_, is_doubtful) in chosen.items() if is_doubtful))
+    others = "".join(letter for letter, (form, _) in chosen.items() if form != letter)
+    if not others:
+        return replace(said, doubtful=doubtful)
+    first = [Edit(piece.start, piece.end, piece.rule, piece.result) for piece in said.pieces]
+    losses, place = Losses(), place_before(first)
+    edits = []
+    for found in re.finditer(f"[{re.escape(others)}]", said.text):
+        letter, at = found[0], found.start()
+        form, _ = chosen[letter]
+        if form is None:
+            losses.note(letter, place(at), _NOT_THERE, harmful=letter not in _SILENT)
+        edits.append(Edit(at, at + 1, "voice", form or ""))
+    text = apply(said.text, edits)
+    spaces = _spaces(text)
+    edits = compose(compose(first, edits, said.text), spaces, text)
+    return replace(
+        said,
+        text=apply(text, spaces),
+        pieces=as_pieces(said.source, edits),
+        lost=merged(said.lost, losses.all()),
+        doubtful=doubtful,
+    )
+
+
+def _one_line(text: str, voice: Vocabulary) -> Spoken:
+    """Return a text with its white space as single spaces; what the voice lacks stays and is named."""
+    edits = _spaces(text)
+    losses = Losses()
+    for at, letter in enumerate(text):
+        if not letter.isspace() and not voice.has(letter):
+            losses.note(letter, at, _NOT_THERE, harmful=unicodedata.category(letter)[0] in "LMN")
+    return Spoken(text, apply(text, edits), as_pieces(text, edits), losses.all())
+
+
+def _spaces(text: str) -> list[Edit]:
+    edits = []
+    for found in _SPACES.finditer(text):
+        result = " " if found.start() and found.end() < len(text) else ""
+        if result != found[0]:
+            edits.append(Edit(found.start(), found.end(), "space", result))
+    return edits
