@@ -76,6 +76,8 @@ class EmulatorOptions:
         absent: the HTTP status for a kernel, dataset or model that does not exist, 403 or 404. Kaggle has
             given both; 403 is also its answer for what exists and is not yours to see.
         never_run_is_new_script: whether the status of a version that never ran is NEW_SCRIPT, not 404.
+        status_by_version: whether the status of a version can be asked for; otherwise only that of the newest
+            session, and a version is refused with a 400. Reports disagree.
         omit_queued: whether the state QUEUED is left out of an answer, as the protocol's JSON leaves out the
             first word of an enum, instead of written.
         phone_verified: whether the account may use internet and accelerators.
@@ -108,6 +110,7 @@ class EmulatorOptions:
     nested_errors: bool = True
     absent: int = 403
     never_run_is_new_script: bool = False
+    status_by_version: bool = True
     omit_queued: bool = True
     phone_verified: bool = True
     legacy_key_may_cancel: bool = False

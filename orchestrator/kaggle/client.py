@@ -22,7 +22,14 @@ from kagglesdk.kernels.types.kernels_enums import KernelsListSortType, KernelsLi
 from kagglesdk.security.types.oauth_service import IntrospectTokenRequest
 
 from orchestrator import untrusted
-from orchestrator.errors import CredentialsError, NotFoundError, RefusedError, ServiceError
+from orchestrator.errors import (
+    CredentialsError,
+    ForbiddenError,
+    NotFoundError,
+    OddAnswerError,
+    RefusedError,
+    ServiceError,
+)
 from orchestrator.kaggle.answers import AnswerError, ApiSession
 from orchestrator.kaggle.auth import CredentialKind, Credentials
 from orchestrator.kaggle.datasets import Datasets
@@ -187,16 +194,57 @@ class KaggleClient:
 
         An answer without a state means QUEUED if it comes twice, and Kaggle shows the version as the newest.
         """
-        doing = f"read the status of {ref}"
-        request = addressed(ApiGetKernelSessionStatusRequest(), ref)
+        return stated(
+            lambda: self._status(ref, retry=retry),
+            lambda: SessionStatus(SessionState.QUEUED) if self._is_newest(ref) else None,
+        )
 
-        def ask() -> SessionStatus:
+    def _status(self, ref: KernelRef, *, retry: bool) -> SessionStatus:
+        doing = f"read the status of {ref}"
+
+        def ask(asked: KernelRef) -> SessionStatus:
+            request = addressed(ApiGetKernelSessionStatusRequest(), asked)
             answer = self._call(doing, lambda: self._kernels.get_kernel_session_status(request), retry=retry)
             with translated(doing):
                 message = untrusted.text(answer.failure_message) or None
                 return SessionStatus(SessionState(answer.status.name.lower()), message)
 
-        return stated(ask, lambda: SessionStatus(SessionState.QUEUED) if self._is_newest(ref) else None)
+        try:
+            return ask(ref)
+        except RefusedError as error:
+            # Reports contradict each other on whether Kaggle takes a version here, or refuses it (400).
+            if ref.version is None or isinstance(error, NotFoundError | ForbiddenError):
+                raise
+        status = ask(ref.kernel)
+        if not self._shows_results(ref) and status.state.is_terminal:
+            raise OddAnswerError(
+                f"Could not {doing}: Kaggle tells only that a session of {ref.kernel} has ended, and shows "
+                "neither log nor outputs of this one.",
+                hint="try again in a minute",
+            )
+        return status
+
+    def _shows_results(self, ref: KernelRef) -> bool:
+        """Return whether a version, the newest of its kernel with a session, shows a log or outputs.
+
+        Raises:
+            NotFoundError: the version has no session. OddAnswerError: a newer one has, or may have.
+        """
+        version = ref.version or 0
+        newest = max(version, self.kernel(ref.kernel).latest_version or 0)
+        with contextlib.suppress(NotFoundError, ForbiddenError):  # The answer may be one version behind.
+            self.kernel(ref.kernel.at(newest + 1))
+            newest += 1
+        for number in range(newest, version, -1):
+            with contextlib.suppress(NotFoundError):  # It was saved, and never run.
+                next(self._output_pages(ref.kernel.at(number), 1))
+                raise OddAnswerError(
+                    f"Could not read the status of {ref}: Kaggle tells only that of the newest session of "
+                    f"{ref.kernel}, which is version {number}.",
+                    hint=f"see it on its page: kgtts open {ref}",
+                )
+        page = next(self._output_pages(ref, 1))
+        return bool(page.log or page.files)
 
     def _is_newest(self, ref: KernelRef) -> bool:
         """Return whether Kaggle shows a version, or any of a kernel, as the newest."""
@@ -269,7 +317,8 @@ class KaggleClient:
         doing = f"stop the session {session}"
         answer = self._call(doing, lambda: self._kernels.cancel_kernel_session(request), retry=False)
         if answer.error_message:
-            raise RefusedError(f"Kaggle refused to {doing}: {answer.error_message}")
+            words = untrusted.one_line(scrub(str(answer.error_message)), 300)
+            raise RefusedError(f"Kaggle refused to {doing}: {words}")
 
     def delete(self, ref: KernelRef) -> None:
         """Delete the kernel with all its versions and outputs; this stops a running session."""

@@ -78,6 +78,11 @@ from orchestrator.emulator.options import ABSENT, MOUNT_LAYOUTS, SANDBOXES
     "--never-run-is-new-script", is_flag=True, help="Give a version that never ran a state, instead of a 404."
 )
 @click.option(
+    "--status-refuses-version",
+    is_flag=True,
+    help="Tell only the status of a kernel's newest session; a version is a 400.",
+)
+@click.option(
     "--legacy-key-may-cancel", is_flag=True, help="Let a username with a key stop sessions (kgtts stop)."
 )
 @click.option("--write-queued", is_flag=True, help="Write out the state QUEUED, which is left out otherwise.")
@@ -106,6 +111,7 @@ def emulator(
     flat_errors: bool,
     absent: str,
     never_run_is_new_script: bool,
+    status_refuses_version: bool,
     legacy_key_may_cancel: bool,
     write_queued: bool,
     no_phone: bool,
@@ -134,6 +140,7 @@ def emulator(
         nested_errors=not flat_errors,
         absent=int(absent),
         never_run_is_new_script=never_run_is_new_script,
+        status_by_version=not status_refuses_version,
         legacy_key_may_cancel=legacy_key_may_cancel,
         omit_queued=not write_queued,
         phone_verified=not no_phone,

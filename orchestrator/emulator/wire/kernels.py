@@ -154,6 +154,8 @@ def _requested_run(call: Call) -> tuple[Kernel, Version]:
 
 def get_status(call: Call) -> Any:
     """GetKernelSessionStatus: of the newest run, or of the labelled version."""
+    if call.request.version_label and not call.backend.options.status_by_version:
+        raise ApiError(400, 'Invalid JSON payload received. Unknown name "versionLabel": Cannot find field.')
     if call.backend.options.never_run_is_new_script:
         request = call.request
         kernel, version = call.backend.kernels.get_version(
