@@ -5,9 +5,11 @@ imports (`kernels.py`, `datasets.py`, `models.py`, `uploads.py`) need it, and th
 it when they are called.
 """
 
+import contextlib
 import os
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KAGGLE_URL", "URL_VARIABLE", "client_version", "connect", "run_stock_client", "service_url"]
 
+_LONGEST_NAME = 128  # Encrypted file systems take names of 143 bytes, others of 255.
 _DOCTOR = "`kgtts doctor` checks login and connection"
 
 
@@ -76,23 +79,46 @@ def run_stock_client(argv: Sequence[str], environ: MutableMapping[str, str] = os
         CredentialsError: they cannot be right.
         ServiceError, LocalError: the official client could not log in, or crashed.
     """
-    if not {"-h", "--help"}.intersection(argv):
-        prepare_stock_client(argv, environ, Path.home())
-    _point_sdk_at(service_url(environ))
-    sys.argv = ["kaggle", *argv]
-    from kaggle.cli import main  # noqa: PLC0415  # Slow and noisy: see `connect`.
-    from requests import RequestException  # noqa: PLC0415  # As slow.
+    with contextlib.ExitStack() as stack:
+        if not {"-h", "--help"}.intersection(argv):
+            prepare_stock_client(argv, environ, Path.home())
+            stack.enter_context(_long_token_in_a_file(environ))
+        _point_sdk_at(service_url(environ))
+        sys.argv = ["kaggle", *argv]
+        from kaggle.cli import main  # noqa: PLC0415  # Slow and noisy: see `connect`.
+        from requests import RequestException  # noqa: PLC0415  # As slow.
 
+        try:
+            main()
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # Its own handling begins after its login.
+            if isinstance(error, RequestException):
+                raise ServiceError(f"The official client could not log in: {error}", hint=_DOCTOR) from error
+            raise LocalError(
+                f"The official client failed: {type(error).__name__}: {error}", hint=_DOCTOR
+            ) from error
+
+
+@contextlib.contextmanager
+def _long_token_in_a_file(environ: MutableMapping[str, str]) -> Iterator[None]:
+    """Name the official client a file with a long token: it looks for a file called like any token first.
+
+    File systems raise an error for a name that is too long. The file is only this user's, and does not stay.
+    """
+    token = environ.get("KAGGLE_API_TOKEN", "")
+    if len(token) <= _LONGEST_NAME:
+        yield
+        return
     try:
-        main()
-    except BrokenPipeError:
-        raise
-    except Exception as error:  # Its own handling begins after its login.
-        if isinstance(error, RequestException):
-            raise ServiceError(f"The official client could not log in: {error}", hint=_DOCTOR) from error
-        raise LocalError(
-            f"The official client failed: {type(error).__name__}: {error}", hint=_DOCTOR
-        ) from error
+        folder = tempfile.TemporaryDirectory()
+    except OSError as error:
+        raise LocalError(f"No temporary file for the official client could be made: {error}.") from error
+    with folder as name:
+        path = Path(name) / "token"
+        path.write_text(token, encoding="utf-8")
+        environ["KAGGLE_API_TOKEN"] = str(path)
+        yield
 
 
 def client_version() -> str:

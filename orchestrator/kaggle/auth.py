@@ -27,7 +27,6 @@ KAGGLE_URL = "https://api.kaggle.com"
 URL_VARIABLE = "KGTTS_KAGGLE_URL"
 # What people paste along: white space, byte order marks, characters without a width.
 _EDGES = re.compile(r"\A[\s\ufeff\u200b-\u200f\u2060]+|[\s\ufeff\u200b-\u200f\u2060]+\Z")
-_LONGEST_NAME = 256  # The official client takes a token for a file's name first, and fails on longer ones.
 _VARIABLES = ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY")
 _ODD = re.compile(r"[^!-~]")  # No header can carry these.
 
@@ -129,7 +128,7 @@ def prepare_stock_client(argv: Sequence[str], environ: MutableMapping[str, str],
             environ.pop(name, None)
     if found is not None and found.kind is CredentialKind.API_KEY:
         environ.update({"KAGGLE_USERNAME": found.username or "", "KAGGLE_KEY": found.secret})
-    elif found is not None and len(found.secret) in range(1, _LONGEST_NAME):
+    elif found is not None and found.secret:
         environ["KAGGLE_API_TOKEN"] = found.secret
     if is_login or (found is not None and found.kind is CredentialKind.OAUTH):
         _tidy_login(login_file(home))

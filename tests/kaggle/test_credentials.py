@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.emulator import Emulator
+from orchestrator.emulator import Emulator, EmulatorOptions
 from orchestrator.errors import CredentialsError
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.auth import find_credentials, known_username, learn_all, prepare_stock_client
@@ -213,13 +213,21 @@ def test_a_login_can_be_made_again_and_is_written_as_the_official_client_reads_i
     assert path.stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize(("size", "is_given"), [(255, True), (256, False)])
-def test_a_long_token_stays_in_its_file(tmp_path: Path, size: int, *, is_given: bool) -> None:
-    """The official client would take it for a file's name that is too long."""
-    written(tmp_path, "access_token", "\ufeff" + "t" * size)
-    environ: dict[str, str] = {}
-    prepare_stock_client(["quota"], environ, tmp_path)
-    assert ("KAGGLE_API_TOKEN" in environ) is is_given
+@pytest.mark.parametrize("is_in_file", [False, True])
+def test_the_official_client_gets_a_long_token(
+    workplace: Path, spawn: Callable[..., Process], *, is_in_file: bool
+) -> None:
+    """It would take the token for a file's name that is too long; no copy of it stays."""
+    token, temporary = "long-token-" + "t" * 300, workplace.parent / "temporary"
+    temporary.mkdir()
+    options = EmulatorOptions(sandbox="relocate", standins=False)
+    with Emulator(workplace.parent / "kaggle", options=options, credentials=(USER, token)) as server:
+        environment = {"KGTTS_KAGGLE_URL": server.url, "TMPDIR": str(temporary), "KAGGLE_API_TOKEN": token}
+        if is_in_file:
+            written(Path.home(), "access_token", "\ufeff" + environment.pop("KAGGLE_API_TOKEN"))
+        result = spawn("kaggle", "kernels", "list", "--mine", **environment).result()
+    assert (result.code, "Not found" in result.out) == (0, True), result.out
+    assert [*temporary.rglob("*")] == []
 
 
 def test_every_secret_is_known_to_the_scrubber(tmp_path: Path) -> None:
