@@ -99,7 +99,7 @@ def kept_lines(lines: list[str], step: int) -> list[str]:
     for line in lines:
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if not isinstance(event, dict):
             continue

@@ -5,7 +5,6 @@ The output of any other session, or of an older version, is refused.
 
 import contextlib
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -17,7 +16,6 @@ from kernel_template.contract import (
     BEST_MODEL_LINK,
     HANDOVER_PREFIX,
     STATE_FILE,
-    STATE_SCHEMA,
     TEMPORARY_PREFIX,
     EndReason,
     Session,
@@ -27,12 +25,12 @@ from kernel_template.start.download import DamagedError, DownloadError, Download
 from kernel_template.start.history import History
 from kernel_template.start.inputs import damage
 from kernel_template.start.mounts import find_mounts
+from kernel_template.start.parent_state import CheckpointEntry, ParentStateError, read_parent_state, shown
 from kernel_template.tools.files import WriteFile, human_size
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.paths import Paths
 from kernel_template.tools.report import Reporter
 
-_CHECKPOINT_NAME = re.compile(r"^(?:checkpoint|best_model)_\d+\.pth$")
 _ANY_CHECKPOINT = re.compile(r"^(?:checkpoint|best_model)(?:_\d+)?\.pth$")
 _COPY_CHUNK = 4 * 1024 * 1024
 _STATE_DEPTH = 2  # How deep in a mount state.json is searched.
@@ -47,7 +45,7 @@ class ResumePoint:
         checkpoint: the checkpoint in it to continue from.
         best_model: the best model in it, if there is a whole one.
         global_step: the checkpoint's step, from its name.
-        state: the state.json of the session before.
+        state: what `read_parent_state` gives of the session before.
     """
 
     folder: Path
@@ -59,31 +57,7 @@ class ResumePoint:
     @property
     def history(self) -> list[Session]:
         """The sessions before this one, as state.json lists them."""
-        listed = self.state.get("history")
-        if not isinstance(listed, list):
-            return []
-        return [cast("Session", item) for item in listed if isinstance(item, dict)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A checkpoint that state.json lists; its path is relative and stays inside the mount."""
-
-    path: PurePosixPath
-    global_step: int
-    size: int
-    sha256: str
-
-    @classmethod
-    def read(cls, values: Any) -> "_Entry | None":
-        """Read an entry of `checkpoints`; None if it does not safely name a checkpoint."""
-        try:
-            path = PurePosixPath(values["path"])
-            entry = cls(path, int(values["global_step"]), int(values["size"]), str(values["sha256"]))
-        except (KeyError, TypeError, ValueError):
-            return None
-        inside = not path.is_absolute() and ".." not in path.parts and len(path.parts) > 1
-        return entry if inside and _CHECKPOINT_NAME.match(path.name) else None
+        return [cast("Session", item) for item in self.state.get("history", [])]
 
 
 class ParentSession:
@@ -199,7 +173,7 @@ class ParentSession:
                     self._report.warn(f"{path} of the session before could not be downloaded: {error}.")
         return downloads.folder, state
 
-    def _bring(self, downloads: Downloads, wanted: _Entry | str) -> None:
+    def _bring(self, downloads: Downloads, wanted: CheckpointEntry | str) -> None:
         """Download a checkpoint, or the file at a path.
 
         Raises:
@@ -224,38 +198,32 @@ class ParentSession:
 
     def _read(self, place: Path) -> dict[str, Any]:
         try:
-            state = json.loads(place.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise self._refuse(f"{place} is damaged ({error})") from error
-        if not isinstance(state, dict) or state.get("schema") != STATE_SCHEMA:
-            schema = state.get("schema") if isinstance(state, dict) else None
-            raise self._refuse(f"{place} has schema {schema!r} instead of {STATE_SCHEMA}")
-        return state
+            return read_parent_state(place)
+        except ParentStateError as error:
+            raise self._refuse(f"{place} {error}") from error
 
     def _verify(self, mount: Path, state: Mapping[str, Any]) -> None:
         """Refuse the output of another run, another session, or an older version."""
         asked = self._asked
-        run = state.get("run")
-        run = run if isinstance(run, Mapping) else {}
-        session, step = run.get("session"), state.get("global_step")
-        if run.get("id") != asked["run"]:
-            raise self._refuse(f"{mount} is the output of run {run.get('id')}")
+        run, session, step = state["run"]["id"], state["run"]["session"], state["global_step"]
+        if run != asked["run"]:
+            raise self._refuse(f"{mount} is the output of run {shown(run)}")
         if session != asked["session"]:
-            older = isinstance(session, int) and session < asked["session"]
+            older = session is not None and session < asked["session"]
             raise self._refuse(
                 f"{mount} is the output of {'an older version, ' if older else ''}session {session} of the "
                 f"same run, at step {step}"
             )
-        if not isinstance(step, int) or step < asked["global_step"]:
+        if step is None or step < asked["global_step"]:
             raise self._refuse(
                 f"{mount} is the output of an older version: its newest checkpoint is at step {step}"
             )
 
-    def _entries(self, mount: Path, state: Mapping[str, Any]) -> list[_Entry]:
+    def _entries(self, mount: Path, state: Mapping[str, Any]) -> list[CheckpointEntry]:
         """The checkpoints in state.json: first the one to continue from, then the others, newest first."""
         listed = state.get("checkpoints")
-        read = [_Entry.read(item) for item in listed] if isinstance(listed, list) else []
-        first = str(state.get("checkpoint"))
+        read = [CheckpointEntry.read(item) for item in listed] if isinstance(listed, list) else []
+        first = state["checkpoint"]
         entries = sorted(
             (entry for entry in read if entry is not None),
             key=lambda entry: (entry.global_step, str(entry.path) == first),
@@ -271,7 +239,7 @@ class ParentSession:
             )
         return entries
 
-    def _newest_whole(self, mount: Path, entries: list[_Entry]) -> tuple[_Entry, Path]:
+    def _newest_whole(self, mount: Path, entries: list[CheckpointEntry]) -> tuple[CheckpointEntry, Path]:
         """Copy the newest checkpoint that matches state.json; warn if that is not the newest of all."""
         faults: list[str] = []
         for entry in entries:
@@ -289,7 +257,7 @@ class ParentSession:
         place = mount / path
         return mount / path.name if self._asked["dataset"] and not place.is_file() else place
 
-    def _copy_verified(self, mount: Path, entry: _Entry, target: Path) -> str | None:
+    def _copy_verified(self, mount: Path, entry: CheckpointEntry, target: Path) -> str | None:
         """Copy and hash in one pass, since a checkpoint is 1 GB. Returns what is wrong with it, or None."""
         if self._downloads is not None:
             return self._move_downloaded(self._downloads, entry, target)
@@ -315,7 +283,7 @@ class ParentSession:
             part.unlink(missing_ok=True)
         return None
 
-    def _move_downloaded(self, downloads: Downloads, entry: _Entry, target: Path) -> str | None:
+    def _move_downloaded(self, downloads: Downloads, entry: CheckpointEntry, target: Path) -> str | None:
         """Download, verify and move a checkpoint. Returns what is wrong with it, or None."""
         try:
             self._bring(downloads, entry)
@@ -356,7 +324,7 @@ class ParentSession:
             folder.chmod(0o755)
 
     def _best_model(
-        self, mount: Path, state: Mapping[str, Any], entries: list[_Entry], chosen: _Entry
+        self, mount: Path, state: Mapping[str, Any], entries: list[CheckpointEntry], chosen: CheckpointEntry
     ) -> Path | None:
         """Copy the best model, and link it under the second name that the trainer gives it."""
         entry = next((item for item in entries if str(item.path) == state.get("best_model")), None)

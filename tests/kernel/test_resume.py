@@ -10,7 +10,7 @@ import pytest
 from kernel_template.contract import EndReason, EvalEvent
 from kernel_template.settings import ResumeSettings
 from kernel_template.start.parent import ParentSession, ResumePoint
-from kernel_template.tools.files import LineFile, sha256_of, write_atomic
+from kernel_template.tools.files import LineFile, json_bytes, sha256_of, write_atomic
 from kernel_template.tools.outcome import KernelFailure
 from tests.kernel.kit import Log, paths_in, put, put_checkpoint, reporter
 
@@ -157,6 +157,12 @@ def test_the_metrics_never_go_back(root: Path, log: Log) -> None:
         ({"checkpoints": [listed("checkpoint_14.pth")]}, "lists no checkpoint"),
         ({"checkpoints": [listed("x/model_14.pth")]}, "lists no checkpoint"),
         ({"checkpoints": [{"path": "x/checkpoint_14.pth"}]}, "lists no checkpoint"),
+        ({"checkpoints": [listed("x\0/checkpoint_14.pth")]}, "lists no checkpoint"),
+        ({"checkpoints": [listed("\ud800/checkpoint_14.pth")]}, "lists no checkpoint"),
+        ({"checkpoints": [listed("x/checkpoint_14.pth\n")]}, "lists no checkpoint"),
+        ({"checkpoints": [listed("x/checkpoint_১৪.pth")]}, "lists no checkpoint"),
+        ({"checkpoints": [{**listed("x/checkpoint_14.pth"), "size": float("inf")}]}, "lists no checkpoint"),
+        ({"run": {"id": "\x1b[2Jx\n", "session": 2}}, "is the output of run ?[2Jx?"),
     ],
 )
 def test_a_wrong_parent_is_refused(root: Path, log: Log, state: dict[str, Any], words: str) -> None:
@@ -164,6 +170,33 @@ def test_a_wrong_parent_is_refused(root: Path, log: Log, state: dict[str, Any], 
     mount(root, **state)
     assert words in refused(root, log)
     assert not list((root / "working").rglob("*.pth"))
+
+
+DEEP = json.loads("[" * 500 + "]" * 500)
+ODD: list[Any] = [None, "x", "\ud800", -1, True, float("inf"), float("nan"), 10**400, [[]], {}, {"a": DEEP}]
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:12])
+def test_values_of_other_types_do_no_harm(root: Path, log: Log, value: Any) -> None:
+    """Whatever stands in state.json, what a session uses has its type, and can be written again."""
+    keys = ("epoch", "steps_per_epoch", "seconds_per_epoch", "best_loss", "losses", "learned", "export")
+    session = {"session": 1, **dict.fromkeys(("kernel", "from_step", "to_epoch", "reason", "seconds"), value)}
+    folder = mount(
+        root,
+        **dict.fromkeys(keys, value),
+        best_model=value,
+        checkpoint=value,
+        history=[value, {"session": value}, session],
+    )
+    resumed = take(root, log)
+    assert json.loads(json_bytes(resumed.state))["export"].keys() == {"base"}
+    assert [item["session"] for item in resumed.history] == [1]
+    assert all(
+        isinstance(item, int | None) for item in (resumed.state["epoch"], resumed.history[0].get("to_epoch"))
+    )
+    assert len({item["session"] for item in resumed.history}) == 1
+    put(folder / "state.json", "[" * 100_000)
+    assert "is damaged" in refused(root, log)
 
 
 def test_a_damaged_state_is_refused(root: Path, log: Log) -> None:
