@@ -5,9 +5,9 @@ calculate with and to show, or says that there is none (None, or an empty value)
 its docstring says so.
 
 Numbers: `count`, `number`, `amount`, `seconds`, `retry_after`. Words: `text`, `one_line`, `encodable`,
-`file_name`, `character`, `terminal_line`, `terminal_colours`, `workflow_log_line`. JSON: `parse_json`,
-`json_object`, `read_json_object`, `as_object`, `as_list`. Files: `read_bytes`, `read_lines`.
-Hosts: `is_loopback`.
+`file_name`, `character`, `terminal_line`, `terminal_text`, `terminal_colours`, `workflow_log_line`. JSON:
+`parse_json`, `json_object`, `read_json_object`, `visible_json`, `as_object`, `as_list`. Files: `read_bytes`,
+`read_lines`. Hosts: `is_loopback`.
 """
 
 import contextlib
@@ -136,6 +136,11 @@ def terminal_line(value: object, longest: int = _LONGEST_LINE) -> str:
     return _printable(line.expandtabs(4).replace("\n", " "))[:longest]
 
 
+def terminal_text(text: str) -> str:
+    """Return a text of several lines without anything else that is invisible or that a terminal obeys."""
+    return "\n".join(_printable(_ESCAPE.sub("", line).expandtabs(4)) for line in text.split("\n"))
+
+
 def terminal_colours(line: str) -> str:
     """Return a log line of any length with its own colours, but without other control sequences."""
     if line.isprintable():
@@ -195,6 +200,19 @@ def json_object(data: bytes | str | None, largest: int = LARGEST_FILE) -> dict[s
 def read_json_object(path: Path, largest: int = LARGEST_FILE) -> dict[str, Any] | None:
     """The JSON object in a file; None if there is none, or it cannot be read."""
     return json_object(read_bytes(path, largest), largest)
+
+
+def visible_json(text: str) -> str:
+    """Return a JSON text in which characters that cannot be seen are escapes, which mean the same.
+
+    A terminal obeys some of them. Bangla's joiners stay.
+    """
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" or letter in _JOINERS else json.dumps(letter)[1:-1]
+        for letter in text
+    )
 
 
 def as_object(value: object) -> dict[str, Any]:

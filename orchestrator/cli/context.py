@@ -30,6 +30,7 @@ from orchestrator.run.snapshot import Snapshot
 from orchestrator.run.target import find_target
 from orchestrator.scrubbing import scrub
 from orchestrator.settings.text import parse_duration
+from orchestrator.untrusted import visible_json
 
 if TYPE_CHECKING:
     from orchestrator.settings import LoadedSettings
@@ -309,4 +310,4 @@ def print_json(value: object) -> None:
     readable = encoding.lower().replace("-", "").startswith("utf")
     text = json.dumps(value, ensure_ascii=not readable, indent=2, default=str)
     # Only texts can have these: written so, they mean the same, and are no workflow commands of GitHub's.
-    click.echo(scrub(text).replace("##[", "\\u0023#[").replace("::", "\\u003a:"))
+    click.echo(visible_json(scrub(text)).replace("##[", "\\u0023#[").replace("::", "\\u003a:"))

@@ -20,6 +20,7 @@ from orchestrator.cli.show.console import colours, prepare_streams
 from orchestrator.errors import ExitCode, KgttsError, LocalError
 from orchestrator.kaggle.auth import learn_all
 from orchestrator.scrubbing import scrub
+from orchestrator.untrusted import terminal_text
 
 if TYPE_CHECKING:
     from orchestrator.ports import Clock  # Only for the types: start-up stays fast.
@@ -186,10 +187,10 @@ def _shortened(name: str) -> str:
 
 
 def _safe(text: str) -> str:
-    """Return an exception's text without secrets, wherever they are."""
+    """Return an exception's text without secrets, wherever they are, and without what a terminal obeys."""
     with contextlib.suppress(OSError, RuntimeError):  # A home that cannot be read, or none.
         learn_all(os.environ, Path.home())
-    return scrub(text)
+    return terminal_text(scrub(text))
 
 
 def _print_traceback(error: BaseException) -> None:

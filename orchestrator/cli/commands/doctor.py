@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.context import json_option, load, print_json, settings_options, workbench
-from orchestrator.cli.show.console import signs
+from orchestrator.cli.show.console import shown, signs
 from orchestrator.run.checks import Level, Verdict, check_all
 
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILED: "red"}
@@ -37,6 +37,6 @@ def _print(verdict: Verdict) -> None:
     can_show = signs()
     marks = {Level.OK: can_show.done, Level.WARNING: can_show.warning, Level.FAILED: can_show.failed}
     mark = click.style(f"{marks[verdict.level]:<{len(can_show.done)}}", fg=_COLOURS[verdict.level])
-    click.echo(f"{mark} {verdict.subject:<12}{verdict.text}")
+    click.echo(f"{mark} {verdict.subject:<12}{shown(verdict.text)}")
     if verdict.hint:
-        click.echo(f"  Next: {verdict.hint}")
+        click.echo(f"  Next: {shown(verdict.hint)}")

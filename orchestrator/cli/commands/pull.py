@@ -26,6 +26,7 @@ from orchestrator.results import Results, SessionFolder
 from orchestrator.run.collect import Collected, Outline, collect, folder_of, outline, refusal
 from orchestrator.run.context import Target
 from orchestrator.settings import select_outputs
+from orchestrator.untrusted import file_name
 
 
 @click.command()
@@ -119,7 +120,7 @@ def _print_outline(found: Outline, target: Target, place: Path, *, as_json: bool
         return
     for file in files:
         here = "" if not file.here else "  here" if file.here == file.size else f"  {size(file.here)} here"
-        click.echo(f"{'?' if file.size is None else size(file.size):>10}  {file.path}{here}")
+        click.echo(f"{'?' if file.size is None else size(file.size):>10}  {file_name(file.path)}{here}")
     for item in found.refused:
         click.secho(f"   refused  {item.name!r} {item.reason}", fg="yellow")
     total = size(sum(file.size or 0 for file in files))

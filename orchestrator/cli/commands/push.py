@@ -18,6 +18,7 @@ from orchestrator.cli.context import (
     settings_options,
     workbench,
 )
+from orchestrator.cli.show.console import shown
 from orchestrator.cli.show.follow import Screen
 from orchestrator.cli.show.passes import push_json
 from orchestrator.cli.show.transfer import Silent
@@ -75,16 +76,16 @@ def push(
         ):
             done = passes.make_when_ready(
                 Asked(retry=True, new=new, overwrite=overwrite, overrides=overrides),
-                lambda words: click.echo(f"{words} Waiting.", err=True),
+                lambda words: click.echo(f"{shown(words)} Waiting.", err=True),
             )
         pushed = done.pushed
         for warning in done.warnings:
-            click.secho(f"Warning: {warning}", fg="yellow", err=True)
+            click.secho(f"Warning: {shown(warning)}", fg="yellow", err=True)
         if pushed is None:
             raise why_not_pushed(done)
         if not as_json:
             click.secho(f"Pushed {pushed.target.ref}", fg="green", nl=False)
-            click.echo(f"  {pushed.url}")
+            click.echo(f"  {shown(pushed.url)}")
         try:
             if wait:
                 passes = replace(passes, listener=Silent())

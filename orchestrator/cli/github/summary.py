@@ -1,8 +1,10 @@
 """A pass as GitHub's job summary in Markdown, step outputs and annotations."""
 
+import re
 from pathlib import Path
 
 from orchestrator.cli.github.outputs import append, in_actions, print_annotation, write_outputs
+from orchestrator.cli.show.console import shown
 from orchestrator.cli.show.passes import forecast_line, pass_json
 from orchestrator.cli.show.runs import quota_line
 from orchestrator.errors import KgttsError
@@ -10,11 +12,13 @@ from orchestrator.formatting import duration, size, spark
 from orchestrator.run.look import Pass
 from orchestrator.run.outlook import Outlook
 from orchestrator.run.view import RunView
+from orchestrator.untrusted import terminal_text
 
 _ESCAPES = {
     **{ord(letter): f"\\{letter}" for letter in "\\`*_[]|#~$!"},
     **{ord(letter): f"&#{ord(letter)};" for letter in "&<>@"},
 }
+_WWW = re.compile(r"www\.", re.IGNORECASE)  # GitHub makes a link of it.
 _WIDTH = 60  # Bars of a curve that fit on one line of a narrow page.
 
 
@@ -36,7 +40,7 @@ def report_pass(
         write_outputs(outputs, outputs_of(done, is_news=is_news))
     if in_actions():
         for warning in done.warnings:
-            print_annotation("warning", warning)
+            print_annotation("warning", shown(warning))
 
 
 def report_failure(error: KgttsError, summary: Path | None) -> None:
@@ -138,7 +142,8 @@ def _sessions(view: RunView, outlook: Outlook) -> list[str]:
 
 def escape(text: str) -> str:
     """Escape text so that Markdown shows it literally, on one line, with no mentions and no links."""
-    return " ".join(text.split()).translate(_ESCAPES).replace("://", "&#58;//")
+    literal = terminal_text(" ".join(text.split())).translate(_ESCAPES).replace("://", "&#58;//")
+    return _WWW.sub(lambda found: f"{found[0][:3]}&#46;", literal)
 
 
 def _address(url: str) -> str:

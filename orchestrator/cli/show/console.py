@@ -16,6 +16,7 @@ import click
 from orchestrator.errors import LocalError
 from orchestrator.formatting import BARS, size
 from orchestrator.scrubbing import scrub
+from orchestrator.untrusted import terminal_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,12 @@ def _marks(of: Signs) -> tuple[str, str, str]:
 def warn(text: str, *, err: bool = False) -> None:
     """Print a warning on one line of its own."""
     sign = signs(sys.stderr if err else sys.stdout).warning
-    click.secho(f"{sign} {scrub(text)}", fg="yellow", err=err)
+    click.secho(f"{sign} {shown(text)}", fg="yellow", err=err)
+
+
+def shown(text: str) -> str:
+    """Return a text in which words of a server may stand, without secrets and what a terminal obeys."""
+    return terminal_text(scrub(text))
 
 
 @lru_cache(maxsize=4096)

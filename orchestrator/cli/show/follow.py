@@ -12,6 +12,7 @@ import click
 
 from orchestrator.cli.context import load, on_interrupt
 from orchestrator.cli.github.outputs import in_actions
+from orchestrator.cli.show.console import shown
 from orchestrator.cli.show.passes import print_pass
 from orchestrator.cli.show.runs import colour, summary
 from orchestrator.errors import LocalError, ServiceError
@@ -102,7 +103,7 @@ class Screen:
 
     def unreachable(self, error: ServiceError) -> None:
         """Say that another pass will try."""
-        click.secho(f"Warning: {error.message} The next pass tries again.", fg="yellow", err=True)
+        click.secho(f"Warning: {shown(error.message)} The next pass tries again.", fg="yellow", err=True)
 
     def check(self) -> None:
         """End the command with the error for files that were left out, if any pass left some out.

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.show.console import shown
 from orchestrator.formatting import counted, duration, hours, moment, size
 from orchestrator.run.context import Target
 from orchestrator.run.decide import RunState
@@ -38,11 +39,11 @@ def push_json(pushed: PushedSession, ledger: Ledger, warnings: Sequence[str]) ->
 
 def print_pass(done: Pass) -> None:
     """Print what a pass saw and did, on a few lines."""
-    click.echo(f"{click.style(done.state.value, bold=True)}  {done.decision.reason}")
+    click.echo(f"{click.style(done.state.value, bold=True)}  {shown(done.decision.reason)}")
     if done.pushed is not None:
-        click.echo(f"  pushed     {done.pushed.target.ref}  {done.pushed.url}")
+        click.echo(f"  pushed     {done.pushed.target.ref}  {shown(done.pushed.url)}")
     for warning in done.warnings:
-        click.secho(f"  warning    {warning}", fg="yellow")
+        click.secho(f"  warning    {shown(warning)}", fg="yellow")
     if done.collected is not None:
         transfer = done.collected.transfer
         total = size(sum(file.size for file in transfer.files))

@@ -87,7 +87,7 @@ def print_report(report: SessionReport) -> None:
     if report.history:
         click.echo("  sessions")
         for item in report.history:
-            click.echo(f"    {session_line(item)}")
+            click.echo(f"    {terminal_line(session_line(item))}")
     if not report.is_latest:
         click.secho(
             f"  note       Kaggle has a newer version, {report.latest_version}, which is not of this run",

@@ -11,6 +11,7 @@ import click
 
 from orchestrator.download import Fetched, Planned, TransferListener
 from orchestrator.formatting import duration, size
+from orchestrator.untrusted import file_name
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +39,7 @@ class Lines(Silent):
 
     def placed(self, file: Fetched) -> None:
         """Print the file's name and size."""
-        click.echo(f"{file.path}  {size(file.size)}{'  unchanged' if file.unchanged else ''}")
+        click.echo(f"{file_name(file.path)}  {size(file.size)}{'  unchanged' if file.unchanged else ''}")
 
 
 class Rate:
@@ -168,5 +169,5 @@ class Bar(Silent):
 
 
 def _shortened(path: PurePosixPath) -> str:
-    name = path.name
+    name = file_name(path.name)
     return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
