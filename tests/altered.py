@@ -19,6 +19,8 @@ class Altered:
         url: the server's address.
         changes: by method, what is made of the emulator's answer.
         answers: by method, the status and the body that come without the emulator being asked; "*" is any.
+        once: by method, what its next calls are answered before that; None lets a call through.
+        only: what a request must contain to get one of these; "" is any.
         redirects: by method, where the client is sent.
         calls: the methods that were called.
         authorized: the paths of the requests that carried credentials.
@@ -27,6 +29,8 @@ class Altered:
     url: str = ""
     changes: dict[str, Change] = field(default_factory=dict)
     answers: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    once: dict[str, list[tuple[int, bytes] | None]] = field(default_factory=dict)
+    only: bytes = b""
     redirects: dict[str, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     authorized: list[str] = field(default_factory=list)
@@ -50,6 +54,10 @@ def altered(emulator_url: str) -> Iterator[Altered]:
                 self._answer(302, b"", {"Location": plan.redirects[method]})
                 return
             given = plan.answers.get(method) or plan.answers.get("*")
+            if plan.only not in sent:
+                given = None
+            elif plan.once.get(method):
+                given = plan.once[method].pop(0)
             if given is not None:
                 self._answer(*given, {"Content-Type": "application/json"})
                 return

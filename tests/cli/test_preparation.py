@@ -1,9 +1,14 @@
 """Before the first push: init, config, render and doctor."""
 
+import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.emulator import Emulator
+from orchestrator.kaggle import connect
+from orchestrator.models import InputDetails
+from tests.fakes.clock import HastyClock
 from tests.support import USER, Cli
 
 FIRST = f"{USER}/bangla-tts-a"  # Where the first session goes.
@@ -68,3 +73,31 @@ def test_doctor_gives_a_verdict_a_line(cli: Cli, account: Emulator) -> None:
     assert "KAGGLE_USERNAME and KAGGLE_KEY" in result.out
     verdicts = cli("doctor", "--json").json
     assert [set(verdict) for verdict in verdicts] == [{"subject", "level", "text", "hint"}] * 7
+
+
+def test_inputs_in_preparation_are_told_and_waited_for(
+    cli: Cli, open_account: Callable[..., Emulator], python: str, workplace: Path
+) -> None:
+    """`doctor`, `push` and a pass name dataset and model, and nothing is pushed before they are ready."""
+    account = open_account(python=python, dataset_processing_s=3600.0)
+    more = workplace / "metadata.csv"
+    more.write_text("b|আবার|আবার\n", encoding="utf-8")
+    with contextlib.closing(connect()) as client:
+        source, model = f"{USER}/datahrbnn", f"{USER}/ttsbnng/transformers/default"
+        client.upload_dataset(source, InputDetails("datahrbnn"), {more.name: more}, notes="more recordings")
+        second = client.upload_model(model, {more.name: more}, notes="another", license_name="Apache 2.0")
+    preparing = f"still preparing the newest version of the dataset {source}"
+    doctor = cli("doctor")
+    assert (doctor.code, preparing in doctor.out) == (0, True), doctor.said
+    assert "`kgtts push` and `kgtts watch` wait for it" in doctor.out
+    listed = {
+        item["text"]: item["level"]
+        for item in cli("doctor", "--set", f"inputs.model={second}", "--json").json
+    }
+    waiting = [text for text, level in listed.items() if level == "warning" and "still preparing" in text]
+    assert [text.split(";")[0].rpartition(" ")[2] for text in waiting] == [source, second]
+    push = cli("push", clock=HastyClock())
+    assert preparing in push.said, push.said
+    sync = cli("sync", "--json", clock=HastyClock())
+    assert (sync.json["state"], preparing in sync.json["reason"]) == ("waiting", True)
+    assert account.backend.kernels.all() == []
