@@ -64,7 +64,7 @@ def put(*path: str, value: object) -> Change:
 
 
 TITLED = put("kernels", value=[{"ref": FIRST, "title": ATTACK}])
-NEAR_FILE = put("datasetFiles", value=[{"name": f"MyTTSDataset/train_tts.p{ATTACK}"}])
+NEAR_FILE = put("files", value=[{"name": "model/config.json-evil\x9b2J\x1b]0;\x07\u202e"}])
 NEAR_DATASET = put("datasets", value=[{"ref": f"{USER}/datahrbm-evil\x9b2J\u202e"}])
 MACHINE = put("metadata", "machineShape", value=ATTACK)
 CHANGED: dict[str, tuple[str, Change, tuple[str, ...]]] = {
@@ -72,8 +72,8 @@ CHANGED: dict[str, tuple[str, Change, tuple[str, ...]]] = {
     "titles as JSON": ("ListKernels", TITLED, ("list", "--all", "--json")),
     "a machine": ("GetKernel", MACHINE, ("push", "--set", "kernel.accelerator=NvidiaTeslaT4")),
     "a source": ("SaveKernel", put("invalidDatasetSources", value=[ATTACK]), ("push",)),
-    "the name of a file": ("ListDatasetFiles", NEAR_FILE, ("doctor",)),
-    "that name as JSON": ("ListDatasetFiles", NEAR_FILE, ("doctor", "--json")),
+    "the name of a file": ("ListModelInstanceVersionFiles", NEAR_FILE, ("doctor",)),
+    "that name as JSON": ("ListModelInstanceVersionFiles", NEAR_FILE, ("doctor", "--json")),
     "the name of a dataset": ("ListDatasets", NEAR_DATASET, ("push", "--set", "inputs.dataset=datahrbm")),
 }
 ANSWERED: dict[str, tuple[str, tuple[int, bytes], tuple[str, ...]]] = {
