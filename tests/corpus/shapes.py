@@ -146,7 +146,7 @@ def _twelve(dataset: Path, model: Path) -> None:
 
 
 def _two_speakers(dataset: Path, model: Path) -> None:
-    """Two speakers, as Coqui's own formatter has them, and a base voice that had one."""
+    """Two speakers, as Coqui's own formatter has them."""
     rows = [line.split("|") for line in (dataset / "metadata.csv").read_text(encoding="utf-8").splitlines()]
     lines = [
         f"wavs/{name}.wav|{text}|speaker{number % 2}|neutral" for number, (name, text, _) in enumerate(rows)
@@ -155,6 +155,22 @@ def _two_speakers(dataset: Path, model: Path) -> None:
     (dataset / "metadata.csv").write_text(f"{table}\n", encoding="utf-8")
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     config["datasets"][0] |= {"formatter": "coqui", "meta_file_train": "metadata.csv"}
+    (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    _keep_apart(dataset, model)
+
+
+def _fourth_column(dataset: Path, model: Path) -> None:
+    """Two speakers, as `kgtts data prepare` writes them."""
+    add = _metadata(
+        lambda lines: "".join(f"{line}|speaker{number % 2}\n" for number, line in enumerate(lines))
+    )
+    add(dataset, model)
+    _keep_apart(dataset, model)
+
+
+def _keep_apart(_dataset: Path, model: Path) -> None:
+    """Let a base voice that had one speaker learn several."""
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     config["model_args"]["use_speaker_embedding"] = config["use_speaker_embedding"] = True
     (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
@@ -177,6 +193,7 @@ SHAPES = (
     Shape("own", change=_own(), says="the one that kgtts brings along", ranks=(1, 2)),
     Shape("own_few", change=_own(_twelve), says="10 samples to train on, 2 to evaluate on"),
     Shape("own_speakers", change=_own(_two_speakers), says="2 speakers", ranks=(1, 2)),
+    Shape("own_fourth_column", change=_own(_fourth_column), says="2 speakers"),
     Shape("old_train_tts", scripts.OLD_TRAIN_TTS, says="setup_model(config, samples)", ranks=(1, 2)),
     Shape("notebook", scripts.NOTEBOOK, says="VitsAudioConfig", ranks=(1, 2)),
     Shape("hard_coded", scripts.HARD_CODED, says="of the script names /kaggle/input/datahrbn/MyTTSDataset"),

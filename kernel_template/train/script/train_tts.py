@@ -6,6 +6,7 @@
 into a data set as `MyTTSDataset/train_tts.py`, it can be changed there.
 """
 
+import functools
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from TTS.tts.models import setup_model
 from TTS.utils.generic_utils import ConsoleFormatter, setup_logger
 
 FORMATTER = "ljspeech"  # Rows of `name|text|text`, and recordings in wavs/.
+SPEAKER = 3  # The column that `kgtts data prepare` adds if there are several speakers.
 LEAST_EVAL = 2  # Coqui takes a number above 1 for a count, and others for a share.
 LEAST_SAMPLES = LEAST_EVAL + 1
 
@@ -53,6 +55,18 @@ def name_formatters(config: Any) -> None:
         if str(dataset.formatter).lower() not in _FORMATTER_REGISTRY:
             print(f" > Coqui has no formatter {dataset.formatter!r}: {dataset.path} is read as {FORMATTER}.")
             dataset.formatter = FORMATTER
+
+
+def with_speakers(original: Any, root_path: Any, meta_file: Any, **kwargs: Any) -> list[dict[str, Any]]:
+    """Read rows as the ljspeech formatter does, and the speaker from a fourth column if all rows have one."""
+    items: list[dict[str, Any]] = original(root_path, meta_file, **kwargs)
+    rows = Path(root_path, meta_file).read_text(encoding="utf-8").splitlines()
+    columns = [row.split("|") for row in rows if row.strip()]
+    speakers = [row[SPEAKER].strip() for row in columns if len(row) == SPEAKER + 1]
+    if len(speakers) == len(items) and all(speakers):
+        for item, speaker in zip(items, speakers, strict=True):
+            item["speaker_name"] = speaker
+    return items
 
 
 def load_samples(config: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -94,6 +108,7 @@ def main() -> None:
     setup_logger("TTS", stream=sys.stdout, formatter=ConsoleFormatter())
     arguments, config = read_arguments()
     name_formatters(config)
+    _FORMATTER_REGISTRY[FORMATTER] = functools.partial(with_speakers, _FORMATTER_REGISTRY[FORMATTER])
     train, evaluation = load_samples(config)
     describe(config, train, evaluation)
     model = setup_model(config)
