@@ -1,4 +1,4 @@
-"""What all stages of a session share: its settings, the outside world, and more."""
+"""What all stages of a session share: settings, folders, reports, and the outside world."""
 
 import os
 import time

@@ -204,9 +204,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class SessionEvent(Event):
-    """The first event of a session on Kaggle, for who wants to stop it or sees that it was stopped.
+    """The first event of a session on Kaggle, for whoever wants to stop it or sees that it was stopped.
 
-    `kaggle_session` is Kaggle's own id, which CancelKernelSession takes and no call tells. `stops_by_s` is
+    `kaggle_session` is Kaggle's own id, which CancelKernelSession needs and no call returns. `stops_by_s` is
     when the session stops its training by itself, in seconds after its start: one whose log ends long before
     was stopped by a person, not by Kaggle at its limit.
     """
@@ -296,7 +296,7 @@ class OutOfMemoryEvent(Event):
 
 @dataclass(frozen=True, slots=True)
 class WarningEvent(Event):
-    """Something is wrong which does not end the session."""
+    """Something is wrong that does not end the session."""
 
     name: ClassVar[EventName] = EventName.WARNING
     message: str
@@ -415,7 +415,7 @@ class Check(TypedDict):
 
 
 class Export(TypedDict):
-    """The voice as ONNX. What comes after `why` is there only as far as the export came."""
+    """The voice as ONNX. Fields after `why` are there only as far as the export got."""
 
     state: str  # An ExportState.
     why: str | None

@@ -69,7 +69,7 @@ class Session:
         return outcome
 
     def _introduce(self) -> None:
-        """Tell how Kaggle calls this session, and when it ends by itself, if either is known."""
+        """Report Kaggle's id of this session and when it stops by itself, if either is known."""
         settings, number = self._context.settings, kaggle_session(self._context.tools.env)
         budget_s = settings["session_budget_s"]
         stops_by_s = None if budget_s is None else max(0, budget_s - settings["training"]["grace_s"])

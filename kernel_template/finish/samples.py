@@ -142,7 +142,7 @@ class SampleSpeaker:
         if unknown:
             self.report.warn(
                 f"The voice does not know {', '.join(repr(letter) for letter in unknown)}: the test "
-                "sentences were spoken without."
+                "sentences were spoken without them."
             )
         silent = [str(record.get("file")) for record in spoken if record.get("silent")]
         if silent:

@@ -29,7 +29,7 @@ _BASE_NEEDS_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class VoiceStage:
-    """Makes what can be speaking. A failure here is a warning; it never costs the session."""
+    """Exports the voice and lets it speak. A failure here is a warning; it never costs the session."""
 
     context: SessionContext
 

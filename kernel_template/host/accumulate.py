@@ -43,7 +43,7 @@ class Accumulator:
         return (Group(group) for group in iter(lambda: list(itertools.islice(batches, self.size)), []))
 
     def steps(self, batches: int) -> int:
-        """Return how many groups so many batches make."""
+        """Return how many groups `batches` batches make."""
         return -(-batches // self.size)
 
     # ---- Hooks of the Trainer

@@ -29,7 +29,7 @@ class BaseVoice:
     Args:
         config: the base voice's config.json, for a checkpoint that does not hold it.
         reporter: the log and the report.
-        quiet: whether another process says it all already.
+        quiet: whether another process prints these messages already.
     """
 
     def __init__(self, config: str | None, reporter: Reporter, *, quiet: bool) -> None:

@@ -1,7 +1,7 @@
 """Lets scripts that were written for Coqui TTS 0.22 and earlier run on coqui-tts 0.28.
 
-Names that went and arguments that changed, and nothing else. A script for today's release never comes here:
-each call is passed on unchanged unless it has the old form. What is translated is said once in the log.
+It translates names that are gone and arguments that changed, and nothing else. Calls in today's form are
+passed on unchanged. Each translation is logged once.
 
 | the old form | since | what it becomes |
 |---|---|---|
@@ -39,7 +39,7 @@ class Compatibility:
     """Translates old calls.
 
     Args:
-        say: writes a line to the log; a translation is said once.
+        say: writes a line to the log.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -60,7 +60,7 @@ class Compatibility:
         }
 
     def note(self, old: str, new: str) -> None:
-        """Say that an old form is translated."""
+        """Log, once, that an old form is translated."""
         if old not in self._said:
             self._said.add(old)
             self._say(f"the script is for an older Coqui: {old} → {new}")
@@ -68,7 +68,7 @@ class Compatibility:
     # ---- Functions
 
     def load_tts_samples(self, original: Callable[..., Any], config: Any, *args: Any, **kwargs: Any) -> Any:
-        """Take a list of datasets, or one, as 0.22 did; and `eval_split` by position."""
+        """Accept a list of datasets, or one, as 0.22 did; and `eval_split` by position."""
         if args:
             kwargs["eval_split"] = args[0]
             self.note("load_tts_samples(…, True)", "load_tts_samples(…, eval_split=True)")
@@ -78,7 +78,7 @@ class Compatibility:
         return original(config, **kwargs)
 
     def setup_model(self, original: Callable[..., Any], config: Any, *args: Any, **kwargs: Any) -> Any:
-        """Take the samples, whose speakers are needed."""
+        """Accept the samples, as 0.22 did, and take the speakers from them."""
         samples = kwargs.pop("samples", args[0] if args else None)
         if samples is not None:
             self.note("setup_model(config, samples)", "setup_model(config)")
@@ -100,14 +100,7 @@ class Compatibility:
     def _vits(self, module: Any) -> None:
         base: Any = sys.modules["TTS.config.shared_configs"].BaseAudioConfig
 
-        def missing(name: str) -> Any:
-            if name == "VitsAudioConfig":
-                self.note("VitsAudioConfig", "BaseAudioConfig")
-                return base
-            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
-
-        if not hasattr(module, "VitsAudioConfig"):
-            module.__getattr__ = missing
+        self._provide(module, "VitsAudioConfig", lambda: base, "VitsAudioConfig", "BaseAudioConfig")
 
         def init(original: Callable[..., None], model: Any, config: Any, *args: Any, **kwargs: Any) -> None:
             if not args and not kwargs:
@@ -167,15 +160,24 @@ class Compatibility:
     def _shared_configs(self, module: Any) -> None:
         self._configs(module, "BaseDatasetConfig", "BaseAudioConfig")
 
-        def missing(name: str) -> Any:
-            if name == "CharactersConfig":
-                self.note("TTS.config.shared_configs.CharactersConfig", "TTS.tts.configs.shared_configs")
-                from TTS.tts.configs.shared_configs import CharactersConfig  # noqa: PLC0415 - the script's own import.
+        def find() -> Any:
+            from TTS.tts.configs.shared_configs import CharactersConfig  # noqa: PLC0415 - the script's own import.
 
-                return CharactersConfig
-            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+            return CharactersConfig
 
-        if not hasattr(module, "CharactersConfig"):
+        old = "TTS.config.shared_configs.CharactersConfig"
+        self._provide(module, "CharactersConfig", find, old, "TTS.tts.configs.shared_configs")
+
+    def _provide(self, module: Any, name: str, find: Callable[[], Any], old: str, new: str) -> None:
+        """Let a module that lacks `name` give what `find` returns for it."""
+
+        def missing(asked: str) -> Any:
+            if asked != name:
+                raise AttributeError(f"module {module.__name__!r} has no attribute {asked!r}")
+            self.note(old, new)
+            return find()
+
+        if not hasattr(module, name):
             module.__getattr__ = missing
 
     def _configs(self, module: Any, *names: str) -> None:
@@ -214,7 +216,7 @@ class Compatibility:
 
 
 class _Datasets:
-    """As much of a configuration as `load_tts_samples` needs."""
+    """The part of a configuration that `load_tts_samples` needs."""
 
     def __init__(self, datasets: Any) -> None:
         self.datasets = list(datasets) if isinstance(datasets, list | tuple) else [datasets]

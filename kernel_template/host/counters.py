@@ -51,15 +51,15 @@ class StepCounters:
             self._first_at, self._first_s = now - self._began, spent
 
     def saved(self, seconds: float) -> None:
-        """Note that a checkpoint was written: the trainer does that within a step, which it is no part of."""
+        """Take the time of writing a checkpoint out of the step in which the trainer did it."""
         self._saving_s += seconds
 
     def trained(self, samples: int) -> None:
-        """Note a step on so many samples."""
+        """Count the samples of a step."""
         self._samples += samples
 
     def due(self) -> bool:
-        """Whether the report was not written for 15 s, or not since the first step."""
+        """Whether the report is due: 15 s after the last one, and after the first step."""
         first = self._first_at is not None and not self._first_reported
         return first or self._clock() - self._reported_at >= _REPORT_EVERY_S
 

@@ -3,7 +3,7 @@
 A checkpoint is written under a temporary name beside the others, so for a moment there is one more than will
 stay. If there is no room for that, old ones are deleted first, but never the last whole one: whatever happens
 during the save, there is something to resume from. The trainer's own housekeeping (0.4.0: after a save, by
-number alone) continues to keep as many checkpoints as it is told.
+number alone) goes on as configured.
 """
 
 import contextlib

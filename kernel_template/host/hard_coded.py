@@ -1,4 +1,4 @@
-"""Paths of Kaggle's inputs that a script has in its text, where the inputs are mounted elsewhere.
+"""Corrects paths of Kaggle's inputs in a script's text if the inputs are mounted elsewhere.
 
 A data set of another account or version, or Kaggle's other mount layout, is in another folder than the one
 that the script was written for. A text such as "/kaggle/input/datahrbn/MyTTSDataset" is replaced when the
@@ -56,7 +56,7 @@ class _Paths(ast.NodeTransformer):
         return ast.copy_location(ast.Constant(found), node)
 
     def _find(self, path: str) -> str | None:
-        """Return what a path means here: the one place that has the longest end of it."""
+        """Return what a path means here: the one place that matches its longest end."""
         parts = PurePosixPath(path.removeprefix(_INPUT)).parts
         slash = "/" if path.endswith("/") else ""
         for start in range(len(parts)):

@@ -198,7 +198,7 @@ class Launch:
             rank.process.wait()
 
     def _end_all(self, dead: list[Rank]) -> int:
-        """End the other ranks, and say what the first one died of. Returns the exit status."""
+        """End the other ranks, and report why the first one died. Returns the exit status."""
         self._wait(_EXIT_S)
         for rank in self._ranks:
             rank.send(signal.SIGTERM)

@@ -302,7 +302,7 @@ class TrainingLoop:
         self.rules.stopped = reason
         if self._state.trained and not self._peers.rank and reason is not HostStop.NOT_FINITE:
             self.checkpoints.save()
-            # A target is not reached with weights that cannot be saved. If time is up, the next session sees.
+            # A target is not reached with weights that cannot be saved; if time is up, the next session sees.
             if self.checkpoints.refused and reason in {HostStop.UNTIL_STEP, HostStop.NO_IMPROVEMENT}:
                 self.rules.stopped = HostStop.NOT_FINITE
         if self.rules.stopped is HostStop.NOT_FINITE:

@@ -1,4 +1,4 @@
-"""Gives Coqui's formatters the metadata as it was meant, if it is only written in another way.
+"""Corrects metadata that is written in another way than Coqui's formatters read it.
 
 The rules are those of `kernel_template.text.metadata`. A corrected copy is written beside the host's report,
 so in /kaggle/temp; the configuration keeps the name of the file itself.
@@ -21,7 +21,7 @@ class MetadataMender:
     Args:
         folder: where corrected copies are written.
         reporter: the log and the report.
-        quiet: whether another process says it all already.
+        quiet: whether another process prints these messages already.
     """
 
     def __init__(self, folder: Path, reporter: Reporter, *, quiet: bool) -> None:
@@ -117,9 +117,8 @@ class MetadataMender:
         self._said.add(path)
         if found.remarks:
             self._reporter.warn(
-                f"{path.name} is read as it is meant: {'; '.join(found.remarks)}. A corrected copy is "
-                f"trained on; "
-                "the file stays as it is."
+                f"{path.name} is corrected for the training: {'; '.join(found.remarks)}. The file itself "
+                "stays as it is."
             )
         if found.left_out:
             self._reporter.warn(

@@ -124,7 +124,7 @@ class Peers:
         self.leave()
 
     def abandon(self) -> None:
-        """Wait for nobody any more: peers are gone, and what was begun with them cannot be completed."""
+        """Stop waiting for peers: they are gone, and what was begun with them cannot be completed."""
         self._reducers = []
         self.abandoned = True
 

@@ -104,7 +104,7 @@ class RankHooks:
         A script may draw them at random, or list files in the order of the disk.
 
         Raises:
-            TimeoutError: rank 0 has not told its samples.
+            TimeoutError: rank 0 has not written its samples.
         """
         if self.peers.size == 1 or not (
             present := {name: named[name] for name in _SAMPLES if named.get(name)}

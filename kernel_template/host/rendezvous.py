@@ -1,4 +1,4 @@
-"""Which of the processes that train one model this one is, and the files through which they meet.
+"""Which of the processes that train one model this one is, and the files through which they communicate.
 
 launch.py makes the rendezvous folder and names it in KGTTS_RENDEZVOUS. Its files are `wanted` (rank 0 asks
 for the other ranks), `failed` (the number of the first rank that failed), `oom` (a rank ran out of memory),

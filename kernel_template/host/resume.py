@@ -59,7 +59,7 @@ class Resume:
     Args:
         control: where to resume from.
         reporter: takes warnings.
-        quiet: whether another process says it all already.
+        quiet: whether another process prints these messages already.
     """
 
     def __init__(self, control: Control, reporter: Reporter, *, quiet: bool = False) -> None:

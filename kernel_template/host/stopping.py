@@ -1,4 +1,4 @@
-"""When to stop the training: at a step, for want of improvement, on a signal, or because time runs out."""
+"""When to stop the training: at a step, for lack of improvement, on a signal, or because time runs out."""
 
 import contextlib
 import math

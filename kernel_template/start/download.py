@@ -3,8 +3,8 @@
 Kaggle mounts nothing of a session that was killed, but lists what it left, with URLs that expire. Whoever has
 such a URL can download, so none is ever printed, raised or written: messages name the file.
 
-A download that cannot succeed ends within a minute: an expired URL at once, another refusal when it is met
-twice, a silent or broken connection when it is met four times in a row. A connection that breaks goes on
+A download that cannot succeed ends within a minute: after one expired URL, a second other refusal, or four
+silent or broken connections in a row. A connection that breaks goes on
 where it was, and a file that its storage describes by an MD5 is checked.
 """
 
@@ -74,7 +74,7 @@ class DownloadError(Exception):
 
 
 class DamagedError(DownloadError):
-    """What the storage has is not the file, or is gone; others may still be there."""
+    """The storage has something else in place of the file, or nothing; others may still be there."""
 
 
 class _BrokenError(Exception):
@@ -122,7 +122,7 @@ class _Part:
             return None if same else "its SHA-256 differs from the one in state.json"
         if self.md5 in (None, base64.b64encode(self.digest.digest()).decode()):
             return None
-        return "what arrives is not what the storage says that it has"
+        return "its MD5 differs from the storage's"
 
 
 class Downloads:
@@ -234,7 +234,7 @@ class Downloads:
 
     @contextlib.contextmanager
     def _answer(self, url: str, part: _Part) -> Iterator[http.client.HTTPResponse]:
-        """Ask for a file from its `part.have`th byte on; see that the answer fits, and that there is room."""
+        """Request a file from byte `part.have` on; check that the answer fits, and that there is room."""
         headers = {"Accept-Encoding": "identity", "User-Agent": "kgtts-session"}
         if part.have:
             headers["Range"] = f"bytes={part.have}-{part.total - 1 if part.total else ''}"
@@ -320,7 +320,7 @@ def _is_inside(path: str) -> bool:
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
-    """What opens a URL: no proxy for an emulator on this machine; nothing but encrypted connections else.
+    """Return an opener: without a proxy for an emulator on this machine, by https alone for all else.
 
     Raises:
         ValueError: the URL is not one that kgtts uses.

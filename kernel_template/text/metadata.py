@@ -92,7 +92,7 @@ def _short(text: str) -> str:
 
 
 def decode(data: bytes) -> tuple[str, str]:
-    """Return a file's text without a byte order mark, and its encoding as it is said to people.
+    """Return a file's text without a byte order mark, and the name of its encoding for people.
 
     Raises:
         UnicodeDecodeError: it is neither UTF-8 nor UTF-16.

@@ -1,4 +1,4 @@
-"""What the session tells: lines for people, `@kgtts` events for programs, and the time that each stage took.
+"""What the session prints: lines for people, `@kgtts` events for programs, and the time that each stage took.
 
 Everything is printed with `print`: Kaggle runs a script as a notebook cell, whose standard output is not a
 file.

@@ -1,6 +1,6 @@
 """The failures that trainings are known to end with: what they print, and what to do about each.
 
-tests/kernel/failures.tsv has typical last lines of each, with words of the advice that is due.
+tests/kernel/failures.tsv has typical last lines of each, with words of the expected advice.
 """
 
 from dataclasses import dataclass

@@ -216,7 +216,13 @@ SHAPES = (
     Shape("missing_package", scripts.MISSING_PACKAGE, ends="needs a_package_that_nobody_has"),
     Shape("syntax_error", scripts.SYNTAX, ends="mistake in the line above"),
     # ---- Metadata
-    Shape("as_people_write", None, _metadata(_as_people_write), says="is read as it is meant", ranks=(1, 2)),
+    Shape(
+        "as_people_write",
+        None,
+        _metadata(_as_people_write),
+        says="is corrected for the training",
+        ranks=(1, 2),
+    ),
     Shape("excel", None, _metadata(_excel), says="separated by commas"),
     Shape(
         "tabs_utf16",

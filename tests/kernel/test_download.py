@@ -198,7 +198,7 @@ def test_a_file_that_arrives_damaged_is_fetched_again(world: World_) -> None:
     played = world(spoiled, CONTENT)
     assert played.bring() == CONTENT
     shutil.rmtree(played.root)
-    assert world(spoiled).failure(DamagedError) == "what arrives is not what the storage says that it has"
+    assert world(spoiled).failure(DamagedError) == "its MD5 differs from the storage's"
 
 
 @pytest.mark.parametrize("broken", [(), (Answer(CONTENT, reset_after=3_000_000),)])
