@@ -22,6 +22,7 @@ import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from kernel_template.host.beside import writable_script
 from kernel_template.host.hard_coded import compile_script
 from kernel_template.host.preparation import AlreadyPrepared
 from kernel_template.host.protocol import Control
@@ -102,12 +103,20 @@ def put_first(folder: str) -> None:
         sys.path.insert(0, folder)
 
 
-def run_script(script: str, arguments: list[str], inputs: Sequence[str], say: Callable[[str], None]) -> None:
-    """Do what `python script arguments…` does, with paths of inputs that exist (hard_coded.py)."""
+def run_script(
+    script: str, arguments: list[str], inputs: Sequence[str], folder: Path, say: Callable[[str], None]
+) -> None:
+    """Do what `python script arguments…` does, with paths of inputs that exist (hard_coded.py).
+
+    `folder` is where a script finds itself if it may write there (beside.py).
+    """
+    with io.open_code(script) as file:
+        source = file.read()
+    code = compile_script(source, script, inputs, say)
+    if inputs:
+        script = str(writable_script(Path(script), source, inputs, folder, say))
     sys.argv = [script, *arguments]
     put_first(os.path.dirname(os.path.realpath(script)))  # noqa: PTH120 - sys.path holds strings.
-    with io.open_code(script) as file:
-        code = compile_script(file.read(), script, inputs, say)
     # runpy.run_path would set __package__, __loader__ and __cached__ differently from a plain run.
     main = types.ModuleType("__main__")
     main.__file__ = script
@@ -137,7 +146,9 @@ def main(arguments: list[str]) -> int:
     rendezvous = Rendezvous.read(os.environ)
     rendezvous.begin()
     settings = json.loads(Path(control_path).read_text(encoding="utf-8"))
-    control, program = rendezvous.own(Control.read(settings), program)
+    control = Control.read(settings)
+    beside = control.report.parent / "script"  # All ranks share it.
+    control, program = rendezvous.own(control, program)
     reporter = Reporter(control.report)
     reporter.write()
 
@@ -164,7 +175,7 @@ def main(arguments: list[str]) -> int:
         if program[0] == "-m":
             run_module(program[1], program[2:])
         else:
-            run_script(program[0], program[1:], control.inputs, tts.say)
+            run_script(program[0], program[1:], control.inputs, beside, tts.say)
     except BaseException as error:
         if not isinstance(error, SystemExit) or error.code not in (None, 0):
             rendezvous.failed(out_of_memory=False)

@@ -1,18 +1,21 @@
-"""Corrects paths of Kaggle's inputs in a script's text if the inputs are mounted elsewhere.
+"""Corrects paths in a script's text: inputs that are mounted elsewhere, and paths of another machine.
 
 A data set of another account or version, or Kaggle's other mount layout, is in another folder than the one
-that the script was written for. A text such as "/kaggle/input/datahrbn/MyTTSDataset" is replaced when the
-script is compiled, if it does not exist and exactly one of the session's inputs has what it names. The file,
-its name and its line numbers stay as they are.
+that the script was written for; and many were written for Colab or a computer at home. A text such as
+"/kaggle/input/datahrbn/MyTTSDataset", "../input/datahrbn" or "/content/MyTTSDataset/metadata.csv" is replaced
+when the script is compiled, if it does not exist and exactly one of the session's inputs has what it names.
+The file, its name and its line numbers stay as they are.
 """
 
 import ast
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from types import CodeType
 
-_INPUT = "/kaggle/input/"
+_INPUT = re.compile(r"(?:/kaggle|\.\.)/input/")
+_OF_OTHERS = re.compile(r"/(?:content|home|Users|root|mnt|media|data|workspace)/|[A-Za-z]:[\\/]")
 
 
 def compile_script(source: bytes, script: str, inputs: Sequence[str], say: Callable[[str], None]) -> CodeType:
@@ -28,7 +31,7 @@ def compile_script(source: bytes, script: str, inputs: Sequence[str], say: Calla
         SyntaxError: it is not Python.
     """
     code = compile(source, script, "exec", dont_inherit=True)
-    if not inputs or _INPUT.encode() not in source:
+    if not inputs:
         return code
     paths = _Paths([Path(folder) for folder in inputs], say)
     tree = paths.visit(ast.parse(source, script))
@@ -45,11 +48,15 @@ class _Paths(ast.NodeTransformer):
 
     def visit_Constant(self, node: ast.Constant) -> ast.Constant:
         value = node.value
-        if not isinstance(value, str) or not value.startswith(_INPUT) or os.path.exists(value):  # noqa: PTH110 - a text.
+        if not isinstance(value, str):
             return node
-        found = self._find(value)
+        start = _INPUT.match(value) or _OF_OTHERS.match(value)
+        if start is None or os.path.exists(value):  # noqa: PTH110 - a text.
+            return node
+        found = self._find(value[start.end() :].replace("\\", "/"))
         if found is None:
-            self._say(f"line {node.lineno} of the script names {value}, which is not there")
+            if start.re is _INPUT:  # Other paths may be meant for what the script writes.
+                self._say(f"line {node.lineno} of the script names {value}, which is not there")
             return node
         self._say(f"line {node.lineno} of the script names {value}, which is {found} here")
         self.changed = True
@@ -57,7 +64,7 @@ class _Paths(ast.NodeTransformer):
 
     def _find(self, path: str) -> str | None:
         """Return what a path means here: the one place that matches its longest end."""
-        parts = PurePosixPath(path.removeprefix(_INPUT)).parts
+        parts = PurePosixPath(path).parts
         slash = "/" if path.endswith("/") else ""
         for start in range(len(parts)):
             tail = parts[start:]

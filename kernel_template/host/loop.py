@@ -289,7 +289,12 @@ class TrainingLoop:
         """Note what was NaN or infinite: losses of this process, else what `unnamed` says."""
         step = self._state.position(self._trainer).global_step
         what = ", ".join(self._losses.names) or unnamed
-        self.report(not_finite=f"{what} at step {step}", stopped=HostStop.NOT_FINITE)
+        scaler = self._trainer.scaler
+        self.report(
+            not_finite=f"{what} at step {step}",
+            loss_scale=scaler.get_scale() if scaler is not None else None,
+            stopped=HostStop.NOT_FINITE,
+        )
 
     def _stop_together(self, reason: HostStop | None) -> None:
         """Stop on all ranks if rank 0 has a reason, or another one whose losses are not finite."""

@@ -4,12 +4,15 @@ The rules are those of `kernel_template.text.metadata`. A corrected copy is writ
 so in /kaggle/temp; the configuration keeps the name of the file itself.
 """
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import os
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kernel_template.host.report import Reporter
-from kernel_template.text.metadata import LJSPEECH, Metadata, find_recordings, read_lines, read_ljspeech
+from kernel_template.text.metadata import AUDIO, LJSPEECH, Metadata, Recordings, read_lines, read_ljspeech
+
+_Change = tuple[Any, str, Any]  # A dataset, its setting, and the value before.
 
 _META_FILES = ("meta_file_train", "meta_file_val")
 _MOST_LEFT_OUT = 0.5
@@ -41,13 +44,13 @@ class MetadataMender:
         datasets = list(getattr(config, "datasets", None) or ())
         known = [dataset for dataset in datasets if not own and _formatter(dataset) == LJSPEECH]
         others = [dataset for dataset in datasets if dataset not in known]
-        changed = self._mend(known, self._ljspeech)
+        changed = self._mend(known, ljspeech=True)
         try:
             try:
                 return original(config, *args, **kwargs)
             except Exception:
                 # A formatter whose columns are not known may read by itself what looks odd here.
-                again = self._mend(others, self._lines)
+                again = self._mend(others, ljspeech=False)
                 changed += again
                 if not again:
                     raise
@@ -56,30 +59,33 @@ class MetadataMender:
             for dataset, name, value in changed:
                 setattr(dataset, name, value)
 
-    def _mend(
-        self, datasets: list[Any], read: Callable[[Path, Path], Metadata | None]
-    ) -> list[tuple[Any, str, Any]]:
+    def _mend(self, datasets: list[Any], *, ljspeech: bool) -> list[_Change]:
         """Let the datasets name corrected copies. Returns what each named before."""
-        changed = []
-        for dataset, name in _files(datasets):
-            root, file = Path(str(getattr(dataset, "path", "") or "")), getattr(dataset, name)
-            path = root / str(file)
-            if not path.is_file():
-                continue
-            found = read(path, root)
-            if found is None or found.text is None:
-                continue
-            self._say(path, found)
-            copy = self._write(path, found.text)
-            if copy is not None:
-                changed.append((dataset, name, file))
-                setattr(dataset, name, str(copy))
+        changed: list[_Change] = []
+        for dataset in datasets:
+            root = Path(str(getattr(dataset, "path", "") or ""))
+            recordings, place = self._recordings(root) if ljspeech else (Recordings(()), None)
+            for name in _META_FILES:
+                file = getattr(dataset, name, None)
+                if not isinstance(file, str) or not file or not (path := root / file).is_file():
+                    continue
+                found = self._ljspeech(path, recordings) if ljspeech else self._lines(path)
+                copy = path
+                if found is not None and found.text is not None:
+                    self._say(path, found)
+                    copy = self._write(path, found.text) or path
+                if copy != path or place is not None:
+                    changed.append((dataset, name, file))
+                    setattr(dataset, name, str(copy))
+            if place is not None:
+                changed.append((dataset, "path", dataset.path))
+                dataset.path = str(place)
         return changed
 
-    def _ljspeech(self, path: Path, root: Path) -> Metadata:
+    def _ljspeech(self, path: Path, recordings: Recordings) -> Metadata:
         data = path.read_bytes()
         try:
-            found = read_ljspeech(data, find_recordings(root / "wavs"))
+            found = read_ljspeech(data, recordings)
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             self._refuse(
@@ -98,8 +104,38 @@ class MetadataMender:
             )
         return found
 
+    def _recordings(self, root: Path) -> tuple[Recordings, Path | None]:
+        """Find the recordings: those in `wavs`, or anywhere below `root` if there are none.
+
+        The ljspeech formatter only takes `wavs/name.wav`. If some are called or lie otherwise, the second
+        value is a folder in which links to all of them have such names; their content says what they are.
+        """
+        folder = root / "wavs"
+        paths = _audio_files(folder)
+        if not paths:
+            folder, paths = root, _audio_files(root)
+        names = [path.relative_to(folder) for path in paths]
+        if folder != root and all(name.suffix == ".wav" for name in names):
+            return Recordings(name.as_posix() for name in names), None
+        self._copies += 1
+        place = self._folder / f"recordings{self._copies}"
+        linked = [name.with_suffix(".wav") for name in names]
+        try:
+            for path, name in zip(paths, linked, strict=True):
+                link = place / "wavs" / name
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.unlink(missing_ok=True)
+                link.symlink_to(path)
+        except OSError as error:
+            self._reporter.warn(f"Links to the recordings in {root} could not be made: {error.strerror}.")
+            return Recordings(name.as_posix() for name in names), None
+        if paths and not self._quiet and root not in self._said:
+            self._said.add(root)
+            self._reporter.say(f"recordings of {root} lie elsewhere than in wavs, or do not end in .wav")
+        return Recordings(name.as_posix() for name in linked), place if paths else None
+
     @staticmethod
-    def _lines(path: Path, _root: Path) -> Metadata | None:
+    def _lines(path: Path) -> Metadata | None:
         try:
             return read_lines(path.read_bytes())
         except (OSError, UnicodeDecodeError):
@@ -138,12 +174,15 @@ class MetadataMender:
         return copy
 
 
+def _audio_files(folder: Path) -> list[Path]:
+    """The recordings below a folder, also those behind links to folders."""
+    return sorted(
+        Path(place, name)
+        for place, _, names in os.walk(folder, followlinks=True)
+        for name in names
+        if PurePosixPath(name).suffix.lower() in AUDIO
+    )
+
+
 def _formatter(dataset: Any) -> str:
     return str(getattr(dataset, "formatter", "") or "").lower()
-
-
-def _files(datasets: list[Any]) -> Iterator[tuple[Any, str]]:
-    for dataset in datasets:
-        for name in _META_FILES:
-            if isinstance(getattr(dataset, name, None), str) and getattr(dataset, name):
-                yield dataset, name

@@ -59,6 +59,7 @@ class Control:
     batch_size: int | None = None  # Per GPU, instead of the configuration's.
     accumulate: int = 1  # Batches whose gradients make one step.
     full_precision: bool = False  # Train without mixed precision, whatever the configuration says.
+    loss_scale: float | None = None  # In mixed precision: begin with this loss scale, and never raise it.
     length_buckets: int = 0  # Steps' worth of samples that are sorted by length at a time; 0 sorts nothing.
     data: SampleRules = SampleRules()
     disk: DiskLimits = DiskLimits()
@@ -99,6 +100,7 @@ class HostReport:
     hooks: bool = False  # A Trainer was made and patched.
     mixed_precision: bool = False  # The training uses it.
     not_finite: str | None = None  # What was NaN or infinite, and when.
+    loss_scale: float | None = None  # The loss scale at that time; None without a loss scaler.
     bad_checkpoint: str | None = None  # The checkpoint to resume from, if its weights are NaN or infinite.
     ranks: int = 1  # Processes that train the model together.
     imports_s: float | None = None  # From this process's start until the trainer was imported.
@@ -147,6 +149,7 @@ _WHOLE = ("global_step", "epoch", "batch", "steps_per_epoch", "bad_evals", "rank
 _NUMBERS = (
     "seconds_per_epoch",
     "best_loss",
+    "loss_scale",
     "imports_s",
     "data_s",
     "first_step_at",

@@ -20,6 +20,7 @@ from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
 
 _SAMPLES = ("train_samples", "eval_samples")
+_NEVER = 2**31 - 1  # Steps until the loss scaler raises its scale.
 
 
 class RankHooks:
@@ -132,6 +133,11 @@ class RankHooks:
         if self._control.full_precision:
             trainer.config.mixed_precision = False
             trainer.use_amp_scaler, trainer.scaler = False, None
+        elif (scale := self._control.loss_scale) is not None and trainer.scaler is not None:
+            # A checkpoint keeps both, so the sessions after this one go on with them.
+            trainer.scaler.load_state_dict(
+                {**trainer.scaler.state_dict(), "scale": scale, "growth_interval": _NEVER}
+            )
         if (batch := self._control.batch_size) is not None:
             trainer.config.batch_size = batch
             trainer.config.eval_batch_size = min(trainer.config.eval_batch_size or batch, batch)

@@ -8,6 +8,7 @@ from the wrong file. The record in each checkpoint (state.py) corrects that.
 import json
 import math
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +19,7 @@ from kernel_template.contract import HostStop
 from kernel_template.host.base_voice import BaseVoice
 from kernel_template.host.coqui import Arguments, Trainer, make_train_loader
 from kernel_template.host.finite import finite_checkpoint
+from kernel_template.host.pickled import load_weights
 from kernel_template.host.protocol import Control
 from kernel_template.host.report import Reporter
 from kernel_template.host.state import (
@@ -124,7 +126,15 @@ class Resume:
 
     def load(self, original: Callable[..., Any], path: Any, *args: Any, **kwargs: Any) -> Any:
         """Hook of `load_fsspec`: keep the record, so that a file of 1 GB is read only once."""
-        state = original(path, *args, **kwargs)
+        try:
+            state = original(path, *args, **kwargs)
+        except pickle.UnpicklingError:
+            found = load_weights(path, "cpu")
+            if found is None:
+                raise
+            state, objects = found
+            if not self._quiet:
+                self._reporter.say(f"objects in the base voice's checkpoint are left out: {objects}")
         checkpoint = self._control.checkpoint
         resumed = bool(checkpoint and _same(path, checkpoint))
         if not finite_checkpoint(state):

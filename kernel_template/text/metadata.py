@@ -10,9 +10,9 @@ import codecs
 import csv
 import io
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 LJSPEECH = "ljspeech"
 _MARKS = (
@@ -43,6 +43,7 @@ HEADERS = frozenset(
         "অডিও",
     }
 )
+AUDIO = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a"})
 QUOTES = ('"', "'", "“", "”")
 
 
@@ -119,20 +120,15 @@ class Recordings:
     """Finds the recordings that the first column names.
 
     Args:
-        names: the files below `wavs`, as relative paths with forward slashes.
+        names: the files below `wavs`, as relative paths with forward slashes; only those in `.wav` count.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._exact: set[str] = set()
+        self._exact = {name.removesuffix(".wav") for name in names if name.endswith(".wav")} - {""}
         self._similar: dict[str, str | None] = {}
-        for name in sorted(names):
-            stem, _, ending = name.rpartition(".")
-            if not stem or ending.lower() != "wav":
-                continue
-            if ending == "wav":
-                self._exact.add(stem)
-                for key in {normal(stem), normal(PurePosixPath(stem).name)}:
-                    self._similar[key] = None if key in self._similar else stem
+        for stem in sorted(self._exact):
+            for key in {normal(stem), normal(PurePosixPath(stem).name)}:
+                self._similar[key] = None if key in self._similar else stem
 
     def __bool__(self) -> bool:
         return bool(self._exact)
@@ -142,9 +138,9 @@ class Recordings:
         if written in self._exact:
             return written
         name = written.strip().strip("".join(QUOTES)).strip().replace("\\", "/")
-        for ending in (".wav", ".mp3", ".flac", ".ogg", ".m4a"):
-            if name.lower().endswith(ending):
-                name = name[: -len(ending)]
+        ending = PurePosixPath(name).suffix
+        if ending.lower() in AUDIO:
+            name = name.removesuffix(ending)
         tails = PurePosixPath(name).parts
         for start in range(len(tails)):
             tail = "/".join(tails[start:])
@@ -290,9 +286,3 @@ def _unquoted(text: str, number: int, remarks: _Remarks) -> str:
         remarks.note("quotes around texts are removed", number)
         return inner[1:-1].replace('""', '"')
     return text
-
-
-def find_recordings(folder: Path, walk: Callable[[Path], Iterable[Path]] | None = None) -> Recordings:
-    """Return the recordings below a folder."""
-    paths = walk(folder) if walk else (path for path in folder.rglob("*") if path.is_file())
-    return Recordings(path.relative_to(folder).as_posix() for path in paths)

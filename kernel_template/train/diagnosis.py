@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from kernel_template.contract import RANK_ENDED, RANK_LINES, EndReason
 from kernel_template.train.known_failures import KNOWN, OUT_OF_MEMORY
@@ -11,6 +12,8 @@ _TRACEBACK = "Traceback (most recent call last):"
 _RAISED = re.compile(
     r"^(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Warning|Failure)?(?::.*)?$"
 )
+_FRAME = re.compile(r'^  File "(?P<file>[^"]+)", line (?P<line>\d+)')
+_LIBRARY = re.compile(r"site-packages|dist-packages|/lib/python\d|^<|kernel_template/")
 _CHAINED = ("During handling of the above exception", "direct cause of the following exception")
 # What launch.py prints of several processes.
 _ENDED = re.compile(
@@ -67,6 +70,13 @@ def _last_chain(lines: Sequence[str]) -> str:
     return "\n".join(lines[start:])
 
 
+def _script_line(chain: str) -> str:
+    """Where in the script, rather than in a library, a traceback ends: " in line 3 of train.py"; else ""."""
+    frames = filter(None, map(_FRAME.match, chain.splitlines()))
+    own = [frame for frame in frames if not _LIBRARY.search(frame["file"])]
+    return f" in line {own[-1]['line']} of {PurePath(own[-1]['file']).name}" if own else ""
+
+
 def _last_error(lines: Sequence[str]) -> str | None:
     """The last line that looks like an error, for programs that print no traceback."""
     for line in reversed(lines):
@@ -110,7 +120,10 @@ def diagnose(lines: Sequence[str], returncode: int, *, batch_size: int, tts: str
             if match := re.search(known.pattern, text, re.MULTILINE):
                 name = match.groupdict().get("name") or ""
                 advice = known.advice.format(
-                    name=name, batch_size=batch_size, tts=f"coqui-tts {tts}" if tts else "another"
+                    name=name,
+                    line=_script_line(_last_chain(lines)),
+                    batch_size=batch_size,
+                    tts=f"coqui-tts {tts}" if tts else "another",
                 )
                 return Diagnosis(known.reason, cause, advice)
     if returncode == _SIGKILL:

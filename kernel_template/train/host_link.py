@@ -30,6 +30,7 @@ _RESERVE_MAX_S = 300.0
 # How long before the time limit the host must be done, so that the interrupt never meets it while it ends.
 _LEAVE_SHARE = 0.05
 _LEAVE_MAX_S = 5.0
+_SMALL_SCALE = 256.0  # Torch begins with 65,536, and doubles it every 2,000 steps.
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +77,14 @@ class BatchPlan:
         size: samples in a batch.
         accumulate: batches whose gradients make a step.
         full_precision: whether mixed precision is left out, since it gave losses that are NaN.
+        loss_scale: the largest loss scale, if the usual ones gave losses that are NaN. Checkpoints keep it.
     """
 
     asked: int
     size: int
     accumulate: int = 1
     full_precision: bool = False
+    loss_scale: float | None = None
 
     @classmethod
     def remembered(cls, asked: int, learned: Any) -> "BatchPlan":
@@ -104,6 +107,20 @@ class BatchPlan:
         half = self.size // 2
         size = next((size for size in range(half, 0, -1) if self.asked % size == 0), None)
         return replace(self, size=size, accumulate=self.asked // size) if size is not None else None
+
+    def steadier(self, scale: float | None) -> "BatchPlan | None":
+        """Return what to try after losses were NaN in mixed precision; None if nothing is left.
+
+        A small loss scale comes first, since full precision takes twice as long.
+
+        Args:
+            scale: the loss scale with which they were; None without a loss scaler.
+        """
+        if self.full_precision:
+            return None
+        if self.loss_scale is None and (scale or 0.0) > _SMALL_SCALE:
+            return replace(self, loss_scale=_SMALL_SCALE)
+        return replace(self, full_precision=True, loss_scale=None)
 
     @property
     def learned(self) -> Learned:
@@ -178,6 +195,7 @@ class HostLink:
             batch_size=batches.learned["batch_size"],
             accumulate=batches.accumulate,
             full_precision=batches.full_precision,
+            loss_scale=batches.loss_scale,
             length_buckets=settings["speed"]["length_buckets"],
             speed=SpeedRules(cudnn_search=settings["speed"]["cudnn_benchmark"]),
             data=SampleRules(

@@ -75,6 +75,32 @@ KNOWN: tuple[Known, ...] = (
         _OLD_SCRIPT,
     ),
     Known(
+        r"No module named '(?:google\.colab|google)'|/content/drive",
+        "The script was written for Google Colab{line}: remove drive.mount and what else imports "
+        "google.colab, and take the data from /kaggle/input.",
+    ),
+    Known(
+        r"name '(?:get_ipython|display)' is not defined",
+        "The script is an exported notebook{line}: remove get_ipython() and display(). Packages come from "
+        "install.packages.",
+    ),
+    Known(
+        r"api_key not configured|wandb\.(?:errors|sdk)|No API key configured",
+        'The script logs to Weights & Biases, which needs a key: set dashboard_logger = "tensorboard" in '
+        "training.coqui, or remove wandb from the script.",
+    ),
+    Known(
+        r"No user secrets exist for kernel|kaggle_secrets|UserSecretsClient|kaggle_web_client",
+        "The script asks for a secret of Kaggle{line}, which a kernel that was pushed by a program does not "
+        "get: let it work without.",
+    ),
+    Known(
+        r"restore_model\(\) missing \d|(?:train_step|train_epoch|eval_epoch|optimize|fit|restore_model)\(\) "
+        r"(?:takes|missing|got)",
+        "The script's own Trainer replaces a method that had other arguments when it was written: remove "
+        "that method, or give it the arguments of coqui-tts-trainer 0.4.",
+    ),
+    Known(
         r"No module named '(?P<name>[\w.]+)'",
         "The script needs {name}: add the package that has it to install.packages.",
     ),
@@ -98,16 +124,21 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         r"Read-only file system: ['\"]?(?P<name>[^'\"\n]+)",
-        "The script writes to {name}, but the inputs are read-only: let it write below /kaggle/working, as "
-        "config.output_path does.",
+        "The script writes to {name}{line}, but the inputs are read-only: let it write below "
+        "/kaggle/working, as config.output_path does.",
     ),
     Known(
         r"FileExistsError.{0,60}File exists: ['\"]?(?P<name>[^'\"\n]+)",
-        "The script makes {name} again, or each process makes it: use exist_ok=True (copytree: "
+        "The script makes {name} again{line}, or each process makes it: use exist_ok=True (copytree: "
         "dirs_exist_ok=True).",
     ),
     Known(
-        r"^(?:SyntaxError|IndentationError|TabError|NameError|UnboundLocalError)",
+        r"^SyntaxError",
+        "The script has a mistake in the line above. Lines of a notebook that begin with ! or % are not "
+        "Python.",
+    ),
+    Known(
+        r"^(?:IndentationError|TabError|NameError|UnboundLocalError)",
         "The script has a mistake in the line above.",
     ),
     # ---- Data
@@ -198,7 +229,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         r"No such file or directory: ['\"]?(?P<name>[^'\"\n]+)",
-        "{name} does not exist: check the paths in the metadata, in the script and in the base voice's "
+        "{name} does not exist: check the paths in the script{line}, in the metadata and in the base voice's "
         "config.json.",
     ),
     Known(

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kernel_template.context import SessionContext
@@ -132,16 +132,20 @@ class TrainStage:
         if host.bad_checkpoint is not None:
             return self._without(Path(host.bad_checkpoint), prepared, host)
         what = host.not_finite or "losses"
-        if record.batches.full_precision or not host.mixed_precision:
+        plan = record.batches.steadier(host.loss_scale) if host.mixed_precision else None
+        if plan is None:
             raise KernelFailure(
                 EndReason.TRAINING_FAILED, f"The training became unstable: {what}. {_UNSTABLE}"
             )
-        record.batches = replace(record.batches, full_precision=True)
+        record.batches = plan
+        change = f"with a loss scale of at most {plan.loss_scale or 0:.0f}"
+        if plan.full_precision:
+            change = "in full precision, which is slower and needs more memory; so will later sessions"
         resumed = self._resume_here(prepared, host) or resumed
         step = resumed.global_step if resumed else 0
         report.warn(
-            f"The training became unstable in mixed precision: {what}. It continues from step {step} in full "
-            "precision, which is slower and needs more memory; so will the sessions after this one."
+            f"The training became unstable in mixed precision: {what}. It continues from step {step} "
+            f"{change}."
         )
         return resumed
 

@@ -123,6 +123,43 @@ Trainer(TrainerArgs(), config, output_path, model=Vits(config), train_samples=tr
 """
 )
 
+# A recipe that makes folders and files beside itself before it trains.
+BESIDE = RECIPE.replace(
+    "dataset = ",
+    """
+os.makedirs(os.path.join(output_path, "cache"), exist_ok=True)
+json.dump({"me": 0}, open(os.path.join(output_path, "speakers.json"), "w"))
+assert len([name for _, _, names in os.walk(output_path) for name in names if name.endswith(".wav")]) > 5
+DATA = output_path
+dataset = """,
+    1,
+)
+
+# The same, which goes to its own folder first, and has a module there.
+GOES_THERE = "import os, sys\nos.chdir(os.path.dirname(os.path.abspath(__file__)))\n" + RECIPE.replace(
+    "dataset = ", "import my_formatter\nDATA = '.'\ndataset = ", 1
+).replace("output_path = os.path.dirname(os.path.abspath(__file__))", "output_path = 'output'").replace(
+    "load_tts_samples(config,", "load_tts_samples(config, formatter=my_formatter.read,"
+)
+MY_FORMATTER = """
+import os
+
+def read(root_path, meta_file, **kwargs):
+    rows = [line.split("|") for line in open(os.path.join(root_path, meta_file), encoding="utf-8")]
+    return [dict(text=row[1], audio_file=os.path.join(root_path, "wavs", row[0] + ".wav"), speaker_name="me",
+        root_path=root_path) for row in rows]
+"""
+
+# Written for Colab, with the paths of another machine.
+COLAB = "from google.colab import drive\ndrive.mount('/content/drive')\n" + NOTEBOOK
+ELSEWHERE = (
+    NOTEBOOK.replace("@ROOT@/input/datasets/owner/datahrbnn", "/content")
+    .replace("@ROOT@/input/models/owner/ttsbnng/transformers/default/1", r"C:\\Users\\me")
+    .replace("@ROOT@/working/mine", "/content/out")
+)
+EXPORTED = "get_ipython().system('pip install coqui-tts')\n" + NOTEBOOK
+WITH_MAGIC = "!pip install coqui-tts\n" + NOTEBOOK
+
 # Several speakers, in the way of 0.22.
 SPEAKERS = (
     _OWN
@@ -181,16 +218,18 @@ train, evaluation = load_tts_samples(config, eval_split=True, eval_split_max_siz
 Kind = Trainer
 @KIND@
 model = setup_model(config)
+@MODEL@
 trainer = Kind(arguments, model.config, config.output_path, model=model, train_samples=train,
     eval_samples=evaluation, parse_command_line_args=False)
 trainer.@FIT@()
+@AFTER@
 """
 
 
 def today(**changes: str) -> str:
-    """Today's script with lines put in: before, config, samples, kind and fit."""
+    """Today's script with lines put in: before, config, samples, kind, model, fit and after."""
     script = TODAY
-    for name in ("before", "config", "samples", "kind"):
+    for name in ("before", "config", "samples", "kind", "model", "after"):
         script = script.replace(f"@{name.upper()}@", changes.get(name, ""))
     return script.replace("@FIT@", changes.get("fit", "fit"))
 
@@ -204,6 +243,40 @@ class Kind(Trainer):
         print("MY EPOCH", flush=True)
         super().train_epoch()
 """,
+)
+# A subclass for an older trainer, whose methods had other arguments.
+OLD_SUBCLASS = today(
+    kind="""
+class Kind(Trainer):
+    def restore_model(self, config, restore_path, model, optimizer, scaler=None):
+        return model, optimizer, scaler, 0
+"""
+)
+# Fine-tuning as some tutorials do it: weights loaded by the model, a part of it frozen.
+FROZEN = today(
+    model="""
+model.load_checkpoint(config, options.restore_path)
+arguments.restore_path = ""
+for parameter in model.text_encoder.parameters():
+    parameter.requires_grad = False
+"""
+)
+# Splits the metadata by itself, into files of its own.
+SPLITS = today(
+    before="FOLDER = '@ROOT@/working/split'\nos.makedirs(FOLDER, exist_ok=True)",
+    config="""
+data = config.datasets[0]
+rows = open(os.path.join(data.path, data.meta_file_train), encoding="utf-8").readlines()
+for name, part in (("train", rows[2:]), ("val", rows[:2])):
+    open(f"{FOLDER}/{name}.txt", "w", encoding="utf-8").writelines(part)
+data.meta_file_train, data.meta_file_val = f"{FOLDER}/train.txt", f"{FOLDER}/val.txt"
+""",
+)
+# Goes on after the training, with a file that is not there.
+GOES_ON = today(after="open(os.path.join(trainer.output_path, 'best_model_of_all.pth'))")
+# Hides every failure, and loads its data in processes of their own.
+SWALLOWS = today(config="config.num_loader_workers = config.num_eval_loader_workers = 2").replace(
+    "trainer.fit()", "try:\n    trainer.fit()\nexcept:\n    print('it failed')"
 )
 LARGEST_BATCH = today(fit="fit_with_largest_batch_size")
 WEIGHTED = today(

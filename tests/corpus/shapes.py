@@ -112,6 +112,11 @@ def _no_cleaner(_dataset: Path, model: Path) -> None:
     path.write_text(json.dumps({**config, "text_cleaner": None}), encoding="utf-8")
 
 
+def _module(dataset: Path, _model: Path) -> None:
+    """A module beside the script."""
+    (dataset / "my_formatter.py").write_text(scripts.MY_FORMATTER, encoding="utf-8")
+
+
 def _wrong_rate(dataset: Path, _model: Path) -> None:
     import soundfile  # noqa: PLC0415 - as above.
 
@@ -175,6 +180,18 @@ def _keep_apart(_dataset: Path, model: Path) -> None:
     (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
+def _other_names(dataset: Path, _model: Path) -> None:
+    """Recordings in another folder, with endings in capitals, and one in FLAC."""
+    import soundfile  # noqa: PLC0415 - as above.
+
+    folder = (dataset / "wavs").rename(dataset / "clips")
+    paths = sorted(folder.iterdir())
+    for path in paths[1:]:
+        path.rename(path.with_suffix(".WAV"))
+    soundfile.write(paths[0].with_suffix(".flac"), *soundfile.read(paths[0]))
+    paths[0].unlink()
+
+
 def _no_wavs(dataset: Path, _model: Path) -> None:
     shutil.rmtree(dataset / "wavs")
 
@@ -182,6 +199,15 @@ def _no_wavs(dataset: Path, _model: Path) -> None:
 def _weights(state: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = state["model"]
     return found
+
+
+def _old_weight_norm(state: dict[str, Any]) -> dict[str, Any]:
+    """The names that torch gave to normalised weights before it had parametrizations."""
+    names = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    model = _weights(state)
+    for new, old in names.items():
+        model = {name.replace(new, old): value for name, value in model.items()}
+    return {**state, "model": model}
 
 
 _NAN = float("nan")
@@ -198,9 +224,25 @@ SHAPES = (
     Shape("notebook", scripts.NOTEBOOK, says="VitsAudioConfig", ranks=(1, 2)),
     Shape("hard_coded", scripts.HARD_CODED, says="of the script names /kaggle/input/datahrbn/MyTTSDataset"),
     Shape("recipe", scripts.RECIPE.replace("@LETTERS@", _BANGLA), says="is not kept: using"),
+    Shape(
+        "writes_beside_itself",
+        scripts.BESIDE.replace("@LETTERS@", _BANGLA),
+        says="its own folder, which is read-only",
+        ranks=(1, 2),
+    ),
     Shape("recipe_english", scripts.RECIPE.replace("@LETTERS@", _ENGLISH), ends="take `characters`"),
     Shape("speakers", scripts.SPEAKERS, says="BaseDatasetConfig(name=…)"),
     Shape("subclass_eval_first", scripts.SUBCLASS, says="MY EPOCH", ranks=(1, 2)),
+    Shape("old_subclass", scripts.OLD_SUBCLASS, ends="coqui-tts-trainer 0.4"),
+    Shape("goes_there", scripts.GOES_THERE.replace("@LETTERS@", _BANGLA), _module, says="it sees"),
+    Shape("colab", scripts.COLAB, ends="written for Google Colab in line 1 of train_tts.py"),
+    Shape("elsewhere", scripts.ELSEWHERE, says="of the script names C:"),
+    Shape("exported_notebook", scripts.EXPORTED, ends="an exported notebook in line 1"),
+    Shape("magic", scripts.WITH_MAGIC, ends="begin with ! or %"),
+    Shape("frozen", scripts.FROZEN, ranks=(1, 2)),
+    Shape("splits", scripts.SPLITS, ranks=(1, 2)),
+    Shape("goes_on", scripts.GOES_ON, says="after its training had stopped"),
+    Shape("swallows", scripts.SWALLOWS, ranks=(1, 2)),
     Shape("largest_batch", scripts.LARGEST_BATCH),
     Shape("weighted_sampler", scripts.WEIGHTED),
     Shape("phonemes", scripts.PHONEMES, says="by way of espeakng-loader"),
@@ -240,6 +282,7 @@ SHAPES = (
     # ---- Recordings
     Shape("odd_recordings", None, _recordings, says="1  too_loud", ranks=(1, 2)),
     Shape("wrong_rate", None, _wrong_rate, ends="training.sample_rate"),
+    Shape("other_names", None, _other_names, says="or do not end in .wav", ranks=(1, 2)),
     Shape("no_recordings", None, _no_wavs, ends="in wavs beside the metadata"),
     # ---- Base voices
     Shape(
@@ -267,8 +310,15 @@ SHAPES = (
             }
         ),
     ),
+    Shape("old_weight_norm", None, _checkpoint(_old_weight_norm), says="Model restored from step"),
     Shape("more_letters", None, _more_letters, says="2 of its"),
-    Shape("pickled_config", None, _pickled, ends="holds Python objects"),
+    Shape("pickled_config", None, _pickled, says="objects in the base voice's checkpoint are left out"),
+    Shape(
+        "pickled_model",
+        None,
+        _checkpoint(lambda state: {**state, "model": _Unknown()}),
+        ends="holds Python objects",
+    ),
     Shape(
         "nan_weights",
         None,

@@ -53,6 +53,30 @@ def test_recordings_that_do_not_fit(tmp_path: Path, made: dict[str, Any], kind: 
     assert kinds(sample(recording(tmp_path / "a.wav", **made))) == [kind]
 
 
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [
+        ("WAV", "PCM_24"),
+        ("WAV", "PCM_32"),
+        ("WAV", "PCM_U8"),
+        ("WAV", "ULAW"),
+        ("WAV", "FLOAT"),
+        ("WAVEX", "PCM_16"),
+        ("FLAC", "PCM_16"),
+        ("OGG", "VORBIS"),
+        ("MP3", "MPEG_LAYER_III"),
+    ],
+)
+def test_recordings_in_all_the_forms_that_coqui_reads(tmp_path: Path, kind: str, subtype: str) -> None:
+    """The content counts, also of an MP3 or OGG file that is called .wav."""
+    soundfile = pytest.importorskip("soundfile")
+    path, samples = tmp_path / "a.wav", [0.1, -0.1] * 22050
+    soundfile.write(path, samples, 22050, format=kind, subtype=subtype)
+    assert kinds(sample(path)) == []
+    soundfile.write(path, samples, 44100, format=kind, subtype=subtype)
+    assert kinds(sample(path)) == ["sample_rate"]
+
+
 def test_recordings_that_cannot_be_read(tmp_path: Path) -> None:
     """Missing, empty, truncated and non-audio files are found, and formats that Coqui cannot read."""
     whole = recording(tmp_path / "whole.wav")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kernel_template.tools.files import sha256_of
+from kernel_template.train.host_link import BatchPlan
 from tests.kernel.hosting import ForkServer, Toy, load, same_training, save, step_of
 from tests.kernel.kit import Log
 from tests.kernel.sessions import resume_of, stamp, toy_session
@@ -130,9 +131,24 @@ def test_a_best_loss_that_is_nan_is_beaten(toys: Any) -> None:
     assert toy.session(epochs=2)["best_loss"] is not None
 
 
+_UNSTABLE: dict[str, Any] = {"mixed_precision": True, "nan_at": 2, "save_step": 1, "batch_size": 3}
+
+
+def test_a_session_goes_on_with_a_smaller_loss_scale(root: Path, log: Log) -> None:
+    """After NaN in fp16 the session continues once with a small loss scale, which its checkpoints keep."""
+    played = toy_session(root, log, **_UNSTABLE, scaled=True, scale=65536.0, nan_above=256.0)
+    assert (played.code, played.end["reason"]) == (0, "finished"), log.text[-3000:]
+    assert not (played.state["learned"] or {}).get("full_precision")
+    (warning,) = [event["message"] for event in log.events("warning") if "in mixed" in event["message"]]
+    assert "continues from step 4 with a loss scale of at most 256." in warning
+    newest = max((root / "working").rglob("checkpoint_*.pth"), key=step_of)
+    scaler = load(newest)["scaler"]
+    assert (scaler["scale"], scaler["growth_interval"]) == (256.0, 2**31 - 1)
+
+
 def test_a_session_goes_on_in_full_precision(root: Path, log: Log) -> None:
     """After NaN the session continues once in fp32 from the last finite checkpoint, and records it."""
-    played = toy_session(root, log, mixed_precision=True, nan_at=2, save_step=1, batch_size=3)
+    played = toy_session(root, log, **_UNSTABLE)
     assert played.code == 0, log.text[-3000:]
     assert (played.end["reason"], played.state["global_step"]) == ("finished", 12)
     assert played.state["learned"] == {
@@ -144,6 +160,16 @@ def test_a_session_goes_on_in_full_precision(root: Path, log: Log) -> None:
     told = [event["message"] for event in log.events("warning")]
     (warning,) = [each for each in told if "unstable in mixed" in each]
     assert "continues from step 1 in full precision" in warning
+
+
+def test_a_small_loss_scale_comes_before_full_precision() -> None:
+    """Each is tried once; a scale that is small already is not tried, and full precision is the last."""
+    plan = BatchPlan(16, 8, 2)
+    small = plan.steadier(65536.0)
+    assert small == BatchPlan(16, 8, 2, loss_scale=256.0)
+    assert small.steadier(256.0) == plan.steadier(128.0) == plan.steadier(None)
+    assert plan.steadier(None) == BatchPlan(16, 8, 2, full_precision=True)
+    assert BatchPlan(16, 8, 2, full_precision=True).steadier(65536.0) is None
 
 
 def test_nan_in_full_precision_ends_with_advice(root: Path, log: Log) -> None:

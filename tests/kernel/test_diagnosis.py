@@ -147,6 +147,18 @@ def test_messages_of_several_lines() -> None:
     assert told.cause == "The training failed: ValueError: first second."
 
 
+def test_the_line_of_the_script_is_named() -> None:
+    """A folder that the script makes in the inputs is traced to its line, not to the library's."""
+    text = (
+        "Traceback (most recent call last):\n"
+        '  File "/kaggle/input/d/train_tts.py", line 12, in <module>\n    os.makedirs(OUT)\n'
+        '  File "<frozen os>", line 225, in makedirs\n'
+        '  File "/usr/lib/python3.11/pathlib.py", line 1116, in mkdir\n'
+        "OSError: [Errno 30] Read-only file system: '/kaggle/input/d/out'\n"
+    )
+    assert "writes to /kaggle/input/d/out in line 12 of train_tts.py, but" in explain(text).advice
+
+
 def test_a_syntax_error_in_the_script() -> None:
     """A syntax error is found although it has no `Traceback` line."""
     told = explain('  File "train_tts.py", line 3\n    x =\n       ^\nSyntaxError: invalid syntax\n')

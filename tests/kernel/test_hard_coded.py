@@ -35,6 +35,9 @@ def run(text: str, inputs: list[str], said: list[str] | None = None) -> str:
         ("x = '/kaggle/input/datahrbnn'", "datahrbnn"),
         ("x = '/kaggle/input/datahrbnn/' + 'a'", "datahrbnn/a"),
         ("y = 3; x = f'/kaggle/input/datahrbnn/{y}.wav'", "datahrbnn/3.wav"),
+        ("x = '../input/datahrbn/MyTTSDataset'", "datahrbnn/MyTTSDataset"),
+        ("x = '/content/drive/MyDrive/MyTTSDataset/metadata.csv'", "MyTTSDataset/metadata.csv"),
+        (r"x = r'C:\Users\me\MyTTSDataset\metadata.csv'", "MyTTSDataset/metadata.csv"),
         ("x = '/kaggle/input/ttsbnng/transformers/default/1/model/config.json'", "1/model/config.json"),
     ],
 )
@@ -43,8 +46,8 @@ def test_paths_of_other_mounts(inputs: list[str], text: str, end: str) -> None:
     said: list[str] = []
     found = run(f"import os\n{text}", inputs, said)
     assert found.endswith(end)
-    assert not found.startswith("/kaggle")
-    assert said[0].startswith("line 2 of the script names /kaggle/input/")
+    assert not found.startswith(("/kaggle", "/content", "C:"))
+    assert said[0].startswith("line 2 of the script names ")
 
 
 def test_what_is_nowhere_is_named(inputs: list[str]) -> None:
@@ -57,7 +60,8 @@ def test_what_is_nowhere_is_named(inputs: list[str]) -> None:
 def test_other_texts_stay(inputs: list[str]) -> None:
     """A script without such paths is unchanged, and its errors are Python's own."""
     said: list[str] = []
-    assert run("x = '/kaggle/working'", inputs, said) == "/kaggle/working"
+    for text in ("/kaggle/working", "/content/output", "/home/me/MyTTSDataset/out"):
+        assert run(f"x = {text!r}", inputs, said) == text
     assert said == []
     with pytest.raises(SyntaxError):
         run("x = (", inputs)

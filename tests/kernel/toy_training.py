@@ -5,6 +5,8 @@ a shuffling loader, dropout, random segments. `--config_path` and `--continue_pa
 scripts take them. The `toy` options in the configuration make it misbehave.
 """
 
+import functools
+import math
 import os
 import random
 import signal
@@ -16,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import trainer.trainer as core
 import watching  # type: ignore[import-not-found] # It stands beside this script.
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -43,10 +46,12 @@ class ToyConfig(TrainerConfig):  # type: ignore[misc] # The trainer ships no typ
     memory_in: str = "forward"  # Where it runs out: "forward", "backward" or "eval".
     hangs: bool = False  # In the backward pass the other ranks wait for one without memory, as GPUs do.
     optimizes: bool = False  # The model takes its optimizer steps by itself.
-    scaled: bool = False  # With a loss scaler.
+    scaled: bool = False  # With a loss scaler, as on a GPU,
+    scale: float = 1024.0  # that begins with this scale.
     overflow_at: int | None = None  # The step in which the loss is infinite.
     nan_at: int | None = None  # From this step on losses are NaN in mixed precision,
-    nan_always: bool = False  # and in full precision too.
+    nan_always: bool = False  # and in full precision too,
+    nan_above: float = 0.0  # if the loss scale is larger than this.
     nan_kills: bool = False  # A NaN is an exception, as in some of Coqui's layers.
     caches: bool = False  # What a step needs is made once and kept, as Coqui keeps its mel basis.
     start_with_eval: bool = False
@@ -169,7 +174,7 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
                 self.made = Hang.apply(self.made)  # type: ignore[no-untyped-call] # torch does not tell.
             return segment
         if config.nan_at is not None and self.steps >= config.nan_at:
-            if config.mixed_precision or config.nan_always:
+            if self.scale > config.nan_above and (config.mixed_precision or config.nan_always):
                 self.made = self.made * float("nan")
             if self.seen_nan and config.nan_kills:
                 raise ValueError("a text length that is NaN")
@@ -201,6 +206,7 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
     def on_train_step_end(self, trainer: Any) -> None:
         """Simulate the configured fault; called after the step was counted."""
         self.steps = trainer.total_steps_done
+        self.scale = trainer.scaler.get_scale() if trainer.scaler is not None else math.inf
         time.sleep(self.config.step_s)
         if self.config.interrupt_at == self.steps:
             os.kill(os.getpid(), signal.SIGINT)
@@ -208,6 +214,7 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
             os.kill(os.getpid(), signal.SIGKILL)
 
     steps = 0
+    scale = math.inf
 
     def get_data_loader(self, config: ToyConfig, *, is_eval: bool, samples: Any, verbose: bool) -> Any:
         """Return a loader that shuffles."""
@@ -274,6 +281,9 @@ def main() -> None:
     config = ToyConfig()
     arguments, _ = prepared(config)
     torch.use_deterministic_algorithms(mode=True)
+    if config.scaled:
+        core.GradScaler = functools.partial(torch.amp.GradScaler, "cpu", init_scale=config.scale)
+        config.use_grad_scaler, config.precision = True, "bf16"
     model = (OwnSteps if config.optimizes else Toy)(config)
     trainer = Trainer(
         arguments,
@@ -286,8 +296,6 @@ def main() -> None:
     )
     if config.unsynchronised:
         watching.unsynchronised()
-    if config.scaled:
-        trainer.use_amp_scaler, trainer.scaler = True, torch.amp.GradScaler("cpu", init_scale=1024.0)
     watching.watch(trainer)
     if config.save_s or config.interrupt_in_save:
         plain = config.to_dict
