@@ -36,7 +36,7 @@ class Browser:
     """One page of a browser.
 
     Attributes:
-        said: warnings and errors on its console, exceptions and refusals of its policy included.
+        said: warnings and errors on its console, including exceptions and violations of its policy.
         asked: the addresses that it asked for, `data:` and `blob:` aside.
         shows: for tests that share a page: which one it is.
     """
@@ -139,7 +139,7 @@ class Browser:
             self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
 
     def screenshot(self, place: Path, *, full: bool = False) -> None:
-        """Write what is to be seen, or the whole page, as PNG."""
+        """Write the visible part of the page, or all of it, as PNG."""
         answer = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=full)
         place.write_bytes(b64decode(answer["data"]))
 

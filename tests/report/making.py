@@ -20,18 +20,18 @@ GIB = 1024.0
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A run to be made.
+    """A run to make.
 
     Attributes:
         run: its id.
-        kernel: the kernel's name, as state.json tells it.
+        kernel: the kernel's name, as in state.json.
         sessions: how many sessions it has.
         epochs: epochs of each.
         steps: steps of an epoch.
         print_every: how many steps there are between two that are measured.
         learning_rate: its setting.
         sentences: what it speaks.
-        seed: what its noise is drawn from.
+        seed: the seed of its noise.
     """
 
     run: str = "3f9c1a7be204"
@@ -60,7 +60,7 @@ class Made:
         return self.sessions * self.epochs
 
     def write(self, root: Path) -> Path:
-        """Write the run to `root`/session-01 and so on, as passes pull it; gives `root`."""
+        """Write the run to `root`/session-01 and so on, as passes pull it; return `root`."""
         noise = random.Random(self.seed)  # noqa: S311  # Noise of made-up measurements.
         lines: list[str] = []
         history: list[dict[str, Any]] = []

@@ -35,7 +35,7 @@ def test_recordings_come_from_a_folder(cli: Cli, workplace: Path) -> None:
     assert "Recordings of the speaker" in (workplace / RUNS / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_folder_without_recordings_is_said(cli: Cli, workplace: Path) -> None:
+def test_a_folder_without_recordings_is_an_error(cli: Cli, workplace: Path) -> None:
     """A folder without metadata.csv or without its WAV files is an error."""
     Made(sessions=1, epochs=1).write(workplace / RUNS)
     data = write_data_set(workplace / "data", ("অন্য বাক্য।",))
@@ -64,7 +64,7 @@ def test_two_runs_are_compared(cli: Cli, workplace: Path) -> None:
     assert "bbbb2222" in page
 
 
-def test_without_plotly_it_says_what_to_install(
+def test_without_plotly_the_error_names_the_extra(
     cli: Cli, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without plotly, the error names the extra to install, and nothing is written."""
@@ -76,7 +76,7 @@ def test_without_plotly_it_says_what_to_install(
     assert not (workplace / RUNS / "report.html").exists()
 
 
-def test_what_is_not_there_is_said(cli: Cli, workplace: Path) -> None:
+def test_what_is_not_there_is_an_error(cli: Cli, workplace: Path) -> None:
     """A run that was not pulled, an empty folder and an unwritable path are errors."""
     (workplace / "empty").mkdir()
     assert cli("report").code == ExitCode.USAGE
@@ -86,7 +86,7 @@ def test_what_is_not_there_is_said(cli: Cli, workplace: Path) -> None:
     assert cli("report", "--out", "file/report.html").code == ExitCode.LOCAL
 
 
-def test_what_to_do_next_is_said(cli: Cli, workplace: Path) -> None:
+def test_errors_name_the_next_step(cli: Cli, workplace: Path) -> None:
     """Wrong arguments get a hint: a log file, a mistyped path, a folder in the way."""
     Made(sessions=1, epochs=1).write(workplace / RUNS)
     log = RUNS / "session-01" / "metrics.jsonl"

@@ -1,4 +1,4 @@
-"""What a report is made of: sessions, sounds and settings of a pulled folder that nobody vouches for."""
+"""What a report is made of: sessions, sounds and settings of a pulled folder that cannot be trusted."""
 
 import json
 import math
@@ -309,7 +309,7 @@ def test_a_page_asks_for_nothing_and_allows_no_inline_code(tmp_path: Path) -> No
     assert re.findall(r"<script(?![^>]*nonce=\"NONCE\")", page) == []
 
 
-def test_a_state_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+def test_a_state_that_cannot_be_read_is_explained(tmp_path: Path) -> None:
     """The page says why a state.json cannot be used, and shows what the logs have."""
     run = Made(sessions=1, epochs=1).write(tmp_path)
     place = run / "session-01" / "state.json"
@@ -328,7 +328,7 @@ def test_a_state_that_cannot_be_read_is_said(tmp_path: Path) -> None:
         assert words in render([data], written=THEN)
 
 
-def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_an_error(tmp_path: Path) -> None:
     """A folder without sessions is an error."""
     with pytest.raises(UsageError, match="There is no session"):
         read_report(tmp_path)

@@ -85,7 +85,7 @@ def test_how_it_is_started() -> None:
     assert "pip install tensorboard" in (caught.value.hint or "")
 
 
-def test_nothing_pulled_is_a_sentence(cli: Cli, workplace: Path) -> None:
+def test_nothing_pulled_is_an_error(cli: Cli, workplace: Path) -> None:
     """No run, and a run without event files, are errors."""
     assert "No run has been downloaded to runs yet." in cli("tensorboard").err
     put_session(workplace / "runs" / "bangla-tts", 1)
