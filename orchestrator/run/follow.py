@@ -13,6 +13,7 @@ from orchestrator.errors import (
     RefusedError,
     ServiceError,
     SilentLogError,
+    UsageError,
     WaitTimeoutError,
 )
 from orchestrator.kaggle.logs import LineAssembler, LogLine, log_lines
@@ -47,12 +48,33 @@ FollowEvent = LogLine | SessionStatus
 
 
 def session_status(context: RunContext, target: Target, *, retry: bool = True) -> SessionStatus:
-    """The session's state, which the ledger remembers."""
-    with target.looked_for():
-        status = context.kaggle.session_status(target.ref, retry=retry)
+    """The session's state, which the ledger remembers.
+
+    Raises:
+        UsageError: its kernel was deleted from here.
+        NotFoundError, ForbiddenError, ServiceError: the state cannot be read.
+    """
+    known = context.ledger.of_kernel(target.ref)
+    if known is not None and target.record is not None and known.run_id != target.record.run_id:
+        raise _deleted(target)  # Version numbers start again, so this is another session.
+    try:
+        with target.looked_for():
+            status = context.kaggle.session_status(target.ref, retry=retry)
+    except (NotFoundError, ForbiddenError) as error:
+        if known is not None and known.is_deleted:
+            raise _deleted(target) from error
+        raise
     if target.record is not None:
         context.ledger.observe(target.record, status.state, status.failure_message, context.clock.now())
     return status
+
+
+def _deleted(target: Target) -> UsageError:
+    run = f" with run {target.record.run_id}" if target.record is not None else ""
+    return UsageError(
+        f"{target.ref.kernel}{run} was deleted from here.",
+        hint="`kgtts push` begins another run",
+    )
 
 
 def follow_session(

@@ -29,6 +29,7 @@ class Asked:
             since, another run is begun.
         new: begin another run, unless the present one has a session that is alive.
         overwrite: push also on top of a version that kgtts did not push.
+        continues: the run was seen before: if nothing is shown of it any more, no other is begun.
         overrides: what of the settings comes from `--set`, as `KEY=VALUE`. A push stamps it, and later passes
             take it from there.
     """
@@ -36,6 +37,7 @@ class Asked:
     retry: bool = False
     new: bool = False
     overwrite: bool = False
+    continues: bool = False
     overrides: Sequence[str] = ()
 
 

@@ -20,7 +20,7 @@ from orchestrator.run.context import RunContext, Target
 from orchestrator.run.decide import Decision, RunState, Start
 from orchestrator.run.handover import resume_from
 from orchestrator.run.look import Asked, Pass, base_kernel
-from orchestrator.run.prepare import HANDOVER_FOLDER, prepare
+from orchestrator.run.prepare import HANDOVER_FOLDER, Prepared, prepare
 from orchestrator.run.push import make_stamp, new_run_id, push_session
 from orchestrator.run.rescue import drop_leftovers
 from orchestrator.run.snapshot import NotThere
@@ -66,22 +66,24 @@ def make_pass(
     settings = settings.with_owner(context.kaggle.username)
     name = f"{context.kaggle.service} {base_kernel(settings)}"
     with machine_lock(context.home, name) if context.home is not None else nullcontext():
-        due, begins = prepare(settings, context, asked)
+        prepared = prepare(settings, context, asked)
+        due = prepared.due
         if due.decision.start is not None:
             if collecting is not None and due.view is not None:
                 _owe(due.view, collecting.results)
-            due = _push(due.settings or settings, context, asked, due, begins=begins)
+            due = _push(due.settings or settings, context, asked, prepared)
     if collecting is None or due.view is None:
         return due
     return _collect(context, due, due.view, collecting)
 
 
-def _push(settings: Settings, context: RunContext, asked: Asked, due: Pass, *, begins: bool) -> Pass:
+def _push(settings: Settings, context: RunContext, asked: Asked, prepared: Prepared) -> Pass:
     """Push the session that is due; a refusal for want of quota or of a free machine only delays it."""
+    due = prepared.due
     view, start = due.view, due.decision.start
     assert start is not None
     stamped = () if view is None or asked.new else view.newest.stamp.overrides
-    known = None if begins else view
+    known = None if prepared.begins else view
     stamp = make_stamp(
         settings,
         start.kernel,
@@ -106,7 +108,17 @@ def _push(settings: Settings, context: RunContext, asked: Asked, due: Pass, *, b
         return replace(due, decision=waiting, view=known)
     if context.home is not None and known is not None:
         drop_leftovers(context.home / HANDOVER_FOLDER, known.run_id)
-    return replace(due, view=known, pushed=pushed)
+    warnings = (*pushed.warnings, *_beside(pushed.target.ref, prepared.heads.get(start.kernel, 0)))
+    return replace(due, view=known, pushed=replace(pushed, warnings=warnings))
+
+
+def _beside(pushed: KernelRef, head: int) -> Sequence[str]:
+    """Name what was pushed to the kernel from elsewhere after its newest version was read."""
+    return [
+        f"{pushed.at(version)} was pushed at the same moment from elsewhere, so two sessions may be at work. "
+        f"The run goes on with {pushed}; `kgtts stop {pushed.at(version)}` ends the other."
+        for version in range(head + 1, pushed.version or 0)
+    ]
 
 
 def _shortened(settings: Settings, start: Start) -> Settings:

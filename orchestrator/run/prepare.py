@@ -1,9 +1,9 @@
 """All that comes before a push: looks that agree, settings, inputs that are ready, a last look."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.errors import ServiceError, UsageError
@@ -16,7 +16,7 @@ from orchestrator.run.ledger import PushOutcome
 from orchestrator.run.look import Asked, Pass, base_kernel, decided, look_twice
 from orchestrator.run.reading import stranger_on
 from orchestrator.run.rescue import NotHandedOverError, Rescue, find_downloads
-from orchestrator.run.snapshot import certain, is_forbidden
+from orchestrator.run.snapshot import certain, is_forbidden, value_of
 from orchestrator.run.target import find_push
 from orchestrator.run.view import RunView
 from orchestrator.settings import Effect, Settings, find_changes, fingerprint
@@ -24,8 +24,23 @@ from orchestrator.settings import Effect, Settings, find_changes, fingerprint
 HANDOVER_FOLDER = "kept"  # Within `home`.
 
 
-def prepare(settings: Settings, context: RunContext, asked: Asked) -> tuple[Pass, bool]:
-    """Do all that comes before the push; gives the pass so far, and whether it is to begin another run.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All that comes before a push.
+
+    Attributes:
+        due: the pass so far; it has a `start` if a session is to be pushed.
+        begins: whether it is to begin another run.
+        heads: the newest version of each sibling that exists, just before the push.
+    """
+
+    due: Pass
+    begins: bool
+    heads: Mapping[KernelRef, int] = field(default_factory=dict)
+
+
+def prepare(settings: Settings, context: RunContext, asked: Asked) -> Prepared:
+    """Do all that comes before the push.
 
     Raises:
         UsageError, ServiceError: as `make_pass`.
@@ -34,21 +49,22 @@ def prepare(settings: Settings, context: RunContext, asked: Asked) -> tuple[Pass
     due, begins = _due(settings, context, seen, asked)
     start, settings = due.decision.start, due.settings or settings
     if start is None:
-        return due, begins
+        return Prepared(due, begins)
     _settle_intents(context, base_kernel(settings), seen.view)
     if not asked.overwrite:
         _check_strangers(context, start.kernel)
     waiting, notes = _unready_inputs(settings, context)
     due = replace(due, notes=(*due.notes, *notes))
     if waiting is not None:
-        return replace(due, decision=waiting), begins
+        return Prepared(replace(due, decision=waiting), begins)
     if start.needs_handover:
         due = _hand_over(settings, context, due, retry=asked.retry)
+    heads: Mapping[KernelRef, int] = {}
     if due.decision.start is not None:
         if not asked.overwrite and due.decision.start.kernel != start.kernel:
             _check_strangers(context, due.decision.start.kernel)  # What was to be handed over is lost.
-        _check_once_more(context, base_kernel(settings), seen.view)
-    return due, begins
+        heads = _check_once_more(context, base_kernel(settings), seen.view)
+    return Prepared(due, begins, heads)
 
 
 def _settle_intents(context: RunContext, base: KernelRef, view: RunView | None) -> None:
@@ -82,13 +98,16 @@ def _check_strangers(context: RunContext, kernel: KernelRef) -> None:
         )
 
 
-def _check_once_more(context: RunContext, base: KernelRef, view: RunView | None) -> None:
+def _check_once_more(context: RunContext, base: KernelRef, view: RunView | None) -> Mapping[KernelRef, int]:
     """Ask in a third way, just before a push: no newer version, and no session that is alive.
+
+    Returns:
+        The newest version of each sibling that exists.
 
     Raises:
         ServiceError: there is one, or Kaggle does not tell.
     """
-    snapshot = context.snapshot()
+    snapshot, heads = context.snapshot(), dict[KernelRef, int]()
     for kernel in base.siblings:
         info = certain(snapshot.kernel(kernel))
         head = None if info is None else info.latest_version
@@ -104,6 +123,9 @@ def _check_once_more(context: RunContext, base: KernelRef, view: RunView | None)
             raise _contradiction(kernel, "it has a session")
         if status is not None and not (status.state.is_terminal or status.state is SessionState.NEW_SCRIPT):
             raise _contradiction(kernel, f"its newest session is {status.state}")
+        if head is not None:
+            heads[kernel] = head
+    return heads
 
 
 def _contradiction(kernel: KernelRef, words: str) -> ServiceError:
@@ -127,9 +149,10 @@ def _unready_inputs(settings: Settings, context: RunContext) -> tuple[Decision |
 def _due(settings: Settings, context: RunContext, seen: Pass, asked: Asked) -> tuple[Pass, bool]:
     """What is to be done about a run that was seen, and whether it is to begin another run."""
     _remember(context, seen.view)
+    seen = replace(seen, notes=(*seen.notes, *_beside(context, seen.view)))
     if seen.view is None:
         if not asked.new:
-            _check_forgotten(settings, context)
+            _check_forgotten(settings, context, asked)
         return seen, True
     if not asked.new:
         settings = seen.settings or settings
@@ -143,11 +166,12 @@ def _due(settings: Settings, context: RunContext, seen: Pass, asked: Asked) -> t
     return seen, False
 
 
-def _check_forgotten(settings: Settings, context: RunContext) -> None:
-    """See that this machine has pushed nothing of a run of which Kaggle shows nothing.
+def _check_forgotten(settings: Settings, context: RunContext, asked: Asked) -> None:
+    """See that nothing is known of a run of which Kaggle shows nothing; only a person begins one after it.
 
     Raises:
-        UsageError: it has.
+        UsageError: this machine has pushed it, or has seen it a moment ago; or it was deleted from here, and
+            nobody asks for another.
     """
     for kernel in base_kernel(settings).siblings:
         record = context.ledger.of_kernel(kernel)
@@ -156,6 +180,16 @@ def _check_forgotten(settings: Settings, context: RunContext) -> None:
                 f"Kaggle shows nothing of run {record.run_id}, although {record.ref} was pushed from here.",
                 hint="if you deleted it on Kaggle, `kgtts push --new` begins another run; if not, wait",
             )
+        if record is not None and not asked.retry:
+            raise UsageError(
+                f"Run {record.run_id} was deleted from here, so no other is begun by itself.",
+                hint="`kgtts push` begins another run",
+            )
+    if asked.continues:
+        raise UsageError(
+            f"Kaggle shows nothing of {base_kernel(settings)} any more, so nothing was pushed.",
+            hint="if you deleted it on Kaggle, `kgtts push --new` begins another run; if not, wait",
+        )
 
 
 def _remember(context: RunContext, view: RunView | None) -> None:
@@ -170,6 +204,30 @@ def _remember(context: RunContext, view: RunView | None) -> None:
                 record = context.ledger.confirm(record, newest.ref)  # noqa: PLW2901  # The same, as it is now.
             status = newest.status
             context.ledger.observe(record, status.state, status.failure_message, context.clock.now())
+
+
+def _beside(context: RunContext, view: RunView | None) -> Sequence[str]:
+    """Name sessions of other runs that were pushed from here to the run's kernels and are still at work.
+
+    Two machines that push at the same moment begin two runs; passes follow the later one.
+    """
+    notes = []
+    for kernel in () if view is None else view.base.siblings:
+        record = context.ledger.of_kernel(kernel)
+        if view is None or record is None or record.run_id == view.run_id:
+            continue
+        if record.state is not None and record.state.is_terminal:
+            continue
+        status = value_of(context.snapshot().status(record.ref))
+        if status is not None:
+            context.ledger.observe(record, status.state, status.failure_message, context.clock.now())
+            if not status.state.is_terminal:
+                notes.append(
+                    f"{record.ref} of run {record.run_id} is {status.state}: it was pushed from here, and "
+                    f"passes follow {view.newest.ref} of run {view.run_id}. `kgtts stop {record.ref}` ends "
+                    "the other."
+                )
+    return notes
 
 
 def _begins_another(settings: Settings, view: RunView, asked: Asked) -> bool:

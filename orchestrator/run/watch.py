@@ -189,11 +189,13 @@ def watch(
         return None if deadline is None else timedelta(seconds=max(0.0, deadline - clock.monotonic()))
 
     done, end, retries = first, None, _RetryBudget(viewer)
+    was_seen = False
     while True:
         try:
             if done is None:
-                done = passes.make()
+                done = passes.make(Asked(continues=was_seen, overrides=passes.overrides))
                 viewer.passed(done)
+            was_seen = was_seen or done.view is not None or done.pushed is not None
             if done.state is RunState.RUNNING:
                 end = _followed(viewer, target_of(done, passes.context), left())
         except ServiceError as error:
