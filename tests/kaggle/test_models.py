@@ -9,7 +9,7 @@ import pytest
 from orchestrator.emulator import Emulator
 from orchestrator.emulator.faults.kinds import UploadLost
 from orchestrator.emulator.faults.plan import FaultPlan
-from orchestrator.emulator.service.models import VariationRef
+from orchestrator.emulator.service.model_records import VariationRef
 from orchestrator.emulator.service.uploads import CHUNK_MULTIPLE
 from orchestrator.errors import OddAnswerError, RefusedError, ServiceError, UsageError
 from orchestrator.kaggle import connect

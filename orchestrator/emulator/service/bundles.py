@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from orchestrator.emulator.options import WaitableClock
@@ -23,6 +23,19 @@ from orchestrator.emulator.service.files import list_files, remove_tree
 from orchestrator.emulator.service.uploads import StoredUpload, UploadFolder, UploadKind
 
 _PLAIN_TIME = (1980, 1, 1, 0, 0, 0)  # The same content makes the same archive.
+
+
+ALWAYS = datetime.min.replace(tzinfo=UTC)  # Versions filled by hand are ready since then.
+
+
+@dataclass(frozen=True, slots=True)
+class BundleVersion:
+    """One version of a dataset, or of a model's variation."""
+
+    number: int
+    notes: str
+    created_at: datetime
+    ready_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +78,15 @@ class Bundles:
         self._uploads = uploads
         self._archives = archives
         self._lock = threading.Lock()
+
+    def version(self, number: int, notes: str) -> BundleVersion:
+        """A version that is made now, and ready once it has been processed."""
+        now = self.clock.now()
+        return BundleVersion(number, notes, now, now + self.processing.span)
+
+    def is_ready(self, version: BundleVersion) -> bool:
+        """Whether a version has been processed and can be mounted."""
+        return version.ready_at <= self.clock.now()
 
     def fill(self, folder: Path, files: Sequence[NewFile], kind: UploadKind) -> dict[str, str]:
         """Move uploaded files into `folder`, which uses up their uploads; return their descriptions by name.

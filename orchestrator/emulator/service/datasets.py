@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from slugify import slugify
 
-from orchestrator.emulator.service.bundles import Bundles, NewFile
+from orchestrator.emulator.service.bundles import ALWAYS, Bundles, BundleVersion, NewFile
 from orchestrator.emulator.service.exceptions import (
     ApiError,
     RejectedError,
@@ -29,7 +29,6 @@ from orchestrator.emulator.service.uploads import UploadKind
 # Characters of titles and slugs (client 2.2.5, dataset_create_new; its documentation allows slugs of 3).
 _LENGTHS = range(6, 51)
 _SUBTITLE_LENGTHS = range(20, 81)
-_ALWAYS = datetime.min.replace(tzinfo=UTC)
 # From the client's documentation (docs/datasets_metadata.md, 2026). It also has `copyright-authors`, which
 # Kaggle refuses, as users report.
 LICENSES = frozenset(
@@ -67,16 +66,6 @@ FREQUENCIES = ("not specified", "never", "annually", "quarterly", "monthly", "we
 
 
 @dataclass(frozen=True, slots=True)
-class DatasetVersion:
-    """One version of a dataset."""
-
-    number: int
-    notes: str
-    created_at: datetime
-    ready_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Dataset:
     """A dataset with its versions, oldest first: at least one.
 
@@ -87,7 +76,7 @@ class Dataset:
     slug: str
     title: str
     private: bool
-    versions: tuple[DatasetVersion, ...]
+    versions: tuple[BundleVersion, ...]
     subtitle: str = ""
     description: str = ""
     license: str = "unknown"
@@ -116,14 +105,14 @@ class Datasets:
 
     Args:
         root: the emulator's folder.
-        bundles: makes versions of uploads.
+        bundles: makes versions of uploads, and knows which are ready.
         username: the owner of the account.
         absent: the HTTP status for what does not exist, 403 or 404.
     """
 
     def __init__(self, root: Path, bundles: Bundles, username: str, absent: int) -> None:
         self._root = root
-        self._bundles = bundles
+        self.bundles = bundles
         self._username = username
         self._absent = absent
         self._lock = threading.RLock()
@@ -144,10 +133,10 @@ class Datasets:
             return None
         by_hand = self._by_hand(owner, slug)
         record = self._uploaded(owner, slug) / "dataset.json"
-        first: tuple[DatasetVersion, ...] = ()
+        first: tuple[BundleVersion, ...] = ()
         if by_hand.is_dir():
             changed = datetime.fromtimestamp(by_hand.stat().st_mtime, UTC)
-            first = (DatasetVersion(1, "", changed, _ALWAYS),)
+            first = (BundleVersion(1, "", changed, ALWAYS),)
         with self._lock:
             if not record.is_file():
                 return Dataset(owner, slug, slug, private=True, versions=first) if first else None
@@ -157,7 +146,7 @@ class Datasets:
         versions = uploaded if uploaded and uploaded[0].number == 1 else first + uploaded
         return replace(found, versions=versions) if versions else None
 
-    def get(self, owner: str, slug: str, number: int = 0) -> tuple[Dataset, DatasetVersion]:
+    def get(self, owner: str, slug: str, number: int = 0) -> tuple[Dataset, BundleVersion]:
         """A dataset, and its version `number`; 0 is the newest.
 
         Raises:
@@ -175,10 +164,6 @@ class Datasets:
         """A dataset by its numeric id; None if there is none."""
         return next((dataset for dataset in self.all() if dataset.key == key), None)
 
-    def is_ready(self, version: DatasetVersion) -> bool:
-        """Whether a version has been processed and can be mounted."""
-        return version.ready_at <= self._bundles.clock.now()
-
     def folder(self, dataset: Dataset, number: int) -> Path:
         """The folder of a version's files."""
         uploaded = self._uploaded(dataset.owner, dataset.slug) / str(number)
@@ -186,7 +171,7 @@ class Datasets:
 
     def archive(self, dataset: Dataset, number: int) -> Path:
         """A ZIP archive of a version's files."""
-        return self._bundles.archive(self.folder(dataset, number), f"{dataset.ref}/{number}", ".zip")
+        return self.bundles.archive(self.folder(dataset, number), f"{dataset.ref}/{number}", ".zip")
 
     def create(self, new: Dataset, files: Sequence[NewFile]) -> Dataset:
         """Create a dataset from uploaded files.
@@ -236,7 +221,7 @@ class Datasets:
         """
         with self._lock:
             self._check_mine(dataset)
-            if self._bundles.processing.exclusive and not self.is_ready(dataset.versions[-1]):
+            if self.bundles.processing.exclusive and not self.bundles.is_ready(dataset.versions[-1]):
                 raise permission_denied("datasets.update")  # kagglehub #181: "wait until it is processed".
             if not notes:
                 raise RejectedError("Version notes are required.")
@@ -289,9 +274,8 @@ class Datasets:
         self, dataset: Dataset, number: int, files: Sequence[NewFile], notes: str, *, alone: bool = False
     ) -> Dataset:
         folder = self._uploaded(dataset.owner, dataset.slug) / str(number)
-        descriptions = self._bundles.fill(folder, files, UploadKind.DATASET)
-        now = self._bundles.clock.now()
-        version = DatasetVersion(number, notes, now, now + self._bundles.processing.span)
+        descriptions = self.bundles.fill(folder, files, UploadKind.DATASET)
+        version = self.bundles.version(number, notes)
         changed = replace(
             dataset,
             versions=(version,) if alone else (*dataset.versions, version),

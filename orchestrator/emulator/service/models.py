@@ -5,18 +5,16 @@ lie in ROOT/uploaded-models and become ready as datasets do. `[?]` Guesses: how 
 lengths of slugs and titles, and what a session sees of a version that is still processed (here: nothing).
 """
 
-import re
 import threading
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from orchestrator.emulator.service.bundles import Bundles, NewFile
+from orchestrator.emulator.service.bundles import ALWAYS, Bundles, BundleVersion, NewFile
 from orchestrator.emulator.service.exceptions import (
     ApiError,
     RejectedError,
@@ -24,128 +22,21 @@ from orchestrator.emulator.service.exceptions import (
     permission_denied,
 )
 from orchestrator.emulator.service.files import is_safe_name, remove_tree, write_bytes_atomically
+from orchestrator.emulator.service.model_records import (
+    Model,
+    Variation,
+    VariationRef,
+    check_license,
+    check_public,
+    check_slug,
+    check_title,
+    find_variation,
+    plain,
+    with_variation,
+)
 from orchestrator.emulator.service.uploads import UploadKind
 
-_ALWAYS = datetime.min.replace(tzinfo=UTC)
-_LENGTHS = range(3, 51)
-_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)  # Client 2.2.5, _validate_slug_syntax.
-# From the client's documentation (docs/models_metadata.md, 2026); the service takes the name in
-# parentheses as well (kaggle-cli #609, which also speaks of "Other").
-_LONG_LICENSES = (
-    "Apache 2.0",
-    "Attribution 3.0 IGO (CC BY 3.0 IGO)",
-    "Attribution 3.0 Unported (CC BY 3.0)",
-    "Attribution 4.0 International (CC BY 4.0)",
-    "Attribution-NoDerivatives 4.0 International (CC BY-ND 4.0)",
-    "Attribution-NonCommercial 4.0 International (CC BY-NC 4.0)",
-    "Attribution-NonCommercial-NoDerivatives 4.0 International (CC BY-NC-ND 4.0)",
-    "Attribution-NonCommercial-ShareAlike 3.0 IGO (CC BY-NC-SA 3.0 IGO)",
-    "BSD-3-Clause",
-    "CC BY-NC-SA 4.0",
-    "CC BY-SA 3.0",
-    "CC BY-SA 4.0",
-    "CC0: Public Domain",
-    "Community Data License Agreement - Permissive - Version 1.0",
-    "Community Data License Agreement - Sharing - Version 1.0",
-    "GNU Affero General Public License 3.0",
-    "GNU Free Documentation License 1.3",
-    "GNU Lesser General Public License 3.0",
-    "GPL 2",
-    "GPL 3",
-    "MIT",
-    "ODC Attribution License (ODC-By)",
-    "ODC Public Domain Dedication and Licence (PDDL)",
-    "Other",
-    "Other (specified in description)",
-)
-LICENSES = frozenset(
-    name for long in _LONG_LICENSES for name in (long, long.partition(" (")[2].removesuffix(")")) if name
-)
-
-
-@dataclass(frozen=True, slots=True)
-class VariationRef:
-    """The name of a variation."""
-
-    owner: str
-    model: str
-    framework: str
-    slug: str
-
-    def __str__(self) -> str:
-        return f"{self.owner}/{self.model}/{plain(self.framework)}/{self.slug}"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelVersion:
-    """One version of a variation."""
-
-    number: int
-    notes: str
-    created_at: datetime
-    ready_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Variation:
-    """One variation of a model, of one framework, with its versions, oldest first.
-
-    `framework` is spelt as in a mount path, `transformers`; `last_number` is the highest number that a
-    version ever had, since none is given twice.
-    """
-
-    framework: str
-    slug: str
-    license: str = ""
-    overview: str = ""
-    usage: str = ""
-    fine_tunable: bool = False
-    training_data: tuple[str, ...] = ()
-    kind: str = ""  # The wire's word for what it is made from.
-    base: str = ""
-    base_url: str = ""
-    versions: tuple[ModelVersion, ...] = ()
-    last_number: int = 0
-
-    @property
-    def name(self) -> tuple[str, str]:
-        """What identifies it within its model: framework and slug."""
-        return plain(self.framework), self.slug
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A model with its variations."""
-
-    owner: str
-    slug: str
-    title: str
-    private: bool
-    created_at: datetime
-    updated_at: datetime
-    subtitle: str = ""
-    description: str = ""
-    published_at: datetime | None = None
-    provenance: str = ""
-    variations: tuple[Variation, ...] = ()
-
-    @property
-    def ref(self) -> str:
-        """`owner/slug`."""
-        return f"{self.owner}/{self.slug}"
-
-
 _MODEL = TypeAdapter(Model)
-
-
-def plain(framework: str) -> str:
-    """The name of a framework, however it is spelt: `pyTorch`, `PY_TORCH`."""
-    return framework.replace("_", "").replace("-", "").lower()
-
-
-def key_of(*names: object) -> int:
-    """The numeric id of the model or variation with these names."""
-    return zlib.crc32("/".join(map(str, names)).lower().encode())
 
 
 class Models:
@@ -153,7 +44,7 @@ class Models:
 
     Args:
         root: the emulator's folder.
-        bundles: makes versions of uploads.
+        bundles: makes versions of uploads, and knows which are ready.
         username: the owner of the account.
         absent: the HTTP status for what does not exist, 403 or 404.
     """
@@ -161,7 +52,7 @@ class Models:
     def __init__(self, root: Path, bundles: Bundles, username: str, absent: int) -> None:
         self._by_hand = root / "models"
         self._uploaded = root / "uploaded-models"
-        self._bundles = bundles
+        self.bundles = bundles
         self._username = username
         self._absent = absent
         self._lock = threading.RLock()
@@ -223,12 +114,12 @@ class Models:
             ApiError: 403 or 404, there is none.
         """
         model = self.get(ref.owner, ref.model)
-        variation = _variation(model, ref)
+        variation = find_variation(model, ref)
         if variation is None:
             raise absent(self._absent, "models.get", f"Model {ref}")
         return model, variation
 
-    def get_version(self, ref: VariationRef, number: int = 0) -> tuple[Model, Variation, ModelVersion]:
+    def get_version(self, ref: VariationRef, number: int = 0) -> tuple[Model, Variation, BundleVersion]:
         """A version with its variation and model; 0 is the newest.
 
         Raises:
@@ -240,10 +131,6 @@ class Models:
             raise ApiError(404, f"Version {number or 1} of model {ref} was not found")
         return model, variation, versions[-1]
 
-    def is_ready(self, version: ModelVersion) -> bool:
-        """Whether a version has been processed and can be mounted."""
-        return version.ready_at <= self._bundles.clock.now()
-
     def folder(self, model: Model, variation: Variation, number: int) -> Path:
         """The folder of a version's files."""
         uploaded = self._folder(model, variation) / str(number)
@@ -252,7 +139,7 @@ class Models:
     def archive(self, model: Model, variation: Variation, number: int) -> Path:
         """A compressed TAR archive of a version's files."""
         name = f"{model.ref}/{plain(variation.framework)}/{variation.slug}/{number}"
-        return self._bundles.archive(self.folder(model, variation, number), name, ".tar.gz")
+        return self.bundles.archive(self.folder(model, variation, number), name, ".tar.gz")
 
     # Changing
 
@@ -266,8 +153,8 @@ class Models:
             if model.owner.lower() != self._username.lower():
                 raise RejectedError("You do not have permission to create a model for another user.", 403)
             model = replace(model, owner=self._username)
-            _check_slug("model", model.slug)
-            _check_title(model)
+            check_slug("model", model.slug)
+            check_title(model)
             if self.find(model.owner, model.slug) is not None:
                 raise RejectedError(f"A model with the slug {model.slug!r} already exists.", 409)
             self._save(model)
@@ -282,9 +169,9 @@ class Models:
         """
         with self._lock:
             self._check_mine(model)
-            changed = replace(model, **changes, updated_at=self._bundles.clock.now())
-            _check_title(changed)
-            _check_public(changed)
+            changed = replace(model, **changes, updated_at=self.bundles.clock.now())
+            check_title(changed)
+            check_public(changed)
             self._save(changed)
             return changed
 
@@ -304,14 +191,14 @@ class Models:
         """
         with self._lock:
             model = self._mine(owner, slug)
-            _check_slug("variation", variation.slug, 1)
-            _check_license(variation.license)
+            check_slug("variation", variation.slug, 1)
+            check_license(variation.license)
             if not variation.framework:
                 raise RejectedError("A framework is required.")
             if variation.name in [item.name for item in model.variations]:
                 raise RejectedError(f"The variation {variation.slug!r} already exists.", 409)
             changed = replace(model, variations=(*model.variations, variation))
-            _check_public(changed)
+            check_public(changed)
             return self._add(changed, variation, files, "")
 
     def add_version(self, ref: VariationRef, files: Sequence[NewFile], notes: str) -> tuple[Model, Variation]:
@@ -323,11 +210,11 @@ class Models:
         """
         with self._lock:
             model = self._mine(ref.owner, ref.model)
-            variation = _variation(model, ref)
+            variation = find_variation(model, ref)
             if variation is None:
                 raise RejectedError(f"Model {ref} was not found", 404)
             newest = variation.versions[-1:]
-            if self._bundles.processing.exclusive and not all(map(self.is_ready, newest)):
+            if self.bundles.processing.exclusive and not all(map(self.bundles.is_ready, newest)):
                 raise permission_denied("models.update")
             return self._add(model, variation, files, notes)
 
@@ -341,8 +228,8 @@ class Models:
         with self._lock:
             self._check_mine(model)
             changed = replace(variation, **changes)
-            _check_license(changed.license)
-            self._save(_with(model, changed))
+            check_license(changed.license)
+            self._save(with_variation(model, changed))
             return changed
 
     def delete(self, model: Model) -> None:
@@ -373,7 +260,7 @@ class Models:
             self._save(replace(model, variations=kept))
             remove_tree(self._folder(model, variation))
 
-    def delete_version(self, model: Model, variation: Variation, version: ModelVersion) -> None:
+    def delete_version(self, model: Model, variation: Variation, version: BundleVersion) -> None:
         """Delete one version; its number is not given again.
 
         Raises:
@@ -383,7 +270,7 @@ class Models:
             self._check_mine(model)
             _check_not_by_hand(self._folder_by_hand(model, variation, version.number))
             kept = tuple(item for item in variation.versions if item.number != version.number)
-            self._save(_with(model, replace(variation, versions=kept)))
+            self._save(with_variation(model, replace(variation, versions=kept)))
             remove_tree(self._folder(model, variation) / str(version.number))
 
     # Behind it
@@ -404,11 +291,10 @@ class Models:
         self, model: Model, variation: Variation, files: Sequence[NewFile], notes: str
     ) -> tuple[Model, Variation]:
         number = variation.last_number + 1
-        self._bundles.fill(self._folder(model, variation) / str(number), files, UploadKind.MODEL)
-        now = self._bundles.clock.now()
-        version = ModelVersion(number, notes, now, now + self._bundles.processing.span)
+        self.bundles.fill(self._folder(model, variation) / str(number), files, UploadKind.MODEL)
+        version = self.bundles.version(number, notes)
         added = replace(variation, versions=(*variation.versions, version), last_number=number)
-        changed = replace(_with(model, added), updated_at=now)
+        changed = replace(with_variation(model, added), updated_at=version.created_at)
         self._save(changed)
         return changed, added
 
@@ -437,13 +323,13 @@ class Models:
         return above / variation.framework / variation.slug / str(number)
 
     def _variations_by_hand(self, model: Path) -> list[Variation]:
-        found: dict[tuple[str, str], dict[int, ModelVersion]] = {}
+        found: dict[tuple[str, str], dict[int, BundleVersion]] = {}
         for folder in sorted(model.glob("*/*/*")):
             framework, slug, number = folder.parts[-3:]
             if folder.is_dir() and number.isdecimal() and is_safe_name(slug):
                 made = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
                 versions = found.setdefault((framework, slug), {})
-                versions[int(number)] = ModelVersion(int(number), "", made, _ALWAYS)
+                versions[int(number)] = BundleVersion(int(number), "", made, ALWAYS)
         return [
             Variation(
                 framework,
@@ -455,42 +341,6 @@ class Models:
         ]
 
 
-def _variation(model: Model, ref: VariationRef) -> Variation | None:
-    wanted = plain(ref.framework), ref.slug
-    return next((item for item in model.variations if item.name == wanted), None)
-
-
-def _with(model: Model, variation: Variation) -> Model:
-    """The model with this variation in the place of the one of its name."""
-    others = {item.name: item for item in model.variations} | {variation.name: variation}
-    return replace(model, variations=tuple(others.values()))
-
-
 def _check_not_by_hand(folder: Path) -> None:
     if folder.is_dir():
         raise ApiError(400, f"The emulator does not delete a folder of yours: remove {folder}.")
-
-
-def _check_slug(what: str, slug: str, least: int = _LENGTHS.start) -> None:
-    if not least <= len(slug) < _LENGTHS.stop:
-        raise RejectedError(f"The {what} slug must be between {least} and {_LENGTHS.stop - 1} characters")
-    if not _SLUG.fullmatch(slug):
-        raise RejectedError('Slug can only contain alphanumeric or "-" characters')
-
-
-def _check_title(model: Model) -> None:
-    if len(model.title) not in _LENGTHS:
-        raise RejectedError(
-            f"The model title must be between {_LENGTHS.start} and {_LENGTHS.stop - 1} characters"
-        )
-
-
-def _check_license(name: str) -> None:
-    if name and name not in LICENSES:
-        raise RejectedError(f"The license {name!r} is not valid.")
-
-
-def _check_public(model: Model) -> None:
-    """Check that every variation of a public model has a license (kagglehub #62)."""
-    if not model.private and not all(item.license for item in model.variations):
-        raise RejectedError("A public model needs a license for each variation.")

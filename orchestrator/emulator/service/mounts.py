@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.emulator.options import MountLayout
+from orchestrator.emulator.service.bundles import BundleVersion
 from orchestrator.emulator.service.datasets import Datasets
 from orchestrator.emulator.service.exceptions import ApiError
 from orchestrator.emulator.service.kernels import Kernels, Version
-from orchestrator.emulator.service.models import Model, Models, ModelVersion, Variation, VariationRef
+from orchestrator.emulator.service.model_records import Model, Variation, VariationRef
+from orchestrator.emulator.service.models import Models
 
 _OWNER_SLUG_VERSION = (2, 3)  # Parts of owner/slug and owner/slug/version.
 _MODEL_PARTS = 5
@@ -58,7 +60,7 @@ class Mounts:
         ready = [
             version
             for version in (found.versions if found is not None else ())
-            if parts[2:] in ([], [str(version.number)]) and self._datasets.is_ready(version)
+            if parts[2:] in ([], [str(version.number)]) and self._datasets.bundles.is_ready(version)
         ]
         if found is None or not ready:
             return None
@@ -72,7 +74,7 @@ class Mounts:
             return None
         owner, slug, framework, name, number = parts
         found = self._find_model(source)
-        if found is None or not self._models.is_ready(found[2]):
+        if found is None or not self._models.bundles.is_ready(found[2]):
             return None
         below = self._layout.model.format(
             owner=owner, model=slug, framework=framework.lower(), variation=name, version=number
@@ -121,7 +123,7 @@ class Mounts:
         )
         return tuple({mount.below: mount for mount in found if mount is not None}.values())
 
-    def _find_model(self, source: str) -> tuple[Model, Variation, ModelVersion] | None:
+    def _find_model(self, source: str) -> tuple[Model, Variation, BundleVersion] | None:
         """The version `owner/model/framework/variation/version`, ready or not; None if there is none."""
         parts = source.split("/")
         if len(parts) != _MODEL_PARTS or not parts[4].isdecimal() or int(parts[4]) < 1:

@@ -15,7 +15,8 @@ from kagglesdk.users.types.users_enums import CollaboratorType
 from starlette.responses import RedirectResponse, Response
 
 from orchestrator.emulator.faults.kinds import UnknownWord
-from orchestrator.emulator.service.datasets import Dataset, DatasetVersion
+from orchestrator.emulator.service.bundles import BundleVersion
+from orchestrator.emulator.service.datasets import Dataset
 from orchestrator.emulator.service.exceptions import ApiError, RejectedError, not_found
 from orchestrator.emulator.service.files import list_files
 from orchestrator.emulator.service.uploads import UploadKind
@@ -32,7 +33,7 @@ _MINE = (
 )
 
 
-def _requested(call: Call, number: int = 0) -> tuple[Dataset, DatasetVersion]:
+def _requested(call: Call, number: int = 0) -> tuple[Dataset, BundleVersion]:
     """A version of the requested dataset; 0, which the SDK sends for "not given", is the newest."""
     return call.backend.datasets.get(call.request.owner_slug, call.request.dataset_slug, number)
 
@@ -62,7 +63,7 @@ def get_dataset(call: Call) -> Any:
         item.version_number, item.version_notes = version.number, version.notes
         item.creation_date = naive_utc(version.created_at)
         item.creator_name = item.creator_ref = dataset.owner
-        item.status = status_of(ready=call.backend.datasets.is_ready(version)).name.capitalize()
+        item.status = status_of(ready=call.backend.datasets.bundles.is_ready(version)).name.capitalize()
         response.versions.append(item)
     return response
 
@@ -103,7 +104,7 @@ def get_dataset_status(call: Call) -> Any:
     if unknown := call.faults.first(UnknownWord):
         return {"status": unknown.word}
     response = sdk.ApiGetDatasetStatusResponse()
-    response.status = status_of(ready=call.backend.datasets.is_ready(version))
+    response.status = status_of(ready=call.backend.datasets.bundles.is_ready(version))
     return response
 
 

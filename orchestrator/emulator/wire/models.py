@@ -12,9 +12,10 @@ from kagglesdk.models.types.model_types import (
 )
 from starlette.responses import RedirectResponse, Response
 
+from orchestrator.emulator.service.bundles import BundleVersion
 from orchestrator.emulator.service.exceptions import ApiError, RejectedError, not_found
 from orchestrator.emulator.service.files import list_files
-from orchestrator.emulator.service.models import Model, ModelVersion, Variation, VariationRef, key_of, plain
+from orchestrator.emulator.service.model_records import Model, Variation, VariationRef, key_of, plain
 from orchestrator.emulator.wire.bundles import files_of, status_of, text_of
 from orchestrator.emulator.wire.rpc import Call, Method, Methods, naive_utc, page_of
 from orchestrator.emulator.wire.storage import model_archive, model_file
@@ -66,7 +67,7 @@ def _ref(call: Call) -> VariationRef:
     )
 
 
-def _version(call: Call) -> tuple[Model, Variation, ModelVersion]:
+def _version(call: Call) -> tuple[Model, Variation, BundleVersion]:
     """The requested version; 0, which the SDK sends for "not given", is the newest."""
     return call.backend.models.get_version(_ref(call), call.request.version_number or 0)
 
@@ -161,7 +162,7 @@ def list_variations(call: Call) -> Any:
             newest = variation.versions[-1]
             item.version_number, item.version_notes = newest.number, newest.notes
             item.version_id = key_of(model.ref, *variation.name, newest.number)
-            item.status = status_of(ready=call.backend.models.is_ready(newest))
+            item.status = status_of(ready=call.backend.models.bundles.is_ready(newest))
         response.instances.append(item)
     response.next_page_token = token
     return response

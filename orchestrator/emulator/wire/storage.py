@@ -20,7 +20,7 @@ from orchestrator.emulator.service.backend import Backend
 from orchestrator.emulator.service.datasets import Dataset
 from orchestrator.emulator.service.exceptions import ApiError, not_found
 from orchestrator.emulator.service.files import list_files
-from orchestrator.emulator.service.models import Model, Variation, VariationRef, plain
+from orchestrator.emulator.service.model_records import Model, Variation, VariationRef, plain
 
 PREFIX = "/storage/"
 _BYTES = "application/octet-stream"
