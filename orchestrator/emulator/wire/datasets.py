@@ -21,7 +21,7 @@ from orchestrator.emulator.service.exceptions import ApiError, RejectedError, no
 from orchestrator.emulator.service.files import list_files
 from orchestrator.emulator.service.uploads import UploadKind
 from orchestrator.emulator.wire.bundles import files_of, status_of, text_of
-from orchestrator.emulator.wire.rpc import Call, Method, Methods, naive_utc, page_of
+from orchestrator.emulator.wire.rpc import Call, Method, Methods, cut_page, naive_utc, page_of
 from orchestrator.emulator.wire.storage import dataset_archive, dataset_file
 
 _SERVICE = "datasets.DatasetApiService"
@@ -92,7 +92,7 @@ def list_datasets(call: Call) -> Any:
         items.sort(key=lambda item: item.title)
     size = request.page_size or _DEFAULT_PAGE
     token = request.page_token or str(max(0, (request.page or 1) - 1) * size)
-    page, next_token = page_of(items, size, token, default=size)
+    page, next_token = cut_page(items, size, token, default=size)
     response = sdk.ApiListDatasetsResponse()
     response.datasets, response.next_page_token = list(page), next_token or ""
     return response
@@ -112,12 +112,7 @@ def list_dataset_files(call: Call) -> Any:
     """ListDatasetFiles: a page of names and sizes; of the newest version, ready or not `[?]`."""
     request = call.request
     dataset, version = _requested(call, request.dataset_version_number)
-    entries, token = page_of(
-        list_files(call.backend.datasets.folder(dataset, version.number)),
-        request.page_size,
-        request.page_token,
-        default=call.backend.options.page_size,
-    )
+    entries, token = page_of(list_files(call.backend.datasets.folder(dataset, version.number)), call)
     response = sdk.ApiListDatasetFilesResponse()
     for entry in entries:
         item = sdk.ApiDatasetFile()

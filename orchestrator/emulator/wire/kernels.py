@@ -26,7 +26,7 @@ from orchestrator.emulator.service.kernels import Kernel, Version
 from orchestrator.emulator.service.mounts import InputSources
 from orchestrator.emulator.service.pushes import PushRequest
 from orchestrator.emulator.wire.logs import log_response
-from orchestrator.emulator.wire.rpc import Call, Method, Methods, duration, naive_utc, page_of
+from orchestrator.emulator.wire.rpc import Call, Method, Methods, cut_page, duration, naive_utc, page_of
 from orchestrator.emulator.wire.storage import HOSTILE_OBJECT, output_name
 
 _SERVICE = "kernels.KernelsApiService"
@@ -182,12 +182,7 @@ def list_output(call: Call) -> Any:
     """ListKernelSessionOutput: a page of file names with signed URLs, and the log as JSON text."""
     kernel, version = _requested_run(call)
     request = call.request
-    files, token = page_of(
-        call.backend.outputs(kernel, version),
-        request.page_size,
-        request.page_token,
-        default=call.backend.options.page_size,
-    )
+    files, token = page_of(call.backend.outputs(kernel, version), call)
     response = sdk.ApiListKernelSessionOutputResponse()
     for file in files:
         item = sdk.ApiKernelSessionOutputFile()
@@ -208,13 +203,7 @@ def list_output(call: Call) -> Any:
 def list_files(call: Call) -> Any:
     """ListKernelFiles: a page of the output files' names and sizes."""
     kernel, version = _requested_run(call)
-    request = call.request
-    files, token = page_of(
-        call.backend.outputs(kernel, version),
-        request.page_size,
-        request.page_token,
-        default=call.backend.options.page_size,
-    )
+    files, token = page_of(call.backend.outputs(kernel, version), call)
     response = sdk.ApiListKernelFilesResponse()
     for file in files:
         item = sdk.ApiListKernelFilesItem()
@@ -276,7 +265,7 @@ def list_kernels(call: Call) -> Any:
         found.sort(key=lambda kernel: kernel.versions[0].pushed_at, reverse=True)
     size = request.page_size or call.backend.options.page_size
     token = request.page_token or str(max(0, (request.page or 1) - 1) * size)
-    page, next_token = page_of(found, size, token, default=size)
+    page, next_token = cut_page(found, size, token, default=size)
     response = sdk.ApiListKernelsResponse()
     response.kernels = [_metadata(kernel, kernel.latest) for kernel in page]
     response.next_page_token = next_token or ""

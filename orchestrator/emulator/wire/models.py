@@ -368,10 +368,7 @@ def delete_version(call: Call) -> Any:
 
 
 def _page(call: Call, items: Any) -> tuple[Any, str]:
-    request = call.request
-    page, token = page_of(
-        items, request.page_size, request.page_token, default=call.backend.options.page_size
-    )
+    page, token = page_of(items, call)
     return page, token or ""
 
 

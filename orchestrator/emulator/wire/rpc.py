@@ -128,14 +128,20 @@ def duration(span: timedelta) -> str:
     return f"{whole}.{thousandths:03}s" if thousandths else f"{whole}s"
 
 
-def page_of(
-    items: Sequence[Any], size: int | None, token: str | None, *, default: int
-) -> tuple[Sequence[Any], str | None]:
-    """A page of `items`, and the token of the next page; None after the last.
+def page_of(items: Sequence[Any], call: Call) -> tuple[Sequence[Any], str | None]:
+    """The page of `items` that a request asks for, and the token of the next page; None after the last.
 
     Raises:
         ApiError: 400, the token or the size is not valid.
     """
+    size, token = call.request.page_size, call.request.page_token
+    return cut_page(items, size, token, default=call.backend.options.page_size)
+
+
+def cut_page(
+    items: Sequence[Any], size: int | None, token: str | None, *, default: int
+) -> tuple[Sequence[Any], str | None]:
+    """A page of `items` by its size and token; see `page_of`."""
     if token and not (token.isascii() and token.isdigit()):
         raise ApiError(400, "Invalid page token.")
     if size is not None and size < 0:
