@@ -32,6 +32,7 @@ _SECTIONS = {
     "Prepare": {
         "init": "Write kgtts.toml with every setting explained",
         "data": "Make a dataset from a folder of recordings (extra data)",
+        "base": "Find, check and upload a base voice",
         "doctor": "Check login, inputs and GPU quota before a push",
     },
     "Train": {
