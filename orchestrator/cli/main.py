@@ -30,7 +30,7 @@ _LONGEST_NAME = 200  # Of a file, in an error message.
 # module of its name in `cli/commands`, which is imported only to run it: help and completion must be quick.
 _SECTIONS = {
     "Prepare": {
-        "init": "Write kgtts.toml with every setting explained",
+        "init": "Ask a few questions and write kgtts.toml",
         "data": "Make a dataset from a folder of recordings (extra data)",
         "base": "Find, check and upload a base voice",
         "doctor": "Check login, inputs and GPU quota before a push",

@@ -1,4 +1,4 @@
-"""The commented kgtts.toml that `kgtts init` writes, and the JSON schema, both made from the models."""
+"""The kgtts.toml that `kgtts init` writes, short or explained, and the JSON schema: from the models."""
 
 import json
 import textwrap
@@ -16,6 +16,10 @@ _WIDTH = 100
 _HEAD = """\
 # The settings of kgtts. Lines such as `#slug = "bangla-tts"` are defaults: take the "#" away to change one.
 # `kgtts config schema` prints a schema for editors; `--set training.batch_size=8` overrides this file.
+"""
+_SHORT_HEAD = """\
+# The settings of kgtts that differ from its defaults. `kgtts config show` prints them all, and
+# `kgtts init --all --dir FOLDER` writes a file that explains each.
 """
 
 
@@ -40,6 +44,24 @@ def default_toml(values: Mapping[str, object] | None = None) -> str:
     if chosen:
         raise KeyError(f"no such keys: {', '.join(sorted(chosen))}")
     return text
+
+
+def short_toml(values: Mapping[str, object]) -> str:
+    """Return a file with nothing but `values`, which differ from the defaults.
+
+    Args:
+        values: full names of keys, such as `{"kernel.owner": "someone"}`.
+    """
+    lines, table = [_SHORT_HEAD.rstrip()], ""
+    for full, value in sorted(
+        values.items(), key=lambda item: list(Settings.model_fields).index(item[0].partition(".")[0])
+    ):
+        section, _, key = full.partition(".")
+        if section != table:
+            lines += ["", f"[{section}]"]
+            table = section
+        lines.append(f"{key} = {to_toml(value)}")
+    return "\n".join(lines) + "\n"
 
 
 def json_schema() -> dict[str, Any]:
