@@ -163,12 +163,15 @@ class Bytes(TorchDispatchMode):
 
 
 def counted() -> None:
-    """Count the second step and end."""
+    """Count the first step, with optimizers that have their averages already, and end."""
     original = Trainer.train_step
 
     def step(trainer: Any, *args: Any) -> Any:
-        if not trainer.total_steps_done:
-            return original(trainer, *args)
+        for optimizer in trainer.optimizer:  # A step before would take as long as the one that counts.
+            for parameter in (item for group in optimizer.param_groups for item in group["params"]):
+                parameter.grad = torch.zeros_like(parameter)
+            optimizer.step()
+            optimizer.zero_grad()
         with FlopCounterMode(display=False) as operations, Bytes() as moved:
             original(trainer, *args)
         of_modules = {str(name): count for name, count in operations.get_flop_counts()["Global"].items()}

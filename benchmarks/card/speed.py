@@ -155,7 +155,7 @@ def part_count(card: Card) -> None:
         result = card.work / name / "result.json"
         command = card.training(card.work / name, config, hosted={})
         asked = {"mode": "count", "result": str(result)}
-        child = card.start(name, command, card.environment(asked, OMP_NUM_THREADS="1"))
+        child = card.start(name, command, card.environment(asked))
         code = child.wait(min(600, card.left))
         if not result.exists():
             card.note("count", batch_size=size, failed=f"exit code {code}", log=child.text[-1500:])

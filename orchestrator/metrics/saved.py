@@ -1,9 +1,9 @@
 """Undo what editors, notebooks and terminals did to a log when somebody saved it.
 
-A log that is copied from a notebook's page into Word, a Markdown file or PowerShell comes back with other
-characters: UTF-16, HTML's `&gt;`, Markdown's backslashes, non-breaking spaces, arrows for `-->`, or all
-values of a step on one line. The log's first megabyte shows what was done. A log as the trainer wrote it is
-passed on unchanged. Colour codes without their escape characters are handled by `trainer_log`.
+A log that is copied from a notebook's page into Word, LibreOffice, a Markdown file or PowerShell comes back
+with other characters: UTF-16, HTML's `&gt;`, Markdown's backslashes, non-breaking spaces, arrows for `-->`,
+or all values of a step on one line. The log's first megabyte shows what was done. A log as the trainer wrote
+it is passed on unchanged. Colour codes without their escape characters are handled by `trainer_log`.
 """
 
 import codecs
@@ -19,7 +19,11 @@ from itertools import chain
 SAMPLE_BYTES = 1024 * 1024  # A Kaggle session prints some hundred kB before the first step.
 _MOST_BYTES = 256 * 1024 * 1024  # Of a document that has to be read as a whole.
 _ZIP = b"PK\x03\x04"
-_WORD_TEXT = "word/document.xml"
+_DOCUMENTS = ("word/document.xml", "content.xml")  # Of Word, and of LibreOffice.
+_TAB = re.compile(rb"<(?:w|text):tab\b[^>]*>")
+_PARAGRAPH = re.compile(rb"<(?:w:br|w:cr|text:line-break)\b[^>]*>|</(?:w:p|text:p|text:h)>")
+_SPACES_XML = re.compile(rb'<text:s\b(?:[^>]*text:c="(\d{1,4})")?[^>]*>')
+_MOST_SPACES = 200
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _TYPOGRAPHY_1252 = (
     b"\x85\x91\x92\x93\x94\x95\x96\x97\xa0"  # Windows-1252: quotes, dashes, … and a hard space.
@@ -69,7 +73,7 @@ def undo(pieces: Iterable[bytes]) -> Iterator[bytes]:
     sample = b"".join(first)
     if sample.startswith(_ZIP) or _is_notebook(sample):
         whole = b"".join(take_bytes(chain(first, rest), _MOST_BYTES))
-        text = _word_text(whole) if whole.startswith(_ZIP) else _notebook_text(whole)
+        text = _document_text(whole) if whole.startswith(_ZIP) else _notebook_text(whole)
         sample = whole if text is None else text
         first = [sample]
     encoding = _encoding(sample)
@@ -196,18 +200,23 @@ def _one_a_line(data: bytes) -> bytes:
     return _MARK.sub(b"\n", data)
 
 
-def _word_text(whole: bytes) -> bytes | None:
-    """The text of a Word document, a line for each paragraph; None if it is not a document."""
+def _document_text(whole: bytes) -> bytes | None:
+    """The text of a document of Word or LibreOffice, a line for each paragraph; None if it is none."""
     try:
         with zipfile.ZipFile(io.BytesIO(whole)) as archive:
-            if archive.getinfo(_WORD_TEXT).file_size > _MOST_BYTES:
+            name = next(name for name in _DOCUMENTS if name in archive.namelist())
+            if archive.getinfo(name).file_size > _MOST_BYTES:
                 return None
-            xml = archive.read(_WORD_TEXT)
-    except (zipfile.BadZipFile, KeyError, OSError, RuntimeError, NotImplementedError, EOFError, zlib.error):
+            xml = archive.read(name)
+    except (zipfile.BadZipFile, StopIteration, OSError, RuntimeError, EOFError, zlib.error):
         return None
-    xml = re.sub(rb"<w:tab\b[^>]*>", b"\t", xml.replace(b"\n", b""))
-    text = re.sub(rb"<[^>]*>", b"", re.sub(rb"<w:(?:br|cr)\b[^>]*>|</w:p>", b"\n", xml))
+    xml = _TAB.sub(b"\t", _SPACES_XML.sub(_spaces, xml.replace(b"\n", b"")))
+    text = re.sub(rb"<[^>]*>", b"", _PARAGRAPH.sub(b"\n", xml))
     return html.unescape(text.decode("utf-8", "replace")).encode("utf-8", "replace")
+
+
+def _spaces(match: re.Match[bytes]) -> bytes:
+    return b" " * min(int(match[1] or 1), _MOST_SPACES)
 
 
 def _is_notebook(sample: bytes) -> bool:

@@ -59,6 +59,20 @@ def _word(text: str) -> bytes:
     return memory.getvalue()
 
 
+def _libreoffice(text: str) -> bytes:
+    """The text as a document of LibreOffice, where several spaces are an element of their own."""
+    paragraphs = (
+        re.sub(r"^ +| {2,}", lambda spaces: f'<text:s text:c="{len(spaces[0])}"/>', html.escape(line))
+        for line in _stripped(text).split("\n")
+    )
+    body = "".join(f'<text:p text:style-name="P1">{line}</text:p>' for line in paragraphs)
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.text")
+        archive.writestr("content.xml", f'<?xml version="1.0"?>\n<office:text>{body}</office:text>')
+    return memory.getvalue()
+
+
 def _word_text(text: str) -> str:
     """The text that Word saves: its dashes, arrows and quotes, non-breaking spaces, Windows line ends."""
     plain = _stripped(text).replace("-->", "\u2013>").replace(" -- ", " \u2013 ").replace("'", "\u2019")
@@ -105,6 +119,7 @@ WAYS: Mapping[str, Callable[[str], bytes]] = {
     "a notebook's file": lambda text: _notebook(text).encode(),
     "a web page": lambda text: _page(text).encode(),
     "Word": _word,
+    "LibreOffice": _libreoffice,
     "Word's text in UTF-16": lambda text: b"\xff\xfe" + _word_text(text).encode("utf-16-le"),
     "Word's text in Windows-1252": _windows_text,
     "Markdown": lambda text: _markdown(text).encode(),

@@ -95,7 +95,7 @@ def test_a_log_of_which_nothing_is_understood_shows_its_lines(cli: Cli, workplac
     assert 'could not be read: "| > loss_mel = 3.5", "| > loss_mel = 3.25"' in result.err
 
 
-@pytest.mark.parametrize("name", ["word/document.xml", "other.xml"])
+@pytest.mark.parametrize("name", ["word/document.xml", "content.xml", "other.xml"])
 def test_an_archive_that_is_no_log_is_refused_in_a_sentence(cli: Cli, workplace: Path, name: str) -> None:
     """A Word document without measurements, and any other archive, are not understood."""
     memory = io.BytesIO()
