@@ -1,6 +1,7 @@
 """The entry point: the commands, each imported only to run it, and the one place that prints errors."""
 
 import contextlib
+import errno
 import importlib
 import logging
 import os
@@ -9,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 from click.shell_completion import CompletionItem
@@ -25,6 +26,7 @@ from orchestrator.untrusted import terminal_text
 if TYPE_CHECKING:
     from orchestrator.ports import Clock  # Only for the types: start-up stays fast.
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _LONGEST_NAME = 200  # Of a file, in an error message.
 # What `kgtts --help` lists, by what a person is doing: command -> its line of help. Each command is in the
 # module of its name in `cli/commands`, which is imported only to run it: help and completion must be quick.
@@ -145,6 +147,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 def run(args: Sequence[str] | None = None, clock: "Clock | None" = None) -> int:
     """Run the command line and give its exit code; `clock` takes the place of the machine's."""
+    # A stream that was closed (`>&-`, or a Windows program without a console) is None.
+    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
     prepare_streams(sys.stdout, sys.stderr)
     with log_streams():
         return _run(args, clock)
@@ -170,6 +174,11 @@ def _run(args: Sequence[str] | None, clock: "Clock | None") -> int:  # noqa: PLR
         if isinstance(error, OSError) and error.filename is not None:
             # A file's error that no command foresaw: the system's own words help most.
             return _explain(LocalError(f"{_shortened(str(error.filename))}: {error.strerror or error}."))
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            _drop_output()
+            return _explain(
+                LocalError(f"The output could not be written: {error.strerror}.", hint="free some space")
+            )
         text = _safe(f"kgtts itself failed: {type(error).__name__}: {error}")
         if in_actions():
             print_annotation("error", text)
@@ -181,6 +190,16 @@ def _run(args: Sequence[str] | None, clock: "Clock | None") -> int:  # noqa: PLR
         )
         return ExitCode.FAILED
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _drop_output() -> None:
+    """Let what is still to be written go nowhere: Python would fail on it once more at its end."""
+    with contextlib.suppress(OSError, ValueError):  # A stream of somebody else's may be no file.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def _shortened(name: str) -> str:

@@ -19,6 +19,7 @@ from orchestrator.kaggle.auth import (
     URL_VARIABLE,
     CredentialKind,
     Credentials,
+    can_make_config_folder,
     find_credentials,
     prepare_stock_client,
     service_url,
@@ -82,7 +83,7 @@ def run_stock_client(argv: Sequence[str], environ: MutableMapping[str, str] = os
     with contextlib.ExitStack() as stack:
         if not {"-h", "--help"}.intersection(argv):
             prepare_stock_client(argv, environ, Path.home())
-            stack.enter_context(_long_token_in_a_file(environ))
+            stack.enter_context(_made_usable(environ))
         _point_sdk_at(service_url(environ))
         sys.argv = ["kaggle", *argv]
         from kaggle.cli import main  # noqa: PLC0415  # Slow and noisy: see `connect`.
@@ -101,13 +102,15 @@ def run_stock_client(argv: Sequence[str], environ: MutableMapping[str, str] = os
 
 
 @contextlib.contextmanager
-def _long_token_in_a_file(environ: MutableMapping[str, str]) -> Iterator[None]:
-    """Name the official client a file with a long token: it looks for a file called like any token first.
+def _made_usable(environ: MutableMapping[str, str]) -> Iterator[None]:
+    """Give the official client what it insists on, in a folder that is only this user's and does not stay.
 
-    File systems raise an error for a name that is too long. The file is only this user's, and does not stay.
+    It looks for a file called like any token first, and file systems raise an error for a name that is too
+    long, so a long token is written to a file. It also makes a folder for its settings, which a home that is
+    read-only does not allow.
     """
-    token = environ.get("KAGGLE_API_TOKEN", "")
-    if len(token) <= _LONGEST_NAME:
+    token, has_place = environ.get("KAGGLE_API_TOKEN", ""), can_make_config_folder(environ, Path.home())
+    if len(token) <= _LONGEST_NAME and has_place:
         yield
         return
     try:
@@ -115,9 +118,12 @@ def _long_token_in_a_file(environ: MutableMapping[str, str]) -> Iterator[None]:
     except OSError as error:
         raise LocalError(f"No temporary file for the official client could be made: {error}.") from error
     with folder as name:
-        path = Path(name) / "token"
-        path.write_text(token, encoding="utf-8")
-        environ["KAGGLE_API_TOKEN"] = str(path)
+        if len(token) > _LONGEST_NAME:
+            path = Path(name) / "token"
+            path.write_text(token, encoding="utf-8")
+            environ["KAGGLE_API_TOKEN"] = str(path)
+        if not has_place:
+            environ["KAGGLE_CONFIG_DIR"] = name
         yield
 
 

@@ -276,6 +276,15 @@ def _config_folder(environ: Mapping[str, str], home: Path) -> Path:
     return Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "kaggle"
 
 
+def can_make_config_folder(environ: Mapping[str, str], home: Path) -> bool:
+    """Make the folder that the official client insists on, if it can be made."""
+    try:
+        _config_folder(environ, home).mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return True
+
+
 def _text(path: Path) -> str:
     """The text of a file, or "" if it cannot be read.
 

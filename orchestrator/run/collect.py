@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernel_template.contract import MANIFEST_FILE, STATE_FILE
+from kernel_template.contract import MANIFEST_FILE, STATE_FILE, TEMPORARY_PREFIX
 from orchestrator.download import (
     Content,
     Planned,
@@ -185,7 +185,7 @@ def bring(
     Raises:
         LocalError, ServiceError: as `download.fetch`.
     """
-    files = kaggle.outputs(ref)
+    files = _finished(kaggle.outputs(ref))
     chosen = _chosen(files, choose)
     has_manifest = any(file.name == MANIFEST_FILE for file in files)
     manifest = read_manifest((has_manifest and kaggle.output_file(ref, MANIFEST_FILE)) or b"")
@@ -198,6 +198,11 @@ def bring(
     is_whole = _is_whole(kaggle, ref, files, manifest, choose)
     names = frozenset([*(file.name for file in files), *manifest])
     return Brought(transfer, log, names, len(files) - len(chosen), is_whole)
+
+
+def _finished(files: Sequence[OutputFile]) -> Sequence[OutputFile]:
+    """The outputs without what a session that was killed was still writing, which is no output."""
+    return [file for file in files if not file.name.rpartition("/")[2].startswith(TEMPORARY_PREFIX)]
 
 
 def _relist(kaggle: Kaggle, ref: KernelRef) -> Callable[[], Sequence[OutputFile]] | None:
@@ -233,7 +238,7 @@ def outline(context: RunContext, target: Target, folder: Path, choose: Choose) -
     """
     target = _pinned(context, target)
     status = _ended(context, target)
-    files = context.kaggle.outputs(target.ref)
+    files = _finished(context.kaggle.outputs(target.ref))
     if not files:
         raise nothing_listed(target)
     chosen = _chosen(files, choose)

@@ -58,6 +58,28 @@ def test_a_pipe_that_closes_is_no_error(trained: Emulator, workplace: Path, comm
     assert (ended.returncode, len(ended.stdout), ended.stderr) == (0, 1, "")
 
 
+@pytest.mark.posix
+def test_an_output_that_cannot_be_written(trained: Emulator, workplace: Path) -> None:
+    """Standard output may be closed, or a full disk: neither is a fault in kgtts."""
+    del trained
+
+    def ended(end: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [BASH, "-c", f"{sys.executable} -m orchestrator list {end}"],
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            cwd=workplace,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stderr
+
+    assert ended(">&-") == (0, "")
+    code, said = ended(">/dev/full")
+    assert (code, "could not be written: No space left on device" in said) == (8, True), said
+
+
 @pytest.mark.parametrize("name", ["said.mp3", "said.ogg", "bashundhara.flac"])
 def test_speech_is_not_written_under_a_wrong_name(cli: Cli, workplace: Path, name: str) -> None:
     """A WAV file with another extension would not play: the error says how to convert it."""

@@ -230,6 +230,18 @@ def test_the_official_client_gets_a_long_token(
     assert [*temporary.rglob("*")] == []
 
 
+def test_the_official_client_with_a_home_that_cannot_be_written(
+    emulator: Emulator, workplace: Path, spawn: Callable[..., Process]
+) -> None:
+    """It insists on a folder for its settings, and gets one that does not stay."""
+    home, temporary = workplace / "a file", workplace / "temporary"
+    home.touch()
+    temporary.mkdir()
+    result = spawn("kaggle", "kernels", "list", "--mine", HOME=str(home), TMPDIR=str(temporary)).result()
+    assert (result.code, "Not found" in result.out) == (0, True), result.out
+    assert [*temporary.rglob("*")] == []
+
+
 def test_every_secret_is_known_to_the_scrubber(tmp_path: Path) -> None:
     """Also in a file whose path has white space around it, and in a list."""
     written(tmp_path, "elsewhere", "token-of-the-file-elsewhere")

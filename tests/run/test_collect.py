@@ -72,6 +72,15 @@ def test_the_log_takes_the_place_of_no_output(ended: FakeKaggle, tmp_path: Path)
     assert brought.log.read_text(encoding="utf-8") == "one\ntwo\n"
 
 
+def test_what_a_killed_session_was_writing_is_no_output(ended: FakeKaggle, tmp_path: Path) -> None:
+    """Its unfinished and reserve files are neither downloaded, nor counted, nor refused."""
+    unfinished = {".kgtts-reserve": b"0", "training/run/.kgtts-checkpoint_2.pth.part": b"half"}
+    ended.version(str(REF)).outputs = {"log.txt": b"whole", **unfinished}
+    brought = bring(ended, REF, tmp_path, list, TransferListener())
+    assert [str(file.path) for file in brought.transfer.files] == ["log.txt"]
+    assert (brought.transfer.refused, brought.left_out, brought.has_all(list)) == ([], 0, True)
+
+
 def test_without_a_version_nothing_is_listed_again(ended: FakeKaggle, tmp_path: Path) -> None:
     """If the URLs expired, a new listing may be of a newer version: it is an error, not a mixture."""
     assert ended.storage is not None

@@ -53,7 +53,7 @@ def print_pass(done: Pass) -> None:
     if done.view is not None and done.view.history:
         spent = duration(sum(item.seconds for item in done.view.history))
         sessions = counted(len(done.view.history), "session")
-        click.echo(f"  so far     step {done.view.global_step} in {sessions}, {spent}")
+        click.echo(f"  so far     step {done.view.step_to_continue_from} in {sessions}, {spent}")
 
 
 def pass_json(done: Pass) -> dict[str, Any]:
