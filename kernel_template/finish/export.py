@@ -72,6 +72,7 @@ class VoiceExporter:
         limit_s: seconds for all of it, at most EXPORT_LIMIT_S.
         disk_limit: bytes that the outputs may take; None for what the disk has.
         name: the name of both files, without extension.
+        letters: how often the voice's training texts had each letter; None if that is not known.
     """
 
     program: VoiceProgram
@@ -81,6 +82,7 @@ class VoiceExporter:
     limit_s: float = EXPORT_LIMIT_S
     disk_limit: int | None = None
     name: str = Path(VOICE_CARD).stem
+    letters: Mapping[str, int] | None = None
 
     @property
     def _is_own(self) -> bool:
@@ -154,13 +156,14 @@ class VoiceExporter:
             shutil.copyfile(folder / VOICE_MODEL, part)
             part.replace(model)
             onnx = {**described["onnx"], "file": model.name}
-            self.write(description, json_bytes({**described, "onnx": onnx, **card, **source}))
+            text = {**described["text"], **({"counts": self.letters} if self.letters else {})}
+            self.write(description, json_bytes({**described, "onnx": onnx, "text": text, **card, **source}))
         except OSError:
             for left in (part, model):
                 with contextlib.suppress(OSError):
                     left.unlink(missing_ok=True)
             raise
-        check, text = described["check"], described["text"]
+        check = described["check"]
         self._report(size, seconds, check, text)
         return {
             "state": ExportState.MADE,

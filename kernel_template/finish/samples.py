@@ -105,8 +105,17 @@ class SampleSpeaker:
         self, checkpoint: Checkpoint, config: Path, sentences: list[str], folder: Path, limit_s: float
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        # Nobody knows the letters of the base voice's training texts.
+        letters = self.paths.letters if folder != self.paths.base_samples else None
         result = self.program(
-            config, checkpoint.path, sentences, folder, tag="sample", limit_s=limit_s, on_record=self._print
+            config,
+            checkpoint.path,
+            sentences,
+            folder,
+            tag="sample",
+            limit_s=limit_s,
+            on_record=self._print,
+            letters=letters,
         )
         results = result.records
         spoken = [record for record in results if not record.get("error")]

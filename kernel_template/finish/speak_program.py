@@ -1,8 +1,10 @@
 """Speak sentences with a Coqui checkpoint, and print one JSON line for each.
 
-Each line is `{"sample": {"file", "text", "seconds", "sample_rate", "peak", "silent", "unknown", "error"}}`.
-The files are 16-bit mono WAV; `unknown` lists the characters that the voice does not know. If a sentence
-fails, its line has the error, and the exit code is 1.
+Each line is
+`{"sample": {"file", "text", "spoken", "seconds", "sample_rate", "peak", "silent", "unknown", "error"}}`.
+The files are 16-bit mono WAV; `spoken` is the text in the letters that the voice can say, if it is another;
+`unknown` lists the characters that it does not know. If a sentence fails, its line has the error, and the
+exit code is 1.
 """
 
 import argparse
@@ -15,6 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from TTS.utils.synthesizer import Synthesizer
+
+from kernel_template.text import Vocabulary, for_voice, spoken
+from kernel_template.text.tokens import character_ids, cleaner_steps
 
 _FULL_SCALE = 32767.0
 _SILENCE = 10 ** (-60 / 20)  # A peak of -60 dB.
@@ -41,14 +46,16 @@ class LoadedVoice:
     Attributes:
         sample_rate: samples in a second.
         unknown: the characters of the last sentence that the voice does not know.
+        spoken: the last sentence in the letters that the voice can say.
     """
 
-    def __init__(self, config: Path, checkpoint: Path) -> None:
+    def __init__(self, config: Path, checkpoint: Path, letters: dict[str, int] | None) -> None:
         self._synthesizer = Synthesizer(
             tts_checkpoint=str(checkpoint), tts_config_path=str(config), use_cuda=torch.cuda.is_available()
         )
         self.sample_rate = int(self._synthesizer.output_sample_rate)
         self.unknown: list[str] = []
+        self.spoken = ""
         model = self._synthesizer.tts_model
         self._tokenizer = getattr(model, "tokenizer", None)
         self._speaker = self._first(getattr(getattr(model, "speaker_manager", None), "speaker_names", None))
@@ -56,27 +63,43 @@ class LoadedVoice:
             getattr(getattr(model, "language_manager", None), "language_names", None)
         )
 
+        self._vocabulary = self._voice_letters(letters)
+
+    def _voice_letters(self, counts: dict[str, int] | None) -> Vocabulary | None:
+        """What the voice can say; None if it is not known, or if it speaks phonemes."""
+        characters = getattr(self._tokenizer, "characters", None)
+        if characters is None or getattr(self._tokenizer, "use_phonemes", False):
+            return None
+        cleaner = getattr(getattr(self._synthesizer, "tts_config", None), "text_cleaner", None)
+        return Vocabulary(frozenset(character_ids(characters)), counts, cleaner_steps(cleaner, None) or ())
+
     @staticmethod
     def _first(names: Any) -> str | None:
         listed = list(names or [])
         return str(listed[0]) if len(listed) > 1 else None
 
     def speak(self, text: str) -> Any:
-        """Speak a sentence, always in the same way. Returns its samples; sets `unknown`.
+        """Speak a sentence, always in the same way. Returns its samples; sets `unknown` and `spoken`.
 
         Raises:
             ValueError: there is no sound.
         """
+        lost: list[str] = []
+        self.spoken = text
+        if self._vocabulary is not None:
+            fitted = for_voice(spoken(text), self._vocabulary)
+            self.spoken, lost = fitted.text, [loss.character for loss in fitted.harmful]
         torch.manual_seed(0)  # The same checkpoint speaks a sentence the same way each time.
         if self._tokenizer is not None:
             self._tokenizer.not_found_characters = []  # Coqui collects them here, each once.
         # It is one sentence already; Coqui's splitter does not know the Bangla full stop.
-        spoken = self._synthesizer.tts(
-            text, speaker_name=self._speaker, language_name=self._language, split_sentences=False
+        sound = self._synthesizer.tts(
+            self.spoken, speaker_name=self._speaker, language_name=self._language, split_sentences=False
         )
         # Coqui appends half a second of silence.
-        samples = np.trim_zeros(np.asarray(spoken, dtype=np.float32), "b")
-        self.unknown = list(getattr(self._tokenizer, "not_found_characters", None) or [])
+        samples = np.trim_zeros(np.asarray(sound, dtype=np.float32), "b")
+        missed = getattr(self._tokenizer, "not_found_characters", None) or []
+        self.unknown = list(dict.fromkeys((*lost, *missed)))
         if not len(samples):
             raise ValueError("the voice makes no sound")
         return samples
@@ -89,9 +112,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--sentences", type=Path, required=True, help="a JSON file: a list of texts")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--letters", type=Path, help="a JSON file: the counts of the training texts' letters")
     asked = parser.parse_args(arguments)
     sentences = json.loads(asked.sentences.read_text(encoding="utf-8"))
-    voice = LoadedVoice(asked.config, asked.checkpoint)
+    letters = json.loads(asked.letters.read_text(encoding="utf-8")) if asked.letters else None
+    voice = LoadedVoice(asked.config, asked.checkpoint, letters)
     asked.out.mkdir(parents=True, exist_ok=True)
     failed = 0
     for number, text in enumerate(sentences, start=1):
@@ -102,6 +127,8 @@ def main(arguments: list[str] | None = None) -> int:
             record["seconds"] = round(len(samples) / voice.sample_rate, 3)
             peak = write_wav(asked.out / record["file"], samples, voice.sample_rate)
             record |= {"peak": round(peak, 4), "silent": peak < _SILENCE, "unknown": voice.unknown}
+            if voice.spoken != text:
+                record["spoken"] = voice.spoken
         except Exception as error:  # noqa: BLE001 - the other sentences are still spoken.
             failed += 1
             record["error"] = f"{type(error).__name__}: {' '.join(str(error).split())}"

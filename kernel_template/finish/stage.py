@@ -1,5 +1,6 @@
 """The stages after a training that left a result: the voice's export to ONNX, and its spoken sentences."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ class VoiceStage:
         else:
             self._install_packages()
             # The rest of the time is for the samples and the hashes.
-            exporter = self._exporter(VOICE_CARD, context.budget.left / 2)
+            exporter = self._exporter(VOICE_CARD, context.budget.left / 2, self._letters())
             context.record.export = exporter.export(
                 chosen, self._config(chosen), self._sentences(prepared), self._session_card()
             )
@@ -113,7 +114,15 @@ class VoiceStage:
         context = self.context
         return {"run": context.settings["run"], "made": context.tools.now().isoformat(timespec="seconds")}
 
-    def _exporter(self, card: str, limit_s: float) -> VoiceExporter:
+    def _letters(self) -> dict[str, int] | None:
+        """How often the training texts had each letter; None if the host did not count them."""
+        try:
+            counts = json.loads(self.context.paths.letters.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return {str(letter): int(count) for letter, count in counts.items()} or None
+
+    def _exporter(self, card: str, limit_s: float, letters: Mapping[str, int] | None = None) -> VoiceExporter:
         context = self.context
         return VoiceExporter(
             program=self._voice_program("finish.export_program", gpu=False),
@@ -123,6 +132,7 @@ class VoiceStage:
             limit_s=min(EXPORT_LIMIT_S, limit_s),
             disk_limit=context.settings["disk"]["limit_bytes"],
             name=Path(card).stem,
+            letters=letters,
         )
 
     def _skip(self, state: ExportState, why: str) -> None:

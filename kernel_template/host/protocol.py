@@ -20,6 +20,7 @@ class SampleRules:
     shortest_s: float = 0.0  # Of a recording, in seconds.
     longest_s: float | None = None
     table: str | None = None  # The CSV file that lists all problems; None writes none.
+    letters: str | None = None  # The JSON file for the counts of the training texts' letters.
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,18 @@ silently takes another sample.
 import contextlib
 import logging
 import math
+import re
 import unicodedata
 import wave
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kernel_template.host.protocol import SampleRules
+from kernel_template.text import count_letters, spoken
+from kernel_template.text.tokens import cleaner_steps
 
 _THREADS = 16  # Kaggle's inputs are on a network, so most of the time is waiting.
 _FORMATS = frozenset({".wav", ".flac", ".mp3"})  # Coqui leaves others out.
@@ -42,9 +45,12 @@ KINDS = {
     "long_text": "the text is longer than max_text_len",
     "unknown_letters": "the text has letters that are not in the vocabulary",
     "unknown_signs": "the text has signs that are not in the vocabulary; it is trained on without them",
+    "not_in_words": "the text has numbers or signs that are read as words; a voice learns to say them only "
+    "from words (`kgtts data prepare` writes them)",
     "too_loud": "the recording has samples beyond full scale; it is scaled down",
 }
-HARMLESS = frozenset({"unknown_signs", "too_loud"})
+HARMLESS = frozenset({"unknown_signs", "not_in_words", "too_loud"})
+_TO_WRITE_OUT = re.compile("[0-9০-৯৳%$€£₹]")
 _NO_LETTER = "no character is in the vocabulary"
 
 
@@ -227,7 +233,20 @@ def text_problems(sample: Mapping[str, Any], expected: Expected) -> list[Problem
         return [Problem("empty_text", f"{type(error).__name__}: {error}")]
     finally:
         tokenizer.not_found_characters = before
-    return _token_problems(len(ids), unknown, expected)
+    return _with_words(text, _token_problems(len(ids), unknown, expected))
+
+
+def _with_words(text: str, found: list[Problem]) -> list[Problem]:
+    """Add what `kgtts data prepare` would write instead of numbers and signs."""
+    if not _TO_WRITE_OUT.search(text):
+        return found
+    words = f"in words: {spoken(text).text}"
+    if any(problem.fatal for problem in found):
+        return [
+            replace(problem, detail=f"{problem.detail}; {words}") if problem.is_letters else problem
+            for problem in found
+        ]
+    return [*found, Problem("not_in_words", words)]
 
 
 def _token_problems(count: int, unknown: list[str], expected: Expected) -> list[Problem]:
@@ -248,6 +267,15 @@ def _token_problems(count: int, unknown: list[str], expected: Expected) -> list[
     if signs:
         found.append(Problem("unknown_signs", _named(signs)))
     return found
+
+
+def training_letters(config: Any, samples: Iterable[Any]) -> dict[str, int]:
+    """Count the letters of the training texts, as they are after cleaning; empty for phonemes."""
+    if _get(config, "use_phonemes"):
+        return {}
+    texts = [(sample["text"], sample.get("language")) for sample in samples if is_sample(sample)]
+    steps = cleaner_steps(_get(config, "text_cleaner"), texts[0][1] if texts else None) or ()
+    return count_letters((text.rstrip("\r\n") for text, _ in texts if isinstance(text, str)), steps)
 
 
 def _named(characters: list[str]) -> str:

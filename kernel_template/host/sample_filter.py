@@ -1,5 +1,6 @@
 """What is done about bad samples (sample_checks.py): the table, the log, and what the Trainer gets."""
 
+import contextlib
 import csv
 import json
 import time
@@ -13,7 +14,15 @@ from kernel_template.contract import TEMPORARY_PREFIX, BadSamples
 from kernel_template.host.protocol import SampleRules
 from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
-from kernel_template.host.sample_checks import HARMLESS, KINDS, Expected, Problem, check_samples, is_sample
+from kernel_template.host.sample_checks import (
+    HARMLESS,
+    KINDS,
+    Expected,
+    Problem,
+    check_samples,
+    is_sample,
+    training_letters,
+)
 
 _MAX_LEFT_OUT = 0.5  # More than this share is not an accident of a few rows.
 _EXAMPLES = 3
@@ -31,7 +40,8 @@ _ADVICE = {
     "too_long": "check data.longest, and max_audio_len in the configuration",
     "empty_text": "check the columns of the metadata and the formatter",
     "long_text": "raise max_text_len in training.coqui, or split the recordings",
-    "unknown_letters": "check the vocabulary",
+    "unknown_letters": "write numbers, signs and Latin words out with `kgtts data prepare`, and check the "
+    "vocabulary",
 }
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})  # Categories: control characters, surrogates, separators.
 _BIDIRECTIONAL = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
@@ -72,9 +82,19 @@ class SampleFilter:
     def apply(self, config: Any, named: dict[str, Any]) -> dict[str, Any]:
         """Return the Trainer's keyword arguments without the samples that are left out.
 
+        The letters of the texts that remain are counted for the voice's description.
+
         Raises:
             SystemExit: the samples are too bad; the log and the report say why.
         """
+        kept = self._usable(config, named)
+        if self._rules.letters and not self._rendezvous.rank:
+            counts = training_letters(config, kept.get("train_samples") or ())
+            with contextlib.suppress(OSError):
+                Path(self._rules.letters).write_text(json.dumps(counts), encoding="utf-8")
+        return kept
+
+    def _usable(self, config: Any, named: dict[str, Any]) -> dict[str, Any]:
         parts = {part: named.get(f"{part}_samples") for part in _PARTS}
         if not self._rules.bad_samples or not parts["train"]:
             return named

@@ -9,6 +9,8 @@
     use_eos_bos  whether bos and eos are put around the whole
     speakable    whether these rules give exactly the ids of Coqui's tokenizer; if not, `why`
     examples     texts with the ids that the tokenizer makes of them
+    counts       how often the training texts had each character, and each letter that Unicode spells as two
+                 (vocabulary.py); null or missing if that is not known
 
 Sessions write these rules, and the laptop reads them. Standard library only: neither needs torch or TTS.
 """
@@ -112,6 +114,15 @@ def text_ids(text: str, described: Mapping[str, Any]) -> tuple[list[int], list[s
     return ids, unknown
 
 
+def character_ids(characters: Any) -> dict[str, int]:
+    """Return the id of each character of Coqui's vocabulary.
+
+    A text is read letter by letter, so longer tokens never occur in one.
+    """
+    tokens = (characters.id_to_char(index) for index in range(characters.num_chars))
+    return {token: characters.char_to_id(token) for token in tokens if len(token) == 1}
+
+
 def describe(
     tokenizer: Any, cleaner: str | None, language: str | None, texts: Sequence[str]
 ) -> dict[str, Any]:
@@ -126,11 +137,7 @@ def describe(
         texts: what the voice will speak.
     """
     characters = tokenizer.characters
-    vocabulary = {index: characters.id_to_char(index) for index in range(characters.num_chars)}
-    table = {}
-    for token in vocabulary.values():
-        if len(token) == 1:  # A text is read letter by letter, so longer tokens never occur in one.
-            table[token] = characters.char_to_id(token)
+    table = character_ids(characters)
     steps = cleaner_steps(cleaner, language)
     described: dict[str, Any] = {
         "kind": "phonemes" if tokenizer.use_phonemes else "characters",

@@ -48,6 +48,11 @@ class Paths:
         return self.working / contract.BAD_SAMPLES_FILE
 
     @property
+    def letters(self) -> Path:
+        """How often the training texts had each letter, as the host counted; not an output."""
+        return self.temp / "letters.json"
+
+    @property
     def samples(self) -> Path:
         """The spoken test sentences."""
         return self.working / contract.SAMPLES_FOLDER

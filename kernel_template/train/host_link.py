@@ -203,6 +203,7 @@ class HostLink:
                 shortest_s=data["shortest_s"],
                 longest_s=data["longest_s"],
                 table=str(self.paths.bad_samples),
+                letters=str(self.paths.letters),
             ),
             disk=DiskLimits(
                 folder=str(self.paths.working),

@@ -97,6 +97,7 @@ class Sample:
         trouble: why there is none, as a sentence.
         unknown: characters of the sentence that the voice's vocabulary lacks.
         clipped: whether the model was louder than a file can hold.
+        spoken: the sentence in the letters of the voice, if they are others than those of the text.
     """
 
     step: int
@@ -105,6 +106,7 @@ class Sample:
     trouble: str = ""
     unknown: tuple[str, ...] = ()
     clipped: bool = False
+    spoken: str = ""
 
     @property
     def silent(self) -> bool:
@@ -232,11 +234,12 @@ def _sample(step: int, label: str, folder: Path, record: dict[str, Any], budget:
         clip = read_clip(folder / name)
     except UnreadableSoundError as error:
         return Sample(step, label, None, f"{name} {error}.", unknown)
+    spoken = untrusted.one_line(record.get("spoken") or "")
     clipped = clip.clipped or (untrusted.number(record.get("peak")) or 0.0) > 1
     if not budget.admit(clip):
         why = f"{clip.seconds:.1f} s were left out, since the page would become too large."
-        return Sample(step, label, None, why, unknown, clipped)
-    return Sample(step, label, clip, "", unknown, clipped)
+        return Sample(step, label, None, why, unknown, clipped, spoken)
+    return Sample(step, label, clip, "", unknown, clipped, spoken)
 
 
 def read_recordings(folder: Path) -> list[Recording]:

@@ -1,6 +1,7 @@
 """Bad samples: each kind of problem in recordings and texts, and how the host handles it."""
 
 import csv
+import json
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,8 +14,16 @@ from kernel_template.contract import EndReason
 from kernel_template.host.protocol import HostReport
 from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
-from kernel_template.host.sample_checks import Expected, Problem, check_samples, text_problems
+from kernel_template.host.sample_checks import (
+    HARMLESS,
+    Expected,
+    Problem,
+    check_samples,
+    text_problems,
+    training_letters,
+)
 from kernel_template.host.sample_filter import SampleFilter
+from kernel_template.text import count_letters
 from kernel_template.tools.process import ChildEnd
 from kernel_template.train.outcome import TrainingResult, training_outcome
 from tests.fakes.clock import FakeClock
@@ -99,6 +108,8 @@ def test_recordings_that_cannot_be_read(tmp_path: Path) -> None:
         ("আমি।", ["unknown_signs"]),
         ("আ\u200cমি", ["unknown_signs"]),
         ("আমি z!", ["unknown_letters", "unknown_signs"]),
+        ("খাই 5", ["unknown_letters"]),
+        ("আমি $", ["unknown_signs", "not_in_words"]),
         ("আমি" * 20, ["long_text"]),
         ("আমি" * 10, ["long_text"]),
     ],
@@ -107,7 +118,7 @@ def test_texts(tmp_path: Path, text: str, found: list[str]) -> None:
     """The model's own tokenizer decides; unknown joiners and commas do not exclude a sample."""
     path = recording(tmp_path / "a.wav")
     assert kinds(sample(path, text), {**CONFIGURATION, "max_text_len": 50}) == found
-    assert [Problem(kind, "").fatal for kind in found] == [kind != "unknown_signs" for kind in found]
+    assert [Problem(kind, "").fatal for kind in found] == [kind not in HARMLESS for kind in found]
 
 
 def test_what_the_configuration_asks_for(tmp_path: Path) -> None:
@@ -120,6 +131,25 @@ def test_what_the_configuration_asks_for(tmp_path: Path) -> None:
     assert text_problems(sample(path, "zzz"), expected) == []
     phonemes = Expected(tokenizer=SimpleNamespace(use_phonemes=True))
     assert text_problems(sample(path, "zzz"), phonemes) == []
+
+
+def test_a_text_that_was_not_prepared_is_shown_in_words(tmp_path: Path) -> None:
+    """What the voice cannot say is named beside what `kgtts data prepare` would write."""
+    (problem,) = text_problems(sample(tmp_path / "a.wav", "আমি ৫"), Expected(tokenizer=Letters()))
+    assert problem.detail == "U+09EB BENGALI DIGIT FIVE; in words: আমি পাঁচ"
+
+
+def test_the_letters_of_the_training_texts_are_counted(tmp_path: Path) -> None:
+    """The texts that are trained on are counted as they are after cleaning; those left out are not."""
+    heard, given = Heard(), mixed(tmp_path)
+    checks = sample_filter(heard)
+    checks._rules = replace(checks._rules, letters=str(tmp_path / "letters.json"))
+    got = checks.apply({**CONFIGURATION, "text_cleaner": "basic_cleaners"}, {**given, "model": MODEL})
+    texts = [item["text"].strip() for item in got["train_samples"]]
+    counts = json.loads((tmp_path / "letters.json").read_text(encoding="utf-8"))
+    assert counts == count_letters(texts, [["nfc"], ["lower"], ["collapse"]])
+    assert "z" not in counts
+    assert training_letters({"use_phonemes": True}, got["train_samples"]) == {}
 
 
 # ---- What is done with them

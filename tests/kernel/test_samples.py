@@ -25,10 +25,18 @@ class cuda: is_available = staticmethod(lambda: False)
 # Each spoken sentence moves torch's random state on, as a real one does.
 _SYNTHESIZER = """
 import torch
+class Characters:
+    tokens = ["<PAD>", *"কখগঘচছজঝটঠডঢতথদধনপফবভমযরলশষসহঅআইউএওািুে্োঁ\u09dc\u09bc ।"]
+    num_chars = len(tokens)
+    def id_to_char(self, number): return self.tokens[number]
+    def char_to_id(self, token): return self.tokens.index(token)
 class Tokenizer: not_found_characters = ["left", "from", "before"]
+class BanglaTokenizer(Tokenizer): characters = Characters()
 class Model: tokenizer = Tokenizer()
 class Synthesizer:
-    def __init__(self, **others): self.output_sample_rate, self.tts_model = 22050, Model
+    def __init__(self, **others):
+        self.output_sample_rate, self.tts_model = 22050, Model
+        if others["tts_config_path"] == "bangla": Model.tokenizer = BanglaTokenizer
     def tts(self, text, **others):
         Model.tokenizer.not_found_characters += [letter for letter in text if letter in "xyz"]
         torch.state += 1
@@ -36,7 +44,9 @@ class Synthesizer:
 """
 
 
-def speak(folder: Path, *sentences: str) -> list[dict[str, Any]]:
+def speak(
+    folder: Path, *sentences: str, config: str = "c", letters: dict[str, int] | None = None
+) -> list[dict[str, Any]]:
     """Return the records that the speaker prints, with made-up torch and TTS."""
     packages = folder / "packages"
     put(packages / "torch.py", _TORCH)
@@ -47,13 +57,14 @@ def speak(folder: Path, *sentences: str) -> list[dict[str, Any]]:
     programs = PackagePrograms()
     asked_for = (
         "--config",
-        "c",
+        config,
         "--checkpoint",
         "c",
         "--sentences",
         str(asked),
         "--out",
         str(folder / "out"),
+        *(("--letters", str(put(folder / "letters.json", json.dumps(letters)))) if letters else ()),
     )
     env = {"PYTHONPATH": str(packages), "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
@@ -79,6 +90,16 @@ def test_silence_is_noticed(tmp_path: Path) -> None:
     assert (quiet["silent"], quiet["error"]) == (True, None)
     assert nothing["error"] == "ValueError: the voice makes no sound"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["01.wav"]
+
+
+def test_a_sentence_is_spoken_in_the_letters_of_the_voice(tmp_path: Path) -> None:
+    """Numbers become words, in the spelling that the training texts had; the record has both texts."""
+    plain, number = speak(tmp_path, "ভাত", "ষোলো ৫ ☺", config="bangla")
+    assert "spoken" not in plain
+    assert (number["text"], number["spoken"]) == ("ষোলো ৫ ☺", "ষোলো পাঁচ")
+    letters = dict.fromkeys("বড\u09bc", 1) | {"ড\u09bc": 1}
+    (decomposed,) = speak(tmp_path, "ব\u09dc", config="bangla", letters=letters)
+    assert decomposed["spoken"] == "বড\u09bc"
 
 
 def speaker(root: Path, log: Log, child: Child) -> SampleSpeaker:

@@ -69,13 +69,14 @@ def test_the_base_voice_is_heard_before_all_others(tmp_path: Path) -> None:
     shutil.copytree(spoken / "step_100", spoken / "base")
     write_tone(spoken / "base" / "01.wav", seconds=1, clarity=0, pitch=99, loudness=0)
     told = json.loads((spoken / "base" / "samples.json").read_text())
-    told["samples"][1]["unknown"] = ["ঠ"]
+    told["samples"][1] |= {"unknown": ["ঠ"], "spoken": "তিন টাকা"}
     write_json(spoken / "base" / "samples.json", told)
     data = read_report(run)
     heard = [(item.step, item.label) for item in data.sentences[0].samples]
     assert heard == [(0, "base voice, before training"), (100, "the only one, best model")]
     assert data.sentences[0].samples[0].silent
     assert data.sentences[1].samples[0].unknown == ("ঠ (BENGALI LETTER TTHA)",)
+    assert [item.spoken for item in data.sentences[1].samples] == ["তিন টাকা", ""]
     assert data.notices == ()
 
 
