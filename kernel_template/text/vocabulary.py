@@ -45,6 +45,7 @@ _SPEAKS, _LATIN_LETTERS = 0.75, 20  # A share of _CORE; so many letters of the a
 _PAIRS = {written: letter for letter, written in SPELLINGS.items()}
 _UNIT = re.compile("|".join(_PAIRS) + "|.", re.DOTALL)
 _NOT_THERE = "is not in the voice's vocabulary"
+_LINE_END = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _SPACES = re.compile(r"[\s\u200b]+")
 
 
@@ -135,18 +136,23 @@ class Vocabulary:
         return self.has(form), self.trained(form)
 
 
-def for_voice(said: Spoken, voice: Vocabulary) -> Spoken:
-    """Return a spoken text in the letters that a voice can say, in one line; any white space becomes a space.
+def for_voice(said: Spoken, voice: Vocabulary, *, lines: bool = False) -> Spoken:
+    """Return a spoken text in the letters that a voice can say; any white space becomes a space.
 
     A letter of which the voice has another spelling, or one that sounds alike, is replaced. What it cannot
     say at all is left out and named in `lost`. What it has an id for but never met is kept and named in
     `doubtful`. For a voice that does not speak Bangla only the white space is changed.
+
+    Args:
+        said: the spoken text.
+        voice: what the voice can say.
+        lines: whether line ends stay, for what splits the text there before it is synthesised.
     """
     if not voice.is_bangla:
-        return _one_line(said.source, voice)
+        return _unchanged(said.source, voice, lines=lines)
     if voice.says_latin and said.latin is Latin.SPELL:
         said = spoken(said.source, Latin.KEEP)
-    chosen = {letter: voice.choose(letter) for letter in set(said.text)}
+    chosen = {letter: voice.choose(letter) for letter in set(said.text) - set("\n" if lines else "")}
     doubtful = tuple(sorted(letter for letter, (_, is_doubtful) in chosen.items() if is_doubtful))
     others = "".join(letter for letter, (form, _) in chosen.items() if form != letter)
     if not others:
@@ -161,7 +167,7 @@ def for_voice(said: Spoken, voice: Vocabulary) -> Spoken:
             losses.note(letter, place(at), _NOT_THERE, harmful=letter not in _SILENT)
         edits.append(Edit(at, at + 1, "voice", form or ""))
     text = apply(said.text, edits)
-    spaces = _spaces(text)
+    spaces = _spaces(text, lines=lines)
     edits = compose(compose(first, edits, said.text), spaces, text)
     return replace(
         said,
@@ -172,9 +178,9 @@ def for_voice(said: Spoken, voice: Vocabulary) -> Spoken:
     )
 
 
-def _one_line(text: str, voice: Vocabulary) -> Spoken:
+def _unchanged(text: str, voice: Vocabulary, *, lines: bool) -> Spoken:
     """Return a text with its white space as single spaces; what the voice lacks stays and is named."""
-    edits = _spaces(text)
+    edits = _spaces(text, lines=lines)
     losses = Losses()
     for at, letter in enumerate(text):
         if not letter.isspace() and not voice.has(letter):
@@ -182,10 +188,11 @@ def _one_line(text: str, voice: Vocabulary) -> Spoken:
     return Spoken(text, apply(text, edits), as_pieces(text, edits), losses.all())
 
 
-def _spaces(text: str) -> list[Edit]:
+def _spaces(text: str, *, lines: bool) -> list[Edit]:
     edits = []
     for found in _SPACES.finditer(text):
-        result = " " if found.start() and found.end() < len(text) else ""
+        within = found.start() and found.end() < len(text)
+        result = "" if not within else "\n" if lines and _LINE_END.search(found[0]) else " "
         if result != found[0]:
             edits.append(Edit(found.start(), found.end(), "space", result))
     return edits

@@ -58,6 +58,7 @@ _SECTIONS = {
     },
     "Use the voice": {
         "say": "Speak a text with a trained voice",
+        "text": "Show how a text would be spoken, in words",
     },
     "Rehearse on this machine": {
         "demo": "Train a small voice here: no account, no GPU (extra local)",

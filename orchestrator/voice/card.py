@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kernel_template.contract import VOICE_CARD, VOICE_FOLDER, VOICE_SCHEMA
+from kernel_template.text import Vocabulary
 from orchestrator import untrusted
 from orchestrator.errors import UsageError
 
@@ -76,6 +77,13 @@ class TextRules(_Section):
     use_eos_bos: bool
     speakable: bool
     why: str | None = None
+    counts: dict[Annotated[str, Field(min_length=1, max_length=2)], _Count] | None = None
+    """How often the training texts had each letter; None for voices of earlier sessions."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What the voice can say."""
+        return Vocabulary(frozenset(self.characters), self.counts or None, self.steps)
 
 
 class _Run(_Section):

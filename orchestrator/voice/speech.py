@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from kernel_template.text import Spoken
 from orchestrator import untrusted
 from orchestrator.errors import UsageError
 from orchestrator.results import PulledSession
@@ -43,7 +44,8 @@ class Speech:
         seconds: how long the file is.
         took_s: how long the voice took, in seconds.
         pieces: each piece of the text as it was spoken, and its seconds of sound.
-        unknown: the characters that the voice does not have, each once.
+        unknown: the characters that were left out, each once.
+        said: the text in the voice's letters, with what was changed, lost and is doubtful.
     """
 
     place: Path
@@ -53,6 +55,7 @@ class Speech:
     took_s: float
     pieces: Sequence[tuple[str, float]]
     unknown: Sequence[str]
+    said: Spoken
 
     @property
     def real_time_factor(self) -> float:
@@ -132,7 +135,8 @@ def speak(voice: Voice, text: str, file: Path, options: SynthesisOptions | None 
     """
     rate = voice.card.audio.sample_rate
     pieces: list[tuple[str, float]] = []
-    unknown: dict[str, None] = {}
+    prepared = voice.spoken(text)
+    unknown = dict.fromkeys(loss.character for loss in prepared.lost)
     took_s = 0.0
 
     def sounds() -> Iterator[bytes]:
@@ -154,11 +158,14 @@ def speak(voice: Voice, text: str, file: Path, options: SynthesisOptions | None 
         )
 
     seconds = write_wav(file, rate, sounds())
-    return Speech(voice.place, voice.card, file, seconds, took_s, pieces, tuple(unknown))
+    return Speech(voice.place, voice.card, file, seconds, took_s, pieces, tuple(unknown), prepared)
 
 
 def name_all(characters: Collection[str]) -> str:
-    """Write characters with their Unicode names, as they may not be printable; at most 12 of them."""
+    """Write characters with their Unicode names, as they may not be printable, or words; at most 12."""
     more = len(characters) - _MOST_NAMED
-    listed = ", ".join(untrusted.character(letter) for letter in list(characters)[:_MOST_NAMED])
+    listed = ", ".join(
+        untrusted.character(letter) if len(letter) == 1 else untrusted.one_line(letter, 40)
+        for letter in list(characters)[:_MOST_NAMED]
+    )
     return f"{listed} and {more} more" if more > 0 else listed

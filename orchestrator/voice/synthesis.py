@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kernel_template.text import Spoken, for_voice, spoken
 from kernel_template.text.tokens import text_ids
 from orchestrator import untrusted
 from orchestrator.errors import LocalError, UsageError
@@ -41,7 +42,7 @@ class Utterance:
     """A piece of text and its sound.
 
     Attributes:
-        text: the piece of text.
+        text: the piece of text as it was spoken.
         unknown: characters of it that the voice's vocabulary lacks, each once; they were left out.
         samples: mono samples from -1 to 1, a numpy array of float32; empty if nothing could be spoken.
         seconds: how long the sound is.
@@ -72,15 +73,26 @@ class Voice:
     _session: Any = field(repr=False)
     _numpy: Any = field(repr=False)
 
+    def spoken(self, text: str) -> Spoken:
+        """Return a text as it is read aloud, in the letters that the voice can say; its lines stay.
+
+        Raises:
+            UsageError: the voice's text rules are damaged.
+        """
+        try:
+            return for_voice(spoken(text), self.card.text.vocabulary, lines=True)
+        except ValueError as error:
+            raise _broken(self.place, _first_line(error).removesuffix(".")) from error
+
     def say(self, text: str, options: SynthesisOptions | None = None) -> Iterator[Utterance]:
-        """Speak a text, piece by piece.
+        """Speak a text, piece by piece, as `spoken` returns it.
 
         Raises:
             UsageError: the voice has no such speaker, or the model's output is not speech.
         """
         options = options or SynthesisOptions()
         speaker = _speaker(self.card, options.speaker)
-        for piece in split_text(text):
+        for piece in split_text(self.spoken(text).text):
             yield self._say(piece, options, speaker)
 
     def _say(self, piece: Piece, options: SynthesisOptions, speaker: int) -> Utterance:

@@ -12,12 +12,15 @@ from typing import Any
 import click
 
 from orchestrator.cli.context import complete_run, json_option, out_file, print_json, pulled
-from orchestrator.cli.show.console import signs, warn
+from orchestrator.cli.show.console import signs
+from orchestrator.cli.show.spoken import warn_of_losses
 from orchestrator.errors import LocalError
 from orchestrator.formatting import counted
 from orchestrator.untrusted import one_line
 from orchestrator.voice import SynthesisOptions, Voice, find_players, open_voice, play
-from orchestrator.voice.speech import Speaker, Speech, check_text, name_all, read_text, speak, speakers
+from orchestrator.voice.speech import Speaker, Speech, check_text, read_text, speak, speakers
+
+_LONGEST_SHOWN = 400  # Characters of the spoken text.
 
 
 class _Factor(click.FloatRange):
@@ -88,7 +91,8 @@ def say(
 ) -> None:
     """Speak TEXT with the newest downloaded voice: play it, or write a WAV file.
 
-    The text is cleaned as it was in training. Characters that the voice does not have are named and left out.
+    Numbers, dates, money, signs and Latin words are read as words (`kgtts text` shows them), in the letters
+    that the voice knows. What it cannot say is named and left out.
     Needs the extra `speak` (onnxruntime), but neither torch nor TTS, and does not contact Kaggle.
     """
     if run is not None and place is not None:
@@ -150,8 +154,9 @@ def _described(voice: Voice) -> str:
 
 
 def _print(speech: Speech, *, kept: bool) -> None:
-    if speech.unknown:
-        warn(f"Left out, as the voice does not have them: {name_all(speech.unknown)}", err=True)
+    if any(piece.rule != "space" for piece in speech.said.pieces):
+        click.echo(f"         {one_line(speech.said.text, _LONGEST_SHOWN)}")
+    warn_of_losses(speech.said, speech.unknown)
     pieces = counted(len(speech.pieces), "piece")
     click.echo(
         f"{click.style(signs().done, fg='green')} {speech.seconds:.1f} s of speech in {pieces}, made in "
@@ -172,4 +177,6 @@ def _as_json(speech: Speech, name: str | None, *, kept: bool) -> dict[str, Any]:
         "real_time_factor": round(speech.real_time_factor, 4),
         "pieces": [{"text": text, "seconds": seconds} for text, seconds in speech.pieces],
         "unknown": list(speech.unknown),
+        "harmful": [loss.character for loss in speech.said.harmful],
+        "doubtful": list(speech.said.doubtful),
     }
