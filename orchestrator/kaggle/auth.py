@@ -184,7 +184,7 @@ def _found(environ: Mapping[str, str], home: Path) -> Credentials:
         return Credentials(CredentialKind.OAUTH, _tidy(login, home), exposed=_is_exposed(login))
     raise NoLoginError(
         "No Kaggle credentials were found: neither KAGGLE_API_TOKEN, nor KAGGLE_USERNAME with KAGGLE_KEY, "
-        f"nor a file in {_tidy(path.parent, home)}.",
+        f"nor a file in {' or '.join(dict.fromkeys(['~/.kaggle', _tidy(path.parent, home)]))}.",
         hint="make a token at https://www.kaggle.com/settings/api and put it into KAGGLE_API_TOKEN, "
         "or run `kgtts kaggle auth login`; then `kgtts doctor`",
     )

@@ -1,6 +1,7 @@
 """Bring what a session left to this machine: listed, chosen by name, fetched, with the session's log."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -189,7 +190,8 @@ def bring(
     chosen = _chosen(files, choose)
     has_manifest = any(file.name == MANIFEST_FILE for file in files)
     manifest = read_manifest((has_manifest and kaggle.output_file(ref, MANIFEST_FILE)) or b"")
-    transfer = fetch(chosen, folder, listener, relist=_relist(kaggle, ref), manifest=manifest)
+    known = manifest or _checkpoints(kaggle, ref, chosen)
+    transfer = fetch(chosen, folder, listener, relist=_relist(kaggle, ref), manifest=known)
     place = SessionFolder(folder).log
     taken = {str(file.path).casefold() for file in transfer.files}
     while place.name in taken:
@@ -198,6 +200,18 @@ def bring(
     is_whole = _is_whole(kaggle, ref, files, manifest, choose)
     names = frozenset([*(file.name for file in files), *manifest])
     return Brought(transfer, log, names, len(files) - len(chosen), is_whole)
+
+
+def _checkpoints(kaggle: Kaggle, ref: KernelRef, chosen: Sequence[OutputFile]) -> Mapping[str, Content]:
+    """What the state.json of a session that was killed, and left no manifest, says of its checkpoints."""
+    if not any(file.name.endswith(".pth") for file in chosen):
+        return {}
+    state = read_state(kaggle.output_file(ref, STATE_FILE))
+    known = {}
+    for item in () if state is None else state.checkpoints:
+        with suppress(ValueError):  # What is no hash vouches for nothing.
+            known[item.path] = Content(item.size, bytes.fromhex(item.sha256))
+    return known
 
 
 def _finished(files: Sequence[OutputFile]) -> Sequence[OutputFile]:

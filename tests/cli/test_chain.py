@@ -1,6 +1,7 @@
 """Runs of several sessions from the command line: pushed, followed from one to the next, continued."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,8 +79,12 @@ def test_push_wait_json_is_one_document_of_the_last_session(cli: Cli, cut: Emula
     assert f"/{REF}-b" in told["url"]
 
 
-def test_watch_begins_the_run_and_sees_it_through(cli: Cli, cut: Emulator, workplace: Path) -> None:
-    """It equals passes of `kgtts sync`; a second watch of a finished run says so and does nothing."""
+def test_watch_begins_the_run_and_sees_it_through(
+    cli: Cli, open_account: Callable[..., Emulator], python: str, workplace: Path
+) -> None:
+    """It equals passes of `kgtts sync`, also where Kaggle tells only the newest session's status."""
+    cut = open_account(python=python, status_by_version=False)
+    set_script(workplace, CUT)
     result = cli("watch", *SHORT)
     assert result.code == 0, result.said
     for text in (

@@ -72,6 +72,20 @@ def test_the_log_takes_the_place_of_no_output(ended: FakeKaggle, tmp_path: Path)
     assert brought.log.read_text(encoding="utf-8") == "one\ntwo\n"
 
 
+def test_a_checkpoint_that_is_not_what_the_state_says_is_refused(ended: FakeKaggle, tmp_path: Path) -> None:
+    """A killed session leaves no manifest, but its state.json has the hashes of its checkpoints."""
+    entry = {"path": "run/checkpoint_2.pth", "global_step": 2, **json.loads(manifest(MODEL))["files"][0]}
+    state = {"schema": 1, "run": {"id": "3f9c", "session": 1}, "status": "running", "global_step": 2}
+    state["checkpoints"] = [{**entry, "path": "run/checkpoint_2.pth"}]
+    kept = {"state.json": json.dumps(state).encode(), "run/checkpoint_2.pth": MODEL}
+    ended.version(str(REF)).outputs = kept
+    bring(ended, REF, tmp_path / "to", list, TransferListener())
+    assert (tmp_path / "to/run/checkpoint_2.pth").read_bytes() == MODEL
+    ended.version(str(REF)).outputs = {**kept, "run/checkpoint_2.pth": b"x" * len(MODEL)}
+    with pytest.raises(KgttsError, match=r"checkpoint_2\.pth.*SHA-256"):
+        bring(ended, REF, tmp_path / "other", list, TransferListener())
+
+
 def test_what_a_killed_session_was_writing_is_no_output(ended: FakeKaggle, tmp_path: Path) -> None:
     """Its unfinished and reserve files are neither downloaded, nor counted, nor refused."""
     unfinished = {".kgtts-reserve": b"0", "training/run/.kgtts-checkpoint_2.pth.part": b"half"}
