@@ -106,7 +106,7 @@ def _losses(data: RunData) -> list[Fact]:
     best = data.table.best_steps()
     result = data.result
     if result is not None and result.best_loss is not None:
-        where = f"at step {best[-1]:,}" if best else ""
+        where = "as the trainer adds up its losses" + (f", at step {best[-1]:,}" if best else "")
         return [Fact("Best evaluation loss", f"{result.best_loss:.4g}", where)]
     return [Fact("Best model", f"step {best[-1]:,}")] if best else []
 
@@ -121,7 +121,8 @@ def _time(data: RunData) -> list[Fact]:
         else:
             found.append(Fact("Time", duration(used.total), "no GPU quota used"))
     if used.goodput is not None and used.in_steps is not None:
-        found.append(Fact("Time spent training", f"{used.goodput:.0%}", duration(used.in_steps)))
+        part = f"{duration(used.in_steps)} of {duration(used.measured)}"
+        found.append(Fact("Time spent training", f"{used.goodput:.0%}", part))
     rate = untrusted.amount(untrusted.as_object(data.state.get("resources")).get("samples_per_s"))
     if rate is not None:
         found.append(Fact("Speed", f"{rate:.3g} recordings/s", "in the newest session"))

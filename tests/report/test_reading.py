@@ -40,9 +40,9 @@ def test_a_run_is_summed_up(tmp_path: Path) -> None:
     assert facts["Target"] == ("12 epochs", "about 1,200 steps")
     assert facts["Progress"] == ("epoch 12", "100%; saved at step 1,200")
     assert facts["Sessions"] == ("3", "all downloaded")
-    assert facts["Best evaluation loss"] == ("18.52", "at step 1,200")
+    assert facts["Best evaluation loss"] == ("18.52", "as the trainer adds up its losses, at step 1,200")
     assert facts["GPU quota used"] == ("0.50 h", "2% of a week's 30 h")
-    assert facts["Time spent training"] == ("37%", "11 min 0 s")
+    assert facts["Time spent training"] == ("37%", "11 min 0 s of 30 min 0 s")
     assert facts["Machine"] == ("2 × Tesla T4", "torch 2.8.0+cu126, coqui-tts 0.28.0, Python 3.12.11")
     assert status_of(data)[0] == "done"
     assert (data.name, data.run) == ("asha/bangla-voice", made.run)

@@ -81,11 +81,13 @@ def _print_end(made: "Demo") -> None:
     click.secho(f"Trained to step {made.result['global_step']}.", fg="green", bold=True, nl=False)
     click.echo(f" Mel loss: {first:.2f} in the first epoch, {last:.2f} in the last.")
     click.echo("These few steps only show that everything works; they do not make a voice.\n")
+    here = Path.cwd()
     for name, path in made.places.items():
-        click.echo(f"  {name:<13} {path}{'' if path.exists() else '  (missing)'}")
+        near = path.relative_to(here) if path.is_relative_to(here) else path
+        click.echo(f"  {name:<13} {near}{'' if path.exists() else '  (missing)'}")
     click.echo("\nFor the real Kaggle:")
     for command, what in (
-        ("kgtts init", "writes kgtts.toml; put your dataset and base voice into it"),
+        ("kgtts init", "asks for your dataset and base voice, and writes kgtts.toml"),
         ("export KAGGLE_API_TOKEN=…", "from https://www.kaggle.com/settings/api"),
         ("kgtts doctor", "checks login, inputs and quota"),
         ("kgtts push --wait", "trains, and downloads the results"),

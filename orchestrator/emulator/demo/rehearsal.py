@@ -226,8 +226,8 @@ class _Training:
         viewer, target = self.stage.viewer(self.context), _FAR_EPOCHS
         self.stage.step(
             "target",
-            f"{target} epochs for now, so that the first session has to stop in time; a forecast of many "
-            f"sessions is about these {target}, and the demo lowers them after the first session",
+            f"{target} epochs for now, so that the first session has to stop in time; forecasts are about "
+            f"these {target} until the demo lowers the target",
         )
         for _ in range(_MOST_SESSIONS):
             settings = _settings(self.folder, {**values, "training.epochs": target})
