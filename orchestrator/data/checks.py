@@ -9,6 +9,7 @@ from typing import Protocol
 from orchestrator.data.findings import KINDS, Finding, Outcome, Utterance, Weight
 from orchestrator.data.pairing import Paired, comparable, letters
 from orchestrator.data.work import AudioSettings, Worked
+from orchestrator.formatting import counted
 
 SHORTEST_S = 0.3  # Of speech.
 LONGEST_S = 60.0  # The longest recording of the public run that trained well has 53 s.
@@ -119,8 +120,8 @@ def _utterances(item: Paired, worked: Worked, rules: Rules) -> list[Utterance]:
 def _too_long(name: str, worked: Worked, count: int) -> Finding:
     assert worked.measures is not None
     kind = "too_long" if worked.measures.end - worked.measures.begin > LONGEST_S else "long"
-    pauses = len(worked.measures.pauses)
-    return Finding(kind, name, what=f"{worked.seconds:.0f} s; {count} sentences, {pauses} pauses")
+    pauses = counted(len(worked.measures.pauses), "pause")
+    return Finding(kind, name, what=f"{worked.seconds:.0f} s; {counted(count, 'sentence')}, {pauses}")
 
 
 def _of_text(item: Paired, said: Said) -> list[Finding]:
@@ -180,8 +181,9 @@ def _duplicates(found: list[Utterance]) -> list[Utterance]:
         if len(recordings) < 2 or items[0].worked.measures is None or items[0].worked.measures.is_silent:  # noqa: PLR2004
             continue
         texts = {comparable(item.row.text) for item in items if item.row is not None}
-        # One without a text is the copy.
-        first = next((item.recording for item in items if item.row is not None), recordings[0])
+        # The one whose row comes first; one without a row is the copy.
+        rows = [(item.row.file, item.row.line, item.recording) for item in items if item.row is not None]
+        first = min(rows)[-1] if rows else recordings[0]
         for name in recordings:
             others = ", ".join(other for other in recordings if other != name)
             if len(texts) > 1:

@@ -133,9 +133,9 @@ def _paired(recording: Recording, name: str, rows: list[Row], outcome: Outcome, 
     if any(comparable(row.text) != comparable(first.text) for row in others):
         places = ", ".join(f"{row.file}:{row.line}" for row in rows)
         findings.append(Finding("texts_differ", recording.name, what=places))
-    for row in others:
-        outcome.findings.append(
-            Finding("repeated_row", row.file, row.line, f"{recording.name} has line {first.line}")
-        )
+        outcome.findings += [Finding("texts_differ", row.file, row.line, recording.name) for row in others]
+    else:
+        what = f"{recording.name} has line {first.line}"
+        outcome.findings += [Finding("repeated_row", row.file, row.line, what) for row in others]
     text = first.text if first.spoken is None else first.spoken
     return Paired(recording, name, first, sentences(text), first.speaker or folder, tuple(findings))

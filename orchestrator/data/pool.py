@@ -41,16 +41,21 @@ def work_all(
         return
     waiting = deque(list(jobs[start : start + _CHUNK]) for start in range(0, len(jobs), _CHUNK))
     while waiting:
-        # If a process died, the recordings that were being worked on get a process of their own each.
-        for job in (yield from _in_pool(waiting, settings, processes, worker)):
-            for lost in (yield from _in_pool(deque([[job]]), settings, 1, worker)):
-                yield Worked(lost.name, "ends the program that reads it", "unreadable", letters=lost.letters)
+        suspects = yield from _in_pool(waiting, settings, processes, worker)
+        # A process died: one of these ended it. Alone in a process, one at a time, it is found.
+        alone = deque([job] for job in suspects)
+        while alone:
+            for job in (yield from _in_pool(alone, settings, 1, worker, ahead=0)):
+                yield Worked(job.name, "ends the program that reads it", "unreadable", letters=job.letters)
 
 
 def _in_pool(
-    waiting: deque[list[Job]], settings: AudioSettings, processes: int, worker: Worker
+    waiting: deque[list[Job]], settings: AudioSettings, processes: int, worker: Worker, *, ahead: int = 1
 ) -> Generator[Worked, None, list[Job]]:
-    """Work in other processes until all is done or one of them died; returns what was running then."""
+    """Work in other processes until all is done or one of them died; returns what was running then.
+
+    `ahead` is how many chunks wait for each process, so that it never waits for one.
+    """
     # Started anew rather than forked: the same on every system, and no thread's lock is inherited.
     context = multiprocessing.get_context("spawn")
     count = min(processes, len(waiting), _MOST)
@@ -58,7 +63,7 @@ def _in_pool(
         running: dict[Future[list[Worked]], list[Job]] = {}
         try:
             while waiting or running:
-                while waiting and len(running) < 2 * count:
+                while waiting and len(running) < count * (1 + ahead):
                     running[pool.submit(_work_some, worker, waiting[0], settings)] = waiting[0]
                     waiting.popleft()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:

@@ -10,9 +10,10 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from orchestrator import untrusted
 from orchestrator.data.findings import KINDS, Finding, Outcome, Utterance, Weight
@@ -147,19 +148,10 @@ class Heard:
 
 def page(found: Found, outcome: Outcome, summary: Summary, settings: AudioSettings) -> str:
     """The page for people; the same for the same recordings and texts."""
-    environment = Environment(
-        loader=PackageLoader("orchestrator.data", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = untrusted.file_name
-    environment.filters["line"] = untrusted.one_line
-    style = PackageLoader("orchestrator.report", "page").get_source(environment, "style.css")[0]
+    template, style = _template()
     listened = doubtful(outcome)
     heard = list(_heard(listened, found))
-    return environment.get_template("data.html.j2").render(
+    return template.render(
         style=style,
         # The policy names the only style sheet that the page may use by its hash.
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii"),
@@ -173,6 +165,22 @@ def page(found: Found, outcome: Outcome, summary: Summary, settings: AudioSettin
         kinds=KINDS,
         most=max(summary.histogram, default=1) or 1,
     )
+
+
+@cache
+def _template() -> tuple[Template, str]:
+    """The page, and the style that it shares with the report of a run."""
+    environment = Environment(
+        loader=PackageLoader("orchestrator.data", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = untrusted.file_name
+    environment.filters["line"] = untrusted.one_line
+    style = PackageLoader("orchestrator.report", "page").get_source(environment, "style.css")[0]
+    return environment.get_template("data.html.j2"), style
 
 
 def facts(summary: Summary, settings: AudioSettings) -> list[tuple[str, str]]:

@@ -134,7 +134,7 @@ def _decoded(path: Path, file: BinaryIO, missing: float) -> Sound:
     converter = shutil.which("ffmpeg")
     if converter is None:
         if path.suffix.lower() in FFMPEG_ENDINGS:
-            raise SoundError("needs ffmpeg, which is not installed", "ffmpeg")
+            raise SoundError("is read by ffmpeg, which is not installed", "ffmpeg")
         raise SoundError(f"is no sound that can be read ({reason})")
     try:
         return _read(io.BytesIO(_converted(converter, path)), 0.0)

@@ -135,6 +135,7 @@ class Store:
         except OSError as error:
             raise LocalError(f"Could not write {place.folder}: {error.strerror or error}.") from error
         try:
+            self._remove_parts()
             self._before = dict(self._read())
             self._entries = dict(self._before)
             with (place.hidden / _STATE).open("a", encoding="utf-8") as self._journal:
@@ -146,6 +147,13 @@ class Store:
             ) from error
         finally:
             lock.release()
+
+    def _remove_parts(self) -> None:
+        """Remove what `write_atomically` left behind when it was killed."""
+        place = self.layout
+        for folder in (place.folder, place.dataset, place.quarantine, place.hidden):
+            for path in folder.glob(".*.part"):
+                path.unlink(missing_ok=True)
 
     def _read(self) -> Iterator[tuple[str, _Entry]]:
         try:

@@ -70,7 +70,7 @@ def said(
 ) -> Samples:
     """Make a recording of a text: speech of its length, with silence at both ends."""
     letters = sum(letter.isalnum() or not letter.isascii() for letter in spoken(text).text if letter != " ")
-    body = speech(letters / PACE, rate, level, pitch=100 + len(text) * 3)
+    body = speech(letters / PACE, rate, level, pitch=100 + sum(map(ord, text)) % 97)
     whole = np.concatenate([np.zeros(round(before * rate)), body, np.zeros(round(after * rate))])
     return whole + noise(len(whole) / rate, rate)[: len(whole)]
 
