@@ -14,7 +14,8 @@ from typing import Any
 from orchestrator.errors import RefusedError
 from orchestrator.models import KernelPush, KernelRef, Quota, SessionState
 from tests.fakes.clock import FakeClock
-from tests.fakes.kaggle import FakeKaggle, Life, Version, inputs
+from tests.fakes.kaggle import FakeKaggle, inputs
+from tests.fakes.sessions import Life, Version
 
 BEGIN = datetime(2026, 11, 23, 9, tzinfo=UTC)
 EPOCH = timedelta(minutes=7.75)

@@ -15,7 +15,8 @@ from orchestrator.ports import Kaggle
 from tests.download.storage import serve
 from tests.fakes.clock import FakeClock
 from tests.fakes.inputs import Upload
-from tests.fakes.kaggle import FakeKaggle, hours, http_error, said
+from tests.fakes.kaggle import FakeKaggle
+from tests.fakes.sessions import hours, http_error, said
 from tests.support import USER
 
 KERNEL = KernelRef(USER, "small-kernel")

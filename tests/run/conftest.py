@@ -13,7 +13,8 @@ from orchestrator.run.look import Asked, Pass, look
 from orchestrator.run.passes import Collecting, make_pass
 from orchestrator.settings import Settings, load_settings
 from tests.fakes.clock import FakeClock
-from tests.fakes.kaggle import OWNER, FakeKaggle, hours, inputs
+from tests.fakes.kaggle import OWNER, FakeKaggle, inputs
+from tests.fakes.sessions import hours
 from tests.run.deciding import Make
 
 

@@ -12,7 +12,8 @@ from orchestrator.run.snapshot import There
 from orchestrator.run.state import SessionResult
 from orchestrator.run.view import RunView, SessionView
 from orchestrator.settings import Settings
-from tests.fakes.kaggle import OWNER, hours
+from tests.fakes.kaggle import OWNER
+from tests.fakes.sessions import hours
 
 BASE = KernelRef(OWNER, "bangla-tts")
 NOW = datetime(2026, 11, 18, 12, tzinfo=UTC)

@@ -33,7 +33,8 @@ from orchestrator.run.look import Asked, Pass
 from orchestrator.run.target import find_target
 from orchestrator.run.watch import Passes, SessionEnd, follow_to_end, watch
 from tests.download.storage import Storage, serve
-from tests.fakes.kaggle import Answer, FakeKaggle, Life, Lost, Version, said
+from tests.fakes.kaggle import FakeKaggle
+from tests.fakes.sessions import Answer, Life, Lost, Version, said
 from tests.run.conftest import Play
 
 HOUR_S = 3600.0

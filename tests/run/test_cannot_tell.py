@@ -16,7 +16,8 @@ from orchestrator.run.context import RunContext
 from orchestrator.run.decide import RunState
 from orchestrator.run.ledger import Intent
 from orchestrator.run.snapshot import CannotTell, NotThere, Snapshot, There, certain
-from tests.fakes.kaggle import LOST, Answer, FakeKaggle, Lost
+from tests.fakes.kaggle import FakeKaggle
+from tests.fakes.sessions import LOST, Answer, Lost
 from tests.run.conftest import Play
 
 After = Callable[..., Play]

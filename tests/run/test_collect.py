@@ -13,8 +13,9 @@ from orchestrator.errors import KgttsError
 from orchestrator.models import KernelRef
 from orchestrator.run.collect import Brought, bring
 from tests.download.storage import Answer, serve
-from tests.fakes.kaggle import Answer as Given
-from tests.fakes.kaggle import FakeKaggle, said
+from tests.fakes.kaggle import FakeKaggle
+from tests.fakes.sessions import Answer as Given
+from tests.fakes.sessions import said
 
 REF = KernelRef("asha", "bangla-tts", 1)
 MODEL = b"the weights of the model"

@@ -9,7 +9,8 @@ from orchestrator.errors import ForbiddenError, RefusedError, ServiceError, Usag
 from orchestrator.models import InputDetails, Sending
 from orchestrator.run.dataset_upload import DatasetUpload, State, Uploaded, read_folder
 from tests.fakes.clock import FakeClock
-from tests.fakes.kaggle import OWNER, FakeKaggle, Lost
+from tests.fakes.kaggle import OWNER, FakeKaggle
+from tests.fakes.sessions import Lost
 
 SOURCE = f"{OWNER}/my-voice-data"
 

@@ -9,7 +9,8 @@ import pytest
 from orchestrator.models import KernelRef, SessionState, SessionStatus
 from orchestrator.run.decide import RunState
 from orchestrator.run.view import RunView
-from tests.fakes.kaggle import OWNER, hours
+from tests.fakes.kaggle import OWNER
+from tests.fakes.sessions import hours
 from tests.run.deciding import BASE, KILLED, NOW, Make, decided, ended, result, session, then
 
 CASES = {

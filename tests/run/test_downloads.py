@@ -14,7 +14,7 @@ from orchestrator.models import KernelPush
 from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.run.decide import RunState
 from tests.download.storage import serve
-from tests.fakes.kaggle import Answer
+from tests.fakes.sessions import Answer
 from tests.run.conftest import Play
 from tests.run.test_rescue import DATASET, FOLDER, corrupt, kill, uploads
 

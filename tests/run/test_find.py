@@ -14,7 +14,8 @@ from orchestrator.run.context import RunContext, Target
 from orchestrator.run.ledger import Intent, Ledger, PushOutcome, SessionRecord
 from orchestrator.run.status import report_session
 from orchestrator.run.target import delete, find_target
-from tests.fakes.kaggle import FakeKaggle, Reading, said
+from tests.fakes.kaggle import FakeKaggle
+from tests.fakes.sessions import Reading, said
 
 KERNEL = KernelRef("asha", "bangla-tts")
 

@@ -18,7 +18,8 @@ from orchestrator.run.context import RunContext, Target
 from orchestrator.run.follow import follow_session
 from orchestrator.run.status import report_session
 from orchestrator.run.target import find_target
-from tests.fakes.kaggle import FakeKaggle, Reading, said
+from tests.fakes.kaggle import FakeKaggle
+from tests.fakes.sessions import Reading, said
 
 QUEUED, RUNNING, COMPLETE, ERROR = (
     SessionState.QUEUED,

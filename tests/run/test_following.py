@@ -13,7 +13,8 @@ from orchestrator.run.context import FollowCost, RunContext, Target
 from orchestrator.run.follow import follow_session
 from orchestrator.run.ledger import Ledger
 from tests.fakes.clock import FakeClock
-from tests.fakes.kaggle import Connection, FakeKaggle, Life
+from tests.fakes.kaggle import FakeKaggle
+from tests.fakes.sessions import Connection, Life
 
 TARGET = Target(KernelRef("asha", "bangla-tts", 3), None)
 HOUR_S = 3600.0

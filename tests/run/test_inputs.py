@@ -9,7 +9,8 @@ from orchestrator.models import ModelVariation
 from orchestrator.run.inputs import InputState, input_states
 from orchestrator.settings import Settings
 from tests.fakes.inputs import Upload
-from tests.fakes.kaggle import OWNER, Answer, FakeKaggle, inputs
+from tests.fakes.kaggle import OWNER, FakeKaggle, inputs
+from tests.fakes.sessions import Answer
 
 DATASET, MODEL = f"{OWNER}/datahrbnn", f"{OWNER}/ttsbnng/transformers/default/1"
 REFUSALS = [ForbiddenError("Kaggle refused (403)."), NotFoundError("Kaggle has none (404).")]

@@ -12,7 +12,8 @@ from orchestrator.run.ledger import Ledger, PushOutcome
 from orchestrator.run.push import PushedSession, make_stamp, new_run_id, preview, push_session
 from orchestrator.run.target import find_target
 from orchestrator.settings import Settings, load_settings
-from tests.fakes.kaggle import LOST, FakeKaggle, Lost
+from tests.fakes.kaggle import FakeKaggle
+from tests.fakes.sessions import LOST, Lost
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from orchestrator.run.look import Pass
 from orchestrator.run.passes import Collecting
 from tests.download.storage import serve
 from tests.fakes.inputs import Upload
-from tests.fakes.kaggle import LOST, Lost, hours, said
+from tests.fakes.sessions import LOST, Lost, hours, said
 from tests.run.conftest import Play
 
 After = Callable[..., Play]

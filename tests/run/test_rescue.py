@@ -16,7 +16,7 @@ from orchestrator.run.decide import RunState
 from orchestrator.run.handover import handover_dataset
 from tests.download.storage import serve
 from tests.fakes.inputs import Upload
-from tests.fakes.kaggle import Answer, Lost, hours
+from tests.fakes.sessions import Answer, Lost, hours
 from tests.run.conftest import Play
 
 After = Callable[..., Play]

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.models import Quota
 from orchestrator.run.decide import Circumstances, RunState, decide
 from orchestrator.run.view import RunView
-from tests.fakes.kaggle import hours
+from tests.fakes.sessions import hours
 from tests.run.deciding import BASE, KILLED, NOW, SATURDAY, Make, decided, ended, result, then
 
 

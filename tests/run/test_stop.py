@@ -18,7 +18,8 @@ from orchestrator.models import KernelRef, OutputFile, SessionState
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.decide import RunState
 from orchestrator.run.stop import Stopped, session_at_work, stop_session
-from tests.fakes.kaggle import Answer, FakeKaggle, Lost, said
+from tests.fakes.kaggle import FakeKaggle
+from tests.fakes.sessions import Answer, Lost, said
 from tests.run.conftest import Play
 
 STOPS_BY_S = 36_000

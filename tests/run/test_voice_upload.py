@@ -9,7 +9,8 @@ from orchestrator.errors import ForbiddenError, ServiceError, UsageError
 from orchestrator.models import Sending
 from orchestrator.run.voice_upload import UploadedVoice, VoiceUpload
 from tests.fakes.clock import FakeClock
-from tests.fakes.kaggle import OWNER, FakeKaggle, Lost
+from tests.fakes.kaggle import OWNER, FakeKaggle
+from tests.fakes.sessions import Lost
 
 VARIATION = f"{OWNER}/my-voices/transformers/default"
 

@@ -13,7 +13,7 @@ from orchestrator.run.decide import RunState
 from orchestrator.run.look import Pass
 from orchestrator.run.progress import Progress
 from orchestrator.run.watch import Passes, SessionEnd, watch
-from tests.fakes.kaggle import FOREVER, hours
+from tests.fakes.sessions import FOREVER, hours
 from tests.run.conftest import Play
 
 HOUR_S = 3600.0
