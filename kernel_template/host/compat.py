@@ -6,6 +6,7 @@ passed on unchanged. Each translation is logged once.
 | the old form | since | what it becomes |
 |---|---|---|
 | `load_tts_samples(datasets, …)`, a list or a single dataset | 0.28 | a configuration with these datasets |
+| a formatter that is put into the module `TTS.tts.datasets` | 0.25 | that function |
 | `setup_model(config, samples)` | 0.28 | `setup_model(config)`; the speakers of the samples go into config |
 | `Vits(config, ap, tokenizer, speaker_manager, language_manager)` | 0.28 | `Vits(config)`, as above |
 | `Vits.init_from_config(config, samples)` | 0.28 | `Vits(config)`, as above |
@@ -49,7 +50,7 @@ class Compatibility:
     def modules(self) -> dict[str, Callable[[types.ModuleType], None]]:
         """Return what to do when each module has been imported."""
         return {
-            "TTS.tts.datasets": lambda module: patch(module, "load_tts_samples", self.load_tts_samples),
+            "TTS.tts.datasets": self._datasets,
             "TTS.tts.models": lambda module: patch(module, "setup_model", self.setup_model),
             "TTS.tts.models.vits": self._vits,
             "TTS.tts.utils.speakers": self._speakers,
@@ -96,6 +97,24 @@ class Compatibility:
         return kept
 
     # ---- Modules
+
+    def _datasets(self, module: types.ModuleType) -> None:
+        def formatter(original: Callable[[str], Any], name: str) -> Any:
+            places = (module, sys.modules["TTS.tts.datasets.formatters"])
+            found = next(
+                (own for place in places if callable(own := getattr(place, name.lower(), None))), None
+            )
+            try:
+                return original(name)
+            except ValueError:
+                if found is None:
+                    raise
+                self.note(f"TTS.tts.datasets.{name.lower()} = …", f"register_formatter({name!r}, …)")
+                return found
+
+        patch(module, "load_tts_samples", self.load_tts_samples)
+        if hasattr(module, "_get_formatter_by_name"):
+            patch(module, "_get_formatter_by_name", formatter)
 
     def _vits(self, module: Any) -> None:
         base: Any = sys.modules["TTS.config.shared_configs"].BaseAudioConfig

@@ -70,6 +70,11 @@ KNOWN: tuple[Known, ...] = (
         _OLD_SCRIPT,
     ),
     Known(
+        r"text\.cleaners' has no attribute '(?P<name>\w+)'",
+        "Coqui has no text cleaner {name}: set text_cleaner in training.coqui to one that it has, such as "
+        "basic_cleaners or multilingual_cleaners.",
+    ),
+    Known(
         r"No module named 'TTS\.|cannot import name '\w+' from 'TTS|has no attribute '\w+'.*\bTTS\b|"
         r"cannot import name '\w+' from 'trainer",
         _OLD_SCRIPT,

@@ -113,7 +113,10 @@ def old_calls(config: Any) -> Any:
     from TTS.tts.utils.text.tokenizer import TTSTokenizer  # noqa: PLC0415
     from TTS.utils.audio import AudioProcessor  # noqa: PLC0415
 
-    for datasets in (config.datasets[0], list(config.datasets)):
+    sys.modules["TTS.tts.datasets"].mine = sys.modules["TTS.tts.datasets.formatters"].ljspeech  # type: ignore[attr-defined]
+    own = config.datasets[0].copy()
+    own.formatter = "mine"
+    for datasets in (config.datasets[0], [own]):
         train, evaluation = load_tts_samples(datasets, True, eval_split_size=2)
         assert (len(train), len(evaluation)) == (2, 2)
     ap = AudioProcessor.init_from_config(config)
