@@ -272,6 +272,17 @@ for name, part in (("train", rows[2:]), ("val", rows[:2])):
 data.meta_file_train, data.meta_file_val = f"{FOLDER}/train.txt", f"{FOLDER}/val.txt"
 """,
 )
+# Two data sets, of which one has a formatter of the script's own, in the way of 0.22.
+TWO_SETS = today(
+    before="import TTS.tts.datasets\nfrom TTS.tts.datasets.formatters import ljspeech\n"
+    "TTS.tts.datasets.mine = ljspeech",
+    config="other = config.datasets[0].copy()\nother.formatter = 'mine'\nconfig.datasets.append(other)",
+)
+# Neither evaluates nor keeps its best model.
+NO_EVALUATION = today(
+    config="config.run_eval = False\nconfig.save_best_after = 10**9",
+    samples="evaluation = None",
+)
 # Goes on after the training, with a file that is not there.
 GOES_ON = today(after="open(os.path.join(trainer.output_path, 'best_model_of_all.pth'))")
 # Hides every failure, and loads its data in processes of their own.

@@ -241,6 +241,8 @@ SHAPES = (
     Shape("magic", scripts.WITH_MAGIC, ends="begin with ! or %"),
     Shape("frozen", scripts.FROZEN, ranks=(1, 2)),
     Shape("splits", scripts.SPLITS, ranks=(1, 2)),
+    Shape("two_sets", scripts.TWO_SETS, says="TTS.tts.datasets.mine"),
+    Shape("no_evaluation", scripts.NO_EVALUATION),
     Shape("goes_on", scripts.GOES_ON, says="after its training had stopped"),
     Shape("swallows", scripts.SWALLOWS, ranks=(1, 2)),
     Shape("largest_batch", scripts.LARGEST_BATCH),
