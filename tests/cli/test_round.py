@@ -1,5 +1,6 @@
 """Each command on a run that was pushed and has ended: its output and its JSON."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,12 @@ import pytest
 import requests
 
 from orchestrator.emulator import Emulator
+from orchestrator.kaggle import connect
+from orchestrator.models import KernelRef
 from tests.cli.conftest import wait_for_words
 from tests.cli.voice import HANG, TRAIN
+from tests.fakes.clock import HastyClock
+from tests.kaggle.helpers import small_push
 from tests.support import KEY, REPOSITORY, USER, Cli, Process
 
 REF = f"{USER}/bangla-tts"  # As kgtts.toml names it.
@@ -120,6 +125,15 @@ def test_commands_speak_of_the_version_that_was_pushed_here(cli: Cli, trained: E
         assert f"{FIRST}/1" in result.out
         assert "Kaggle has a newer version, 2" in result.out
     assert f"{FIRST}/2" in cli("status", f"{FIRST}/2").out
+    ledger.write_bytes(kept)
+    with contextlib.closing(connect()) as client:
+        client.push(small_push("print()", ref=KernelRef.parse(FIRST), title="Bangla tts a"))
+    again = cli("push", "--new", clock=HastyClock())
+    assert (again.code, f"{FIRST}/3, the newest version there, was not pushed by kgtts" in again.err) == (
+        2,
+        True,
+    )
+    assert "kgtts push --overwrite" in again.err
     # The other run of this name has its outputs in runs/bangla-tts; these lie apart.
     assert Path(cli("pull", "--json").json["folder"]) == Path("runs/bangla-tts", run, "session-01")
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -11,6 +12,7 @@ import pytest
 from orchestrator.emulator import Emulator
 from tests.altered import altered
 from tests.cli.conftest import wait_for_end
+from tests.kaggle.test_oauth import log_in
 from tests.support import KEY, USER, Cli
 
 FIRST = f"{USER}/bangla-tts-a"
@@ -50,14 +52,16 @@ def searched(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(kept)]
 
 
-def assert_no_secret(said: str, folder: Path, *, where_it_is_stored: tuple[Path, ...] = ()) -> None:
+def assert_no_secret(
+    said: str, folder: Path, forms: Sequence[str] = FORMS, *, where_it_is_stored: tuple[Path, ...] = ()
+) -> None:
     """Search what was printed and written."""
-    for form in FORMS:
+    for form in forms:
         assert form not in said, form
     for path in searched(folder):
         if path not in where_it_is_stored:
             content = path.read_bytes()
-            for form in FORMS:
+            for form in forms:
                 assert form.encode() not in content, (form, path)
 
 
@@ -90,15 +94,42 @@ def scene(cli: Cli, account: Emulator, workplace: Path, monkeypatch: pytest.Monk
     return Scene(cli, account, workplace.parent, monkeypatch)
 
 
-@pytest.mark.parametrize("around", ["{}", " {}\r\n", "\ufeff{}\n", "\u200b{}\u00a0"])
-def test_a_whole_run(
-    scene: Scene,
-    around: str,
-) -> None:
-    """A token with pasted white space appears nowhere, here and in an Action."""
-    scene.use_token(around.format(KEY))
+def token(scene: Scene) -> tuple[str, ...]:
+    """Log in with a token, pasted with white space."""
+    scene.use_token(f" {KEY}\r\n")
+    return ()
+
+
+def plain_token(scene: Scene) -> tuple[str, ...]:
+    """Log in with a token, beside credentials that are not used."""
+    folder = Path.home() / ".kaggle"
+    folder.mkdir()
+    (folder / "kaggle.json").write_text(
+        '\ufeff{"username": "x", "key": " unused-key-of-x1\\n"}', encoding="utf-8"
+    )
+    scene.use_token(KEY)
+    return ("unused-key-of-x1",)
+
+
+def key(scene: Scene) -> tuple[str, ...]:
+    """Log in with user name and key, pasted with invisible characters."""
+    scene.monkeypatch.setenv("KAGGLE_KEY", f"\ufeff{KEY}\n\u200b")
+    return ()
+
+
+def login(scene: Scene) -> tuple[str, ...]:
+    """Log in as `kaggle auth login` does; the access token has expired."""
+    scene.use_token(None)
+    access = log_in(scene.account, scene.monkeypatch, expires_in_s=-60)
+    return (access, scene.account.server.authenticator.refresh_token)
+
+
+@pytest.mark.parametrize("way", [plain_token, token, key, login], ids=lambda way: way.__name__)
+def test_a_whole_run(scene: Scene, way: Callable[[Scene], tuple[str, ...]]) -> None:
+    """The secrets of a login, with what was pasted along, appear nowhere, here and in an Action."""
+    secrets = way(scene)
     scene.monkeypatch.setenv("HTTPS_PROXY", f"http://asha:{PROXY_PASSWORD}@127.0.0.1:9")
-    if around != "{}":
+    if way is not plain_token:
         scene.enter_actions()
     said = ""
     for arguments in ROUND:
@@ -108,7 +139,10 @@ def test_a_whole_run(
         if arguments[-1] == "push":
             wait_for_end(scene.account)
     assert "asha/bangla-tts-a/1" in said
-    assert_no_secret(said, scene.folder)
+    files = tuple((Path.home() / ".kaggle").glob("*"))
+    if way is login:
+        secrets = (*secrets, json.loads(files[0].read_text(encoding="utf-8"))["access_token"])
+    assert_no_secret(said, scene.folder, (*FORMS, *secrets), where_it_is_stored=files)
 
 
 FAILING: tuple[tuple[int, bytes], ...] = (
