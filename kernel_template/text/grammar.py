@@ -85,6 +85,7 @@ PATTERNS = {
     "time": (
         rf"{_TIME}(?:{TO}{_TIME})?(?:\s?(?:টায়|টার|টা|ঘটিকায়|ঘটিকা|মিনিটে|মিনিট){END}"
         rf"|\s?[AaPp]\.?[Mm](?![A-Za-z])\.?)?"
+        rf"|(?<![0-9:.,]){_HOUR}\s?[AaPp]\.?[Mm](?![A-Za-z])\.?"
         rf"|(?<![0-9:.]){_HOUR}\.{_MINUTE}\s?(?:টায়|টার|টা|ঘটিকায়|ঘটিকা){END}"
     ),
     "version": r"(?<![0-9.,])\d+(?:\.\d+){2,}",
@@ -137,7 +138,7 @@ WORD_PATTERNS = {
 
 # Where a rule of PATTERNS can begin, and where one of WORD_PATTERNS can.
 _MARK = f"(?=[^{BANGLA} \n।,?!;])"
-_SHORT = f"(?=[{BANGLA}]{{1,7}}[.:]|[{BANGLA}]{{0,6}}ঃ|নং|কোং|তাং|ইং)"
+_SHORT = f"(?<![{BANGLA}])(?=[{BANGLA}]{{1,7}}[.:]|[{BANGLA}]{{0,6}}ঃ|নং|কোং|তাং|ইং)"
 
 
 def _either(patterns: Mapping[str, str]) -> str:

@@ -47,7 +47,7 @@ def word(written: str, ending: str = "") -> str:
         written: the word.
         ending: a Bangla ending behind it.
     """
-    basic = plain(written)
+    basic = plain(written).replace("-", "")
     if basic in WORDS:
         said = WORDS[basic]
     else:
@@ -73,6 +73,8 @@ def address(written: str) -> str:
 
 def looks_like_bijoy(text: str) -> bool:
     """Whether Latin letters in a text were typed for a Bangla font of the Bijoy (ANSI) kind."""
+    if not text.isascii() and not re.search("[A-Za-z]", text):
+        return False
     found = re.findall("[A-Za-z]", text)
     v = sum(letter in "vV" for letter in found)
     w = sum(letter == "w" for letter in found)

@@ -1,5 +1,6 @@
 """What became of a text: the spoken text, what each rule changed, and what could not be said."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -174,16 +175,18 @@ def merged(*kinds: Sequence[Loss]) -> tuple[Loss, ...]:
 
 def place_before(edits: Sequence[Edit]) -> Callable[[int], int]:
     """Return a function from a place after the edits to the one before them."""
+    starts, ends = [], []  # Of the results, in the text after the edits.
+    shift = 0
+    for edit in edits:
+        starts.append(edit.start + shift)
+        ends.append(starts[-1] + len(edit.result))
+        shift += len(edit.result) - (edit.end - edit.start)
 
     def place(at: int) -> int:
-        shift = 0
-        for edit in edits:
-            start = edit.start + shift
-            if at < start:
-                break
-            if at < start + len(edit.result):
-                return edit.start
-            shift += len(edit.result) - (edit.end - edit.start)
-        return at - shift
+        last = bisect_right(starts, at) - 1
+        if last < 0:
+            return at
+        edit = edits[last]
+        return edit.start if at < ends[last] else edit.end + at - ends[last]
 
     return place

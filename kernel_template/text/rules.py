@@ -10,6 +10,7 @@ from kernel_template.text.tables import FRACTIONS, MAGNITUDES, MONEY, MONTHS, SI
 Found = re.Match[str]
 _MONTH_LIST = list(MONTHS)
 _CENTURY, _LONG = 100, 10  # A number of so many digits without commas is no quantity: it is an account's.
+_NEAR = 8  # Characters; how far a sign's neighbour may be.
 _CODE = 3  # Digits; a number behind “phone” with fewer is a count.
 _YEARS, _SURE_YEARS = range(1100, 2100), range(1700, 2100)  # With সালে behind them, and alone.
 _FOLLOWED = re.compile(
@@ -192,7 +193,7 @@ def _range(found: Found, first: str, last: str) -> str:
             joined = " " if next_year and _SEASON.match(found.string, found.end()) else " থেকে "
             return f"{said}{joined}{numbers.cardinal(int(last))}"
         return f"{said} থেকে {numbers.year(int(last)) if len(last) == 4 else numbers.quantity(last)}"
-    if re.match(r"\s*=", found.string[found.end() :]):
+    if re.match(r"\s*=", found.string[found.end() : found.end() + _NEAR]):
         return f"{numbers.quantity(first)} বিয়োগ {numbers.quantity(last)}"
     joined = " থেকে " if one < two and not _SCORE.match(found.string, found.end()) else " "
     return f"{numbers.quantity(first)}{joined}{numbers.quantity(last)}"
@@ -264,7 +265,8 @@ def _dash(found: Found) -> str:
     before, after = text[start - 1 : start], text[end : end + 1]
     if before.isspace() and after.isspace():
         return "—"
-    if before in ("%", "°") and after.isdecimal():
+    counted = re.search(rf"[0-9][{BANGLA}]{{1,4}}\Z", text[max(0, start - _NEAR) : start])
+    if (before in ("%", "°") or counted) and after.isdecimal():
         return " থেকে "
     if re.match(rf"[{BANGLA}A-Za-z]", before) and after.isdecimal():
         return " "
@@ -283,14 +285,18 @@ def _quote(found: Found) -> str:
 
 
 def _slash(found: Found) -> str:
-    text, start, end = found.string, found.start(), found.end()
-    sides = text[:start].rstrip()[-1:], text[end:].lstrip()[:1]
+    sides = _sides(found)
     return "বা" if all(re.match(f"[{BANGLA}]", side) for side in sides) else "স্ল্যাশ" if all(sides) else ""
 
 
 def _between_digits(found: Found) -> bool:
-    before, after = found.string[: found.start()], found.string[found.end() :]
-    return before.rstrip()[-1:].isdecimal() and after.lstrip()[:1].isdecimal()
+    return all(side.isdecimal() for side in _sides(found))
+
+
+def _sides(found: Found) -> tuple[str, str]:
+    """Return the nearest characters on both sides that are no space."""
+    text, start, end = found.string, found.start(), found.end()
+    return text[max(0, start - _NEAR) : start].rstrip()[-1:], text[end : end + _NEAR].lstrip()[:1]
 
 
 def _sign(found: Found) -> str:
