@@ -150,6 +150,7 @@ def test_a_stream_that_always_breaks_at_the_same_place_is_given_up(
     with pytest.raises(ServiceError, match=r"f could not be fetched: the (connection broke|storage ignored)"):
         bring([storage.put("f", answer)], tmp_path)
     assert len(storage.asked) <= 11
+    assert bool(parts(tmp_path)) is not bool(drop)  # A part without an ETag is of no use.
 
 
 def test_a_storage_that_forgets_ranges_in_the_middle_is_read_as_a_whole(
