@@ -16,17 +16,18 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
 from filelock import FileLock, Timeout
 
+from kernel_template.contract import DATASET_SCRIPT
 from orchestrator.data.sounds import file_digest
 from orchestrator.data.work import VERSION, AudioSettings, Job, Worked, part_file
 from orchestrator.errors import LocalError, UsageError
 from orchestrator.files import write_atomically
 
-DATASET = "MyTTSDataset"
+DATASET = PurePosixPath(DATASET_SCRIPT).parts[0]
 METADATA = "metadata.csv"
 REPORT = "report.json"
 PAGE = "report.html"

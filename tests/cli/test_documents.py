@@ -13,6 +13,7 @@ import pytest
 from orchestrator.cli.main import kgtts
 from orchestrator.emulator import Emulator
 from orchestrator.errors import ExitCode
+from tests.data.making import TEXTS, said, write, write_csv
 from tests.report.making import Made, write_data_set
 from tests.support import REPOSITORY, Cli
 from tests.voice.making import graph, put_voice
@@ -63,6 +64,10 @@ def project(account: Emulator, cli: Cli, workplace: Path) -> Path:
     (workplace / "wheels").mkdir()
     (workplace / "story.txt").write_text("আমি তুমি।\n", encoding="utf-8")
     write_data_set(workplace / "MyTTSDataset", ("আমি তুমি।",))
+    for number in (1, 2):
+        write(workplace / "My recordings" / f"Rec {number}.wav", said(TEXTS[number], 22_050), 22_050)
+    rows = [(f"Rec {number}", TEXTS[number]) for number in (1, 2)]
+    write_csv(workplace / "My recordings" / "transcript.csv", rows)
     return workplace
 
 

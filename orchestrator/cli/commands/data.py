@@ -1,6 +1,7 @@
 """`kgtts data`: from a folder of recordings to a dataset."""
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -193,6 +194,8 @@ def prepare(
         listed = done.layout.quarantine / "quarantine.csv"
         click.echo(f"{listed}: {done.summary.quarantined:,} with the reason; --accept ID takes one back")
     click.echo(f"{done.layout.page}: everything that was changed, with players")
+    if done.summary.utterances:
+        click.echo(f"Next: kgtts data upload {shlex.quote(str(target))}")
 
 
 @data.command(short_help="Upload the dataset to Kaggle, if it changed")
