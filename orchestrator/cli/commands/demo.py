@@ -44,8 +44,8 @@ def demo(folder: Path, epochs: int) -> None:
     """Try everything on this machine: no account, no GPU, no quota.
 
     An emulator of Kaggle starts here. The training is pushed to it with the official client and followed, and
-    it really trains a small Bangla voice. The emulator's sessions are so short that a second one has to
-    continue where the first stopped.
+    it really trains a small Bangla voice, which speaks. The emulator's sessions are so short that a second
+    one has to continue where the first stopped.
 
     Needs the extra `local` (PyTorch, Coqui and more): in a clone of kgtts, `make demo` installs it and runs
     this, or pip install '.[local]' --constraint constraints.txt.
@@ -80,7 +80,10 @@ def _print_end(made: "Demo") -> None:
     click.echo()
     click.secho(f"Trained to step {made.result['global_step']}.", fg="green", bold=True, nl=False)
     click.echo(f" Mel loss: {first:.2f} in the first epoch, {last:.2f} in the last.")
-    click.echo("These few steps only show that everything works; they do not make a voice.\n")
+    click.echo(
+        "The base voice speaks as a man, the recordings are a woman's. So few steps only show the way:"
+    )
+    click.echo("compare validation_samples/base with the newest step's.\n")
     here = Path.cwd()
     for name, path in made.places.items():
         near = path.relative_to(here) if path.is_relative_to(here) else path

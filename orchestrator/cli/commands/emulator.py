@@ -156,7 +156,7 @@ def emulator(
             if plan is not None:
                 server.server.faults.set(plan)
             if demo_inputs:
-                provide_demo_inputs(root, server.credentials[0], cache=data_folder() / "cache")
+                provide_demo_inputs(root, server.credentials[0], cache=data_folder() / "cache", speaking=True)
             _announce(server, root)
             while not stop.wait(3600):
                 pass

@@ -111,7 +111,13 @@ def _is_installed(package: str) -> bool:
 
 def _dataset_key() -> str:
     digest = hashlib.sha256(_TRAIN_SCRIPT.read_bytes())
-    digest.update("\n".join((*SENTENCES, importlib.metadata.version("espeakng-loader"))).encode())
+    spoken = (
+        *SENTENCES,
+        speech.VOICE,
+        f"{speech.WORDS_A_MINUTE}",
+        importlib.metadata.version("espeakng-loader"),
+    )
+    digest.update("\n".join(spoken).encode())
     return f"{_RECIPE}-{digest.hexdigest()[:16]}"
 
 

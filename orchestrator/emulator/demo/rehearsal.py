@@ -163,8 +163,8 @@ def _attempt(folder: Path, home: Path, limit: timedelta, epochs: int, stage: Sta
     options = EmulatorOptions(session_limit_s=_LATER * limit.total_seconds(), cache=cache)
     with Emulator(root, options=options) as emulator:
         stage.step("emulator", f"Kaggle's interface at {emulator.url}, its data in {root}")
-        stage.step("inputs", "a Bangla dataset and a small base voice (made once, then kept)")
-        inputs = provide_demo_inputs(root, emulator.credentials[0], cache=cache)
+        stage.step("inputs", "a woman's recordings and a base voice that speaks as a man (made once)")
+        inputs = provide_demo_inputs(root, emulator.credentials[0], cache=cache, speaking=True)
         values: dict[str, object] = {
             "kernel.slug": _SLUG,
             "kernel.accelerator": "none",

@@ -1,4 +1,4 @@
-"""Bangla speech for the demo's dataset, spoken on this machine by eSpeak NG's `bn` voice.
+"""Bangla speech for the demo's dataset, spoken on this machine by eSpeak NG's `bn` as a woman.
 
 The library comes from the optional package `espeakng-loader` (eSpeak NG 1.52) and is called through ctypes,
 in a process of its own: eSpeak NG carries state from one utterance to the next (pitch flutter continues), so
@@ -28,7 +28,9 @@ SAMPLE_RATE = 22_050  # Hz; what eSpeak NG produces and what the base voice is m
 
 _PACKAGE = "espeakng_loader"
 _TIMEOUT_S = 120
-_VOICE = b"bn"
+VOICE = "bn+f1"  # The base voice speaks as eSpeak NG's plain `bn`, a man: what is learnt can be heard.
+WORDS_A_MINUTE = 150  # As the base voice speaks.
+_RATE_PARAMETER = 1  # espeakRATE
 _OUTPUT_SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: samples go to the callback, in the caller's thread.
 _DONT_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT: an error is returned; the process lives on.
 _CHARS_UTF8 = 1  # espeakCHARS_UTF8
@@ -102,8 +104,9 @@ def _speak_all(utterances: Mapping[str, str], folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="kgtts-espeak-") as short:
         data = _reachable(Path(loader.get_data_path()), Path(short))
         rate = library.espeak_Initialize(_OUTPUT_SYNCHRONOUS, 0, os.fsencode(data), _DONT_EXIT)
-        if rate != SAMPLE_RATE or library.espeak_SetVoiceByName(_VOICE) != 0:
+        if rate != SAMPLE_RATE or library.espeak_SetVoiceByName(VOICE.encode()) != 0:
             raise LocalError(f"eSpeak NG's data in {data.resolve()} has no Bangla voice.")
+        library.espeak_SetParameter(_RATE_PARAMETER, WORDS_A_MINUTE, 0)
         for name, text in utterances.items():
             _write_wav(folder / f"{name}.wav", _samples(library, text))
 

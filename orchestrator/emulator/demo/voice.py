@@ -1,12 +1,13 @@
 """Two base voices that a laptop's CPU fine-tunes within seconds, both at step 0 and epoch 0.
 
 - One speaks: a VITS of 3.3 million parameters, trained on the speech of eSpeak NG's `bn` voice
-  (see `benchmarks/base_voice`). Its config has the text settings of the released Bangla voices, in the
-  form of their time: 82 characters, no cleaner, ড়, ঢ় and য় in both spellings, neither ৭ nor ৯,
-  `characters_class` null, plain test sentences and `Infinity`. This package has only the part that
-  speaks, with 8 bits a weight; the discriminator is drawn anew from a fixed seed.
-- The small one hums: 0.2 million untrained parameters and a vocabulary of all of Bangla. The demo, tests and
-  benchmarks train it.
+  (see `benchmarks/base_voice`). This package has only the part that speaks, with 8 bits a weight; the
+  discriminator is drawn anew from a fixed seed.
+- The small one hums: 0.2 million untrained parameters. Tests and benchmarks train it.
+
+Both have the text settings of the released Bangla voices, and the form of their time: 82 characters, no
+cleaner, ড়, ঢ় and য় in both spellings, neither ৭ nor ৯, `characters_class` null, plain test sentences,
+`Infinity`, and weights named `weight_g` and `weight_v`.
 
 Neither has period discriminators (`periods_multi_period_discriminator`), since they are what makes VITS slow
 on a CPU. The scale discriminator that remains has 5.6 million parameters, which a checkpoint holds too.
@@ -18,7 +19,6 @@ import importlib.metadata
 import json
 import math
 import sys
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -30,39 +30,49 @@ TEST_SENTENCES = (
     "আজ সকালে নদীর ধারে ঠান্ডা হাওয়া বইছে।",
 )
 
-_RECIPE = 1  # Increase it if the code below builds something else from the same settings.
+_RECIPE = 2  # Increase it if the code below builds something else from the same settings.
 _SEED = 54_321
 WEIGHTS = Path(__file__).resolve().parent / "data" / "base_voice.pth"
 _SPEAKING = "--speaking"
 
 
-def _bangla_characters() -> str:
-    """All assigned characters of the Bengali block, the joiners, and Latin letters and digits.
+CHARACTERS = "ইগং\u09bc’ুঃন১ঝূও‘ঊোছপফৈ৮ষযৎঢঈকঠিজ০৬ীটডএঅঋধচে২৩ণউ\u09df\u09ddখলভৗসহ্\u09dcদথবঔাঞশরৌম—ঐআৃঘঙ\u200cঁ৪৫ত"
+PUNCTUATION = ".?-!|, "
+_SMALL = {
+    "hidden_channels": 16,
+    "hidden_channels_ffn_text_encoder": 32,
+    "num_heads_text_encoder": 2,
+    "num_layers_text_encoder": 1,
+    "num_layers_posterior_encoder": 2,
+    "num_layers_flow": 1,
+    "upsample_initial_channel_decoder": 32,
+}
+_LARGE = {
+    "hidden_channels": 96,
+    "hidden_channels_ffn_text_encoder": 256,
+    "num_heads_text_encoder": 2,
+    "num_layers_text_encoder": 4,
+    "num_layers_posterior_encoder": 4,
+    "num_layers_flow": 2,
+    "resblock_type_decoder": "2",
+    "resblock_kernel_sizes_decoder": [3, 5, 7],
+    "resblock_dilation_sizes_decoder": [[1, 2], [2, 6], [3, 12]],
+    "upsample_rates_decoder": [8, 8, 4],
+    "upsample_kernel_sizes_decoder": [16, 16, 8],
+    "upsample_initial_channel_decoder": 192,
+}
 
-    The joiners (ZWNJ, ZWJ) belong to the spelling of words such as র‍্যাব. Coqui's cleaner makes Latin
-    text lower case.
+
+def settings(*, speaking: bool = False) -> dict[str, Any]:
+    """The config of a voice: the Coqui keys that differ from the defaults of VITS, as strict JSON.
+
+    Args:
+        speaking: of the voice that speaks; otherwise of the small one.
     """
-    bengali = [chr(code) for code in range(0x0980, 0x0A00) if unicodedata.category(chr(code)) != "Cn"]
-    latin = [chr(code) for code in (*range(ord("0"), ord("9") + 1), *range(ord("a"), ord("z") + 1))]
-    return "".join([*bengali, *latin, "\u200c", "\u200d"])
-
-
-CHARACTERS = _bangla_characters()
-PUNCTUATION = " ।॥,;:.?!-–—…'\"‘’“”()[]/%+=&*"
-
-
-RELEASED_CHARACTERS = (
-    "ইগং\u09bc’ুঃন১ঝূও‘ঊোছপফৈ৮ষযৎঢঈকঠিজ০৬ীটডএঅঋধচে২৩ণউ\u09df\u09ddখলভৗসহ্\u09dcদথবঔাঞশরৌম—ঐআৃঘঙ\u200cঁ৪৫ত"
-)
-RELEASED_PUNCTUATION = ".?-!|, "
-
-
-def settings() -> dict[str, Any]:
-    """The config of the small voice: the Coqui keys that differ from the defaults of VITS, as strict JSON."""
     return {
         "model": "vits",
         "run_name": "bangla",
-        "run_description": "A small Bangla voice for trying things out on a CPU.",
+        "run_description": "A Bangla voice for trying things out on a CPU.",
         "output_path": "/kaggle/working/training",
         "training_seed": _SEED,
         "epochs": 2,
@@ -73,8 +83,8 @@ def settings() -> dict[str, Any]:
         "mixed_precision": False,
         "precision": "fp32",
         "cudnn_benchmark": False,
-        "lr_gen": 0.001,
-        "lr_disc": 0.001,
+        "lr_gen": 0.0005 if speaking else 0.001,
+        "lr_disc": 0.0002 if speaking else 0.001,
         "run_eval": True,
         "eval_split_size": 2,
         "eval_split_max_size": 2,
@@ -91,13 +101,13 @@ def settings() -> dict[str, Any]:
         "min_audio_len": SAMPLE_RATE // 2,
         "max_audio_len": SAMPLE_RATE * 12,
         "max_text_len": 250,
-        "text_cleaner": "basic_cleaners",
+        "text_cleaner": None,
         "use_phonemes": False,
         "add_blank": True,
         "characters": {
-            "characters_class": "TTS.tts.utils.text.characters.Graphemes",
+            "characters_class": None,
             "pad": "<PAD>",
-            "eos": "<EOS>",
+            "eos": "।",
             "bos": "<BOS>",
             "blank": "<BLNK>",
             "characters": CHARACTERS,
@@ -117,13 +127,7 @@ def settings() -> dict[str, Any]:
         ],
         "test_sentences": [[sentence] for sentence in TEST_SENTENCES],
         "model_args": {
-            "hidden_channels": 16,
-            "hidden_channels_ffn_text_encoder": 32,
-            "num_heads_text_encoder": 2,
-            "num_layers_text_encoder": 1,
-            "num_layers_posterior_encoder": 2,
-            "num_layers_flow": 1,
-            "upsample_initial_channel_decoder": 32,
+            **(_LARGE if speaking else _SMALL),
             "periods_multi_period_discriminator": [],
             "spec_segment_size": 16,
             "use_sdp": False,
@@ -131,45 +135,7 @@ def settings() -> dict[str, Any]:
     }
 
 
-def speaking_settings() -> dict[str, Any]:
-    """The config of the voice that speaks: the small one's with the released voices' text, and larger."""
-    return settings() | {
-        "run_description": "A Bangla voice that has learnt from eSpeak NG, for trying things out on a CPU.",
-        "lr_gen": 0.0005,
-        "lr_disc": 0.0002,
-        "text_cleaner": None,
-        "characters": {
-            "characters_class": None,
-            "pad": "<PAD>",
-            "eos": "।",
-            "bos": "<BOS>",
-            "blank": "<BLNK>",
-            "characters": RELEASED_CHARACTERS,
-            "punctuations": RELEASED_PUNCTUATION,
-            "is_unique": True,
-            "is_sorted": True,
-        },
-        "model_args": {
-            "hidden_channels": 96,
-            "hidden_channels_ffn_text_encoder": 256,
-            "num_heads_text_encoder": 2,
-            "num_layers_text_encoder": 4,
-            "num_layers_posterior_encoder": 4,
-            "num_layers_flow": 2,
-            "resblock_type_decoder": "2",
-            "resblock_kernel_sizes_decoder": [3, 5, 7],
-            "resblock_dilation_sizes_decoder": [[1, 2], [2, 6], [3, 12]],
-            "upsample_rates_decoder": [8, 8, 4],
-            "upsample_kernel_sizes_decoder": [16, 16, 8],
-            "upsample_initial_channel_decoder": 192,
-            "periods_multi_period_discriminator": [],
-            "spec_segment_size": 16,
-            "use_sdp": False,
-        },
-    }
-
-
-# Spelt as in the released voices' config.json; they mean the same as in `speaking_settings`.
+# As the released voices' config.json has them; they say the same as `settings`.
 _OLD_FORM = {"test_sentences": list(TEST_SENTENCES), "max_text_len": math.inf, "max_audio_len": math.inf}
 
 
@@ -177,7 +143,7 @@ def recipe_key(*, speaking: bool = False) -> str:
     """A name that changes with everything the voice depends on: settings, code, and installed libraries.
 
     Args:
-        speaking: whether it is the key of the voice that speaks, not of the small one.
+        speaking: of the voice that speaks; otherwise of the small one.
 
     Raises:
         importlib.metadata.PackageNotFoundError: torch or coqui-tts is not installed.
@@ -185,9 +151,8 @@ def recipe_key(*, speaking: bool = False) -> str:
     made_from = {
         "recipe": _RECIPE,
         "seed": _SEED,
-        "settings": [speaking_settings(), hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()]
-        if speaking
-        else settings(),
+        "settings": settings(speaking=speaking),
+        "weights": hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() if speaking else None,
         "libraries": {name: importlib.metadata.version(name) for name in ("torch", "coqui-tts")},
     }
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
@@ -205,31 +170,34 @@ def build_voice(folder: Path, *, speaking: bool) -> None:
     The checkpoint contains only tensors, numbers and text, and loads with `weights_only=True`.
 
     Args:
-        folder: the folder.
-        speaking: whether to build the voice that speaks instead of the small one.
+        folder: where to.
+        speaking: the voice that speaks; otherwise the small one.
     """
     torch = importlib.import_module("torch")
     vits_config = importlib.import_module("TTS.tts.configs.vits_config").VitsConfig
     setup_model = importlib.import_module("TTS.tts.models").setup_model
 
     config = vits_config()
-    config.from_dict(speaking_settings() if speaking else settings())
+    config.from_dict(settings(speaking=speaking))
     torch.manual_seed(_SEED)
     model = setup_model(config)
-    written = model.config.to_dict()
     if speaking:
         missing, unknown = model.load_state_dict(_trained(torch), strict=False)
         if unknown or not all(name.startswith("disc.") for name in missing):
             raise SystemExit(f"{WEIGHTS} does not fit this release of coqui-tts: {[*unknown, *missing][0]}")
-        written["characters"]["characters_class"] = None  # Coqui has filled it in.
-        written |= _OLD_FORM
-    (folder / "config.json").write_text(
-        json.dumps(written, ensure_ascii=False, indent=2, allow_nan=speaking), encoding="utf-8"
-    )
+    written = model.config.to_dict() | _OLD_FORM
+    written["characters"]["characters_class"] = None  # Coqui has filled it in.
+    (folder / "config.json").write_text(json.dumps(written, ensure_ascii=False, indent=2), encoding="utf-8")
     stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    torch.save(
-        {"model": model.state_dict(), "config": stored, "step": 0, "epoch": 0}, folder / "model_file.pth"
-    )
+    weights = {_old_name(name): values for name, values in model.state_dict().items()}
+    torch.save({"model": weights, "config": stored, "step": 0, "epoch": 0}, folder / "model_file.pth")
+
+
+def _old_name(name: str) -> str:
+    """A weight's name as torch had it before its weight norm became a parametrization."""
+    for number, letter in enumerate("gv"):
+        name = name.replace(f".parametrizations.weight.original{number}", f".weight_{letter}")
+    return name
 
 
 def _trained(torch: Any) -> dict[str, Any]:
