@@ -135,7 +135,7 @@ def settings(*, speaking: bool = False) -> dict[str, Any]:
     }
 
 
-# As the released voices' config.json has them; they say the same as `settings`.
+# As the released voices' config.json has them; they mean the same as in `settings`.
 _OLD_FORM = {"test_sentences": list(TEST_SENTENCES), "max_text_len": math.inf, "max_audio_len": math.inf}
 
 
