@@ -49,6 +49,24 @@ def test_a_push_that_nobody_took_is_not_reported(cli: Cli, plan: Altered, accoun
     assert account.backend.kernels.all() == []
 
 
+def test_a_push_that_nobody_can_find_is_left_open(cli: Cli, plan: Altered, account: Emulator) -> None:
+    """Its answer is lost, and then the kernel is refused: pushing again is not called safe, and finds it."""
+    refused = (403, b'{"error": {"code": 403, "message": "Permission denied"}}')
+
+    def lose(_: bytes) -> bytes:
+        plan.answers |= dict.fromkeys(("GetKernel", "ListKernels", "GetKernelSessionStatus"), refused)
+        return b"{}"
+
+    plan.changes["SaveKernel"] = lose
+    first = cli("push", clock=HastyClock())
+    assert first.code == 7, first.said
+    assert "is safe" not in first.said
+    plan.answers.clear()
+    again = cli("push", clock=HastyClock())
+    assert (again.code, plan.calls.count("SaveKernel")) == (2, 1), again.said
+    assert f"{FIRST}/1" in again.said
+
+
 def test_escapes_in_titles_do_not_reach_the_terminal(cli: Cli, plan: Altered, account: Emulator) -> None:
     """`list --all` shows titles without escapes; a huge quota is an error."""
     assert cli("push").code == 0
