@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 from kernel_template.text.spelling import LETTER, SIGN
 from kernel_template.text.tables import (
@@ -150,4 +151,7 @@ def _either(patterns: Mapping[str, str]) -> str:
     return "|".join(parts)
 
 
-RULES = re.compile(f"{_MARK}(?:{_either(PATTERNS)})|{_SHORT}(?:{_either(WORD_PATTERNS)})")
+@cache
+def rules() -> re.Pattern[str]:
+    """Return the pattern of all rules; compiling it takes some 30 ms, so it waits until it is needed."""
+    return re.compile(f"{_MARK}(?:{_either(PATTERNS)})|{_SHORT}(?:{_either(WORD_PATTERNS)})")

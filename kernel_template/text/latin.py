@@ -4,8 +4,97 @@ import re
 import unicodedata
 
 from kernel_template.text.numbers import digits, inflected, quantity
-from kernel_template.text.tables import GREEK, LETTERS, WORDS
 
+_LETTERS = dict(
+    zip(
+        "abcdefghijklmnopqrstuvwxyz",
+        "এ বি সি ডি ই এফ জি এইচ আই জে কে এল এম এন ও পি কিউ আর এস টি ইউ ভি ডব্লিউ এক্স ওয়াই জেড".split(),
+        strict=True,
+    )
+)
+_GREEK = dict(
+    zip(
+        "αβγδεζηθικλμνξοπρσςτυφχψω",
+        (
+            "আলফা বিটা গামা ডেল্টা এপসাইলন জিটা ইটা থিটা আয়োটা কাপা ল্যামডা মিউ নিউ জাই ওমিক্রন পাই রো সিগমা সিগমা টাউ "
+            "আপসাইলন ফাই কাই সাই ওমেগা"
+        ).split(),
+        strict=True,
+    )
+)
+# English words that Bangla speakers say as words; all others are spelt by their letters.
+_WORDS = {
+    "android": "অ্যান্ড্রয়েড",
+    "app": "অ্যাপ",
+    "bangladesh": "বাংলাদেশ",
+    "bangla": "বাংলা",
+    "bkash": "বিকাশ",
+    "bluetooth": "ব্লুটুথ",
+    "call": "কল",
+    "chrome": "ক্রোম",
+    "com": "কম",
+    "computer": "কম্পিউটার",
+    "covid": "কোভিড",
+    "dhaka": "ঢাকা",
+    "download": "ডাউনলোড",
+    "email": "ইমেইল",
+    "facebook": "ফেসবুক",
+    "file": "ফাইল",
+    "gmail": "জিমেইল",
+    "google": "গুগল",
+    "hello": "হ্যালো",
+    "imo": "ইমো",
+    "info": "ইনফো",
+    "instagram": "ইনস্টাগ্রাম",
+    "internet": "ইন্টারনেট",
+    "iphone": "আইফোন",
+    "link": "লিংক",
+    "linkedin": "লিংকডইন",
+    "linux": "লিনাক্স",
+    "login": "লগইন",
+    "mail": "মেইল",
+    "messenger": "মেসেঞ্জার",
+    "microsoft": "মাইক্রোসফট",
+    "mobile": "মোবাইল",
+    "nagad": "নগদ",
+    "nasa": "নাসা",
+    "net": "নেট",
+    "netflix": "নেটফ্লিক্স",
+    "no": "নো",
+    "ok": "ওকে",
+    "okay": "ওকে",
+    "online": "অনলাইন",
+    "org": "অর্গ",
+    "password": "পাসওয়ার্ড",
+    "phone": "ফোন",
+    "python": "পাইথন",
+    "samsung": "স্যামসাং",
+    "skype": "স্কাইপ",
+    "sim": "সিম",
+    "sms": "এসএমএস",
+    "software": "সফটওয়্যার",
+    "telegram": "টেলিগ্রাম",
+    "taka": "টাকা",
+    "tk": "টাকা",
+    "tiktok": "টিকটক",
+    "twitter": "টুইটার",
+    "uber": "উবার",
+    "unicef": "ইউনিসেফ",
+    "unesco": "ইউনেস্কো",
+    "update": "আপডেট",
+    "upload": "আপলোড",
+    "usb": "ইউএসবি",
+    "video": "ভিডিও",
+    "web": "ওয়েব",
+    "website": "ওয়েবসাইট",
+    "whatsapp": "হোয়াটসঅ্যাপ",
+    "wifi": "ওয়াইফাই",
+    "wikipedia": "উইকিপিডিয়া",
+    "windows": "উইন্ডোজ",
+    "yes": "ইয়েস",
+    "youtube": "ইউটিউব",
+    "zoom": "জুম",
+}
 # Letters that do not come apart into a basic letter and an accent.
 _BASIC = {
     "ß": "ss",
@@ -37,7 +126,7 @@ def plain(text: str) -> str:
 
 def letters(word: str) -> str:
     """Spell a word by the names of its letters, with spaces between them."""
-    return " ".join(LETTERS.get(letter) or GREEK.get(letter, "") for letter in plain(word)).strip()
+    return " ".join(_LETTERS.get(letter) or _GREEK.get(letter, "") for letter in plain(word)).strip()
 
 
 def word(written: str, ending: str = "") -> str:
@@ -48,8 +137,8 @@ def word(written: str, ending: str = "") -> str:
         ending: a Bangla ending behind it.
     """
     basic = plain(written).replace("-", "")
-    if basic in WORDS:
-        said = WORDS[basic]
+    if basic in _WORDS:
+        said = _WORDS[basic]
     else:
         said = letters(basic)
         if written.isupper() and len(basic) <= _LONGEST_ACRONYM:
@@ -66,8 +155,8 @@ def address(written: str) -> str:
             said.append(_SIGNS[part])
         elif part.isdecimal():
             said.append(quantity(part) if int(part) < _HUNDRED else digits(part))
-        elif part[0] in LETTERS:
-            said.append(WORDS.get(part) or letters(part))
+        elif part[0] in _LETTERS:
+            said.append(_WORDS.get(part) or letters(part))
     return " ".join(said)
 
 

@@ -3,14 +3,13 @@
 import re
 from collections.abc import Callable
 
-from kernel_template.text import latin, numbers
+from kernel_template.text import latin, marks, numbers
 from kernel_template.text.grammar import BANGLA, MONTH_NAMES, SHORT_WORDS, TO, UNIT_NAMES
-from kernel_template.text.tables import FRACTIONS, MAGNITUDES, MONEY, MONTHS, SIGNS
+from kernel_template.text.tables import FRACTIONS, MAGNITUDES, MONEY, MONTHS
 
 Found = re.Match[str]
 _MONTH_LIST = list(MONTHS)
 _CENTURY, _LONG = 100, 10  # A number of so many digits without commas is no quantity: it is an account's.
-_NEAR = 8  # Characters; how far a sign's neighbour may be.
 _CODE = 3  # Digits; a number behind “phone” with fewer is a count.
 _YEARS, _SURE_YEARS = range(1100, 2100), range(1700, 2100)  # With সালে behind them, and alone.
 _FOLLOWED = re.compile(
@@ -28,8 +27,6 @@ _CALLED = re.compile(r"[ -]?(?:নম্বরে|নাম্বারে|এ|�
 _ENDED = re.compile(rf"\s*(?:[।,;)\n]|\Z|-?(?:এ|তে)(?![{BANGLA}]))")
 _SEASON = re.compile(r"\s?(?:অর্থবছর|অর্থ বছর|শিক্ষাবর্ষ|সেশন|মৌসুম)")
 _SCORE = re.compile(r"\s?(?:গোল|সেট|ব্যবধান)")
-_PREFIXES = {"(": ",", "[": ",", "{": ","}
-_COLON_WORDS = ("নং", "No.", "№")
 
 
 def _unzero(digits: str) -> int:
@@ -193,7 +190,7 @@ def _range(found: Found, first: str, last: str) -> str:
             joined = " " if next_year and _SEASON.match(found.string, found.end()) else " থেকে "
             return f"{said}{joined}{numbers.cardinal(int(last))}"
         return f"{said} থেকে {numbers.year(int(last)) if len(last) == 4 else numbers.quantity(last)}"
-    if re.match(r"\s*=", found.string[found.end() : found.end() + _NEAR]):
+    if re.match(r"\s*=", found.string[found.end() : found.end() + marks.NEAR]):
         return f"{numbers.quantity(first)} বিয়োগ {numbers.quantity(last)}"
     joined = " থেকে " if one < two and not _SCORE.match(found.string, found.end()) else " "
     return f"{numbers.quantity(first)}{joined}{numbers.quantity(last)}"
@@ -255,54 +252,6 @@ def _abbreviation(found: Found) -> str:
     return f"{prefix}ঃ" if prefix else SHORT_WORDS[found[0]]
 
 
-def _bracket(found: Found) -> str:
-    return ", " if found[0][0] in "([{" else ","
-
-
-def _dash(found: Found) -> str:
-    """A hyphen within a word; থেকে between amounts; a dash between words; else nothing."""
-    text, start, end = found.string, found.start(), found.end()
-    before, after = text[start - 1 : start], text[end : end + 1]
-    if before.isspace() and after.isspace():
-        return "—"
-    counted = re.search(rf"[0-9][{BANGLA}]{{1,4}}\Z", text[max(0, start - _NEAR) : start])
-    if (before in ("%", "°") or counted) and after.isdecimal():
-        return " থেকে "
-    if re.match(rf"[{BANGLA}A-Za-z]", before) and after.isdecimal():
-        return " "
-    if re.match(rf"[{BANGLA}A-Za-z0-9]", before) and re.match(rf"[{BANGLA}A-Za-z]", after):
-        return "-" if found[0] not in ("—", "―", "--") else "—"
-    return "—" if found[0] in ("—", "―", "--") and before else " "
-
-
-def _quote(found: Found) -> str:
-    """The apostrophe within a Bangla word stays; other quotes have no sound."""
-    text, start, end = found.string, found.start(), found.end()
-    within = (
-        start and re.match(f"[{BANGLA}]", text[start - 1]) and re.match(f"[{BANGLA}]", text[end : end + 1])
-    )
-    return "’" if within and found[0] in "'‘’ʼ" else ""
-
-
-def _slash(found: Found) -> str:
-    sides = _sides(found)
-    return "বা" if all(re.match(f"[{BANGLA}]", side) for side in sides) else "স্ল্যাশ" if all(sides) else ""
-
-
-def _between_digits(found: Found) -> bool:
-    return all(side.isdecimal() for side in _sides(found))
-
-
-def _sides(found: Found) -> tuple[str, str]:
-    """Return the nearest characters on both sides that are no space."""
-    text, start, end = found.string, found.start(), found.end()
-    return text[max(0, start - _NEAR) : start].rstrip()[-1:], text[end : end + _NEAR].lstrip()[:1]
-
-
-def _sign(found: Found) -> str:
-    return "যোগ" if found[0] == "+" and _between_digits(found) else SIGNS[found[0]]
-
-
 FUNCTIONS: dict[str, Callable[[Found], str]] = {
     "address": lambda found: latin.address(found[0]),
     "network": lambda found: dict(zip("2345", ("টুজি", "থ্রিজি", "ফোরজি", "ফাইভজি"), strict=True))[found[0][0]],
@@ -319,17 +268,17 @@ FUNCTIONS: dict[str, Callable[[Found], str]] = {
     "dotted": lambda found: latin.word(found[0].replace(".", "")),
     "title": lambda found: SHORT_WORDS[found[0]],
     "times": lambda found: (
-        "গুণ" if _between_digits(found) else latin.word(found[0]) if found[0] != "*" else ""
+        "গুণ" if marks.between_digits(found) else latin.word(found[0]) if found[0] != "*" else ""
     ),
     "latin": _latin,
-    "quote": _quote,
-    "dash": _dash,
+    "quote": marks.quote,
+    "dash": marks.dash,
     "ellipsis": lambda _: "…",
-    "slash": _slash,
+    "slash": marks.slash,
     "colon": lambda _: ": ",
     "hashtag": lambda _: "হ্যাশট্যাগ",
-    "bracket": _bracket,
-    "sign": _sign,
+    "bracket": marks.bracket,
+    "sign": marks.sign,
     "other": lambda _: "",
     "abbreviation": _abbreviation,
     "initials": lambda found: found[0].replace(".", ""),

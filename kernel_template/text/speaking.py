@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from kernel_template.text.grammar import BANGLA, RULES
+from kernel_template.text.grammar import BANGLA, rules
 from kernel_template.text.latin import looks_like_bijoy
 from kernel_template.text.pieces import Edit, Latin, Losses, Spoken, apply, as_pieces, compose, place_before
 from kernel_template.text.rules import FUNCTIONS
@@ -16,7 +16,6 @@ _SHORT = re.compile(rf"(?<![{BANGLA}])(?:নং|কোং|তাং|ইং)(?![{
 _WORD = re.compile(f"[{BANGLA}]")
 _NEAR = re.compile(f"[{BANGLA}A-Za-z0-9]")
 _MOST_ROUNDS = 5
-_SOUNDLESS = frozenset({"quote", "other", "latin"})
 _TIDY = re.compile(
     r"\A[ ,;:।.—…]+|[ ,;:—]+\Z|[ ,;:—]+(?=\n)|(?<=\n)[ ,;:।.—…]+"
     r"|(?P<weak>[,;:—])(?: ?[,;:—])+|[ ,;:—]+(?=[।?!])|(?<=[।?!])(?: ?[,;:।.])+| +(?=[ ,;:.…])"
@@ -44,12 +43,12 @@ def spoken(text: str, latin: Latin = Latin.SPELL) -> Spoken:
     losses = Losses()
     edits, said = list(first), between
     for _ in range(_MOST_ROUNDS):  # Words brought together can be read anew; mostly one round is enough.
-        rules = _rule_edits(said, latin, losses, place_before(edits))
-        edits, said = compose(edits, rules, said), apply(said, rules)
-        for more in (_tidy_edits, spelling_edits) if rules else ():
+        read = _rule_edits(said, latin, losses, place_before(edits))
+        edits, said = compose(edits, read, said), apply(said, read)
+        for more in (_tidy_edits, spelling_edits) if read else ():
             changed = more(said)
             edits, said = compose(edits, changed, said), apply(said, changed)
-        if not rules or _is_plain(said):
+        if not read or _is_plain(said):
             break
     remarks = (_BIJOY,) if looks_like_bijoy(text) else ()
     return Spoken(text, said, as_pieces(text, edits), losses.all(), remarks=remarks, latin=latin)
@@ -64,13 +63,13 @@ def _rule_edits(text: str, latin: Latin, losses: Losses, place: Callable[[int], 
     edits = []
     ascii_digits = text.translate(_DIGITS)  # As long as the text, so places are the same.
     end = -1
-    for found in RULES.finditer(ascii_digits):
+    for found in rules().finditer(ascii_digits):
         rule = found.lastgroup or ""
         if rule == "latin" and latin is not Latin.SPELL:
             result = found[0] if latin is Latin.KEEP else ""
         else:
             result = FUNCTIONS[rule](found)
-        if not result and rule in _SOUNDLESS:
+        if not result:
             _note(found[0], place(found.start()), losses)
         start = found.start()
         if result and _WORD.match(result):
