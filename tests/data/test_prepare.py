@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from kernel_template.text.metadata import Recordings, read_ljspeech
 from orchestrator.data.pool import work_all
 from orchestrator.data.prepare import prepare
 from orchestrator.data.store import Layout, Store
@@ -64,6 +65,11 @@ def test_the_dataset_is_as_coqui_reads_it(recordings: Path, tmp_path: Path) -> N
     lines = done.layout.metadata.read_text(encoding="utf-8").splitlines()
     assert lines[0] == f"Rec_01|{TEXTS[0]}|আমি আজ বারোটি বই কিনেছি।"
     assert len(lines) == 12
+    # A session mends nothing in it.
+    found = read_ljspeech(
+        done.layout.metadata.read_bytes(), Recordings(path.name for path in done.layout.wavs.iterdir())
+    )
+    assert (found.text, found.remarks, found.rows) == (None, [], 12)
     for line in lines:
         with wave.open(str(done.layout.wavs / f"{line.split('|')[0]}.wav"), "rb") as file:
             assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (22_050, 1, 2)
