@@ -111,6 +111,7 @@ def _paced(body: bytes, pace: tuple[int, float] | None) -> Iterator[bytes]:
 def _handler(storage: Storage) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # As Kaggle and its storage.
 
         def do_GET(self) -> None:
             key = self.path.strip("/").partition("?")[0]

@@ -104,6 +104,7 @@ class FarStorage(BaseHTTPRequestHandler):
     """A Kaggle that has only uploads, over a connection that breaks in the first request."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # As Kaggle and its storage.
     create_url = ""
     received = b""
     asked: ClassVar[list[tuple[str, str | None]]] = []

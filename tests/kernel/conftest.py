@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.clock import FakeClock
-from tests.kernel.hosting import PACKAGE, ForkServer, start_coqui_server, start_fork_server
+from tests.kernel.hosting import HAS_TRAINER, PACKAGE, ForkServer, start_coqui_server, start_fork_server
 from tests.kernel.kit import Log
 
 
@@ -33,7 +33,8 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def fork_server() -> Iterator[ForkServer]:
     """A process that has torch imported and runs all trainings of the toy."""
-    pytest.importorskip("trainer")
+    if not HAS_TRAINER:
+        pytest.skip("needs the extra `local`")
     # The toy scripts import `tests`, so this entry stays when the host removes its own.
     with start_fork_server(PYTHONPATH=str(PACKAGE.parent)) as found:
         yield found

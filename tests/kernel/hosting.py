@@ -20,6 +20,9 @@ import kernel_template
 from orchestrator.emulator.runner.standins import standin_path
 from tests.kernel.kit import put
 
+HAS_TRAINER = find_spec("trainer") is not None  # To import it takes seconds.
+# The mark of a module whose tests train with Coqui's real Trainer.
+REAL_TRAINER = pytest.mark.skipif(not HAS_TRAINER, reason="needs the extra `local`")
 # The marks of a module that trains the demo's voice.
 VITS_TRAINING = [
     pytest.mark.training,

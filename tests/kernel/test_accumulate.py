@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from kernel_template.host.accumulate import Accumulator, Group
-from tests.kernel.hosting import ForkServer, Toy, load, same_training, step_of
+from tests.kernel.hosting import REAL_TRAINER, ForkServer, Toy, load, same_training, step_of
 
-pytest.importorskip("trainer")
+pytestmark = REAL_TRAINER
 PLAIN = {"plain": True, "samples": 8, "epochs": 20}
 
 

@@ -9,11 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from kernel_template.host.protocol import Control
 from orchestrator.emulator.runner.standins import standin_path
-from tests.kernel.hosting import CONFIG, ForkServer
+from tests.kernel.hosting import CONFIG, REAL_TRAINER, ForkServer
 from tests.kernel.kit import Log, put
 from tests.kernel.sessions import HEAD, Played
 from tests.kernel.spoiled import RULES, mixed, recording
@@ -37,9 +35,9 @@ print(json.dumps(tokenizer.not_found_characters))
 """
 
 
+@REAL_TRAINER
 def test_coquis_own_tokenizer(tmp_path: Path) -> None:
     """Coqui's tokenizer is used with its cleaner and blanks, and without its line for each character."""
-    pytest.importorskip("trainer")
     path = recording(tmp_path / "a.wav")
     texts = ["ABC,  def", "abz", "abz", "abc?", "???", "abcdef" * 3]
     packages = [str(Path(__file__).parents[2]), str(standin_path(sys.executable) or "")]

@@ -9,11 +9,11 @@ import pytest
 
 from kernel_template.tools.files import sha256_of
 from kernel_template.train.host_link import BatchPlan
-from tests.kernel.hosting import ForkServer, Toy, load, same_training, save, step_of
+from tests.kernel.hosting import REAL_TRAINER, ForkServer, Toy, load, same_training, save, step_of
 from tests.kernel.kit import Log
 from tests.kernel.sessions import resume_of, stamp, toy_session
 
-pytest.importorskip("trainer")
+pytestmark = REAL_TRAINER
 
 
 @pytest.fixture

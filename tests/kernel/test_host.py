@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.hosting import ForkServer, Toy, load, same_training, save, step_of
+from tests.kernel.hosting import REAL_TRAINER, ForkServer, Toy, load, same_training, save, step_of
 
-pytest.importorskip("trainer")
+pytestmark = REAL_TRAINER
 
 
 @pytest.fixture(scope="module")

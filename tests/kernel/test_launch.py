@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.hosting import CONFIG, PACKAGE, TOY, with_package
+from tests.kernel.hosting import CONFIG, PACKAGE, REAL_TRAINER, TOY, with_package
 from tests.kernel.kit import put
 
 LAUNCH = (sys.executable, "-u", "-P", "-m", "kernel_template.host.launch")
@@ -225,9 +225,9 @@ def test_arguments_that_name_nothing(tmp_path: Path) -> None:
         assert done.returncode == 2
 
 
+@REAL_TRAINER
 def test_a_rank_killed_within_a_training(tmp_path: Path) -> None:
     """If rank 1 of a real training is killed in its third step, the training ends within ten seconds."""
-    pytest.importorskip("trainer")
     config = {**CONFIG, "epochs": 50, "die_at": 3, "fault_rank": 1, "output_path": str(tmp_path / "out")}
     put(tmp_path / "config.json", json.dumps(config))
     put(tmp_path / "CONTROL.json", json.dumps({"report": str(tmp_path / "HOST_REPORT.json")}))

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from kernel_template.train.host_link import BatchPlan
-from tests.kernel.hosting import ForkServer, Toy, load, step_of
+from tests.kernel.hosting import REAL_TRAINER, ForkServer, Toy, load, step_of
 from tests.kernel.kit import Log
 from tests.kernel.sessions import toy_session
 
-pytest.importorskip("trainer")
+pytestmark = REAL_TRAINER
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.hosting import ForkServer, Toy, difference, load, same_training, step_of
+from tests.kernel.hosting import REAL_TRAINER, ForkServer, Toy, difference, load, same_training, step_of
 
-pytest.importorskip("trainer")
+pytestmark = REAL_TRAINER
 
 
 class Pair(Toy):
