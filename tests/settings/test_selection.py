@@ -20,6 +20,7 @@ OUTPUTS = [
     "config.json",
     "train_log.txt",
     "metrics.jsonl",
+    "bad_samples.csv",
     "state.json",
     "manifest.json",
     "validation_samples/0.wav",
