@@ -33,7 +33,12 @@ def speed_jobs(card: Card) -> list[Job]:
         _job(
             card,
             f"speed {size} {way}",
-            {"mode": "time", "warm": WARM, "steps": 6 if card.dry else 60, "seconds": SECONDS},
+            {
+                "mode": "time",
+                "warm": 2 if card.dry else WARM,
+                "steps": 4 if card.dry else 60,
+                "seconds": SECONDS,
+            },
             {"way": way, "batch_size": size},
             full_voice(card, size),
             control,
