@@ -54,6 +54,7 @@ KINDS = {
     "unsayable": Kind(
         "text has letters that cannot be said", _QUARANTINE, "quarantine: write them as spoken"
     ),
+    "spelling": Kind("text is not written in Unicode", _QUARANTINE, "quarantine: convert the text"),
     "silent": Kind("nothing to hear", _QUARANTINE, "quarantine"),
     "too_short": Kind("speech is too short", _QUARANTINE, "quarantine"),
     "too_long": Kind("recording is too long", _QUARANTINE, "quarantine: cut it into sentences"),
@@ -72,7 +73,6 @@ KINDS = {
     "split": Kind("long, split at its pauses", _CHANGED, "an utterance for each sentence"),
     "name": Kind("name written otherwise than the file", _CHANGED, "the file that it means is taken"),
     "text": Kind("text not in one plain line", _CHANGED, "written as one line"),
-    "spelling": Kind("text says something about itself", _DOUBTFUL, "kept: look at it"),
     "form": Kind("transcript in another form", _CHANGED, "read all the same"),
     "rate": Kind("other sample rate", _CHANGED, "resampled"),
     "channels": Kind("more than one channel", _CHANGED, "mixed to mono"),

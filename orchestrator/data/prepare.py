@@ -45,8 +45,7 @@ def prepare(request: Request, target: Path, listener: Listener, accept: tuple[st
         accept: ids or recordings that come back from quarantine, now and in later runs.
 
     Raises:
-        UsageError: as `study.find`; the target is among the recordings; `accept` names what cannot be used;
-            nothing can be used.
+        UsageError: as `study.find`; the target is among the recordings; `accept` names what cannot be used.
         LocalError: the folder cannot be written to.
     """
     source, place = request.folder.resolve(), target.resolve()
@@ -58,8 +57,6 @@ def prepare(request: Request, target: Path, listener: Listener, accept: tuple[st
     found = find(request, leave_out=target)
     with Store(target).opened() as store:
         outcome, count = _work(found, request, store, listener, accept)
-        if not outcome.kept and not outcome.quarantined:
-            raise UsageError("Nothing was found to prepare.")
         return _publish(found, request, store, outcome, count)
 
 
@@ -128,7 +125,8 @@ def _publish(found: Found, request: Request, store: Store, outcome: Outcome, cou
     store.write_if_changed(layout.quarantine / "quarantine.csv", quarantine_table(outcome))
     store.write_if_changed(layout.report, report_json(found, outcome, summary, request.settings))
     store.write_if_changed(layout.page, page(found, outcome, summary, request.settings))
-    store.write_if_changed(layout.metadata, text)
+    if text:
+        store.write_if_changed(layout.metadata, text)
     store.finish(idents)
     strangers = store.strangers(places.values())
     return Prepared(layout, outcome, summary, count, changed, tuple(strangers))

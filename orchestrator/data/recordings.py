@@ -16,6 +16,7 @@ FFMPEG_ENDINGS = frozenset(
     {".m4a", ".aac", ".mp4", ".m4b", ".3gp", ".amr", ".wma", ".webm", ".mka", ".mov", ".ac3"}
 )
 ENDINGS = SNDFILE_ENDINGS | FFMPEG_ENDINGS
+STATE_FOLDER = ".kgtts"  # In a folder that `prepare` makes.
 _SKIPPED_FOLDERS = frozenset({"__MACOSX"})
 # How a written name may differ from the recording's, from the least difference to the greatest.
 _DIFFERENCES = (
@@ -92,12 +93,16 @@ def _walk(folder: Path, avoided: Path | None) -> Iterator[Path]:
 
     for place, folders, files in os.walk(folder, onerror=stop):
         here = Path(place)
-        if avoided is not None:
-            folders[:] = [name for name in folders if (here / name).resolve() != avoided]
+        folders[:] = [name for name in folders if not _is_made((here / name), avoided)]
         for name in files:
             path = here / name
             if path.is_file():  # No device, no pipe, no broken link.
                 yield path
+
+
+def _is_made(folder: Path, avoided: Path | None) -> bool:
+    """Whether `prepare` made or makes a folder: what is in it are not the recordings that it is made of."""
+    return (folder / STATE_FOLDER).is_dir() or (avoided is not None and folder.resolve() == avoided)
 
 
 @dataclass(frozen=True, slots=True)

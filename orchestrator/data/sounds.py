@@ -19,7 +19,7 @@ from orchestrator.data.recordings import FFMPEG_ENDINGS
 
 Samples = npt.NDArray[np.float32]
 
-LONGEST_S = 600.0  # A recording is held in memory as a whole.
+LONGEST_S = 300.0  # A recording is held in memory as a whole.
 _FFMPEG_S = 120.0
 _UNKNOWN_SIZE = 0x7FFFFFFF  # Or more: what programs write that do not know a WAV file's size.
 _MOST_CHANNELS = 32
@@ -213,14 +213,15 @@ def _mono(data: npt.NDArray[np.float32]) -> tuple[Samples, str]:
     """Mix the channels; a silent one is left out, and of two opposite ones the first is taken."""
     if data.shape[1] == 1:
         return np.ascontiguousarray(data[:, 0]), ""
-    power = np.sqrt(np.mean(np.square(data, dtype=np.float64), axis=0))
-    loud = [index for index in range(data.shape[1]) if power[index] > power.max() * _QUIET]
-    if len(loud) < data.shape[1] and power.max() > 0:
+    channels = [np.ascontiguousarray(data[:, index]) for index in range(data.shape[1])]
+    power = np.sqrt([float(np.dot(channel, channel)) / len(data) for channel in channels])
+    loud = [index for index, value in enumerate(power) if value > power.max() * _QUIET]
+    if len(loud) < len(channels) and power.max() > 0:
         return data[:, loud].mean(axis=1), "a silent channel is left out"
-    if data.shape[1] == 2 and power.min() > 0:  # noqa: PLR2004
-        product = float(np.mean(data[:, 0].astype(np.float64) * data[:, 1])) / float(power[0] * power[1])
-        if product < _OPPOSITE:
-            return np.ascontiguousarray(data[:, 0]), "its channels cancel each other, so the first is taken"
+    if len(channels) == 2 and power.min() > 0:  # noqa: PLR2004
+        likeness = float(np.dot(*channels)) / len(data) / float(power[0] * power[1])
+        if likeness < _OPPOSITE:
+            return channels[0], "its channels cancel each other, so the first is taken"
     return data.mean(axis=1), ""
 
 

@@ -22,6 +22,7 @@ from typing import Any, TextIO
 from filelock import FileLock, Timeout
 
 from kernel_template.contract import DATASET_SCRIPT
+from orchestrator.data.recordings import STATE_FOLDER
 from orchestrator.data.sounds import file_digest
 from orchestrator.data.work import VERSION, AudioSettings, Job, Worked, part_file
 from orchestrator.errors import LocalError, UsageError
@@ -78,7 +79,7 @@ class Layout:
     @property
     def hidden(self) -> Path:
         """The state."""
-        return self.folder / ".kgtts"
+        return self.folder / STATE_FOLDER
 
     @property
     def staging(self) -> Path:

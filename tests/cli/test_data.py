@@ -174,3 +174,21 @@ def test_without_the_extra_the_command_that_installs_it_is_named(
     assert result.code == ExitCode.LOCAL
     assert "pip install 'kgtts[data]'" in result.err
     assert json.dumps(result.out) == '""'
+
+
+def test_a_dataset_in_which_nothing_is_left_is_an_error(cli: Cli, recordings: Path, workplace: Path) -> None:
+    """It has no metadata.csv, also if it had one before, and the report says what is wrong with each."""
+    assert cli("data", "prepare", recordings, "--to", "out").code == 0
+    write_csv(recordings / "transcript.csv", [("rec 0", "…!"), ("rec 1", "…!")])
+    result = cli("data", "prepare", recordings, "--to", "out")
+    assert result.code == ExitCode.USAGE
+    assert "is empty: nothing can be trained on" in result.err
+    assert "nothing in the text can be spoken" in result.out
+    assert not (workplace / "out" / "MyTTSDataset" / "metadata.csv").exists()
+    assert len(list((workplace / "out" / "quarantine").glob("*.wav"))) == 4
+
+
+def test_a_dataset_beside_the_recordings_is_not_taken_for_recordings(cli: Cli, recordings: Path) -> None:
+    """It may be made in their folder; `check` leaves it out, too."""
+    assert cli("data", "prepare", recordings, "--to", recordings / "out").code == 0
+    assert cli("data", "check", recordings, "--json").json["summary"]["recordings"] == 4

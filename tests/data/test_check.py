@@ -194,12 +194,12 @@ def test_rows_and_recordings_without_each_other_are_named(tmp_path: Path) -> Non
 
 def test_repeated_rows_and_recordings_are_told_apart(tmp_path: Path) -> None:
     """The same text again does no harm; another one cannot be judged."""
-    for number in range(1, 7):
+    for number in range(1, 8):
         write(tmp_path / f"r{number}.wav", said(TEXT, level=0.1 + number / 50))
     shutil.copy(tmp_path / "r3.wav", tmp_path / "r3 copy.wav")
     shutil.copy(tmp_path / "r4.wav", tmp_path / "r4 copy.wav")
     rows = f"r1|{TEXT}\nr1|{TEXT}\nr2|{TEXT}\nr2|{TEXTS[1]}\nr3|{TEXT}\nr3 copy|{TEXT}\n"
-    rows += f"r4|{TEXT}\nr4 copy|{TEXTS[7]}\nr5|…!\nr6|مرحبا {TEXT}\n"
+    rows += f"r4|{TEXT}\nr4 copy|{TEXTS[7]}\nr5|…!\nr6|مرحبا {TEXT}\nr7|Avwg evsjvq Mvb MvB\n"
     (tmp_path / "metadata.csv").write_text(rows, encoding="utf-8")
     _, outcome = checked(tmp_path)
     found = kinds(outcome)
@@ -209,6 +209,7 @@ def test_repeated_rows_and_recordings_are_told_apart(tmp_path: Path) -> None:
     assert found["same_sound"] == ["r4 copy.wav", "r4.wav"]
     assert found["empty_text"] == ["metadata.csv:9"]
     assert found["unsayable"] == ["metadata.csv:10"]
+    assert found["spelling"] == ["metadata.csv:11"]
     assert [item.id for item in outcome.kept] == ["r1", "r3"]
 
 

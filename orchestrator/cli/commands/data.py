@@ -194,8 +194,12 @@ def prepare(
         listed = done.layout.quarantine / "quarantine.csv"
         click.echo(f"{listed}: {done.summary.quarantined:,} with the reason; --accept ID takes one back")
     click.echo(f"{done.layout.page}: everything that was changed, with players")
-    if done.summary.utterances:
-        click.echo(f"Next: kgtts data upload {shlex.quote(str(target))}")
+    if not done.summary.utterances:
+        raise UsageError(
+            f"{done.layout.dataset} is empty: nothing can be trained on.",
+            hint="quarantine/quarantine.csv says what is wrong with each recording",
+        )
+    click.echo(f"Next: kgtts data upload {shlex.quote(str(target))}")
 
 
 @data.command(short_help="Upload the dataset to Kaggle, if it changed")
