@@ -24,6 +24,7 @@ from kernel_template.contract import (
     Run,
 )
 from kernel_template.finish.voice_program import ProgramResult, VoiceProgram
+from kernel_template.text.vocabulary import preferred_spelling
 from kernel_template.tools.files import (
     WriteFile,
     folder_bytes,
@@ -156,7 +157,9 @@ class VoiceExporter:
             shutil.copyfile(folder / VOICE_MODEL, part)
             part.replace(model)
             onnx = {**described["onnx"], "file": model.name}
-            text = {**described["text"], **({"counts": self.letters} if self.letters else {})}
+            text = {**described["text"]}
+            if self.letters:
+                text |= {"counts": self.letters, "spelling": preferred_spelling(self.letters)}
             self.write(description, json_bytes({**described, "onnx": onnx, "text": text, **card, **source}))
         except OSError:
             for left in (part, model):

@@ -10,7 +10,8 @@
     speakable    whether these rules give exactly the ids of Coqui's tokenizer; if not, `why`
     examples     texts with the ids that the tokenizer makes of them
     counts       how often the training texts had each character, and each letter that Unicode spells as two
-                 (vocabulary.py); null or missing if that is not known
+                 (vocabulary.py); missing if that is not known
+    spelling     how they spelt each letter that Unicode spells in two ways; missing as counts
 
 Sessions write these rules, and the laptop reads them. Standard library only: neither needs torch or TTS.
 """

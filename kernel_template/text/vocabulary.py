@@ -65,6 +65,15 @@ def count_letters(texts: Iterable[str], steps: Sequence[Sequence[str]] = ()) -> 
     return dict(counts.most_common())
 
 
+def preferred_spelling(counts: Mapping[str, int]) -> dict[str, str]:
+    """Return how training texts spelt each letter that Unicode spells in two ways, where they had it."""
+    found = {
+        letter: max((letter, apart), key=lambda form: counts.get(form, 0))
+        for letter, apart in SPELLINGS.items()
+    }
+    return {letter: form for letter, form in found.items() if counts.get(form)}
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """What a voice can say.

@@ -55,6 +55,7 @@ _ONNX = card(DATA)["onnx"]
         ({"text": rules(characters={"ab": 1})}, "text.characters"),
         ({"text": rules(characters={"a": -1})}, "text.characters"),
         ({"text": rules(speakable="yes")}, "text.speakable"),
+        ({"text": rules(counts={"আ": -1})}, "text.counts"),
         ({"global_step": 10**300}, "global_step"),
         ({"run": {"id": "x", "session": -1}}, "run.session"),
         ({"run": {"id": "x" * 65}}, "run.id"),

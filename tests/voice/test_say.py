@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import Cli
+from tests.text.test_vocabulary import RELEASED
 from tests.voice.making import graph, put_session, put_voice, rules
 
 pytestmark = pytest.mark.skipif(
@@ -190,6 +191,23 @@ def test_odd_texts_are_said_as_far_as_they_go(cli: Cli, runs: Path, workplace: P
         assert result.json["voices"][0]["unknown"] == [*unknown]
         assert loudest(workplace / "new" / "তুমি.wav") > 0
     assert f"{Path('new') / 'তুমি.wav'}" in cli("say", "আমি", "--out", "new/তুমি.wav").out
+
+
+def test_a_voice_of_the_released_kind_says_numbers(cli: Cli, workplace: Path) -> None:
+    """Without ৭, ৯ and ৳ it says a year and an amount whole; what it lacks is named by kind."""
+    characters = {letter: number for number, letter in enumerate(sorted(RELEASED.letters), start=4)}
+    session = put_session(workplace / "runs" / "bangla-tts", 1)
+    put_voice(session / "voice", graph(), text=rules(characters=characters, steps=[]))
+    (voice,) = cli("say", "১৯৭৯ সালে ৳২৫,০০০", "-o", "x.wav", "--json").json["voices"]
+    assert [piece["text"] for piece in voice["pieces"]] == ["উনিশশো উনআশি সালে পঁচিশ হাজার টাকা"]
+    assert (voice["unknown"], voice["harmful"], voice["doubtful"]) == ([], [], [])
+    result = cli("say", "ডা. সেন এলেন ☺\nবই ৫টি 中", "-o", "x.wav")
+    assert "ডাক্তার সেন এলেন বই পাঁচটি" in result.out
+    assert "would miss it: 中" in result.err
+    assert "no sound: ☺" in result.err
+    (voice,) = cli("say", "ডা. সেন এলেন\nবই ৫টি", "-o", "x.wav", "--json").json["voices"]
+    assert [piece["text"] for piece in voice["pieces"]] == ["ডাক্তার সেন এলেন", "বই পাঁচটি"]
+    assert "None of the text's characters" in cli("say", "☺☺", "-o", "y.wav").err
 
 
 @pytest.mark.posix  # A named pipe.
