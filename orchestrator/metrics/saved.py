@@ -8,22 +8,13 @@ it is passed on unchanged. Colour codes without their escape characters are hand
 
 import codecs
 import html
-import io
-import json
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
+from orchestrator.metrics.documents import MOST_BYTES, document_text, is_document
+
 SAMPLE_BYTES = 1024 * 1024  # A Kaggle session prints some hundred kB before the first step.
-_MOST_BYTES = 256 * 1024 * 1024  # Of a document that has to be read as a whole.
-_ZIP = b"PK\x03\x04"
-_DOCUMENTS = ("word/document.xml", "content.xml")  # Of Word, and of LibreOffice.
-_TAB = re.compile(rb"<(?:w|text):tab\b[^>]*>")
-_PARAGRAPH = re.compile(rb"<(?:w:br|w:cr|text:line-break)\b[^>]*>|</(?:w:p|text:p|text:h)>")
-_SPACES_XML = re.compile(rb'<text:s\b(?:[^>]*text:c="(\d{1,4})")?[^>]*>')
-_MOST_SPACES = 200
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _TYPOGRAPHY_1252 = (
     b"\x85\x91\x92\x93\x94\x95\x96\x97\xa0"  # Windows-1252: quotes, dashes, … and a hard space.
@@ -71,9 +62,9 @@ def undo(pieces: Iterable[bytes]) -> Iterator[bytes]:
     rest = iter(pieces)
     first = list(take_bytes(rest, SAMPLE_BYTES))
     sample = b"".join(first)
-    if sample.startswith(_ZIP) or _is_notebook(sample):
-        whole = b"".join(take_bytes(chain(first, rest), _MOST_BYTES))
-        text = _document_text(whole) if whole.startswith(_ZIP) else _notebook_text(whole)
+    if is_document(sample):
+        whole = b"".join(take_bytes(chain(first, rest), MOST_BYTES))
+        text = document_text(whole)
         sample = whole if text is None else text
         first = [sample]
     encoding = _encoding(sample)
@@ -198,41 +189,3 @@ def _with_plain_dashes(data: bytes) -> bytes:
 
 def _one_a_line(data: bytes) -> bytes:
     return _MARK.sub(b"\n", data)
-
-
-def _document_text(whole: bytes) -> bytes | None:
-    """The text of a document of Word or LibreOffice, a line for each paragraph; None if it is none."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(whole)) as archive:
-            name = next(name for name in _DOCUMENTS if name in archive.namelist())
-            if archive.getinfo(name).file_size > _MOST_BYTES:
-                return None
-            xml = archive.read(name)
-    except (zipfile.BadZipFile, StopIteration, OSError, RuntimeError, EOFError, zlib.error):
-        return None
-    xml = _TAB.sub(b"\t", _SPACES_XML.sub(_spaces, xml.replace(b"\n", b"")))
-    text = re.sub(rb"<[^>]*>", b"", _PARAGRAPH.sub(b"\n", xml))
-    return html.unescape(text.decode("utf-8", "replace")).encode("utf-8", "replace")
-
-
-def _spaces(match: re.Match[bytes]) -> bytes:
-    return b" " * min(int(match[1] or 1), _MOST_SPACES)
-
-
-def _is_notebook(sample: bytes) -> bool:
-    return sample.lstrip()[:1] == b"{" and b'"cells"' in sample and b'"cell_type"' in sample
-
-
-def _notebook_text(whole: bytes) -> bytes | None:
-    """What the cells of a Jupyter notebook printed, in their order; None if it is not a notebook."""
-    try:
-        cells = json.loads(whole)["cells"]
-        printed = [
-            text if isinstance(text, str) else "".join(text)
-            for cell in cells
-            for output in cell.get("outputs") or ()
-            if (text := output.get("text")) is not None
-        ]
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        return None
-    return "\n".join(printed).encode("utf-8", "replace")

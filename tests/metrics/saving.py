@@ -73,6 +73,17 @@ def _libreoffice(text: str) -> bytes:
     return memory.getvalue()
 
 
+def _rtf(text: str) -> bytes:
+    """The text as TextEdit saves it: a backslash at each line's end, letters beyond ASCII by number."""
+    escaped = re.sub(r"([\\{}])", r"\\\1", _stripped(text).replace("'", "\u2019"))
+    body = "".join(item if item.isascii() else f"\\uc0\\u{ord(item)} " for item in escaped)
+    head = (
+        r"{\rtf1\ansi\ansicpg1252\cocoartf2761" + "\n" + r"{\fonttbl\f0\fswiss Helvetica;}"
+        "\n" + r"{\colortbl;\red255\green255\blue255;}" + "\n" + r"{\*\expandedcolortbl;;}" + "\n"
+    )
+    return (head + r"\f0\fs24 \cf0 " + body.replace("\n", "\\\n") + "}").encode("ascii")
+
+
 def _word_text(text: str) -> str:
     """The text that Word saves: its dashes, arrows and quotes, non-breaking spaces, Windows line ends."""
     plain = _stripped(text).replace("-->", "\u2013>").replace(" -- ", " \u2013 ").replace("'", "\u2019")
@@ -120,6 +131,7 @@ WAYS: Mapping[str, Callable[[str], bytes]] = {
     "a web page": lambda text: _page(text).encode(),
     "Word": _word,
     "LibreOffice": _libreoffice,
+    "RTF": _rtf,
     "Word's text in UTF-16": lambda text: b"\xff\xfe" + _word_text(text).encode("utf-16-le"),
     "Word's text in Windows-1252": _windows_text,
     "Markdown": lambda text: _markdown(text).encode(),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.metrics import FindingKind, continuous, find_warnings, read_metrics
+from orchestrator.metrics.documents import document_text
 from tests.metrics.saving import WAYS
 from tests.metrics.writing import Style, Writing
 from tests.support import Cli
@@ -105,6 +106,14 @@ def test_an_archive_that_is_no_log_is_refused_in_a_sentence(cli: Cli, workplace:
         (workplace / "diary.docx").write_bytes(data)
         result = cli("metrics", "diary.docx")
         assert (result.code, "contains no measurements" in result.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "text", [r"\uc0\u2453 s", r"\uc1\u2453?s", r"\u2453\'3fs", r"{\b\u2453 ?}{\*\x y}s", r"{\i \u2453?}\'73"]
+)
+def test_letters_by_number_in_rtf(text: str) -> None:
+    """A letter by number is one letter, with or without one that stands in for it."""
+    assert document_text(b"{\\rtf1{\\fonttbl A;}" + text.encode() + b"\\par}") == "কs\n".encode()
 
 
 def test_the_summary_counts_what_could_not_be_read(cli: Cli, workplace: Path) -> None:
