@@ -4,26 +4,20 @@ import json
 import os
 import shutil
 import sys
-import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kernel_template.contract import FIND_SCRIPT
 from kernel_template.main import run
-from kernel_template.tools.lines import LineSplitter
 from kernel_template.tools.package import PackagePrograms
-from kernel_template.tools.process import ChildEnd, ChildPlan, ChildRunner, OnLine, StopCause
 from orchestrator.emulator.demo import inputs
 from orchestrator.emulator.runner.standins import standin_path
 from tests.corpus.shapes import TRAINS, Shape
-from tests.kernel.hosting import ForkServer
+from tests.kernel.hosting import Forked, ForkServer
 from tests.kernel.kit import Log, make_tools, put, settings
 from tests.kernel.sessions import resume_of, stamp
 
-_HOST = "kernel_template.host"
 _FIRST, _SECOND = 4, 9  # Steps at which the sessions end: one within an epoch, one in the next.
 
 
@@ -42,30 +36,6 @@ class Result:
         """A line of the table."""
         outcome = "as it should" if self.fault is None else f"WRONG: {self.fault}"
         return f"| {self.shape} | {self.ranks} | {self.first} | {self.second} | {outcome} |"
-
-
-@dataclass(frozen=True, slots=True)
-class Forked:
-    """Runs a training of one process as a fork of a server that has imported what Coqui needs."""
-
-    server: ForkServer
-
-    def __call__(
-        self, plan: ChildPlan, on_line: OnLine, on_stop: Callable[[StopCause, bool], None] | None = None
-    ) -> ChildEnd:
-        """Run `plan` to its end; it is not stopped, since the host keeps its time."""
-        command = list(plan.command)
-        if _HOST not in command:
-            return ChildRunner()(plan, on_line, on_stop)
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            log = Path(folder, "log.txt")
-            arguments = command[command.index(_HOST) + 1 :]
-            code = self.server.run(arguments, log, variables={"TRAINER_TELEMETRY": "0"}, cwd=plan.cwd)
-            splitter = LineSplitter()
-            for text, is_bar in [*splitter.feed(log.read_bytes()), *splitter.feed(b"", final=True)]:
-                on_line(text, is_bar=is_bar)
-        return ChildEnd(code, time.monotonic() - began)
 
 
 HEADER = "| shape | ranks | first session | second session | outcome |\n|---|---|---|---|---|"

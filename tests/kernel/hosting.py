@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -17,6 +18,8 @@ from typing import Any
 import pytest
 
 import kernel_template
+from kernel_template.tools.lines import LineSplitter
+from kernel_template.tools.process import ChildEnd, ChildPlan, ChildRunner, OnLine, StopCause
 from orchestrator.emulator.runner.standins import standin_path
 from tests.kernel.kit import put
 
@@ -29,6 +32,7 @@ VITS_TRAINING = [
     pytest.mark.xdist_group("training"),  # Two trainings at once would fight for the cores.
     pytest.mark.skipif(find_spec("TTS") is None, reason="needs the extra `local`"),
 ]
+HOST = "kernel_template.host"
 PACKAGE = Path(kernel_template.__file__).parent
 TOY = Path(__file__).parent / "toy_training.py"
 CONFIG = {
@@ -98,6 +102,30 @@ class ForkServer:
             signals(processes[0])
         codes: list[int] = json.loads(self._process.stdout.readline())
         return codes[0] or next(filter(None, codes), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """Runs a training of one process as a fork of a server that has imported what Coqui needs."""
+
+    server: ForkServer
+
+    def __call__(
+        self, plan: ChildPlan, on_line: OnLine, on_stop: Callable[[StopCause, bool], None] | None = None
+    ) -> ChildEnd:
+        """Run `plan` to its end; it is not stopped, since the host keeps its time."""
+        command = list(plan.command)
+        if HOST not in command:
+            return ChildRunner()(plan, on_line, on_stop)
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder, "log.txt")
+            arguments = command[command.index(HOST) + 1 :]
+            code = self.server.run(arguments, log, variables={"TRAINER_TELEMETRY": "0"}, cwd=plan.cwd)
+            splitter = LineSplitter()
+            for text, is_bar in [*splitter.feed(log.read_bytes()), *splitter.feed(b"", final=True)]:
+                on_line(text, is_bar=is_bar)
+        return ChildEnd(code, time.monotonic() - began)
 
 
 def with_package(environment: Mapping[str, str], package: Path = PACKAGE) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 import kernel_template
 from kernel_template.main import run
 from kernel_template.tools.package import PackagePrograms
-from tests.kernel.hosting import CONFIG, TOY, save
+from tests.kernel.hosting import CONFIG, TOY, Forked, ForkServer, save
 from tests.kernel.kit import MODEL, Log, make_tools, mount_inputs, put, settings
 
 # What every made-up training begins with: Coqui's arguments, a run folder and whole checkpoints.
@@ -110,12 +110,14 @@ def toy_session(  # noqa: PLR0913 - each is a part of what a session gets.
     base: Any = None,
     parent: Path | None = None,
     more: Mapping[str, Any] | None = None,
+    server: ForkServer | None = None,
     **toy: Any,
 ) -> Played:
     """A whole session of the kernel around the toy.
 
     `base` is the base voice's checkpoint, `parent` the working folder of the session before, `more` other
-    settings of the session, and the rest is the toy's configuration.
+    settings of the session, and the rest is the toy's configuration. With `server`, the only rank is a fork
+    of it, and need not import torch.
     """
     script = (
         f"import runpy, sys\nsys.path.insert(0, {str(TOY.parent)!r})\n"
@@ -134,7 +136,7 @@ def toy_session(  # noqa: PLR0913 - each is a part of what a session gets.
         root,
         log,
         "",
-        tools={"env": environment},
+        tools={"env": environment, **({} if server is None else {"run": Forked(server)})},
         **{
             "training": {"batch_size": batch_size, "epochs": 3, "model": "toy"},
             "samples": {"sentences": [], "enabled": False},

@@ -134,9 +134,11 @@ def test_a_best_loss_that_is_nan_is_beaten(toys: Any) -> None:
 _UNSTABLE: dict[str, Any] = {"mixed_precision": True, "nan_at": 2, "save_step": 1, "batch_size": 3}
 
 
-def test_a_session_goes_on_with_a_smaller_loss_scale(root: Path, log: Log) -> None:
+def test_a_session_goes_on_with_a_smaller_loss_scale(root: Path, log: Log, fork_server: ForkServer) -> None:
     """After NaN in fp16 the session continues once with a small loss scale, which its checkpoints keep."""
-    played = toy_session(root, log, **_UNSTABLE, scaled=True, scale=65536.0, nan_above=256.0)
+    played = toy_session(
+        root, log, server=fork_server, **_UNSTABLE, scaled=True, scale=65536.0, nan_above=256.0
+    )
     assert (played.code, played.end["reason"]) == (0, "finished"), log.text[-3000:]
     assert not (played.state["learned"] or {}).get("full_precision")
     (warning,) = [event["message"] for event in log.events("warning") if "in mixed" in event["message"]]
@@ -146,9 +148,9 @@ def test_a_session_goes_on_with_a_smaller_loss_scale(root: Path, log: Log) -> No
     assert (scaler["scale"], scaler["growth_interval"]) == (256.0, 2**31 - 1)
 
 
-def test_a_session_goes_on_in_full_precision(root: Path, log: Log) -> None:
+def test_a_session_goes_on_in_full_precision(root: Path, log: Log, fork_server: ForkServer) -> None:
     """After NaN the session continues once in fp32 from the last finite checkpoint, and records it."""
-    played = toy_session(root, log, **_UNSTABLE)
+    played = toy_session(root, log, server=fork_server, **_UNSTABLE)
     assert played.code == 0, log.text[-3000:]
     assert (played.end["reason"], played.state["global_step"]) == ("finished", 12)
     assert played.state["learned"] == {
@@ -172,9 +174,9 @@ def test_a_small_loss_scale_comes_before_full_precision() -> None:
     assert BatchPlan(16, 8, 2, full_precision=True).steadier(65536.0) is None
 
 
-def test_nan_in_full_precision_ends_with_advice(root: Path, log: Log) -> None:
+def test_nan_in_full_precision_ends_with_advice(root: Path, log: Log, fork_server: ForkServer) -> None:
     """The session fails and says what to change; its newest checkpoint is finite."""
-    played = toy_session(root, log, nan_at=2, nan_always=True, save_step=1, batch_size=3)
+    played = toy_session(root, log, server=fork_server, nan_at=2, nan_always=True, save_step=1, batch_size=3)
     assert (played.code, played.end["reason"]) == (1, "training_failed")
     assert "Lower the learning rates" in played.end["message"]
     assert played.state["global_step"] == 1
@@ -189,11 +191,13 @@ def spoil(path: Path) -> None:
     save(state, path)
 
 
-def test_a_checkpoint_of_nan_is_passed_over(root: Path, log: Log, tmp_path: Path) -> None:
+def test_a_checkpoint_of_nan_is_passed_over(
+    root: Path, log: Log, fork_server: ForkServer, tmp_path: Path
+) -> None:
     """A run that an older release left with NaN resumes from the newest finite checkpoint."""
     (tmp_path / "one").mkdir()
     config: dict[str, Any] = {"save_step": 2, "save_n_checkpoints": 5, "batch_size": 3}
-    first = toy_session(tmp_path / "one", Log(), more={"run": stamp(1)}, **config)
+    first = toy_session(tmp_path / "one", Log(), server=fork_server, more={"run": stamp(1)}, **config)
     working, state = first.root / "working", first.state
     for entry in state["checkpoints"]:
         if entry["global_step"] > 8:
@@ -206,18 +210,18 @@ def test_a_checkpoint_of_nan_is_passed_over(root: Path, log: Log, tmp_path: Path
         "resume": resume_of(state),
         "training": {"batch_size": 3, "epochs": 4, "model": "toy"},
     }
-    played = toy_session(root, log, parent=working, more=more, **config)
+    played = toy_session(root, log, server=fork_server, parent=working, more=more, **config)
     assert played.code == 0, log.text[-3000:]
     assert played.state["global_step"] == 16
     told = [event["message"] for event in log.events("warning")]
     assert any("are NaN or infinite: the training continues from" in each for each in told), told
 
 
-def test_a_base_voice_of_nan_is_named(root: Path, log: Log) -> None:
+def test_a_base_voice_of_nan_is_named(root: Path, log: Log, fork_server: ForkServer) -> None:
     """If the base voice has NaN weights, the session fails and names its checkpoint."""
     torch = pytest.importorskip("torch")
     nan = {"model": {"generator.0.weight": torch.full((16, 4), torch.nan)}, "step": 0, "epoch": 0}
-    played = toy_session(root, log, base=nan)
+    played = toy_session(root, log, server=fork_server, base=nan)
     assert (played.code, played.end["reason"]) == (1, "training_failed")
     assert "The weights in model_file.pth are NaN or infinite" in played.end["message"]
 
@@ -225,13 +229,23 @@ def test_a_base_voice_of_nan_is_named(root: Path, log: Log) -> None:
 # ---- Settings
 
 
-def test_a_later_session_keeps_what_the_script_set(root: Path, log: Log, tmp_path: Path) -> None:
+def test_a_later_session_keeps_what_the_script_set(
+    root: Path, log: Log, fork_server: ForkServer, tmp_path: Path
+) -> None:
     """The user's setting was never used, so the second session does not begin with it either."""
     (tmp_path / "one").mkdir()
     training = {"batch_size": 3, "epochs": 2, "model": "toy", "coqui": {"lr": 0.005}}
-    first = toy_session(tmp_path / "one", Log(), more={"run": stamp(1), "training": training}, own_lr=0.00017)
+    first = toy_session(
+        tmp_path / "one",
+        Log(),
+        server=fork_server,
+        more={"run": stamp(1), "training": training},
+        own_lr=0.00017,
+    )
     more = {"run": stamp(2), "resume": resume_of(first.state), "training": training | {"epochs": 3}}
-    played = toy_session(root, log, parent=first.root / "working", more=more, own_lr=0.00017)
+    played = toy_session(
+        root, log, server=fork_server, parent=first.root / "working", more=more, own_lr=0.00017
+    )
     assert (played.code, played.state["global_step"]) == (0, 12), log.text[-3000:]
     rates = [float(rate) for rate in re.findall(r"> current_lr_1: (\S+)", log.text)]
     assert max(rates) < 0.00017

@@ -62,9 +62,11 @@ def test_before_the_first_step(fork_server: ForkServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_a_session_halves_the_batch(root: Path, log: Log, ranks: int) -> None:
+def test_a_session_halves_the_batch(root: Path, log: Log, fork_server: ForkServer, ranks: int) -> None:
     """The session restarts the training, writes the event, and records the batch size."""
-    played = toy_session(root, log, ranks=ranks, memory_at=2, memory_for=2, fault_rank=ranks - 1, samples=16)
+    faults: dict[str, Any] = {"memory_at": 2, "memory_for": 2, "fault_rank": ranks - 1}
+    server = fork_server if ranks == 1 else None  # Two are started by the launcher.
+    played = toy_session(root, log, server=server, ranks=ranks, samples=16, **faults)
     assert played.code == 0, log.text[-3000:]
     steps = 12 // ranks
     (event,) = log.events("oom")
@@ -81,9 +83,11 @@ def test_a_session_halves_the_batch(root: Path, log: Log, ranks: int) -> None:
     assert (root / "working" / "train_log_rank1.txt").is_file() is (ranks == 2)
 
 
-def test_what_the_script_set_itself_stays(root: Path, log: Log) -> None:
+def test_what_the_script_set_itself_stays(root: Path, log: Log, fork_server: ForkServer) -> None:
     """After memory ran out the run folder's configuration is still what the script made of it."""
-    played = toy_session(root, log, memory_at=2, memory_for=2, samples=16, own_lr=0.00017, batch_size=4)
+    played = toy_session(
+        root, log, server=fork_server, memory_at=2, memory_for=2, samples=16, own_lr=0.00017, batch_size=4
+    )
     assert played.code == 0, log.text[-3000:]
     (config,) = (root / "working" / "training").glob("*/config.json")
     assert json.loads(config.read_text())["lr"] == 0.00017
@@ -108,9 +112,9 @@ def test_a_rank_that_hangs_on_its_gpu_is_ended(root: Path, log: Log) -> None:
     assert "[rank 1] torch.OutOfMemoryError" in log.text
 
 
-def test_a_single_sample_is_too_much(root: Path, log: Log) -> None:
+def test_a_single_sample_is_too_much(root: Path, log: Log, fork_server: ForkServer) -> None:
     """If even one sample does not fit, the session fails and says what helps."""
-    played = toy_session(root, log, batch_size=2, memory_at=0, plain=True)
+    played = toy_session(root, log, server=fork_server, batch_size=2, memory_at=0, plain=True)
     assert played.code == 1
     assert [event["batch_size"] for event in log.events("oom")] == [1]
     assert "too small for a single sample" in played.end["message"]
