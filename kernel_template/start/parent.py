@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from kernel_template.contract import (
     BEST_MODEL_LINK,
@@ -21,7 +21,7 @@ from kernel_template.contract import (
     Session,
 )
 from kernel_template.settings import ResumeSettings
-from kernel_template.start.download import DamagedError, DownloadError, Downloads
+from kernel_template.start.download import DamagedError, DownloadError, DownloadRules, Downloads
 from kernel_template.start.history import History
 from kernel_template.start.inputs import damage
 from kernel_template.start.mounts import find_mounts
@@ -30,6 +30,9 @@ from kernel_template.tools.files import WriteFile, human_size
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.paths import Paths
 from kernel_template.tools.report import Reporter
+
+if TYPE_CHECKING:
+    from kernel_template.context import SessionContext
 
 _ANY_CHECKPOINT = re.compile(r"^(?:checkpoint|best_model)(?:_\d+)?\.pth$")
 _COPY_CHUNK = 4 * 1024 * 1024
@@ -99,11 +102,17 @@ class ParentSession:
         try:
             return self._take_over()
         finally:
-            if self._downloads is not None:
-                self._downloads.remove()
+            self._remove_downloads()
+
+    def _remove_downloads(self) -> None:
+        if self._downloads is not None:
+            self._downloads.remove()
+
+    def _source(self) -> tuple[Path, dict[str, Any]]:
+        return self._find() if self._downloads is None else self._download(self._downloads)
 
     def _take_over(self) -> ResumePoint:
-        mount, state = self._find() if self._downloads is None else self._download(self._downloads)
+        mount, state = self._source()
         self._verify(mount, state)
         entries = self._entries(mount, state)
         chosen, checkpoint = self._newest_whole(mount, entries)
@@ -124,11 +133,14 @@ class ParentSession:
             KernelFailure: there is none.
             OSError: the copy could not be written.
         """
-        mount, state = self._find()
-        entries = [entry for entry in self._entries(mount, state) if entry.path.name not in but]
-        if not entries:
-            raise self._refuse(f"the weights in all its checkpoints ({', '.join(sorted(but))}) are NaN")
-        chosen, checkpoint = self._newest_whole(mount, entries)
+        try:
+            mount, state = self._source()
+            entries = [entry for entry in self._entries(mount, state) if entry.path.name not in but]
+            if not entries:
+                raise self._refuse(f"the weights in all its checkpoints ({', '.join(sorted(but))}) are NaN")
+            chosen, checkpoint = self._newest_whole(mount, entries)
+        finally:
+            self._remove_downloads()
         return ResumePoint(checkpoint.parent, checkpoint, None, chosen.global_step, state)
 
     def _refuse(self, why: str) -> KernelFailure:
@@ -337,3 +349,12 @@ class ParentSession:
         with contextlib.suppress(OSError):  # A link, since only a script may look for this name.
             best.with_name(BEST_MODEL_LINK).symlink_to(best.name)
         return best
+
+
+def open_parent(context: "SessionContext", resume: ResumeSettings) -> ParentSession:
+    """The session before, with what of it this session can download."""
+    tools, paths, downloads = context.tools, context.paths, None
+    if (urls := resume["downloads"]) is not None:
+        rules = DownloadRules(clock=tools.clock, sleep=tools.sleep)
+        downloads = Downloads(urls, paths, context.report, context.stop, rules)
+    return ParentSession(resume, paths, context.report, tools.write, downloads)

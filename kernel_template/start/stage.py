@@ -10,16 +10,14 @@ from dataclasses import dataclass, replace
 
 from kernel_template.context import SessionContext
 from kernel_template.contract import EndReason, Stage
-from kernel_template.settings import ResumeSettings
 from kernel_template.start.background import BackgroundWork, Cancellation
 from kernel_template.start.config_file import ConfigMaker, PreparedConfig, read_config, speed_keys
-from kernel_template.start.download import DownloadRules, Downloads
 from kernel_template.start.environment import REPORTED, describe_environment, environment_record
 from kernel_template.start.gpu import check_gpus, list_gpus, missing_gpus
 from kernel_template.start.inputs import Inputs, find_inputs
 from kernel_template.start.install import Installer
 from kernel_template.start.packages import wheelhouse_finder
-from kernel_template.start.parent import ParentSession
+from kernel_template.start.parent import open_parent
 from kernel_template.start.probe import PROBE, Probe, check_cuda
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.process import ChildPlan, capture_output, capture_through, child_environment
@@ -54,7 +52,7 @@ class StartStages:
             with report.stage(Stage.INPUTS, "Inputs"):
                 inputs = find_inputs(context.paths.input, settings, report)
                 if (resume := settings["resume"]) is not None:
-                    record.resumed = self._parent(resume).take_over()
+                    record.resumed = open_parent(self.context, resume).take_over()
             with report.stage(Stage.GPU, "GPU"):
                 check_gpus(settings, gpus, report)
             self._check_stopped()
@@ -74,14 +72,6 @@ class StartStages:
         for folder in (paths.working, paths.temp, paths.training):
             folder.mkdir(parents=True, exist_ok=True)
         context.report.metrics = context.open_log(paths.metrics)
-
-    def _parent(self, resume: ResumeSettings) -> ParentSession:
-        context, tools, paths = self.context, self.context.tools, self.context.paths
-        downloads = None
-        if (urls := resume["downloads"]) is not None:
-            rules = DownloadRules(clock=tools.clock, sleep=tools.sleep)
-            downloads = Downloads(urls, paths, context.report, context.stop, rules)
-        return ParentSession(resume, paths, context.report, tools.write, downloads)
 
     def _background(self) -> BackgroundWork[Probe]:
         """Check that TTS can be imported, and install it if not, in a thread."""

@@ -11,7 +11,7 @@ from kernel_template.host.protocol import HostReport
 from kernel_template.start.config_file import PreparedConfig, config_damage
 from kernel_template.start.environment import REPORTED, tts_version
 from kernel_template.start.inputs import Inputs
-from kernel_template.start.parent import ParentSession, ResumePoint
+from kernel_template.start.parent import ResumePoint, open_parent
 from kernel_template.tools.files import human_limit, human_seconds
 from kernel_template.tools.outcome import KernelFailure, Outcome
 from kernel_template.tools.process import ChildEnd
@@ -160,7 +160,7 @@ class TrainStage:
                 raise KernelFailure(
                     EndReason.TRAINING_FAILED, f"The weights in {bad.name} are NaN. {_UNSTABLE}"
                 )
-            parent = ParentSession(settings["resume"], context.paths, context.report, context.tools.write)
+            parent = open_parent(context, settings["resume"])
             found = context.record.resumed = parent.take_older(self._bad)
         context.report.warn(
             f"The weights in {bad.name} are NaN or infinite: the training continues from "

@@ -18,7 +18,7 @@ from tests.download.storage import Answer, Storage, serve
 from tests.fakes.clock import FakeClock
 from tests.kernel.kit import Log, paths_in, put_checkpoint, reporter
 from tests.kernel.sessions import HEAD, Played, resume_of, stamp
-from tests.kernel.test_resume import FOLDER, TAKEN, asked, mount
+from tests.kernel.test_resume import FOLDER, STEPS, TAKEN, asked, mount
 from tests.kernel.test_session_chain import ON
 
 NEWEST = f"{FOLDER}/checkpoint_14.pth"
@@ -103,6 +103,20 @@ def test_a_damaged_newest_checkpoint_falls_back(
     (event,) = log.events("warning")
     assert event["message"].startswith(f"checkpoint_14.pth {why}")
     assert event["message"].endswith("the training continues from best_model_12.pth instead.")
+
+
+def test_an_older_checkpoint_is_downloaded_later(root: Path, log: Log, storage: Storage) -> None:
+    """The weights of the newest turn out to be NaN when they are loaded: nothing is mounted to go back to."""
+    paths, clock, urls = paths_in(root), FakeClock(), stored(storage, mount(root))
+    rules = DownloadRules(clock=clock, sleep=clock.sleep)
+    downloads = Downloads(urls, paths, reporter(log), StopFlag(), rules)
+    parent = ParentSession(asked(downloads=urls), paths, reporter(log), write_atomic, downloads)
+    assert parent.take_over().checkpoint.name == "checkpoint_14.pth"
+    assert parent.take_older({"checkpoint_14.pth"}).checkpoint.name == "best_model_12.pth"
+    with pytest.raises(KernelFailure, match="in all its checkpoints") as caught:
+        parent.take_older(set(STEPS))
+    assert caught.value.reason is EndReason.HANDOVER_FAILED
+    assert not downloads.folder.exists()
 
 
 def test_without_a_whole_checkpoint_another_way_is_tried(root: Path, log: Log, storage: Storage) -> None:
