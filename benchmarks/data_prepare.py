@@ -63,7 +63,8 @@ def make(folder: Path, count: int) -> int:
 def bare(paths: tuple[Path, Path]) -> None:
     """Decode, mix, resample and write one recording."""
     samples, rate = soundfile.read(paths[0], dtype="float32", always_2d=True)
-    soundfile.write(paths[1], soxr.resample(samples.mean(axis=1), rate, _TARGET), _TARGET, subtype="PCM_16")
+    mono = (samples[:, 0] + samples[:, 1]) / 2
+    soundfile.write(paths[1], soxr.resample(mono, rate, _TARGET), _TARGET, subtype="PCM_16")
 
 
 def all_bare(source: Path, target: Path, processes: int) -> None:
@@ -114,7 +115,7 @@ def main() -> None:
             seconds, busy = timed(work)
             print(
                 f"{what:<30} {seconds:7.1f} s  {size / seconds:6.0f} MB/s  "
-                f"{busy / seconds:4.2f} processors busy",
+                f"{busy:6.1f} s of processors, {busy / count * 1e3:5.2f} ms a recording",
                 flush=True,
             )
         for who, whose in (("this process", _WHOSE[0]), ("the largest other", _WHOSE[1])):

@@ -186,8 +186,8 @@ class Outcome:
     def unaccounted(self, folder: Folder) -> list[str]:
         """The rows and recordings that are neither in the dataset, nor in quarantine, nor named: none."""
         recordings = {item.recording for item in self.utterances}
-        used = {(item.row.file, item.row.line) for item in self.utterances if item.row is not None}
-        named = {(item.file, item.line) for item in self.findings}
+        told = {(item.row.file, item.row.line) for item in self.utterances if item.row is not None}
+        told |= {(item.file, item.line) for item in self.findings if item.line is not None}
         lost = [item.name for item in folder.recordings if item.name not in recordings]
         places = [(row.file, row.line) for row in self.rows]
-        return lost + [f"{file}:{line}" for file, line in places if (file, line) not in used | named]
+        return lost + [f"{file}:{line}" for file, line in places if (file, line) not in told]

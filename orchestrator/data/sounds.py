@@ -174,13 +174,16 @@ def _read(file: BinaryIO, missing: float) -> Sound:
         data: npt.NDArray[np.float32] = sound.read(dtype="float32", always_2d=True)
     if not len(data):
         raise SoundError("contains no sound")
-    data = np.nan_to_num(data, copy=False, posinf=1.0, neginf=-1.0)
     peak = float(np.abs(data).max())
+    if not np.isfinite(peak):
+        data = np.nan_to_num(data, copy=False, posinf=1.0, neginf=-1.0)
+        peak = float(np.abs(data).max())
+    channels_apart = [np.ascontiguousarray(data[:, index]) for index in range(channels)]
+    clipped = 0.0 if subtype in _NO_CLIPPING else max(map(_clipped, channels_apart))
+    samples, channel = _mono(channels_apart)
     digest = _digest()
     digest.update(str(rate).encode())
-    digest.update(np.ascontiguousarray(data).data)
-    clipped = 0.0 if subtype in _NO_CLIPPING else max(_clipped(data[:, index]) for index in range(channels))
-    samples, channel = _mono(data)
+    digest.update(samples.data)
     promised = len(data) / (1 - missing) if missing else len(data)
     return Sound(
         samples=samples,
@@ -209,20 +212,27 @@ def _clipped(samples: Samples) -> float:
     return float(inside.mean())
 
 
-def _mono(data: npt.NDArray[np.float32]) -> tuple[Samples, str]:
+def _mono(channels: list[Samples]) -> tuple[Samples, str]:
     """Mix the channels; a silent one is left out, and of two opposite ones the first is taken."""
-    if data.shape[1] == 1:
-        return np.ascontiguousarray(data[:, 0]), ""
-    channels = [np.ascontiguousarray(data[:, index]) for index in range(data.shape[1])]
-    power = np.sqrt([float(np.dot(channel, channel)) / len(data) for channel in channels])
-    loud = [index for index, value in enumerate(power) if value > power.max() * _QUIET]
-    if len(loud) < len(channels) and power.max() > 0:
-        return data[:, loud].mean(axis=1), "a silent channel is left out"
+    if len(channels) == 1:
+        return channels[0], ""
+    power = np.sqrt([float(np.dot(channel, channel)) / len(channel) for channel in channels])
+    loud = [channel for channel, value in zip(channels, power, strict=True) if value > power.max() * _QUIET]
+    if len(loud) < len(channels) and loud:
+        return _mean(loud), "a silent channel is left out"
     if len(channels) == 2 and power.min() > 0:  # noqa: PLR2004
-        likeness = float(np.dot(*channels)) / len(data) / float(power[0] * power[1])
+        likeness = float(np.dot(*channels)) / len(channels[0]) / float(power[0] * power[1])
         if likeness < _OPPOSITE:
             return channels[0], "its channels cancel each other, so the first is taken"
-    return data.mean(axis=1), ""
+    return _mean(channels), ""
+
+
+def _mean(channels: list[Samples]) -> Samples:
+    """Average the channels; many times as fast as numpy's mean over so short an axis."""
+    total = channels[0].copy()
+    for channel in channels[1:]:
+        total += channel
+    return total / np.float32(len(channels))
 
 
 def resample(samples: Samples, rate: int, wanted: int) -> Samples:
