@@ -6,6 +6,7 @@ and its run can be continued, only once they are all listed.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,6 +209,8 @@ def _wait_for_outputs(context: RunContext, target: Target) -> int:
             names = sorted(file.name for file in context.kaggle.outputs(target.ref))
         except (ServiceError, RefusedError):
             before, equal = None, 0
+            with suppress(ServiceError, RefusedError):
+                session_status(context, target)  # It tells if the kernel was deleted from here meanwhile.
         else:
             before, equal = names, equal + 1 if names == before else 1
             if equal >= (_EQUAL_LISTINGS if names else _EMPTY_LISTINGS):

@@ -18,6 +18,7 @@ from orchestrator.models import KernelRef, OutputFile, SessionState
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.decide import RunState
 from orchestrator.run.stop import Stopped, session_at_work, stop_session
+from orchestrator.run.target import delete
 from tests.fakes.kaggle import FakeKaggle
 from tests.fakes.sessions import Answer, Lost, said
 from tests.run.conftest import Play
@@ -83,6 +84,18 @@ def test_a_listing_that_fails_in_between_is_not_counted(play: Play) -> None:
     play.kaggle.next("outputs", *answers)  # type: ignore[arg-type]
     play.kaggle.always("outputs", listing("a", "b"))
     assert stop(play, ref).outputs == 2
+
+
+def test_a_kernel_that_is_deleted_meanwhile_is_not_waited_for(play: Play) -> None:
+    """Another command of this machine deletes it while its outputs are awaited."""
+    play.machine = "laptop"
+    ref = KernelRef.parse(at_work(play))
+    with play.ledger() as ledger:
+        context, target = RunContext(play.kaggle, ledger, play.clock), Target(ref, ledger.of_kernel(ref))
+        play.kaggle.next("outputs", lambda: delete(context, target))
+        with pytest.raises(UsageError, match="was deleted from here"):
+            stop_session(context, target, tell=lambda _: None)
+    assert play.clock.passed < timedelta(minutes=5).total_seconds()
 
 
 def test_kaggle_may_not_be_done_within_half_an_hour(play: Play) -> None:
