@@ -1,6 +1,7 @@
 """Downloads: parallel, resumable, verified, confined to a folder, and in place only when complete."""
 
-from orchestrator.download.fetch import UnavailableError, fetch, measure
+from orchestrator.download.downloader import UnavailableError
+from orchestrator.download.fetch import fetch, measure
 from orchestrator.download.hashes import Content, read_manifest
 from orchestrator.download.names import Refused, UnsafeNameError, safe_name
 from orchestrator.download.transfer import (
