@@ -10,6 +10,14 @@ from tests.kernel.hosting import HAS_TRAINER, PACKAGE, ForkServer, start_coqui_s
 from tests.kernel.kit import Log
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give all trainings of the toy to one worker, so that one process imports torch for them."""
+    for item in items:
+        if "fork_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("toy"))
+
+
 @pytest.fixture
 def log() -> Log:
     """Collects what the kernel prints."""

@@ -27,6 +27,12 @@ def toy(fork_server: ForkServer, tmp_path: Path) -> Toy:
     return Toy(fork_server, tmp_path / "run")
 
 
+def test_trainings_share_a_worker(fork_server: ForkServer, request: pytest.FixtureRequest) -> None:
+    """pytest-xdist puts tests of a group on one worker, where they share processes and fixtures."""
+    if request.config.getoption("loadgroup", default=False):
+        assert request.node.nodeid.endswith("@toy")
+
+
 def test_three_sessions_are_one(whole: Toy, toy: Toy) -> None:
     """Three sessions of two epochs end in the same state as one of six, bit for bit."""
     for target in (8, 16, None):
