@@ -223,6 +223,14 @@ class Kaggle(Protocol):
         """Delete a model (`owner/model`), one variation of it, or one version, as far as `source` goes."""
         ...
 
+    def dataset_head(self, source: str, name: str, most: int) -> bytes | None:
+        """The first bytes of one file of a dataset's newest version, `most` at most; None if it has none."""
+        ...
+
+    def model_head(self, source: str, name: str, most: int) -> bytes | None:
+        """The same of a model version, `owner/model/framework/variation/version`."""
+        ...
+
     def model_files(self, source: str) -> Iterator[InputFile]:
         """The files of the model version `owner/model/framework/variation/version`."""
         ...

@@ -16,7 +16,12 @@ from orchestrator.connections import Session
 from orchestrator.models import SessionState
 
 _FAILED = 400
-_MADE_OF_BYTES = ("DownloadKernelOutput", "")  # "": the live log, whose address has no method.
+_MADE_OF_BYTES = (
+    "DownloadKernelOutput",
+    "DownloadDataset",
+    "DownloadModelInstanceVersion",
+    "",
+)  # "": the live log, whose address has no method.
 _STATES = {state.name for state in SessionState}
 _DATASET_STATES = {state.name for state in DatabundleVersionStatus}
 _LARGEST_ERROR = 1 << 20

@@ -393,6 +393,14 @@ class KaggleClient:
         """List the files of the model version `owner/model/framework/variation/version`."""
         return self._models.files(source)
 
+    def dataset_head(self, source: str, name: str, most: int) -> bytes | None:
+        """Return the first bytes of a file of a dataset's newest version; None if it has none."""
+        return self._datasets.head(source, name, most)
+
+    def model_head(self, source: str, name: str, most: int) -> bytes | None:
+        """Return the first bytes of a file of a model version; None if it has none."""
+        return self._models.head(source, name, most)
+
     def my_models(self) -> Sequence[str]:
         """List the account's models."""
         return self._models.mine(self.username)

@@ -11,6 +11,7 @@ from kagglesdk.datasets.types.dataset_api_service import (
     ApiCreateDatasetVersionRequest,
     ApiCreateDatasetVersionRequestBody,
     ApiDeleteDatasetRequest,
+    ApiDownloadDatasetRequest,
     ApiGetDatasetMetadataRequest,
     ApiGetDatasetStatusRequest,
     ApiListDatasetFilesRequest,
@@ -23,6 +24,7 @@ from kagglesdk.datasets.types.dataset_types import DatasetSettings, SettingsLice
 from orchestrator import untrusted
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError
 from orchestrator.kaggle.errors import Calls, stated, translated
+from orchestrator.kaggle.reading import read_head
 from orchestrator.kaggle.uploads import Uploads, check_names
 from orchestrator.models import InputDetails, InputFile, Sending
 from orchestrator.scrubbing import scrub
@@ -52,6 +54,13 @@ class Datasets:
         doing = f"list the files of the dataset {source}"
         for page in self._call.pages(doing, self._datasets.list_dataset_files, request):
             yield from (InputFile(item.name, item.total_bytes) for item in page.dataset_files or [])
+
+    def head(self, source: str, name: str, most: int) -> bytes | None:
+        """Return the first bytes of a file; None if there is no such file."""
+        request = _addressed(ApiDownloadDatasetRequest(), source)
+        request.file_name = name
+        doing = f"read {untrusted.file_name(name)} of the dataset {source}"
+        return read_head(self._call, doing, lambda: self._datasets.download_dataset(request), name, most)
 
     def mine(self) -> list[str]:
         """List the account's datasets, private ones included."""

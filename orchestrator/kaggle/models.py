@@ -16,6 +16,7 @@ from kagglesdk.models.types.model_api_service import (
     ApiDeleteModelInstanceRequest,
     ApiDeleteModelInstanceVersionRequest,
     ApiDeleteModelRequest,
+    ApiDownloadModelInstanceVersionRequest,
     ApiListModelInstancesRequest,
     ApiListModelInstanceVersionFilesRequest,
     ApiListModelsRequest,
@@ -26,6 +27,7 @@ from kagglesdk.models.types.model_enums import ModelFramework
 from orchestrator import untrusted
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError, UsageError
 from orchestrator.kaggle.errors import Calls
+from orchestrator.kaggle.reading import read_head
 from orchestrator.kaggle.uploads import Uploads, check_names
 from orchestrator.models import InputDetails, InputFile, ModelVariation, Sending
 from orchestrator.scrubbing import scrub
@@ -62,6 +64,14 @@ class Models:
         doing = f"list the files of the model {source}"
         for page in self._call.pages(doing, self._models.list_model_instance_version_files, request):
             yield from (InputFile(item.name, item.size) for item in page.files or [])
+
+    def head(self, source: str, name: str, most: int) -> bytes | None:
+        """Return the first bytes of a file of a version; None if there is no such file."""
+        request = _variation_of(ApiDownloadModelInstanceVersionRequest(), source)
+        request.version_number, request.path = int(source.rpartition("/")[2]), name
+        doing = f"read {untrusted.file_name(name)} of the model {source}"
+        ask = lambda: self._models.download_model_instance_version(request)  # noqa: E731 - as short as it is.
+        return read_head(self._call, doing, ask, name, most)
 
     def mine(self, username: str) -> Sequence[str]:
         """List the account's models, private ones included."""

@@ -3,46 +3,23 @@
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from enum import StrEnum
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from kernel_template.contract import FIND_SCRIPT, OWN_SCRIPT
-from orchestrator.errors import ExitCode, KgttsError
+from orchestrator.errors import ForbiddenError, KgttsError, NotFoundError
 from orchestrator.formatting import weekday
 from orchestrator.kaggle import client_version
 from orchestrator.kaggle.auth import find_credentials
 from orchestrator.models import InputFile
 from orchestrator.ports import Kaggle
+from orchestrator.run.data_check import check_data, kaggle_place, local_place, read_config
 from orchestrator.run.inputs import input_states
+from orchestrator.run.verdict import Level, Verdict, verdict_of
 from orchestrator.settings import LoadedSettings, Settings, format_duration
 
 _NOT_IN_DATASET = ("TTS.bin.train_tts", FIND_SCRIPT, OWN_SCRIPT)
-
-
-class Level(StrEnum):
-    """How a check went."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One line of the doctor: what was looked at, how it is, and what to do."""
-
-    subject: str
-    level: Level
-    text: str
-    hint: str | None = None
-    exit_code: ExitCode = ExitCode.DONE
-
-
-def verdict_of(subject: str, error: KgttsError) -> Verdict:
-    """An error as a verdict."""
-    return Verdict(subject, Level.FAILED, error.message, error.hint, error.exit_code)
 
 
 class HasKaggle(Protocol):
@@ -54,19 +31,24 @@ class HasKaggle(Protocol):
         ...
 
 
-def check_all(
+def check_all(  # noqa: PLR0913 - what is looked at, and where.
     load: Callable[[], LoadedSettings],
     log_in: Callable[[], AbstractContextManager[HasKaggle]],
     environ: Mapping[str, str],
     home: Path,
+    *,
+    now: datetime,
+    data: Path | None = None,
 ) -> Iterator[Verdict]:
-    """Check settings, client, credentials, login, quota and inputs, in this order.
+    """Check settings, client, credentials, login, quota, inputs and data, in this order.
 
     Args:
         load: loads the settings.
         log_in: logs in to Kaggle.
         environ: the environment, for credentials in it.
         home: the user's home folder, for credentials in it.
+        now: the wall clock, UTC.
+        data: the prepared data set, if it is on this machine.
     """
     loaded = None
     try:
@@ -91,6 +73,7 @@ def check_all(
             yield Verdict("login", Level.OK, f"{opened.kaggle.username} at {opened.kaggle.service}")
             if loaded is not None:
                 yield from check_service(loaded.settings, opened.kaggle)
+                yield from _data(loaded.settings, opened.kaggle, now, data)
     except KgttsError as error:
         yield verdict_of("login", error)
 
@@ -118,6 +101,19 @@ def check_service(settings: Settings, kaggle: Kaggle) -> Iterator[Verdict]:
             yield Verdict("ready", Level.WARNING, item.words, hint)
         elif item.note is not None:
             yield Verdict("ready", Level.WARNING, f"{item.source}: {item.note}")
+
+
+def _data(settings: Settings, kaggle: Kaggle, now: datetime, folder: Path | None) -> Iterator[Verdict]:
+    """Check the data set, here or on Kaggle, against the base voice and the settings."""
+    try:
+        settings = settings.with_owner(kaggle.username)
+        source = settings.inputs.dataset
+        place = kaggle_place(kaggle, source) if folder is None else local_place(folder)
+        yield from check_data(settings, place, read_config(kaggle, settings), kaggle.quota(), now)
+    except (NotFoundError, ForbiddenError):
+        return  # It was said above that it cannot be read.
+    except KgttsError as error:
+        yield verdict_of("data", error)
 
 
 def _files(kind: str, source: str, wanted: list[str], listing: Iterator[InputFile]) -> Verdict:

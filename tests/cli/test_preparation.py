@@ -65,14 +65,15 @@ def test_render_needs_no_account(cli: Cli, workplace: Path) -> None:
 
 
 def test_doctor_gives_a_verdict_a_line(cli: Cli, account: Emulator) -> None:
-    """All checks pass: settings, client, credentials, login, quota, both inputs."""
+    """Settings, client, credentials, login, quota, both inputs, then what is in the dataset."""
     result = cli("doctor")
     assert result.code == 0, result.said
     subjects = [line.split()[1] for line in result.out.splitlines() if not line.startswith("  ")]
-    assert subjects == ["settings", "client", "credentials", "login", "quota", "dataset", "model"]
+    assert subjects[:7] == ["settings", "client", "credentials", "login", "quota", "dataset", "model"]
+    assert subjects[7:] == ["texts", "recordings", "batch", "outlook"]
     assert "KAGGLE_USERNAME and KAGGLE_KEY" in result.out
     verdicts = cli("doctor", "--json").json
-    assert [set(verdict) for verdict in verdicts] == [{"subject", "level", "text", "hint"}] * 7
+    assert [set(verdict) for verdict in verdicts] == [{"subject", "level", "text", "hint"}] * len(subjects)
 
 
 def test_inputs_in_preparation_are_told_and_waited_for(

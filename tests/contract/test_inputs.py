@@ -193,3 +193,16 @@ def test_a_read_survives_a_short_bad_spell(world: World, tmp_path: Path, name: s
     for status in (429, 503):
         world.fail(name, status)
         READS[name](world.kaggle)
+
+
+def test_the_beginning_of_a_file_is_read(world: World, tmp_path: Path) -> None:
+    """No more than was asked for comes; a file that is not there is no error."""
+    have(world, tmp_path)
+    made = files(tmp_path / "second", config_json='{"model": "vits"}')
+    world.kaggle.upload_dataset(DATASET, DATASET_DETAILS, made, notes="second")
+    world.kaggle.upload_model(VARIATION, made, notes="second", license_name="MIT")
+    world.clock.advance(PREPARED_S + 1)
+    assert world.kaggle.dataset_head(DATASET, "config.json", 6) == b'{"mode'
+    assert world.kaggle.model_head(f"{VARIATION}/2", "config.json", 1000) == b'{"model": "vits"}'
+    assert world.kaggle.dataset_head(DATASET, "no.json", 6) is None
+    assert world.kaggle.model_head(f"{VARIATION}/2", "no.json", 6) is None

@@ -327,6 +327,24 @@ class FakeKaggle(FakeInputs):
             lambda: self._dataset(source).ready_s <= self.clock.monotonic(),
         )
 
+    def dataset_head(self, source: str, name: str, most: int) -> bytes | None:
+        """Return the first bytes of a file."""
+
+        def look() -> bytes | None:
+            content = self._dataset(source).files.get(name)
+            return None if content is None else content[:most]
+
+        return self._call("dataset_head", f"{name} of {source}", look)
+
+    def model_head(self, source: str, name: str, most: int) -> bytes | None:
+        """Return the first bytes of a file."""
+
+        def look() -> bytes | None:
+            content = self.models.get(source, {}).get(name)
+            return None if content is None else content[:most]
+
+        return self._call("model_head", f"{name} of {source}", look)
+
     def model_files(self, source: str) -> Iterator[InputFile]:
         """List the files of a model version."""
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.models import Quota
-from orchestrator.run.checks import Level, check_service
+from orchestrator.run.checks import check_service
+from orchestrator.run.verdict import Level
 from orchestrator.settings import load_settings
 from tests.fakes.kaggle import FakeKaggle
 

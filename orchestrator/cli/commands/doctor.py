@@ -1,28 +1,39 @@
 """`kgtts doctor`: check everything that a push needs."""
 
 import os
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
 
 from orchestrator.cli.context import json_option, load, print_json, settings_options, workbench
 from orchestrator.cli.show.console import shown, signs
-from orchestrator.run.checks import Level, Verdict, check_all
+from orchestrator.run.checks import check_all
+from orchestrator.run.verdict import Level, Verdict
 
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILED: "red"}
 
 
 @click.command()
 @settings_options
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Check the prepared dataset in this folder. Default: the one on Kaggle, by a few small reads.",
+)
 @json_option
-def doctor(config_path: Path | None, overrides: tuple[str, ...], *, as_json: bool) -> int:
+def doctor(config_path: Path | None, overrides: tuple[str, ...], *, data: Path | None, as_json: bool) -> int:
     """Check everything that a push needs, before it costs GPU hours.
 
     One line for each: settings, the Kaggle client, your login, the week's GPU quota, the dataset and the base
-    voice. The exit code is that of the first check that failed.
+    voice, then what is in the dataset (texts, recordings, letters), and an estimate of how long the training
+    takes. The exit code is that of the first check that failed.
     """
     verdicts = []
-    for verdict in check_all(lambda: load(config_path, overrides), workbench, os.environ, Path.home()):
+    now = datetime.now(UTC)
+    load_it = partial(load, config_path, overrides)
+    for verdict in check_all(load_it, workbench, os.environ, Path.home(), now=now, data=data):
         verdicts.append(verdict)
         if not as_json:
             _print(verdict)
