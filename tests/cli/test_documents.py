@@ -78,7 +78,8 @@ def make_fit(words: list[str], project: Path, settings: str) -> None:
     if words[1:2] == ["init"]:
         (project / "kgtts.toml").write_text(settings, encoding="utf-8")
     if words[1:3] == ["data", "prepare"]:
-        (project / words[words.index("--to") + 1] / "MyTTSDataset" / "train_tts.py").write_text(TRAIN, encoding="utf-8")
+        place = project / words[words.index("--to") + 1] / "MyTTSDataset" / "train_tts.py"
+        place.write_text(TRAIN, encoding="utf-8")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
