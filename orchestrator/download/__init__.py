@@ -1,8 +1,8 @@
 """Downloads: parallel, resumable, verified, confined to a folder, and in place only when complete."""
 
-from orchestrator.download.downloader import UnavailableError
-from orchestrator.download.fetch import fetch, measure
-from orchestrator.download.hashes import Content, read_manifest
+from orchestrator.download.downloader import DamagedError, UnavailableError
+from orchestrator.download.fetch import Fetch, fetch, measure
+from orchestrator.download.hashes import Content, contents_of, read_manifest
 from orchestrator.download.names import Refused, UnsafeNameError, safe_name
 from orchestrator.download.transfer import (
     Counts,
@@ -16,6 +16,8 @@ from orchestrator.download.transfer import (
 __all__ = [
     "Content",
     "Counts",
+    "DamagedError",
+    "Fetch",
     "Fetched",
     "Planned",
     "Refused",
@@ -24,6 +26,7 @@ __all__ = [
     "TransferOptions",
     "UnavailableError",
     "UnsafeNameError",
+    "contents_of",
     "fetch",
     "measure",
     "read_manifest",

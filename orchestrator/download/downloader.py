@@ -45,6 +45,10 @@ class UnavailableError(ServiceError):
     """The storage does not have the file, or only a damaged one: asking again does not help."""
 
 
+class DamagedError(UnavailableError):
+    """The storage has the file, but what arrives is not what the session says that it left."""
+
+
 class _ChangedError(Exception):
     """What the storage has now does not fit what is here; the message says so."""
 
@@ -168,7 +172,7 @@ class Downloader:
             file.damaged, file.changed = file.damaged + is_damaged, file.changed + (not is_damaged)
             if file.damaged > 1:
                 text = f"{file.name} arrived damaged twice (it {error}); it was not kept."
-                error = UnavailableError(text, hint="run the same pull again later")
+                error = DamagedError(text, hint="run the same pull again later")
             elif file.changed > _CHANGES:
                 error = StorageError("it changes faster than it can be fetched")
             else:

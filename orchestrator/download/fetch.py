@@ -13,6 +13,7 @@ from orchestrator.download.workspace import Workspace
 from orchestrator.errors import LocalError
 from orchestrator.models import OutputFile
 
+Fetch = Callable[..., Transfer]  # Called as `fetch`.
 _DEFAULT = TransferOptions()
 
 

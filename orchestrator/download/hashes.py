@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class Content:
         if self.size not in (None, size):
             return f"has {size:,} bytes instead of {self.size:,}"
         for name, wanted, hasher, source in (
-            ("SHA-256", self.sha256, hashlib.sha256(), "the session's manifest.json"),
+            ("SHA-256", self.sha256, hashlib.sha256(), "the session"),
             ("CRC32C", self.crc32c, google_crc32c.Checksum(), "the storage"),
             ("MD5", self.md5, hashlib.md5(usedforsecurity=False), "the storage"),
         ):
@@ -93,7 +93,11 @@ def described(headers: Mapping[str, Any], size: int | None) -> Content:
 
 def read_manifest(content: bytes) -> dict[str, Content]:
     """Return what a session's `manifest.json` says of each path; empty if it cannot be read."""
-    entries = [as_object(entry) for entry in as_list((json_object(content) or {}).get("files"))]
+    return contents_of(map(as_object, as_list((json_object(content) or {}).get("files"))))
+
+
+def contents_of(entries: Iterable[Mapping[str, Any]]) -> dict[str, Content]:
+    """Return what entries with `path`, `size` and `sha256` (hex) say, by path; others are left out."""
     return {
         str(entry["path"]): Content(count(entry.get("size")), _from_hex(entry["sha256"]))
         for entry in entries

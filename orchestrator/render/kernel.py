@@ -3,7 +3,9 @@
 import ast
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kernel_template import contract
 from kernel_template.contract import SETTINGS_SCHEMA, Session
@@ -15,6 +17,9 @@ from orchestrator.render.literal import program_literal, python_literal
 from orchestrator.render.package import TemplateError, Templates, contents, package_files
 from orchestrator.render.stamp import RunStamp
 from orchestrator.settings import Settings, title_from
+
+if TYPE_CHECKING:
+    import jinja2
 
 CODE_FILE = "kaggle_tts_training.py"
 METADATA_FILE = "kernel-metadata.json"
@@ -222,8 +227,20 @@ def _render(template: Path, **values: object) -> str:
     # Imported here because every `kgtts status` imports this module to read a stamp.
     import jinja2  # noqa: PLC0415 - see above
 
+    try:
+        return _environment(template.parent).get_template(template.name).render(values)
+    except jinja2.TemplateError as error:
+        line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+        raise TemplateError(f"{template}{line}: {error.message}.") from None
+
+
+@cache
+def _environment(folder: Path) -> "jinja2.Environment":
+    """Make what renders the templates of a folder; it reads one again that was changed."""
+    import jinja2  # noqa: PLC0415 - as above
+
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(template.parent),
+        loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 - Python and JSON, not HTML; values enter as checked literals
         keep_trailing_newline=True,
@@ -231,11 +248,7 @@ def _render(template: Path, **values: object) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"pyliteral": python_literal, "program": program_literal}
-    try:
-        return environment.get_template(template.name).render(values)
-    except jinja2.TemplateError as error:
-        line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
-        raise TemplateError(f"{template}{line}: {error.message}.") from None
+    return environment
 
 
 def write_rendered(rendered: Rendered, folder: Path) -> tuple[Path, Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from kernel_template.contract import MANIFEST_FILE, STATE_FILE, TEMPORARY_PREFIX
 from orchestrator.download import (
     Content,
+    Fetch,
     Planned,
     Refused,
     Transfer,
@@ -161,7 +162,7 @@ def collect(  # noqa: PLR0913  # The last two have defaults.
     """
     target = _pinned(context, target)
     status = _ended(context, target)
-    brought = bring(context.kaggle, target.ref, folder, choose, listener)
+    brought = bring(context.kaggle, target.ref, folder, choose, listener, fetch_files=context.fetch or fetch)
     if not brought.is_whole:
         raise ServiceError(
             f"Kaggle does not list all outputs of {target.ref} yet; those that it lists are in {folder}.",
@@ -178,8 +179,14 @@ def collect(  # noqa: PLR0913  # The last two have defaults.
     )
 
 
-def bring(
-    kaggle: Kaggle, ref: KernelRef, folder: Path, choose: Choose, listener: TransferListener
+def bring(  # noqa: PLR0913  # The last has a default.
+    kaggle: Kaggle,
+    ref: KernelRef,
+    folder: Path,
+    choose: Choose,
+    listener: TransferListener,
+    *,
+    fetch_files: Fetch = fetch,
 ) -> Brought:
     """Download the chosen outputs of an ended session, and its log, into `folder`.
 
@@ -191,7 +198,7 @@ def bring(
     has_manifest = any(file.name == MANIFEST_FILE for file in files)
     manifest = read_manifest((has_manifest and kaggle.output_file(ref, MANIFEST_FILE)) or b"")
     known = manifest or _checkpoints(kaggle, ref, chosen)
-    transfer = fetch(chosen, folder, listener, relist=_relist(kaggle, ref), manifest=known)
+    transfer = fetch_files(chosen, folder, listener, relist=_relist(kaggle, ref), manifest=known)
     place = SessionFolder(folder).log
     taken = {str(file.path).casefold() for file in transfer.files}
     while place.name in taken:

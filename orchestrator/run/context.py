@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import ForbiddenError, LocalError, NotFoundError
 from orchestrator.kaggle import connect
@@ -11,6 +12,10 @@ from orchestrator.models import KernelInfo, KernelRef
 from orchestrator.ports import Clock, Kaggle, SystemClock
 from orchestrator.run.ledger import Ledger, SessionRecord
 from orchestrator.run.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from orchestrator.download import Fetch
+    from orchestrator.render.package import Templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ class RunContext:
         clock: time.
         home: where passes of this machine take turns and keep files on their way; None: neither is needed.
         cost: what following sessions has cost so far.
+        templates: what kernels are rendered from; None for those of this installation.
+        fetch: downloads files, as `download.fetch`, which None is.
     """
 
     kaggle: Kaggle
@@ -46,6 +53,8 @@ class RunContext:
     clock: Clock
     home: Path | None = None
     cost: FollowCost = field(default_factory=FollowCost)
+    templates: "Templates | None" = None
+    fetch: "Fetch | None" = None
 
     def snapshot(self) -> Snapshot:
         """A new look at Kaggle."""

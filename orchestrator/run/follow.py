@@ -39,6 +39,14 @@ _OVER_STREAM_S = 30.0  # After a log that ended although its session did not.
 
 _STORED_PAUSES_S = (1.0, 2.0, 4.0, 8.0)  # While Kaggle stores a log, it may give less than the live log did.
 _LONGEST_UNSEEN_S = 4 * 3600.0  # How long a state that cannot be read is waited for.
+# How long a state may stay the same; then somebody has to look at the whole run. A version that was only
+# saved on the website is never started.
+_LONGEST_IN_STATE_S = {
+    SessionState.NEW_SCRIPT: 3600.0,
+    SessionState.QUEUED: 24 * 3600.0,
+    SessionState.RUNNING: 13 * 3600.0,
+    SessionState.CANCEL_REQUESTED: 14 * 3600.0,
+}
 _MOST_ASKED_FOR_S = 600.0  # How long Kaggle may ask to be left alone.
 
 _CATCH_UP_IDLE_S = 0.4  # A pause of this length marks the end of a live log's replay.
@@ -156,6 +164,7 @@ class Following:
         self._lines, self._replay = LineAssembler(), Replay()
         self._seen_at = clock.monotonic()  # When the state was last read.
         self._status: SessionStatus | None = None
+        self._since = clock.monotonic()  # When it changed.
         self._reached = True  # Whether the latest poll was answered.
         self._ran = False
         self._look_s, self._looked_at = _FIRST_LOOK_S, 0.0
@@ -168,8 +177,8 @@ class Following:
 
         Raises:
             WaitTimeoutError: the time is over; the session goes on.
-            ServiceError: the first poll failed, no other has succeeded for hours, or the log of the session
-                that ended cannot be read.
+            ServiceError: the first poll failed, no other has succeeded for hours, the state stays the same
+                for longer than it can, or the log of the session that ended cannot be read.
             CredentialsError, RefusedError: trying again would not help.
         """
         while True:
@@ -218,8 +227,9 @@ class Following:
             if not self._reached or self._status != before:
                 self._stream_s, self._next_stream = _FIRST_STREAM_S, 0.0
             if self._status != before:
-                self._look_s = _FIRST_LOOK_S
+                self._look_s, self._since = _FIRST_LOOK_S, self._seen_at
             self._reached = True
+            self._check_age()
         self._looked_at = self._clock.monotonic()
         self._next_look = self._looked_at + max(self._look_s, asked_for_s)
         self._look_s = min(self._longest_look_s, self._look_s * _GROWTH)
@@ -295,6 +305,16 @@ class Following:
     @property
     def _is_late(self) -> bool:
         return self._deadline is not None and self._clock.monotonic() >= self._deadline
+
+    def _check_age(self) -> None:
+        state = SessionState.RUNNING if self._status is None else self._status.state
+        if not state.is_terminal and self._seen_at - self._since > _LONGEST_IN_STATE_S[state]:
+            hours = round(_LONGEST_IN_STATE_S[state] / 3600)
+            raise ServiceError(
+                f"Kaggle has said for {hours} hour{'' if hours == 1 else 's'} that {self._ref} is {state}: "
+                "kgtts waits no longer.",
+                hint=f"kgtts status {self._ref}",
+            )
 
     def _check_deadline(self) -> None:
         if self._is_late:

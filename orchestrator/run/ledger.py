@@ -19,6 +19,7 @@ from orchestrator.models import KernelRef, SessionState, SessionSummary
 from orchestrator.run.ledger_file import (
     LedgerBusyError,
     LedgerDamagedError,
+    check_repaired,
     check_whole,
     check_writable,
     connect,
@@ -27,6 +28,7 @@ from orchestrator.run.ledger_file import (
     is_absent,
     is_busy,
     migrate,
+    rebuilt,
 )
 
 _TABLES = {
@@ -110,6 +112,7 @@ class Ledger:
             if in_memory:
                 self._open_copy()
             else:
+                check_repaired(path)
                 create_if_absent(path)
                 check_writable(path)
                 self._db = connect(path, "rw")
@@ -278,17 +281,20 @@ class Ledger:
 
     def _open_copy(self) -> None:
         """Open a copy in memory: of all that the file has, or else of the rows that can be read."""
+        path = self._path
         self._db = connect(None)
         with suppress(sqlite3.Error, OSError, ValueError), self._closed_on_error():
-            if not is_absent(self._path):
-                copy(self._path, self._db)
+            if not is_absent(rebuilt(path)):
+                path = rebuilt(path)
+            if not is_absent(path):
+                copy(path, self._db)
             self._check()
             return
         self._is_whole = False
         self._db = connect(None)
         with self._closed_on_error():
             migrate(self._db, self._path)
-            self.restore(readable_rows(self._path))
+            self.restore(readable_rows(path))
 
     def _check(self) -> None:
         """See that the database is whole and of today's form, and that every row makes sense."""

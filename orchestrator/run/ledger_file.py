@@ -138,6 +138,21 @@ def _check_kind(path: Path) -> None:
         raise sqlite3.DatabaseError("it is empty, so what it knew is lost")
 
 
+def rebuilt(path: Path) -> Path:
+    """Where `list --repair` writes a whole ledger that is to take the place of the damaged one at `path`."""
+    return path.with_name(f"{path.name}.repaired")
+
+
+def check_repaired(path: Path) -> None:
+    """See that no repair is half done.
+
+    Raises:
+        sqlite3.DatabaseError: one is.
+    """
+    if not is_absent(rebuilt(path)):
+        raise sqlite3.DatabaseError("its repair was interrupted")
+
+
 def create_if_absent(path: Path) -> None:
     """Make a new ledger; it appears with its tables, so that an empty file is always a damaged one.
 

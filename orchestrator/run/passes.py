@@ -20,7 +20,7 @@ from orchestrator.run.context import RunContext, Target
 from orchestrator.run.decide import Decision, RunState, Start
 from orchestrator.run.handover import resume_from
 from orchestrator.run.look import Asked, Pass, base_kernel
-from orchestrator.run.prepare import HANDOVER_FOLDER, Prepared, prepare
+from orchestrator.run.prepare import HANDOVER_FOLDER, Prepared, StrangerOnTopError, prepare
 from orchestrator.run.push import make_stamp, new_run_id, push_session
 from orchestrator.run.rescue import drop_leftovers
 from orchestrator.run.snapshot import NotThere
@@ -59,19 +59,25 @@ def make_pass(
     Raises:
         UsageError: the settings are not those that the run was begun with, another run is asked for while a
             session of it is alive, Kaggle no longer shows a run that was pushed from here, or somebody else's
-            version is on top of the kernel.
+            version is on top of the kernel; then, what ended sessions left is brought first.
         ServiceError: Kaggle could not be read, or does not tell; nothing was changed.
         KgttsError: Kaggle refused for another reason than quota.
     """
     settings = settings.with_owner(context.kaggle.username)
     name = f"{context.kaggle.service} {base_kernel(settings)}"
-    with machine_lock(context.home, name) if context.home is not None else nullcontext():
-        prepared = prepare(settings, context, asked)
-        due = prepared.due
-        if due.decision.start is not None:
-            if collecting is not None and due.view is not None:
-                _owe(due.view, collecting.results)
-            due = _push(due.settings or settings, context, asked, prepared)
+    try:
+        with machine_lock(context.home, name) if context.home is not None else nullcontext():
+            prepared = prepare(settings, context, asked)
+            due = prepared.due
+            if due.decision.start is not None:
+                if collecting is not None and due.view is not None:
+                    _owe(due.view, collecting.results)
+                due = _push(due.settings or settings, context, asked, prepared)
+    except StrangerOnTopError as error:
+        if collecting is not None and (view := error.seen.view) is not None:
+            with suppress(KgttsError):  # A later pass tries; the version has to be named now.
+                _collect(context, error.seen, view, collecting)
+        raise
     if collecting is None or due.view is None:
         return due
     return _collect(context, due, due.view, collecting)

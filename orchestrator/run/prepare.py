@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from orchestrator.download import fetch
 from orchestrator.errors import ServiceError, UsageError
 from orchestrator.models import KernelRef, SessionState
 from orchestrator.run.context import RunContext
@@ -22,6 +23,21 @@ from orchestrator.run.view import RunView
 from orchestrator.settings import Effect, Settings, find_changes, fingerprint
 
 HANDOVER_FOLDER = "kept"  # Within `home`.
+
+
+class StrangerOnTopError(UsageError):
+    """Somebody else's version is on top of the kernel that the next session would go to.
+
+    Attributes:
+        seen: the pass so far.
+    """
+
+    def __init__(self, stranger: KernelRef, seen: Pass) -> None:
+        super().__init__(
+            f"{stranger}, the newest version there, was not pushed by kgtts, so nothing was pushed over it.",
+            hint=f"see it with `kgtts open {stranger}`; to push all the same: kgtts push --overwrite",
+        )
+        self.seen = seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +68,7 @@ def prepare(settings: Settings, context: RunContext, asked: Asked) -> Prepared:
         return Prepared(due, begins)
     _settle_intents(context, base_kernel(settings), seen.view)
     if not asked.overwrite:
-        _check_strangers(context, start.kernel)
+        _check_strangers(context, start.kernel, due)
     waiting, notes = _unready_inputs(settings, context)
     due = replace(due, notes=(*due.notes, *notes))
     if waiting is not None:
@@ -62,7 +78,7 @@ def prepare(settings: Settings, context: RunContext, asked: Asked) -> Prepared:
     heads: Mapping[KernelRef, int] = {}
     if due.decision.start is not None:
         if not asked.overwrite and due.decision.start.kernel != start.kernel:
-            _check_strangers(context, due.decision.start.kernel)  # What was to be handed over is lost.
+            _check_strangers(context, due.decision.start.kernel, due)  # What was to be handed over is lost.
         heads = _check_once_more(context, base_kernel(settings), seen.view)
     return Prepared(due, begins, heads)
 
@@ -85,17 +101,16 @@ def _settle_intents(context: RunContext, base: KernelRef, view: RunView | None) 
         context.ledger.refuse(record, "the push did not arrive")
 
 
-def _check_strangers(context: RunContext, kernel: KernelRef) -> None:
+def _check_strangers(context: RunContext, kernel: KernelRef, seen: Pass) -> None:
     """See that the newest version of a kernel that a session goes to is ours.
 
     Raises:
-        UsageError: it is not, so that a person has to ask for the push.
+        StrangerOnTopError: it is not, so that a person has to ask for the push.
     """
-    if (stranger := stranger_on(context.snapshot(), kernel)) is not None:
-        raise UsageError(
-            f"{stranger}, the newest version there, was not pushed by kgtts, so nothing was pushed over it.",
-            hint=f"see it with `kgtts open {stranger}`; to push all the same: kgtts push --overwrite",
-        )
+    known = () if seen.view is None else seen.view.strangers
+    stranger = next((ref for ref in known if ref.kernel == kernel), None)
+    if (stranger := stranger or stranger_on(context.snapshot(), kernel)) is not None:
+        raise StrangerOnTopError(stranger, seen)
 
 
 def _check_once_more(context: RunContext, base: KernelRef, view: RunView | None) -> Mapping[KernelRef, int]:
@@ -310,7 +325,7 @@ def _hand_over(settings: Settings, context: RunContext, seen: Pass, *, retry: bo
         start = replace(start, parent=view.resumable, downloads=files)
         return replace(seen, decision=replace(seen.decision, start=start), view=view)
     with tempfile.TemporaryDirectory() if home is None else nullcontext(home / HANDOVER_FOLDER) as folder:
-        rescue = Rescue(context.kaggle, context.clock, Path(folder))
+        rescue = Rescue(context.kaggle, context.clock, Path(folder), context.fetch or fetch)
         try:
             dataset = rescue.hand_over(base, stranded, above=above)
         except NotHandedOverError as error:

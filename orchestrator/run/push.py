@@ -90,7 +90,7 @@ def push_session(
         ServiceError: the push did not arrive, or nobody can say.
     """
     ledger, ref = context.ledger, KernelRef.parse(stamp.kernel)
-    rendered = render_kernel(settings, stamp, resume=resume, before=before)
+    rendered = render_kernel(settings, stamp, resume=resume, before=before, templates=context.templates)
     intent = Intent(stamp.id, stamp.session, ref, settings.accelerator.machine_shape, stamp.fingerprint)
     record = ledger.intend(intent, context.clock.now())
     try:

@@ -54,7 +54,8 @@ def read_run(snapshot: Snapshot, base: KernelRef) -> RunView | None:
     others = [replace(view, status=_status_beside(snapshot, view.ref)) for view in sessions[1:]]
     alive = [view for view in (newest, *others) if not view.status.state.is_terminal]
     if alive:
-        return RunView(base, alive[0], parent_of(snapshot, alive[0]), heads=heads, notes=notes)
+        parent = parent_of(snapshot, alive[0])
+        return RunView(base, alive[0], parent, heads=heads, strangers=strangers, notes=notes)
     found_parent = find_parent(snapshot, base, heads, newest, (newest, *others))
     resumable, saved = found_parent.resumable, found_parent.saved
     wanted = newest.ref if newest.is_mountable else newest.parent
@@ -68,6 +69,7 @@ def read_run(snapshot: Snapshot, base: KernelRef) -> RunView | None:
         heads=heads,
         stranded=found_parent.stranded,
         preparing=found_parent.preparing,
+        strangers=strangers,
         notes=notes,
     )
 

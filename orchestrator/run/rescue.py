@@ -6,7 +6,6 @@ any point it can be done again: one call at the end changes the dataset, and wha
 not fetched again.
 """
 
-import hashlib
 import json
 import re
 import shutil
@@ -17,7 +16,16 @@ from urllib.parse import urlsplit
 
 from kernel_template.contract import MANIFEST_FILE, METRICS_FILE, TRAINING_LOG
 from orchestrator import scrubbing
-from orchestrator.download import TransferListener, UnavailableError, UnsafeNameError, fetch, safe_name
+from orchestrator.download import (
+    DamagedError,
+    Fetch,
+    TransferListener,
+    UnavailableError,
+    UnsafeNameError,
+    contents_of,
+    fetch,
+    safe_name,
+)
 from orchestrator.errors import (
     CredentialsError,
     ForbiddenError,
@@ -113,11 +121,13 @@ class Rescue:
         kaggle: where outputs come from and datasets go to.
         clock: waits for Kaggle to process a dataset.
         folder: where files lie on their way; what an interrupted pass left there is used.
+        fetch: downloads files.
     """
 
     kaggle: Kaggle
     clock: Clock
     folder: Path
+    fetch: Fetch = fetch
 
     def hand_over(self, base: KernelRef, session: SessionView, *, above: int) -> str | None:
         """Upload what `session` left; gives the dataset to mount, None while Kaggle still prepares it.
@@ -175,22 +185,34 @@ class Rescue:
         for newest in _newer(session, outputs, above, insist=not is_last):
             # The best model may well be older than what the mounts give.
             best = [item for item in there if item.path == result.best_model and item != newest]
-            names = [STATE_FILE, newest.path, *(item.path for item in best)]
             _check_room(place, [newest, *best])
-            self._fetch(session, [outputs[name] for name in names if name in outputs], place)
+            self._fetch(session, [outputs[STATE_FILE]] if STATE_FILE in outputs else [], place)
             _check_state(place / STATE_FILE, session, result)
-            if (fault := _fault(place, newest)) is not None:
-                faults.append(f"{newest.path} of {session.ref} {fault}.")
+            whole = []
+            for item in (newest, *best):
+                try:
+                    self._fetch(session, [outputs[item.path]], place)
+                except DamagedError as error:
+                    faults.append(f"Of {session.ref}, {error.message}")
+                else:
+                    whole.append(item.path)
+            if newest.path not in whole:
                 continue
-            checkpoints = [newest, *(item for item in best if _fault(place, item) is None)]
             others = _others(newest, outputs)
             self._fetch(session, [outputs[name] for name in others], place)
-            return [place / name for name in (*(item.path for item in checkpoints), *others)]
+            return [place / name for name in (*whole, *others)]
         raise NotHandedOverError(faults[0])
 
     def _fetch(self, session: SessionView, files: Sequence[OutputFile], place: Path) -> None:
-        """Download files; addresses that expire on the way are asked for again."""
-        fetch(files, place, TransferListener(), relist=lambda: self.kaggle.outputs(session.ref))
+        """Download files, checked against state.json; addresses that expire are asked for again."""
+        listed = () if session.result is None else session.result.checkpoints
+        self.fetch(
+            files,
+            place,
+            TransferListener(),
+            relist=lambda: self.kaggle.outputs(session.ref),
+            manifest=contents_of(item.model_dump() for item in listed),
+        )
 
     def _upload(self, source: str, session: SessionView, files: Sequence[Path], place: Path) -> None:
         marker = place / marker_of(session)
@@ -315,13 +337,3 @@ def _check_state(path: Path, session: SessionView, result: SessionResult) -> Non
         same = False
     if not same:
         raise NotHandedOverError(f"The state.json of {session.ref} is not what it was a moment ago.")
-
-
-def _fault(place: Path, checkpoint: SavedCheckpoint) -> str | None:
-    """What is wrong with a downloaded checkpoint, or None."""
-    try:
-        with (place / checkpoint.path).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        return f"could not be read ({error.strerror or error})"
-    return None if digest == checkpoint.sha256 else "is damaged: its SHA-256 is not the one in state.json"

@@ -218,7 +218,8 @@ class Snapshot:
         # pydantic costs a sixth of a `kgtts status`, and a kernel that is not of kgtts has no such file.
         from orchestrator.run.state import StateError, parse_state  # noqa: PLC0415
 
-        problem, before = "", b""
+        problem = ""
+        before: bytes | None = None
         while True:
             content = see(lambda: self._kaggle.output_file(ref, STATE_FILE))
             if isinstance(content, CannotTell):

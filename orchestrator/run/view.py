@@ -82,6 +82,7 @@ class RunView:
         heads: the newest version number of each sibling that exists.
         stranded: a session that saved more than `resumable`, whose outputs Kaggle has but nobody can mount.
         preparing: whether a dataset with them may be on its way: Kaggle has not processed its newest version.
+        strangers: the newest versions of siblings that kgtts did not push.
         notes: what was seen and set aside, in sentences.
     """
 
@@ -93,6 +94,7 @@ class RunView:
     heads: Mapping[KernelRef, int] = field(default_factory=dict)
     stranded: SessionView | None = None
     preparing: bool = False
+    strangers: Sequence[KernelRef] = ()
     notes: Sequence[str] = ()
 
     @property

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.download import Fetch
+from orchestrator.render.package import Templates
 from orchestrator.run.context import RunContext
 from orchestrator.run.ledger import Ledger
 from orchestrator.run.look import Asked, Pass, look
@@ -47,6 +49,8 @@ class Play:
     changes: dict[str, Any] = field(default_factory=dict)
     machine: str | None = None
     machines: int = 0
+    templates: Templates | None = None  # What kernels are rendered from.
+    fetch: Fetch | None = None  # What downloads files.
 
     def __post_init__(self) -> None:
         self.kaggle = FakeKaggle(self.clock, week=hours(30), **inputs())
@@ -62,10 +66,14 @@ class Play:
         self.machines += 1
         return Ledger(self.folder / f"{self.machine or self.machines}.db", self.kaggle.service)
 
+    def context(self, ledger: Ledger, home: Path | None = None) -> RunContext:
+        """Return what a command works with."""
+        return RunContext(self.kaggle, ledger, self.clock, home, templates=self.templates, fetch=self.fetch)
+
     def sync(self, *, home: Path | None = None, collecting: Collecting | None = None, **options: Any) -> Pass:
         """Make one pass; the options are those of `Asked`."""
         with self.ledger() as ledger:
-            context = RunContext(self.kaggle, ledger, self.clock, home)
+            context = self.context(ledger, home)
             return make_pass(self.settings, context, Asked(**options), collecting=collecting)
 
     def look(self, **options: Any) -> Pass:

@@ -1,5 +1,6 @@
 """Not seeing is not absence: one wrong answer of Kaggle's makes no pass push what it would not have."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -85,6 +86,20 @@ def test_a_damaged_state_of_a_completed_session_is_named_and_waited_for(after: A
     with pytest.raises(ServiceError, match=r"state\.json of asha/bangla-tts-b/1 cannot be used"):
         play.sync()
     assert len(play.kaggle.pushes) == 2
+
+
+def test_an_empty_state_is_read_twice_too(after: After) -> None:
+    """What a killed session saved counts for nothing only if the file is damaged at both reads."""
+    play = after(100)
+    version = play.pushed()
+    play.kaggle.kill(version, keep=json.dumps(play.kaggle.state_of(version, 150)).encode())
+    ref = KernelRef.parse(version)
+    play.kaggle.next("output_file", Answer(b""))
+    seen = Snapshot(play.kaggle).state(ref)
+    assert isinstance(seen, There)
+    assert seen.value.global_step == 150
+    play.kaggle.next("output_file", Answer(b""), Answer(b""))
+    assert isinstance(Snapshot(play.kaggle).state(ref), NotThere)
 
 
 def test_a_damaged_state_of_a_killed_session_is_said_and_done_without(after: After) -> None:

@@ -3,51 +3,44 @@
 `tests/run/faults.py` tries every fault and every pair; these tests a fixed part.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from tests.download.storage import Storage, serve
 from tests.run.faults import Search
 
 EVERY = 300  # One pair of so many is tried.
 CASES = [
-    ("sync", "nothing was pushed", None),
-    ("sync", "two have ended", None),
+    ("sync", "nothing was pushed", "fresh"),
+    ("sync", "two have ended", "fresh"),
     ("sync", "two have ended", "laptop"),
     ("sync", "the second was killed and left outputs", "laptop"),
-    ("push", "the second failed", None),
-    ("pull", "two have ended", None),
+    ("push", "the second failed", "fresh"),
+    ("pull", "two have ended", "fresh"),
+    ("watch", "somebody saved a version on the website", "fresh"),
+    ("watch", "somebody saved our version again", "laptop"),
 ]
 
 
 @pytest.fixture(scope="module")
-def storage() -> Iterator[Storage]:
-    """Where outputs are fetched from."""
-    with serve() as served:
-        yield served
+def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
+    """A search that has tried nothing yet."""
+    return Search(tmp_path_factory.mktemp("search"))
 
 
-@pytest.mark.parametrize(
-    ("command", "state", "machine"),
-    CASES,
-    ids=[f"{case[0]}, {case[1]}, {case[2] or 'fresh'}" for case in CASES],
-)
+@pytest.mark.parametrize(("command", "state", "machine"), CASES, ids=[", ".join(case) for case in CASES])
 def test_a_part_of_all_faults_makes_nothing_wrong(
-    tmp_path: Path, storage: Storage, command: str, state: str, machine: str | None
+    search: Search, command: str, state: str, machine: str
 ) -> None:
     """All single faults and some pairs do no harm, each followed by a pass without faults."""
-    search = Search(tmp_path, storage, state, machine, command)
-    assert search.clean.found == []
-    assert [(wrong, found) for wrong, found in search.run(EVERY) if found] == []
-    assert search.tried > 10
+    tried = [*search.run(search.begin(state, machine), command, EVERY)]
+    assert [(wrong, found) for wrong, found in tried if found] == []
+    assert len(tried) > 10
 
 
-def test_a_fault_does_not_end_a_watch(tmp_path: Path, storage: Storage) -> None:
+def test_a_fault_does_not_end_a_watch(search: Search) -> None:
     """Through a session and the next one to the end of the run: one fault of five at each call."""
-    search = Search(tmp_path, storage, "the second is running", "laptop", "watch")
-    assert (search.clean.error, search.clean.found) == (None, [])
-    places = [(place, fault) for place, faults in enumerate(search.clean.faulty.fitting) for fault in faults]
-    for place, fault in places[::5]:
-        assert search.outcome({place: fault}).found == [], (place, fault)
+    number = search.begin("the second is running", "laptop")
+    clean = search.clean(number, "watch")
+    assert search.judged(number, {}, "watch", clean) == []
+    for place, fault in [*clean.faults()][::5]:
+        wrong = {place: fault}
+        assert search.judged(number, wrong, "watch", search.outcome(number, wrong, "watch")) == []

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.errors import NotFoundError, ServiceError, WaitTimeoutError
 from orchestrator.kaggle.logs import LogLine
-from orchestrator.models import KernelRef, LogEvent
+from orchestrator.models import KernelRef, LogEvent, SessionState
 from orchestrator.run.context import FollowCost, RunContext, Target
 from orchestrator.run.follow import follow_session
 from orchestrator.run.ledger import Ledger
@@ -141,3 +141,13 @@ def test_the_costs_of_several_followings_add_up() -> None:
     assert FollowCost(30, 1800) + FollowCost(10, 1800) == FollowCost(40, 3600)
     assert FollowCost(40, 3600).per_hour == 40
     assert FollowCost().per_hour == 0
+
+
+def test_a_version_that_is_never_started_is_not_followed_for_ever(ledger: Ledger) -> None:
+    """A copy saved on the website looked like a session for a moment; after an hour the run is read again."""
+    kaggle = FakeKaggle(FakeClock())
+    kaggle.have("asha/bangla-tts", 3).state = SessionState.NEW_SCRIPT
+    context = RunContext(kaggle, ledger, kaggle.clock)
+    with pytest.raises(ServiceError, match="1 hour that asha/bangla-tts/3 is new_script"):
+        list(follow_session(context, TARGET))
+    assert 3600 < kaggle.clock.passed < 3700

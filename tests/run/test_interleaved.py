@@ -23,7 +23,8 @@ from orchestrator.errors import KgttsError
 from orchestrator.models import KernelRef, SessionState
 from tests.download.storage import serve
 from tests.run.conftest import Play
-from tests.run.faults import FAULTS, Faulty, faults_in, left_by, stamp_of
+from tests.run.faulty import FAULTS, Faulty
+from tests.run.states import faults_in, left_by, stamp_of
 
 KERNELS = st.sampled_from([KernelRef("asha", "bangla-tts-a"), KernelRef("asha", "bangla-tts-b")])
 MACHINES = st.sampled_from([None, "laptop"])

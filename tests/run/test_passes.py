@@ -319,6 +319,20 @@ def test_a_push_is_reported_also_if_collecting_fails(after: After, tmp_path: Pat
     assert not list((tmp_path / "runs").rglob(".kgtts-owed-*"))
 
 
+def test_results_are_collected_before_a_foreign_version_stops_a_pass(after: After, tmp_path: Path) -> None:
+    """What our sessions left is brought, then the version that is not ours is named."""
+    play = after(100, 200)
+    play.kaggle.save("asha/bangla-tts-a")
+    with serve() as storage:
+        play.kaggle.storage = storage
+        collecting = Collecting(Results(tmp_path / "runs"), lambda names: names, TransferListener())
+        for _ in range(2):
+            with pytest.raises(UsageError, match="asha/bangla-tts-a/2, the newest version there"):
+                play.sync(collecting=collecting)
+            assert [path.name for path in (tmp_path / "runs/bangla-tts").iterdir()] == ["session-02"]
+    assert (tmp_path / "runs/bangla-tts/session-02/state.json").is_file()
+
+
 def test_a_session_is_told_of_those_that_its_parent_does_not_know(after: After) -> None:
     """A killed session without a state counts by its log, a failed one by its own state."""
     play = after(100)

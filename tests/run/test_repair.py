@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ServiceError
+from orchestrator.run.ledger import Ledger
 from orchestrator.run.ledger_file import LedgerDamagedError
 from orchestrator.run.repair import repair
 from tests.run.conftest import Play
@@ -63,3 +64,42 @@ def test_a_ledger_of_a_newer_kgtts_is_left_alone(play: Play) -> None:
     with pytest.raises(Exception, match="newer kgtts"):
         repair(path, play.kaggle, play.clock)
     assert path.read_bytes() == before
+
+
+def test_a_repair_that_is_killed_leaves_no_empty_ledger(
+    after: After, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before each of its renames: no ledger opens, none is made, and the next repair ends it."""
+    play.machine = "laptop"
+    after(100, 200)
+    path = play.folder / "laptop.db"
+    spoil(path)
+    damaged, replace, renames = path.read_bytes(), Path.replace, list[str]()
+
+    def renamed(left: int) -> Callable[[Path, Path | str], Path]:
+        def rename(place: Path, target: Path | str) -> Path:
+            if len(renames) == left:
+                raise KeyboardInterrupt
+            renames.append(place.name)
+            return replace(place, target)
+
+        return rename
+
+    for left in (0, 1, 2, 1):  # The third kill leaves the whole new ledger, so that two renames are left.
+        renames.clear()
+        monkeypatch.setattr(Path, "replace", renamed(left))
+        with pytest.raises(KeyboardInterrupt):
+            repair(path, play.kaggle, play.clock)
+        monkeypatch.undo()
+        with pytest.raises(LedgerDamagedError):
+            play.ledger()
+        with Ledger(path, play.kaggle.service, in_memory=True) as known:
+            assert known.all()
+    assert not path.exists()
+    done = repair(path, play.kaggle, play.clock)
+    assert done is not None
+    assert done.kept == 2
+    assert [item.read_bytes() for item in play.folder.glob("*-damaged-*")] == [damaged]
+    with play.ledger() as ledger:
+        assert [item.number for item in ledger.all()] == [2, 1]
+    assert play.pushed() == "asha/bangla-tts-a/2"

@@ -10,11 +10,12 @@ import pytest
 import stamina
 
 from orchestrator.errors import CredentialsError, ForbiddenError, LocalError, RefusedError, ServiceError
-from orchestrator.models import KernelRef, SessionState
+from orchestrator.models import KernelRef, OutputFile, SessionState
 from orchestrator.render.stamp import read_stamp
 from orchestrator.run.decide import RunState
 from orchestrator.run.handover import handover_dataset
-from tests.download.storage import serve
+from tests.download.storage import Answer as StorageAnswer
+from tests.download.storage import Storage, serve
 from tests.fakes.inputs import Upload
 from tests.fakes.sessions import Answer, Lost, hours
 from tests.run.conftest import Play
@@ -241,7 +242,7 @@ def refuse(play: Play) -> None:
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (corrupt, "checkpoint_150.pth of asha/bangla-tts-b/1 is damaged"),
+        (corrupt, "Of asha/bangla-tts-b/1, training/run-November-22/checkpoint_150.pth arrived damaged"),
         (lose, "has none of the checkpoints"),
         (occupy, "a dataset that kgtts did not make"),
         (refuse, "no more room"),
@@ -272,6 +273,22 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(killed: Play) 
     killed.pushed()
     held = killed.kaggle.mounted(DATASET)
     assert {name for name in held if name.endswith(".pth")} == {"checkpoint_120.pth", "best_model_120.pth"}
+
+
+def test_a_checkpoint_that_arrives_damaged_once_is_downloaded_again(killed: Play) -> None:
+    """The storage's own hashes may be those of the damaged bytes: state.json is what counts."""
+    put, storage = Storage.put, killed.kaggle.storage
+    assert storage is not None
+
+    def put_damaged(name: str, *answers: StorageAnswer | bytes) -> OutputFile:
+        damaged = [b"something else"] if name.endswith("checkpoint_150.pth") else []
+        return put(storage, name, *damaged, *answers)
+
+    storage.put = put_damaged  # type: ignore[method-assign] # A fake of the tests.
+    killed.pushed()
+    assert killed.kaggle.mounted(DATASET)["checkpoint_150.pth"] == b"weights 150"
+    damaged = [item for item in storage.requests if storage.answers[item.key][-1].body == b"weights 150"]
+    assert len(damaged) == 2
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
