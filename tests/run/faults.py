@@ -4,12 +4,22 @@
 and one pair of N; with words, what begins with them, such as `watch, two have ended`. It prints what went
 wrong, and counts. The tests try a part.
 
-A watch is tried stage by stage: a pass, or following one session. All single faults and all pairs of a stage
-are tried; where a stage ends after one fault, the watch goes on from there with each single fault. Two ends
-that are alike in all that `states.essence` names are one, so that it goes on from there once: `essence` says
-what they may differ in. What else `watch` remembers from stage to stage is how many passes in a row have
-failed, up to 20, and the last lines of a log. A pass of a watch is the command `sync`, and is judged as both:
-after it comes another stage, and also another `sync`.
+A watch is tried stage by stage: a pass, or following one session. A pass of a watch is the command `sync`,
+and is judged as both: the watch goes on after it, and also another `sync` is made. All pairs within a stage
+are tried; where a stage ends after one fault, the watch goes on from there with each single fault.
+
+Not every pair is made, since some are another one in all that counts:
+
+- Two ends of a stage that are alike in what `states.essence` names are one, and the watch goes on from there
+  once. They may differ in the times at which things happened (not in their order), in how much longer a
+  session runs, and in what a watch only counts or shows: failed passes in a row (it ends after 20) and the
+  last lines of a log.
+- Where a command looks at Kaggle anew, or at each call while it follows a session, all that it knows is
+  written down (`states.memory`). If that and the account are as they were in a try before, it goes on as that
+  one did, so its second fault was tried there.
+- To a command, a 500, a time-out and HTML are one error, which the real client makes of them.
+
+Downloads go through no network here: what can happen to them is tried in `tests/download`.
 """
 
 # ruff: noqa: T201 - it is also a script
