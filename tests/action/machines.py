@@ -87,8 +87,21 @@ class Service:
         return True
 
 
+def _hasty(kgtts: Path) -> str:
+    """Write a program beside kgtts that is kgtts, except that its waits take no time."""
+    program = kgtts.with_name("kgtts-hasty")
+    clock = REPOSITORY / "tests" / "fakes" / "clock.py"
+    program.write_text(
+        f"#!{kgtts.with_name('python')}\nimport runpy, sys\nfrom orchestrator.cli.main import run\n"
+        f"sys.exit(run(clock=runpy.run_path({str(clock)!r})['HastyClock']()))\n",
+        encoding="utf-8",
+    )
+    program.chmod(0o755)
+    return str(program)
+
+
 class Fleet:
-    """Machines that live for one job each."""
+    """Machines that live for one job each; the first installs kgtts for all."""
 
     def __init__(
         self,
@@ -122,8 +135,9 @@ class Fleet:
             self._installed,
         )
         job = runner.run(**inputs)
-        if job.steps["install"]["outcome"] == "success":
-            self._installed["install"] = job.steps["install"]["outputs"]
+        if job.steps["install"]["outcome"] == "success" and "install" not in self._installed:
+            outputs = job.steps["install"]["outputs"]
+            self._installed["install"] = {**outputs, "kgtts": _hasty(Path(outputs["kgtts"]))}
         return job
 
     def _environment(self, machine: Path, more: Mapping[str, str]) -> dict[str, str]:
