@@ -1,8 +1,10 @@
 """Work on all recordings, on all cores, without holding more than a few of them."""
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -59,7 +61,7 @@ def _in_pool(
     # Started anew rather than forked: the same on every system, and no thread's lock is inherited.
     context = multiprocessing.get_context("spawn")
     count = min(processes, len(waiting), _MOST)
-    with ProcessPoolExecutor(count, context, initializer=_ignore_interrupts) as pool:
+    with ProcessPoolExecutor(count, context, initializer=_begin) as pool:
         running: dict[Future[list[Worked]], list[Job]] = {}
         try:
             while waiting or running:
@@ -77,9 +79,17 @@ def _in_pool(
     return []
 
 
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the process that people see."""
+def _begin() -> None:
+    """Leave Ctrl-C to the process that people see, and end with it: the pool's queue would wait for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 def _work_some(worker: Worker, jobs: list[Job], settings: AudioSettings) -> list[Worked]:

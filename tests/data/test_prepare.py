@@ -4,6 +4,8 @@ import csv
 import io
 import os
 import shutil
+import subprocess
+import sys
 import wave
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,6 +22,7 @@ from orchestrator.data.store import Layout, Store
 from orchestrator.data.work import AudioSettings, Job, Worked, work
 from orchestrator.errors import LocalError, UsageError
 from tests.data.making import TEXTS, Heard, prepared, request, said, stereo, write, write_csv, write_folder
+from tests.support import REPOSITORY
 
 TEXT = TEXTS[6]
 
@@ -323,3 +326,34 @@ def test_the_layout_is_what_the_documents_say(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     assert layout.metadata == tmp_path / "MyTTSDataset" / "metadata.csv"
     assert replace(layout).quarantine == tmp_path / "quarantine"
+
+
+KILLED = """
+import multiprocessing, sys, time
+from pathlib import Path
+from orchestrator.data.pool import work_all
+from orchestrator.data.work import AudioSettings, Job
+
+if __name__ == "__main__":
+    jobs = [Job(str(number), Path(sys.argv[1]), (), None) for number in range(30)]
+    next(work_all(jobs, AudioSettings(), 2))
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.posix
+def test_processes_end_with_the_one_that_started_them(few: Path, tmp_path: Path) -> None:
+    """Also if that is killed and can tell them nothing."""
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED, encoding="utf-8")
+    command = [sys.executable, str(script), str(few / "r0.wav")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    ) as program:
+        assert program.stdout is not None
+        children = [int(word) for word in program.stdout.readline().split()]
+        program.kill()
+        # The pipe closes when the last process that holds it has ended.
+        assert program.stdout.read() == ""
+    assert children
