@@ -336,7 +336,8 @@ from orchestrator.data.work import AudioSettings, Job
 
 if __name__ == "__main__":
     jobs = [Job(str(number), Path(sys.argv[1]), (), None) for number in range(30)]
-    next(work_all(jobs, AudioSettings(), 2))
+    results = work_all(jobs, AudioSettings(), 2)
+    next(results)
     print(*(child.pid for child in multiprocessing.active_children()), flush=True)
     time.sleep(60)
 """
