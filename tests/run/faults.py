@@ -24,6 +24,7 @@ Downloads go through no network here: what can happen to them is tried in `tests
 
 # ruff: noqa: T201 - it is also a script
 
+import hashlib
 import itertools
 import shutil
 import sys
@@ -309,7 +310,10 @@ class Search:
             then = self._point(play, rows, origin, is_fresh=point.is_fresh, stage=stage)
         if point.is_fresh:
             (play.folder / LEDGER).unlink()
-        after = self._point(play, () if point.is_fresh else rows, origin, is_fresh=point.is_fresh)
+        if then is not None and stage.target is None and not point.is_fresh:
+            after = then
+        else:
+            after = self._point(play, () if point.is_fresh else rows, origin, is_fresh=point.is_fresh)
         return Outcome(error, found, complete, faulty.asked, faulty.fitting, marks, after, then)
 
     def judged(self, number: int, wrong: Mapping[int, str], command: str, outcome: Outcome) -> list[str]:
@@ -382,8 +386,14 @@ def _mark(
     """Have a command write down what it goes on from: at each new look, or at each call if it follows."""
 
     def mark() -> None:
-        known = f"{memory(ACT)} {play.clock.passed if follows else ''}"
-        marks.append((faulty.made, essence(play, context.ledger.all(), None, known)))
+        if faulty.made <= min(faulty.wrong, default=-1):
+            return  # So far it was as without faults.
+        rows, known = context.ledger.all(), memory(ACT)
+        if follows:  # Nothing else changes, but for the time.
+            key = hashlib.blake2b(f"{rows} {known} {play.clock.passed}".encode(), digest_size=16).digest()
+        else:
+            key = essence(play, rows, None, known)
+        marks.append((faulty.made, key))
 
     if follows:
         faulty.before_call = mark
