@@ -315,8 +315,10 @@ def essence(play: QuickPlay, rows: Sequence[SessionRecord], target: Target | Non
     times = sorted({*(row.pushed_at for row in rows), *(item.pushed_at for _, item in versions)})
     order = {time: number for number, time in enumerate(times)}
     parts: list[object] = [sorted(play.changes.items())]
+    if len({row.run_id for row in rows}) > 1:  # Else nothing but `list` asks for it.
+        parts.append([row.state for row in rows])
     for row in rows:
-        seen = (row.outcome, row.state, row.is_deleted, order[row.pushed_at])
+        seen = (row.outcome, row.is_deleted, order[row.pushed_at])
         parts.append((row.run_id, row.number, str(row.ref), row.fingerprint, *seen))
     for ref, item in versions:
         state, told = item.state_at(now_s), re.sub(rf"\b{item.session}\b", "its id", repr(item.log))
