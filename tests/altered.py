@@ -23,6 +23,7 @@ class Altered:
         only: what a request must contain to get one of these; "" is any.
         redirects: by method, where the client is sent.
         calls: the methods that were called.
+        bodies: by method, what the last request brought.
         authorized: the paths of the requests that carried credentials.
     """
 
@@ -33,6 +34,7 @@ class Altered:
     only: bytes = b""
     redirects: dict[str, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    bodies: dict[str, bytes] = field(default_factory=dict)
     authorized: list[str] = field(default_factory=list)
 
 
@@ -49,6 +51,7 @@ def altered(emulator_url: str) -> Iterator[Altered]:
             sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             method = self.path.partition("?")[0].rpartition("/")[2]
             plan.calls.append(method)
+            plan.bodies[method] = sent
             if self.headers.get("Authorization"):
                 plan.authorized.append(self.path)
             if method in plan.redirects:
