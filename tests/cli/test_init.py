@@ -1,7 +1,6 @@
 """`kgtts init`: a conversation at a terminal, flags elsewhere, and a short file either way."""
 
 import os
-import pty
 import subprocess
 import sys
 import tomllib
@@ -11,8 +10,6 @@ import pytest
 
 from orchestrator.cli.context import load
 from tests.support import Cli
-
-pytestmark = pytest.mark.posix
 
 
 def written(folder: Path) -> dict[str, object]:
@@ -84,10 +81,13 @@ def test_what_cannot_be_is_refused_before_it_is_written(
     assert not (workplace / "kgtts.toml").exists()
 
 
+@pytest.mark.posix
 def test_the_conversation(workplace: Path) -> None:
     """At a terminal four questions are asked; a wrong answer is asked for again."""
     (workplace / "my voice").mkdir()
     answers = ["asha", "আশা", "Asha two", "no such folder", "'my voice'", "bangla-male"]
+    import pty  # noqa: PLC0415 - Windows has none.
+
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "orchestrator", "init"],
