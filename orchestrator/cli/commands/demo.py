@@ -79,7 +79,8 @@ def _print_end(made: "Demo") -> None:
     first, last = made.losses
     click.echo()
     click.secho(f"Trained to step {made.result['global_step']}.", fg="green", bold=True, nl=False)
-    click.echo(f" Mel loss: {first:.2f} in the first epoch, {last:.2f} in the last.")
+    new = " It rises first, since the speaker is new." if last > first else ""
+    click.echo(f" Mel loss: {first:.2f} in the first epoch, {last:.2f} in the last.{new}")
     click.echo(
         "The base voice speaks as a man, the recordings are a woman's. So few steps only show the way:"
     )

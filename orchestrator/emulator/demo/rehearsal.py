@@ -51,7 +51,8 @@ from orchestrator.voice import open_voice
 from orchestrator.voice.speech import speak
 
 _SLUG = "bangla-voice-demo"
-_MADE = ("kaggle", "results", "ledger.db", "result.json", "report.html", "speech.wav")
+_TOLD = ("result.json", "report.html", "speech.wav")
+_MADE = ("kaggle", "results", "ledger.db", *_TOLD)
 _FAR_EPOCHS = 500  # More than the first session can train.
 _MOST_SESSIONS = 6
 _LATER = 4  # Times the first session's limit.
@@ -121,6 +122,8 @@ def rehearse(folder: Path, home: Path, epochs: int, stage: Stage) -> Demo:
         KgttsError: as for any run.
     """
     _check_folder(folder)
+    for name in _TOLD:  # Of an earlier demo: they would be taken for this one's if it is interrupted.
+        (folder / name).unlink(missing_ok=True)
     _settings(folder, {"kernel.slug": _SLUG})  # From now on the folder is known as a demo's.
     limit = _session_limit()
     for _ in range(_ATTEMPTS):
