@@ -21,6 +21,8 @@ from tests.cli.voice import CUT, SETTINGS, make_python, provide_inputs
 from tests.fakes.clock import HastyClock
 from tests.support import KEY, USER, Cli, clean_environment
 
+pytestmark = pytest.mark.posix  # It has an emulator of its own.
+
 # One epoch in each session, until it is told to stop.
 STEPWISE = CUT.replace("if not arguments.continue_path:", "if True:")
 SHORT = SETTINGS.replace("epochs = 2", "epochs = 9").replace('time_limit = "5m"', 'time_limit = "1s"')
