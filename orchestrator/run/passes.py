@@ -18,7 +18,7 @@ from orchestrator.results import OwedSession, Results, SessionFolder
 from orchestrator.run.collect import Collected, collect
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.decide import Decision, RunState, Start
-from orchestrator.run.handover import resume_from
+from orchestrator.run.handover import parent_of, resume_from
 from orchestrator.run.look import Asked, Pass, base_kernel
 from orchestrator.run.prepare import HANDOVER_FOLDER, Prepared, StrangerOnTopError, prepare
 from orchestrator.run.push import make_stamp, new_run_id, push_session
@@ -152,6 +152,8 @@ def _collect(context: RunContext, due: Pass, view: RunView, collecting: Collecti
     """
     results, slug, run_id = collecting.results, view.base.slug, view.run_id
     newest = view.resumable if view.is_alive else view.newest
+    if newest is None and view.newest.parent is not None:  # It had saved when the session was pushed.
+        newest = parent_of(context.snapshot(), view.newest)
     wanted = [] if newest is None else [OwedSession(newest.ref, newest.stamp.session, newest.step)]
     wanted += [item for item in results.owed(slug, run_id) if item not in wanted]
     collected, problem = None, None

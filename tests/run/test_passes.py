@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.download import TransferListener
-from orchestrator.errors import RefusedError, ServiceError, UsageError
+from orchestrator.errors import NotFoundError, RefusedError, ServiceError, UsageError
 from orchestrator.models import KernelRef
 from orchestrator.render.stamp import read_stamp
 from orchestrator.results import Results
@@ -317,6 +317,18 @@ def test_a_push_is_reported_also_if_collecting_fails(after: After, tmp_path: Pat
         folder = tmp_path / f"runs/bangla-tts/session-{number:02}"
         assert (folder / "state.json").is_file()
     assert not list((tmp_path / "runs").rglob(".kgtts-owed-*"))
+
+
+def test_results_beside_a_running_session_are_looked_for_twice(after: After, tmp_path: Path) -> None:
+    """Two wrong answers agree that its parent has saved nothing, and no later pass would ask again."""
+    play = after(100)
+    play.pushed()
+    with serve() as storage:
+        play.kaggle.storage = storage
+        play.kaggle.next("output_file", NotFoundError("404"))
+        play.kaggle.next("outputs", NotFoundError("404"))
+        collecting = Collecting(Results(tmp_path / "runs"), lambda names: names, TransferListener())
+        assert play.sync(collecting=collecting).collected is not None
 
 
 def test_results_are_collected_before_a_foreign_version_stops_a_pass(after: After, tmp_path: Path) -> None:
