@@ -142,14 +142,17 @@ def look_twice(settings: Settings, context: RunContext, asked: Asked) -> Pass:
         ServiceError: several looks in a row contradict each other, or Kaggle does not tell.
     """
     seen = look(settings, context, asked)
+    strangers = set[KernelRef]()
     for _ in range(_MOST_LOOKS):
+        strangers.update(() if seen.view is None else seen.view.strangers)
         if not asked.new and seen.decision.start is None and seen.state in _HARMLESS:
             return seen
         if seen.view is not None and not seen.view.is_alive and seen.view.newest.result is None:
             # Kaggle alone says that it has ended, and has taken that back a moment later.
             context.clock.sleep(_SETTLING_S)
         again = look(settings, context, asked, quota=seen.quota)
-        if _same(seen, again):
+        # A version that one look shows as a stranger's is not overwritten because another does not.
+        if _same(seen, again) and (again.view is None or strangers <= {*again.view.strangers}):
             return again
         seen = again
     raise ServiceError(

@@ -124,7 +124,7 @@ def look_closer(snapshot: Snapshot, view: SessionView) -> tuple[SessionView, Seq
     result, note = snapshot.result(view)
     view, notes = replace(view, result=result), () if note is None else (note,)
     if status.state is SessionState.CANCEL_ACKNOWLEDGED:
-        view = replace(view, was_stopped=_was_stopped(certain(snapshot.log(view.ref)) or ()))
+        view = replace(view, was_stopped=_was_stopped(snapshot.certain_log(view.ref)))
     cause: str | None
     if result is not None:
         view = replace(view, reason=result.reason or None)
@@ -134,7 +134,7 @@ def look_closer(snapshot: Snapshot, view: SessionView) -> tuple[SessionView, Seq
     elif status.state.is_success and result is not None:
         return view, notes
     else:
-        log = certain(snapshot.log(view.ref)) or ()
+        log = snapshot.certain_log(view.ref)
         progress = read_progress(line.text for line in log_lines(log))
         cause = progress.end_message if progress.end_status == Status.FAILED else None
         view = replace(view, seconds=_length_of(log), reason=view.reason or progress.end_reason)

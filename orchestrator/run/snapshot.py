@@ -251,6 +251,14 @@ class Snapshot:
         """The stored log of a session that has ended; empty while Kaggle has none."""
         return self._once("log", ref, lambda: see(lambda: self._kaggle.stored_log(ref)))
 
+    def certain_log(self, ref: KernelRef) -> Sequence[LogEvent]:
+        """The stored log, asked for again if it is missing: a failure without it looks like a kill.
+
+        Raises:
+            ServiceError: it cannot be told.
+        """
+        return certain(self.log(ref)) or certain(see(lambda: self._kaggle.stored_log(ref))) or ()
+
     def quota(self) -> Seen[Quota]:
         """The week's GPU hours."""
         return self._once("quota", None, lambda: see(self._kaggle.quota))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.emulator import Emulator
+from orchestrator.ports import SystemClock
 from tests.cli.conftest import wait_for_words
 from tests.cli.test_round import set_script
 from tests.cli.voice import HANG, TRAIN
@@ -62,7 +63,7 @@ def test_stop_in_the_middle_of_an_epoch_then_push(
     set_script(workplace, MIDDLE)
     assert cli("push").code == 0
     wait_for_words(account, "in the middle")
-    stopped = cli("stop")
+    stopped = cli("stop", clock=SystemClock())  # The emulator saves in real time.
     assert stopped.code == 0, stopped.said
     assert f"Stopped {FIRST}" in stopped.out
     assert "kgtts push continues from step 2" in stopped.out

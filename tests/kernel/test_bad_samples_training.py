@@ -134,7 +134,7 @@ def test_a_session_with_bad_data(root: Path, log: Log) -> None:
     (asked,) = [json.loads(line[6:]) for line in log.lines if line.startswith("ASKED ")]
     working = root / "working"
     assert asked == [
-        {**data, "table": str(working / "bad_samples.csv")},
+        {**data, "table": str(working / "bad_samples.csv"), "letters": str(root / "temp" / "letters.json")},
         {**disk, "folder": str(working), "keep_checkpoints": 7},
     ]
     assert (played.code, played.end["reason"], played.state["reason"]) == (1, "bad_data", "bad_data")
