@@ -3,6 +3,8 @@
 `tests/run/faults.py` tries every fault and every pair; these tests try a fixed part.
 """
 
+import itertools
+
 import pytest
 
 from tests.run.faults import Search
@@ -41,6 +43,22 @@ def test_all_pairs_of_faults_beside_a_session_that_is_queued(search: Search) -> 
     tried = [*search.run(search.begin("the first session is queued", "fresh"), "sync")]
     assert [(wrong, found) for wrong, found in tried if found] == []
     assert len(tried) > 100
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [("somebody saved our version again", "stale"), ("the second failed", "empty")],
+    ids=["old answers", "empty answers"],
+)
+def test_two_answers_of_a_kind_hide_neither_a_strangers_version_nor_a_failure(
+    search: Search, state: str, kind: str
+) -> None:
+    """All pairs of old answers beside a copy that somebody saved, and of empty ones after a failure."""
+    number = search.begin(state, "fresh")
+    places = [place for place, fault in search.clean(number, "watch").faults() if fault == kind]
+    for one, other in itertools.combinations(places, 2):
+        wrong = {one: kind, other: kind}
+        assert search.judged(number, wrong, "watch", search.outcome(number, wrong, "watch")) == []
 
 
 def test_a_fault_does_not_end_a_watch(search: Search) -> None:
