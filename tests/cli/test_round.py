@@ -138,6 +138,18 @@ def test_commands_speak_of_the_version_that_was_pushed_here(cli: Cli, trained: E
     assert Path(cli("pull", "--json").json["folder"]) == Path("runs/bangla-tts", run, "session-01")
 
 
+def test_saves_on_the_website_hide_no_run(cli: Cli, trained: Emulator) -> None:
+    """A fresh machine looks behind five of them; nothing is pushed over them or from zero."""
+    with contextlib.closing(connect()) as client:
+        for number in range(5):
+            client.push(small_push(f"print({number})", ref=KernelRef.parse(FIRST), title="Bangla tts a"))
+    Path("../data/ledger.db").unlink()
+    before = [len(kernel.versions) for kernel in trained.backend.kernels.all()]
+    report = cli("sync", "--json", clock=HastyClock())
+    assert (report.code, report.json["state"], report.json["over"]) == (0, "done", True), report.said
+    assert [len(kernel.versions) for kernel in trained.backend.kernels.all()] == before == [6]
+
+
 def test_a_lost_ledger_loses_nothing(cli: Cli, trained: Emulator) -> None:
     """A fresh machine with kgtts.toml, or with the kernel's name, sees the same run."""
     Path("../data/ledger.db").unlink()
