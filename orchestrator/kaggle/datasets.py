@@ -175,6 +175,7 @@ class Datasets:
 
         Raises:
             RefusedError: with Kaggle's own words; or title, slug or file names are not acceptable.
+            ForbiddenError: 403 or 404, which a later try may not meet.
             ServiceError: the upload failed, or there was no answer; then the version may exist.
             LocalError: a file cannot be read.
         """
@@ -200,7 +201,7 @@ class Datasets:
                 self._uploads.fill(new, files, ApiBlobType.DATASET, sending)
                 answer = self._call(doing, lambda: self._datasets.create_dataset(new), retry=False)
         except (NotFoundError, ForbiddenError) as error:
-            raise RefusedError(
+            raise ForbiddenError(
                 error.message,
                 hint="Kaggle also refuses a version while it processes the one before it; if that is not it, "
                 "check that the login may write datasets: `kgtts doctor`",

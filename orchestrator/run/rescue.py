@@ -167,7 +167,7 @@ class Rescue:
                 raise
             except ForbiddenError as error:
                 # Kaggle has answered so for outputs and datasets that are there a minute later.
-                raise ServiceError(error.message, hint="try again in a minute") from error
+                raise ServiceError(error.message, hint=error.hint or "try again in a minute") from error
             except (RefusedError, UnavailableError, NotHandedOverError) as error:
                 if pause_s is None:
                     raise NotHandedOverError(error.message) from error

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.emulator.faults.kinds import Error
+from orchestrator.emulator.faults.plan import FaultPlan
+from orchestrator.errors import ExitCode
 from tests.run.test_mounts import REF, SAVES_EACH_EPOCH, Run, account, flip
 from tests.support import USER, Cli, eventually
 
@@ -60,6 +63,18 @@ def test_a_killed_session_loses_nothing_that_it_saved(run: Run) -> None:
     files = run.kgtts("kaggle", "datasets", "files", DATASET)
     assert "checkpoint_6.pth" in files.out
     assert "checkpoint_4.pth" not in files.out
+
+
+def test_a_refusal_while_it_is_handed_over_gives_nothing_up(run: Run) -> None:
+    """The pass ends with Kaggle's word and pushes nothing; a later one hands the session over."""
+    run.session(epochs=1)
+    run.session(epochs=3)
+    run.emulator.server.faults.set(FaultPlan(faults=(Error(where="api:CreateDataset", status=403),)))
+    refused = run.kgtts("sync", "--no-pull", "--set", "training.epochs=6")
+    assert (refused.code, "403" in refused.err) == (ExitCode.SERVICE, True)
+    run.emulator.server.faults.set(FaultPlan())
+    assert "continues from step 6" in run.sync(epochs=6)["reason"]
+    assert run.emulator.backend.datasets.find(USER, SLUG) is not None
 
 
 @pytest.mark.parametrize("run", [{"step": 4, "dataset_processing_s": 3600.0}], indirect=True)
