@@ -186,6 +186,15 @@ def test_each_failure_has_its_kind(world: World, tmp_path: Path, name: str) -> N
             assert world.kaggle.calls <= before + 2  # `update_dataset` reads first.
 
 
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_refused_upload_is_told_apart(world: World, tmp_path: Path, status: int) -> None:
+    """A 403 may be temporary: whoever hands a session over tries again, and gives up for any other."""
+    world.fail("upload_dataset", status)
+    with pytest.raises(KgttsError) as caught:
+        world.kaggle.upload_dataset(DATASET, DATASET_DETAILS, files(tmp_path, a_txt="a"), notes="first")
+    assert type(caught.value) is KINDS[status]
+
+
 @pytest.mark.parametrize("name", READS)
 def test_a_read_survives_a_short_bad_spell(world: World, tmp_path: Path, name: str) -> None:
     """A read is retried inside the port."""

@@ -30,6 +30,7 @@ WIRE = {
     "delete": "DeleteKernel",
     "my_kernels": "ListKernels",
     "quota": "GetAcceleratorQuotaStatistics",
+    "upload_dataset": "CreateDataset",
     "dataset_files": "ListDatasetFiles",
     "dataset_ready": "GetDatasetStatus",
     "model_files": "ListModelInstanceVersionFiles",
