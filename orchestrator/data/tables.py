@@ -88,7 +88,7 @@ def read_table(path: Path, names: Names, name: str | None = None) -> Transcript:
     Args:
         path: the file.
         names: the recordings, by which columns, headings and delimiter are found.
-        name: how the file is called in what is said; its path by default.
+        name: the file's name in messages; its path by default.
 
     Raises:
         TranscriptError: it cannot be read.

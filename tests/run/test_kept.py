@@ -65,11 +65,12 @@ def test_a_killed_session_loses_nothing_that_it_saved(run: Run) -> None:
     assert "checkpoint_4.pth" not in files.out
 
 
-def test_a_refusal_while_it_is_handed_over_gives_nothing_up(run: Run) -> None:
+@pytest.mark.parametrize("where", ["api:CreateDataset", "api:StartBlobUpload"])
+def test_a_refusal_while_it_is_handed_over_gives_nothing_up(run: Run, where: str) -> None:
     """The pass ends with Kaggle's word and pushes nothing; a later one hands the session over."""
     run.session(epochs=1)
     run.session(epochs=3)
-    run.emulator.server.faults.set(FaultPlan(faults=(Error(where="api:CreateDataset", status=403),)))
+    run.emulator.server.faults.set(FaultPlan(faults=(Error(where=where, status=403),)))
     refused = run.kgtts("sync", "--no-pull", "--set", "training.epochs=6")
     assert (refused.code, "403" in refused.err) == (ExitCode.SERVICE, True)
     run.emulator.server.faults.set(FaultPlan())
