@@ -135,6 +135,15 @@ def test_a_kernel_that_is_not_seen(cli: Cli, plan: Altered, method: str, answer:
     assert "Nothing was pushed yet" not in result.said
 
 
+@pytest.mark.parametrize("machine", ["laptop"], indirect=True)
+def test_kernels_that_were_renamed(cli: Cli, plan: Altered) -> None:
+    """Neither their own answers nor the list show them; the machine that pushed begins no run from zero."""
+    plan.answers["GetKernel"] = ODD["404"]
+    plan.changes["ListKernels"] = lambda body: body.replace(b"bangla-tts-", b"another-")
+    result = cli("sync", clock=HastyClock())
+    assert (result.code, "SaveKernel" in plan.calls) == (7, False), result.said
+
+
 def test_a_kernel_that_is_seen_one_version_too_old(
     cli: Cli, plan: Altered, played: Played, machine: str
 ) -> None:
