@@ -28,6 +28,8 @@ SAMPLES_FOLDER = "validation_samples"  # The spoken test sentences: step_N/ and 
 BASE_SAMPLES = "base"  # In SAMPLES_FOLDER: the voice that the run began with.
 STEP_SAMPLES = "step_"  # In SAMPLES_FOLDER: followed by the step of the checkpoint that spoke.
 SAMPLES_FILE = "samples.json"  # In each of those folders: what was spoken.
+HELD_OUT_FOLDER = "held_out"  # In SAMPLES_FOLDER: recordings/, base/ and step_N/ with the held-out sentences.
+RECORDINGS = "recordings"  # In HELD_OUT_FOLDER: the speaker's own recordings, under the same names.
 VOICE_FOLDER = "voice"  # The exported voice.
 VOICE_MODEL = "voice.onnx"  # In VOICE_FOLDER.
 VOICE_CARD = "voice.json"  # In VOICE_FOLDER: the description of VOICE_MODEL.
@@ -136,12 +138,64 @@ class ExportState(StrEnum):
     FAILED = "failed"
 
 
+class ScoresState(StrEnum):
+    """What became of a session's scores."""
+
+    MADE = "made"
+    PARTLY = "partly"  # Time ended before everything was measured, or something failed.
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
 class CheckState(StrEnum):
     """How the exported voice compares with its checkpoint."""
 
     PASSED = "passed"
     FAILED = "failed"
     NOT_MADE = "not_made"
+
+
+class Measure(StrEnum):
+    """What is measured of a held-out sentence; MEASURES says in which unit, and what is good."""
+
+    MEL_DISTANCE = "mel_distance"  # Mel-cepstral distance to the recording, times aligned.
+    F0_ERROR = "f0_error"  # Root mean square difference of pitch where both are voiced, times aligned.
+    SIMILARITY = "similarity"  # Cosine to the speaker's recordings (Resemblyzer).
+    MOS = "mos"  # Predicted mean opinion score (DistillMOS).
+    CER = "cer"  # Characters that a recogniser hears otherwise, as a share of the text's.
+    RATE = "rate"
+    LOUDNESS = "loudness"  # RMS of what is not silent.
+    SILENCE = "silence"  # The share of time that is silent.
+
+
+class Better(StrEnum):
+    """Which values of a measure are good."""
+
+    LOW = "low"
+    HIGH = "high"
+    LIKE_RECORDINGS = "like_recordings"  # Those near the mean of the recordings.
+
+
+# The unit of each measure, and which values are good.
+MEASURES = {
+    Measure.MEL_DISTANCE: ("dB", Better.LOW),
+    Measure.F0_ERROR: ("semitones", Better.LOW),
+    Measure.SIMILARITY: ("", Better.HIGH),
+    Measure.MOS: ("", Better.HIGH),
+    Measure.CER: ("", Better.LOW),
+    Measure.RATE: ("characters/s", Better.LIKE_RECORDINGS),
+    Measure.LOUDNESS: ("dBFS", Better.LIKE_RECORDINGS),
+    Measure.SILENCE: ("", Better.LIKE_RECORDINGS),
+}
+EVAL_LOSS = "eval_loss"  # The `best_by` that is no measure: the trainer's own best model.
+
+
+class Speaker(StrEnum):
+    """Who speaks held-out sentences: the `of` of `Scored`."""
+
+    RECORDINGS = "recordings"
+    BASE = "base"
+    STEP = "step"
 
 
 class Stage(StrEnum):
@@ -153,6 +207,7 @@ class Stage(StrEnum):
     INSTALL = "install"
     PREPARE = "prepare"
     TRAIN = "train"
+    SCORES = "scores"
     EXPORT = "export"
     SAMPLES = "samples"
     OUTPUTS = "outputs"
@@ -183,6 +238,7 @@ class EventName(StrEnum):
     RESOURCES = "resources"
     WARNING = "warning"
     EXPORT = "export"
+    SCORES = "scores"
     END = "end"
 
 
@@ -330,6 +386,18 @@ class ExportEvent(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ScoresEvent(Event):
+    """Held-out sentences were measured; the fields are those of `Scored`."""
+
+    name: ClassVar[EventName] = EventName.SCORES
+    scored: "Scored"
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of `Scored` itself."""
+        return dict(self.scored)
+
+
+@dataclass(frozen=True, slots=True)
 class EndEvent(Event):
     """The session ends."""
 
@@ -432,6 +500,69 @@ class Export(TypedDict):
     base: NotRequired["Export"]  # The voice that the run began with.
 
 
+class HeldOut(TypedDict):
+    """A recording that nothing was trained on."""
+
+    file: str  # Its sounds' name in each folder of HELD_OUT_FOLDER, such as 01.wav.
+    text: str
+    recording: str  # The name of the recording in the data set.
+    speaker: str | None  # Of several speakers: who speaks it.
+
+
+class SentenceScores(TypedDict):
+    """What was measured of one sentence."""
+
+    file: str
+    scores: dict[str, float]  # By Measure; without those that could not be measured.
+    error: str | None  # Why there is no sound.
+
+
+class MeanScore(TypedDict):
+    """A measure over all sentences that have it."""
+
+    mean: float
+    spread: float  # The standard deviation between sentences; 0 for a single one.
+    count: int
+
+
+class Scored(TypedDict):
+    """Held-out sentences as somebody speaks them. The recordings have no step, the base voice step 0."""
+
+    of: str  # A Speaker.
+    global_step: int | None
+    session: int  # The session that measured it.
+    checkpoint: str | None  # Relative to that session's outputs.
+    folder: str  # Where the sounds are, relative to the outputs.
+    seconds: float  # What speaking and measuring took.
+    means: dict[str, MeanScore]  # By Measure.
+    sentences: NotRequired[list[SentenceScores]]  # In the events; state.json has the means.
+    missing: dict[str, str]  # By Measure: why it was not measured.
+
+
+class BestByScore(TypedDict):
+    """The checkpoint that run.best_by chose."""
+
+    by: str  # A Measure.
+    value: float
+    global_step: int
+    checkpoint: str
+
+
+class Scores(TypedDict):
+    """What is known of the voice's quality, over all sessions so far."""
+
+    state: str  # A ScoresState, of this session.
+    why: str | None  # Unless it was made: why not, or what was left out.
+    seconds: float  # What this session spent,
+    limit_s: float  # and what it might have.
+    best_by: str  # EVAL_LOSS or a Measure.
+    best: BestByScore | None  # None with EVAL_LOSS.
+    sentences: list[HeldOut]
+    recordings: Scored | None
+    base: Scored | None
+    steps: list[Scored]  # By step.
+
+
 class GpuSummary(TypedDict):
     """One GPU over the training: per cent of the time in which it was busy, and MiB of its memory."""
 
@@ -493,6 +624,7 @@ class State(TypedDict):
     best_model: str | None
     checkpoints: list[SavedCheckpoint]
     export: Export | None
+    scores: NotRequired[Scores | None]
     resources: Resources | None
     seconds: dict[str, float]  # By stage, and `total`.
     started: str  # ISO 8601, UTC.
