@@ -1,4 +1,4 @@
-"""Checks every sample before the training, quickly: the headers of recordings, and the texts.
+"""Checks every sample before the training, quickly: headers and loudness of recordings, and the texts.
 
 Coqui (0.28) finds most problems hours later or never: a recording that is missing or has two channels ends
 the training when its batch comes; one of another sample rate is trained on at the wrong pitch; letters that
@@ -30,6 +30,7 @@ _BEYOND_FULL_SCALE = frozenset(
 )
 _LARGEST_DATA = 0xFFFFFFFF  # Bytes; a WAV file's size field when the size was not known.
 _HEADER_BYTES = 44  # Of a plain WAV file.
+_PIECE_S = 1.0  # Of a recording, read at once until enough of it is loud.
 _SHOWN = 8  # Unknown characters that are named for one text.
 
 # What can be wrong, in the order of the log. Each ends the training, harms the voice, or makes Coqui leave
@@ -41,6 +42,7 @@ KINDS = {
     "channels": "the recording has more than one channel",
     "too_short": "the recording is too short",
     "too_long": "the recording is too long",
+    "silent": "there is nothing to hear in the recording",
     "empty_text": "nothing of the text can be spoken",
     "long_text": "the text is longer than max_text_len",
     "unknown_letters": "the text has letters that are not in the vocabulary",
@@ -189,7 +191,8 @@ def recording_problems(name: Any, expected: Expected) -> list[Problem]:
         return [Problem("unreadable", f"it is cut off after {path.stat().st_size:,} bytes")]
     except Exception as error:  # noqa: BLE001 - whatever a damaged file makes a library raise.
         return [Problem("unreadable", str(error) or type(error).__name__)]
-    return _header_problems(header, expected)
+    found = _header_problems(header, expected)
+    return found if any(problem.fatal for problem in found) else found + _silence(path)
 
 
 def _header_problems(header: _Header, expected: Expected) -> list[Problem]:
@@ -208,6 +211,51 @@ def _header_problems(header: _Header, expected: Expected) -> list[Problem]:
     elif seconds > expected.longest_s:
         found.append(Problem("too_long", f"{seconds:.2f} s; at most {expected.longest_s:.2f}"))
     return found
+
+
+def _silence(path: Path) -> list[Problem]:
+    """Return the problem of a recording in which there is nothing to hear.
+
+    Most recordings are known to be heard by their first piece or two, from the middle on; only of the others
+    all samples are read and judged, as `kgtts data check` judges them.
+    """
+    import soundfile  # noqa: PLC0415 - Coqui brings it, and numpy.
+
+    from kernel_template.levels import (  # noqa: PLC0415 - as above.
+        FRAME_S,
+        LOUD_PERCENT,
+        SILENT_DB,
+        find_activity,
+        frame_levels,
+        without_clicks,
+    )
+
+    try:
+        with soundfile.SoundFile(str(path)) as sound:
+            rate, frames = sound.samplerate, sound.frames
+            piece = int(rate * _PIECE_S)
+
+            def levels(start: int, count: int) -> Any:
+                sound.seek(start)
+                samples = sound.read(count, dtype="float32", always_2d=True)
+                return frame_levels(samples[:, abs(samples).max(axis=0).argmax()], rate)
+
+            loud = 0
+            for start in _from_the_middle(frames, piece):
+                loud += int(without_clicks(levels(start, piece) >= SILENT_DB).sum())
+                if loud * FRAME_S * rate * 100 > LOUD_PERCENT * frames:
+                    return []
+            activity = find_activity(levels(0, frames))
+    except (OSError, RuntimeError, ValueError):
+        return []  # Its header could be read; the rest is Coqui's to judge.
+    return [Problem("silent", f"its level is {activity.loud_db:.0f} dB")] if activity.is_silent else []
+
+
+def _from_the_middle(length: int, piece: int) -> Iterator[int]:
+    """Where pieces of a recording begin, the middle one first, then in turn after and before it."""
+    starts = list(range(0, max(length, 1), piece))
+    middle = len(starts) // 2
+    yield from sorted(starts, key=lambda start: abs(start - starts[middle]))
 
 
 # ---- Texts

@@ -38,6 +38,8 @@ _ADVICE = {
     "channels": "convert the recordings to mono",
     "too_short": "check data.shortest, and min_audio_len in the configuration",
     "too_long": "check data.longest, and max_audio_len in the configuration",
+    "silent": "listen to some of them: the microphone may have been muted, or a conversion may have failed. "
+    'If they are only quiet, make them louder, or train on them as they are with data.bad_samples = "keep"',
     "empty_text": "check the columns of the metadata and the formatter",
     "long_text": "raise max_text_len in training.coqui, or split the recordings",
     "unknown_letters": "write numbers, signs and Latin words out with `kgtts data prepare`, and check the "

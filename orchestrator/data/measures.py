@@ -14,13 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pyloudnorm
 
+from kernel_template.levels import FRAME_S, SILENT_DB, find_activity, frame_levels
 from orchestrator.data.sounds import Samples, decibels
 
-SILENT_DB = -50.0  # Speech whose loud frames are below this can hardly be heard.
 PAUSE_S = 0.25  # A shorter gap is a part of speech: the closure of a stop takes up to 0.2 s.
-_FRAME_S = 0.01
-_SHORTEST_S = 0.03  # A click is shorter.
-_FLOOR_DB = -90.0
 _BLOCK_S = 0.4  # Of BS.1770: what is shorter has no integrated loudness.
 
 
@@ -61,52 +58,31 @@ class Measures:
 def measure(samples: Samples, rate: int) -> Measures:
     """Measure mono samples."""
     seconds = len(samples) / rate
-    levels = _levels(samples, rate)
-    speech, quiet = (float(np.percentile(levels, share)) for share in (95, 5))
-    has_contrast = speech - quiet > 10  # noqa: PLR2004  # dB; speech itself varies by more.
-    # Weak consonants are up to 35 dB below the vowels, but must stand clear of the noise.
-    limit = min(max(quiet + 8, speech - 38), speech - 6)
-    active = _without_clicks(levels > limit) if has_contrast else levels > SILENT_DB
+    levels = frame_levels(samples, rate)
+    found = find_activity(levels)
+    speech, quiet, active = found.loud_db, found.quiet_db, found.active
     frames = np.flatnonzero(active)
     if not len(frames):
         return Measures(seconds, 0, 0, (), -120.0, speech, quiet, has_contrast=False)
-    begin, end = frames[0] * _FRAME_S, min(seconds, (frames[-1] + 1) * _FRAME_S)
+    begin, end = frames[0] * FRAME_S, min(seconds, (frames[-1] + 1) * FRAME_S)
     silent = levels[~active]
-    noise = float(np.median(silent)) if len(silent) * _FRAME_S > 0.1 else quiet  # noqa: PLR2004
+    noise = float(np.median(silent)) if len(silent) * FRAME_S > 0.1 else quiet  # noqa: PLR2004
     within = samples[int(begin * rate) : int(end * rate)]
     return Measures(
-        seconds, begin, end, _pauses(frames), loudness(within, rate), speech, min(noise, speech), has_contrast
+        seconds,
+        begin,
+        end,
+        _pauses(frames),
+        loudness(within, rate),
+        speech,
+        min(noise, speech),
+        found.has_contrast,
     )
 
 
-def _levels(samples: Samples, rate: int) -> npt.NDArray[np.float64]:
-    """The level of each frame in dB."""
-    size = max(1, round(rate * _FRAME_S))
-    count = max(1, len(samples) // size)
-    frames = samples[: count * size].reshape(count, -1).astype(np.float64)
-    frames -= frames.mean()  # A constant offset of the microphone is no sound.
-    power = np.mean(np.square(frames), axis=1)
-    levels: npt.NDArray[np.float64] = 10 * np.log10(np.maximum(power, 10 ** (_FLOOR_DB / 10)))
-    return levels
-
-
-def _without_clicks(active: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Drop bursts that are short and alone."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], active.astype(np.int8), [0]))))
-    begins, ends = edges[::2], edges[1::2]
-    kept = active.copy()
-    alone = round(0.15 / _FRAME_S)
-    for index, (begin, end) in enumerate(zip(begins, ends, strict=True)):
-        before = begin - ends[index - 1] if index else alone
-        after = begins[index + 1] - end if index + 1 < len(begins) else alone
-        if (end - begin) * _FRAME_S <= _SHORTEST_S and before >= alone and after >= alone:
-            kept[begin:end] = False
-    return kept
-
-
 def _pauses(frames: npt.NDArray[np.intp]) -> tuple[tuple[float, float], ...]:
-    gaps = np.flatnonzero(np.diff(frames) * _FRAME_S > PAUSE_S)
-    return tuple((float(frames[gap] + 1) * _FRAME_S, float(frames[gap + 1]) * _FRAME_S) for gap in gaps)
+    gaps = np.flatnonzero(np.diff(frames) * FRAME_S > PAUSE_S)
+    return tuple((float(frames[gap] + 1) * FRAME_S, float(frames[gap + 1]) * FRAME_S) for gap in gaps)
 
 
 _METERS: dict[int, pyloudnorm.Meter] = {}

@@ -78,6 +78,19 @@ def _recordings(dataset: Path, _model: Path) -> None:
     paths[4].unlink()
 
 
+def _silence(count: int | None) -> Callable[[Path, Path], None]:
+    """Mute the first recordings, or all: one wholly, the others almost."""
+
+    def change(dataset: Path, _model: Path) -> None:
+        import soundfile  # noqa: PLC0415 - as above.
+
+        for number, path in enumerate(sorted((dataset / "wavs").iterdir())[:count]):
+            samples, rate = soundfile.read(path)
+            soundfile.write(path, samples * (0.0005 if number else 0.0), rate)
+
+    return change
+
+
 def _pickled(_dataset: Path, model: Path) -> None:
     """A checkpoint with one of Coqui's objects in it."""
     _save(model, lambda state: {**state, "config": _Unknown()})
@@ -283,6 +296,8 @@ SHAPES = (
     Shape("no_cleaner", None, _no_cleaner),
     # ---- Recordings
     Shape("odd_recordings", None, _recordings, says="1  too_loud", ranks=(1, 2)),
+    Shape("silent_recordings", None, _silence(2), says="2  silent: there is nothing to hear"),
+    Shape("all_silent", None, _silence(None), ends="the microphone may have been muted"),
     Shape("wrong_rate", None, _wrong_rate, ends="training.sample_rate"),
     Shape("other_names", None, _other_names, says="or do not end in .wav", ranks=(1, 2)),
     Shape("no_recordings", None, _no_wavs, ends="in wavs beside the metadata"),

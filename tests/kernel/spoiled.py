@@ -1,5 +1,7 @@
 """Samples in the form of Coqui's formatters, good and bad ones."""
 
+import math
+import struct
 import wave
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,21 @@ from kernel_template.host.protocol import SampleRules
 RULES = SampleRules(shortest_s=0.4, longest_s=60.0)
 
 
-def recording(path: Path, *, seconds: float = 1.0, rate: int = 22050, channels: int = 1) -> Path:
-    """A WAV file of silence."""
+def recording(
+    path: Path, *, seconds: float = 1.0, rate: int = 22050, channels: int = 1, loudest: float = 0.1
+) -> Path:
+    """A WAV file of a hum."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path), "wb") as file:
         file.setnchannels(channels)
         file.setsampwidth(2)
         file.setframerate(rate)
-        file.writeframes(bytes(2 * channels * int(seconds * rate)))
+        count = int(seconds * rate)
+        wave_form = [
+            round(32767 * loudest * math.sin(math.tau * 220 * at / rate)) for at in range(rate // 10)
+        ]
+        tenth = b"".join(struct.pack("<h", value) * channels for value in wave_form)
+        file.writeframes((tenth * (count * 10 // rate + 1))[: 2 * channels * count])
     return path
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from kernel_template.host.sample_filter import SampleFilter
 from kernel_template.text import count_letters
 from kernel_template.tools.process import ChildEnd
 from kernel_template.train.outcome import TrainingResult, training_outcome
+from orchestrator.data.measures import measure
 from tests.fakes.clock import FakeClock
 from tests.kernel.kit import put
 from tests.kernel.listed_letters import Letters
@@ -79,7 +81,7 @@ def test_recordings_that_do_not_fit(tmp_path: Path, made: dict[str, Any], kind: 
 def test_recordings_in_all_the_forms_that_coqui_reads(tmp_path: Path, kind: str, subtype: str) -> None:
     """The content counts, also of an MP3 or OGG file that is called .wav."""
     soundfile = pytest.importorskip("soundfile")
-    path, samples = tmp_path / "a.wav", [0.1, -0.1] * 22050
+    path, samples = tmp_path / "a.wav", ([0.1] * 50 + [-0.1] * 50) * 441
     soundfile.write(path, samples, 22050, format=kind, subtype=subtype)
     assert kinds(sample(path)) == []
     soundfile.write(path, samples, 44100, format=kind, subtype=subtype)
@@ -326,8 +328,41 @@ def test_samples_beyond_full_scale(tmp_path: Path, loudest: float, found: list[s
     """Coqui would end the training with a bare AssertionError; NaN would spoil the voice."""
     soundfile = pytest.importorskip("soundfile")
     path = tmp_path / "a.wav"
-    soundfile.write(path, [0.1, loudest, *[0.0] * 22050], 22050, subtype="FLOAT")
+    soundfile.write(path, [0.1, loudest, *([0.1] * 50 + [-0.1] * 50) * 220], 22050, subtype="FLOAT")
     assert kinds(sample(path)) == found
+
+
+def tones(*parts: tuple[float, float], rate: int = 22050) -> list[float]:
+    """Samples of a hum that has these lengths in seconds and amplitudes, one after the other."""
+    return [
+        loudest * math.sin(math.tau * 220 * at / rate)
+        for seconds, loudest in parts
+        for at in range(int(seconds * rate))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parts", "found"),
+    [
+        ([(2.0, 0.0)], ["silent"]),
+        ([(2.0, 0.001)], ["silent"]),
+        ([(2.0, 0.02)], []),
+        ([(5.0, 0.0001), (0.2, 0.3), (5.0, 0.0001)], ["silent"]),
+        ([(5.0, 0.0001), (0.8, 0.3), (5.0, 0.0001)], []),
+        ([(0.4, 0.3), (7.0, 0.0)], []),
+        ([(0.3, 0.0), (0.02, 0.5), (0.3, 0.0)], ["silent"]),
+        ([(1.0, 0.0001), (0.02, 0.9)] * 3, ["silent"]),
+    ],
+)
+def test_recordings_in_which_there_is_nothing_to_hear(
+    tmp_path: Path, parts: list[tuple[float, float]], found: list[str]
+) -> None:
+    """Digital silence, noise too soft to hear and clicks are no speech, here as in `kgtts data check`."""
+    soundfile, numpy = pytest.importorskip("soundfile"), pytest.importorskip("numpy")
+    path, samples = tmp_path / "a.wav", tones(*parts)
+    soundfile.write(path, samples, 22050, subtype="PCM_16")
+    assert kinds(sample(path)) == found
+    assert bool(measure(numpy.array(samples, dtype=numpy.float32), 22050).is_silent) is bool(found)
 
 
 def test_the_end_of_a_line_is_no_letter(tmp_path: Path) -> None:
@@ -340,11 +375,14 @@ def test_the_end_of_a_line_is_no_letter(tmp_path: Path) -> None:
     [
         ({"text": "ঔঔঔঔ"}, "`characters` from the base voice's config.json"),
         ({"audio_file": "/none/a.wav"}, "in wavs beside the metadata"),
+        ({"audio_file": "silent.wav"}, 'data.bad_samples = "keep"'),
     ],
 )
 def test_advice_for_what_is_most_frequent(tmp_path: Path, bad: dict[str, str], words: str) -> None:
     """Missing files and letters have nothing to do with the sample rate."""
     rows = [sample(recording(tmp_path / f"{n}.wav")) for n in range(2)]
+    if bad.get("audio_file") == "silent.wav":
+        bad = {"audio_file": str(recording(tmp_path / "silent.wav", loudest=0))}
     rows += [sample(recording(tmp_path / f"{n}.wav")) | bad | {"n": n} for n in range(2, 9)]
     reporter = Reporter(tmp_path / "report.json", lambda _text: None)
     checks = SampleFilter(RULES_SKIP, Rendezvous(), reporter)
