@@ -33,6 +33,7 @@ RECORDINGS = "recordings"  # In HELD_OUT_FOLDER: the speaker's own recordings, u
 VOICE_FOLDER = "voice"  # The exported voice.
 VOICE_MODEL = "voice.onnx"  # In VOICE_FOLDER.
 VOICE_CARD = "voice.json"  # In VOICE_FOLDER: the description of VOICE_MODEL.
+VOICE_TOKENS = "tokens.txt"  # In VOICE_FOLDER: the vocabulary of VOICE_MODEL as sherpa-onnx reads it.
 BASE_MODEL = "base.onnx"  # In VOICE_FOLDER: the voice that the run began with.
 BASE_CARD = "base.json"  # In VOICE_FOLDER: the description of BASE_MODEL.
 BEST_MODEL_LINK = "best_model.pth"  # In the run folder: the trainer's second name for its best model.

@@ -17,6 +17,7 @@ from kernel_template.contract import (
     TEMPORARY_PREFIX,
     VOICE_CARD,
     VOICE_MODEL,
+    VOICE_TOKENS,
     CheckState,
     Export,
     ExportEvent,
@@ -24,6 +25,7 @@ from kernel_template.contract import (
     Run,
 )
 from kernel_template.finish.voice_program import ProgramResult, VoiceProgram
+from kernel_template.text.front_ends import CHARACTERS, sherpa_tokens
 from kernel_template.text.vocabulary import preferred_spelling
 from kernel_template.tools.files import (
     WriteFile,
@@ -125,7 +127,13 @@ class VoiceExporter:
         self, folder: Path, checkpoint: Checkpoint, config: Path, sentences: list[str], card: SessionCard
     ) -> Export:
         limit = min(self.limit_s, EXPORT_LIMIT_S)
-        result = self.program(config, checkpoint.path, sentences, folder, tag="export", limit_s=limit)
+        letters = None
+        if self.letters:
+            letters = folder / "letters.json"
+            self.write(letters, json_bytes(self.letters))
+        result = self.program(
+            config, checkpoint.path, sentences, folder, tag="export", limit_s=limit, letters=letters
+        )
         if not result.records or result.records[-1].get("state") != ExportState.MADE:
             return _not_made(result, limit)
         return self._move(folder, checkpoint, card, result.end.seconds)
@@ -160,6 +168,8 @@ class VoiceExporter:
             text = {**described["text"]}
             if self.letters:
                 text |= {"counts": self.letters, "spelling": preferred_spelling(self.letters)}
+            if self._is_own and text.get("kind") == CHARACTERS:
+                self.write(place / VOICE_TOKENS, sherpa_tokens(text).encode())
             self.write(description, json_bytes({**described, "onnx": onnx, "text": text, **card, **source}))
         except OSError:
             for left in (part, model):
@@ -168,6 +178,9 @@ class VoiceExporter:
             raise
         check = described["check"]
         self._report(size, seconds, check, text)
+        weights = described.get("weights") or {}
+        if weights.get("stored") == "float32":
+            self.report.say(f"{model.name} keeps its weights in 32 bits: {weights.get('why')}.")
         return {
             "state": ExportState.MADE,
             "why": None,

@@ -22,6 +22,8 @@ from TTS.config import load_config
 from TTS.tts.models import setup_model
 
 from kernel_template.contract import VOICE_CARD, VOICE_MODEL, VOICE_SCHEMA, CheckState, ExportState
+from kernel_template.finish import onnx_edit
+from kernel_template.text.front_ends import CHARACTERS, split_letters
 from kernel_template.text.tokens import describe
 
 # How far a sample may differ from torch's, as a share of the loudest in the sentence. Measured with
@@ -144,8 +146,49 @@ def ids_by_name(manager: Any) -> dict[str, int]:
     return {str(name): int(number) for name, number in (getattr(manager, "name_to_id", None) or {}).items()}
 
 
-def export(config: Path, checkpoint: Path, sentences: Sequence[str], out: Path) -> None:
+def finish(file: Path, described: Mapping[str, Any], spoken: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Prepare an exported voice for other programs, and store its weights in 16 bits.
+
+    Returns the `weights` of voice.json. The file stays as it was for a voice that those cannot speak with.
+    """
+    onnx = importlib.import_module("onnx")
+    if described["text"]["kind"] != CHARACTERS:
+        return {"stored": "float32", "why": "the voice reads phonemes"}
+    model = onnx.load(str(file), load_external_data=False)
+    onnx_edit.prepare(model, described, split_letters(described["text"]))
+    onnx.save(model, str(file))
+    if importlib.util.find_spec("onnxruntime") is None:
+        return {"stored": "float32", "why": "onnxruntime is not installed, so the two cannot be compared"}
+    half = file.with_suffix(".half")
+    onnx_edit.store_as_half(model)
+    onnx.save(model, str(half))
+    runtime = importlib.import_module("onnxruntime")
+    whole, smaller = (
+        runtime.InferenceSession(str(item), providers=["CPUExecutionProvider"]) for item in (file, half)
+    )
+    weights = onnx_edit.closeness([(onnx_speech(whole, ids), onnx_speech(smaller, ids)) for ids in spoken])
+    if weights["why"] is None:
+        half.replace(file)
+    else:
+        half.unlink()
+    return weights
+
+
+def export(
+    config: Path,
+    checkpoint: Path,
+    sentences: Sequence[str],
+    out: Path,
+    letters: Mapping[str, int] | None = None,
+) -> None:
     """Write voice.onnx and voice.json.
+
+    Args:
+        config: the voice's configuration.
+        checkpoint: its weights.
+        sentences: what to compare on.
+        out: an existing folder.
+        letters: how often the training texts had each letter; None if that is not known.
 
     Raises:
         UnsupportedError: the voice cannot be exported.
@@ -161,14 +204,11 @@ def export(config: Path, checkpoint: Path, sentences: Sequence[str], out: Path) 
     language = next((item.language for item in settings.datasets or [] if item.language), None)
     text = describe(model.tokenizer, settings.text_cleaner, language, sentences)
     spoken = [model.tokenizer.text_to_ids(item, language) for item in sentences_to_compare(sentences, text)]
-    data = file.read_bytes()
-    described = {
+    described: dict[str, Any] = {
         "schema": VOICE_SCHEMA,
         "model": settings.model,
         "onnx": {
             "file": file.name,
-            "size": len(data),
-            "sha256": hashlib.sha256(data).hexdigest(),
             "opset": next(item.version for item in graph.opset_import if item.domain in {"", "ai.onnx"}),
             # `input` and `input_lengths` are int64, `scales` float32, `sid` and `langid` int64.
             "inputs": names,
@@ -183,7 +223,7 @@ def export(config: Path, checkpoint: Path, sentences: Sequence[str], out: Path) 
         "language": language,
         "speakers": ids_by_name(model.speaker_manager) if "sid" in names else {},
         "languages": ids_by_name(model.language_manager) if "langid" in names else {},
-        "text": text,
+        "text": {**text, "counts": letters} if letters else text,
         "check": compare(model, file, [ids for ids in spoken if ids], names),
         "made_with": {
             name: importlib.metadata.version(name)
@@ -191,6 +231,9 @@ def export(config: Path, checkpoint: Path, sentences: Sequence[str], out: Path) 
             if importlib.util.find_spec(name)
         },
     }
+    described["weights"] = finish(file, described, [ids for ids in spoken if ids])
+    data = file.read_bytes()
+    described["onnx"] |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     (out / VOICE_CARD).write_text(
         json.dumps(described, ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8"
     )
@@ -203,11 +246,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--sentences", type=Path, required=True, help="a JSON file: a list of texts")
     parser.add_argument("--out", type=Path, required=True, help="an existing folder")
+    parser.add_argument("--letters", type=Path, help="a JSON file: the counts of the training texts' letters")
     asked = parser.parse_args(arguments)
     sentences = json.loads(asked.sentences.read_text(encoding="utf-8"))
+    letters = json.loads(asked.letters.read_text(encoding="utf-8")) if asked.letters else None
     result: dict[str, Any] = {"state": ExportState.MADE, "why": None}
     try:
-        export(asked.config, asked.checkpoint, sentences, asked.out)
+        export(asked.config, asked.checkpoint, sentences, asked.out, letters)
     except UnsupportedError as error:
         result = {"state": ExportState.UNSUPPORTED, "why": str(error)}
     except ModuleNotFoundError as error:
