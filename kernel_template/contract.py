@@ -52,6 +52,18 @@ def rank_log(rank: int) -> str:
     return f"train_log_rank{rank}.txt"
 
 
+# ---- Coqui TTS
+
+COQUI_RELEASE = "0.28"  # Of coqui-tts; the hooks in its trainer fit this release.
+TRAINER_RELEASE = "0.4"  # Of coqui-tts-trainer, which it brings.
+# What a training with another release lacks.
+WITHOUT_HOOKS = (
+    "It uses one GPU. A session that resumes it repeats the checkpoint's epoch with other random numbers, so "
+    "the result is not that of one training. It stops at the time limit only, not at run.until_step or "
+    "run.patience, and ends if the GPU's memory is full or losses are NaN. All of that needs coqui-tts "
+    f"{COQUI_RELEASE} in install.packages."
+)
+
 # ---- Prefixes of lines in the session's log
 
 EVENT_PREFIX = "@kgtts "  # An event as JSON follows.

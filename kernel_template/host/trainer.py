@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from kernel_template.contract import WITHOUT_HOOKS
 from kernel_template.host.compat import Compatibility
 from kernel_template.host.coqui import Trainer, is_coqui, missing_parts, patch, set_in_config
 from kernel_template.host.counters import StepCounters
@@ -86,10 +87,7 @@ class TrainerHost:
             self._ranks.train_alone("This release of the trainer package is unknown")
             self._reporter.warn(
                 f"This release of the trainer package has no {', '.join(missing)} as kgtts expects them: the "
-                "training runs without hooks. It uses one GPU. A session that resumes it repeats the "
-                "checkpoint's epoch with other random numbers, so the result is not that of one training. It "
-                "stops at the time limit only, not at run.until_step or run.patience, and ends if the GPU's "
-                "memory is full or losses are NaN. All of that needs coqui-tts 0.28 in install.packages."
+                f"training runs without hooks. {WITHOUT_HOOKS}"
             )
             return
         core, io = sys.modules["trainer.trainer"], sys.modules["trainer.io"]

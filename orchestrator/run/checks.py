@@ -16,6 +16,7 @@ from orchestrator.models import InputFile
 from orchestrator.ports import Kaggle
 from orchestrator.run.data_check import check_data, kaggle_place, local_place, read_config
 from orchestrator.run.inputs import input_states
+from orchestrator.run.packages import lost_by_release
 from orchestrator.run.verdict import Level, Verdict, verdict_of
 from orchestrator.settings import LoadedSettings, Settings, format_duration
 
@@ -57,6 +58,8 @@ def check_all(  # noqa: PLR0913 - what is looked at, and where.
             yield Verdict("settings", Level.OK, str(loaded.path))
         else:
             yield Verdict("settings", Level.OK, "no kgtts.toml here: the defaults are used", "kgtts init")
+        if lost := lost_by_release(loaded.settings.install.packages):
+            yield Verdict("packages", Level.WARNING, lost, "remove it from install.packages in kgtts.toml")
     except KgttsError as error:
         yield verdict_of("settings", error)
     yield Verdict("client", Level.OK, client_version())

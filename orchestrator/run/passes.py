@@ -20,6 +20,7 @@ from orchestrator.run.context import RunContext, Target
 from orchestrator.run.decide import Decision, RunState, Start
 from orchestrator.run.handover import parent_of, resume_from
 from orchestrator.run.look import Asked, Pass, base_kernel
+from orchestrator.run.packages import lost_by_release
 from orchestrator.run.prepare import HANDOVER_FOLDER, Prepared, StrangerOnTopError, prepare
 from orchestrator.run.push import make_stamp, new_run_id, push_session
 from orchestrator.run.rescue import drop_leftovers
@@ -114,7 +115,9 @@ def _push(settings: Settings, context: RunContext, asked: Asked, prepared: Prepa
         return replace(due, decision=waiting, view=known)
     if context.home is not None and known is not None:
         drop_leftovers(context.home / HANDOVER_FOLDER, known.run_id)
-    warnings = (*pushed.warnings, *_beside(pushed.target.ref, prepared.heads.get(start.kernel, 0)))
+    lost = lost_by_release(settings.install.packages)
+    beside = _beside(pushed.target.ref, prepared.heads.get(start.kernel, 0))
+    warnings = (*pushed.warnings, *beside, *([lost] if lost else []))
     return replace(due, view=known, pushed=replace(pushed, warnings=warnings))
 
 

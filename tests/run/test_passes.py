@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from kernel_template.contract import WITHOUT_HOOKS
 from orchestrator.download import TransferListener
 from orchestrator.errors import NotFoundError, RefusedError, ServiceError, UsageError
 from orchestrator.models import KernelRef
@@ -178,6 +179,14 @@ def test_a_run_without_a_gpu_asks_for_no_quota(play: Play) -> None:
     play.changes["kernel.accelerator"], play.kaggle.week = '"none"', hours(0)
     play.pushed()
     assert "quota" not in play.kaggle.asked
+
+
+def test_a_push_with_another_release_of_coqui_says_what_it_lacks(play: Play) -> None:
+    """The session could only say so after a GPU was spent on it."""
+    play.changes["install.packages"] = '["TTS==0.22.0"]'
+    (warning,) = play.sync().warnings
+    assert "TTS==0.22.0" in warning
+    assert WITHOUT_HOOKS in warning
 
 
 def test_other_settings_are_another_run(after: After) -> None:
