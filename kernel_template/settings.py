@@ -72,6 +72,7 @@ class SpeedSettings(TypedDict):
     gpus: int | str  # A number, or "all".
     mixed_precision: bool
     cudnn_benchmark: bool
+    round_lengths: bool
     loader_workers: int | None  # None leaves Coqui's own.
     length_buckets: int
 

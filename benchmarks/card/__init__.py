@@ -10,6 +10,7 @@ Parts, in this order without any named:
 - `speed`: the whole VITS (83 million parameters) in fp16 by Coqui's command and under the kernel's host, some
   dozens of steps with batches of 16 and of 8.
 - `compare`: one process, the same batches, each of the host's ways to make a step faster in turn; a profile.
+- `lengths`: what a step costs at a length that cuDNN has not seen, and what rounded lengths save.
 - `ranks`: two ranks on the one GPU over gloo: gradients, weights, and steps that the loss scaler skips.
 - `memory`: GPU memory that really runs out, on either rank, in the forward and the backward pass.
 - `nan`: losses that are not finite.

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.card.faults import part_memory, part_nan, part_ranks, part_resume
 from benchmarks.card.inputs import tiny_training
 from benchmarks.card.machine import Card
-from benchmarks.card.speed import part_both, part_compare, part_count, part_speed
+from benchmarks.card.speed import part_both, part_compare, part_count, part_lengths, part_speed
 from benchmarks.card.start import part_start
 
 # What Coqui TTS needs beyond torch, numpy, scipy, numba, transformers, tensorboard and matplotlib.
@@ -46,6 +46,7 @@ PARTS: dict[str, Callable[[Card], None]] = {
     "start": part_start,
     "speed": part_speed,
     "compare": part_compare,
+    "lengths": part_lengths,
     "ranks": part_ranks,
     "memory": part_memory,
     "nan": part_nan,

@@ -1,8 +1,9 @@
-"""A comparison of ways to make a step faster, and a count of what a step does; for training.py beside it."""
+"""Ways to make a step faster compared, and a count of what a step does; for training.py beside it."""
 
 import collections
 import contextlib
 import gc
+import itertools
 import os
 import statistics
 import time
@@ -42,6 +43,23 @@ def compared() -> None:
             return original(trainer, batch, *args)
         comparison = Comparison(lambda item: original(trainer, dict(item), *args), kept)
         comparison.run(ASKED["rounds"], ASKED["seconds"])
+        os._exit(0)
+
+    Trainer.train_step = step
+    at_fit(lower_scale)
+
+
+def of_lengths() -> None:
+    """Step on batches of lengths not seen before, on the same again, and on both with rounded lengths."""
+    original = Trainer.train_step
+
+    def step(trainer: Any, batch: Any, *args: Any) -> Any:
+        wait_for_turn()
+        batches = [dict(item) for item in itertools.islice(trainer.train_loader, ASKED["batches"])]
+        comparison = Comparison(lambda item: original(trainer, dict(item), *args), batches)
+        for _ in range(5):
+            original(trainer, dict(batch), *args)
+        comparison.passes()
         os._exit(0)
 
     Trainer.train_step = step
@@ -110,6 +128,21 @@ class Comparison:
                 self._result["profiles"][name] = profile(
                     lambda: [self._step(item) for item in self._batches[:3]]
                 )
+                write(self._result)
+
+    def passes(self) -> None:
+        """Step on all batches twice, without and with rounded lengths, and write the seconds of each step."""
+        for name, rounded in (("as they are", False), ("rounded", True)):
+            self._hooks.rules = replace(self._plain, round_lengths=rounded)
+            for seen in ("seen for the first time", "seen before"):
+                took = self._result["seconds"].setdefault(f"lengths {name}, {seen}", [])
+                for batch in self._batches:
+                    synchronise()
+                    start = time.perf_counter()
+                    self._step(batch)
+                    synchronise()
+                    took.append(time.perf_counter() - start)
+                self._result["medians"] |= {f"lengths {name}, {seen}": statistics.median(took)}
                 write(self._result)
 
 

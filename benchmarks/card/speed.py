@@ -62,6 +62,18 @@ def compare_jobs(card: Card) -> list[Job]:
     return [_job(card, "compare", asked, {"batch_size": size}, config, {"length_buckets": 8}, limit_s=90)]
 
 
+def part_lengths(card: Card) -> None:
+    """What lengths cost that cuDNN has not seen yet, and what it helps to round them."""
+    size = 4 if card.dry else 8
+    asked = {"mode": "lengths", "batches": 3 if card.dry else 20}
+    control = {"length_buckets": 8}
+    take_turns(
+        card,
+        "lengths",
+        [_job(card, "lengths", asked, {"batch_size": size}, full_voice(card, size), control, limit_s=90)],
+    )
+
+
 def _job(  # noqa: PLR0913, PLR0917 - each is a fact of its own.
     card: Card,
     name: str,
@@ -98,7 +110,7 @@ def take_turns(card: Card, part: str, jobs: list[Job]) -> None:
                 continue
             found = json.loads(job.result.read_text())
             if "medians" in found:
-                _note_comparison(card, found, job.facts)
+                _note_comparison(card, job.child.name.split()[0], found, job.facts)
             else:
                 card.note(part, **job.facts, **_step_figures(found, job.facts["batch_size"]))
     finally:
@@ -123,11 +135,11 @@ def _step_figures(found: dict[str, Any], size: int) -> dict[str, Any]:
     }
 
 
-def _note_comparison(card: Card, found: dict[str, Any], facts: dict[str, Any]) -> None:
+def _note_comparison(card: Card, part: str, found: dict[str, Any], facts: dict[str, Any]) -> None:
     base = found["medians"].get("as Coqui")
     ratios = {name: round(base / value, 3) for name, value in found["medians"].items()} if base else {}
     profiles = found.pop("profiles")
-    card.note("compare", **facts, speedup=ratios, **found)
+    card.note(part, **facts, speedup=ratios, **found)
     for name, profile in profiles.items():
         card.note("compare", profile=name, **profile)
 

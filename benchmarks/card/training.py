@@ -4,6 +4,7 @@ KGTTS_CARD holds a JSON object: `mode`, `result` (the file to write) and what th
 
 - `time`: the seconds of each step. It waits for a file before the first one: many can be started at once.
 - `compare`: the same few batches again and again, with each of the host's ways to make a step faster.
+- `lengths`: batches whose lengths cuDNN sees for the first time, and again, without and with rounded lengths.
 - `count`: operations and bytes of one step.
 - `gradients`: no training; what two ranks have left is compared.
 - `watch`: what each step gave (losses, scale, digests of weights and random states), and faults in it.
@@ -25,7 +26,7 @@ import torch
 from trainer import Trainer
 
 from benchmarks.card.common import ASKED, CUDA, RANK, at_fit, lower_scale, memory, wait_for_turn, write
-from benchmarks.card.comparing import compared, counted
+from benchmarks.card.comparing import compared, counted, of_lengths
 
 # ---- time
 
@@ -188,5 +189,6 @@ if __name__ == "__main__":
         raise SystemExit
     torch.manual_seed(1)  # Coqui makes the model before it sets its own seed.
     random.seed(1)
-    {"time": clocked, "compare": compared, "count": counted, "watch": watched}[ASKED["mode"]]()
+    modes = {"time": clocked, "compare": compared, "lengths": of_lengths, "count": counted, "watch": watched}
+    modes[ASKED["mode"]]()
     runpy.run_module("TTS.bin.train_tts", run_name="__main__", alter_sys=True)

@@ -38,6 +38,9 @@ class SpeedRules:
 
     exact: bool = True  # All that gives the same numbers, bit for bit.
     cudnn_search: bool = False  # Let cuDNN search its fastest algorithms for the parts with fixed shapes.
+    round_lengths: bool = (
+        False  # Pad batches to a few lengths, for each of which cuDNN chooses algorithms once.
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 What is in `SpeedRules.exact` gives the same numbers, bit for bit: fewer waits for the GPU, and no work whose
 result nobody uses. cuDNN's search may choose otherwise in each session, which changes rounding, so it is a
-setting.
+setting. So are batches padded to rounded lengths: what is padded is masked, but the encoders draw more random
+numbers.
 
 Coqui-tts 0.28 waits for the GPU about 9 times a sample to cut segments out of a batch, and once for each loss
 that it logs; and the generator's loss also computes the gradients of the discriminator's weights, which are
@@ -24,6 +25,8 @@ _VITS = "TTS.tts.models.vits"
 _HELPERS = "TTS.tts.utils.helpers"
 _LOSSES = "TTS.tts.layers.losses"
 _SEGMENT = ("x", "segment_indices", "segment_size", "pad_short")
+_TEXT_STEP = 16  # Letters;
+_FRAME_STEP = 64  # frames of a spectrogram: 0.7 s. Half of each is what a batch grows by on average.
 
 
 class SpeedHooks:
@@ -60,7 +63,13 @@ class SpeedHooks:
         for module in (vits, sys.modules.get(_HELPERS)):
             if _parameters(getattr(module, "segment", None)) == _SEGMENT:
                 patch(module, "segment", self.segment)
-        loss: Any = getattr(sys.modules.get(_LOSSES), "VitsDiscriminatorLoss", None)
+        losses: Any = sys.modules.get(_LOSSES)
+        generator_loss: Any = getattr(losses, "VitsGeneratorLoss", None)
+        if _parameters(getattr(generator_loss, "kl_loss", None))[-1:] == ("z_mask",):
+            patch(generator_loss, "kl_loss", self.kl_loss)
+            generator_loss.kl_loss = staticmethod(generator_loss.kl_loss)
+            patch(vits.Vits, "format_batch_on_device", self.round_lengths)
+        loss: Any = getattr(losses, "VitsDiscriminatorLoss", None)
         if _parameters(getattr(loss, "discriminator_loss", None)) == ("scores_real", "scores_fake"):
             patch(loss, "discriminator_loss", self.discriminator_loss)
             loss.discriminator_loss = staticmethod(loss.discriminator_loss)
@@ -143,6 +152,31 @@ class SpeedHooks:
 
         arguments[0].register_hook(ended)
         torch.backends.cudnn.benchmark = True
+
+    def round_lengths(self, original: Callable[..., Any], model: Any, batch: dict[str, Any]) -> Any:
+        """Hook of `Vits.format_batch_on_device`: pad the batch to one of a few lengths.
+
+        cuDNN chooses an algorithm for each convolution at each length, and torch keeps 10,000 of these
+        choices (TORCH_CUDNN_V8_API_LRU_CACHE_LIMIT). Nearly each batch has lengths of its own.
+        """
+        batch = original(model, batch)
+        if self.rules.round_lengths and not model.args.encoder_sample_rate:
+            frames = -batch["spec"].size(2) % _FRAME_STEP
+            more = {
+                "tokens": -batch["tokens"].size(1) % _TEXT_STEP,
+                "spec": frames,
+                "mel": frames,
+                "waveform": frames * model.config.audio.hop_length,
+            }
+            batch |= {name: torch.nn.functional.pad(batch[name], (0, size)) for name, size in more.items()}
+        return batch
+
+    def kl_loss(self, original: Callable[..., Any], *values: Any, **named: Any) -> Any:
+        """Hook of `VitsGeneratorLoss.kl_loss`, which makes its mask as long as the longest recording."""
+        arguments = dict(zip(("z_p", "logs_q", "m_p", "logs_p", "z_mask"), values, strict=False)) | named
+        missing = arguments["z_p"].size(2) - arguments["z_mask"].size(2)
+        arguments["z_mask"] = torch.nn.functional.pad(arguments["z_mask"], (0, missing))
+        return original(**arguments)
 
 
 @contextlib.contextmanager

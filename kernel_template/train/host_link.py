@@ -197,7 +197,10 @@ class HostLink:
             full_precision=batches.full_precision,
             loss_scale=batches.loss_scale,
             length_buckets=settings["speed"]["length_buckets"],
-            speed=SpeedRules(cudnn_search=settings["speed"]["cudnn_benchmark"]),
+            speed=SpeedRules(
+                cudnn_search=settings["speed"]["cudnn_benchmark"],
+                round_lengths=settings["speed"]["round_lengths"],
+            ),
             data=SampleRules(
                 bad_samples=data["bad_samples"],
                 shortest_s=data["shortest_s"],

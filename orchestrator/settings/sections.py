@@ -181,6 +181,11 @@ class Speed(_Section):
         description="Let cuDNN search for the fastest algorithms for VITS's decoder and discriminators,\n"
         "whose batches have one length. A session may then round otherwise than the one before it.",
     )
+    round_lengths: StrictBool = Field(
+        default=True,
+        description="Pad batches of VITS to multiples of 16 letters and 64 frames: for each new length\n"
+        "cuDNN chooses its algorithms anew, which may take longer than the step itself.",
+    )
     loader_workers: NotNegative = Field(
         4, description="Processes that load utterances, for all GPUs together. A T4 machine has 4 cores."
     )

@@ -133,6 +133,7 @@ def settings(**changes: Any) -> SessionSettings:
             "gpus": 1,
             "mixed_precision": False,
             "cudnn_benchmark": False,
+            "round_lengths": False,
             "loader_workers": None,
             "length_buckets": 0,
         },

@@ -1,4 +1,4 @@
-"""Speed rules change nothing: the small voice's training with and without them."""
+"""Speed rules change no result: the small voice's training with and without them."""
 
 import json
 import shutil
@@ -21,12 +21,43 @@ import runpy, torch
 torch.manual_seed(1)  # Coqui makes the model before it sets its own seed.
 runpy.run_module("TTS.bin.train_tts", run_name="__main__", alter_sys=True)
 """
+# The same without what is random in a step, since a longer batch draws more numbers; it notes each step.
+SILENT_SCRIPT = """
+import json, runpy, torch
+torch.randn = lambda *size, **more: torch.zeros(*size, **more)
+torch.randn_like = torch.zeros_like
+from trainer import Trainer
+from TTS.tts.models.vits import Vits
+forward, step = Vits.forward, Trainer.train_step
+lengths = []
+
+def seen(model, x, x_lengths, y, *args, **named):
+    lengths.append([x.size(1), y.size(2)])
+    return forward(model, x, x_lengths, y, *args, **named)
+
+def noted(trainer, *args):
+    outputs, losses = step(trainer, *args)
+    with open("steps.jsonl", "a") as file:
+        values = {name: float(value) for name, value in losses.items() if "loss" in name}
+        file.write(json.dumps({"lengths": lengths[-1], "losses": values}) + "\\n")
+    return outputs, losses
+
+Vits.forward, Trainer.train_step = seen, noted
+""" + SCRIPT.removeprefix("\nimport runpy, torch")
 
 
-def train(
-    server: ForkServer, folder: Path, demo: inputs.DemoInputs, *, ranks: int = 1, **speed: bool
+def train(  # noqa: PLR0913 - each is a way in which the trainings differ.
+    server: ForkServer,
+    folder: Path,
+    demo: inputs.DemoInputs,
+    *,
+    ranks: int = 1,
+    steps: int = STEPS,
+    script: str = SCRIPT,
+    model_args: dict[str, float] | None = None,
+    **speed: bool,
 ) -> Path:
-    """Train with these rules for four steps, evaluations between them. Returns the checkpoint."""
+    """Train with these rules for a few steps, evaluations between them. Returns the checkpoint."""
     model = demo.model / "model"
     config: dict[str, Any] = json.loads((model / "config.json").read_text())
     config |= {
@@ -35,12 +66,12 @@ def train(
         "output_path": str(folder / "out"),
         "save_best_after": 99,
     }
-    config["model_args"]["periods_multi_period_discriminator"] = [2]
+    config["model_args"] |= {"periods_multi_period_discriminator": [2]} | (model_args or {})
     config["datasets"][0]["path"] = str(demo.dataset / "MyTTSDataset")
     put(folder / "config.json", json.dumps(config))
-    control = {"report": str(folder / "HOST_REPORT.json"), "until_step": STEPS, "speed": speed}
+    control = {"report": str(folder / "HOST_REPORT.json"), "until_step": steps, "speed": speed}
     put(folder / "control.json", json.dumps(control))
-    put(folder / "train.py", SCRIPT)
+    put(folder / "train.py", script.replace("steps.jsonl", str(folder / "steps.jsonl")))
     arguments = [str(folder / "control.json"), str(folder / "train.py")]
     arguments += ["--config_path", str(folder / "config.json")]
     log = folder / "log.txt"
@@ -60,6 +91,29 @@ def test_exact_rules_change_no_bit(
     assert load(exact)["kgtts"]["total_steps_done"] == STEPS
     assert same_training(plain, exact) is None
     shutil.rmtree(tmp_path)  # More than half a gigabyte.
+
+
+def test_rounded_lengths_change_nothing_but_the_noise(
+    vits_fork_server: ForkServer, tmp_path: Path, voice_cache: Path
+) -> None:
+    """Padded batches have few lengths and the same losses, where the encoders draw no random numbers."""
+    demo = inputs.provide_demo_inputs(tmp_path / "kaggle", "owner", cache=voice_cache)
+    still = {"dropout_p_text_encoder": 0.0, "dropout_p_duration_predictor": 0.0}
+    steps = {}
+    for rounded in (False, True):
+        folder = tmp_path / str(rounded)
+        script = SILENT_SCRIPT
+        train(vits_fork_server, folder, demo, script=script, model_args=still, steps=2, round_lengths=rounded)
+        lines = (folder / "steps.jsonl").read_text().splitlines()
+        steps[rounded] = [json.loads(line) for line in lines]
+    assert all(
+        letters % 16 == 0 == frames % 64 for letters, frames in (item["lengths"] for item in steps[True])
+    )
+    assert any(frames % 64 for _, frames in (item["lengths"] for item in steps[False]))
+    assert len(steps[True]) == len(steps[False]) == 2
+    for plain, padded in zip(steps[False], steps[True], strict=True):
+        assert padded["losses"] == pytest.approx(plain["losses"], rel=1e-3)
+    shutil.rmtree(tmp_path)
 
 
 def test_cudnn_searches_from_the_decoder_on_and_in_its_backward_pass_only() -> None:
@@ -88,10 +142,10 @@ def test_cudnn_searches_from_the_decoder_on_and_in_its_backward_pass_only() -> N
 
 
 def test_the_setting_reaches_the_host(root: Path) -> None:
-    """`speed.cudnn_benchmark` is the host's search; the exact rules are always on."""
+    """`cudnn_benchmark` is the host's search, `round_lengths` its padding; the exact rules are always on."""
     host = HostLink(paths_in(root), write_atomic)
     for asked in (True, False):
-        speed = {"cudnn_benchmark": asked}
+        speed = {"cudnn_benchmark": asked, "round_lengths": not asked}
         host.ask(settings(speed=speed), 600.0, None, BatchPlan(4, 4))
         control = Control.read(json.loads(host.control.read_text()))
-        assert control.speed == SpeedRules(exact=True, cudnn_search=asked)
+        assert control.speed == SpeedRules(exact=True, cudnn_search=asked, round_lengths=not asked)

@@ -79,6 +79,7 @@ def test_settings_enter_as_the_kernel_expects_them(
             "gpus": "all",
             "mixed_precision": True,
             "cudnn_benchmark": False,
+            "round_lengths": True,
             "loader_workers": 4,
             "length_buckets": 8,
         },
@@ -142,6 +143,7 @@ def test_what_is_for_gpus_is_left_out_without_one(stamp: RunStamp) -> None:
         "gpus": 1,
         "mixed_precision": False,
         "cudnn_benchmark": False,
+        "round_lengths": False,
         "loader_workers": None,
         "length_buckets": 0,
     }
