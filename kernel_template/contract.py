@@ -36,6 +36,7 @@ VOICE_CARD = "voice.json"  # In VOICE_FOLDER: the description of VOICE_MODEL.
 VOICE_TOKENS = "tokens.txt"  # In VOICE_FOLDER: the vocabulary of VOICE_MODEL as sherpa-onnx reads it.
 BASE_MODEL = "base.onnx"  # In VOICE_FOLDER: the voice that the run began with.
 BASE_CARD = "base.json"  # In VOICE_FOLDER: the description of BASE_MODEL.
+BEST_SCORE_PREFIX = "best_score_"  # In the run folder, if run.best_by is a measure: the best checkpoint.
 BEST_MODEL_LINK = "best_model.pth"  # In the run folder: the trainer's second name for its best model.
 HANDOVER_PREFIX = "kgtts-kept-"  # In a dataset that hands a session over: a file that names the session.
 TEMPORARY_PREFIX = ".kgtts-"  # Files that are being written; never an output.
@@ -544,6 +545,7 @@ class Scored(TypedDict):
     of: str  # A Speaker.
     global_step: int | None
     session: int  # The session that measured it.
+    set: str  # Names the sentences and how they were measured: only values of one set can be compared.
     checkpoint: str | None  # Relative to that session's outputs.
     folder: str  # Where the sounds are, relative to the outputs.
     seconds: float  # What speaking and measuring took.

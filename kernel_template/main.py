@@ -8,6 +8,7 @@ from typing import Any
 from kernel_template.context import SessionContext, Tools
 from kernel_template.contract import EndEvent, EndReason, SessionEvent, Stage
 from kernel_template.finish.stage import VoiceStage
+from kernel_template.scores.stage import ScoresStage
 from kernel_template.settings import SessionSettings
 from kernel_template.start.environment import kaggle_session
 from kernel_template.start.stage import StartStages
@@ -65,6 +66,7 @@ class Session:
         self._overrides = prepared.overrides
         outcome = TrainStage(context, self._on_checkpoint).run(inputs, prepared)
         if outcome.complete:
+            ScoresStage(context).run(inputs)
             VoiceStage(context).run(inputs, prepared)
         return outcome
 

@@ -113,6 +113,17 @@ class SamplesSettings(TypedDict):
     enabled: bool
 
 
+class ScoresSettings(TypedDict):
+    """How held-out sentences are measured, and what the best checkpoint is chosen by."""
+
+    enabled: bool
+    share: float  # Of the session's time, at most.
+    sentences: int
+    packages: list[str]  # Installed without their dependencies.
+    recogniser: str | None  # The name of a model on Hugging Face.
+    best_by: str  # EVAL_LOSS or a Measure.
+
+
 class SessionSettings(TypedDict):
     """The kernel's SETTINGS. `accelerator`, `gpu_name` and `gpus` are None for a session on the CPU."""
 
@@ -135,3 +146,4 @@ class SessionSettings(TypedDict):
     install: InstallSettings
     voice: VoiceSettings
     samples: SamplesSettings
+    scores: ScoresSettings

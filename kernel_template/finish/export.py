@@ -38,7 +38,7 @@ from kernel_template.tools.files import (
 from kernel_template.tools.paths import Paths
 from kernel_template.tools.process import StopCause
 from kernel_template.tools.report import Reporter
-from kernel_template.train.checkpoints import Checkpoint
+from kernel_template.train.checkpoints import Checkpoint, best_of
 
 EXPORT_LIMIT_S = 300.0  # A full VITS took 27 s on two cores, with imports and comparison.
 _KEEP_FREE = 50_000_000  # Bytes for state.json, metrics.jsonl and the manifest, which are written later.
@@ -52,9 +52,8 @@ class SessionCard(TypedDict):
 
 
 def voice_checkpoint(whole: list[Checkpoint]) -> Checkpoint | None:
-    """Choose what to export: the newest best model, else the newest checkpoint."""
-    best = [item for item in whole if item.best]
-    return max(best or whole, key=lambda item: item.global_step, default=None)
+    """Choose what to export: the best checkpoint, else the newest."""
+    return best_of(whole) or max(whole, key=lambda item: item.global_step, default=None)
 
 
 def free_bytes(folder: Path, limit: int | None) -> int:

@@ -12,6 +12,7 @@ from kernel_template.contract import (
     Export,
     Losses,
     Resources,
+    Scores,
     Session,
     Stage,
     State,
@@ -22,7 +23,7 @@ from kernel_template.settings import SessionSettings
 from kernel_template.start.parent import ResumePoint
 from kernel_template.tools.outcome import Outcome
 from kernel_template.tools.report import Reporter
-from kernel_template.train.checkpoints import Checkpoint, CheckpointStore
+from kernel_template.train.checkpoints import Checkpoint, CheckpointStore, best_of
 from kernel_template.train.host_link import BatchPlan, HostLink
 from kernel_template.train.progress import ProgressParser
 
@@ -44,6 +45,7 @@ class SessionRecord:
         resumed: where the session continued from.
         batches: how the batch is split.
         export: what became of the voice's export.
+        scores: what is known of the voice's quality.
     """
 
     environment: Environment | dict[str, Any]
@@ -52,6 +54,7 @@ class SessionRecord:
     resumed: ResumePoint | None
     batches: BatchPlan | None
     export: Export | None
+    scores: Scores | None
 
     def __init__(
         self,
@@ -67,6 +70,7 @@ class SessionRecord:
         self.resumed = None
         self.batches = None
         self.export = None
+        self.scores = None
         self._settings = settings
         self._started = started
         self._checkpoints = checkpoints
@@ -94,7 +98,7 @@ class SessionRecord:
         """Make the content of state.json; without an outcome the session is running."""
         whole = self._checkpoints.whole()
         newest = whole[-1] if whole else None
-        best = next((item for item in reversed(whole) if item.best), None)
+        best = best_of(whole)
         paths, host = self._checkpoints.paths, self._host.status()
         done = DONE.get(outcome.reason) if outcome and outcome.complete else None
         return {
@@ -118,6 +122,7 @@ class SessionRecord:
             "best_model": paths.relative(best.path) if best else None,
             "checkpoints": self._checkpoints.records(whole),
             "export": self.export,
+            "scores": self.scores,
             "resources": self._resources(),
             "seconds": {"total": round(report.elapsed, 2), **report.seconds},
             "started": self._started.isoformat(timespec="seconds"),

@@ -16,7 +16,7 @@ from kernel_template.settings import SamplesSettings
 from kernel_template.tools.files import WriteFile, json_bytes
 from kernel_template.tools.paths import Paths
 from kernel_template.tools.report import Reporter
-from kernel_template.train.checkpoints import Checkpoint
+from kernel_template.train.checkpoints import Checkpoint, best_of
 
 _LIMIT_S = 600.0
 _MAX_SENTENCES = 20
@@ -26,10 +26,10 @@ def checkpoints_to_hear(whole: list[Checkpoint]) -> list[Checkpoint]:
     """Choose who speaks: the newest checkpoint, and the best model, which is exported.
 
     The trainer's best model has the lowest evaluation loss. For a GAN that says little about the sound, so
-    people compare the two by ear.
+    people compare the two by ear; `run.best_by` chooses it by a score instead.
     """
     newest = max(whole, key=lambda item: (item.global_step, not item.best), default=None)
-    best = max((item for item in whole if item.best), key=lambda item: item.global_step, default=None)
+    best = best_of(whole)
     if newest is None:
         return []
     return [newest] if best is None or best.global_step == newest.global_step else [newest, best]

@@ -58,7 +58,8 @@ class LoadedVoice:
         self.spoken = ""
         model = self._synthesizer.tts_model
         self._tokenizer = getattr(model, "tokenizer", None)
-        self._speaker = self._first(getattr(getattr(model, "speaker_manager", None), "speaker_names", None))
+        names = getattr(getattr(model, "speaker_manager", None), "speaker_names", None)
+        self._speaker, self._speakers = self._first(names), list(names or [])
         self._language = self._first(
             getattr(getattr(model, "language_manager", None), "language_names", None)
         )
@@ -78,8 +79,10 @@ class LoadedVoice:
         listed = list(names or [])
         return str(listed[0]) if len(listed) > 1 else None
 
-    def speak(self, text: str) -> Any:
+    def speak(self, text: str, speaker: str | None = None) -> Any:
         """Speak a sentence, always in the same way. Returns its samples; sets `unknown` and `spoken`.
+
+        `speaker` speaks it if the voice has a speaker of that name.
 
         Raises:
             ValueError: there is no sound.
@@ -89,12 +92,13 @@ class LoadedVoice:
         if self._vocabulary is not None:
             fitted = for_voice(spoken(text), self._vocabulary)
             self.spoken, lost = fitted.text, [loss.character for loss in fitted.harmful]
+        who = speaker if speaker in self._speakers else self._speaker
         torch.manual_seed(0)  # The same checkpoint speaks a sentence the same way each time.
         if self._tokenizer is not None:
             self._tokenizer.not_found_characters = []  # Coqui collects them here, each once.
         # It is one sentence already; Coqui's splitter does not know the Bangla full stop.
         sound = self._synthesizer.tts(
-            self.spoken, speaker_name=self._speaker, language_name=self._language, split_sentences=False
+            self.spoken, speaker_name=who, language_name=self._language, split_sentences=False
         )
         # Coqui appends half a second of silence.
         samples = np.trim_zeros(np.asarray(sound, dtype=np.float32), "b")

@@ -23,6 +23,7 @@ from kernel_template.host.sample_checks import (
     is_sample,
     training_letters,
 )
+from kernel_template.scores.held_out import list_candidates
 
 _MAX_LEFT_OUT = 0.5  # More than this share is not an accident of a few rows.
 _EXAMPLES = 3
@@ -84,7 +85,8 @@ class SampleFilter:
     def apply(self, config: Any, named: dict[str, Any]) -> dict[str, Any]:
         """Return the Trainer's keyword arguments without the samples that are left out.
 
-        The letters of the texts that remain are counted for the voice's description.
+        The letters of the texts that remain are counted for the voice's description, and what is only
+        evaluated on is listed for the voice's scores.
 
         Raises:
             SystemExit: the samples are too bad; the log and the report say why.
@@ -94,6 +96,10 @@ class SampleFilter:
             counts = training_letters(config, kept.get("train_samples") or ())
             with contextlib.suppress(OSError):
                 Path(self._rules.letters).write_text(json.dumps(counts), encoding="utf-8")
+        if self._rules.held_out and not self._rendezvous.rank:
+            found = list_candidates(kept.get("train_samples") or (), kept.get("eval_samples") or ())
+            with contextlib.suppress(OSError):
+                Path(self._rules.held_out).write_text(json.dumps(found), encoding="utf-8")
         return kept
 
     def _usable(self, config: Any, named: dict[str, Any]) -> dict[str, Any]:

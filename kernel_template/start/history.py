@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernel_template.contract import STEP_SAMPLES, EventName
+from kernel_template.contract import BASE_SAMPLES, HELD_OUT_FOLDER, RECORDINGS, STEP_SAMPLES, EventName
 from kernel_template.tools.files import WriteFile
 from kernel_template.tools.paths import Paths
 from kernel_template.tools.report import Reporter
@@ -65,8 +65,15 @@ class History:
         self.report.reopen_metrics(lambda: self.write(self.paths.metrics, text.encode() + own))
 
     def _copy_samples(self) -> None:
-        """Copy what the base voice spoke, and what the run's voice spoke at some of its steps."""
+        """Copy what the base voice spoke, and what the run's voice spoke at some of its steps.
+
+        The same of the held-out sentences, with their recordings.
+        """
         before = self.mount / self.paths.samples.name
+        self._copy_folders(before, self.paths.samples)
+        self._copy_folders(before / HELD_OUT_FOLDER, self.paths.scored)
+
+    def _copy_folders(self, before: Path, after: Path) -> None:
         steps = {}
         with contextlib.suppress(OSError):
             for place in before.iterdir():
@@ -74,10 +81,10 @@ class History:
                 if match is not None and int(match.group(1)) <= self.step:
                     steps[int(match.group(1))] = place
         chosen = [steps[step] for step in spread(sorted(steps), _MOST_STEPS)]
-        for place in (before / self.paths.base_samples.name, *chosen):
+        for place in (before / BASE_SAMPLES, before / RECORDINGS, *chosen):
             if not place.is_dir() or place.is_symlink():
                 continue
-            target = self.paths.samples / place.name
+            target = after / place.name
             target.mkdir(parents=True, exist_ok=True)
             for file in sorted(place.iterdir()):
                 if file.suffix in {".wav", ".json"} and file.is_file() and not file.is_symlink():

@@ -182,8 +182,11 @@ class Installer:
         *,
         internet: bool,
         wheelhouse: Callable[[], Wheelhouse | None] | None = None,
+        alone: bool = False,
     ) -> None:
         """Install those of `packages` that are missing; for the arguments see `ensure`.
+
+        With `alone`, nothing that they depend on is installed.
 
         Raises:
             KernelFailure: they cannot be installed, or the image's GPU stack was changed.
@@ -199,7 +202,7 @@ class Installer:
                 f"{', '.join(missing)} is not installed, and the session has no internet to install from. "
                 "Set kernel.internet = true, or add it to the dataset in install.wheelhouse.",
             )
-        self._install(missing, sources)
+        self._install(missing, sources, *(("--no-deps",) if alone else ()))
 
     def _sources(self, wheels: Wheelhouse | None, *, internet: bool) -> list[_Source]:
         """Where to install from: the wheelhouse first, which needs no network; then the package index."""
@@ -213,7 +216,7 @@ class Installer:
             sources.append(_Source(links))
         return sources
 
-    def _install(self, packages: Sequence[str], sources: Sequence[_Source]) -> None:
+    def _install(self, packages: Sequence[str], sources: Sequence[_Source], *options: str) -> None:
         """Install under constraints from the first source that has everything, and report what came."""
         frozen = self.versions(FROZEN)
         constraints = self.temp / "constraints.txt"
@@ -224,7 +227,7 @@ class Installer:
             f"Installing {', '.join(packages)}; not to be changed: " + (", ".join(frozen) or "nothing")
         )
         before = self.site.found()
-        wanted = ("--constraint", str(constraints), *packages)
+        wanted = (*options, "--constraint", str(constraints), *packages)
         seconds = 0.0
         for source, following in zip(sources, (*sources[1:], None), strict=True):
             tool, spent, failure = self._install_from(source, wanted, packages)

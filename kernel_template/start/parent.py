@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from kernel_template.contract import (
     BEST_MODEL_LINK,
+    BEST_SCORE_PREFIX,
     HANDOVER_PREFIX,
     STATE_FILE,
     TEMPORARY_PREFIX,
@@ -34,7 +35,7 @@ from kernel_template.tools.report import Reporter
 if TYPE_CHECKING:
     from kernel_template.context import SessionContext
 
-_ANY_CHECKPOINT = re.compile(r"^(?:checkpoint|best_model)(?:_\d+)?\.pth$")
+_ANY_CHECKPOINT = re.compile(rf"^(?:(?:checkpoint|best_model)(?:_\d+)?|{BEST_SCORE_PREFIX}\d+)\.pth$")
 _COPY_CHUNK = 4 * 1024 * 1024
 _STATE_DEPTH = 2  # How deep in a mount state.json is searched.
 

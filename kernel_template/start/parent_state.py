@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kernel_template.contract import STATE_SCHEMA
+from kernel_template.contract import BEST_SCORE_PREFIX, STATE_SCHEMA
 
 _LARGEST_FILE = 16 * 1024 * 1024
 _LARGEST = 1 << 53  # A float holds every integer up to here exactly.
 _LONGEST_TEXT = 200
-_CHECKPOINT_NAME = re.compile(r"(?:checkpoint|best_model)_[0-9]{1,15}\.pth")
+_CHECKPOINT_NAME = re.compile(rf"(?:checkpoint_|best_model_|{BEST_SCORE_PREFIX})[0-9]{{1,15}}\.pth")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NUMBERS = ("seconds_per_epoch", "best_loss")
 _COUNTS = ("global_step", "epoch", "steps_per_epoch")
@@ -73,6 +73,7 @@ def read_parent_state(place: Path) -> dict[str, Any]:
         "losses": {split: _losses(losses.get(split)) for split in ("train", "eval")},
         "learned": _plain(state.get("learned")),
         "export": {"base": _plain(export.get("base"))},
+        "scores": state.get("scores"),  # kernel_template.scores.book reads it.
         "checkpoint": _text(state.get("checkpoint")),
         "best_model": _text(state.get("best_model")),
         "checkpoints": state.get("checkpoints"),

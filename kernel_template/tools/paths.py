@@ -53,6 +53,16 @@ class Paths:
         return self.temp / "letters.json"
 
     @property
+    def held_out(self) -> Path:
+        """The samples that are only evaluated on, as the host listed them; not an output."""
+        return self.temp / "held_out.json"
+
+    @property
+    def scored(self) -> Path:
+        """The held-out sentences as each voice speaks them."""
+        return self.samples / contract.HELD_OUT_FOLDER
+
+    @property
     def samples(self) -> Path:
         """The spoken test sentences."""
         return self.working / contract.SAMPLES_FOLDER

@@ -3,16 +3,17 @@
 import contextlib
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kernel_template.contract import BEST_MODEL_LINK, SavedCheckpoint
+from kernel_template.contract import BEST_MODEL_LINK, BEST_SCORE_PREFIX, SavedCheckpoint
 from kernel_template.start.inputs import damage
 from kernel_template.tools.files import sha256_of
 from kernel_template.tools.paths import Paths
 from kernel_template.train.progress import file_step
 
-_NUMBERED = re.compile(r"^(checkpoint|best_model)_\d+\.pth$")
+_NUMBERED = re.compile(rf"^(checkpoint_|best_model_|{BEST_SCORE_PREFIX})\d+\.pth$")
 _WEIGHTS = (".pth", ".pt", ".ckpt", ".safetensors")
 
 
@@ -23,6 +24,17 @@ class Checkpoint:
     path: Path
     global_step: int
     best: bool
+
+    @property
+    def by_score(self) -> bool:
+        """Whether it is the best one by run.best_by rather than by the trainer's evaluation."""
+        return self.path.name.startswith(BEST_SCORE_PREFIX)
+
+
+def best_of(whole: Sequence[Checkpoint]) -> Checkpoint | None:
+    """The best checkpoint: by score if there is such, else the trainer's newest best model."""
+    best = [item for item in whole if item.best]
+    return max(best, key=lambda item: (item.by_score, item.global_step), default=None)
 
 
 @dataclass(slots=True)
@@ -51,7 +63,7 @@ class CheckpointStore:
                 continue
             step = file_step(path.name)
             assert step is not None
-            found.append(Checkpoint(path, step, best=path.name.startswith("best_model")))
+            found.append(Checkpoint(path, step, best=not path.name.startswith("checkpoint")))
         return sorted(found, key=lambda item: (item.global_step, not item.best, str(item.path)))
 
     def other_weights(self) -> list[Path]:

@@ -27,6 +27,7 @@ from kernel_template.tools.paths import Paths
 _RESERVE_SHARE = 0.03
 _RESERVE_MIN_S = 20.0
 _RESERVE_MAX_S = 300.0
+_SCORES_MAX_S = 600.0  # For scores: measuring a voice takes a minute on a CPU.
 # How long before the time limit the host must be done, so that the interrupt never meets it while it ends.
 _LEAVE_SHARE = 0.05
 _LEAVE_MAX_S = 5.0
@@ -54,8 +55,24 @@ class SessionBudget:
     @property
     def reserve(self) -> float:
         """Seconds kept for what comes after the training."""
-        share = min(self.total * _RESERVE_SHARE, _RESERVE_MAX_S)
-        return max(share, _RESERVE_MIN_S) if math.isfinite(self.total) else 0.0
+        return self.finish_s + self.scores_s if math.isfinite(self.total) else 0.0
+
+    @property
+    def finish_s(self) -> float:
+        """Seconds of the reserve for the export, the samples and the outputs."""
+        return max(min(self.total * _RESERVE_SHARE, _RESERVE_MAX_S), _RESERVE_MIN_S)
+
+    @property
+    def scores_s(self) -> float:
+        """Seconds that scores may take in a session that uses all of its time."""
+        scores = self.settings["scores"]
+        return min(self.total * scores["share"], _SCORES_MAX_S) if scores["enabled"] else 0.0
+
+    def scores_left(self) -> float:
+        """Seconds for scores that begin now: their share of the time that the session then has taken."""
+        share = self.settings["scores"]["share"]
+        left = self.elapsed() * share / (1.0 - share)
+        return max(min(left, self.scores_s, self.left - self.finish_s), 0.0)
 
     @property
     def left(self) -> float:
@@ -207,6 +224,7 @@ class HostLink:
                 longest_s=data["longest_s"],
                 table=str(self.paths.bad_samples),
                 letters=str(self.paths.letters),
+                held_out=str(self.paths.held_out) if settings["scores"]["enabled"] else None,
             ),
             disk=DiskLimits(
                 folder=str(self.paths.working),

@@ -21,7 +21,7 @@ LARGEST_FILE = 8 << 30  # Full trainer states of VITS have 1 GB.
 _MOST_ENTRIES = 10_000
 _CHUNK = 1 << 20
 _ENDINGS = (".pth", ".pth.tar", ".pt", ".ckpt")
-_STEP = re.compile(r"(?:checkpoint|best_model)_(\d+)\.pth$")
+_STEP = re.compile(r"(?:checkpoint|best_model|best_score)_(\d+)\.pth$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ def _rank(pair: tuple[str, str]) -> tuple[int, int]:
         return 0, 0
     if name == "best_model.pth":
         return 1, 0
-    return (2 if name.startswith("best_model") else 3 if step else 4), -step
+    return (2 if name.startswith(("best_model", "best_score")) else 3 if step else 4), -step
 
 
 def _unpack(archive_path: Path, target: Path) -> None:

@@ -169,6 +169,14 @@ def kernel_settings(
         },
         "voice": {"onnx": settings.voice.onnx, "packages": list(settings.voice.packages)},
         "samples": {"sentences": list(settings.samples.sentences), "enabled": settings.samples.enabled},
+        "scores": {
+            "enabled": settings.scores.enabled,
+            "share": settings.scores.share,
+            "sentences": settings.scores.sentences,
+            "packages": list(settings.scores.packages),
+            "recogniser": settings.scores.recogniser or None,
+            "best_by": settings.run.best_by,
+        },
     }
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from kernel_template.contract import MANIFEST_FILE, METRICS_FILE, TRAINING_LOG
+from kernel_template.contract import BEST_SCORE_PREFIX, MANIFEST_FILE, METRICS_FILE, TRAINING_LOG
 from orchestrator import scrubbing
 from orchestrator.download import (
     DamagedError,
@@ -48,7 +48,7 @@ _BESIDE_STATE = (
     TRAINING_LOG,
     METRICS_FILE,
 )  # What the kernel continues, besides the run folder.
-_CHECKPOINT = re.compile(r"(?:checkpoint|best_model)(?:_\d+)?\.pth")
+_CHECKPOINT = re.compile(rf"(?:(?:checkpoint|best_model)(?:_\d+)?|{BEST_SCORE_PREFIX}\d+)\.pth")
 _READY_WITHIN_S, _FIRST_LOOK_S = 60.0, 1.0
 _REFUSED_PAUSES_S = (2.0, 10.0)  # A refusal counts once it was met again after each of these.
 _KEEP_FREE = 256 << 20  # For everything that is not a checkpoint.

@@ -19,6 +19,7 @@ from orchestrator.settings.sections import (
     Pull,
     Run,
     Samples,
+    Scores,
     Session,
     Speed,
     Training,
@@ -45,6 +46,7 @@ class Settings(BaseModel):
     run: Run = Field(default_factory=Run)
     install: Install = Field(default_factory=Install)
     samples: Samples = Field(default_factory=Samples)
+    scores: Scores = Field(default_factory=Scores)
     voice: Voice = Field(default_factory=Voice)
     pull: Pull = Field(default_factory=Pull)
 

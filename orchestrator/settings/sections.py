@@ -42,6 +42,7 @@ from orchestrator.settings.fields import (
 NotNegative = Annotated[StrictInt, Field(ge=0)]
 NotNegativeHours = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+BestBy = Literal["eval_loss", "mel_distance", "f0_error", "similarity", "mos", "cer"]
 Gigabytes = Annotated[float, Field(gt=0, le=20, allow_inf_nan=False)]
 _TITLE = re.compile(r"[A-Za-z0-9 ._:()/+-]*", re.ASCII)
 
@@ -237,6 +238,11 @@ class Run(_Section):
     patience: NotNegative = Field(
         0, description="Stop when the eval loss has not improved for this many evaluations. 0: never."
     )
+    best_by: BestBy = Field(
+        "eval_loss",
+        description='How the best checkpoint, which is exported, is chosen: by "eval_loss", or by what\n'
+        '[scores] measures: "mel_distance", "f0_error", "similarity", "mos" or "cer".',
+    )
     max_sessions: NotNegative = Field(0, description="The most sessions of a run. 0: no limit.")
     max_gpu_hours: NotNegativeHours = Field(
         0.0, description="The most hours of all sessions of a run together. 0: no limit."
@@ -279,6 +285,30 @@ class Samples(_Section):
     enabled: StrictBool = Field(default=True, description="Whether to make samples.")
     sentences: tuple[Text, ...] = Field(
         (), description="The sentences to speak. Empty: test_sentences of config.json."
+    )
+
+
+class Scores(_Section):
+    """How the voice is measured after each session: it speaks recordings that nothing was trained on."""
+
+    enabled: StrictBool = Field(default=True, description="Whether to measure it.")
+    share: Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)] = Field(
+        0.02,
+        description="The share of a session's time that this may take. What does not fit is left out.",
+    )
+    sentences: Annotated[StrictInt, Field(ge=1, le=50)] = Field(
+        8, description="How many recordings of the evaluation split to speak."
+    )
+    packages: tuple[Text, ...] = Field(
+        # Both bring their models. Resemblyzer's voice detector would need a compiler.
+        ("Resemblyzer==0.1.4", "distillmos==0.9.1", "xls-r-sqa==0.1.0"),
+        description="Speaker similarity and a predicted opinion score need these; installed without their\n"
+        "dependencies, after the training. Without them the other measures remain.",
+    )
+    recogniser: StrictStr = Field(
+        "",
+        description="A speech recogniser on Hugging Face, to count the characters that it hears wrongly.\n"
+        "It needs internet and time. Empty: none.",
     )
 
 

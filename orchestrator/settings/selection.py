@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 BEST_MODEL = "best-model"
 NEWEST_CHECKPOINT = "newest-checkpoint"
 NEWEST_EVENTS = "newest-events"
-_NUMBERED = re.compile(r"(?:.*/)?(best_model|checkpoint)_([0-9]{1,18})\.pth", re.ASCII)
+_NUMBERED = re.compile(r"(?:.*/)?(best_score|best_model|checkpoint)_([0-9]{1,18})\.pth", re.ASCII)
 # torch's writer: the time, the host, the process and a number.
 _EVENTS = re.compile(r"(?:.*/)?events\.out\.tfevents\.([0-9]{1,18})\.(.+?)(?:\.[0-9]+){0,2}", re.ASCII)
 
@@ -16,8 +16,9 @@ def select_outputs(names: Iterable[str], include: Sequence[str], exclude: Sequen
     """Return the names that fit `include` and not `exclude`, in the order of `names`.
 
     A pattern is matched against the whole path; case matters, and `*` matches across folders.
-    `newest-checkpoint` is the checkpoint of the highest step; `best-model` the highest
-    `best_model_<step>.pth` (Coqui's trainer writes one at each new best), else `best_model.pth`.
+    `newest-checkpoint` is the checkpoint of the highest step; `best-model` is `best_score_<step>.pth` (of a
+    run with `run.best_by`), else the highest `best_model_<step>.pth` (Coqui's trainer writes one at each new
+    best), else `best_model.pth`.
     `newest-events` are TensorBoard's event files of the host that wrote the newest one: a run folder holds
     those of earlier sessions too, each from a host of its own.
     """
@@ -37,7 +38,7 @@ def select_outputs(names: Iterable[str], include: Sequence[str], exclude: Sequen
 
 def _best(names: Sequence[str]) -> str | None:
     plain = (name for name in names if name.rpartition("/")[2] == "best_model.pth")
-    return _highest(names, "best_model") or next(plain, None)
+    return _highest(names, "best_score") or _highest(names, "best_model") or next(plain, None)
 
 
 def _newest_events(names: Sequence[str]) -> set[str]:

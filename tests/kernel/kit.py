@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from kernel_template.context import Tools
-from kernel_template.contract import SETTINGS_SCHEMA
+from kernel_template.contract import EVAL_LOSS, SETTINGS_SCHEMA
 from kernel_template.settings import SessionSettings, TrainingSettings
 from kernel_template.tools.files import write_atomic
 from kernel_template.tools.paths import Paths
@@ -142,6 +142,14 @@ def settings(**changes: Any) -> SessionSettings:
         "install": {"packages": ["coqui-tts>=0.27,<0.29"], "wheelhouse": None},
         "voice": {"onnx": False, "packages": []},
         "samples": {"sentences": ["আমি ভাত খাই।"], "enabled": True},
+        "scores": {
+            "enabled": False,
+            "share": 0.02,
+            "sentences": 8,
+            "packages": [],
+            "recogniser": None,
+            "best_by": EVAL_LOSS,
+        },
     }
     values: dict[str, Any] = dict(base)
     for name, value in changes.items():

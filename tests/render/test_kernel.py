@@ -88,6 +88,14 @@ def test_settings_enter_as_the_kernel_expects_them(
         "install": {"packages": ["coqui-tts>=0.28,<0.29", "six>=1.16"], "wheelhouse": None},
         "voice": {"onnx": True, "packages": ["onnx>=1.16", "onnxruntime>=1.18"]},
         "samples": {"sentences": [], "enabled": True},
+        "scores": {
+            "enabled": True,
+            "share": 0.02,
+            "sentences": 8,
+            "packages": ["Resemblyzer==0.1.4", "distillmos==0.9.1", "xls-r-sqa==0.1.0"],
+            "recogniser": None,
+            "best_by": "eval_loss",
+        },
     }
 
 
