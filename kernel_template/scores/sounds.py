@@ -14,18 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from kernel_template.contract import Measure
+from kernel_template.levels import FRAME_S, find_activity, frame_levels
+from kernel_template.sound_check import count_spoken, measure
 
 RATE = 16_000  # Hz: what the models of models.py take.
-HOP = 160
+HOP = round(RATE * FRAME_S)
 _WINDOW = 640  # 40 ms: more than two periods of the lowest pitch.
 _FFT = 1024
 _BANDS = 80
 _CEPSTRA = 24  # Without the first, which is loudness.
 _LOWEST_F0, _HIGHEST_F0 = 60.0, 500.0  # Hz
 _VOICED = 0.45  # The least autocorrelation of a voiced frame, of 1.
-_SILENT_BELOW_DB = 40.0  # Below the sound's loud frames.
-_LOUD = 95  # Their percentile.
-_NOTHING_DB = -60.0  # A sound whose loud frames are below this is silent.
 _LEAST_VOICED = 10  # Frames that pitch is compared on.
 
 Samples = npt.NDArray[np.float32]
@@ -65,30 +64,24 @@ class Sound:
     samples: Samples
 
     @cached_property
-    def _levels(self) -> Frames:
-        """The RMS of each frame in dBFS."""
-        count = max(1, len(self.samples) // HOP)
-        frames = np.resize(np.append(self.samples, np.zeros(HOP, np.float32)), (count, HOP)).astype(float)
-        return np.asarray(10 * np.log10(np.mean(frames**2, axis=1) + 1e-12))
-
-    @cached_property
-    def _heard(self) -> npt.NDArray[np.bool_]:
+    def _active(self) -> npt.NDArray[np.bool_]:
         """Which frames are not silent."""
-        loud = float(np.percentile(self._levels, _LOUD))
-        return (self._levels > loud - _SILENT_BELOW_DB) & (loud > _NOTHING_DB)
+        if len(self.samples) < HOP:
+            return np.zeros(0, dtype=bool)
+        found = find_activity(frame_levels(self.samples.astype(float), RATE)).active
+        return np.asarray(found)[: len(self.samples) // HOP]
 
     @cached_property
     def speech(self) -> Samples:
         """The samples without silence at both ends; empty if all is silent."""
-        heard = np.flatnonzero(self._heard)
-        return self.samples[heard[0] * HOP : (heard[-1] + 1) * HOP] if len(heard) else self.samples[:0]
+        active = np.flatnonzero(self._active)
+        return self.samples[active[0] * HOP : (active[-1] + 1) * HOP] if len(active) else self.samples[:0]
 
     @cached_property
     def voice(self) -> Samples:
         """The samples without any silent frame."""
-        count = len(self._heard) * HOP
-        padded = np.append(self.samples, np.zeros(max(0, count - len(self.samples)), np.float32))
-        return padded[:count].reshape(-1, HOP)[self._heard].reshape(-1)
+        frames = self.samples[: len(self._active) * HOP].reshape(-1, HOP)
+        return frames[self._active].reshape(-1)
 
     @cached_property
     def cepstra(self) -> Frames:
@@ -111,12 +104,13 @@ class Sound:
 
     def plain_measures(self, text: str) -> dict[str, float]:
         """Rate, loudness and silence; of a silent sound only the last."""
-        found = {str(Measure.SILENCE): 1.0 - float(np.mean(self._heard))}
-        letters = sum(letter.isalnum() or not letter.isascii() for letter in text if not letter.isspace())
+        found = measure(self.samples, RATE)
+        silent = found.seconds - found.speech_s * (1.0 - found.silent_share)
+        measures = {str(Measure.SILENCE): silent / max(found.seconds, 1e-9)}
         if len(self.speech):
-            found[Measure.RATE] = letters * RATE / len(self.speech)
-            found[Measure.LOUDNESS] = float(10 * np.log10(np.mean(self.voice.astype(float) ** 2) + 1e-12))
-        return found
+            measures[Measure.RATE] = count_spoken(text) / found.speech_s
+            measures[Measure.LOUDNESS] = found.loudness_db
+        return measures
 
 
 def compare(spoken: Sound, recorded: Sound) -> dict[str, float]:
