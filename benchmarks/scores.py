@@ -1,11 +1,11 @@
-"""Whether scores rank as they must: known sounds, and one voice after short and after longer training.
+"""Whether scores rank as they must: known sounds, and a voice after short and after longer training.
 
     python -m benchmarks.scores sounds
     python -m benchmarks.scores training FOLDER [EPOCHS]
 
-`sounds` compares recordings (eSpeak NG as the demo's woman), an imitation (eSpeak's man saying the same), the
-recordings with noise, and a hum. `training` runs two sessions of the kernel on the demo's voice, each of EPOCHS
-(default 2, of seven steps), with `run.best_by = "mel_distance"`, and prints what each session measured.
+`sounds` compares recordings (eSpeak NG as the demo's woman), an imitation (eSpeak's man says the same), the
+recordings with noise, and a hum. `training` runs two sessions of the kernel on the demo's voice, each of
+EPOCHS (default 2, of seven steps), with `run.best_by = "mel_distance"`, and prints what each session measured.
 Similarity and opinion score come if Resemblyzer, distillmos and xls-r-sqa are on PYTHONPATH. It needs the
 extra `local`.
 """
@@ -16,12 +16,22 @@ import shutil
 import sys
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from kernel_template.contract import EVAL_LOSS, MEASURES, SETTINGS_SCHEMA, STATE_FILE
-from kernel_template.settings import SessionSettings
+import numpy as np
+
+from benchmarks.base_voice import espeak
+from benchmarks.base_voice.prepare import composed
+from kernel_template.context import Tools
+from kernel_template.contract import MEASURES, SETTINGS_SCHEMA, STATE_FILE
+from kernel_template.main import run
+from kernel_template.scores.models import Models
+from kernel_template.scores.sounds import RATE, Sound, compare, resampled
 from orchestrator.emulator.demo.inputs import SENTENCES, provide_demo_inputs
 from orchestrator.emulator.runner.standins import standin_path
+
+if TYPE_CHECKING:
+    from kernel_template.settings import SessionSettings
 
 _NOISE = 0.05  # Of full scale.
 _HUM_HZ = 120.0
@@ -29,13 +39,6 @@ _HUM_HZ = 120.0
 
 def sounds() -> None:
     """Print the table of known sounds."""
-    import numpy as np
-
-    from benchmarks.base_voice import espeak
-    from benchmarks.base_voice.prepare import composed
-    from kernel_template.scores.models import Models
-    from kernel_template.scores.sounds import RATE, Sound, compare, resampled
-
     texts = [composed(text) for text in SENTENCES]
 
     def spoken_by(voice: str) -> list[Sound]:
@@ -49,7 +52,8 @@ def sounds() -> None:
         "recordings": recordings,
         "imitation": spoken_by("bn"),
         "with noise": [
-            Sound((one.samples + more).astype(np.float32)) for one, more in zip(recordings, noise)
+            Sound((one.samples + more).astype(np.float32))
+            for one, more in zip(recordings, noise, strict=True)
         ],
         "hum": [Sound((0.2 * np.sin(2 * np.pi * _HUM_HZ * time)).astype(np.float32)) for time in times],
     }
@@ -89,7 +93,9 @@ def training(folder: Path, epochs: int) -> None:
             shutil.copytree(source, target)
         if parent is not None:
             shutil.copytree(parent, root / "input" / "notebooks" / "owner" / "voice-a")
-        state = _session(root, session, epochs * session, inputs.dataset_source, inputs.model_source, parent)
+        state = _session(
+            root, session, epochs * session, (inputs.dataset_source, inputs.model_source), parent
+        )
         parent = root / "working"
         scores = state["scores"]
         print(json.dumps({key: scores[key] for key in ("state", "why", "seconds", "limit_s", "best")}))
@@ -99,11 +105,9 @@ def training(folder: Path, epochs: int) -> None:
 
 
 def _session(
-    root: Path, session: int, epochs: int, dataset: str, model: str, parent: Path | None
+    root: Path, session: int, epochs: int, sources: tuple[str, str], parent: Path | None
 ) -> dict[str, Any]:
-    from kernel_template.context import Tools
-    from kernel_template.main import run
-
+    dataset, model = sources
     before = json.loads((parent / STATE_FILE).read_text(encoding="utf-8")) if parent is not None else None
     settings: dict[str, Any] = {
         "schema": SETTINGS_SCHEMA,
@@ -167,7 +171,6 @@ def _session(
             "best_by": "mel_distance",
         },
     }
-    assert settings["scores"]["best_by"] != EVAL_LOSS
     packages = os.pathsep.join(
         filter(None, (str(standin_path(sys.executable) or ""), os.environ.get("PYTHONPATH")))
     )
@@ -181,7 +184,6 @@ def _session(
 
 def main() -> None:
     """Run what is asked."""
-
     if sys.argv[1:] == ["sounds"]:
         sounds()
     elif len(sys.argv) > 2 and sys.argv[1] == "training":

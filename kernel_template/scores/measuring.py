@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
+
 from kernel_template.contract import SAMPLES_FILE, MeanScore, SentenceScores, Speaker
 from kernel_template.scores.models import Models
 from kernel_template.scores.program import Plan, Voice
@@ -94,11 +96,11 @@ class Measuring:
 
     def _spoken(self, voice: Voice, folder: Path) -> tuple[list[Sound | None], list[dict[str, Any]]]:
         """Write the sounds of a voice. Returns them, and what is recorded of each."""
-        # It imports Coqui, which the recordings alone do not need.
-        from kernel_template.finish.speak_program import LoadedVoice, write_wav  # noqa: PLC0415
-
         speaks = None
         if voice["of"] != Speaker.RECORDINGS:
+            # It imports Coqui, which the recordings alone do not need.
+            from kernel_template.finish.speak_program import LoadedVoice  # noqa: PLC0415
+
             letters = _counts(voice["letters"])
             speaks = LoadedVoice(Path(voice["config"] or ""), Path(voice["checkpoint"] or ""), letters)
         sounds: list[Sound | None] = []
@@ -111,7 +113,7 @@ class Measuring:
                     values, rate = _recording(Path(self._plan["sounds"][number]))
                 else:
                     values, rate = speaks.speak(asked["text"], asked["speaker"]), speaks.sample_rate
-                write_wav(folder / asked["file"], values, rate)
+                _write(folder / asked["file"], values, rate)
                 record |= {"sample_rate": rate, "seconds": round(len(values) / rate, 3)}
                 sound = Sound(resampled(values, rate))
             except Exception as error:  # noqa: BLE001 - the other sentences are still spoken.
@@ -149,6 +151,13 @@ def _recording(path: Path) -> tuple[Any, int]:
 
     values, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
     return values.mean(axis=1), int(rate)
+
+
+def _write(path: Path, samples: Any, rate: int) -> None:
+    import soundfile  # noqa: PLC0415 - as above.
+
+    clipped = np.clip(np.nan_to_num(np.asarray(samples, dtype=np.float32)), -1.0, 1.0)
+    soundfile.write(str(path), clipped, rate, subtype="PCM_16", format="WAV")
 
 
 def _counts(path: str | None) -> dict[str, int] | None:
