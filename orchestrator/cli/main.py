@@ -59,6 +59,7 @@ _SECTIONS = {
     "Use the voice": {
         "say": "Speak a text with a trained voice",
         "text": "Show how a text would be spoken, in words",
+        "serve": "Serve voices to a browser and to OpenAI's clients (extra serve)",
     },
     "Rehearse on this machine": {
         "demo": "Train a small voice here: no account, no GPU (extra local)",

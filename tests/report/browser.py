@@ -94,6 +94,13 @@ class Browser:
 
     def open(self, page: Path, *, width: int = 1366, height: int = 768, dark: bool = False) -> None:
         """Load a file and wait until its charts are drawn."""
+        drawn = "document.documentElement?.dataset.charts === 'drawn'"
+        self.visit(page.resolve().as_uri(), drawn, width=width, height=height, dark=dark)
+
+    def visit(
+        self, address: str, ready: str, *, width: int = 1366, height: int = 768, dark: bool = False
+    ) -> None:
+        """Load an address and wait until an expression of its page is true."""
         self.said.clear()
         self.asked.clear()
         self.shows = None
@@ -107,8 +114,8 @@ class Browser:
         )
         self._call("Emulation.setTouchEmulationEnabled", enabled=phone)
         self.prefer(dark=dark)
-        self._call("Page.navigate", url=page.resolve().as_uri())
-        self.wait("document.documentElement?.dataset.charts === 'drawn'")
+        self._call("Page.navigate", url=address)
+        self.wait(ready)
 
     def prefer(self, *, dark: bool) -> None:
         """Change the system's colours."""
@@ -132,11 +139,22 @@ class Browser:
             raise AssertionError(answer["exceptionDetails"])
         return answer["result"].get("value")
 
-    def press(self, key: str) -> None:
-        """Press a key, such as `Tab` or `ArrowRight`."""
-        code = {"Tab": 9, "ArrowRight": 39, "End": 35, "Enter": 13}[key]
+    def press(self, key: str, *, control: bool = False) -> None:
+        """Press a key, such as `Tab` or `ArrowRight`, perhaps with Ctrl."""
+        code = {"Tab": 9, "ArrowRight": 39, "End": 35, "Enter": 13, "Escape": 27}[key]
         for kind in ("rawKeyDown", "keyUp"):
-            self._call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+            self._call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=code,
+                modifiers=2 if control else 0,
+            )
+
+    def write(self, text: str) -> None:
+        """Type a text where the focus is."""
+        self._call("Input.insertText", text=text)
 
     def screenshot(self, place: Path, *, full: bool = False) -> None:
         """Write the visible part of the page, or all of it, as PNG."""

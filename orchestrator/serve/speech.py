@@ -1,0 +1,439 @@
+"""Speech for a bounded number of requests, sentence by sentence and in turns.
+
+Each request has a place until it ends. Its next sentence is made only when its client has taken the one
+before the last, so a slow client costs a place and a sentence of memory, but no work, and many long texts
+advance together: the first sound of a new request waits for a sentence of each, not for whole texts. A client
+that leaves frees its place at once.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from kernel_template.text import Spoken
+from orchestrator.errors import KgttsError
+from orchestrator.serve.connection import cut_off
+from orchestrator.serve.formats import MEDIA_TYPES, Encoder, open_encoder
+from orchestrator.serve.measures import Measures
+from orchestrator.serve.request import ApiError, SpeechRequest, largest_body, parse_speech, parse_text
+from orchestrator.serve.voices import ServedVoice, Voices
+from orchestrator.voice import SynthesisOptions, Utterance, pcm16, split_text
+from orchestrator.voice.speech import name_all
+
+SPEECH_PATH = "/v1/audio/speech"
+TEXT_PATH = "/v1/text"
+LEFT_OUT_HEADER = "Kgtts-Left-Out"
+_BODY_TIMEOUT_S = 30.0
+_DRAINED_BYTES = 8 << 20  # So much of a body that is too large is read, to be able to answer it.
+_LONGEST_WAIT_S = 60
+_MOST_LEFT_OUT = 50
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a server takes at once.
+
+    Attributes:
+        text: characters of one request.
+        places: requests in progress or waiting; one more is refused with 429.
+        workers: sentences that are spoken at the same time.
+        stall_s: how long a client may leave sound untaken, in seconds.
+        grace_s: how long requests in flight may go on once the server is stopped, in seconds.
+        head_s: how long a client may take for a request's head, in seconds.
+        connections: open connections; more than a process may have open files would fail.
+    """
+
+    text: int = 10_000
+    places: int = 32
+    workers: int = 2
+    stall_s: float = 60.0
+    grace_s: float = 10.0
+    head_s: float = 10.0
+    connections: int = 256
+
+
+class Studio:
+    """The voices, the workers that speak with them, and the places of requests."""
+
+    def __init__(self, voices: Voices, limits: Limits) -> None:
+        self.voices = voices
+        self.limits = limits
+        self.measures = Measures(limits.places)
+        self.stopping = asyncio.Event()
+        self.busy = 0
+        self._typical_s = 1.0
+        self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="speaking")
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place.
+
+        Raises:
+            ApiError: 429, all are taken, with the seconds until one is probably free.
+        """
+        if self.busy >= self.limits.places:
+            soon = min(max(1, round(self._typical_s / self.limits.places)), _LONGEST_WAIT_S)
+            raise ApiError(
+                429,
+                f"All {self.limits.places} places are taken; try again in {soon} s.",
+                "server_busy",
+                retry_after_s=soon,
+            )
+        self.busy += 1
+        self.measures.busy.set(self.busy)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.busy -= 1
+            self.measures.busy.set(self.busy)
+            self._typical_s += (time.monotonic() - began - self._typical_s) / 8
+
+    async def work(self, call: Callable[..., T], *arguments: Any) -> T:
+        """Run a call on a worker; one that has not begun is dropped if its request ends."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+
+    def close(self) -> None:
+        """Begin nothing new."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Endpoint:
+    """Serves a path: reads the body within its limits, holds a place, and ends when the client leaves."""
+
+    path: str
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        progress = _Progress(send, self._studio.limits.stall_s)
+        try:
+            body = await _read_body(Request(scope, receive), largest_body(self._studio.limits.text))
+            with self._studio.place():
+                await self._unless_gone(self._answer(body, progress), receive)
+        except ClientDisconnect:
+            progress.status = 499  # As servers write it of a client that left.
+            self._studio.measures.gone.inc()
+            await cut_off(scope)
+        except ApiError as error:
+            await self._refuse(error, progress, scope, send)
+        except Exception as error:  # noqa: BLE001 # Whatever it is, it ends one request, not the server.
+            _log.error("%s failed: %s: %s", self.path, type(error).__name__, error)  # See below.
+            _log.debug("where it failed", exc_info=True)
+            fault = ApiError(500, "kgtts itself failed; the server's terminal says why.", "internal_error")
+            await self._refuse(fault, progress, scope, send)
+        finally:
+            self._studio.measures.requests.labels(self.path, str(progress.status)).inc()
+
+    async def _refuse(self, error: ApiError, progress: "_Progress", scope: Scope, send: Send) -> None:
+        """Answer with an error; if a part of the speech is sent already, cut the connection off."""
+        begun, progress.status = progress.status is not None, error.status
+        if not begun:
+            await error.response()(scope, _nothing, send)
+            return
+        with contextlib.suppress(ClientDisconnect):
+            await progress.tell(error)
+        await cut_off(scope)
+
+    async def _answer(self, body: bytes, progress: "_Progress", /) -> None:
+        raise NotImplementedError
+
+    async def _unless_gone(self, answer: Awaitable[None], receive: Receive) -> None:
+        """Answer, unless the client leaves or the server ends before.
+
+        Raises:
+            ClientDisconnect: the client is gone.
+            ApiError: 503, the server ends.
+        """
+        answering = asyncio.ensure_future(answer)
+        leaving = asyncio.ensure_future(_left(receive))
+        ending = asyncio.ensure_future(self._studio.stopping.wait())
+        waits = (answering, leaving, ending)
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if answering.done():
+                answering.result()
+            elif leaving.done():
+                raise ClientDisconnect
+            else:
+                raise ApiError(
+                    503, "The server is being stopped; try again later.", "stopping", retry_after_s=30
+                )
+        finally:
+            for one in waits:
+                one.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+
+class SpeechEndpoint(Endpoint):
+    """POST /v1/audio/speech."""
+
+    path = SPEECH_PATH
+
+    async def _answer(self, body: bytes, progress: "_Progress") -> None:
+        began = time.monotonic()
+        studio = self._studio
+        asked = parse_speech(body, studio.limits.text)
+        served, speaker = studio.voices.choose(asked.model, asked.voice_name)
+        encoder = open_encoder(
+            asked.response_format, served.voice.card.audio.sample_rate, whole=not asked.stream
+        )
+        noise = studio.voices.noise if asked.noise is None else asked.noise
+        prepared, sentences = await studio.work(
+            _begin, served, asked.input, SynthesisOptions(asked.speed, noise, speaker)
+        )
+        first = await self._first(served, prepared, sentences)
+        studio.measures.characters.labels(served.name).inc(len(asked.input))
+        studio.measures.first_sound.observe(time.monotonic() - began)
+        await progress.start(asked, prepared)
+        await self._send_all(first, sentences, served, encoder, progress)
+        _log.info("%s: %s characters in %.2f s", served.name, len(asked.input), time.monotonic() - began)
+
+    async def _first(
+        self, served: ServedVoice, prepared: Spoken, sentences: Iterator[Utterance]
+    ) -> Utterance:
+        """The first sentence that sounds.
+
+        Raises:
+            ApiError: 400, nothing of the text can be spoken.
+        """
+        unknown = dict.fromkeys(loss.character for loss in prepared.lost)
+        while (said := await self._studio.work(_next, served, sentences)) is not None:
+            if said.seconds:
+                return said
+            unknown.update(dict.fromkeys(said.unknown))
+        of = (
+            f": it cannot say {name_all(unknown)}" if unknown else ", as nothing of it is left after cleaning"
+        )
+        raise ApiError(
+            400,
+            f"The voice {served.name} can say nothing of this text{of}. Write it in the voice's script.",
+            "nothing_to_say",
+            param="input",
+        )
+
+    async def _send_all(
+        self,
+        first: Utterance,
+        sentences: Iterator[Utterance],
+        served: ServedVoice,
+        encoder: Encoder,
+        progress: "_Progress",
+    ) -> None:
+        """Send each sentence while the next one is being made."""
+        work, rate = self._studio.work, served.voice.card.audio.sample_rate
+        measures = self._studio.measures
+        said: Utterance | None = first
+        while said is not None:
+            coming = asyncio.ensure_future(work(_next, served, sentences))
+            try:
+                measures.speech.labels(served.name).inc(said.seconds + said.pause_s)
+                measures.work.labels(served.name).inc(said.took_s)
+                sound = await work(encoder.add, pcm16(said.samples, said.pause_s, rate))
+                await progress.send(sound, said)
+                said = await coming
+            finally:
+                coming.cancel()
+                with contextlib.suppress(asyncio.CancelledError, ApiError):
+                    await coming
+        await progress.send(await work(encoder.end))
+        await progress.end()
+
+
+class TextEndpoint(Endpoint):
+    """POST /v1/text: what a text becomes when a voice speaks it."""
+
+    path = TEXT_PATH
+
+    async def _answer(self, body: bytes, progress: "_Progress") -> None:
+        asked = parse_text(body, self._studio.limits.text)
+        served, _ = self._studio.voices.choose(asked.model, asked.voice_name)
+        told = await self._studio.work(_tell, served, asked.input)
+        await progress.whole(JSONResponse(told))
+
+
+class _Progress:
+    """The response to one request, as far as it has been sent."""
+
+    def __init__(self, send: Send, stall_s: float) -> None:
+        self.status: int | None = None
+        self._out = send
+        self._stall_s = stall_s
+        self._events = False
+        self._kept: bytearray | None = None
+
+    async def start(self, asked: SpeechRequest, prepared: Spoken) -> None:
+        """Send the head of a response with sound."""
+        self.status = 200
+        self._events = asked.stream_format == "sse"
+        kind = "text/event-stream" if self._events else MEDIA_TYPES[asked.response_format]
+        self._headers = [(b"content-type", kind.encode())]
+        if prepared.lost:
+            letters = "".join(loss.character for loss in prepared.lost[:_MOST_LEFT_OUT])
+            self._headers.append((LEFT_OUT_HEADER.lower().encode(), quote(letters, safe="").encode()))
+        if not asked.stream and not self._events:
+            self._kept = bytearray()
+            return
+        await self._send_start()
+
+    async def _send_start(self) -> None:
+        await self._send({"type": "http.response.start", "status": self.status, "headers": self._headers})
+
+    async def send(self, sound: bytes, said: Utterance | None = None) -> None:
+        """Send sound; as an event it has the sentence with it."""
+        if self._events:
+            if sound or said is not None:
+                more = {} if said is None else {"text": said.text, "seconds": said.seconds + said.pause_s}
+                audio = base64.b64encode(sound).decode()
+                await self._event({"type": "speech.audio.delta", "audio": audio, **more})
+        elif self._kept is not None:
+            self._kept += sound
+        elif sound:
+            await self._send({"type": "http.response.body", "body": sound, "more_body": True})
+
+    async def end(self) -> None:
+        """Send what is left, and the end."""
+        if self._events:
+            usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+            await self._event({"type": "speech.audio.done", "usage": usage})
+        body = b""
+        if self._kept is not None:
+            body = bytes(self._kept)
+            self._headers.append((b"content-length", str(len(body)).encode()))
+            await self._send_start()
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def whole(self, response: JSONResponse) -> None:
+        """Send a whole response."""
+        self.status = response.status_code
+        await self._send(
+            {"type": "http.response.start", "status": self.status, "headers": response.raw_headers}
+        )
+        await self._send({"type": "http.response.body", "body": response.body})
+
+    async def tell(self, error: ApiError) -> None:
+        """Tell a client that reads events why no more come."""
+        if self._events:
+            await self._event({"type": "error", **error.body})
+
+    async def _event(self, content: dict[str, Any]) -> None:
+        text = f"event: {content['type']}\ndata: {json.dumps(content, ensure_ascii=False)}\n\n"
+        await self._send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+
+    async def _send(self, message: Message) -> None:
+        """Send a message.
+
+        Raises:
+            ClientDisconnect: the client takes nothing for too long.
+        """
+        try:
+            async with asyncio.timeout(self._stall_s):
+                await self._out(message)
+        except TimeoutError:
+            raise ClientDisconnect from None
+
+
+def _begin(served: ServedVoice, text: str, options: SynthesisOptions) -> tuple[Spoken, Iterator[Utterance]]:
+    return served.voice.spoken(text), served.voice.say(text, options)
+
+
+def _next(served: ServedVoice, sentences: Iterator[Utterance]) -> Utterance | None:
+    """The next sentence; None after the last.
+
+    Raises:
+        ApiError: 500, the voice cannot be used. The reason, with the place of the voice, is only logged.
+    """
+    try:
+        return next(sentences, None)
+    except KgttsError as error:
+        _log.error("%s: %s", served.name, error.message)  # The message is the whole story.
+        raise ApiError(
+            500,
+            f"The voice {served.name} failed at this text; the server's terminal says why.",
+            "voice_failed",
+        ) from error
+
+
+def _tell(served: ServedVoice, text: str) -> dict[str, Any]:
+    said = served.voice.spoken(text)
+    return {
+        "spoken": said.text,
+        "sentences": [piece.text for piece in split_text(said.text)],
+        "changes": [
+            {"rule": piece.rule, "source": piece.source, "result": piece.result}
+            for piece in said.pieces
+            if piece.rule != "space"
+        ],
+        "left_out": [
+            {
+                "character": loss.character,
+                "name": name_all([loss.character]),
+                "count": loss.count,
+                "harmful": loss.harmful,
+            }
+            for loss in said.lost
+        ],
+        "doubtful": list(said.doubtful),
+        "remarks": list(said.remarks),
+    }
+
+
+async def _read_body(request: Request, largest: int) -> bytes:
+    """The body of a request.
+
+    Raises:
+        ApiError: 415, 413 or 408; it is no JSON, too large or too slow.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        # A form or plain text is what a page of another site can send unasked.
+        raise ApiError(415, "Send JSON with `Content-Type: application/json`.", "not_json")
+    body = bytearray()
+    size = 0
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT_S):
+            async for part in request.stream():
+                size += len(part)
+                if size <= largest:
+                    body += part
+                if size > _DRAINED_BYTES:
+                    break
+    except TimeoutError:
+        raise ApiError(
+            408, f"The request took longer than {_BODY_TIMEOUT_S:.0f} s to arrive.", "too_slow"
+        ) from None
+    if size > largest:
+        raise ApiError(
+            413,
+            f"The request has more than {largest:,} bytes. Send the text in parts.",
+            "text_too_long",
+            param="input",
+        )
+    return bytes(body)
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+async def _left(receive: Receive) -> None:
+    """Wait until the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
