@@ -2,7 +2,7 @@
 
 The trainer (0.4.0) wants the keys `model`, `step` and `epoch`. If the vocabulary has changed, it leaves the
 whole text embedding out, or takes its rows for other letters if there happen to be as many. Here each letter
-keeps its own row.
+keeps its own row, and so does each speaker of a voice that has several.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from kernel_template.host.report import Reporter
 
 _WRAPPERS = ("state_dict", "model_state_dict", "generator", "net_g")  # Other keys that hold weights.
 _EMBEDDINGS = ("emb.weight", "embedding.weight")
+_SPEAKERS = "emb_g.weight"
 _ROLES = ("pad", "eos", "bos", "blank")
 _SHOWN = 12  # New letters that are named.
 
@@ -42,6 +43,7 @@ class BaseVoice:
         state = self._with_keys(state)
         if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
             self._keep_letters(state, trainer)
+            self._keep_speakers(state, trainer)
         return state
 
     def _with_keys(self, state: Any) -> Any:
@@ -94,6 +96,55 @@ class BaseVoice:
             state["model"] = weights
             self._say(list(new.vocab), rows, set(old.vocab) - set(new.vocab))
 
+    def _keep_speakers(self, state: Any, trainer: Trainer) -> None:
+        """Give each speaker the row that they had; a new one begins as the average of all."""
+        value, target = state["model"].get(_SPEAKERS), trainer.model.state_dict().get(_SPEAKERS)
+        new = getattr(getattr(trainer.model, "speaker_manager", None), "name_to_id", None)
+        if value is None or target is None or not new or value.shape[1:] != target.shape[1:]:
+            return
+        old = self._speakers(state)
+        if not old and len(value) != len(target):
+            old = {name: row for name, row in new.items() if row < len(value)}  # As Coqui itself takes them.
+        if not old or old == dict(new) or max(old.values()) >= len(value) or max(new.values()) >= len(target):
+            return
+        merged = target.detach().clone().cpu()
+        for name, row in new.items():
+            merged[row] = value[old[name]] if name in old else value.mean(dim=0)
+        state["model"] = {**state["model"], _SPEAKERS: merged}
+        fresh = [name for name in new if name not in old]
+        if not self._quiet:
+            self._reporter.say(
+                f"the base voice has {len(new) - len(fresh)} of the {len(new)} speakers, who keep their "
+                "weights; the others begin as the average of all its speakers"
+            )
+
+    def _speakers(self, state: Any) -> dict[str, int]:
+        """Return the rows of the base voice's speakers by their names; empty if they are unknown."""
+        for values in (self._own_config(), state.get("config")):
+            if not isinstance(values, Mapping):
+                continue
+            if isinstance(names := values.get("speakers"), list) and names:
+                return {str(name): row for row, name in enumerate(names)}
+            args = values.get("model_args")
+            for place in (values, args if isinstance(args, Mapping) else {}):
+                named = place.get("speakers_file") or place.get("speaker_file")
+                if not isinstance(named, str) or self._config is None:
+                    continue
+                path = self._config.parent / named.replace("\\", "/").rpartition("/")[2]
+                with contextlib.suppress(Exception):  # Not there, or something else.
+                    text = path.read_text(encoding="utf-8") if path.suffix == ".json" else None
+                    rows = (
+                        json.loads(text) if text else torch.load(path, map_location="cpu", weights_only=True)
+                    )
+                    return {str(name): int(row) for name, row in rows.items()}
+        return {}
+
+    def _own_config(self) -> Any:
+        if self._config is not None:
+            with contextlib.suppress(OSError, ValueError):
+                return json.loads(self._config.read_text(encoding="utf-8-sig"))
+        return None
+
     def _say(self, vocabulary: list[str], rows: Mapping[str, int], gone: set[str]) -> None:
         if self._quiet:
             return
@@ -110,9 +161,8 @@ class BaseVoice:
     def _vocabulary(self, state: Any, trainer: Trainer) -> Any:
         """Return the characters of the checkpoint's own configuration; None if they are unknown."""
         values = state.get("config")
-        if not isinstance(values, Mapping) and self._config is not None:
-            with contextlib.suppress(OSError, ValueError):
-                values = json.loads(self._config.read_text(encoding="utf-8-sig"))
+        if not isinstance(values, Mapping):
+            values = self._own_config()
         tokenizer: Any = sys.modules.get("TTS.tts.utils.text.tokenizer")
         if not isinstance(values, Mapping) or not values.get("characters") or tokenizer is None:
             return None

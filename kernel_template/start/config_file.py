@@ -21,6 +21,7 @@ from kernel_template.tools.report import MessageSink
 _COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
 # A script that names this class makes its dataset configuration itself.
 _OWN_DATASETS = "BaseDatasetConfig"
+_SPEAKER_FILES = ("speakers_file", "speaker_file", "language_ids_file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +198,7 @@ class ConfigMaker:
         overrides = {**coqui, **overrides}
         self._set_datasets(values, overrides)
         self._move_phoneme_cache(values, overrides)
+        self._find_speakers(values)
         for key, value in sorted(overrides.items()):
             self._report.say(f"  {key} = {json.dumps(value, ensure_ascii=False)}")
         return PreparedConfig(values, overrides, before)
@@ -292,6 +294,22 @@ class ConfigMaker:
         if isinstance(cache, str) and cache and not Path(cache).is_relative_to(self._paths.working):
             overrides["phoneme_cache_path"] = str(self._paths.temp / "phoneme_cache")
             values["phoneme_cache_path"] = overrides["phoneme_cache_path"]
+
+    def _find_speakers(self, values: dict[str, Any]) -> None:
+        """Name the files of speakers where they are: their paths are of another machine."""
+        for key in _SPEAKER_FILES:
+            for place in (key, f"model_args.{key}"):
+                named = get_dotted(values, place)
+                if not isinstance(named, str) or not named or Path(named).is_file():
+                    continue
+                beside = self._inputs.config.parent / re.split(r"[/\\]", named)[-1]
+                found = str(beside) if beside.is_file() else None
+                if found is None:
+                    self._report.say(
+                        f"  {place} names {named}, which is not here: the data's speakers are used"
+                    )
+                # No override: Coqui writes the speakers again, into the run's folder.
+                set_dotted(values, place, found)
 
 
 def _datasets(values: Mapping[str, Any]) -> list[dict[str, Any]] | None:

@@ -75,6 +75,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, weights, other, tuple(changed), tuple(unknown))
 
 
+def read_content(path: Path) -> Any:
+    """Read the plain values of a file that torch saved, such as the speakers' numbers.
+
+    Raises:
+        UsageError: it is no such file, or is damaged.
+        LocalError: it cannot be read.
+    """
+    with _naming(path, "what kgtts reads"), _Storages.open(path) as storages:
+        return pickles.plain(storages.found.content)
+
+
 def write_checkpoint(checkpoint: Checkpoint, target: Path) -> None:
     """Write the weights and plain values as a checkpoint of today's torch.
 
@@ -281,18 +292,18 @@ def _pieces(file: IO[bytes], length: int) -> Iterator[bytes]:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _naming(path: Path, what: str = "a base voice") -> Iterator[None]:
     """Name the file in what is wrong with it."""
     try:
         yield
     except UsageError as error:
         raise UsageError(
-            f"{path} cannot be a base voice: {error.message}.",
+            f"{path} cannot be {what}: {error.message}.",
             hint="take a whole checkpoint of Coqui's trainer",
         ) from error
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
         raise UsageError(
-            f"{path} cannot be a base voice: it is truncated or damaged.", hint="copy or download it again"
+            f"{path} cannot be {what}: it is truncated or damaged.", hint="copy or download it again"
         ) from error
     except OSError as error:
         raise LocalError(f"Could not read {error.filename or path}: {error.strerror or error}.") from error

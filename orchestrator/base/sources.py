@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from orchestrator.base.speakers import SPEAKER_FILES
 from orchestrator.base.voice import CONFIG
 from orchestrator.connections import Session
 from orchestrator.download import TransferListener, fetch
@@ -147,7 +148,9 @@ def _choose(names: Sequence[str], where: str) -> tuple[str, str]:
     Raises:
         UsageError: there is none, or several that are equally good.
     """
-    weights = [name for name in names if name.endswith(_ENDINGS)]
+    weights = [
+        name for name in names if name.endswith(_ENDINGS) and PurePosixPath(name).name not in SPEAKER_FILES
+    ]
     pairs = [
         (config, name) for name in weights if (config := str(PurePosixPath(name).parent / CONFIG)) in names
     ]
@@ -176,7 +179,7 @@ def _rank(pair: tuple[str, str]) -> tuple[int, int]:
 
 
 def _unpack(archive_path: Path, target: Path) -> None:
-    """Take the two files out of an archive, under names of our own."""
+    """Take the two files out of an archive, under names of our own, and the one that names the speakers."""
     shutil.rmtree(target, ignore_errors=True)
     try:
         target.mkdir(parents=True)
@@ -185,8 +188,15 @@ def _unpack(archive_path: Path, target: Path) -> None:
             _check_entries(archive_path, entries)
             names = {item.filename: item for item in entries if not item.is_dir()}
             config, checkpoint = _choose(list(names), str(archive_path))
-            for name, place in ((config, target / CONFIG), (checkpoint, target / "checkpoint.pth")):
-                _take(archive, names[name], place)
+            beside = PurePosixPath(config).parent
+            speakers = [(str(beside / name), target / name) for name in SPEAKER_FILES]
+            for name, place in (
+                (config, target / CONFIG),
+                (checkpoint, target / "checkpoint.pth"),
+                *speakers,
+            ):
+                if name in names:
+                    _take(archive, names[name], place)
     except OSError as error:
         raise LocalError(f"Could not unpack {archive_path}: {error.strerror or error}.") from error
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:

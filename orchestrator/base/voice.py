@@ -11,6 +11,7 @@ from typing import Any
 from kernel_template.text.metadata import LJSPEECH
 from orchestrator import untrusted
 from orchestrator.base.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from orchestrator.base.speakers import take_speakers
 from orchestrator.errors import LocalError, UsageError
 from orchestrator.files import write_atomically
 from orchestrator.settings.fields import flatten
@@ -90,7 +91,9 @@ def read_voice(config_path: Path, checkpoint_path: Path) -> BaseVoice:
     checkpoint = read_checkpoint(checkpoint_path)
     _check_parts(checkpoint)
     config, changed = convert(values)
-    warnings = _check_vocabulary(config, checkpoint)
+    taken, warnings = take_speakers(config, config_path.parent, checkpoint)
+    changed += taken
+    warnings += _check_vocabulary(config, checkpoint)
     if not any(name.startswith(_DISCRIMINATOR) for name in checkpoint.weights):
         warnings.append(
             "It has no discriminator, since it was made small to speak: the training makes a new one, and "

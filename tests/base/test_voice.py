@@ -1,12 +1,15 @@
 """A base voice is checked, and what an older Coqui wrote becomes what today's reads."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.base.sources import found
 from orchestrator.base.voice import BaseVoice, convert, read_voice, vocabulary
+from orchestrator.download import TransferListener
 from orchestrator.errors import UsageError
 from tests.base.making import OLD_CONFIG, ROWS, state, write_voice
 
@@ -76,6 +79,48 @@ def test_letters_that_do_not_fit_and_a_missing_discriminator_are_told(tmp_path: 
     voice = read(write_voice(tmp_path, state(discriminator=False), more))
     assert "14 letters, the checkpoint 13" in voice.warnings[0]
     assert "no discriminator" in voice.warnings[1]
+
+
+@pytest.mark.parametrize("form", ["speakers.pth", "speakers.json", "nothing"])
+def test_the_names_of_speakers_go_into_the_configuration(tmp_path: Path, form: str) -> None:
+    """In the order of their rows, from the file beside it; a ZIP archive has that file, too."""
+    import torch  # noqa: PLC0415 - the extra `local` has it.
+
+    args = {"use_speaker_embedding": True, "speakers_file": "/home/somebody/speakers.pth"}
+    content = state()
+    content["model"]["emb_g.weight"] = torch.rand(3, 2)
+    folder = write_voice(
+        tmp_path / "voice", content, {**OLD_CONFIG, "model_args": args}, name="checkpoint_9.pth"
+    )
+    numbers = {"মিনা": 2, "asha": 0, "b c": 1}
+    if form.endswith("pth"):
+        torch.save(numbers, folder / form)
+    elif form.endswith("json"):
+        (folder / form).write_text(json.dumps(numbers), encoding="utf-8")
+    archive = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", folder))
+    for asked in (folder, archive):
+        with found(str(asked), tmp_path / "home", TransferListener(), print) as (config, checkpoint):
+            voice = read_voice(config, checkpoint)
+        wanted = ["speaker 1", "speaker 2", "speaker 3"] if form == "nothing" else ["asha", "b c", "মিনা"]
+        assert voice.config["speakers"] == wanted
+        assert "speakers_file" not in voice.config["model_args"]
+        said = voice.warnings if form == "nothing" else voice.changed
+        assert any("speakers" in line and "config.json" in line for line in said)
+
+
+def test_a_damaged_file_of_speakers_is_named(tmp_path: Path) -> None:
+    """Numbers that are no rows, and what is no such file."""
+    import torch  # noqa: PLC0415 - as above.
+
+    content = state()
+    content["model"]["emb_g.weight"] = torch.rand(2, 2)
+    folder = write_voice(tmp_path / "voice", content, {**OLD_CONFIG, "use_speaker_embedding": True})
+    torch.save({"asha": 1, "mina": 7}, folder / "speakers.pth")
+    with pytest.raises(UsageError, match=r"speakers\.pth does not name the speakers"):
+        read(folder)
+    (folder / "speakers.pth").write_bytes(b"PK\x03\x04")
+    with pytest.raises(UsageError, match=r"speakers\.pth cannot be what kgtts reads"):
+        read(folder)
 
 
 def test_comments_and_a_mark_are_read(tmp_path: Path) -> None:

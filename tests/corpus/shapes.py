@@ -193,6 +193,21 @@ def _keep_apart(_dataset: Path, model: Path) -> None:
     (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
+def _base_of_speakers(dataset: Path, model: Path) -> None:
+    """A base voice of three speakers, and recordings of one of them and of a new one."""
+    import torch  # noqa: PLC0415 - as above.
+
+    _fourth_column(dataset, model)
+    torch.save({"asha": 0, "speaker1": 1, "mina": 2}, model / "speakers.pth")
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    config["speakers_file"] = config["model_args"]["speakers_file"] = "/home/somebody/run/speakers.pth"
+    (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    channels = config["model_args"].get("speaker_embedding_channels", 256)
+    _save(
+        model, lambda state: {**state, "model": {**state["model"], "emb_g.weight": torch.rand(3, channels)}}
+    )
+
+
 def _other_names(dataset: Path, _model: Path) -> None:
     """Recordings in another folder, with endings in capitals, and one in FLAC."""
     import soundfile  # noqa: PLC0415 - as above.
@@ -233,6 +248,7 @@ SHAPES = (
     Shape("own_few", change=_own(_twelve), says="10 samples to train on, 2 to evaluate on"),
     Shape("own_speakers", change=_own(_two_speakers), says="2 speakers", ranks=(1, 2)),
     Shape("own_fourth_column", change=_own(_fourth_column), says="2 speakers"),
+    Shape("own_base_of_speakers", change=_own(_base_of_speakers), says="has 1 of the 2 speakers, who keep"),
     Shape("old_train_tts", scripts.OLD_TRAIN_TTS, says="setup_model(config, samples)", ranks=(1, 2)),
     Shape("notebook", scripts.NOTEBOOK, says="VitsAudioConfig", ranks=(1, 2)),
     Shape("hard_coded", scripts.HARD_CODED, says="of the script names /kaggle/input/datahrbn/MyTTSDataset"),

@@ -139,6 +139,27 @@ def old_calls(config: Any) -> Any:
     return config
 
 
+def of_speakers(trainer: Any, state: dict[str, Any]) -> None:
+    """Load a base voice of two speakers for one of them and a new one: rows go by names."""
+    import torch  # noqa: PLC0415
+
+    rows = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
+    model = SimpleNamespace(
+        state_dict=lambda: {"emb_g.weight": torch.zeros(3, 2)},
+        speaker_manager=SimpleNamespace(name_to_id={"mina": 0, "new": 1, "asha": 2}),
+        tokenizer=None,
+    )
+    torch.save({"asha": 0, "mina": 1}, FOLDER / "speakers.pth")
+    config = FOLDER / "speakers_config.json"
+    config.write_text(
+        json.dumps({"model_args": {"speakers_file": "C:\\\\run\\\\speakers.pth"}}), encoding="utf-8"
+    )
+    state = {**state, "model": {"emb_g.weight": rows}}
+    trainer = SimpleNamespace(model=model, config=trainer.config)
+    loaded = BaseVoice(str(config), REPORTER, quiet=False).prepared(state, trainer)
+    assert loaded["model"]["emb_g.weight"].tolist() == [[3.0, 6.0], [2.0, 4.0], [1.0, 2.0]]
+
+
 def base_voices(config: Any) -> None:
     """Load a base voice for other letters, and one with weights only."""
     import torch  # noqa: PLC0415
@@ -161,6 +182,7 @@ def base_voices(config: Any) -> None:
     ]
     assert len(same) == len(mapped) - 1
     assert all(same)
+    of_speakers(trainer, state)
     bare = BaseVoice(None, REPORTER, quiet=False).prepared(weights, trainer)
     assert (bare["step"], bare["epoch"], len(bare["model"])) == (0, 0, len(weights))
 

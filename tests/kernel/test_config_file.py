@@ -21,6 +21,7 @@ from kernel_template.start.inputs import find_inputs
 from kernel_template.tools.outcome import KernelFailure
 from tests.kernel.kit import (
     DATASET,
+    MODEL,
     Log,
     base_config,
     mount_inputs,
@@ -161,6 +162,22 @@ def test_the_phoneme_cache_moves_to_a_writable_place(root: Path, log: Log) -> No
     """The cache folder of the other machine is replaced by a writable one."""
     values = make(root, log, base_config(phoneme_cache_path="/kaggle/input/x/cache")).values
     assert values["phoneme_cache_path"] == str(root / "temp" / "phoneme_cache")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_file_of_speakers_is_found_beside_the_base_voice(root: Path, log: Log, is_there: bool) -> None:  # noqa: FBT001
+    """Its path is of the machine that the voice is from; without it, the data's speakers are used."""
+    config = base_config(
+        speakers_file="/home/x/speakers.pth", model_args={"speakers_file": "C:\\x\\speakers.pth"}
+    )
+    if is_there:
+        put(paths_in(root).input / "models" / MODEL / "model" / "speakers.pth", "x")
+    values = make(root, log, config).values
+    found = {values["speakers_file"], values["model_args"]["speakers_file"]}
+    assert {None if item is None else Path(item).name for item in found} == (
+        {"speakers.pth"} if is_there else {None}
+    )
+    assert ("which is not here" in log.text) is not is_there
 
 
 def test_a_dataset_path_that_leads_nowhere(root: Path, log: Log) -> None:
