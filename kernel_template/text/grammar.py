@@ -1,7 +1,7 @@
 """The patterns of what is not written in words, for a text whose Bangla digits are ASCII digits."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 from kernel_template.text.spelling import LETTER, SIGN
@@ -138,7 +138,7 @@ WORD_PATTERNS = {
 }
 
 # Where a rule of PATTERNS can begin, and where one of WORD_PATTERNS can.
-_MARK = f"(?=[^{BANGLA} \n।,?!;])"
+_MARK = f"[^{BANGLA} \n।,?!;]"
 _SHORT = f"(?<![{BANGLA}])(?=[{BANGLA}]{{1,7}}[.:]|[{BANGLA}]{{0,6}}ঃ|নং|কোং|তাং|ইং)"
 
 
@@ -151,7 +151,37 @@ def _either(patterns: Mapping[str, str]) -> str:
     return "|".join(parts)
 
 
+_MARKS = re.compile(_MARK)
+# Without these no rule of WORD_PATTERNS can begin. A pattern that begins with a class is searched for faster.
+_MAYBE_SHORT = re.compile("[.:ঃং](?:(?<!ং)|(?<=[নই]ং)|(?<=কোং)|(?<=তাং))")
+
+
 @cache
-def rules() -> re.Pattern[str]:
-    """Return the pattern of all rules; compiling it takes some 30 ms, so it waits until it is needed."""
-    return re.compile(f"{_MARK}(?:{_either(PATTERNS)})|{_SHORT}(?:{_either(WORD_PATTERNS)})")
+def _all_rules() -> re.Pattern[str]:
+    return re.compile(f"(?={_MARK})(?:{_either(PATTERNS)})|{_SHORT}(?:{_either(WORD_PATTERNS)})")
+
+
+@cache
+def _mark_rules() -> re.Pattern[str]:
+    return re.compile(_either(PATTERNS))
+
+
+def find_rules(text: str) -> Iterator[re.Match[str]]:
+    """Find what the rules are about; the name of a rule is its match's `lastgroup`.
+
+    Compiling the patterns takes some 30 ms, so it waits until they are needed. Searching for a character by
+    which a rule can begin, and trying the rules only there, is faster than one pattern that is tried at every
+    character.
+    """
+    if _MAYBE_SHORT.search(text):
+        yield from _all_rules().finditer(text)
+        return
+    try_at, next_mark = _mark_rules().match, _MARKS.search
+    at = 0
+    while mark := next_mark(text, at):
+        at = mark.start()
+        if found := try_at(text, at):
+            yield found
+            at = found.end()
+        else:
+            at += 1

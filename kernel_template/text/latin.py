@@ -109,6 +109,7 @@ _BASIC = {
     "ŋ": "n",
 }
 _PARTS = re.compile(r"[0-9]+|[a-z]+|\S")
+_LATIN = re.compile("[A-Za-z]")
 _SIGNS = {".": "ডট", "@": "অ্যাট", "/": "স্ল্যাশ", "-": "ড্যাশ", "_": "আন্ডারস্কোর", ":": "কোলন", "?": "প্রশ্নবোধক"}
 _SIGNS |= {"=": "সমান", "&": "অ্যান্ড", "%": "শতাংশ", "#": "হ্যাশ", "+": "প্লাস", "~": "টিল্ড"}
 _LONGEST_ACRONYM = 6
@@ -162,9 +163,9 @@ def address(written: str) -> str:
 
 def looks_like_bijoy(text: str) -> bool:
     """Whether Latin letters in a text were typed for a Bangla font of the Bijoy (ANSI) kind."""
-    if not text.isascii() and not re.search("[A-Za-z]", text):
+    found = _LATIN.findall(text)
+    if not found:
         return False
-    found = re.findall("[A-Za-z]", text)
     v = sum(letter in "vV" for letter in found)
     w = sum(letter == "w" for letter in found)
     if len(found) < _FEW_LETTERS or "www." in text:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from operator import attrgetter
+from typing import NamedTuple
 
 
 class Latin(StrEnum):
@@ -82,9 +83,8 @@ class Spoken:
         return tuple(loss for loss in self.lost if loss.harmful)
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """The replacement of text[start:end] by `result`."""
+class Edit(NamedTuple):
+    """The replacement of text[start:end] by `result`: a tuple, since millions are made."""
 
     start: int
     end: int
@@ -96,10 +96,11 @@ def apply(text: str, edits: Iterable[Edit]) -> str:
     """Replace parts of a text; the edits are in order and do not overlap."""
     parts: list[str] = []
     at = 0
-    for edit in edits:
-        parts += (text[at : edit.start], edit.result)
-        at = edit.end
-    return "".join((*parts, text[at:]))
+    for start, end, _, result in edits:
+        parts += (text[at:start], result)
+        at = end
+    parts.append(text[at:])
+    return "".join(parts)
 
 
 def compose(first: Sequence[Edit], second: Sequence[Edit], between: str) -> list[Edit]:
@@ -148,8 +149,11 @@ def compose(first: Sequence[Edit], second: Sequence[Edit], between: str) -> list
 
 def as_pieces(source: str, edits: Iterable[Edit]) -> tuple[Piece, ...]:
     """Describe edits of the source; those that change nothing are left out."""
-    found = (Piece(e.start, e.end, e.rule, source[e.start : e.end], e.result) for e in edits)
-    return tuple(piece for piece in found if piece.source != piece.result)
+    return tuple(
+        Piece(start, end, rule, written, result)
+        for start, end, rule, result in edits
+        if (written := source[start:end]) != result
+    )
 
 
 class Losses:

@@ -29,6 +29,12 @@ _SEASON = re.compile(r"\s?(?:অর্থবছর|অর্থ বছর|শি
 _SCORE = re.compile(r"\s?(?:গোল|সেট|ব্যবধান)")
 
 
+_SIZES = re.compile(rf"\d+|[{BANGLA}]+|[A-Za-z]+")
+_NUMBER = tuple(
+    f"number_{name}" for name in ("first", "last", "before", "after", "unit", "unitcase", "ending")
+)
+
+
 def _unzero(digits: str) -> int:
     return int(digits.lstrip("0") or "0")
 
@@ -198,14 +204,12 @@ def _range(found: Found, first: str, last: str) -> str:
 
 def number(found: Found) -> str:
     """Read any other number, with sign, range, magnitude, money, unit or ending."""
-    first, last, before, after, unit, case, ending = (
-        found[f"number_{name}"] for name in ("first", "last", "before", "after", "unit", "unitcase", "ending")
-    )
+    first, last, before, after, unit, case, ending = found.group(*_NUMBER)
     first = f"0{first}" if first.startswith(".") else first
-    sizes = "".join(
-        f" {MAGNITUDES.get(word.lower()) or numbers.quantity(word)}"
-        for word in re.findall(rf"\d+|[{BANGLA}]+|[A-Za-z]+", found["number_sizes"] or "")
-    )
+    sizes = found["number_sizes"] or ""
+    if sizes:
+        words = (MAGNITUDES.get(word.lower()) or numbers.quantity(word) for word in _SIZES.findall(sizes))
+        sizes = "".join(f" {word}" for word in words)
     ending = (ending or "").strip(" -")
     if before or after:
         said = _money(first, (before or after).strip(), last, sizes)
