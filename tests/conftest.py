@@ -1,6 +1,7 @@
 """Fixtures for all tests: a clean environment, a running emulator, and kgtts in this process or its own."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +30,40 @@ hypothesis.settings.load_profile("kgtts")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A background job of a shell ignores interrupts, and every process that a test starts inherits that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a private folder in it.
+_ENOUGH_BYTES = 6 * 2**30  # All tests together leave about 2 GB.
+
+
+def _has_room() -> bool:
+    """Return whether this system has a file system in memory that programs may run from, with room for us."""
+    try:
+        found = os.statvfs(_MEMORY)
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except (AttributeError, OSError):  # It is not Linux.
+        return False
+    (left,) = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    return min(left, found.f_frsize * found.f_bavail) > _ENOUGH_BYTES and not found.f_flag & os.ST_NOEXEC
+
+
+# The tests write many small files that are synced to the disk, for which they would often wait.
+if "PYTEST_DEBUG_TEMPROOT" not in os.environ and _has_room():
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(_MEMORY)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Give the memory back unless a test failed; the workers of xdist leave that to their parent."""
+    factory: pytest.TempPathFactory = session.config._tmp_path_factory  # type: ignore[attr-defined]
+    made = factory._basetemp if factory._given_basetemp is None else None
+    if exitstatus == 0 and made is not None and made.is_relative_to(_MEMORY):
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Take a worker more than there are cores for `-n auto`: each waits for servers and sessions at times."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture

@@ -1,7 +1,11 @@
 """A data set and a base voice that train in no time: the kernel is real, torch and Coqui are made up."""
 
+import atexit
+import functools
 import json
+import shutil
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -68,6 +72,25 @@ class cuda:
     def device_count():
         return 0
 """
+# Every session writes the same package to a folder of its own, where Python would compile it anew.
+_COMPILED = """
+import _imp, importlib.machinery, importlib.util, marshal, os
+
+def compile_once(self, data, path, *, _optimize=-1):
+    kept = os.path.join({folder!r}, f"{{importlib.util.source_hash(data).hex()}}.{{len(data)}}")
+    try:
+        with open(kept, "rb") as file:
+            code = marshal.load(file)
+    except OSError:
+        code = compile(data, path, "exec", dont_inherit=True, optimize=_optimize)
+        with open(f"{{kept}}.{{os.getpid()}}", "wb") as file:
+            marshal.dump(code, file)
+        os.replace(file.name, kept)
+    _imp._fix_co_filename(code, path)
+    return code
+
+importlib.machinery.SourceFileLoader.source_to_code = compile_once
+"""
 
 
 def provide_inputs(root: Path, train: str = TRAIN, owner: str = USER) -> None:
@@ -89,9 +112,19 @@ def provide_inputs(root: Path, train: str = TRAIN, owner: str = USER) -> None:
         archive.writestr("data.pkl", "weights")
 
 
+@functools.cache
+def _compiled() -> str:
+    """Make a folder for compiled modules, of which there is one in a process of tests."""
+    folder = tempfile.mkdtemp(prefix="kgtts-compiled-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def make_python(folder: Path, *, coqui: bool = True) -> str:
     """Make an interpreter for sessions, with a made-up torch and TTS, or without TTS."""
     packages = folder / "packages"
+    packages.mkdir(parents=True)
+    (packages / "sitecustomize.py").write_text(_COMPILED.format(folder=_compiled()), encoding="utf-8")
     for name, text in {
         "torch": _TORCH,
         "trainer": '__version__ = "0.4"\n',

@@ -27,14 +27,15 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StockClient]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Account]]:
+def start(tmp_path: Path, stop_later: Callable[[Emulator], None]) -> Iterator[Callable[..., Account]]:
     """Starts emulators on one folder; takes the fields of EmulatorOptions, and `clock`."""
     with ExitStack() as stack:
 
         def begin(*, clock: Any = None, **options: Any) -> Account:
             wanted = EmulatorOptions(**{"sandbox": "relocate", "standins": False, **options})
             emulator = Emulator(tmp_path / "root", options=wanted, credentials=(USER, KEY), clock=clock)
-            return stack.enter_context(Account(stack.enter_context(emulator)))
+            stack.callback(stop_later, emulator.start())
+            return stack.enter_context(Account(emulator))
 
         yield begin
 

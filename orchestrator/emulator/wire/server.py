@@ -1,5 +1,7 @@
 """The emulator's HTTP server: addresses, credentials, errors; on loopback, in a thread."""
 
+import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -51,6 +53,27 @@ def locate(path: str) -> FaultTarget | None:
     return None
 
 
+class _Uvicorn(uvicorn.Server):
+    """Ends as soon as it is told to; uvicorn itself looks every tenth of a second."""
+
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    def end(self) -> None:
+        """Ask it to end; return at once."""
+        self.should_exit = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # It has ended, and its loop is closed.
+                self._loop.call_soon_threadsafe(self._told.set)
+
+    async def main_loop(self) -> None:
+        """Tick each second, for the date in answers, until `end` is called."""
+        self._told = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), 1)
+
+
 class Server:
     """Serves a backend over HTTP on 127.0.0.1.
 
@@ -99,7 +122,7 @@ class Server:
             server_header=False,
             timeout_graceful_shutdown=_STOP_TIMEOUT_S,
         )
-        self._uvicorn = uvicorn.Server(config)
+        self._uvicorn = _Uvicorn(config)
         # The socket listens already: a request that comes before the thread is ready waits in its queue.
         self._thread = threading.Thread(
             target=self._uvicorn.run, kwargs={"sockets": [self._socket]}, name="emulator", daemon=True
@@ -117,7 +140,7 @@ class Server:
     def stop(self) -> None:
         """Stop answering and free the port; open streams are cut after some seconds."""
         self.faults.close()
-        self._uvicorn.should_exit = True
+        self._uvicorn.end()
         if self._thread.ident is not None:
             self._thread.join()
         self._socket.close()
