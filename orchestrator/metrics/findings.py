@@ -10,10 +10,9 @@ from enum import StrEnum
 from statistics import fmean, median
 
 from kernel_template.contract import EventName
+from orchestrator.metrics.losses import EVAL_LOSS, eval_loss
 from orchestrator.metrics.table import Counters, MetricsTable, Series
 
-# The mel loss first: it is the nearest to what one hears.
-_WATCHED = ("avg_loss_mel", "avg_loss", "avg_loss_1", "avg_loss_gen")
 _NO_LOSS = ("grad_norm", "current_lr", "step_time", "loader_time", "amp_scaler")
 _UNSTABLE_NORM = (
     "grad_norm",
@@ -90,12 +89,6 @@ def find_warnings(table: MetricsTable) -> list[Finding]:
     return sorted(found, key=lambda finding: (finding.step is None, finding.step or 0))
 
 
-def watched_loss(names: Sequence[str]) -> str | None:
-    """The evaluation loss that shows how good the voice is: the mel loss, if there is one."""
-    known = [name for name in _WATCHED if name in names]
-    return next(iter(known or sorted(name for name in names if "loss" in name)), None)
-
-
 def not_finite(all_series: Iterable[Series]) -> Iterator[Finding]:
     """Series with NaN or infinite values. Norms do not count: in fp16 they may overflow."""
     for series in all_series:
@@ -167,11 +160,10 @@ def discriminator_wins(table: MetricsTable) -> Iterator[Finding]:
 
 
 def eval_worse(table: MetricsTable) -> Iterator[Finding]:
-    """Whether the watched evaluation loss has risen since its best value, for five evaluations or more."""
-    name = watched_loss([name for name, split in table.series() if split == "eval"])
-    if name is None:
+    """Whether the eval loss has risen since its best value, for five evaluations or more."""
+    series = eval_loss(table)
+    if series is None:
         return
-    series = table.of(name, "eval")
     finite = [index for index, value in enumerate(series.values) if math.isfinite(value)]
     if not finite:
         return
@@ -185,8 +177,9 @@ def eval_worse(table: MetricsTable) -> Iterator[Finding]:
             series,
             best,
             FindingKind.EVAL_WORSE,
-            f"{name} has been rising since{_where(series, best)}: it was {then:.4g}, and is {now:.4g} "
-            f"{len(since)} evaluations later. Use the best model, not the newest.",
+            f"The {EVAL_LOSS} ({series.name}) has been rising since{_where(series, best)}: it was "
+            f"{then:.4g}, and is {now:.4g} {len(since)} evaluations later. Use the best model, "
+            f"not the newest.",
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from kernel_template.contract import EventName
 from orchestrator.metrics.table import Event, Kind, MetricsTable, Moment
 
+_OF_STEPS = (EventName.CHECKPOINT, EventName.SCORES)  # What a training that goes back takes with it.
 _Key = tuple[Kind, int, bool]  # A kind, a number, and whether that is an epoch or a step.
 
 
@@ -50,7 +51,7 @@ def continuous(table: MetricsTable) -> MetricsTable:
     events = [
         event
         for event in table.events
-        if event.kind != EventName.CHECKPOINT or event.step is None or not undone(event.at - 1, event.step)
+        if event.kind not in _OF_STEPS or event.step is None or not undone(event.at - 1, event.step)
     ]
     if len(selected) == len(moments) and len(events) == len(table.events):
         return table

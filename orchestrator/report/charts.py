@@ -9,6 +9,8 @@ from itertools import accumulate
 from typing import Any, Literal
 
 from orchestrator.metrics import MetricsTable, Series, watched_loss
+from orchestrator.metrics.hours import hour_at, session_offsets
+from orchestrator.metrics.losses import meaning_of
 
 # A run of 1000 epochs of 630 steps that prints every 25th step has 26,000 points per curve, which a browser
 # can draw. With many more it becomes slow, so longer curves are thinned, in such a way that every peak stays.
@@ -72,16 +74,7 @@ class ChartedRun:
 
     def offsets(self) -> dict[int, float]:
         """The seconds of all sessions before each session."""
-        longest = dict(self.session_seconds)
-        for index in range(self.table.moment_count):
-            moment = self.table.moment_at(index)
-            if moment.session is not None and moment.time is not None:
-                longest[moment.session] = max(moment.time, longest.get(moment.session, 0.0))
-        before, total = {}, 0.0
-        for session in sorted(longest):
-            before[session] = total
-            total += longest[session]
-        return before
+        return session_offsets(self.table, self.session_seconds)
 
 
 def _resource(name: str) -> tuple[str, float]:
@@ -144,10 +137,8 @@ def _resource_label(name: str) -> str:
 
 
 def _hour(series: Series, index: int, offsets: Mapping[int, float]) -> float | None:
-    time = series.times[index]
-    if math.isnan(time):
-        return None
-    return round((time + offsets.get(series.sessions[index], 0.0)) / 3600, 4)
+    hour = hour_at(series, index, offsets)
+    return None if hour is None else round(hour, 4)
 
 
 def _rounded(value: float) -> float | None:
@@ -175,6 +166,7 @@ class Chart:
 
     Attributes:
         id: its element on the page.
+        meaning: a sentence about what it shows; empty if there is none.
         words: a sentence for people who do not see the chart.
         columns: the head of its table.
         rows: some rows of the table.
@@ -184,6 +176,7 @@ class Chart:
     title: str
     group: Group
     curves: tuple[Curve, ...]
+    meaning: str = ""
     words: str = ""
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
@@ -228,7 +221,7 @@ def _chart(number: int, key: tuple[Group, str], curves: list[Curve]) -> Chart:
     curves = sorted(curves, key=lambda curve: (curve.run, order.index(curve.kind), curve.label))
     columns, rows = _rows(curves, by_hours=group == "resource")
     words = " ".join(_sentence(curve, by_hours=group == "resource") for curve in curves)
-    return Chart(f"chart-{number}", title, group, tuple(curves), words=words, columns=columns, rows=rows)
+    return Chart(f"chart-{number}", title, group, tuple(curves), meaning_of(title), words, columns, rows)
 
 
 def _sentence(curve: Curve, *, by_hours: bool) -> str:

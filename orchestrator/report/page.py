@@ -10,24 +10,32 @@ import base64
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
+from kernel_template.contract import Measure
 from orchestrator import __version__
 from orchestrator.errors import LocalError
 from orchestrator.files import write_atomically
+from orchestrator.metrics.scores import MEASURE_WORDS
 from orchestrator.report.charts import MOST_POINTS, ChartedRun, chart_data, make_charts, thinned
-from orchestrator.report.reading import RunData
+from orchestrator.report.held_out import HeldOutVoice
+from orchestrator.report.reading import RunData, best_step
+from orchestrator.report.score_table import ScoreTable, score_table, value_words
 from orchestrator.report.settings import SettingChange, differences
 from orchestrator.report.sounds import Clip, Sample, Sentence
 from orchestrator.report.summary import Fact, end_words, facts_of, status_of
 
 _LABELS = ("A", "B")
+# What a sentence is shown with; the others say little about a single one.
+_SHOWN = (Measure.MEL_DISTANCE, Measure.SIMILARITY, Measure.MOS, Measure.CER)
+_CODE = re.compile(r"`([^`]*)`")
 _SCRIPT_END = re.compile(r"</(?=script)", re.IGNORECASE)
 _GROUPS = (("loss", "Losses"), ("rate", "Learning rate"), ("detail", "More losses, gradients and times"))
 
@@ -41,6 +49,15 @@ class RunSection:
     status: str
     message: str
     facts: Sequence[Fact]
+    scores: ScoreTable | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutRow:
+    """A held-out sentence with all who speak it, each with the letter of its run."""
+
+    text: str
+    voices: Sequence[tuple[str, HeldOutVoice]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +115,8 @@ def render(runs: Sequence[RunData], *, written: datetime, nonce: str | None = No
     environment.filters["sound"] = _sound_uri
     environment.filters["language"] = _language
     environment.filters["reason"] = end_words
+    environment.filters["measured"] = _measured
+    environment.filters["code"] = _code
     loader = environment.loader
     assert loader is not None
     sources = {name: loader.get_source(environment, name)[0] for name in _ASSETS}
@@ -111,6 +130,7 @@ def render(runs: Sequence[RunData], *, written: datetime, nonce: str | None = No
         resources=[chart for chart in charts if chart.group == "resource"],
         thinned=list(thinned(charts)),
         most_points=MOST_POINTS,
+        held_out=_held_out(runs, labels),
         sounds=_sounds(runs, labels),
         settings=_settings(runs),
         changes=_changes(runs),
@@ -137,7 +157,37 @@ def script_json(value: Any) -> str:
 
 
 def _section(label: str, data: RunData) -> RunSection:
-    return RunSection(label, data, *status_of(data), facts_of(data))
+    table = score_table(data.scores, best_step(data.state, data.table))
+    return RunSection(label, data, *status_of(data), facts_of(data), table)
+
+
+def _held_out(runs: Sequence[RunData], labels: Sequence[str]) -> list[HeldOutRow]:
+    """Each held-out sentence once, with all who speak it in any run; the speaker once."""
+    found: dict[str, list[tuple[str, HeldOutVoice]]] = {}
+    for label, data in zip(labels, runs, strict=True):
+        for sentence in data.held_out:
+            voices = found.setdefault(sentence.text, [])
+            known = any(voice.step is None for _, voice in voices)
+            voices += [
+                ("" if voice.step is None else label, voice)
+                for voice in sentence.voices
+                if not (known and voice.step is None)
+            ]
+    return [HeldOutRow(text, voices) for text, voices in found.items()]
+
+
+def _code(text: str) -> Markup:
+    """A sentence of ours, with what stands between backticks as code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704  # It is escaped.
+
+
+def _measured(scores: Mapping[Measure, float]) -> str:
+    """The scores of one sentence on a line."""
+    return ", ".join(
+        f"{MEASURE_WORDS[measure][0].lower()} {value_words(value, measure)}"
+        for measure, value in scores.items()
+        if measure in _SHOWN
+    )
 
 
 def _sounds(runs: Sequence[RunData], labels: Sequence[str]) -> list[SoundRow]:

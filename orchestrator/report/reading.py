@@ -11,10 +11,16 @@ from orchestrator.errors import UsageError
 from orchestrator.metrics import (
     FindingKind,
     MetricsTable,
+    Scores,
+    Verdict,
     find_warnings,
+    judge,
     read_run,
+    read_scores,
 )
+from orchestrator.metrics.answers import Heard
 from orchestrator.models import SessionSummary
+from orchestrator.report.held_out import HeldOutSentence, read_held_out
 from orchestrator.report.settings import read_settings
 from orchestrator.report.sounds import (
     Clip,
@@ -73,10 +79,13 @@ class RunData:
         state: the same file, unchecked; empty if there is none.
         state_fault: why the newest state.json cannot be used; None if it can, or if there is none.
         table: the measurements.
+        scores: the scores of the held-out sentences.
+        verdict: what all of it says about the voice.
         history: the chain of sessions.
         time: how long they took.
         settings: the newest session's settings.
         before: the id and the settings of the previous run in the same place.
+        held_out: the held-out sentences, by the speaker, the base voice and the voice.
         sentences: the test sentences.
         recordings: some of the speaker's recordings, with their transcripts.
         notices: the warnings.
@@ -91,10 +100,13 @@ class RunData:
     state: Mapping[str, Any]
     state_fault: str | None
     table: MetricsTable
+    scores: Scores
+    verdict: Verdict
     history: tuple[SessionSummary, ...]
     time: TimeUsed
     settings: Mapping[str, str]
     before: tuple[str, Mapping[str, str]] | None
+    held_out: tuple[HeldOutSentence, ...]
     sentences: tuple[Sentence, ...]
     recordings: tuple[tuple[str, Clip], ...]
     notices: tuple[Notice, ...]
@@ -135,11 +147,12 @@ def read_report(
     state: Mapping[str, Any] = next((state for state in reversed(states) if state), {})
     result, fault = _newest_result(found)
     table = read_run(found)
-    best = table.best_steps()
+    scores = read_scores(table, state)
+    best = best_step(state, table)
+    folders = [item.folder for item in found]
     known = _recordings(recordings) if recordings is not None else []
-    sentences = read_sentences(
-        [item.folder for item in found], best[-1] if best else None, budget, recordings=known
-    )
+    held_out = read_held_out(folders, best, scores, budget)
+    sentences = read_sentences(folders, best, budget, recordings=known)
     history = result.history if result is not None else ()
     return RunData(
         name=_name(newest, result, state),
@@ -150,15 +163,39 @@ def read_report(
         state=state,
         state_fault=fault,
         table=table,
+        scores=scores,
+        verdict=judge(
+            table,
+            scores,
+            heard=_heard(sentences),
+            session_seconds={item.session: item.seconds for item in history},
+            is_over=result is not None and result.done,
+        ),
         history=history,
         time=_time_used(history, states),
         settings=read_settings(_configured(found), state),
         before=_before(found),
+        held_out=tuple(held_out),
         sentences=tuple(sentences),
         recordings=tuple(other_recordings(known, sentences, budget)),
         notices=(*_of_files(result, fault), *_of_curves(table), *_of_sounds(sentences)),
         refused_sounds=budget.refused,
     )
+
+
+def best_step(state: Mapping[str, Any], table: MetricsTable) -> int | None:
+    """The step of the model that is exported: the best by score if that was asked for, or the trainer's."""
+    chosen = untrusted.as_object(untrusted.as_object(state.get("scores")).get("best"))
+    found = untrusted.count(chosen.get("global_step"))
+    best = table.best_steps()
+    return found if found is not None else best[-1] if best else None
+
+
+def _heard(sentences: Sequence[Sentence]) -> Heard:
+    """How the newest model spoke the test sentences."""
+    own = [[sample for sample in sentence.samples if sample.step] for sentence in sentences]
+    newest = [samples[-1] for samples in own if samples and samples[-1].clip is not None]
+    return Heard(len(newest), sum(sample.silent for sample in newest))
 
 
 def _recordings(folder: Path) -> list[Recording]:

@@ -142,7 +142,7 @@ def read_sentences(
         budget: how much sound may be read.
         recordings: the data set's; those of the test sentences are used.
     """
-    steps = _steps(folders)
+    steps = spoken_folders(folder / SAMPLES_FOLDER for folder in folders)
     chosen = choose_steps(sorted(steps), best)
     by_sentence: dict[str, dict[int, tuple[Path, dict[str, Any]]]] = {}
     for step in sorted(chosen, reverse=True):  # The newest step's sentences come first, in its order.
@@ -152,13 +152,13 @@ def read_sentences(
     by_text = {_letters(item.text): item for item in recordings}
     found = []
     for text, records in list(by_sentence.items())[:_MOST_SENTENCES]:
-        samples = [_sample(step, chosen[step], *records[step], budget) for step in sorted(records)]
+        samples = [read_sample(step, chosen[step], *records[step], budget) for step in sorted(records)]
         found.append(Sentence(text, tuple(samples), _clip(by_text.get(_letters(text)), budget)))
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class _StepFolder:
+class SpokenFolder:
     """The folder with the samples of one step, and what its samples.json lists."""
 
     folder: Path
@@ -174,12 +174,16 @@ class _StepFolder:
         )
 
 
-def _steps(folders: Iterable[Path]) -> dict[int, _StepFolder]:
-    """The samples of each step; of several copies the newest complete one counts."""
-    found: dict[int, _StepFolder] = {}
+def spoken_folders(folders: Iterable[Path]) -> dict[int, SpokenFolder]:
+    """The samples of each step; of several copies the newest complete one counts.
+
+    Args:
+        folders: those that hold `step_N` and `base`, oldest first.
+    """
+    found: dict[int, SpokenFolder] = {}
     for folder in folders:
         for step, place in _step_folders(folder):
-            samples = _StepFolder(place, _records(place))
+            samples = read_spoken(place)
             known = found.get(step)
             if samples.records and (known is None or samples.files >= known.files):
                 found[step] = samples
@@ -188,7 +192,7 @@ def _steps(folders: Iterable[Path]) -> dict[int, _StepFolder]:
 
 def _step_folders(folder: Path) -> Iterator[tuple[int, Path]]:
     try:
-        places = sorted((folder / SAMPLES_FOLDER).iterdir())
+        places = sorted(folder.iterdir())
     except OSError:
         return
     for place in places:
@@ -197,10 +201,11 @@ def _step_folders(folder: Path) -> Iterator[tuple[int, Path]]:
             yield int(match.group(1)) if match is not None else 0, place
 
 
-def _records(place: Path) -> list[dict[str, Any]]:
+def read_spoken(place: Path) -> SpokenFolder:
+    """What a folder's samples.json lists."""
     listed = untrusted.as_object(untrusted.read_json_object(place / SAMPLES_FILE)).get("samples")
     records = map(untrusted.as_object, untrusted.as_list(listed)[:_MOST_SENTENCES])
-    return [record for record in records if isinstance(record.get("text"), str)]
+    return SpokenFolder(place, [record for record in records if isinstance(record.get("text"), str)])
 
 
 def choose_steps(steps: Sequence[int], best: int | None) -> dict[int, str]:
@@ -217,7 +222,8 @@ def choose_steps(steps: Sequence[int], best: int | None) -> dict[int, str]:
     return chosen
 
 
-def _sample(step: int, label: str, folder: Path, record: dict[str, Any], budget: SoundBudget) -> Sample:
+def read_sample(step: int, label: str, folder: Path, record: dict[str, Any], budget: SoundBudget) -> Sample:
+    """Read one sample that a samples.json lists; if it cannot be played, it says why."""
     unknown = tuple(
         untrusted.character(letter) if len(letter) == 1 else untrusted.one_line(letter, 8)
         for letter in untrusted.as_list(record.get("unknown"))[:_MOST_UNKNOWN]

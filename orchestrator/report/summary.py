@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from kernel_template.contract import STATE_SCHEMA, EndReason, Status
 from orchestrator import untrusted
 from orchestrator.formatting import duration
-from orchestrator.report.reading import RunData, gpu_names
+from orchestrator.metrics.losses import EVAL_LOSS
+from orchestrator.metrics.scores import MEASURE_WORDS
+from orchestrator.report.reading import RunData, best_step, gpu_names
 
 _WEEK_HOURS = 30  # Kaggle's weekly GPU quota.
 
@@ -103,12 +105,26 @@ def _progress(data: RunData) -> list[Fact]:
 
 
 def _losses(data: RunData) -> list[Fact]:
-    best = data.table.best_steps()
-    result = data.result
-    if result is not None and result.best_loss is not None:
-        where = "as the trainer adds up its losses" + (f", at step {best[-1]:,}" if best else "")
-        return [Fact("Best evaluation loss", f"{result.best_loss:.4g}", where)]
-    return [Fact("Best model", f"step {best[-1]:,}")] if best else []
+    found, loss = [], data.verdict.loss
+    if loss is not None:
+        where = "" if loss.lowest_step is None else f", at step {loss.lowest_step:,}"
+        found.append(Fact(f"Lowest {EVAL_LOSS}", f"{loss.lowest:.4g}", f"{loss.words}{where}"))
+    chosen = untrusted.as_object(untrusted.as_object(data.state.get("scores")).get("best"))
+    step, result = best_step(data.state, data.table), data.result
+    if step is not None:
+        by = "chosen by the trainer, by the sum of its losses"
+        if untrusted.count(chosen.get("global_step")) is not None:
+            by = f"chosen by {_measure_name(chosen.get('by'))}"
+        elif result is not None and result.best_loss is not None:
+            by = f"{by}: {result.best_loss:.4g}"
+        found.append(Fact("Best model", f"step {step:,}", by))
+    return found
+
+
+def _measure_name(value: object) -> str:
+    name = untrusted.one_line(value, 40)
+    known = {str(measure): words[0].lower() for measure, words in MEASURE_WORDS.items()}
+    return known.get(name, name)
 
 
 def _time(data: RunData) -> list[Fact]:

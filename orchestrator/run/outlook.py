@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.errors import KgttsError, LocalError
-from orchestrator.metrics import MetricsTable, read_run, watched_loss
+from orchestrator.metrics import MetricsTable, Verdict, eval_loss, judge, read_run, read_scores
 from orchestrator.models import Quota
 from orchestrator.results import Results
 from orchestrator.run.context import RunContext
@@ -41,6 +41,7 @@ class Outlook:
         forecast: what is still to come.
         curve: the eval loss of the sessions that were pulled.
         decision: what the run needs next.
+        verdict: what those sessions' measurements say about the voice.
     """
 
     epochs: int
@@ -48,6 +49,7 @@ class Outlook:
     forecast: Forecast | None = None
     curve: tuple[Evaluation, ...] = ()
     decision: Decision | None = None
+    verdict: Verdict | None = None
 
 
 def look_ahead(settings: Settings, done: Pass, now: datetime) -> Outlook:
@@ -60,26 +62,44 @@ def look_ahead(settings: Settings, done: Pass, now: datetime) -> Outlook:
     ahead = None
     if work is not None:
         ahead = forecast(work, terms_of(settings, quota), now, running_since=_running_since(done, now))
-    curve: tuple[Evaluation, ...] = ()
-    if done.view is not None:
-        results = Results(Path(settings.pull.to))
-        curve = tuple(read_curve(results.of_run(settings.kernel.slug, done.view.run_id)))
-    return Outlook(settings.training.epochs, quota, ahead, curve, done.decision)
+    table = _pulled_by(settings, done)
+    verdict = _verdict(table, done)
+    return Outlook(settings.training.epochs, quota, ahead, tuple(evaluations(table)), done.decision, verdict)
 
 
-def read_curve(folder: Path) -> list[Evaluation]:
-    """The evaluations of all sessions below `folder`, in order of steps; empty if nothing was pulled."""
+def verdict_after(settings: Settings, done: Pass) -> Verdict | None:
+    """The verdict on a pass's run, by its pulled sessions; None if they measured nothing."""
+    return _verdict(_pulled_by(settings, done), done)
+
+
+def _pulled_by(settings: Settings, done: Pass) -> MetricsTable:
+    if done.view is None:
+        return MetricsTable()
+    return read_pulled(Results(Path(settings.pull.to)).of_run(settings.kernel.slug, done.view.run_id))
+
+
+def read_pulled(folder: Path) -> MetricsTable:
+    """What all sessions below `folder` measured; an empty table if nothing was pulled."""
     try:
-        return list(_evaluations(read_run(folder, logs=False)))
+        return read_run(folder, logs=False)
     except LocalError:
-        return []  # A curve is a convenience; the pass itself has succeeded.
+        return MetricsTable()  # A curve is a convenience; the pass itself has succeeded.
 
 
-def _evaluations(table: MetricsTable) -> Iterator[Evaluation]:
-    name = watched_loss([name for name, split in table.series() if split == "eval"])
-    if name is None:
+def _verdict(table: MetricsTable, done: Pass) -> Verdict | None:
+    scores = read_scores(table)
+    if eval_loss(table) is None and not scores.steps:
+        return None
+    history = () if done.view is None else done.view.history
+    seconds = {item.session: item.seconds for item in history}
+    return judge(table, scores, session_seconds=seconds, is_over=done.state.is_over)
+
+
+def evaluations(table: MetricsTable) -> Iterator[Evaluation]:
+    """The evaluations in order of steps, without those that are no number."""
+    series = eval_loss(table)
+    if series is None:
         return
-    series = table.of(name, "eval")
     for session, step, loss in zip(series.sessions, series.steps, series.values, strict=True):
         if session >= 0 and step >= 0 and abs(loss) < _LARGEST_LOSS:
             yield Evaluation(session, step, loss)

@@ -3,12 +3,17 @@
 import json
 from pathlib import Path
 
-from orchestrator.run.outlook import Evaluation, read_curve
+from orchestrator.run.outlook import Evaluation, evaluations, read_pulled
 
 
 def line(session: object, step: object, losses: object, event: str = "eval") -> str:
     """Return a line of metrics.jsonl."""
     return json.dumps({"event": event, "session": session, "global_step": step, "losses": losses}) + "\n"
+
+
+def read_curve(folder: Path) -> list[Evaluation]:
+    """The evaluations of the sessions below a folder."""
+    return list(evaluations(read_pulled(folder)))
 
 
 def pulled(folder: Path, number: int, text: str) -> None:

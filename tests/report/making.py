@@ -5,7 +5,7 @@ import math
 import random
 import struct
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ class Made:
         learning_rate: its setting.
         sentences: what it speaks.
         seed: the seed of its noise.
+        held_out: the held-out sentences that are spoken and measured; none by default.
+        loss: the evaluation's mel loss by the share of the run that is done.
     """
 
     run: str = "3f9c1a7be204"
@@ -43,6 +45,8 @@ class Made:
     learning_rate: float = 0.0002
     sentences: tuple[str, ...] = SENTENCES
     seed: int = 7
+    held_out: tuple[str, ...] = ()
+    loss: Callable[[float], float] = lambda share: 18 + 26 * math.exp(-4 * share)
 
     @property
     def total(self) -> int:
@@ -73,6 +77,8 @@ class Made:
             write_json(folder / "state.json", self._state(number, history))
             write_json(folder / "config.json", self._config())
             self._speak(folder, number)
+            if self.held_out:
+                self._speak_held_out(folder, number)
         return root
 
     def _events(self, number: int, noise: random.Random) -> Iterator[dict[str, Any]]:
@@ -91,12 +97,36 @@ class Made:
             place = {"t": time, "epoch": epoch, "global_step": end, "session": number}
             yield {"event": "resources", "t": time, "session": number, **_resources(end / self.total, noise)}
             share = end / self.total
-            mel = 18 + 26 * math.exp(-4 * share) + noise.uniform(-0.4, 0.4)
+            mel = self.loss(share) + noise.uniform(-0.4, 0.4)
             evaluated = {"avg_loss_mel": mel, "avg_loss_gen": 2.1 + noise.random() / 5, "avg_loss_kl": 1.4}
             yield {"event": "eval", **place, "losses": evaluated}
             yield {"event": "epoch", **place, "seconds": self.steps * 0.6, "losses": {}}
+        if self.held_out:
+            yield from self._scores(number)
         yield {"event": "checkpoint", **place, "path": f"checkpoint_{end}.pth", "best": False}
         yield {"event": "checkpoint", **place, "path": f"best_model_{end}.pth", "best": True}
+
+    def _scores(self, number: int) -> Iterator[dict[str, Any]]:
+        """The scores of a session; the first one measures the recordings and the base voice, too."""
+        first = [("recordings", None, 0.0), ("base", 0, 1.0)] if number == 1 else []
+        share = math.exp(-1.5 * number / self.sessions)
+        for of, step, far in [*first, ("step", number * self.epochs * self.steps, share)]:
+            yield score_event(of, step, far, len(self.held_out), session=number)
+
+    def _speak_held_out(self, folder: Path, number: int) -> None:
+        step = number * self.epochs * self.steps
+        for name, pitch, clarity in (
+            ("recordings", 210, 1.0),
+            ("base", 130, 0.5),
+            (f"step_{step}", 190, number / self.sessions),
+        ):
+            place = folder / "validation_samples" / "held_out" / name
+            place.mkdir(parents=True)
+            records = []
+            for index, text in enumerate(self.held_out, start=1):
+                write_tone(place / f"{index:02d}.wav", seconds=0.4, pitch=pitch, clarity=clarity)
+                records.append({"file": f"{index:02d}.wav", "text": text, "error": None, "seconds": 0.4})
+            write_json(place / "samples.json", {"global_step": step, "samples": records})
 
     def _session(self, number: int) -> dict[str, Any]:
         last = number == self.sessions
@@ -173,6 +203,35 @@ class Made:
         write_json(
             place / "samples.json", {"global_step": step, "best": number == self.sessions, "samples": records}
         )
+
+
+def score_event(
+    of: str, step: int | None, far: float, count: int, *, session: int = 1, **more: object
+) -> dict[str, Any]:
+    """A `scores` event; `far` is how far the voice is from the speaker: 0 (she herself) to 1."""
+    sentences = []
+    for index in range(count):
+        wobble = 0.3 * math.sin(7 * index + 3 * far)
+        scores = {
+            "mel_distance": 5 + 6 * far + wobble,
+            "f0_error": 1 + 3 * far + wobble / 3,
+            "similarity": 0.95 - 0.4 * far + wobble / 20,
+            "mos": 4.4 - 1.5 * far + wobble / 4,
+            "rate": 12.0 + wobble,
+            "loudness": -21.0 + wobble,
+            "silence": 0.12,
+        }
+        if of == "recordings":
+            del scores["mel_distance"], scores["f0_error"]
+        sentences.append({"file": f"{index + 1:02d}.wav", "scores": scores, "error": None})
+    told: dict[str, Any] = {
+        "global_step": step,
+        "session": session,
+        "sentences": sentences,
+        "means": {},
+        "missing": {},
+    }
+    return {"event": "scores", "t": 1.0, "of": of, **told, **more}
 
 
 def _losses(share: float, noise: random.Random, learning_rate: float) -> Iterator[tuple[str, float]]:

@@ -34,7 +34,7 @@ def status(run: str | None, *, watch: bool, as_json: bool) -> None:
             print_next(report)
             return
         # What looks ahead takes as long to import as all the rest; a kernel that is not of kgtts has none.
-        from orchestrator.cli.show.passes import forecast_line, outlook_json, what_next  # noqa: PLC0415
+        from orchestrator.cli.show.passes import forecast_line, outlook_json, print_verdict, what_next  # noqa: PLC0415
         from orchestrator.run.outlook import outlook_of  # noqa: PLC0415
 
         ahead = None if failed is not None else outlook_of(bench, report, lambda: load().settings, snapshot)
@@ -46,6 +46,7 @@ def status(run: str | None, *, watch: bool, as_json: bool) -> None:
         print_report(report)
         if ahead is not None and ahead.forecast is not None:
             row("left", forecast_line(ahead.forecast))
+        print_verdict(None if ahead is None else ahead.verdict)
         if report.status.state.is_success:
             row("the run", what_next(ahead, report.progress))
         is_over = ahead is None or ahead.decision is None or ahead.decision.state.is_over

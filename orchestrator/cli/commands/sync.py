@@ -15,7 +15,7 @@ from orchestrator.cli.context import (
 )
 from orchestrator.cli.github.summary import report_failure, report_pass
 from orchestrator.cli.show.console import shown
-from orchestrator.cli.show.passes import forecast_line, outlook_json, pass_json, print_pass
+from orchestrator.cli.show.passes import forecast_line, outlook_json, pass_json, print_pass, print_verdict
 from orchestrator.cli.show.runs import row
 from orchestrator.cli.show.transfer import Silent
 from orchestrator.errors import KgttsError
@@ -84,6 +84,7 @@ def sync(
     else:
         print_pass(done)
         row("left", forecast_line(ahead.forecast) if ahead.forecast is not None else None)
+        print_verdict(ahead.verdict)
     if (failure := failure_of(done)) is not None and not is_news and alerted is not None:
         click.echo(f"Reported before: {shown(failure.message)}", err=True)
     elif failure is not None:

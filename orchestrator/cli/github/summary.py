@@ -90,11 +90,13 @@ def failure(error: KgttsError) -> str:
 
 
 def _facts(view: RunView, outlook: Outlook) -> list[str]:
-    result = view.resumable.result if view.resumable is not None else None
     epoch = max([0, *(item.to_epoch for item in view.history)])
     rows = [f"Run {escape(view.run_id)}: epoch **{epoch}** of {outlook.epochs}, step **{view.global_step}**"]
-    if result is not None and result.best_loss is not None:
-        rows.append(f"Best eval loss: {result.best_loss:.4f}")
+    if outlook.verdict is not None:
+        rows.insert(0, f"**{escape(outlook.verdict.headline)}**")
+        if (loss := outlook.verdict.loss) is not None:
+            where = "" if loss.lowest_step is None else f", step {loss.lowest_step}"
+            rows.append(f"Lowest eval loss: {loss.lowest:.4f} ({escape(loss.words)}{where})")
     if outlook.forecast is not None:
         rows.append(f"Left: {forecast_line(outlook.forecast)}")
     if outlook.quota is not None:

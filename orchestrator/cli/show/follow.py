@@ -13,7 +13,7 @@ import click
 from orchestrator.cli.context import load, on_interrupt
 from orchestrator.cli.github.outputs import in_actions
 from orchestrator.cli.show.console import shown
-from orchestrator.cli.show.passes import print_pass
+from orchestrator.cli.show.passes import print_pass, print_verdict
 from orchestrator.cli.show.runs import colour, summary
 from orchestrator.errors import LocalError, ServiceError
 from orchestrator.kaggle.logs import LogLine
@@ -23,6 +23,7 @@ from orchestrator.results import Results
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.follow import FollowEvent
 from orchestrator.run.look import Pass
+from orchestrator.run.outlook import verdict_after
 from orchestrator.run.plan import BackgroundReader
 from orchestrator.run.progress import Progress, parse_event
 from orchestrator.run.watch import SessionEnd, follow_to_end
@@ -100,6 +101,8 @@ class Screen:
             self.left_out.append(failure)
         if not self.quiet:
             print_pass(done)
+            if done.state.is_over:
+                print_verdict(verdict_after(done.settings or load().settings, done))
 
     def unreachable(self, error: ServiceError) -> None:
         """Say that another pass will try."""

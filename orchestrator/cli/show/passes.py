@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.cli.show.console import shown
+from orchestrator.cli.show.runs import row
 from orchestrator.formatting import counted, duration, hours, moment, size
 from orchestrator.run.context import Target
 from orchestrator.run.decide import RunState
@@ -17,6 +18,9 @@ from orchestrator.run.outlook import Outlook
 from orchestrator.run.plan import Ends, goes_on
 from orchestrator.run.progress import Progress
 from orchestrator.run.push import PushedSession
+
+if TYPE_CHECKING:
+    from orchestrator.metrics import Verdict
 
 
 def push_json(pushed: PushedSession, ledger: Ledger, warnings: Sequence[str]) -> dict[str, Any]:
@@ -119,6 +123,13 @@ def ends_in_words(found: Ends) -> tuple[str | None, str | None]:
     return f"about {found.later:%a %d %b %H:%M} UTC, {more}", session
 
 
+def print_verdict(verdict: "Verdict | None") -> None:
+    """Print what the measurements say about the voice; nothing if they say nothing."""
+    if verdict is not None:
+        row("verdict", verdict.headline)
+        row("", verdict.what_to_do)
+
+
 def what_next(outlook: Outlook | None, progress: Progress) -> str | None:
     """Write what happens to the run after a session that ended well; None if nothing does.
 
@@ -147,6 +158,7 @@ def outlook_json(outlook: Outlook | None) -> dict[str, Any]:
             "allowed_s": quota.allowed.total_seconds(),
             "refreshes_at": quota.refreshes_at,
         },
+        "verdict": None if outlook is None or outlook.verdict is None else outlook.verdict.to_json(),
         "forecast": None
         if ahead is None
         else {
