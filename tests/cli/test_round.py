@@ -87,6 +87,7 @@ def test_status_json(cli: Cli, trained: Emulator) -> None:
         "history",
         "quota",
         "forecast",
+        "verdict",
     }
     assert (status["state"], status["version"], status["is_latest"]) == ("complete", 1, True)
     progress = status["progress"]
