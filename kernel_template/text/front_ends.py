@@ -17,6 +17,16 @@ BREAK = ":"
 """Where sherpa-onnx begins the next sentence, besides . ? and !. It is no token, so it makes no sound."""
 
 
+# Where sherpa-onnx ends a sentence, but Bangla need not, as behind ড.: such a sign has a second name in
+# tokens.txt, by which our rules (orchestrator/voice/rule_fst.py) write it.
+_PLAIN = {sign: chr(ord(sign) + 0xFEE0) for sign in ".:?!"}
+
+
+def plain_sign(letter: str) -> str:
+    """Return the name of a letter at which sherpa-onnx does not end a sentence."""
+    return _PLAIN.get(letter, letter)
+
+
 @dataclass(frozen=True, slots=True)
 class SplitLetters:
     """Letters that other programs give apart, although the voice knows them as one.
@@ -72,9 +82,11 @@ def sherpa_tokens(rules: Mapping[str, Any]) -> str:
 
     White space other than a space cannot stand in it, and `BREAK` would be spoken at the end of sentences.
     """
+    table = rules["characters"]
+    plain = {plain_sign(sign): table[sign] for sign in _PLAIN if sign in table}
     lines = [
         f"{letter} {number}\n"
-        for letter, number in {**rules["characters"], **split_letters(rules).signs}.items()
+        for letter, number in {**plain, **table, **split_letters(rules).signs}.items()
         if letter != BREAK and (letter == " " or not letter.isspace())
     ]
     return "".join(lines)
