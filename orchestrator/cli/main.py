@@ -60,6 +60,7 @@ _SECTIONS = {
         "say": "Speak a text with a trained voice",
         "text": "Show how a text would be spoken, in words",
         "serve": "Serve voices to a browser and to OpenAI's clients (extra serve)",
+        "voice": "Make a package of a voice that phones take",
     },
     "Rehearse on this machine": {
         "demo": "Train a small voice here: no account, no GPU (extra local)",

@@ -136,36 +136,46 @@ def _copied(place: Path, folder: Path) -> Package:
 
 
 def _unpacked(place: Path, archive: zipfile.ZipFile, folder: Path) -> Package:
-    entries = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
-    if len(archive.infolist()) > 2 * _MOST_FILES:
-        raise _refused(place, f"it has more than {_MOST_FILES} files")
-    if len(entries) < sum(not entry.is_dir() for entry in archive.infolist()):
-        raise _refused(place, "it has a file twice")
-    top = next((name.removesuffix(HASHES) for name in entries if name.rpartition("/")[2] == HASHES), None)
-    if top is None or HASHES not in {name.removeprefix(top) for name in entries}:
-        raise _refused(place, f"it has no {HASHES}")
-    inside = {name.removeprefix(top): entry for name, entry in entries.items() if name.startswith(top)}
-    for entry in inside.values():
-        kind = stat.S_IFMT(entry.external_attr >> 16)
-        if entry.flag_bits & 1 or kind not in (0, stat.S_IFREG):
-            raise _refused(place, f"{untrusted.file_name(entry.filename)} is encrypted or no plain file")
-    if inside[HASHES].file_size > _LARGEST_LIST:
-        raise _refused(place, f"{HASHES} is too large")
+    inside = _entries(place, archive)
     with archive.open(inside[HASHES]) as file:
         data = file.read(_LARGEST_LIST)
     files = _listed(place, data)
-    outside = [name for name in entries if not name.startswith(top)]
-    if unlisted := sorted((*outside, *(set(inside) - {*files, HASHES}))):
-        raise _refused(place, f"{untrusted.file_name(unlisted[0])} is not in {HASHES}")
-    for name, sha256 in files.items():
+    for name in (*files, *inside):
         if name not in inside:
             raise _refused(place, f"{name} is missing")
+        if name not in files and name != HASHES:
+            raise _refused(place, f"{untrusted.file_name(name)} is not in {HASHES}")
+    for name, sha256 in files.items():
         with archive.open(inside[name]) as packed:
             wrong = _take(packed, folder / name, sha256, inside[name].file_size)
         if wrong is not None:
             raise _refused(place, wrong)
     (folder / HASHES).write_bytes(data)
     return Package(folder, files, hashlib.sha256(data).hexdigest())
+
+
+def _entries(place: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Give an archive's files by their names, without the folder that all of them may be in.
+
+    Raises:
+        UsageError: there is something in it that a package does not have.
+    """
+    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    if len(archive.infolist()) > 2 * _MOST_FILES:
+        raise _refused(place, f"it has more than {_MOST_FILES} files")
+    top = next((name.removesuffix(HASHES) for name in archive.namelist() if name.endswith(HASHES)), None)
+    found: dict[str, zipfile.ZipInfo] = {}
+    for entry in entries:
+        shown, kind = untrusted.file_name(entry.filename), stat.S_IFMT(entry.external_attr >> 16)
+        if top is None or not entry.filename.startswith(top):
+            raise _refused(place, f"it has no {HASHES}" if top is None else f"{shown} is not in {HASHES}")
+        name = entry.filename.removeprefix(top)
+        if entry.flag_bits & 1 or kind not in (0, stat.S_IFREG) or name in found:
+            raise _refused(place, f"{shown} is in it twice, encrypted, or no plain file")
+        found[name] = entry
+    if HASHES not in found or found[HASHES].file_size > _LARGEST_LIST:
+        raise _refused(place, f"it has no {HASHES}, or one that is too large")
+    return found
 
 
 def _small(place: Path) -> bytes:
@@ -211,7 +221,9 @@ def _take(source: IO[bytes], target: Path, sha256: str, size: int) -> str | None
                 return f"{target.name} is larger than it says"
             digest.update(piece)
             file.write(piece)
-    return None if digest.hexdigest() == sha256 else f"the SHA-256 of {target.name} is not the one in {HASHES}"
+    return (
+        None if digest.hexdigest() == sha256 else f"the SHA-256 of {target.name} is not the one in {HASHES}"
+    )
 
 
 def _refused(place: Path, why: str) -> UsageError:

@@ -26,12 +26,12 @@ _EXPANDED, _MUTABLE, _INPUT_SORTED = 0x1, 0x2, 0x1000_0000  # fst/properties.h
 _COPIED, _RULE, _DIGITS = 10.0, 1.0, 1.5
 _BANGLA = range(0x980, 0xA00)
 _BYTES = range(1, 256)
-_SPACES = (" ", "\t", "\n", "\r", "\u00a0")
+_SPACES = (" ", "\t", "\n", "\r", "\u00a0", "\u200b")
 _ENDS = "।॥|?!"
 _CLOSING = "”’\"')]»"
 _BETWEEN_NUMBERS = "/:-–—"
 _SPACED = "/+=*#&@_~\\"  # Signs that become a space if the voice lacks them, so that words stay apart.
-_DROPPED = "\"'()[]{}<>«»“”‘’`^…;\u200b\u200c\u200d\ufeff"
+_DROPPED = "\"'()[]{}<>«»“”‘’`^…;\u200c\u200d\ufeff"
 _ORDINALS = ("১ম", "২য়", "৩য়", "৪র্থ", "৫ম", "৬ষ্ঠ", "৭ম", "৮ম", "৯ম", "১০ম", "১লা", "২রা", "৩রা", "২টি")
 _CENTURIES = (17, 18, 19)  # Of years, as kgtts reads four digits.
 
@@ -157,14 +157,15 @@ class _Builder:
         closed = rules.state()
         for sign, state in seen.items():
             rules.write(rules.read(self._start, sign), "", state, _RULE)
-            end = self._letter(sign)
-            rules.write(state, end if end in "?!" else f"{self._form(end)}{BREAK}", self._behind)
+            end = self._letter(sign if sign in "?!" else "।")
+            plain = self._form(end)
+            rules.write(state, end if end in "?!" else f"{plain}{BREAK}", self._behind)
             for other, following in seen.items():
                 # Of several dandas one remains.
-                again = "" if sign not in "?!" and other not in "?!" else self._form(sign)
+                again = "" if sign not in "?!" and other not in "?!" else plain
                 rules.write(rules.read(state, other), again, following)
             for quote in _CLOSING:
-                rules.write(rules.read(state, quote), self._form(sign) + self._form(quote), closed)
+                rules.write(rules.read(state, quote), plain + self._form(quote), closed)
         for quote in _CLOSING:
             rules.write(rules.read(closed, quote), self._form(quote), closed)
         rules.write(closed, BREAK, self._behind)

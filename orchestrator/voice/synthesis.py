@@ -73,6 +73,11 @@ class Voice:
     _session: Any = field(repr=False)
     _numpy: Any = field(repr=False)
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The metadata in the model itself, which other programs read."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
     def spoken(self, text: str) -> Spoken:
         """Return a text as it is read aloud, in the letters that the voice can say; its lines stay.
 
