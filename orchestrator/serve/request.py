@@ -1,6 +1,7 @@
 """What a client may ask for, and the errors that it gets, both in the shape of OpenAI's interface."""
 
 from difflib import get_close_matches
+from http import HTTPStatus
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -43,7 +44,8 @@ class ApiError(Exception):
     @property
     def body(self) -> dict[str, Any]:
         """The error as OpenAI writes it."""
-        kind = "invalid_request_error" if self.status < 500 else "server_error"  # noqa: PLR2004 # HTTP's own.
+        is_client = self.status < HTTPStatus.INTERNAL_SERVER_ERROR
+        kind = "invalid_request_error" if is_client else "server_error"
         return {
             "error": {"message": self.message, "type": kind, "param": self.param, "code": self.code},
         }
@@ -53,8 +55,10 @@ class ApiError(Exception):
         headers = {}
         if self.retry_after_s is not None:
             headers["Retry-After"] = str(self.retry_after_s)
-        if self.status == 401:  # noqa: PLR2004 # HTTP's own.
+        if self.status == HTTPStatus.UNAUTHORIZED:
             headers["WWW-Authenticate"] = "Bearer"
+        if self.status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
+            headers["Connection"] = "close"  # The rest of the body would be read for ever.
         return JSONResponse(self.body, self.status, headers)
 
 

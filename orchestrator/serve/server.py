@@ -106,7 +106,7 @@ class Server:
 
     def _application(self, access: Access) -> Starlette:
         pages = [Route(path, _page(*page), methods=["GET"]) for path, page in _PAGE.items()]
-        return Starlette(
+        application = Starlette(
             routes=[
                 *pages,
                 Route(SPEECH_PATH, SpeechEndpoint(self.studio), methods=["POST"]),
@@ -121,6 +121,8 @@ class Server:
             middleware=[Middleware(Guard, access=access)],
             exception_handlers={HTTPException: _http_error, ApiError: _api_error, 500: _broken},
         )
+        application.router.redirect_slashes = False
+        return application
 
     async def _models(self, request: Request) -> Response:  # noqa: ARG002 # starlette's signature
         data = [_described(name) for name in (*(item.name for item in self.studio.voices), ANY_MODEL[0])]
