@@ -5,7 +5,7 @@
 
 `sounds` compares recordings (eSpeak NG as the demo's woman), an imitation (eSpeak's man says the same), the
 recordings with noise, and a hum. `training` runs two sessions of the kernel on the demo's voice, each of
-EPOCHS (default 2, of seven steps), with `run.best_by = "mel_distance"`, and prints what each session measured.
+EPOCHS (default 2, of seven steps), with `run.best_by = "mel_distance"`, and prints what they measured.
 Similarity and opinion score come if Resemblyzer, distillmos and xls-r-sqa are on PYTHONPATH. It needs the
 extra `local`.
 """

@@ -79,9 +79,7 @@ class SessionRecord:
 
     def newest(self) -> Checkpoint | None:
         """The newest whole checkpoint, from which the next session continues."""
-        return max(
-            self._checkpoints.whole(), key=lambda item: (item.global_step, not item.best), default=None
-        )
+        return max(self._checkpoints.whole(), key=lambda item: item.rank, default=None)
 
     def epoch_of(self, checkpoint: Checkpoint | None) -> int | None:
         """The epoch in which `checkpoint` was saved; None if unknown."""

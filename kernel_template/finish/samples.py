@@ -28,7 +28,7 @@ def checkpoints_to_hear(whole: list[Checkpoint]) -> list[Checkpoint]:
     The trainer's best model has the lowest evaluation loss. For a GAN that says little about the sound, so
     people compare the two by ear; `run.best_by` chooses it by a score instead.
     """
-    newest = max(whole, key=lambda item: (item.global_step, not item.best), default=None)
+    newest = max(whole, key=lambda item: item.rank, default=None)
     best = best_of(whole)
     if newest is None:
         return []

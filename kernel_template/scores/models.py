@@ -1,7 +1,7 @@
 """Measures that need a model: speaker similarity, a predicted opinion score, a recogniser's character errors.
 
 The first two bring their models in their packages and work offline. Their dependencies are not installed:
-torch and librosa are there, and Resemblyzer's voice detector needs a compiler and is not used.
+torch is there, and Resemblyzer's voice detector needs a compiler and is not used.
 """
 
 import importlib
@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from kernel_template.contract import Measure
-from kernel_template.scores.sounds import RATE, Sound
+from kernel_template.scores.sounds import RATE, Sound, mel_spectrogram
 from kernel_template.text import spoken
 
 _PARTIAL, _STEP = 160, 77  # Frames that Resemblyzer looks at at once, and between two looks: 1.3 a second.
+_WINDOW = 400  # Samples: 25 ms.
 _LEAST_COVERED = 0.75  # Of the last look; a shorter rest is left out.
 _LEVEL_DB = -30.0  # Quieter sounds are made this loud, as in Resemblyzer's training.
 _LAYERS = (40, 256, 3)  # Mel bands, hidden units, layers.
@@ -59,15 +60,12 @@ class SpeakerEncoder(torch.nn.Module):
     @torch.inference_mode()
     def embed(self, sound: Sound) -> Vector | None:
         """Return the unit vector of a sound's speaker; None if the sound is silent."""
-        import librosa  # noqa: PLC0415 - it takes a second to import.
-
         samples = sound.voice
         if not len(samples):
             return None
         level = 10 * np.log10(np.mean(samples.astype(float) ** 2) + 1e-12)
         samples = samples * np.float32(10 ** (max(_LEVEL_DB - level, 0.0) / 20))
-        mel = librosa.feature.melspectrogram(y=samples, sr=RATE, n_fft=400, hop_length=160, n_mels=_LAYERS[0])
-        frames = mel.T.astype(np.float32)
+        frames = mel_spectrogram(samples, _WINDOW, _WINDOW, _LAYERS[0]).T.astype(np.float32)
         starts = list(range(0, max(1, len(frames) - _PARTIAL + _STEP + 1), _STEP))
         if len(starts) > 1 and (len(frames) - starts[-1]) / _PARTIAL < _LEAST_COVERED:
             starts.pop()

@@ -1,7 +1,7 @@
 """What can be measured of a sound without a model: spectrum, pitch, rate, loudness and silence.
 
-All sounds are floats in -1…1, one channel, at RATE. Frames are HOP samples apart. It needs numpy, scipy and
-librosa, which Coqui brings.
+All sounds are floats in -1…1, one channel, at RATE. Frames are HOP samples apart. It needs numpy and
+scipy, which Coqui brings.
 """
 
 import math
@@ -86,15 +86,11 @@ class Sound:
     @cached_property
     def cepstra(self) -> Frames:
         """The mel cepstrum of each frame of `speech`, in nepers."""
-        import librosa  # noqa: PLC0415 - it takes a second to import.
         from scipy.fft import dct  # noqa: PLC0415 - the laptop's side may not have it.
 
-        mel = librosa.feature.melspectrogram(
-            y=self.speech, sr=RATE, n_fft=_FFT, hop_length=HOP, win_length=_WINDOW, n_mels=_BANDS
-        )
+        mel = mel_spectrogram(self.speech, _FFT, _WINDOW, _BANDS)
         # Levels 80 dB below the loudest are noise of rounding.
         logs = 0.5 * np.log(np.maximum(mel, mel.max(initial=0.0) * 1e-8 + 1e-12))
-        logs = logs.astype(float)
         return np.asarray(dct(logs, axis=0)[1 : _CEPSTRA + 1].T / (2 * _BANDS))
 
     @cached_property
@@ -157,6 +153,36 @@ def warp(costs: Frames) -> npt.NDArray[np.intp]:
         steps = ((down - 1, along - 1), (down - 1, along), (down, along - 1))
         path.append(min(steps, key=lambda step: float(total[step])))
     return np.array(path[::-1], dtype=np.intp) - 1
+
+
+def mel_spectrogram(samples: Samples, size: int, window: int, bands: int) -> Frames:
+    """The power in each mel band of each frame, one row a band, as librosa's `melspectrogram` gives it.
+
+    Resemblyzer's model was trained on librosa's, whose import takes longer than all of this.
+
+    Args:
+        samples: at RATE; a frame's middle is HOP after that of the frame before it.
+        size: samples of the Fourier transform.
+        window: samples of the Hann window.
+        bands: how many.
+    """
+    around = (size - window) // 2
+    hann = np.pad(
+        0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window), (around, size - window - around)
+    )
+    padded = np.pad(samples.astype(float), size // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::HOP]
+    power = np.abs(np.fft.rfft(frames * hann, axis=1)) ** 2
+    # Slaney's scale: linear up to 1 kHz, then 27 bands for a factor of 6.4; each band has an area of one.
+    step, linear = math.log(6.4) / 27, 15.0
+    top = linear + math.log(RATE / 2 / 1000) / step
+    mels = np.linspace(0, top, bands + 2)
+    edges = np.where(mels < linear, mels * 200 / 3, 1000 * np.exp(step * (mels - linear)))
+    bins = np.fft.rfftfreq(size, 1 / RATE)
+    rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
+    weights = np.maximum(0.0, np.minimum(rising, falling)) * (2 / (edges[2:] - edges[:-2]))[:, None]
+    return np.asarray(weights @ power.T)
 
 
 def _pitch(samples: Samples) -> Frames:

@@ -117,7 +117,7 @@ class ScoresStage:
             return
         if limit < _LEAST_S:
             scores["why"] = (
-                f"{asked['share']:.0%} of the session's time (scores.share) are {limit:.0f} s, too few"
+                f"{100 * asked['share']:g} % of the session's time (scores.share) are {limit:.0f} s, too few"
             )
             return
         left = limit - self._install(limit)

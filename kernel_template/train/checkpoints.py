@@ -26,6 +26,11 @@ class Checkpoint:
     best: bool
 
     @property
+    def rank(self) -> tuple[int, bool, bool]:
+        """Sorts checkpoints: the last one is that to resume from."""
+        return self.global_step, not self.best, not self.by_score
+
+    @property
     def by_score(self) -> bool:
         """Whether it is the best one by run.best_by rather than by the trainer's evaluation."""
         return self.path.name.startswith(BEST_SCORE_PREFIX)
@@ -51,7 +56,7 @@ class CheckpointStore:
     _hashes: dict[tuple[Path, int, int], str] = field(default_factory=dict)
 
     def whole(self) -> list[Checkpoint]:
-        """All whole checkpoints, sorted by step; at the same step the best model comes first."""
+        """All whole checkpoints, sorted by step; at the same step the best ones come first."""
         found = []
         self.damaged = {}
         for path in self._weight_files():
@@ -64,7 +69,7 @@ class CheckpointStore:
             step = file_step(path.name)
             assert step is not None
             found.append(Checkpoint(path, step, best=not path.name.startswith("checkpoint")))
-        return sorted(found, key=lambda item: (item.global_step, not item.best, str(item.path)))
+        return sorted(found, key=lambda item: (*item.rank, str(item.path)))
 
     def other_weights(self) -> list[Path]:
         """Weight files under names that are not Coqui's, since a script may save in its own way."""

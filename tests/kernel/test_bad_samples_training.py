@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kernel_template.host.protocol import Control
 from orchestrator.emulator.runner.standins import standin_path
-from tests.kernel.hosting import CONFIG, REAL_TRAINER, ForkServer
+from tests.kernel.hosting import CONFIG, REAL_TRAINER, ForkServer, same_training, step_of
 from tests.kernel.kit import Log, put
 from tests.kernel.sessions import HEAD, Played
 from tests.kernel.spoiled import RULES, mixed, recording
@@ -63,12 +65,15 @@ def test_coquis_own_tokenizer(tmp_path: Path) -> None:
 
 
 def train(
-    fork_server: ForkServer, folder: Path, *, ranks: int = 1, mode: str = "skip"
+    fork_server: ForkServer, folder: Path, *, ranks: int = 1, mode: str = "skip", held_out: str | None = None
 ) -> tuple[int, dict[str, Any], str]:
     """Train on the `mixed` samples; returns exit code, report and log."""
     given = mixed(folder)
     rows = [{**item, "number": number} for number, item in enumerate(given["train_samples"])]
-    evals = [{**item, "number": number} for number, item in enumerate(given["eval_samples"])]
+    evals = [
+        {**item, "number": number, "text": item["text"] and "ভাত আমি"}  # Nothing is trained on it.
+        for number, item in enumerate(given["eval_samples"])
+    ]
     put(folder / "listed.json", json.dumps({"train": rows, "eval": evals}))
     report = folder / "HOST_REPORT.json"
     config = put(
@@ -77,7 +82,7 @@ def train(
             {**CONFIG, "epochs": 1, "batch_size": 1, "output_path": str(folder / "out"), "plain": True}
         ),
     )
-    rules = replace(RULES, bad_samples=mode, table=str(folder / "bad_samples.csv"))
+    rules = replace(RULES, bad_samples=mode, table=str(folder / "bad_samples.csv"), held_out=held_out)
     control = put(folder / "control.json", json.dumps(Control(report, data=rules).values()))
     arguments = [str(control), str(LISTED), "--config_path", str(config)]
     code = fork_server.run(arguments, folder / "log.txt", ranks=ranks)
@@ -102,6 +107,20 @@ def test_two_ranks_train_on_the_same_samples(fork_server: ForkServer, tmp_path: 
     other = (tmp_path / "log.txt.rank1").read_text()
     assert re.findall(r"ORDER train (\[.*\])", log) == re.findall(r"ORDER train (\[.*\])", other)
     assert "samples were checked" not in other
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_holding_sentences_out_changes_no_bit(fork_server: ForkServer, tmp_path: Path, ranks: int) -> None:
+    """Random numbers, split and weights are those of a training that lists nothing for its scores."""
+    listed = tmp_path / "held_out.json"
+    newest = []
+    for name, held_out in (("without", None), ("with", str(listed))):
+        (tmp_path / name).mkdir()
+        code, report, _ = train(fork_server, tmp_path / name, ranks=ranks, held_out=held_out)
+        assert (code, report["finished"]) == (0, True)
+        newest.append(max((tmp_path / name / "out").rglob("*_[0-9].pth"), key=step_of))
+    assert same_training(*newest) is None
+    assert [item["name"] for item in json.loads(listed.read_text())] == ["wavs/4.wav", "wavs/5.wav"]
 
 
 def test_a_refused_training_does_not_begin(fork_server: ForkServer, tmp_path: Path) -> None:
@@ -134,7 +153,12 @@ def test_a_session_with_bad_data(root: Path, log: Log) -> None:
     (asked,) = [json.loads(line[6:]) for line in log.lines if line.startswith("ASKED ")]
     working = root / "working"
     assert asked == [
-        {**data, "table": str(working / "bad_samples.csv"), "letters": str(root / "temp" / "letters.json")},
+        {
+            **data,
+            "table": str(working / "bad_samples.csv"),
+            "letters": str(root / "temp" / "letters.json"),
+            "held_out": None,
+        },
         {**disk, "folder": str(working), "keep_checkpoints": 7},
     ]
     assert (played.code, played.end["reason"], played.state["reason"]) == (1, "bad_data", "bad_data")
