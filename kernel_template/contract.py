@@ -649,6 +649,40 @@ class State(TypedDict):
     history: list[Session]  # Of all sessions so far, this one last.
 
 
+# ---- SAMPLES_FILE
+
+
+class OddSound(TypedDict):
+    """Something odd about a sound, as `sound_check` finds it."""
+
+    kind: str  # A sound_check.OddKind.
+    what: str  # The end of a sentence about the sound.
+
+
+class SpokenSample(TypedDict):
+    """A sentence that a voice was asked to speak. Without an error it has all fields but `spoken`."""
+
+    file: str  # In the same folder.
+    text: str  # As it was asked for.
+    error: str | None
+    spoken: NotRequired[str]  # The text as the voice said it, if that is another one.
+    sample_rate: NotRequired[int]
+    seconds: NotRequired[float]
+    peak: NotRequired[float]  # Before clipping: full scale is 1.
+    unknown: NotRequired[list[str]]  # What the voice does not know, each character once.
+    sound: NotRequired[dict[str, Any]]  # The figures of sound_check.Measures.
+    odd: NotRequired[list[OddSound]]
+
+
+class SpokenSamples(TypedDict):
+    """The content of SAMPLES_FILE."""
+
+    global_step: int
+    best: bool
+    checkpoint: str
+    samples: list[SpokenSample]
+
+
 # ---- MANIFEST_FILE
 
 

@@ -203,13 +203,16 @@ def measure(samples: Any, sample_rate: int) -> Measures:
     )
 
 
-def oddities(found: Measures, text: str, recorded: Reference | None = None) -> list[Odd]:
+def oddities(
+    found: Measures, text: str, recorded: Reference | None = None, *, speed: float = 1.0
+) -> list[Odd]:
     """Tell what is odd about the sound of a sentence; empty if nothing is.
 
     Args:
         found: what was measured.
         text: what was spoken, in words; "" if it is not known.
         recorded: what recordings of the speaker are like; without it only the impossible is odd.
+        speed: how many times faster than usual the voice was told to speak.
     """
     if not found.finite:
         return [
@@ -223,7 +226,7 @@ def oddities(found: Measures, text: str, recorded: Reference | None = None) -> l
         than = f", recordings by {recorded.movement_db:.1f}" if recorded is not None else ""
         odd.append(Odd(OddKind.STEADY, f"{what}{than}"))
     elif (letters := count_spoken(text)) >= _FEW_LETTERS:
-        odd += _pace(found.speech_s / letters, recorded)
+        odd += _pace(found.speech_s * speed / letters, recorded)
     pauses = {
         "begins with": (found.lead_s, MARGIN_S),
         "has a pause of": (found.longest_pause_s, PAUSE_S),

@@ -105,8 +105,8 @@ class SampleSpeaker:
         self, checkpoint: Checkpoint, config: Path, sentences: list[str], folder: Path, limit_s: float
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        # Nobody knows the letters of the base voice's training texts.
-        letters = self.paths.letters if folder != self.paths.base_samples else None
+        # Nobody knows the texts and the recordings that the base voice was trained on.
+        own = folder != self.paths.base_samples
         result = self.program(
             config,
             checkpoint.path,
@@ -115,7 +115,8 @@ class SampleSpeaker:
             tag="sample",
             limit_s=limit_s,
             on_record=self._print,
-            letters=letters,
+            letters=self.paths.letters if own else None,
+            recordings=self.paths.recordings if own else None,
         )
         results = result.records
         spoken = [record for record in results if not record.get("error")]
@@ -142,20 +143,24 @@ class SampleSpeaker:
                 f"Only {len(spoken)} of {len(sentences)} test sentences could be spoken with "
                 f"{checkpoint.path.name}: {why}"
             )
-        if folder != self.paths.base_samples:  # What it lacks is not the run's fault.
-            self._warn_of_missing(spoken)
+        if own:  # What the base voice lacks is not the run's fault.
+            self._warn_of_faults(spoken)
 
-    def _warn_of_missing(self, spoken: list[dict[str, Any]]) -> None:
-        """Warn of letters that the voice does not know, and of silence."""
+    def _warn_of_faults(self, spoken: list[dict[str, Any]]) -> None:
+        """Warn of letters that the voice does not know, and of what is odd about the sound."""
         unknown = dict.fromkeys(letter for record in spoken for letter in record.get("unknown") or [])
         if unknown:
             self.report.warn(
                 f"The voice does not know {', '.join(repr(letter) for letter in unknown)}: the test "
                 "sentences were spoken without them."
             )
-        silent = [str(record.get("file")) for record in spoken if record.get("silent")]
-        if silent:
-            self.report.warn(f"The voice is almost silent in {', '.join(silent)}.")
+        odd: dict[str, list[str]] = {}
+        for record in spoken:
+            for item in record.get("odd") or []:
+                odd.setdefault(item["kind"], []).append(f"{record['file']} {item['what']}")
+        for found in odd.values():
+            others = f" The same is odd in {len(found) - 1} of the other sentences." if len(found) > 1 else ""
+            self.report.warn(f"The voice sounds odd: {found[0]}.{others}")
 
     def _print(self, record: Mapping[str, Any]) -> None:
         if record.get("error"):

@@ -56,6 +56,7 @@ class VoiceProgram:
         limit_s: float,
         on_record: Callable[[dict[str, Any]], None] = lambda _record: None,
         letters: Path | None = None,
+        recordings: Path | None = None,
     ) -> ProgramResult:
         """Run the program to its end.
 
@@ -68,6 +69,7 @@ class VoiceProgram:
             limit_s: seconds until it is stopped.
             on_record: called with each record as it is printed.
             letters: the counts of the training texts' letters, if the program takes them and they are there.
+            recordings: what the speaker's recordings are like, likewise.
 
         Raises:
             OSError: it could not be started, or its input could not be written.
@@ -86,8 +88,8 @@ class VoiceProgram:
         asked = self.folder / "sentences.json"
         self.write(asked, json_bytes(list(sentences)))
         files = {"config": config, "checkpoint": checkpoint, "sentences": asked, "out": out}
-        if letters is not None and letters.is_file():
-            files["letters"] = letters
+        optional = {"letters": letters, "recordings": recordings}
+        files |= {name: path for name, path in optional.items() if path is not None and path.is_file()}
         arguments = [part for name, path in files.items() for part in (f"--{name}", str(path))]
         command, env = self.programs.command(self.module, *arguments), self.programs.environment(self.env)
         end = self.run(ChildPlan(command, env, self.folder, limit_s), on_line)

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kernel_template.host import espeak_program
 from kernel_template.host.compat import Compatibility
 from kernel_template.host.coqui import patch
 from kernel_template.host.metadata import MetadataMender
 from kernel_template.host.protocol import Control
 from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
+from kernel_template.text import espeak
 
 ESPEAK = "TTS.tts.utils.text.phonemizers.espeak_wrapper"  # It looks for eSpeak NG when it is imported.
 
@@ -64,7 +64,7 @@ class TtsHooks:
         if shutil.which("espeak-ng") or shutil.which("espeak") or loader is None or loader.origin is None:
             return
         folder, package = self._folder / "bin", Path(loader.origin).parents[1]
-        command = (sys.executable, "-E", "-S", espeak_program.__file__, str(package))
+        command = (sys.executable, "-I", "-S", espeak.__file__, str(package))
         folder.mkdir(exist_ok=True)
         program = folder / "espeak-ng"
         program.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")

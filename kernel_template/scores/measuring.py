@@ -112,7 +112,8 @@ class Measuring:
                 if speaks is None:
                     values, rate = _recording(Path(self._plan["sounds"][number]))
                 else:
-                    values, rate = speaks.speak(asked["text"], asked["speaker"]), speaks.sample_rate
+                    values, _, _ = speaks.speak(asked["text"], asked["speaker"])
+                    rate = speaks.sample_rate
                 _write(folder / asked["file"], values, rate)
                 record |= {"sample_rate": rate, "seconds": round(len(values) / rate, 3)}
                 sound = Sound(resampled(values, rate))

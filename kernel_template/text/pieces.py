@@ -1,6 +1,7 @@
 """What became of a text: the spoken text, what each rule changed, and what could not be said."""
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -175,6 +176,24 @@ class Losses:
 def merged(*kinds: Sequence[Loss]) -> tuple[Loss, ...]:
     """Join losses in the order of the source."""
     return tuple(sorted((loss for losses in kinds for loss in losses), key=attrgetter("start")))
+
+
+def joined(parts: Sequence[Spoken]) -> Spoken:
+    """Join what was read part by part. Places in it are those within each part."""
+    losses: dict[str, Loss] = {}
+    counts = Counter[str]()
+    for part in parts:
+        for loss in part.lost:
+            losses.setdefault(loss.character, loss)
+            counts[loss.character] += loss.count
+    return Spoken(
+        source=" ".join(part.source for part in parts),
+        text=" ".join(part.text for part in parts),
+        pieces=tuple(piece for part in parts for piece in part.pieces),
+        lost=tuple(replace(loss, count=counts[character]) for character, loss in losses.items()),
+        doubtful=tuple(sorted({character for part in parts for character in part.doubtful})),
+        remarks=tuple(dict.fromkeys(remark for part in parts for remark in part.remarks)),
+    )
 
 
 def place_before(edits: Sequence[Edit]) -> Callable[[int], int]:

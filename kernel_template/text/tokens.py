@@ -3,7 +3,8 @@
     cleaner      Coqui's name of the text cleaner, or null
     steps        what it does, in order: ["nfc"], ["lower"], ["collapse"] (white space becomes one space, and
                  is removed at both ends), ["replace", OLD, NEW], ["drop", CHARACTERS]
-    characters   the id of each character; others are left out
+    phonemizer   what makes phonemes of the cleaned text (phonemes.py); missing for voices of letters
+    characters   the id of each character, or phoneme; others are left out
     ids          the ids of pad, blank, bos and eos; as in Coqui, the first free id if the voice lacks one
     add_blank    whether the id of blank is put before, between and after all others
     use_eos_bos  whether bos and eos are put around the whole
@@ -13,7 +14,8 @@
                  (vocabulary.py); missing if that is not known
     spelling     how they spelt each letter that Unicode spells in two ways; missing as counts
 
-Sessions write these rules, and the laptop reads them. Standard library only: neither needs torch or TTS.
+Sessions write these rules, and the laptop reads them. Standard library only: neither needs torch or TTS. Only
+eSpeak NG's phonemes need the package espeakng-loader.
 """
 
 import re
@@ -21,11 +23,19 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kernel_template.text.phonemes import ESPEAK, EspeakError, describe_phonemizer, phonemize
+
 Step = tuple[str, ...]
 _LARGEST_GROWTH = 8  # The most that a real cleaner does is to replace `&` by ` and `.
 _NFC, _LOWER, _COLLAPSE = ("nfc",), ("lower",), ("collapse",)
 _BRACKETS: Step = ("drop", '<>()[]"')
 _AND = {"en": " and ", "fr": " et ", "it": " e ", "pt": " e ", "ca": " i "}
+# What phonemes are compared on: each of Coqui's takes a process of eSpeak NG, so these are few.
+_READ_ALOUD = (
+    "আজ সকালে নদীর ধারে ঠান্ডা হাওয়া বইছে, তাই না?",
+    "ডাক্তার সেন ঋতু নিয়ে বললেন: খুব ভালো! ঢাকায় উৎসব, গাঢ় অন্ধকার; দুঃখ নেই।",
+    "এক। দুই. তিন - চার… পাঁচ",
+)
 _EVERYTHING = (
     "  Ab\tC\r\n\n d  ",
     "Q&A; x-y: 'it' “so” \"q\" (p) [r] <s>/+=%*",
@@ -66,6 +76,8 @@ def cleaner_steps(cleaner: str | None, language: str | None) -> tuple[Step, ...]
         "multilingual_cleaners": (_NFC, _LOWER, *symbols),
         "portuguese_cleaners": (_NFC, _LOWER, *symbols),
         "multilingual_phoneme_cleaners": (_NFC, *symbols),
+        # English numbers and abbreviations too, which a text in words does not have.
+        "phoneme_cleaners": (_NFC, *symbols),
     }
     return known.get(cleaner)
 
@@ -96,13 +108,16 @@ def clean(text: str, steps: Sequence[Sequence[str]]) -> str:
 
 
 def text_ids(text: str, described: Mapping[str, Any]) -> tuple[list[int], list[str]]:
-    """Turn a text into ids. Returns them, and the characters that the vocabulary lacks, each once.
+    """Turn a text into ids. Returns them, and what the vocabulary lacks, each character once.
 
     Raises:
+        EspeakError: the voice speaks phonemes of eSpeak NG, which cannot be used.
         ValueError: as `clean`.
     """
     table = described["characters"]
     letters = clean(text, described["steps"])
+    if phonemizer := described.get("phonemizer"):
+        letters = phonemize(letters, phonemizer)
     ids = [table[letter] for letter in letters if letter in table]
     unknown = list(dict.fromkeys(letter for letter in letters if letter not in table))
     special = described["ids"]
@@ -129,13 +144,13 @@ def describe(
 ) -> dict[str, Any]:
     """Make the `text` of voice.json, and compare it with the tokenizer.
 
-    It is compared on `texts`, on the whole vocabulary, and on texts with traps.
+    It is compared on `texts`, on the whole vocabulary, and on texts with traps; phonemes on some sentences.
 
     Args:
         tokenizer: Coqui's tokenizer.
         cleaner: the configuration's `text_cleaner`.
         language: the dataset's language, as the training passes it to the tokenizer.
-        texts: what the voice will speak.
+        texts: what the voice will speak, for phonemes in words.
     """
     characters = tokenizer.characters
     table = character_ids(characters)
@@ -149,23 +164,38 @@ def describe(
         "add_blank": bool(tokenizer.add_blank),
         "use_eos_bos": bool(tokenizer.use_eos_bos),
     }
-    why = None
+    spoken_by_us = (*texts, *_EVERYTHING, *(f"ক{letter}A" for letter in table))
     if tokenizer.use_phonemes:
-        why = "the voice was trained on phonemes, which only the training's phonemizer can make"
-    elif steps is None:
-        why = f"the text cleaner {cleaner} does more than voice.json can describe"
-    else:
-        letters = [f"ক{letter}A" for letter in table]
-        different = _difference(tokenizer, described, language, [*texts, *_EVERYTHING, *letters])
-        if different is not None:
-            why = f"the text cleaner {cleaner} of this release does something else with {different!r}"
-    examples = [] if tokenizer.use_phonemes else [*texts[:3], *_EVERYTHING]
+        described["phonemizer"] = describe_phonemizer(tokenizer.phonemizer, language)
+        spoken_by_us = (*texts[:3], *_READ_ALOUD)
+    why = _why_not(tokenizer, described, language, spoken_by_us)
+    examples = (*texts[:3], *(_READ_ALOUD if tokenizer.use_phonemes else _EVERYTHING))
     return {
         **described,
         "speakable": why is None,
         "why": why,
         "examples": [{"text": text, "ids": tokenizer.text_to_ids(text, language)} for text in examples],
     }
+
+
+def _why_not(
+    tokenizer: Any, described: Mapping[str, Any], language: str | None, texts: Sequence[str]
+) -> str | None:
+    """Why the rules do not give the tokenizer's ids for all `texts`; None if they do."""
+    cleaner, phonemizer = described["cleaner"], described.get("phonemizer", {})
+    if phonemizer is None:
+        name = getattr(tokenizer.phonemizer, "name", lambda: "an unknown phonemizer")()
+        return f"the voice was trained on phonemes of {name}, which only the training can make"
+    if cleaner_steps(cleaner, language) is None:
+        return f"the text cleaner {cleaner} does more than voice.json can describe"
+    try:
+        different = _difference(tokenizer, described, language, texts)
+    except EspeakError as error:
+        return f"the voice was trained on phonemes of {ESPEAK}, and {error}"
+    if different is None:
+        return None
+    what = f"phonemizer {phonemizer['name']}" if phonemizer else f"text cleaner {cleaner}"
+    return f"the {what} of this release does something else with {different!r}"
 
 
 def _difference(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from kernel_template.text.phonemes import ESPEAK
 from kernel_template.text.pieces import (
     Edit,
     Latin,
@@ -82,20 +83,27 @@ class Vocabulary:
         letters: the characters that have an id.
         counts: how often the training texts had each, as `count_letters`; None if that is not known.
         steps: the cleaner's steps, as in voice.json.
+        phonemes_of: the language of a voice that eSpeak NG makes phonemes for: it can read any letter.
     """
 
     letters: frozenset[str]
     counts: Mapping[str, int] | None = None
     steps: Sequence[Sequence[str]] = ()
+    phonemes_of: str | None = None
 
     @classmethod
     def of(cls, rules: Mapping[str, Any]) -> "Vocabulary":
         """Take it from the `text` of a voice.json."""
+        phonemizer = rules.get("phonemizer")
+        if phonemizer and phonemizer["name"] == ESPEAK:
+            return cls(frozenset(), phonemes_of=str(phonemizer["language"]))
         return cls(frozenset(rules["characters"]), rules.get("counts") or None, rules["steps"])
 
     @cached_property
     def is_bangla(self) -> bool:
         """Whether it can say Bangla at all."""
+        if self.phonemes_of is not None:
+            return self.phonemes_of.split("-")[0] == "bn"
         return len(_CORE & self.letters) >= _SPEAKS * len(_CORE)
 
     @cached_property
@@ -105,7 +113,7 @@ class Vocabulary:
 
     def has(self, text: str) -> bool:
         """Whether all of a text has ids."""
-        return (
+        return self.phonemes_of is not None or (
             self.letters.issuperset(clean(text, self.steps)) if self.steps else self.letters.issuperset(text)
         )
 
@@ -116,12 +124,21 @@ class Vocabulary:
         units = _UNIT.findall(clean(text, self.steps))
         return min((self.counts.get(unit, 0) for unit in units), default=1)
 
+    @cached_property
+    def _choices(self) -> dict[str, tuple[str | None, bool]]:
+        return {}
+
     def choose(self, letter: str) -> tuple[str | None, bool]:
         """Choose how to write a letter. Returns None if it cannot be said, and whether it is doubtful.
 
         The spelling that the training texts had most comes first, then what sounds alike, then a letter that
         the voice has but never met.
         """
+        if letter not in self._choices:
+            self._choices[letter] = self._choose(letter)
+        return self._choices[letter]
+
+    def _choose(self, letter: str) -> tuple[str | None, bool]:
         spellings = [letter, SPELLINGS.get(letter, letter)]
         known = [form for form in spellings if self.has(form)]
         best = max(known, key=self.trained, default=None)
@@ -143,6 +160,16 @@ class Vocabulary:
 
     def _fitness(self, form: str) -> tuple[bool, int]:
         return self.has(form), self.trained(form)
+
+
+def words(text: str, voice: Vocabulary) -> Spoken:
+    """Return a text as it is read aloud, not yet in the letters of a voice; Latin letters that it has stay.
+
+    A voice that does not speak Bangla reads the text as it is.
+    """
+    if not voice.is_bangla:
+        return Spoken(text, text)
+    return spoken(text, Latin.KEEP if voice.says_latin else Latin.SPELL)
 
 
 def for_voice(said: Spoken, voice: Vocabulary, *, lines: bool = False) -> Spoken:

@@ -53,6 +53,11 @@ class Paths:
         return self.temp / "letters.json"
 
     @property
+    def recordings(self) -> Path:
+        """What the speaker's recordings are like, as the host measured; not an output."""
+        return self.temp / "recordings.json"
+
+    @property
     def held_out(self) -> Path:
         """The samples that are only evaluated on, as the host listed them; not an output."""
         return self.temp / "held_out.json"

@@ -23,14 +23,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from kernel_template.text import Spoken
+from kernel_template.text import Spoken, joined
 from orchestrator.errors import KgttsError
 from orchestrator.serve.connection import cut_off
 from orchestrator.serve.formats import MEDIA_TYPES, Encoder, open_encoder
 from orchestrator.serve.measures import Measures
 from orchestrator.serve.request import ApiError, SpeechRequest, largest_body, parse_speech, parse_text
 from orchestrator.serve.voices import ServedVoice, Voices
-from orchestrator.voice import SynthesisOptions, Utterance, pcm16, split_text
+from orchestrator.voice import SynthesisOptions, Utterance, pcm16
 from orchestrator.voice.speech import name_all
 
 SPEECH_PATH = "/v1/audio/speech"
@@ -372,10 +372,11 @@ def _next(served: ServedVoice, sentences: Iterator[Utterance]) -> Utterance | No
 
 
 def _tell(served: ServedVoice, text: str) -> dict[str, Any]:
-    said = served.voice.spoken(text)
+    parts = list(served.voice.read(text))
+    said = joined([part.said for part in parts])
     return {
         "spoken": said.text,
-        "sentences": [piece.text for piece in split_text(said.text)],
+        "sentences": [sentence.text for part in parts for sentence in part.sentences],
         "changes": [
             {"rule": piece.rule, "source": piece.source, "result": piece.result}
             for piece in said.pieces

@@ -67,6 +67,15 @@ class SpecialIds(_Section):
     eos: Id
 
 
+class Phonemizer(_Section):
+    """What makes phonemes of a text; see kernel_template/text/phonemes.py."""
+
+    name: Literal["espeak", "bn_phonemizer"]
+    language: str = Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}$")
+    version: Annotated[str, Field(max_length=64)] | None = None
+    kept: Annotated[str, Field(max_length=64)] | None = None
+
+
 class TextRules(_Section):
     """How a text becomes ids. If these rules are not enough, `speakable` is false and `why` says why."""
 
@@ -77,13 +86,14 @@ class TextRules(_Section):
     use_eos_bos: bool
     speakable: bool
     why: str | None = None
+    phonemizer: Phonemizer | None = None
     counts: dict[Annotated[str, Field(min_length=1, max_length=2)], _Count] | None = None
     """How often the training texts had each letter; None for voices of earlier sessions."""
 
     @property
     def vocabulary(self) -> Vocabulary:
         """What the voice can say."""
-        return Vocabulary(frozenset(self.characters), self.counts or None, self.steps)
+        return Vocabulary.of(self.model_dump())
 
 
 class _Run(_Section):
@@ -106,6 +116,8 @@ class VoiceCard(_Section):
     speakers: dict[str, Id] = {}
     languages: dict[str, Id] = {}
     text: TextRules
+    recordings: dict[str, float | int] | None = None
+    """What the speaker's recordings are like, for `sound_check.Reference`."""
     run: _Run = _Run()
     global_step: _Count | None = None
     made: str | None = None

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kernel_template.contract import VOICE_CARD, VOICE_MODEL, VOICE_TOKENS
+from kernel_template.sound import pcm16
 from kernel_template.text import Vocabulary
 from kernel_template.text.front_ends import CHARACTERS, sherpa_metadata, sherpa_tokens, split_letters
 from orchestrator import __version__, untrusted
@@ -26,7 +27,6 @@ from orchestrator.voice.licences import licence
 from orchestrator.voice.piper import piper_config
 from orchestrator.voice.readme import About, Sample, curves_svg, licence_lines, readme
 from orchestrator.voice.rule_fst import rule_fst
-from orchestrator.voice.sound import pcm16
 from orchestrator.voice.synthesis import SynthesisOptions, Voice, open_voice
 
 PACKAGE_SCHEMA = 1

@@ -1,20 +1,26 @@
-"""Write speech as WAV, and play it with a program of this system."""
+"""Write speech as WAV, FLAC, Ogg Vorbis or MP3, and play it with a program of this system."""
 
+import importlib
 import os
 import shutil
 import subprocess
 import sys
+import time
 import wave
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from kernel_template.sound import SAMPLE_BYTES
 from orchestrator import untrusted
-from orchestrator.errors import LocalError
+from orchestrator.errors import LocalError, UsageError
 from orchestrator.files import replacing
 
-_SAMPLE_BYTES = 2
-_LOUDEST = 32_767  # The largest 16-bit sample.
+_BLOCK = 65_536  # Bytes.
+_PLAYED_SHARE = 0.5  # A player that ends sooner than this share of the sound has played nothing.
+_TELLING_S = 1.0  # A shorter sound does not tell: programs need time to start.
 
 _FFPLAY = ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error", "-i")
 # PowerShell reads the path from an environment variable: within a command it would need quoting.
@@ -28,38 +34,108 @@ _OTHER_PLAYERS = (("pw-play",), ("paplay",), ("aplay", "-q"), _FFPLAY)
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def pcm16(samples: Any, silence_s: float, sample_rate: int) -> bytes:
-    """Samples, and the silence after them, as 16-bit little-endian PCM.
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """A file format that soundfile writes: its names there, and for people."""
 
-    The voice's own loudness is kept, so that two voices can be compared; what is louder than 1 is clipped.
+    major: str
+    subtype: str
+    label: str
 
-    Args:
-        samples: a numpy array of float32, from -1 to 1.
-        silence_s: the silence in seconds.
-        sample_rate: samples per second.
+
+_FORMATS = {
+    ".flac": _Format("FLAC", "PCM_16", "FLAC"),
+    ".ogg": _Format("OGG", "VORBIS", "Ogg Vorbis"),
+    ".mp3": _Format("MP3", "MPEG_LAYER_III", "MP3"),
+}
+_WAV = ("", ".wav", ".wave")
+
+
+def check_format(path: Path) -> None:
+    """Check, before anything is spoken, that sound can be written in the format of a file's ending.
+
+    Raises:
+        UsageError: kgtts writes no such files.
+        LocalError: the package for this format is not installed, or too old.
     """
-    loud = (samples.clip(-1.0, 1.0) * _LOUDEST).round().astype("<i2").tobytes()
-    return bytes(loud) + bytes(_SAMPLE_BYTES * round(silence_s * sample_rate))
+    ending = path.suffix.lower()
+    if ending in _WAV:
+        return
+    form = _FORMATS.get(ending)
+    if form is None:
+        raise UsageError(
+            f"kgtts cannot write {path}: it writes files that end with .wav, {', '.join(_FORMATS)}.",
+            hint=f"--out {path.with_suffix('.wav')}",
+        )
+    available = _soundfile(form).available_formats()
+    if form.major not in available:
+        raise LocalError(
+            f"The installed soundfile cannot write {form.label} files.",
+            hint="pip install --upgrade 'kgtts[speak]', or write a .wav file",
+        )
 
 
-def write_wav(path: Path, sample_rate: int, parts: Iterable[bytes]) -> float:
+def _soundfile(form: _Format) -> Any:
+    try:
+        return importlib.import_module("soundfile")
+    except (ImportError, OSError) as error:  # OSError: its library is missing.
+        raise LocalError(
+            f"Writing {form.label} files needs the package soundfile, which is not installed.",
+            hint="pip install 'kgtts[speak]', or write a .wav file",
+        ) from error
+
+
+def write_sound(path: Path, sample_rate: int, parts: Iterable[bytes]) -> float:
     """Write mono 16-bit samples to `path`, completely or not at all; parts are written as they come.
+
+    The ending decides about the format: WAV, FLAC, Ogg Vorbis or MP3; without one it is WAV.
 
     Returns:
         How many seconds of sound were written.
 
     Raises:
-        LocalError: the folder cannot be written to, or is full; `path` is as it was.
+        UsageError, LocalError: as `check_format`; or the folder cannot be written to, or is full. `path` is
+            as it was.
     """
-    written = 0
-    with replacing(path) as file, wave.open(file, "wb") as sound:
-        sound.setnchannels(1)
-        sound.setsampwidth(_SAMPLE_BYTES)
-        sound.setframerate(sample_rate)
+    check_format(path)
+    form, written = _FORMATS.get(path.suffix.lower()), 0
+    with replacing(path) as file, _writer(file, form, sample_rate, path) as write:
         for part in parts:
-            sound.writeframes(part)
+            write(part)
             written += len(part)
-    return written / _SAMPLE_BYTES / sample_rate
+    return written / SAMPLE_BYTES / sample_rate
+
+
+@contextmanager
+def _writer(
+    file: IO[bytes], form: _Format | None, sample_rate: int, path: Path
+) -> Iterator[Callable[[bytes], object]]:
+    """Give a function that appends samples to an open file."""
+    if form is None:
+        with wave.open(file, "wb") as sound:
+            sound.setnchannels(1)
+            sound.setsampwidth(SAMPLE_BYTES)
+            sound.setframerate(sample_rate)
+            yield sound.writeframes
+        return
+    soundfile = _soundfile(form)
+
+    def write(part: bytes) -> None:
+        # libsndfile's Vorbis encoder puts what it gets at once on the stack.
+        for at in range(0, len(part), _BLOCK):
+            encoded.buffer_write(part[at : at + _BLOCK], dtype="int16")
+
+    try:
+        with soundfile.SoundFile(
+            file, "w", samplerate=sample_rate, channels=1, format=form.major, subtype=form.subtype
+        ) as encoded:
+            yield write
+    except soundfile.SoundFileError as error:
+        why = untrusted.one_line(str(error), 200).rstrip(".")
+        raise LocalError(
+            f"{path} could not be written as {form.label} with {sample_rate} samples per second: {why}.",
+            hint=f"--out {path.with_suffix('.wav')}",
+        ) from error
 
 
 def find_players(
@@ -76,16 +152,28 @@ def find_players(
     return [[place, *command[1:]] for place, command in found if place is not None]
 
 
-def play(file: Path, players: Sequence[Sequence[str]], *, run: Run = subprocess.run) -> None:
+def play(
+    file: Path,
+    players: Sequence[Sequence[str]],
+    seconds: float,
+    *,
+    run: Run = subprocess.run,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
     """Play a file with the first player that works, and wait until it has ended.
+
+    Some players end without an error on a machine that has no sound card: one that ends much sooner than the
+    sound counts as failed.
 
     Args:
         file: a WAV file.
         players: the commands, from `find_players`.
+        seconds: how long the sound is.
         run: starts a program and waits for it.
+        clock: monotonic seconds.
 
     Raises:
-        LocalError: no player works; a machine without a sound card has players all the same.
+        LocalError: nothing was played, and why.
     """
     path = str(file.resolve())
     env = {name: value for name, value in os.environ.items() if not name.startswith("KAGGLE_")}
@@ -93,6 +181,7 @@ def play(file: Path, players: Sequence[Sequence[str]], *, run: Run = subprocess.
     why = "no program that plays sound was found"
     for command in players:
         arguments = () if command[-1] == _SOUND_PLAYER else (path,)
+        began = clock()
         try:
             ended = run(
                 [*command, *arguments],
@@ -106,12 +195,15 @@ def play(file: Path, players: Sequence[Sequence[str]], *, run: Run = subprocess.
         except OSError as error:
             why = f"{Path(command[0]).name} could not be started: {error.strerror or error}"
             continue
-        if ended.returncode == 0:
+        took = clock() - began
+        early = seconds >= _TELLING_S and took < seconds * _PLAYED_SHARE
+        if ended.returncode == 0 and not early:
             return
         lines = (ended.stderr or ended.stdout or "").strip().splitlines()
         said = untrusted.one_line(lines[-1] if lines else "", 200)
-        why = f"{Path(command[0]).name} failed: {said or f'exit code {ended.returncode}'}"
+        how = f"ended after {took:.1f} of {seconds:.1f} s" if ended.returncode == 0 else "failed"
+        why = f"{Path(command[0]).name} {how}: {said or f'exit code {ended.returncode}'}"
     raise LocalError(
-        f"The speech could not be played on this machine: {why}.",
+        f"Nothing was played, since this machine could not play the speech: {why}.",
         hint="write it to a file with `kgtts say --out said.wav`",
     )

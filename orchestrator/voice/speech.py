@@ -1,4 +1,4 @@
-"""Speak a whole text to a WAV file: which voices speak, what they say, and what came of it."""
+"""Speak a whole text to a file: which voices speak, what they say, and what came of it."""
 
 import codecs
 from collections.abc import Collection, Iterator, Sequence
@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from kernel_template.text import Spoken
+from kernel_template.sound import pcm16
+from kernel_template.text import Reading, Spoken, joined
 from orchestrator import untrusted
 from orchestrator.errors import UsageError
 from orchestrator.results import PulledSession
 from orchestrator.voice.card import VoiceCard, find_card
 from orchestrator.voice.finding import base_voice_beside, pulled_pair, pulled_voice
-from orchestrator.voice.sound import pcm16, write_wav
-from orchestrator.voice.synthesis import SynthesisOptions, Voice
+from orchestrator.voice.sound import write_sound
+from orchestrator.voice.synthesis import SynthesisOptions, Utterance, Voice
 
 STDIN = "-"
 _LARGEST_TEXT = 4 * 1024 * 1024
 _MOST_NAMED = 12
+_LONGEST_NAME = 60  # Characters of a sentence that is named.
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,13 @@ class Speech:
     Attributes:
         place: the voice's description.
         card: its content.
-        file: the WAV file.
+        file: the sound file.
         seconds: how long the file is.
         took_s: how long the voice took, in seconds.
-        pieces: each piece of the text as it was spoken, and its seconds of sound.
+        pieces: each sentence as it was spoken, and its seconds of sound.
         unknown: the characters that were left out, each once.
         said: the text in the voice's letters, with what was changed, lost and is doubtful.
+        odd: what is odd about the sound, as whole sentences; not all, if that is much.
     """
 
     place: Path
@@ -56,6 +59,7 @@ class Speech:
     pieces: Sequence[tuple[str, float]]
     unknown: Sequence[str]
     said: Spoken
+    odd: Sequence[str] = ()
 
     @property
     def real_time_factor(self) -> float:
@@ -127,38 +131,59 @@ def check_text(text: str) -> str:
 
 
 def speak(voice: Voice, text: str, file: Path, options: SynthesisOptions | None = None) -> Speech:
-    """Speak a text to a WAV file.
+    """Speak a text to a file, in the format of its ending.
 
     Raises:
         UsageError: the voice can say nothing of the text.
-        KgttsError: as `Voice.say` and `write_wav`.
+        KgttsError: as `Voice.say` and `write_sound`.
     """
-    rate = voice.card.audio.sample_rate
+    rate, options = voice.card.audio.sample_rate, options or SynthesisOptions()
     pieces: list[tuple[str, float]] = []
-    prepared = voice.spoken(text)
-    unknown = dict.fromkeys(loss.character for loss in prepared.lost)
+    readings: list[Reading] = []
+    unknown: dict[str, None] = {}
+    odd: list[str] = []
     took_s = 0.0
 
     def sounds() -> Iterator[bytes]:
         nonlocal took_s
-        for said in voice.say(text, options):
-            unknown.update(dict.fromkeys(said.unknown))
-            took_s += said.took_s
-            pieces.append((said.text, round(said.seconds, 3)))
-            yield pcm16(said.samples, said.pause_s, rate)
-        if any(seconds for _, seconds in pieces):
-            return
-        if not unknown:
-            raise UsageError(
-                f"The voice {voice.place} cannot say this text: nothing is left of it after cleaning."
-            )
-        raise UsageError(
-            f"None of the text's characters is in the vocabulary of {voice.place}: {name_all(unknown)}.",
+        for spoken in voice.say(text, options, noted=readings.append):
+            unknown.update(dict.fromkeys(spoken.unknown))
+            took_s += spoken.took_s
+            pieces.append((spoken.text, round(spoken.seconds, 3)))
+            if len(odd) < _MOST_NAMED:
+                odd.extend(_oddities(voice, spoken, options.speed))
+            yield pcm16(spoken.samples, spoken.pause_s, rate)
+        unknown.update(dict.fromkeys(loss.character for reading in readings for loss in reading.said.lost))
+        if not any(seconds for _, seconds in pieces):
+            said = joined([reading.said for reading in readings])
+            raise _nothing_to_say(voice.place, said, unknown, had_letters=bool(pieces))
+
+    seconds = write_sound(file, rate, sounds())
+    said = joined([reading.said for reading in readings])
+    return Speech(voice.place, voice.card, file, seconds, took_s, pieces, tuple(unknown), said, odd)
+
+
+def _oddities(voice: Voice, said: Utterance, speed: float) -> list[str]:
+    """What is odd about the sound of a sentence, as whole sentences."""
+    if not said.seconds:
+        return []
+    # Needs numpy, which a voice that speaks has.
+    from kernel_template.sound_check import Reference, measure, oddities  # noqa: PLC0415
+
+    found = measure(said.samples, voice.card.audio.sample_rate)
+    recorded = Reference.read(voice.card.recordings)
+    name = untrusted.one_line(said.text, _LONGEST_NAME)
+    return [f"“{name}” {item.what}." for item in oddities(found, said.text, recorded, speed=speed)]
+
+
+def _nothing_to_say(place: Path, said: Spoken, unknown: Collection[str], *, had_letters: bool) -> UsageError:
+    if unknown and (had_letters or said.harmful):
+        return UsageError(
+            f"None of the text's characters is in the vocabulary of {place}: {name_all(unknown)}.",
             hint="use the script that the voice was trained on, with digits and signs as words",
         )
-
-    seconds = write_wav(file, rate, sounds())
-    return Speech(voice.place, voice.card, file, seconds, took_s, pieces, tuple(unknown), prepared)
+    why = "nothing is left of it after cleaning" if had_letters else "there is no letter in it"
+    return UsageError(f"The voice {place} cannot say this text: {why}.")
 
 
 def name_all(characters: Collection[str]) -> str:

@@ -1,25 +1,33 @@
 """Speech synthesis with a voice in ONNX, by onnxruntime.
 
-numpy and onnxruntime come with the extra `speak`, so they are imported when a voice is opened.
+    voice = open_voice(Path("voice.json"))
+    for utterance in voice.say("আমি যাই। তুমিও চলো।"):
+        ...  # Utterance.samples, and the silence of Utterance.pause_s behind them
+
+Each sentence is synthesised only when it is asked for, so the first one of a long text comes at once. Threads
+may use one voice at the same time. numpy and onnxruntime come with the extra `speak`, so they are imported
+when a voice is opened.
 """
 
 import hashlib
 import importlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kernel_template.text import Spoken, for_voice, spoken
+from kernel_template.text import Reading, Sentence, Spoken, Vocabulary, joined, read
+from kernel_template.text.espeak import EspeakError
+from kernel_template.text.phonemes import ESPEAK, phonemize
 from kernel_template.text.tokens import text_ids
 from orchestrator import untrusted
 from orchestrator.errors import LocalError, UsageError
 from orchestrator.voice.card import VoiceCard, load_card
-from orchestrator.voice.sentences import Piece, split_text
 
-_LONGEST_PIECE_S = 600  # A voice that goes on for longer is broken.
+_LONGEST_SENTENCE_S = 600  # A voice that goes on for longer is broken.
 _MOST_SPEAKERS_SHOWN = 20
+_LONGEST_NUMBER = 9  # Digits; ids are smaller.
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +47,10 @@ class SynthesisOptions:
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """A piece of text and its sound.
+    """A sentence and its sound.
 
     Attributes:
-        text: the piece of text as it was spoken.
+        text: the sentence as it was spoken.
         unknown: characters of it that the voice's vocabulary lacks, each once; they were left out.
         samples: mono samples from -1 to 1, a numpy array of float32; empty if nothing could be spoken.
         seconds: how long the sound is.
@@ -70,6 +78,7 @@ class Voice:
     card: VoiceCard
     place: Path
     _rules: Mapping[str, Any] = field(repr=False)
+    _vocabulary: Vocabulary = field(repr=False)
     _session: Any = field(repr=False)
     _numpy: Any = field(repr=False)
 
@@ -78,38 +87,72 @@ class Voice:
         """The metadata in the model itself, which other programs read."""
         return dict(self._session.get_modelmeta().custom_metadata_map)
 
-    def spoken(self, text: str) -> Spoken:
-        """Return a text as it is read aloud, in the letters that the voice can say; its lines stay.
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """The names of its speakers, the default one first; empty if it has only one."""
+        ids = self.card.speakers
+        return tuple(sorted(ids, key=lambda name: ids[name])) if "sid" in self.card.onnx.inputs else ()
+
+    def read(self, text: str) -> Iterator[Reading]:
+        """Read a text part by part: in words, in the voice's letters, as sentences.
 
         Raises:
             UsageError: the voice's text rules are damaged.
         """
         try:
-            return for_voice(spoken(text), self.card.text.vocabulary, lines=True)
+            yield from read(text, self._vocabulary)
         except ValueError as error:
             raise _broken(self.place, _first_line(error).removesuffix(".")) from error
 
-    def say(self, text: str, options: SynthesisOptions | None = None) -> Iterator[Utterance]:
-        """Speak a text, piece by piece, as `spoken` returns it.
+    def spoken(self, text: str) -> Spoken:
+        """Return the whole text as the voice reads it, with all that was changed, lost and is doubtful.
+
+        Raises:
+            UsageError: as `read`.
+        """
+        return joined([reading.said for reading in self.read(text)])
+
+    def say(
+        self,
+        text: str,
+        options: SynthesisOptions | None = None,
+        *,
+        noted: Callable[[Reading], object] = lambda _: None,
+    ) -> Iterator[Utterance]:
+        """Speak a text, sentence by sentence; after the last one there is no pause.
+
+        Args:
+            text: any text.
+            options: how it is spoken.
+            noted: called with each part of the text before it is spoken: what was changed and lost in it.
 
         Raises:
             UsageError: the voice has no such speaker, or the model's output is not speech.
+            LocalError: the voice's phonemes cannot be made.
         """
         options = options or SynthesisOptions()
-        speaker = _speaker(self.card, options.speaker)
-        for piece in split_text(self.spoken(text).text):
-            yield self._say(piece, options, speaker)
+        speaker = find_speaker(self.card, options.speaker)
+        last: Sentence | None = None
+        for reading in self.read(text):
+            noted(reading)
+            for sentence in reading.sentences:
+                if last is not None:
+                    yield self._say(last, options, speaker)
+                last = sentence
+        if last is not None:
+            yield self._say(Sentence(last.text, 0.0), options, speaker)
 
-    def _say(self, piece: Piece, options: SynthesisOptions, speaker: int) -> Utterance:
+    def _say(self, sentence: Sentence, options: SynthesisOptions, speaker: int) -> Utterance:
         try:
-            ids, unknown = text_ids(piece.text, self._rules)
-            none, _ = text_ids("", self._rules)  # Blank, begin and end are there even without a text.
+            ids, unknown = text_ids(sentence.text, self._rules)
+        except EspeakError as error:
+            raise _no_phonemes(self.place, error) from error
         except ValueError as error:
             raise _broken(self.place, _first_line(error).removesuffix(".")) from error
-        pause = piece.pause_s / options.speed
-        if len(ids) <= len(none):
+        rules = self.card.text
+        if len(ids) <= rules.add_blank + 2 * rules.use_eos_bos:  # These are there even without a letter.
             nothing = self._numpy.zeros(0, dtype=self._numpy.float32)
-            return Utterance(piece.text, tuple(unknown), nothing, 0.0, 0.0, 0.0)
+            return Utterance(sentence.text, tuple(unknown), nothing, 0.0, 0.0, 0.0)
         scales, noise = self.card.scales, options.noise
         began = time.perf_counter()
         samples = self.samples(
@@ -119,7 +162,8 @@ class Voice:
         )
         took = time.perf_counter() - began
         seconds = len(samples) / self.card.audio.sample_rate
-        return Utterance(piece.text, tuple(unknown), samples, seconds, pause, took)
+        pause_s = sentence.pause_s / options.speed
+        return Utterance(sentence.text, tuple(unknown), samples, seconds, pause_s, took)
 
     def samples(self, ids: Sequence[int], scales: Sequence[float], speaker: int = 0) -> Any:
         """Run the model on token ids; returns a numpy array of float32.
@@ -146,22 +190,23 @@ class Voice:
             samples = numpy.asarray(found, dtype=numpy.float32).reshape(-1)
         except Exception as error:  # onnxruntime's classes have no base of their own.
             raise _broken(self.place, f"the model fails: {_first_line(error)}") from error
-        if len(samples) > _LONGEST_PIECE_S * self.card.audio.sample_rate:
-            raise _broken(self.place, f"one sentence gives more than {_LONGEST_PIECE_S} s of sound")
+        if len(samples) > _LONGEST_SENTENCE_S * self.card.audio.sample_rate:
+            raise _broken(self.place, f"one sentence gives more than {_LONGEST_SENTENCE_S} s of sound")
         if not bool(numpy.isfinite(samples).all()):
             raise _broken(self.place, "its samples are not finite: the training has probably diverged")
         return samples
 
 
-def open_voice(place: Path, *, seed: int | None = None) -> Voice:
+def open_voice(place: Path, *, seed: int | None = None, threads: int | None = None) -> Voice:
     """Open a voice; the size and SHA-256 of its ONNX file are checked.
 
     Args:
         place: its description, a voice.json.
         seed: makes the variation repeatable. onnxruntime has one seed for the whole process.
+        threads: how many threads compute a sentence; None for as many as there are cores.
 
     Raises:
-        LocalError: onnxruntime or numpy is not installed.
+        LocalError: a package is not installed: onnxruntime, numpy, or for phonemes espeakng-loader.
         UsageError: the description or the ONNX file is damaged, or its text rules do not work outside of the
             training.
     """
@@ -180,10 +225,18 @@ def open_voice(place: Path, *, seed: int | None = None) -> Voice:
             f"Speaking needs the package {error.name or 'onnxruntime'}, which is not installed.",
             hint="pip install 'kgtts[speak]'",
         ) from error
+    rules = card.text.model_dump()
+    if card.text.phonemizer is not None and card.text.phonemizer.name == ESPEAK:
+        try:
+            phonemize("ক", rules["phonemizer"])
+        except EspeakError as error:
+            raise _no_phonemes(place, error) from error
     if seed is not None:
         runtime.set_seed(seed)  # Before the session: its nodes take their seeds when they are made.
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # Errors come as exceptions.
+    if threads is not None:
+        options.intra_op_num_threads = threads
     try:
         # From memory: what was hashed is what is loaded.
         session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
@@ -193,7 +246,7 @@ def open_voice(place: Path, *, seed: int | None = None) -> Voice:
     if wanted != sorted(card.onnx.inputs):
         listed = untrusted.one_line(", ".join(wanted), 200)
         raise _broken(place, f"its inputs are {listed}, not those in {place.name}")
-    return Voice(card, place, card.text.model_dump(), session, numpy)
+    return Voice(card, place, rules, card.text.vocabulary, session, numpy)
 
 
 def _verified(place: Path, card: VoiceCard) -> bytes:
@@ -210,8 +263,8 @@ def _verified(place: Path, card: VoiceCard) -> bytes:
     return data
 
 
-def _speaker(card: VoiceCard, wanted: str | None) -> int:
-    """The id of the speaker with this name or id.
+def find_speaker(card: VoiceCard, wanted: str | None) -> int:
+    """Return the id of the speaker with this name or id; that of the first one for None.
 
     Raises:
         UsageError: the voice has no such speaker.
@@ -225,11 +278,18 @@ def _speaker(card: VoiceCard, wanted: str | None) -> int:
         return min(ids.values(), default=0)
     if wanted in ids:
         return ids[wanted]
-    if wanted.isascii() and wanted.isdecimal() and int(wanted) in ids.values():
-        return int(wanted)
+    if wanted.isascii() and wanted.isdecimal() and int(wanted[:_LONGEST_NUMBER]) in ids.values():
+        return int(wanted[:_LONGEST_NUMBER])
     listed = [f"{number} ({name})" for name, number in list(ids.items())[:_MOST_SPEAKERS_SHOWN]]
     names = untrusted.one_line(", ".join(listed), 400) or "none with a name"
     raise UsageError(f"This voice has no speaker {wanted!r}; its speakers are: {names}.")
+
+
+def _no_phonemes(place: Path, error: EspeakError) -> LocalError:
+    return LocalError(
+        f"The voice at {place} speaks phonemes of eSpeak NG, and {untrusted.one_line(str(error), 200)}.",
+        hint="pip install 'kgtts[phonemes]'",
+    )
 
 
 def _broken(place: Path, why: str) -> UsageError:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from kernel_template.host import espeak_program
 from kernel_template.host.protocol import Control
 from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
 from kernel_template.host.tts import TtsHooks
+from kernel_template.text import espeak as espeak_program
 from tests.kernel.kit import put
 
 loader = pytest.importorskip("espeakng_loader")
@@ -20,7 +20,7 @@ PACKAGES = Path(loader.__file__).parents[1]
 
 def espeak(*arguments: str) -> str:
     """Run the program as Coqui's phonemizer runs it."""
-    command = [sys.executable, "-E", "-S", str(espeak_program.__file__), str(PACKAGES), *arguments]
+    command = [sys.executable, "-I", "-S", str(espeak_program.__file__), str(PACKAGES), *arguments]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True).stdout
 
 
@@ -39,7 +39,17 @@ def test_a_package_in_a_deep_folder(tmp_path: Path) -> None:
     deep.mkdir(parents=True)
     (deep / "espeakng_loader").symlink_to(PACKAGES / "espeakng_loader", target_is_directory=True)
     text = put(tmp_path / "text.txt", "আমি")
-    command = [sys.executable, "-S", str(espeak_program.__file__), str(deep), "-v", "bn", "-f", str(text)]
+    command = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(espeak_program.__file__),
+        str(deep),
+        "-v",
+        "bn",
+        "-f",
+        str(text),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
     assert "a_m_i" in done.stdout, done.stderr
 

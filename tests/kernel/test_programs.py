@@ -105,11 +105,12 @@ def test_sentences_become_16_bit_wavs(env: dict[str, str], root: Path) -> None:
     assert [record["file"] for record in records] == ["01.wav", "02.wav"]
     assert records[0]["text"] == "আমি ভাত খাই।"
     assert records[0]["peak"] == 2.0
+    assert [item["kind"] for item in records[0]["odd"]] == ["not_finite"]
     with wave.open(str(root / "out" / "01.wav"), "rb") as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 22050)
         data = file.readframes(100)
     values = [int.from_bytes(data[at : at + 2], "little", signed=True) for at in range(0, len(data), 2)]
-    assert values == [0, 16383, -32767, 0, 8191]
+    assert values == [0, 16384, -32767, 0, 8192]
 
 
 def test_a_sentence_that_fails_does_not_cost_the_others(env: dict[str, str], root: Path) -> None:

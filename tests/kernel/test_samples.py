@@ -87,7 +87,7 @@ def test_a_sentence_sounds_the_same_whatever_was_said_before(tmp_path: Path) -> 
 def test_silence_is_noticed(tmp_path: Path) -> None:
     """A sentence that is far too quiet is noticed, and so is an empty one."""
     quiet, nothing = speak(tmp_path, "silence", "nothing")
-    assert (quiet["silent"], quiet["error"]) == (True, None)
+    assert ([item["kind"] for item in quiet["odd"]], quiet["error"]) == (["silent"], None)
     assert nothing["error"] == "ValueError: the voice makes no sound"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["01.wav"]
 
@@ -166,7 +166,7 @@ def test_no_sentences_no_samples(root: Path, log: Log) -> None:
     ("changes", "word"),
     [
         ({"unknown": ["x", "☺"]}, "does not know 'x', '☺'"),
-        ({"silent": True}, "01.wav"),
+        ({"odd": [{"kind": "silent", "what": "is silent"}]}, "01.wav is silent"),
     ],
 )
 def test_what_cannot_be_heard_is_a_warning(root: Path, log: Log, changes: dict[str, Any], word: str) -> None:

@@ -45,6 +45,7 @@ class Tokenizer:
     add_blank: bool = True
     use_eos_bos: bool = False
     use_phonemes: bool = False
+    phonemizer: Any = None
     characters: Characters = field(default_factory=Characters)
 
     def text_to_ids(self, text: str, language: str | None = None) -> list[int]:
@@ -92,7 +93,7 @@ def test_a_cleaner_that_does_something_else_is_noticed() -> None:
 @pytest.mark.parametrize(
     ("tokenizer", "cleaner", "why"),
     [
-        (Tokenizer(use_phonemes=True), "basic_cleaners", "phonemes"),
+        (Tokenizer(use_phonemes=True), "basic_cleaners", "phonemes of an unknown phonemizer"),
         (Tokenizer(), "english_cleaners", "english_cleaners does more"),
         (Tokenizer(), "my_own", "my_own does more"),
     ],

@@ -56,11 +56,8 @@ def test_a_missing_voice_is_told_before_a_missing_player(
     assert "has been downloaded" in cli("say", "আমি").err
     put_voice(put_session(workplace / "runs" / "bangla-tts", 1) / "voice", graph())
     result = cli("say", "আমি")
-    assert (result.code, "No program that plays sound" in result.err, "--out said.wav" in result.err) == (
-        8,
-        True,
-        True,
-    )
+    assert (result.code, "--out said.wav" in result.err) == (8, True)
+    assert "Nothing was played: no program that plays sound" in result.err
 
 
 def test_json_tells_all(cli: Cli, runs: Path) -> None:
@@ -121,7 +118,7 @@ def test_text_comes_from_a_file_or_a_pipe(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("আমি\nতুমি".encode())))
     for file in ("story.txt", "windows.txt", "-"):
         (voice,) = cli("say", "--file", file, "--out", "x.wav", "--json").json["voices"]
-        assert [piece["text"] for piece in voice["pieces"]] == ["আমি", "তুমি"]
+        assert [piece["text"] for piece in voice["pieces"]] == ["আমি তুমি"]
         assert voice["unknown"] == []
 
 
@@ -150,7 +147,9 @@ def test_it_is_played(cli: Cli, runs: Path, workplace: Path, monkeypatch: pytest
         (["--file", "gone.txt"], "gone.txt cannot be read"),
         (["--file", "latin.txt"], "not UTF-8"),
         ([" \n"], "nothing to say"),
-        (["☺☺"], "None of the text's characters"),
+        (["☺☺"], "there is no letter in it"),
+        (["中"], "None of the text's characters"),
+        (["।?! … —"], "there is no letter in it"),
         (["১২"], "digits and signs as words"),
         (["\udce9"], "The text is not UTF-8"),
         (["আ", "--noise", "nan"], "'nan' is not a number"),
@@ -177,15 +176,15 @@ def test_what_cannot_be_said_is_a_sentence(
 def test_a_text_of_which_the_cleaning_leaves_nothing(cli: Cli, workplace: Path) -> None:
     """The error blames the cleaning, not the vocabulary."""
     session = put_session(workplace / "runs" / "bangla-tts", 1)
-    put_voice(session / "voice", graph(), text=rules(steps=[["drop", "\"'"]]))
-    result = cli("say", '"\'"', "-o", "x.wav")
+    put_voice(session / "voice", graph(), text=rules(steps=[["drop", "আমি"]]))
+    result = cli("say", "আমি", "-o", "x.wav")
     assert (result.code, "nothing is left of it after cleaning" in result.err) == (2, True)
     assert not (workplace / "x.wav").exists()
 
 
 def test_odd_texts_are_said_as_far_as_they_go(cli: Cli, runs: Path, workplace: Path) -> None:
-    """Punctuation, an endless word, several scripts and digits are spoken, into a new folder."""
-    for text, unknown in (("।?!", ""), ("আমি" * 400, ""), ("আমি Bab ১২ 7", "১২7")):
+    """An endless word, several scripts and digits are spoken, into a new folder."""
+    for text, unknown in (("আমি" * 400, ""), ("আমি Bab ১২ 7", "১২7")):
         result = cli("say", text, "--out", "new/তুমি.wav", "--json")
         assert result.code == 0, result.err
         assert result.json["voices"][0]["unknown"] == [*unknown]
@@ -206,8 +205,8 @@ def test_a_voice_of_the_released_kind_says_numbers(cli: Cli, workplace: Path) ->
     assert "would miss it: 中" in result.err
     assert "no sound: ☺" in result.err
     (voice,) = cli("say", "ডা. সেন এলেন\nবই ৫টি", "-o", "x.wav", "--json").json["voices"]
-    assert [piece["text"] for piece in voice["pieces"]] == ["ডাক্তার সেন এলেন", "বই পাঁচটি"]
-    assert "None of the text's characters" in cli("say", "☺☺", "-o", "y.wav").err
+    assert [piece["text"] for piece in voice["pieces"]] == ["ডাক্তার সেন এলেন বই পাঁচটি"]
+    assert "None of the text's characters" in cli("say", "中 ☺", "-o", "y.wav").err
 
 
 @pytest.mark.posix  # A named pipe.

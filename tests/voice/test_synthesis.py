@@ -4,14 +4,18 @@ import importlib.util
 import json
 import sys
 import wave
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orchestrator.errors import KgttsError, LocalError, UsageError
-from orchestrator.voice import SynthesisOptions, Voice, open_voice, pcm16, write_wav
+from orchestrator.voice import SynthesisOptions, Voice, check_format, open_voice, pcm16, write_sound
 from tests.voice.making import HOP, RATE, card, graph, put_voice, rules
+
+if TYPE_CHECKING:
+    from kernel_template.text import Reading
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("onnx") is None or importlib.util.find_spec("onnxruntime") is None,
@@ -32,13 +36,34 @@ def test_every_id_is_heard(tmp_path: Path) -> None:
     assert (said.seconds, said.unknown) == (7 * HOP / RATE, ())
 
 
-def test_a_text_is_said_piece_by_piece(tmp_path: Path) -> None:
-    """A text is spoken in pieces with pauses; an unknown piece is silent."""
-    said = list(opened(tmp_path, graph()).say("আমি। ☺☺ ? ☺\nতুমি"))
-    assert [item.text for item in said] == ["আমি।", "☺☺ ?", "☺", "তুমি"]
-    assert [item.unknown for item in said] == [(), ("☺",), ("☺",), ()]
-    assert [len(item.samples) > 0 for item in said] == [True, True, False, True]
-    assert [round(item.pause_s, 2) for item in said] == [0.3, 0.3, 0.0, 0.0]
+def test_a_text_is_said_sentence_by_sentence(tmp_path: Path) -> None:
+    """A text is spoken in sentences with pauses; what cannot be said is named, and a wrapped line goes on."""
+    noted: list[Reading] = []
+    said = list(opened(tmp_path, graph()).say("আমি। ☺☺ ?\nz\n\nতুমি", noted=noted.append))
+    assert [item.text for item in said] == ["আমি।", "z", "তুমি"]
+    assert [item.unknown for item in said] == [(), ("z",), ()]
+    assert [len(item.samples) > 0 for item in said] == [True, False, True]
+    assert [round(item.pause_s, 2) for item in said] == [0.3, 0.0, 0.0]
+    assert [loss.character for reading in noted for loss in reading.said.lost] == ["☺", "z"]
+
+
+def test_only_what_is_asked_for_is_spoken(tmp_path: Path) -> None:
+    """The first sentence of a long text comes before the others are synthesised."""
+    said = opened(tmp_path, graph()).say("আমি। " * 10_000)
+    assert next(said).text == "আমি।"
+    said.close()  # type: ignore[attr-defined]  # It is a generator.
+
+
+def test_threads_share_a_voice(tmp_path: Path) -> None:
+    """Sixteen threads speak with one voice at the same time, each as if it were alone."""
+    voice = opened(tmp_path, graph())
+    texts = ["আমি। তুমি" * count for count in range(1, 17)]
+
+    def speak(text: str) -> list[bytes]:
+        return [item.samples.tobytes() for item in voice.say(text)]
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(speak, texts)) == [speak(text) for text in texts]
 
 
 def test_speed_and_noise_are_scales(tmp_path: Path) -> None:
@@ -84,12 +109,53 @@ def test_sound_is_16_bit_and_clipped(tmp_path: Path) -> None:
     """The sound is 16-bit PCM at the voice's own loudness, clipped at full scale."""
     (said,) = opened(tmp_path, graph(factor=0.2)).say("মি।")
     place = tmp_path / "a" / "x.wav"
-    seconds = write_wav(place, RATE, [pcm16(said.samples, said.pause_s, RATE)])
+    seconds = write_sound(place, RATE, [pcm16(said.samples, said.pause_s, RATE)])
     with wave.open(str(place)) as sound:
         assert (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) == (1, 2, RATE)
         frames = memoryview(sound.readframes(sound.getnframes())).cast("h")
     assert seconds == len(frames) / RATE == said.seconds
     assert [frames[HOP * at] for at in range(3)] == [round(0.6 * 32_767), 32_767, round(0.6 * 32_767)]
+
+
+@pytest.mark.parametrize(
+    ("name", "magic"), [("x.flac", b"fLaC"), ("x.OGG", b"OggS"), ("x.mp3", b"\xff"), ("x", b"RIFF")]
+)
+def test_the_ending_decides_about_the_format(tmp_path: Path, name: str, magic: bytes) -> None:
+    """FLAC, Ogg Vorbis and MP3 hold the same sound as WAV, written block by block."""
+    soundfile, numpy = pytest.importorskip("soundfile"), importlib.import_module("numpy")
+    time = numpy.arange(10 * RATE) / RATE
+    tone = (0.5 * numpy.sin(2 * numpy.pi * 440 * time)).astype(numpy.float32)
+    seconds = write_sound(tmp_path / name, RATE, [pcm16(tone[:100], 0.0, RATE), pcm16(tone[100:], 0.5, RATE)])
+    assert seconds == 10.5
+    assert (tmp_path / name).read_bytes().startswith(magic)
+    heard, rate = soundfile.read(tmp_path / name)
+    assert rate == RATE
+    assert len(heard) / rate == pytest.approx(10.5, abs=0.2)
+    assert float(numpy.sqrt(numpy.mean(numpy.square(heard[RATE : 9 * RATE])))) == pytest.approx(
+        0.354, abs=0.01
+    )
+
+
+def test_a_format_that_cannot_hold_the_rate_is_said(tmp_path: Path) -> None:
+    """MP3 has no rate of 1000 samples: the error names it, and no file is left."""
+    pytest.importorskip("soundfile")
+    with pytest.raises(LocalError, match="as MP3 with 1000 samples per second"):
+        write_sound(tmp_path / "x.mp3", 1000, [b"\0\0"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_formats_that_are_not_written_are_refused_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unknown ending is refused with those that are known; without soundfile the extra is named."""
+    with pytest.raises(UsageError, match=r"\.wav, \.flac, \.ogg, \.mp3") as refused:
+        check_format(tmp_path / "x.opus")
+    assert refused.value.hint == f"--out {tmp_path / 'x.wav'}"
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    check_format(tmp_path / "x.wav")
+    with pytest.raises(LocalError, match="MP3 files needs the package soundfile") as missing:
+        check_format(tmp_path / "x.mp3")
+    assert "pip install 'kgtts[speak]'" in (missing.value.hint or "")
 
 
 def test_a_wav_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -102,10 +168,10 @@ def test_a_wav_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         raise UsageError("broken")
 
     with pytest.raises(UsageError, match="broken"):
-        write_wav(place, RATE, parts())
+        write_sound(place, RATE, parts())
     assert [item.read_bytes() for item in tmp_path.iterdir()] == [b"before"]
     with pytest.raises(LocalError, match="Could not write"):
-        write_wav(place / "below.wav", RATE, [])
+        write_sound(place / "below.wav", RATE, [])
 
 
 @pytest.mark.parametrize(

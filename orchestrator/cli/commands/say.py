@@ -1,7 +1,6 @@
 """`kgtts say`: speak with a trained voice on this machine."""
 
 import math
-import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,12 +11,12 @@ from typing import Any
 import click
 
 from orchestrator.cli.context import complete_run, json_option, out_file, print_json, pulled
-from orchestrator.cli.show.console import signs
+from orchestrator.cli.show.console import signs, warn
 from orchestrator.cli.show.spoken import warn_of_losses
 from orchestrator.errors import LocalError
 from orchestrator.formatting import counted
 from orchestrator.untrusted import one_line
-from orchestrator.voice import SynthesisOptions, Voice, find_players, open_voice, play
+from orchestrator.voice import SynthesisOptions, Voice, check_format, find_players, open_voice, play
 from orchestrator.voice.speech import Speaker, Speech, check_text, read_text, speak, speakers
 
 _LONGEST_SHOWN = 400  # Characters of the spoken text.
@@ -55,7 +54,7 @@ class _Factor(click.FloatRange):
     "-o",
     type=click.Path(dir_okay=False, path_type=Path),
     callback=out_file,
-    help="Write a WAV file instead of playing the speech.",
+    help="Write a file instead of playing the speech: .wav, .flac, .ogg or .mp3.",
 )
 @click.option("--speaker", metavar="NAME", help="The speaker's name or number, if the voice has several.")
 @click.option(
@@ -89,22 +88,19 @@ def say(
     compare: bool,
     as_json: bool,
 ) -> None:
-    """Speak TEXT with the newest downloaded voice: play it, or write a WAV file.
+    """Speak TEXT with the newest downloaded voice: play it, or write a file.
 
     Numbers, dates, money, signs and Latin words are read as words (`kgtts text` shows them), in the letters
-    that the voice knows. What it cannot say is named and left out.
+    that the voice knows. What it cannot say is named and left out. Wrapped lines are joined; only an empty
+    line ends a paragraph.
     Needs the extra `speak` (onnxruntime), but neither torch nor TTS, and does not contact Kaggle.
     """
     if run is not None and place is not None:
         raise click.UsageError("--run and --voice each name a voice; give one of them.")
     if (text is None) == (file is None):
         raise click.UsageError('Give the text, as in kgtts say "আমি বাংলায় গান গাই।", or --file.')
-    if out is not None and out.suffix.lower() not in ("", ".wav", ".wave"):
-        wav = out.with_suffix(".wav")
-        raise click.UsageError(
-            f"kgtts writes WAV files only, and {out} has another extension. Write {wav}, then convert it, "
-            f"for example: ffmpeg -i {shlex.quote(str(wav))} {shlex.quote(str(out))}"
-        )
+    if out is not None:
+        check_format(out)
     words = check_text(text if text is not None else read_text(file or "", sys.stdin.buffer))
     results, slug = pulled()
     sessions = [] if place is not None else results.find(run, slug)
@@ -112,7 +108,7 @@ def say(
     players = [] if out is not None else find_players()
     if out is None and not players:
         raise LocalError(
-            "No program that plays sound was found on this machine.",
+            "Nothing was played: no program that plays sound was found on this machine.",
             hint="write the speech to a file: kgtts say with --out said.wav",
         )
     told = []
@@ -127,7 +123,7 @@ def say(
                 _print(speech, kept=out is not None)
             told.append(_as_json(speech, one.name, kept=out is not None))
             if out is None:
-                play(target, players)
+                play(target, players, speech.seconds)
     if as_json:
         print_json({"voices": told})
 
@@ -157,7 +153,9 @@ def _print(speech: Speech, *, kept: bool) -> None:
     if any(piece.rule != "space" for piece in speech.said.pieces):
         click.echo(f"         {one_line(speech.said.text, _LONGEST_SHOWN)}")
     warn_of_losses(speech.said, speech.unknown)
-    pieces = counted(len(speech.pieces), "piece")
+    for odd in speech.odd:
+        warn(f"The sound is odd: {odd}", err=True)
+    pieces = counted(len(speech.pieces), "sentence")
     click.echo(
         f"{click.style(signs().done, fg='green')} {speech.seconds:.1f} s of speech in {pieces}, made in "
         f"{speech.took_s:.2f} s ({speech.real_time_factor:.3f} s for each second)"
@@ -179,4 +177,5 @@ def _as_json(speech: Speech, name: str | None, *, kept: bool) -> dict[str, Any]:
         "unknown": list(speech.unknown),
         "harmful": [loss.character for loss in speech.said.harmful],
         "doubtful": list(speech.said.doubtful),
+        "odd": list(speech.odd),
     }
