@@ -101,19 +101,31 @@ def _hasty(kgtts: Path) -> str:
 
 
 class Fleet:
-    """Machines that live for one job each; the first installs kgtts for all."""
+    """Machines that live for one job each; the first installs kgtts for all.
 
-    def __init__(
+    Args:
+        tmp_path: the folder for all machines.
+        action: a checkout of the action.
+        kaggle: what is Kaggle to them.
+        installed: the outputs of the install step, for all fleets of one checkout.
+        settings: the run's kgtts.toml.
+        packages: a folder with packages that come before the installed ones.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a way in which fleets differ.
         self,
         tmp_path: Path,
         action: Path,
         kaggle: Emulator,
-        installed: dict[str, dict[str, str]] | None = None,
+        *,
+        installed: dict[str, dict[str, str]],
         settings: str = SETTINGS,
+        packages: Path | None = None,
     ) -> None:
         self.service = Service(tmp_path / "github")
-        self._tmp_path, self._action, self._url = tmp_path, action, kaggle.url
-        self._installed = {} if installed is None else installed
+        self._tmp_path, self._action, self._kaggle = tmp_path, action, kaggle
+        self._packages = [str(packages)] if packages is not None else []
+        self._installed = installed
         self._settings = settings
         self._jobs = 0
 
@@ -140,6 +152,11 @@ class Fleet:
             self._installed["install"] = {**outputs, "kgtts": _hasty(Path(outputs["kgtts"]))}
         return job
 
+    def wait(self) -> None:
+        """Wait until no session is active."""
+        active = {item.session for item in self._kaggle.backend.kernels.active() if item.session is not None}
+        self._kaggle.runner.join(active)
+
     def _environment(self, machine: Path, more: Mapping[str, str]) -> dict[str, str]:
         """A clean machine where pip finds what kgtts needs in the environment of this test."""
         kept = {
@@ -148,11 +165,11 @@ class Fleet:
         return {
             **kept,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-            "PYTHONPATH": sysconfig.get_path("purelib"),
+            "PYTHONPATH": os.pathsep.join([*self._packages, sysconfig.get_path("purelib")]),
             "PIP_NO_DEPS": "1",
             "PIP_NO_BUILD_ISOLATION": "0",  # pip's way to say: none.
             "PIP_CACHE_DIR": str(machine / "pip"),
-            "KGTTS_KAGGLE_URL": self._url,
+            "KGTTS_KAGGLE_URL": self._kaggle.url,
             "KAGGLE_USERNAME": USER,
             "KAGGLE_KEY": KEY,
             **more,

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,28 @@ from orchestrator.run.context import Target
 from orchestrator.run.outlook import outlook_of
 from orchestrator.run.status import report_session
 from orchestrator.settings import load_settings
-from tests.action.machines import PINNED, TRAIN, Fleet, check_out
+from tests.action.machines import PINNED, SETTINGS, TRAIN, Fleet, check_out
 from tests.action.runner import Job
 from tests.cli.voice import SETTINGS as VOICE_SETTINGS
 from tests.cli.voice import make_python, provide_inputs
 from tests.support import KEY, REPOSITORY, USER
 
 HERE = Path(__file__).parent
-MANY_PASSES = 60  # A pass takes a second, the longest session a few.
+MANY_PASSES = 10  # A run of three sessions needs four or five.
 
 
 @pytest.fixture(scope="module")
 def action(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout of the action whose kernel trains nothing."""
-    place = check_out(tmp_path_factory.mktemp("action"))
+    """A checkout of the action."""
+    return check_out(tmp_path_factory.mktemp("action"))
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the kernel's package, whose kernel trains nothing."""
+    place = tmp_path_factory.mktemp("packages")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "kernel_template", place / "kernel_template", ignore=ignored)
     shutil.copy(HERE / "kernel.py.j2", place / "kernel_template" / "kernel.py.j2")
     return place
 
@@ -53,15 +62,25 @@ def kaggle(tmp_path: Path, start_emulator: Callable[..., Emulator]) -> Emulator:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, action: Path, kaggle: Emulator, installed: dict[str, dict[str, str]]) -> Fleet:
-    """Machines for jobs, with the emulator as Kaggle."""
-    return Fleet(tmp_path, action, kaggle, installed)
+def new_fleet(
+    tmp_path: Path, action: Path, packages: Path, kaggle: Emulator, installed: dict[str, dict[str, str]]
+) -> Callable[..., Fleet]:
+    """Makes machines for jobs, with the emulator as Kaggle."""
+    return partial(Fleet, tmp_path, action, kaggle, installed=installed, packages=packages)
+
+
+@pytest.fixture
+def fleet(new_fleet: Callable[..., Fleet]) -> Fleet:
+    """Machines for jobs."""
+    return new_fleet()
 
 
 def to_the_end(fleet: Fleet, checkpoints: str = "false") -> list[Job]:
-    """Make pass after pass until the run is done."""
+    """Make pass after pass until the run is done: one in the first session, one after each."""
     jobs: list[Job] = []
     while len(jobs) < MANY_PASSES:
+        if len(jobs) > 1:
+            fleet.wait()
         jobs.append(fleet.job(checkpoints=checkpoints))
         assert jobs[-1].ok, jobs[-1].log
         if jobs[-1].outputs["done"] == "true":
@@ -112,14 +131,18 @@ def test_passes_on_fresh_machines_take_a_run_to_its_end(fleet: Fleet) -> None:
 
 
 def test_the_real_kernel_is_taken_to_its_end(
-    tmp_path: Path, start_emulator: Callable[..., Emulator], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    action: Path,
+    installed: dict[str, dict[str, str]],
+    start_emulator: Callable[..., Emulator],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The unmodified kernel with a training that its time limit stops: three sessions, five epochs."""
     (tmp_path / "python").mkdir()
     kaggle = start_emulator(python=make_python(tmp_path / "python"))
     provide_inputs(tmp_path / "kaggle", TRAIN)
     settings = VOICE_SETTINGS.replace("epochs = 2", "epochs = 5").replace('"5m"', '"3s"')
-    fleet = Fleet(tmp_path, check_out(tmp_path / "action"), kaggle, settings=settings)
+    fleet = Fleet(tmp_path, action, kaggle, installed=installed, settings=settings)
     jobs = to_the_end(fleet, checkpoints="true")
     last = jobs[-1].outputs
     assert (last["state"], last["session"], last["global_step"]) == ("done", "3", "10")
@@ -156,6 +179,7 @@ def test_an_artifact_that_is_refused_is_not_downloaded_again(fleet: Fleet) -> No
     pulled: list[str] = []
     failed: list[Job] = []
     while len(pulled) < MANY_PASSES:
+        fleet.wait()
         job = fleet.job()
         pulled.append(job.outputs["pulled"])
         if not job.ok:
@@ -180,21 +204,12 @@ def test_set_of_one_pass_belongs_to_the_run(fleet: Fleet) -> None:
     assert fleet.job().outputs["state"] == "done"
 
 
-def test_a_failed_run_alerts_once(tmp_path: Path, action: Path, kaggle: Emulator) -> None:
+def test_a_failed_run_alerts_once(new_fleet: Callable[..., Fleet]) -> None:
     """The first pass that finds it fails its job; later ones report it and succeed."""
-    shutil.copytree(action, tmp_path / "action")
-    kernel = tmp_path / "action/kernel_template/kernel.py.j2"
-    failing = (
-        "{{ stamp.comment }}\nSETTINGS = {{ settings | pyliteral }}\nFILES = {\n"
-        "{% for name, text in files.items() %}\n    {{ name | pyliteral }}: {{ text | program }},\n"
-        "{% endfor %}\n}\n"
-        'print(\'@kgtts {"event": "end", "status": "failed", "message": "No T4 is here."}\')\n'
-        "raise SystemExit(1)\n"
-    )
-    kernel.write_text(failing, encoding="utf-8")
-    fleet = Fleet(tmp_path, tmp_path / "action", kaggle)
+    fleet = new_fleet(settings=SETTINGS.replace("epochs = 5", "epochs = 13"))  # With 13 the kernel fails.
     jobs: list[Job] = []
     while len(jobs) < MANY_PASSES and (not jobs or jobs[-1].outputs["state"] != "failed"):
+        fleet.wait()
         jobs.append(fleet.job())
     assert not jobs[-1].ok
     assert "No T4 is here." in jobs[-1].log
