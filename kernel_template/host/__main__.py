@@ -9,6 +9,8 @@ Trainer is patched (trainer.py) only once the script imports the `trainer` packa
 runs unchanged, and SIGINT then acts as in any Python program. CONTROL.json is described in protocol.py.
 """
 
+import codecs
+import contextlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -25,6 +27,7 @@ from pathlib import Path
 from kernel_template.host.beside import writable_script
 from kernel_template.host.hard_coded import compile_script
 from kernel_template.host.preparation import AlreadyPrepared
+from kernel_template.host.programs import TrainingPrograms, write_pid
 from kernel_template.host.protocol import Control
 from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
@@ -103,6 +106,54 @@ def put_first(folder: str) -> None:
         sys.path.insert(0, folder)
 
 
+def _as_utf_8(source: bytes) -> bytes:
+    """Return a script that Windows' editors saved as UTF-16 in the encoding that Python reads."""
+    if source.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        with contextlib.suppress(UnicodeDecodeError):
+            return source.decode("utf-16").encode()
+    return source
+
+
+class InstalledFirst(importlib.abc.MetaPathFinder):
+    """Finds a package as if a folder were not in `sys.path`.
+
+    Args:
+        name: the package.
+        folder: the folder.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self._name = name
+        self._folder = folder
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,  # noqa: ARG002 - the signature of a finder.
+        target: types.ModuleType | None = None,  # noqa: ARG002 - as above.
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Return the installed package's spec."""
+        if fullname != self._name:
+            return None
+        others = [item for item in sys.path if Path(item).resolve() != self._folder]
+        return importlib.machinery.PathFinder.find_spec(fullname, others)
+
+
+def say_of_clone(folder: Path, say: Callable[[str], None]) -> None:
+    """Handle a clone of Coqui's repository in a script's folder, which hides the installed package.
+
+    What is left of one is passed over; a whole one is used, as the script would use it anywhere.
+    """
+    clone = folder / "TTS"
+    if not (clone / "__init__.py").is_file():
+        return
+    if (clone / "tts" / "models" / "vits.py").is_file():
+        say(f"{clone} is a copy of Coqui TTS: the script uses it, not the installed one")
+        return
+    say(f"{clone} is no whole copy of Coqui TTS: the installed one is used")
+    sys.meta_path.insert(0, InstalledFirst("TTS", folder))
+
+
 def run_script(
     script: str, arguments: list[str], inputs: Sequence[str], folder: Path, say: Callable[[str], None]
 ) -> None:
@@ -111,7 +162,8 @@ def run_script(
     `folder` is where a script finds itself if it may write there (beside.py).
     """
     with io.open_code(script) as file:
-        source = file.read()
+        source = _as_utf_8(file.read())
+    say_of_clone(Path(script).resolve().parent, say)
     code = compile_script(source, script, inputs, say)
     if inputs:
         script = str(writable_script(Path(script), source, inputs, folder, say))
@@ -145,12 +197,14 @@ def main(arguments: list[str]) -> int:
     control_path, *program = arguments
     rendezvous = Rendezvous.read(os.environ)
     rendezvous.begin()
+    is_program = write_pid(os.environ)
     settings = json.loads(Path(control_path).read_text(encoding="utf-8"))
     control = Control.read(settings)
     beside = control.report.parent / "script"  # All ranks share it.
     control, program = rendezvous.own(control, program)
     reporter = Reporter(control.report)
-    reporter.write()
+    if not is_program:  # One that trains nothing leaves the report of another as it is.
+        reporter.write()
 
     tts = TtsHooks(control, reporter, rendezvous)
     prepared = AlreadyPrepared()
@@ -171,6 +225,9 @@ def main(arguments: list[str]) -> int:
     if rendezvous.size > 1:  # Once torch is imported, the script may use the GPU.
         sys.meta_path.insert(0, ImportWatch("torch", rendezvous.restore_gpu, lambda _torch: None))
     hide_package()
+    TrainingPrograms(
+        str(Path(control_path).resolve()), _ROOT, beside.parent, rendezvous, reporter.say
+    ).install()
     try:
         if program[0] == "-m":
             run_module(program[1], program[2:])

@@ -126,12 +126,13 @@ class TrainingLoop:
                 if self.checkpoints.refused:
                     self._report_not_finite()
                 else:
-                    self.report(finished=True)
+                    self.report(finished=True, failed=False)
                 self._peers.leave_together()
             except StopTraining:
                 self.report(stopped=self.rules.stopped)
                 self._peers.leave_together()
             except BaseException as error:
+                self.reporter.write(failed=True)
                 if isinstance(error, Exception) and self._is_not_finite():
                     self._report_not_finite()
                 self.ranks.failed(error)

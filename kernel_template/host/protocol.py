@@ -94,6 +94,7 @@ class HostReport:
 
     stopped: HostStop | None = None
     finished: bool = False  # The last epoch ended.
+    failed: bool = False  # The training ended with an error, which the script may hide.
     global_step: int | None = None  # Steps done,
     epoch: int | None = None  # epochs done,
     batch: int | None = None  # and batches done of the epoch after those.
@@ -129,6 +130,7 @@ class HostReport:
         found: dict[str, Any] = {
             "stopped": HostStop(values["stopped"]) if values.get("stopped") in list(HostStop) else None,
             "finished": values.get("finished") is True,
+            "failed": values.get("failed") is True,
             "hooks": values.get("hooks") is True,
             "mixed_precision": values.get("mixed_precision") is True,
             "not_finite": str(values["not_finite"]) if values.get("not_finite") else None,

@@ -22,6 +22,7 @@ _PR_SET_PDEATHSIG = 1
 _WAIT_S = 1800.0
 _POLL_S = 0.05
 _GPUS = "CUDA_VISIBLE_DEVICES"
+ASSIGNED_GPU = "KGTTS_GPU"  # In the environment of a program that a rank's script starts.
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Rendezvous:
             int(environment["KGTTS_RANK"]),
             int(environment["KGTTS_RANKS"]),
             Path(environment["KGTTS_RENDEZVOUS"]),
-            environment.get(_GPUS),
+            environment.get(ASSIGNED_GPU, environment.get(_GPUS)),
             environment.get("KGTTS_SHARED_GPU") == "1",
         )
 

@@ -132,6 +132,36 @@ def is_sample(sample: Any) -> bool:
 # ---- Recordings
 
 
+class OtherEndings:
+    """Finds recordings that are missing under their names, but are there with another ending or case."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, dict[str, list[str]]] = {}
+
+    def find(self, name: str) -> str | None:
+        """Return the path of the one that is meant; None if none is missing, or several could be."""
+        path = Path(name)
+        folder = str(path.parent)
+        if folder not in self._folders:
+            self._folders[folder] = self._list(path.parent)
+        there = self._folders[folder].get(_stem(path.name), [])
+        return str(path.parent / there[0]) if len(there) == 1 and there[0] != path.name else None
+
+    @staticmethod
+    def _list(folder: Path) -> dict[str, list[str]]:
+        """The recordings in a folder, by their names without ending and case."""
+        found: dict[str, list[str]] = {}
+        with contextlib.suppress(OSError):
+            for entry in sorted(folder.iterdir()):
+                if entry.suffix.lower() in _FORMATS:
+                    found.setdefault(_stem(entry.name), []).append(entry.name)
+        return found
+
+
+def _stem(name: str) -> str:
+    return unicodedata.normalize("NFC", Path(name).stem).casefold()
+
+
 @dataclass(frozen=True, slots=True)
 class _Header:
     rate: int

@@ -18,6 +18,7 @@ from kernel_template.host.sample_checks import (
     HARMLESS,
     KINDS,
     Expected,
+    OtherEndings,
     Problem,
     check_samples,
     is_sample,
@@ -81,6 +82,7 @@ class SampleFilter:
         self._sleep = sleep
         self._table = Path(rules.table) if rules.table else None
         self._calls = 0
+        self._files = OtherEndings()
 
     def apply(self, config: Any, named: dict[str, Any]) -> dict[str, Any]:
         """Return the Trainer's keyword arguments without the samples that are left out.
@@ -106,6 +108,10 @@ class SampleFilter:
         parts = {part: named.get(f"{part}_samples") for part in _PARTS}
         if not self._rules.bad_samples or not parts["train"]:
             return named
+        for part, samples in parts.items():
+            parts[part] = self._found(samples)
+            if parts[part] is not samples:
+                named = named | {f"{part}_samples": parts[part]}
         rows = [(part, sample) for part, samples in parts.items() for sample in samples or ()]
         if not all(is_sample(sample) for _, sample in rows):
             if not self._rendezvous.rank:
@@ -122,6 +128,24 @@ class SampleFilter:
             for part, samples in parts.items()
             if samples
         }
+
+    def _found(self, samples: Any) -> Any:
+        """Return the samples with the recordings that are there under another ending, or in another case.
+
+        Formatters make names up: that of Common Voice takes all to be .mp3, others to be .wav.
+        """
+        if not samples or not all(is_sample(sample) for sample in samples):
+            return samples
+        found, count, first = [], 0, ""
+        for sample in samples:
+            place = self._files.find(str(sample["audio_file"]))
+            if place is not None:
+                first = first or f"{_file(sample)} is {Path(place).name}"
+                count += 1
+            found.append(sample if place is None else {**sample, "audio_file": place})
+        if count and not self._rendezvous.rank:
+            self._reporter.say(f"{count} recordings have another ending than the script takes ({first})")
+        return found if count else samples
 
     def _shared(self, check: Callable[[], tuple[str | None, set[Key]]]) -> tuple[str | None, set[Key]]:
         """Return rank 0's result; the others wait for it, and launch.py ends them if rank 0 is gone."""

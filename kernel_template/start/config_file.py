@@ -1,5 +1,6 @@
 """Makes the training's configuration: the base voice's, with the user's settings merged in."""
 
+import codecs
 import json
 import re
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ _COMMENT = re.compile(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', re.DOTALL)
 # A script that names this class makes its dataset configuration itself.
 _OWN_DATASETS = "BaseDatasetConfig"
 _SPEAKER_FILES = ("speakers_file", "speaker_file", "language_ids_file")
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +327,7 @@ def script_text(inputs: Inputs) -> str:
     if inputs.script is None:
         return ""
     try:
-        return inputs.script.read_text(encoding="utf-8", errors="replace")
+        source = inputs.script.read_bytes()
+        return source.decode("utf-16" if source[:2] in _UTF_16 else "utf-8", errors="replace")
     except OSError:
         return ""

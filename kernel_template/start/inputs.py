@@ -1,5 +1,6 @@
 """Finds the files that a training needs in the mounts, and reports each as found or missing."""
 
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,7 @@ from kernel_template.tools.report import MessageSink
 MODULE_SCRIPTS = "TTS.bin."
 OWN = Path(__file__).resolve().parents[1] / "train" / "script" / "train_tts.py"
 _MAX_NEAR = 5
+_DEEPEST, _MOST_SCRIPTS, _MOST_READ = 3, 20, 1 << 20  # Where, and how much, scripts are looked for.
 _PICKLE_MARK = b"\x80"
 _ZIP_MARK = b"PK"
 
@@ -192,6 +194,33 @@ class InputFinder:
         self.problems.append(f"The {wanted.what} is missing. {fix}.")
 
 
+def _name_scripts(mounts: list[Mount], report: MessageSink) -> None:
+    """Say which training scripts a data set has under other names, since none of them will run."""
+    found = []
+    for folder, subfolders, names in os.walk(mounts[0].path) if mounts else ():
+        place = Path(folder)
+        if len(place.relative_to(mounts[0].path).parts) >= _DEEPEST:
+            subfolders.clear()
+        found += [place / name for name in sorted(names) if name.endswith((".py", ".ipynb"))]
+    named = [path.relative_to(mounts[0].path).as_posix() for path in found[:_MOST_SCRIPTS] if _trains(path)]
+    if named:
+        report.warn(
+            f"The dataset has no {DATASET_SCRIPT}, so kgtts trains with its own script, not with "
+            f"{', '.join(named)}. To run a script of the dataset, name it in inputs.script; save a notebook "
+            "as .py first."
+        )
+
+
+def _trains(path: Path) -> bool:
+    """Whether a file seems to train with Coqui."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(_MOST_READ)
+    except OSError:
+        return False
+    return "trainer" in text.lower() and "TTS" in text
+
+
 def find_inputs(root: Path, settings: SessionSettings, report: MessageSink) -> Inputs:
     """Find the training script, the base voice's configuration and checkpoint, and the dataset's folder.
 
@@ -214,6 +243,8 @@ def find_inputs(root: Path, settings: SessionSettings, report: MessageSink) -> I
     if script == FIND_SCRIPT:
         has = finder.has("datasets", dataset["source"], DATASET_SCRIPT)
         script = DATASET_SCRIPT if has else OWN_SCRIPT
+        if not has:
+            _name_scripts(find_mounts(root, "datasets", dataset["source"]), report)
     own = script == OWN_SCRIPT
     if not is_module(script) and not own:
         wanted.insert(

@@ -1,6 +1,7 @@
 """The training's command and environment, and how it is run under the time limit."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,14 @@ from kernel_template.tools.process import ChildEnd, ChildPlan, RunChild, StopCau
 from kernel_template.tools.report import MessageSink
 from kernel_template.train.listener import TrainingListener
 
+# A script that starts programs may leave the configuration to them.
+_READS_CONFIG = re.compile(r"config_path|TTS\.bin\.train_tts|\bsubprocess\b|\bos\.system\b")
+
 
 def reads_config_file(inputs: Inputs) -> bool:
     """Whether the script seems to read its configuration from `--config_path`, judged by its text."""
     text = script_text(inputs)
-    return inputs.script is None or "config_path" in text or "TTS.bin.train_tts" in text
+    return inputs.script is None or _READS_CONFIG.search(text) is not None
 
 
 def override_arguments(overrides: Mapping[str, Any]) -> list[str]:

@@ -90,9 +90,21 @@ KNOWN: tuple[Known, ...] = (
         "install.packages.",
     ),
     Known(
-        r"api_key not configured|wandb\.(?:errors|sdk)|No API key configured",
-        'The script logs to Weights & Biases, which needs a key: set dashboard_logger = "tensorboard" in '
-        "training.coqui, or remove wandb from the script.",
+        r"api_key not configured|wandb\.(?:errors|sdk)|No API key configured|W&B logger you need|"
+        r"No module named '(?:wandb|mlflow|aim|clearml|neptune)\b",
+        "The script logs to a service such as Weights & Biases, which needs a package and a key: set "
+        'dashboard_logger = "tensorboard" in training.coqui, or remove it from the script{line}.',
+    ),
+    Known(
+        r"NameResolutionError|\bURLError\b|Max retries exceeded with url|Temporary failure in name resolution"
+        r"|gaierror|LocalEntryNotFoundError|OfflineModeIsEnabled|ConnectError",
+        "The script downloads something{line}, and the session could not reach it: check kernel.internet. "
+        "What is uploaded as a dataset, or as a base voice with `kgtts base add`, needs no download.",
+    ),
+    Known(
+        r"No such file or directory: '--(?:config|restore|continue)_path'",
+        "The script takes its first argument for a path{line}: kgtts calls it with --config_path FILE and "
+        "--restore_path FILE (later also --continue_path FOLDER), as Coqui's scripts are called.",
     ),
     Known(
         r"No user secrets exist for kernel|kaggle_secrets|UserSecretsClient|kaggle_web_client",
@@ -248,7 +260,17 @@ KNOWN: tuple[Known, ...] = (
         "The data loaders ran out of shared memory: lower num_loader_workers in training.coqui.",
     ),
     Known(
-        r"DataLoader worker \(pid.{0,12}\) (?:is killed by signal: Killed|exited unexpectedly)",
+        r"DataLoader worker \(pid.{0,12}\) is killed by signal: Killed",
+        "A data loader was killed, probably for memory: lower num_loader_workers in training.coqui.",
+    ),
+    Known(
+        r"DataLoader worker \(pid.{0,12}\) exited unexpectedly with exit code",
+        "A data loader ended with an error of its own, which is above in the log. A script that starts "
+        "processes with `spawn` must do all that it does below `if __name__ == '__main__':`. Without loaders "
+        "(num_loader_workers = 0 in training.coqui) the error is told by itself.",
+    ),
+    Known(  # The whole traceback: what caused it, if it says, was looked for above.
+        r"Traceback[\s\S]*DataLoader worker \(pid.{0,12}\) exited unexpectedly",
         "A data loader was killed, probably for memory: lower num_loader_workers in training.coqui.",
     ),
     Known(

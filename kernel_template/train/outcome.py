@@ -88,10 +88,13 @@ def training_outcome(result: TrainingResult) -> Outcome:
 def _outcome_by_itself(result: TrainingResult, saved: str) -> Outcome:
     """Judge a training that nobody stopped."""
     end = result.end
-    if end.returncode != 0:
-        found = diagnose(result.tail, end.returncode, batch_size=result.batch_size, tts=result.tts)
+    nothing = result.newest is None and not result.other_weights
+    # A script may hide that its training failed, or that a program did which trained for it.
+    hidden = result.host.failed or (nothing and any("Traceback" in line for line in result.tail))
+    if end.returncode != 0 or hidden:
+        found = diagnose(result.tail, end.returncode or 1, batch_size=result.batch_size, tts=result.tts)
         return Outcome(found.reason, found.sentence)
-    if result.newest is None and not result.other_weights:
+    if nothing:
         return Outcome(
             EndReason.TRAINING_FAILED,
             "The training ended without an error, but it left no checkpoint. The script must save below its "

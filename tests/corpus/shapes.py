@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.corpus import scripts
+from tests.corpus import scripts, unusual
 
 TRAINS = "trains"
 
@@ -238,6 +238,83 @@ def _old_weight_norm(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "model": model}
 
 
+def _festival(dataset: Path, model: Path) -> None:
+    """Texts in the form of Festival, as Indic TTS has them, and no script."""
+    rows = [line.split("|") for line in (dataset / "metadata.csv").read_text(encoding="utf-8").splitlines()]
+    (dataset / "metadata.csv").unlink()
+    lines = "".join(f'( {name} " {text} " )\n' for name, text, _ in rows)
+    (dataset / "txt.done.data").write_text(lines, encoding="utf-8")
+    _own()(dataset, model)
+
+
+def _manifest(dataset: Path, model: Path) -> None:
+    """A JSON object a line, as NeMo has them, and no script."""
+    rows = [line.split("|") for line in (dataset / "metadata.csv").read_text(encoding="utf-8").splitlines()]
+    (dataset / "metadata.csv").unlink()
+    lines = [json.dumps({"audio_filepath": f"wavs/{name}.wav", "text": text}) for name, text, _ in rows]
+    (dataset / "manifest.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    _own()(dataset, model)
+
+
+def _only_notebook(dataset: Path, _model: Path) -> None:
+    """The script as the notebook that it was written in."""
+    cell = {"cell_type": "code", "source": (dataset / "train_tts.py").read_text(encoding="utf-8")}
+    (dataset / "train_tts.py").unlink()
+    (dataset / "train_tts.ipynb").write_text(json.dumps({"cells": [cell]}), encoding="utf-8")
+
+
+def _two_scripts(dataset: Path, _model: Path) -> None:
+    """One that starts the other."""
+    (dataset / "train_one.py").write_text(scripts.OLD_TRAIN_TTS, encoding="utf-8")
+
+
+def _renamed(dataset: Path, _model: Path) -> None:
+    (dataset / "train_tts.py").rename(dataset / "train_vits_bn.py")
+
+
+def _one_deeper(dataset: Path, _model: Path) -> None:
+    """A folder in a folder of the same name, as unpacking a ZIP archive leaves it."""
+    inner = dataset.rename(dataset.with_name("inner"))
+    dataset.mkdir()
+    inner.rename(dataset / dataset.name)
+
+
+def _utf_16_script(dataset: Path, _model: Path) -> None:
+    path = dataset / "train_tts.py"
+    path.write_bytes(path.read_text(encoding="utf-8").encode("utf-16"))
+
+
+def _marked_script(dataset: Path, _model: Path) -> None:
+    """A byte order mark and Windows line ends."""
+    path = dataset / "train_tts.py"
+    path.write_bytes(path.read_text(encoding="utf-8").replace("\n", "\r\n").encode("utf-8-sig"))
+
+
+def _vendored(dataset: Path, _model: Path) -> None:
+    """What is left of a clone of Coqui's repository beside the script."""
+    (dataset / "TTS").mkdir()
+    (dataset / "TTS" / "__init__.py").write_text("__version__ = '0.22.0'\n", encoding="utf-8")
+
+
+def _common_voice(dataset: Path, _model: Path) -> None:
+    """A table as Common Voice has it."""
+    rows = [line.split("|") for line in (dataset / "metadata.csv").read_text(encoding="utf-8").splitlines()]
+    (dataset / "wavs").rename(dataset / "clips")
+    lines = [f"speaker{number % 2}\t{name}.mp3\t{text}" for number, (name, text, _) in enumerate(rows)]
+    table = "\n".join(["client_id\tpath\tsentence", *lines])
+    (dataset / "validated.tsv").write_text(f"{table}\n", encoding="utf-8")
+
+
+def _other_forms(dataset: Path, _model: Path) -> None:
+    """Letters with their dots in one character, joiners, and spaces of other kinds."""
+    add = _metadata(
+        lambda lines: "\n".join(
+            line.replace("য়", "\u09df").replace("ড়", "\u09dc").replace(" ", "\u00a0", 1) for line in lines
+        )
+    )
+    add(dataset, _model)
+
+
 _NAN = float("nan")
 _BANGLA, _ENGLISH = "CharactersConfig(**LETTERS)", "None"
 
@@ -288,7 +365,34 @@ SHAPES = (
     Shape("needs_both_paths", scripts.NEEDS_BOTH),
     Shape("missing_package", scripts.MISSING_PACKAGE, ends="needs a_package_that_nobody_has"),
     Shape("syntax_error", scripts.SYNTAX, ends="mistake in the line above"),
+    Shape("as_program", unusual.AS_PROGRAM, says="a program of its own", ranks=(1, 2)),
+    Shape("by_shell", unusual.BY_SHELL, says="a program of its own", ranks=(1, 2)),
+    Shape("distributed", unusual.DISTRIBUTED, _two_scripts, says="a program of its own", ranks=(1, 2)),
+    Shape("spawns", unusual.SPAWNS, ends="below `if __name__"),
+    Shape("spawns_guarded", unusual.SPAWNS_GUARDED, ranks=(1, 2)),
+    Shape("retries", unusual.RETRIES, ranks=(1, 2)),
+    Shape("hides", unusual.HIDES, ends="it broke", ranks=(1, 2)),
+    Shape("stages", unusual.STAGES),
+    Shape("wandb", unusual.WANDB, ends="dashboard_logger"),
+    Shape("downloads", unusual.DOWNLOADS, ends="needs no download"),
+    Shape("model_manager", unusual.MODEL_MANAGER, ends="needs no download"),
+    Shape("d_vectors", unusual.D_VECTORS),
+    Shape("common_voice", unusual.COMMON_VOICE, _common_voice, says="have another ending"),
+    Shape("first_trainer", unusual.FIRST_TRAINER, ends='inputs.script = "kgtts"'),
+    Shape("training_args", unusual.TRAINING_ARGS, ends='inputs.script = "kgtts"'),
+    Shape("positional", unusual.POSITIONAL, ends="takes its first argument for a path"),
+    Shape("load_json", unusual.LOAD_JSON),
+    Shape("speaks", unusual.SPEAKS),
+    Shape("utf_16_script", None, _utf_16_script),
+    Shape("marked_script", None, _marked_script),
+    Shape("vendored", None, _vendored, says="is no whole copy of Coqui TTS"),
+    Shape("only_notebook", None, _only_notebook, says="not with MyTTSDataset/train_tts.ipynb"),
+    Shape("renamed_script", None, _renamed, says="not with MyTTSDataset/train_vits_bn.py"),
+    Shape("one_deeper", None, _one_deeper),
     # ---- Metadata
+    Shape("festival", None, _festival, ends="`kgtts data prepare` makes one"),
+    Shape("manifest", None, _manifest, ends="`kgtts data prepare` makes one"),
+    Shape("other_forms", None, _other_forms),
     Shape(
         "as_people_write",
         None,

@@ -275,6 +275,19 @@ def test_more_than_half_is_a_wrong_setting(tmp_path: Path) -> None:
         assert why in (heard.report.refused or "")
 
 
+def test_recordings_under_another_ending_are_found(tmp_path: Path) -> None:
+    """Coqui's formatters make names up; what is there under exactly one other ending or case is meant."""
+    for name in ("a.wav", "B.WAV", "c.wav", "d.wav"):
+        recording(tmp_path / name)
+    recording(tmp_path / "d.flac")
+    rows = [sample(tmp_path / name) for name in ("a.mp3", "b.wav", "c.wav", "d.mp3")]
+    heard = Heard()
+    got = sample_filter(heard).apply(CONFIGURATION, {"train_samples": rows, "model": MODEL})
+    assert [Path(item["audio_file"]).name for item in got["train_samples"]] == ["a.wav", "B.WAV", "c.wav"]
+    assert "2 recordings have another ending than the script takes" in heard.text
+    assert rows[0]["audio_file"].endswith("a.mp3")
+
+
 @pytest.mark.parametrize(("mode", "samples"), [(None, [sample("no.wav")]), ("skip", [1, 2]), ("skip", None)])
 def test_what_is_not_checked(mode: str | None, samples: Any) -> None:
     """Nothing is checked without the setting, or if samples do not have Coqui's form."""

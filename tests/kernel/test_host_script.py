@@ -132,3 +132,45 @@ def test_arguments_that_name_nothing(tmp_path: Path) -> None:
     """Without a script, usage is printed and nothing runs."""
     assert hosted(tmp_path, "-m").returncode == 2
     assert plain(tmp_path, "-m", "kernel_template.host").returncode == 2
+
+
+def test_a_script_in_utf_16(tmp_path: Path) -> None:
+    """Windows' editors save it so, and Python cannot read it."""
+    script = put(tmp_path / "train.py", "print('আমি')".encode("utf-16"))
+    assert hosted(tmp_path, str(script), PYTHONIOENCODING="utf-8").stdout == "আমি\n"
+
+
+def test_what_is_left_of_a_clone_hides_nothing(tmp_path: Path) -> None:
+    """An incomplete TTS beside the script is passed over; a whole one is used, and said."""
+    put(tmp_path / "installed" / "TTS" / "__init__.py", "name = 'installed'")
+    script = put(tmp_path / "script" / "train.py", "import TTS, beside; print(TTS.name)")
+    put(tmp_path / "script" / "beside.py", "")
+    clone = tmp_path / "script" / "TTS"
+    put(clone / "__init__.py", "name = 'clone'")
+    installed = str(tmp_path / "installed")
+    lines = hosted(tmp_path, str(script), PYTHONPATH=installed).stdout.splitlines()
+    assert lines == [
+        f" > kgtts: {clone} is no whole copy of Coqui TTS: the installed one is used",
+        "installed",
+    ]
+    put(clone / "tts" / "models" / "vits.py", "")
+    lines = hosted(tmp_path, str(script), PYTHONPATH=installed).stdout.splitlines()
+    assert lines[-1] == "clone"
+    assert "is a copy of Coqui TTS: the script uses it" in lines[0]
+
+
+def test_a_training_that_a_script_starts_runs_in_the_host(tmp_path: Path) -> None:
+    """Its report says so; another program of the script runs as it is."""
+    train = put(tmp_path / "train.py", f"def never():\n    import trainer\n{LOOK}")
+    other = put(tmp_path / "other.py", LOOK)
+    script = put(
+        tmp_path / "script.py",
+        "import subprocess, sys\n"
+        f"for name in ({str(train)!r}, {str(other)!r}):\n"
+        "    subprocess.run([sys.executable, name, '--x'], check=True)\n",
+    )
+    done = hosted(tmp_path, str(script))
+    said, in_host, alone = done.stdout.splitlines()
+    assert "the script starts a training as a program of its own" in said
+    first, second = json.loads(in_host), json.loads(alone)
+    assert first["argv"][1:] == second["argv"][1:] == ["--x"]

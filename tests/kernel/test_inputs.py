@@ -181,6 +181,17 @@ def test_the_data_sets_script_is_found_else_kgtts_has_one(root: Path, log: Log) 
     assert "is not mounted" in failure(root, log, dataset={"source": DATASET, "script": "auto"})
 
 
+def test_scripts_that_will_not_run_are_named(root: Path, log: Log) -> None:
+    """A notebook, or a script under another name, trains nothing: nobody should believe that it did."""
+    dataset = mount_inputs(root)
+    code = (dataset / "MyTTSDataset" / "train_tts.py").rename(dataset / "train_bn.py")
+    code.write_text("from trainer import Trainer\nfrom TTS.tts.models import setup_model\n", encoding="utf-8")
+    put(dataset / "MyTTSDataset" / "vits.ipynb", '{"source": ["from trainer import Trainer", "import TTS"]}')
+    put(dataset / "resample.py", "import soundfile\n")
+    find(root, log, dataset={"source": DATASET, "script": "auto"})
+    assert "not with train_bn.py, MyTTSDataset/vits.ipynb. To run a script" in log.text
+
+
 def test_a_notebooks_output_is_a_mount_too(root: Path) -> None:
     """Another kernel's output is found below notebooks/."""
     put(root / "notebooks" / "owner" / "voice-a" / "state.json")

@@ -3,10 +3,13 @@
 import errno
 import signal
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kernel_template.contract import EndReason
+from kernel_template.host.protocol import HostReport
 from kernel_template.tools.files import write_atomic
 from kernel_template.tools.process import ChildEnd, StopCause
 from kernel_template.train.checkpoints import Checkpoint
@@ -30,6 +33,20 @@ def test_a_training_that_leaves_nothing(root: Path, log: Log) -> None:
     played = Played(root, log, HEAD)
     assert (played.code, played.end["reason"]) == (1, "training_failed")
     assert "left no checkpoint" in log.lines[-1]
+
+
+@pytest.mark.parametrize("newest", [None, Checkpoint(Path("checkpoint_7.pth"), 7, best=False)])
+def test_a_failure_that_the_script_hides(newest: Checkpoint | None) -> None:
+    """A script that goes on after its training failed has not finished it, whatever its exit code."""
+    tail = ["Traceback (most recent call last):", "ValueError: it broke"]
+    heard = HostReport(failed=newest is not None)
+    outcome = training_outcome(TrainingResult(ChildEnd(0, 3.0), tail, newest, 0, 16, None, heard))
+    assert (outcome.reason, outcome.complete) == (EndReason.TRAINING_FAILED, False)
+    assert outcome.message == "The training failed: ValueError: it broke."
+    again = replace(
+        TrainingResult(ChildEnd(0, 3.0), tail, newest, 1, 16, None), host=HostReport(finished=True)
+    )
+    assert training_outcome(again).complete
 
 
 def test_weights_under_another_name_count(root: Path, log: Log) -> None:
