@@ -240,10 +240,12 @@ class Sending:
         sent: is told the bytes that were sent since it was told last; fewer than none if they are sent again.
         unfinished: a folder of this machine that remembers uploads that broke off; the next one goes on with
             them. What it holds lets whoever reads it fill that upload.
+        say: is told what is being waited for.
     """
 
     sent: Callable[[int], None] = lambda _count: None
     unfinished: Path | None = None
+    say: Callable[[str], None] = lambda _words: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ import inspect
 import json
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ from click.shell_completion import CompletionItem
 from platformdirs import user_data_path
 
 from orchestrator import formatting
-from orchestrator.cli.show.console import warn
+from orchestrator.cli.show.console import quoted, warn
 from orchestrator.errors import ExitCode, KgttsError, LocalError, UsageError
 from orchestrator.kaggle import service_url
 from orchestrator.models import KernelRef
@@ -198,7 +197,7 @@ def repeating(config_path: Path | None, overrides: tuple[str, ...]) -> Iterator[
     """
     words = [] if config_path is None else ["--config", str(config_path)]
     words += [word for item in overrides for word in ("--set", item)]
-    options = "".join(f" {shlex.quote(word)}" for word in words)
+    options = "".join(f" {quoted(word)}" for word in words)
 
     def whole(hint: str) -> str:
         return _SETTINGS_COMMAND.sub(lambda found: found[0] + options, hint)

@@ -130,7 +130,7 @@ def kgtts(ctx: click.Context, *, verbose: bool) -> None:
     """Train a Bangla voice on Kaggle's free GPUs, and bring it home.
 
     To train your own voice: kgtts init, which says what comes next. To try it without an account: kgtts demo,
-    which needs the extra local; in a clone of kgtts, `make demo` or pip install '.[local]' installs it.
+    which needs the extra local; in a clone of kgtts, `make demo` or pip install ".[local]" installs it.
     """
     ctx.obj = {**(ctx.obj or {}), "verbose": verbose}
     ctx.color = colours()

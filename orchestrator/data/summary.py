@@ -78,9 +78,10 @@ def summarize(outcome: Outcome) -> Summary:
     lengths = [item.seconds for item in kept]
     bins = Counter(min(int(length // 2), 15) for length in lengths)
     measured = {item.recording: item.worked for item in outcome.utterances}
+    used = {item.recording: item.worked for item in kept}
     loud = [
         worked.measures.loudness
-        for worked in measured.values()
+        for worked in used.values()
         if worked.measures is not None and not worked.measures.is_silent
     ]
     speakers: dict[str, float] = {}

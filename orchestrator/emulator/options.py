@@ -11,7 +11,7 @@ from typing import Protocol
 from orchestrator.errors import UsageError
 
 INSTALL_HINT = (
-    "in a clone of kgtts, pip install '.[local]' --constraint constraints.txt. On Linux without an NVIDIA "
+    'in a clone of kgtts, pip install ".[local]" --constraint constraints.txt. On Linux without an NVIDIA '
     "GPU, write PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu before it: otherwise pip downloads "
     "gigabytes of CUDA libraries"
 )

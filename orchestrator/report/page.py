@@ -246,6 +246,6 @@ def _plotly_script() -> str:
     except ImportError as error:
         raise LocalError(
             f"The charts of a report need the package plotly, which cannot be imported ({error}).",
-            hint="pip install 'kgtts[report]'",
+            hint='pip install "kgtts[report]"',
         ) from error
     return _SCRIPT_END.sub(r"<\/", get_plotlyjs())

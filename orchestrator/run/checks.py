@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,10 @@ from orchestrator.run.packages import lost_by_release
 from orchestrator.run.verdict import Level, Verdict, verdict_of
 from orchestrator.settings import LoadedSettings, Settings, format_duration
 
+_UPLOADS = {
+    "dataset": "`kgtts data upload FOLDER` makes it; or correct inputs.dataset in kgtts.toml",
+    "model": "`kgtts base add bangla-female` puts a base voice there; or correct inputs.model in kgtts.toml",
+}
 _NOT_IN_DATASET = ("TTS.bin.train_tts", FIND_SCRIPT, OWN_SCRIPT)
 
 
@@ -129,6 +134,8 @@ def _files(kind: str, source: str, wanted: list[str], listing: Iterator[InputFil
                 missing.remove(file.name)
             if wanted and not missing:
                 break
+    except (NotFoundError, ForbiddenError) as error:
+        return replace(verdict_of(kind, error), hint=_UPLOADS[kind])
     except KgttsError as error:
         return verdict_of(kind, error)
     if not missing:

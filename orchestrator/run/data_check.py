@@ -17,7 +17,7 @@ from kernel_template.text.metadata import Metadata, Recordings, read_ljspeech
 from orchestrator import untrusted
 from orchestrator.base.voice import vocabulary
 from orchestrator.errors import KgttsError, LocalError, UsageError
-from orchestrator.formatting import counted
+from orchestrator.formatting import counted, duration
 from orchestrator.models import Quota
 from orchestrator.ports import Kaggle
 from orchestrator.run.forecast import Work, forecast, terms_of
@@ -181,7 +181,7 @@ def _recordings(settings: Settings, place: Place, names: Sequence[str], folder: 
     rate, _ = rates.most_common(1)[0]
     a_second = sum(bytes_s for _, bytes_s in headers) / len(headers)
     minutes = sum(place.sizes[name] for name in there) / a_second / 60
-    text = f"about {minutes:,.0f} minutes, {rate:,} Hz ({counted(len(looked), 'header')} read)"
+    text = f"about {duration(minutes * 60)}, {rate:,} Hz ({counted(len(looked), 'header')} read)"
     if bad:
         yield Verdict(
             "recordings", Level.WARNING, f"{text}; not WAV: {', '.join(bad[:3])}", "`kgtts data prepare`"
@@ -269,9 +269,10 @@ def _outlook(settings: Settings, utterances: int, quota: Quota | None, now: date
     days = None if found.done_at is None else max(1, math.ceil((found.done_at - now) / timedelta(days=1)))
     weeks = "" if days is None else f", done after {counted(days, 'day')}"
     epoch, hours = format_duration(timedelta(seconds=round(epoch_s))), found.gpu_time / timedelta(hours=1)
+    gpu_hours = counted(max(1, round(hours)), "GPU hour")
     return Verdict(
         "outlook",
         Level.OK,
-        f"estimate: {counted(settings.training.epochs, 'epoch')} of {epoch} take {hours:,.0f} GPU hours in "
+        f"estimate: {counted(settings.training.epochs, 'epoch')} of {epoch} take {gpu_hours} in "
         f"{counted(found.sessions, 'session')}{weeks}, at the speed of a public run on one T4 GPU",
     )

@@ -6,13 +6,10 @@ folders of the official client's `--dir-mode zip`: 5,000 files one by one would 
 upload that broke off would begin again.
 """
 
-import hashlib
-import json
-import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,10 +24,10 @@ from orchestrator.errors import (
     ServiceError,
     UsageError,
 )
-from orchestrator.files import write_atomically
 from orchestrator.formatting import size
 from orchestrator.models import InputDetails, Sending
 from orchestrator.ports import Clock, Kaggle
+from orchestrator.run.content import content_of, holds, wait, write_marker
 from orchestrator.settings.fields import title_from
 
 TOP = PurePosixPath(DATASET_SCRIPT).parts[0]  # `MyTTSDataset`, the guide's folder.
@@ -39,10 +36,7 @@ METADATA = ("metadata.csv", "metadata.txt")
 LICENSES = ("other", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0", "unknown")
 _SEPARATE_FILES = 50  # More than these travel as an archive, as kagglehub does it too.
 _LEFT_OUT = ("quarantine", "__pycache__", "Thumbs.db", "desktop.ini")  # And names that begin with a dot.
-_CONTENT = re.compile(r"(?:.*/)?kgtts-content-([0-9a-f]{32})\.json")
 _PLAIN_TIME = (1980, 1, 1, 0, 0, 0)  # The same files make the same archive, whose upload can be continued.
-_READY_WITHIN_S = 3600.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 3.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +48,14 @@ class Folder:
         left_out: names in the folder that are not uploaded.
         size: bytes of all files.
         content: a hash of all names and files.
+        seen: sizes and times of the files, as they were before they were read.
     """
 
     files: Mapping[str, Path]
     left_out: tuple[str, ...]
     size: int
     content: str
+    seen: Mapping[str, tuple[int, int]]
 
     @property
     def has_script(self) -> bool:
@@ -121,15 +117,14 @@ def read_folder(place: Path, script: Path | None = None) -> Folder:
             files[f"{TOP}/{path.relative_to(root).as_posix()}"] = path
         if script is not None:
             files[DATASET_SCRIPT] = script
-        digest, total = hashlib.sha256(), 0
-        for name, path in sorted(files.items()):
-            with path.open("rb") as file:
-                own = hashlib.file_digest(file, "sha256").hexdigest()
-            total += path.stat().st_size
-            digest.update(f"{own} {name}\n".encode())
+        seen, content = _stamps(files), content_of(files)
     except OSError as error:
         raise LocalError(f"Could not read {error.filename or root}: {error.strerror}.") from error
-    return Folder(files, tuple(sorted(left_out)), total, digest.hexdigest()[:32])
+    return Folder(files, tuple(sorted(left_out)), sum(size for size, _ in seen.values()), content, seen)
+
+
+def _stamps(files: Mapping[str, Path]) -> dict[str, tuple[int, int]]:
+    return {name: ((found := path.stat()).st_size, found.st_mtime_ns) for name, path in files.items()}
 
 
 def _is_dataset(folder: Path) -> bool:
@@ -153,14 +148,12 @@ class DatasetUpload:
         kaggle: the account.
         clock: time.
         source: `owner/slug`.
-        say: is told what is being waited for.
     """
 
-    def __init__(self, kaggle: Kaggle, clock: Clock, source: str, say: Callable[[str], None]) -> None:
+    def __init__(self, kaggle: Kaggle, clock: Clock, source: str) -> None:
         self._kaggle = kaggle
         self._clock = clock
         self._source = source
-        self._say = say
 
     def state(self, folder: Folder) -> State:
         """Find out what Kaggle has of the folder.
@@ -200,13 +193,13 @@ class DatasetUpload:
                 hint=f"add --license NAME, one of {', '.join(LICENSES)}; private data may be `other`",
             )
         if before is State.DIFFERENT and not self._is_ready():
-            self._say(f"Kaggle is still preparing the version of {self._source} before this one.")
-            self._wait(self._is_ready)
+            sending.say(f"Kaggle is still preparing the version of {self._source} before this one.")
+            wait(self._clock, self._source, self._is_ready)
         if before in (State.ABSENT, State.DIFFERENT):
             self._send(folder, license_name or "", notes, sending)
         if before is not State.CURRENT:
-            self._say(f"Kaggle is preparing {self._source}; this takes seconds to minutes.")
-            self._wait(lambda: self._is_ready() and self._holds(folder))
+            sending.say(f"Kaggle is preparing {self._source}; this takes seconds to minutes.")
+            wait(self._clock, self._source, lambda: self._is_ready() and self._holds(folder))
         details = self._kaggle.dataset_details(self._source)
         if license_name and details.license.casefold() != license_name.casefold():
             changed = InputDetails(
@@ -243,11 +236,10 @@ class DatasetUpload:
             RefusedError: it is, but Kaggle did not unpack the archive.
         """
         archive = f"{TOP}.zip"
-        names = [file.name for file in self._kaggle.dataset_files(self._source)]
-        contents = [match[1] for name in names if (match := _CONTENT.fullmatch(name))]
-        if folder.content not in contents:
+        files = list(self._kaggle.dataset_files(self._source))
+        if not holds(files, folder.content):
             return False
-        if archive in names:
+        if any(file.name == archive for file in files):
             raise RefusedError(
                 f"Kaggle has {archive} in {self._source}, but did not unpack it.",
                 hint=f"see https://www.kaggle.com/datasets/{self._source}",
@@ -260,23 +252,6 @@ class DatasetUpload:
         except (NotFoundError, ForbiddenError):
             return False  # It was made just now, and is not visible yet.
 
-    def _wait(self, is_done: Callable[[], bool]) -> None:
-        deadline, pause = self._clock.monotonic() + _READY_WITHIN_S, _FIRST_PAUSE_S
-        while True:
-            try:
-                if is_done():
-                    return
-            except (NotFoundError, ForbiddenError):
-                pass  # As above.
-            left = deadline - self._clock.monotonic()
-            if left <= 0:
-                raise ServiceError(
-                    f"Kaggle has not prepared {self._source} within {_READY_WITHIN_S / 60:.0f} minutes.",
-                    hint="give the same command again: nothing is uploaded twice, and it waits on",
-                )
-            self._clock.sleep(min(pause, left))
-            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
-
 
 @contextmanager
 def _packed(folder: Folder) -> Iterator[dict[str, Path]]:
@@ -287,9 +262,7 @@ def _packed(folder: Folder) -> Iterator[dict[str, Path]]:
     """
     with tempfile.TemporaryDirectory(prefix="kgtts-") as made:
         place = Path(made)
-        marker = place / f"kgtts-content-{folder.content}.json"
-        about = {"schema": 1, "content": folder.content, "files": len(folder.files), "bytes": folder.size}
-        write_atomically(marker, json.dumps(about) + "\n")
+        marker = write_marker(place, folder.content, {"files": len(folder.files), "bytes": folder.size})
         if len(folder.files) <= _SEPARATE_FILES:
             files = dict(folder.files)
             for name, path in folder.files.items():
@@ -306,7 +279,25 @@ def _packed(folder: Folder) -> Iterator[dict[str, Path]]:
                 )
             files = {f"{TOP}.zip": place / f"{TOP}.zip"}
             _zip(folder, files[f"{TOP}.zip"])
+        _ensure_unchanged(folder)
         yield {**files, marker.name: marker}
+
+
+def _ensure_unchanged(folder: Folder) -> None:
+    """See that what is sent is what the hash is of.
+
+    Raises:
+        LocalError: it is not.
+    """
+    try:
+        now = _stamps(folder.files)
+    except OSError:
+        now = {}
+    if changed := [name for name, seen in folder.seen.items() if now.get(name) != seen]:
+        raise LocalError(
+            f"{changed[0]} has changed since the upload began, so nothing was uploaded.",
+            hint="wait until `kgtts data prepare` has ended, and give the same command again",
+        )
 
 
 def _zip(folder: Folder, target: Path) -> None:

@@ -121,8 +121,10 @@ def forecast(work: Work, terms: Terms, now: datetime, *, running_since: datetime
             started = week.take(length, at, terms)
             if started is None:
                 return Forecast(work.epochs, *_without_date(work, terms))
-            at, length = started
-            share = min(share, _epochs_in(length - SESSION_OVERHEAD, work.epoch_s))
+            at, granted = started
+            if granted < length:
+                length = granted
+                share = min(share, _epochs_in(length - SESSION_OVERHEAD, work.epoch_s))
             at += length
         epochs -= share
         if epochs < 1e-9:  # noqa: PLR2004  # What is left of adding fractions.

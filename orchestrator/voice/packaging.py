@@ -170,7 +170,7 @@ def _prepared(
     except ImportError as error:
         raise LocalError(
             "This voice was exported by an earlier kgtts: packaging it needs onnx, which is not installed.",
-            hint="pip install 'kgtts[package]'",
+            hint='pip install "kgtts[package]"',
         ) from error
     edit = importlib.import_module("kernel_template.finish.onnx_edit")
     graph = onnx.load_model_from_string(model)

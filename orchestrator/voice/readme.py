@@ -137,7 +137,7 @@ On a laptop, with everything that kgtts reads (numbers, dates, money, signs, Lat
 these files:
 
 ```sh
-pip install 'kgtts[speak]'
+pip install "kgtts[speak]"
 kgtts say --voice . "আমি বাংলায় গান গাই।"
 ```
 

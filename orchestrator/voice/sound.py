@@ -81,7 +81,7 @@ def _soundfile(form: _Format) -> Any:
     except (ImportError, OSError) as error:  # OSError: its library is missing.
         raise LocalError(
             f"Writing {form.label} files needs the package soundfile, which is not installed.",
-            hint="pip install 'kgtts[speak]', or write a .wav file",
+            hint='pip install "kgtts[speak]", or write a .wav file',
         ) from error
 
 

@@ -223,7 +223,7 @@ def open_voice(place: Path, *, seed: int | None = None, threads: int | None = No
     except ImportError as error:
         raise LocalError(
             f"Speaking needs the package {error.name or 'onnxruntime'}, which is not installed.",
-            hint="pip install 'kgtts[speak]'",
+            hint='pip install "kgtts[speak]"',
         ) from error
     rules = card.text.model_dump()
     if card.text.phonemizer is not None and card.text.phonemizer.name == ESPEAK:
@@ -288,7 +288,7 @@ def find_speaker(card: VoiceCard, wanted: str | None) -> int:
 def _no_phonemes(place: Path, error: EspeakError) -> LocalError:
     return LocalError(
         f"The voice at {place} speaks phonemes of eSpeak NG, and {untrusted.one_line(str(error), 200)}.",
-        hint="pip install 'kgtts[phonemes]'",
+        hint='pip install "kgtts[phonemes]"',
     )
 
 

@@ -46,6 +46,11 @@ def test_without_quota_sessions_follow_each_other() -> None:
     assert ahead == Forecast(10, 3, 10.5 * HOUR, NOW + 10.5 * HOUR)
 
 
+def test_epochs_of_an_odd_length_fill_one_session() -> None:
+    """Times are rounded to microseconds, which must not cost the last epoch a session of its own."""
+    assert forecast(Work(1000, 1.6655), Terms(timedelta(hours=11), week(30)), NOW).sessions == 1
+
+
 def test_nothing_left_is_done_now() -> None:
     """A run with nothing left needs no session."""
     assert forecast(Work(0, 60), Terms(HOUR), NOW) == Forecast(0, 0, timedelta(0), NOW)

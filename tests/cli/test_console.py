@@ -1,11 +1,14 @@
 """Text fits into its place on a terminal."""
 
+import os
+import shlex
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cli.show.console import fit, width_of
+from orchestrator.cli.show.console import fit, quoted, width_of
 from orchestrator.untrusted import terminal_line
 
 BANGLA = "আমি বাংলায় গান গাই, ক্ষুদ্র বিজ্ঞান"
@@ -28,3 +31,24 @@ def test_a_cut_shows_and_parts_no_letter_from_its_signs() -> None:
         cut = fit(BANGLA, width).removesuffix("…")
         assert BANGLA.startswith(cut)
         assert unicodedata.category(BANGLA[len(cut)])[0] != "M"
+
+
+@pytest.mark.parametrize(
+    ("word", "posix"),
+    [
+        ("data", "data"),
+        ("My recordings", '"My recordings"'),
+        ("রেকর্ড ১", '"রেকর্ড ১"'),
+        ("রেকর্ড", "রেকর্ড"),
+        ("", '""'),
+        ("a'b", '"a\'b"'),
+        ("pay $5", "'pay $5'"),
+        ("-x;rm", '"-x;rm"'),
+        ("line\nbreak", '"line\nbreak"'),
+    ],
+)
+def test_words_are_quoted_as_every_shell_reads_them(word: str, posix: str) -> None:
+    """Double quotes, since Windows takes single ones for letters; a POSIX shell gives the word back."""
+    if os.name != "nt":
+        assert quoted(word) == posix
+        assert shlex.split(quoted(word)) == [word]

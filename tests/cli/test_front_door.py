@@ -81,7 +81,7 @@ def test_five_commands(
         result = cli(*command)
         assert result.code == 0, result.said
         said[" ".join(map(str, command[:2]))] = result.out
-    assert "kgtts data prepare 'My recordings' --to data" in said["init --name"]
+    assert 'kgtts data prepare "My recordings" --to data' in said["init --name"]
     assert "12 utterances" in said["data prepare"]
     assert "Changed: test_sentences were plain sentences" in said["base add"]
     wait_for_words(emulator, "GLOBAL_STEP: 0", SLUG)

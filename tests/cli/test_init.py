@@ -31,9 +31,10 @@ def test_only_what_differs_is_written(cli: Cli, workplace: Path) -> None:
     }
     commands = [line.strip() for line in result.out.splitlines() if line.startswith("  ")]
     assert commands == [
-        "kgtts data prepare 'My recordings' --to data",
+        'kgtts data prepare "My recordings" --to data',
         "kgtts data upload data",
         "kgtts base add bangla-female",
+        "kgtts doctor",
         "kgtts push",
     ]
     assert load().settings.kernel.slug == "asha-bangla"
@@ -85,7 +86,16 @@ def test_what_cannot_be_is_refused_before_it_is_written(
 def test_the_conversation(workplace: Path) -> None:
     """At a terminal four questions are asked; a wrong answer is asked for again."""
     (workplace / "my voice").mkdir()
-    answers = ["asha", "আশা", "Asha two", "no such folder", "'my voice'", "bangla-male"]
+    answers = [
+        "asha b",
+        "asha",
+        "আশা",
+        "Asha two",
+        "no such folder",
+        "'my voice'",
+        "bangla-mal",
+        "bangla-male",
+    ]
     import pty  # noqa: PLC0415 - Windows has none.
 
     ours, theirs = pty.openpty()
@@ -111,9 +121,11 @@ def test_the_conversation(workplace: Path) -> None:
     os.close(ours)
     text = shown.decode(errors="replace")
     assert process.wait() == 0, text
-    assert text.count("The voice's name") == 2
-    assert "is not a folder" in text
-    assert "kgtts data prepare 'my voice' --to data" in text
+    for asked in ("Your Kaggle user name", "The voice's name", "The folder with", "The base voice"):
+        assert text.count(asked) == 2, asked
+    for words in ("ASCII letters", "Latin letters", "is not a folder", "bangla-mal is no base voice"):
+        assert words in text
+    assert 'kgtts data prepare "my voice" --to data' in text
     assert written(workplace) == {
         "kernel": {"owner": "asha", "slug": "asha-two"},
         "inputs": {"dataset": "asha-two-data"},

@@ -81,7 +81,7 @@ def test_a_missing_package_is_named_when_it_is_started(tmp_path: Path) -> None:
         text=True,
     )
     assert "needs the package uvicorn" in done.stdout
-    assert "pip install '.[local]' --constraint constraints.txt" in done.stdout
+    assert 'pip install ".[local]" --constraint constraints.txt' in done.stdout
     assert "PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu" in done.stdout
 
 

@@ -72,7 +72,7 @@ def test_without_plotly_the_error_names_the_extra(
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     result = cli("report")
     assert result.code == ExitCode.LOCAL
-    assert "pip install 'kgtts[report]'" in result.err
+    assert 'pip install "kgtts[report]"' in result.err
     assert not (workplace / RUNS / "report.html").exists()
 
 

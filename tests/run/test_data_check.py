@@ -75,7 +75,7 @@ def test_a_good_data_set(check: Check) -> None:
     found = check(data())
     assert found["texts"].text.startswith("40 utterances")
     assert found["letters"].level is Level.OK
-    assert "about 1 minutes, 22,050 Hz" in found["recordings"].text
+    assert "about 40 s, 22,050 Hz" in found["recordings"].text
     assert {subject for subject, each in found.items() if each.level is not Level.OK} == {"recordings"}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import ForbiddenError, RefusedError, ServiceError, UsageError
+from orchestrator.errors import ForbiddenError, LocalError, RefusedError, ServiceError, UsageError
 from orchestrator.models import InputDetails, Sending
 from orchestrator.run.dataset_upload import DatasetUpload, State, Uploaded, read_folder
 from tests.fakes.clock import FakeClock
@@ -49,8 +49,9 @@ def bring(fake: FakeKaggle, said: list[str], place: Path) -> Callable[..., Uploa
     """Bring the folder as it is now."""
 
     def run(license_name: str | None = "other") -> Uploaded:
-        upload = DatasetUpload(fake, fake.clock, SOURCE, said.append)
-        return upload.bring(read_folder(place), license_name=license_name, notes="n", sending=Sending())
+        upload = DatasetUpload(fake, fake.clock, SOURCE)
+        sending = Sending(say=said.append)
+        return upload.bring(read_folder(place), license_name=license_name, notes="n", sending=sending)
 
     return run
 
@@ -186,3 +187,15 @@ def test_an_archive_that_was_not_unpacked_is_told(
         (place / "wavs" / f"{number}.wav").write_text(str(number))
     with pytest.raises(RefusedError, match="did not unpack"):
         bring()
+
+
+def test_what_changes_while_it_is_packed_is_not_uploaded(fake: FakeKaggle, place: Path) -> None:
+    """The hash would name what Kaggle does not hold, and the change would never be uploaded."""
+    for number in range(60):
+        (place / "wavs" / f"{number}.wav").write_text("RIFF")
+    found = read_folder(place)
+    (place / "wavs" / "7.wav").write_text("RIFF and more")
+    upload = DatasetUpload(fake, fake.clock, SOURCE)
+    with pytest.raises(LocalError, match=r"wavs/7\.wav has changed"):
+        upload.bring(found, license_name="other", notes="n", sending=Sending())
+    assert upload.state(found) is State.ABSENT

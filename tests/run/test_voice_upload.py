@@ -29,7 +29,7 @@ def bring(fake: FakeKaggle, tmp_path: Path) -> Callable[..., UploadedVoice]:
         path = tmp_path / content / "model_file.pth"
         path.parent.mkdir(exist_ok=True)
         path.write_text(content)
-        upload = VoiceUpload(fake, fake.clock, VARIATION, lambda _words: None)
+        upload = VoiceUpload(fake, fake.clock, VARIATION)
         files = {"model/model_file.pth": path}
         return upload.bring(files, license_name=license_name, notes="n", sending=Sending())
 

@@ -233,4 +233,4 @@ def test_without_the_extra_the_exit_code_is_8(cli: Cli, runs: Path, monkeypatch:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     result = cli("say", "আ", "-o", "x.wav")
     assert result.code == 8
-    assert "pip install 'kgtts[speak]'" in result.err
+    assert 'pip install "kgtts[speak]"' in result.err

@@ -235,7 +235,7 @@ def test_without_the_extra_it_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(LocalError, match="onnxruntime") as caught:
         open_voice(place)
-    assert caught.value.hint == "pip install 'kgtts[speak]'"
+    assert caught.value.hint == 'pip install "kgtts[speak]"'
 
 
 def test_a_description_of_a_newer_kgtts_is_no_crash(tmp_path: Path) -> None:

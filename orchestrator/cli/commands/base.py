@@ -143,7 +143,7 @@ def _upload(loaded: LoadedSettings, files: dict[str, Path], license_name: str | 
     with workbench() as bench:
         source = loaded.settings.with_owner(bench.kaggle.username).inputs.model
         variation = source.rpartition("/")[0]
-        upload = VoiceUpload(bench.kaggle, bench.clock, variation, lambda words: click.echo(words, err=True))
+        upload = VoiceUpload(bench.kaggle, bench.clock, variation)
         if license_name is None and asks() and upload.newest() is None:
             license_name = choose(f"{variation} is made now. The voice's licence", LICENSES, LICENSES[-1])
         with sending_bar(total, data_folder()) as sending:

@@ -1,7 +1,6 @@
 """`kgtts data`: from a folder of recordings to a dataset."""
 
 import contextlib
-import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +18,12 @@ from orchestrator.cli.context import (
     settings_options,
     workbench,
 )
-from orchestrator.cli.show.console import print_page, warn
-from orchestrator.cli.show.table import print_table
+from orchestrator.cli.show.console import print_page, quoted, warn
 from orchestrator.cli.show.uploading import asks, choose, sending_bar
 from orchestrator.errors import LocalError, UsageError
 from orchestrator.formatting import counted, size
 from orchestrator.run.dataset_upload import LICENSES, DatasetUpload, State, read_folder
+from orchestrator.untrusted import terminal_line
 
 if TYPE_CHECKING:
     from orchestrator.data.findings import Outcome
@@ -40,7 +39,7 @@ def data() -> None:
     """Make a dataset from a folder of recordings and their transcript.
 
     `check` looks and changes nothing; `prepare` makes MyTTSDataset. Both need the extra `data`: in a clone of
-    kgtts, pip install '.[data]'. `upload` brings it to Kaggle.
+    kgtts, pip install ".[data]". `upload` brings it to Kaggle.
     """
 
 
@@ -126,6 +125,8 @@ def check(
     _print_summary(numbers, request.settings)
     if html is not None:
         print_page(html, show=False)
+    if numbers.utterances:
+        click.echo(f"Next: kgtts data prepare {quoted(path)} --to data")
 
 
 @data.command(short_help="Make the dataset, or bring it up to date")
@@ -199,7 +200,7 @@ def prepare(
             f"{done.layout.dataset} is empty: nothing can be trained on.",
             hint="quarantine/quarantine.csv says what is wrong with each recording",
         )
-    click.echo(f"Next: kgtts data upload {shlex.quote(str(target))}")
+    click.echo(f"Next: kgtts data upload {quoted(target)}")
 
 
 @data.command(short_help="Upload the dataset to Kaggle, if it changed")
@@ -235,8 +236,12 @@ def upload(
     found = read_folder(folder, script)
     with workbench() as bench:
         source = settings.with_owner(bench.kaggle.username).inputs.dataset
-        bringing = DatasetUpload(bench.kaggle, bench.clock, source, lambda words: click.echo(words, err=True))
+        bringing = DatasetUpload(bench.kaggle, bench.clock, source)
         if license_name is None and asks() and bringing.state(found) is State.ABSENT:
+            click.echo(
+                "A dataset on Kaggle needs a licence. Yours is private, so only you see it; `other` says "
+                "nothing about what others may do with it."
+            )
             license_name = choose(f"{source} is made now. Its licence", LICENSES, LICENSES[0])
         with (
             on_interrupt("Stopped while uploading.", hint="give the same command again; it goes on"),
@@ -267,7 +272,7 @@ def upload(
         warn(f"{done.source} is public: everybody can hear the recordings. Its page on Kaggle changes that.")
     if not found.has_script:
         click.echo("It has no training script; kgtts brings one along.")
-    click.echo("Next: kgtts base add FOLDER, if the base voice is not on Kaggle yet; then kgtts push")
+    click.echo("Next: kgtts base add bangla-female, if no base voice is on Kaggle yet; then kgtts doctor")
 
 
 @contextlib.contextmanager
@@ -282,7 +287,7 @@ def _library() -> Iterator[None]:
     except ImportError as error:
         raise LocalError(
             f"kgtts data needs the extra `data`, which is not installed ({error}).",
-            hint="pip install 'kgtts[data]', or in a clone of kgtts: pip install '.[data]'",
+            hint='pip install "kgtts[data]", or in a clone of kgtts: pip install ".[data]"',
         ) from error
 
 
@@ -325,23 +330,18 @@ def _rate_of(base: Path) -> int:
 def _print_findings(outcome: "Outcome") -> None:
     from orchestrator.data.report import groups  # noqa: PLC0415  # The extra.
 
-    rows: list[dict[str, Any]] = []
-    for group in groups(outcome, _LISTED):
+    found = groups(outcome, _LISTED)
+    for group in found:
         # What is only changed needs one example; what costs data or is doubtful needs its place.
-        shown = group.findings[: 1 if group.weight == "changed" else _LISTED]
-        for number, finding in enumerate(shown):
-            more = group.count - len(shown) if number == len(shown) - 1 else 0
+        is_changed = group.weight == "changed"
+        shown = group.findings[: 1 if is_changed else _LISTED]
+        click.secho(f"{group.title} ({group.count:,}) - {group.done}", bold=not is_changed or None)
+        for finding in shown:
             place = finding.file if finding.line is None else f"{finding.file}:{finding.line}"
-            rows.append(
-                {
-                    "what": group.title,
-                    "where": f"{place} and {more:,} more" if more else place,
-                    "details": finding.what,
-                    "done": group.done,
-                }
-            )
-    if rows:
-        print_table(rows, {"what": 32, "where": 30, "details": None, "done": 36})
+            click.echo(f"  {terminal_line(f'{place}: {finding.what}' if finding.what else place)}")
+        if group.count > len(shown) and not is_changed:
+            click.echo(f"  and {group.count - len(shown):,} more; --json lists all")
+    if found:
         click.echo()
 
 

@@ -48,7 +48,7 @@ def demo(folder: Path, epochs: int) -> None:
     one has to continue where the first stopped.
 
     Needs the extra `local` (PyTorch, Coqui and more): in a clone of kgtts, `make demo` installs it and runs
-    this, or pip install '.[local]' --constraint constraints.txt.
+    this, or pip install ".[local]" --constraint constraints.txt.
     """
     from orchestrator.emulator import conceal_environment  # noqa: PLC0415  # Says which package is missing.
     from orchestrator.emulator.demo.rehearsal import (  # noqa: PLC0415  # Needs the extra `local`.

@@ -122,7 +122,7 @@ def emulator(
     Inputs are plain folders: ROOT/datasets/OWNER/SLUG/ and
     ROOT/models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION/.
 
-    Needs the extra `local`: in a clone of kgtts, pip install '.[local]' --constraint constraints.txt.
+    Needs the extra `local`: in a clone of kgtts, pip install ".[local]" --constraint constraints.txt.
     """
     plan = None if faults is None else load_plan(faults)
     options = EmulatorOptions(

@@ -1,8 +1,8 @@
 """`kgtts init`: write the settings file, by a few questions at a terminal or by flags."""
 
 import os
-import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from orchestrator.base.sources import KNOWN_VOICES
 from orchestrator.base.voice import read_config
+from orchestrator.cli.show.console import quoted
 from orchestrator.cli.show.uploading import asks
 from orchestrator.errors import CredentialsError, KgttsError, UsageError
 from orchestrator.files import write_atomically
@@ -19,6 +20,7 @@ from orchestrator.settings import FILE_NAME, Settings, default_toml, slugify
 from orchestrator.settings.template import short_toml
 
 _DEFAULTS = Settings()
+_ON_KAGGLE = "kaggle"  # The answer that nothing is to be uploaded.
 _DATA = "data"  # The folder that the commands shown afterwards prepare.
 
 
@@ -67,7 +69,8 @@ def init(
     own = _own_user()
     if asks() and not with_all:
         click.echo("Enter takes what stands in brackets.")
-        user = user or click.prompt("Your Kaggle user name", default=own or "", type=str)
+        if user is None:
+            user = click.prompt("Your Kaggle user name", default=own, value_proc=_user)
         voice = voice or click.prompt("The voice's name", default=_DEFAULTS.kernel.slug, value_proc=_named)
         if recordings is None and dataset is None:
             recordings = click.prompt(
@@ -81,9 +84,10 @@ def init(
         if base is None:
             known = ", ".join(each.name for each in KNOWN_VOICES)
             base = click.prompt(
-                f"The base voice: {known}, a folder, ZIP archive or address (empty: it is on Kaggle)",
-                default="",
-                show_default=False,
+                f"The base voice to begin with: {known}, or a folder, ZIP archive or https address; "
+                f"{_ON_KAGGLE} if it is there already",
+                default=KNOWN_VOICES[0].name,
+                value_proc=_base,
             )
     slug = _slug(voice) if voice else None
     if dataset is None and recordings is not None and slug is not None:
@@ -105,15 +109,14 @@ def _print_next(recordings: Path | None, base: str | None) -> None:
     """Show the commands that lead from here to a training."""
     commands = []
     if recordings is not None:
-        shown = shlex.quote(str(recordings))
-        commands += [f"kgtts data prepare {shown} --to {_DATA}", f"kgtts data upload {_DATA}"]
+        commands += [f"kgtts data prepare {quoted(recordings)} --to {_DATA}", f"kgtts data upload {_DATA}"]
     if base is not None:
-        commands.append(f"kgtts base add {shlex.quote(base)}")
+        commands.append(f"kgtts base add {quoted(base)}")
     if not commands:
         click.echo("Next: kgtts doctor, then kgtts push")
         return
-    click.echo("Next:")
-    for command in [*commands, "kgtts push"]:
+    click.echo("Next, one after the other:")
+    for command in [*commands, "kgtts doctor", "kgtts push"]:
         click.echo(f"  {command}")
 
 
@@ -127,11 +130,36 @@ def _own_user() -> str | None:
 
 def _named(text: str) -> str:
     """Read a voice's name at the prompt; another is asked for if no run can be called so."""
-    try:
+    with _asking_again():
         _slug(text)
-    except KgttsError as error:
-        raise click.BadParameter(error.message) from None
     return text
+
+
+def _user(text: str) -> str:
+    """Read a user name at the prompt; it is part of the address of a Kaggle profile."""
+    with _asking_again():
+        _check({"kernel.owner": text.strip()})
+    return text.strip()
+
+
+def _base(text: str) -> str:
+    """Read a base voice at the prompt: a known one, what is here, an address, or nothing."""
+    text = text.strip().strip("'\"")
+    if text == _ON_KAGGLE:
+        return ""
+    if "://" in text or Path(text).expanduser().exists() or text in {voice.name for voice in KNOWN_VOICES}:
+        return text
+    raise click.BadParameter(f"{text} is no base voice that kgtts knows, and no folder or file.")
+
+
+@contextmanager
+def _asking_again() -> Iterator[None]:
+    """Let the prompt ask again for what cannot be."""
+    try:
+        yield
+    except KgttsError as error:
+        hint = f" {error.hint[0].upper()}{error.hint[1:]}." if error.hint else ""
+        raise click.BadParameter(f"{error.message}{hint}") from None
 
 
 def _slug(name: str) -> str:
@@ -144,7 +172,7 @@ def _slug(name: str) -> str:
     if len(slug) < MIN_SLUG_LENGTH:
         raise UsageError(
             f"{name!r} cannot be a run's name: Kaggle wants {MIN_SLUG_LENGTH} or more of a-z, 0-9 and -.",
-            hint='write it in Latin letters, such as --name "asha bangla"',
+            hint='write it in Latin letters, such as "asha bangla"',
         )
     return slug
 

@@ -103,7 +103,7 @@ def serve(
     either, the run of this folder's kgtts.toml is meant, or else the newest. NAME= gives a voice the name
     that clients use, which is that of its run otherwise. Ctrl-C ends it; requests in flight get 10 seconds.
 
-    Needs the extra `serve` (pip install 'kgtts[serve]'), and does not contact Kaggle.
+    Needs the extra `serve` (pip install "kgtts[serve]"), and does not contact Kaggle.
 
     \b
     kgtts serve --open
@@ -114,7 +114,7 @@ def serve(
     except ImportError as error:
         raise LocalError(
             f"Serving needs the package {error.name}, which is not installed.",
-            hint="pip install 'kgtts[serve]'",
+            hint='pip install "kgtts[serve]"',
         ) from error
     access = _access(host, names, token_file)
     opened = open_voices(_places(voices), noise=noise)

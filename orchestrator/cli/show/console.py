@@ -1,6 +1,8 @@
 """What a console can show: streams that never fail on a character, signs, warnings, text of a given width."""
 
 import os
+import re
+import shlex
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -90,6 +92,20 @@ def warn(text: str, *, err: bool = False) -> None:
     """Print a warning on one line of its own."""
     sign = signs(sys.stderr if err else sys.stdout).warning
     click.secho(f"{sign} {shown(text)}", fg="yellow", err=err)
+
+
+_PLAIN = re.compile(r"[\w\u0980-\u09ff@+=:,./\\~-]+")  # Words that no shell takes for more than they are.
+
+
+def quoted(word: object) -> str:
+    """Return a word as it is typed in a command: in double quotes, which every shell knows, if it needs any.
+
+    The shell of Windows takes a single quote for a letter of the name.
+    """
+    text = str(word)
+    if _PLAIN.fullmatch(text):
+        return text if os.name == "nt" or "\\" not in text else shlex.quote(text)
+    return f'"{text}"' if os.name == "nt" or not re.search(r'[\\"$`!]', text) else shlex.quote(text)
 
 
 def shown(text: str) -> str:

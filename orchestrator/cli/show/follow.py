@@ -21,6 +21,7 @@ from orchestrator.models import SessionStatus
 from orchestrator.ports import SystemClock
 from orchestrator.results import Results
 from orchestrator.run.context import RunContext, Target
+from orchestrator.run.decide import RunState
 from orchestrator.run.follow import FollowEvent
 from orchestrator.run.look import Pass
 from orchestrator.run.outlook import verdict_after
@@ -103,6 +104,8 @@ class Screen:
             print_pass(done)
             if done.state.is_over:
                 print_verdict(verdict_after(done.settings or load().settings, done))
+            if done.state is RunState.DONE:
+                click.echo('Next: kgtts say "আমি বাংলায় গান গাই।" to hear it; kgtts report --open for its curves')
 
     def unreachable(self, error: ServiceError) -> None:
         """Say that another pass will try."""

@@ -42,7 +42,8 @@ def sending_bar(total: int, home: Path) -> Iterator[Sending]:
     if total < _WORTH_A_BAR or not sys.stderr.isatty() or is_dumb():
         if total >= _WORTH_A_BAR:
             click.echo(f"Up to {size(total)} to upload.", err=True)
-        yield Sending(unfinished=unfinished)
+        yield Sending(unfinished=unfinished, say=lambda words: click.echo(words, err=True))
         return
     with click.progressbar(length=total, label=f"Uploading {size(total)}", file=sys.stderr) as bar:
-        yield Sending(sent=bar.update, unfinished=unfinished)
+        # A line of its own for what is said meanwhile, behind the bar.
+        yield Sending(bar.update, unfinished, lambda words: click.echo(f"\n{words}", err=True, nl=False))
