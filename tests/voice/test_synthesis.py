@@ -155,7 +155,7 @@ def test_formats_that_are_not_written_are_refused_first(
     check_format(tmp_path / "x.wav")
     with pytest.raises(LocalError, match="MP3 files needs the package soundfile") as missing:
         check_format(tmp_path / "x.mp3")
-    assert "pip install 'kgtts[speak]'" in (missing.value.hint or "")
+    assert 'pip install "kgtts[speak]"' in (missing.value.hint or "")
 
 
 def test_a_wav_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
