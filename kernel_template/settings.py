@@ -73,6 +73,7 @@ class SpeedSettings(TypedDict):
     mixed_precision: bool
     cudnn_benchmark: bool
     round_lengths: bool
+    deterministic: bool
     loader_workers: int | None  # None leaves Coqui's own.
     length_buckets: int
 

@@ -137,14 +137,23 @@ def part_nan(card: Card) -> None:
 
 
 def part_resume(card: Card) -> None:
-    """A session stopped in an epoch and one killed, against one that runs through."""
+    """A session stopped in an epoch and one killed, against one that runs through.
+
+    With deterministic algorithms all must be the same to the bit; without them, `free` and `free again` show
+    how far two trainings differ that nobody stopped.
+    """
     kill = {"kind": "kill", "rank": 0, "step": 6}
     plans: dict[str, list[dict[str, Any]]] = {
         "whole": [{"control": {"until_step": 9}}],
         "whole again": [{"control": {"until_step": 9}}],
         "stopped": [{"control": {"until_step": 3}}, {"control": {"until_step": 9}}],
         "killed": [{"control": {"until_step": 9}, "fault": kill}, {"control": {"until_step": 9}}],
+        "free": [{"control": {"until_step": 9}}],
+        "free again": [{"control": {"until_step": 9}}],
     }
+    for name in ("whole", "whole again", "stopped", "killed"):
+        for plan in plans[name]:
+            plan["control"]["speed"] = {"deterministic": True}
     found: dict[str, dict[int, Any]] = {}
 
     def run(name: str) -> None:
@@ -156,8 +165,8 @@ def part_resume(card: Card) -> None:
         card.note("resume", way=name, sessions=[_brief(item) for item in sessions])
 
     _together(card, "resume", run, ["whole", "killed"] if card.dry else list(plans))
-    whole = found.get("whole", {})
     for name, steps in found.items():
+        whole = found.get("free" if name.startswith("free") else "whole", {})
         same = {
             what: [step for step in whole if whole[step][what] != steps.get(step, {}).get(what)]
             for what in ("weights", "random", "scale", "losses")
@@ -171,7 +180,14 @@ def part_resume(card: Card) -> None:
             ),
             default=None,
         )
-        card.note("resume", against_whole=name, steps=sorted(steps), steps_that_differ=same, worst_loss=worst)
+        card.note(
+            "resume",
+            against_whole=name,
+            deterministic=not name.startswith("free"),
+            steps=sorted(steps),
+            steps_that_differ=same,
+            worst_loss=worst,
+        )
 
 
 def _together(card: Card, part: str, run: Callable[[Any], None], cases: list[Any]) -> None:

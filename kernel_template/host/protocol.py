@@ -42,6 +42,7 @@ class SpeedRules:
     round_lengths: bool = (
         False  # Pad batches to a few lengths, for each of which cuDNN chooses algorithms once.
     )
+    deterministic: bool = False  # Use algorithms that give the same numbers each time.
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,7 @@ class HostLink:
             speed=SpeedRules(
                 cudnn_search=settings["speed"]["cudnn_benchmark"],
                 round_lengths=settings["speed"]["round_lengths"],
+                deterministic=settings["speed"]["deterministic"],
             ),
             data=SampleRules(
                 bad_samples=data["bad_samples"],

@@ -150,6 +150,7 @@ def kernel_settings(
             "mixed_precision": speed.mixed_precision and machine.has_gpu,
             "cudnn_benchmark": speed.cudnn_benchmark and machine.has_gpu,
             "round_lengths": speed.round_lengths and machine.has_gpu,
+            "deterministic": speed.deterministic and machine.has_gpu,
             # Without a GPU Coqui's configuration decides.
             "loader_workers": speed.loader_workers if machine.has_gpu else None,
             "length_buckets": speed.length_buckets if machine.has_gpu else 0,

@@ -187,6 +187,11 @@ class Speed(_Section):
         description="Pad batches of VITS to multiples of 16 letters and 64 frames: for each new length\n"
         "cuDNN chooses its algorithms anew, which may take longer than the step itself.",
     )
+    deterministic: StrictBool = Field(
+        default=False,
+        description="Let the GPU add numbers in the same order each time, so that a resumed training is the\n"
+        "same to the bit as one that was never stopped. Slower; cuDNN does not search then.",
+    )
     loader_workers: NotNegative = Field(
         4, description="Processes that load utterances, for all GPUs together. A T4 machine has 4 cores."
     )

@@ -134,6 +134,7 @@ def settings(**changes: Any) -> SessionSettings:
             "mixed_precision": False,
             "cudnn_benchmark": False,
             "round_lengths": False,
+            "deterministic": False,
             "loader_workers": None,
             "length_buckets": 0,
         },

@@ -1,7 +1,10 @@
 """Speed rules change no result: the small voice's training with and without them."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +148,42 @@ def test_the_setting_reaches_the_host(root: Path) -> None:
     """`cudnn_benchmark` is the host's search, `round_lengths` its padding; the exact rules are always on."""
     host = HostLink(paths_in(root), write_atomic)
     for asked in (True, False):
-        speed = {"cudnn_benchmark": asked, "round_lengths": not asked}
+        speed = {"cudnn_benchmark": asked, "round_lengths": not asked, "deterministic": asked}
         host.ask(settings(speed=speed), 600.0, None, BatchPlan(4, 4))
         control = Control.read(json.loads(host.control.read_text()))
-        assert control.speed == SpeedRules(exact=True, cudnn_search=asked, round_lengths=not asked)
+        assert control.speed == SpeedRules(
+            exact=True, cudnn_search=asked, round_lengths=not asked, deterministic=asked
+        )
+
+
+def test_deterministic_algorithms() -> None:
+    """They are on once there is a Trainer; cuBLAS is told before that, and cuDNN never searches."""
+    pytest.importorskip("torch")
+    program = """
+import os, torch
+from types import SimpleNamespace
+from kernel_template.host.protocol import SpeedRules
+from kernel_template.host.speed import SpeedHooks
+def seen():
+    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    return torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic, workspace
+for rules in (SpeedRules(), SpeedRules(deterministic=True, cudnn_search=True)):
+    hooks = SpeedHooks(rules)
+    hooks.install(object)
+    hooks.after_trainer(SimpleNamespace(model=None))
+    print(*seen())
+decoder = torch.nn.Linear(2, 2)
+decoder.register_forward_pre_hook(hooks.search_algorithms)
+decoder.register_forward_hook(lambda *_: print(torch.backends.cudnn.benchmark))
+decoder(torch.ones(1, 2, requires_grad=True))
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "CUBLAS_WORKSPACE_CONFIG"}
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**environment, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["False False None", "True True :4096:8", "False"]

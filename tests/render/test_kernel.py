@@ -80,6 +80,7 @@ def test_settings_enter_as_the_kernel_expects_them(
             "mixed_precision": True,
             "cudnn_benchmark": False,
             "round_lengths": True,
+            "deterministic": False,
             "loader_workers": 4,
             "length_buckets": 8,
         },
@@ -152,6 +153,7 @@ def test_what_is_for_gpus_is_left_out_without_one(stamp: RunStamp) -> None:
         "mixed_precision": False,
         "cudnn_benchmark": False,
         "round_lengths": False,
+        "deterministic": False,
         "loader_workers": None,
         "length_buckets": 0,
     }
