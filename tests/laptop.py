@@ -60,6 +60,7 @@ LEFT_OUT = (
     "tests/kernel/",
     "tests/action/",
     "tests/report/test_page.py/",
+    "tests/report/test_blind_page.py/",
     "tests/cli/test_live_terminal.py/",
 )
 

@@ -53,7 +53,8 @@ _SECTIONS = {
         "pull": "Download checkpoints, logs and samples",
         "metrics": "Print losses and speed as a table, CSV or JSON",
         "report": "Write a page: curves, sound, settings, warnings",
-        "compare": "Write a page that compares two runs",
+        "compare": "Compare runs: a table, a page, a blind test for people",
+        "votes": "Count the answers to blind tests",
         "tensorboard": "Start TensorBoard on downloaded event files",
     },
     "Use the voice": {

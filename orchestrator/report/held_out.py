@@ -41,9 +41,10 @@ class HeldOutVoice:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutSentence:
-    """A held-out sentence, by those who speak it: the speaker, the base voice, the voice."""
+    """A held-out sentence by all who speak it (speaker, base voice, voice), and its file's name."""
 
     text: str
+    file: str
     voices: tuple[HeldOutVoice, ...]
 
 
@@ -79,7 +80,7 @@ def read_held_out(
             if isinstance(name, str):
                 texts.setdefault(name, untrusted.one_line(record["text"]))
     return [
-        HeldOutSentence(text, tuple(_voices(name, sources, budget)))
+        HeldOutSentence(text, name, tuple(_voices(name, sources, budget)))
         for name, text in sorted(texts.items())[:_MOST_SENTENCES]
     ]
 

@@ -6,18 +6,12 @@ draws. `policy.js` gives the style sheets the nonce and sets the attributes thro
 the policy needs no `unsafe-inline`.
 """
 
-import base64
-import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from kernel_template.contract import Measure
 from orchestrator import __version__
@@ -25,7 +19,9 @@ from orchestrator.errors import LocalError
 from orchestrator.files import write_atomically
 from orchestrator.metrics.scores import MEASURE_WORDS
 from orchestrator.report.charts import MOST_POINTS, ChartedRun, chart_data, make_charts, thinned
+from orchestrator.report.comparison import compare_runs
 from orchestrator.report.held_out import HeldOutVoice
+from orchestrator.report.html import environment, page_sources, script_json
 from orchestrator.report.reading import RunData, best_step
 from orchestrator.report.score_table import ScoreTable, score_table, value_words
 from orchestrator.report.settings import SettingChange, differences
@@ -35,7 +31,6 @@ from orchestrator.report.summary import Fact, end_words, facts_of, status_of
 _LABELS = ("A", "B")
 # What a sentence is shown with; the others say little about a single one.
 _SHOWN = (Measure.MEL_DISTANCE, Measure.SIMILARITY, Measure.MOS, Measure.CER)
-_CODE = re.compile(r"`([^`]*)`")
 _SCRIPT_END = re.compile(r"</(?=script)", re.IGNORECASE)
 _GROUPS = (("loss", "Losses"), ("rate", "Learning rate"), ("detail", "More losses, gradients and times"))
 
@@ -105,22 +100,10 @@ def render(runs: Sequence[RunData], *, written: datetime, nonce: str | None = No
         ChartedRun(data.table, label, data.session_seconds) for label, data in zip(labels, runs, strict=True)
     ]
     charts = make_charts(charted)
-    environment = Environment(
-        loader=PackageLoader("orchestrator.report", "page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["sound"] = _sound_uri
-    environment.filters["language"] = _language
-    environment.filters["reason"] = end_words
-    environment.filters["measured"] = _measured
-    environment.filters["code"] = _code
-    loader = environment.loader
-    assert loader is not None
-    sources = {name: loader.get_source(environment, name)[0] for name in _ASSETS}
-    return environment.get_template("page.html.j2").render(
+    pages = environment()
+    pages.filters["reason"] = end_words
+    pages.filters["measured"] = _measured
+    return pages.get_template("page.html.j2").render(
         nonce=nonce or secrets.token_urlsafe(18),
         title=" and ".join(data.name for data in runs),
         both=both,
@@ -130,6 +113,7 @@ def render(runs: Sequence[RunData], *, written: datetime, nonce: str | None = No
         resources=[chart for chart in charts if chart.group == "resource"],
         thinned=list(thinned(charts)),
         most_points=MOST_POINTS,
+        compared=compare_runs(runs) if both else [],
         held_out=_held_out(runs, labels),
         sounds=_sounds(runs, labels),
         settings=_settings(runs),
@@ -139,21 +123,13 @@ def render(runs: Sequence[RunData], *, written: datetime, nonce: str | None = No
         ],
         data=script_json(chart_data(charts, charted)),
         plotly=plotly,
-        sources=sources,
+        sources=page_sources(_ASSETS),
         written=f"{written:%Y-%m-%d %H:%M} UTC",
         version=__version__,
     )
 
 
 _ASSETS = ("style.css", "policy.js", "charts.js", "sound.js")
-
-
-def script_json(value: Any) -> str:
-    """JSON for a script element, without characters that mean something to HTML."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)  # In ASCII: U+2028 is escaped too.
-    for letter in "<>&":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return text
 
 
 def _section(label: str, data: RunData) -> RunSection:
@@ -174,11 +150,6 @@ def _held_out(runs: Sequence[RunData], labels: Sequence[str]) -> list[HeldOutRow
                 if not (known and voice.step is None)
             ]
     return [HeldOutRow(text, voices) for text, voices in found.items()]
-
-
-def _code(text: str) -> Markup:
-    """A sentence of ours, with what stands between backticks as code."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704  # It is escaped.
 
 
 def _measured(scores: Mapping[Measure, float]) -> str:
@@ -222,15 +193,6 @@ def _changes(runs: Sequence[RunData]) -> tuple[str, list[SettingChange]] | None:
         return "", differences(runs[0].settings, runs[1].settings)
     before = runs[0].before
     return None if before is None else (before[0], differences(before[1], runs[0].settings))
-
-
-def _sound_uri(clip: Clip) -> str:
-    return f"data:audio/wav;base64,{base64.b64encode(clip.wav).decode('ascii')}"
-
-
-def _language(text: str) -> str:
-    """The language of a sentence, for screen readers."""
-    return "bn" if any("\u0980" <= letter <= "\u09ff" for letter in text) else ""
 
 
 def _plotly_script() -> str:

@@ -314,7 +314,7 @@ def read_clip(place: Path) -> Clip:
     data = _as_16_bit(data[: len(data) - len(data) % (width * channels)], width)
     if not data:
         raise UnreadableSoundError("contains no sound")
-    return Clip(_as_wav(data, rate, channels), len(data) / (2 * channels * rate), rate, *_level(data), cut)
+    return Clip(as_wav(data, rate, channels), len(data) / (2 * channels * rate), rate, *_level(data), cut)
 
 
 def _as_16_bit(data: bytes, width: int) -> bytes:
@@ -340,7 +340,8 @@ def _level(data: bytes) -> tuple[float, bool]:
     return min(1.0, peak), full >= _CLIPPED_SAMPLES
 
 
-def _as_wav(data: bytes, rate: int, channels: int) -> bytes:
+def as_wav(data: bytes, rate: int, channels: int) -> bytes:
+    """A WAV file of 16-bit samples; its header has 44 bytes."""
     target = io.BytesIO()
     with wave.open(target, "wb") as file:
         file.setnchannels(channels)

@@ -16,6 +16,7 @@ from orchestrator.errors import ExitCode
 from tests.cli.voice import TRAIN
 from tests.data.making import TEXTS, said, write, write_csv
 from tests.report.making import Made, write_data_set
+from tests.report.test_blind import answer
 from tests.support import REPOSITORY, Cli
 from tests.voice.making import graph, put_voice
 
@@ -66,6 +67,8 @@ def project(account: Emulator, cli: Cli, workplace: Path) -> Path:
     """A project with what the documents mention: a data set, texts, two older runs, and a voice."""
     del account
     (workplace / "wheels").mkdir()
+    for name in ("rima.json", "karim.txt"):
+        (workplace / name).write_text(answer(name, "ABB"), encoding="utf-8")
     (workplace / "story.txt").write_text("আমি তুমি।\n", encoding="utf-8")
     write_data_set(workplace / "MyTTSDataset", ("আমি তুমি।",))
     for number in (1, 2):
@@ -89,8 +92,9 @@ def test_the_commands_shown_work(document: Path, project: Path, cli: Cli) -> Non
     """They are typed one after the other, as a reader would do."""
     settings = (project / "kgtts.toml").read_text(encoding="utf-8")
     if document != README:  # The README makes a run of its own.
-        for name, run in (("bangla-tts", "3f9c1a7be204"), ("second-voice", "81d2c0ffee42")):
-            Made(run=run, sessions=2, epochs=2).write(project / "runs" / name)
+        for seed, name, run in ((7, "bangla-tts", "3f9c1a7be204"), (9, "second-voice", "81d2c0ffee42")):
+            made = Made(run=run, sessions=2, epochs=6, seed=seed, held_out=("আমি তুমি।",))
+            made.write(project / "runs" / name)
             for voice in ("base", "voice"):
                 put_voice(project / "runs" / name / "session-02" / "voice", graph(), voice)
     for words in commands(document):

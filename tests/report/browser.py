@@ -17,6 +17,18 @@ from typing import Any, Self
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PATIENCE_S = 60.0
+_KEYS = {
+    "Backspace": 8,
+    "Tab": 9,
+    "Enter": 13,
+    "Escape": 27,
+    "End": 35,
+    "ArrowLeft": 37,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+    "1": 49,
+    "2": 50,
+}
 _FIRST_FREE = 10  # Descriptors 3 and 4 are the browser's ends.
 # The browser reads commands from descriptor 3 and answers on 4, each message ended by a zero byte.
 _LAUNCH = """
@@ -141,7 +153,7 @@ class Browser:
 
     def press(self, key: str, *, control: bool = False) -> None:
         """Press a key, such as `Tab` or `ArrowRight`, perhaps with Ctrl."""
-        code = {"Tab": 9, "ArrowRight": 39, "End": 35, "Enter": 13, "Escape": 27}[key]
+        code = _KEYS[key]
         for kind in ("rawKeyDown", "keyUp"):
             self._call(
                 "Input.dispatchKeyEvent",

@@ -118,7 +118,7 @@ class Made:
         for name, pitch, clarity in (
             ("recordings", 210, 1.0),
             ("base", 130, 0.5),
-            (f"step_{step}", 190, number / self.sessions),
+            (f"step_{step}", 183 + self.seed, number / self.sessions),
         ):
             place = folder / "validation_samples" / "held_out" / name
             place.mkdir(parents=True)

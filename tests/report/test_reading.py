@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import UsageError
 from orchestrator.report import read_report, render
 from orchestrator.report.charts import MOST_POINTS, thin
-from orchestrator.report.page import script_json
+from orchestrator.report.html import script_json
 from orchestrator.report.settings import differences
 from orchestrator.report.sounds import (
     SoundBudget,
