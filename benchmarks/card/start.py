@@ -69,3 +69,4 @@ def part_start(card: Card) -> None:
         "    print(torch.__version__, torch.version.cuda, torch.backends.cudnn.version())\n"
     )
     answer = capture_output([sys.executable, "-c", program], env, min(120, card.left))
+    card.note("start", ceilings=answer.output if answer else None)
