@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,6 +21,22 @@ _DIGITS = 4
 _MARGIN = 1.2  # The next voice may take this much longer than the slowest so far.
 
 
+class Voiced(Protocol):
+    """A loaded voice, as finish.speak_program has it."""
+
+    sample_rate: int
+
+    def speak(self, text: str, speaker: str | None = None) -> tuple[Any, str, list[str]]:
+        """Return samples, the text as it was spoken, and the characters that the voice does not know."""
+
+
+def open_checkpoint(config: Path, checkpoint: Path, letters: dict[str, int] | None) -> Voiced:
+    """Load a checkpoint with Coqui, which the recordings alone do not need."""
+    from kernel_template.finish.speak_program import LoadedVoice  # noqa: PLC0415
+
+    return LoadedVoice(config, checkpoint, letters)
+
+
 class Measuring:
     """Measures voices.
 
@@ -28,11 +44,17 @@ class Measuring:
         plan: what to do.
         say: prints a record under a tag.
         clock: seconds since the program was started.
+        open_voice: loads a voice from configuration, checkpoint and counts of letters.
     """
 
     def __init__(
-        self, plan: Plan, say: Callable[[str, Mapping[str, Any]], None], clock: Callable[[], float]
+        self,
+        plan: Plan,
+        say: Callable[[str, Mapping[str, Any]], None],
+        clock: Callable[[], float],
+        open_voice: Callable[[Path, Path, dict[str, int] | None], Voiced] = open_checkpoint,
     ) -> None:
+        self._open = open_voice
         self._plan = plan
         self._say = say
         self._clock = clock
@@ -46,7 +68,8 @@ class Measuring:
         self._models.learn_speaker(self._recorded)
         for voice in plan["voices"]:
             left = plan["limit_s"] - self._clock()
-            if left < self._slowest * _MARGIN or left <= 0:
+            speaks = voice["of"] != Speaker.RECORDINGS
+            if left <= (self._slowest * _MARGIN if speaks else 0.0):
                 self._skip(voice, "no time is left")
                 continue
             began = self._clock()
@@ -54,7 +77,7 @@ class Measuring:
                 self._measure(voice, began)
             except Exception as error:  # noqa: BLE001 - the other voices are still measured.
                 self._skip(voice, f"{type(error).__name__}: {' '.join(str(error).split())}")
-            if voice["of"] != Speaker.RECORDINGS:
+            if speaks:
                 self._slowest = max(self._slowest, self._clock() - began)
 
     def _skip(self, voice: Voice, why: str) -> None:
@@ -98,11 +121,8 @@ class Measuring:
         """Write the sounds of a voice. Returns them, and what is recorded of each."""
         speaks = None
         if voice["of"] != Speaker.RECORDINGS:
-            # It imports Coqui, which the recordings alone do not need.
-            from kernel_template.finish.speak_program import LoadedVoice  # noqa: PLC0415
-
             letters = _counts(voice["letters"])
-            speaks = LoadedVoice(Path(voice["config"] or ""), Path(voice["checkpoint"] or ""), letters)
+            speaks = self._open(Path(voice["config"] or ""), Path(voice["checkpoint"] or ""), letters)
         sounds: list[Sound | None] = []
         samples: list[dict[str, Any]] = []
         for number, asked in enumerate(self._plan["sentences"]):
@@ -112,8 +132,10 @@ class Measuring:
                 if speaks is None:
                     values, rate = _recording(Path(self._plan["sounds"][number]))
                 else:
-                    values, _, _ = speaks.speak(asked["text"], asked["speaker"])
+                    values, said, _ = speaks.speak(asked["text"], asked["speaker"])
                     rate = speaks.sample_rate
+                    if said != asked["text"]:
+                        record["spoken"] = said
                 _write(folder / asked["file"], values, rate)
                 record |= {"sample_rate": rate, "seconds": round(len(values) / rate, 3)}
                 sound = Sound(resampled(values, rate))

@@ -1,5 +1,6 @@
 """What is measured of sounds: known ones rank as they must, and models are used from their packages."""
 
+import json
 import math
 import sys
 import types
@@ -15,8 +16,9 @@ pytest.importorskip("scipy")
 np, soundfile, torch = (pytest.importorskip(name) for name in ("numpy", "soundfile", "torch"))
 
 from kernel_template.scores import models  # noqa: E402 - it needs the packages above.
-from kernel_template.scores.measuring import means  # noqa: E402
+from kernel_template.scores.measuring import Measuring, means  # noqa: E402
 from kernel_template.scores.models import MissingModelError, Models, character_errors  # noqa: E402
+from kernel_template.scores.program import Plan, Voice  # noqa: E402
 from kernel_template.scores.sounds import RATE, Sound, compare, load, resampled, warp  # noqa: E402
 
 # Resonances of five vowels in Hz.
@@ -130,6 +132,104 @@ def test_means_say_how_far_sentences_differ() -> None:
     )
     assert found["mos"] == {"mean": 3.5, "spread": round(math.sqrt(0.5), 4), "count": 2}
     assert found["rate"] == {"mean": 10.0, "spread": 0.0, "count": 1}
+
+
+class Talker:
+    """A voice that says everything in the same way, and cannot say one sentence."""
+
+    sample_rate = 22_050
+
+    def __init__(self, pitch: float, clock: list[float]) -> None:
+        self._pitch, self._clock = pitch, clock
+
+    def speak(self, text: str, speaker: str | None = None) -> tuple[Any, str, list[str]]:
+        """Take four seconds."""
+        self._clock[0] += 4.0
+        if "ঔ" in text:
+            raise ValueError("no\nsound")
+        return resampled(speech(self._pitch).samples, RATE, self.sample_rate), text.strip("।"), []
+
+
+def measured(tmp_path: Path, limit_s: float) -> list[tuple[str, Any]]:
+    """What the program prints of recordings, a base voice and two steps, three sentences each."""
+    texts = ("আমি ভাত খাই।", "ঔষধ কোথায়?", "কেমন আছেন?")
+    for number in range(2):  # The third cannot be read.
+        soundfile.write(tmp_path / f"{number}.wav", speech(200).samples, RATE)
+    clock = [0.0]
+
+    def voice(of: str, step: int | None, pitch: str = "") -> Voice:
+        folder = str(tmp_path / "out" / f"{of}{step or ''}")
+        return {
+            "of": of,
+            "global_step": step,
+            "config": "c",
+            "checkpoint": pitch,
+            "name": "c.pth",
+            "letters": None,
+            "folder": folder,
+        }
+
+    plan: Plan = {
+        "sentences": [
+            {"file": f"0{n}.wav", "text": text, "recording": f"{n}.wav", "speaker": None}
+            for n, text in enumerate(texts)
+        ],
+        "sounds": [str(tmp_path / f"{number}.wav") for number in range(3)],
+        "voices": [
+            voice("step", 9, "200"),
+            voice("recordings", None),
+            voice("base", 0, "no"),
+            voice("step", 5, "90"),
+        ],
+        "recogniser": None,
+        "limit_s": limit_s,
+    }
+
+    def opened(_config: Path, checkpoint: Path, _letters: Any) -> Talker:
+        return Talker(float(str(checkpoint)), clock)
+
+    said: list[tuple[str, Any]] = []
+    Measuring(plan, lambda tag, record: said.append((tag, record)), lambda: clock[0], opened).run()
+    return said
+
+
+def test_each_voice_is_measured(tmp_path: Path) -> None:
+    """A sentence or a voice that fails is named, and the others are measured."""
+    said = measured(tmp_path, 1000.0)
+    assert [(tag, record["of"], record["global_step"]) for tag, record in said] == [
+        ("scored", "step", 9),
+        ("scored", "recordings", None),
+        ("skipped", "base", 0),
+        ("scored", "step", 5),
+    ]
+    newest, recordings, _, older = (record for _, record in said)
+    assert said[2][1]["why"].startswith("ValueError: could not convert string to float")
+    assert [item["error"] for item in newest["sentences"]] == [None, "ValueError: no sound", None]
+    assert newest["sentences"][2]["scores"].keys() == {
+        "rate",
+        "loudness",
+        "silence",
+    }  # Nothing to compare with.
+    assert newest["means"]["mel_distance"]["mean"] < 0.5 < older["means"]["mel_distance"]["mean"]
+    assert "mel_distance" not in recordings["means"]
+    assert "LibsndfileError" in recordings["sentences"][2]["error"]
+    assert newest["missing"].keys() == {"similarity", "mos"}
+    told = json.loads((tmp_path / "out" / "step9" / "samples.json").read_text(encoding="utf-8"))
+    assert (told["global_step"], told["samples"][0]["spoken"]) == (9, "আমি ভাত খাই")
+    sound, rate = soundfile.read(tmp_path / "out" / "step9" / "00.wav")
+    assert (rate, told["samples"][0]["seconds"]) == (22_050, round(len(sound) / rate, 3))
+
+
+def test_what_would_take_too_long_is_skipped(tmp_path: Path) -> None:
+    """The next voice begins only if there is time for one as slow as the slowest so far."""
+    said = measured(tmp_path, 26.0)
+    assert [(tag, record["global_step"]) for tag, record in said] == [
+        ("scored", 9),
+        ("scored", None),
+        ("skipped", 0),
+        ("skipped", 5),
+    ]
+    assert said[-1][1]["why"] == "no time is left"
 
 
 @pytest.mark.parametrize(
