@@ -62,6 +62,7 @@ _SECTIONS = {
         "text": "Show how a text would be spoken, in words",
         "serve": "Serve voices to a browser and to OpenAI's clients (extra serve)",
         "voice": "Make a package of a voice that phones take",
+        "publish": "Publish a voice on Kaggle or Hugging Face (extra publish)",
     },
     "Rehearse on this machine": {
         "demo": "Train a small voice here: no account, no GPU (extra local)",

@@ -28,9 +28,14 @@ class VoiceUpload:
         kaggle: the account.
         clock: time.
         variation: `owner/model/framework/variation`.
+        details: what a model that is made now says of itself.
     """
 
-    def __init__(self, kaggle: Kaggle, clock: Clock, variation: str) -> None:
+    def __init__(
+        self, kaggle: Kaggle, clock: Clock, variation: str, *, details: InputDetails | None = None
+    ) -> None:
+        title = variation.split("/")[1]
+        self._details = details or InputDetails(title, description="Base voices for kgtts.")
         self._kaggle = kaggle
         self._clock = clock
         self._variation = variation
@@ -51,6 +56,16 @@ class VoiceUpload:
             raise
         wanted = self._variation.casefold()
         return next((item for item in variations if item.source.casefold() == wanted), None)
+
+    def current(self, files: Mapping[str, Path]) -> str | None:
+        """Return the newest version if it holds these files; None if it does not, or there is none.
+
+        Raises:
+            ServiceError: Kaggle could not be read.
+        """
+        newest = self.newest()
+        source = None if newest is None else f"{self._variation}/{newest.version}"
+        return source if source is not None and self._holds(source, content_of(files)) else None
 
     def bring(
         self, files: Mapping[str, Path], *, license_name: str | None, notes: str, sending: Sending
@@ -84,8 +99,7 @@ class VoiceUpload:
         self, files: Mapping[str, Path], content: str, license_name: str, notes: str, sending: Sending
     ) -> str:
         if self._model.casefold() not in (name.casefold() for name in self._kaggle.my_models()):
-            title = self._model.rpartition("/")[2]
-            self._kaggle.create_model(self._model, InputDetails(title, description="Base voices for kgtts."))
+            self._kaggle.create_model(self._model, self._details)
         marker = write_marker(next(iter(files.values())).parent, content, {"files": len(files)})
         try:
             return self._kaggle.upload_model(

@@ -59,9 +59,26 @@ class Package:
         return self.folder / VOICE_CARD
 
     @property
+    def about(self) -> "PackageAbout":
+        """What its maker says of it."""
+        told = untrusted.as_object(untrusted.as_object(untrusted.read_json_object(self.card)).get("package"))
+        return PackageAbout(
+            title=untrusted.one_line(told.get("title") or "voice", 100),
+            licence=untrusted.text(told.get("licence"), 40),
+        )
+
+    @property
     def paths(self) -> dict[str, Path]:
         """All files by their names, with the hash list."""
         return {name: self.folder / name for name in (*sorted(self.files), HASHES)}
+
+
+@dataclass(frozen=True, slots=True)
+class PackageAbout:
+    """What a package's maker says of it: a title, and the SPDX name of its licence or None."""
+
+    title: str
+    licence: str | None
 
 
 def write_package(out: Path, files: Mapping[str, bytes]) -> str:

@@ -41,6 +41,7 @@ ELSEWHERE = {
     "kgtts emulator": "ends with Ctrl-C; tests/cli/test_emulator_command.py",
     "python -c": "tests/serve/test_command.py takes such a token",
     "kgtts serve": "ends with Ctrl-C; tests/serve/test_command.py",
+    "kgtts publish hf": "needs an account there; tests/cli/test_publish.py",
     "curl": "tests/cli/test_emulator_faults.py sends the same requests",
     "python -m benchmarks.": "benchmarks measure; they are not tests",
     "python -m tests.corpus": "the corpus takes half an hour; test_corpus.py plays a part of it",

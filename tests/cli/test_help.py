@@ -151,7 +151,7 @@ finally:
     print([name for name in {(*HEAVY, *HEAVIEST)!r} if name in sys.modules])
 """
     out = python(code, tmp_path, _KGTTS_COMPLETE="bash_complete", COMP_WORDS="kgtts pu", COMP_CWORD="1")
-    assert out.split() == ["plain,push", "plain,pull", "[]"]
+    assert out.split() == ["plain,push", "plain,pull", "plain,publish", "[]"]
 
 
 def test_python_m_orchestrator_is_kgtts(tmp_path: Path) -> None:
