@@ -162,11 +162,12 @@ def run_script(
     `folder` is where a script finds itself if it may write there (beside.py).
     """
     with io.open_code(script) as file:
-        source = _as_utf_8(file.read())
+        original = file.read()
+    source = _as_utf_8(original)
     say_of_clone(Path(script).resolve().parent, say)
     code = compile_script(source, script, inputs, say)
     if inputs:
-        script = str(writable_script(Path(script), source, inputs, folder, say))
+        script = str(writable_script(Path(script), source, inputs, folder, say, changed=source != original))
     sys.argv = [script, *arguments]
     put_first(os.path.dirname(os.path.realpath(script)))  # noqa: PTH120 - sys.path holds strings.
     # runpy.run_path would set __package__, __loader__ and __cached__ differently from a plain run.

@@ -16,30 +16,41 @@ from pathlib import Path
 _OWN_PLACE = re.compile(rb"\b(?:__file__|sys\.argv\[0\]|sys\.path\[0\])")
 
 
-def writable_script(
-    script: Path, source: bytes, inputs: Sequence[str], folder: Path, say: Callable[[str], None]
+def writable_script(  # noqa: PLR0913 - what is copied, where to, and why.
+    script: Path,
+    source: bytes,
+    inputs: Sequence[str],
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    changed: bool = False,
 ) -> Path:
     """Return the path that the script is to see as its own.
 
     Args:
         script: the script.
-        source: its content.
+        source: its content, in UTF-8.
         inputs: the folders of the session's inputs, which are read-only.
         folder: where the copy is made.
         say: writes a line to the log.
+        changed: whether the file is in another encoding, in which the trainer could not read it.
     """
     script = script.absolute()
     mount = next((Path(item) for item in inputs if script.is_relative_to(item)), None)
-    if mount is None or not _OWN_PLACE.search(source):
+    if mount is None or not (changed or _OWN_PLACE.search(source)):
         return script
     top = Path(os.path.commonpath([str(script), *inputs]))
     if top == Path(top.anchor):
         top = mount
     try:
         copy = _copy(script, top, folder)
+        copy.write_bytes(source)
     except OSError as error:
         say(f"the script's folder is read-only, and it cannot be copied: {error.strerror}")
         return script
+    if changed:
+        say("the script is in UTF-16; it is read all the same")
+        return copy
     say(f"the script asks for its own folder, which is read-only: it sees {copy.parent}, where it can write")
     return copy
 

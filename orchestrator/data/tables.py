@@ -13,8 +13,9 @@ from openpyxl.utils.exceptions import InvalidFileException
 
 from kernel_template.text.metadata import HEADERS, QUOTES, decode, normal
 from orchestrator.data.recordings import Names
+from orchestrator.data.records import Cells, festival_rows, json_rows
 
-TABLE_ENDINGS = frozenset({".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".psv"})
+TABLE_ENDINGS = frozenset({".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".psv", ".data", ".json", ".jsonl"})
 FOREIGN_ENDINGS = {
     ".xls": "Excel's old format",
     ".ods": "LibreOffice's format",
@@ -77,9 +78,6 @@ class Transcript:
     rows: list[Row] = field(default_factory=list)
     bad: list[tuple[int, str, str]] = field(default_factory=list)
     form: list[str] = field(default_factory=list)
-
-
-Cells = tuple[int, list[str]]  # A row's first line, and its columns.
 
 
 def read_table(path: Path, names: Names, name: str | None = None) -> Transcript:
@@ -151,7 +149,12 @@ def _cell(value: object) -> str:
 
 def _lines(text: str, names: Names, found: Transcript) -> tuple[list[Cells], str]:
     """Split a text file at the delimiter that gives the most rows whose name is a recording's."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
+    lines = text.split("\n")
+    for form, special in (("Festival's form", festival_rows(lines)), ("JSON", json_rows(text))):
+        if special is not None:
+            found.form.append(form)
+            return special, " "
     sample = [line for line in lines if line.strip()][:_SAMPLE]
 
     def fits(delimiter: str) -> tuple[int, int]:

@@ -65,7 +65,7 @@ def _tables(
         known = {match.name for row in read.rows for match in names.find(row.name).found}
         if known:
             found.append((read, known))
-        elif ending != ".txt":  # A readme is no transcript.
+        elif ending not in (".txt", ".json", ".data"):  # A readme is no transcript, nor is config.json.
             unread.append((name, "names none of the recordings"))
     return found, unread
 

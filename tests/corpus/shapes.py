@@ -383,7 +383,7 @@ SHAPES = (
     Shape("positional", unusual.POSITIONAL, ends="takes its first argument for a path"),
     Shape("load_json", unusual.LOAD_JSON),
     Shape("speaks", unusual.SPEAKS),
-    Shape("utf_16_script", None, _utf_16_script),
+    Shape("utf_16_script", None, _utf_16_script, says="the script is in UTF-16"),
     Shape("marked_script", None, _marked_script),
     Shape("vendored", None, _vendored, says="is no whole copy of Coqui TTS"),
     Shape("only_notebook", None, _only_notebook, says="not with MyTTSDataset/train_tts.ipynb"),

@@ -45,6 +45,46 @@ def test_delimiters_encodings_and_line_ends_are_read(
     assert found.bad == []
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("txt.done.data", f'( r1 " {A} " )\n\n(r2 "{B}")\n'),
+        (
+            "m.jsonl",
+            f'{{"audio_filepath": "a/r1.wav", "text": "{A}"}}\n{{"text": "{B}", "audio_filepath": "/r2"}}',
+        ),
+        ("m.json", f'[{{"id": "r1", "sentence": "{A}", "more": {{}}}}, {{"id": "r2", "sentence": "{B}"}}]'),
+        (
+            "m.json",
+            f'{{"version": 1, "data": [{{"wav": "r1", "text": "{A}"}}, {{"wav": "r2", "text": "{B}"}}]}}',
+        ),
+        ("m.json", f'{{"r1.wav": "{A}", "r2.wav": "{B}"}}'),
+    ],
+)
+def test_festivals_form_and_json_are_read(tmp_path: Path, name: str, content: str) -> None:
+    """As Indic TTS, NeMo and many a script write them."""
+    found = read(tmp_path, content, name=name)
+    assert [(Path(row.name).stem, row.text) for row in found.rows] == [("r1", A), ("r2", B)]
+    assert found.bad == []
+    assert found.form[0] in ("Festival's form", "JSON")
+
+
+def test_lines_that_are_not_festivals_are_named(tmp_path: Path) -> None:
+    """No line vanishes among those that are read."""
+    found = read(tmp_path, f'( r1 " {A} " )\n( r2 {B} )\n( r3 " {B} " )\n', name="txt.done.data")
+    assert [row.name for row in found.rows] == ["r1", "r3"]
+    assert [line for line, _, _ in found.bad] == [2]
+
+
+def test_a_configuration_is_no_transcript(tmp_path: Path) -> None:
+    """JSON that names no recording is passed over without a word."""
+    (tmp_path / "config.json").write_text('{"audio": {"rate": 22050}, "datasets": []}', encoding="utf-8")
+    (tmp_path / "odd.json").write_text("{", encoding="utf-8")
+    recording = Recording("r1.wav", tmp_path / "r1.wav")
+    folder = Folder(tmp_path, (recording,), ("config.json", "odd.json"), ())
+    assert find_transcripts(folder, names("r1.wav")) == ([], [])
+
+
 def test_a_workbook_is_read(tmp_path: Path) -> None:
     """The first sheet that has rows counts; numbers are names, and leading zeros come back."""
     book = openpyxl.Workbook()
