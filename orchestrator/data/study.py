@@ -89,7 +89,7 @@ def find(request: Request, leave_out: Path | None = None) -> Found:
 
 
 _TRANSCRIPTS_HINT = (
-    "a transcript has a row for each recording, its name and its text: CSV, TSV, | or Excel; "
+    "a transcript has a row for each recording, its name and its text: CSV, TSV, |, Excel or JSON; "
     "name it with --transcripts FILE"
 )
 

@@ -52,8 +52,8 @@ def _recordings_options(command: Any) -> Any:
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             multiple=True,
             metavar="FILE",
-            help="The texts: CSV, TSV, | or Excel, a row for each recording. Can be repeated. Default: what "
-            "is found in PATH, tables or a .txt beside each recording.",
+            help="The texts: CSV, TSV, |, Excel or JSON, a row for each recording. Can be repeated. Default: "
+            "what is found in PATH, tables or a .txt beside each recording.",
         ),
         click.option(
             "--rate",
