@@ -61,6 +61,7 @@ LEFT_OUT = (
     "tests/action/",
     "tests/report/test_page.py/",
     "tests/report/test_blind_page.py/",
+    "tests/serve/test_page.py/",
     "tests/cli/test_live_terminal.py/",
 )
 

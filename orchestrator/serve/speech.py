@@ -143,13 +143,14 @@ class Endpoint:
             self._studio.measures.requests.labels(self.path, str(progress.status)).inc()
 
     async def _refuse(self, error: ApiError, progress: "_Progress", scope: Scope, send: Send) -> None:
-        """Answer with an error; if a part of the speech is sent already, cut the connection off."""
+        """Answer with an error; amid speech it is an event, or the connection breaks off."""
         begun, progress.status = progress.status is not None, error.status
         if not begun:
             await error.response()(scope, _nothing, send)
             return
         with contextlib.suppress(ClientDisconnect):
-            await progress.tell(error)
+            if await progress.tell(error):
+                return
         await cut_off(scope)
 
     async def _answer(self, body: bytes, progress: "_Progress", /) -> None:
@@ -328,10 +329,12 @@ class _Progress:
         )
         await self._send({"type": "http.response.body", "body": response.body})
 
-    async def tell(self, error: ApiError) -> None:
-        """Tell a client that reads events why no more come."""
+    async def tell(self, error: ApiError) -> bool:
+        """Tell a client that reads events why no more come; returns whether it does."""
         if self._events:
             await self._event({"type": "error", **error.body})
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        return self._events
 
     async def _event(self, content: dict[str, Any]) -> None:
         text = f"event: {content['type']}\ndata: {json.dumps(content, ensure_ascii=False)}\n\n"

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kernel_template.contract import VOICE_CARD, VOICE_FOLDER
 from orchestrator.models import KernelRef
 from orchestrator.serve.request import ApiError
 from orchestrator.untrusted import one_line
-from orchestrator.voice import Voice, VoiceCard, open_voice
+from orchestrator.voice import Voice, VoiceCard, find_card, open_voice
+from orchestrator.voice.package import is_package, open_package
 
 # What clients send that were written for OpenAI; `voice` alone chooses then.
 ANY_MODEL = ("kgtts", "tts-1", "tts-1-hd", "gpt-4o-mini-tts")
@@ -26,10 +28,12 @@ class ServedVoice:
     Attributes:
         name: letters, digits, dots, dashes and underscores.
         voice: the voice itself.
+        source: the file or folder that it came from.
     """
 
     name: str
     voice: Voice
+    source: Path
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -121,20 +125,25 @@ class Voices:
 
 
 def open_voices(places: Iterable[tuple[str | None, Path]], *, noise: float = 1.0) -> Voices:
-    """Open voices, each by its name (None makes one of the voice's run) and its description.
+    """Open voices, each by its name (None makes one of the voice's run) and its place.
+
+    A place is a package, a voice.json, or a folder that has one.
 
     Raises:
-        KgttsError: as `open_voice`.
+        KgttsError: as `open_package`, `find_card` and `open_voice`.
     """
     opened: list[ServedVoice] = []
     for given, place in places:
-        voice = open_voice(place)
+        if is_package(place):
+            with open_package(place) as package:  # The model is in memory when the copy goes.
+                voice, file = open_voice(package.card), place
+        else:
+            file = find_card(place)
+            voice = open_voice(file)
+        name = given or _name(voice.card, file)
+        names = (name, *(f"{name}-{number}" for number in range(2, len(opened) + 3)))
         taken = {item.name for item in opened}
-        name = given or _name(voice.card, place)
-        numbered = (f"{name}-{number}" for number in range(2, len(taken) + 3))
-        opened.append(
-            ServedVoice(name if name not in taken else next(n for n in numbered if n not in taken), voice)
-        )
+        opened.append(ServedVoice(next(one for one in names if one not in taken), voice, file))
     return Voices(tuple(opened), noise)
 
 
@@ -143,10 +152,12 @@ def clean_name(text: str) -> str:
     return _NOT_IN_NAMES.sub("-", text).strip("-.")[:_LONGEST_NAME]
 
 
-def _name(card: VoiceCard, place: Path) -> str:
-    """The slug of the run, or the name of the folder that holds the voice."""
+def _name(card: VoiceCard, file: Path) -> str:
+    """The slug of the run; else the name of the package, or of the folder that holds the voice."""
     kernel = (card.run.kernel or "").rpartition("/")[2]
     slug = KernelRef("", kernel).base.slug if kernel else ""
-    folder = place.parent.parent if place.parent.name == "voice" else place.parent
+    if file.suffix != ".json":  # A package.
+        return clean_name(slug or file.resolve().stem) or "voice"
+    folder = file.parent.parent if file.parent.name == VOICE_FOLDER else file.parent
     name = slug or folder.resolve().name
-    return clean_name(name if place.stem == "voice" else f"{name}-{place.stem}") or "voice"
+    return clean_name(name if file.name == VOICE_CARD else f"{name}-{file.stem}") or "voice"

@@ -16,7 +16,7 @@ from tests.voice.making import graph, put_voice
 
 TEXT = "আমি আমি। তুমি? বাব আমি! আমি"
 PATIENCE_S = 30.0
-_clients: dict[tuple[str, str, int], openai.OpenAI] = {}
+_clients: dict[tuple[str, str], openai.OpenAI] = {}
 TOKEN = "made-up-token-0123456789"
 
 
@@ -50,8 +50,9 @@ def tiny_voices(folder: Path, **card: Any) -> Voices:
 
 def held_voices(folder: Path) -> tuple[Voices, HeldVoice]:
     """One voice that waits, called `asha`."""
-    held = HeldVoice(tiny_voices(folder).all[0].voice)
-    return Voices((ServedVoice("asha", cast("Voice", held)),)), held
+    tiny = tiny_voices(folder).all[0]
+    held = HeldVoice(tiny.voice)
+    return Voices((ServedVoice("asha", cast("Voice", held), tiny.source),)), held
 
 
 @contextmanager
@@ -70,12 +71,12 @@ def running(voices: Voices, access: Access | None = None, limits: Limits | None 
         assert not thread.is_alive()
 
 
-def client_of(server: Server, key: str = "any", retries: int = 0) -> openai.OpenAI:
+def client_of(server: Server, key: str = "any") -> openai.OpenAI:
     """The real client, which is closed with the server."""
-    known = (server.url, key, retries)
+    known = (server.url, key)
     if known not in _clients:
         url = f"{server.url}/v1"
-        _clients[known] = openai.OpenAI(base_url=url, api_key=key, max_retries=retries, timeout=PATIENCE_S)
+        _clients[known] = openai.OpenAI(base_url=url, api_key=key, max_retries=0, timeout=PATIENCE_S)
     return _clients[known]
 
 

@@ -23,14 +23,14 @@ from orchestrator.cli.context import (
 from orchestrator.errors import LocalError
 from orchestrator.scrubbing import scrub
 from orchestrator.untrusted import one_line, terminal_text
-from orchestrator.voice import find_card, pulled_voice
+from orchestrator.voice import pulled_voice
 
 if TYPE_CHECKING:
     from orchestrator.serve import Access, Server, Voices
 
 
 @click.command()
-@click.argument("voices", nargs=-1, metavar="[[NAME=]RUN|VOICE]...", shell_complete=complete_run_or_path)
+@click.argument("voices", nargs=-1, metavar="[[NAME=]RUN|PACKAGE]...", shell_complete=complete_run_or_path)
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -99,9 +99,10 @@ def serve(
 ) -> None:
     r"""Serve voices on this machine: a page to type and hear, and speech for OpenAI's clients.
 
-    RUN is a run's slug, id or OWNER/SLUG[/VERSION]; VOICE a voice.json or a folder that has one. Without
-    either, the run of this folder's kgtts.toml is meant, or else the newest. NAME= gives a voice the name
-    that clients use, which is that of its run otherwise. Ctrl-C ends it; requests in flight get 10 seconds.
+    RUN is a run's slug, id or OWNER/SLUG[/VERSION]; PACKAGE what `kgtts voice package` writes, or a folder
+    or voice.json of a session. Without either, the run of this folder's kgtts.toml is meant, or else the
+    newest. NAME= gives a voice the name that clients use, which is that of its run otherwise. Ctrl-C ends
+    it; requests in flight get 10 seconds.
 
     Needs the extra `serve` (pip install "kgtts[serve]"), and does not contact Kaggle.
 
@@ -140,7 +141,7 @@ def serve(
 
 
 def _places(named: Sequence[str]) -> list[tuple[str | None, Path]]:
-    """The name, if one is given, and the description of each voice that a person names."""
+    """The name, if one is given, and the place of each voice that a person means."""
     from orchestrator.serve.voices import clean_name  # noqa: PLC0415 - as above.
 
     results, slug = pulled()
@@ -152,7 +153,7 @@ def _places(named: Sequence[str]) -> list[tuple[str | None, Path]]:
                 f"{name!r} cannot be a voice's name: use letters, digits, dots and dashes."
             )
         path = Path(rest)
-        place = find_card(path) if rest and path.exists() else pulled_voice(results.find(rest or None, slug))
+        place = path if rest and path.exists() else pulled_voice(results.find(rest or None, slug))
         found.append((name or None, place))
     return found
 
@@ -175,7 +176,7 @@ def _announce(server: "Server", voices: "Voices", access: "Access") -> None:
         words += [f"step {card.global_step:,}"] if card.global_step is not None else []
         words += [f"{len(item.speakers)} speakers"] if item.speakers else []
         label = click.style(f"{item.name:<12}", fg="cyan")
-        about = f"{', '.join(words)}: {item.voice.place}"
+        about = f"{', '.join(words)}: {item.source}"
         click.echo(f"{label} {one_line(about)}")
     click.echo(
         f"Open {server.url} in a browser; OpenAI's clients take base_url={server.url}/v1. Ctrl-C ends it."
