@@ -4,6 +4,7 @@
     request     what a client may ask for, and the errors that it gets
     formats     samples -> WAV, MP3, FLAC, Opus or PCM, sentence by sentence
     speech      POST /v1/audio/speech: a bounded number of requests, spoken in turns
+    response    a request's body, and what has been sent to it
     guard       who may ask: host names, origins, the token; the headers of every response
     connection  connections that are too slow or too many
     server      all of it on a socket, from start to a clean end

@@ -7,9 +7,7 @@ that leaves frees its place at once.
 """
 
 import asyncio
-import base64
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -17,29 +15,25 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from kernel_template.text import Spoken, joined
 from orchestrator.errors import KgttsError
 from orchestrator.serve.connection import cut_off
-from orchestrator.serve.formats import MEDIA_TYPES, Encoder, open_encoder
+from orchestrator.serve.formats import Encoder, open_encoder
 from orchestrator.serve.measures import Measures
-from orchestrator.serve.request import ApiError, SpeechRequest, largest_body, parse_speech, parse_text
+from orchestrator.serve.request import ApiError, largest_body, parse_speech, parse_text
+from orchestrator.serve.response import Progress, client_left, nothing, read_body
 from orchestrator.serve.voices import ServedVoice, Voices
 from orchestrator.voice import SynthesisOptions, Utterance, pcm16
 from orchestrator.voice.speech import name_all
 
 SPEECH_PATH = "/v1/audio/speech"
 TEXT_PATH = "/v1/text"
-LEFT_OUT_HEADER = "Kgtts-Left-Out"
-_BODY_TIMEOUT_S = 30.0
-_DRAINED_BYTES = 8 << 20  # So much of a body that is too large is read, to be able to answer it.
 _LONGEST_WAIT_S = 60
-_MOST_LEFT_OUT = 50
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -123,9 +117,9 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        progress = _Progress(send, self._studio.limits.stall_s)
+        progress = Progress(send, self._studio.limits.stall_s)
         try:
-            body = await _read_body(Request(scope, receive), largest_body(self._studio.limits.text))
+            body = await read_body(Request(scope, receive), largest_body(self._studio.limits.text))
             with self._studio.place():
                 await self._unless_gone(self._answer(body, progress), receive)
         except ClientDisconnect:
@@ -142,18 +136,18 @@ class Endpoint:
         finally:
             self._studio.measures.requests.labels(self.path, str(progress.status)).inc()
 
-    async def _refuse(self, error: ApiError, progress: "_Progress", scope: Scope, send: Send) -> None:
+    async def _refuse(self, error: ApiError, progress: Progress, scope: Scope, send: Send) -> None:
         """Answer with an error; amid speech it is an event, or the connection breaks off."""
         begun, progress.status = progress.status is not None, error.status
         if not begun:
-            await error.response()(scope, _nothing, send)
+            await error.response()(scope, nothing, send)
             return
         with contextlib.suppress(ClientDisconnect):
             if await progress.tell(error):
                 return
         await cut_off(scope)
 
-    async def _answer(self, body: bytes, progress: "_Progress", /) -> None:
+    async def _answer(self, body: bytes, progress: Progress, /) -> None:
         raise NotImplementedError
 
     async def _unless_gone(self, answer: Awaitable[None], receive: Receive) -> None:
@@ -164,7 +158,7 @@ class Endpoint:
             ApiError: 503, the server ends.
         """
         answering = asyncio.ensure_future(answer)
-        leaving = asyncio.ensure_future(_left(receive))
+        leaving = asyncio.ensure_future(client_left(receive))
         ending = asyncio.ensure_future(self._studio.stopping.wait())
         waits = (answering, leaving, ending)
         try:
@@ -188,7 +182,7 @@ class SpeechEndpoint(Endpoint):
 
     path = SPEECH_PATH
 
-    async def _answer(self, body: bytes, progress: "_Progress") -> None:
+    async def _answer(self, body: bytes, progress: Progress) -> None:
         began = time.monotonic()
         studio = self._studio
         asked = parse_speech(body, studio.limits.text)
@@ -236,7 +230,7 @@ class SpeechEndpoint(Endpoint):
         sentences: Iterator[Utterance],
         served: ServedVoice,
         encoder: Encoder,
-        progress: "_Progress",
+        progress: Progress,
     ) -> None:
         """Send each sentence while the next one is being made."""
         work, rate = self._studio.work, served.voice.card.audio.sample_rate
@@ -263,119 +257,41 @@ class TextEndpoint(Endpoint):
 
     path = TEXT_PATH
 
-    async def _answer(self, body: bytes, progress: "_Progress") -> None:
+    async def _answer(self, body: bytes, progress: Progress) -> None:
         asked = parse_text(body, self._studio.limits.text)
         served, _ = self._studio.voices.choose(asked.model, asked.voice_name)
         told = await self._studio.work(_tell, served, asked.input)
         await progress.whole(JSONResponse(told))
 
 
-class _Progress:
-    """The response to one request, as far as it has been sent."""
-
-    def __init__(self, send: Send, stall_s: float) -> None:
-        self.status: int | None = None
-        self._out = send
-        self._stall_s = stall_s
-        self._events = False
-        self._kept: bytearray | None = None
-
-    async def start(self, asked: SpeechRequest, prepared: Spoken) -> None:
-        """Send the head of a response with sound."""
-        self.status = 200
-        self._events = asked.stream_format == "sse"
-        kind = "text/event-stream" if self._events else MEDIA_TYPES[asked.response_format]
-        self._headers = [(b"content-type", kind.encode())]
-        if prepared.lost:
-            letters = "".join(loss.character for loss in prepared.lost[:_MOST_LEFT_OUT])
-            self._headers.append((LEFT_OUT_HEADER.lower().encode(), quote(letters, safe="").encode()))
-        if not asked.stream and not self._events:
-            self._kept = bytearray()
-            return
-        await self._send_start()
-
-    async def _send_start(self) -> None:
-        await self._send({"type": "http.response.start", "status": self.status, "headers": self._headers})
-
-    async def send(self, sound: bytes, said: Utterance | None = None) -> None:
-        """Send sound; as an event it has the sentence with it."""
-        if self._events:
-            if sound or said is not None:
-                more = {} if said is None else {"text": said.text, "seconds": said.seconds + said.pause_s}
-                audio = base64.b64encode(sound).decode()
-                await self._event({"type": "speech.audio.delta", "audio": audio, **more})
-        elif self._kept is not None:
-            self._kept += sound
-        elif sound:
-            await self._send({"type": "http.response.body", "body": sound, "more_body": True})
-
-    async def end(self) -> None:
-        """Send what is left, and the end."""
-        if self._events:
-            usage = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
-            await self._event({"type": "speech.audio.done", "usage": usage})
-        body = b""
-        if self._kept is not None:
-            body = bytes(self._kept)
-            self._headers.append((b"content-length", str(len(body)).encode()))
-            await self._send_start()
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
-
-    async def whole(self, response: JSONResponse) -> None:
-        """Send a whole response."""
-        self.status = response.status_code
-        await self._send(
-            {"type": "http.response.start", "status": self.status, "headers": response.raw_headers}
-        )
-        await self._send({"type": "http.response.body", "body": response.body})
-
-    async def tell(self, error: ApiError) -> bool:
-        """Tell a client that reads events why no more come; returns whether it does."""
-        if self._events:
-            await self._event({"type": "error", **error.body})
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-        return self._events
-
-    async def _event(self, content: dict[str, Any]) -> None:
-        text = f"event: {content['type']}\ndata: {json.dumps(content, ensure_ascii=False)}\n\n"
-        await self._send({"type": "http.response.body", "body": text.encode(), "more_body": True})
-
-    async def _send(self, message: Message) -> None:
-        """Send a message.
-
-        Raises:
-            ClientDisconnect: the client takes nothing for too long.
-        """
-        try:
-            async with asyncio.timeout(self._stall_s):
-                await self._out(message)
-        except TimeoutError:
-            raise ClientDisconnect from None
-
-
 def _begin(served: ServedVoice, text: str, options: SynthesisOptions) -> tuple[Spoken, Iterator[Utterance]]:
-    return served.voice.spoken(text), served.voice.say(text, options)
+    with _failures(served):
+        return served.voice.spoken(text), served.voice.say(text, options)
 
 
 def _next(served: ServedVoice, sentences: Iterator[Utterance]) -> Utterance | None:
-    """The next sentence; None after the last.
+    with _failures(served):
+        return next(sentences, None)
+
+
+@contextmanager
+def _failures(served: ServedVoice) -> Iterator[None]:
+    """Log what is wrong with a voice; a client is told no places of this machine.
 
     Raises:
-        ApiError: 500, the voice cannot be used. The reason, with the place of the voice, is only logged.
+        ApiError: 500, the voice failed.
     """
     try:
-        return next(sentences, None)
+        yield
     except KgttsError as error:
         _log.error("%s: %s", served.name, error.message)  # The message is the whole story.
-        raise ApiError(
-            500,
-            f"The voice {served.name} failed at this text; the server's terminal says why.",
-            "voice_failed",
-        ) from error
+        told = f"The voice {served.name} failed at this text; the server's terminal says why."
+        raise ApiError(500, told, "voice_failed") from error
 
 
 def _tell(served: ServedVoice, text: str) -> dict[str, Any]:
-    parts = list(served.voice.read(text))
+    with _failures(served):
+        parts = list(served.voice.read(text))
     said = joined([part.said for part in parts])
     return {
         "spoken": said.text,
@@ -397,47 +313,3 @@ def _tell(served: ServedVoice, text: str) -> dict[str, Any]:
         "doubtful": list(said.doubtful),
         "remarks": list(said.remarks),
     }
-
-
-async def _read_body(request: Request, largest: int) -> bytes:
-    """The body of a request.
-
-    Raises:
-        ApiError: 415, 413 or 408; it is no JSON, too large or too slow.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        # A form or plain text is what a page of another site can send unasked.
-        raise ApiError(415, "Send JSON with `Content-Type: application/json`.", "not_json")
-    body = bytearray()
-    size = 0
-    try:
-        async with asyncio.timeout(_BODY_TIMEOUT_S):
-            async for part in request.stream():
-                size += len(part)
-                if size <= largest:
-                    body += part
-                if size > _DRAINED_BYTES:
-                    break
-    except TimeoutError:
-        raise ApiError(
-            408, f"The request took longer than {_BODY_TIMEOUT_S:.0f} s to arrive.", "too_slow"
-        ) from None
-    if size > largest:
-        raise ApiError(
-            413,
-            f"The request has more than {largest:,} bytes. Send the text in parts.",
-            "text_too_long",
-            param="input",
-        )
-    return bytes(body)
-
-
-async def _nothing() -> Message:
-    return {"type": "http.disconnect"}
-
-
-async def _left(receive: Receive) -> None:
-    """Wait until the client is gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

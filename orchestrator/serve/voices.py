@@ -16,6 +16,7 @@ from orchestrator.voice.package import is_package, open_package
 # What clients send that were written for OpenAI; `voice` alone chooses then.
 ANY_MODEL = ("kgtts", "tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 ANY_VOICE = "default"
+_FIRST_WORD = "আমি"
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 _LONGEST_NAME = 60
 _MOST_NAMED = 20
@@ -38,8 +39,7 @@ class ServedVoice:
     @property
     def speakers(self) -> tuple[str, ...]:
         """The names of its speakers; empty if it has only one."""
-        card = self.voice.card
-        return tuple(card.speakers) if "sid" in card.onnx.inputs else ()
+        return self.voice.speakers
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +140,8 @@ def open_voices(places: Iterable[tuple[str | None, Path]], *, noise: float = 1.0
         else:
             file = find_card(place)
             voice = open_voice(file)
+        # The first sentence takes longer than others, and shows what a voice lacks before somebody waits for it.
+        next(voice.say(_FIRST_WORD), None)
         name = given or _name(voice.card, file)
         names = (name, *(f"{name}-{number}" for number in range(2, len(opened) + 3)))
         taken = {item.name for item in opened}

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import openai
 
-from kernel_template.text import Spoken
+from kernel_template.text import Reading, Spoken
 from orchestrator.serve import Access, Limits, ServedVoice, Server, Voices, open_voices
 from orchestrator.voice import SynthesisOptions, Utterance, Voice
 from tests.voice.making import graph, put_voice
@@ -27,12 +27,17 @@ class HeldVoice:
         self._voice = voice
         self.card = voice.card
         self.place = voice.place
+        self.speakers = voice.speakers
         self.more = threading.Semaphore(0)
         self.asked = 0
 
     def spoken(self, text: str) -> Spoken:
         """As the voice."""
         return self._voice.spoken(text)
+
+    def read(self, text: str) -> Iterator[Reading]:
+        """As the voice."""
+        return self._voice.read(text)
 
     def say(self, text: str, options: SynthesisOptions | None = None) -> Iterator[Utterance]:
         """As the voice, but waiting before all sentences but the first."""

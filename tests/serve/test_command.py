@@ -119,4 +119,4 @@ def test_without_the_extra_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "starlette.requests", None)
     result = cli("serve")
     assert result.code == 8
-    assert "pip install 'kgtts[serve]'" in result.err
+    assert 'pip install "kgtts[serve]"' in result.err
