@@ -3,10 +3,10 @@
     python -m benchmarks.serve VOICE [--seconds 10]
 
 VOICE is a package, a voice.json or a folder that has one. The server is a process of its own, the clients are
-in this one, so both share the machine's cores. *Alone* is the same text by the same voice without a server. The
-first sound of a long text is the median of 15 requests, one after the other, of 100 sentences each; the clients
-leave after it. Under load each client asks for a sentence again and again. Memory is the server's resident
-set, by its own /metrics (Linux).
+in this one, so both share the machine's cores. *Alone* is the same text by the same voice without a server.
+The first sound of a long text is the median of 15 requests, one after the other, of 100 sentences each; the
+clients leave after it. Under load each client asks for a sentence again and again. Memory is the server's
+resident set, by its own /metrics (Linux).
 """
 
 import argparse
@@ -158,8 +158,8 @@ def main() -> None:
         time.sleep(2)
         middle, worst = first_sound(url, 7)
         print(
-            f"first sound while 8 others read long texts: {middle * 1000:.0f} ms (worst {worst * 1000:.0f} ms); "
-            f"{memory(url):.0f} MB"
+            f"first sound while 8 others read long texts: {middle * 1000:.0f} ms "
+            f"(worst {worst * 1000:.0f} ms); {memory(url):.0f} MB"
         )
         stop.set()
         for reader in readers:

@@ -140,7 +140,7 @@ def open_voices(places: Iterable[tuple[str | None, Path]], *, noise: float = 1.0
         else:
             file = find_card(place)
             voice = open_voice(file)
-        # The first sentence takes longer than others, and shows what a voice lacks before somebody waits for it.
+        # The first sentence takes longer than others, and shows what a voice lacks before somebody waits.
         next(voice.say(_FIRST_WORD), None)
         name = given or _name(voice.card, file)
         names = (name, *(f"{name}-{number}" for number in range(2, len(opened) + 3)))
