@@ -64,9 +64,11 @@ class Session:
         )
         inputs, prepared = StartStages(context).run()
         self._overrides = prepared.overrides
+        scores = ScoresStage(context)
+        scores.recall()
         outcome = TrainStage(context, self._on_checkpoint).run(inputs, prepared)
         if outcome.complete:
-            ScoresStage(context).run(inputs)
+            scores.run(inputs)
             VoiceStage(context).run(inputs, prepared)
         return outcome
 

@@ -17,6 +17,7 @@ from kernel_template.contract import (
     Measure,
     Scored,
     Scores,
+    ScoresState,
     Speaker,
 )
 
@@ -79,8 +80,8 @@ def scores_before(values: Any, step: int) -> Scores | None:
     sentences = values.get("sentences")
     held_out = sentences[:_MOST_SENTENCES] if isinstance(sentences, list) else []
     return {
-        "state": "",
-        "why": None,
+        "state": ScoresState.SKIPPED,
+        "why": "the training has not ended",
         "seconds": 0.0,
         "limit_s": 0.0,
         "best_by": EVAL_LOSS,

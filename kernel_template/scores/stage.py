@@ -59,16 +59,25 @@ class ScoresStage:
 
     context: SessionContext
 
+    def recall(self) -> None:
+        """Take over what the sessions before measured, so that it is kept even if this one is killed."""
+        context, resumed = self.context, self.context.record.resumed
+        before = scores_before(resumed.state.get("scores"), resumed.global_step) if resumed else None
+        if before is None and not context.settings["scores"]["enabled"]:
+            return
+        scores = before or scores_before({}, 0)
+        assert scores is not None
+        scores["best_by"] = context.settings["scores"]["best_by"]
+        context.record.scores = scores
+
     def run(self, inputs: Inputs) -> None:
-        """Do all of it."""
-        context = self.context
-        if not context.settings["scores"]["enabled"]:
+        """Measure, and choose."""
+        context, scores = self.context, self.context.record.scores
+        if not context.settings["scores"]["enabled"] or scores is None:
             return
         with context.report.stage(Stage.SCORES, "Scores"):
             began = context.report.elapsed
             limit = context.budget.scores_left()
-            scores = self._before()
-            context.record.scores = scores
             scores["limit_s"] = round(limit, 2)
             try:
                 self._measure(scores, inputs, limit)
@@ -86,17 +95,6 @@ class ScoresStage:
                 self._choose(scores)
             except OSError as error:
                 context.report.warn(f"The best checkpoint by {scores['best_by']} could not be kept: {error}.")
-
-    def _before(self) -> Scores:
-        """What the sessions before this one measured."""
-        resumed = self.context.record.resumed
-        before = None
-        if resumed is not None:
-            before = scores_before(resumed.state.get("scores"), resumed.global_step)
-        scores = before or scores_before({}, 0)
-        assert scores is not None
-        scores["best_by"] = self.context.settings["scores"]["best_by"]
-        return scores
 
     def _measure(self, scores: Scores, inputs: Inputs, limit: float) -> None:
         context, asked = self.context, self.context.settings["scores"]

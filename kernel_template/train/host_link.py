@@ -27,7 +27,7 @@ from kernel_template.tools.paths import Paths
 _RESERVE_SHARE = 0.03
 _RESERVE_MIN_S = 20.0
 _RESERVE_MAX_S = 300.0
-_SCORES_MAX_S = 600.0  # For scores: measuring a voice takes a minute on a CPU.
+_SCORES_MAX_S = 240.0  # For scores without a recogniser: a voice takes seconds on a GPU, a minute on a CPU.
 # How long before the time limit the host must be done, so that the interrupt never meets it while it ends.
 _LEAVE_SHARE = 0.05
 _LEAVE_MAX_S = 5.0
@@ -64,15 +64,16 @@ class SessionBudget:
 
     @property
     def scores_s(self) -> float:
-        """Seconds that scores may take in a session that uses all of its time."""
+        """Seconds of the reserve for scores; they may take their whole share if the training ends early."""
         scores = self.settings["scores"]
-        return min(self.total * scores["share"], _SCORES_MAX_S) if scores["enabled"] else 0.0
+        share = self.total * scores["share"] if scores["enabled"] else 0.0
+        return share if scores["recogniser"] else min(share, _SCORES_MAX_S)
 
     def scores_left(self) -> float:
         """Seconds for scores that begin now: their share of the time that the session then has taken."""
         share = self.settings["scores"]["share"]
         left = self.elapsed() * share / (1.0 - share)
-        return max(min(left, self.scores_s, self.left - self.finish_s), 0.0)
+        return max(min(left, self.left - self.finish_s), 0.0)
 
     @property
     def left(self) -> float:

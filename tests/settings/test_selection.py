@@ -74,3 +74,10 @@ def test_the_newest_events_are_those_of_the_last_host(names: list[str], chosen: 
     before = "a/events.out.tfevents."
     found = select_outputs([before + name for name in names], ["newest-events"])
     assert found == [before + name for name in chosen]
+
+
+def test_the_best_by_score_comes_before_the_trainers() -> None:
+    """With run.best_by, the checkpoint that a score chose is the best model, also an older one."""
+    chosen = f"{RUN}/best_score_7.pth"
+    assert select_outputs([*OUTPUTS, chosen], ["best-model"]) == [chosen]
+    assert select_outputs([*OUTPUTS, chosen], ["newest-checkpoint"]) == [f"{RUN}/checkpoint_10.pth"]
