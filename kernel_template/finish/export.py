@@ -75,6 +75,7 @@ class VoiceExporter:
         disk_limit: bytes that the outputs may take; None for what the disk has.
         name: the name of both files, without extension.
         letters: how often the voice's training texts had each letter; None if that is not known.
+        recordings: what the speaker's recordings are like; None if that is not known.
     """
 
     program: VoiceProgram
@@ -85,6 +86,7 @@ class VoiceExporter:
     disk_limit: int | None = None
     name: str = Path(VOICE_CARD).stem
     letters: Mapping[str, int] | None = None
+    recordings: Mapping[str, Any] | None = None
 
     @property
     def _is_own(self) -> bool:
@@ -169,6 +171,8 @@ class VoiceExporter:
                 text |= {"counts": self.letters, "spelling": preferred_spelling(self.letters)}
             if self._is_own and text.get("kind") == CHARACTERS:
                 self.write(place / VOICE_TOKENS, sherpa_tokens(text).encode())
+            if self.recordings:
+                described = {**described, "recordings": self.recordings}
             self.write(description, json_bytes({**described, "onnx": onnx, "text": text, **card, **source}))
         except OSError:
             for left in (part, model):

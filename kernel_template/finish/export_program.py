@@ -23,6 +23,8 @@ from TTS.tts.models import setup_model
 
 from kernel_template.contract import VOICE_CARD, VOICE_MODEL, VOICE_SCHEMA, CheckState, ExportState
 from kernel_template.finish import onnx_edit
+from kernel_template.text import Vocabulary
+from kernel_template.text import sentences as split
 from kernel_template.text.front_ends import CHARACTERS, split_letters
 from kernel_template.text.tokens import describe
 
@@ -202,8 +204,10 @@ def export(
     graph = onnx.load(str(file), load_external_data=False)
     names = [item.name for item in graph.graph.input]
     language = next((item.language for item in settings.datasets or [] if item.language), None)
-    text = describe(model.tokenizer, settings.text_cleaner, language, sentences)
-    spoken = [model.tokenizer.text_to_ids(item, language) for item in sentences_to_compare(sentences, text)]
+    voice = Vocabulary.of_tokenizer(model.tokenizer, settings.text_cleaner, language, letters)
+    said = [sentence.text for item in sentences for sentence in split(item, voice)]
+    text = describe(model.tokenizer, settings.text_cleaner, language, said)
+    spoken = [model.tokenizer.text_to_ids(item, language) for item in sentences_to_compare(said, text)]
     described: dict[str, Any] = {
         "schema": VOICE_SCHEMA,
         "model": settings.model,

@@ -21,8 +21,6 @@ from TTS.utils.synthesizer import Synthesizer
 from kernel_template.sound import SAMPLE_BYTES, pcm16
 from kernel_template.sound_check import Reference, measure, oddities
 from kernel_template.text import Vocabulary, read, sentences
-from kernel_template.text.phonemes import BANGLA, describe_phonemizer
-from kernel_template.text.tokens import character_ids, cleaner_steps
 
 _PADDING = 10_000  # Samples of silence that Coqui's synthesizer appends.
 
@@ -68,16 +66,10 @@ class LoadedVoice:
 
     def _voice_letters(self, counts: dict[str, int] | None, settings: Any) -> Vocabulary | None:
         """What the voice can say; None if that is not known."""
-        characters = getattr(self._tokenizer, "characters", None)
-        if characters is None:
+        if getattr(self._tokenizer, "characters", None) is None:
             return None
-        if getattr(self._tokenizer, "use_phonemes", False):
-            language = str(getattr(settings, "phoneme_language", None) or self._language or "bn")
-            known = describe_phonemizer(getattr(self._tokenizer, "phonemizer", None), self._language)
-            if known is None or known["name"] != BANGLA:
-                return Vocabulary(frozenset(), phonemes_of=known["language"] if known else language)
-        steps = cleaner_steps(getattr(settings, "text_cleaner", None), None) or ()
-        return Vocabulary(frozenset(character_ids(characters)), counts, steps)
+        cleaner = getattr(settings, "text_cleaner", None)
+        return Vocabulary.of_tokenizer(self._tokenizer, cleaner, self._language, counts)
 
     def speak(self, text: str, speaker: str | None = None) -> tuple[Any, str, list[str]]:
         """Speak a text, always in the same way.

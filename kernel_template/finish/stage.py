@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from kernel_template.context import SessionContext
 from kernel_template.contract import BASE_CARD, VOICE_CARD, Export, ExportState, Stage
@@ -122,6 +122,14 @@ class VoiceStage:
             return None
         return {str(letter): int(count) for letter, count in counts.items()} or None
 
+    def _recordings(self) -> dict[str, Any] | None:
+        """What the speaker's recordings are like; None if the host could not measure them."""
+        try:
+            found = json.loads(self.context.paths.recordings.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
     def _exporter(self, card: str, limit_s: float, letters: Mapping[str, int] | None = None) -> VoiceExporter:
         context = self.context
         return VoiceExporter(
@@ -133,6 +141,7 @@ class VoiceStage:
             disk_limit=context.settings["disk"]["limit_bytes"],
             name=Path(card).stem,
             letters=letters,
+            recordings=self._recordings() if card == VOICE_CARD else None,
         )
 
     def _skip(self, state: ExportState, why: str) -> None:

@@ -21,6 +21,7 @@ class SampleRules:
     longest_s: float | None = None
     table: str | None = None  # The CSV file that lists all problems; None writes none.
     letters: str | None = None  # The JSON file for the counts of the training texts' letters.
+    recordings: str | None = None  # The JSON file for what the speaker's recordings are like.
     held_out: str | None = None  # The JSON file for the list of samples that are only evaluated on.
 
 

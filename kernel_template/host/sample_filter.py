@@ -12,6 +12,7 @@ from typing import Any
 
 from kernel_template.contract import TEMPORARY_PREFIX, BadSamples
 from kernel_template.host.protocol import SampleRules
+from kernel_template.host.recordings import describe_recordings
 from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
 from kernel_template.host.sample_checks import (
@@ -87,21 +88,26 @@ class SampleFilter:
     def apply(self, config: Any, named: dict[str, Any]) -> dict[str, Any]:
         """Return the Trainer's keyword arguments without the samples that are left out.
 
-        The letters of the texts that remain are counted for the voice's description, and what is only
-        evaluated on is listed for the voice's scores.
+        The letters of the texts that remain are counted and some recordings measured for the voice's
+        description, and what is only evaluated on is listed for the voice's scores.
 
         Raises:
             SystemExit: the samples are too bad; the log and the report say why.
         """
         kept = self._usable(config, named)
-        if self._rules.letters and not self._rendezvous.rank:
-            counts = training_letters(config, kept.get("train_samples") or ())
-            with contextlib.suppress(OSError):
-                Path(self._rules.letters).write_text(json.dumps(counts), encoding="utf-8")
-        if self._rules.held_out and not self._rendezvous.rank:
-            found = list_candidates(kept.get("train_samples") or (), kept.get("eval_samples") or ())
-            with contextlib.suppress(OSError):
-                Path(self._rules.held_out).write_text(json.dumps(found), encoding="utf-8")
+        if self._rendezvous.rank:
+            return kept
+        trained, evaluated = kept.get("train_samples") or (), kept.get("eval_samples") or ()
+        described: tuple[tuple[str | None, Callable[[], Any]], ...] = (
+            (self._rules.letters, lambda: training_letters(config, trained)),
+            (self._rules.recordings, lambda: describe_recordings([*filter(is_sample, trained)], self._clock)),
+            (self._rules.held_out, lambda: list_candidates(trained, evaluated)),
+        )
+        for file, describe in described:
+            if file:
+                found = describe()
+                with contextlib.suppress(OSError):
+                    Path(file).write_text(json.dumps(found), encoding="utf-8")
         return kept
 
     def _usable(self, config: Any, named: dict[str, Any]) -> dict[str, Any]:

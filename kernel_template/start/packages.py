@@ -9,11 +9,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kernel_template.settings import InstallSettings
 from kernel_template.start.mounts import find_mounts
 
 _DIST_INFO = ".dist-info"
+_ESPEAK = ("espeakng-loader>=0.2.4",)
+_BY_ESPEAK = ("espeak", "multi_phonemizer")
+_BANGLA_PHONEMIZER = ("bangla", "bnnumerizer", "bnunicodenormalizer")  # coqui-tts[bn]
 _COQUI = frozenset({"coqui-tts", "tts"})
 
 
@@ -127,6 +131,21 @@ def find_wheels(root: Path, source: str) -> Wheelhouse | None:
                 count += 1
                 size += Path(folder, name).stat().st_size
     return Wheelhouse(source, tuple(folders), count, size)
+
+
+def phonemizer_packages(config: Mapping[str, Any], *, has_espeak: bool) -> tuple[str, ...]:
+    """Return what makes the phonemes of a configuration; empty for voices of letters.
+
+    Args:
+        config: Coqui's configuration.
+        has_espeak: whether eSpeak NG is installed as a program, which Kaggle's image has not.
+    """
+    if not config.get("use_phonemes"):
+        return ()
+    phonemizer = config.get("phonemizer") or "espeak"
+    if phonemizer == "bn_phonemizer":
+        return _BANGLA_PHONEMIZER
+    return _ESPEAK if phonemizer in _BY_ESPEAK and not has_espeak else ()
 
 
 def wheelhouse_finder(settings: InstallSettings, root: Path) -> Callable[[], Wheelhouse | None] | None:

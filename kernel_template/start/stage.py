@@ -6,6 +6,7 @@ stages: the thread's messages are held until its stage begins. If several stages
 the first one in their order. Nothing is installed on a machine that is not the one asked for.
 """
 
+import shutil
 from dataclasses import dataclass, replace
 
 from kernel_template.context import SessionContext
@@ -16,7 +17,7 @@ from kernel_template.start.environment import REPORTED, describe_environment, en
 from kernel_template.start.gpu import check_gpus, list_gpus, missing_gpus
 from kernel_template.start.inputs import Inputs, find_inputs
 from kernel_template.start.install import Installer
-from kernel_template.start.packages import wheelhouse_finder
+from kernel_template.start.packages import phonemizer_packages, wheelhouse_finder
 from kernel_template.start.parent import open_parent
 from kernel_template.start.probe import PROBE, Probe, check_cuda
 from kernel_template.tools.outcome import KernelFailure
@@ -64,6 +65,7 @@ class StartStages:
             self._check_stopped()
             with report.stage(Stage.PREPARE, "Configuration"):
                 prepared = self._prepare(inputs)
+                self._install_phonemizer(prepared)
                 context.outputs.reserve()
         return inputs, prepared
 
@@ -111,6 +113,32 @@ class StartStages:
 
         afterwards = warm if context.settings["resume"] is not None else None
         return BackgroundWork(work, afterwards, cancellation, tools.clock)
+
+    def _install_phonemizer(self, prepared: PreparedConfig) -> None:
+        """Install what makes the configuration's phonemes; a script may need none, so this never fails."""
+        context, tools = self.context, self.context.tools
+        path = tools.env.get("PATH")
+        has_espeak = any(shutil.which(name, path=path) for name in ("espeak-ng", "espeak"))
+        packages = phonemizer_packages(prepared.values, has_espeak=has_espeak)
+        if not packages:
+            return
+        installer = Installer(
+            capture=tools.capture,
+            run=context.run_child,
+            env=tools.env,
+            versions=tools.versions,
+            programs=tools.programs,
+            temp=context.paths.temp,
+            report=context.report,
+        )
+        try:
+            installer.add(
+                packages,
+                internet=context.settings["internet"],
+                wheelhouse=wheelhouse_finder(context.settings["install"], context.paths.input),
+            )
+        except KernelFailure as failure:
+            context.report.warn(f"The voice is trained on phonemes. {failure.message}")
 
     def _prepare(self, inputs: Inputs) -> PreparedConfig:
         """Make the configuration from that of the run that is continued, else from the base voice's."""

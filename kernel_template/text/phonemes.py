@@ -21,7 +21,7 @@ _ESPEAK_NAMES = {"en": "en-us", "zh-cn": "cmn"}  # Languages that Coqui calls ot
 _FLAGS = re.compile(r"\(.+?\)")  # eSpeak NG names another language's words so.
 
 # bn_phonemizer: the signs that it removes, and what it does to a word.
-_BANGLA_SIGNS = re.compile(r"(?:\s*[、.,\[\]()?!〽~『』「」【】]+\s*)+")
+_BANGLA_SIGNS = re.compile("(?:\\s*[、\\.,\\[\\]\\(\\)\\?!〽\\~『』「」【】]+\\s*)+")
 _HASANTA, _ZWNJ, _ZWJ = "\u09cd", "\u200c", "\u200d"
 _WORD = (
     (re.compile(r"[A-Za-z|…‘’“\u200e\u200f]"), ""),
@@ -87,7 +87,7 @@ def _clause(text: str, language: str) -> str:
 
 def _bangla(text: str) -> str:
     said = re.sub(" +", " ", _BANGLA_SIGNS.sub(" ", text.strip())).strip()
-    return "".join(f"{_bangla_words(sentence)}।" for sentence in said.split("।"))
+    return "".join(f"{_bangla_words(sentence)}।" for sentence in re.split("[।!?]", said))
 
 
 def _bangla_words(text: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from kernel_template.text.phonemes import ESPEAK
+from kernel_template.text.phonemes import ESPEAK, describe_phonemizer
 from kernel_template.text.pieces import (
     Edit,
     Latin,
@@ -27,7 +27,7 @@ from kernel_template.text.pieces import (
 )
 from kernel_template.text.speaking import spoken
 from kernel_template.text.spelling import SPELLINGS, ZWJ, ZWNJ
-from kernel_template.text.tokens import clean
+from kernel_template.text.tokens import character_ids, clean, cleaner_steps
 
 # What sounds the same or nearly so, the nearest first. A text keeps its words with any of them.
 _ALIKE = {
@@ -98,6 +98,25 @@ class Vocabulary:
         if phonemizer and phonemizer["name"] == ESPEAK:
             return cls(frozenset(), phonemes_of=str(phonemizer["language"]))
         return cls(frozenset(rules["characters"]), rules.get("counts") or None, rules["steps"])
+
+    @classmethod
+    def of_tokenizer(
+        cls, tokenizer: Any, cleaner: str | None, language: str | None, counts: Mapping[str, int] | None
+    ) -> "Vocabulary":
+        """Take it from Coqui's tokenizer.
+
+        Args:
+            tokenizer: the tokenizer; it has `characters`.
+            cleaner: the configuration's `text_cleaner`.
+            language: the dataset's language.
+            counts: as above.
+        """
+        if getattr(tokenizer, "use_phonemes", False):
+            known = describe_phonemizer(getattr(tokenizer, "phonemizer", None), language)
+            if known is None or known["name"] == ESPEAK:
+                return cls(frozenset(), phonemes_of=known["language"] if known else language or "bn")
+        steps = cleaner_steps(cleaner, language) or ()
+        return cls(frozenset(character_ids(tokenizer.characters)), counts, steps)
 
     @cached_property
     def is_bangla(self) -> bool:

@@ -226,6 +226,7 @@ class HostLink:
                 longest_s=data["longest_s"],
                 table=str(self.paths.bad_samples),
                 letters=str(self.paths.letters),
+                recordings=str(self.paths.recordings),
                 held_out=str(self.paths.held_out) if settings["scores"]["enabled"] else None,
             ),
             disk=DiskLimits(
