@@ -48,21 +48,41 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What is known of a run's spoken test sentences: how many there are, and how many are almost silent."""
+    """What is known of a run's spoken test sentences.
+
+    Attributes:
+        spoken: how many there are.
+        silent: how many of them are almost silent.
+        steady: how many of them are a hum or a hiss, by their spectrum.
+    """
 
     spoken: int
     silent: int
+    steady: int = 0
 
 
 # ---- Does it speak?
 
 
+def _not_speech(heard: Heard | None) -> str | None:
+    """Why the test sentences are no speech; None if they may be."""
+    if heard is None or not heard.spoken:
+        return None
+    if heard.silent == heard.spoken:
+        return "No: the test sentences are almost silent."
+    if 2 * heard.steady > heard.spoken:
+        told = f"in {heard.steady} of {counted(heard.spoken, 'test sentence')} there is a hum or a hiss"
+        return f"No: {told}, whose spectrum hardly changes."
+    return None
+
+
 def speaks(scores: Scores, newest: ScoredVoice | None, heard: Heard | None) -> Point:
     """Answer whether the voice speaks."""
     question = "Does it speak?"
+    wrong = _not_speech(heard)
+    if wrong is not None:
+        return Point(question, Answer.NO, wrong)
     if newest is None or not (newest.sentences or newest.means):
-        if heard is not None and heard.spoken and heard.silent == heard.spoken:
-            return Point(question, Answer.NO, "No: the test sentences are almost silent.")
         listen = (
             "Listen to the test sentences" if heard is not None and heard.spoken else "Nothing was spoken yet"
         )

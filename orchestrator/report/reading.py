@@ -195,7 +195,8 @@ def _heard(sentences: Sequence[Sentence]) -> Heard:
     """How the newest model spoke the test sentences."""
     own = [[sample for sample in sentence.samples if sample.step] for sentence in sentences]
     newest = [samples[-1] for samples in own if samples and samples[-1].clip is not None]
-    return Heard(len(newest), sum(sample.silent for sample in newest))
+    silent, steady = (sum(getattr(sample, name) for sample in newest) for name in ("silent", "steady"))
+    return Heard(len(newest), silent, steady)
 
 
 def _recordings(folder: Path) -> list[Recording]:
@@ -315,6 +316,8 @@ def _of_sounds(sentences: Sequence[Sentence]) -> Iterator[Notice]:
             which = f"“{text}” ({sample.label})"
             if sample.silent:
                 yield Notice("sound", f"Almost silent: {which}", sample.step)
+            for what in sample.odd:
+                yield Notice("sound", f"Odd sound: {which} {what}", sample.step)
             if sample.clipped:
                 yield Notice("sound", f"Too loud, so the sound is distorted: {which}", sample.step)
             if sample.clip is None and sample.trouble:

@@ -25,6 +25,7 @@ _RECORDING = re.compile(r"[^./\\:\x00-\x1f][^/\\:\x00-\x1f]{0,200}\.wav")
 _METADATA = ("metadata.csv", "*/metadata.csv")
 _MOST_SENTENCES = 20
 _MOST_UNKNOWN = 40
+_MOST_ODD = 10
 _MOST_RECORDINGS = 3
 
 _LARGEST_FILE = 16 * 1024 * 1024
@@ -98,6 +99,8 @@ class Sample:
         unknown: characters of the sentence that the voice's vocabulary lacks.
         clipped: whether the model was louder than a file can hold.
         spoken: the sentence in the letters of the voice, if they are others than those of the text.
+        odd: what the session found odd about the sound, as the ends of sentences about it.
+        steady: whether that is a hum or a hiss.
     """
 
     step: int
@@ -107,6 +110,8 @@ class Sample:
     unknown: tuple[str, ...] = ()
     clipped: bool = False
     spoken: str = ""
+    odd: tuple[str, ...] = ()
+    steady: bool = False
 
     @property
     def silent(self) -> bool:
@@ -242,10 +247,19 @@ def read_sample(step: int, label: str, folder: Path, record: dict[str, Any], bud
         return Sample(step, label, None, f"{name} {error}.", unknown)
     spoken = untrusted.one_line(record.get("spoken") or "")
     clipped = clip.clipped or (untrusted.number(record.get("peak")) or 0.0) > 1
+    odd, steady = _odd(record)
     if not budget.admit(clip):
         why = f"{clip.seconds:.1f} s were left out, since the page would become too large."
-        return Sample(step, label, None, why, unknown, clipped, spoken)
-    return Sample(step, label, clip, "", unknown, clipped, spoken)
+        return Sample(step, label, None, why, unknown, clipped, spoken, odd, steady)
+    return Sample(step, label, clip, "", unknown, clipped, spoken, odd, steady)
+
+
+def _odd(record: dict[str, Any]) -> tuple[tuple[str, ...], bool]:
+    """What the session found odd, but for what is seen in the recording itself; and whether it is a hum."""
+    listed = map(untrusted.as_object, untrusted.as_list(record.get("odd"))[:_MOST_ODD])
+    found = [item for item in listed if item.get("kind") not in ("silent", "clipped")]
+    told = tuple(untrusted.one_line(item["what"], 200) for item in found if isinstance(item.get("what"), str))
+    return told, any(item.get("kind") == "steady" for item in found)
 
 
 def read_recordings(folder: Path) -> list[Recording]:

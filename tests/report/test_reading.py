@@ -199,6 +199,26 @@ def test_a_folder_may_hold_anything(tmp_path: Path) -> None:
     assert {name for name in data.settings if not name.startswith("session.")} == set()
 
 
+def test_an_odd_sound_is_told(tmp_path: Path) -> None:
+    """What a session found odd is beside the player, and a voice that hums does not speak."""
+    run = Made(sessions=1, epochs=1, sentences=("ক",)).write(tmp_path)
+    place = run / "session-01" / "validation_samples" / "step_100" / "samples.json"
+    told = json.loads(place.read_text())
+    told["samples"][0]["odd"] = [
+        {"kind": "steady", "what": "is a hum <b>"},
+        {"kind": "silent", "what": "is silent"},
+        {"kind": "pause"},
+        7,
+    ]
+    write_json(place, told)
+    data = read_report(run)
+    (sample,) = data.sentences[0].samples
+    assert (sample.odd, sample.steady) == (("is a hum <b>",), True)
+    page = render([data], written=THEN)
+    assert "Odd: it <bdi>is a hum &lt;b&gt;</bdi>." in page
+    assert "No: in 1 of 1 test sentence there is a hum or a hiss" in page
+
+
 def test_sound_is_bounded(tmp_path: Path) -> None:
     """Recordings beyond the sound budget are left out, and the page says so."""
     run = Made(sessions=2, epochs=1).write(tmp_path)
