@@ -12,7 +12,7 @@ from tests.kernel.hosting import start_coqui_server
 
 
 def say(text: str) -> None:
-    """Print a line at once: the corpus takes half an hour."""
+    """Print a line at once: the corpus takes an hour."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

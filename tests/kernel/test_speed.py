@@ -3,9 +3,8 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -156,34 +155,29 @@ def test_the_setting_reaches_the_host(root: Path) -> None:
         )
 
 
-def test_deterministic_algorithms() -> None:
+def test_deterministic_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are on once there is a Trainer; cuBLAS is told before that, and cuDNN never searches."""
-    pytest.importorskip("torch")
-    program = """
-import os, torch
-from types import SimpleNamespace
-from kernel_template.host.protocol import SpeedRules
-from kernel_template.host.speed import SpeedHooks
-def seen():
-    workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
-    return torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic, workspace
-for rules in (SpeedRules(), SpeedRules(deterministic=True, cudnn_search=True)):
-    hooks = SpeedHooks(rules)
-    hooks.install(object)
-    hooks.after_trainer(SimpleNamespace(model=None))
-    print(*seen())
-decoder = torch.nn.Linear(2, 2)
-decoder.register_forward_pre_hook(hooks.search_algorithms)
-decoder.register_forward_hook(lambda *_: print(torch.backends.cudnn.benchmark))
-decoder(torch.ones(1, 2, requires_grad=True))
-"""
-    environment = {key: value for key, value in os.environ.items() if key != "CUBLAS_WORKSPACE_CONFIG"}
-    root = str(Path(__file__).parents[2])
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**environment, "PYTHONPATH": root},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.splitlines() == ["False False None", "True True :4096:8", "False"]
+    torch = pytest.importorskip("torch")
+    from kernel_template.host.speed import SpeedHooks  # noqa: PLC0415 - it needs torch.
+
+    name = "CUBLAS_WORKSPACE_CONFIG"
+    monkeypatch.setenv(name, "")
+    monkeypatch.delenv(name)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    for asked in (False, True):
+        hooks = SpeedHooks(SpeedRules(deterministic=asked, cudnn_search=True))
+        hooks.install(object)
+        assert os.environ.get(name) == (":4096:8" if asked else None)
+        try:
+            hooks.after_trainer(SimpleNamespace(model=None))
+            assert torch.are_deterministic_algorithms_enabled() is asked
+            assert torch.backends.cudnn.deterministic is asked
+        finally:
+            torch.use_deterministic_algorithms(False)
+        decoder = torch.nn.Linear(2, 2)
+        decoder.register_forward_pre_hook(hooks.search_algorithms)
+        searches: list[bool] = []
+        decoder.register_forward_hook(lambda *_, seen=searches: seen.append(torch.backends.cudnn.benchmark))
+        decoder(torch.ones(1, 2, requires_grad=True)).sum().backward()
+        assert searches == [not asked]
