@@ -201,7 +201,7 @@ MEASURES = {
     Measure.LOUDNESS: ("dBFS", Better.LIKE_RECORDINGS),
     Measure.SILENCE: ("", Better.LIKE_RECORDINGS),
 }
-EVAL_LOSS = "eval_loss"  # The `best_by` that is no measure: the trainer's own best model.
+BY_TRAINER = "trainer"  # The `best_by` that is no measure: the trainer's own best model.
 
 
 class Speaker(StrEnum):
@@ -570,8 +570,8 @@ class Scores(TypedDict):
     why: str | None  # Unless it was made: why not, or what was left out.
     seconds: float  # What this session spent,
     limit_s: float  # and what it might have.
-    best_by: str  # EVAL_LOSS or a Measure.
-    best: BestByScore | None  # None with EVAL_LOSS.
+    best_by: str  # BY_TRAINER or a Measure.
+    best: BestByScore | None  # None with BY_TRAINER.
     sentences: list[HeldOut]
     recordings: Scored | None
     base: Scored | None

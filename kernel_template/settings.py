@@ -122,7 +122,7 @@ class ScoresSettings(TypedDict):
     sentences: int
     packages: list[str]  # Installed without their dependencies.
     recogniser: str | None  # The name of a model on Hugging Face.
-    best_by: str  # EVAL_LOSS or a Measure.
+    best_by: str  # BY_TRAINER or a Measure.
 
 
 class SessionSettings(TypedDict):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from kernel_template.contract import (
     BASE_SAMPLES,
-    EVAL_LOSS,
+    BY_TRAINER,
     MEASURES,
     RECORDINGS,
     STEP_SAMPLES,
@@ -52,7 +52,7 @@ def best_step(steps: Sequence[Scored], by: str, of_set: str, there: Sequence[int
 
     Only values over all sentences count: those of fewer are of other sentences.
     """
-    if by == EVAL_LOSS:
+    if by == BY_TRAINER:
         return None
     sign = -1.0 if MEASURES[Measure(by)][1] is Better.LOW else 1.0
     found = [
@@ -84,7 +84,7 @@ def scores_before(values: Any, step: int) -> Scores | None:
         "why": "the training has not ended",
         "seconds": 0.0,
         "limit_s": 0.0,
-        "best_by": EVAL_LOSS,
+        "best_by": BY_TRAINER,
         "best": None,
         "sentences": [item for item in map(_held_out, held_out) if item is not None],
         "recordings": _scored(values.get("recordings")),

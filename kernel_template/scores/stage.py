@@ -14,7 +14,7 @@ from typing import Any, cast
 from kernel_template.context import SessionContext
 from kernel_template.contract import (
     BEST_SCORE_PREFIX,
-    EVAL_LOSS,
+    BY_TRAINER,
     MEASURES,
     TEMPORARY_PREFIX,
     Scored,
@@ -268,7 +268,7 @@ class ScoresStage:
         context, by = self.context, scores["best_by"]
         whole = context.checkpoints.whole()
         marked = [item for item in whole if item.by_score]
-        if by == EVAL_LOSS:
+        if by == BY_TRAINER:
             for item in marked:  # Of an earlier session with another run.best_by.
                 item.path.unlink(missing_ok=True)
             return
@@ -277,11 +277,7 @@ class ScoresStage:
         if best is None:
             context.report.warn(
                 f"No checkpoint could be measured by run.best_by = {by}: "
-                + (
-                    "the best one so far stays."
-                    if marked
-                    else "the trainer's best model, by eval loss, is taken."
-                )
+                + ("the best one so far stays." if marked else "the trainer's own best model is taken.")
             )
             return
         chosen = there[best.global_step]

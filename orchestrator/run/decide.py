@@ -347,7 +347,7 @@ def _why_done(reason: str | None) -> str:
     return {
         DoneReason.EPOCHS.value: "all epochs are trained",
         DoneReason.UNTIL_STEP.value: "run.until_step is reached",
-        DoneReason.NO_IMPROVEMENT.value: "the eval loss has not improved any more (run.patience)",
+        DoneReason.NO_IMPROVEMENT.value: "the trainer found no better model any more (run.patience)",
     }.get(reason or "", reason or "the kernel says so")
 
 

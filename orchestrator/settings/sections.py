@@ -42,7 +42,7 @@ from orchestrator.settings.fields import (
 NotNegative = Annotated[StrictInt, Field(ge=0)]
 NotNegativeHours = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
-BestBy = Literal["eval_loss", "mel_distance", "f0_error", "similarity", "mos", "cer"]
+BestBy = Literal["trainer", "mel_distance", "f0_error", "similarity", "mos", "cer"]
 Gigabytes = Annotated[float, Field(gt=0, le=20, allow_inf_nan=False)]
 _TITLE = re.compile(r"[A-Za-z0-9 ._:()/+-]*", re.ASCII)
 
@@ -241,12 +241,15 @@ class Run(_Section):
 
     until_step: NotNegative = Field(0, description="Stop at this global step. 0: at training.epochs.")
     patience: NotNegative = Field(
-        0, description="Stop when the eval loss has not improved for this many evaluations. 0: never."
+        0,
+        description="Stop when the trainer has found no better model (by the sum of its evaluation losses)\n"
+        "for this many evaluations. 0: never.",
     )
     best_by: BestBy = Field(
-        "eval_loss",
-        description='How the best checkpoint, which is exported, is chosen: by "eval_loss", or by what\n'
-        '[scores] measures: "mel_distance", "f0_error", "similarity", "mos" or "cer".',
+        "trainer",
+        description='How the best checkpoint, which is exported, is chosen: by the "trainer" (the lowest\n'
+        'sum of its evaluation losses), or by what [scores] measures: "mel_distance", "f0_error",\n'
+        '"similarity", "mos" or "cer".',
     )
     max_sessions: NotNegative = Field(0, description="The most sessions of a run. 0: no limit.")
     max_gpu_hours: NotNegativeHours = Field(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from kernel_template.context import Tools
-from kernel_template.contract import EVAL_LOSS, SETTINGS_SCHEMA
+from kernel_template.contract import BY_TRAINER, SETTINGS_SCHEMA
 from kernel_template.settings import SessionSettings, TrainingSettings
 from kernel_template.tools.files import write_atomic
 from kernel_template.tools.paths import Paths
@@ -149,7 +149,7 @@ def settings(**changes: Any) -> SessionSettings:
             "sentences": 8,
             "packages": [],
             "recogniser": None,
-            "best_by": EVAL_LOSS,
+            "best_by": BY_TRAINER,
         },
     }
     values: dict[str, Any] = dict(base)

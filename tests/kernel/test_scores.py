@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kernel_template.contract import EVAL_LOSS
+from kernel_template.contract import BY_TRAINER
 from kernel_template.finish.export import voice_checkpoint
 from kernel_template.host.protocol import SampleRules
 from kernel_template.host.rendezvous import Rendezvous
@@ -98,7 +98,7 @@ def test_newest_recordings_and_base_are_measured(root: Path, log: Log) -> None:
     assert (root / "working" / events[0]["folder"] / "01.wav").is_file()
     assert events[0]["sentences"][0]["scores"] == {"mel_distance": 5.0}
     scores = played.state["scores"]
-    assert (scores["state"], scores["why"], scores["best_by"]) == ("made", None, EVAL_LOSS)
+    assert (scores["state"], scores["why"], scores["best_by"]) == ("made", None, BY_TRAINER)
     assert [item["global_step"] for item in scores["steps"]] == [2, 4]
     assert scores["steps"][1]["means"]["mel_distance"]["mean"] == 5.0
     assert "sentences" not in scores["steps"][0]
@@ -166,8 +166,8 @@ def test_what_was_measured_outlives_a_failure(first: Played, root: Path, log: Lo
     assert played.state["best_model"].endswith("/best_score_4.pth")
 
 
-def test_back_to_the_eval_loss(first: Played, root: Path, log: Log) -> None:
-    """If run.best_by is the eval loss again, the file that was chosen by score goes."""
+def test_back_to_the_trainers_choice(first: Played, root: Path, log: Log) -> None:
+    """If the trainer chooses again, the file that was chosen by score goes."""
     played = go_on(first, root, log, scores=scored())
     assert not list((root / "working").rglob("best_score_*.pth"))
     assert played.state["scores"]["best"] is None
@@ -329,7 +329,7 @@ def test_values_of_other_sentences_do_not_compare() -> None:
     ]
     assert best_step(steps, "mos", "s", [1, 2, 3, 5, 6]) == (6, 3.5)
     assert best_step(steps, "mos", "s", []) is None
-    assert best_step(steps, EVAL_LOSS, "s", [1]) is None
+    assert best_step(steps, BY_TRAINER, "s", [1]) is None
     assert best_step(steps, "cer", "s", [1]) is None
 
 

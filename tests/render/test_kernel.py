@@ -95,7 +95,7 @@ def test_settings_enter_as_the_kernel_expects_them(
             "sentences": 8,
             "packages": ["Resemblyzer==0.1.4", "distillmos==0.9.1", "xls-r-sqa==0.1.0"],
             "recogniser": None,
-            "best_by": "eval_loss",
+            "best_by": "trainer",
         },
     }
 
