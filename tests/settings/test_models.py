@@ -60,6 +60,11 @@ def test_settings_are_frozen() -> None:
         ),
         ({"kernel": {"title": "Bangla, TTS"}}, 'write for example "Bangla tts"'),
         ({"kernel": {"title": "বাংলা tts"}}, "does not give the slug"),
+        (
+            {"run": {"best_by": "mos"}, "scores": {"enabled": False}},
+            'run.best_by = "mos": needs scores.enabled',
+        ),
+        ({"run": {"best_by": "cer"}}, 'run.best_by = "cer": needs scores.recogniser'),
     ],
 )
 def test_keys_must_fit_each_other(tables: dict[str, Any], message: str) -> None:
@@ -83,6 +88,9 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "run.until_step": ([0, 10**9], [-1]),
     "run.patience": ([0, 1000], [-1]),
     "run.max_sessions": ([0, 1000], [-1]),
+    "run.best_by": (["eval_loss", "mel_distance", "f0_error", "similarity", "mos"], ["rate", "", "loss"]),
+    "scores.share": ([0.001, 0.5], [0.0, 0.501, float("nan")]),
+    "scores.sentences": ([1, 50], [0, 51]),
     "run.max_gpu_hours": ([0.0, 1e6], [-0.1, float("inf"), float("nan")]),
 }
 
@@ -180,6 +188,7 @@ def test_an_owner_that_is_no_user_name_is_refused(owner: str) -> None:
         ({"pull": {"to": "elsewhere"}}, False),
         ({"kernel": {"private": False, "slug": "another-kernel"}}, False),
         ({"samples": {"sentences": ["আমি"]}}, False),
+        ({"run": {"best_by": "mos"}, "scores": {"share": 0.1}}, False),
     ],
 )
 def test_fingerprint_follows_what_changes_the_training(tables: dict[str, Any], changes: bool) -> None:  # noqa: FBT001 - a parameter of the table above
