@@ -71,6 +71,7 @@ _SECTIONS = {
     },
     "Settings and account": {
         "config": "Print the settings, or their JSON schema",
+        "notify": "Try out who is told what becomes of a run (extra notify)",
         "quota": "Show the GPU hours left this week",
         "kaggle": "Run the official kaggle client on the same service",
     },

@@ -143,6 +143,8 @@ def _apply(tables: dict[str, Any], override: str) -> str:
         raise SettingsError(
             f"--set {override}: must be KEY=VALUE with the key's full name, such as training.batch_size=8."
         )
+    if keys[0] == "notify":  # A push stamps its overrides into the kernel, and these are secrets.
+        raise SettingsError(f"--set {keys[0]}: is only taken from kgtts.toml and KGTTS_NOTIFY.")
     if keys[:2] == _COQUI and len(keys) > 2:  # noqa: PLR2004 - a key below training.coqui
         keys = [*_COQUI, ".".join(keys[2:])]
         training = tables.get("training")

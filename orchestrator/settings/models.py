@@ -16,6 +16,7 @@ from orchestrator.settings.sections import (
     Inputs,
     Install,
     Kernel,
+    Notify,
     Pull,
     Run,
     Samples,
@@ -49,6 +50,7 @@ class Settings(BaseModel):
     scores: Scores = Field(default_factory=Scores)
     voice: Voice = Field(default_factory=Voice)
     pull: Pull = Field(default_factory=Pull)
+    notify: Notify = Field(default_factory=Notify)
 
     @model_validator(mode="after")
     def _values_fit(self) -> Self:

@@ -360,3 +360,18 @@ class Pull(_Section):
     exclude: tuple[Text, ...] = Field(
         (), description="Patterns of what to leave out although it is included."
     )
+
+
+class Notify(_Section):
+    """Who is told what becomes of the run, by `kgtts watch` and `kgtts sync`. Needs the extra notify."""
+
+    to: tuple[Text, ...] = Field(
+        (),
+        description="Addresses as apprise has them, such as ntfy://ntfy.sh/TOPIC or tgram://TOKEN/CHAT.\n"
+        "Most hold secrets: better in the environment variable KGTTS_NOTIFY, separated by spaces.",
+    )
+    events: tuple[Literal["done", "failed", "session", "quota"], ...] = Field(
+        ("done", "failed", "session", "quota"),
+        description="What is told: the run is done; it failed, stalled or hangs; a session ended; quota is\n"
+        "short.",
+    )

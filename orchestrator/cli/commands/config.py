@@ -7,6 +7,8 @@ import click
 from orchestrator.cli.context import load, print_json, settings_options
 from orchestrator.settings import json_schema, to_toml
 
+_HIDDEN = ("***",)
+
 
 @click.group()
 def config() -> None:
@@ -28,4 +30,4 @@ def show(config_path: Path | None, overrides: tuple[str, ...]) -> None:
     for name, section in loaded.settings:
         click.echo(f"\n[{name}]")
         for key, value in section:
-            click.echo(f"{key} = {to_toml(value)}")
+            click.echo(f"{key} = {to_toml(_HIDDEN if (name, key) == ('notify', 'to') and value else value)}")

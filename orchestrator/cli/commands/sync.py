@@ -14,6 +14,7 @@ from orchestrator.cli.context import (
     workbench,
 )
 from orchestrator.cli.github.summary import report_failure, report_pass
+from orchestrator.cli.notifying import tell
 from orchestrator.cli.show.console import shown
 from orchestrator.cli.show.passes import forecast_line, outlook_json, pass_json, print_pass, print_verdict
 from orchestrator.cli.show.runs import row
@@ -78,7 +79,8 @@ def sync(
         report_failure(error, summary)
         raise
     is_news = _is_news(done, alerted)
-    report_pass(done, ahead, summary=summary, outputs=outputs, is_news=is_news)
+    has_told = tell(settings, done, ahead.verdict, bench.clock.now())
+    report_pass(done, ahead, summary=summary, outputs=outputs, is_news=is_news, has_told=has_told)
     if as_json:
         print_json({**pass_json(done), **outlook_json(ahead)})
     else:

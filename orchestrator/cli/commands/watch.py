@@ -41,7 +41,7 @@ def watch(
     with repeating(config_path, overrides), workbench(starts=True) as bench, way_back():
         listener = None if no_pull else Silent()
         passes = Passes(settings, bench, listener, overrides)
-        screen = Screen(bench)
+        screen = Screen(bench, tells=settings)
         watch_run(passes, screen, timeout=timeout)
         screen.check()
 

@@ -23,7 +23,13 @@ _WIDTH = 60  # Bars of a curve that fit on one line of a narrow page.
 
 
 def report_pass(
-    done: Pass, outlook: Outlook, *, summary: Path | None, outputs: Path | None, is_news: bool = False
+    done: Pass,
+    outlook: Outlook,
+    *,
+    summary: Path | None,
+    outputs: Path | None,
+    is_news: bool = False,
+    has_told: bool = False,
 ) -> None:
     """Write the summary and the step's outputs to the given files; in Actions, annotate warnings.
 
@@ -33,11 +39,12 @@ def report_pass(
         summary: the file for the summary.
         outputs: the file for the outputs.
         is_news: whether the pass is the first to find the run over, failed or stalled.
+        has_told: whether anybody was notified of anything.
     """
     if summary is not None:
         append(summary, markdown(done, outlook))
     if outputs is not None:
-        write_outputs(outputs, outputs_of(done, is_news=is_news))
+        write_outputs(outputs, outputs_of(done, is_news=is_news, has_told=has_told))
     if in_actions():
         for warning in done.warnings:
             print_annotation("warning", shown(warning))
@@ -49,11 +56,11 @@ def report_failure(error: KgttsError, summary: Path | None) -> None:
         append(summary, failure(error))
 
 
-def outputs_of(done: Pass, *, is_news: bool) -> dict[str, object]:
+def outputs_of(done: Pass, *, is_news: bool, has_told: bool = False) -> dict[str, object]:
     """Give the outputs of action.yml; `done` and `over` mean that no pass will push another session."""
     known = pass_json(done)
     named = {name: known[name] for name in ("state", "global_step", "session", "done", "over")}
-    named |= {"alert": is_news, "remember": is_news or done.collected is not None}
+    named |= {"alert": is_news, "remember": is_news or has_told or done.collected is not None}
     if done.collected is None:
         return {**named, "pulled": None, "artifact": None}
     folder = done.collected.folder

@@ -12,6 +12,7 @@ import click
 
 from orchestrator.cli.context import load, on_interrupt
 from orchestrator.cli.github.outputs import in_actions
+from orchestrator.cli.notifying import tell
 from orchestrator.cli.show.console import shown
 from orchestrator.cli.show.passes import print_pass, print_verdict
 from orchestrator.cli.show.runs import colour, summary
@@ -32,6 +33,7 @@ from orchestrator.untrusted import terminal_colours, workflow_log_line
 
 if TYPE_CHECKING:
     from orchestrator.cli.show.screen import LivePage
+    from orchestrator.settings import Settings
 
 Show = Callable[[FollowEvent, Progress], None]
 
@@ -90,10 +92,14 @@ def echo_line(line: LogLine) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """Shows a watched run (a `Viewer`); with `quiet` only its warnings, as the caller prints JSON."""
+    """Shows a watched run (a `Viewer`); with `quiet` only its warnings, as the caller prints JSON.
+
+    Whoever `tells` names is told what each pass did; nobody by default.
+    """
 
     bench: RunContext
     quiet: bool = False
+    tells: "Settings | None" = None
     left_out: list[LocalError] = field(default_factory=list)
 
     def passed(self, done: Pass) -> None:
@@ -106,6 +112,8 @@ class Screen:
                 print_verdict(verdict_after(done.settings or load().settings, done))
             if done.state is RunState.DONE:
                 click.echo('Next: kgtts say "আমি বাংলায় গান গাই।" to hear it; kgtts report --open for its curves')
+        if self.tells is not None:
+            tell(self.tells, done, verdict_after(self.tells, done), self.bench.clock.now())
 
     def unreachable(self, error: ServiceError) -> None:
         """Say that another pass will try."""

@@ -1,0 +1,40 @@
+"""Tell people what a pass did, if they asked for it; whatever fails is a warning."""
+
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.show.console import warn
+from orchestrator.errors import KgttsError
+from orchestrator.notify import MEMORY_FILE, EventKind, Notifier, addresses_in, events_of, files_of
+from orchestrator.notify.sending import ENVIRONMENT_VARIABLE
+from orchestrator.results import Results
+from orchestrator.run.look import Pass
+from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from orchestrator.metrics import Verdict
+
+
+def addresses(settings: Settings) -> Sequence[str]:
+    """Give the addresses in kgtts.toml and in the environment."""
+    return addresses_in(settings.notify.to, os.environ.get(ENVIRONMENT_VARIABLE))
+
+
+def tell(settings: Settings, done: Pass, verdict: "Verdict | None", now: datetime) -> bool:
+    """Tell the events of a pass, and warn of what could not be told. Returns whether anything was told."""
+    to = addresses(settings)
+    kinds = [EventKind(kind) for kind in settings.notify.events]
+    if not to:
+        return False
+    results = Results(Path(settings.pull.to))
+    try:
+        files = files_of(results, done) if done.state.is_over and EventKind.DONE in kinds else ()
+    except KgttsError:
+        files = ()
+    told = Notifier(to, kinds, results.to / MEMORY_FILE).tell([*events_of(done, verdict, files)], now)
+    for warning in told.warnings:
+        warn(warning, err=True)
+    return told.sent > 0

@@ -1,0 +1,38 @@
+"""What goes with the news that a run is done: its newest sample, and a package of its voice."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from kernel_template.contract import SAMPLES_FOLDER
+from orchestrator.errors import KgttsError
+from orchestrator.results import Results
+from orchestrator.run.look import Pass
+from orchestrator.voice.card import load_card
+from orchestrator.voice.facts import read_facts
+from orchestrator.voice.finding import pulled_voice
+from orchestrator.voice.package import write_package
+from orchestrator.voice.packaging import Asked, package_contents
+
+PACKAGE_FILE = "voice.zip"
+
+
+def files_of(results: Results, done: Pass) -> Sequence[Path]:
+    """The newest sample of a run, and the package of its voice, made if it is not there yet.
+
+    Either may be missing: nothing was pulled, or the extra that packaging needs is not installed.
+    """
+    if done.view is None:
+        return ()
+    run = results.of_run(done.view.base.slug, done.view.run_id)
+    sessions = [item for item in results.find(str(done.view.base), None) if run in item.folder.parents]
+    samples = [sorted((item.folder / SAMPLES_FOLDER).glob("*.wav")) for item in reversed(sessions)]
+    found = [next((group[0] for group in samples if group), None)]
+    package = run / PACKAGE_FILE
+    with suppress(KgttsError, ImportError):
+        card = pulled_voice(sessions)
+        if not package.is_file() or package.stat().st_mtime < card.stat().st_mtime:
+            facts = read_facts(sessions, load_card(card).global_step, {})
+            write_package(package, package_contents(card, facts, Asked(done.view.base.slug)).files)
+        found.append(package)
+    return [file for file in found if file is not None and not file.is_symlink()]

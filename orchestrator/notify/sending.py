@@ -1,0 +1,95 @@
+"""Send an event through apprise (https://github.com/caronc/apprise), which knows some hundred services."""
+
+import importlib
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import LocalError
+from orchestrator.notify.events import Event, EventKind
+from orchestrator.scrubbing import learn, scrub
+from orchestrator.untrusted import terminal_line
+
+ENVIRONMENT_VARIABLE = "KGTTS_NOTIFY"
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9]*(?=://)")
+_SECRETS = re.compile(r"[/:@?&=,]+")
+_LARGEST_FILE = 8_000_000  # Bytes: Discord takes 10 MB of a message, mail servers often as little.
+_KINDS = {EventKind.DONE: "success", EventKind.FAILED: "failure", EventKind.QUOTA: "warning"}
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A service that did not take an event: its kind, such as `tgram`, and why, without its address."""
+
+    service: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.service}: {self.why}"
+
+
+def addresses_in(configured: Sequence[str], variable: str | None) -> tuple[str, ...]:
+    """All addresses, each once: those of kgtts.toml and those in KGTTS_NOTIFY, separated by white space.
+
+    No message shows them from now on.
+    """
+    found = tuple(dict.fromkeys([*configured, *(variable or "").split()]))
+    for address in found:
+        learn(address)
+        for piece in _SECRETS.split(address.partition("://")[2]):
+            learn(piece)
+    return found
+
+
+def service_of(address: str) -> str:
+    """The kind of service that an address names, such as `tgram`; nothing else of it."""
+    found = _SCHEME.match(address)
+    return found[0].lower() if found else "an address without ://"
+
+
+def send(address: str, event: Event) -> Undelivered | None:
+    """Send an event to one address. Returns why that failed; None if the service took it.
+
+    Files that are small enough go with it, unless the service refuses them.
+
+    Raises:
+        LocalError: apprise is not installed.
+    """
+    try:
+        apprise: Any = importlib.import_module("apprise")
+    except ImportError:
+        raise LocalError("Notifications need the extra notify.", hint='pip install "kgtts[notify]"') from None
+    service = apprise.Apprise()
+    heard = _Heard()
+    logger = logging.getLogger("apprise")
+    before = logger.propagate
+    logger.addHandler(heard)
+    logger.propagate = False  # What it logs holds the address.
+    try:
+        if not service.add(address):
+            return Undelivered(service_of(address), "apprise does not understand the address")
+        message = {"title": event.title, "body": event.text, "notify_type": _KINDS.get(event.kind, "info")}
+        files = [str(file) for file in event.files if file.is_file() and file.stat().st_size <= _LARGEST_FILE]
+        if files and service.notify(**message, attach=files):
+            return None
+        if service.notify(**message):
+            return None
+    except Exception as error:  # noqa: BLE001 - one of a hundred services; a pass must not end by it.
+        return Undelivered(service_of(address), type(error).__name__)
+    finally:
+        logger.removeHandler(heard)
+        logger.propagate = before
+    return Undelivered(service_of(address), heard.last or "it did not take the message")
+
+
+class _Heard(logging.Handler):
+    """Keeps the last warning, without secrets."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.last = terminal_line(scrub(record.getMessage())).rstrip(".")
