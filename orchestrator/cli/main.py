@@ -41,6 +41,7 @@ _SECTIONS = {
         "push": "Start the training, or continue it",
         "watch": "Follow the run to its end, starting each next session",
         "sync": "Look once and do the next step: for cron and GitHub Actions",
+        "notify": "Try out who is told what becomes of the run (extra notify)",
         "status": "Show how far the run is",
         "logs": "Print the log of a session",
         "list": "List the runs started from this machine",
@@ -71,7 +72,6 @@ _SECTIONS = {
     },
     "Settings and account": {
         "config": "Print the settings, or their JSON schema",
-        "notify": "Try out who is told what becomes of a run (extra notify)",
         "quota": "Show the GPU hours left this week",
         "kaggle": "Run the official kaggle client on the same service",
     },

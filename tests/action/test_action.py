@@ -1,6 +1,8 @@
 """The action's own steps with the emulator as Kaggle: passes on fresh machines until the run is done."""
 
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,11 +18,14 @@ from orchestrator.run.context import Target
 from orchestrator.run.outlook import outlook_of
 from orchestrator.run.status import report_session
 from orchestrator.settings import load_settings
+from orchestrator.voice.package import open_package
 from tests.action.machines import PINNED, SETTINGS, TRAIN, Fleet, check_out
-from tests.action.runner import Job
+from tests.action.runner import BASH, Job
 from tests.cli.voice import SETTINGS as VOICE_SETTINGS
 from tests.cli.voice import make_python, provide_inputs
+from tests.notify.listener import listening
 from tests.support import KEY, REPOSITORY, USER
+from tests.voice.bangla import put_bangla_voice
 
 HERE = Path(__file__).parent
 MANY_PASSES = 10  # A run of three sessions needs four or five.
@@ -75,13 +80,13 @@ def fleet(new_fleet: Callable[..., Fleet]) -> Fleet:
     return new_fleet()
 
 
-def to_the_end(fleet: Fleet, checkpoints: str = "false") -> list[Job]:
+def to_the_end(fleet: Fleet, **asked: Any) -> list[Job]:
     """Make pass after pass until the run is done: one in the first session, one after each."""
     jobs: list[Job] = []
     while len(jobs) < MANY_PASSES:
         if len(jobs) > 1:
             fleet.wait()
-        jobs.append(fleet.job(checkpoints=checkpoints))
+        jobs.append(fleet.job(**asked))
         assert jobs[-1].ok, jobs[-1].log
         if jobs[-1].outputs["done"] == "true":
             return jobs
@@ -202,6 +207,58 @@ def test_set_of_one_pass_belongs_to_the_run(fleet: Fleet) -> None:
     assert not refused.ok
     assert "training.batch_size from 3 to 4" in refused.log
     assert fleet.job().outputs["state"] == "done"
+
+
+def test_a_done_run_is_told_once_and_released(
+    tmp_path: Path,
+    action: Path,
+    kaggle: Emulator,
+    installed: dict[str, dict[str, str]],
+    packages: Path,
+) -> None:
+    """Fresh machines tell each end once and show no address; the release has a package that is whole."""
+    voice = put_bangla_voice(tmp_path / "voice").parent
+    own = shutil.copytree(packages, tmp_path / "packages")
+    kernel = own / "kernel_template" / "kernel.py.j2"
+    leaves = f"import shutil; shutil.copytree({str(voice)!r}, work / 'voice')\n"
+    kernel.write_text(kernel.read_text(encoding="utf-8") + leaves, encoding="utf-8")
+    settings = SETTINGS.replace('"state.json"', '"state.json", "voice/*"')
+    fleet = Fleet(tmp_path, action, kaggle, installed=installed, packages=own, settings=settings)
+    released = tmp_path / "released"
+    with listening() as service:
+        environment = {"KGTTS_NOTIFY": service.address, "RELEASED": str(released)}
+        environment["PATH"] = os.pathsep.join(
+            [put_gh(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]]
+        )
+        jobs = to_the_end(fleet, environment=environment, release="true")
+        fleet.job(environment=environment, release="true")
+    ends = [f"bangla-tts: session {number} ended" for number in (1, 2)]
+    assert service.titles == [*ends, "bangla-tts: the voice is done"]
+    assert [item["filename"] for item in service.heard[-1]["attachments"]] == ["voice.zip"]
+    said = "".join(line for job in jobs for line in job.log.splitlines() if "::add-mask::" not in line)
+    assert "a-secret-token" not in said
+    assert f"::add-mask::{service.address}\n" in jobs[0].log
+    assert [place.name for place in released.iterdir()] == ["bangla-tts-a-session-03-step-50"]
+    (release,) = released.iterdir()
+    assert sorted(place.name for place in release.iterdir()) == ["report.html", "voice.zip"]
+    with open_package(release / "voice.zip") as package:
+        assert package.identity
+
+
+def put_gh(folder: Path) -> str:
+    """Put a program beside the others that plays GitHub's for releases. Returns its folder."""
+    program = folder / "bin" / "gh"
+    program.parent.mkdir()
+    program.write_text(
+        "[[ $1 == release ]]; place=$RELEASED/$3\ncase $2 in\nview) [[ -d $place ]] ;;\n"
+        'create) mkdir -p "$place" ;;\nupload) shift 5; cp -- "$@" "$place" ;;\nesac\n',
+        encoding="utf-8",
+    )
+    program.write_text(
+        f"#!{BASH}\nset -euo pipefail\n" + program.read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    program.chmod(0o755)
+    return str(program.parent)
 
 
 def test_a_failed_run_alerts_once(new_fleet: Callable[..., Fleet]) -> None:
