@@ -98,7 +98,7 @@ def training(folder: Path, epochs: int, *, scored: bool = True) -> list[Path]:
             "inputs": {"dataset": inputs.dataset_source, "model": inputs.model_source},
             "training": {"batch_size": 2, "epochs": epochs * session, "time_limit": "10m"},
             "session": {"budget": "12m", "grace": "5s"},
-            "run": {"best_by": "mel_distance" if scored else "eval_loss"},
+            "run": {"best_by": "mel_distance" if scored else "trainer"},
             "install": {"packages": ["coqui-tts"]},
             "voice": {"onnx": False},
             "samples": {"enabled": False},

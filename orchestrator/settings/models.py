@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from kernel_template.contract import DATASET_SCRIPT, EVAL_LOSS, FIND_SCRIPT
+from kernel_template.contract import BY_TRAINER, DATASET_SCRIPT, FIND_SCRIPT
 from orchestrator.errors import SettingsError
 from orchestrator.settings.accelerators import ACCELERATORS, Accelerator
 from orchestrator.settings.fields import SeveralKeysError, complete_source, is_owner, title_from
@@ -77,7 +77,7 @@ class Settings(BaseModel):
                 f"({self.data.longest:g})"
             )
         by = self.run.best_by
-        if by != EVAL_LOSS and not self.scores.enabled:
+        if by != BY_TRAINER and not self.scores.enabled:
             raise SeveralKeysError(f'run.best_by = "{by}": needs scores.enabled = true, which measures it')
         if by == "cer" and not self.scores.recogniser:
             raise SeveralKeysError(

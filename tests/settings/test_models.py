@@ -88,7 +88,7 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "run.until_step": ([0, 10**9], [-1]),
     "run.patience": ([0, 1000], [-1]),
     "run.max_sessions": ([0, 1000], [-1]),
-    "run.best_by": (["eval_loss", "mel_distance", "f0_error", "similarity", "mos"], ["rate", "", "loss"]),
+    "run.best_by": (["trainer", "mel_distance", "f0_error", "similarity", "mos"], ["rate", "", "loss"]),
     "scores.share": ([0.001, 0.5], [0.0, 0.501, float("nan")]),
     "scores.sentences": ([1, 50], [0, 51]),
     "run.max_gpu_hours": ([0.0, 1e6], [-0.1, float("inf"), float("nan")]),
