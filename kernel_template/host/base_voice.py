@@ -21,7 +21,13 @@ _WRAPPERS = ("state_dict", "model_state_dict", "generator", "net_g")  # Other ke
 _EMBEDDINGS = ("emb.weight", "embedding.weight")
 _SPEAKERS = "emb_g.weight"
 _ROLES = ("pad", "eos", "bos", "blank")
+_NAMES_BEFORE = ("module.", "model.", "net_g.", "generator.")  # Of DDP, Lightning and others.
+_LEAST_FITTING = 0.25  # Of the generator's numbers. The original VITS has a fifth under the same names.
 _SHOWN = 12  # New letters that are named.
+
+
+class WrongVoiceError(Exception):
+    """A checkpoint is not of the model that is trained."""
 
 
 class BaseVoice:
@@ -42,6 +48,7 @@ class BaseVoice:
         """Return a loaded checkpoint as the trainer needs it."""
         state = self._with_keys(state)
         if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
+            self._fit_names(state, trainer)
             self._keep_letters(state, trainer)
             self._keep_speakers(state, trainer)
         return state
@@ -64,6 +71,29 @@ class BaseVoice:
             **{key: state[key] for key in ("config",) if key in state},
             "model": weights,
         }
+
+    def _fit_names(self, state: Any, trainer: Trainer) -> None:
+        """Remove what a wrapper put before each name, and refuse the weights of another model.
+
+        Raises:
+            WrongVoiceError: nearly nothing in it is the model's, so the voice would be trained from noise.
+        """
+        wanted = {name: value for name, value in trainer.model.state_dict().items() if name[:5] != "disc."}
+        weights = state["model"]
+
+        def fitting(start: int) -> int:
+            names = {str(name)[start:]: value for name, value in weights.items()}
+            return sum(value.numel() for name, value in wanted.items() if _fits(names.get(name), value))
+
+        best = max((0, *(len(name) for name in _NAMES_BEFORE if _all_begin(weights, name))), key=fitting)
+        if best:
+            state["model"] = {str(name)[best:]: value for name, value in weights.items()}
+        share = fitting(best) / max(1, sum(value.numel() for value in wanted.values()))
+        if weights and share < _LEAST_FITTING:
+            raise WrongVoiceError(
+                f"only {share:.0%} of the model's weights are in the base voice's checkpoint, which has "
+                f"{', '.join(list(map(str, weights))[:3])} …"
+            )
 
     def _keep_letters(self, state: Any, trainer: Trainer) -> None:
         new = getattr(getattr(trainer.model, "tokenizer", None), "characters", None)
@@ -171,3 +201,14 @@ class BaseVoice:
             config.from_dict(dict(values))
             return tokenizer.TTSTokenizer.init_from_config(config)[0].characters
         return None
+
+
+def _fits(value: Any, wanted: torch.Tensor) -> bool:
+    """Whether a weight can be loaded, or its rows can (letters and speakers)."""
+    if not isinstance(value, torch.Tensor):
+        return False
+    return value.numel() == wanted.numel() or (value.dim() > 1 and value.shape[1:] == wanted.shape[1:])
+
+
+def _all_begin(weights: Mapping[Any, Any], start: str) -> bool:
+    return bool(weights) and all(str(name).startswith(start) for name in weights)

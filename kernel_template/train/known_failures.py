@@ -158,6 +158,13 @@ KNOWN: tuple[Known, ...] = (
         r"^(?:IndentationError|TabError|NameError|UnboundLocalError)",
         "The script has a mistake in the line above.",
     ),
+    Known(
+        r"WrongVoiceError",
+        "The checkpoint is not of the model that the configuration describes: of Hugging Face's MMS, for "
+        "example, of the original VITS, or of another architecture. Choose a base voice that fits: "
+        "`kgtts base list` names some, and `kgtts base add` checks yours.",
+        EndReason.BAD_CONFIG,
+    ),
     # ---- Data
     Known(
         r"LJSpeech format expects 3|list index out of range[\s\S]*formatters?|formatters?[\s\S]*list "

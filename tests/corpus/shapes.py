@@ -315,6 +315,11 @@ def _other_forms(dataset: Path, _model: Path) -> None:
     add(dataset, _model)
 
 
+def _before_each(start: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Put something before the name of each weight."""
+    return lambda state: {**state, "model": {f"{start}{key}": v for key, v in _weights(state).items()}}
+
+
 _NAN = float("nan")
 _BANGLA, _ENGLISH = "CharactersConfig(**LETTERS)", "None"
 
@@ -447,6 +452,8 @@ SHAPES = (
             }
         ),
     ),
+    Shape("of_ddp", None, _checkpoint(_before_each("module.")), says="Model restored from step"),
+    Shape("of_another_model", None, _checkpoint(_before_each("vits.")), ends="`kgtts base list` names some"),
     Shape("old_weight_norm", None, _checkpoint(_old_weight_norm), says="Model restored from step"),
     Shape("more_letters", None, _more_letters, says="2 of its"),
     Shape("pickled_config", None, _pickled, says="objects in the base voice's checkpoint are left out"),

@@ -11,8 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from kernel_template.host.__main__ import ImportWatch
-from kernel_template.host.base_voice import BaseVoice
+from kernel_template.host.base_voice import BaseVoice, WrongVoiceError
 from kernel_template.host.protocol import Control
 from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
@@ -160,6 +162,22 @@ def of_speakers(trainer: Any, state: dict[str, Any]) -> None:
     assert loaded["model"]["emb_g.weight"].tolist() == [[3.0, 6.0], [2.0, 4.0], [1.0, 2.0]]
 
 
+def of_other_names(trainer: Any, weights: dict[str, Any]) -> None:
+    """Load what DDP saved; refuse what is of another model, or a part of one."""
+    voice = BaseVoice(None, REPORTER, quiet=False)
+    own = {key: value for key, value in weights.items() if "text_encoder.emb" not in key}
+    found = voice.prepared({"model": {f"module.{key}": value for key, value in own.items()}}, trainer)
+    assert found["model"].keys() == own.keys()
+    for other in (
+        {f"vits.{key}": value for key, value in own.items()},
+        {key: value for key, value in own.items() if key.startswith("flow.")},
+    ):
+        with pytest.raises(
+            WrongVoiceError, match="of the model's weights are in the base voice's checkpoint"
+        ):
+            voice.prepared({"model": other}, trainer)
+
+
 def base_voices(config: Any) -> None:
     """Load a base voice for other letters, and one with weights only."""
     import torch  # noqa: PLC0415
@@ -183,6 +201,7 @@ def base_voices(config: Any) -> None:
     assert len(same) == len(mapped) - 1
     assert all(same)
     of_speakers(trainer, state)
+    of_other_names(trainer, weights)
     bare = BaseVoice(None, REPORTER, quiet=False).prepared(weights, trainer)
     assert (bare["step"], bare["epoch"], len(bare["model"])) == (0, 0, len(weights))
 
