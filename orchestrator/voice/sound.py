@@ -19,6 +19,7 @@ from orchestrator.errors import LocalError, UsageError
 from orchestrator.files import replacing
 
 _BLOCK = 65_536  # Bytes.
+_LARGEST_WAV = (1 << 32) - (1 << 16)  # Bytes of samples, so that the header's sizes fit.
 _PLAYED_SHARE = 0.5  # A player that ends sooner than this share of the sound has played nothing.
 _TELLING_S = 1.0  # A shorter sound does not tell: programs need time to start.
 
@@ -85,10 +86,18 @@ def _soundfile(form: _Format) -> Any:
         ) from error
 
 
-def write_sound(path: Path, sample_rate: int, parts: Iterable[bytes]) -> float:
+def write_sound(
+    path: Path, sample_rate: int, parts: Iterable[bytes], *, largest_wav: int = _LARGEST_WAV
+) -> float:
     """Write mono 16-bit samples to `path`, completely or not at all; parts are written as they come.
 
     The ending decides about the format: WAV, FLAC, Ogg Vorbis or MP3; without one it is WAV.
+
+    Args:
+        path: the file.
+        sample_rate: samples per second.
+        parts: 16-bit samples, one after the other.
+        largest_wav: bytes of samples that a WAV file may have.
 
     Returns:
         How many seconds of sound were written.
@@ -101,6 +110,11 @@ def write_sound(path: Path, sample_rate: int, parts: Iterable[bytes]) -> float:
     form, written = _FORMATS.get(path.suffix.lower()), 0
     with replacing(path) as file, _writer(file, form, sample_rate, path) as write:
         for part in parts:
+            if form is None and written + len(part) > largest_wav:
+                raise UsageError(
+                    f"The speech is too long for {path}: a WAV file can have 4 GB.",
+                    hint=f"--out {path.with_suffix('.flac')}",
+                )
             write(part)
             written += len(part)
     return written / SAMPLE_BYTES / sample_rate

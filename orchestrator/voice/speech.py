@@ -1,7 +1,7 @@
 """Speak a whole text to a file: which voices speak, what they say, and what came of it."""
 
 import codecs
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -130,8 +130,22 @@ def check_text(text: str) -> str:
     return text
 
 
-def speak(voice: Voice, text: str, file: Path, options: SynthesisOptions | None = None) -> Speech:
+def speak(
+    voice: Voice,
+    text: str,
+    file: Path,
+    options: SynthesisOptions | None = None,
+    *,
+    advanced: Callable[[int], object] = lambda _: None,
+) -> Speech:
     """Speak a text to a file, in the format of its ending.
+
+    Args:
+        voice: who speaks.
+        text: any text.
+        file: where to.
+        options: how it is spoken.
+        advanced: called with the number of characters before a part of the text is spoken.
 
     Raises:
         UsageError: the voice can say nothing of the text.
@@ -144,12 +158,16 @@ def speak(voice: Voice, text: str, file: Path, options: SynthesisOptions | None 
     odd: list[str] = []
     took_s = 0.0
 
+    def note(reading: Reading) -> None:
+        readings.append(reading)
+        advanced(len(reading.said.source))
+
     def sounds() -> Iterator[bytes]:
         nonlocal took_s
-        for spoken in voice.say(text, options, noted=readings.append):
+        for spoken in voice.say(text, options, noted=note):
             unknown.update(dict.fromkeys(spoken.unknown))
             took_s += spoken.took_s
-            pieces.append((spoken.text, round(spoken.seconds, 3)))
+            pieces.append((spoken.text, spoken.seconds))
             if len(odd) < _MOST_NAMED:
                 odd.extend(_oddities(voice, spoken, options.speed))
             yield pcm16(spoken.samples, spoken.pause_s, rate)

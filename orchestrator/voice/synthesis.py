@@ -11,13 +11,14 @@ when a voice is opened.
 
 import hashlib
 import importlib
+import importlib.util
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kernel_template.text import Reading, Sentence, Spoken, Vocabulary, joined, read
+from kernel_template.text import Reading, Sentence, Spoken, Vocabulary, espeak, joined, read
 from kernel_template.text.espeak import EspeakError
 from kernel_template.text.phonemes import ESPEAK, phonemize
 from kernel_template.text.tokens import text_ids
@@ -27,6 +28,7 @@ from orchestrator.voice.card import VoiceCard, load_card
 
 _LONGEST_SENTENCE_S = 600  # A voice that goes on for longer is broken.
 _MOST_SPEAKERS_SHOWN = 20
+_FATAL = 4  # onnxruntime's severity.
 _LONGEST_NUMBER = 9  # Digits; ids are smaller.
 
 
@@ -187,11 +189,14 @@ class Voice:
         }
         try:
             found = self._session.run(None, {name: values[name] for name in self.card.onnx.inputs})[0]
-            samples = numpy.asarray(found, dtype=numpy.float32).reshape(-1)
+            with numpy.errstate(all="ignore"):  # What is too large for 32 bits becomes infinite.
+                samples = numpy.asarray(found, dtype=numpy.float32).reshape(-1)
         except Exception as error:  # onnxruntime's classes have no base of their own.
             raise _broken(self.place, f"the model fails: {_first_line(error)}") from error
         if len(samples) > _LONGEST_SENTENCE_S * self.card.audio.sample_rate:
             raise _broken(self.place, f"one sentence gives more than {_LONGEST_SENTENCE_S} s of sound")
+        if not len(samples):
+            raise _broken(self.place, "it gives no sound for a sentence")
         if not bool(numpy.isfinite(samples).all()):
             raise _broken(self.place, "its samples are not finite: the training has probably diverged")
         return samples
@@ -234,7 +239,9 @@ def open_voice(place: Path, *, seed: int | None = None, threads: int | None = No
     if seed is not None:
         runtime.set_seed(seed)  # Before the session: its nodes take their seeds when they are made.
     options = runtime.SessionOptions()
-    options.log_severity_level = 3  # Errors come as exceptions.
+    # Errors come as exceptions; in the log they would bring names from the file to the terminal as they are.
+    options.log_severity_level = _FATAL
+    runtime.set_default_logger_severity(_FATAL)
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
@@ -288,7 +295,9 @@ def find_speaker(card: VoiceCard, wanted: str | None) -> int:
 def _no_phonemes(place: Path, error: EspeakError) -> LocalError:
     return LocalError(
         f"The voice at {place} speaks phonemes of eSpeak NG, and {untrusted.one_line(str(error), 200)}.",
-        hint='pip install "kgtts[phonemes]"',
+        hint="listen to the session's own samples in validation_samples/"
+        if importlib.util.find_spec(espeak.PACKAGE)
+        else 'pip install "kgtts[phonemes]"',
     )
 
 

@@ -76,6 +76,22 @@ def test_json_tells_all(cli: Cli, runs: Path) -> None:
     assert voice["real_time_factor"] > 0
 
 
+def test_an_odd_sound_is_a_warning(cli: Cli, runs: Path) -> None:
+    """A voice that hums, as that of the tests does, is told apart from speech."""
+    result = cli("say", "আমি তুমি আমি তুমি আমি", "--out", "x.wav")
+    assert "The sound is odd: “আমি তুমি আমি তুমি আমি” is a hum or a hiss rather than speech" in result.err
+    (voice,) = cli("say", "আমি তুমি আমি তুমি আমি", "--out", "x.wav", "--json").json["voices"]
+    assert "is a hum or a hiss" in voice["odd"][0]
+
+
+def test_wrapped_lines_are_one_sentence(cli: Cli, runs: Path, workplace: Path) -> None:
+    """Only an empty line ends a paragraph."""
+    (workplace / "x.txt").write_text("আমি\nতুমি | আমি\n\nতুমি॥", encoding="utf-8")
+    (voice,) = cli("say", "--file", "x.txt", "--out", "x.flac", "--json").json["voices"]
+    assert [piece["text"] for piece in voice["pieces"]] == ["আমি তুমি।", "আমি", "তুমি।"]
+    assert (workplace / "x.flac").read_bytes().startswith(b"fLaC")
+
+
 def test_compare_speaks_with_both(cli: Cli, runs: Path, workplace: Path) -> None:
     """`--compare` writes a file of the base voice and one of the tuned voice."""
     result = cli("say", "আ", "--compare", "--out", "x.wav")

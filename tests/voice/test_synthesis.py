@@ -144,6 +144,14 @@ def test_a_format_that_cannot_hold_the_rate_is_said(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_more_than_a_wav_can_hold_is_said(tmp_path: Path) -> None:
+    """A WAV file cannot have more than 4 GB; nothing is left of it."""
+    with pytest.raises(UsageError, match="too long") as caught:
+        write_sound(tmp_path / "x.wav", RATE, [bytes(600), bytes(600)], largest_wav=1000)
+    assert caught.value.hint == f"--out {tmp_path / 'x.flac'}"
+    assert not list(tmp_path.iterdir())
+
+
 def test_formats_that_are_not_written_are_refused_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +221,21 @@ def test_what_is_no_speech_is_refused(tmp_path: Path, factor: float, scales: flo
     voice = opened(tmp_path, graph(factor=factor), scales=length, audio=audio)
     with pytest.raises(UsageError, match=words):
         list(voice.say("আ" * 240, SynthesisOptions(speed=0.05)))
+
+
+def test_a_model_says_nothing_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Onnxruntime would print names of the file, escapes included; no sound at all is an error too."""
+    onnx = importlib.import_module("onnx")
+    made = onnx.load_model_from_string(graph())
+    made.graph.node[0].name = "\x1b[2J" * 3
+    made.graph.initializer[0].int64_data[:] = [-5]
+    with pytest.raises(UsageError, match="the model fails"):
+        list(opened(tmp_path / "a", made.SerializeToString()).say("আমি"))
+    (empty,) = [item for item in made.graph.initializer if item.name == "hop"]
+    empty.int64_data[:] = [0]
+    with pytest.raises(UsageError, match="no sound for a sentence"):
+        list(opened(tmp_path / "b", made.SerializeToString()).say("আমি"))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_ids_that_the_model_fails_on_are_a_sentence(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import math
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.context import complete_run, json_option, out_file, print_json, pulled
-from orchestrator.cli.show.console import signs, warn
+from orchestrator.cli.show.console import is_dumb, signs, warn
 from orchestrator.cli.show.spoken import warn_of_losses
 from orchestrator.errors import LocalError
 from orchestrator.formatting import counted
@@ -19,6 +19,7 @@ from orchestrator.untrusted import one_line
 from orchestrator.voice import SynthesisOptions, Voice, check_format, find_players, open_voice, play
 from orchestrator.voice.speech import Speaker, Speech, check_text, read_text, speak, speakers
 
+_WORTH_A_BAR = 1000  # Characters: half a minute of work for a full voice on a laptop.
 _LONGEST_SHOWN = 400  # Characters of the spoken text.
 
 
@@ -118,7 +119,9 @@ def say(
             if not as_json:
                 label = f"{one.name or 'voice':<8}"
                 click.echo(f"{click.style(label, fg='cyan')} {_described(voice)}")
-            speech = speak(voice, words, target, SynthesisOptions(speed, noise, speaker))
+            with _progress(len(words)) as advanced:
+                asked = SynthesisOptions(speed, noise, speaker)
+                speech = speak(voice, words, target, asked, advanced=advanced)
             if not as_json:
                 _print(speech, kept=out is not None)
             told.append(_as_json(speech, one.name, kept=out is not None))
@@ -137,6 +140,16 @@ def _files(out: Path | None, speaking: Sequence[Speaker]) -> Iterator[list[Path]
         return
     with tempfile.TemporaryDirectory(prefix="kgtts-say-") as folder:
         yield [Path(folder) / f"{one.name or 'said'}.wav" for one in speaking]
+
+
+@contextmanager
+def _progress(length: int) -> Iterator[Callable[[int], object]]:
+    """Show at a terminal how much of a long text is spoken."""
+    if length < _WORTH_A_BAR or not sys.stderr.isatty() or is_dumb():
+        yield lambda _: None
+        return
+    with click.progressbar(length=length, label="Speaking", file=sys.stderr) as bar:
+        yield bar.update
 
 
 def _described(voice: Voice) -> str:
@@ -173,7 +186,7 @@ def _as_json(speech: Speech, name: str | None, *, kept: bool) -> dict[str, Any]:
         "sample_rate": speech.card.audio.sample_rate,
         "seconds": round(speech.seconds, 3),
         "real_time_factor": round(speech.real_time_factor, 4),
-        "pieces": [{"text": text, "seconds": seconds} for text, seconds in speech.pieces],
+        "pieces": [{"text": text, "seconds": round(seconds, 3)} for text, seconds in speech.pieces],
         "unknown": list(speech.unknown),
         "harmful": [loss.character for loss in speech.said.harmful],
         "doubtful": list(speech.said.doubtful),
