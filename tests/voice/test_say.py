@@ -88,7 +88,7 @@ def test_wrapped_lines_are_one_sentence(cli: Cli, runs: Path, workplace: Path) -
     """Only an empty line ends a paragraph."""
     (workplace / "x.txt").write_text("আমি\nতুমি | আমি\n\nতুমি॥", encoding="utf-8")
     (voice,) = cli("say", "--file", "x.txt", "--out", "x.flac", "--json").json["voices"]
-    assert [piece["text"] for piece in voice["pieces"]] == ["আমি তুমি।", "আমি", "তুমি।"]
+    assert [piece["text"] for piece in voice["pieces"]] == ["আমি তুমি |", "আমি", "তুমি॥"]
     assert (workplace / "x.flac").read_bytes().startswith(b"fLaC")
 
 
