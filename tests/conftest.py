@@ -1,5 +1,6 @@
 """Fixtures for all tests: a clean environment, a running emulator, and kgtts in this process or its own."""
 
+import gc
 import os
 import shutil
 import signal
@@ -64,6 +65,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Take a worker more than there are cores for `-n auto`: each waits for servers and sessions at times."""
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from visiting all of the tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import ast
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 from orchestrator.errors import UsageError
 
@@ -25,6 +26,7 @@ def python_literal(value: object) -> str:
     return text
 
 
+@lru_cache(maxsize=512)  # `watch` and `sync` render the same files again and again.
 def program_literal(text: str) -> str:
     """Write a program's text as a literal that people can read: a raw triple-quoted string.
 

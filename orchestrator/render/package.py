@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Self
 
@@ -90,6 +91,7 @@ def contents(files: Mapping[str, str]) -> list[tuple[str, str]]:
     return lines
 
 
+@lru_cache(maxsize=512)
 def _first_line(name: str, text: str) -> str:
     try:
         return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]

@@ -21,6 +21,7 @@ def test_the_demo_trains_and_says_where_everything_is(
 ) -> None:
     """The contract of `result.json` holds; the checkpoint is new, complete, and not the base voice's."""
     monkeypatch.setenv("KGTTS_HOME", str(voice_cache.parent))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # The other tests need the other cores.
     result = cli("demo", "--dir", "the demo")
     assert result.code == 0, result.said
     folder = workplace / "the demo"

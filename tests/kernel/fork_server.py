@@ -4,6 +4,7 @@ Jobs come as JSON lines on stdin, one process for each of their `ranks` (the env
 answered by a line of process ids, and then by one of exit statuses.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -63,6 +64,7 @@ def main() -> None:
     """Serve until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    gc.freeze()  # No collection of a child visits, and so copies, what is imported here.
     for line in sys.stdin:
         job = json.loads(line)
         processes = []

@@ -5,6 +5,7 @@ costs no start-up. A point is where something can be half done: before a file is
 or removed, before a statement of SQL, before a request leaves, and when Kaggle has answered.
 """
 
+import gc
 import json
 import os
 import signal
@@ -159,6 +160,7 @@ def main() -> None:
     preview(
         load_settings(None, (), environ={}, cwd=Path("/")).settings.with_owner("anybody")
     )  # Imports the rest.
+    gc.freeze()  # No collection of a child visits, and so copies, what is here.
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()
