@@ -36,6 +36,7 @@ class GuardedConnection(H11Protocol):
             idle = [one for one in self.connections if isinstance(one, GuardedConnection) and one.is_idle]
             if oldest := min(idle, key=lambda one: one.opened, default=None):
                 oldest.transport.abort()
+                self.connections.discard(oldest)  # The next one is another, even before this one has closed.
 
     @property
     def is_idle(self) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+from collections.abc import Collection
 from importlib.resources import files
 from typing import Any
 
@@ -87,6 +88,11 @@ class Server:
             timeout_graceful_shutdown=int(held.grace_s) + 2,
         )
         self._uvicorn = _Uvicorn(config, self.studio)
+
+    @property
+    def connections(self) -> Collection[object]:
+        """The open connections."""
+        return self._uvicorn.server_state.connections
 
     def run(self) -> None:
         """Serve until `stop`, Ctrl-C or SIGTERM; then requests in flight finish or are told.

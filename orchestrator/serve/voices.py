@@ -136,10 +136,10 @@ def open_voices(places: Iterable[tuple[str | None, Path]], *, noise: float = 1.0
     for given, place in places:
         if is_package(place):
             with open_package(place) as package:  # The model is in memory when the copy goes.
-                voice, file = open_voice(package.card), place
+                voice, file = open_voice(package.card, lean=True), place
         else:
             file = find_card(place)
-            voice = open_voice(file)
+            voice = open_voice(file, lean=True)
         # The first sentence takes longer than others, and shows what a voice lacks before somebody waits.
         next(voice.say(_FIRST_WORD), None)
         name = given or _name(voice.card, file)
