@@ -11,13 +11,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kernel_template.contract import SAMPLES_FILE, MeanScore, SentenceScores, Speaker
+from kernel_template.contract import SAMPLES_FILE, MeanScore, Measure, SentenceScores, Speaker
 from kernel_template.scores.models import Models
 from kernel_template.scores.program import Plan, Voice
 from kernel_template.scores.sounds import Sound, compare, load, resampled
 from kernel_template.tools.files import json_bytes, write_atomic
 
 _DIGITS = 4
+_RECOGNISER_NEEDS_S = 180.0
 _MARGIN = 1.2  # The next voice may take this much longer than the slowest so far.
 
 
@@ -64,7 +65,7 @@ class Measuring:
         """Measure all voices for which there is time."""
         plan = self._plan
         self._recorded = [_read(Path(path)) for path in plan["sounds"]]
-        self._models = Models.load(plan["recogniser"])
+        self._models = self._load_models()
         self._models.learn_speaker(self._recorded)
         for voice in plan["voices"]:
             left = plan["limit_s"] - self._clock()
@@ -79,6 +80,17 @@ class Measuring:
                 self._skip(voice, f"{type(error).__name__}: {' '.join(str(error).split())}")
             if speaks:
                 self._slowest = max(self._slowest, self._clock() - began)
+
+    def _load_models(self) -> Models:
+        """Load the models; a recogniser, which may have to be downloaded, only if there is time for it."""
+        name, left = self._plan["recogniser"], self._plan["limit_s"] - self._clock()
+        if name is None or left >= _RECOGNISER_NEEDS_S:
+            return Models.load(name)
+        models = Models.load(None)
+        models.missing[Measure.CER] = (
+            f"{name} needs {_RECOGNISER_NEEDS_S:.0f} s, and {left:.0f} s are left (scores.share)"
+        )
+        return models
 
     def _skip(self, voice: Voice, why: str) -> None:
         self._say("skipped", {"of": voice["of"], "global_step": voice["global_step"], "why": why})

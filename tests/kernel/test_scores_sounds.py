@@ -150,7 +150,7 @@ class Talker:
         return resampled(speech(self._pitch).samples, RATE, self.sample_rate), text.strip("।"), []
 
 
-def measured(tmp_path: Path, limit_s: float) -> list[tuple[str, Any]]:
+def measured(tmp_path: Path, limit_s: float, recogniser: str | None = None) -> list[tuple[str, Any]]:
     """What the program prints of recordings, a base voice and two steps, three sentences each."""
     texts = ("আমি ভাত খাই।", "ঔষধ কোথায়?", "কেমন আছেন?")
     for number in range(2):  # The third cannot be read.
@@ -181,7 +181,7 @@ def measured(tmp_path: Path, limit_s: float) -> list[tuple[str, Any]]:
             voice("base", 0, "no"),
             voice("step", 5, "90"),
         ],
-        "recogniser": None,
+        "recogniser": recogniser,
         "limit_s": limit_s,
     }
 
@@ -218,6 +218,12 @@ def test_each_voice_is_measured(tmp_path: Path) -> None:
     assert (told["global_step"], told["samples"][0]["spoken"]) == (9, "আমি ভাত খাই")
     sound, rate = soundfile.read(tmp_path / "out" / "step9" / "00.wav")
     assert (rate, told["samples"][0]["seconds"]) == (22_050, round(len(sound) / rate, 3))
+
+
+def test_a_recogniser_needs_time(tmp_path: Path) -> None:
+    """A recogniser is not even loaded if little time is left, and the reason is said."""
+    said = measured(tmp_path, 100.0, "owner/large")
+    assert said[0][1]["missing"]["cer"] == "owner/large needs 180 s, and 100 s are left (scores.share)"
 
 
 def test_what_would_take_too_long_is_skipped(tmp_path: Path) -> None:
