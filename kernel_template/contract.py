@@ -478,11 +478,12 @@ class Learned(TypedDict):
 
 
 class BadSamples(TypedDict):
-    """How many recordings were checked and left out."""
+    """How many recordings were checked and left out, and how much sound the others have."""
 
     checked: int | None
     left_out: int | None
     by_kind: dict[str, int | None]
+    seconds: NotRequired[float | None]
 
 
 class Check(TypedDict):

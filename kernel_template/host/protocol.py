@@ -177,11 +177,12 @@ def _known(kind: Any, values: Mapping[str, Any] | None) -> dict[str, Any]:
 def _sample_counts(values: Any) -> BadSamples | None:
     if not isinstance(values, dict) or not isinstance(kinds := values.get("by_kind"), dict):
         return None
-    return {
+    counts: BadSamples = {
         "checked": whole(values.get("checked")),
         "left_out": whole(values.get("left_out")),
         "by_kind": {str(kind): whole(count) for kind, count in kinds.items()},
     }
+    return counts | {"seconds": number(values["seconds"])} if "seconds" in values else counts
 
 
 def whole(value: Any) -> int | None:

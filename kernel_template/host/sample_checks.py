@@ -14,7 +14,7 @@ import unicodedata
 import wave
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ class Expected:
         longest_text: maximum length of a text, in characters and in token ids.
         mono: whether a second channel ends the training.
         tokenizer: Coqui's tokenizer of the model that is trained; None without one.
+        lengths: gets the seconds of each recording that can be read, by its name.
     """
 
     rate: int | None = None
@@ -93,6 +94,7 @@ class Expected:
     longest_text: float = float("inf")
     mono: bool = False
     tokenizer: Any = None
+    lengths: dict[str, float] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, rules: SampleRules, config: Any, model: Any) -> "Expected":
@@ -221,6 +223,8 @@ def recording_problems(name: Any, expected: Expected) -> list[Problem]:
         return [Problem("unreadable", f"it is cut off after {path.stat().st_size:,} bytes")]
     except Exception as error:  # noqa: BLE001 - whatever a damaged file makes a library raise.
         return [Problem("unreadable", str(error) or type(error).__name__)]
+    if header.rate > 0:
+        expected.lengths[str(name)] = header.frames / header.rate
     found = _header_problems(header, expected)
     return found if any(problem.fatal for problem in found) else found + _silence(path)
 

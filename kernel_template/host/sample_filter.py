@@ -192,6 +192,9 @@ class SampleFilter:
             checked=len(rows),
             left_out=count if skip else 0,
             by_kind={kind: kinds[kind] for kind in KINDS if kinds[kind]},
+            seconds=_seconds(
+                [sample for _, sample in rows if not skip or _key(sample) not in unusable], expected
+            ),
         )
         self._reporter.write(bad_samples=counts, refused=refused)
         return refused, unusable if skip else set()
@@ -253,6 +256,12 @@ class SampleFilter:
             part.replace(self._table)
         except OSError as error:
             self._reporter.warn(f"{self._table.name} could not be written: {error.strerror}.")
+
+
+def _seconds(samples: list[Sample], expected: Expected) -> float:
+    """Return how much sound is trained on and evaluated; a recording counts once."""
+    names = {str(sample["audio_file"]) for sample in samples}
+    return round(sum(expected.lengths.get(name, 0.0) for name in names), 1)
 
 
 def _advice(problems: list[Problem]) -> str:

@@ -197,7 +197,7 @@ def test_bad_samples_are_left_out_and_listed(tmp_path: Path) -> None:
     assert got["model"] is MODEL
     by_kind = {"missing": 1, "sample_rate": 1, "channels": 1, "empty_text": 1, "unknown_letters": 1}
     by_kind["unknown_signs"] = 2
-    assert heard.report.bad_samples == {"checked": 11, "left_out": 4, "by_kind": by_kind}
+    assert heard.report.bad_samples == {"checked": 11, "left_out": 4, "by_kind": by_kind, "seconds": 6.0}
     assert heard.report.refused is None
     assert list(heard.report.bad_samples["by_kind"]) == list(by_kind)
     (warned,) = heard.report.warnings
@@ -229,7 +229,7 @@ def test_good_data_is_handed_on(tmp_path: Path) -> None:
     table = tmp_path / "bad_samples.csv"
     got = sample_filter(heard, table).apply(CONFIGURATION, {"train_samples": good, "eval_samples": None})
     assert got == {"train_samples": good, "eval_samples": None}
-    assert heard.report.bad_samples == {"checked": 1, "left_out": 0, "by_kind": {}}
+    assert heard.report.bad_samples == {"checked": 1, "left_out": 0, "by_kind": {}, "seconds": 1.0}
     assert heard.report.warnings == []
     assert not table.exists()
 
