@@ -5,6 +5,7 @@ import errno
 import importlib
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -148,7 +149,11 @@ def kgtts(ctx: click.Context, *, verbose: bool) -> None:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code that says how it ended (`orchestrator.errors`)."""
-    sys.exit(run(args))
+    code = run(args)
+    if code == ExitCode.INTERRUPTED:
+        # Ctrl-C once more, while Python waits for what it started: end at once, and without a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.exit(code)
 
 
 def run(args: Sequence[str] | None = None, clock: "Clock | None" = None) -> int:

@@ -93,9 +93,7 @@ def pair(
         by_folder: whether the folder that a recording is in names its speaker.
     """
     outcome = Outcome(rows=[row for item in transcripts for row in item.rows])
-    outcome.findings += [
-        Finding("not_a_recording", name, what="macOS's notes on a file") for name in folder.skipped
-    ]
+    outcome.findings += [Finding("not_a_recording", name, what=why) for name, why in folder.skipped]
     for item in transcripts:
         if item.form:
             outcome.findings.append(Finding("form", item.file, what=", ".join(item.form)))

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 
 from orchestrator.data.work import AudioSettings, Job, Worked, work
 
@@ -66,8 +67,9 @@ def _in_pool(
         try:
             while waiting or running:
                 while waiting and len(running) < count * (1 + ahead):
-                    running[pool.submit(_work_some, worker, waiting[0], settings)] = waiting[0]
-                    waiting.popleft()
+                    with _without_interrupts():  # What is submitted may start a process.
+                        future = pool.submit(_work_some, worker, waiting[0], settings)
+                    running[future] = waiting.popleft()
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     done = future.result()
                     del running[future]
@@ -75,8 +77,27 @@ def _in_pool(
         except BrokenProcessPool:
             return [job for chunk in running.values() for job in chunk]
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            with _without_interrupts():  # It takes as long as the recordings that are being worked on.
+                pool.shutdown(wait=True, cancel_futures=True)
     return []
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let processes that start now never see Ctrl-C, which they would answer with tracebacks.
+
+    This process hears of it a moment later.
+
+    Windows cannot; there a process leaves Ctrl-C alone only once it has begun.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin() -> None:

@@ -54,13 +54,14 @@ class Folder:
         path: the folder.
         recordings: sorted by name.
         files: all other files, as relative paths.
-        skipped: what only looks like a recording: macOS writes `._NAME` beside each file on foreign disks.
+        skipped: what only looks like a recording, and why: hidden files (macOS writes `._NAME` beside each
+            file on foreign disks), and links to other folders.
     """
 
     path: Path
     recordings: tuple[Recording, ...]
     files: tuple[str, ...]
-    skipped: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
 
 
 def scan(folder: Path, leave_out: Path | None = None) -> Folder:
@@ -73,14 +74,16 @@ def scan(folder: Path, leave_out: Path | None = None) -> Folder:
     Raises:
         OSError: the folder cannot be read.
     """
-    recordings, files, skipped = [], [], []
+    recordings, files, skipped = [], [], list[tuple[str, str]]()
     avoided = leave_out.resolve() if leave_out is not None else None
     for path in _walk(folder, avoided):
         name = path.relative_to(folder).as_posix()
-        if path.suffix.lower() not in ENDINGS:
+        if path.is_dir():
+            skipped.append((name, "a link to another folder, which is not looked into"))
+        elif path.suffix.lower() not in ENDINGS:
             files.append(name)
         elif path.name.startswith(".") or _SKIPPED_FOLDERS & set(path.relative_to(folder).parts):
-            skipped.append(name)
+            skipped.append((name, "a hidden file, as macOS writes them beside others"))
         else:
             recordings.append(Recording(name, path))
     recordings.sort(key=lambda item: item.name)
@@ -94,6 +97,7 @@ def _walk(folder: Path, avoided: Path | None) -> Iterator[Path]:
     for place, folders, files in os.walk(folder, onerror=stop):
         here = Path(place)
         folders[:] = [name for name in folders if not _is_made((here / name), avoided)]
+        yield from (path for name in folders if (path := here / name).is_symlink())
         for name in files:
             path = here / name
             if path.is_file():  # No device, no pipe, no broken link.

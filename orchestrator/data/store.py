@@ -179,10 +179,13 @@ class Store:
         is_long = measures.end - measures.begin > settings.longest
         if is_long and worked.letters != job.letters:
             return None
-        found = job.path.stat()
-        if found.st_size != entry.size:
-            return None
-        if found.st_mtime_ns != entry.mtime_ns and file_digest(job.path) != worked.source:
+        try:
+            found = job.path.stat()
+            if found.st_size != entry.size:
+                return None
+            if found.st_mtime_ns != entry.mtime_ns and file_digest(job.path) != worked.source:
+                return None
+        except OSError:  # It went away just now; working on it says so.
             return None
         parts = range(len(worked.parts))
         return worked if all(self.find(job.name, ident, number) is not None for number in parts) else None
@@ -204,8 +207,12 @@ class Store:
 
     def remember(self, worked: Worked, path: Path, ident: str, settings: AudioSettings) -> None:
         """Write down what a recording became."""
-        found = path.stat()
-        entry = _Entry(found.st_size, found.st_mtime_ns, ident, _key(settings), worked)
+        try:
+            found = path.stat()
+            size, mtime_ns = found.st_size, found.st_mtime_ns
+        except OSError:  # It went away meanwhile: if it comes back, it counts as changed.
+            size, mtime_ns = -1, 0
+        entry = _Entry(size, mtime_ns, ident, _key(settings), worked)
         self._entries[worked.name] = entry
         assert self._journal is not None
         self._journal.write(_line(entry))

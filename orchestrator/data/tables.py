@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import openpyxl
-from openpyxl.utils.exceptions import InvalidFileException
 
 from kernel_template.text.metadata import HEADERS, QUOTES, decode, normal
 from orchestrator.data.recordings import Names
 from orchestrator.data.records import Cells, festival_rows, json_rows
+from orchestrator.formatting import size
 
 TABLE_ENDINGS = frozenset({".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".psv", ".data", ".json", ".jsonl"})
 FOREIGN_ENDINGS = {
@@ -34,6 +34,7 @@ _BAR = re.compile(r"\s*[|।]*\|[|।]*\s*")
 _LONGEST_QUOTE = 20  # Lines that one quoted text may take.
 _SAMPLE = 300  # Rows by which the columns are found.
 _LONGEST_SPEAKER = 40
+_LARGEST_WORKBOOK = 1 << 29  # Bytes unpacked; a million rows of sentences have a quarter of it.
 
 
 class TranscriptError(Exception):
@@ -119,9 +120,12 @@ def unread_words(error: Exception) -> str:
 def _workbook(path: Path, found: Transcript) -> Iterator[Cells]:
     """Give the rows of the first sheet that has any."""
     try:
+        _ensure_size(path)
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
         try:
             for sheet in book.worksheets:
+                # What the file says of its size is often a million rows, each of which would get that width.
+                sheet.reset_dimensions()
                 rows = [(number, [_cell(value) for value in row]) for number, row in _numbered(sheet)]
                 rows = [(number, cells) for number, cells in rows if any(cell.strip() for cell in cells)]
                 if rows:
@@ -130,10 +134,26 @@ def _workbook(path: Path, found: Transcript) -> Iterator[Cells]:
                     return
         finally:
             book.close()
-    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, EOFError) as error:
-        raise TranscriptError("is not an Excel workbook: save it again as .xlsx or .csv") from error
     except OSError as error:
         raise TranscriptError(unread_words(error)) from error
+    except (TranscriptError, MemoryError):
+        raise
+    except Exception as error:  # openpyxl fails in many ways at what it does not expect.
+        raise TranscriptError(
+            "is not an Excel workbook that can be read: save it again as .xlsx or .csv"
+        ) from error
+
+
+def _ensure_size(path: Path) -> None:
+    """Refuse a workbook that is made to fill the memory.
+
+    Raises:
+        TranscriptError: it is one.
+    """
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(item.file_size for item in archive.infolist())
+    if unpacked > _LARGEST_WORKBOOK:
+        raise TranscriptError(f"would have {size(unpacked)} unpacked: save only its texts, as .csv")
 
 
 def _numbered(sheet: openpyxl.worksheet.worksheet.Worksheet) -> Iterator[tuple[int, Sequence[object]]]:
@@ -215,8 +235,10 @@ def _read_rows(rows: list[Cells], delimiter: str, names: Names, found: Transcrip
     if not rows:
         return
     head = [_heading(cell) for cell in rows[0][1]]
-    has_head = any(cell in HEADERS | _TEXTS | _SPEAKERS for cell in head) and not any(
-        names.find(cell).found for cell in rows[0][1] if cell.strip()
+    has_both = any(cell in HEADERS for cell in head) and any(cell in _TEXTS for cell in head)
+    has_head = has_both or (
+        any(cell in HEADERS | _TEXTS | _SPEAKERS for cell in head)
+        and not any(names.find(cell).found for cell in rows[0][1] if cell.strip())
     )
     body = rows[1:] if has_head else rows
     if has_head:

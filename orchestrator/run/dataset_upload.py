@@ -113,7 +113,7 @@ def read_folder(place: Path, script: Path | None = None) -> Folder:
         )
     files, left_out = dict[str, Path](), list[str]()
     try:
-        for path in sorted(_walk(root, left_out)):
+        for path in sorted(_walk(root, root.resolve(), left_out)):
             files[f"{TOP}/{path.relative_to(root).as_posix()}"] = path
         if script is not None:
             files[DATASET_SCRIPT] = script
@@ -131,12 +131,15 @@ def _is_dataset(folder: Path) -> bool:
     return any((folder / name).is_file() for name in METADATA)
 
 
-def _walk(folder: Path, left_out: list[str]) -> Iterator[Path]:
+def _walk(folder: Path, top: Path, left_out: list[str]) -> Iterator[Path]:
     for path in folder.iterdir():
         if path.name.startswith(".") or path.name in _LEFT_OUT:
             left_out.append(path.name)
+        elif path.is_symlink() and (path.is_dir() or not path.resolve().is_relative_to(top)):
+            # It may lead to anything on this machine, or in a circle.
+            left_out.append(f"{path.name} (a link)")
         elif path.is_dir():
-            yield from _walk(path, left_out)
+            yield from _walk(path, top, left_out)
         elif path.is_file():
             yield path
 

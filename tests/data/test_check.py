@@ -192,6 +192,20 @@ def test_rows_and_recordings_without_each_other_are_named(tmp_path: Path) -> Non
     assert [item.id for item in outcome.kept] == ["r1"]
 
 
+@pytest.mark.posix
+def test_links_to_folders_are_named(tmp_path: Path) -> None:
+    """What lies behind them is not taken, and nobody wonders where it is."""
+    write(tmp_path / "elsewhere" / "r2.wav", said(TEXT))
+    folder = tmp_path / "in"
+    write(folder / "r1.wav", said(TEXT, level=0.2))
+    (folder / "more").symlink_to(tmp_path / "elsewhere")
+    (folder / "circle").symlink_to(folder)
+    (folder / "metadata.csv").write_text(f"r1|{TEXT}\n", encoding="utf-8")
+    _, outcome = checked(folder)
+    assert kinds(outcome)["not_a_recording"] == ["circle", "more"]
+    assert [item.id for item in outcome.kept] == ["r1"]
+
+
 def test_repeated_rows_and_recordings_are_told_apart(tmp_path: Path) -> None:
     """The same text again does no harm; another one cannot be judged."""
     for number in range(1, 8):

@@ -321,6 +321,29 @@ def test_a_recording_that_ends_its_process_is_named(few: Path, tmp_path: Path) -
     assert found["r2.wav"] == "ends the program that reads it"
 
 
+class Removes(Heard):
+    """Removes recordings while others are worked on: one that was read, and one that was not."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def advanced(self, name: str) -> None:
+        """Remove them after the first."""
+        super().advanced(name)
+        for path in (self._folder / "r0.wav", self._folder / "r1.wav"):
+            path.unlink(missing_ok=True)
+
+
+def test_recordings_that_go_away_meanwhile_cost_nothing_else(few: Path, tmp_path: Path) -> None:
+    """What was read is kept, what was not is named, and a run after that tells what is there."""
+    done = prepare(request(few), tmp_path / "out", Removes(few))
+    assert [item.id for item in done.outcome.kept] == ["r0"]
+    assert quarantined(tmp_path / "out")["r1"].startswith("recording cannot be read")
+    (tmp_path / "in" / "r0.wav").write_bytes((tmp_path / "in" / "r2.wav").read_bytes())
+    assert prepared(few, tmp_path / "out").worked == 1
+
+
 def test_the_layout_is_what_the_documents_say(tmp_path: Path) -> None:
     """MyTTSDataset is what is uploaded."""
     layout = Layout(tmp_path)

@@ -1,5 +1,7 @@
 """Transcripts as people save them are read, and what cannot be read is named with its line."""
 
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import openpyxl
@@ -112,6 +114,60 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, name: str, content: bytes, 
     """The error says how to save it instead."""
     with pytest.raises(TranscriptError, match=says):
         read(tmp_path, content, name=name)
+
+
+def rebuilt(path: Path, change: Callable[[bytes], bytes]) -> None:
+    """Change the first sheet of a workbook."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    sheet = "xl/worksheets/sheet1.xml"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, change(content) if name == sheet else content)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda sheet: sheet[: len(sheet) // 2], "is not an Excel workbook"),
+        (lambda sheet: sheet.replace(b"<v>", b"<v>x"), None),
+        (lambda sheet: sheet.replace(b"A1:B2", b"A1:XFD1048576"), None),
+        (lambda sheet: sheet.replace(b'r="2"', b'r="99999"').replace(b"A2", b"A99999"), None),
+    ],
+    ids=["cut", "no number", "false size", "many empty rows"],
+)
+def test_odd_workbooks_are_read_or_refused(
+    tmp_path: Path, change: Callable[[bytes], bytes], says: str | None
+) -> None:
+    """Whatever is in it, there is a sentence for it, and neither memory nor time grow with what it claims."""
+    path = tmp_path / "t.xlsx"
+    book = openpyxl.Workbook()
+    for row in (("r1", A), ("r2", B)):
+        book.active.append(row)
+    book.save(path)
+    rebuilt(path, change)
+    if says is None:
+        assert len(read_table(path, names("r1.wav", "r2.wav")).rows) > 0
+    else:
+        with pytest.raises(TranscriptError, match=says):
+            read_table(path, names("r1.wav", "r2.wav"))
+
+
+def test_a_workbook_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    """By the size that its directory tells, before anything is unpacked."""
+    path = tmp_path / "t.xlsx"
+    openpyxl.Workbook().save(path)
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"PK\x01\x02")  # The last one of the directory; its size stands 24 bytes behind.
+    content[entry + 24 : entry + 28] = (1 << 30).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(TranscriptError, match=r"1\.1 GB unpacked"):
+        read_table(path, names("r1.wav"))
+
+
+def test_headings_that_are_also_names_of_recordings(tmp_path: Path) -> None:
+    """A recording called text.wav makes no row of the headings."""
+    assert pairs(read(tmp_path, f"file|text\ntext|{A}\n", "text.wav")) == [("text", A)]
 
 
 @pytest.mark.parametrize("heading", ["file|text", "ফাইল|বাক্য", '"Audio File"|"Sentence"'])

@@ -199,3 +199,15 @@ def test_what_changes_while_it_is_packed_is_not_uploaded(fake: FakeKaggle, place
     with pytest.raises(LocalError, match=r"wavs/7\.wav has changed"):
         upload.bring(found, license_name="other", notes="n", sending=Sending())
     assert upload.state(found) is State.ABSENT
+
+
+@pytest.mark.posix
+def test_links_are_left_out_and_named(place: Path, tmp_path: Path) -> None:
+    """They may lead to anything on this machine, or in a circle."""
+    (tmp_path / "secret.txt").write_text("x")
+    for name, target in (("a.txt", tmp_path / "secret.txt"), ("deep", tmp_path), ("circle", place)):
+        (place / name).symlink_to(target)
+    (place / "again.wav").symlink_to(place / "wavs" / "a.wav")
+    found = read_folder(place)
+    assert {"a.txt (a link)", "deep (a link)", "circle (a link)"} <= set(found.left_out)
+    assert "MyTTSDataset/again.wav" in found.files
