@@ -61,7 +61,7 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 def losses(values: Mapping[str, float]) -> str:
     """Write the losses worth watching on one line: VITS's, mel first; for another model, any four of them."""
     names = [name for name in _WATCHED if name in values] or sorted(n for n in values if "loss" in n)[:4]
-    short = {name: name.replace("avg_loss", "eval").replace("loss_", "") for name in names}
+    short = {name: name.replace("loss_", "") for name in names} | {"avg_loss_mel": "eval loss"}
     return "  ".join(f"{short[name]} {values[name]:.3f}" for name in names)
 
 

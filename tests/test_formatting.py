@@ -91,5 +91,5 @@ def test_a_moment() -> None:
 def test_the_losses_worth_watching() -> None:
     """VITS's mel loss comes first; another model shows any four of its losses."""
     vits = {"loss_kl": 1.0, "loss_disc": 2.5, "loss_mel": 20.0, "avg_loss_mel": 21.0}
-    assert losses(vits) == "mel 20.000  disc 2.500  eval_mel 21.000"
+    assert losses(vits) == "mel 20.000  disc 2.500  eval loss 21.000"
     assert losses({"loss": 1.0, "grad_norm": 3.0}) == "loss 1.000"

@@ -1,5 +1,6 @@
 """Makes what a pulled run looks like: sessions with measurements, states, settings and spoken sentences."""
 
+import io
 import json
 import math
 import random
@@ -7,6 +8,7 @@ import struct
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +278,11 @@ def write_tone(  # noqa: PLR0913  # What a voice sounds like.
     width: int = 2,
 ) -> None:
     """Write a WAV file of something like a vowel: harmonics, and noise where it is unclear."""
+    place.write_bytes(_tone(seconds, pitch, clarity, loudness, width))
+
+
+@lru_cache(maxsize=256)
+def _tone(seconds: float, pitch: float, clarity: float, loudness: float, width: int) -> bytes:
     noise = random.Random(3)  # noqa: S311  # A hiss.
     samples = []
     for index in range(int(seconds * RATE)):
@@ -285,7 +292,8 @@ def write_tone(  # noqa: PLR0913  # What a voice sounds like.
         syllables = abs(math.sin(4 * math.pi * time))
         value = loudness * (clarity * voice * syllables + (1 - clarity) * noise.uniform(-0.8, 0.8))
         samples.append(max(-1.0, min(1.0, value)))
-    with wave.open(str(place), "wb") as file:
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(width)
         file.setframerate(RATE)
@@ -294,6 +302,7 @@ def write_tone(  # noqa: PLR0913  # What a voice sounds like.
         else:
             top = 256 ** (width - 2)
             file.writeframes(b"".join(struct.pack("<i", int(v * 32767) * top)[:width] for v in samples))
+    return content.getvalue()
 
 
 def write_data_set(folder: Path, sentences: tuple[str, ...]) -> Path:
