@@ -23,13 +23,18 @@ _HOST = "kernel_template.host"
 _PYTHON = re.compile(r"(?:.*/)?python[\d.]*")
 _TRAINING_MODULE = "TTS.bin.train_tts"
 _LAUNCHER = "trainer.distribute"  # Starts its --script once for each GPU; the ranks do that here.
+_LAUNCHERS = (
+    "torch.distributed.run",
+    "torch.distributed.launch",
+    "accelerate.commands.launch",
+)  # So do these.
 _WITH_VALUE = ("-W", "-X")  # Options of Python.
 _USES_TRAINER = re.compile(r"^\s*(?:from|import)\s+trainer\b|TTS\.bin(?:\.| import )train_tts", re.MULTILINE)
-_WORD = r"(?:'[^']*'|\"[^\"]*\"|[^\s;&|<>'\"])+"
+_WORD = r"(?:'[^']*'|\"[^\"]*\"|[^\s;&|<>()'\"])+"
 _BEFORE = rf"(?:^|[;&|(\n])[ \t]*(?:\w+={_WORD}[ \t]+|(?:nohup|time|exec|env)[ \t]+)*"
 _COMMAND = re.compile(
     rf"(?P<before>{_BEFORE})"
-    rf"(?P<command>(?:\S*/)?(?:python[\d.]*|accelerate\s+launch)(?=\s)(?:[ \t]+{_WORD})*)"
+    rf"(?P<command>(?:\S*/)?(?:python[\d.]*|torchrun|accelerate\s+launch)(?=\s)(?:[ \t]+{_WORD})*)"
 )
 
 
@@ -48,9 +53,8 @@ def hosted(words: Sequence[str], control: str, folder: Path) -> list[str] | None
 def _program(words: list[str], folder: Path) -> list[str] | None:
     """Return what a command trains with: a script or `-m` and a module, with arguments; None for others."""
     name, rest = Path(words[0]).name if words else "", words[1:]
-    if name == "accelerate" and rest[:1] == ["launch"]:
-        start = next((at for at, word in enumerate(rest) if word.endswith(".py")), len(rest))
-        return _if_training(rest[start:], folder)
+    if name == "torchrun" or (name == "accelerate" and rest[:1] == ["launch"]):
+        return _if_training(_from_script(rest), folder)
     if not _PYTHON.fullmatch(name) and words[:1] != [sys.executable]:
         return None
     while rest and rest[0].startswith("-") and rest[0] not in ("-m", "-c"):
@@ -59,7 +63,14 @@ def _program(words: list[str], folder: Path) -> list[str] | None:
         return rest
     if rest[:2] == ["-m", _LAUNCHER]:
         return _if_training(_of_launcher(rest[2:]), folder)
+    if rest[:1] == ["-m"] and rest[1:2] and rest[1] in _LAUNCHERS:
+        return _if_training(_from_script(rest[2:]), folder)
     return _if_training(rest, folder)
+
+
+def _from_script(words: list[str]) -> list[str]:
+    """Return the words from the first script on; those before are its launcher's."""
+    return words[next((at for at, word in enumerate(words) if word.endswith(".py")), len(words)) :]
 
 
 def _of_launcher(words: list[str]) -> list[str]:
@@ -137,10 +148,11 @@ class TrainingPrograms:
     def changed(self, command: Any, folder: Path, *, shell: bool) -> Any:
         """Return the command with its training in the host; None if there is none in it."""
         if isinstance(command, str) and shell:
+            line = command.replace("\\\n", " ")  # Continued on the next one.
             text = _COMMAND.sub(
-                lambda found: found["before"] + self._in_shell(found["command"], folder), command
+                lambda found: found["before"] + self._in_shell(found["command"], folder), line
             )
-            return None if text == command else text
+            return None if text == line else text
         if shell or isinstance(command, str | bytes | os.PathLike):
             return None
         words = [os.fspath(word) for word in command]
