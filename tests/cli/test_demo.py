@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.voice.package import open_package
 from tests.support import Cli
+from tests.voice.bangla import sherpa_says
 
 pytestmark = [
     pytest.mark.posix,
@@ -48,3 +50,6 @@ def test_the_demo_trains_and_says_where_everything_is(
         assert speech.getnframes() > speech.getframerate() / 10
     said = cli("say", "আমি", "--voice", folder / "results", "--out", folder / "again.wav", "--json")
     assert said.json["voices"][0]["run"] == told["run"]
+    with open_package(folder / "voice.zip") as package:  # Where sherpa-onnx loads it and speaks.
+        (sound,) = sherpa_says(package.folder, ["আমি বাংলায় গান গাই।"], rules="bangla.fst")
+    assert len(sound) > 5000

@@ -9,6 +9,7 @@ from orchestrator.cli.context import data_folder, on_interrupt
 from orchestrator.cli.show.follow import Screen
 from orchestrator.cli.show.transfer import Lines
 from orchestrator.errors import KgttsError
+from orchestrator.formatting import size
 from orchestrator.run.context import RunContext
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def demo(folder: Path, epochs: int) -> None:
     """
     from orchestrator.emulator import conceal_environment  # noqa: PLC0415  # Says which package is missing.
     from orchestrator.emulator.demo.rehearsal import (  # noqa: PLC0415  # Needs the extra `local`.
+        package_demo,
         rehearse,
         speak_demo,
         write_demo_report,
@@ -69,6 +71,10 @@ def demo(folder: Path, epochs: int) -> None:
             click.secho(f"{error.message} {error.hint or ''}", fg="yellow", err=True)
         try:
             stage.step("say", speak_demo(made))
+            out = package_demo(made)
+            stage.step(
+                "package", f"{out.name}, {size(out.stat().st_size)}: for phones (sherpa-onnx), Piper, kgtts"
+            )
         except KgttsError as error:  # As above.
             click.secho(f"{error.message} {error.hint or ''}", fg="yellow", err=True)
     _print_end(made)

@@ -38,7 +38,7 @@ from orchestrator.kaggle import URL_VARIABLE
 from orchestrator.models import KernelRef
 from orchestrator.ports import Kaggle
 from orchestrator.report import read_report, write_report
-from orchestrator.results import SessionFolder
+from orchestrator.results import SessionFolder, pulled_sessions
 from orchestrator.run.collect import Collected, collect
 from orchestrator.run.context import RunContext, Target, open_context
 from orchestrator.run.decide import RunState
@@ -47,11 +47,14 @@ from orchestrator.run.view import RunView
 from orchestrator.run.watch import Passes, Viewer, failure_of
 from orchestrator.settings import FILE_NAME, Settings, default_toml, load_settings
 from orchestrator.untrusted import read_bytes
-from orchestrator.voice import open_voice
+from orchestrator.voice import load_card, open_voice
+from orchestrator.voice.facts import read_facts
+from orchestrator.voice.package import write_package
+from orchestrator.voice.packaging import Asked, package_contents
 from orchestrator.voice.speech import speak
 
 _SLUG = "bangla-voice-demo"
-_TOLD = ("result.json", "report.html", "speech.wav")
+_TOLD = ("result.json", "report.html", "speech.wav", "voice.zip")
 _MADE = ("kaggle", "results", "ledger.db", *_TOLD)
 _FAR_EPOCHS = 500  # More than the first session can train.
 _MOST_SESSIONS = 6
@@ -103,6 +106,7 @@ class Demo:
             "state": results / STATE_FILE,
             "report": self.folder / "report.html",
             "speech": self.folder / "speech.wav",
+            "package": self.folder / "voice.zip",
             "all of it": self.folder / "result.json",
         }
 
@@ -323,3 +327,16 @@ def speak_demo(demo: Demo) -> str:
     path.unlink(missing_ok=True)
     speak(open_voice(demo.folder / "results" / VOICE_FOLDER / VOICE_CARD), TEST_SENTENCES[0], path)
     return TEST_SENTENCES[0]
+
+
+def package_demo(demo: Demo) -> Path:
+    """Make a package of the exported voice, which sherpa-onnx and Piper take; return its place.
+
+    Raises:
+        KgttsError: as `orchestrator.voice.packaging`.
+    """
+    results, out = demo.folder / "results", demo.places["package"]
+    place = results / VOICE_FOLDER / VOICE_CARD
+    facts = read_facts(pulled_sessions(results), load_card(place).global_step, {})
+    write_package(out, package_contents(place, facts, Asked("kgtts demo")).files)
+    return out
