@@ -103,8 +103,16 @@ class HuggingFace:
         """The page of a repository."""
         return f"{self.endpoint}/{repository}"
 
-    def plan(self, package: Package, repository: str, *, public: bool = False) -> Plan:
+    def plan(
+        self, package: Package, repository: str, *, public: bool = False, commit: str | None = None
+    ) -> Plan:
         """Compare a package with what is published.
+
+        Args:
+            package: the package.
+            repository: `owner/name`.
+            public: whether a repository that is made then is seen by everybody.
+            commit: the commit to compare with; None for the newest.
 
         Raises:
             UsageError: it is not the name of a repository.
@@ -114,7 +122,7 @@ class HuggingFace:
             raise UsageError(f"{repository!r} is not OWNER/NAME of a model on Hugging Face.")
         try:
             with _translated(f"read {repository}"):
-                info = self._api.model_info(repository, files_metadata=True)
+                info = self._api.model_info(repository, revision=commit, files_metadata=True)
         except NotFoundError:
             return Plan(repository, False, not public, tuple(sorted(package.paths)), (), None)
         there = {item.rfilename: item for item in info.siblings or []}
@@ -137,6 +145,7 @@ class HuggingFace:
             with _translated(f"create {plan.repository}"):
                 self._api.create_repo(plan.repository, private=plan.is_private, exist_ok=True)
             plan = self.plan(package, plan.repository, public=not plan.is_private)
+        commit = plan.head
         if not plan.is_current:
             operations = [
                 *(self._hub.CommitOperationAdd(name, str(package.paths[name])) for name in plan.upload),
@@ -144,16 +153,19 @@ class HuggingFace:
             ]
             try:
                 with _translated(doing):
-                    self._api.create_commit(
+                    made = self._api.create_commit(
                         plan.repository,
                         operations,
                         commit_message=f"Voice package {package.identity[:12]}",
                         parent_commit=plan.head,
                     )
+                commit = made.oid
             except ServiceError:
-                if not self.plan(package, plan.repository).is_current:  # Only the answer was lost.
+                newest = self.plan(package, plan.repository)
+                if not newest.is_current:  # Else only the answer was lost.
                     raise
-        now = self.plan(package, plan.repository)
+                commit = newest.head
+        now = self.plan(package, plan.repository, commit=commit)
         if not now.is_current or now.head is None:
             wrong = untrusted.one_line(", ".join((*now.upload, *now.remove)[:3]), 200)
             raise ServiceError(

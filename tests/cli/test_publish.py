@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import stamina
 
 from orchestrator.emulator import Emulator
+from orchestrator.emulator.faults.kinds import UploadLost
+from orchestrator.emulator.faults.plan import FaultPlan
+from orchestrator.voice.package import write_package
 from tests.fakes.hub import TOKEN, Hub, serving
 from tests.report.making import Made
 from tests.support import KEY, USER, Cli
@@ -30,7 +34,6 @@ VERSION = f"{USER}/bangla-tts-voice/onnx/default"
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package, made once."""
     from orchestrator.voice.facts import VoiceFacts  # noqa: PLC0415 - needs onnxruntime.
-    from orchestrator.voice.package import write_package  # noqa: PLC0415
     from orchestrator.voice.packaging import Asked, package_contents  # noqa: PLC0415
 
     folder = tmp_path_factory.mktemp("package")
@@ -80,6 +83,26 @@ def test_a_runs_voice_is_published_at_once(cli: Cli, account: Emulator, workplac
         done = cli("publish", "kaggle", "3f9c", "--to", "my-voice", "--license", "MIT", "--author", author)
         assert done.code == 0, done.said
         assert f"Published {USER}/my-voice/onnx/default/{number}" in done.out
+
+
+def test_an_upload_to_kaggle_goes_on(cli: Cli, account: Emulator, workplace: Path, tmp_path: Path) -> None:
+    """The second command makes the version with what the first one began; what is stored is the package."""
+    model = bytes(range(256)) * (36 << 10)  # 9 MB
+    card = json.dumps({"package": {"licence": "MIT"}}).encode()
+    write_package(workplace / "big.zip", {"voice.onnx": model, "voice.json": card, "README.md": b"# Big\n"})
+    account.server.faults.set(FaultPlan(faults=(UploadLost(after=4 << 20),)))
+    with stamina.set_testing(True, attempts=2, cap=True):
+        broken = cli("publish", "kaggle", "--package", "big.zip")
+    assert (broken.code, "same command" in broken.err or "try again" in broken.err) == (7, True), broken.said
+    account.server.faults.set(FaultPlan())
+    done = cli("publish", "kaggle", "--package", "big.zip")
+    assert done.code == 0, done.said
+    assert f"Published {VERSION}/1" in done.out
+    back = cli(
+        "kaggle", "models", "instances", "versions", "download", f"{VERSION}/1", "-p", tmp_path, "--untar"
+    )
+    assert back.code == 0, back.said
+    assert (tmp_path / "voice.onnx").read_bytes() == model
 
 
 def test_a_package_becomes_a_repository(cli: Cli, hub: Hub, archive: Path) -> None:

@@ -22,11 +22,12 @@ _REPO = r"(?P<repo>[\w.-]+/[\w.-]+)"
 
 @dataclass
 class Repository:
-    """A repository: its files as (mode, content), and its commits, the newest last."""
+    """A repository: its files as (mode, content), its commits, the newest last, and the files of each."""
 
     private: bool
     files: dict[str, tuple[str, bytes]] = field(default_factory=dict)
     commits: list[str] = field(default_factory=list)
+    history: dict[str, dict[str, tuple[str, bytes]]] = field(default_factory=dict)
 
 
 class Hub:
@@ -60,6 +61,7 @@ class Hub:
         place = self.repositories[repo]
         place.files |= {name: ("regular", data) for name, data in files.items()}
         place.commits.append(hashlib.sha1(f"{repo}{len(place.commits)}".encode()).hexdigest())  # noqa: S324
+        place.history[place.commits[-1]] = dict(place.files)
         return place.commits[-1]
 
     def content(self, repo: str) -> dict[str, bytes]:
@@ -90,7 +92,7 @@ class Hub:
     @staticmethod
     def _routes() -> list[tuple[str, Callable[..., Any]]]:
         return [
-            (rf"GET /api/models/{_REPO}", Hub._info),
+            (rf"GET /api/models/{_REPO}(?:/revision/(?P<commit>\w+))?", Hub._info),
             (r"POST /api/repos/create", Hub._create),
             (r"POST /api/validate-yaml", Hub._validate),
             (rf"POST /api/models/{_REPO}/preupload/main", Hub._preupload),
@@ -105,18 +107,18 @@ class Hub:
             return None
         return 404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"}
 
-    def _info(self, _body: list[Any], repo: str) -> Any:
+    def _info(self, _body: list[Any], repo: str, commit: str | None) -> Any:
         if missing := self._missing(repo):
             return missing
         place = self.repositories[repo]
+        head = commit or place.commits[-1]
         files = []
-        for name, (mode, data) in place.files.items():
+        for name, (mode, data) in place.history[head].items():
             lfs = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
             about = {"rfilename": name, "size": len(data), "blobId": _git(data)}
             files.append(
                 {**about, **({"lfs": lfs, "blobId": _git(b"pointer" + data)} if mode == "lfs" else {})}
             )
-        head = place.commits[-1]
         return {
             "_id": "1",
             "id": repo,
