@@ -166,7 +166,7 @@ def nearer(scores: Scores, newest: ScoredVoice | None, differences: Sequence[Pai
 
 
 def difference_words(item: Paired, *, named: bool = True) -> str:
-    """A difference in words: how much, its 95 % range, and in how many of the sentences.
+    """A difference in words: how much, its 95% range, and in how many of the sentences.
 
     Args:
         item: the difference.
@@ -186,7 +186,7 @@ def difference_words(item: Paired, *, named: bool = True) -> str:
     low, high = sorted((sign * item.low, sign * item.high))
     scale, unit = difference_unit(item.measure)
     known = math.isfinite(low) and math.isfinite(high)
-    spread = f" (95 % range {_figure(scale * low)} to {_figure(scale * high)})" if known else ""
+    spread = f" (95% range {_figure(scale * low)} to {_figure(scale * high)})" if known else ""
     amount = f"{_figure(scale * abs(item.gain))}{f' {unit}' if unit else ''}"
     return f"{name}{amount} {word}{spread}, {better}"
 

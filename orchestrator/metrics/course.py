@@ -96,6 +96,15 @@ def _of_scores(
     return None, None
 
 
+def hours_at_steps(
+    table: MetricsTable, steps: Sequence[int], session_seconds: Mapping[int, float] | None
+) -> list[float] | None:
+    """The run's hours at these steps, between those of its evaluations; None if these have no times."""
+    series = eval_loss(table)
+    hours = None if series is None else _hours(table, series, session_seconds)
+    return None if series is None else _hours_at(steps, series.steps, hours)
+
+
 def _hours_at(
     steps: Sequence[int], known_steps: Sequence[int], hours: Sequence[float] | None
 ) -> list[float] | None:

@@ -84,7 +84,7 @@ MEASURE_WORDS: Mapping[Measure, tuple[str, str]] = {
     Measure.RATE: ("Speed", "Characters a second. It should be near that of the recordings."),
     Measure.LOUDNESS: (
         "Loudness",
-        "In decibels below the loudest. It should be near that of the recordings.",
+        "In decibels; 0 is as loud as a file can be. It should be near the recordings'.",
     ),
     Measure.SILENCE: ("Silence", "The share of the time that is silent. It should be near the recordings'."),
 }

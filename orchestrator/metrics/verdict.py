@@ -171,7 +171,9 @@ def _advice_to_improving(more: tuple[float, float | None] | None, *, is_over: bo
             Advice.CONTINUE,
             f"Train on, and look again: for how long cannot be told yet.{how}",
         )
-    until = f"So long, {WORTH_HOURS:.0f} hours of training should bring at least {WORTH_SHARE:.0%}."
+    until = (
+        f"That is worth it while {WORTH_HOURS:.0f} hours of training still make it {WORTH_SHARE:.0%} better."
+    )
     return Advice.CONTINUE, f"Train on for {more_words(more)}. {until}{how}"
 
 

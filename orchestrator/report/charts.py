@@ -37,7 +37,7 @@ _KNOWN = (
     *("loss_mel", "loss_gen", "loss_disc", "loss_kl", "loss_feat", "loss_duration"),
     *(_GPU_BUSY, _GPU_MEMORY, _SHARES, _SPEED),
 )
-Group = Literal["loss", "rate", "detail", "resource"]
+Group = Literal["score", "loss", "rate", "detail", "resource"]
 _GROUPS: tuple[Group, ...] = ("loss", "rate", "detail", "resource")
 
 
@@ -202,7 +202,10 @@ def make_charts(runs: Sequence[ChartedRun]) -> list[Chart]:
     names = [name for run in runs for name, split in run.table.series() if split == "eval"]
     first = (watched_loss(names) or "loss_mel").removeprefix(_MEAN_PREFIX)
     keys = sorted(collected, key=lambda key: (_GROUPS.index(key[0]), key[1] != first, _place(key[1]), key[1]))
-    return [_chart(number, key, collected[key]) for number, key in enumerate(keys)]
+    return [
+        make_chart(f"chart-{number}", title, group, collected[group, title], meaning_of(title))
+        for number, (group, title) in enumerate(keys)
+    ]
 
 
 def _group(base: str) -> Group:
@@ -215,13 +218,13 @@ def _place(name: str) -> int:
     return _KNOWN.index(name) if name in _KNOWN else len(_KNOWN)
 
 
-def _chart(number: int, key: tuple[Group, str], curves: list[Curve]) -> Chart:
-    group, title = key
+def make_chart(id: str, title: str, group: Group, curves: Sequence[Curve], meaning: str) -> Chart:  # noqa: A002
+    """A chart of some curves, with its words and its table."""
     order = ("train", "epoch", "eval", "system")
     curves = sorted(curves, key=lambda curve: (curve.run, order.index(curve.kind), curve.label))
     columns, rows = _rows(curves, by_hours=group == "resource")
     words = " ".join(_sentence(curve, by_hours=group == "resource") for curve in curves)
-    return Chart(f"chart-{number}", title, group, tuple(curves), meaning_of(title), words, columns, rows)
+    return Chart(id, title, group, tuple(curves), meaning, words, columns, rows)
 
 
 def _sentence(curve: Curve, *, by_hours: bool) -> str:

@@ -23,6 +23,7 @@ from orchestrator.report.comparison import compare_runs
 from orchestrator.report.held_out import HeldOutVoice
 from orchestrator.report.html import environment, page_sources, script_json
 from orchestrator.report.reading import RunData, best_step
+from orchestrator.report.score_charts import score_charts
 from orchestrator.report.score_table import ScoreTable, score_table, value_words
 from orchestrator.report.settings import SettingChange, differences
 from orchestrator.report.sounds import Clip, Sample, Sentence
@@ -32,7 +33,12 @@ _LABELS = ("A", "B")
 # What a sentence is shown with; the others say little about a single one.
 _SHOWN = (Measure.MEL_DISTANCE, Measure.SIMILARITY, Measure.MOS, Measure.CER)
 _SCRIPT_END = re.compile(r"</(?=script)", re.IGNORECASE)
-_GROUPS = (("loss", "Losses"), ("rate", "Learning rate"), ("detail", "More losses, gradients and times"))
+_GROUPS = (
+    ("loss", "Losses"),
+    ("score", "Sentences that the voice has never seen"),
+    ("rate", "Learning rate"),
+    ("detail", "More losses, gradients and times"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ def render(runs: Sequence[RunData], *, written: datetime, nonce: str | None = No
     charted = [
         ChartedRun(data.table, label, data.session_seconds) for label, data in zip(labels, runs, strict=True)
     ]
-    charts = make_charts(charted)
+    charts = [*make_charts(charted), *score_charts(charted, [data.scores for data in runs])]
     pages = environment()
     pages.filters["reason"] = end_words
     pages.filters["measured"] = _measured
@@ -154,11 +160,12 @@ def _held_out(runs: Sequence[RunData], labels: Sequence[str]) -> list[HeldOutRow
 
 def _measured(scores: Mapping[Measure, float]) -> str:
     """The scores of one sentence on a line."""
-    return ", ".join(
+    words = ", ".join(
         f"{MEASURE_WORDS[measure][0].lower()} {value_words(value, measure)}"
         for measure, value in scores.items()
         if measure in _SHOWN
     )
+    return words[:1].upper() + words[1:]
 
 
 def _sounds(runs: Sequence[RunData], labels: Sequence[str]) -> list[SoundRow]:

@@ -51,7 +51,7 @@ class Tally:
         people: how many there are.
         votes: how often `A`, `B` and `same` were chosen.
         share: the share of votes for B, no difference as half a vote.
-        low: the lower end of its 95 % range,
+        low: the lower end of its 95% range,
         high: and the upper one.
         first: the share of votes for whatever came first, no difference as half a vote.
         listeners: each person's name, with how often `A`, `B` and `same` were chosen.
@@ -179,7 +179,7 @@ def _tally(test: str, ballots: Sequence[Ballot]) -> Tally:
 
 
 def _range(marks: Sequence[tuple[str, int, float]], share: float) -> tuple[float, float]:
-    """The 95 % range of the share: Wilson's, for as many votes as the answers are worth.
+    """The 95% range of the share: Wilson's, for as many votes as the answers are worth.
 
     Answers that resemble each other within a person, or within a sentence, tell less than as many answers
     that do not. The larger of both effects counts, with Student's quantile for so many people or sentences.
@@ -207,7 +207,7 @@ def _range(marks: Sequence[tuple[str, int, float]], share: float) -> tuple[float
 def tally_words(tally: Tally) -> str:
     """What a test's results say, in a sentence or two."""
     count = sum(tally.votes.values())
-    spread = f"95 % range {tally.low:.0%} to {tally.high:.0%}"
+    spread = f"95% range {tally.low:.0%} to {tally.high:.0%}"
     people = "1 person" if tally.people == 1 else f"{tally.people} people"
     what = f"B was preferred in {tally.share:.0%} of {counted(count, 'answer')} ({spread}), by {people}"
     if tally.preferred is None:

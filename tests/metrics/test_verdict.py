@@ -53,7 +53,7 @@ def test_a_good_voice() -> None:
     assert found.advice is Advice.CONTINUE
     assert found.more_hours is not None
     assert "naturalness 4.1 of 5 (the speaker's recordings: 4.4)" in found.speaks.text
-    assert "distance to the recording 4.60 dB lower (95 % range 4." in found.nearer.text
+    assert "distance to the recording 4.60 dB lower (95% range 4." in found.nearer.text
     assert "better in 6 of 6 sentences" in found.nearer.text
     assert "the eval loss (mel loss on the evaluation recordings) is 18.4" in found.improves.text
     assert [item.measure for item in found.differences] == [

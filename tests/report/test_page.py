@@ -103,6 +103,10 @@ def test_curves_have_as_many_points_as_the_data(shown: Browser) -> None:
     assert best["marks"] == 1
     (rate,) = points(shown, "current_lr_0", "training")[:1]
     assert rate["calculated"] == HOSTILE.train_points
+    (voice,) = points(shown, "Distance to the recording (dB)", "the voice")
+    assert (voice["calculated"], voice["marks"]) == (HOSTILE.sessions, HOSTILE.sessions)
+    (speaker,) = points(shown, "Likeness to the speaker", "the speaker")
+    assert speaker["calculated"] == HOSTILE.sessions
     (busy,) = points(shown, "GPU busy (%)", "GPU 1")
     assert busy["calculated"] == HOSTILE.eval_points
     borders = shown("document.querySelector('.chart').layout.shapes.map((s) => [s.x0, s.label.text])")

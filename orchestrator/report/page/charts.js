@@ -26,7 +26,8 @@
   const axisOf = (chart) => (chart.group === "resource" ? "hour" : state.axis);
   const smoothed = (chart, curve) => chart.group !== "resource" && curve.kind === "train";
 
-  const isLimit = (curve) => curve.label.endsWith("limit");
+  // What other curves are compared with: a limit, or the speaker.
+  const isLimit = (curve) => /(limit|the speaker)$/.test(curve.label);
 
   function dashOf(chart, curve, index) {
     if (isLimit(curve)) return "dashdot";

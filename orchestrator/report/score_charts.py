@@ -1,0 +1,52 @@
+"""Charts of the scores over the steps: the voice, and as level lines the base voice and the speaker."""
+
+from collections.abc import Sequence
+
+from kernel_template.contract import Measure
+from orchestrator.metrics import Scores
+from orchestrator.metrics.course import hours_at_steps
+from orchestrator.metrics.scores import MEASURE_WORDS, difference_unit
+from orchestrator.report.charts import Chart, ChartedRun, Curve, Kind, make_chart
+
+_FEWEST = 2  # Steps: one point is no curve.
+
+
+def score_charts(runs: Sequence[ChartedRun], scores: Sequence[Scores]) -> list[Chart]:
+    """A chart for each measure that two steps of a run or more have; a page of two runs shows both."""
+    charts: list[Chart] = []
+    for measure, (name, meaning) in MEASURE_WORDS.items():
+        curves: list[Curve] = []
+        for number, (run, known) in enumerate(zip(runs, scores, strict=True)):
+            curves += _curves(number, run, known, measure)
+        if curves:
+            unit = difference_unit(measure)[1]
+            title = f"{name} ({unit})" if unit else name
+            charts.append(make_chart(f"score-{len(charts)}", title, "score", curves, meaning))
+    return charts
+
+
+def _curves(number: int, run: ChartedRun, scores: Scores, measure: Measure) -> list[Curve]:
+    found = [
+        (item.step, mean)
+        for item in scores.steps
+        if item.step is not None and (mean := item.mean(measure)) is not None
+    ]
+    if len(found) < _FEWEST:
+        return []
+    steps = [step for step, _ in found]
+    hours = hours_at_steps(run.table, steps, run.session_seconds)
+    times: list[float | None] = [None] * len(steps) if hours is None else [round(hour, 4) for hour in hours]
+    scale = difference_unit(measure)[0]
+
+    def curve(kind: Kind, label: str, values: Sequence[float]) -> Curve:
+        whole = " ".join(part for part in (run.label, label) if part)
+        return Curve(number, kind, whole, steps, times, [float(f"{scale * value:.6g}") for value in values])
+
+    curves = [curve("eval", "the voice", [mean for _, mean in found])]
+    base = None if scores.base is None else scores.base.mean(measure)
+    speaker = None if scores.recordings is None else scores.recordings.mean(measure)
+    if base is not None:
+        curves.append(curve("epoch", "the base voice", [base] * len(steps)))
+    if speaker is not None:
+        curves.append(curve("system", "the speaker", [speaker] * len(steps)))
+    return curves
