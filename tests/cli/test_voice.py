@@ -76,3 +76,14 @@ def test_what_cannot_be_packaged_is_said(cli: Cli, run: Path, arguments: tuple[s
     assert done.code == 2
     assert words in done.err
     assert not (run / "voice.zip").exists()
+
+
+def test_say_speaks_with_a_package(cli: Cli, run: Path) -> None:
+    """The archive itself is a voice; its name is what is told."""
+    assert cli("voice", "package", "3f9c").code == 0
+    said = cli("say", "আমি", "--voice", "voice.zip", "--out", "said.wav")
+    assert said.code == 0, said.said
+    assert "voice.zip" in said.out
+    (run / "voice.zip").write_bytes(b"PK")
+    broken = cli("say", "আমি", "--voice", "voice.zip", "--out", "said.wav")
+    assert (broken.code, "not a whole voice package" in broken.err) == (2, True)

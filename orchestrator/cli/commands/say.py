@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from orchestrator.errors import LocalError
 from orchestrator.formatting import counted
 from orchestrator.untrusted import one_line
 from orchestrator.voice import SynthesisOptions, Voice, check_format, find_players, open_voice, play
+from orchestrator.voice.package import is_package, open_package
 from orchestrator.voice.speech import Speaker, Speech, check_text, read_text, speak, speakers
 
 _WORTH_A_BAR = 1000  # Characters: half a minute of work for a full voice on a laptop.
@@ -48,7 +50,7 @@ class _Factor(click.FloatRange):
     "--voice",
     "place",
     type=click.Path(exists=True, path_type=Path),
-    help="Instead of a run's voice, this one: a voice.json, or a folder that contains one.",
+    help="Instead of a run's voice, this one: a package, a voice.json, or a folder that contains one.",
 )
 @click.option(
     "--out",
@@ -103,32 +105,49 @@ def say(
     if out is not None:
         check_format(out)
     words = check_text(text if text is not None else read_text(file or "", sys.stdin.buffer))
-    results, slug = pulled()
-    sessions = [] if place is not None else results.find(run, slug)
-    speaking = speakers(place, sessions, compare=compare)
-    players = [] if out is not None else find_players()
-    if out is None and not players:
-        raise LocalError(
-            "Nothing was played: no program that plays sound was found on this machine.",
-            hint="write the speech to a file: kgtts say with --out said.wav",
-        )
-    told = []
-    with _files(out, speaking) as files:
-        for one, target in zip(speaking, files, strict=True):
-            voice = open_voice(one.place, seed=seed)
-            if not as_json:
-                label = f"{one.name or 'voice':<8}"
-                click.echo(f"{click.style(label, fg='cyan')} {_described(voice)}")
-            with _progress(len(words)) as advanced:
-                asked = SynthesisOptions(speed, noise, speaker)
-                speech = speak(voice, words, target, asked, advanced=advanced)
-            if not as_json:
-                _print(speech, kept=out is not None)
-            told.append(_as_json(speech, one.name, kept=out is not None))
-            if out is None:
-                play(target, players, speech.seconds)
+    with _unpacked(place) as card:
+        results, slug = pulled()
+        sessions = [] if card is not None else results.find(run, slug)
+        speaking = speakers(card, sessions, compare=compare)
+        players = [] if out is not None else find_players()
+        if out is None and not players:
+            raise LocalError(
+                "Nothing was played: no program that plays sound was found on this machine.",
+                hint="write the speech to a file: kgtts say with --out said.wav",
+            )
+        told = []
+        with _files(out, speaking) as files:
+            for one, target in zip(speaking, files, strict=True):
+                voice = _opened(one.place, seed, place if card != place else None)
+                if not as_json:
+                    label = f"{one.name or 'voice':<8}"
+                    click.echo(f"{click.style(label, fg='cyan')} {_described(voice)}")
+                with _progress(len(words)) as advanced:
+                    asked = SynthesisOptions(speed, noise, speaker)
+                    speech = speak(voice, words, target, asked, advanced=advanced)
+                if not as_json:
+                    _print(speech, kept=out is not None)
+                told.append(_as_json(speech, one.name, kept=out is not None))
+                if out is None:
+                    play(target, players, speech.seconds)
     if as_json:
         print_json({"voices": told})
+
+
+def _opened(card: Path, seed: int | None, package: Path | None) -> Voice:
+    """Open a voice; one of a package is called by the package's place."""
+    voice = open_voice(card, seed=seed)
+    return voice if package is None else replace(voice, place=package)
+
+
+@contextmanager
+def _unpacked(place: Path | None) -> Iterator[Path | None]:
+    """Give what `--voice` names; of a package in a ZIP archive its description, while the block runs."""
+    if place is None or place.is_dir() or not is_package(place):
+        yield place
+        return
+    with open_package(place) as package:
+        yield package.card
 
 
 @contextmanager
