@@ -19,6 +19,7 @@ from kernel_template.tools.process import ChildEnd, ChildPlan, StopCause
 from kernel_template.train.checkpoints import CheckpointStore
 from kernel_template.train.host_link import SessionBudget
 from tests.fakes.clock import FakeClock
+from tests.kernel.hosting import REAL_TRAINER, ForkServer, Toy, step_of
 from tests.kernel.kit import Child, Log, paths_in, put, put_checkpoint, settings
 from tests.kernel.sessions import HEAD, PROGRAMS, TRAINS, Played, stamp
 from tests.kernel.test_session_chain import ON, second
@@ -164,6 +165,22 @@ def test_what_was_measured_outlives_a_failure(first: Played, root: Path, log: Lo
     assert scores["base"]["means"] == first.state["scores"]["base"]["means"]
     assert (scores["state"], scores["why"]) == ("skipped", "the training has not ended")
     assert played.state["best_model"].endswith("/best_score_4.pth")
+
+
+@REAL_TRAINER
+def test_the_trainer_leaves_the_best_by_score_alone(fork_server: ForkServer, tmp_path: Path) -> None:
+    """Neither the trainer's housekeeping nor the limit of the disk deletes the file that a score chose."""
+    toy = Toy(fork_server, tmp_path, {"save_n_checkpoints": 1, "save_step": 2})
+    toy.session(epochs=1)
+    newest = toy.newest()
+    assert newest is not None
+    chosen = newest.with_name(f"best_score_{step_of(newest)}.pth")
+    chosen.write_bytes(newest.read_bytes())
+    limit = 4 * newest.stat().st_size + 400_000
+    toy.session(epochs=4, control={"disk": {"folder": str(tmp_path), "limit_bytes": limit}})
+    assert chosen.exists()
+    assert not newest.exists()
+    assert step_of(toy.newest() or newest) > step_of(chosen)
 
 
 def test_back_to_the_trainers_choice(first: Played, root: Path, log: Log) -> None:
