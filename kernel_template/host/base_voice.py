@@ -16,11 +16,11 @@ import torch
 
 from kernel_template.host.coqui import Trainer
 from kernel_template.host.report import Reporter
+from kernel_template.text.tokens import ROLES
 
 _WRAPPERS = ("state_dict", "model_state_dict", "generator", "net_g")  # Other keys that hold weights.
 _EMBEDDINGS = ("emb.weight", "embedding.weight")
 _SPEAKERS = "emb_g.weight"
-_ROLES = ("pad", "eos", "bos", "blank")
 _NAMES_BEFORE = ("module.", "model.", "net_g.", "generator.")  # Of DDP, Lightning and others.
 _LEAST_FITTING = 0.25  # Of the generator's numbers. The original VITS has a fifth under the same names.
 _SHOWN = 12  # New letters that are named.
@@ -101,7 +101,7 @@ class BaseVoice:
         if new is None or old is None or list(old.vocab) == list(new.vocab):
             return
         rows = {letter: index for index, letter in enumerate(old.vocab)}
-        for role in _ROLES:  # These may be written otherwise and still mean the same.
+        for role in ROLES:  # These may be written otherwise and still mean the same.
             mine, theirs = getattr(new, role, None), getattr(old, role, None)
             if mine and theirs in rows:
                 rows.setdefault(mine, rows[theirs])

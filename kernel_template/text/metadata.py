@@ -9,6 +9,7 @@ what was meant. What cannot is left out, and named with its line.
 import codecs
 import csv
 import io
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ HEADERS = frozenset(
     }
 )
 AUDIO = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a"})
+_BAR = re.compile(r"\s*[|।]*\|[|।]*\s*")
 QUOTES = ('"', "'", "“", "”")
 
 
@@ -206,6 +208,11 @@ def read_ljspeech(data: bytes, recordings: Recordings) -> Metadata:
     return found
 
 
+def without_bars(text: str) -> str:
+    """Write a `|` in a text as the danda that people mean by it; no column may hold one."""
+    return _BAR.sub("। ", text)
+
+
 def _rows(text: str, recordings: Recordings, remarks: _Remarks) -> list[tuple[int, list[str]]]:
     """Return each row that is not blank: the number of its line, and its columns."""
     lines = _split(text)
@@ -223,7 +230,7 @@ def _rows(text: str, recordings: Recordings, remarks: _Remarks) -> list[tuple[in
     for columns in reader:
         number, before = before + 1, reader.line_num
         if any(column.strip() for column in columns):
-            rows.append((number, [" ".join(column.replace("|", ", ").split()) for column in columns]))
+            rows.append((number, [" ".join(without_bars(column).split()) for column in columns]))
     if rows:
         name = "TAB" if delimiter == "\t" else {",": "commas", ";": "semicolons"}[delimiter]
         remarks.note(f"its columns are separated by {name}", rows[0][0])
@@ -266,8 +273,8 @@ def _row(number: int, columns: list[str], recordings: Recordings, remarks: _Rema
         remarks.note("rows have two columns; the second is the text", number)
         texts = [texts[0], texts[0]]
     elif len(columns) > _COLUMNS and not rest and _stripped(texts[:half]) == _stripped(texts[half:]):
-        remarks.note("a | within a text is read as a comma", number)
-        whole = ", ".join(part.strip() for part in texts[:half])
+        remarks.note("a | within a text is read as ।", number)
+        whole = without_bars("|".join(texts[:half])).strip()
         texts = [whole, whole]
     elif not texts[1].strip():
         remarks.note("rows have no third column; the second is the text", number)

@@ -45,6 +45,10 @@ _EVERYTHING = (
 )
 
 
+# The characters with a meaning of their own, in the order in which a vocabulary of Coqui (0.28) begins.
+ROLES = ("pad", "eos", "bos", "blank")
+
+
 def _symbols(language: str | None) -> tuple[Step, ...]:
     """The steps of Coqui's replace_symbols for a language."""
     steps: list[Step] = [] if language == "el" else [("replace", ";", ",")]

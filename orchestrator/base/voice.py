@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from kernel_template.text.metadata import LJSPEECH
+from kernel_template.text.tokens import ROLES
 from orchestrator import untrusted
 from orchestrator.base.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from orchestrator.base.speakers import take_speakers
@@ -215,7 +216,7 @@ def vocabulary(config: Mapping[str, Any]) -> list[str] | None:
     letters = list(set(main)) if characters.get("is_unique", True) else list(main)
     if characters.get("is_sorted", True):
         letters.sort()
-    roles = [characters.get(role) for role in ("pad", "eos", "bos", "blank")]
+    roles = [characters.get(role) for role in ROLES]
     return [*(role for role in roles if role), *letters, *str(characters.get("punctuations") or "")]
 
 

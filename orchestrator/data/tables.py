@@ -1,7 +1,6 @@
 """Read a table of names and texts as people save it: CSV, TSV, `|`, or an Excel workbook."""
 
 import csv
-import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import openpyxl
 
-from kernel_template.text.metadata import HEADERS, QUOTES, decode, normal
+from kernel_template.text.metadata import HEADERS, QUOTES, decode, normal, without_bars
 from orchestrator.data.recordings import Names
 from orchestrator.data.records import Cells, festival_rows, json_rows
 from orchestrator.formatting import size
@@ -30,7 +29,6 @@ _TEXTS = frozenset(
 )
 _SPOKEN = frozenset({"normalized", "normalised", "normalized_text", "norm_text", "normalized_transcription"})
 _SPEAKERS = frozenset({"speaker", "speaker_id", "speaker_name", "spk", "client_id", "voice", "বক্তা", "স্পিকার"})
-_BAR = re.compile(r"\s*[|।]*\|[|।]*\s*")
 _LONGEST_QUOTE = 20  # Lines that one quoted text may take.
 _SAMPLE = 300  # Rows by which the columns are found.
 _LONGEST_SPEAKER = 40
@@ -352,5 +350,5 @@ def tidy(text: str) -> tuple[str, list[str]]:
         changes.append("a line break in the text is read as a space")
     if "|" in text:
         changes.append("a | in the text is read as ।")
-        text = _BAR.sub("। ", text)
+        text = without_bars(text)
     return " ".join(text.split()), changes

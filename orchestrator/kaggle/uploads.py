@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from orchestrator.models import Sending
 
 ATTEMPTS = 10  # As the official client.
 WORTH_REMEMBERING = 8 << 20
+_VALID_S = 7 * 86400.0  # How long Google's storage keeps an upload that broke off.
 _LONGEST_WAIT_S = 15.0
 _TAKEN = (requests.codes.ok, requests.codes.created)
 _RESUME_INCOMPLETE = 308
@@ -113,6 +115,7 @@ class Uploads:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         name = f"{self._service}\n{kind.name}\n{path.name}\n{content}"
         memory = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
+        _forget_old(folder)
         self._remembered.append(memory)
         return memory
 
@@ -182,6 +185,15 @@ def _remember(memory: Path, place: _Place) -> None:
     with contextlib.suppress(LocalError, OSError):  # Without it the file is sent from its start.
         write_atomically(memory, json.dumps({"token": place.token, "url": place.url}))
         memory.chmod(0o600)
+
+
+def _forget_old(folder: Path) -> None:
+    """Remove uploads that nobody went on with, as long as the address that a storage gives can be valid."""
+    oldest = time.time() - _VALID_S
+    for known in folder.glob("*.json"):
+        with contextlib.suppress(OSError):
+            if known.stat().st_mtime < oldest:
+                known.unlink()
 
 
 def _recall(memory: Path) -> _Place | None:

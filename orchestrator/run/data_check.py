@@ -6,6 +6,7 @@ first bytes of each file. The forecast is an estimate from one public run.
 
 import math
 import struct
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from kernel_template.text import spoken
 from kernel_template.text.metadata import Metadata, Recordings, read_ljspeech
+from kernel_template.text.tokens import clean, cleaner_steps
 from orchestrator import untrusted
 from orchestrator.base.voice import vocabulary
 from orchestrator.errors import KgttsError, LocalError, UsageError
@@ -232,18 +235,39 @@ def _voice(settings: Settings, config: Mapping[str, Any], texts: Sequence[str]) 
     letters = vocabulary(config)
     if letters is None or config.get("use_phonemes"):
         return
-    used = Counter(letter for text in texts for letter in text if not letter.isspace())
+    steps = cleaner_steps(config.get("text_cleaner") or None, settings.training.language) or ()
+    used = Counter(letter for text in texts for letter in clean(text.rstrip("\r\n"), steps) if letter != " ")
     unknown = Counter({letter: count for letter, count in used.items() if letter not in letters})
-    if unknown:
-        shown = ", ".join(untrusted.character(letter) for letter, _ in unknown.most_common(_SHOWN))
+    # What a listener misses: letters, digits, and spaces of another kind, without which two words become one.
+    missed = Counter({letter: n for letter, n in unknown.items() if _is_heard(letter)})
+    if missed:
         yield Verdict(
             "letters",
             Level.WARNING,
-            f"the voice has no {shown}: {counted(unknown.total(), 'character')} of the texts are left out",
-            "`kgtts data prepare` writes numbers and signs as they are spoken",
+            f"the voice has no {_named(missed)}: {counted(missed.total(), 'character')} of the texts are "
+            "left out",
+            "`kgtts data prepare` writes numbers, signs and white space as they are spoken",
         )
-    else:
-        yield Verdict("letters", Level.OK, f"the voice has all {len(used)} letters and signs of the texts")
+        return
+    silent = f"; it leaves out {_named(unknown)}, which have no sound" if unknown else ""
+    sayable = len(used) - len(unknown)
+    yield Verdict("letters", Level.OK, f"the voice has all {sayable} letters and signs of the texts{silent}")
+
+
+def _is_heard(letter: str) -> bool:
+    return (
+        unicodedata.category(letter)[0] in "LMN"
+        or letter.isspace()
+        or spoken(letter).text.strip()
+        not in (
+            "",
+            letter,
+        )
+    )
+
+
+def _named(letters: Counter[str]) -> str:
+    return ", ".join(untrusted.character(letter) for letter, _ in letters.most_common(_SHOWN))
 
 
 def _batch(settings: Settings, utterances: int) -> Iterator[Verdict]:

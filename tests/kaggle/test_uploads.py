@@ -77,7 +77,11 @@ def test_a_later_upload_goes_on_with_what_arrived(
     emulator.server.faults.set(FaultPlan())
     (memory,) = (tmp_path / "unfinished").iterdir()
     sent.clear()
+    forgotten = memory.with_name("old.json")
+    forgotten.write_text("{}")
+    os.utime(forgotten, (0, 0))  # Its address is no longer valid.
     kaggle.upload_dataset(SOURCE, DETAILS, files, notes="x", sending=sending)
+    assert not forgotten.exists()
     assert sent[0] == 10 * CHUNK_MULTIPLE  # Skipped at once, and the rest was read.
     assert sum(sent) == len(content)
     assert stored(emulator, 1, "big.pth") == content

@@ -57,7 +57,7 @@ def test_a_spreadsheet_with_everything() -> None:
     assert found.text == (
         "a1|আমি, তুমি|আমি, তুমি|\n"
         'a2|তিনি বললেন, "আসব"।|তিনি বললেন, "আসব"।|\n'
-        "Rec 04|দাম ৳২৫০ , ধন্যবাদ|দাম ৳২৫০ , ধন্যবাদ|\n"
+        "Rec 04|দাম ৳২৫০। ধন্যবাদ|দাম ৳২৫০। ধন্যবাদ|\n"
         "sub/a5|দুই লাইন|দুই লাইন|\n"
     )
 
@@ -65,8 +65,8 @@ def test_a_spreadsheet_with_everything() -> None:
 def test_a_bar_within_a_text() -> None:
     """A repeated text shows where the columns end, where Coqui would use only a part of it."""
     found = read_ljspeech("a1|লম্বা | দাগ|লম্বা | দাগ\n".encode(), WAVS)
-    assert found.text == "a1|লম্বা, দাগ|লম্বা, দাগ|\n"
-    assert found.remarks == ["a | within a text is read as a comma (line 1)"]
+    assert found.text == "a1|লম্বা। দাগ|লম্বা। দাগ|\n"
+    assert found.remarks == ["a | within a text is read as । (line 1)"]
 
 
 def test_names_in_another_unicode_form() -> None:

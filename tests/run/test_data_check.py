@@ -108,11 +108,19 @@ def test_another_rate(check: Check) -> None:
 
 
 def test_letters_that_the_voice_lacks(check: Check) -> None:
-    """The most frequent first; white space does not count."""
+    """What a listener misses, most frequent first: letters, signs that are said, other kinds of spaces."""
     found = check(data(text="আমি ৳ ৭৭।"))["letters"]
     assert found.level is Level.WARNING
     assert "120 characters" in found.text
     assert found.text.startswith("the voice has no ৭ (BENGALI DIGIT SEVEN), ৳")
+    assert "NO-BREAK SPACE" in check(data(text="আমি\u00a0তুমি।"))["letters"].text
+
+
+def test_what_has_no_sound_is_no_warning(check: Check) -> None:
+    """Quotes and pictures are left out, and nobody misses them."""
+    found = check(data(text="“আমি” 😀।"))["letters"]
+    assert found.level is Level.OK
+    assert "it leaves out “" in found.text
 
 
 def test_a_batch_that_is_larger_than_the_data(check: Check) -> None:

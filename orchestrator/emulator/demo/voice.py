@@ -215,4 +215,8 @@ def _trained(torch: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    build_voice(Path(sys.argv[1]), speaking=_SPEAKING in sys.argv[2:])
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):  # noqa: PLR2004 - the program and the folder.
+        raise SystemExit(f"usage: python -m orchestrator.emulator.demo.voice FOLDER [{_SPEAKING}]")
+    place = Path(sys.argv[1])
+    place.mkdir(parents=True, exist_ok=True)
+    build_voice(place, speaking=_SPEAKING in sys.argv[2:])
