@@ -22,6 +22,7 @@ LARGEST_FILE = 8 << 30  # Full trainer states of VITS have 1 GB.
 _MOST_ENTRIES = 10_000
 _CHUNK = 1 << 20
 _ENDINGS = (".pth", ".pth.tar", ".pt", ".ckpt")
+_BY_HAND = "check the connection and try again; or download it with a browser, and name the file: kgtts base add FILE"
 _STEP = re.compile(r"(?:checkpoint|best_model|best_score)_(\d+)\.pth$")
 
 
@@ -263,11 +264,13 @@ def _length(url: str) -> int | None:
         with Session() as session, session.get(url, stream=True, headers={"Range": "bytes=0-0"}) as answer:
             if answer.status_code >= requests.codes.bad_request:
                 raise ServiceError(
-                    f"{url} could not be downloaded: the server answered {answer.status_code}."
+                    f"{url} could not be downloaded: the server answered {answer.status_code}.",
+                    hint=_BY_HAND,
                 )
             told = answer.headers.get("Content-Range", "").rpartition("/")[2] or answer.headers.get(
                 "Content-Length", ""
             )
             return int(told) if told.isdecimal() else None
     except requests.RequestException as error:
-        raise ServiceError(f"{url} could not be reached ({type(error).__name__}).") from error
+        why = type(error).__name__
+        raise ServiceError(f"{url} could not be reached ({why}).", hint=_BY_HAND) from error

@@ -47,7 +47,9 @@ KINDS = {
     "repeated_row": Kind("row repeated", _LEFT_OUT, "left out: the first one counts"),
     "not_a_recording": Kind("file only looks like a recording", _LEFT_OUT, "left out"),
     "unreadable": Kind("recording cannot be read", _QUARANTINE, "left out: record or download it again"),
-    "ffmpeg": Kind("needs ffmpeg", _QUARANTINE, "left out: install ffmpeg, or save it as .flac"),
+    "ffmpeg": Kind(
+        "needs ffmpeg", _QUARANTINE, "left out: install ffmpeg (winget, brew or apt install ffmpeg)"
+    ),
     "no_text": Kind("recording without a text", _QUARANTINE, "quarantine: add its row to the transcript"),
     "empty_text": Kind("nothing in the text can be spoken", _QUARANTINE, "quarantine: correct the text"),
     "texts_differ": Kind("several texts for one recording", _QUARANTINE, "quarantine: remove the wrong row"),
