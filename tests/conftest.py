@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -48,8 +49,9 @@ def _has_room() -> bool:
 
 
 # The tests write many small files that are synced to the disk, for which they would often wait.
-if "PYTEST_DEBUG_TEMPROOT" not in os.environ and _has_room():
-    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(_MEMORY)
+_asked = os.environ.get("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))  # Workers of xdist inherit ours.
+if "TMPDIR" not in os.environ and _asked == str(_MEMORY) and _has_room():
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.tempdir = str(_MEMORY)
 
 
 @pytest.hookimpl(trylast=True)

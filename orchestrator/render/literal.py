@@ -20,13 +20,21 @@ def python_literal(value: object) -> str:
     Raises:
         UsageError: the value, or a part of it, has no literal.
     """
+    return _text(value) if isinstance(value, str) else _checked(value)
+
+
+def _checked(value: object) -> str:
     text = _write(value, "", 0)
     if ast.literal_eval(text) != _plain(value):
         raise UsageError(f"{value!r} cannot be written as a Python literal that reads back the same.")
     return text
 
 
-@lru_cache(maxsize=512)  # `watch` and `sync` render the same files again and again.
+# `watch` renders the same files again and again.
+_text = lru_cache(maxsize=512)(_checked)
+
+
+@lru_cache(maxsize=512)
 def program_literal(text: str) -> str:
     """Write a program's text as a literal that people can read: a raw triple-quoted string.
 

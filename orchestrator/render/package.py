@@ -58,10 +58,11 @@ def package_files(package: Path) -> dict[str, str]:
         TemplateError: a file cannot be read, or is not UTF-8.
     """
     files = {}
-    for file in sorted(package.rglob("*.py"), key=lambda file: _order(file.relative_to(package))):
-        name = PurePosixPath(PACKAGE, *file.relative_to(package).parts)
+    found = {file.relative_to(package).as_posix(): file for file in package.rglob("*.py")}
+    for name in sorted(found, key=_order):
+        file = found[name]
         try:
-            files[str(name)] = file.read_text(encoding="utf-8")
+            files[f"{PACKAGE}/{name}"] = file.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise TemplateError(f"{file} cannot be read: {error}.") from None
     if f"{PACKAGE}/main.py" not in files:
@@ -69,10 +70,9 @@ def package_files(package: Path) -> dict[str, str]:
     return files
 
 
-def _order(path: Path) -> tuple[int, int, str]:
+def _order(name: str) -> tuple[bool, int, str]:
     """Sort the modules at the top before the folders, and the one that begins the session first."""
-    first = _FIRST.index(path.name) if path.name in _FIRST and len(path.parts) == 1 else len(_FIRST)
-    return len(path.parts) > 1, first, path.as_posix()
+    return "/" in name, _FIRST.index(name) if name in _FIRST else len(_FIRST), name
 
 
 def contents(files: Mapping[str, str]) -> list[tuple[str, str]]:
