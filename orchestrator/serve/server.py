@@ -43,7 +43,7 @@ class Server:
         limits: what it takes at once.
 
     Attributes:
-        url: its address.
+        url: its address from this machine.
 
     Raises:
         LocalError: the port is in use, or the address is not this machine's.
@@ -66,8 +66,7 @@ class Server:
             ) from error
         # Accepted connections inherit it. Without it a sentence may wait 40 ms for the client's delayed ACK.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        shown = f"[{access.host}]" if ":" in access.host else access.host
-        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+        self.url = f"http://{_reachable(access.host)}:{self._socket.getsockname()[1]}"
         self.studio = Studio(voices, limits or Limits())
         logging.getLogger("uvicorn.error").addHandler(logging.NullHandler())
         held = self.studio.limits
@@ -168,6 +167,13 @@ class _Uvicorn(uvicorn.Server):
         """Wait for requests in flight; those that are left after the grace are told."""
         asyncio.get_running_loop().call_later(self._studio.limits.grace_s, self._studio.stopping.set)
         await super().shutdown(sockets)
+
+
+def _reachable(host: str) -> str:
+    """The host in an address for this machine: for all interfaces (0.0.0.0) it is loopback."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - what a person chose.
+    found = everywhere.get(host, host)
+    return f"[{found}]" if ":" in found else found
 
 
 def _page(name: str, kind: str) -> Any:

@@ -202,7 +202,7 @@ def _mend(place: Path) -> None:
         ({"extra_body": {"vioce": "x"}}, "unknown_field", "did you mean `voice`?"),
         ({"voice": {"id": "nobody"}}, "voice_not_found", "nobody"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:30],
 )
 def test_what_cannot_be_spoken_is_a_sentence(
     server: Server, fields: dict[str, Any], code: str, words: str
