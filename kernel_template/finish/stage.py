@@ -15,6 +15,7 @@ from kernel_template.start.config_file import PreparedConfig
 from kernel_template.start.inputs import Inputs
 from kernel_template.start.install import Installer
 from kernel_template.start.packages import wheelhouse_finder
+from kernel_template.tools.espeak import with_espeak
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.train.checkpoints import Checkpoint
 from kernel_template.train.command import training_environment
@@ -179,7 +180,7 @@ class VoiceStage:
 
     def _voice_program(self, module: str, *, gpu: bool) -> VoiceProgram:
         context, tools = self.context, self.context.tools
-        env = training_environment(tools.env, gpu=gpu)
+        env = training_environment(with_espeak(tools.env, context.paths.temp / "bin"), gpu=gpu)
         return VoiceProgram(context.run_child, tools.programs, module, env, context.paths.temp, tools.write)
 
 

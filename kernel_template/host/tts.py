@@ -1,13 +1,9 @@
 """What the host changes in Coqui's `TTS` package, at the moment when the script imports each module."""
 
-import importlib.util
 import os
-import shlex
-import shutil
 import sys
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from kernel_template.host.compat import Compatibility
@@ -16,7 +12,7 @@ from kernel_template.host.metadata import MetadataMender
 from kernel_template.host.protocol import Control
 from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
-from kernel_template.text import espeak
+from kernel_template.tools.espeak import with_espeak
 
 ESPEAK = "TTS.tts.utils.text.phonemizers.espeak_wrapper"  # It looks for eSpeak NG when it is imported.
 
@@ -60,16 +56,10 @@ class TtsHooks:
 
         Call it before Coqui's phonemizer is imported.
         """
-        loader = importlib.util.find_spec("espeakng_loader")
-        if shutil.which("espeak-ng") or shutil.which("espeak") or loader is None or loader.origin is None:
+        env = with_espeak(os.environ, self._folder / "bin")
+        if env["PATH"] == os.environ.get("PATH", os.defpath):
             return
-        folder, package = self._folder / "bin", Path(loader.origin).parents[1]
-        command = (sys.executable, "-I", "-S", espeak.__file__, str(package))
-        folder.mkdir(exist_ok=True)
-        program = folder / "espeak-ng"
-        program.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
-        program.chmod(0o755)
-        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        os.environ["PATH"] = env["PATH"]
         self.say("phonemes come from eSpeak NG by way of espeakng-loader")
 
 

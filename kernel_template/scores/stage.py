@@ -32,6 +32,7 @@ from kernel_template.scores.program import Plan, Voice
 from kernel_template.start.inputs import Inputs
 from kernel_template.start.install import Installer
 from kernel_template.start.packages import wheelhouse_finder
+from kernel_template.tools.espeak import with_espeak
 from kernel_template.tools.files import human_seconds, human_size, json_bytes
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.process import ChildPlan, StopCause
@@ -223,7 +224,8 @@ class ScoresStage:
                 found.lines.append(text.strip())
 
         gpu = context.settings["accelerator"] is not None
-        env = tools.programs.environment(training_environment(tools.env, gpu=gpu))
+        own = with_espeak(tools.env, context.paths.temp / "bin")
+        env = tools.programs.environment(training_environment(own, gpu=gpu))
         command = tools.programs.command("scores.program", str(file))
         end = context.run_child(ChildPlan(command, env, context.paths.temp, left, _GRACE_S), on_line)
         done = {item["folder"] for item in found.scored}

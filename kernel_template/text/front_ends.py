@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kernel_template.text.spelling import SPELLINGS
+from kernel_template.text.tokens import clean
 from kernel_template.text.vocabulary import Vocabulary
 
 CHARACTERS = "characters"  # The `kind` of voices that read letters, which these programs can speak with.
@@ -52,8 +53,10 @@ def split_letters(rules: Mapping[str, Any]) -> SplitLetters:
     signs: dict[str, int] = {}
     for letter, apart in SPELLINGS.items():
         first, second = apart[0], apart[1]  # As NFD has them.
-        if voice.choose(letter)[0] != letter or first not in table:
+        if voice.choose(letter)[0] != letter or first not in table or letter not in table:
             continue
+        if clean(letter, voice.steps) != letter:
+            continue  # The training's cleaner took it apart itself.
         if second not in table and second not in signs:
             signs[second] = free + len(signs)
         joins.append((table[first], table.get(second, signs.get(second, 0)), table[letter]))

@@ -14,6 +14,7 @@ from typing import Any
 
 from kernel_template.text import espeak
 from kernel_template.text.espeak import EspeakError
+from kernel_template.text.spelling import SPELLINGS
 
 ESPEAK, BANGLA = "espeak", "bn_phonemizer"
 PHONEMIZERS = (ESPEAK, BANGLA)
@@ -86,6 +87,8 @@ def _clause(text: str, language: str) -> str:
 
 
 def _bangla(text: str) -> str:
+    for letter, apart in SPELLINGS.items():
+        text = text.replace(apart, letter)
     said = re.sub(" +", " ", _BANGLA_SIGNS.sub(" ", text.strip())).strip()
     return "".join(f"{_bangla_words(sentence)}।" for sentence in re.split("[।!?]", said))
 

@@ -65,6 +65,18 @@ def test_metadata_and_joints_are_added_once() -> None:
     }
 
 
+def test_letters_that_the_cleaner_takes_apart_are_not_joined() -> None:
+    """A voice whose cleaner applies NFC learnt য় as two letters; without a cleaner it is one."""
+    characters = {letter: number for number, letter in enumerate("কযে\u09bc\u09be\u09cb\u09df", start=4)}
+    rules = {"characters": characters, "ids": {"pad": 0, "blank": 3, "bos": 2, "eos": 1}}
+    joined = {
+        steps: {letter for _, _, letter in split_letters({**rules, "steps": steps}).joins}
+        for steps in ((), (("nfc",),))
+    }
+    assert joined[()] == {characters["\u09cb"], characters["\u09df"]}
+    assert joined[(("nfc",),)] == {characters["\u09cb"]}
+
+
 def test_closeness_is_the_worst_sentence() -> None:
     """The ratio in dB, and the difference as a share of the loudest sample; NaN is never near."""
     one = np.sin(np.arange(8000, dtype=np.float32))
