@@ -140,9 +140,9 @@ class _File:
         self._resampled = _Resampled(rate, to)
         self._pipe = _Pipe() if streamed else None
         self._whole = io.BytesIO()
-        # A constant rate, from which players can tell the length of a stream.
+        # A constant bit rate: players tell the length of a stream from it, and LAME writes no tag, whose length
+        # would be wrong until the end.
         more = {"bitrate_mode": "CONSTANT", "compression_level": _WORST_MP3} if kind == "MP3" else {}
-        self._drops_tag = streamed and kind == "MP3"
         self._file = soundfile.SoundFile(self._pipe or self._whole, "w", to, 1, subtype, format=kind, **more)
 
     def add(self, pcm: bytes) -> bytes:
@@ -155,12 +155,7 @@ class _File:
         return self._taken() if self._pipe is not None else self._whole.getvalue()
 
     def _taken(self) -> bytes:
-        if self._pipe is None:
-            return b""
-        if self._drops_tag and self._pipe.kept:
-            self._drops_tag = False
-            del self._pipe.kept[: _tag_bytes(bytes(self._pipe.kept[:_LARGEST_FRAME]))]
-        return self._pipe.take()
+        return b"" if self._pipe is None else self._pipe.take()
 
 
 @dataclass(slots=True)
@@ -189,22 +184,3 @@ class _Pipe:
         data = bytes(self.kept)
         self.kept.clear()
         return data
-
-
-# MPEG audio's header, by its source: ISO/IEC 11172-3 and 13818-3, layer III.
-_LARGEST_FRAME = 2_881
-_RATES = (44_100, 48_000, 32_000)
-_KBITS = {
-    1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-
-
-def _tag_bytes(data: bytes) -> int:
-    """The size of an MP3 stream's first frame if it is LAME's tag, which names a wrong length; else 0."""
-    if b"Info" not in data and b"Xing" not in data:
-        return 0
-    version, kbits, rate, padding = data[1] >> 3 & 3, data[2] >> 4, data[2] >> 2 & 3, data[2] >> 1 & 1
-    full = version == 3  # noqa: PLR2004 # MPEG-1, with 1152 samples a frame; MPEG-2 and 2.5 have 576.
-    per_second = _RATES[rate] >> {3: 0, 2: 1, 0: 2}[version]
-    return (144 if full else 72) * _KBITS[1 if full else 2][kbits] * 1000 // per_second + padding
