@@ -175,7 +175,7 @@ class VoiceExporter:
                 described = {**described, "recordings": self.recordings}
             self.write(description, json_bytes({**described, "onnx": onnx, "text": text, **card, **source}))
         except OSError:
-            for left in (part, model):
+            for left in (part, model, *([place / VOICE_TOKENS] if self._is_own else ())):
                 with contextlib.suppress(OSError):
                     left.unlink(missing_ok=True)
             raise

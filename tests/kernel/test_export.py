@@ -90,6 +90,15 @@ def test_a_voice_comes_with_its_description(root: Path, log: Log) -> None:
     assert list((root / "temp").iterdir()) == []
 
 
+def test_the_vocabulary_lies_beside_it_for_sherpa_onnx(root: Path, log: Log) -> None:
+    """A space is a token, a line end cannot be one, and a colon would be spoken at the end of sentences."""
+    rules = {"characters": {"ক": 4, " ": 5, ":": 6, "?": 7, "\n": 8}, "steps": [], "ids": {"blank": 3}}
+    text = {"kind": "characters", "speakable": True, "why": None, "add_blank": True, **rules}
+    assert export(root, log, made(card(text=text)))["state"] == "made"
+    tokens = (root / "working" / "voice" / "tokens.txt").read_text(encoding="utf-8")
+    assert tokens == "\uff1a 6\n\uff1f 7\nক 4\n  5\n? 7\n"
+
+
 @pytest.mark.parametrize(
     ("child", "word"),
     [

@@ -18,8 +18,11 @@ from kernel_template.tools.package import PackagePrograms
 from orchestrator.emulator.demo import inputs
 from orchestrator.emulator.runner.standins import standin_path
 from orchestrator.voice import SynthesisOptions, open_voice
+from orchestrator.voice.facts import VoiceFacts
+from orchestrator.voice.packaging import Asked, package_contents
 from orchestrator.voice.speech import speak
 from tests.kernel.kit import put
+from tests.voice.bangla import piper_says, sherpa_says
 
 _PROGRAMS = PackagePrograms()
 
@@ -96,6 +99,31 @@ class TestSmallVoice:
         assert one.shape[-1] % voice["audio"]["hop_length"] == 0
         assert numpy.array_equal(one, other)
         assert 0 < float(numpy.abs(one).max()) <= 1
+
+    def test_its_weights_take_half_the_room_and_sound_the_same(self, small_voice: Path) -> None:
+        """16 bits are stored, and the comparison with 32 is far above the limit."""
+        voice = json.loads((small_voice / "voice.json").read_text())
+        assert voice["weights"]["stored"] == "float16"
+        assert voice["weights"]["snr_db"] > 60 > voice["weights"]["lowest_snr_db"]
+        assert (small_voice / "voice.onnx").stat().st_size < 900_000
+
+    def test_sherpa_onnx_and_piper_say_the_same(self, small_voice: Path, tmp_path: Path) -> None:
+        """Both speak its package with the samples of `kgtts say`, sentence by sentence."""
+        numpy = importlib.import_module("numpy")
+        contents = package_contents(small_voice / "voice.json", VoiceFacts(), Asked("demo"))
+        assert contents.notes == ()
+        for name, data in contents.files.items():
+            put(tmp_path / name, data)
+        text = "আমার সোনার বাংলা, আমি তোমায় ভালোবাসি। মৌমাছি বড় ভালো, ১২টি গান।"
+        voice = open_voice(tmp_path / "voice.json")
+        here = [piece.samples for piece in voice.say(text, SynthesisOptions(noise=0.0))]
+        (there,) = sherpa_says(tmp_path, [text], rules="bangla.fst")
+        assert len(here) == 2
+        assert there.shape == numpy.concatenate(here).shape
+        assert float(numpy.abs(there - numpy.concatenate(here)).max()) < 1e-4
+        piper = piper_says(tmp_path, "আমার সোনার বাংলা, আমি তোমায় ভালোবাসি।")
+        assert piper.shape == here[0].shape
+        assert float(numpy.abs(piper - here[0]).max()) < 1e-4
 
     def test_kgtts_say_sounds_like_the_samples(self, small_voice: Path, tmp_path: Path) -> None:
         """`kgtts say` gives a session's sample: read, split and paused alike, nothing cut off."""
