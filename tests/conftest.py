@@ -91,9 +91,10 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def voice_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Share what is slow to make between the tests that train: the base voice and numba's cache."""
-    place = tmp_path_factory.mktemp("kgtts") / "cache"
-    (place / "numba").mkdir(parents=True)
+    """Share what is slow to make between the tests of all workers that train: base voice, numba code."""
+    root = tmp_path_factory.getbasetemp()
+    place = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "shared" / "cache"
+    (place / "numba").mkdir(parents=True, exist_ok=True)
     return place
 
 

@@ -13,7 +13,7 @@ from orchestrator.emulator.demo.speech import SAMPLE_RATE, speak
 from tests.cli.conftest import wait_for_words
 from tests.support import KEY, USER, Cli
 
-pytestmark = [pytest.mark.posix, pytest.mark.training, pytest.mark.xdist_group("training")]
+pytestmark = [pytest.mark.posix, pytest.mark.training]
 
 SLUG = "ashas-voice-a"
 # What a rehearsal on a laptop sets: no GPU, no package index, and the end after a step.
@@ -62,8 +62,7 @@ def test_five_commands(
     """`init`, `data prepare`, `data upload`, `base add`, `push`; the session trains on what was uploaded."""
     make_recordings(workplace / "My recordings")
     demo = inputs.provide_demo_inputs(workplace / "made", USER, cache=voice_cache, speaking=True)
-    monkeypatch.setenv("KGTTS_HOME", str(voice_cache.parent))
-    emulator = start_emulator(standins=True)
+    emulator = start_emulator(standins=True, cache=voice_cache)
     monkeypatch.setenv("KGTTS_KAGGLE_URL", emulator.url)
     monkeypatch.setenv("KAGGLE_USERNAME", USER)
     monkeypatch.setenv("KAGGLE_KEY", KEY)
