@@ -1,6 +1,8 @@
 """The training loop: hooks that count its batches, resume in the middle of an epoch, and stop it in time."""
 
 import contextlib
+import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ from kernel_template.host.state import (
 )
 from kernel_template.host.stopping import StopRules, TimeBudget
 
+_MOST_FAILURES = 20  # At one step; `fit_with_largest_batch_size` halves the batch up to 11 times.
+
 
 class StopTraining(BaseException):
     """Leaves the training loop; only the host catches it."""
@@ -56,6 +60,7 @@ class TrainingLoop:
         self._epoch_rng: RandomStates | None = None  # The random states at the epoch's start.
         self._trainer: Any = None
         self._losses = LossWatch()
+        self._failures = (-1, 0)  # The step of the last one, and how many in a row were there.
         self.checkpoints = CheckpointWriter(
             disk=self.disk,
             rendezvous=self.rendezvous,
@@ -133,10 +138,27 @@ class TrainingLoop:
                 self._peers.leave_together()
             except BaseException as error:
                 self.reporter.write(failed=True)
+                self._count_failure(trainer.total_steps_done)
                 if isinstance(error, Exception) and self._is_not_finite():
                     self._report_not_finite()
                 self.ranks.failed(error)
                 raise
+
+    def _count_failure(self, step: int) -> None:
+        """End the process if a script begins the training again and again, and it gets no further.
+
+        Nothing less ends a script that catches everything, and the session would run until its time limit.
+        """
+        self._failures = (step, self._failures[1] + 1 if self._failures[0] == step else 1)
+        if self._failures[1] >= _MOST_FAILURES:
+            self.reporter.say(
+                f"the training has failed {_MOST_FAILURES} times at step {step}, and the script begins it "
+                "again each time: it ends here"
+            )
+            traceback.print_exc()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1)
 
     def _begin(self, trainer: Trainer) -> None:
         """Go where the checkpoint was saved; stop at once if everything is done already."""

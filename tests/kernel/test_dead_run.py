@@ -9,8 +9,18 @@ import pytest
 
 from kernel_template.tools.files import sha256_of
 from kernel_template.train.host_link import BatchPlan
-from tests.kernel.hosting import REAL_TRAINER, ForkServer, Toy, load, same_training, save, step_of
-from tests.kernel.kit import Log
+from tests.kernel.hosting import (
+    CONFIG,
+    REAL_TRAINER,
+    TOY,
+    ForkServer,
+    Toy,
+    load,
+    same_training,
+    save,
+    step_of,
+)
+from tests.kernel.kit import Log, put
 from tests.kernel.sessions import resume_of, stamp, toy_session
 
 pytestmark = REAL_TRAINER
@@ -252,3 +262,34 @@ def test_a_later_session_keeps_what_the_script_set(
     assert "lr = 0.00017 is what the script sets itself" in log.text
     (config,) = (root / "working" / "training").glob("*/config.json")
     assert json.loads(config.read_text())["lr"] == 0.00017
+
+
+# ---- Scripts that hide it
+
+_RETRIES = f"""
+import sys
+sys.path.insert(0, {str(TOY.parent)!r})
+import toy_training
+class Broken(toy_training.Toy):
+    def train_step(self, *args, **kwargs):
+        raise ValueError("it breaks")
+toy_training.Toy = Broken
+while True:
+    try:
+        toy_training.main()
+    except BaseException:
+        pass
+"""
+
+
+def test_a_script_that_always_tries_again(fork_server: ForkServer, tmp_path: Path) -> None:
+    """A training that fails at the same step each time ends, whatever the script catches."""
+    config = put(tmp_path / "config.json", json.dumps({**CONFIG, "output_path": str(tmp_path / "out")}))
+    control = put(tmp_path / "control.json", json.dumps({"report": str(tmp_path / "report.json")}))
+    script = put(tmp_path / "script.py", _RETRIES)
+    arguments = [str(control), str(script), "--config_path", str(config)]
+    assert fork_server.run(arguments, tmp_path / "log.txt") == 1
+    log = (tmp_path / "log.txt").read_text()
+    assert "the training has failed 20 times at step 0" in log
+    assert log.rstrip().endswith("ValueError: it breaks")
+    assert json.loads((tmp_path / "report.json").read_text())["failed"] is True
