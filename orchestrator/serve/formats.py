@@ -140,8 +140,7 @@ class _File:
         self._resampled = _Resampled(rate, to)
         self._pipe = _Pipe() if streamed else None
         self._whole = io.BytesIO()
-        # A constant bit rate: players tell the length of a stream from it, and LAME writes no tag, which would
-        # name a wrong length.
+        # A constant bit rate: players tell a stream's length from it, and LAME writes no (wrong) tag.
         more = {"bitrate_mode": "CONSTANT", "compression_level": _WORST_MP3} if kind == "MP3" else {}
         self._file = soundfile.SoundFile(self._pipe or self._whole, "w", to, 1, subtype, format=kind, **more)
 
