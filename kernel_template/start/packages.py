@@ -15,6 +15,8 @@ from kernel_template.settings import InstallSettings
 from kernel_template.start.mounts import find_mounts
 
 _DIST_INFO = ".dist-info"
+_ASKS_FOR_PHONEMES = re.compile(r"""\buse_phonemes["']?\s*[=:]\s*True\b""")
+_NAMES_PHONEMIZER = re.compile(r"""\bphonemizer["']?\s*[=:]\s*["'](\w+)["']""")
 _ESPEAK = ("espeakng-loader>=0.2.4",)
 _BY_ESPEAK = ("espeak", "multi_phonemizer")
 _BANGLA_PHONEMIZER = ("bangla", "bnnumerizer", "bnunicodenormalizer")  # coqui-tts[bn]
@@ -133,16 +135,21 @@ def find_wheels(root: Path, source: str) -> Wheelhouse | None:
     return Wheelhouse(source, tuple(folders), count, size)
 
 
-def phonemizer_packages(config: Mapping[str, Any], *, has_espeak: bool) -> tuple[str, ...]:
-    """Return what makes the phonemes of a configuration; empty for voices of letters.
+def phonemizer_packages(config: Mapping[str, Any], script: str = "", *, has_espeak: bool) -> tuple[str, ...]:
+    """Return what makes the phonemes of a training; empty for voices of letters.
 
     Args:
         config: Coqui's configuration.
+        script: the text of the training script, which may ask for phonemes by itself.
         has_espeak: whether eSpeak NG is installed as a program, which Kaggle's image has not.
     """
-    if not config.get("use_phonemes"):
+    phonemizer = config.get("phonemizer")
+    if _ASKS_FOR_PHONEMES.search(script):
+        named = _NAMES_PHONEMIZER.search(script)
+        phonemizer = named[1] if named else phonemizer
+    elif not config.get("use_phonemes"):
         return ()
-    phonemizer = config.get("phonemizer") or "espeak"
+    phonemizer = phonemizer or "espeak"
     if phonemizer == "bn_phonemizer":
         return _BANGLA_PHONEMIZER
     return _ESPEAK if phonemizer in _BY_ESPEAK and not has_espeak else ()

@@ -65,7 +65,7 @@ class StartStages:
             self._check_stopped()
             with report.stage(Stage.PREPARE, "Configuration"):
                 prepared = self._prepare(inputs)
-                self._install_phonemizer(prepared)
+                self._install_phonemizer(inputs, prepared)
                 context.outputs.reserve()
         return inputs, prepared
 
@@ -114,12 +114,16 @@ class StartStages:
         afterwards = warm if context.settings["resume"] is not None else None
         return BackgroundWork(work, afterwards, cancellation, tools.clock)
 
-    def _install_phonemizer(self, prepared: PreparedConfig) -> None:
-        """Install what makes the configuration's phonemes; a script may need none, so this never fails."""
+    def _install_phonemizer(self, inputs: Inputs, prepared: PreparedConfig) -> None:
+        """Install what makes the training's phonemes; perhaps it needs none, so this never fails."""
         context, tools = self.context, self.context.tools
         path = tools.env.get("PATH")
         has_espeak = any(shutil.which(name, path=path) for name in ("espeak-ng", "espeak"))
-        packages = phonemizer_packages(prepared.values, has_espeak=has_espeak)
+        try:
+            script = inputs.script.read_text(encoding="utf-8", errors="replace") if inputs.script else ""
+        except OSError:
+            script = ""
+        packages = phonemizer_packages(prepared.values, script, has_espeak=has_espeak)
         if not packages:
             return
         installer = Installer(

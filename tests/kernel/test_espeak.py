@@ -12,7 +12,9 @@ from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
 from kernel_template.host.tts import TtsHooks
 from kernel_template.text import espeak as espeak_program
-from tests.kernel.kit import put
+from kernel_template.tools.espeak import with_espeak
+from tests.kernel.kit import Log, base_config, mount_inputs, put
+from tests.kernel.sessions import HEAD, TRAINS, Played
 
 loader = pytest.importorskip("espeakng_loader")
 PACKAGES = Path(loader.__file__).parents[1]
@@ -64,3 +66,26 @@ def test_it_is_there_for_scripts_that_need_it(tmp_path: Path, monkeypatch: pytes
     program = Path(os.environ["PATH"].split(os.pathsep)[0], "espeak-ng")
     done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
     assert "text-to-speech" in done.stdout
+
+
+def test_a_session_names_what_phonemes_need(root: Path, log: Log) -> None:
+    """Without internet the missing packages of the phonemizer are a warning: the script may need none."""
+    config = base_config(use_phonemes=True, phonemizer="bn_phonemizer")
+    mount_inputs(root / "input", script=HEAD + TRAINS, config=config)
+    played = Played(root, log, "", internet=False)
+    assert played.code == 0
+    assert any(
+        "trained on phonemes" in item["message"] and "bnunicodenormalizer" in item["message"]
+        for item in log.events("warning")
+    )
+
+
+def test_a_program_that_is_there_is_used(tmp_path: Path) -> None:
+    """With eSpeak NG's own program in the path, none is made; without either, nothing changes."""
+    program = put(tmp_path / "bin" / "espeak-ng", "")
+    program.chmod(0o755)
+    env = {"PATH": str(tmp_path / "bin")}
+    assert with_espeak(env, tmp_path / "made") == env
+    found = with_espeak({"PATH": "/nowhere"}, tmp_path / "made")
+    assert found["PATH"] == f"{tmp_path / 'made'}{os.pathsep}/nowhere"
+    assert os.access(tmp_path / "made" / "espeak-ng", os.X_OK)

@@ -63,6 +63,25 @@ def test_phonemes_bring_their_packages(config: dict[str, Any], packages: tuple[s
     assert phonemizer_packages(config, has_espeak=False) == packages
 
 
+@pytest.mark.parametrize(
+    ("script", "packages"),
+    [
+        ("config.use_phonemes = False\nphonemizer='espeak'", ()),
+        ("config = VitsConfig(use_phonemes=True, phoneme_language='bn')", ("espeakng-loader>=0.2.4",)),
+        ("""{"use_phonemes": True, "phonemizer": "espeak"}""", ("espeakng-loader>=0.2.4",)),
+        ("use_phonemes = True\nphonemizer = 'gruut'", ()),
+        (
+            "use_phonemes=True, phonemizer='bn_phonemizer'",
+            ("bangla", "bnnumerizer", "bnunicodenormalizer"),
+        ),
+    ],
+    ids=str,
+)
+def test_a_script_may_ask_for_phonemes(script: str, packages: tuple[str, ...]) -> None:
+    """A script that sets them itself brings their packages too."""
+    assert phonemizer_packages({}, script, has_espeak=False) == packages
+
+
 def test_a_program_that_is_there_is_enough() -> None:
     """With eSpeak NG's own program nothing is installed."""
     assert phonemizer_packages({"use_phonemes": True}, has_espeak=True) == ()
