@@ -21,7 +21,7 @@ from kernel_template.text import Vocabulary
 from kernel_template.text.front_ends import CHARACTERS, sherpa_metadata, sherpa_tokens, split_letters
 from orchestrator import __version__, untrusted
 from orchestrator.errors import LocalError, UsageError
-from orchestrator.voice.card import VoiceCard
+from orchestrator.voice.card import VoiceCard, load_card
 from orchestrator.voice.facts import VoiceFacts
 from orchestrator.voice.licences import licence
 from orchestrator.voice.piper import piper_config
@@ -35,7 +35,7 @@ _SENTENCES = (
     "আজ সকালে নদীর ধারে ঠান্ডা হাওয়া বইছে।",
     "ঢাকা থেকে চট্টগ্রাম দুইশো পঁয়ষট্টি কিলোমিটার।",
 )
-_SHERPA_INPUTS = ("input", "input_lengths", "scales", "sid", "langid")  # In the order that it passes them.
+_INPUTS = ("input", "input_lengths", "scales", "sid")  # In the order in which sherpa-onnx passes them.
 _MOST_SPEAKERS = 6  # Whose samples come with a package.
 _SEED = 0
 
@@ -77,9 +77,9 @@ def package_contents(place: Path, facts: VoiceFacts, asked: Asked) -> Contents:
         UsageError: the voice is damaged, or other programs could not speak with it.
         LocalError: a package that is needed is not installed.
     """
-    voice = open_voice(place, seed=_SEED)
     described = untrusted.as_object(untrusted.read_json_object(place))
-    _check_fit(place, voice.card, described)
+    _check_fit(place, load_card(place), described)
+    voice = open_voice(place, seed=_SEED)
     model, notes = (place.parent / voice.card.onnx.file).read_bytes(), []
     weights = untrusted.as_object(described.get("weights"))
     if not _is_prepared(voice, described):
@@ -147,7 +147,7 @@ def _check_fit(place: Path, card: VoiceCard, described: Mapping[str, Any]) -> No
             f"The voice at {place} reads phonemes: sherpa-onnx and Piper do not make those of its training.",
             hint="speak with it by `kgtts say`",
         )
-    if card.onnx.inputs != _SHERPA_INPUTS[: len(card.onnx.inputs)]:
+    if card.onnx.inputs != _INPUTS[: len(card.onnx.inputs)]:
         listed = ", ".join(card.onnx.inputs)
         raise UsageError(f"The voice at {place} takes {listed}: sherpa-onnx and Piper pass no such inputs.")
 

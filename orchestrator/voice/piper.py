@@ -40,7 +40,10 @@ def piper_config(card: VoiceCard) -> dict[str, Any]:
         "language": {"code": card.language or "bn"},
         "phoneme_type": "text",
         "num_symbols": 1 + max((*table.values(), *split.signs.values(), special.blank)),
-        "num_speakers": 1 + max(card.speakers.values(), default=0),
+        # Piper names a speaker only if there are two.
+        "num_speakers": max(
+            1 + max(card.speakers.values(), default=0), 2 if "sid" in card.onnx.inputs else 1
+        ),
         "speaker_id_map": card.speakers,
         "inference": {
             "noise_scale": card.scales.noise,

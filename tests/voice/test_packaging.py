@@ -110,6 +110,28 @@ def test_several_speakers(tmp_path: Path) -> None:
     assert "0 আশা, 1 রবি" in (folder / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_single_speaker_with_a_number(tmp_path: Path) -> None:
+    """A model that wants to be told its only speaker speaks everywhere."""
+    pytest.importorskip("onnx")
+    place = put_bangla_voice(tmp_path / "old", speakers=True)
+    card = json.loads(place.read_text(encoding="utf-8"))
+    place.write_text(json.dumps({**card, "speakers": {"আশা": 0}}), encoding="utf-8")
+    folder = made(place, tmp_path / "package")
+    (here,), (there,) = said_here(folder, "আমি"), sherpa_says(folder, ["আমি"])
+    assert heard(here) == heard(there) == heard(piper_says(folder, "আমি"))
+
+
+def test_a_voice_of_several_languages_is_refused(tmp_path: Path) -> None:
+    """Neither program passes a language, so it would be the first one's."""
+    pytest.importorskip("onnx")
+    place = put_bangla_voice(tmp_path)
+    card = json.loads(place.read_text(encoding="utf-8"))
+    inputs = [*card["onnx"]["inputs"], "sid", "langid"]
+    place.write_text(json.dumps({**card, "onnx": {**card["onnx"], "inputs": inputs}}), encoding="utf-8")
+    with pytest.raises(UsageError, match="langid"):
+        package_contents(place, FACTS, Asked("আশা"))
+
+
 def test_a_package_is_made_the_same_twice(hum: Path, tmp_path: Path) -> None:
     """The same voice gives the same archive, and its own package can be packaged again."""
     identities = []

@@ -8,6 +8,7 @@ import click
 from orchestrator.cli.context import json_option, load, on_interrupt, out_file, print_json, run_argument
 from orchestrator.cli.show.console import signs, warn
 from orchestrator.formatting import counted, size
+from orchestrator.models import KernelRef
 from orchestrator.results import PulledSession, Results
 from orchestrator.voice.card import find_card, load_card
 from orchestrator.voice.facts import read_facts
@@ -106,9 +107,11 @@ def contents_of(
     card_place = find_card(place) if place is not None else pulled_voice(sessions)
     is_ours = loaded.path is not None and place is None and run is None
     inputs = {"Data": settings.inputs.dataset, "Base voice": settings.inputs.model} if is_ours else {}
-    facts = read_facts(sessions, load_card(card_place).global_step, inputs)
-    name = title or (card_place.resolve().parents[2].name if sessions else card_place.parent.name)
-    return package_contents(card_place, facts, Asked(name or "voice", license_name, base_license, author))
+    card = load_card(card_place)
+    facts = read_facts(sessions, card.global_step, inputs)
+    kernel = (card.run.kernel or "").rpartition("/")[2]
+    name = title or (KernelRef("", kernel).base.slug if kernel else "voice")
+    return package_contents(card_place, facts, Asked(name, license_name, base_license, author))
 
 
 def tell(contents: Contents) -> None:
