@@ -21,6 +21,7 @@ from kernel_template.host.rendezvous import ASSIGNED_GPU, Rendezvous
 PID_FILE = "KGTTS_PROGRAM"  # Of the environment: where a program in the host writes its process id.
 _HOST = "kernel_template.host"
 _PYTHON = re.compile(r"(?:.*/)?python[\d.]*")
+_SHELL = re.compile(r"(?:.*/)?(?:ba|da|z)?sh")
 _TRAINING_MODULE = "TTS.bin.train_tts"
 _LAUNCHER = "trainer.distribute"  # Starts its --script once for each GPU; the ranks do that here.
 _LAUNCHERS = (
@@ -34,7 +35,8 @@ _WORD = r"(?:'[^']*'|\"[^\"]*\"|[^\s;&|<>()'\"])+"
 _BEFORE = rf"(?:^|[;&|(\n])[ \t]*(?:\w+={_WORD}[ \t]+|(?:nohup|time|exec|env)[ \t]+)*"
 _COMMAND = re.compile(
     rf"(?P<before>{_BEFORE})"
-    rf"(?P<command>(?:\S*/)?(?:python[\d.]*|torchrun|accelerate\s+launch)(?=\s)(?:[ \t]+{_WORD})*)"
+    r"(?P<command>(?:\S*/)?(?:python[\d.]*|torchrun|accelerate\s+launch|(?:ba|da|z)?sh)(?=\s)"
+    rf"(?:[ \t]+{_WORD})*)"
 )
 
 
@@ -158,20 +160,37 @@ class TrainingPrograms:
         words = [os.fspath(word) for word in command]
         if not all(isinstance(word, str) for word in words):
             return None
+        return self._words(words, folder)
+
+    def _words(self, words: list[str], folder: Path) -> list[str] | None:
+        """Return the words of a command with its training in the host; None if there is none in it."""
         made = hosted(words, self._control, folder)
         if made is not None:
             self._announce(words)
-        return made
+            return made
+        if not words or not _SHELL.fullmatch(words[0]):
+            return None
+        at = next((at for at, word in enumerate(words[1:], 1) if not word.startswith("-")), len(words))
+        if at == len(words):
+            return None
+        before, line, rest = words[:at], words[at], words[at + 1 :]
+        if not words[at - 1].endswith("c") or at == 1:  # No -c: it is a file, whose name is $0 all the same.
+            before, rest = [*before, "-c"], [line, *rest]
+            try:
+                line = Path(folder, line).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError):
+                return None
+        changed = self.changed(line, folder, shell=True)  # noqa: S604 - it starts nothing.
+        return None if changed is None else [*before, changed, *rest]
 
     def _in_shell(self, command: str, folder: Path) -> str:
         try:
             words = shlex.split(command)
         except ValueError:
             return command
-        made = hosted(words, self._control, folder)
+        made = self._words(words, folder)
         if made is None:
             return command
-        self._announce(words)
         # What a word of the shell was before its quotes were read, such as $HOME, stays as it is.
         raw = re.findall(_WORD, command)
         same = {word: text for word, text in zip(words, raw, strict=False) if len(words) == len(raw)}

@@ -268,6 +268,12 @@ def _two_scripts(dataset: Path, _model: Path) -> None:
     (dataset / "train_one.py").write_text(scripts.OLD_TRAIN_TTS, encoding="utf-8")
 
 
+def _shell_file(dataset: Path, _model: Path) -> None:
+    """A file of commands that trains."""
+    line = 'export CUDA_VISIBLE_DEVICES=0\npython3 -m TTS.bin.train_tts \\\n    "$@"\n'
+    (dataset / "run.sh").write_text(line, encoding="utf-8")
+
+
 def _renamed(dataset: Path, _model: Path) -> None:
     (dataset / "train_tts.py").rename(dataset / "train_vits_bn.py")
 
@@ -372,6 +378,7 @@ SHAPES = (
     Shape("syntax_error", scripts.SYNTAX, ends="mistake in the line above"),
     Shape("as_program", unusual.AS_PROGRAM, says="a program of its own", ranks=(1, 2)),
     Shape("by_shell", unusual.BY_SHELL, says="a program of its own", ranks=(1, 2)),
+    Shape("shell_file", unusual.SHELL_FILE, _shell_file, says="a program of its own", ranks=(1, 2)),
     Shape("distributed", unusual.DISTRIBUTED, _two_scripts, says="a program of its own", ranks=(1, 2)),
     Shape("spawns", unusual.SPAWNS, ends="below `if __name__"),
     Shape("spawns_guarded", unusual.SPAWNS_GUARDED, ranks=(1, 2)),

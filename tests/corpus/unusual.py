@@ -11,6 +11,10 @@ BY_SHELL = """
 import os, sys
 os.system(f"CUDA_VISIBLE_DEVICES=0 {sys.executable} -m TTS.bin.train_tts " + " ".join(sys.argv[1:]))
 """
+SHELL_FILE = """
+import os, subprocess, sys
+subprocess.run(["bash", os.path.join(os.path.dirname(os.path.abspath(__file__)), "run.sh"), *sys.argv[1:]])
+"""
 DISTRIBUTED = """
 import os, sys
 os.system(f"{sys.executable} -m trainer.distribute --script {__file__.replace('train_tts', 'train_one')} "

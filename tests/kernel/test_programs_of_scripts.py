@@ -71,6 +71,29 @@ def test_lines_of_a_shell(folder: Path, command: str, program: str | None) -> No
     assert len(said) == (made is not None)
 
 
+def test_files_of_a_shell(folder: Path) -> None:
+    """What a file of commands starts is found, and it still sees its name and its arguments."""
+    put(folder / "bn.sh", "cd $(dirname $0)\nexport A=1\npython run.py --a $1\n")
+    put(folder / "other.sh", "python resample.py\n")
+    changed = TrainingPrograms("/c.json", folder, folder, Rendezvous(), lambda _text: None).changed
+    text = f"cd $(dirname $0)\nexport A=1\n{' '.join(HOSTED)} run.py --a $1\n"
+    assert changed(["bash", "-e", "bn.sh", "x"], folder, shell=False) == [
+        "bash",
+        "-e",
+        "-c",
+        text,
+        "bn.sh",
+        "x",
+    ]
+    line = changed("set -e; bash bn.sh x | tee log", folder, shell=True)  # noqa: S604 - it starts nothing.
+    assert line == f"set -e; bash -c {shlex.quote(text)} bn.sh x | tee log"
+    assert changed(["sh", "-lc", "python run.py"], folder, shell=False) == [
+        *("sh", "-lc", f"{' '.join(HOSTED)} run.py")
+    ]
+    for words in (["bash", "other.sh"], ["bash", "none.sh"], ["sh", "-c"], ["bash"], ["sh", "-c", "ls"]):
+        assert changed(words, folder, shell=False) is None
+
+
 _SCRIPT = """
 import os, subprocess, sys
 from pathlib import Path
