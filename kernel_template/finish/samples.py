@@ -159,8 +159,8 @@ class SampleSpeaker:
             for item in record.get("odd") or []:
                 odd.setdefault(item["kind"], []).append(f"{record['file']} {item['what']}")
         for found in odd.values():
-            others = f" The same is odd in {len(found) - 1} of the other sentences." if len(found) > 1 else ""
-            self.report.warn(f"The voice sounds odd: {found[0]}.{others}")
+            others = f"; the same is odd in {len(found) - 1} of the other sentences" if len(found) > 1 else ""
+            self.report.warn(f"The voice sounds odd: {found[0]}{others}.")
 
     def _print(self, record: Mapping[str, Any]) -> None:
         if record.get("error"):

@@ -10,6 +10,7 @@ from kernel_template.sound import pcm16
 from kernel_template.text import Reading, Spoken, joined
 from orchestrator import untrusted
 from orchestrator.errors import UsageError
+from orchestrator.formatting import counted
 from orchestrator.results import PulledSession
 from orchestrator.voice.card import VoiceCard, find_card
 from orchestrator.voice.finding import base_voice_beside, pulled_pair, pulled_voice
@@ -19,6 +20,7 @@ from orchestrator.voice.synthesis import SynthesisOptions, Utterance, Voice
 STDIN = "-"
 _LARGEST_TEXT = 4 * 1024 * 1024
 _MOST_NAMED = 12
+_MOST_CHECKED = 200  # Sentences whose sound is checked: it takes a tenth of the time of a small voice.
 _LONGEST_NAME = 60  # Characters of a sentence that is named.
 
 
@@ -48,7 +50,7 @@ class Speech:
         pieces: each sentence as it was spoken, and its seconds of sound.
         unknown: the characters that were left out, each once.
         said: the text in the voice's letters, with what was changed, lost and is doubtful.
-        odd: what is odd about the sound, as whole sentences; not all, if that is much.
+        odd: what is odd about the sound of its first sentences, as whole sentences: one for each kind.
     """
 
     place: Path
@@ -155,7 +157,7 @@ def speak(
     pieces: list[tuple[str, float]] = []
     readings: list[Reading] = []
     unknown: dict[str, None] = {}
-    odd: list[str] = []
+    odd: dict[str, list[str]] = {}
     took_s = 0.0
 
     def note(reading: Reading) -> None:
@@ -168,8 +170,9 @@ def speak(
             unknown.update(dict.fromkeys(spoken.unknown))
             took_s += spoken.took_s
             pieces.append((spoken.text, spoken.seconds))
-            if len(odd) < _MOST_NAMED:
-                odd.extend(_oddities(voice, spoken, options.speed))
+            if len(pieces) <= _MOST_CHECKED:
+                for kind, what in _oddities(voice, spoken, options.speed):
+                    odd.setdefault(kind, []).append(what)
             yield pcm16(spoken.samples, spoken.pause_s, rate)
         unknown.update(dict.fromkeys(loss.character for reading in readings for loss in reading.said.lost))
         if not any(seconds for _, seconds in pieces):
@@ -178,11 +181,16 @@ def speak(
 
     seconds = write_sound(file, rate, sounds())
     said = joined([reading.said for reading in readings])
-    return Speech(voice.place, voice.card, file, seconds, took_s, pieces, tuple(unknown), said, odd)
+    told = [f"{found[0]}{_and_others(len(found) - 1)}." for found in odd.values()]
+    return Speech(voice.place, voice.card, file, seconds, took_s, pieces, tuple(unknown), said, told)
 
 
-def _oddities(voice: Voice, said: Utterance, speed: float) -> list[str]:
-    """What is odd about the sound of a sentence, as whole sentences."""
+def _and_others(count: int) -> str:
+    return f"; the same is odd in {counted(count, 'other sentence')}" if count else ""
+
+
+def _oddities(voice: Voice, said: Utterance, speed: float) -> list[tuple[str, str]]:
+    """What is odd about the sound of a sentence: its kind, and words about it."""
     if not said.seconds:
         return []
     # Needs numpy, which a voice that speaks has.
@@ -191,7 +199,8 @@ def _oddities(voice: Voice, said: Utterance, speed: float) -> list[str]:
     found = measure(said.samples, voice.card.audio.sample_rate)
     recorded = Reference.read(voice.card.recordings)
     name = untrusted.one_line(said.text, _LONGEST_NAME)
-    return [f"“{name}” {item.what}." for item in oddities(found, said.text, recorded, speed=speed)]
+    odd = oddities(found, said.text, recorded, speed=speed)
+    return [(item.kind, f"“{name}” {item.what}") for item in odd]
 
 
 def _nothing_to_say(place: Path, said: Spoken, unknown: Collection[str], *, had_letters: bool) -> UsageError:
