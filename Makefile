@@ -7,6 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+# The tests' modules are compiled once for all of pytest's workers, and for the next run.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-laptop lint format clean
 
 demo: $(VENV)/.local

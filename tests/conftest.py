@@ -69,10 +69,15 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+def pytest_collection() -> None:
+    """Keep the garbage collector from looking at thousands of tests again and again, now and later."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector from visiting all of the tests again and again."""
-    gc.collect()
+    """Set apart what is there, which stays, and collect from now on."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
