@@ -11,7 +11,7 @@ import pytest
 import stamina
 
 from orchestrator.emulator import Emulator
-from orchestrator.emulator.faults.kinds import UploadLost
+from orchestrator.emulator.faults.kinds import Error, UploadLost
 from orchestrator.emulator.faults.plan import FaultPlan
 from orchestrator.voice.package import write_package
 from tests.fakes.hub import TOKEN, Hub, serving
@@ -103,6 +103,31 @@ def test_an_upload_to_kaggle_goes_on(cli: Cli, account: Emulator, workplace: Pat
     )
     assert back.code == 0, back.said
     assert (tmp_path / "voice.onnx").read_bytes() == model
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Error(where="api:ListModels", status=500), 7),
+        (Error(where="api:CreateModel", status=403), 4),
+        (Error(where="api:CreateModelInstance", status=429), 7),
+        (Error(where="api:CreateModelInstance", status=409), 4),
+        (Error(where="api:StartBlobUpload", status=401), 3),
+        (Error(where="upload", status=403), 7),
+    ],
+    ids=lambda value: f"{value.where} {value.status}" if isinstance(value, Error) else "",
+)
+def test_what_kaggle_refuses_is_told_and_then_goes_on(
+    cli: Cli, account: Emulator, archive: Path, fault: Error, code: int
+) -> None:
+    """With the exit code of its kind and no secret; the same command then publishes one version."""
+    account.server.faults.set(FaultPlan(faults=(fault,)))
+    broken = cli("publish", "kaggle", "--package", str(archive))
+    assert broken.code == code, broken.said
+    assert KEY not in broken.said
+    account.server.faults.set(FaultPlan())
+    told = cli("publish", "kaggle", "--package", str(archive), "--json").json
+    assert told["version"] == f"{VERSION}/1"
 
 
 def test_a_package_becomes_a_repository(cli: Cli, hub: Hub, archive: Path) -> None:
