@@ -1,4 +1,4 @@
-"""Check everything that a push needs before quota is spent: one verdict for each thing, for the doctor."""
+"""Check everything that a push needs before quota is spent: one line for each thing, for the doctor."""
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
@@ -15,10 +15,10 @@ from orchestrator.kaggle import client_version
 from orchestrator.kaggle.auth import find_credentials
 from orchestrator.models import InputFile
 from orchestrator.ports import Kaggle
+from orchestrator.run.checked import Checked, Level, failed_check
 from orchestrator.run.data_check import check_data, kaggle_place, local_place, read_config
 from orchestrator.run.inputs import input_states
 from orchestrator.run.packages import lost_by_release
-from orchestrator.run.verdict import Level, Verdict, verdict_of
 from orchestrator.settings import LoadedSettings, Settings, format_duration
 
 _UPLOADS = {
@@ -45,7 +45,7 @@ def check_all(  # noqa: PLR0913 - what is looked at, and where.
     *,
     now: datetime,
     data: Path | None = None,
-) -> Iterator[Verdict]:
+) -> Iterator[Checked]:
     """Check settings, client, credentials, login, quota, inputs and data, in this order.
 
     Args:
@@ -60,38 +60,38 @@ def check_all(  # noqa: PLR0913 - what is looked at, and where.
     try:
         loaded = load()
         if loaded.path:
-            yield Verdict("settings", Level.OK, str(loaded.path))
+            yield Checked("settings", Level.OK, str(loaded.path))
         else:
-            yield Verdict("settings", Level.OK, "no kgtts.toml here: the defaults are used", "kgtts init")
+            yield Checked("settings", Level.OK, "no kgtts.toml here: the defaults are used", "kgtts init")
         if lost := lost_by_release(loaded.settings.install.packages):
-            yield Verdict("packages", Level.WARNING, lost, "remove it from install.packages in kgtts.toml")
+            yield Checked("packages", Level.WARNING, lost, "remove it from install.packages in kgtts.toml")
     except KgttsError as error:
-        yield verdict_of("settings", error)
-    yield Verdict("client", Level.OK, client_version())
+        yield failed_check("settings", error)
+    yield Checked("client", Level.OK, client_version())
     try:
         credentials = find_credentials(environ, home)
         found = f"{credentials.kind} in {credentials.place}"
         if credentials.exposed:
             hint = f"chmod 600 {credentials.place}"
-            yield Verdict("credentials", Level.WARNING, f"{found}, which other users here can read", hint)
+            yield Checked("credentials", Level.WARNING, f"{found}, which other users here can read", hint)
         else:
-            yield Verdict("credentials", Level.OK, found)
+            yield Checked("credentials", Level.OK, found)
         with log_in() as opened:
             opened.kaggle.quota()  # The cheapest call that needs a valid login.
-            yield Verdict("login", Level.OK, f"{opened.kaggle.username} at {opened.kaggle.service}")
+            yield Checked("login", Level.OK, f"{opened.kaggle.username} at {opened.kaggle.service}")
             if loaded is not None:
                 yield from check_service(loaded.settings, opened.kaggle)
                 yield from _data(loaded.settings, opened.kaggle, now, data)
     except KgttsError as error:
-        yield verdict_of("login", error)
+        yield failed_check("login", error)
 
 
-def check_service(settings: Settings, kaggle: Kaggle) -> Iterator[Verdict]:
+def check_service(settings: Settings, kaggle: Kaggle) -> Iterator[Checked]:
     """Ask Kaggle for everything that a push of these settings needs."""
     try:
         settings = settings.with_owner(kaggle.username)
     except KgttsError as error:
-        yield verdict_of("sources", error)
+        yield failed_check("sources", error)
         return
     yield _quota(settings, kaggle)
     inputs = settings.inputs
@@ -101,17 +101,17 @@ def check_service(settings: Settings, kaggle: Kaggle) -> Iterator[Verdict]:
     try:
         states = list(input_states(settings, kaggle))
     except KgttsError as error:
-        yield verdict_of("ready", error)
+        yield failed_check("ready", error)
         return
     for item in states:
         if item.words is not None:
             hint = "`kgtts push` and `kgtts watch` wait for it"
-            yield Verdict("ready", Level.WARNING, item.words, hint)
+            yield Checked("ready", Level.WARNING, item.words, hint)
         elif item.note is not None:
-            yield Verdict("ready", Level.WARNING, f"{item.source}: {item.note}")
+            yield Checked("ready", Level.WARNING, f"{item.source}: {item.note}")
 
 
-def _data(settings: Settings, kaggle: Kaggle, now: datetime, folder: Path | None) -> Iterator[Verdict]:
+def _data(settings: Settings, kaggle: Kaggle, now: datetime, folder: Path | None) -> Iterator[Checked]:
     """Check the data set, here or on Kaggle, against the base voice and the settings."""
     try:
         settings = settings.with_owner(kaggle.username)
@@ -121,10 +121,10 @@ def _data(settings: Settings, kaggle: Kaggle, now: datetime, folder: Path | None
     except (NotFoundError, ForbiddenError):
         return  # It was said above that it cannot be read.
     except KgttsError as error:
-        yield verdict_of("data", error)
+        yield failed_check("data", error)
 
 
-def _files(kind: str, source: str, wanted: list[str], listing: Iterator[InputFile]) -> Verdict:
+def _files(kind: str, source: str, wanted: list[str], listing: Iterator[InputFile]) -> Checked:
     """Whether a source can be read and has the files; the listing is read only as far as needed."""
     missing, seen = list(wanted), list[str]()
     try:
@@ -135,15 +135,15 @@ def _files(kind: str, source: str, wanted: list[str], listing: Iterator[InputFil
             if wanted and not missing:
                 break
     except (NotFoundError, ForbiddenError) as error:
-        return replace(verdict_of(kind, error), hint=_UPLOADS[kind])
+        return replace(failed_check(kind, error), hint=_UPLOADS[kind])
     except KgttsError as error:
-        return verdict_of(kind, error)
+        return failed_check(kind, error)
     if not missing:
         has = f" and has {', '.join(wanted)}" if wanted else ""
-        return Verdict(kind, Level.OK, f"{source} is readable{has}")
+        return Checked(kind, Level.OK, f"{source} is readable{has}")
     close = difflib.get_close_matches(missing[0], seen, n=1, cutoff=0.4)
     near = f"; the nearest is {close[0]}" if close else ""
-    return Verdict(
+    return Checked(
         kind,
         Level.WARNING,
         f"{source} is readable, but {', '.join(missing)} is not among its {len(seen)} files{near}",
@@ -151,15 +151,15 @@ def _files(kind: str, source: str, wanted: list[str], listing: Iterator[InputFil
     )
 
 
-def _quota(settings: Settings, kaggle: Kaggle) -> Verdict:
+def _quota(settings: Settings, kaggle: Kaggle) -> Checked:
     if settings.accelerator.machine_shape is None:
-        return Verdict("quota", Level.OK, "a CPU session needs no GPU hours")
+        return Checked("quota", Level.OK, "a CPU session needs no GPU hours")
     try:
         week = kaggle.quota()
     except KgttsError as error:
-        return verdict_of("quota", error)
+        return failed_check("quota", error)
     if week is None:
-        return Verdict(
+        return Checked(
             "quota", Level.WARNING, "Kaggle reported no GPU quota", "see https://www.kaggle.com/settings"
         )
     refresh = f", refreshes {weekday(week.refreshes_at)}" if week.refreshes_at else ""
@@ -167,6 +167,6 @@ def _quota(settings: Settings, kaggle: Kaggle) -> Verdict:
     text = f"{format_duration(week.left)} of {format_duration(week.allowed)} left{reserved}{refresh}"
     if week.left < settings.session.budget:
         budget = format_duration(settings.session.budget)
-        return Verdict("quota", Level.WARNING, f"{text}: less than a session's budget of {budget}",
+        return Checked("quota", Level.WARNING, f"{text}: less than a session's budget of {budget}",
                        "shorten session.budget and training.time_limit, or wait for the refresh")  # fmt: skip
-    return Verdict("quota", Level.OK, text)
+    return Checked("quota", Level.OK, text)

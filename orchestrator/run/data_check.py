@@ -23,8 +23,8 @@ from orchestrator.errors import KgttsError, LocalError, UsageError
 from orchestrator.formatting import counted, duration
 from orchestrator.models import Quota
 from orchestrator.ports import Kaggle
+from orchestrator.run.checked import Checked, Level, failed_check
 from orchestrator.run.forecast import Work, forecast, terms_of
-from orchestrator.run.verdict import Level, Verdict, verdict_of
 from orchestrator.settings import Settings, format_duration
 
 METADATA = ("metadata.csv", "metadata.txt")
@@ -77,7 +77,7 @@ def kaggle_place(kaggle: Kaggle, source: str) -> Place:
 
 def check_data(
     settings: Settings, place: Place, config: Mapping[str, Any] | None, quota: Quota | None, now: datetime
-) -> Iterator[Verdict]:
+) -> Iterator[Checked]:
     """Check a data set against the settings and the base voice.
 
     Args:
@@ -90,11 +90,11 @@ def check_data(
     try:
         found = _metadata(place)
     except KgttsError as error:
-        yield verdict_of("texts", error)
+        yield failed_check("texts", error)
         return
     if found is None:
         hint = "`kgtts data prepare` makes one; a script of your own may need none"
-        yield Verdict("texts", Level.WARNING, f"{place.name} has no metadata.csv", hint)
+        yield Checked("texts", Level.WARNING, f"{place.name} has no metadata.csv", hint)
         return
     folder, metadata, rows = found
     yield _texts(place, metadata, rows, folder)
@@ -142,7 +142,7 @@ def _metadata(place: Place) -> tuple[str, Metadata, list[tuple[str, str]]] | Non
     return folder, found, [(row[0], row[2]) for row in columns if len(row) > 2]  # noqa: PLR2004 - name|text|text
 
 
-def _texts(place: Place, metadata: Metadata, rows: Sequence[tuple[str, str]], folder: str) -> Verdict:
+def _texts(place: Place, metadata: Metadata, rows: Sequence[tuple[str, str]], folder: str) -> Checked:
     top = f"{folder}/wavs/" if folder else "wavs/"
     missing = [name for name, _ in rows if f"{top}{name}.wav" not in place.sizes]
     named = {f"{top}{name}.wav" for name, _ in rows}
@@ -153,7 +153,7 @@ def _texts(place: Place, metadata: Metadata, rows: Sequence[tuple[str, str]], fo
     if not rows or len(missing) > len(rows) / 2:
         what = f"no recording of {', '.join(missing[:3])}" if missing else metadata.left_out_words
         hint = "`kgtts data check` shows what is wrong, `kgtts data prepare` mends it"
-        return Verdict("texts", Level.WARNING, f"{text}: most cannot be used: {what}", hint)
+        return Checked("texts", Level.WARNING, f"{text}: most cannot be used: {what}", hint)
     faults = [
         *([f"{counted(len(missing), 'recording')} missing ({', '.join(missing[:3])})"] if missing else []),
         *([f"{counted(unused, 'recording')} without a text"] if unused else []),
@@ -161,24 +161,24 @@ def _texts(place: Place, metadata: Metadata, rows: Sequence[tuple[str, str]], fo
         *metadata.remarks,
     ]
     if faults:
-        return Verdict(
+        return Checked(
             "texts", Level.WARNING, f"{text}; {'; '.join(faults)}", "`kgtts data prepare` mends it"
         )
-    return Verdict("texts", Level.OK, f"{text}, each with its recording")
+    return Checked("texts", Level.OK, f"{text}, each with its recording")
 
 
-def _recordings(settings: Settings, place: Place, names: Sequence[str], folder: str) -> Iterator[Verdict]:
+def _recordings(settings: Settings, place: Place, names: Sequence[str], folder: str) -> Iterator[Checked]:
     top = f"{folder}/wavs/" if folder else "wavs/"
     there = [f"{top}{name}.wav" for name in names if f"{top}{name}.wav" in place.sizes]
     if not there:
-        yield Verdict("recordings", Level.WARNING, f"{place.name} has no recordings in {top or 'wavs/'}")
+        yield Checked("recordings", Level.WARNING, f"{place.name} has no recordings in {top or 'wavs/'}")
         return
     step = max(1, len(there) // _SAMPLED)
     looked = {name: _header(place, name) for name in there[::step][:_SAMPLED]}
     bad = [name for name, header in looked.items() if header is None]
     headers = [header for header in looked.values() if header is not None]
     if not headers:
-        yield Verdict("recordings", Level.WARNING, f"{bad[0]} is not a WAV file of samples")
+        yield Checked("recordings", Level.WARNING, f"{bad[0]} is not a WAV file of samples")
         return
     rates = Counter(rate for rate, _ in headers)
     rate, _ = rates.most_common(1)[0]
@@ -186,12 +186,12 @@ def _recordings(settings: Settings, place: Place, names: Sequence[str], folder: 
     minutes = sum(place.sizes[name] for name in there) / a_second / 60
     text = f"about {duration(minutes * 60)}, {rate:,} Hz ({counted(len(looked), 'header')} read)"
     if bad:
-        yield Verdict(
+        yield Checked(
             "recordings", Level.WARNING, f"{text}; not WAV: {', '.join(bad[:3])}", "`kgtts data prepare`"
         )
     elif rates.keys() != {settings.training.sample_rate}:
         wrong = ", ".join(f"{each:,}" for each in sorted(rates))
-        yield Verdict(
+        yield Checked(
             "recordings",
             Level.WARNING,
             f"recordings have {wrong} Hz, but training.sample_rate is {settings.training.sample_rate:,}: the "
@@ -200,9 +200,9 @@ def _recordings(settings: Settings, place: Place, names: Sequence[str], folder: 
         )
     elif minutes < _ENOUGH_MINUTES:
         hint = f"{_ENOUGH_MINUTES} minutes or more make a better voice; a trial works with less"
-        yield Verdict("recordings", Level.WARNING, text, hint)
+        yield Checked("recordings", Level.WARNING, text, hint)
     else:
-        yield Verdict("recordings", Level.OK, text)
+        yield Checked("recordings", Level.OK, text)
 
 
 def _header(place: Place, name: str) -> tuple[int, int] | None:
@@ -223,10 +223,10 @@ def _header(place: Place, name: str) -> tuple[int, int] | None:
     return None
 
 
-def _voice(settings: Settings, config: Mapping[str, Any], texts: Sequence[str]) -> Iterator[Verdict]:
+def _voice(settings: Settings, config: Mapping[str, Any], texts: Sequence[str]) -> Iterator[Checked]:
     rate = untrusted.as_object(config.get("audio")).get("sample_rate") or config.get("sample_rate")
     if isinstance(rate, int) and rate != settings.training.sample_rate:
-        yield Verdict(
+        yield Checked(
             "base voice",
             Level.WARNING,
             f"it has {rate:,} Hz, but training.sample_rate is {settings.training.sample_rate:,}",
@@ -241,7 +241,7 @@ def _voice(settings: Settings, config: Mapping[str, Any], texts: Sequence[str]) 
     # What a listener misses: letters, digits, and spaces of another kind, without which two words become one.
     missed = Counter({letter: n for letter, n in unknown.items() if _is_heard(letter)})
     if missed:
-        yield Verdict(
+        yield Checked(
             "letters",
             Level.WARNING,
             f"the voice has no {_named(missed)}: {counted(missed.total(), 'character')} of the texts are "
@@ -251,7 +251,7 @@ def _voice(settings: Settings, config: Mapping[str, Any], texts: Sequence[str]) 
         return
     silent = f"; it leaves out {_named(unknown)}, which have no sound" if unknown else ""
     sayable = len(used) - len(unknown)
-    yield Verdict("letters", Level.OK, f"the voice has all {sayable} letters and signs of the texts{silent}")
+    yield Checked("letters", Level.OK, f"the voice has all {sayable} letters and signs of the texts{silent}")
 
 
 def _is_heard(letter: str) -> bool:
@@ -270,13 +270,13 @@ def _named(letters: Counter[str]) -> str:
     return ", ".join(untrusted.character(letter) for letter, _ in letters.most_common(_SHOWN))
 
 
-def _batch(settings: Settings, utterances: int) -> Iterator[Verdict]:
+def _batch(settings: Settings, utterances: int) -> Iterator[Checked]:
     machine = settings.accelerator
     cards = machine.gpus if machine.has_gpu and settings.speed.gpus == "all" else 1
     taken = settings.training.batch_size * cards
     if utterances and taken > utterances:
         fit = max(1, utterances // (2 * cards))
-        yield Verdict(
+        yield Checked(
             "batch",
             Level.WARNING,
             f"a step takes {taken} utterances ({settings.training.batch_size} a GPU), but there are only "
@@ -285,16 +285,16 @@ def _batch(settings: Settings, utterances: int) -> Iterator[Verdict]:
         )
 
 
-def _outlook(settings: Settings, utterances: int, quota: Quota | None, now: datetime) -> Verdict:
+def _outlook(settings: Settings, utterances: int, quota: Quota | None, now: datetime) -> Checked:
     if not settings.accelerator.has_gpu:
-        return Verdict("outlook", Level.OK, "on the CPU nothing is forecast")
+        return Checked("outlook", Level.OK, "on the CPU nothing is forecast")
     epoch_s = max(1.0, utterances * UTTERANCE_S)
     found = forecast(Work(float(settings.training.epochs), epoch_s), terms_of(settings, quota), now)
     days = None if found.done_at is None else max(1, math.ceil((found.done_at - now) / timedelta(days=1)))
     weeks = "" if days is None else f", done after {counted(days, 'day')}"
     epoch, hours = format_duration(timedelta(seconds=round(epoch_s))), found.gpu_time / timedelta(hours=1)
     gpu_hours = counted(max(1, round(hours)), "GPU hour")
-    return Verdict(
+    return Checked(
         "outlook",
         Level.OK,
         f"estimate: {counted(settings.training.epochs, 'epoch')} of {epoch} take {gpu_hours} in "

@@ -67,7 +67,9 @@ def test_status_of_a_run_that_is_over(cli: Cli, trained: Emulator) -> None:
         assert text in result.out
     assert "newer on Kaggle" not in result.out
     assert cli("pull").code == 0
-    assert "Next: kgtts report, or kgtts say TEXT" in cli("status").out
+    result = cli("status")
+    assert "Next: kgtts report, or kgtts say TEXT" in result.out
+    assert "  verdict    Listen whether it speaks. Whether to train on cannot be told yet." in result.out
 
 
 def test_status_json(cli: Cli, trained: Emulator) -> None:

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from orchestrator.models import Quota
+from orchestrator.run.checked import Level
 from orchestrator.run.checks import check_service
-from orchestrator.run.verdict import Level
 from orchestrator.settings import load_settings
 from tests.fakes.kaggle import FakeKaggle
 
 SUNDAY = datetime(2026, 11, 22, tzinfo=UTC)
 
 
-def verdicts(kaggle: FakeKaggle, tmp_path: Path, *overrides: str) -> dict[str, tuple[Level, str, str]]:
+def lines(kaggle: FakeKaggle, tmp_path: Path, *overrides: str) -> dict[str, tuple[Level, str, str]]:
     """Return level, text and hint of each subject."""
     settings = load_settings(None, overrides, environ={}, cwd=tmp_path).settings
     return {
@@ -37,24 +37,24 @@ def test_reserved_hours_count(
     """Hours that running sessions reserve are not left; less than a session's budget is a warning."""
     used, reserved = (timedelta(hours=count) for count in hours)
     kaggle.week = Quota(used, reserved, timedelta(hours=30), SUNDAY)
-    found, text, _ = verdicts(kaggle, tmp_path)["quota"]
+    found, text, _ = lines(kaggle, tmp_path)["quota"]
     assert (found, text.split(" of ")[0]) == (level, left)
 
 
 def test_a_cpu_session_needs_no_quota(kaggle: FakeKaggle, tmp_path: Path) -> None:
     """Without a GPU the quota is not read, and there is no warning."""
-    assert verdicts(kaggle, tmp_path, "kernel.accelerator=none")["quota"][0] is Level.OK
+    assert lines(kaggle, tmp_path, "kernel.accelerator=none")["quota"][0] is Level.OK
 
 
 def test_no_quota_told_is_a_warning(kaggle: FakeKaggle, tmp_path: Path) -> None:
     """A missing quota is a warning, since Kaggle need not report one."""
-    assert verdicts(kaggle, tmp_path)["quota"][0] is Level.WARNING
+    assert lines(kaggle, tmp_path)["quota"][0] is Level.WARNING
 
 
 def test_files_are_looked_for_and_the_nearest_is_named(kaggle: FakeKaggle, tmp_path: Path) -> None:
     """The error for a missing checkpoint names the file most like it."""
     kaggle.models = {name: {"model/model_flie.pth": b"", "model/config.json": b""} for name in kaggle.models}
-    found = verdicts(kaggle, tmp_path)
+    found = lines(kaggle, tmp_path)
     assert found["dataset"][0] is Level.OK
     level, text, hint = found["model"]
     assert level is Level.WARNING

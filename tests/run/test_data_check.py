@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator.models import Quota
+from orchestrator.run.checked import Checked, Level
 from orchestrator.run.data_check import UTTERANCE_S, check_data, kaggle_place, local_place, read_config
-from orchestrator.run.verdict import Level, Verdict
 from orchestrator.settings import Settings
 from tests.fakes.clock import START
 from tests.fakes.inputs import Upload
@@ -44,14 +44,14 @@ def data(count: int = 40, text: str = "আমি।", table: bytes | None = None
     return {f"MyTTSDataset/{name}": content for name, content in files.items()}
 
 
-Check = Callable[..., dict[str, Verdict]]
+Check = Callable[..., dict[str, Checked]]
 
 
 @pytest.fixture(params=["here", "on Kaggle"])
 def check(request: pytest.FixtureRequest, tmp_path: Path) -> Check:
-    """Check files against settings; the verdicts by their subjects."""
+    """Check files against settings; the lines by their subjects."""
 
-    def run(files: Mapping[str, bytes], config: Any = CONFIG, **tables: Any) -> dict[str, Verdict]:
+    def run(files: Mapping[str, bytes], config: Any = CONFIG, **tables: Any) -> dict[str, Checked]:
         settings = Settings.model_validate({"training": {"batch_size": 4}, **tables}).with_owner(OWNER)
         if request.param == "here":
             for name, content in files.items():
@@ -64,8 +64,8 @@ def check(request: pytest.FixtureRequest, tmp_path: Path) -> Check:
             place = kaggle_place(fake, SOURCE)
         week = Quota(timedelta(0), timedelta(0), timedelta(hours=30), START + timedelta(days=3))
         found = list(check_data(settings, place, config, week, START))
-        assert len({verdict.subject for verdict in found}) == len(found)
-        return {verdict.subject: verdict for verdict in found}
+        assert len({line.subject for line in found}) == len(found)
+        return {line.subject: line for line in found}
 
     return run
 

@@ -7,9 +7,9 @@ import pytest
 
 from kernel_template.contract import WITHOUT_HOOKS
 from orchestrator.errors import ServiceError
+from orchestrator.run.checked import Level
 from orchestrator.run.checks import check_all
 from orchestrator.run.packages import lost_by_release
-from orchestrator.run.verdict import Level
 from orchestrator.settings import Settings, load_settings
 from tests.fakes.clock import START
 

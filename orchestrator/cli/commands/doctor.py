@@ -9,8 +9,8 @@ import click
 
 from orchestrator.cli.context import json_option, load, print_json, settings_options, workbench
 from orchestrator.cli.show.console import shown, signs
+from orchestrator.run.checked import Checked, Level
 from orchestrator.run.checks import check_all
-from orchestrator.run.verdict import Level, Verdict
 
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILED: "red"}
 
@@ -30,24 +30,24 @@ def doctor(config_path: Path | None, overrides: tuple[str, ...], *, data: Path |
     voice, then what is in the dataset (texts, recordings, letters), and an estimate of how long the training
     takes. The exit code is that of the first check that failed.
     """
-    verdicts = []
+    lines = []
     now = datetime.now(UTC)
     load_it = partial(load, config_path, overrides)
-    for verdict in check_all(load_it, workbench, os.environ, Path.home(), now=now, data=data):
-        verdicts.append(verdict)
+    for line in check_all(load_it, workbench, os.environ, Path.home(), now=now, data=data):
+        lines.append(line)
         if not as_json:
-            _print(verdict)
+            _print(line)
     if as_json:
         print_json(
-            [{"subject": v.subject, "level": v.level.value, "text": v.text, "hint": v.hint} for v in verdicts]
+            [{"subject": v.subject, "level": v.level.value, "text": v.text, "hint": v.hint} for v in lines]
         )
-    return next((int(verdict.exit_code) for verdict in verdicts if verdict.exit_code), 0)
+    return next((int(line.exit_code) for line in lines if line.exit_code), 0)
 
 
-def _print(verdict: Verdict) -> None:
+def _print(line: Checked) -> None:
     can_show = signs()
     marks = {Level.OK: can_show.done, Level.WARNING: can_show.warning, Level.FAILED: can_show.failed}
-    mark = click.style(f"{marks[verdict.level]:<{len(can_show.done)}}", fg=_COLOURS[verdict.level])
-    click.echo(f"{mark} {verdict.subject:<12}{shown(verdict.text)}")
-    if verdict.hint:
-        click.echo(f"  Next: {shown(verdict.hint)}")
+    mark = click.style(f"{marks[line.level]:<{len(can_show.done)}}", fg=_COLOURS[line.level])
+    click.echo(f"{mark} {line.subject:<12}{shown(line.text)}")
+    if line.hint:
+        click.echo(f"  Next: {shown(line.hint)}")

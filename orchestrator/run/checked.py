@@ -15,7 +15,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Checked:
     """One line of the doctor: what was looked at, how it is, and what to do."""
 
     subject: str
@@ -25,6 +25,6 @@ class Verdict:
     exit_code: ExitCode = ExitCode.DONE
 
 
-def verdict_of(subject: str, error: KgttsError) -> Verdict:
-    """An error as a verdict."""
-    return Verdict(subject, Level.FAILED, error.message, error.hint, error.exit_code)
+def failed_check(subject: str, error: KgttsError) -> Checked:
+    """A check that failed with an error."""
+    return Checked(subject, Level.FAILED, error.message, error.hint, error.exit_code)
