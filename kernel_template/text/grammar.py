@@ -65,7 +65,8 @@ _PHONE = (
 # Name -> pattern, in the order in which they are tried at a place. A rule's function is in rules.py.
 PATTERNS = {
     "address": (
-        r"(?:[A-Za-z]+://|www\.)[^\s।,<>\"'”)]*[^\s।,;!?.<>\"'”):]"
+        # Of letters that have a name only: others are named as left out.
+        rf"(?:[A-Za-z]+://|www\.)(?:(?![,<>\"')])[!-~{LATIN}{BANGLA}])*(?![,;!?.<>\"'):])[!-~{LATIN}{BANGLA}]"
         r"|[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"
         rf"|(?<![A-Za-z0-9])(?:[A-Za-z0-9-]+\.)+(?:{_TOP})(?![A-Za-z0-9])(?:/[A-Za-z0-9/_.?=&%#+~-]*[A-Za-z0-9/])?"
     ),

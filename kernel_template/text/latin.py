@@ -4,6 +4,7 @@ import re
 import unicodedata
 
 from kernel_template.text.numbers import digits, inflected, quantity
+from kernel_template.text.spelling import LETTER, SIGN
 
 _LETTERS = dict(
     zip(
@@ -110,6 +111,7 @@ _BASIC = {
 }
 _PARTS = re.compile(r"[0-9]+|[a-z]+|\S")
 _LATIN = re.compile("[A-Za-z]")
+_BANGLA = re.compile(f"([{LETTER}{SIGN}]+)")
 _SIGNS = {".": "ডট", "@": "অ্যাট", "/": "স্ল্যাশ", "-": "ড্যাশ", "_": "আন্ডারস্কোর", ":": "কোলন", "?": "প্রশ্নবোধক"}
 _SIGNS |= {"=": "সমান", "&": "অ্যান্ড", "%": "শতাংশ", "#": "হ্যাশ", "+": "প্লাস", "~": "টিল্ড"}
 _LONGEST_ACRONYM = 6
@@ -151,13 +153,17 @@ def address(written: str) -> str:
     """Read the address of a page or mailbox: words and letters, with ডট, অ্যাট and স্ল্যাশ."""
     short = re.sub(r"^[a-z]+://", "", written, flags=re.IGNORECASE).removesuffix("/")
     said = []
-    for part in _PARTS.findall(plain(short)):
-        if part in _SIGNS:
-            said.append(_SIGNS[part])
-        elif part.isdecimal():
-            said.append(quantity(part) if int(part) < _HUNDRED else digits(part))
-        elif part[0] in _LETTERS:
-            said.append(_WORDS.get(part) or letters(part))
+    for number, segment in enumerate(_BANGLA.split(short)):
+        if number % 2:  # Bangla words stay as they are.
+            said.append(segment)
+            continue
+        for part in _PARTS.findall(plain(segment)):
+            if part in _SIGNS:
+                said.append(_SIGNS[part])
+            elif part.isdecimal():
+                said.append(quantity(part) if int(part) < _HUNDRED else digits(part))
+            elif part[0] in _LETTERS or part in _GREEK:
+                said.append(_WORDS.get(part) or letters(part))
     return " ".join(said)
 
 

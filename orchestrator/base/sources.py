@@ -22,10 +22,7 @@ LARGEST_FILE = 8 << 30  # Full trainer states of VITS have 1 GB.
 _MOST_ENTRIES = 10_000
 _CHUNK = 1 << 20
 _ENDINGS = (".pth", ".pth.tar", ".pt", ".ckpt")
-_BY_HAND = (
-    "check the connection and try again; or download it with a browser, and name the file: "
-    "kgtts base add FILE"
-)
+_BY_HAND = "check the connection and try again, or download it by hand: kgtts base add FILE takes the ZIP"
 _STEP = re.compile(r"(?:checkpoint|best_model|best_score)_(\d+)\.pth$")
 
 
