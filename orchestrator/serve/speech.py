@@ -23,9 +23,9 @@ from starlette.types import Receive, Scope, Send
 from kernel_template.text import Spoken, joined
 from orchestrator.errors import KgttsError
 from orchestrator.serve.connection import cut_off
-from orchestrator.serve.formats import Encoder, open_encoder
+from orchestrator.serve.formats import open_encoder
 from orchestrator.serve.measures import Measures
-from orchestrator.serve.request import ApiError, largest_body, parse_speech, parse_text
+from orchestrator.serve.request import ApiError, SpeechRequest, largest_body, parse_speech, parse_text
 from orchestrator.serve.response import Progress, client_left, nothing, read_body
 from orchestrator.serve.voices import ServedVoice, Voices
 from orchestrator.voice import SynthesisOptions, Utterance, pcm16
@@ -187,69 +187,83 @@ class SpeechEndpoint(Endpoint):
         studio = self._studio
         asked = parse_speech(body, studio.limits.text)
         served, speaker = studio.voices.choose(asked.model, asked.voice_name)
-        encoder = open_encoder(
-            asked.response_format, served.voice.card.audio.sample_rate, whole=not asked.stream
-        )
         noise = studio.voices.noise if asked.noise is None else asked.noise
-        prepared, sentences = await studio.work(
-            _begin, served, asked.input, SynthesisOptions(asked.speed, noise, speaker)
-        )
-        first = await self._first(served, prepared, sentences)
+        synthesis = _Synthesis(served, asked, SynthesisOptions(asked.speed, noise, speaker))
+        prepared, part = await studio.work(synthesis.begin)
         studio.measures.characters.labels(served.name).inc(len(asked.input))
         studio.measures.first_sound.observe(time.monotonic() - began)
         await progress.start(asked, prepared)
-        await self._send_all(first, sentences, served, encoder, progress)
+        while part.said is not None:
+            part = await self._send(part.said, part.sound, synthesis, progress)
+        await progress.send(part.sound)
+        await progress.end()
         _log.info("%s: %s characters in %.2f s", served.name, len(asked.input), time.monotonic() - began)
 
-    async def _first(
-        self, served: ServedVoice, prepared: Spoken, sentences: Iterator[Utterance]
-    ) -> Utterance:
-        """The first sentence that sounds.
+    async def _send(
+        self, said: Utterance, sound: bytes, synthesis: "_Synthesis", progress: Progress
+    ) -> "_Part":
+        """Send a sentence while the next one is being made; returns that."""
+        coming = asyncio.ensure_future(self._studio.work(synthesis.go_on))
+        try:
+            name = synthesis.served.name
+            self._studio.measures.speech.labels(name).inc(said.seconds + said.pause_s)
+            self._studio.measures.work.labels(name).inc(said.took_s)
+            await progress.send(sound, said)
+            return await coming
+        finally:
+            coming.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ApiError):
+                await coming
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A sentence with its encoded sound; without a sentence, the end of the sound."""
+
+    said: Utterance | None
+    sound: bytes
+
+
+class _Synthesis:
+    """A text that is being spoken and encoded, sentence by sentence, by one worker at a time."""
+
+    def __init__(self, served: ServedVoice, asked: SpeechRequest, options: SynthesisOptions) -> None:
+        self.served = served
+        self._text = asked.input
+        self._rate = served.voice.card.audio.sample_rate
+        self._encoder = open_encoder(asked.response_format, self._rate, whole=not asked.stream)
+        self._sentences = served.voice.say(asked.input, options)
+
+    def begin(self) -> tuple[Spoken, _Part]:
+        """Read the whole text, and speak the first sentence that sounds.
 
         Raises:
-            ApiError: 400, nothing of the text can be spoken.
+            ApiError: 400, nothing of the text can be spoken; 500, the voice failed.
         """
+        with _failures(self.served):
+            prepared = self.served.voice.spoken(self._text)
         unknown = dict.fromkeys(loss.character for loss in prepared.lost)
-        while (said := await self._studio.work(_next, served, sentences)) is not None:
-            if said.seconds:
-                return said
-            unknown.update(dict.fromkeys(said.unknown))
-        of = (
-            f": it cannot say {name_all(unknown)}" if unknown else ", as nothing of it is left after cleaning"
+        while (part := self.go_on()).said is not None:
+            if part.said.seconds:
+                return prepared, part
+            unknown.update(dict.fromkeys(part.said.unknown))
+        of = f": it cannot say {name_all(unknown)}" if unknown else ", as cleaning leaves nothing of it"
+        told = (
+            f"The voice {self.served.name} can say nothing of this text{of}. Write it in the voice's script."
         )
-        raise ApiError(
-            400,
-            f"The voice {served.name} can say nothing of this text{of}. Write it in the voice's script.",
-            "nothing_to_say",
-            param="input",
-        )
+        raise ApiError(400, told, "nothing_to_say", param="input")
 
-    async def _send_all(
-        self,
-        first: Utterance,
-        sentences: Iterator[Utterance],
-        served: ServedVoice,
-        encoder: Encoder,
-        progress: Progress,
-    ) -> None:
-        """Send each sentence while the next one is being made."""
-        work, rate = self._studio.work, served.voice.card.audio.sample_rate
-        measures = self._studio.measures
-        said: Utterance | None = first
-        while said is not None:
-            coming = asyncio.ensure_future(work(_next, served, sentences))
-            try:
-                measures.speech.labels(served.name).inc(said.seconds + said.pause_s)
-                measures.work.labels(served.name).inc(said.took_s)
-                sound = await work(encoder.add, pcm16(said.samples, said.pause_s, rate))
-                await progress.send(sound, said)
-                said = await coming
-            finally:
-                coming.cancel()
-                with contextlib.suppress(asyncio.CancelledError, ApiError):
-                    await coming
-        await progress.send(await work(encoder.end))
-        await progress.end()
+    def go_on(self) -> _Part:
+        """Speak the next sentence.
+
+        Raises:
+            ApiError: 500, the voice failed.
+        """
+        with _failures(self.served):
+            said = next(self._sentences, None)
+        if said is None:
+            return _Part(None, self._encoder.end())
+        return _Part(said, self._encoder.add(pcm16(said.samples, said.pause_s, self._rate)))
 
 
 class TextEndpoint(Endpoint):
@@ -262,16 +276,6 @@ class TextEndpoint(Endpoint):
         served, _ = self._studio.voices.choose(asked.model, asked.voice_name)
         told = await self._studio.work(_tell, served, asked.input)
         await progress.whole(JSONResponse(told))
-
-
-def _begin(served: ServedVoice, text: str, options: SynthesisOptions) -> tuple[Spoken, Iterator[Utterance]]:
-    with _failures(served):
-        return served.voice.spoken(text), served.voice.say(text, options)
-
-
-def _next(served: ServedVoice, sentences: Iterator[Utterance]) -> Utterance | None:
-    with _failures(served):
-        return next(sentences, None)
 
 
 @contextmanager

@@ -354,7 +354,6 @@
       text.focus();
     } catch (error) {
       if (error.code === "token_needed") {
-        $("ask").hidden = !$("ask").hidden && $("door").hidden;
         $("ask").hidden = true;
         $("token").focus();
         if (kept(sessionStorage, "token")) { $("token").setCustomValidity(words().errors.token_needed || error.message); $("token").reportValidity(); }
