@@ -202,15 +202,12 @@ class Voice:
         return samples
 
 
-def open_voice(
-    place: Path, *, seed: int | None = None, threads: int | None = None, lean: bool = False
-) -> Voice:
+def open_voice(place: Path, *, seed: int | None = None, lean: bool = False) -> Voice:
     """Open a voice; the size and SHA-256 of its ONNX file are checked.
 
     Args:
         place: its description, a voice.json.
         seed: makes the variation repeatable. onnxruntime has one seed for the whole process.
-        threads: how many threads compute a sentence; None for as many as there are cores.
         lean: whether memory and processors are given back after each sentence, as a server that runs for long
             should; a single voice that speaks alone is up to a sixth slower for it.
 
@@ -246,8 +243,6 @@ def open_voice(
     # Errors come as exceptions; in the log they would bring names from the file to the terminal as they are.
     options.log_severity_level = _FATAL
     runtime.set_default_logger_severity(_FATAL)
-    if threads is not None:
-        options.intra_op_num_threads = threads
     if lean:
         options.enable_cpu_mem_arena = False
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
