@@ -10,13 +10,11 @@ resident set, by its own /metrics (Linux).
 """
 
 import argparse
-import json
 import os
 import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -32,23 +30,21 @@ LONG = "আমি বাংলায় গান গাই। আজ সকা�
 @contextmanager
 def serving(voice: Path, *options: str) -> Iterator[str]:
     """A server in its own process; gives its address."""
-    command = [sys.executable, "-m", "orchestrator", "serve", str(voice), "--port", "0", "--json", *options]
-    with (
-        tempfile.TemporaryFile() as errors,
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-        ) as process,
-    ):
+    command = [sys.executable, "-m", "orchestrator", "serve", str(voice), "--port", "0", *options]
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", env=environ
+    ) as process:
         assert process.stdout is not None
-        text = b""
-        while not text.endswith(b"}\n"):
-            line = process.stdout.readline()
-            if not line:
-                errors.seek(0)
-                raise SystemExit(errors.read().decode())
-            text += line if line != b"  }\n" else b"  }"
+        said = ""
+        for line in process.stdout:
+            said += line
+            if line.startswith("Open http"):
+                break
+        else:
+            raise SystemExit(said)
         try:
-            yield json.loads(text)["url"]
+            yield line.split()[1]
         finally:
             process.send_signal(signal.SIGTERM)
 
