@@ -26,6 +26,7 @@ class Progress:
 
     def __init__(self, send: Send, stall_s: float) -> None:
         self.status: int | None = None
+        self.begun = False
         self._out = send
         self._stall_s = stall_s
         self._events = False
@@ -97,6 +98,7 @@ class Progress:
         Raises:
             ClientDisconnect: the client takes nothing for too long.
         """
+        self.begun = True
         try:
             async with asyncio.timeout(self._stall_s):
                 await self._out(message)

@@ -129,7 +129,7 @@ class Endpoint:
         except ApiError as error:
             await self._refuse(error, progress, scope, send)
         except Exception as error:  # noqa: BLE001 # Whatever it is, it ends one request, not the server.
-            _log.error("%s failed: %s: %s", self.path, type(error).__name__, error)  # See below.
+            _log.error("%s failed: %s: %s", self.path, type(error).__name__, error)
             _log.debug("where it failed", exc_info=True)
             fault = ApiError(500, "kgtts itself failed; the server's terminal says why.", "internal_error")
             await self._refuse(fault, progress, scope, send)
@@ -138,8 +138,8 @@ class Endpoint:
 
     async def _refuse(self, error: ApiError, progress: Progress, scope: Scope, send: Send) -> None:
         """Answer with an error; amid speech it is an event, or the connection breaks off."""
-        begun, progress.status = progress.status is not None, error.status
-        if not begun:
+        progress.status = error.status
+        if not progress.begun:
             await error.response()(scope, nothing, send)
             return
         with contextlib.suppress(ClientDisconnect):

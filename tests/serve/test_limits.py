@@ -5,14 +5,28 @@ import json
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from orchestrator.serve import Limits, Server
-from tests.serve.making import TEXT, client_of, eventually, exchange, held_voices, plain, running, tiny_voices
+from orchestrator.errors import UsageError
+from orchestrator.serve import Limits, ServedVoice, Server, Voices
+from orchestrator.voice import SynthesisOptions, Utterance, Voice
+from tests.serve.making import (
+    TEXT,
+    HeldVoice,
+    client_of,
+    eventually,
+    exchange,
+    held_voices,
+    plain,
+    running,
+    tiny_voices,
+)
 
 HEAD = b"POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 ASK = json.dumps({"input": TEXT, "response_format": "wav"}).encode()
@@ -295,6 +309,29 @@ def test_a_request_in_flight_is_finished(tmp_path: Path) -> None:
         while part := first.recv(65_536):
             answer += part
         assert answer.endswith(b"0\r\n\r\n")
+
+
+def test_a_voice_that_fails_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A stream breaks off, a whole file is an error; the reason is only in the log."""
+    tiny = tiny_voices(tmp_path).all[0]
+
+    class Failing(HeldVoice):
+        def say(self, text: str, options: SynthesisOptions | None = None) -> Iterator[Utterance]:
+            yield next(self._voice.say(text, options))
+            raise UsageError("The voice at /home/asha cannot be used: it hums.")
+
+    voices = Voices((ServedVoice("asha", cast("Voice", Failing(tiny.voice)), tiny.source),))
+    with running(voices) as server:
+        answer = exchange(server, request())
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert not answer.endswith(b"0\r\n\r\n")
+        for more in ({"stream": False}, {"stream_format": "sse"}):
+            body = json.dumps({"input": TEXT, "response_format": "wav", **more}).encode()
+            answer = exchange(server, request(body))
+            assert b"voice_failed" in answer
+            assert b"/home/asha" not in answer
+            assert answer.startswith(b"HTTP/1.1 500") is ("stream" in more)
+    assert "it hums" in caplog.text
 
 
 def metric(server: Server, name: str) -> float:
