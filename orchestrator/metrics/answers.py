@@ -181,7 +181,7 @@ def difference_words(item: Paired, *, named: bool = True) -> str:
     lower = is_better == (good is Better.LOW)
     word = "lower" if lower else "higher"
     if good is Better.LIKE_RECORDINGS:
-        word = "nearer" if is_better else "further"
+        word = "nearer to the recordings" if is_better else "further from the recordings"
     sign = 1 if is_better else -1
     low, high = sorted((sign * item.low, sign * item.high))
     scale, unit = difference_unit(item.measure)

@@ -32,7 +32,7 @@ _IMPROVES = {Answer.YES: "still improves", Answer.NO: "no longer improves"}
 class Advice(StrEnum):
     """What to do with the run."""
 
-    CONTINUE = "train on"
+    CONTINUE = "keep training"
     STOP = "stop"
     UNKNOWN = "cannot tell yet"
 
@@ -43,7 +43,7 @@ class Verdict:
 
     Attributes:
         headline: all of it in a sentence or two.
-        advice: whether to train on.
+        advice: whether to keep training.
         more_hours: how many more hours of training are worth it, if that can be said: at least, and at most
             (None if the end is too far to see).
         speaks: whether it speaks.
@@ -143,7 +143,7 @@ def judge(
 
 def _advice(course: Course, said: Point, *, is_over: bool) -> tuple[Advice, str]:
     if course.broken_since is not None:
-        what = "Use the best model, which is from before; lower the learning rate before you train on."
+        what = "Use the best model, which is from before; lower the learning rate before you train further."
         return Advice.STOP, f"Stop now. {what}"
     if course.disagree:
         what = "Listen to the steps side by side, and let people choose: `kgtts compare --blind`."
@@ -155,13 +155,16 @@ def _advice(course: Course, said: Point, *, is_over: bool) -> tuple[Advice, str]
         return Advice.STOP, f"Stop now: twice the time would bring less than {FLAT_SHARE:.0%}.{again}"
     if course.direction is Direction.BETTER:
         return _advice_to_improving(course.more, is_over=is_over)
-    return Advice.UNKNOWN, "Train on, and look again after some more evaluations."
+    return Advice.UNKNOWN, "Keep training, and look again after some more evaluations."
 
 
 def _advice_to_improving(more: tuple[float, float | None] | None, *, is_over: bool) -> tuple[Advice, str]:
     how = " The run has reached its target: raise `training.epochs` and push again." if is_over else ""
     if more is None:
-        return Advice.CONTINUE, f"Train on. For how long cannot be said, since the log has no times.{how}"
+        return (
+            Advice.CONTINUE,
+            f"Keep training. For how long cannot be said, since the log has no times.{how}",
+        )
     low, high = more
     if high is not None and high <= 0:
         worth = f"{WORTH_HOURS:.0f} more hours would bring less than {WORTH_SHARE:.0%}"
@@ -169,12 +172,12 @@ def _advice_to_improving(more: tuple[float, float | None] | None, *, is_over: bo
     if high is None and low <= 0:
         return (
             Advice.CONTINUE,
-            f"Train on, and look again: for how long cannot be told yet.{how}",
+            f"Keep training, and look again: for how long cannot be told yet.{how}",
         )
     until = (
         f"That is worth it while {WORTH_HOURS:.0f} hours of training still make it {WORTH_SHARE:.0%} better."
     )
-    return Advice.CONTINUE, f"Train on for {more_words(more)}. {until}{how}"
+    return Advice.CONTINUE, f"Keep training for {more_words(more)}. {until}{how}"
 
 
 def more_words(more: tuple[float, float | None]) -> str:
@@ -204,15 +207,15 @@ def _headline(
         for text in (_SPEAKS.get(said.answer), _NEARER.get(near.answer), _IMPROVES.get(better.answer))
         if text is not None
     ]
-    first = "" if said.answer is not Answer.UNKNOWN else "Listen whether it speaks. "
+    first = "" if said.answer is not Answer.UNKNOWN else "Listen to hear whether it speaks. "
     if parts:
         *rest, last = parts
         first += f"It {', '.join(rest)} and {last}. " if rest else f"It {last}. "
     if advice is Advice.UNKNOWN:
-        return f"{first}Whether to train on cannot be told yet."
+        return f"{first}Whether to keep training cannot be told yet."
     if advice is Advice.STOP:
         return first + (
             "Stop now." if better.answer is Answer.NO else "More hours bring little: stop when you like."
         )
     known = more is not None and (more[0] > 0 or more[1] is not None)
-    return f"{first}Train on{f' for {more_words(more)}' if more is not None and known else ''}."
+    return f"{first}Keep training{f' for {more_words(more)}' if more is not None and known else ''}."

@@ -246,6 +246,10 @@ def read_sample(step: int, label: str, folder: Path, record: dict[str, Any], bud
     except UnreadableSoundError as error:
         return Sample(step, label, None, f"{name} {error}.", unknown)
     spoken = untrusted.one_line(record.get("spoken") or "")
+    if unicodedata.normalize("NFC", spoken) == unicodedata.normalize(
+        "NFC", untrusted.one_line(record["text"])
+    ):
+        spoken = ""  # The same letters, in another encoding.
     clipped = clip.clipped or (untrusted.number(record.get("peak")) or 0.0) > 1
     odd, steady = _odd(record)
     if not budget.admit(clip):

@@ -96,7 +96,7 @@ def test_watch_begins_the_run_and_sees_it_through(
     ):
         assert text in result.out
     assert result.out.count("  pulled     ") == 2
-    assert result.out.count("  verdict    Listen whether it speaks.") == 1
+    assert result.out.count("  verdict    Listen to hear whether it speaks.") == 1
     again = cli("watch", "--no-pull", *SHORT)
     assert again.code == 0
     assert again.out.startswith("done  The run is done at step 4")

@@ -69,7 +69,10 @@ def test_status_of_a_run_that_is_over(cli: Cli, trained: Emulator) -> None:
     assert cli("pull").code == 0
     result = cli("status")
     assert "Next: kgtts report, or kgtts say TEXT" in result.out
-    assert "  verdict    Listen whether it speaks. Whether to train on cannot be told yet." in result.out
+    assert (
+        "  verdict    Listen to hear whether it speaks. Whether to keep training cannot be told yet."
+        in result.out
+    )
 
 
 def test_status_json(cli: Cli, trained: Emulator) -> None:

@@ -48,7 +48,7 @@ def test_a_good_voice() -> None:
     found = judge(evaluated(FALLING), spoken(0.2))
     assert answers(found) == [Answer.YES] * 3
     assert found.headline.startswith(
-        "It speaks, is nearer to the speaker than the base voice and still improves. Train on for "
+        "It speaks, is nearer to the speaker than the base voice and still improves. Keep training for "
     )
     assert found.advice is Advice.CONTINUE
     assert found.more_hours is not None
@@ -67,7 +67,7 @@ def test_nothing_at_all() -> None:
     """Without any measurement every answer is that it cannot be told."""
     found = judge(MetricsTable(), Scores())
     assert answers(found) == [Answer.UNKNOWN] * 3
-    assert found.headline == "Listen whether it speaks. Whether to train on cannot be told yet."
+    assert found.headline == "Listen to hear whether it speaks. Whether to keep training cannot be told yet."
     assert (found.loss, found.more_hours, found.advice) == (None, None, Advice.UNKNOWN)
 
 
@@ -175,7 +175,7 @@ def test_scores_of_many_steps_decide() -> None:
 
 
 def test_a_run_that_is_over_is_told_how_to_go_on() -> None:
-    """The advice to train on names the setting if the run has reached its target."""
+    """The advice to keep training names the setting if the run has reached its target."""
     assert "training.epochs" in judge(evaluated(FALLING), Scores(), is_over=True).what_to_do
     assert "training.epochs" not in judge(evaluated(FALLING), Scores()).what_to_do
 
