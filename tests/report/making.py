@@ -4,13 +4,14 @@ import io
 import json
 import math
 import random
-import struct
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 SENTENCES = (
     "আপনাকে স্বাগতম, আমি বাংলায় কথা বলতে শিখছি।",
@@ -283,25 +284,22 @@ def write_tone(  # noqa: PLR0913  # What a voice sounds like.
 
 @lru_cache(maxsize=256)
 def _tone(seconds: float, pitch: float, clarity: float, loudness: float, width: int) -> bytes:
-    noise = random.Random(3)  # noqa: S311  # A hiss.
-    samples = []
-    for index in range(int(seconds * RATE)):
-        time = index / RATE
-        glide = pitch * time + 15 * math.sin(5 * time)
-        voice = sum(math.sin(2 * math.pi * glide * part) / part for part in range(1, 9)) / 2.5
-        syllables = abs(math.sin(4 * math.pi * time))
-        value = loudness * (clarity * voice * syllables + (1 - clarity) * noise.uniform(-0.8, 0.8))
-        samples.append(max(-1.0, min(1.0, value)))
+    time = np.arange(int(seconds * RATE)) / RATE
+    glide = 2 * np.pi * (pitch * time + 15 * np.sin(5 * time))
+    voice = sum(np.sin(glide * part) / part for part in range(1, 9)) / 2.5
+    syllables = np.abs(np.sin(4 * np.pi * time))
+    hiss = np.random.default_rng(3).uniform(-0.8, 0.8, len(time))
+    samples = np.clip(loudness * (clarity * voice * syllables + (1 - clarity) * hiss), -1, 1)
     content = io.BytesIO()
     with wave.open(content, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(width)
         file.setframerate(RATE)
         if width == 1:
-            file.writeframes(bytes(int(128 + value * 127) for value in samples))
+            file.writeframes((128 + samples * 127).astype("u1").tobytes())
         else:
-            top = 256 ** (width - 2)
-            file.writeframes(b"".join(struct.pack("<i", int(v * 32767) * top)[:width] for v in samples))
+            whole = (samples * 32767).astype("<i4") * 256 ** (width - 2)
+            file.writeframes(whole.view("u1").reshape(-1, 4)[:, :width].tobytes())
     return content.getvalue()
 
 
