@@ -72,14 +72,15 @@ def export(root: Path, log: Log, child: Child, **more: Any) -> Export:
 
 
 def test_a_voice_comes_with_its_description(root: Path, log: Log) -> None:
-    """Both files are written; voice.json has the run's stamp, the step and the counted letters."""
-    record = export(root, log, made(), letters={"আ": 3, "য\u09bc": 2})
+    """Both files are written; voice.json has the run's stamp, the step, the letters and the recordings."""
+    recordings = {"recordings": 2, "seconds_a_letter": 0.08, "loudness_db": -20.0, "movement_db": 11.0}
+    record = export(root, log, made(), letters={"আ": 3, "য\u09bc": 2}, recordings=recordings)
     place = root / "working" / "voice"
     assert sorted(path.name for path in place.iterdir()) == ["voice.json", "voice.onnx"]
     written = json.loads((place / "voice.json").read_text())
     source = {"checkpoint": "training/v/best_model_8.pth", "global_step": 8, "best": True}
     text = {**card()["text"], "counts": {"আ": 3, "য\u09bc": 2}, "spelling": {"\u09df": "য\u09bc"}}
-    assert written == {**card(), **_CARD, **source, "text": text}
+    assert written == {**card(), **_CARD, **source, "text": text, "recordings": recordings}
     assert (place / "voice.onnx").read_bytes() == _VOICE
     assert record["state"] == "made"
     assert record["sha256"] == written["onnx"]["sha256"]

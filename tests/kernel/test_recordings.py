@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
+from kernel_template.host.protocol import SampleRules
 from kernel_template.host.recordings import describe_recordings
+from kernel_template.host.rendezvous import Rendezvous
+from kernel_template.host.report import Reporter
+from kernel_template.host.sample_filter import SampleFilter
 from kernel_template.sound_check import Reference
 from kernel_template.start.packages import phonemizer_packages
 from tests.kernel.test_sound_check import RATE, TEXT, silence, syllables
@@ -31,6 +35,18 @@ def test_some_recordings_are_measured(tmp_path: Path) -> None:
     assert found.recordings == 39
     assert 0.05 < found.seconds_a_letter < 0.09  # Two seconds for 25 letters.
     assert found.movement_db > 6
+
+
+def test_the_recordings_of_a_training_are_described(tmp_path: Path) -> None:
+    """The samples' filter writes what the recordings are like, for the samples and voice.json."""
+    file = tmp_path / "recordings.json"
+    reporter = Reporter(tmp_path / "report.json", lambda _line: None)
+    SampleFilter(SampleRules(recordings=str(file)), Rendezvous(), reporter).apply(
+        {}, {"train_samples": recordings(tmp_path, 3)}
+    )
+    found = Reference.read(json.loads(file.read_text()))
+    assert found is not None
+    assert found.recordings == 3
 
 
 def test_measuring_recordings_ends_in_time(tmp_path: Path) -> None:
