@@ -119,7 +119,7 @@ def _empty_ledger(folder: Path, service: str) -> Path:
 
 
 @cache
-def _small_kernel(folder: Path) -> Templates:
+def small_kernel(folder: Path) -> Templates:
     """Return a package that does nothing, to be pushed instead of the whole one."""
     whole, package = Templates.installed(), folder / "kernel_template"
     package.mkdir()
@@ -150,7 +150,7 @@ class QuickPlay(Play):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.templates = _small_kernel(self.folder.parent)
+        self.templates = small_kernel(self.folder.parent)
         self.kaggle.storage, self.fetch = SHELF, SHELF.fetch
 
     @property

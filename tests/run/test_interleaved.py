@@ -24,7 +24,7 @@ from orchestrator.models import KernelRef, SessionState
 from tests.download.storage import serve
 from tests.run.conftest import Play
 from tests.run.faulty import FAULTS, Faulty
-from tests.run.states import faults_in, left_by, stamp_of
+from tests.run.states import faults_in, left_by, small_kernel, stamp_of
 
 KERNELS = st.sampled_from([KernelRef("asha", "bangla-tts-a"), KernelRef("asha", "bangla-tts-b")])
 MACHINES = st.sampled_from([None, "laptop"])
@@ -40,6 +40,7 @@ class Kaggle(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.play = Play(Path(self.folder.name))
+        self.play.templates = small_kernel(Path(self.folder.name))
         self.stack = ExitStack()
         self.play.kaggle.storage = self.stack.enter_context(serve())
         self.play.kaggle.save("asha/something-else")
