@@ -7,9 +7,11 @@ wide as that demands.
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean
 from typing import Any
 
@@ -21,6 +23,7 @@ from orchestrator.report.blind import RESULT_KEY, RESULT_VERSION
 
 _DECODER = json.JSONDecoder()
 _LARGEST = 16 * 1024 * 1024  # Characters of a file.
+_MOST_RESULTS = 10_000  # Of a file.
 _MOST_VOTES = 1000
 _NAME = 60
 _WORTH = {"A": 0.0, "same": 0.5, "B": 1.0}  # No difference is half a vote for each.
@@ -105,14 +108,12 @@ def _straight(text: str) -> str:
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """The JSON objects in a text that look like results."""
-    at = 0
-    while (at := text.find("{", at)) >= 0:
+    for mark in islice(re.finditer(f'"{RESULT_KEY}"', text), _MOST_RESULTS):
+        at = text.rfind("{", 0, mark.start())
         try:
-            value, end = _DECODER.raw_decode(text, at)
+            value, _ = _DECODER.raw_decode(text, max(0, at))
         except (ValueError, RecursionError):
-            at += 1
             continue
-        at = end
         if isinstance(value, dict) and RESULT_KEY in value:
             yield value
 

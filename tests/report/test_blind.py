@@ -172,11 +172,17 @@ def test_results_are_read_from_messages() -> None:
         "",
         "no result",
         "{" * 5000,
+        '{"a":' * 5000 + '{"kgtts_votes": 1',
+        '{"kgtts_votes":' * 1500,
         json.dumps({"kgtts_votes": 2, "test": "t", "id": "p", "votes": []}),
         answer("p", ""),
         answer("p", "AB", votes="AB"),
         answer("p", "AB", votes=[{"sentence": -1, "choice": "A"}, {"sentence": 1, "choice": "C"}]),
         answer("p", "AB", id=7),
+    ],
+    ids=[
+        *("empty", "prose", "braces", "nested", "nested results", "another version"),
+        *("no answer", "answers as text", "other answers", "a number as a name"),
     ],
 )
 def test_what_is_no_result(text: str) -> None:

@@ -276,6 +276,7 @@ KEYS = (
     "status",
     "kernel",
     "id",
+    "scores",
 )
 
 
