@@ -179,7 +179,8 @@ def _texts(about: About) -> str:
 | dates, times, ranges, units, fractions, other money | yes | their numbers only | digit by digit |
 | Latin words | yes | **left out**: write them in Bangla letters | **left out** |
 
-Without `bangla.fst`, sherpa-onnx leaves out numbers, and reads a text up to `.`, `?`, `!` or `:` at once.
+`bangla.fst` reads four digits from 1700 to 1999 as a year. Without it, sherpa-onnx leaves out numbers, and
+reads a text up to `.`, `?`, `!` or `:` at once.
 """
 
 

@@ -21,11 +21,12 @@ from kernel_template.text.tokens import clean
 
 _MAGIC, _VERSION = 2_125_659_606, 2
 _EXPANDED, _MUTABLE, _INPUT_SORTED = 0x1, 0x2, 0x1000_0000  # fst/properties.h
-# The cost of what is copied is that of each byte; that of rules is theirs as a whole. So as much as can be is
-# read by rules, and by as few as can be. A number of any length is one rule: cheaper than two.
-_COPIED, _RULE, _DIGITS = 10.0, 1.0, 1.5
+# The cost of what is copied is that of each character; that of rules is theirs as a whole. So as much as can
+# be is read by rules, and by as few as can be. What is no UTF-8 is copied if there is no other way.
+_COPIED, _RULE, _DIGITS, _BROKEN = 10.0, 1.0, 1.5, 1000.0
 _BANGLA = range(0x980, 0xA00)
-_BYTES = range(1, 256)
+_CONTINUED = range(0x80, 0xC0)  # In UTF-8, the bytes of a character behind its first.
+_DIGIT_BLOCK, _DIGIT_ENDS = 0xA7, range(0xA6, 0xB0)  # Bangla's digits are E0 A7 A6 to E0 A7 AF.
 _SPACES = (" ", "\t", "\n", "\r", "\u00a0", "\u200b")
 _ENDS = "।॥|?!"
 _CLOSING = "”’\"')]»"
@@ -106,12 +107,14 @@ class _Builder:
         self._begin = self._rules.state()
         self._start = self._rules.state()
         self._behind = self._rules.state()  # Behind a sentence: white space is dropped.
+        # Behind a number: as at the start, but without numbers, so that one is never read as two.
+        self._apart = self._rules.state()
+        self._roots = (self._start, self._apart)
 
     def build(self) -> bytes:
         rules = self._rules
-        rules.ends.add(self._start)
-        for byte in _BYTES:
-            rules.arc(self._start, byte, byte, self._start, _COPIED)
+        rules.ends.update(self._roots)
+        self._copies()
         for state in (self._begin, self._behind):
             rules.arc(state, 0, 0, self._start)
             for space in _SPACES:
@@ -122,6 +125,30 @@ class _Builder:
         self._numbers()
         self._words()
         return rules.data()
+
+    def _copies(self) -> None:
+        """Copy any character but a digit, since a rule reads each of those."""
+        rules = self._rules
+        last, two, three, bangla, signs = (rules.state() for _ in range(5))
+        for byte in _CONTINUED:
+            rules.arc(last, byte, byte, self._start)
+            rules.arc(two, byte, byte, last)
+            rules.arc(three, byte, byte, two)
+            rules.arc(bangla, byte, byte, signs if byte == _DIGIT_BLOCK else last)
+            if byte not in _DIGIT_ENDS:
+                rules.arc(signs, byte, byte, self._start)
+        for state in (last, two, three, bangla, signs):
+            rules.arc(state, 0, 0, self._start, _BROKEN)
+        following = {0xE0: bangla} | dict.fromkeys(range(0xC0, 0xE0), last)
+        following |= dict.fromkeys(range(0xE1, 0xF0), two) | dict.fromkeys(range(0xF0, 0xF8), three)
+        for root in self._roots:
+            for byte in (*range(1, 0x30), *range(0x3A, 0x100)):
+                rules.arc(root, byte, byte, following.get(byte, self._start), _COPIED)
+
+    def _rule(self, old: str, new: str, end: int, cost: float = _RULE) -> None:
+        """Add a rule for what is no number."""
+        for root in self._roots:
+            self._rules.rule(root, old, new, end, cost)
 
     def _form(self, text: str) -> str:
         """A text as this voice knows it, with signs at which sherpa-onnx does not begin a sentence."""
@@ -140,15 +167,15 @@ class _Builder:
             found |= {lower: lower, upper: lower}
         for old, new in found.items():
             if old not in (*_ENDS, *"০১২৩৪৫৬৭৮৯") and self._form(new) != old:
-                self._rules.rule(self._start, old, self._form(new), self._start)
+                self._rule(old, self._form(new), self._start)
 
     def _spaces(self) -> None:
         rules, more = self._rules, self._rules.state()
         for space in _SPACES:
-            rules.write(rules.read(self._start, space), " ", more, _RULE)
+            self._rule(space, " ", more)
             rules.write(rules.read(more, space), "", more)
         rules.arc(more, 0, 0, self._start)
-        rules.rule(self._start, "\n\n", BREAK, self._behind, _RULE / 2)
+        self._rule("\n\n", BREAK, self._behind, _RULE / 2)
 
     def _sentences(self) -> None:
         """Let one sign end a sentence, however many there are, and with the quotes behind it."""
@@ -156,7 +183,7 @@ class _Builder:
         seen = {sign: rules.state() for sign in _ENDS}
         closed = rules.state()
         for sign, state in seen.items():
-            rules.write(rules.read(self._start, sign), "", state, _RULE)
+            self._rule(sign, "", state)
             end = self._letter(sign if sign in "?!" else "।")
             plain = self._form(end)
             rules.write(state, end if end in "?!" else f"{plain}{BREAK}", self._behind)
@@ -202,13 +229,13 @@ class _Builder:
         rules = self._rules
         behind = rules.state()
         self._single(self._start, behind)
-        self._whole(self._start, behind)
+        self._years(self._start, self._whole(self._start, behind))
         money, taka = rules.read(self._start, "৳"), rules.state()
         rules.arc(money, ord(" "), 0, money)
         self._single(money, taka)
         self._whole(money, taka)
-        rules.write(taka, self._form(" টাকা"), self._start)
-        rules.arc(behind, 0, 0, self._start)
+        rules.write(taka, self._form(" টাকা"), self._apart)
+        rules.arc(behind, 0, 0, self._apart)
         self._behind_number(behind)
         self._one_by_one()
 
@@ -216,8 +243,8 @@ class _Builder:
         for digit, state in self._digits(start).items():
             self._say(state, _word(digit), end, is_first=True, cost=_RULE)
 
-    def _whole(self, start: int, end: int) -> None:
-        """Read a whole number of 2 to 9 digits, with or without commas."""
+    def _whole(self, start: int, end: int) -> int:
+        """Read a whole number of 2 to 9 digits, with or without commas; gives where its last two begin."""
         rules = self._rules
         tens = self._part(end, 2, "", is_first=False)
         hundreds = self._part(tens, 1, "শো", is_first=False)
@@ -235,6 +262,9 @@ class _Builder:
         ]
         for begin in begins:
             rules.arc(start, 0, 0, begin, _RULE)
+        return tens
+
+    def _years(self, start: int, tens: int) -> None:
         for century in _CENTURIES:
             year = self._digits(self._digits(start, [century // 10])[century // 10], [century % 10])
             self._rules.write(year[century % 10], self._form(f"{_word(century)}শো"), tens, _RULE / 2)
@@ -267,7 +297,8 @@ class _Builder:
                 rules.write(end, self._form(f" {_word(second)}"), more)
         for digit, end in self._digits(more).items():
             rules.write(end, self._form(f" {_word(digit)}"), more)
-        rules.arc(more, 0, 0, self._start)
+        rules.arc(more, 0, 0, self._apart)
+        rules.rule(more, "-", " ", self._start, 0.0)
 
     def _words(self) -> None:
         rules = self._rules
@@ -278,7 +309,7 @@ class _Builder:
             for short in written.split():
                 if short.endswith((".", "ঃ")):
                     rules.rule(self._begin, short, self._form(word), self._start)
-                    rules.rule(self._start, f" {short}", self._form(f" {word}"), self._start, _RULE / 2)
+                    self._rule(f" {short}", self._form(f" {word}"), self._start, _RULE / 2)
         if not self._voice.says_latin:
             self._initials()
 

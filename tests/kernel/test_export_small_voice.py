@@ -120,10 +120,11 @@ class TestSmallVoice:
         (there,) = sherpa_says(tmp_path, [text], rules="bangla.fst")
         assert len(here) == 2
         assert there.shape == numpy.concatenate(here).shape
-        assert float(numpy.abs(there - numpy.concatenate(here)).max()) < 1e-4
+        loudest = float(numpy.abs(numpy.concatenate(here)).max())
+        assert float(numpy.abs(there - numpy.concatenate(here)).max()) < 1e-3 * loudest
         piper = piper_says(tmp_path, "আমার সোনার বাংলা, আমি তোমায় ভালোবাসি।")
         assert piper.shape == here[0].shape
-        assert float(numpy.abs(piper - here[0]).max()) < 1e-4
+        assert float(numpy.abs(piper - here[0]).max()) < 1e-3 * loudest
 
     def test_kgtts_say_sounds_like_the_samples(self, small_voice: Path, tmp_path: Path) -> None:
         """`kgtts say` gives a session's sample: read, split and paused alike, nothing cut off."""

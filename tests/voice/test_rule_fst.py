@@ -1,6 +1,7 @@
 """sherpa-onnx's text rules: read by the library that it reads them with, and compared with kgtts's own."""
 
 from collections.abc import Callable
+from random import Random
 
 import pytest
 
@@ -52,6 +53,26 @@ def test_whole_numbers_are_those_of_kgtts(normalize: Normalize) -> None:
 def test_what_is_common_is_read_as_kgtts_reads_it(normalize: Normalize, text: str) -> None:
     """Money, ordinals, years, abbreviations, signs."""
     assert normalize(text) == here(text)
+
+
+def test_a_number_is_never_read_as_two(normalize: Normalize) -> None:
+    """Whatever a part of it would be by itself: a year, an ordinal, a zero."""
+    for text in (
+        "12টি",
+        "১২টি",
+        "১৯৭১১৯৭১",
+        "18191819",
+        "19719",
+        "01819",
+        "০০",
+        "1700017000",
+        "৳১৭১৮",
+    ):
+        assert normalize(text) == here(text)
+    random = Random(1)  # noqa: S311 - a test's.
+    for _ in range(300):
+        text = "".join(random.choices("0127189", k=random.randint(2, 11)))
+        assert normalize(text) == here(text)
 
 
 @pytest.mark.parametrize(
