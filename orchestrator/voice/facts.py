@@ -12,6 +12,7 @@ from kernel_template.contract import MEASURES, SAMPLES_FILE, SAMPLES_FOLDER, Bet
 from orchestrator import untrusted
 from orchestrator.formatting import duration
 from orchestrator.metrics import MetricsTable, read_run
+from orchestrator.metrics.losses import EVAL_LOSS, eval_loss_now
 from orchestrator.results import PulledSession
 
 _MOST_POINTS, _MOST_CURVES, _MOST_SENTENCES = 300, 6, 5
@@ -53,13 +54,16 @@ def read_facts(sessions: Sequence[PulledSession], step: int | None, inputs: Mapp
     """
     states = [untrusted.as_object(untrusted.read_json_object(item.files.state)) for item in sessions]
     state: Mapping[str, Any] = next((item for item in reversed(states) if item), {})
+    table = read_run(sessions, logs=False) if sessions else MetricsTable()
     rows = [
         *((name, untrusted.one_line(value, _LONGEST)) for name, value in inputs.items() if value),
         *_data(state),
         *_training(state),
     ]
-    curves = _curves(read_run(sessions, logs=False)) if sessions else ()
-    return VoiceFacts(tuple(rows), tuple(_scores(state, step)), tuple(curves), tuple(_sentences(sessions)))
+    if (loss := eval_loss_now(table)) is not None:
+        rows.append((f"Lowest {EVAL_LOSS}", f"{loss.lowest:.4g} ({loss.words})"))
+    curves, sentences = tuple(_curves(table)), tuple(_sentences(sessions))
+    return VoiceFacts(tuple(rows), tuple(_scores(state, step)), curves, sentences)
 
 
 def _data(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -95,9 +99,6 @@ def _training(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     ]
     if versions:
         yield "Software", ", ".join(versions)
-    best = untrusted.number(state.get("best_loss"))
-    if best is not None:
-        yield "Best evaluation loss", f"{best:.4g}"
 
 
 def _scores(state: Mapping[str, Any], step: int | None) -> Iterator[tuple[str, str, str, str]]:

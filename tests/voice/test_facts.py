@@ -61,6 +61,7 @@ def test_a_runs_figures_are_told(run: Path) -> None:
     assert rows["Recorded speech"] == "90 minutes"
     assert rows["Sessions"].startswith("2, ")
     assert rows["Trained"].startswith("to step ")
+    assert rows["Lowest eval loss"].endswith(" (mel loss on the evaluation recordings)")
     assert len(found.curves) > 0
     assert found.sentences
 
