@@ -55,12 +55,17 @@ def ask(url: str, text: str, **fields: object) -> requests.Response:
     return requests.post(f"{url}/v1/audio/speech", json=body, stream=True, timeout=60)
 
 
-def memory(url: str) -> float:
-    """The server's resident memory in MB; 0 where it cannot be told."""
+def measure(url: str, name: str) -> float:
+    """A value of the server's process by its own /metrics; 0 where the system does not tell it."""
     for line in requests.get(f"{url}/metrics", timeout=60).text.splitlines():
-        if line.startswith("process_resident_memory_bytes "):
-            return float(line.split()[1]) / 1e6
+        if line.startswith(f"process_{name} "):
+            return float(line.split()[1])
     return 0.0
+
+
+def memory(url: str) -> float:
+    """The server's resident memory in MB."""
+    return measure(url, "resident_memory_bytes") / 1e6
 
 
 def first_sound(url: str, repeat: int = 15) -> tuple[float, float]:
@@ -102,18 +107,18 @@ def load(url: str, clients: int, seconds: float, text: str = SENTENCE) -> tuple[
     return len(times) / seconds, statistics.median(ordered), ordered[int(0.95 * len(ordered))], refused
 
 
-def alone(voice: Path, repeat: int = 20) -> float:
-    """How many times a second the voice speaks the sentence without a server."""
+def alone(voice: Path, repeat: int = 20) -> tuple[float, float]:
+    """The sentence without a server: how many a second, and the processor time of one in seconds."""
     from orchestrator.serve import open_voices  # noqa: PLC0415 - not in the process that only asks.
     from orchestrator.voice import SynthesisOptions  # noqa: PLC0415 - as above.
 
     item = open_voices([(None, voice)]).all[0]
     for _ in range(3):
         list(item.voice.say(SENTENCE, SynthesisOptions(noise=0.0)))
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     for _ in range(repeat):
         list(item.voice.say(SENTENCE, SynthesisOptions(noise=0.0)))
-    return repeat / (time.perf_counter() - began)
+    return repeat / (time.perf_counter() - began), (time.process_time() - busy) / repeat
 
 
 def main() -> None:
@@ -124,8 +129,8 @@ def main() -> None:
     parser.add_argument("voice", type=Path)
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each load lasts")
     asked = parser.parse_args()
-    by_itself = alone(asked.voice)
-    print(f"alone: {by_itself:.1f} sentences/s")
+    by_itself, busy_alone = alone(asked.voice)
+    print(f"alone: {by_itself:.1f} sentences/s, {busy_alone * 1000:.0f} ms of a processor each")
     with serving(asked.voice) as url:
         print(f"memory after the start: {memory(url):.0f} MB")
         ask(url, SENTENCE).content  # noqa: B018 - the first one warms up.
@@ -134,10 +139,14 @@ def main() -> None:
             f"first sound of {len(LONG):,} characters: {middle * 1000:.0f} ms (worst {worst * 1000:.0f} ms)"
         )
         for clients in (1, 2, 8, 32):
+            before = measure(url, "cpu_seconds_total")
             rate, middle, late, refused = load(url, clients, asked.seconds)
+            busy = (measure(url, "cpu_seconds_total") - before) / (rate * asked.seconds)
             print(
-                f"{clients:>3} clients: {rate:6.1f} requests/s ({rate / by_itself:.2f} of alone), median "
-                f"{middle * 1000:.0f} ms, 95 % {late * 1000:.0f} ms, {refused} refused; {memory(url):.0f} MB"
+                f"{clients:>3} clients: {rate:6.1f} requests/s ({rate / by_itself:.2f} of alone), "
+                f"median {middle * 1000:.0f} ms, 95 % {late * 1000:.0f} ms, {refused} refused, "
+                f"{memory(url):.0f} MB, "
+                f"{busy * 1000:.0f} ms of a processor each ({busy / busy_alone:.2f} of alone)"
             )
         stop = threading.Event()
 

@@ -163,12 +163,12 @@ def _parse(kind: type[R], body: bytes, longest_text: int) -> R:
         where = f"`{param}`" if param else "The body"
         raise ApiError(400, f"{where}: {first['msg']}.", "invalid_value", param=param or None) from error
     if not request.input.strip():
-        raise ApiError(400, "There is nothing to say: `input` is empty.", "empty_text", param="input")
+        raise ApiError(400, "There is nothing to say: the text is empty.", "empty_text", param="input")
     if len(request.input) > longest_text:
         raise ApiError(
             400,
-            f"`input` has {len(request.input):,} characters, and this server takes {longest_text:,} at most. "
-            "Send it in parts.",
+            f"The text has {len(request.input):,} characters, and this server takes {longest_text:,} at "
+            "most. Send it in parts.",
             "text_too_long",
             param="input",
         )

@@ -2,14 +2,15 @@
 
 Each request has a place until it ends. Its next sentence is made only when its client has taken the one
 before the last, so a slow client costs a place and a sentence of memory, but no work, and many long texts
-advance together: the first sound of a new request waits for a sentence of each, not for whole texts. A client
-that leaves frees its place at once.
+advance together. First sentences go before others: the first sound of a new request waits for sentences that
+are being made, not for whole texts. A client that leaves frees its place at once.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -72,6 +73,9 @@ class Studio:
         self.busy = 0
         self._typical_s = 1.0
         self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="speaking")
+        self._free = limits.workers
+        self._urgent: deque[asyncio.Future[None]] = deque()
+        self._later: deque[asyncio.Future[None]] = deque()
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -98,9 +102,42 @@ class Studio:
             self.measures.busy.set(self.busy)
             self._typical_s += (time.monotonic() - began - self._typical_s) / 8
 
-    async def work(self, call: Callable[..., T], *arguments: Any) -> T:
-        """Run a call on a worker; one that has not begun is dropped if its request ends."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+    async def work(self, call: Callable[..., T], *arguments: Any, urgent: bool = True) -> T:
+        """Run a call on a worker; one that has not begun is dropped if its request ends.
+
+        Urgent calls go before others: whoever has heard a sentence already can wait longer for the next one
+        than somebody who has heard none.
+        """
+        loop = asyncio.get_running_loop()
+        if self._free:
+            self._free -= 1
+        else:
+            turn = loop.create_future()
+            (self._urgent if urgent else self._later).append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled():
+                    self._release()
+                raise
+        job = self._pool.submit(call, *arguments)
+
+        def end(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # The server has ended.
+                loop.call_soon_threadsafe(self._release)
+
+        job.add_done_callback(end)
+        return await asyncio.wrap_future(job)
+
+    def _release(self) -> None:
+        """Give a worker to whoever waits."""
+        for turns in (self._urgent, self._later):
+            while turns:
+                turn = turns.popleft()
+                if not turn.done():
+                    turn.set_result(None)
+                    return
+        self._free += 1
 
     def close(self) -> None:
         """Begin nothing new."""
@@ -203,7 +240,7 @@ class SpeechEndpoint(Endpoint):
         self, said: Utterance, sound: bytes, synthesis: "_Synthesis", progress: Progress
     ) -> "_Part":
         """Send a sentence while the next one is being made; returns that."""
-        coming = asyncio.ensure_future(self._studio.work(synthesis.go_on))
+        coming = asyncio.ensure_future(self._studio.work(synthesis.go_on, urgent=False))
         try:
             name = synthesis.served.name
             self._studio.measures.speech.labels(name).inc(said.seconds + said.pause_s)

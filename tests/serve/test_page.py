@@ -130,6 +130,7 @@ def test_errors_are_sentences(page: Browser) -> None:
     assert page("document.getElementById('count').className").endswith("over")
     page("document.getElementById('speak').click()")
     page.wait("document.getElementById('notice').innerText.includes('takes 200 at most')")
+    assert page("document.getElementById('heard').hidden") is True
     page("document.getElementById('text').value = ''")
     page.write("☺☺")
     page("document.getElementById('speak').click()")

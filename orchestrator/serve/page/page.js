@@ -293,6 +293,7 @@
     } catch (error) {
       if (mine.signal.aborted) return;
       if (!player.pieces.length) player.pause();
+      $("heard").hidden = !$("sentences").children.length;
       say(null);
       complain(error instanceof Failed ? error : new Failed("cut", ""));
     } finally {
