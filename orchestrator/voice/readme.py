@@ -175,7 +175,7 @@ def _texts(about: About) -> str:
 | ends of sentences, `।` among them | yes | yes | reads a text as one sentence: give it sentences |
 | numbers, also 1,25,000 and ১.৫, years, percent, taka | yes | yes | digit by digit |
 | telephone numbers and what has ten digits or more | yes | digit by digit | digit by digit |
-| ড. মো. and other abbreviations, SMS | yes | yes | no |
+| abbreviations such as ড. and মো., SMS | yes | the commonest | no |
 | dates, times, ranges, units, fractions, other money | yes | their numbers only | digit by digit |
 | Latin words | yes | **left out**: write them in Bangla letters | **left out** |
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from kernel_template.text import Vocabulary, canonical, spoken
 from kernel_template.text.front_ends import BREAK, plain_sign
 from kernel_template.text.spelling import SPELLINGS
-from kernel_template.text.tables import ABBREVIATIONS
+from kernel_template.text.tables import ABBREVIATIONS, SIGNS
 from kernel_template.text.tokens import clean
 
 _MAGIC, _VERSION = 2_125_659_606, 2
@@ -110,6 +110,7 @@ class _Builder:
         # Behind a number: as at the start, but without numbers, so that one is never read as two.
         self._apart = self._rules.state()
         self._roots = (self._start, self._apart)
+        self._spaced = self._start  # Behind white space that is not written yet.
 
     def build(self) -> bytes:
         rules = self._rules
@@ -162,7 +163,9 @@ class _Builder:
     def _letters(self) -> None:
         found = {chr(code): canonical(chr(code)) for code in _BANGLA if chr(code).isprintable()}
         found |= {apart: letter for letter, apart in SPELLINGS.items()}
-        found |= {letter: letter for letter in (*_SPACED, *_DROPPED, *".,:-–—%৳")}
+        found |= {letter: letter for letter in (*_SPACED, *_DROPPED, *".,:-—%৳")}
+        found |= dict.fromkeys("–‐‑−", "-") | {sign: f" {SIGNS[sign]} " for sign in "&+="}
+        found |= {" (": ", ", ") ": ", "}
         for lower, upper in zip("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", strict=True):
             found |= {lower: lower, upper: lower}
         for old, new in found.items():
@@ -172,9 +175,10 @@ class _Builder:
     def _spaces(self) -> None:
         rules, more = self._rules, self._rules.state()
         for space in _SPACES:
-            self._rule(space, " ", more)
+            self._rule(space, "", more)
             rules.write(rules.read(more, space), "", more)
-        rules.arc(more, 0, 0, self._start)
+        rules.write(more, " ", self._start)
+        self._spaced = more
         self._rule("\n\n", BREAK, self._behind, _RULE / 2)
 
     def _sentences(self) -> None:
@@ -184,6 +188,7 @@ class _Builder:
         closed = rules.state()
         for sign, state in seen.items():
             self._rule(sign, "", state)
+            rules.write(rules.read(self._spaced, sign), "", state)
             end = self._letter(sign if sign in "?!" else "।")
             plain = self._form(end)
             rules.write(state, end if end in "?!" else f"{plain}{BREAK}", self._behind)
@@ -193,6 +198,8 @@ class _Builder:
                 rules.write(rules.read(state, other), again, following)
             for quote in _CLOSING:
                 rules.write(rules.read(state, quote), plain + self._form(quote), closed)
+        for dots in ("...", "…"):
+            self._rule(dots, "", seen["।"], _RULE / 2)
         for quote in _CLOSING:
             rules.write(rules.read(closed, quote), self._form(quote), closed)
         rules.write(closed, BREAK, self._behind)
@@ -307,7 +314,9 @@ class _Builder:
                 rules.rule(self._start, digits, self._form(spoken(written).text), self._start, _RULE / 2)
         for word, written in ABBREVIATIONS.items():
             for short in written.split():
-                if short.endswith((".", "ঃ")):
+                if short.startswith("("):
+                    self._rule(short, self._form(word), self._start, _RULE / 2)
+                elif short.endswith((".", "ঃ")):
                     rules.rule(self._begin, short, self._form(word), self._start)
                     self._rule(f" {short}", self._form(f" {word}"), self._start, _RULE / 2)
         if not self._voice.says_latin:
