@@ -48,7 +48,22 @@ def test_whole_numbers_are_those_of_kgtts(normalize: Normalize) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["৳৫০০", "৫ম", "২টি", "৫টি", "১৯৭১ সালে", "ড. মো. রহিম", "SMS পাঠান", "৫০ %", "ক\u200bখ", "ক  খ"],
+    [
+        "৳৫০০",
+        "৫ম",
+        "২টি",
+        "৫টি",
+        "১৯৭১ সালে",
+        "ড. মো. রহিম",
+        "SMS পাঠান",
+        "৫০ %",
+        "ক\u200bখ",
+        "ক  খ",
+        "মুহাম্মদ (সা.) বলেন",
+        "রহিম & করিম",
+        "মেসি (আর্জেন্টিনা) গোল দিয়েছেন",
+        "ঢাকা–চট্টগ্রাম",
+    ],
 )
 def test_what_is_common_is_read_as_kgtts_reads_it(normalize: Normalize, text: str) -> None:
     """Money, ordinals, years, abbreviations, signs."""
