@@ -165,7 +165,7 @@ class _Builder:
         found |= {apart: letter for letter, apart in SPELLINGS.items()}
         found |= {letter: letter for letter in (*_SPACED, *_DROPPED, *".,:-—%৳")}
         found |= dict.fromkeys("–‐‑−", "-") | {sign: f" {SIGNS[sign]} " for sign in "&+="}
-        found |= {" (": ", ", ") ": ", "}
+        found |= {" (": ", ", ") ": ", "} | {f" {sign} ": f" {SIGNS[sign]} " for sign in "&+="}
         for lower, upper in zip("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", strict=True):
             found |= {lower: lower, upper: lower}
         for old, new in found.items():
