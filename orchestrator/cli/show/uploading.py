@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -38,12 +39,26 @@ def sending_bar(total: int, home: Path) -> Iterator[Sending]:
         total: bytes to send, about: an archive is smaller than its files.
         home: kgtts's own folder on this machine.
     """
-    unfinished = home / "uploads"
-    if total < _WORTH_A_BAR or not sys.stderr.isatty() or is_dumb():
-        if total >= _WORTH_A_BAR:
+    is_drawn = sys.stderr.isatty() and not is_dumb()
+    bars = list[Any]()
+
+    def sent(count: int) -> None:
+        """Begin to show it with the first bytes: often there is nothing to send."""
+        if not bars and is_drawn:
+            label = f"Uploading {size(total)}"
+            bars.append(stack.enter_context(click.progressbar(length=total, label=label, file=sys.stderr)))
+        elif not bars:
             click.echo(f"Up to {size(total)} to upload.", err=True)
-        yield Sending(unfinished=unfinished, say=lambda words: click.echo(words, err=True))
-        return
-    with click.progressbar(length=total, label=f"Uploading {size(total)}", file=sys.stderr) as bar:
-        # A line of its own for what is said meanwhile, behind the bar.
-        yield Sending(bar.update, unfinished, lambda words: click.echo(f"\n{words}", err=True, nl=False))
+            bars.append(None)
+        if bars[0] is not None:
+            bars[0].update(count)
+
+    def say(words: str) -> None:
+        """Say it on a line of its own, behind the bar if there is one."""
+        if bars and bars[0] is not None:
+            click.echo(f"\n{words}", err=True, nl=False)
+        else:
+            click.echo(words, err=True)
+
+    with ExitStack() as stack:
+        yield Sending(sent if total >= _WORTH_A_BAR else lambda _count: None, home / "uploads", say)
