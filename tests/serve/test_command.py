@@ -1,5 +1,6 @@
 """`kgtts serve` as a process: which voices, what is printed, how it ends."""
 
+import json
 import signal
 import socket
 import sys
@@ -63,6 +64,17 @@ def test_a_token_is_in_no_output(runs: Path, spawn: Callable[..., Process]) -> N
     said = process.interrupt(signal.SIGTERM).out
     assert "characters in" in said  # The log of -v.
     assert TOKEN not in said
+
+
+@pytest.mark.posix  # Elsewhere a process cannot be told to end.
+def test_json_is_one_document(runs: Path, spawn: Callable[..., Process]) -> None:
+    """`--json` prints the address and the voices, and nothing else until the end."""
+    process = spawn("serve", "--port", "0", "--json", "second")
+    url = process.wait_for('"url"').split('"')[3]
+    assert requests.get(f"{url}/health", timeout=9).ok
+    told = json.loads(process.interrupt().out)
+    assert told["url"] == url
+    assert (told["token"], [voice["id"] for voice in told["voices"]]) == (False, ["second"])
 
 
 def test_a_package_is_served(runs: Path) -> None:
