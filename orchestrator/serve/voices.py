@@ -160,6 +160,8 @@ def _name(card: VoiceCard, file: Path) -> str:
     slug = KernelRef("", kernel).base.slug if kernel else ""
     if file.suffix != ".json":  # A package.
         return clean_name(slug or file.resolve().stem) or "voice"
-    folder = file.parent.parent if file.parent.name == VOICE_FOLDER else file.parent
-    name = slug or folder.resolve().name
+    folder = file.resolve().parent
+    for outer in (VOICE_FOLDER, r"session-\d+"):  # What every run has.
+        folder = folder.parent if re.fullmatch(outer, folder.name) else folder
+    name = slug or folder.name
     return clean_name(name if file.name == VOICE_CARD else f"{name}-{file.stem}") or "voice"
