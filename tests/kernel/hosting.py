@@ -168,9 +168,11 @@ def start_coqui_server(cache: Path) -> Iterator[ForkServer]:
     """
     folders = (str(standin_path(sys.executable, cache=cache) or ""), os.environ.get("PYTHONPATH"))
     path = os.pathsep.join(filter(None, folders))
-    with start_fork_server(
-        "librosa", "transformers", "scipy.signal", PYTHONPATH=path, NUMBA_CACHE_DIR=str(cache / "numba")
-    ) as found:
+    preload = (
+        *("librosa.core", "librosa.filters", "librosa.util", "matplotlib.backends.backend_agg"),
+        *("scipy.signal", "soundfile", "transformers"),
+    )
+    with start_fork_server(*preload, PYTHONPATH=path, NUMBA_CACHE_DIR=str(cache / "numba")) as found:
         yield found
 
 
