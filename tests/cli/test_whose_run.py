@@ -89,13 +89,13 @@ def test_hints_repeat_what_was_given(cli: Cli, account: Emulator, workplace: Pat
     options = ("--config", "my voice.toml", "--set", "training.epochs=2")
     set_script(workplace, TRAIN + HANG)
     pushed = cli("push", *options)
-    assert "Next: kgtts watch --config 'my voice.toml' --set training.epochs=2\n" in pushed.out
+    assert 'Next: kgtts watch --config "my voice.toml" --set training.epochs=2\n' in pushed.out
     wait_for_words(account, "the training hangs")
     again = cli("push", *options)
     assert again.code == 2
-    assert "`kgtts watch --config 'my voice.toml' --set training.epochs=2` also" in again.err
+    assert '`kgtts watch --config "my voice.toml" --set training.epochs=2` also' in again.err
     watched = cli("watch", *options, "--timeout", "0s")
-    assert "`kgtts watch --config 'my voice.toml' --set training.epochs=2` comes back" in watched.err
+    assert '`kgtts watch --config "my voice.toml" --set training.epochs=2` comes back' in watched.err
 
 
 def test_a_shell_completes_runs(
