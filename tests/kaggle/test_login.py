@@ -170,7 +170,7 @@ def test_a_wrong_token_is_a_sentence(emulator: Emulator, monkeypatch: pytest.Mon
 def test_every_login_uses_its_own_credentials(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two logins in one process do not use each other's credentials."""
     good = connect()
-    monkeypatch.setenv("KAGGLE_KEY", "another")
+    monkeypatch.setenv("KAGGLE_KEY", "another-made-up-key")
     bad = connect()
     with pytest.raises(CredentialsError):
         bad.my_kernels()
