@@ -75,8 +75,10 @@ class KagglePublication:
         """Find out whether Kaggle has the package already.
 
         Raises:
+            UsageError: the package names no licence.
             ServiceError: Kaggle could not be read.
         """
+        _licence_of(package)
         return KagglePlan(self._variation, self._upload(package).current(package.paths))
 
     def publish(self, package: Package, *, sending: Sending) -> UploadedVoice:
@@ -86,12 +88,7 @@ class KagglePublication:
             UsageError: the package names no licence.
             RefusedError, ServiceError, LocalError: as `VoiceUpload.bring`; giving the command again goes on.
         """
-        name = package.about.licence
-        if name is None:
-            raise UsageError(
-                "The package does not say under which licence the voice is, and Kaggle wants to know.",
-                hint="give --license NAME, here or at `kgtts voice package`",
-            )
+        name = _licence_of(package)
         uploaded = self._upload(package).bring(
             package.paths,
             license_name=licence(name).kaggle,
@@ -116,3 +113,13 @@ class KagglePublication:
             description=text[:_LONGEST_DESCRIPTION],
         )
         return VoiceUpload(self._kaggle, self._clock, self._variation, details=details)
+
+
+def _licence_of(package: Package) -> str:
+    name = package.about.licence
+    if name is None:
+        raise UsageError(
+            "The package does not say under which licence the voice is, and Kaggle wants to know.",
+            hint="give --license NAME, here or at `kgtts voice package`",
+        )
+    return name

@@ -118,8 +118,7 @@ class HuggingFace:
             UsageError: it is not the name of a repository.
             ServiceError, CredentialsError, RefusedError: it cannot be read.
         """
-        if not _NAME.fullmatch(repository) or ".." in repository or "--" in repository:
-            raise UsageError(f"{repository!r} is not OWNER/NAME of a model on Hugging Face.")
+        check_name(repository)
         try:
             with _translated(f"read {repository}"):
                 info = self._api.model_info(repository, revision=commit, files_metadata=True)
@@ -173,6 +172,16 @@ class HuggingFace:
                 hint="give the same command again",
             )
         return now.head
+
+
+def check_name(repository: str) -> None:
+    """See that this can name a repository.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not _NAME.fullmatch(repository) or ".." in repository or "--" in repository:
+        raise UsageError(f"{repository!r} is not OWNER/NAME of a model on Hugging Face.")
 
 
 def _is_same(there: Any, path: Path) -> bool:

@@ -29,8 +29,9 @@ from orchestrator.files import replacing
 
 HASHES = "SHA256SUMS"
 _NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_-]{0,40}/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,80}", re.ASCII)
-# Windows opens a device by these names, whatever their ending, and drops a dot at the end.
-_DEVICE = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?|.*\.", re.IGNORECASE)
+# Windows opens a device by these names, whatever their ending, and drops a dot at the end. There and on macOS
+# the hash list's name in any case is the hash list.
+_RESERVED = re.compile(rf"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?|.*\.|{HASHES}", re.IGNORECASE)
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.{1,200})", re.ASCII)
 _MOST_FILES = 200
 _LARGEST_LIST = 64 * 1024
@@ -213,7 +214,7 @@ def _listed(place: Path, data: bytes) -> dict[str, str]:
             raise _refused(place, f"{HASHES} is damaged")
         sha256, name = match.groups()
         parts = name.split("/")
-        if not _NAME.fullmatch(name) or any(_DEVICE.fullmatch(part) for part in parts) or name == HASHES:
+        if not _NAME.fullmatch(name) or any(_RESERVED.fullmatch(part) for part in parts):
             raise _refused(place, f"{untrusted.file_name(name)} is not a name that a package may have")
         files[name] = sha256
     if len({name.casefold() for name in files}) != len(data.splitlines()):

@@ -79,6 +79,13 @@ def package_contents(place: Path, facts: VoiceFacts, asked: Asked) -> Contents:
     """
     described = untrusted.as_object(untrusted.read_json_object(place))
     _check_fit(place, load_card(place), described)
+    try:
+        _json(described)
+    except ValueError as error:  # A field that we do not know can hold anything.
+        raise UsageError(
+            f"{place} cannot go into a package: it has a number that is not finite, or half a character.",
+            hint="download it again with `kgtts pull`",
+        ) from error
     voice = open_voice(place, seed=_SEED)
     model, notes = (place.parent / voice.card.onnx.file).read_bytes(), []
     weights = untrusted.as_object(described.get("weights"))
@@ -195,7 +202,8 @@ def _samples(files: Mapping[str, bytes], sentences: Sequence[str]) -> list[tuple
     described = json.loads(files[VOICE_CARD])
     found: list[tuple[Sample, bytes]] = []
     with _opened(files, described) as voice:
-        names: list[str | None] = [*voice.card.speakers] or [None]
+        names: list[str | None] = [*voice.card.speakers] if "sid" in voice.card.onnx.inputs else []
+        names = names or [None]
         told = [(sentences[0], name) for name in names[:_MOST_SPEAKERS]] + [
             (text, names[0]) for text in sentences[1:]
         ]

@@ -133,11 +133,10 @@ def _use(card: VoiceCard, about: About) -> str:
         speakers = f"\nSpeakers (`--speaker`, `--sid`): {listed}.\n"
     return f"""## Use it
 
-On a laptop, with everything that kgtts reads (numbers, dates, money, signs, Latin words), in the folder of
-these files:
+On a laptop with kgtts and its extra `speak`, which reads the most (numbers, dates, money, signs, Latin
+words), in the folder of these files:
 
 ```sh
-pip install "kgtts[speak]"
 kgtts say --voice . "আমি বাংলায় গান গাই।"
 ```
 
@@ -147,13 +146,19 @@ tokens `tokens.txt`{_rules_words(about)}. They need no lexicon and no
 `espeak-ng-data`. For Android, put them into the assets of its TTS engine as its guide says. To try it:
 
 ```sh
+pip install sherpa-onnx sherpa-onnx-bin
 sherpa-onnx-offline-tts {flags} --output-filename=said.wav "আমি বাংলায় গান গাই।"
 ```
 
 sherpa-onnx shortens pauses to a fifth unless `silence_scale` is 1.
 
 With [Piper](https://github.com/OHF-Voice/piper1-gpl) (Home Assistant): copy `voice.onnx` and
-`voice.onnx.json` beside each other into its folder of voices, or `piper -m voice.onnx -f said.wav "…"`.
+`voice.onnx.json` beside each other into its folder of voices. To try it:
+
+```sh
+pip install piper-tts
+piper -m voice.onnx -f said.wav "আমি বাংলায় গান গাই।"
+```
 {speakers}"""
 
 

@@ -79,6 +79,8 @@ def test_a_runs_voice_is_published_at_once(cli: Cli, account: Emulator, workplac
     put_bangla_voice(workplace / "runs" / "bangla-tts" / "session-01" / "voice")
     no_licence = cli("publish", "kaggle", "3f9c")
     assert (no_licence.code, "--license" in no_licence.err) == (2, True)
+    dry = cli("publish", "kaggle", "3f9c", "--to", "my-voice", "--dry-run")
+    assert (dry.code, "--license" in dry.err) == (2, True)
     for number, author in enumerate(("Asha", "Rabi"), start=1):
         done = cli("publish", "kaggle", "3f9c", "--to", "my-voice", "--license", "MIT", "--author", author)
         assert done.code == 0, done.said

@@ -67,11 +67,14 @@ def test_json_lists_the_files(cli: Cli, run: Path) -> None:
         (("3f9c", "--license", "mine"), "not a licence"),
         (("nothing",), "nothing"),
         (("--voice", "."), "no voice"),
+        (("--voice", "made.zip"), "is a package already"),
+        (("--out", "voice.txt"), "does not end with .zip"),
     ],
     ids=str,
 )
 def test_what_cannot_be_packaged_is_said(cli: Cli, run: Path, arguments: tuple[str, ...], words: str) -> None:
     """No archive is left behind."""
+    Path("made.zip").touch()
     done = cli("voice", "package", *arguments)
     assert done.code == 2
     assert words in done.err

@@ -85,6 +85,7 @@ def test_a_changed_byte_is_found(archive: Path, tmp_path: Path, at: int) -> None
         (".bashrc", "not a name"),
         ("\u202egnp.exe", "not a name"),
         ("VOICE.ONNX", "twice"),
+        ("sha256sums", "not a name"),
     ],
     ids=ascii,
 )

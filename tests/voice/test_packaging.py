@@ -146,6 +146,17 @@ def test_a_package_is_made_the_same_twice(hum: Path, tmp_path: Path) -> None:
         assert package.identity == identities[0] == identities[1]
 
 
+def test_a_field_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    """Unknown fields are not checked when a voice is opened, so they can hold anything."""
+    pytest.importorskip("onnx")
+    place = put_bangla_voice(tmp_path)
+    card = place.read_text(encoding="utf-8").rstrip().removesuffix("}")
+    for value in ("1e999", '"\\ud800"'):
+        place.write_text(f'{card}, "later": {value}}}', encoding="utf-8")
+        with pytest.raises(UsageError, match=r"not finite|not a valid"):
+            package_contents(place, FACTS, Asked("আশা"))
+
+
 def test_a_voice_of_phonemes_is_refused(tmp_path: Path) -> None:
     """Nobody else makes the phonemes of its training."""
     pytest.importorskip("onnx")

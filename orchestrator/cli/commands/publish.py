@@ -24,7 +24,7 @@ from orchestrator.cli.show.console import is_dumb, signs
 from orchestrator.cli.show.uploading import sending_bar
 from orchestrator.formatting import counted, size
 from orchestrator.run.voice_publish import KagglePublication, variation_named
-from orchestrator.voice.hugging_face import HuggingFace, Plan
+from orchestrator.voice.hugging_face import HuggingFace, Plan, check_name
 from orchestrator.voice.package import Package, open_package, write_package
 
 _BROKE_OFF = "Stopped."
@@ -54,7 +54,7 @@ def _options(command: Any) -> Any:
     return command
 
 
-@publish.command("kaggle")
+@publish.command("kaggle", short_help="Publish a voice as a version of your Kaggle Model")
 @click.option(
     "--to", "target", metavar="MODEL", help="[OWNER/]MODEL[/FRAMEWORK/VARIATION]. Default: SLUG-voice."
 )
@@ -91,7 +91,7 @@ def kaggle(
             _done(f"Published {source}", f"https://www.kaggle.com/models/{source}")
 
 
-@publish.command("hf")
+@publish.command("hf", short_help="Publish a voice as a model on Hugging Face")
 @click.argument("repository", metavar="OWNER/NAME")
 @_options
 def hf(repository: str, run: str | None, *, public: bool, dry_run: bool, as_json: bool, **about: Any) -> None:
@@ -101,8 +101,9 @@ def hf(repository: str, run: str | None, *, public: bool, dry_run: bool, as_json
     differ are sent, and an upload that broke off goes on. Files that belong to no package stay, and a
     repository that is there stays private or public.
     """
+    check_name(repository)
+    service = HuggingFace(os.environ)  # Before the package, which takes a while.
     with on_interrupt(_BROKE_OFF, hint=_GOES_ON), _packaged(run, about, as_json=as_json) as package:
-        service = HuggingFace(os.environ)
         plan = service.plan(package, repository, public=public)
         commit = plan.head if plan.is_current else None
         if not plan.is_current and not dry_run:

@@ -150,7 +150,7 @@ def _places(named: Sequence[str]) -> list[tuple[str | None, Path]]:
         name, has_name, rest = ("", "", text) if Path(text).exists() else text.rpartition("=")
         if has_name and (not name or clean_name(name) != name):
             raise click.UsageError(
-                f"{name!r} cannot be a voice's name: use letters, digits, dots and dashes."
+                f"{name!r} cannot be a voice's name: use Latin letters, digits, dots and dashes."
             )
         path = Path(rest)
         place = path if rest and path.exists() else pulled_voice(results.find(rest or None, slug))

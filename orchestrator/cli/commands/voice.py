@@ -14,7 +14,7 @@ from orchestrator.voice.card import find_card, load_card
 from orchestrator.voice.facts import read_facts
 from orchestrator.voice.finding import pulled_voice
 from orchestrator.voice.licences import NAMES
-from orchestrator.voice.package import open_package, write_package
+from orchestrator.voice.package import is_package, open_package, write_package
 from orchestrator.voice.packaging import Asked, Contents, package_contents
 
 
@@ -48,7 +48,7 @@ def about_options(command: Any) -> Any:
     return command
 
 
-@voice.command("package")
+@voice.command("package", short_help="Write a voice as a ZIP archive for phones")
 @run_argument
 @about_options
 @click.option(
@@ -67,6 +67,8 @@ def package(run: str | None, out: Path, *, as_json: bool, **about: Any) -> None:
     It has the model, its vocabulary, text rules, samples, a README with the run's own figures, the licence
     and a list of hashes. The same voice gives the same archive. Needs the extra `speak`.
     """
+    if out.suffix.lower() != ".zip":
+        raise click.UsageError(f"--out {out} does not end with .zip: no program would take it for a package.")
     with on_interrupt("Stopped; no archive was written."):
         contents = contents_of(run, **about)
         identity = write_package(out, contents.files)
@@ -99,6 +101,10 @@ def contents_of(
     """Make the contents of a package of the voice that a person means."""
     if run is not None and place is not None:
         raise click.UsageError("RUN and --voice each name a voice; give one of them.")
+    if place is not None and place.is_file() and is_package(place):
+        raise click.UsageError(
+            f"{place} is a package already. Publish it with --package, or unpack it to make another of it."
+        )
     loaded = load()
     settings, slug = loaded.settings, loaded.settings.kernel.slug if loaded.path else None
     sessions: list[PulledSession] = []
