@@ -216,6 +216,8 @@ def improves(scores: Scores, course: Course) -> Point:
         text = f"No: since step {course.broken_since:,} the {EVAL_LOSS} is not a number (NaN or infinite)."
         return Point(question, Answer.NO, text)
     facts = [*_loss_facts(course), *_score_facts(scores, course)]
+    if course.scored is not None:  # The scores answer, so they are the reason to give first.
+        facts.reverse()
     said = f": {'; '.join(facts)}" if facts else ": nothing was evaluated"
     if course.disagree:
         return Point(question, Answer.UNKNOWN, f"Cannot tell, {EVAL_LOSS} and scores disagree{said}.")
