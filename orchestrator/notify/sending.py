@@ -9,12 +9,12 @@ from typing import Any
 
 from orchestrator.errors import LocalError
 from orchestrator.notify.events import Event, EventKind
-from orchestrator.scrubbing import learn, scrub
+from orchestrator.scrubbing import Scrubber, learn, scrub
 from orchestrator.untrusted import terminal_line
 
 ENVIRONMENT_VARIABLE = "KGTTS_NOTIFY"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9]*(?=://)")
-_SECRETS = re.compile(r"[/:@?&=,]+")
+_PARTS = re.compile(r"[/:@?&=,]+")
 _LARGEST_FILE = 8_000_000  # Bytes: Discord takes 10 MB of a message, mail servers often as little.
 _KINDS = {EventKind.DONE: "success", EventKind.FAILED: "failure", EventKind.QUOTA: "warning"}
 
@@ -38,8 +38,6 @@ def addresses_in(configured: Sequence[str], variable: str | None) -> tuple[str, 
     found = tuple(dict.fromkeys([*configured, *(variable or "").split()]))
     for address in found:
         learn(address)
-        for piece in _SECRETS.split(address.partition("://")[2]):
-            learn(piece)
     return found
 
 
@@ -62,7 +60,7 @@ def send(address: str, event: Event) -> Undelivered | None:
     except ImportError:
         raise LocalError("Notifications need the extra notify.", hint='pip install "kgtts[notify]"') from None
     service = apprise.Apprise()
-    heard = _Heard()
+    heard = _Heard(address)
     logger = logging.getLogger("apprise")
     before = logger.propagate
     logger.addHandler(heard)
@@ -85,11 +83,14 @@ def send(address: str, event: Event) -> Undelivered | None:
 
 
 class _Heard(logging.Handler):
-    """Keeps the last warning, without secrets."""
+    """Keeps the last warning, without any part of the address: a part may be an ordinary word elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
         super().__init__(logging.WARNING)
         self.last = ""
+        self._secrets = Scrubber()
+        for piece in _PARTS.split(address.partition("://")[2]):
+            self._secrets.learn(piece)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.last = terminal_line(scrub(record.getMessage())).rstrip(".")
+        self.last = terminal_line(self._secrets.scrub(scrub(record.getMessage()))).rstrip(".")

@@ -16,6 +16,7 @@ from orchestrator.notify import (
     events_of,
     send,
 )
+from orchestrator.scrubbing import scrub
 from tests.notify.listener import Listener
 from tests.run.conftest import Play
 
@@ -126,6 +127,14 @@ def test_a_refusal_shows_no_secret(service: Listener, status: int, caplog: pytes
     assert failure is not None
     assert str(status) in str(failure)
     assert "a-secret-token" not in f"{failure} {caplog.text}"
+
+
+def test_ordinary_words_of_an_address_stay_in_what_kgtts_prints() -> None:
+    """The address itself is hidden, but not the slug or a host that it holds."""
+    (address,) = addresses_in([], "ntfy://ntfy.sh/bangla-tts")
+    assert (
+        scrub(f"{address}: bangla-tts was pushed, see ntfy.sh") == "***: bangla-tts was pushed, see ntfy.sh"
+    )
 
 
 def test_an_address_that_is_none_is_named_by_its_kind_only() -> None:

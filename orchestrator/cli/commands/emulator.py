@@ -146,8 +146,15 @@ def emulator(
         phone_verified=not no_phone,
     )
     conceal_environment()
-    stop = threading.Event()
+    stop, interrupted = threading.Event(), threading.Event()
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()  # The exception alone is lost if it is raised where Python ignores exceptions.
+        stop.set()
+        raise KeyboardInterrupt
+
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, interrupt)
     with on_interrupt(
         "Stopped; running sessions have ended, and everything is kept.",
         hint=f"`kgtts emulator --root {root}` serves it again",
@@ -160,6 +167,8 @@ def emulator(
             _announce(server, root)
             while not stop.wait(3600):
                 pass
+            if interrupted.is_set():
+                raise KeyboardInterrupt
         click.echo("Stopped; running sessions have ended.")
 
 
