@@ -173,15 +173,6 @@ def test_the_real_kernel_is_taken_to_its_end(
         assert (raised.forecast.epochs, raised.forecast.sessions > 0) == (5, True)
 
 
-def test_a_default_artifact_is_small(fleet: Fleet) -> None:
-    """It has voice, report and measurements; no pass downloads the checkpoints."""
-    to_the_end(fleet)
-    kept = [path for path in fleet.service.artifacts.rglob("*") if path.is_file()]
-    assert {"report.html", "metrics.jsonl", "state.json"} <= {path.name for path in kept}
-    assert [path for path in kept if path.suffix == ".pth"] == []
-    assert sum(path.stat().st_size for path in kept) < 30e6
-
-
 def test_an_artifact_that_is_refused_is_not_downloaded_again(fleet: Fleet) -> None:
     """One pass fails and says where the results are; the next downloads nothing."""
     fleet.service.full = True
@@ -220,7 +211,10 @@ def test_a_done_run_is_told_once_and_released(
     installed: dict[str, dict[str, str]],
     packages: Path,
 ) -> None:
-    """Fresh machines tell each end once and show no address; the release has a package that is whole."""
+    """Fresh machines tell each end once and show no address; the release has a package that is whole.
+
+    A default artifact is small: voice, report and measurements, no checkpoints.
+    """
     voice = put_bangla_voice(tmp_path / "voice").parent
     own = shutil.copytree(packages, tmp_path / "packages")
     kernel = own / "kernel_template" / "kernel.py.j2"
@@ -243,6 +237,10 @@ def test_a_done_run_is_told_once_and_released(
     assert "a-secret-token" not in said
     assert f"::add-mask::{service.address}\n" in jobs[0].log
     assert [place.name for place in released.iterdir()] == ["bangla-tts-a-session-03-step-50"]
+    kept = [path for path in fleet.service.artifacts.rglob("*") if path.is_file()]
+    assert {"voice.onnx", "report.html", "metrics.jsonl", "state.json"} <= {path.name for path in kept}
+    assert [path for path in kept if path.suffix == ".pth"] == []
+    assert sum(path.stat().st_size for path in kept) < 30e6
     (release,) = released.iterdir()
     assert sorted(place.name for place in release.iterdir()) == ["report.html", "voice.zip"]
     with open_package(release / "voice.zip") as package:
@@ -253,14 +251,17 @@ def put_gh(folder: Path) -> str:
     """Put a program beside the others that plays GitHub's for releases. Returns its folder."""
     program = folder / "bin" / "gh"
     program.parent.mkdir()
-    program.write_text(
-        "[[ $1 == release ]]; place=$RELEASED/$3\ncase $2 in\nview) [[ -d $place ]] ;;\n"
-        'create) mkdir -p "$place" ;;\nupload) shift 5; cp -- "$@" "$place" ;;\nesac\n',
-        encoding="utf-8",
+    lines = (
+        f"#!{BASH}",
+        "set -euo pipefail",
+        "[[ $1 == release ]]; place=$RELEASED/$3",
+        "case $2 in",
+        "view) [[ -d $place ]] ;;",
+        'create) mkdir -p "$place" ;;',
+        'upload) shift 5; cp -- "$@" "$place" ;;',
+        "esac",
     )
-    program.write_text(
-        f"#!{BASH}\nset -euo pipefail\n" + program.read_text(encoding="utf-8"), encoding="utf-8"
-    )
+    program.write_text("\n".join(lines), encoding="utf-8")
     program.chmod(0o755)
     return str(program.parent)
 

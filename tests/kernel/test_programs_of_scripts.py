@@ -106,12 +106,13 @@ os.environ["CUDA_VISIBLE_DEVICES"] = "0"
 sys.exit(os.system("python run.py") >> 8 if sys.argv[2] == "shell" else subprocess.call(["python", "run.py"]))
 """
 _PROGRAM = f"""
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 Path(os.environ["{PID_FILE}"]).write_text(str(os.getpid()))
 signal.signal(signal.SIGINT, lambda *_: sys.exit(7))
 print(os.environ["{ASSIGNED_GPU}"], *sys.argv[1:], flush=True)
-signal.pause()
+while True:
+    time.sleep(0.05)  # signal.pause would miss a signal that comes just before it.
 """
 
 
@@ -122,16 +123,19 @@ def test_a_signal_reaches_the_program(folder: Path, way: str) -> None:
     put(folder / "kernel_template" / "host" / "__init__.py", "")
     put(folder / "kernel_template" / "host" / "__main__.py", _PROGRAM)
     with subprocess.Popen(
-        [sys.executable, "-c", _SCRIPT, str(folder), way],
+        [sys.executable, "-u", "-c", _SCRIPT, str(folder), way],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     ) as script:
-        assert script.stdout is not None
-        assert "kgtts's host runs `python run.py …`" in script.stdout.readline()
-        assert script.stdout.readline() == "1 /c.json run.py\n"
-        script.send_signal(signal.SIGINT)
-        assert script.wait(10) == 7
+        try:
+            assert script.stdout is not None
+            assert "kgtts's host runs `python run.py …`" in script.stdout.readline()
+            assert script.stdout.readline() == "1 /c.json run.py\n"
+            script.send_signal(signal.SIGINT)
+            assert script.wait(30) == 7
+        finally:
+            script.kill()
 
 
 def test_only_a_program_of_a_script_writes_its_number(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def emulator(
             if demo_inputs:
                 provide_demo_inputs(root, server.credentials[0], cache=data_folder() / "cache", speaking=True)
             _announce(server, root)
-            while not stop.wait(3600):
+            while not stop.wait(1):  # Not longer: a signal just before a wait is seen only after it.
                 pass
             if interrupted.is_set():
                 raise KeyboardInterrupt
