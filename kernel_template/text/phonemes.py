@@ -4,7 +4,7 @@
     bn_phonemizer  Coqui's own for Bangla. It makes no phonemes: it removes signs, spells words in one way,
                    and ends each sentence with a danda. Here it is for text that `text.spoken` has read
 
-Whoever exports a voice compares them with its tokenizer.
+The export compares them with the voice's own tokenizer.
 """
 
 import re

@@ -130,7 +130,7 @@ class Studio:
         return await asyncio.wrap_future(job)
 
     def _release(self) -> None:
-        """Give a worker to whoever waits."""
+        """Give a free worker to a waiting call."""
         for turns in (self._urgent, self._later):
             while turns:
                 turn = turns.popleft()

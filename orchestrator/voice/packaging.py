@@ -42,11 +42,11 @@ _SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What whoever gives the voice away says of it; the licences by their SPDX names.
+    """What the publisher says of the voice; licences by their SPDX names.
 
     Attributes:
         title: what it is called.
-        licence: its licence; None if nothing is said.
+        licence: its licence; None if it is not given.
         base_licence: the licence of the voice that the training began with.
         author: who gives it.
     """

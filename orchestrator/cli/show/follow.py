@@ -94,7 +94,7 @@ def echo_line(line: LogLine) -> None:
 class Screen:
     """Shows a watched run (a `Viewer`); with `quiet` only its warnings, as the caller prints JSON.
 
-    Whoever `tells` names is told what each pass did; nobody by default.
+    With the settings in `tells`, each pass is notified as they say; by default none is.
     """
 
     bench: RunContext
