@@ -8,8 +8,8 @@ from orchestrator.settings.loading import override_key
 from orchestrator.settings.models import UNTRAINED, Settings
 from orchestrator.settings.template import to_toml
 
-# These are not settings of a run: they name it, or each machine decides them for itself.
-_NOT_OF_THE_RUN = ("kernel.owner", "kernel.slug", "pull.")
+# These are not settings of a run: they name it, each machine decides them for itself, or they are secret.
+_NOT_OF_THE_RUN = ("kernel.owner", "kernel.slug", "pull.", "notify.", "skypilot.")
 # Only passes use these; a session never sees them.
 _OF_PASSES = (
     "run.max_sessions",

@@ -8,7 +8,8 @@ import pytest
 from orchestrator.errors import UsageError
 from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.run.decide import RunState
-from orchestrator.settings import load_settings, values_of, with_overrides
+from orchestrator.run.push import preview
+from orchestrator.settings import Settings, load_settings, values_of, with_overrides
 from tests.run.conftest import Play
 
 
@@ -133,3 +134,10 @@ def test_settings_survive_the_way_through_a_stamp(play: Play) -> None:
     assert with_overrides(settings, ("training.time_limit=1h",)) == settings
     other = values_of(with_overrides(settings, ("training.batch_size=9",)))
     assert {key for key in other if other[key] != values[key]} == {"training.batch_size"}
+
+
+def test_addresses_of_notifications_are_not_stamped() -> None:
+    """They hold secrets, and whoever sees a kernel sees its stamp."""
+    settings = Settings.model_validate({"notify": {"to": ["ntfy://key"]}}).with_owner("someone")
+    assert not [key for key in values_of(settings) if key.startswith("notify.")]
+    assert "ntfy://key" not in preview(settings).source
