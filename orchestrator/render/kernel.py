@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CODE_FILE = "kaggle_tts_training.py"
 METADATA_FILE = "kernel-metadata.json"
 _TEMPLATE = "kernel.py.j2"
+_OWN_GPUS = "own"  # In place of a name that Kaggle has for a machine.
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,30 @@ class Rendered:
     push: KernelPush
 
 
-def render_kernel(
+@dataclass(frozen=True, slots=True)
+class OwnMachine:
+    """A machine outside Kaggle: what of a kernel's settings it decides itself.
+
+    Nothing is installed there by a session, and no Kaggle kills it.
+
+    Attributes:
+        gpus: how many NVIDIA GPUs it has, whatever their names; 0 trains on the CPU.
+        budget_s: the seconds that a session may take; None for no limit.
+        disk_bytes: what the outputs of a session may take.
+    """
+
+    gpus: int
+    budget_s: int | None
+    disk_bytes: int
+
+
+def render_kernel(  # noqa: PLR0913 - the last four have defaults.
     settings: Settings,
     stamp: RunStamp,
     *,
     resume: Resume | None = None,
     before: Sequence[SessionSummary] = (),
+    machine: OwnMachine | None = None,
     templates: Templates | None = None,
 ) -> Rendered:
     """Render the kernel of one session. The same arguments give the same bytes. Writes nothing.
@@ -51,6 +70,7 @@ def render_kernel(
         stamp: the run and session; its `kernel` is the kernel to push to.
         resume: the session to continue from, and what to mount for it; None starts from the base voice.
         before: sessions of the run that `resume` does not know of, for the run's history.
+        machine: the machine, if it is not one of Kaggle's.
         templates: the kernel's package and the metadata's template; None for those of this installation.
 
     Raises:
@@ -62,14 +82,13 @@ def render_kernel(
     if not settings.kernel.owner:
         raise SettingsError("kernel.owner is not set, so the names of the inputs are incomplete.")
     used = Templates.installed() if templates is None else templates
-    source = _source(used.package, kernel_settings(settings, stamp, resume, before), stamp)
+    source = _source(used.package, kernel_settings(settings, stamp, resume, before, machine), stamp)
     ref = KernelRef.parse(stamp.kernel)
-    machine = settings.accelerator
     push = KernelPush(
         ref=ref,
         title=_title(settings, ref),
         source=source,
-        accelerator=machine.machine_shape,
+        accelerator=settings.accelerator.machine_shape,
         private=settings.kernel.private,
         internet=settings.kernel.internet,
         dataset_sources=_dataset_sources(settings, resume),
@@ -79,7 +98,7 @@ def render_kernel(
         docker_image_pinning=settings.kernel.docker_image_pinning or None,
         session_timeout_s=int(settings.session.budget.total_seconds()),
     )
-    metadata = _render(used.metadata, push=push, code_file=CODE_FILE, enable_gpu=machine.has_gpu)
+    metadata = _render(used.metadata, push=push, code_file=CODE_FILE, enable_gpu=settings.accelerator.has_gpu)
     return Rendered(source, metadata, CODE_FILE, push)
 
 
@@ -111,17 +130,22 @@ def _title(settings: Settings, ref: KernelRef) -> str:
 
 
 def kernel_settings(
-    settings: Settings, stamp: RunStamp, resume: Resume | None = None, before: Sequence[SessionSummary] = ()
+    settings: Settings,
+    stamp: RunStamp,
+    resume: Resume | None = None,
+    before: Sequence[SessionSummary] = (),
+    machine: OwnMachine | None = None,
 ) -> SessionSettings:
     """Make the kernel's SETTINGS. Times are in seconds."""
-    inputs, training, machine = settings.inputs, settings.training, settings.accelerator
-    speed = settings.speed
-    return {
+    inputs, training, speed = settings.inputs, settings.training, settings.speed
+    kaggle, budget_s = settings.accelerator, int(settings.session.budget.total_seconds())
+    has_gpu = kaggle.has_gpu if machine is None else machine.gpus > 0
+    values: SessionSettings = {
         "schema": SETTINGS_SCHEMA,
         "run": stamp.to_dict(),
-        "accelerator": machine.machine_shape,
-        "gpu_name": machine.gpu_name,
-        "gpus": machine.gpus if machine.has_gpu else None,
+        "accelerator": kaggle.machine_shape,
+        "gpu_name": kaggle.gpu_name,
+        "gpus": kaggle.gpus if has_gpu else None,
         "internet": settings.kernel.internet,
         "dataset": {"source": inputs.dataset, "script": inputs.script},
         "model": {
@@ -141,19 +165,19 @@ def kernel_settings(
             "time_limit_s": int(training.time_limit.total_seconds()),
             "grace_s": int(settings.session.grace.total_seconds()),
         },
-        "session_budget_s": int(settings.session.budget.total_seconds()),
+        "session_budget_s": budget_s,
         "stop": {"patience": settings.run.patience or None},
         "resume": None if resume is None else resume.to_settings(),
         "before": [_session(item) for item in before],
         "speed": {
-            "gpus": speed.gpus if machine.has_gpu else 1,
-            "mixed_precision": speed.mixed_precision and machine.has_gpu,
-            "cudnn_benchmark": speed.cudnn_benchmark and machine.has_gpu,
-            "round_lengths": speed.round_lengths and machine.has_gpu,
-            "deterministic": speed.deterministic and machine.has_gpu,
+            "gpus": speed.gpus if has_gpu else 1,
+            "mixed_precision": speed.mixed_precision and has_gpu,
+            "cudnn_benchmark": speed.cudnn_benchmark and has_gpu,
+            "round_lengths": speed.round_lengths and has_gpu,
+            "deterministic": speed.deterministic and has_gpu,
             # Without a GPU Coqui's configuration decides.
-            "loader_workers": speed.loader_workers if machine.has_gpu else None,
-            "length_buckets": speed.length_buckets if machine.has_gpu else 0,
+            "loader_workers": speed.loader_workers if has_gpu else None,
+            "length_buckets": speed.length_buckets if has_gpu else 0,
         },
         "data": {
             "bad_samples": settings.data.bad_samples,
@@ -179,6 +203,12 @@ def kernel_settings(
             "best_by": settings.run.best_by,
         },
     }
+    if machine is not None:
+        values["accelerator"], values["gpu_name"] = (_OWN_GPUS if has_gpu else None), None
+        values["gpus"] = machine.gpus if has_gpu else None
+        values["session_budget_s"], values["internet"] = machine.budget_s, False
+        values["disk"]["limit_bytes"], values["install"]["wheelhouse"] = machine.disk_bytes, None
+    return values
 
 
 def _session(summary: SessionSummary) -> Session:

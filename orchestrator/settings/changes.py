@@ -9,7 +9,7 @@ from orchestrator.settings.models import UNTRAINED, Settings
 from orchestrator.settings.template import to_toml
 
 # These are not settings of a run: they name it, each machine decides them for itself, or they are secret.
-_NOT_OF_THE_RUN = ("kernel.owner", "kernel.slug", "pull.", "notify.", "skypilot.")
+_NOT_OF_THE_RUN = ("kernel.owner", "kernel.slug", "pull.", "notify.", "train.", "skypilot.")
 # Only passes use these; a session never sees them.
 _OF_PASSES = (
     "run.max_sessions",

@@ -23,6 +23,7 @@ from orchestrator.settings.sections import (
     Scores,
     Session,
     Speed,
+    Train,
     Training,
     Voice,
 )
@@ -50,6 +51,7 @@ class Settings(BaseModel):
     scores: Scores = Field(default_factory=Scores)
     voice: Voice = Field(default_factory=Voice)
     pull: Pull = Field(default_factory=Pull)
+    train: Train = Field(default_factory=Train)
     notify: Notify = Field(default_factory=Notify)
 
     @model_validator(mode="after")

@@ -362,6 +362,27 @@ class Pull(_Section):
     )
 
 
+class Train(_Section):
+    """What `kgtts train` uses on this machine. Nothing of it is part of the run."""
+
+    data: StrictStr = Field(
+        "",
+        description="The folder that `kgtts data prepare` made. Empty: `data`, if it is there; else the\n"
+        "dataset is downloaded from Kaggle.",
+    )
+    voice: StrictStr = Field(
+        "",
+        description="The base voice: a folder with config.json and the checkpoint, or what `kgtts base add`\n"
+        "takes. Empty: inputs.model, downloaded from Kaggle.",
+    )
+    python: StrictStr = Field(
+        "", description="The Python that trains; it has coqui-tts. Empty: the one that runs kgtts."
+    )
+    hours: NotNegativeHours = Field(
+        0.0, description="Stop, save and give the machine back after so many hours. 0: train to the end."
+    )
+
+
 class Notify(_Section):
     """Who is told what becomes of the run, by `kgtts watch` and `kgtts sync`. Needs the extra notify."""
 

@@ -15,6 +15,7 @@ from kernel_template.contract import STATE_FILE, EndReason, Status
 from orchestrator.errors import LocalError, SettingsError, UsageError
 from orchestrator.models import MAX_SOURCE_BYTES, KernelRef, OutputFile, Resume, SessionSummary
 from orchestrator.render.kernel import (
+    OwnMachine,
     kernel_settings,
     render_kernel,
     write_rendered,
@@ -419,3 +420,16 @@ def test_a_run_begins_with_the_voice_of_another(resolved: Settings, stamp: RunSt
     later = render_kernel(settings, stamp, resume=resume)
     assert later.push.kernel_sources == ("someone/bangla-tts-a",)
     assert assigned(later.source, "SETTINGS")["model"]["voice_of"] is None
+
+
+@pytest.mark.parametrize("gpus", [0, 3])
+def test_own_machine(resolved: Settings, stamp: RunStamp, gpus: int) -> None:
+    """Another machine has GPUs of any name and no Kaggle that ends it, and gets nothing installed."""
+    machine = OwnMachine(gpus, None, 10**12)
+    values = kernel_settings(resolved, stamp, machine=machine)
+    assert (values["gpus"], values["gpu_name"]) == (gpus or None, None)
+    assert (values["accelerator"] is None) == (not gpus)
+    assert values["speed"]["mixed_precision"] == (gpus > 0)
+    assert (values["session_budget_s"], values["internet"]) == (None, False)
+    assert values["disk"]["limit_bytes"] == 10**12
+    assert render_kernel(resolved, stamp, machine=machine).source != render_kernel(resolved, stamp).source

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from orchestrator import launcher
 from orchestrator.emulator.options import EmulatorOptions
-from orchestrator.emulator.runner import launcher
 from orchestrator.emulator.runner.standins import standin_path
 from orchestrator.emulator.service.files import (
     PRIVATE_MODE,

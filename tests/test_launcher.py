@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.emulator.runner import launcher
+from orchestrator import launcher
 
 NOBODY = 65534
 

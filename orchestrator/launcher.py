@@ -1,15 +1,21 @@
-"""The first process of a session: sets up its view of the files, runs the script, kills what is left.
+"""The first process of a session on this machine: runs the script, stops it, kills what is left.
 
 A program of its own (`python -I launcher.py SPEC.json`) that uses the standard library alone. When its
-standard input closes, because the session is being stopped or the emulator died, it kills every process
+standard input closes, because the session is being stopped or whoever started it died, it kills every process
 below it. On Linux it is a subreaper, so it also finds daemons that left their parents; on macOS it kills the
 process group of the script.
 
 SPEC.json: {"command": […], "cwd": "…", "environment": {…}, "namespace": null | {"root": an empty folder,
 "kaggle": the folder that becomes /kaggle, "binds": [[source, path below /kaggle/input], …]}}.
+Further keys for a script that saves when it is interrupted:
+"grace_s": how long it may take to save after standard input has closed, before it is killed; a byte `i` on
+standard input only interrupts it, a byte `k` kills it;
+"output": a file for all that it prints, which outlives whoever reads it;
+"lock": a file that is locked as long as anything of the session lives.
 """
 
 import ctypes
+import fcntl
 import json
 import os
 import select
@@ -29,6 +35,8 @@ _SYS_MOUNT_SETATTR = 442  # The same number on every architecture; Linux 5.12.
 _MOUNT_ATTR_RDONLY = 0x1
 _PR_SET_CHILD_SUBREAPER = 36
 _STDIN = 0
+_KILL = b"k"
+_POLL_MS = 50
 NOT_FOUND = 127
 KILLED = 128 + signal.SIGKILL
 NO_NAMESPACE = 125
@@ -165,22 +173,42 @@ def _end_all(session: int) -> None:
         time.sleep(0.005)
 
 
-def _wait(script: int) -> int:
-    """Wait until the script ends or standard input closes; return the exit code, or 128 + the signal."""
+def _wait(script: int, grace_s: float) -> int:
+    """Wait until the script ends or is to be killed; return the exit code, or 128 + the signal."""
     ready = select.poll()
     ready.register(_STDIN, select.POLLIN | select.POLLHUP)
-    poll_ms: int | None = 50
+    poll_ms: int | None = _POLL_MS
     with suppress(AttributeError, OSError):  # macOS, or an old Linux: poll instead.
         ready.register(os.pidfd_open(script), select.POLLIN)
         poll_ms = None
+    until, interrupted = float("inf"), False
     while True:
         happened = {descriptor for descriptor, _ in ready.poll(poll_ms)}
-        if _STDIN in happened and not os.read(_STDIN, 1):
-            return KILLED
+        if _STDIN in happened:
+            word = os.read(_STDIN, 1)
+            if word == _KILL or (not word and not grace_s):
+                return KILLED
+            if not word:  # Nobody is there any more: it saves, and is not waited for longer than it needs.
+                ready.unregister(_STDIN)
+                until, poll_ms = time.monotonic() + grace_s, _POLL_MS
+            if not interrupted:  # A second one could meet the save and break it.
+                os.kill(script, signal.SIGINT)
+                interrupted = True
         ended, status = os.waitpid(script, os.WNOHANG)
         if ended:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
+        if time.monotonic() >= until:
+            return KILLED
+
+
+def _hold(lock: str) -> None:
+    """Lock a file until this process ends.
+
+    Raises:
+        OSError: another session holds it, or it cannot be opened.
+    """
+    fcntl.flock(os.open(lock, os.O_RDWR | os.O_CREAT, 0o644), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def main(spec_path: str) -> int:
@@ -196,17 +224,22 @@ def main(spec_path: str) -> int:
                 sys.stderr.write(f"{error.strerror}\n")
                 return NO_NAMESPACE
     try:
+        if spec.get("lock"):
+            _hold(spec["lock"])
+        output = Path(spec["output"]).open("ab") if spec.get("output") else None  # noqa: SIM115 - the script's.
         script = subprocess.Popen(
             spec["command"],
             cwd=spec["cwd"],
             env=spec["environment"],
             stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
         )
     except OSError as error:
         sys.stderr.write(f"The session's Python cannot be started: {error}\n")
         return NOT_FOUND
-    code = _wait(script.pid)
+    code = _wait(script.pid, spec.get("grace_s", 0.0))
     script.returncode = code  # It has been reaped; Popen must not wait for it.
     _end_all(script.pid)
     return code
