@@ -14,7 +14,7 @@ from orchestrator.run.ledger import Intent, SessionRecord
 from orchestrator.run.target import find_push
 from orchestrator.settings import Settings, fingerprint, values_of
 
-_ID_LENGTH = 12
+RUN_ID_LENGTH = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def preview(settings: Settings) -> Rendered:
     """
     base = KernelRef(settings.kernel.owner, settings.kernel.slug)
     first = base.next_after(None)
-    return render_kernel(settings, make_stamp(settings, first, run_id=fingerprint(settings)[:_ID_LENGTH]))
+    return render_kernel(settings, make_stamp(settings, first, run_id=fingerprint(settings)[:RUN_ID_LENGTH]))
 
 
 def make_stamp(  # noqa: PLR0913 - each is a word of its own to the caller
@@ -62,7 +62,7 @@ def make_stamp(  # noqa: PLR0913 - each is a word of its own to the caller
 
 def new_run_id() -> str:
     """An id for a run that no other run has."""
-    return uuid.uuid4().hex[:_ID_LENGTH]
+    return uuid.uuid4().hex[:RUN_ID_LENGTH]
 
 
 def push_session(

@@ -125,6 +125,46 @@ def _filled(text: str) -> str:
     return text
 
 
+# As a task of SkyPilot 0.14 takes them (its sky/utils/schemas.py).
+_SKY_GPUS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,40}(?::[1-9][0-9]{0,2})?", re.ASCII)
+_SKY_INFRA = re.compile(r"[A-Za-z0-9*][A-Za-z0-9*._:@/-]{0,200}", re.ASCII)
+_SKY_VOLUME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_BUCKET = re.compile(r"[a-z0-9]{2,10}://[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9._=+@-]+)*/?", re.ASCII)
+
+
+def is_bucket(text: str) -> bool:
+    """Return whether `text` is the address of a bucket, or of a folder in one, such as `s3://name/folder`."""
+    return _BUCKET.fullmatch(text) is not None and ".." not in text.split("/")
+
+
+def _sky_gpus(text: str) -> str:
+    if not _SKY_GPUS.fullmatch(text):
+        raise ValueError('must be a GPU with its number, such as "T4:2" or "A100:1", or "none"')
+    return text
+
+
+def _sky_infra(text: str) -> str:
+    if text and not _SKY_INFRA.fullmatch(text):
+        raise ValueError('must be as SkyPilot has it, such as "aws", "gcp/us-central1", "k8s" or "ssh/POOL"')
+    return text
+
+
+def _sky_results(text: str) -> str:
+    is_folder = text.startswith("/") and text.isprintable() and len(text.strip("/")) > 0
+    if text and not (is_bucket(text) or is_folder or _SKY_VOLUME.fullmatch(text)):
+        raise ValueError(
+            'must be a bucket such as "s3://name/folder", the name of a volume of SkyPilot, or a folder that '
+            'begins with "/"'
+        )
+    return text.rstrip("/")
+
+
+def _sky_input(text: str) -> str:
+    if "://" in text and not is_bucket(text):
+        raise ValueError('must be a folder on this machine, or a bucket such as "s3://name/folder"')
+    return text.rstrip("/") if "://" in text else text
+
+
 def _accelerator(text: str) -> str:
     return find_accelerator(text).name
 
@@ -187,6 +227,10 @@ ModelSource = Annotated[StrictStr, AfterValidator(_model)]
 VoiceOf = Annotated[StrictStr, AfterValidator(_voice_of)]
 InputPath = Annotated[StrictStr, AfterValidator(_path)]
 Text = Annotated[StrictStr, AfterValidator(_filled)]
+SkyGpus = Annotated[StrictStr, AfterValidator(_sky_gpus)]
+SkyInfra = Annotated[StrictStr, AfterValidator(_sky_infra)]
+SkyResults = Annotated[StrictStr, AfterValidator(_sky_results)]
+SkyInput = Annotated[StrictStr, AfterValidator(_sky_input)]
 AcceleratorName = Annotated[
     StrictStr,
     AfterValidator(_accelerator),

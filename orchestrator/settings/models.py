@@ -22,6 +22,7 @@ from orchestrator.settings.sections import (
     Samples,
     Scores,
     Session,
+    SkyPilot,
     Speed,
     Train,
     Training,
@@ -53,6 +54,7 @@ class Settings(BaseModel):
     pull: Pull = Field(default_factory=Pull)
     train: Train = Field(default_factory=Train)
     notify: Notify = Field(default_factory=Notify)
+    skypilot: SkyPilot = Field(default_factory=SkyPilot)
 
     @model_validator(mode="after")
     def _values_fit(self) -> Self:

@@ -31,6 +31,10 @@ from orchestrator.settings.fields import (
     ModelSource,
     Owner,
     SeveralKeysError,
+    SkyGpus,
+    SkyInfra,
+    SkyInput,
+    SkyResults,
     Slug,
     Text,
     VoiceOf,
@@ -395,4 +399,55 @@ class Notify(_Section):
         ("done", "failed", "session", "quota"),
         description="What is told: the run is done; it failed, stalled or hangs; a session ended; quota is\n"
         "short.",
+    )
+
+
+class SkyPilot(_Section):
+    """The machines that `kgtts render --for skypilot` asks SkyPilot for. See docs/skypilot.md."""
+
+    gpus: SkyGpus = Field(
+        "T4:1",
+        description='The GPUs of each machine, as SkyPilot names them: "T4:2", "A100:1". "none": the CPU.',
+    )
+    nodes: Annotated[StrictInt, Field(ge=1, le=100)] = Field(
+        1, description="How many such machines train the same model together."
+    )
+    spot: StrictBool = Field(
+        default=True,
+        description="Whether to use spot machines, which cost less and may be taken away at any time: a run "
+        "then continues elsewhere. Ignored on Kubernetes and on your own machines, which have none.",
+    )
+    infra: SkyInfra = Field(
+        "",
+        description='Where, as SkyPilot has it: "aws", "gcp/us-central1", "k8s", "ssh/POOL". Empty: wherever '
+        "it is cheapest of what `sky check` lists.",
+    )
+    image: StrictStr = Field(
+        "",
+        description='A machine image, or a container such as "docker:pytorch/pytorch:latest". Empty: '
+        "SkyPilot's choice. What is missing in it is installed.",
+    )
+    disk_size: Annotated[StrictInt, Field(ge=20, le=10_000)] = Field(
+        100, description="GB of each machine's own disk: inputs, packages and a session's checkpoints."
+    )
+    results: SkyResults = Field(
+        "",
+        description="Where each session leaves its results for you and for the next session: a bucket "
+        '("s3://NAME", "gs://NAME/FOLDER"), a volume of SkyPilot (its name), or a folder that all machines '
+        'share ("/mnt/results").',
+    )
+    dataset: SkyInput = Field(
+        "",
+        description="The dataset's files: a folder on this machine, which SkyPilot uploads, or a bucket.",
+    )
+    model: SkyInput = Field("", description="The base voice's files: a folder on this machine, or a bucket.")
+    hours: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] = Field(
+        24.0,
+        description="The most hours that all sessions of the run on these machines take together. The last "
+        "one saves a checkpoint and ends by itself.",
+    )
+    dollars: NotNegativeHours = Field(
+        0.0,
+        description="The most dollars for machines in these hours: SkyPilot takes no machine that costs more "
+        "than dollars / hours / nodes an hour. 0: any price.",
     )

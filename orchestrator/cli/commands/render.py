@@ -1,38 +1,89 @@
-"""`kgtts render`: write the kernel to a folder and send nothing."""
+"""`kgtts render`: write the kernel, or a task for SkyPilot, to a folder and send nothing."""
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.context import load, settings_options
+from orchestrator.cli.show.console import quoted
 from orchestrator.kaggle.auth import known_username
 from orchestrator.render.kernel import write_rendered
 from orchestrator.run.push import preview
 
+if TYPE_CHECKING:
+    from orchestrator.settings import Settings
+
 _NO_OWNER = "your-name"
+_FOLDERS = {"kaggle": Path("kernel"), "skypilot": Path("skypilot")}
 
 
 @click.command()
 @click.option(
+    "--for",
+    "place",
+    type=click.Choice(list(_FOLDERS)),
+    default="kaggle",
+    show_default=True,
+    help="Where it will run: on Kaggle, or as a managed job of SkyPilot.",
+)
+@click.option(
     "--to",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("kernel"),
-    show_default=True,
-    help="The folder to write to.",
+    help="The folder to write to. Default: kernel, or skypilot.",
+)
+@click.option(
+    "--run", "run_id", metavar="ID", help="SkyPilot: the run to continue, if not the settings' own."
 )
 @click.option("--owner", help="Your Kaggle user name, if neither kgtts.toml nor your login gives it.")
 @settings_options
-def render(folder: Path, owner: str | None, config_path: Path | None, overrides: tuple[str, ...]) -> None:
-    """Write the kernel and its metadata to a folder, and send nothing.
+def render(
+    place: str,
+    *,
+    folder: Path | None,
+    run_id: str | None,
+    owner: str | None,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Write the kernel and its metadata, or a task for SkyPilot, to a folder, and send nothing.
 
-    You can read them there, or push the folder with the official client: `kaggle kernels push -p DIR`.
+    You can read them there. `kaggle kernels push -p DIR` pushes a kernel with the official client;
+    `sky jobs launch DIR/task.yaml` starts a task, see [skypilot] in kgtts.toml.
     """
     settings = load(config_path, overrides).settings
     name = settings.kernel.owner or owner or known_username(os.environ, Path.home())
     if name is None:
         name = _NO_OWNER
         click.echo(f"Note: your Kaggle user name is not known here, so it is written as {name}.", err=True)
-    for path in write_rendered(preview(settings.with_owner(name)), folder):
+    folder, settings = folder or _FOLDERS[place], settings.with_owner(name)
+    if place == "skypilot":
+        _render_task(settings, folder, run_id)
+        return
+    if run_id is not None:
+        raise click.UsageError("--run is for --for skypilot: a push to Kaggle finds its run itself.")
+    for path in write_rendered(preview(settings), folder):
         click.echo(path)
+
+
+def _render_task(settings: "Settings", folder: Path, run_id: str | None) -> None:
+    from orchestrator.places.skypilot import render_task, write_task  # noqa: PLC0415 - PyYAML, jinja2
+
+    task = render_task(settings, folder, run_id=run_id)
+    paths = write_task(task, folder)
+    for path in paths:
+        click.echo(path)
+    sky = settings.skypilot
+    limit = f"{sky.hours:g} hours of sessions"
+    if (price := task.resources.get("max_hourly_cost")) is not None:
+        limit += f", on machines of at most ${price:g} an hour each"
+    click.echo(f"Run {task.run_id}: at most {limit}.")
+    click.echo(
+        f"Start it: sky jobs launch --name {task.name} {quoted(str(paths[0]))}\n"
+        f"See it:   sky jobs queue, sky jobs logs --name {task.name}\n"
+        f"Stop it:  sky jobs cancel --name {task.name}"
+    )
+    if task.series is not None:
+        click.echo(f"Results:  kgtts status --from {task.series}, kgtts pull --from {task.series}")

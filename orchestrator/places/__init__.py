@@ -1,0 +1,1 @@
+"""Where sessions run besides Kaggle, and how their results are read there."""
