@@ -41,17 +41,19 @@ class Rendered:
 class OwnMachine:
     """A machine outside Kaggle: what of a kernel's settings it decides itself.
 
-    Nothing is installed there by a session, and no Kaggle kills it.
+    No Kaggle kills a session there.
 
     Attributes:
         gpus: how many NVIDIA GPUs it has, whatever their names; 0 trains on the CPU.
         budget_s: the seconds that a session may take; None for no limit.
         disk_bytes: what the outputs of a session may take.
+        internet: whether a session may install what it lacks.
     """
 
     gpus: int
     budget_s: int | None
     disk_bytes: int
+    internet: bool = False
 
 
 def render_kernel(  # noqa: PLR0913 - the last four have defaults.
@@ -206,7 +208,7 @@ def kernel_settings(
     if machine is not None:
         values["accelerator"], values["gpu_name"] = (_OWN_GPUS if has_gpu else None), None
         values["gpus"] = machine.gpus if has_gpu else None
-        values["session_budget_s"], values["internet"] = machine.budget_s, False
+        values["session_budget_s"], values["internet"] = machine.budget_s, machine.internet
         values["disk"]["limit_bytes"], values["install"]["wheelhouse"] = machine.disk_bytes, None
     return values
 

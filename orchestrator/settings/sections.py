@@ -427,7 +427,7 @@ class SkyPilot(_Section):
         description='A machine image, or a container such as "docker:pytorch/pytorch:latest". Empty: '
         "SkyPilot's choice. What is missing in it is installed.",
     )
-    disk_size: Annotated[StrictInt, Field(ge=20, le=10_000)] = Field(
+    disk_size: Annotated[StrictInt, Field(ge=30, le=10_000)] = Field(
         100, description="GB of each machine's own disk: inputs, packages and a session's checkpoints."
     )
     results: SkyResults = Field(
@@ -436,11 +436,16 @@ class SkyPilot(_Section):
         '("s3://NAME", "gs://NAME/FOLDER"), a volume of SkyPilot (its name), or a folder that all machines '
         'share ("/mnt/results").',
     )
-    dataset: SkyInput = Field(
+    data: SkyInput = Field(
         "",
-        description="The dataset's files: a folder on this machine, which SkyPilot uploads, or a bucket.",
+        description="The dataset: a folder that `kgtts data prepare` made, or a bucket with the same files. "
+        "SkyPilot uploads a folder. Empty: train.data.",
     )
-    model: SkyInput = Field("", description="The base voice's files: a folder on this machine, or a bucket.")
+    voice: SkyInput = Field(
+        "",
+        description="The base voice: a folder with config.json and the checkpoint, or a bucket with what "
+        "inputs.config and inputs.checkpoint name. Empty: train.voice.",
+    )
     hours: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] = Field(
         24.0,
         description="The most hours that all sessions of the run on these machines take together. The last "

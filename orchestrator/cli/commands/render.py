@@ -80,10 +80,8 @@ def _render_task(settings: "Settings", folder: Path, run_id: str | None) -> None
     if (price := task.resources.get("max_hourly_cost")) is not None:
         limit += f", on machines of at most ${price:g} an hour each"
     click.echo(f"Run {task.run_id}: at most {limit}.")
-    click.echo(
-        f"Start it: sky jobs launch --name {task.name} {quoted(str(paths[0]))}\n"
-        f"See it:   sky jobs queue, sky jobs logs --name {task.name}\n"
-        f"Stop it:  sky jobs cancel --name {task.name}"
-    )
+    click.echo(f"Start it: sky jobs launch {quoted(str(paths[0]))}")
+    click.echo(f"See it:   sky jobs queue, or sky jobs logs --name {task.name}")
+    click.echo(f"Stop it:  sky jobs cancel --name {task.name}")
     if task.series is not None:
-        click.echo(f"Results:  kgtts status --from {task.series}, kgtts pull --from {task.series}")
+        click.echo(f"Results:  kgtts pull --from {task.series}")

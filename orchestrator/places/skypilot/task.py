@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jinja2
@@ -16,11 +16,12 @@ import yaml
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.files import write_atomically
 from orchestrator.models import KernelRef
-from orchestrator.render.kernel import render_kernel
+from orchestrator.render.kernel import OwnMachine, render_kernel
 from orchestrator.render.package import TemplateError
+from orchestrator.run.dataset_upload import TOP, read_folder
 from orchestrator.run.push import RUN_ID_LENGTH, make_stamp
 from orchestrator.settings import Settings, fingerprint
-from orchestrator.settings.accelerators import NONE, Accelerator
+from orchestrator.settings.accelerators import NONE
 from orchestrator.settings.fields import is_bucket
 
 TASK_FILE = "task.yaml"
@@ -32,6 +33,7 @@ _ROOT = "~/kgtts"  # On each machine: what Kaggle calls /kaggle.
 _BUCKET, _VOLUME = f"{_ROOT}/results", "/kgtts-results"  # Where results are mounted.
 _WITHOUT_SPOT = ("k8s", "kubernetes", "ssh", "slurm")
 _CPUS = "4+"  # Of a machine without a GPU.
+_SYSTEM_GB = 15  # Of the disk: the system, packages with CUDA's libraries.
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +85,15 @@ def render_task(settings: Settings, folder: Path, *, run_id: str | None = None) 
         raise UsageError(
             f"inputs.voice_of = {settings.inputs.voice_of}: a session on SkyPilot cannot begin with another "
             "run's voice.",
-            hint="put that run's best model and config.json into a folder, and name it in skypilot.model",
+            hint="put that run's best model and config.json into a folder, and name it in skypilot.voice",
         )
     run = run_id or fingerprint(settings)[:RUN_ID_LENGTH]
-    slug, kernel = settings.kernel.slug, KernelRef(OWNER, settings.kernel.slug)
+    slug = settings.kernel.slug
     mount, place = _results(sky.results)
     return SkyPilotTask(
         run_id=run,
         series=f"{sky.results}/{slug}/{run}" if is_bucket(sky.results) else None,
-        kernel=render_kernel(
-            _limited(settings), make_stamp(settings, kernel, run_id=run), machine=_machine(sky.gpus)
-        ).source,
+        kernel=_kernel(settings, run),
         name=f"kgtts-{slug}",
         num_nodes=sky.nodes,
         resources=_resources(settings),
@@ -104,8 +104,8 @@ def render_task(settings: Settings, folder: Path, *, run_id: str | None = None) 
         },
         file_mounts={
             f"{_ROOT}/{KERNEL_FILE}": str(folder.absolute() / KERNEL_FILE),
-            f"{_ROOT}/input/datasets/{settings.inputs.dataset}": _input("dataset", sky.dataset),
-            f"{_ROOT}/input/models/{settings.inputs.model}": _input("model", sky.model),
+            **_data(settings),
+            **_voice(settings),
             **({place: mount} if isinstance(mount, dict) else {}),
         },
         volumes={place: mount} if isinstance(mount, str) else {},
@@ -189,42 +189,86 @@ def _results(results: str) -> tuple[dict[str, str] | str | None, str]:
     return (None, results) if results.startswith("/") else (results, _VOLUME)
 
 
-def _input(name: str, source: str) -> str:
-    """The bucket or the absolute path of an input.
+def _data(settings: Settings) -> dict[str, str]:
+    """The dataset's mount.
+
+    Raises:
+        UsageError: it is not named, or not there.
+    """
+    mount = f"{_ROOT}/input/datasets/{settings.inputs.dataset}"
+    source = settings.skypilot.data or settings.train.data
+    if is_bucket(source):
+        return {mount: source}
+    folder = _folder(source, "data", "dataset")
+    files = read_folder(folder).files
+    root = next(path for name, path in files.items() if name.count("/") == 1).parent
+    return {f"{mount}/{TOP}": _path(root, "data")}
+
+
+def _voice(settings: Settings) -> dict[str, str]:
+    """The base voice's mount.
+
+    Raises:
+        UsageError: it is not named, or not there.
+    """
+    mount, inputs = f"{_ROOT}/input/models/{settings.inputs.model}", settings.inputs
+    source = settings.skypilot.voice or settings.train.voice
+    if is_bucket(source):
+        return {mount: source}
+    folder = _folder(source, "voice", "base voice")
+    names = [PurePosixPath(inputs.config), PurePosixPath(inputs.checkpoint)]
+    common = next(iter({name.parent for name in names})) if names[0].parent == names[1].parent else None
+    for below in (PurePosixPath(), common):
+        if below is not None and all((folder / name.relative_to(below)).is_file() for name in names):
+            return {str(PurePosixPath(mount, below)): _path(folder, "voice")}
+    raise UsageError(
+        f"{folder} holds no base voice: it lacks {inputs.config} or {inputs.checkpoint}.",
+        hint="inputs.config and inputs.checkpoint say how its files are called",
+    )
+
+
+def _folder(source: str, key: str, what: str) -> Path:
+    """The folder of an input.
 
     Raises:
         UsageError: it is not named, or not there.
     """
     if not source:
-        what = "dataset" if name == "dataset" else "base voice"
         raise SettingsError(
-            f"skypilot.{name} is not set, so a machine would have no {what}.",
-            hint=f"name its folder or bucket in kgtts.toml: {name} = ... in [skypilot]",
+            f"skypilot.{key} is not set, so the machines would have no {what}.",
+            hint=f"name its folder or bucket in kgtts.toml, in [skypilot]: {key} = ...",
         )
-    if is_bucket(source):
-        return source
     folder = Path(source).expanduser().absolute()
-    if not folder.is_dir() or not any(folder.iterdir()):
-        raise UsageError(f'skypilot.{name} = "{source}": there is no such folder, or nothing is in it.')
+    if not folder.is_dir():
+        raise UsageError(f'skypilot.{key} = "{source}": there is no such folder on this machine.')
+    return folder
+
+
+def _path(folder: Path, key: str) -> str:
+    """The folder as the task names it.
+
+    Raises:
+        UsageError: SkyPilot would not find it.
+    """
     if "$" in str(folder):
-        raise UsageError(f'skypilot.{name} = "{source}": SkyPilot takes a $ in a path for a variable.')
+        raise UsageError(f"skypilot.{key}: {folder} cannot be used: SkyPilot takes a $ for a variable.")
     return str(folder)
 
 
-def _machine(gpus: str) -> Accelerator:
-    """The machine as the kernel knows it: so many GPUs, of whatever name the driver gives them."""
-    if gpus == NONE:
-        return Accelerator(NONE, None, 0)
-    return Accelerator(gpus, "", int(gpus.partition(":")[2] or 1))
-
-
-def _limited(settings: Settings) -> Settings:
-    """The settings with `skypilot.hours` as the limits of a session: no machine there ends it after 12 hours.
-
-    How long earlier sessions took is subtracted by the session itself.
-    """
-    budget = timedelta(hours=settings.skypilot.hours)
-    grace = min(settings.session.grace, budget / 2)
-    training = settings.training.model_copy(update={"time_limit": budget - grace})
-    session = settings.session.model_copy(update={"budget": budget, "grace": grace})
-    return settings.model_copy(update={"training": training, "session": session})
+def _kernel(settings: Settings, run: str) -> str:
+    """The kernel's source. Its session may take all the hours; it subtracts what earlier ones took itself."""
+    sky, session = settings.skypilot, settings.session
+    budget = timedelta(hours=sky.hours)
+    gpus = 0 if sky.gpus == NONE else int(sky.gpus.partition(":")[2] or 1)
+    machine = OwnMachine(
+        gpus, int(budget.total_seconds()), disk_bytes=(sky.disk_size - _SYSTEM_GB) * 10**9, internet=True
+    )
+    grace = min(session.grace, budget / 2)
+    limited = settings.model_copy(
+        update={
+            "training": settings.training.model_copy(update={"time_limit": budget - grace}),
+            "session": session.model_copy(update={"grace": grace}),
+        }
+    )
+    stamp = make_stamp(settings, KernelRef(OWNER, settings.kernel.slug), run_id=run)
+    return render_kernel(limited, stamp, machine=machine).source
