@@ -183,8 +183,9 @@ def test_the_scripts_are_bash(inputs: Path, tmp_path: Path) -> None:
 def test_render_for_skypilot(cli: Cli, workplace: Path, inputs: Path) -> None:
     """The command writes both files, and says how to start, see, stop and bring home."""
     (workplace / "kgtts.toml").write_text(
-        f'[kernel]\nowner = "asha"\n[notify]\nto = ["ntfy://secret-topic"]\n[skypilot]\n'
-        f'results = "gs://asha"\ndollars = 5\ndata = "{inputs.as_posix()}/data"\nvoice = "{inputs.as_posix()}/voice"\n',
+        '[kernel]\nowner = "asha"\n[notify]\nto = ["ntfy://secret-topic"]\n[skypilot]\n'
+        'results = "gs://asha"\ndollars = 5\n'
+        f'data = "{inputs.as_posix()}/data"\nvoice = "{inputs.as_posix()}/voice"\n',
         encoding="utf-8",
     )
     result = cli("render", "--for", "skypilot")
