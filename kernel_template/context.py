@@ -8,8 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from kernel_template.contract import ROOT_VARIABLE
 from kernel_template.finish.outputs import Outputs
 from kernel_template.finish.record import SessionRecord
+from kernel_template.mirror import Mirror
+from kernel_template.place import Place
 from kernel_template.settings import SessionSettings
 from kernel_template.start.environment import installed_versions
 from kernel_template.tools.files import LineFile, WriteFile, write_atomic
@@ -27,8 +30,8 @@ def _utc_now() -> datetime:
 
 
 def default_root() -> Path:
-    """Kaggle's folder, /kaggle; KGTTS_KAGGLE_ROOT names another, for an emulator."""
-    return Path(os.environ.get("KGTTS_KAGGLE_ROOT") or "/kaggle")
+    """Kaggle's folder, /kaggle; elsewhere and in the emulator the environment names another."""
+    return Path(os.environ.get(ROOT_VARIABLE) or "/kaggle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,8 @@ class SessionContext:
     Attributes:
         settings: what the session was asked to do.
         tools: the outside world.
+        place: where it runs, and what it can continue from.
+        mirror: copies what it saves to another folder; None if it works in the one that is kept.
         stop: whether the session was told to stop.
         run_child: runs a child until the session is told to stop.
         paths: the session's folders and files.
@@ -87,6 +92,8 @@ class SessionContext:
 
     settings: SessionSettings
     tools: Tools
+    place: Place
+    mirror: Mirror | None
     stop: StopFlag
     run_child: RunChild
     paths: Paths
@@ -99,9 +106,9 @@ class SessionContext:
     meter: Meter
 
     @classmethod
-    def create(cls, settings: SessionSettings, tools: Tools) -> Self:
+    def create(cls, place: Place, tools: Tools) -> Self:
         """Make the context of a session that begins now. Nothing is written yet."""
-        stop, paths = StopFlag(), Paths(tools.root)
+        settings, stop, paths = place.settings, StopFlag(), place.paths
         report = Reporter(session=settings["run"]["session"], clock=tools.clock, out=tools.out)
         checkpoints, host = CheckpointStore(paths), HostLink(paths, tools.write)
         meter = Meter(
@@ -116,6 +123,8 @@ class SessionContext:
         return cls(
             settings=settings,
             tools=tools,
+            place=place,
+            mirror=None if place.copy_to is None else Mirror(paths.working, place.copy_to),
             stop=stop,
             run_child=tools.runner(stop),
             paths=paths,

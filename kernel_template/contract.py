@@ -41,6 +41,30 @@ BEST_MODEL_LINK = "best_model.pth"  # In the run folder: the trainer's second na
 HANDOVER_PREFIX = "kgtts-kept-"  # In a dataset that hands a session over: a file that names the session.
 TEMPORARY_PREFIX = ".kgtts-"  # Files that are being written; never an output.
 
+# ---- Sessions outside Kaggle
+
+# The "owners" of their kernels: `local/SLUG` is kgtts train, `skypilot/SLUG` a task of SkyPilot. The version
+# of such a kernel is the session's number.
+LOCAL, SKYPILOT = "local", "skypilot"
+PLACES = (LOCAL, SKYPILOT)
+UNLIMITED_S = 100 * 365 * 24 * 3600  # As training.time_limit_s: there is no limit.
+# In the environment of a session.
+ROOT_VARIABLE = "KGTTS_KAGGLE_ROOT"  # The folder with input and temp, in the place of /kaggle.
+SERIES_VARIABLE = "KGTTS_SERIES"  # A folder with the sessions of a run; the session is the next of them.
+WORKING_VARIABLE = "KGTTS_WORKING"  # Where the session works; what it saves is copied to the series.
+NODES_VARIABLE = "KGTTS_NODES"  # How many machines train together.
+NODE_VARIABLE = "KGTTS_NODE"  # Which of them this one is, from 0.
+HEAD_VARIABLE = "KGTTS_HEAD"  # The address of machine 0.
+# In the folder of a session on the laptop: the kernel version that its files are of, `owner/slug/version`.
+COMPLETE_MARK = ".kgtts-complete"  # All of them are there. It goes on with the step and the run's id.
+VERSION_MARK = ".kgtts-version"
+
+
+def session_folder(number: int) -> str:
+    """The folder of a session among those of its run."""
+    return f"session-{number:02}"
+
+
 # ---- The training script, as SETTINGS name it
 
 DATASET_SCRIPT = "MyTTSDataset/train_tts.py"  # Where the guide has it, in the data set.

@@ -8,6 +8,7 @@ from typing import Any
 from kernel_template.context import SessionContext, Tools
 from kernel_template.contract import EndEvent, EndReason, SessionEvent, Stage
 from kernel_template.finish.stage import VoiceStage
+from kernel_template.place import find_place
 from kernel_template.scores.stage import ScoresStage
 from kernel_template.settings import SessionSettings
 from kernel_template.start.environment import kaggle_session
@@ -88,6 +89,11 @@ class Session:
             context.outputs.write_state(state)
         except OSError as error:
             context.report.warn(f"state.json could not be written after {checkpoint.path.name}: {error}.")
+            return
+        if (mirror := context.mirror) is not None:
+            if mirror.problem is not None:
+                context.report.warn(f"What the session saves could not be copied: {mirror.problem}.")
+            mirror.save(state)
 
     def _finish(self, outcome: Outcome) -> int:
         """Put the outputs in order and say how the session ended; the cause of a failure comes last."""
@@ -103,7 +109,7 @@ class Session:
         tidied = self._guarded(lambda: self._tidy(outcome))
         if tidied is not outcome and outcome.complete:
             outcome = tidied
-        outcome = self._write_end(outcome)
+        outcome = self._copied(self._write_end(outcome))
         mark = "✅" if outcome.complete else "❌"
         if outcome.reason is EndReason.FINISHED:
             report.say(f"{mark} Training completed successfully!")
@@ -118,6 +124,14 @@ class Session:
             if (used := context.meter.sentence()) is not None:
                 context.report.say(used)
         return outcome
+
+    def _copied(self, outcome: Outcome) -> Outcome:
+        """Copy the outputs to where they are kept, if that is another folder."""
+        mirror = self._context.mirror
+        if mirror is None or (problem := mirror.finish()) is None:
+            return outcome
+        message = f"What the session left could not be copied to {mirror.target}: {problem}."
+        return Outcome(EndReason.INTERNAL, f"{message} Before that: {outcome.message}")
 
     def _write_end(self, outcome: Outcome) -> Outcome:
         """Write state.json, then the `end` event, then the manifest, which has the hashes of both files."""
@@ -160,6 +174,16 @@ def run(settings: SessionSettings, tools: Tools | None = None) -> int:
         tools: the outside world, which tests replace.
 
     Returns:
-        The exit code: 0 if the session is complete, also at its time limit; 130 if interrupted; otherwise 1.
+        The exit code: 0 if the session is complete, also at its time limit, or if the run needs none; 130 if
+        interrupted; otherwise 1.
     """
-    return Session(SessionContext.create(settings, tools or Tools())).run()
+    tools = tools or Tools()
+    try:
+        place = find_place(settings, tools.root, tools.env)
+    except (KernelFailure, OSError) as failure:
+        tools.out(f"❌ The session cannot begin. {failure}")
+        return 1
+    if place.over is not None:
+        tools.out(f"✅ {place.over}")
+        return 0
+    return Session(SessionContext.create(place, tools)).run()

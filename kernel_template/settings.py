@@ -53,7 +53,8 @@ class ResumeSettings(TypedDict):
     """The session to continue from; its output is mounted, or the dataset that holds it, or is downloaded.
 
     `downloads` has the signed URL of each output to download, by its path; None if a mount has them. Whoever
-    has such a URL can download: it must not be printed or written anywhere.
+    has such a URL can download: it must not be printed or written anywhere. `folder` has its output outside
+    Kaggle, where nothing is mounted.
     """
 
     kernel: str
@@ -64,6 +65,7 @@ class ResumeSettings(TypedDict):
     sha256: str | None
     dataset: str | None
     downloads: dict[str, str] | None
+    folder: NotRequired[str]
 
 
 class SpeedSettings(TypedDict):
@@ -138,6 +140,7 @@ class SessionSettings(TypedDict):
     model: ModelSettings
     training: TrainingSettings
     session_budget_s: int | None
+    series_budget_s: NotRequired[int | None]  # Of all sessions outside Kaggle under this kernel's name.
     stop: StopSettings
     resume: ResumeSettings | None
     before: list[Session]  # Sessions of the run that the parent's state.json does not know of.

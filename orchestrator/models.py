@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
+from kernel_template.contract import PLACES
 from kernel_template.settings import ResumeSettings
 from orchestrator.errors import UsageError
 
@@ -55,6 +56,11 @@ class KernelRef:
     def kernel(self) -> "KernelRef":
         """The same kernel without a version."""
         return KernelRef(self.owner, self.slug)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether its sessions ran outside Kaggle, which knows nothing of it; then a version is a session."""
+        return self.owner in PLACES
 
     @property
     def version_label(self) -> str | None:

@@ -15,16 +15,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kernel_template.contract import METRICS_FILE, STATE_FILE, TRAINING_LOG
+from kernel_template.contract import (
+    COMPLETE_MARK,
+    METRICS_FILE,
+    STATE_FILE,
+    TRAINING_LOG,
+    VERSION_MARK,
+    session_folder,
+)
 from orchestrator import untrusted
 from orchestrator.errors import UsageError
 from orchestrator.files import write_atomically
 from orchestrator.models import KernelRef
 
 SESSION_LOG = "session.log"
-_COMPLETE_MARK = ".kgtts-complete"  # Its content: `owner/slug/version step run`.
-_VERSION_MARK = ".kgtts-version"  # Its content: `owner/slug/version`.
-_OWED_MARK = ".kgtts-owed-"  # Followed by RUN-SESSION; its content: as `_COMPLETE_MARK`.
+_OWED_MARK = ".kgtts-owed-"  # Followed by RUN-SESSION; its content: as in COMPLETE_MARK.
 _TRAINER_LOG = "training/*/trainer_*_log.txt"
 _OTHER_LOGS = ("trainer_0_log.txt", TRAINING_LOG, SESSION_LOG)
 _SESSION = re.compile(r"session-(\d{1,9})")
@@ -74,14 +79,14 @@ class SessionFolder:
     @property
     def contents(self) -> tuple[str, str] | None:
         """The version and the run that the folder was completed for; None before that."""
-        words = _text(self.path / _COMPLETE_MARK).split()
+        words = _text(self.path / COMPLETE_MARK).split()
         return (words[0], words[-1]) if words else None
 
     @property
     def version(self) -> str | None:
         """The kernel version that the folder was filled from, as `owner/slug/version`, if known."""
         contents = self.contents
-        return contents[0] if contents is not None else _text(self.path / _VERSION_MARK).strip() or None
+        return contents[0] if contents is not None else _text(self.path / VERSION_MARK).strip() or None
 
     def name_version(self, ref: KernelRef) -> None:
         """Record which kernel version the folder is filled from.
@@ -89,7 +94,7 @@ class SessionFolder:
         Raises:
             LocalError: the folder cannot be written.
         """
-        write_atomically(self.path / _VERSION_MARK, f"{ref}\n")
+        write_atomically(self.path / VERSION_MARK, f"{ref}\n")
 
     def is_complete(self, ref: KernelRef, run_id: str, step: int) -> bool:
         """Whether everything that `[pull]` chooses of this session is here.
@@ -97,7 +102,7 @@ class SessionFolder:
         `step` is the session's newest checkpoint. The version alone does not identify a session: numbers
         start again once a kernel was deleted.
         """
-        return _text(self.path / _COMPLETE_MARK) == _mark(ref, run_id, step)
+        return _text(self.path / COMPLETE_MARK) == _mark(ref, run_id, step)
 
     def mark_complete(self, ref: KernelRef, run_id: str, step: int) -> None:
         """Record that everything that `[pull]` chooses of this session is here: see `run.collect`.
@@ -105,7 +110,7 @@ class SessionFolder:
         Raises:
             LocalError: the folder cannot be written.
         """
-        write_atomically(self.path / _COMPLETE_MARK, _mark(ref, run_id, step))
+        write_atomically(self.path / COMPLETE_MARK, _mark(ref, run_id, step))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +163,7 @@ class Results:
 
     def of_session(self, slug: str, run_id: str, number: int) -> SessionFolder:
         """The folder of a session of a run."""
-        return SessionFolder(self.of_run(slug, run_id) / f"session-{number:02}", run_id)
+        return SessionFolder(self.of_run(slug, run_id) / session_folder(number), run_id)
 
     def owe(self, ref: KernelRef, run_id: str, number: int, step: int) -> None:
         """Record that the results of an ended session still have to be downloaded.
@@ -272,7 +277,7 @@ def _sessions_in(folder: Path) -> list[PulledSession]:
 
 
 def _is_marked(place: Path) -> bool:
-    return (place / _COMPLETE_MARK).is_file()
+    return (place / COMPLETE_MARK).is_file()
 
 
 def _adopted(sessions: Sequence[PulledSession]) -> list[PulledSession]:

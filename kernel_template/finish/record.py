@@ -134,7 +134,8 @@ class SessionRecord:
         """The earlier sessions: those that the parent lists, and those that it cannot know of."""
         listed = self.resumed.history if self.resumed else []
         known = {item.get("session") for item in listed}
-        return [*listed, *(item for item in self._settings["before"] if item["session"] not in known)]
+        missed = [item for item in self._settings["before"] if item["session"] not in known]
+        return sorted([*listed, *missed], key=lambda item: item["session"])
 
     def _losses(self) -> Losses:
         """The last losses; those of the session before until this one has its own."""

@@ -156,6 +156,8 @@ class ParentSession:
         """Find the folder that has state.json. Returns it and the content of state.json."""
         dataset = self._asked["dataset"]
         source = dataset or self._asked["kernel"]
+        if (folder := self._asked.get("folder")) is not None:
+            return Path(folder), self._read(Path(folder, STATE_FILE))
         mounts = find_mounts(self._paths.input, "datasets" if dataset else "notebooks", source)
         if not mounts:
             kind = "dataset" if dataset else "kernel"

@@ -16,7 +16,7 @@ _LONGEST_TEXT = 200
 _CHECKPOINT_NAME = re.compile(rf"(?:checkpoint_|best_model_|{BEST_SCORE_PREFIX})[0-9]{{1,15}}\.pth")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NUMBERS = ("seconds_per_epoch", "best_loss")
-_COUNTS = ("global_step", "epoch", "steps_per_epoch")
+_COUNTS = ("global_step", "epoch", "epochs", "steps_per_epoch")
 _COUNTS_OF_A_SESSION = ("from_step", "to_step", "from_epoch", "to_epoch")
 _NUMBERS_OF_A_SESSION = ("seconds", "train_seconds")
 
@@ -67,7 +67,12 @@ def read_parent_state(place: Path) -> dict[str, Any]:
     run, losses, export = (_object(state.get(name)) for name in ("run", "losses", "export"))
     history = state.get("history")
     return {
-        "run": {"id": _text(run.get("id")), "session": _count(run.get("session"))},
+        "run": {
+            "session": _count(run.get("session")),
+            **{name: _text(run.get(name)) for name in ("id", "kernel", "fingerprint")},
+        },
+        "done": state.get("done") is True,
+        "done_reason": _text(state.get("done_reason")),
         **{name: _count(state.get(name)) for name in _COUNTS},
         **{name: _number(state.get(name)) for name in _NUMBERS},
         "losses": {split: _losses(losses.get(split)) for split in ("train", "eval")},

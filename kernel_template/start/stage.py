@@ -18,7 +18,7 @@ from kernel_template.start.gpu import check_gpus, list_gpus, missing_gpus
 from kernel_template.start.inputs import Inputs, find_inputs
 from kernel_template.start.install import Installer
 from kernel_template.start.packages import phonemizer_packages, wheelhouse_finder
-from kernel_template.start.parent import open_parent
+from kernel_template.start.parent import ResumePoint, open_parent
 from kernel_template.start.probe import PROBE, Probe, check_cuda
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.process import ChildPlan, capture_output, capture_through, child_environment
@@ -52,8 +52,7 @@ class StartStages:
             self._check_stopped()
             with report.stage(Stage.INPUTS, "Inputs"):
                 inputs = find_inputs(context.paths.input, settings, report)
-                if (resume := settings["resume"]) is not None:
-                    record.resumed = open_parent(self.context, resume).take_over()
+                record.resumed = self._take_over()
             with report.stage(Stage.GPU, "GPU"):
                 check_gpus(settings, gpus, report)
             self._check_stopped()
@@ -68,6 +67,26 @@ class StartStages:
                 self._install_phonemizer(inputs, prepared)
                 context.outputs.reserve()
         return inputs, prepared
+
+    def _take_over(self) -> ResumePoint | None:
+        """Continue from the first of the sessions before that has a whole checkpoint; None at the base voice.
+
+        Raises:
+            KernelFailure: none has.
+        """
+        context = self.context
+        for warning in context.place.warnings:
+            context.report.warn(warning)
+        parents = context.place.parents
+        for number, asked in enumerate(parents, 1):
+            context.settings["resume"] = asked
+            try:
+                return open_parent(context, asked).take_over()
+            except KernelFailure as failure:
+                if failure.reason is not EndReason.WRONG_PARENT or number == len(parents):
+                    raise
+                context.report.warn(f"{failure.message} An earlier session is continued instead.")
+        return None
 
     def _make_folders(self) -> None:
         context, paths = self.context, self.context.paths

@@ -8,9 +8,15 @@ from kernel_template import contract
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """The folders below `root`, which is /kaggle in a session, and the files that the session leaves."""
+    """The folders below `root`, which is /kaggle in a session there, and the files that the session leaves.
+
+    Attributes:
+        root: the folder of the inputs and of temporary files.
+        outputs: what the session leaves, if that is not a folder in `root`.
+    """
 
     root: Path
+    outputs: Path | None = None
 
     @property
     def input(self) -> Path:
@@ -19,8 +25,8 @@ class Paths:
 
     @property
     def working(self) -> Path:
-        """What Kaggle keeps as the session's output."""
-        return self.root / "working"
+        """What is kept as the session's output."""
+        return self.outputs or self.root / "working"
 
     @property
     def temp(self) -> Path:

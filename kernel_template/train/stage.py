@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kernel_template.context import SessionContext
-from kernel_template.contract import EndReason, HostStop, OutOfMemoryEvent, Stage
+from kernel_template.contract import UNLIMITED_S, EndReason, HostStop, OutOfMemoryEvent, Stage
 from kernel_template.host.protocol import HostReport
 from kernel_template.start.config_file import PreparedConfig, config_damage
 from kernel_template.start.environment import REPORTED, tts_version
@@ -216,7 +216,8 @@ class TrainStage:
         ).arguments(programs)
         report.say("🚀 Launching TTS training...")
         report.say(f"  {shlex.join(command)}")
-        report.say(f"  Time limit: {human_limit(round(limit))}")
+        if limit < UNLIMITED_S / 2:
+            report.say(f"  Time limit: {human_limit(round(limit))}")
         gpu = settings["accelerator"] is not None
         env = programs.environment(training_environment(context.tools.env, gpu=gpu, ranks=ranks))
         run = TrainingRun(command, env, context.paths, limit, float(settings["training"]["grace_s"]))

@@ -41,18 +41,20 @@ class Rendered:
 class OwnMachine:
     """A machine outside Kaggle: what of a kernel's settings it decides itself.
 
-    No Kaggle kills a session there.
+    The kernel serves all sessions of the run there: see `kernel_template.place`. No Kaggle kills them.
 
     Attributes:
         gpus: how many NVIDIA GPUs it has, whatever their names; 0 trains on the CPU.
         budget_s: the seconds that a session may take; None for no limit.
-        disk_bytes: what the outputs of a session may take.
-        internet: whether a session may install what it lacks.
+        disk_bytes: what the outputs of a session may take; None for no limit.
+        series_s: the seconds that all sessions under the kernel's name may take; None for no limit.
+        internet: whether a session may install Coqui TTS.
     """
 
     gpus: int
     budget_s: int | None
-    disk_bytes: int
+    disk_bytes: int | None
+    series_s: int | None = None
     internet: bool = False
 
 
@@ -208,7 +210,9 @@ def kernel_settings(
     if machine is not None:
         values["accelerator"], values["gpu_name"] = (_OWN_GPUS if has_gpu else None), None
         values["gpus"] = machine.gpus if has_gpu else None
-        values["session_budget_s"], values["internet"] = machine.budget_s, machine.internet
+        values["session_budget_s"], values["series_budget_s"] = machine.budget_s, machine.series_s
+        values["training"]["time_limit_s"] = machine.budget_s or machine.series_s or contract.UNLIMITED_S
+        values["internet"] = machine.internet
         values["disk"]["limit_bytes"], values["install"]["wheelhouse"] = machine.disk_bytes, None
     return values
 

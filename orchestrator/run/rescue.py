@@ -53,7 +53,7 @@ _READY_WITHIN_S, _FIRST_LOOK_S = 60.0, 1.0
 _REFUSED_PAUSES_S = (2.0, 10.0)  # A refusal counts once it was met again after each of these.
 _KEEP_FREE = 256 << 20  # For everything that is not a checkpoint.
 _MOST_DOWNLOADS = 60  # Files that a session downloads, one after the other, while it pays for a GPU.
-_LONGEST_URLS = 100_000  # Bytes in the kernel's source, which may have less than a megabyte in all.
+_LONGEST_URLS = 80_000  # Bytes in the kernel's source, which may have less than a megabyte in all.
 # Nothing is given away by it. `copyright-authors` would say it better and is documented, but users report
 # that the service refuses it.
 _LICENSE = "other"

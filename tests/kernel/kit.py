@@ -126,6 +126,7 @@ def settings(**changes: Any) -> SessionSettings:
         "model": {"source": MODEL, "config": "model/config.json", "checkpoint": "model/model_file.pth"},
         "training": training_settings(**training),
         "session_budget_s": None,
+        "series_budget_s": None,
         "stop": {"patience": None},
         "resume": None,
         "before": [],
