@@ -211,7 +211,7 @@ def kernel_settings(
         values["accelerator"], values["gpu_name"] = (_OWN_GPUS if has_gpu else None), None
         values["gpus"] = machine.gpus if has_gpu else None
         values["session_budget_s"], values["series_budget_s"] = machine.budget_s, machine.series_s
-        values["training"]["time_limit_s"] = machine.budget_s or machine.series_s or contract.UNLIMITED_S
+        values["training"]["time_limit_s"] = contract.UNLIMITED_S  # The budgets end a session.
         values["internet"] = machine.internet
         values["disk"]["limit_bytes"], values["install"]["wheelhouse"] = machine.disk_bytes, None
     return values

@@ -87,10 +87,9 @@ def test_one_kernel_serves_a_run_wherever_it_was_begun(inputs: Path, tmp_path: P
 
 
 def test_the_kernel_knows_its_machine_and_its_hours(inputs: Path, tmp_path: Path) -> None:
-    """A session there may take all the hours, on GPUs of any name, and may install what it lacks."""
+    """Its sessions together may take all the hours, on GPUs of any name, and may install what they lack."""
     found = settings_in(render_task(settings_for(inputs, gpus="L4:4", hours=30), tmp_path).kernel)
-    assert (found["gpus"], found["gpu_name"], found["session_budget_s"]) == (4, None, 30 * 3600)
-    assert found["training"]["time_limit_s"] + found["training"]["grace_s"] == 30 * 3600
+    assert (found["gpus"], found["gpu_name"], found["series_budget_s"]) == (4, None, 30 * 3600)
     assert found["internet"] is True
     cpu = settings_in(render_task(settings_for(inputs, gpus="none"), tmp_path).kernel)
     assert cpu["accelerator"] is None

@@ -6,7 +6,6 @@ The YAML is that of skypilot 0.14 (its sky/utils/schemas.py); tests let the real
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -256,19 +255,15 @@ def _path(folder: Path, key: str) -> str:
 
 
 def _kernel(settings: Settings, run: str) -> str:
-    """The kernel's source. Its session may take all the hours; it subtracts what earlier ones took itself."""
-    sky, session = settings.skypilot, settings.session
-    budget = timedelta(hours=sky.hours)
+    """The kernel's source. All its sessions together may take the hours."""
+    sky = settings.skypilot
     gpus = 0 if sky.gpus == NONE else int(sky.gpus.partition(":")[2] or 1)
     machine = OwnMachine(
-        gpus, int(budget.total_seconds()), disk_bytes=(sky.disk_size - _SYSTEM_GB) * 10**9, internet=True
-    )
-    grace = min(session.grace, budget / 2)
-    limited = settings.model_copy(
-        update={
-            "training": settings.training.model_copy(update={"time_limit": budget - grace}),
-            "session": session.model_copy(update={"grace": grace}),
-        }
+        gpus,
+        budget_s=None,
+        disk_bytes=(sky.disk_size - _SYSTEM_GB) * 10**9,
+        series_s=round(sky.hours * 3600),
+        internet=True,
     )
     stamp = make_stamp(settings, KernelRef(OWNER, settings.kernel.slug), run_id=run)
-    return render_kernel(limited, stamp, machine=machine).source
+    return render_kernel(settings, stamp, machine=machine).source
