@@ -434,7 +434,7 @@ class SkyPilot(_Section):
         "",
         description="Where each session leaves its results for you and for the next session: a bucket "
         '("s3://NAME", "gs://NAME/FOLDER"), a volume of SkyPilot (its name), or a folder that all machines '
-        'share ("/mnt/results").',
+        'of a Slurm cluster share ("/mnt/results").',
     )
     data: SkyInput = Field(
         "",
@@ -454,5 +454,5 @@ class SkyPilot(_Section):
     dollars: NotNegativeHours = Field(
         0.0,
         description="The most dollars for machines in these hours: SkyPilot takes no machine that costs more "
-        "than dollars / hours / nodes an hour. 0: any price.",
+        "than dollars / hours / nodes an hour, where it knows prices. 0: any price.",
     )

@@ -66,7 +66,7 @@ def test_a_task_says_what_the_settings_say(inputs: Path, tmp_path: Path) -> None
     run = render_task(settings, tmp_path).run_id
     assert task["envs"]["KGTTS_RUN"] == f"bangla-tts/{run}"
     assert task["file_mounts"] == {
-        "~/kgtts/kernel.py": str(tmp_path / "out" / "kernel.py"),
+        "~/kgtts/program": str(tmp_path / "out" / "program"),
         "~/kgtts/input/datasets/asha/datahrbnn/MyTTSDataset": str(inputs / "data" / "MyTTSDataset"),
         "~/kgtts/input/models/asha/ttsbnng/transformers/default/1/model": str(inputs / "voice"),
         "~/kgtts/results": {"source": "s3://asha-voices/tts", "mode": "MOUNT"},
@@ -99,10 +99,10 @@ def test_the_kernel_knows_its_machine_and_its_hours(inputs: Path, tmp_path: Path
     ("values", "mounts", "resources"),
     [
         ({"results": "my-volume"}, {"volumes": {"/kgtts-results": "my-volume"}}, {}),
-        ({"results": "/mnt/results", "infra": "ssh/lab"}, {}, {"infra": "ssh/lab"}),
+        ({"results": "/mnt/results", "infra": "slurm/lab"}, {}, {"infra": "slurm/lab"}),
         ({"infra": "k8s", "gpus": "none"}, {}, {"infra": "k8s", "cpus": "4+"}),
     ],
-    ids=["volume", "own machines", "kubernetes"],
+    ids=["volume", "slurm", "kubernetes"],
 )
 def test_other_places(
     inputs: Path, tmp_path: Path, values: dict[str, Any], mounts: dict[str, Any], resources: dict[str, str]
@@ -196,6 +196,6 @@ def test_render_for_skypilot(cli: Cli, workplace: Path, inputs: Path) -> None:
     ):
         assert words in result.out
     assert "24 hours of sessions, on machines of at most $0.2 an hour each" in result.out
-    for name in ("task.yaml", "kernel.py"):
+    for name in ("task.yaml", "program/kernel.py"):
         assert "secret-topic" not in (workplace / "skypilot" / name).read_text(encoding="utf-8")
     assert cli("render", "--run", "abc").code == 2

@@ -24,7 +24,7 @@ from orchestrator.settings.accelerators import NONE
 from orchestrator.settings.fields import is_bucket
 
 TASK_FILE = "task.yaml"
-KERNEL_FILE = "kernel.py"
+KERNEL_FILE = PurePosixPath("program/kernel.py")  # In a folder: SkyPilot makes hard links of single files.
 OWNER = "skypilot"  # Of the kernel's name in histories: skypilot/SLUG.
 _HERE = Path(__file__).resolve().parent
 _TEMPLATE = "task.yaml.j2"
@@ -102,7 +102,7 @@ def render_task(settings: Settings, folder: Path, *, run_id: str | None = None) 
             "KGTTS_PACKAGES": "\n".join(settings.install.packages),
         },
         file_mounts={
-            f"{_ROOT}/{KERNEL_FILE}": str(folder.absolute() / KERNEL_FILE),
+            f"{_ROOT}/{KERNEL_FILE.parent}": str(folder.absolute() / KERNEL_FILE.parent),
             **_data(settings),
             **_voice(settings),
             **({place: mount} if isinstance(mount, dict) else {}),
@@ -201,7 +201,7 @@ def _data(settings: Settings) -> dict[str, str]:
     folder = _folder(source, "data", "dataset")
     files = read_folder(folder).files
     root = next(path for name, path in files.items() if name.count("/") == 1).parent
-    return {f"{mount}/{TOP}": _path(root, "data")}
+    return {f"{mount}/{TOP}": str(root)}
 
 
 def _voice(settings: Settings) -> dict[str, str]:
@@ -219,7 +219,7 @@ def _voice(settings: Settings) -> dict[str, str]:
     common = next(iter({name.parent for name in names})) if names[0].parent == names[1].parent else None
     for below in (PurePosixPath(), common):
         if below is not None and all((folder / name.relative_to(below)).is_file() for name in names):
-            return {str(PurePosixPath(mount, below)): _path(folder, "voice")}
+            return {str(PurePosixPath(mount, below)): str(folder)}
     raise UsageError(
         f"{folder} holds no base voice: it lacks {inputs.config} or {inputs.checkpoint}.",
         hint="inputs.config and inputs.checkpoint say how its files are called",
@@ -241,17 +241,6 @@ def _folder(source: str, key: str, what: str) -> Path:
     if not folder.is_dir():
         raise UsageError(f'skypilot.{key} = "{source}": there is no such folder on this machine.')
     return folder
-
-
-def _path(folder: Path, key: str) -> str:
-    """The folder as the task names it.
-
-    Raises:
-        UsageError: SkyPilot would not find it.
-    """
-    if "$" in str(folder):
-        raise UsageError(f"skypilot.{key}: {folder} cannot be used: SkyPilot takes a $ for a variable.")
-    return str(folder)
 
 
 def _kernel(settings: Settings, run: str) -> str:
