@@ -16,7 +16,7 @@ from tests.places.conftest import settings_for
 PYTHON = os.environ.get("KGTTS_SKYPILOT_PYTHON", "")
 pytestmark = [pytest.mark.posix, pytest.mark.skipif(not PYTHON, reason="KGTTS_SKYPILOT_PYTHON is not set")]
 
-# A dry run would make the bucket, so the two calls that do are out of it. It wants a cloud, and DigitalOcean's
+# A dry run would make the bucket, so the two calls that do are out of it. It wants a cloud: DigitalOcean's
 # needs neither a client nor credentials.
 DRY_RUN = """
 import sys
