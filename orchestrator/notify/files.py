@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kernel_template.contract import SAMPLES_FOLDER
 from orchestrator.errors import KgttsError
+from orchestrator.report.sounds import spoken_folders
 from orchestrator.results import Results
 from orchestrator.run.look import Pass
 from orchestrator.voice.card import load_card
@@ -26,8 +27,8 @@ def files_of(results: Results, done: Pass) -> Sequence[Path]:
         return ()
     run = results.of_run(done.view.base.slug, done.view.run_id)
     sessions = [item for item in results.find(str(done.view.base), None) if run in item.folder.parents]
-    samples = [sorted((item.folder / SAMPLES_FOLDER).glob("*.wav")) for item in reversed(sessions)]
-    found = [next((group[0] for group in samples if group), None)]
+    spoken = spoken_folders(item.folder / SAMPLES_FOLDER for item in sessions)
+    found = [file for _, folder in sorted(spoken.items())[-1:] for file in folder.files[:1]]
     package = run / PACKAGE_FILE
     with suppress(KgttsError, ImportError):
         card = pulled_voice(sessions)
@@ -35,4 +36,4 @@ def files_of(results: Results, done: Pass) -> Sequence[Path]:
             facts = read_facts(sessions, load_card(card).global_step, {})
             write_package(package, package_contents(card, facts, Asked(done.view.base.slug)).files)
         found.append(package)
-    return [file for file in found if file is not None and not file.is_symlink()]
+    return [file for file in found if not file.is_symlink()]

@@ -3,11 +3,13 @@
 import importlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import LocalError
+from orchestrator.errors import LocalError, UsageError
 from orchestrator.notify.events import Event, EventKind
 from orchestrator.scrubbing import Scrubber, learn, scrub
 from orchestrator.untrusted import terminal_line
@@ -47,6 +49,22 @@ def service_of(address: str) -> str:
     return found[0].lower() if found else "an address without ://"
 
 
+def check_address(address: str) -> None:
+    """See that apprise understands an address; nothing is sent.
+
+    Raises:
+        UsageError: it does not.
+        LocalError: apprise is not installed.
+    """
+    with _heard(address):
+        service = _apprise().Apprise.instantiate(address, suppress_exceptions=True)
+    if service is None:
+        raise UsageError(
+            f"{service_of(address)}: apprise does not understand the address.",
+            hint="compare it with https://appriseit.com/services/",
+        )
+
+
 def send(address: str, event: Event) -> Undelivered | None:
     """Send an event to one address. Returns why that failed; None if the service took it.
 
@@ -55,31 +73,49 @@ def send(address: str, event: Event) -> Undelivered | None:
     Raises:
         LocalError: apprise is not installed.
     """
+    service = _apprise().Apprise()
+    with _heard(address) as heard:
+        try:
+            if not service.add(address):
+                return Undelivered(service_of(address), "apprise does not understand the address")
+            message = {
+                "title": event.title,
+                "body": event.text,
+                "notify_type": _KINDS.get(event.kind, "info"),
+            }
+            files = [str(file) for file in event.files if _is_small(file)]
+            if files and service.notify(**message, attach=files):
+                return None
+            if service.notify(**message):
+                return None
+        except Exception as error:  # noqa: BLE001 - one of a hundred services; a pass must not end by it.
+            return Undelivered(service_of(address), type(error).__name__)
+    return Undelivered(service_of(address), heard.last or "it did not take the message")
+
+
+def _apprise() -> Any:
     try:
-        apprise: Any = importlib.import_module("apprise")
+        return importlib.import_module("apprise")
     except ImportError:
         raise LocalError("Notifications need the extra notify.", hint='pip install "kgtts[notify]"') from None
-    service = apprise.Apprise()
-    heard = _Heard(address)
-    logger = logging.getLogger("apprise")
+
+
+def _is_small(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size <= _LARGEST_FILE
+
+
+@contextmanager
+def _heard(address: str) -> Iterator["_Heard"]:
+    """Hear what apprise logs meanwhile, and let nobody else hear it: it holds the address."""
+    heard, logger = _Heard(address), logging.getLogger("apprise")
     before = logger.propagate
     logger.addHandler(heard)
-    logger.propagate = False  # What it logs holds the address.
+    logger.propagate = False
     try:
-        if not service.add(address):
-            return Undelivered(service_of(address), "apprise does not understand the address")
-        message = {"title": event.title, "body": event.text, "notify_type": _KINDS.get(event.kind, "info")}
-        files = [str(file) for file in event.files if file.is_file() and file.stat().st_size <= _LARGEST_FILE]
-        if files and service.notify(**message, attach=files):
-            return None
-        if service.notify(**message):
-            return None
-    except Exception as error:  # noqa: BLE001 - one of a hundred services; a pass must not end by it.
-        return Undelivered(service_of(address), type(error).__name__)
+        yield heard
     finally:
         logger.removeHandler(heard)
         logger.propagate = before
-    return Undelivered(service_of(address), heard.last or "it did not take the message")
 
 
 class _Heard(logging.Handler):

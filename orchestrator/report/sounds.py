@@ -170,13 +170,11 @@ class SpokenFolder:
     records: list[dict[str, Any]]
 
     @property
-    def files(self) -> int:
-        """How many of the recordings are there."""
+    def files(self) -> list[Path]:
+        """The recordings that are there."""
         names = [record.get("file") for record in self.records]
-        return sum(
-            isinstance(name, str) and _FILE.fullmatch(name) is not None and (self.folder / name).is_file()
-            for name in names
-        )
+        places = [self.folder / name for name in names if isinstance(name, str) and _FILE.fullmatch(name)]
+        return [place for place in places if place.is_file() and not place.is_symlink()]
 
 
 def spoken_folders(folders: Iterable[Path]) -> dict[int, SpokenFolder]:
@@ -190,7 +188,7 @@ def spoken_folders(folders: Iterable[Path]) -> dict[int, SpokenFolder]:
         for step, place in _step_folders(folder):
             samples = read_spoken(place)
             known = found.get(step)
-            if samples.records and (known is None or samples.files >= known.files):
+            if samples.records and (known is None or len(samples.files) >= len(known.files)):
                 found[step] = samples
     return found
 

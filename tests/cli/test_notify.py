@@ -31,6 +31,17 @@ def test_a_test_reaches_each_address(service: Listener, workplace: Path, cli: Cl
     assert "a-secret-token" not in result.out + result.err
 
 
+def test_an_address_that_is_none_is_a_mistake_of_whoever_typed_it(
+    service: Listener, workplace: Path, cli: Cli
+) -> None:
+    """Then nothing is sent to the others either, and neither kgtts nor apprise shows it."""
+    (workplace / "kgtts.toml").write_text('[notify]\nto = ["tgram://a-secret-token"]\n')
+    result = cli("notify", "test")
+    assert (result.code, service.titles) == (2, [])
+    assert "tgram: apprise does not understand the address" in result.err
+    assert "a-secret-token" not in result.out + result.err
+
+
 def test_without_an_address_it_says_how_to_set_one(workplace: Path, cli: Cli) -> None:
     """There is nothing to test."""
     result = cli("notify", "test")

@@ -5,11 +5,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from orchestrator.metrics import judge
-from orchestrator.notify import Event, EventKind, events_of
+from orchestrator.notify import Event, EventKind, events_of, files_of
+from orchestrator.results import Results
 from orchestrator.run.decide import RunState
 from tests.fakes.sessions import hours
 from tests.metrics.test_verdict import FALLING, evaluated, spoken
 from tests.run.conftest import Play
+from tests.voice.making import put_session
 
 After = Callable[..., Play]
 
@@ -75,6 +77,20 @@ def test_a_wait_for_quota_says_until_when(after: After) -> None:
     assert f"until {turns:%A %H:%M} UTC" in events[1].title
     play.kaggle.week = hours(30)
     assert [event.key for event in events_of(play.sync())] == [events[0].key]
+
+
+def test_the_newest_sample_goes_with_a_done_run(after: After, tmp_path: Path) -> None:
+    """Of the highest step that any session spoke at; not one of the base voice or of a held-out sentence."""
+    play = after(100)
+    done = play.sync()
+    assert done.view is not None
+    run = Results(tmp_path).of_run(done.view.base.slug, done.view.run_id)
+    for number, folder in ((1, "base"), (1, "step_100"), (2, "step_100"), (2, "step_90"), (2, "held_out")):
+        place = put_session(run, number, done.view.run_id) / "validation_samples" / folder
+        place.mkdir(parents=True)
+        (place / "01.wav").write_bytes(b"RIFF")
+        (place / "samples.json").write_text('{"samples": [{"text": "ক", "file": "01.wav"}]}')
+    assert files_of(Results(tmp_path), done) == [run / "session-02/validation_samples/step_100/01.wav"]
 
 
 def test_the_verdict_and_the_files_go_with_a_done_run(after: After, tmp_path: Path) -> None:

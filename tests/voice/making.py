@@ -137,6 +137,6 @@ def put_voice(folder: Path, data: bytes, name: str = "voice", **changes: Any) ->
 def put_session(folder: Path, number: int, run: str = RUN["id"]) -> Path:  # type: ignore[assignment] # A string.
     """A pulled session's folder with its state.json."""
     place = folder / f"session-{number:02d}"
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     (place / "state.json").write_text(json.dumps({"run": {"id": run, "session": number}}))
     return place

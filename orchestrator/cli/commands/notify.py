@@ -7,7 +7,7 @@ from orchestrator.cli.notifying import addresses
 from orchestrator.cli.show.console import signs
 from orchestrator.errors import ServiceError, UsageError
 from orchestrator.notify import Event, EventKind, send
-from orchestrator.notify.sending import service_of
+from orchestrator.notify.sending import check_address, service_of
 
 
 @click.group()
@@ -29,6 +29,8 @@ def test() -> None:
             "No address is set.",
             hint="set KGTTS_NOTIFY to one, such as ntfy://ntfy.sh/A-NAME-THAT-NOBODY-GUESSES",
         )
+    for address in to:
+        check_address(address)
     slug = settings.kernel.slug
     event = Event(EventKind.SESSION, "test", f"{slug}: a test", "This is what kgtts notify test sends.")
     failed = []
@@ -42,5 +44,5 @@ def test() -> None:
     if failed:
         raise ServiceError(
             f"{len(failed)} of {len(to)} addresses took no message.",
-            hint="compare the address with https://appriseit.com/services/",
+            hint="compare the address with https://appriseit.com/services/, or try again later",
         )
