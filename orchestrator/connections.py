@@ -6,7 +6,8 @@ Everything that goes to Kaggle or to its storage goes through a `Session`.
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -46,6 +47,30 @@ class Session(requests.Session):
         self.adapter = _Adapter((connect_s, read_s), connections)
         self.mount("https://", self.adapter)
         self.mount("http://", self.adapter)
+        self._prepared: dict[str, requests.PreparedRequest] = {}
+        self._environment: dict[str, dict[str, Any]] = {}
+
+    def stream_from(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+        """Return the answer for `url` before its body has come.
+
+        `get` reads the environment and takes the address apart for each request, which costs more than to
+        send it; here that is done once, until a request fails.
+
+        Raises: as `send`.
+        """
+        host = urlsplit(url).netloc
+        try:
+            if url not in self._prepared:
+                self._prepared[url] = self.prepare_request(requests.Request("GET", url))
+            if host not in self._environment:
+                self._environment[host] = self.merge_environment_settings(url, {}, True, None, None)
+            request, settings = self._prepared[url].copy(), self._environment[host]
+            request.headers.update(headers)
+            return self.send(request, **settings)
+        except requests.RequestException:
+            self._prepared.clear()  # The proxies may have changed.
+            self._environment.clear()
+            raise
 
     def send(self, request: Any, **kwargs: Any) -> requests.Response:
         """Send a request and follow its redirects.
@@ -136,8 +161,8 @@ class _Watchdog:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._timer: threading.Timer | None = None
         self._socket: socket.socket | None = None
+        self._is_watching = False
         self._lock = threading.Lock()
         self.is_over = False
 
@@ -147,12 +172,12 @@ class _Watchdog:
             self._socket = sock
             if self.is_over:
                 raise requests.Timeout("the time for this answer is over")
-            if self._timer is None:
-                self._timer = threading.Timer(self._seconds, self._end)
-                self._timer.daemon = True
-                self._timer.start()
+            if not self._is_watching:
+                self._is_watching = True
+                _alarm.set(self, time.monotonic() + self._seconds)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Shut the connection down: its time is over."""
         with self._lock:
             self.is_over = True
             if self._socket is not None:
@@ -163,8 +188,51 @@ class _Watchdog:
         """Stop watching."""
         with self._lock:
             self._socket = None
-            if self._timer is not None:
-                self._timer.cancel()
+        _alarm.cancel(self)
+
+
+class _Alarm:
+    """Ends watchdogs when they are due, in one thread: one for each request would cost much of its time."""
+
+    def __init__(self) -> None:
+        self._due: dict[_Watchdog, float] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._wakes_at = 0.0
+
+    def set(self, watchdog: _Watchdog, due: float) -> None:
+        """End a watchdog at a time of the monotonic clock."""
+        with self._changed:
+            self._due[watchdog] = due
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="watchdogs", daemon=True)
+                self._thread.start()
+            elif due < self._wakes_at:
+                self._changed.notify()
+
+    def cancel(self, watchdog: _Watchdog) -> None:
+        """Forget a watchdog; the thread is not woken for it."""
+        with self._changed:
+            self._due.pop(watchdog, None)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                over = [watchdog for watchdog, due in self._due.items() if due <= now]
+                for watchdog in over:
+                    del self._due[watchdog]
+                if not over:
+                    if not self._due:
+                        self._thread = None
+                        return
+                    self._wakes_at = min(self._due.values())
+                    self._changed.wait(self._wakes_at - now)
+            for watchdog in over:
+                watchdog.end()
+
+
+_alarm = _Alarm()
 
 
 @contextlib.contextmanager

@@ -337,3 +337,32 @@ def test_what_would_fail_again_is_not_tried_again() -> None:
     assert not retry_delay(refused)
     assert not retry_delay(proxy)
     assert retry_delay(requests.ConnectionError("reset"))
+
+
+def test_a_short_limit_ends_in_time_beside_a_long_one() -> None:
+    """One thread ends all limits: it is woken for an earlier one, and leaves the later one alone."""
+    asked, free, results = threading.Event(), threading.Event(), list[int]()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if handler.path == "/long":
+            asked.set()
+            free.wait(20)
+            empty(handler)
+        else:
+            dripping("head")(handler)
+
+    def ask_for_long() -> None:
+        with Session() as session, time_limit(30):
+            results.append(session.get(f"{url}/long").status_code)
+
+    with server(answer) as (url, _):
+        thread = threading.Thread(target=ask_for_long)
+        thread.start()
+        assert asked.wait(10)
+        begun = time.monotonic()
+        with Session() as session, pytest.raises(requests.Timeout), time_limit(0.1):
+            session.get(f"{url}/short")
+        assert time.monotonic() - begun < 10
+        free.set()
+        thread.join(10)
+    assert results == [200]

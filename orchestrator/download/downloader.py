@@ -246,7 +246,8 @@ class _Piece:
         if not (answer.is_whole or content.can_be_resumed):
             return False
         owner.workspace.reserve(path, (content.size or 0) - here)
-        partial = Partial(owner.folder, path, content, in_one=answer.is_whole)
+        is_hashed = content.by(self.file.manifest).is_told_by_crc32c
+        partial = Partial(owner.folder, path, content, in_one=answer.is_whole, is_hashed=is_hashed)
         self._part, *others = partial.missing
         if not content.can_be_resumed:
             try:
@@ -283,7 +284,7 @@ class _Piece:
         Whoever completes the file checks it and puts it in place.
         """
         part, owner = self._part, self._owner
-        with partial.place.open("r+b") as file:
+        with partial.writer(part) as write:
             while part.at < part.end and (data := answer.read()):
                 # A file that was begun again does not want these bytes.
                 if self._storage.stopped.is_set() or self.partial is not self.file.partial:
@@ -294,7 +295,7 @@ class _Piece:
                 missing = data[part.at - position : part.end - position]
                 position += len(data)
                 if missing:
-                    partial.write(file, part, missing)
+                    write(missing)
         self._storage.check_stopped()  # What was shut down may look complete.
         if part.at < part.end and partial.content.size is not None:
             raise TransientError("the connection ended early")
@@ -315,7 +316,7 @@ class _Piece:
             before, file.unproven = file.unproven, digest(partial.place, hashlib.sha256())
             if file.unproven != before:
                 raise TransientError("nothing says whether it is whole: it is fetched again to compare")
-        if (fault := content.fault(partial.place)) is not None:
+        if (fault := content.fault(partial.place, partial.crc32c)) is not None:
             raise _DamagedError(fault)
         self._storage.check_stopped()
         owner.listener.verified(file.path)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +41,25 @@ class Content:
         """Whether enough is known to request the rest of it."""
         return self.size is not None and self.etag != ""
 
+    @property
+    def is_told_by_crc32c(self) -> bool:
+        """Whether CRC32C is the best hash that is known."""
+        return self.sha256 is None and self.crc32c is not None
+
     def by(self, manifest: "Content") -> "Content":
         """Return the same with what a manifest says, whose word goes first."""
         size = self.size if manifest.size is None else manifest.size
         return replace(self, size=size, sha256=manifest.sha256)
 
-    def fault(self, place: Path) -> str | None:
+    def fault(self, place: Path, crc32c: bytes | None = None) -> str | None:
         """Return what is wrong with the file at `place`, as the end of "it …"; None if it has this content.
 
         Only the best hash is computed: the manifest's, or else one of the storage's. CRC32C is the one that
         Google recommends: every object has it, and it costs a tenth of MD5.
+
+        Args:
+            place: where it lies.
+            crc32c: the hash of the bytes that were written there, if it was computed as they came.
 
         Raises:
             OSError: the file cannot be read.
@@ -57,13 +67,14 @@ class Content:
         size = place.stat().st_size
         if self.size not in (None, size):
             return f"has {size:,} bytes instead of {self.size:,}"
-        for name, wanted, hasher, source in (
-            ("SHA-256", self.sha256, hashlib.sha256(), "the session"),
-            ("CRC32C", self.crc32c, google_crc32c.Checksum(), "the storage"),
-            ("MD5", self.md5, hashlib.md5(usedforsecurity=False), "the storage"),
+        for name, wanted, hasher, known, source in (
+            ("SHA-256", self.sha256, hashlib.sha256(), None, "the session"),
+            ("CRC32C", self.crc32c, google_crc32c.Checksum(), crc32c, "the storage"),
+            ("MD5", self.md5, hashlib.md5(usedforsecurity=False), None, "the storage"),
         ):
             if wanted is not None:
-                return None if digest(place, hasher) == wanted else f"has another {name} than {source} gives"
+                found = digest(place, hasher) if known is None else known
+                return None if found == wanted else f"has another {name} than {source} gives"
         return None
 
 
@@ -73,6 +84,38 @@ def digest(place: Path, hasher: Any) -> bytes:
         while data := file.read(1 << 20):
             hasher.update(data)
     return bytes(hasher.digest())
+
+
+def joined_crc32c(parts: Iterable[tuple[int, int]]) -> bytes:
+    """Return the CRC32C of bytes of which only the CRC32C and the size of each part are known, in order.
+
+    Bytes that follow shift the remainder of those before them, which is a multiplication by x ** (8 * size)
+    modulo the polynomial (as crc32_combine of zlib does it).
+    """
+    whole = 0
+    for crc, size in parts:
+        for bit in range(size.bit_length()):
+            if size >> bit & 1:
+                whole = _product(_power(bit + 3), whole)
+        whole ^= crc
+    return whole.to_bytes(4, "big")
+
+
+@cache
+def _power(exponent: int) -> int:
+    """Return x ** (2 ** exponent); the highest bit is that of x ** 0."""
+    return _product(_power(exponent - 1), _power(exponent - 1)) if exponent else 1 << 30
+
+
+def _product(left: int, right: int) -> int:
+    """Return the product of two remainders modulo the polynomial of CRC32C."""
+    product = 0
+    while left:
+        if left & 1 << 31:
+            product ^= right
+        left = left << 1 & 0xFFFFFFFF
+        right = right >> 1 ^ (0x82F63B78 if right & 1 else 0)
+    return product
 
 
 def described(headers: Mapping[str, Any], size: int | None) -> Content:

@@ -10,12 +10,14 @@ import stat
 import sys
 import threading
 from array import array
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
-from orchestrator.download.hashes import Content
+import google_crc32c
+
+from orchestrator.download.hashes import Content, joined_crc32c
 
 FIRST = 8 << 20  # Bytes of the first range, which is requested before the size is known.
 PART_SUFFIX = ".part"
@@ -26,11 +28,15 @@ _SHARES = 10
 
 @dataclass(slots=True)
 class Range:
-    """The bytes of a file from `start` up to, not including, `end`; the first `here` of them are here."""
+    """The bytes of a file from `start` up to, not including, `end`; the first `here` of them are here.
+
+    `crc32c` is that of the bytes that this process wrote.
+    """
 
     start: int
     end: int
     here: int = 0
+    crc32c: int = field(default=0, compare=False)
 
     @property
     def at(self) -> int:
@@ -62,6 +68,7 @@ class Partial:
         path: the file's path, relative to the target.
         content: its content.
         in_one: whether a new file comes in one range.
+        is_hashed: whether to compute the CRC32C of what is written.
 
     Attributes:
         place: where it lies.
@@ -72,8 +79,16 @@ class Partial:
         OSError: it cannot be written.
     """
 
-    def __init__(self, folder: Path, path: PurePosixPath, content: Content, *, in_one: bool = False) -> None:
-        self.content, self.place = content, _place(folder, path, content)
+    def __init__(
+        self,
+        folder: Path,
+        path: PurePosixPath,
+        content: Content,
+        *,
+        in_one: bool = False,
+        is_hashed: bool = False,
+    ) -> None:
+        self.content, self.place, self._is_hashed = content, _place(folder, path, content), is_hashed
         remove_parts(folder, path, keep=self.place)
         self._ranges = _left(self.place, content)
         self.resumed = sum(part.here for part in self._ranges)
@@ -85,20 +100,37 @@ class Partial:
         self.missing = [part for part in self._ranges if part.at < part.end] or self._ranges[-1:]
         self._open, self._lock = len(self.missing), threading.Lock()
 
-    def write(self, file: BinaryIO, part: Range, data: bytes) -> None:
-        """Write the next bytes of a range to `file`, which is `place`, and note that they are here.
+    @contextlib.contextmanager
+    def writer(self, part: Range) -> Iterator[Callable[[bytes], None]]:
+        """Give the function that writes the next bytes of a range, and notes that they are here.
 
         Raises:
             OSError: the disk is full.
         """
-        file.seek(part.at)
-        file.write(data)
-        part.here += len(data)
-        if self.content.size is not None:
-            # Seeking writes the bytes out: they are here before they are counted.
-            file.seek(self.content.size + 8 * self._ranges.index(part))
-            file.write(array("Q", [part.here]))
-        file.flush()
+        # Unbuffered: written is written. Two files: neither has to be told where to go on after the other.
+        with self.place.open("r+b", buffering=0) as file, self.place.open("r+b", buffering=0) as notes:
+            file.seek(part.at)
+            note = None if self.content.size is None else self.content.size + 8 * self._ranges.index(part)
+
+            def write(data: bytes) -> None:
+                while data:
+                    count = file.write(data)
+                    if self._is_hashed:
+                        part.crc32c = google_crc32c.extend(part.crc32c, data[:count])
+                    part.here += count
+                    data = data[count:]  # Nothing, but on a disk that is nearly full.
+                if note is not None:
+                    notes.seek(note)
+                    notes.write(array("Q", [part.here]))
+
+            yield write
+
+    @property
+    def crc32c(self) -> bytes | None:
+        """The CRC32C of the whole file; None if it was not asked for, or not all bytes came through here."""
+        if self.resumed or not self._is_hashed:
+            return None
+        return joined_crc32c((part.crc32c, part.here) for part in self._ranges)
 
     def end_range(self) -> bool:
         """Note that one more of `missing` is whole; True if it was the last, and `place` is the file now."""
@@ -113,12 +145,12 @@ class Partial:
 
 def has_part(folder: Path, path: PurePosixPath) -> bool:
     """Return whether an earlier transfer left something of a file, of whatever content."""
-    return any(folder.glob(_pattern(path)))
+    return bool(_parts_of(folder, path))
 
 
 def remove_parts(folder: Path, path: PurePosixPath, *, keep: Path | None = None) -> None:
     """Remove what is here of a file, except the part at `keep`."""
-    for part in folder.glob(_pattern(path)):
+    for part in _parts_of(folder, path):
         if part != keep:
             with contextlib.suppress(OSError):  # On Windows a worker may still have it open.
                 part.unlink()
@@ -129,13 +161,18 @@ def part_size(folder: Path, path: PurePosixPath, content: Content) -> int:
     return sum(part.here for part in _left(_place(folder, path, content), content))
 
 
-def _pattern(path: PurePosixPath) -> str:
-    return f"{_digest(path.as_posix())}-*{PART_SUFFIX}"
+def _parts_of(folder: Path, path: PurePosixPath) -> list[Path]:
+    """The parts of a file, of whatever content."""
+    beginning = f"{_digest(path.as_posix())}-"  # `glob` would compile a pattern for each file.
+    try:
+        return [part for part in folder.iterdir() if part.name.startswith(beginning)]
+    except FileNotFoundError:
+        return []
 
 
 def _place(folder: Path, path: PurePosixPath, content: Content) -> Path:
     """Where a file's part lies: a name short for any path, and different for each content."""
-    return folder / _pattern(path).replace("*", _digest(f"{content.size} {content.etag}"))
+    return folder / f"{_digest(path.as_posix())}-{_digest(f'{content.size} {content.etag}')}{PART_SUFFIX}"
 
 
 def _digest(text: str) -> str:

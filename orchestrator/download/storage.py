@@ -209,7 +209,7 @@ class Storage:
         self.check_stopped()
         try:
             with time_limit(self.options.stall_s):  # For the head of the answer, however it trickles in.
-                response = self._session.get(file.url, stream=True, headers=headers)
+                response = self._session.stream_from(file.url, headers)
         except RedirectError as error:
             raise StorageError(str(error)) from None
         except requests.RequestException as error:

@@ -54,8 +54,8 @@ def test_more_bytes_than_announced_are_not_taken(tmp_path: Path) -> None:
     known = Content(len(body), etag='"same"')
     part = Partial(tmp_path / ".kgtts-parts", PurePosixPath("f"), known)
     first, last = part.missing
-    with part.place.open("r+b") as file:
-        part.write(file, last, body[last.start :])
+    with part.writer(last) as write:
+        write(body[last.start :])
     with server(generous) as (url, seen):
         bring([OutputFile("f", url)], tmp_path, manifest=told(body))
     assert content(tmp_path) == {"f": body}

@@ -1,13 +1,15 @@
 """The partial file: this process and the next know what was written."""
 
 import os
+import random
 from pathlib import Path, PurePosixPath
 
+import google_crc32c
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.download.hashes import Content
+from orchestrator.download.hashes import Content, joined_crc32c
 from orchestrator.download.partial import Partial, Range, has_part, part_size, ranges_of, remove_parts
 from orchestrator.download.workspace import replace
 
@@ -23,10 +25,10 @@ def remote(size: int, validator: str = "v") -> Content:
 
 def put(part: Partial, one: Range, count: int, cut: int = 70_000) -> None:
     """Write the next `count` bytes of a range, in pieces of `cut` bytes."""
-    with part.place.open("r+b") as file:
+    with part.writer(one) as write:
         end = one.at + count
         while one.at < end:
-            part.write(file, one, BYTES[one.at : min(end, one.at + cut)])
+            write(BYTES[one.at : min(end, one.at + cut)])
 
 
 @settings(max_examples=40)
@@ -54,6 +56,31 @@ def test_a_part_knows_the_bytes_that_were_written(
     ]
     remove_parts(folder, NAME)
     assert list(folder.iterdir()) == []
+
+
+@settings(max_examples=20)
+@given(
+    size=st.integers(0, len(BYTES)), cut=st.integers(20_000, 400_000), order=st.randoms(use_true_random=False)
+)
+def test_the_hash_of_a_file_is_that_of_its_ranges(
+    tmp_path_factory: pytest.TempPathFactory, size: int, cut: int, order: random.Random
+) -> None:
+    """Ranges that are written in any order give the CRC32C of the file; one that was resumed gives none."""
+    folder, content = tmp_path_factory.mktemp("part"), remote(size)
+    part = Partial(folder, NAME, content, is_hashed=True)
+    for one in order.sample(part.missing, len(part.missing)):
+        put(part, one, one.end - one.start, cut)
+    assert part.crc32c == google_crc32c.Checksum(BYTES[:size]).digest()
+    assert Partial(folder, NAME, content).crc32c is None
+    if size:
+        assert Partial(folder, NAME, content, is_hashed=True).crc32c is None
+
+
+@given(parts=st.lists(st.binary(max_size=70_000), max_size=5))
+def test_hashes_of_parts_are_joined(parts: list[bytes]) -> None:
+    """The CRC32C of all bytes follows from those of the parts, whatever their sizes."""
+    known = [(google_crc32c.value(part), len(part)) for part in parts]
+    assert joined_crc32c(known) == google_crc32c.Checksum(b"".join(parts)).digest()
 
 
 @pytest.mark.parametrize("spoil", ["cut", "wrong", "all cut", "empty", "gone"])
@@ -96,8 +123,8 @@ def test_what_is_written_is_known_at_once(tmp_path: Path) -> None:
     """A kill while the file is open loses nothing of it."""
     content = remote(9 * MB)
     part = Partial(tmp_path, NAME, content)
-    with part.place.open("r+b") as file:
-        part.write(file, part.missing[0], BYTES[:70_001])
+    with part.writer(part.missing[0]) as write:
+        write(BYTES[:70_001])
         assert part_size(tmp_path, NAME, content) == 70_001
         assert part.place.read_bytes()[:70_001] == BYTES[:70_001]
 
