@@ -95,6 +95,14 @@ EVENT_PREFIX = "@kgtts "  # An event as JSON follows.
 HOST_PREFIX = " > kgtts: "  # The host speaks, among the lines of the user's script.
 RANK_LINES = HOST_PREFIX + "the last lines of rank {rank}:"  # Of the process that failed first.
 RANK_ENDED = HOST_PREFIX + "rank {rank} {how}, so the training ended."  # Behind them.
+NODE_LOST = HOST_PREFIX + "machine {node} {how}, so the training ended."  # In their place.
+
+# ---- Variables of the environment of a session whose training runs on several machines
+
+NODES = "KGTTS_NODES"  # How many machines train together.
+NODE = "KGTTS_NODE"  # Which of them this is, from 0; machine 0 has the results.
+HEAD = "KGTTS_HEAD"  # The address of machine 0 for the others.
+PORT = "KGTTS_PORT"  # Machine 0 listens on this port and the next one; see tools/nodes.py.
 
 
 # ---- How a session ends

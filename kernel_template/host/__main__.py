@@ -209,7 +209,7 @@ def main(arguments: list[str]) -> int:
 
     tts = TtsHooks(control, reporter, rendezvous)
     prepared = AlreadyPrepared()
-    if rendezvous.rank:
+    if not rendezvous.leads:
         prepared.begin()
 
     def imported(package: types.ModuleType) -> None:

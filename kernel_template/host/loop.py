@@ -118,7 +118,7 @@ class TrainingLoop:
         with self.rules.catching_signals():
             try:
                 if first:
-                    self.ranks.join(trainer)
+                    self.ranks.join(trainer, self.resume.record)
                 weights = weight_bytes(trainer.model)
                 self.budget.begin(3 * weights)
                 if first and not self._peers.rank:

@@ -87,6 +87,7 @@ class Peers:
         self._rendezvous = rendezvous
         self._reducers: list[Any] = []
         self._decisions: Any = None  # The process group for what rank 0 decides.
+        self.sync_bytes = 0  # Gradients that are averaged in each step.
 
     @property
     def joined(self) -> bool:
@@ -98,7 +99,7 @@ class Peers:
         on_gpu = next(trainer.model.parameters()).is_cuda
         dist.init_process_group(
             "nccl" if on_gpu and not self._rendezvous.shared_gpu else "gloo",
-            init_method=self._rendezvous.file("store").as_uri(),
+            **self._rendezvous.group(),
             rank=self.rank,
             world_size=self.size,
             timeout=_TIMEOUT,
@@ -109,6 +110,7 @@ class Peers:
         for optimizer in trainer.optimizer:
             parameters = [item for group in optimizer.param_groups for item in group["params"]]
             trained = [item for item in parameters if item.requires_grad]
+            self.sync_bytes += sum(item.numel() * item.element_size() for item in trained)
             self._reducers.append(
                 nn.parallel.DistributedDataParallel(_LossGate(trained), find_unused_parameters=True)
             )

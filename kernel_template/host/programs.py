@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kernel_template.host.rendezvous import ASSIGNED_GPU, Rendezvous
+from kernel_template.host.rendezvous import ASSIGNED_GPU, VARIABLES, Rendezvous
 
 PID_FILE = "KGTTS_PROGRAM"  # Of the environment: where a program in the host writes its process id.
 _HOST = "kernel_template.host"
@@ -209,7 +209,7 @@ class TrainingPrograms:
         base[PID_FILE] = str(self._pid_file)
         if self._rendezvous.gpu is not None:
             base[ASSIGNED_GPU] = self._rendezvous.gpu
-        for name in ("KGTTS_RENDEZVOUS", "KGTTS_RANK", "KGTTS_RANKS", "KGTTS_SHARED_GPU"):
+        for name in VARIABLES:
             if name in os.environ:
                 base[name] = os.environ[name]
         return base

@@ -111,6 +111,7 @@ class HostReport:
     loss_scale: float | None = None  # The loss scale at that time; None without a loss scaler.
     bad_checkpoint: str | None = None  # The checkpoint to resume from, if its weights are NaN or infinite.
     ranks: int = 1  # Processes that train the model together.
+    sync_bytes: int | None = None  # Gradients that they average in each step; they send about twice as much.
     imports_s: float | None = None  # From this process's start until the trainer was imported.
     data_s: float | None = None  # Spent on making loaders and checking samples.
     first_step_at: float | None = None  # From this process's start to the end of its first step.
@@ -154,7 +155,16 @@ class HostReport:
         return self.start.get("epoch") if self.start else None
 
 
-_WHOLE = ("global_step", "epoch", "batch", "steps_per_epoch", "bad_evals", "ranks", "samples_total")
+_WHOLE = (
+    "global_step",
+    "epoch",
+    "batch",
+    "steps_per_epoch",
+    "bad_evals",
+    "ranks",
+    "sync_bytes",
+    "samples_total",
+)
 _NUMBERS = (
     "seconds_per_epoch",
     "best_loss",

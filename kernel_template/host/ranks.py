@@ -4,11 +4,9 @@ A rank above 0 runs the script as far as `fit`, with a run folder that nobody ke
 saves, and its process ends with `fit`, so that what the script does after that is done once.
 """
 
-import contextlib
 import os
-import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from kernel_template.host.accumulate import Accumulator
@@ -16,8 +14,9 @@ from kernel_template.host.batches import not_distributed, prepare_loader, set_ep
 from kernel_template.host.coqui import Arguments, Trainer, has_own_optimize
 from kernel_template.host.peers import Peers, is_out_of_memory
 from kernel_template.host.protocol import Control
-from kernel_template.host.rendezvous import Rendezvous
+from kernel_template.host.rendezvous import NodesRendezvous, Rendezvous
 from kernel_template.host.report import Reporter
+from kernel_template.host.same import check_same
 
 _SAMPLES = ("train_samples", "eval_samples")
 _NEVER = 2**31 - 1  # Steps until the loss scaler raises its scale.
@@ -112,21 +111,13 @@ class RankHooks:
         ):
             return named
         self._made += 1
-        file = self._rendezvous.file(f"samples-of-rank0-{self._made}")
+        name = f"samples-of-rank0-{self._made}"
         if not self.peers.rank:
-            with contextlib.suppress(
-                Exception
-            ):  # Samples of a kind that cannot be sent; their number is compared.
-                data = pickle.dumps(present)
-                part = file.with_suffix(".part")
-                part.write_bytes(data)
-                part.replace(file)
-                return named
-            file.touch()
+            # Nothing if they are of a kind that cannot be sent; their number is compared.
+            self._rendezvous.put(name, self._rendezvous.pack(present))
             return named
-        self._rendezvous.wait_for(file, "rank 0's samples")
-        data = file.read_bytes()
-        return {**named, **pickle.loads(data)} if data else named  # noqa: S301 - from our own rank 0.
+        data = self._rendezvous.get(name, "rank 0's samples")
+        return {**named, **self._rendezvous.unpack(data)} if data else named
 
     def after_trainer(self, trainer: Trainer) -> None:
         """Set the batch size and the precision that the session has found to work."""
@@ -142,8 +133,12 @@ class RankHooks:
             trainer.config.batch_size = batch
             trainer.config.eval_batch_size = min(trainer.config.eval_batch_size or batch, batch)
 
-    def join(self, trainer: Trainer) -> None:
-        """Join the other ranks, if the model's gradients can be averaged, and take a part of the samples."""
+    def join(self, trainer: Trainer, record: Mapping[str, Any] | None) -> None:
+        """Join the other ranks, if the model's gradients can be averaged, and take a part of the samples.
+
+        Raises:
+            RuntimeError: another machine has other settings, or resumes from another step (`record`).
+        """
         if has_own_optimize(trainer):
             why = "The model takes its optimizer steps by itself"
             self.train_alone(why)
@@ -154,10 +149,16 @@ class RankHooks:
                     "GPU's memory."
                 )
         elif self.peers.size > 1:
+            if isinstance(self._rendezvous, NodesRendezvous):
+                check_same(self._rendezvous, self._control, trainer, record)
             self.peers.join(trainer)
-            self._reporter.write(ranks=self.peers.size)
-            samples = self.peers.size * self.accumulator.size * trainer.config.batch_size
-            self._reporter.say(f"{self.peers.size} processes train together: a step sees {samples} samples")
+            size, sync = self.peers.size, self.peers.sync_bytes
+            self._reporter.write(ranks=size, sync_bytes=sync)
+            samples = size * self.accumulator.size * trainer.config.batch_size
+            self._reporter.say(
+                f"{size} processes train together: a step sees {samples} samples and averages {sync:,} bytes "
+                "of gradients"
+            )
         if trainer.train_loader is not None:  # The script has made it.
             trainer.train_loader = self._prepare(trainer.train_loader, trainer)
 

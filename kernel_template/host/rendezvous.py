@@ -1,19 +1,30 @@
-"""Which of the processes that train one model this one is, and the files through which they communicate.
+"""Which of the processes that train one model this one is, and how they communicate beside the training.
 
-launch.py makes the rendezvous folder and names it in KGTTS_RENDEZVOUS. Its files are `wanted` (rank 0 asks
-for the other ranks), `failed` (the number of the first rank that failed), `oom` (a rank ran out of memory),
-`saving` (a checkpoint is being written) and `store` (torch's). There is a folder for each rank above 0.
+On one machine that is through files: launch.py makes the rendezvous folder and names it in KGTTS_RENDEZVOUS.
+Its files are `wanted` (rank 0 asks for the other ranks), `failed` (the number of the first rank that failed),
+`oom` (a rank ran out of memory), `saving` (a checkpoint is being written), `store` (torch's) and what rank 0
+tells the others. There is a folder for each rank above 0.
+
+On several machines each has such a folder, with `wanted` and `saving` for nodes.py, and all else goes through
+torch's store on machine 0, which KGTTS_STORE names.
 """
 
 import contextlib
 import ctypes
+import datetime as dt
+import functools
+import importlib
+import json
 import os
+import pickle
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from kernel_template.host.protocol import Control
 from kernel_template.host.report import say
@@ -22,18 +33,42 @@ _PR_SET_PDEATHSIG = 1
 _WAIT_S = 1800.0
 _POLL_S = 0.05
 _GPUS = "CUDA_VISIBLE_DEVICES"
+STORE_PREFIX = "kgtts"  # In torch's store; its own keys have other prefixes.
+# The environment of a rank, for it and for the programs that its script starts.
+VARIABLES = (
+    *("KGTTS_RENDEZVOUS", "KGTTS_RANK", "KGTTS_RANKS", "KGTTS_SHARED_GPU"),
+    *("KGTTS_STORE", "KGTTS_LOCAL_RANK", "KGTTS_NODE"),
+)
 ASSIGNED_GPU = "KGTTS_GPU"  # In the environment of a program that a rank's script starts.
+
+
+def end_with_parent() -> None:
+    """Let Linux kill this process if its parent dies; no other system can."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:
+            os._exit(1)
+
+
+@functools.cache
+def connect(address: str) -> Any:
+    """Connect to torch's store at `host:port`."""
+    torch: Any = importlib.import_module("torch.distributed")  # Not before the script has imported it.
+    host, _, port = address.rpartition(":")
+    timeout = dt.timedelta(seconds=_WAIT_S)
+    store = torch.TCPStore(host, int(port), None, is_master=False, timeout=timeout)
+    return torch.PrefixStore(STORE_PREFIX, store)
 
 
 @dataclass(frozen=True, slots=True)
 class Rendezvous:
-    """This process among those that train one model.
+    """This process among those that train one model on this machine.
 
     Attributes:
         rank: this process; rank 0 writes and decides.
         size: how many ranks there are; with 1 nothing here does anything.
         folder: the rendezvous folder; None with one rank.
-        gpu: the GPU that launch.py assigned, as CUDA_VISIBLE_DEVICES names it; None if it assigned none.
+        gpu: the GPU that the launcher assigned, as CUDA_VISIBLE_DEVICES names it; None if it assigned none.
         shared_gpu: whether another rank has the same GPU, which NCCL refuses; to try things out on one GPU.
     """
 
@@ -45,16 +80,25 @@ class Rendezvous:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Rendezvous":
-        """Take what launch.py set in the environment; one rank without it."""
+        """Take what the launcher set in the environment; one rank without it."""
         if "KGTTS_RENDEZVOUS" not in environment:
             return cls()
-        return cls(
+        found = (
             int(environment["KGTTS_RANK"]),
             int(environment["KGTTS_RANKS"]),
             Path(environment["KGTTS_RENDEZVOUS"]),
             environment.get(ASSIGNED_GPU, environment.get(_GPUS)),
             environment.get("KGTTS_SHARED_GPU") == "1",
         )
+        if "KGTTS_STORE" not in environment:
+            return cls(*found)
+        local, node = int(environment["KGTTS_LOCAL_RANK"]), int(environment["KGTTS_NODE"])
+        return NodesRendezvous(*found, store=environment["KGTTS_STORE"], local_rank=local, node=node)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the first rank on its machine, which prepares the data there."""
+        return not self.rank
 
     def file(self, name: str) -> Path:
         """Return the path of a file in the rendezvous folder."""
@@ -67,10 +111,7 @@ class Rendezvous:
             return
         if self.rank:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Rank 0 takes it and tells the others to stop.
-        with contextlib.suppress(AttributeError, OSError):  # Only Linux can end a process with its parent.
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() == 1:
-                os._exit(1)
+        end_with_parent()
 
     def restore_gpu(self) -> None:
         """Undo a script's own choice of GPU, which would put all ranks on the same one."""
@@ -81,27 +122,26 @@ class Rendezvous:
         os.environ[_GPUS] = self.gpu
 
     def request_ranks(self) -> None:
-        """Let launch.py start the other ranks: rank 0 has its Trainer, so it has prepared all data."""
-        if self.size > 1 and not self.rank:
+        """Let the launcher start the other ranks: this one has its Trainer, so it has prepared all data."""
+        if self.size > 1 and self.leads:
             self.file("wanted").touch()
 
     def failed(self, *, out_of_memory: bool) -> None:
         """Note that this rank failed, before the others fail because it is gone."""
         if self.folder is None:
             return
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(Exception):
             if out_of_memory:
-                self.file("oom").touch()
-            with self.file("failed").open("x", encoding="ascii") as file:
-                file.write(str(self.rank))
+                self.put("oom", b"")
+            self.claim("failed", str(self.rank).encode())
 
     def any_out_of_memory(self) -> bool:
         """Whether some rank noted that it ran out of memory."""
-        return self.folder is not None and self.file("oom").exists()
+        return self.folder is not None and self.has("oom")
 
     @contextlib.contextmanager
     def saving(self) -> Iterator[None]:
-        """Let launch.py give this rank time to save, even if another rank has died."""
+        """Let the launcher give this rank time to save, even if another rank has died."""
         if self.folder is None:
             yield
             return
@@ -114,17 +154,57 @@ class Rendezvous:
             with contextlib.suppress(OSError):
                 mark.unlink(missing_ok=True)
 
-    def wait_for(self, file: Path, what: str, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Wait until rank 0 has written a file.
+    # ---- What ranks tell each other
+
+    def put(self, name: str, data: bytes) -> None:
+        """Tell the other ranks something, which `get` returns whole."""
+        part = self.file(f"{name}.part")
+        part.write_bytes(data)
+        part.replace(self.file(name))
+
+    def claim(self, name: str, data: bytes) -> None:
+        """Tell it unless another rank has done so before.
 
         Raises:
-            TimeoutError: it has not within half an hour; if it is gone, launch.py ends this rank before.
+            OSError: another has.
+        """
+        with self.file(name).open("xb") as file:
+            file.write(data)
+
+    def has(self, name: str) -> bool:
+        """Whether some rank has told it."""
+        return self.file(name).exists()
+
+    def get(self, name: str, what: str, sleep: Callable[[float], None] = time.sleep) -> bytes:
+        """Wait until another rank tells it.
+
+        Raises:
+            TimeoutError: none has within half an hour; if rank 0 is gone, the launcher ends this one before.
         """
         for _ in range(int(_WAIT_S / _POLL_S)):
-            if file.exists():
-                return
+            if self.has(name):
+                return self.file(name).read_bytes()
             sleep(_POLL_S)
-        raise TimeoutError(f"Rank {self.rank} has waited {_WAIT_S / 60:.0f} minutes for {what}.")
+        raise self._late(what)
+
+    def _late(self, what: str) -> TimeoutError:
+        return TimeoutError(f"Rank {self.rank} has waited {_WAIT_S / 60:.0f} minutes for {what}.")
+
+    def pack(self, value: Any) -> bytes:
+        """Return what `unpack` makes the value of; nothing if it is of a kind that cannot be sent."""
+        with contextlib.suppress(Exception):
+            return pickle.dumps(value)
+        return b""
+
+    def unpack(self, data: bytes) -> Any:
+        """Return the value that rank 0 has packed."""
+        return pickle.loads(data)  # noqa: S301 - a file of our own rank 0.
+
+    def group(self) -> dict[str, Any]:
+        """Return where torch's process group meets, as arguments of `init_process_group`."""
+        return {"init_method": self.file("store").as_uri()}
+
+    # ---- Private folders
 
     def private_folder(self) -> Path:
         """Return the folder for what a rank above 0 writes and nobody keeps."""
@@ -145,3 +225,70 @@ class Rendezvous:
         shutil.copyfile(Path(shared) / "config.json", copy / "config.json")
         moved = {shared: str(copy), f"--continue_path={shared}": f"--continue_path={copy}"}
         return replace(control, continue_path=str(copy)), [moved.get(item, item) for item in program]
+
+
+@dataclass(frozen=True, slots=True)
+class NodesRendezvous(Rendezvous):
+    """This process among those that train one model on several machines.
+
+    Attributes:
+        store: torch's store on machine 0, as host:port.
+        local_rank: this process among those of its machine.
+        node: its machine.
+    """
+
+    store: str = ""
+    local_rank: int = 0
+    node: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the first rank on its machine, which prepares the data there."""
+        return not self.local_rank
+
+    def failed(self, *, out_of_memory: bool) -> None:
+        """Note that this rank failed; one that has not come as far as torch is known by its exit code."""
+        if "torch" in sys.modules:
+            Rendezvous.failed(self, out_of_memory=out_of_memory)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Tell the other ranks something."""
+        connect(self.store).set(name, data)
+
+    def claim(self, name: str, data: bytes) -> None:
+        """Tell it unless another rank has done so before."""
+        connect(self.store).compare_set(name, "", data.decode())
+
+    def has(self, name: str) -> bool:
+        """Whether some rank has told it; machine 0 may be gone."""
+        with contextlib.suppress(RuntimeError):
+            return bool(connect(self.store).check([name]))
+        return False
+
+    def get(self, name: str, what: str, sleep: Callable[[float], None] = time.sleep) -> bytes:  # noqa: ARG002 - the store waits.
+        """Wait until another rank tells it.
+
+        Raises:
+            TimeoutError: none has within half an hour, or machine 0 is gone.
+        """
+        try:
+            found: bytes = connect(self.store).get(name)
+        except RuntimeError as error:
+            raise self._late(what) from error
+        return found
+
+    def pack(self, value: Any) -> bytes:
+        """Return the value as JSON, since nothing that comes from a network is unpickled."""
+        with contextlib.suppress(TypeError, ValueError):
+            text = json.dumps(value)
+            if json.loads(text) == value:
+                return text.encode()
+        return b""
+
+    def unpack(self, data: bytes) -> Any:
+        """Return the value that rank 0 has packed."""
+        return json.loads(data)
+
+    def group(self) -> dict[str, Any]:
+        """Return where torch's process group meets: in the store that is there."""
+        return {"store": connect(self.store)}

@@ -154,18 +154,16 @@ class SampleFilter:
         return found if count else samples
 
     def _shared(self, check: Callable[[], tuple[str | None, set[Key]]]) -> tuple[str | None, set[Key]]:
-        """Return rank 0's result; the others wait for it, and launch.py ends them if rank 0 is gone."""
-        if self._rendezvous.folder is None:
+        """Return rank 0's result; the others wait for it, and the launcher ends them if rank 0 is gone."""
+        if self._rendezvous.size == 1:
             return check()
-        file = self._rendezvous.file(f"samples{self._calls}.json")
+        name = f"samples{self._calls}.json"
         if not self._rendezvous.rank:
             refused, left_out = check()
-            part = file.with_suffix(".part")
-            part.write_text(json.dumps([refused, sorted(left_out)]), encoding="ascii")
-            part.replace(file)
+            self._rendezvous.put(name, json.dumps([refused, sorted(left_out)]).encode())
             return refused, left_out
-        self._rendezvous.wait_for(file, "rank 0's check of the samples", self._sleep)
-        refused, rows = json.loads(file.read_text(encoding="ascii"))
+        data = self._rendezvous.get(name, "rank 0's check of the samples", self._sleep)
+        refused, rows = json.loads(data)
         return refused, {(name, text) for name, text in rows}
 
     def _check(self, rows: list[tuple[str, Sample]], config: Any, model: Any) -> tuple[str | None, set[Key]]:
