@@ -55,6 +55,7 @@ WORKING_VARIABLE = "KGTTS_WORKING"  # Where the session works; what it saves is 
 NODES_VARIABLE = "KGTTS_NODES"  # How many machines train together.
 NODE_VARIABLE = "KGTTS_NODE"  # Which of them this one is, from 0.
 HEAD_VARIABLE = "KGTTS_HEAD"  # The address of machine 0.
+PORT_VARIABLE = "KGTTS_PORT"  # Machine 0 listens on this port and the next one; 29470 without it.
 # In the folder of a session on the laptop: the kernel version that its files are of, `owner/slug/version`.
 COMPLETE_MARK = ".kgtts-complete"  # All of them are there. It goes on with the step and the run's id.
 VERSION_MARK = ".kgtts-version"
@@ -96,13 +97,6 @@ HOST_PREFIX = " > kgtts: "  # The host speaks, among the lines of the user's scr
 RANK_LINES = HOST_PREFIX + "the last lines of rank {rank}:"  # Of the process that failed first.
 RANK_ENDED = HOST_PREFIX + "rank {rank} {how}, so the training ended."  # Behind them.
 NODE_LOST = HOST_PREFIX + "machine {node} {how}, so the training ended."  # In their place.
-
-# ---- Variables of the environment of a session whose training runs on several machines
-
-NODES = "KGTTS_NODES"  # How many machines train together.
-NODE = "KGTTS_NODE"  # Which of them this is, from 0; machine 0 has the results.
-HEAD = "KGTTS_HEAD"  # The address of machine 0 for the others.
-PORT = "KGTTS_PORT"  # Machine 0 listens on this port and the next one; see tools/nodes.py.
 
 
 # ---- How a session ends

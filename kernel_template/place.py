@@ -8,15 +8,12 @@ same kernel again and again, until it says that the run is done, gets one traini
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 from kernel_template.contract import (
     COMPLETE_MARK,
-    HEAD_VARIABLE,
-    NODE_VARIABLE,
-    NODES_VARIABLE,
     PLACES,
     SERIES_VARIABLE,
     STATE_FILE,
@@ -30,36 +27,12 @@ from kernel_template.contract import (
 from kernel_template.settings import ResumeSettings, SessionSettings
 from kernel_template.start.parent_state import CheckpointEntry, ParentStateError, read_parent_state
 from kernel_template.tools.files import human_seconds
+from kernel_template.tools.nodes import Nodes
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.paths import Paths
 
 _SESSION = re.compile(r"session-(\d{1,9})")
 _SHORTEST_S = 60.0  # Of a session, besides the time for saving.
-
-
-@dataclass(frozen=True, slots=True)
-class Nodes:
-    """The machines that train together: how many, which of them this one is, and the address of the first."""
-
-    count: int = 1
-    number: int = 0
-    head: str = "127.0.0.1"
-
-    @classmethod
-    def read(cls, env: Mapping[str, str]) -> "Nodes":
-        """Read the environment; without the variables it is one machine.
-
-        Raises:
-            KernelFailure: they contradict each other.
-        """
-        names = (NODES_VARIABLE, NODE_VARIABLE)
-        count, number = (env.get(name) or default for name, default in zip(names, ("1", "0"), strict=True))
-        if not (count.isdecimal() and number.isdecimal() and int(number) < int(count)):
-            raise KernelFailure(
-                EndReason.BAD_CONFIG,
-                f"{NODES_VARIABLE}={count} and {NODE_VARIABLE}={number} do not name one of several machines.",
-            )
-        return cls(int(count), int(number), env.get(HEAD_VARIABLE) or "127.0.0.1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +53,7 @@ class Place:
     paths: Paths
     parents: tuple[ResumeSettings, ...] = ()
     copy_to: Path | None = None
-    nodes: Nodes = Nodes()
+    nodes: Nodes = field(default_factory=Nodes)
     warnings: tuple[str, ...] = ()
     over: str | None = None
 

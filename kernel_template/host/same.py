@@ -63,6 +63,9 @@ def _settings(value: Any, name: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from _settings(item, f"{name}.{index}")
-    elif isinstance(value, str | int | float) and not name.endswith("loader_workers"):
-        if not (isinstance(value, str) and os.sep in value):
-            yield name, value
+    elif isinstance(value, str | int | float) and not _may_differ(name, value):
+        yield name, value
+
+
+def _may_differ(name: str, value: Any) -> bool:
+    return name.endswith("loader_workers") or (isinstance(value, str) and os.sep in value)
