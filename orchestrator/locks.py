@@ -1,4 +1,4 @@
-"""Take turns with other kgtts processes on this machine."""
+"""Take turns with other kgtts processes on this machine, and see whether one of them trains a run."""
 
 import hashlib
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from orchestrator.errors import LocalError
 
 _PATIENCE_S = 120.0
+TRAINING_LOCK = ".kgtts-training.lock"  # In a run's folder: locked while a session trains there.
 
 
 @contextmanager
@@ -40,3 +41,19 @@ def machine_lock(folder: Path, name: str, *, patience_s: float = _PATIENCE_S) ->
         yield
     finally:
         lock.release()
+
+
+def is_training(run: Path) -> bool:
+    """Whether a session trains in a run's folder here; a lock that cannot be tried counts as held."""
+    place = run / TRAINING_LOCK
+    if not place.is_file():
+        return False
+    lock = FileLock(place)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError):
+        return True
+    except NotImplementedError:
+        return False
+    lock.release()
+    return False

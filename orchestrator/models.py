@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from kernel_template.contract import PLACES
+from kernel_template.contract import LOCAL, PLACES, SKYPILOT
 from kernel_template.settings import ResumeSettings
 from orchestrator.errors import UsageError
 
@@ -22,6 +22,7 @@ _KERNEL = re.compile(
 # The address of a kernel's page, as `kgtts open` and a browser write it.
 _PAGE = re.compile(r"^https?://[^/]+/code/([^?#]+?)/?(?:\?scriptVersionNumber=([0-9]+))?$")
 _SIBLING_SUFFIXES = ("-a", "-b")
+_PLACES = {LOCAL: "this machine", SKYPILOT: "SkyPilot"}
 MIN_SLUG_LENGTH = 5  # kaggle 2.2.4 refuses shorter kernel slugs and titles before it sends anything.
 MAX_SLUG_LENGTH = 50  # Kaggle has answered longer ones with a bare 500.
 MAX_RUN_LENGTH = MAX_SLUG_LENGTH - len("-a")  # Of the slug that settings name: its kernels are SLUG-a and -b.
@@ -30,7 +31,10 @@ MAX_SOURCE_BYTES = 1_000_000  # "The kernel source must be less than 1 megabytes
 
 @dataclass(frozen=True, slots=True)
 class KernelRef:
-    """A kernel on Kaggle, or one version of it: `owner/slug` or `owner/slug/version`."""
+    """A kernel on Kaggle, or one version of it: `owner/slug` or `owner/slug/version`.
+
+    Sessions outside Kaggle have names of the same form, which Kaggle must not be asked about: `is_elsewhere`.
+    """
 
     owner: str
     slug: str
@@ -60,7 +64,12 @@ class KernelRef:
     @property
     def is_elsewhere(self) -> bool:
         """Whether its sessions ran outside Kaggle, which knows nothing of it; then a version is a session."""
-        return self.owner in PLACES
+        return self.owner.lower() in PLACES
+
+    @property
+    def place(self) -> str:
+        """Where its sessions run, for people: the name of a place, or the kernel on Kaggle."""
+        return _PLACES.get(self.owner.lower(), str(self.kernel))
 
     @property
     def version_label(self) -> str | None:
@@ -140,6 +149,16 @@ class SessionSummary:
     to_epoch: int
     reason: str
     seconds: float
+
+    @property
+    def place(self) -> str:
+        """Where it ran, for people: the name of a place, or the kernel on Kaggle."""
+        return _PLACES.get(self.kernel.partition("/")[0], self.kernel)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether it ran outside Kaggle."""
+        return self.place != self.kernel
 
     @property
     def advanced(self) -> bool:

@@ -88,6 +88,16 @@ class SessionFolder:
         contents = self.contents
         return contents[0] if contents is not None else _text(self.path / VERSION_MARK).strip() or None
 
+    @property
+    def elsewhere(self) -> KernelRef | None:
+        """The session outside Kaggle whose folder this is, by its state.json; None if it is of Kaggle's."""
+        run = untrusted.as_object(untrusted.as_object(untrusted.read_json_object(self.state)).get("run"))
+        names = (self.version, f"{run.get('kernel')}/{run.get('session')}")
+        with contextlib.suppress(UsageError):
+            ref = KernelRef.parse(next(name for name in names if name is not None))
+            return ref if ref.is_elsewhere and ref.version is not None else None
+        return None
+
     def name_version(self, ref: KernelRef) -> None:
         """Record which kernel version the folder is filled from.
 
@@ -254,6 +264,12 @@ def pulled_sessions(folder: Path) -> list[PulledSession]:
         if not (_SESSION.fullmatch(below.name) or _VERSION.fullmatch(below.name)):
             found += _sessions_in(below)
     return _in_order(_adopted(found))
+
+
+def newest_number(folder: Path) -> int:
+    """The highest number of a session's folder in that of its run, perhaps an empty one; 0 without any."""
+    numbers = (_SESSION.fullmatch(place.name) for place in _subfolders(folder))
+    return max((int(match[1]) for match in numbers if match is not None), default=0)
 
 
 def newest_run(sessions: Sequence[PulledSession]) -> list[PulledSession]:

@@ -20,6 +20,7 @@ from orchestrator.download import (
 from orchestrator.errors import LocalError, RefusedError, ServiceError
 from orchestrator.files import write_atomically
 from orchestrator.kaggle.logs import log_lines
+from orchestrator.locks import is_training
 from orchestrator.models import KernelRef, OutputFile, SessionStatus
 from orchestrator.ports import Kaggle
 from orchestrator.results import Results, SessionFolder
@@ -82,6 +83,26 @@ class Collected:
     def emptiness(self) -> ServiceError | None:
         """The error for a session of which Kaggle lists nothing; None if it lists something."""
         return nothing_listed(self.target) if self.is_empty else None
+
+
+class FolderTakenError(LocalError):
+    """The folder of a session holds another one, which was trained outside Kaggle."""
+
+
+def _check_free(target: Target, folder: Path) -> None:
+    """See that a folder is not that of another session, trained outside Kaggle.
+
+    Raises:
+        FolderTakenError: it is.
+    """
+    other = SessionFolder(folder).elsewhere
+    begins = other is None and is_training(folder.parent) and folder.is_dir() and not any(folder.iterdir())
+    if other is not None or begins:
+        which = f"session {other.version} of {other.place}" if other is not None else "a session that begins"
+        raise FolderTakenError(
+            f"{folder} holds {which}, so the outputs of {target.ref} were not downloaded to it.",
+            hint=f"kgtts pull {target.ref} --to FOLDER",
+        )
 
 
 def nothing_listed(target: Target) -> ServiceError:
@@ -158,9 +179,11 @@ def collect(  # noqa: PLR0913  # The last two have defaults.
     Raises:
         RefusedError: the session has not ended, so Kaggle gives no outputs yet.
         ServiceError: Kaggle does not list all that the session left.
+        FolderTakenError: the folder holds another session, trained outside Kaggle.
         LocalError, ServiceError: as `download.fetch`.
     """
     target = _pinned(context, target)
+    _check_free(target, folder)
     status = _ended(context, target)
     brought = bring(context.kaggle, target.ref, folder, choose, listener, fetch_files=context.fetch or fetch)
     if not brought.is_whole:
@@ -256,8 +279,10 @@ def outline(context: RunContext, target: Target, folder: Path, choose: Choose) -
     Raises:
         RefusedError: the session has not ended, so Kaggle gives no outputs yet.
         ServiceError: Kaggle lists nothing, or the storage could not be asked for a size.
+        FolderTakenError: the folder holds another session, trained outside Kaggle.
     """
     target = _pinned(context, target)
+    _check_free(target, folder)
     status = _ended(context, target)
     files = _finished(context.kaggle.outputs(target.ref))
     if not files:

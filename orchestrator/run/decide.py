@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from kernel_template.contract import DoneReason
+from kernel_template.contract import LOCAL, DoneReason
 from orchestrator import untrusted
 from orchestrator.models import KernelRef, OutputFile, Quota, SessionState
-from orchestrator.run.handover import downloads_itself
+from orchestrator.run.handover import downloads_itself, handover_dataset
 from orchestrator.run.snapshot import CannotTell, Seen, value_of
 from orchestrator.run.view import RunView, SessionView
 from orchestrator.settings import SESSION_LIMIT, Settings, format_duration
@@ -26,6 +26,7 @@ _LONGEST_IN_STATE = {
 _MOST_WITHOUT_PROGRESS = 2
 PREPARING = timedelta(minutes=1)  # Until it is worth another look.
 _UNCLEAR = timedelta(minutes=1)  # As above.
+_ELSEWHERE = timedelta(minutes=2)  # As above, for a session outside Kaggle.
 _IN_WORDS = {
     SessionState.QUEUED: "queued",
     SessionState.RUNNING: "running",
@@ -126,12 +127,12 @@ def decide(
         around: time and quota.
         retry: a person asks for another session of a run that failed or stalled, perhaps having mended it.
     """
-    if view is not None and not settings.run.rescue:
+    if view is not None and not settings.run.rescue and not view.has_stranded_elsewhere:
         view = view.without_stranded()
     ended = None if view is None else _not_continuable(settings, view, around, retry=retry)
     if ended is not None:
         return ended
-    number = 1 if view is None else view.newest.stamp.session + 1
+    number = 1 if view is None else view.next_number
     stranded = None if view is None else view.stranded
     by_download = view is not None and downloads_itself(settings, view)
     failed = 0 if view is None else view.failed_downloads
@@ -139,9 +140,7 @@ def decide(
     if view is not None and stranded is not None:
         view = view.handed_over()
     parent = None if view is None else view.resumable
-    other = settings.inputs.other_voice  # Its kernel is mounted by a session without a parent.
-    first = None if other is None else KernelRef.parse(other[0])
-    kernel = base.next_after(first if parent is None else parent.ref)
+    kernel = _kernel(settings, base, view)
     wanted = _budget(settings, view)
     if isinstance(wanted, Decision):
         return wanted
@@ -160,14 +159,31 @@ def decide(
     )
     notes = ""
     if stranded is not None:
-        way = "the session downloads it" if by_download else "it is handed over as a dataset first"
-        tried = (
-            f" It could not be downloaded {'once' if failed == 1 else f'{failed} times'}." if failed else ""
-        )
-        notes = f" No kernel can mount what session {stranded.stamp.session} saved, so {way}.{tried}"
+        notes = _handed_over_how(stranded, by_download=by_download, failed=failed)
     elif view.unreachable is not None:
         notes = f" What {view.unreachable} saved can no longer be mounted."
     return Decision(RunState.READY, f"Session {number} {from_step}.{notes}", start)
+
+
+def _kernel(settings: Settings, base: KernelRef, view: RunView | None) -> KernelRef:
+    """The kernel of the next session: one that can mount what it continues from."""
+    if view is None or view.resumable is None:
+        other = settings.inputs.other_voice  # Its kernel is mounted by a session without a parent.
+        return base.next_after(None if other is None else KernelRef.parse(other[0]))
+    if not view.resumable.ref.is_elsewhere:
+        return base.next_after(view.resumable.ref)
+    newest = view.newest_on_kaggle  # Either can mount a dataset.
+    return base.next_after(None if newest is None else newest.ref)
+
+
+def _handed_over_how(stranded: SessionView, *, by_download: bool, failed: int) -> str:
+    """How the next session gets what no kernel can mount, as a sentence behind others."""
+    number = stranded.stamp.session
+    if stranded.ref.is_elsewhere:
+        return f" What session {number} saved on {stranded.ref.place} is handed over as a dataset first."
+    way = "the session downloads it" if by_download else "it is handed over as a dataset first"
+    tried = f" It could not be downloaded {'once' if failed == 1 else f'{failed} times'}." if failed else ""
+    return f" No kernel can mount what session {number} saved, so {way}.{tried}"
 
 
 def being_prepared(session: SessionView, now: datetime) -> Decision:
@@ -191,16 +207,13 @@ def _not_continuable(
     result = newest.result
     if newest.is_mountable and result is not None and _is_done(settings, view):
         return Decision(
-            RunState.DONE, f"The run is done at step {view.global_step}: {_why_done(result.done_reason)}."
+            RunState.DONE,
+            f"The run is done at step {view.step_to_continue_from}: {_why_done(result.done_reason)}.",
         )
     if not retry and (ended := _ended_for_good(view)) is not None:
         return ended
-    if view.resumable is None and view.unreachable is not None and view.stranded is None:
-        return Decision(
-            RunState.FAILED,
-            f"The run cannot continue from {view.unreachable}: Kaggle mounts a kernel's newest completed "
-            "version, and that is another one now, or the kernel is gone.",
-        )
+    if (lost := _lost(view, around.now, retry=retry)) is not None:
+        return lost
     if view.sessions_without_progress >= _MOST_WITHOUT_PROGRESS and not retry:
         return Decision(
             RunState.STALLED,
@@ -208,6 +221,38 @@ def _not_continuable(
             f"{_how_it_ended(newest)}), so another would only burn quota.",
         )
     return _limited(settings, view)
+
+
+def _lost(view: RunView, now: datetime, *, retry: bool) -> Decision | None:
+    """Why nothing gives what the run is to continue from; None if something does.
+
+    Without a session that ran elsewhere a run goes on from an older one only if a person asks for that: some
+    machine has its results.
+    """
+    ref = view.unreachable
+    if ref is None or view.stranded is not None:
+        return None
+    if not ref.is_elsewhere:
+        words = (
+            f"The run cannot continue from {ref}: Kaggle mounts a kernel's newest completed version, and "
+            "that is another one now, or the kernel is gone."
+        )
+        return Decision(RunState.FAILED, words) if view.resumable is None else None
+    dataset = handover_dataset(view.base)
+    if view.preparing:
+        words = (
+            f"Kaggle is preparing {dataset}, which hands session {ref.version} over; then the run goes on."
+        )
+        return Decision(RunState.WAITING, words, until=now + PREPARING, is_preparing=True)
+    if retry and view.resumable is not None:
+        return None
+    without = f"goes on from step {view.global_step}" if view.resumable is not None else "cannot go on"
+    return Decision(
+        RunState.FAILED,
+        f"The run cannot continue from session {ref.version}, which ran outside Kaggle ({ref}): {dataset}, "
+        "which handed it over, is gone or has another session. `kgtts push` on the machine that has its "
+        f"results hands it over again; on any other the run {without} without it.",
+    )
 
 
 def _ended_for_good(view: RunView) -> Decision | None:
@@ -239,6 +284,10 @@ def _limited(settings: Settings, view: RunView) -> Decision | None:
 def _alive(newest: SessionView, now: datetime) -> Decision:
     age = None if newest.started is None else now - newest.started
     state = newest.status.state
+    if newest.ref.is_elsewhere:
+        told = "" if newest.ref.owner == LOCAL else ", by what was brought here last"
+        words = f"Session {newest.stamp.session} trains on {newest.ref.place}{told}, so nothing is pushed."
+        return Decision(RunState.RUNNING, words, until=now + _ELSEWHERE)
     if age is not None and age > _LONGEST_IN_STATE[state]:
         since = format_duration(_whole(age))
         if state is SessionState.RUNNING:
@@ -288,21 +337,27 @@ def _budget(settings: Settings, view: RunView | None) -> timedelta | Decision:
 
 
 def _used_s(view: RunView, budget: timedelta) -> float:
-    """The seconds that the run's sessions took, including those that were killed and left no state.
+    """The seconds that the run's sessions on Kaggle took, also those that were killed and left no state.
 
-    Of the newest, the log tells; an earlier one of which nothing is known counts with its planned time.
+    Of the newest, the log tells; an earlier one of which nothing is known counts with its planned time. The
+    limit is there for Kaggle's quota, of which sessions elsewhere take nothing.
     """
-    newest, longest = view.newest, SESSION_LIMIT.total_seconds()
-    told = {item.session: item.seconds for item in view.history}
+    newest, longest = view.newest_on_kaggle, SESSION_LIMIT.total_seconds()
+    told = {item.session: 0.0 if item.is_elsewhere else item.seconds for item in view.history}
+    if newest is None:
+        return 0.0
+    number = newest.stamp.session
     if newest.seconds is not None:
-        told[newest.stamp.session] = max(told.get(newest.stamp.session, 0.0), min(newest.seconds, longest))
-    missing = sum(number not in told for number in range(1, newest.stamp.session + 1))
+        told[number] = max(told.get(number, 0.0), min(newest.seconds, longest))
+    missing = sum(number not in told for number in range(1, number + 1))
     return sum(told.values()) + missing * budget.total_seconds()
 
 
 def _rest_s(settings: Settings, view: RunView) -> float | None:
     """The seconds of training to the target at the pace so far; None if no pace is known."""
     result = view.resumable.result if view.resumable is not None else None
+    if view.resumable is not None and view.resumable.ref.is_elsewhere:
+        return None  # Another machine has another pace.
     if result is None or not result.seconds_per_epoch or result.epoch is None:
         return None
     epochs = float(max(1, settings.training.epochs - result.epoch))

@@ -67,15 +67,19 @@ class Forecast:
 
 
 def work_left(settings: Settings, view: RunView | None) -> Work | None:
-    """What is left by the newest result; None if no session has reported its pace yet."""
-    source = None if view is None else view.resumable
+    """What is left by the newest result; None if no session on Kaggle has reported its pace yet."""
+    source = None if view is None else view.stranded if view.has_stranded_elsewhere else view.resumable
     result = None if source is None else source.result
-    if result is None:
+    if view is None or source is None or result is None:
         return None
     epoch = max([result.epoch or 0, *(item.to_epoch for item in result.history)])
-    epoch_s = result.seconds_per_epoch
-    if not epoch_s and epoch:
-        epoch_s = sum(item.seconds for item in result.history) / epoch
+    if source.ref.is_elsewhere:  # Another machine has another pace.
+        paced = None if view.on_kaggle is None else view.on_kaggle.result
+        epoch_s = None if paced is None else paced.seconds_per_epoch
+    else:
+        epoch_s = result.seconds_per_epoch
+        if not epoch_s and epoch:
+            epoch_s = sum(item.seconds for item in result.history) / epoch
     left = float(max(0, settings.training.epochs - epoch))
     step, until = result.global_step or 0, settings.run.until_step
     first = min((item.from_step for item in result.history), default=0)

@@ -7,7 +7,8 @@
   too late ends at once, and the next pass pushes fresh ones.
 - By dataset: if a session has no internet, or two downloads in a row have failed, this machine downloads it
   and uploads it as the private dataset `SLUG-kept` (`rescue.Rescue`). A small file in it says by its name
-  alone which session the dataset holds, so that any machine sees it in the listing.
+  alone which session the dataset holds, so that any machine sees it in the listing. A session outside Kaggle
+  (`elsewhere`) is handed over in the same way by the machine that has it; other machines know it by that.
 """
 
 import hashlib
@@ -16,14 +17,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kernel_template.contract import HANDOVER_PREFIX
+from kernel_template.contract import HANDOVER_PREFIX, STATE_FILE
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError
 from orchestrator.models import KernelRef, OutputFile, Resume, SessionState
 from orchestrator.ports import Kaggle
-from orchestrator.run.snapshot import Snapshot
+from orchestrator.run.snapshot import Snapshot, certain, see, value_of
 from orchestrator.run.view import RunView, SessionView
+from orchestrator.untrusted import LARGEST_FILE
 
 if TYPE_CHECKING:
+    from orchestrator.run.state import SessionResult
     from orchestrator.settings import Settings  # Slow to import, and `status` needs none.
 
 _SUFFIX = "-kept"
@@ -114,6 +117,8 @@ def downloads_itself(settings: "Settings", view: RunView) -> bool:
     The source of a public kernel can be read by anybody, so no URL is put there.
     """
     kernel = settings.kernel
+    if view.has_stranded_elsewhere:
+        return False
     return kernel.internet and kernel.private and view.failed_downloads < _MOST_FAILED_DOWNLOADS
 
 
@@ -159,6 +164,9 @@ def find_parent(
     saved = newest if newest.is_mountable else parent_of(snapshot, newest, known=mounted)
     step = mounted.step if mounted is not None else 0
     better = [view for view in (newest, saved) if view is not None and view.has_saved and view.step > step]
+    if not better and saved is None and newest.parent is not None and newest.parent.is_elsewhere:
+        dataset = read_dataset(snapshot.kaggle, handover_dataset(base))
+        return FoundParent(mounted, saved, preparing=dataset.pending)
     if not better:
         return FoundParent(mounted, saved)
     better.sort(key=lambda view: (view.step, view.stamp.session), reverse=True)
@@ -174,13 +182,50 @@ def parent_of(
 ) -> SessionView | None:
     """The session that `child` was to continue from, if Kaggle still has what it saved.
 
+    One that ran elsewhere is no kernel on Kaggle: there is of it what the dataset has that handed it over.
+
     Raises:
         ServiceError: it cannot be told.
     """
     ref = child.parent
     if ref is None or (known is not None and known.ref == ref):
         return known if ref is not None else None
-    return snapshot.saved_session(ref, child.stamp.id)
+    return (
+        _handed_over(snapshot, child, ref)
+        if ref.is_elsewhere
+        else snapshot.saved_session(ref, child.stamp.id)
+    )
+
+
+def result_before(snapshot: Snapshot, child: SessionView) -> "SessionResult | None":
+    """What the session before `child` saved; None if it cannot be read, as it is only shown."""
+    parent = child.parent
+    if parent is None or not parent.is_elsewhere:
+        return None if parent is None else value_of(snapshot.state(parent))
+    found = value_of(see(lambda: _handed_over(snapshot, child, parent)))
+    return None if found is None else found.result
+
+
+def _handed_over(snapshot: Snapshot, child: SessionView, ref: KernelRef) -> SessionView | None:
+    """A session outside Kaggle as the run's dataset has it; None if that has another one, or is not ready.
+
+    Raises:
+        ServiceError: it cannot be told.
+    """
+    from orchestrator.run.elsewhere import session_of  # noqa: PLC0415 - pydantic, see `Snapshot.state`.
+
+    source, number = handover_dataset(child.ref.base), ref.version or 0
+    dataset, run_id = read_dataset(snapshot.kaggle, source), child.stamp.id
+    marked = f"{HANDOVER_PREFIX}{run_id}-{number}-"
+    if not any(name.startswith(marked) for name in dataset.names):
+        return None
+    content = certain(see(lambda: snapshot.kaggle.dataset_head(source, STATE_FILE, LARGEST_FILE)))
+    if content is None:
+        raise ServiceError(f"Kaggle does not give the state.json of {source}.", hint="try again in a minute")
+    session = session_of(content, number)
+    if session is None or session.ref != ref or session.stamp.id != run_id or not dataset.holds(session):
+        return None
+    return replace(session, dataset=source)
 
 
 def _mounted(

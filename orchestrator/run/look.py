@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from orchestrator.errors import ServiceError
 from orchestrator.models import KernelRef, Quota
+from orchestrator.results import Results
 from orchestrator.run.collect import Collected
 from orchestrator.run.context import RunContext
 from orchestrator.run.decide import Circumstances, Decision, RunState, decide
+from orchestrator.run.elsewhere import begun_here, with_sessions_here
 from orchestrator.run.push import PushedSession
 from orchestrator.run.reading import read_run
 from orchestrator.run.snapshot import Seen, Snapshot
 from orchestrator.run.view import RunView
-from orchestrator.settings import Settings, find_changes, inherited, override_key, with_overrides
+from orchestrator.settings import Settings, find_changes, fingerprint, inherited, override_key, with_overrides
 
 _MOST_LOOKS = 3  # Further looks at a run whose answers contradict each other.
 _SETTLING_S = 5.0  # Between two looks at a session that ended without a word of its own.
@@ -29,6 +32,7 @@ class Asked:
             since, another run is begun.
         new: begin another run, unless the present one has a session that is alive.
         overwrite: push also on top of a version that kgtts did not push.
+        from_here: go on from a session that was trained here, although the run went on without it on Kaggle.
         continues: the run was seen before: if nothing is shown of it any more, no other is begun.
         overrides: what of the settings comes from `--set`, as `KEY=VALUE`. A push stamps it, and later passes
             take it from there.
@@ -37,6 +41,7 @@ class Asked:
     retry: bool = False
     new: bool = False
     overwrite: bool = False
+    from_here: bool = False
     continues: bool = False
     overrides: Sequence[str] = ()
 
@@ -88,25 +93,31 @@ def look(
     snapshot: Snapshot | None = None,
     quota: Seen[Quota] | None = None,
 ) -> Pass:
-    """See what a run is and needs, and change nothing.
+    """See what a run is and needs, on Kaggle and in this machine's results, and change nothing.
 
     The quota is read first, so that nothing lies between the look at the kernels and a first push.
 
     Args:
         settings: settings that went through `with_owner`.
         context: Kaggle, the ledger and the clock.
-        asked: `retry` and `overrides` of it.
+        asked: `retry`, `from_here` and `overrides` of it.
         snapshot: what was already seen.
         quota: the week's GPU hours, if they were just read.
 
     Raises:
         SettingsError: what `--set` gave at a push of the run is no setting any more.
+        UsageError: a person asks to go on from a session here, and that cannot be.
         ServiceError: Kaggle could not be read, or does not tell.
     """
     snapshot = snapshot or context.snapshot()
     if quota is None and settings.accelerator.has_gpu:
         quota = snapshot.quota()
-    view = read_run(snapshot, base_kernel(settings))
+    results, base = Results(Path(settings.pull.to)), base_kernel(settings)
+    view = read_run(snapshot, base)
+    if view is None:
+        view = begun_here(snapshot, base, results, fingerprint(settings))
+    else:
+        view = with_sessions_here(snapshot, view, results, insists=asked.from_here)
     notes: Sequence[str] = ()
     if view is not None:
         settings = _of_the_run(settings, context, view, asked.overrides)
@@ -125,7 +136,7 @@ def _of_the_run(settings: Settings, context: RunContext, view: RunView, override
 def _changed(settings: Settings, view: RunView, overrides: Sequence[str]) -> Sequence[str]:
     """What was changed while a session runs, and what will come of it; empty if none runs."""
     stamp = view.newest.stamp
-    if not view.is_alive or not stamp.values:
+    if not view.is_alive or not stamp.values or view.newest.ref.is_elsewhere:
         return ()
     own = frozenset(map(override_key, overrides))
     return [

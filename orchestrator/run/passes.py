@@ -15,7 +15,7 @@ from orchestrator.errors import KgttsError, LocalError, RefusedError, ServiceErr
 from orchestrator.locks import machine_lock
 from orchestrator.models import KernelRef
 from orchestrator.results import OwedSession, Results, SessionFolder
-from orchestrator.run.collect import Collected, collect
+from orchestrator.run.collect import Collected, FolderTakenError, collect
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.decide import Decision, RunState, Start
 from orchestrator.run.handover import parent_of, resume_from
@@ -140,7 +140,9 @@ def _shortened(settings: Settings, start: Start) -> Settings:
 
 def _owe(view: RunView, results: Results) -> None:
     """Remember whose results are still to come, before a push gives the run another newest session."""
-    session = view.newest
+    session = view.newest_on_kaggle
+    if session is None:
+        return
     folder = results.of_session(view.base.slug, view.run_id, session.stamp.session)
     if not folder.is_complete(session.ref, view.run_id, session.step):
         with suppress(LocalError):  # The results themselves will say so.
@@ -154,20 +156,25 @@ def _collect(context: RunContext, due: Pass, view: RunView, collecting: Collecti
         ServiceError, LocalError: they could not be brought, and nothing was pushed; the next pass tries.
     """
     results, slug, run_id = collecting.results, view.base.slug, view.run_id
-    newest = view.resumable if view.is_alive else view.newest
+    newest = (
+        view.resumable if view.is_alive and view.newest == view.newest_on_kaggle else view.newest_on_kaggle
+    )
     if newest is None and view.newest.parent is not None:  # It had saved when the session was pushed.
         newest = parent_of(context.snapshot(), view.newest)
-    wanted = [] if newest is None else [OwedSession(newest.ref, newest.stamp.session, newest.step)]
+    wanted = (
+        []
+        if newest is None or newest.ref.is_elsewhere
+        else [OwedSession(newest.ref, newest.stamp.session, newest.step)]
+    )
     wanted += [item for item in results.owed(slug, run_id) if item not in wanted]
     collected, problem = None, None
     for session in wanted:
-        folder = results.of_session(slug, run_id, session.number)
         try:
-            if not folder.is_complete(session.ref, run_id, session.step):
-                brought = _bring(context, session, run_id, folder, collecting)
-                collected = collected or brought
-            if folder.is_complete(session.ref, run_id, session.step):
-                results.settle(session.ref, run_id, session.number)
+            folder = results.of_session(slug, run_id, session.number)
+            collected = _settle(context, session, run_id, folder, collecting) or collected
+        except FolderTakenError as error:
+            results.settle(session.ref, run_id, session.number)
+            due = replace(due, notes=(*due.notes, f"{error.message} `{error.hint}` brings them."))
         except KgttsError as error:
             if isinstance(error, RefusedError) and _is_gone(context, session.ref):
                 results.settle(session.ref, run_id, session.number)
@@ -180,6 +187,18 @@ def _collect(context: RunContext, due: Pass, view: RunView, collecting: Collecti
     if isinstance(problem, RefusedError):  # The session was seen to have ended a moment ago.
         raise ServiceError(words, hint="the next pass tries again") from problem
     raise problem
+
+
+def _settle(
+    context: RunContext, session: OwedSession, run_id: str, folder: SessionFolder, collecting: Collecting
+) -> Collected | None:
+    """Bring a session's results; None if they are here."""
+    brought = None
+    if not folder.is_complete(session.ref, run_id, session.step):
+        brought = _bring(context, session, run_id, folder, collecting)
+    if folder.is_complete(session.ref, run_id, session.step):
+        collecting.results.settle(session.ref, run_id, session.number)
+    return brought
 
 
 def _is_gone(context: RunContext, ref: KernelRef) -> bool:

@@ -17,6 +17,7 @@ from orchestrator.results import Results, pulled_sessions
 from orchestrator.run.context import RunContext
 from orchestrator.run.decide import SESSION_OVERHEAD
 from orchestrator.run.forecast import Terms, Work, forecast
+from orchestrator.run.handover import result_before
 from orchestrator.run.live import Curve, Feed, add_all
 from orchestrator.run.progress import Progress
 from orchestrator.run.snapshot import Snapshot, value_of
@@ -99,8 +100,8 @@ class BackgroundReader:
             return None
 
     def _history(self, snapshot: Snapshot, stamp: RunStamp) -> Sequence[SessionSummary]:
-        parent = SessionView(self._ref, stamp, SessionStatus(SessionState.RUNNING)).parent
-        result = None if parent is None else value_of(snapshot.state(parent))
+        child = SessionView(self._ref, stamp, SessionStatus(SessionState.RUNNING))
+        result = result_before(snapshot, child)
         return result.history if result is not None and result.run == stamp.id else ()
 
     def _earlier(self, stamp: RunStamp) -> Mapping[str, Mapping[str, Curve]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.download import fetch
-from orchestrator.errors import ServiceError, UsageError
+from orchestrator.errors import LocalError, ServiceError, UsageError
 from orchestrator.models import KernelRef, SessionState
 from orchestrator.run.context import RunContext
 from orchestrator.run.decide import PREPARING, Decision, RunState, being_prepared
@@ -89,9 +89,10 @@ def _settle_intents(context: RunContext, base: KernelRef, view: RunView | None) 
     Raises:
         ServiceError: one has, or Kaggle does not tell.
     """
+    newest = None if view is None else view.newest_on_kaggle
     for record in context.ledger.of_slug(base.slug, base.owner):
         is_shown = (
-            view is not None and record.run_id == view.run_id and record.number <= view.newest.stamp.session
+            newest is not None and record.run_id == newest.stamp.id and record.number <= newest.stamp.session
         )
         if record.outcome is not PushOutcome.INTENDED or is_shown:
             continue
@@ -165,9 +166,9 @@ def _due(settings: Settings, context: RunContext, seen: Pass, asked: Asked) -> t
     """What is to be done about a run that was seen, and whether it is to begin another run."""
     _remember(context, seen.view)
     seen = replace(seen, notes=(*seen.notes, *_beside(context, seen.view)))
+    if (seen.view is None or seen.view.newest_on_kaggle is None) and not asked.new:
+        _check_forgotten(settings, context, asked)
     if seen.view is None:
-        if not asked.new:
-            _check_forgotten(settings, context, asked)
         return seen, True
     if not asked.new:
         settings = seen.settings or settings
@@ -211,10 +212,10 @@ def _remember(context: RunContext, view: RunView | None) -> None:
     """Tell the ledger what Kaggle shows of a session pushed from here, its answer lost or not."""
     if view is None:
         return
-    newest = view.newest
+    newest = view.newest_on_kaggle
     context.ledger.learn(view.run_id, view.history)
     for record in context.ledger.of_run(view.run_id):
-        if record.run_id == view.run_id and record.number == newest.stamp.session:
+        if newest is not None and record.run_id == view.run_id and record.number == newest.stamp.session:
             if record.outcome is not PushOutcome.PUSHED or record.ref != newest.ref:
                 record = context.ledger.confirm(record, newest.ref)  # noqa: PLW2901  # The same, as it is now.
             status = newest.status
@@ -253,9 +254,11 @@ def _begins_another(settings: Settings, view: RunView, asked: Asked) -> bool:
     """
     if asked.new:
         if view.is_alive:
+            ref = view.newest.ref
+            how = "Ctrl-C in its terminal saves and ends it" if ref.is_elsewhere else f"kgtts stop {ref}"
             raise UsageError(
-                f"Run {view.run_id} has a session that is not over: {view.newest.ref}.",
-                hint=f"`kgtts watch` waits for its end; to stop it: kgtts stop {view.newest.ref}",
+                f"Run {view.run_id} has a session that is not over: {ref}.",
+                hint=f"`kgtts watch` waits for its end; to stop it: {how}",
             )
         return True
     changed = view.newest.stamp.fingerprint != fingerprint(settings)
@@ -267,9 +270,10 @@ def _on_newest(decision: Decision, view: RunView) -> Decision:
 
     So the newest session of both siblings belongs to the new run at once, whenever Kaggle says that they ran.
     """
-    if decision.start is None:
+    newest = view.newest_on_kaggle
+    if decision.start is None or newest is None:
         return decision
-    return replace(decision, start=replace(decision.start, kernel=view.newest.ref.kernel))
+    return replace(decision, start=replace(decision.start, kernel=newest.ref.kernel))
 
 
 def _check_voice(settings: Settings, view: RunView) -> None:
@@ -278,7 +282,8 @@ def _check_voice(settings: Settings, view: RunView) -> None:
     Raises:
         UsageError: it would.
     """
-    other, kernel = settings.inputs.other_voice, view.newest.ref.kernel
+    other, newest = settings.inputs.other_voice, view.newest_on_kaggle
+    kernel = None if newest is None else newest.ref.kernel
     if other is not None and str(kernel) == other[0]:
         raise UsageError(
             f"A run that begins with the voice of {kernel} cannot be pushed to that kernel, which cannot "
@@ -312,7 +317,8 @@ def _hand_over(settings: Settings, context: RunContext, seen: Pass, *, retry: bo
 
     Raises:
         ServiceError: Kaggle could not be reached; the next pass tries again.
-        LocalError: this machine has no room for it.
+        LocalError: this machine has no room for it; or a session was trained elsewhere, and what it saved
+            cannot be handed over.
     """
     view, start, base = seen.view, seen.decision.start, base_kernel(settings)
     assert view is not None
@@ -329,6 +335,13 @@ def _hand_over(settings: Settings, context: RunContext, seen: Pass, *, retry: bo
         try:
             dataset = rescue.hand_over(base, stranded, above=above)
         except NotHandedOverError as error:
+            if stranded.folder is not None:
+                raise LocalError(
+                    f"What session {stranded.stamp.session} saved on {stranded.ref.place}, up to step "
+                    f"{stranded.step}, cannot be handed over: {error.message} Nothing was pushed.",
+                    hint=f"`kgtts push` tries again; to go on without it, from step {above}, move "
+                    f"{stranded.folder} away",
+                ) from error
             view = view.without_stranded()
             decision = decided(settings, context, view, seen.quota, retry=retry)
             words = (

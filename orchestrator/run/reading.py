@@ -59,7 +59,11 @@ def read_run(snapshot: Snapshot, base: KernelRef) -> RunView | None:
     found_parent = find_parent(snapshot, base, heads, newest, (newest, *others))
     resumable, saved = found_parent.resumable, found_parent.saved
     wanted = newest.ref if newest.is_mountable else newest.parent
-    lost = wanted is not None and (resumable is None or (saved is not None and saved.step > resumable.step))
+    lost = wanted is not None and (
+        resumable is None
+        or (saved is None and wanted.is_elsewhere)
+        or (saved is not None and saved.step > resumable.step)
+    )
     return RunView(
         base,
         newest,

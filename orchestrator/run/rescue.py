@@ -1,11 +1,13 @@
-"""Hand over what a killed session saved, which no kernel can mount.
+"""Hand over what no kernel can mount: what a killed session saved, or one that ran outside Kaggle.
 
 `find_downloads` gives the signed URLs with which the next session downloads it itself, past this machine.
 `Rescue` downloads it here, checks it, and uploads it for the next session to mount. If that is interrupted at
 any point it can be done again: one call at the end changes the dataset, and what was already downloaded is
-not fetched again.
+not fetched again. What a session outside Kaggle saved is in its folder here, and is checked and uploaded from
+there.
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -161,7 +163,10 @@ class Rescue:
     def _bring_and_upload(self, source: str, session: SessionView, place: Path, above: int) -> None:
         for pause_s in (*_REFUSED_PAUSES_S, None):
             try:
-                files = self._bring(session, place, above, is_last=pause_s is None)
+                if session.folder is not None:
+                    files = _in_folder(session, session.folder, above)
+                else:
+                    files = self._bring(session, place, above, is_last=pause_s is None)
                 self._upload(source, session, files, place)
             except CredentialsError:
                 raise
@@ -243,6 +248,42 @@ class Rescue:
                 return False
             self.clock.sleep(min(pause, left))
             pause *= 1.5
+
+
+def _in_folder(session: SessionView, folder: Path, above: int) -> Sequence[Path]:
+    """What the next session needs and can trust of one whose outputs are here; their names are untrusted.
+
+    Raises:
+        NotHandedOverError: none of its checkpoints is whole, or it has changed since it was looked at.
+    """
+    result = session.result
+    assert result is not None
+    outputs = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    root = folder.resolve()
+    outputs = {name: path for name, path in outputs.items() if path.resolve().is_relative_to(root)}
+    _check_state(folder / STATE_FILE, session, result)
+    listed = _newer(session, outputs, above, insist=False)
+    newest = next((item for item in listed if _is_whole(outputs[item.path], item)), None)
+    if newest is None:
+        raise NotHandedOverError(f"{outputs[listed[0].path]} is not what the session's state.json says.")
+    best = [
+        item.path
+        for item in result.checkpoints
+        if item.path == result.best_model and item != newest and item.path in outputs
+        if _is_whole(outputs[item.path], item)
+    ]
+    return [outputs[name] for name in (newest.path, *best, *_others(newest, outputs))]
+
+
+def _is_whole(path: Path, item: SavedCheckpoint) -> bool:
+    """Whether a checkpoint has the size and the hash that state.json lists."""
+    try:
+        if path.stat().st_size != item.size:
+            return False
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == item.sha256.lower()
+    except OSError:
+        return False
 
 
 def _outputs(kaggle: Kaggle, session: SessionView) -> dict[str, OutputFile]:

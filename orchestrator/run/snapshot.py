@@ -111,6 +111,8 @@ def value_of(seen: Seen[T] | None) -> T | None:
 class Snapshot:
     """What Kaggle shows now. Asking twice for the same piece makes one call.
 
+    Nothing is asked about sessions that ran elsewhere: Kaggle has none of them.
+
     Args:
         kaggle: where it is read.
         ledger: what this machine knows it pushed; an answer that shows less is not believed.
@@ -126,6 +128,8 @@ class Snapshot:
         return self._kaggle
 
     def _once(self, piece: str, ref: KernelRef | None, look: Callable[[], Seen[T]]) -> Seen[T]:
+        if ref is not None and ref.is_elsewhere:
+            return NotThere()
         if (piece, ref) not in self._memo:
             self._memo[piece, ref] = look()
         seen: Seen[T] = self._memo[piece, ref]

@@ -10,6 +10,7 @@ from orchestrator.models import KernelRef, SessionStatus, SessionSummary
 from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.follow import session_log
+from orchestrator.run.handover import result_before
 from orchestrator.run.progress import Progress, parse_event, read_progress
 from orchestrator.run.snapshot import Snapshot, value_of, visible
 from orchestrator.run.view import SessionView
@@ -110,10 +111,10 @@ def _history(
     context: RunContext, snapshot: Snapshot, ref: KernelRef, status: SessionStatus, stamp: RunStamp
 ) -> Sequence[SessionSummary]:
     """The run's sessions so far, by the newest state there is: the session's own or its parent's."""
-    parent = SessionView(ref, stamp, status).parent
-    for place in (ref if status.state.is_terminal else None, parent):
-        result = None if place is None else value_of(snapshot.state(place))
-        if result is not None and result.run == stamp.id:
-            context.ledger.learn(stamp.id, result.history)
-            return result.history
-    return ()
+    result = value_of(snapshot.state(ref)) if status.state.is_terminal else None
+    if result is None or result.run != stamp.id:
+        result = result_before(snapshot, SessionView(ref, stamp, status))
+    if result is None or result.run != stamp.id:
+        return ()
+    context.ledger.learn(stamp.id, result.history)
+    return result.history

@@ -106,6 +106,11 @@ def _on_kaggle(
 
 def _of_kernel(context: RunContext, ref: KernelRef, snapshot: Snapshot) -> Target:
     """The kernel's session, or the newest of the run whose settings name the kernel."""
+    if ref.is_elsewhere:
+        raise UsageError(
+            f"{ref} is not on Kaggle: its sessions run on {ref.place}.",
+            hint=f"`kgtts status {ref.slug}` shows them; their results are in the run's folder",
+        )
     known = [record for each in (ref, *ref.siblings) if (record := context.ledger.of_kernel(each))]
     if ref.version is not None:
         return Target(ref, known[0] if known and known[0].ref == ref else None)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kernel_template.contract import EndReason
@@ -30,6 +31,7 @@ class SessionView:
         dataset: `owner/slug` of the dataset that hands it over; None if mounting its kernel does.
         was_stopped: whether a person ended it, by `kgtts stop` or on its page.
         reason: why it ended, by its `state.json` or the end of its log; None if neither says.
+        folder: where its outputs are on this machine, if it ran outside Kaggle and they are here.
     """
 
     ref: KernelRef
@@ -42,6 +44,7 @@ class SessionView:
     dataset: str | None = None
     was_stopped: bool = False
     reason: str | None = None
+    folder: Path | None = None
 
     @property
     def has_saved(self) -> bool:
@@ -84,6 +87,7 @@ class RunView:
         preparing: whether a dataset with them may be on its way: Kaggle has not processed its newest version.
         strangers: the newest versions of siblings that kgtts did not push.
         notes: what was seen and set aside, in sentences.
+        on_kaggle: the newest session on Kaggle, if `newest` ran elsewhere; None also if Kaggle has none.
     """
 
     base: KernelRef
@@ -96,6 +100,23 @@ class RunView:
     preparing: bool = False
     strangers: Sequence[KernelRef] = ()
     notes: Sequence[str] = ()
+    on_kaggle: SessionView | None = None
+
+    @property
+    def newest_on_kaggle(self) -> SessionView | None:
+        """The newest session on Kaggle; None if the run has none there."""
+        return self.on_kaggle if self.newest.ref.is_elsewhere else self.newest
+
+    @property
+    def has_stranded_elsewhere(self) -> bool:
+        """Whether `stranded` ran outside Kaggle, so that this machine has it."""
+        return self.stranded is not None and self.stranded.ref.is_elsewhere
+
+    @property
+    def next_number(self) -> int:
+        """The number of the run's next session."""
+        known = (self.newest, self.on_kaggle)
+        return max(view.stamp.session for view in known if view is not None) + 1
 
     @property
     def run_id(self) -> str:
@@ -113,7 +134,7 @@ class RunView:
 
         A session that could not take over does not know of those before it.
         """
-        sources = (self.resumable, self.stranded, self.newest)
+        sources = (self.on_kaggle, self.resumable, self.stranded, self.newest)
         results = [view.result for view in sources if view is not None and view.result is not None]
         known = {item.session: item for result in results for item in result.history}
         return [known[number] for number in sorted(known)]
@@ -171,11 +192,14 @@ class RunView:
         told = parent.result.history if parent is not None and parent.result is not None else ()
         known = {item.session for item in told}
         missed = [item for item in self.history if item.session not in known]
-        newest = self.newest
-        if newest.result is None and newest.seconds is not None:
-            step = max((item.to_step for item in (*told, *missed)), default=0)
-            epoch = max((item.to_epoch for item in (*told, *missed)), default=0)
+        newest = self.newest_on_kaggle
+        if newest is not None and newest.result is None and newest.seconds is not None:
             kernel, number = str(newest.ref.kernel), newest.stamp.session
+            listed = (*told, *missed)
+            if any(item.session == number for item in listed):
+                return missed
+            step = max((item.to_step for item in listed if item.session < number), default=0)
+            epoch = max((item.to_epoch for item in listed if item.session < number), default=0)
             reason = newest.reason or EndReason.KILLED
             missed.append(SessionSummary(number, kernel, step, step, epoch, epoch, reason, newest.seconds))
         return missed

@@ -195,15 +195,16 @@ def watch(
             if done is None:
                 done = passes.make(Asked(continues=was_seen, overrides=passes.overrides))
                 viewer.passed(done)
-            was_seen = was_seen or done.view is not None or done.pushed is not None
-            if done.state is RunState.RUNNING:
+            is_on_kaggle = done.view is not None and done.view.newest_on_kaggle is not None
+            was_seen = was_seen or is_on_kaggle or done.pushed is not None
+            if done.state is RunState.RUNNING and not _is_elsewhere(done):
                 end = _followed(viewer, target_of(done, passes.context), left())
         except ServiceError as error:
             _pause(retries.after(error), left(), clock)
             done = None
             continue
         retries.renew()
-        if done.state is RunState.WAITING:
+        if done.state is RunState.WAITING or (done.state is RunState.RUNNING and _is_elsewhere(done)):
             until = done.decision.until
             wait = _LONGEST_WAIT if until is None else max(_SHORTEST_PAUSE, until - clock.now())
             _pause(min(wait, _LONGEST_WAIT), left(), clock)
@@ -214,6 +215,11 @@ def watch(
                 raise failure
             return
         done = None
+
+
+def _is_elsewhere(done: Pass) -> bool:
+    """Whether the run's newest session is one outside Kaggle, which nobody can follow there."""
+    return done.pushed is None and done.view is not None and done.view.newest.ref.is_elsewhere
 
 
 def _followed(viewer: Viewer, target: Target, left: timedelta | None) -> SessionEnd:
@@ -275,7 +281,13 @@ def failure_of(done: Pass) -> RunFailedError | None:
     if done.state not in (RunState.FAILED, RunState.STALLED, RunState.ZOMBIE) or done.view is None:
         return None
     newest = done.view.newest
-    ref = newest.ref
+    ref, lost = newest.ref, done.view.unreachable
+    if lost is not None and lost.is_elsewhere:
+        return RunFailedError(done.decision.reason, hint="kgtts push")
+    if ref.is_elsewhere:
+        return RunFailedError(
+            done.decision.reason, hint=f"read its log in {newest.folder}; `kgtts push` continues on Kaggle"
+        )
     hint = f"read the log with `kgtts logs {ref}`, mend the cause, then continue with `kgtts push`"
     if newest.result is not None and newest.result.reason == EndReason.WRONG_PARENT:
         hint = f"kgtts logs {ref}; if nothing is left to continue from, `kgtts push --new` starts again"
@@ -300,6 +312,8 @@ def why_not_pushed(done: Pass) -> KgttsError:
         return RunFailedError(
             reason, hint=f"stop it with `kgtts stop {ref}`, or on its page: kgtts open {ref}"
         )
+    if _is_elsewhere(done):
+        return UsageError(reason, hint="`kgtts watch` waits for its end and continues after it")
     return UsageError(
         reason, hint=f"`kgtts status {ref} --watch` follows it; `kgtts watch` also continues after it"
     )

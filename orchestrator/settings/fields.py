@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, JsonValue, PlainSerializer, StrictStr, WithJsonSchema
 
+from kernel_template.contract import PLACES
 from orchestrator.models import MAX_RUN_LENGTH, MIN_SLUG_LENGTH
 from orchestrator.settings.accelerators import ACCELERATORS, find_accelerator
 from orchestrator.settings.text import format_duration, parse_duration
@@ -33,8 +34,11 @@ class SeveralKeysError(ValueError):
 
 
 def is_owner(text: str) -> bool:
-    """Return whether `text` can be the name of a Kaggle user or organisation."""
-    return _OWNER.fullmatch(text) is not None
+    """Return whether `text` can be the name of a Kaggle user or organisation.
+
+    Those of `PLACES` name sessions outside Kaggle in kgtts.
+    """
+    return _OWNER.fullmatch(text) is not None and text.lower() not in PLACES
 
 
 def complete_source(source: str, owner: str, *, parts: int) -> str:
@@ -58,6 +62,8 @@ def title_from(slug: str) -> str:
 
 def _owner(text: str) -> str:
     if text and not is_owner(text):
+        if text.lower() in PLACES:
+            raise ValueError(f"cannot be {text}: kgtts names sessions outside Kaggle so")
         raise ValueError("must be a Kaggle user name: ASCII letters, digits, hyphens and underscores")
     return text
 

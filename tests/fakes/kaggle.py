@@ -33,7 +33,7 @@ from orchestrator.models import (
     SessionState,
     SessionStatus,
 )
-from orchestrator.render.stamp import read_stamp
+from orchestrator.render.stamp import RunStamp, read_stamp
 from tests.download.storage import Storage
 from tests.fakes.clock import FakeClock
 from tests.fakes.inputs import FakeInputs, Upload
@@ -148,9 +148,7 @@ class FakeKaggle(FakeInputs):
         """Return the `state.json` of a session that reached `step`, with its history."""
         stamp = read_stamp(self.version(text).source)
         assert stamp is not None
-        history: list[dict[str, Any]] = []
-        if stamp.parent is not None:
-            history = json.loads(self.version(stamp.parent).outputs["state.json"])["history"]
+        history = self.history_before(stamp)
         before = history[-1]["to_step"] if history else 0
         own = {
             "session": stamp.session,
@@ -179,6 +177,18 @@ class FakeKaggle(FakeInputs):
             "history": [*history, own],
             "done": False,
         }
+
+    def history_before(self, stamp: RunStamp) -> list[dict[str, Any]]:
+        """Return the history of the session that one continues from; what ran elsewhere is in the dataset."""
+        if stamp.parent is None:
+            return []
+        parent = KernelRef.parse(stamp.parent)
+        if parent.is_elsewhere:
+            outputs = self.mounted(f"{KernelRef.parse(stamp.kernel).base}-kept")
+        else:
+            outputs = self.version(stamp.parent).outputs
+        history: list[dict[str, Any]] = json.loads(outputs.get("state.json", b'{"history": []}'))["history"]
+        return history
 
     def mounted(self, source: str) -> Mapping[str, bytes]:
         """Return the version of a dataset that a session starting now would mount."""

@@ -174,8 +174,7 @@ class QuickPlay(Play):
 
 def left_by(kaggle: FakeKaggle, stamp: RunStamp, step: int) -> Mapping[str, bytes]:
     """Return what a session leaves that ended at a step: its state, its manifest and a checkpoint."""
-    parent = {} if stamp.parent is None else kaggle.version(stamp.parent).outputs
-    history = json.loads(parent["state.json"])["history"] if "state.json" in parent else []
+    history = kaggle.history_before(stamp)
     before = history[-1]["to_step"] if history else 0
     name = f"training/checkpoint_{step}.pth"
     weights = f"weights {step}".encode()
