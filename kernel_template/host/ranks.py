@@ -14,9 +14,8 @@ from kernel_template.host.batches import not_distributed, prepare_loader, set_ep
 from kernel_template.host.coqui import Arguments, Trainer, has_own_optimize
 from kernel_template.host.peers import Peers, is_out_of_memory
 from kernel_template.host.protocol import Control
-from kernel_template.host.rendezvous import NodesRendezvous, Rendezvous
+from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
-from kernel_template.host.same import check_same
 
 _SAMPLES = ("train_samples", "eval_samples")
 _NEVER = 2**31 - 1  # Steps until the loss scaler raises its scale.
@@ -149,8 +148,7 @@ class RankHooks:
                     "GPU's memory."
                 )
         elif self.peers.size > 1:
-            if isinstance(self._rendezvous, NodesRendezvous):
-                check_same(self._rendezvous, self._control, trainer, record)
+            self._rendezvous.check_same(self._control, trainer, record)
             self.peers.join(trainer)
             size, sync = self.peers.size, self.peers.sync_bytes
             self._reporter.write(ranks=size, sync_bytes=sync)

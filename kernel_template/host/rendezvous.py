@@ -5,21 +5,16 @@ Its files are `wanted` (rank 0 asks for the other ranks), `failed` (the number o
 `oom` (a rank ran out of memory), `saving` (a checkpoint is being written), `store` (torch's) and what rank 0
 tells the others. There is a folder for each rank above 0.
 
-On several machines each has such a folder, with `wanted` and `saving` for nodes.py, and all else goes through
-torch's store on machine 0, which KGTTS_STORE names.
+On several machines each has such a folder, with `wanted` and `saving` for its launcher, and all else goes
+through torch's store on machine 0, which KGTTS_STORE names (kernel_template/nodes).
 """
 
 import contextlib
 import ctypes
-import datetime as dt
-import functools
-import importlib
-import json
 import os
 import pickle
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -30,10 +25,9 @@ from kernel_template.host.protocol import Control
 from kernel_template.host.report import say
 
 _PR_SET_PDEATHSIG = 1
-_WAIT_S = 1800.0
+WAIT_S = 1800.0  # For what another rank tells.
 _POLL_S = 0.05
 _GPUS = "CUDA_VISIBLE_DEVICES"
-STORE_PREFIX = "kgtts"  # In torch's store; its own keys have other prefixes.
 # The environment of a rank, for it and for the programs that its script starts.
 VARIABLES = (
     *("KGTTS_RENDEZVOUS", "KGTTS_RANK", "KGTTS_RANKS", "KGTTS_SHARED_GPU"),
@@ -48,16 +42,6 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == 1:
             os._exit(1)
-
-
-@functools.cache
-def connect(address: str) -> Any:
-    """Connect to torch's store at `host:port`."""
-    torch: Any = importlib.import_module("torch.distributed")  # Not before the script has imported it.
-    host, _, port = address.rpartition(":")
-    timeout = dt.timedelta(seconds=_WAIT_S)
-    store = torch.TCPStore(host, int(port), None, is_master=False, timeout=timeout)
-    return torch.PrefixStore(STORE_PREFIX, store)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +76,8 @@ class Rendezvous:
         )
         if "KGTTS_STORE" not in environment:
             return cls(*found)
+        from kernel_template.nodes.rendezvous import NodesRendezvous  # noqa: PLC0415 - Kaggle does not get it.
+
         local, node = int(environment["KGTTS_LOCAL_RANK"]), int(environment["KGTTS_NODE"])
         return NodesRendezvous(*found, store=environment["KGTTS_STORE"], local_rank=local, node=node)
 
@@ -181,14 +167,15 @@ class Rendezvous:
         Raises:
             TimeoutError: none has within half an hour; if rank 0 is gone, the launcher ends this one before.
         """
-        for _ in range(int(_WAIT_S / _POLL_S)):
+        for _ in range(int(WAIT_S / _POLL_S)):
             if self.has(name):
                 return self.file(name).read_bytes()
             sleep(_POLL_S)
-        raise self._late(what)
+        raise self.late(what)
 
-    def _late(self, what: str) -> TimeoutError:
-        return TimeoutError(f"Rank {self.rank} has waited {_WAIT_S / 60:.0f} minutes for {what}.")
+    def late(self, what: str) -> TimeoutError:
+        """Return the error of a rank that has waited in vain."""
+        return TimeoutError(f"Rank {self.rank} has waited {WAIT_S / 60:.0f} minutes for {what}.")
 
     def pack(self, value: Any) -> bytes:
         """Return what `unpack` makes the value of; nothing if it is of a kind that cannot be sent."""
@@ -203,6 +190,9 @@ class Rendezvous:
     def group(self) -> dict[str, Any]:
         """Return where torch's process group meets, as arguments of `init_process_group`."""
         return {"init_method": self.file("store").as_uri()}
+
+    def check_same(self, control: Control, trainer: Any, record: Mapping[str, Any] | None) -> None:
+        """Check that all ranks train the same thing from the same step; on one machine they read the same."""
 
     # ---- Private folders
 
@@ -225,70 +215,3 @@ class Rendezvous:
         shutil.copyfile(Path(shared) / "config.json", copy / "config.json")
         moved = {shared: str(copy), f"--continue_path={shared}": f"--continue_path={copy}"}
         return replace(control, continue_path=str(copy)), [moved.get(item, item) for item in program]
-
-
-@dataclass(frozen=True, slots=True)
-class NodesRendezvous(Rendezvous):
-    """This process among those that train one model on several machines.
-
-    Attributes:
-        store: torch's store on machine 0, as host:port.
-        local_rank: this process among those of its machine.
-        node: its machine.
-    """
-
-    store: str = ""
-    local_rank: int = 0
-    node: int = 0
-
-    @property
-    def leads(self) -> bool:
-        """Whether this is the first rank on its machine, which prepares the data there."""
-        return not self.local_rank
-
-    def failed(self, *, out_of_memory: bool) -> None:
-        """Note that this rank failed; one that has not come as far as torch is known by its exit code."""
-        if "torch" in sys.modules:
-            Rendezvous.failed(self, out_of_memory=out_of_memory)
-
-    def put(self, name: str, data: bytes) -> None:
-        """Tell the other ranks something."""
-        connect(self.store).set(name, data)
-
-    def claim(self, name: str, data: bytes) -> None:
-        """Tell it unless another rank has done so before."""
-        connect(self.store).compare_set(name, "", data.decode())
-
-    def has(self, name: str) -> bool:
-        """Whether some rank has told it; machine 0 may be gone."""
-        with contextlib.suppress(RuntimeError):
-            return bool(connect(self.store).check([name]))
-        return False
-
-    def get(self, name: str, what: str, sleep: Callable[[float], None] = time.sleep) -> bytes:  # noqa: ARG002 - the store waits.
-        """Wait until another rank tells it.
-
-        Raises:
-            TimeoutError: none has within half an hour, or machine 0 is gone.
-        """
-        try:
-            found: bytes = connect(self.store).get(name)
-        except RuntimeError as error:
-            raise self._late(what) from error
-        return found
-
-    def pack(self, value: Any) -> bytes:
-        """Return the value as JSON, since nothing that comes from a network is unpickled."""
-        with contextlib.suppress(TypeError, ValueError):
-            text = json.dumps(value)
-            if json.loads(text) == value:
-                return text.encode()
-        return b""
-
-    def unpack(self, data: bytes) -> Any:
-        """Return the value that rank 0 has packed."""
-        return json.loads(data)
-
-    def group(self) -> dict[str, Any]:
-        """Return where torch's process group meets: in the store that is there."""
-        return {"store": connect(self.store)}

@@ -86,7 +86,8 @@ def render_kernel(  # noqa: PLR0913 - the last four have defaults.
     if not settings.kernel.owner:
         raise SettingsError("kernel.owner is not set, so the names of the inputs are incomplete.")
     used = Templates.installed() if templates is None else templates
-    source = _source(used.package, kernel_settings(settings, stamp, resume, before, machine), stamp)
+    asked = kernel_settings(settings, stamp, resume, before, machine)
+    source = _source(used.package, asked, stamp, elsewhere=machine is not None)
     ref = KernelRef.parse(stamp.kernel)
     push = KernelPush(
         ref=ref,
@@ -230,8 +231,8 @@ def _session(summary: SessionSummary) -> Session:
     }
 
 
-def _source(package: Path, settings: SessionSettings, stamp: RunStamp) -> str:
-    files = package_files(package)
+def _source(package: Path, settings: SessionSettings, stamp: RunStamp, *, elsewhere: bool) -> str:
+    files = package_files(package, elsewhere=elsewhere)
     source = _render(
         package / _TEMPLATE,
         stamp=stamp,
@@ -240,12 +241,13 @@ def _source(package: Path, settings: SessionSettings, stamp: RunStamp) -> str:
         contents=contents(files),
         contract=contract,
     )
+    if not elsewhere:
+        _check_size(source, settings)
     _check(source, settings, files)
     return source
 
 
-def _check(source: str, settings: SessionSettings, files: dict[str, str]) -> None:
-    """Compile the finished source once, and read back what was written into it."""
+def _check_size(source: str, settings: SessionSettings) -> None:
     size = len(source.encode())
     if size >= MAX_SOURCE_BYTES:
         raise UsageError(
@@ -253,6 +255,10 @@ def _check(source: str, settings: SessionSettings, files: dict[str, str]) -> Non
             f"the settings take up {len(repr(settings).encode()):,} of them. Shorten "
             "samples.sentences or training.coqui in kgtts.toml."
         )
+
+
+def _check(source: str, settings: SessionSettings, files: dict[str, str]) -> None:
+    """Compile the finished source once, and read back what was written into it."""
     try:
         tree = ast.parse(source, CODE_FILE)
         compile(tree, CODE_FILE, "exec", dont_inherit=True)

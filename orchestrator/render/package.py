@@ -12,6 +12,7 @@ from orchestrator.errors import LocalError, UsageError
 
 PACKAGE = "kernel_template"
 _METADATA_TEMPLATE = "kernel-metadata.json.j2"
+_ELSEWHERE = ("nodes/",)  # What Kaggle has no use for, and a kernel of at most 1 MB no room.
 _FIRST = ("__init__.py", "main.py", "contract.py", "context.py")
 
 
@@ -51,8 +52,12 @@ class Templates:
         )
 
 
-def package_files(package: Path) -> dict[str, str]:
+def package_files(package: Path, *, elsewhere: bool = True) -> dict[str, str]:
     """The texts of all Python files of the package by their path, such as `kernel_template/main.py`.
+
+    Args:
+        package: the folder.
+        elsewhere: whether to take those, too, that are of no use on Kaggle.
 
     Raises:
         TemplateError: a file cannot be read, or is not UTF-8.
@@ -60,6 +65,8 @@ def package_files(package: Path) -> dict[str, str]:
     files = {}
     found = {file.relative_to(package).as_posix(): file for file in package.rglob("*.py")}
     for name in sorted(found, key=_order):
+        if name.startswith(_ELSEWHERE) and not elsewhere:
+            continue
         file = found[name]
         try:
             files[f"{PACKAGE}/{name}"] = file.read_text(encoding="utf-8")

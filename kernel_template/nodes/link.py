@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from kernel_template.host.rendezvous import STORE_PREFIX
+from kernel_template.nodes.rendezvous import STORE_PREFIX
 from kernel_template.tools.nodes import Nodes
 
 JOIN_S = 1800  # For all machines to come.

@@ -14,7 +14,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from kernel_template.contract import rank_log
-from kernel_template.host.link import JOIN_S, Ended
+from kernel_template.nodes.link import JOIN_S, Ended
 from kernel_template.tools.nodes import Nodes
 
 _MONITOR_S = 0.1

@@ -1,6 +1,6 @@
 """Start this machine's part of a training on several machines, with torchrun's own library.
 
-    python -u -P -m kernel_template.host.nodes RANKS CONTROL.json SCRIPT [ARGUMENTS…]
+    python -u -P -m kernel_template.nodes.launch RANKS CONTROL.json SCRIPT [ARGUMENTS…]
 
 KGTTS_NODES, KGTTS_NODE and KGTTS_HEAD say which machine this is. As with launch.py, rank 0 is the training:
 its output and exit status are this program's on machine 0, SIGINT goes to it alone, wherever it comes, and
@@ -25,8 +25,8 @@ from pathlib import Path
 import psutil
 
 from kernel_template.contract import NODE_LOST, RANK_ENDED, RANK_LINES
-from kernel_template.host.agent import Agent
-from kernel_template.host.link import JOIN_S, Ended, Link, LostError, Verdict
+from kernel_template.nodes.agent import Agent
+from kernel_template.nodes.link import JOIN_S, Ended, Link, LostError, Verdict
 from kernel_template.tools.nodes import Nodes
 from kernel_template.tools.outcome import KernelFailure
 
@@ -224,7 +224,7 @@ def main(arguments: list[str]) -> int:
     """Run what the arguments name. Returns the exit status of the training, negative for a signal."""
     if len(arguments) < _MIN_ARGUMENTS or not arguments[0].isdecimal() or not int(arguments[0]):
         usage = "RANKS CONTROL.json (SCRIPT | -m MODULE) [ARGUMENTS...]"
-        sys.stderr.write(f"usage: python -m kernel_template.host.nodes {usage}\n")
+        sys.stderr.write(f"usage: python -m kernel_template.nodes.launch {usage}\n")
         return 2
     try:
         nodes = Nodes.read(os.environ)
@@ -237,7 +237,7 @@ def main(arguments: list[str]) -> int:
             os.environ.setdefault(name, interface)
     os.environ["KGTTS_RENDEZVOUS"] = str(folder)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # DDP warns about a flag that is set on purpose.
-    command = [sys.executable, "-u", "-P", "-m", "kernel_template.host.node_rank", *arguments[1:]]
+    command = [sys.executable, "-u", "-P", "-m", "kernel_template.nodes.rank", *arguments[1:]]
     try:
         return NodeLaunch(nodes, Agent(nodes, int(arguments[0]), command, folder), folder).run()
     finally:

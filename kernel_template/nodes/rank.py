@@ -1,6 +1,6 @@
 """One rank of a training on several machines: the host, as torch's launcher starts it.
 
-    python -u -P -m kernel_template.host.node_rank CONTROL.json SCRIPT [ARGUMENTS…]
+    python -u -P -m kernel_template.nodes.rank CONTROL.json SCRIPT [ARGUMENTS…]
 
 All ranks start at once, but a rank above 0 waits here, before anything heavy is imported, until rank 0 has
 made Coqui's Trainer; so a script that never does runs once. The script sees none of torchrun's variables but
