@@ -43,13 +43,22 @@ def fetch(  # noqa: PLR0913  # The last three have defaults.
         ServiceError: a file could not be fetched.
         LocalError: the disk is full, or a file could not be written.
     """
+    with closing(Storage(files, relist, options)) as storage:
+        return transfer(files, target, listener, storage, manifest)
+
+
+def transfer(
+    files: Sequence[OutputFile],
+    target: Path,
+    listener: TransferListener,
+    storage: Storage,
+    manifest: Mapping[str, Content] = NO_MANIFEST,
+) -> Transfer:
+    """Fetch `files`, which `storage` has, as `fetch` does."""
     wanted, refused = sort_out(files, target)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        with (
-            closing(Workspace(target, options.free_disk)) as workspace,
-            closing(Storage(files, relist, options)) as storage,
-        ):
+        with closing(Workspace(target, storage.options.free_disk)) as workspace:
             downloader = Downloader(target, storage, listener, workspace)
             listener.planned([Planned(path) for path in wanted])
             return Transfer(downloader.run(wanted, manifest), refused, downloader.counts())
@@ -74,10 +83,17 @@ def measure(
     Raises:
         ServiceError: the storage does not answer for a file.
     """
+    with closing(Storage(files, relist, options)) as storage:
+        return measured(files, target, storage)
+
+
+def measured(
+    files: Sequence[OutputFile], target: Path, storage: Storage
+) -> tuple[Sequence[Planned], Sequence[Refused]]:
+    """Measure `files`, which `storage` has, as `measure` does."""
     wanted, refused = sort_out(files, target)
     sizes = _Sizes()
-    with closing(Storage(files, relist, options)) as storage:
-        Downloader(target, storage, sizes).run(wanted)
+    Downloader(target, storage, sizes).run(wanted)
     return [sizes.known.get(path, Planned(path)) for path in wanted], refused
 
 

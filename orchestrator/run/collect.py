@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from kernel_template.contract import MANIFEST_FILE, STATE_FILE, TEMPORARY_PREFIX
 from orchestrator.download import (
@@ -21,8 +22,7 @@ from orchestrator.errors import LocalError, RefusedError, ServiceError
 from orchestrator.files import write_atomically
 from orchestrator.kaggle.logs import log_lines
 from orchestrator.locks import is_training
-from orchestrator.models import KernelRef, OutputFile, SessionStatus
-from orchestrator.ports import Kaggle
+from orchestrator.models import KernelRef, LogEvent, OutputFile, SessionStatus
 from orchestrator.results import Results, SessionFolder
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.follow import session_status
@@ -31,6 +31,22 @@ from orchestrator.run.target import identify
 from orchestrator.untrusted import read_bytes
 
 Choose = Callable[[Sequence[str]], Sequence[str]]
+
+
+class Outputs(Protocol):
+    """What outputs are brought from: a part of `Kaggle`, and a session in a bucket."""
+
+    def outputs(self, ref: KernelRef) -> Sequence[OutputFile]:
+        """As `Kaggle.outputs`."""
+        ...
+
+    def output_file(self, ref: KernelRef, name: str) -> bytes | None:
+        """As `Kaggle.output_file`."""
+        ...
+
+    def stored_log(self, ref: KernelRef) -> Sequence[LogEvent]:
+        """As `Kaggle.stored_log`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +219,7 @@ def collect(  # noqa: PLR0913  # The last two have defaults.
 
 
 def bring(  # noqa: PLR0913  # The last has a default.
-    kaggle: Kaggle,
+    kaggle: Outputs,
     ref: KernelRef,
     folder: Path,
     choose: Choose,
@@ -232,7 +248,7 @@ def bring(  # noqa: PLR0913  # The last has a default.
     return Brought(transfer, log, names, len(files) - len(chosen), is_whole)
 
 
-def _checkpoints(kaggle: Kaggle, ref: KernelRef, chosen: Sequence[OutputFile]) -> Mapping[str, Content]:
+def _checkpoints(kaggle: Outputs, ref: KernelRef, chosen: Sequence[OutputFile]) -> Mapping[str, Content]:
     """What the state.json of a session that was killed, and left no manifest, says of its checkpoints."""
     if not any(file.name.endswith(".pth") for file in chosen):
         return {}
@@ -249,13 +265,13 @@ def _finished(files: Sequence[OutputFile]) -> Sequence[OutputFile]:
     return [file for file in files if not file.name.rpartition("/")[2].startswith(TEMPORARY_PREFIX)]
 
 
-def _relist(kaggle: Kaggle, ref: KernelRef) -> Callable[[], Sequence[OutputFile]] | None:
+def _relist(kaggle: Outputs, ref: KernelRef) -> Callable[[], Sequence[OutputFile]] | None:
     """Lists a version's outputs again; None without a version, whose outputs may be others meanwhile."""
     return None if ref.version is None else lambda: kaggle.outputs(ref)
 
 
 def _is_whole(
-    kaggle: Kaggle,
+    kaggle: Outputs,
     ref: KernelRef,
     files: Sequence[OutputFile],
     manifest: Mapping[str, Content],
@@ -307,7 +323,7 @@ def _ended(context: RunContext, target: Target) -> SessionStatus:
     return status
 
 
-def _write_log(kaggle: Kaggle, ref: KernelRef, place: Path) -> Path | None:
+def _write_log(kaggle: Outputs, ref: KernelRef, place: Path) -> Path | None:
     """Write the session's stored log; None if Kaggle has none."""
     lines = [line.text for line in log_lines(kaggle.stored_log(ref))]
     if not lines:

@@ -6,6 +6,7 @@ import sys
 import click
 
 from orchestrator.cli.context import complete_run_or_path, pulled
+from orchestrator.cli.places import brought_from, place_option
 from orchestrator.cli.show.console import warn
 from orchestrator.formatting import counted
 from orchestrator.metrics import MetricsTable, Series, find_warnings
@@ -18,9 +19,10 @@ from orchestrator.untrusted import one_line
 @click.argument(
     "source", required=False, metavar="[RUN | FILE | DIR | -]", shell_complete=complete_run_or_path
 )
+@place_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print every value as CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print every value as JSON for programs.")
-def metrics(source: str | None, *, as_csv: bool, as_json: bool) -> None:
+def metrics(source: str | None, *, place: str | None, as_csv: bool, as_json: bool) -> None:
     """Print the losses, learning rates and times of a downloaded run, or of any log of Coqui's trainer.
 
     All sessions of a run are joined into one series. FILE is a metrics.jsonl, a trainer_0_log.txt, Kaggle's
@@ -29,6 +31,8 @@ def metrics(source: str | None, *, as_csv: bool, as_json: bool) -> None:
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json are two formats; give one of them.")
+    if place is not None:
+        source = brought_from(place, source)
     name, table = read_source(source, *pulled(), sys.stdin.buffer)
     if as_csv or as_json:
         for text in csv_text(table) if as_csv else json_text(table, {"source": name}):

@@ -18,6 +18,7 @@ from orchestrator.cli.context import (
     run_argument,
     workbench,
 )
+from orchestrator.cli.places import place_option, pull_from
 from orchestrator.cli.show.console import is_dumb
 from orchestrator.cli.show.transfer import Bar, Lines, Silent
 from orchestrator.download import Counts
@@ -40,6 +41,7 @@ from orchestrator.untrusted import file_name
 @click.option("--all", "everything", is_flag=True, help="Download every file, not only what [pull] chooses.")
 @click.option("--include", metavar="GLOB", multiple=True, help="Only matching files. Can be repeated.")
 @click.option("--exclude", metavar="GLOB", multiple=True, help="Leave out matching files. Can be repeated.")
+@place_option
 @click.option("--dry-run", is_flag=True, help="List what would be downloaded, with sizes, and stop.")
 @json_option
 def pull(
@@ -49,6 +51,7 @@ def pull(
     everything: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    place: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -56,7 +59,7 @@ def pull(
 
     A file appears complete and checked, or not at all. Files that are here already are not downloaded again,
     and an interrupted pull continues where it stopped. You can pull from any session whose
-    outputs you may see.
+    outputs you may see. With --from, all sessions of a run come, with checkpoints of the newest alone.
     """
     if everything and include:
         raise click.UsageError("--all takes every file and --include chooses some; give one of them.")
@@ -67,6 +70,11 @@ def pull(
         include=("*",) if everything else include or settings.include,
         exclude=exclude or (() if everything else settings.exclude),
     )
+    listener = Silent() if as_json else Bar() if sys.stdout.isatty() and not is_dumb() else Lines()
+    if place is not None:
+        chosen = choose if everything or include or exclude else None
+        pull_from(place, run, folder, chosen, listener, dry_run=dry_run, as_json=as_json)
+        return
     with workbench() as bench:
         target, files = find(bench, run), SessionFolder(folder or Path())
         if folder is None:
@@ -80,7 +88,6 @@ def pull(
         interrupted = on_interrupt(
             "Stopped; the files that are here are complete.", hint="run the same pull again to continue it"
         )
-        listener = Silent() if as_json else Bar() if sys.stdout.isatty() and not is_dumb() else Lines()
         with interrupted, listener:
             collected = collect(bench, target, files.path, choose, listener, run=files.run, needed=needed)
         if folder is None and collected.target.ref.version is not None:

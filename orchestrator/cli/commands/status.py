@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.context import find, json_option, load, print_json, run_argument, workbench
+from orchestrator.cli.places import place_option, status_from
 from orchestrator.cli.show.runs import print_next, print_report, report_json, row
 from orchestrator.results import Results
 from orchestrator.run.status import SessionReport, report_session
@@ -13,9 +14,17 @@ from orchestrator.run.status import SessionReport, report_session
 @click.command()
 @run_argument
 @click.option("--watch", is_flag=True, help="Follow the session live until it ends.")
+@place_option
 @json_option
-def status(run: str | None, *, watch: bool, as_json: bool) -> None:
+def status(run: str | None, *, watch: bool, place: str | None, as_json: bool) -> None:
     """Show how far a run is: its state, progress, sessions, and when it will be done."""
+    if place is not None:
+        if watch:
+            raise click.UsageError(
+                "--watch follows a session on Kaggle; of another place there is --from alone."
+            )
+        status_from(place, run, as_json=as_json)
+        return
     with workbench() as bench:
         snapshot = bench.snapshot()
         target = find(bench, run, snapshot)

@@ -1,0 +1,244 @@
+"""What `--from PLACE` does: results in a bucket or a folder, shown and brought as those of Kaggle are."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from kernel_template.contract import session_folder
+from orchestrator.cli.context import load, on_interrupt, print_json
+from orchestrator.cli.show.console import quoted
+from orchestrator.cli.show.runs import row, session_line
+from orchestrator.cli.show.transfer import Silent
+from orchestrator.formatting import counted, losses, moment, size
+from orchestrator.results import Results, SessionFolder
+from orchestrator.settings.selection import select_outputs
+from orchestrator.untrusted import file_name, terminal_line
+
+if TYPE_CHECKING:
+    from orchestrator.download import Refused
+    from orchestrator.places.reading import RunThere, SessionThere
+    from orchestrator.run.collect import Choose
+    from orchestrator.settings.sections import Pull
+
+    _Chosen = tuple[SessionThere, SessionFolder, Choose]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def place_option(command: F) -> F:
+    """Give a command `--from`."""
+    return click.option(
+        "--from",
+        "place",
+        metavar="PLACE",
+        help="Read a folder or a bucket (s3://..., gs://...; extra cloud) instead: docs/skypilot.md.",
+    )(command)
+
+
+def pull_from(
+    place: str,
+    wanted: str | None,
+    folder: Path | None,
+    choose: "Choose | None",
+    listener: Silent,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Bring a run's sessions to this machine, and print what came.
+
+    Args:
+        place: the bucket or folder.
+        wanted: the run; None is the newest there.
+        folder: the folder for the run; None is its own in [pull] to.
+        choose: which files; None is [pull]'s choice, and checkpoints of the newest session alone.
+        listener: hears of every file.
+        dry_run: only list what would come.
+        as_json: print JSON.
+
+    Raises:
+        LocalError, ServiceError, UsageError: they cannot be read or written, or files were refused.
+    """
+    from orchestrator.run.collect import refusal  # noqa: PLC0415 - pydantic
+
+    plan = _plan(_find(place, wanted, say=not as_json), folder, choose)
+    if dry_run:
+        found, refused = _outline(plan, as_json=as_json)
+    else:
+        found, refused = _bring(plan, listener, as_json=as_json)
+    if as_json:
+        print_json({"from": place, "sessions": found})
+    if (failure := refusal(refused)) is not None:
+        raise failure
+
+
+def _outline(plan: "Sequence[_Chosen]", *, as_json: bool) -> tuple[list[dict[str, Any]], list["Refused"]]:
+    """List what would come; as JSON, and the refused names."""
+    from orchestrator.places.reading import plan_session  # noqa: PLC0415 - fsspec, pydantic
+
+    documents, refusals = [], list["Refused"]()
+    for session, files, chosen in plan:
+        planned, refused, left_out = plan_session(session, files, chosen)
+        rows = sorted(planned, key=lambda item: item.path)
+        total, to_come = sum(row.size or 0 for row in rows), sum((row.size or 0) - row.here for row in rows)
+        listed = [{"path": str(item.path), "size": item.size, "here": item.here} for item in rows]
+        documents.append(_document(session, files, listed, refused, left_out))
+        refusals += refused
+        if as_json:
+            continue
+        for item in rows:
+            here = "  here" if item.here and item.here == item.size else ""
+            click.echo(f"{size(item.size or 0):>10}  {file_name(item.path)}{here}")
+        words = f"{size(total):>10}  in {counted(len(rows), 'file')}, {size(to_come)} to come"
+        click.echo(f"{click.style(words, fg='green')}  to {files.path}{os.sep}; {left_out} not chosen")
+    return documents, refusals
+
+
+def _bring(
+    plan: "Sequence[_Chosen]", listener: Silent, *, as_json: bool
+) -> tuple[list[dict[str, Any]], list["Refused"]]:
+    """Bring all sessions; as JSON, and the refused names."""
+    from orchestrator.places.reading import bring_session  # noqa: PLC0415 - as above
+
+    newest, needed = plan[-1][0].number, _chosen(load().settings.pull)
+    documents, refusals, unchosen = [], list["Refused"](), 0
+    hint = "run the same command again to continue it"
+    with on_interrupt("Stopped; the files that are here are complete.", hint=hint), listener:
+        for session, files, chosen in plan:
+            is_newest = session.number == newest
+            brought = bring_session(session, files, chosen, listener, needed=needed, is_newest=is_newest)
+            fetched, unchosen = brought.transfer.files, unchosen + brought.left_out
+            listed = [{"path": str(i.path), "size": i.size, "unchanged": i.unchanged} for i in fetched]
+            documents.append(_document(session, files, listed, brought.transfer.refused, brought.left_out))
+            refusals += brought.transfer.refused
+            fresh = [file for file in fetched if not file.unchanged]
+            same = f", {len(fetched) - len(fresh)} unchanged" if len(fresh) < len(fetched) else ""
+            total = size(sum(file.size for file in fresh))
+            words = f"{session.ref}: {counted(len(fresh), 'file')}, {total}{same}"
+            if not as_json:
+                click.echo(f"{click.style(words, fg='green')}  in {files.path}{os.sep}")
+    if unchosen and not as_json:
+        click.echo(f"Not chosen: {unchosen} more; --all downloads every file.")
+    return documents, refusals
+
+
+def _document(
+    session: "SessionThere",
+    files: SessionFolder,
+    listed: list[dict[str, Any]],
+    refused: "Sequence[Refused]",
+    left_out: int,
+) -> dict[str, Any]:
+    return {
+        "kernel": str(session.kernel),
+        "session": session.number,
+        "run": session.state.run,
+        "status": session.state.status,
+        "folder": str(files.path),
+        "files": listed,
+        "refused": [item.name for item in refused],
+        "left_out": left_out,
+    }
+
+
+def brought_from(place: str, wanted: str | None) -> str:
+    """Bring what reports and tables are made of, and return the folder of the run's sessions.
+
+    Raises:
+        ServiceError, LocalError, UsageError: it cannot be read, or not be written here.
+    """
+    from orchestrator.places.reading import without_weights  # noqa: PLC0415 - as above
+
+    plan = _plan(_find(place, wanted), None, without_weights(_chosen(load().settings.pull)))
+    _bring(plan, Silent(), as_json=True)
+    return str(plan[-1][1].path.parent)
+
+
+def status_from(place: str, wanted: str | None, *, as_json: bool) -> None:
+    """Show how far a run in a bucket or folder is.
+
+    Raises:
+        ServiceError, LocalError, UsageError: it cannot be read.
+    """
+    run = _find(place, wanted, say=not as_json)
+    newest, state = run.newest, run.newest.state
+    if as_json:
+        print_json(_status_json(run))
+        return
+    word = "done" if state.done else state.status
+    click.echo(f"{newest.ref}  {click.style(word, fg='green' if state.done else 'yellow', bold=True)}")
+    row("run", f"{run.id}, session {newest.number}")
+    row("progress", _progress(run))
+    row("heard of", None if newest.heard is None else moment(newest.heard))
+    if newest.is_running:
+        row("note", "it said nothing of its end: it trains, or it was killed after that (sky jobs queue)")
+    row("ended", state.message or None)
+    if state.history:
+        click.echo("  sessions")
+    for item in state.history:
+        click.echo(f"    {terminal_line(session_line(item))}")
+    click.echo(f"Next: kgtts pull --from {quoted(place)}")
+
+
+def _find(place: str, wanted: str | None, *, say: bool = True) -> "RunThere":
+    from orchestrator.places.reading import find_run  # noqa: PLC0415 - as above
+
+    run = find_run(place, wanted)
+    if run.others and say:
+        others = ", ".join(run.others)
+        click.echo(
+            f"Note: {place} holds {counted(len(run.others), 'other run')}: {others}. Name one to see it.",
+            err=True,
+        )
+    return run
+
+
+def _plan(run: "RunThere", folder: Path | None, choose: "Choose | None") -> "list[_Chosen]":
+    """Each session, its folder here, and which of its files are chosen."""
+    from orchestrator.places.reading import folder_of, without_weights  # noqa: PLC0415 - as above
+
+    settings = load().settings.pull
+    own, results, found = _chosen(settings), Results(Path(settings.to)), []
+    for session in run.sessions:
+        if folder is None:
+            files = folder_of(run, session, results)
+        else:
+            files = SessionFolder(folder / session_folder(session.number), run.id)
+        found.append((session, files, choose or (own if session is run.newest else without_weights(own))))
+    return found
+
+
+def _chosen(settings: "Pull") -> "Choose":
+    return partial(select_outputs, include=settings.include, exclude=settings.exclude)
+
+
+def _progress(run: "RunThere") -> str:
+    state = run.newest.state
+    epochs = f" of {state.epochs}" if state.epochs else ""
+    parts = [f"epoch {state.epoch}{epochs}" if state.epoch is not None else "", losses(run.newest.losses)]
+    return ", ".join([f"checkpoint of step {state.global_step or 0}", *(part for part in parts if part)])
+
+
+def _status_json(run: "RunThere") -> dict[str, Any]:
+    newest, state = run.newest, run.newest.state
+    return {
+        "run": run.id,
+        "kernel": str(newest.kernel),
+        "session": newest.number,
+        "status": state.status,
+        "reason": state.reason or None,
+        "message": state.message or None,
+        "heard": None if newest.heard is None else newest.heard.isoformat(),
+        "done": state.done,
+        "global_step": state.global_step,
+        "epoch": state.epoch,
+        "epochs": state.epochs,
+        "losses": dict(newest.losses),
+        "history": [asdict(item) for item in state.history],
+        "other_runs": list(run.others),
+    }
