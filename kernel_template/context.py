@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from kernel_template.contract import ROOT_VARIABLE
 from kernel_template.finish.outputs import Outputs
@@ -23,6 +23,9 @@ from kernel_template.tools.report import Reporter, print_line
 from kernel_template.train.checkpoints import CheckpointStore
 from kernel_template.train.host_link import HostLink, SessionBudget
 from kernel_template.usage.meter import Meter
+
+if TYPE_CHECKING:
+    from kernel_template.nodes.agreement import Head, Member
 
 
 def _utc_now() -> datetime:
@@ -78,6 +81,8 @@ class SessionContext:
         tools: the outside world.
         place: where it runs, and what it can continue from.
         mirror: copies what it saves to another folder; None if it works in the one that is kept.
+        head: tells the other machines what to do; None on one machine, and on those.
+        member: hears that on another machine; None on machine 0.
         stop: whether the session was told to stop.
         run_child: runs a child until the session is told to stop.
         paths: the session's folders and files.
@@ -94,6 +99,8 @@ class SessionContext:
     tools: Tools
     place: Place
     mirror: Mirror | None
+    head: "Head | None"
+    member: "Member | None"
     stop: StopFlag
     run_child: RunChild
     paths: Paths
@@ -106,9 +113,14 @@ class SessionContext:
     meter: Meter
 
     @classmethod
-    def create(cls, place: Place, tools: Tools) -> Self:
+    def create(
+        cls, place: Place, tools: Tools, head: "Head | None" = None, member: "Member | None" = None
+    ) -> Self:
         """Make the context of a session that begins now. Nothing is written yet."""
         settings, stop, paths = place.settings, StopFlag(), place.paths
+        for side in (head, member):
+            if side is not None:
+                side.stop = stop
         report = Reporter(session=settings["run"]["session"], clock=tools.clock, out=tools.out)
         checkpoints, host = CheckpointStore(paths), HostLink(paths, tools.write)
         meter = Meter(
@@ -125,6 +137,8 @@ class SessionContext:
             tools=tools,
             place=place,
             mirror=None if place.copy_to is None else Mirror(paths.working, place.copy_to),
+            head=head,
+            member=member,
             stop=stop,
             run_child=tools.runner(stop),
             paths=paths,

@@ -14,6 +14,7 @@ from kernel_template.settings import SessionSettings
 from kernel_template.start.environment import kaggle_session
 from kernel_template.start.stage import StartStages
 from kernel_template.tools.files import is_disk_full
+from kernel_template.tools.nodes import Nodes
 from kernel_template.tools.outcome import KernelFailure, Outcome
 from kernel_template.train.checkpoints import Checkpoint
 from kernel_template.train.stage import TrainStage
@@ -31,6 +32,7 @@ class Session:
         listening = self._context.stop.install()
         try:
             outcome = self._guarded(self._stages)
+            self._tell_others(outcome)
             return self._finish(outcome)
         finally:
             if listening:
@@ -68,10 +70,19 @@ class Session:
         scores = ScoresStage(context)
         scores.recall()
         outcome = TrainStage(context, self._on_checkpoint).run(inputs, prepared)
-        if outcome.complete:
+        self._tell_others(outcome)
+        if outcome.complete and context.member is None:
             scores.run(inputs)
             VoiceStage(context).run(inputs, prepared)
         return outcome
+
+    def _tell_others(self, outcome: Outcome) -> None:
+        """Tell the other machines how the training ended here."""
+        context = self._context
+        if context.head is not None:
+            context.head.end(outcome)
+        elif context.member is not None and not outcome.complete:
+            context.member.fail(outcome)
 
     def _introduce(self) -> None:
         """Report Kaggle's id of this session and when it stops by itself, if either is known."""
@@ -178,12 +189,29 @@ def run(settings: SessionSettings, tools: Tools | None = None) -> int:
         interrupted; otherwise 1.
     """
     tools = tools or Tools()
+    head, member = None, None
     try:
+        nodes = Nodes.read(tools.env)
+        if nodes.count > 1:
+            from kernel_template.nodes.agreement import Head, Member  # noqa: PLC0415 - Kaggle does not get it.
+
+            head = Head(nodes) if nodes.number == 0 else None
+            member = Member(nodes, tools.clock, tools.sleep) if head is None else None
+        if head is not None:
+            head.start()
         place = find_place(settings, tools.root, tools.env)
+        place = head.settle(place) if head is not None else place
+        place = member.settle(place) if member is not None else place
+        if place.over is None:
+            return Session(SessionContext.create(place, tools, head, member)).run()
+        tools.out(f"✅ {place.over}")
     except (KernelFailure, OSError) as failure:
         tools.out(f"❌ The session cannot begin. {failure}")
-        return 1
-    if place.over is not None:
-        tools.out(f"✅ {place.over}")
-        return 0
-    return Session(SessionContext.create(place, tools)).run()
+        reason = failure.reason if isinstance(failure, KernelFailure) else EndReason.INTERNAL
+        if head is not None:
+            head.end(Outcome(reason, str(failure)))
+        return reason.exit_code
+    finally:
+        if head is not None:
+            head.close()
+    return 0

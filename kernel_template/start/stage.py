@@ -53,6 +53,8 @@ class StartStages:
             with report.stage(Stage.INPUTS, "Inputs"):
                 inputs = find_inputs(context.paths.input, settings, report)
                 record.resumed = self._take_over()
+                if context.head is not None:
+                    context.head.tell_parent(record.resumed, context.paths)
             with report.stage(Stage.GPU, "GPU"):
                 check_gpus(settings, gpus, report)
             self._check_stopped()
@@ -75,6 +77,8 @@ class StartStages:
             KernelFailure: none has.
         """
         context = self.context
+        if context.member is not None:
+            return context.member.parent(context.paths)
         for warning in context.place.warnings:
             context.report.warn(warning)
         parents = context.place.parents

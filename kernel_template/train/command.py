@@ -53,7 +53,8 @@ class TrainingCommand:
         control: the host's CONTROL.json.
         folder: the run folder to continue in; None to start from the base voice.
         checkpoint: the checkpoint in it to continue from.
-        ranks: processes that train together, one for each GPU; `host.launch` starts several.
+        ranks: processes that train together here, one for each GPU; `host.launch` starts several.
+        nodes: machines that train together; `nodes.launch` starts the ranks of each.
     """
 
     inputs: Inputs
@@ -63,6 +64,7 @@ class TrainingCommand:
     folder: Path | None = None
     checkpoint: Path | None = None
     ranks: int = 1
+    nodes: int = 1
 
     def arguments(self, programs: PackagePrograms) -> list[str]:
         """The whole command."""
@@ -70,7 +72,9 @@ class TrainingCommand:
         script = ["-m", inputs.module] if inputs.module is not None else [str(inputs.script)]
         asked = [str(self.control), *script, "--config_path", str(self.config)]
         command = programs.command("host", *asked)
-        if self.ranks > 1:
+        if self.nodes > 1:
+            command = programs.command("nodes.launch", str(self.ranks), *asked)
+        elif self.ranks > 1:
             command = programs.command("host.launch", str(self.ranks), *asked)
         if self.folder is not None:
             # The trainer reads the configuration of this folder, and takes no overrides. Some scripts

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from kernel_template.contract import RANK_ENDED, RANK_LINES, EndReason
+from kernel_template.contract import NODE_LOST, RANK_ENDED, RANK_LINES, EndReason
 from kernel_template.train.known_failures import KNOWN, OUT_OF_MEMORY
 
 _TRACEBACK = "Traceback (most recent call last):"
@@ -19,6 +19,7 @@ _CHAINED = ("During handling of the above exception", "direct cause of the follo
 _ENDED = re.compile(
     re.escape(RANK_ENDED.partition("{rank}")[0]) + r"\d+ (?:was killed|ended)\b.*so the training ended"
 )
+_LOST = re.compile(re.escape(NODE_LOST.partition("{node}")[0]) + r"(?P<lost>\d+ .*), so the training ended")
 _BEGIN = re.compile(re.escape(RANK_LINES.partition("{rank}")[0]))
 _OF_A_RANK = re.compile(r"\[rank \d+\] ")
 _MAX_CAUSE = 600
@@ -106,6 +107,13 @@ def diagnose(lines: Sequence[str], returncode: int, *, batch_size: int, tts: str
         batch_size: the batch size, for the advice on memory.
         tts: the version of Coqui TTS, for the advice on old scripts.
     """
+    lost = next((match for line in reversed(lines) if (match := _LOST.match(line))), None)
+    if lost is not None:
+        return Diagnosis(
+            EndReason.INTERRUPTED,
+            f"The training was interrupted: machine {lost['lost']}.",
+            "Start it again: it continues from the newest checkpoint.",
+        )
     lines = _of_the_cause(lines)
     raised = _last_raised(lines)
     ended = f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"

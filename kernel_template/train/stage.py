@@ -32,6 +32,7 @@ _UNSTABLE = (
     "Lower the learning rates, for example lr_gen and lr_disc = 0.0001 in training.coqui, and look for "
     "damaged recordings. The newest checkpoint is from before."
 )
+_LATER_S = 60.0  # How much later than machine 0 another one stops by itself.
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,11 @@ class TrainStage:
         context.record.parser, context.record.epochs = listener.parser, listener.epochs
         try:
             with context.report.stage(Stage.TRAIN, "Training"):
-                outcome = self._run(inputs, prepared, listener)
+                follows = context.member is not None
+                outcome = (self._follow if follows else self._run)(inputs, prepared, listener)
         finally:
             log.close()
-        if not listener.warnings.restored and listener.parser.global_step is not None:
+        if not follows and not listener.warnings.restored and listener.parser.global_step is not None:
             context.report.warn(
                 "The script did not print that it loaded the base voice. Check that it uses --restore_path."
             )
@@ -117,6 +119,20 @@ class TrainStage:
             )
             listener.tail.clear()
         return self._judge(end, host, listener)
+
+    def _follow(self, inputs: Inputs, prepared: PreparedConfig, listener: TrainingListener) -> Outcome:
+        """Train whenever machine 0 does. Returns how its training ended if that was well."""
+        from kernel_template.nodes.agreement import EndedError  # noqa: PLC0415 - Kaggle does not get it.
+
+        context = self.context
+        assert context.member is not None
+        limit = context.budget.training_limit() + context.settings["training"]["grace_s"] + _LATER_S
+        while True:
+            try:
+                context.record.batches, resumed = context.member.training(context.paths)
+            except EndedError as ended:
+                return ended.outcome
+            self._train(inputs, prepared, listener, resumed, limit)
 
     def _after_not_finite(
         self, prepared: PreparedConfig, host: HostReport, resumed: ResumePoint | None
@@ -205,6 +221,8 @@ class TrainStage:
         }
         context.host.ask(settings, limit, resumed, context.record.batches, inputs, changed)
         ranks = self._ranks
+        if context.head is not None:
+            context.head.tell_training(context.record.batches, resumed, context.paths)
         command = TrainingCommand(
             inputs,
             prepared,
@@ -213,6 +231,7 @@ class TrainStage:
             resumed.folder if resumed else None,
             resumed.checkpoint if resumed else None,
             ranks,
+            nodes=context.place.nodes.count,
         ).arguments(programs)
         report.say("🚀 Launching TTS training...")
         report.say(f"  {shlex.join(command)}")
