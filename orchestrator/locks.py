@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from orchestrator.errors import LocalError
 
 _PATIENCE_S = 120.0
-TRAINING_LOCK = ".kgtts-training.lock"  # In a run's folder: locked while a session trains there.
+TRAINING_LOCK = ".kgtts-train/lock"  # In a run's folder: locked while a session trains there.
 
 
 @contextmanager

@@ -171,6 +171,11 @@ class Results:
         runs = {item.run for item in _sessions_in(folder) if item.run is not None}
         return folder / run_id if runs - {run_id} else folder
 
+    @property
+    def slugs(self) -> list[Path]:
+        """The folders of all runs of each slug."""
+        return _subfolders(self.to)
+
     def of_session(self, slug: str, run_id: str, number: int) -> SessionFolder:
         """The folder of a session of a run."""
         return SessionFolder(self.of_run(slug, run_id) / session_folder(number), run_id)

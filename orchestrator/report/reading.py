@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kernel_template.contract import CONFIG_FILE
+from kernel_template.contract import CONFIG_FILE, PLACES
 from orchestrator import untrusted
 from orchestrator.errors import UsageError
 from orchestrator.metrics import (
@@ -239,6 +239,8 @@ def _newest_result(sessions: Sequence[PulledSession]) -> tuple[SessionResult | N
 def _name(newest: PulledSession, result: SessionResult | None, state: Mapping[str, Any]) -> str:
     """The kernel without the letter of its turn, or the run's id, or the newest session's folder."""
     kernel = untrusted.text(untrusted.as_object(state.get("run")).get("kernel"), 200)
+    if kernel and kernel.partition("/")[0] in PLACES:
+        return kernel.partition("/")[2]
     if kernel:
         return kernel.removesuffix("-a").removesuffix("-b")
     if result is not None and result.run:

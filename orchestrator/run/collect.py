@@ -18,7 +18,7 @@ from orchestrator.download import (
     measure,
     read_manifest,
 )
-from orchestrator.errors import LocalError, RefusedError, ServiceError
+from orchestrator.errors import LocalError, RefusedError, ServiceError, UsageError
 from orchestrator.files import write_atomically
 from orchestrator.kaggle.logs import log_lines
 from orchestrator.locks import is_training
@@ -110,7 +110,13 @@ def _check_free(target: Target, folder: Path) -> None:
 
     Raises:
         FolderTakenError: it is.
+        UsageError: the target itself was, so Kaggle has none of its outputs.
     """
+    if target.ref.is_elsewhere:
+        raise UsageError(
+            f"{target.ref} is not on Kaggle: its outputs are where it ran, on {target.ref.place}.",
+            hint="copy its folder from there",
+        )
     other = SessionFolder(folder).elsewhere
     begins = other is None and is_training(folder.parent) and folder.is_dir() and not any(folder.iterdir())
     if other is not None or begins:
@@ -198,8 +204,8 @@ def collect(  # noqa: PLR0913  # The last two have defaults.
         FolderTakenError: the folder holds another session, trained outside Kaggle.
         LocalError, ServiceError: as `download.fetch`.
     """
-    target = _pinned(context, target)
     _check_free(target, folder)
+    target = _pinned(context, target)
     status = _ended(context, target)
     brought = bring(context.kaggle, target.ref, folder, choose, listener, fetch_files=context.fetch or fetch)
     if not brought.is_whole:
@@ -297,8 +303,8 @@ def outline(context: RunContext, target: Target, folder: Path, choose: Choose) -
         ServiceError: Kaggle lists nothing, or the storage could not be asked for a size.
         FolderTakenError: the folder holds another session, trained outside Kaggle.
     """
-    target = _pinned(context, target)
     _check_free(target, folder)
+    target = _pinned(context, target)
     status = _ended(context, target)
     files = _finished(context.kaggle.outputs(target.ref))
     if not files:

@@ -10,6 +10,7 @@ it over (`handover.parent_of`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from kernel_template.contract import EXCUSED, LOCAL, STATE_FILE, EndReason, Status, session_folder
@@ -58,7 +59,8 @@ def session_of(data: bytes | None, number: int, *, is_at_work: bool = False) -> 
         is_at_work: whether it may still train; if not, one that did not write its end was killed.
     """
     result = read_state(data)
-    told = untrusted.as_object((untrusted.json_object(data) or {}).get("run"))
+    whole = untrusted.json_object(data) or {}
+    told, started = untrusted.as_object(whole.get("run")), _moment(whole.get("started"))
     try:
         stamp = RunStamp(**{name: told.get(name) for name in _STAMPED})  # type: ignore[arg-type] # It checks.
         ref = KernelRef.parse(stamp.kernel)
@@ -74,7 +76,25 @@ def session_of(data: bytes | None, number: int, *, is_at_work: bool = False) -> 
     elif result.status == Status.FAILED and result.reason not in EXCUSED:
         cause = result.message or None
     reason = result.reason or (None if state is SessionState.RUNNING else EndReason.KILLED.value)
-    return SessionView(ref.at(number), stamp, SessionStatus(state), result=result, cause=cause, reason=reason)
+    return SessionView(
+        ref.at(number), stamp, SessionStatus(state), started, result=result, cause=cause, reason=reason
+    )
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return None if found is None or found.tzinfo is None else found
+
+
+def all_here(results: Results) -> list[SessionView]:
+    """All sessions on this machine that ran outside Kaggle, the last begun first."""
+    runs = {(place.name, item.run) for place in results.slugs for item in pulled_sessions(place)}
+    here = (sessions_here(results, slug, run) for slug, run in sorted(runs, key=str) if run is not None)
+    found = [view for each in here for view in each.sessions]
+    return sorted(found, key=lambda view: view.started.timestamp() if view.started else 0.0, reverse=True)
 
 
 def sessions_here(results: Results, slug: str, run_id: str, fingerprint: str | None = None) -> Here:

@@ -1,16 +1,17 @@
 """The forecast of a run: when it will be done at this pace and quota; and its eval loss so far."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from orchestrator.errors import KgttsError, LocalError
 from orchestrator.metrics import MetricsTable, Verdict, eval_loss, judge, read_run, read_scores
-from orchestrator.models import Quota
+from orchestrator.models import Quota, SessionSummary
 from orchestrator.results import Results
 from orchestrator.run.context import RunContext
 from orchestrator.run.decide import Circumstances, Decision, decide
+from orchestrator.run.elsewhere import sessions_here
 from orchestrator.run.forecast import Forecast, forecast, terms_of, work_left
 from orchestrator.run.look import Pass, base_kernel, look
 from orchestrator.run.reading import look_closer
@@ -42,6 +43,8 @@ class Outlook:
         curve: the eval loss of the sessions that were pulled.
         decision: what the run needs next.
         verdict: what those sessions' measurements say about the voice.
+        elsewhere: the run's newest session, if it ran outside Kaggle and this machine has it.
+        history: the run's sessions, oldest first, if that one is the newest.
     """
 
     epochs: int
@@ -50,6 +53,8 @@ class Outlook:
     curve: tuple[Evaluation, ...] = ()
     decision: Decision | None = None
     verdict: Verdict | None = None
+    elsewhere: SessionView | None = None
+    history: Sequence[SessionSummary] = ()
 
 
 def look_ahead(settings: Settings, done: Pass, now: datetime) -> Outlook:
@@ -64,7 +69,12 @@ def look_ahead(settings: Settings, done: Pass, now: datetime) -> Outlook:
         ahead = forecast(work, terms_of(settings, quota), now, running_since=_running_since(done, now))
     table = _pulled_by(settings, done)
     verdict = _verdict(table, done)
-    return Outlook(settings.training.epochs, quota, ahead, tuple(evaluations(table)), done.decision, verdict)
+    outlook = Outlook(
+        settings.training.epochs, quota, ahead, tuple(evaluations(table)), done.decision, verdict
+    )
+    if done.view is None or done.pushed is not None or not done.view.newest.ref.is_elsewhere:
+        return outlook
+    return replace(outlook, elsewhere=done.view.newest, history=done.view.history)
 
 
 def verdict_after(settings: Settings, done: Pass) -> Verdict | None:
@@ -140,7 +150,13 @@ def outlook_of(
 
 
 def _over(context: RunContext, snapshot: Snapshot, session: SessionView, settings: Settings) -> Pass | None:
-    """A look at a run that is over by this session's own word: nothing more needs to be read."""
+    """A look at a run that is over by this session's own word: nothing more needs to be read.
+
+    None if it is not, or was trained further outside Kaggle.
+    """
+    results, stamp = Results(Path(settings.pull.to)), session.stamp
+    if sessions_here(results, base_kernel(settings).slug, stamp.id, stamp.fingerprint).sessions:
+        return None
     if not session.status.state.is_terminal:
         return None
     session, notes = look_closer(snapshot, session)

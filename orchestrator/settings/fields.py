@@ -34,11 +34,8 @@ class SeveralKeysError(ValueError):
 
 
 def is_owner(text: str) -> bool:
-    """Return whether `text` can be the name of a Kaggle user or organisation.
-
-    Those of `PLACES` name sessions outside Kaggle in kgtts.
-    """
-    return _OWNER.fullmatch(text) is not None and text.lower() not in PLACES
+    """Return whether `text` can be the name of a Kaggle user or organisation."""
+    return _OWNER.fullmatch(text) is not None
 
 
 def complete_source(source: str, owner: str, *, parts: int) -> str:
@@ -61,9 +58,9 @@ def title_from(slug: str) -> str:
 
 
 def _owner(text: str) -> str:
+    if text.lower() in PLACES:
+        raise ValueError(f"cannot be {text}: kgtts names sessions outside Kaggle so")
     if text and not is_owner(text):
-        if text.lower() in PLACES:
-            raise ValueError(f"cannot be {text}: kgtts names sessions outside Kaggle so")
         raise ValueError("must be a Kaggle user name: ASCII letters, digits, hyphens and underscores")
     return text
 

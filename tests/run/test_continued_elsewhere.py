@@ -43,6 +43,13 @@ def here(after: After, tmp_path: Path) -> Play:
     return play
 
 
+def locked(run: Path) -> FileLock:
+    """Return the lock that a session holds which trains in a run's folder."""
+    place = run / TRAINING_LOCK
+    place.parent.mkdir(parents=True)
+    return FileLock(place)
+
+
 def elsewhere(play: Play) -> Play:
     """Return another machine, which has no results."""
     other = Play(play.folder, clock=play.clock)
@@ -180,7 +187,7 @@ def test_a_dataset_that_is_being_prepared_again_is_waited_for(here: Play) -> Non
 def test_while_it_trains_here_nothing_is_pushed(here: Play) -> None:
     """A pass and a push say where it trains; a watch waits, and goes on when it has ended."""
     folder = train_here(here, 150, FIRST, status="running", reason=None)
-    with FileLock(folder.parent / TRAINING_LOCK):
+    with locked(folder.parent):
         done = here.sync(retry=True)
         assert (done.state, done.pushed) == (RunState.RUNNING, None)
         assert done.decision.reason == "Session 2 trains on this machine, so nothing is pushed."
@@ -196,14 +203,14 @@ def test_a_session_that_has_just_begun_here_counts(here: Play) -> None:
     """It has written nothing yet, but holds the run's folder."""
     folder = here.folder / "runs" / "bangla-tts"
     (folder / "session-02").mkdir(parents=True)
-    with FileLock(folder / TRAINING_LOCK):
+    with locked(folder):
         assert here.sync().decision.reason == "Session 2 trains on this machine, so nothing is pushed."
 
 
 def test_a_watch_waits_for_what_trains_here(here: Play) -> None:
     """It follows no session on Kaggle meanwhile, and pushes the next one once the training here has ended."""
     folder = train_here(here, 150, FIRST, status="running", reason=None)
-    lock = FileLock(folder.parent / TRAINING_LOCK)
+    lock = locked(folder.parent)
     lock.acquire()
     followed: list[str] = []
 
@@ -415,3 +422,14 @@ def test_a_session_on_skypilot_that_has_not_said_its_end_may_be_at_work(here: Pl
     )
     assert here.pushed(retry=True, from_here=True) == "asha/bangla-tts-b/1"
     assert here.look().view.notes == ()  # type: ignore[union-attr]
+
+
+def test_outputs_of_a_session_elsewhere_are_not_asked_for(here: Play) -> None:
+    """Kaggle has none; the error says where they are."""
+    with here.ledger() as ledger:
+        target = Target(KernelRef.parse("local/bangla-tts/2"), None)
+        with pytest.raises(UsageError, match="its outputs are where it ran, on this machine"):
+            collect(
+                here.context(ledger), target, here.folder / "new", lambda names: names, TransferListener()
+            )
+    assert asked_elsewhere(here) == []

@@ -39,6 +39,11 @@ from orchestrator.run.watch import Passes, watch, why_not_pushed
     help="With --new: begin with the best model of another run, not with the base voice.",
     shell_complete=complete_run,
 )
+@click.option(
+    "--from-here",
+    is_flag=True,
+    help="Go on from the session that ran outside Kaggle, though the run went on without it there.",
+)
 @click.option("--overwrite", is_flag=True, help="Push also over a version that kgtts did not push.")
 @settings_options
 @json_option
@@ -48,6 +53,7 @@ def push(
     timeout: timedelta | None,
     new: bool,
     source: str | None,
+    from_here: bool,
     overwrite: bool,
     config_path: Path | None,
     overrides: tuple[str, ...],
@@ -58,10 +64,7 @@ def push(
     The first push starts the run that kgtts.toml describes. Each later one continues it where it stopped,
     also after a failure. `kgtts watch` and `kgtts sync` push the next sessions for you.
     """
-    if timeout is not None and not wait:
-        raise click.UsageError("--timeout limits how long --wait waits; give both.")
-    if source is not None and not new:
-        raise click.UsageError("--from begins another run; give --new as well.")
+    _check(timeout_without_wait=timeout is not None and not wait, new=new, source=source, from_here=from_here)
     settings = load_to_train(config_path, overrides).settings
     with repeating(config_path, overrides) as whole, workbench(starts=True) as bench:
         if source is not None:
@@ -75,7 +78,7 @@ def push(
             hint=f"`kgtts status {settings.kernel.slug}` finds out",
         ):
             done = passes.make_when_ready(
-                Asked(retry=True, new=new, overwrite=overwrite, overrides=overrides),
+                Asked(retry=True, new=new, from_here=from_here, overwrite=overwrite, overrides=overrides),
                 lambda words: click.echo(f"{shown(words)} Waiting.", err=True),
             )
         pushed = done.pushed
@@ -99,3 +102,13 @@ def push(
                 print_json(push_json(pushed, bench.ledger, done.warnings))
         if not as_json:
             click.echo("Next: kgtts report, or kgtts say TEXT" if wait else whole("Next: kgtts watch"))
+
+
+def _check(*, timeout_without_wait: bool, new: bool, source: str | None, from_here: bool) -> None:
+    """Refuse options that do not fit together."""
+    if timeout_without_wait:
+        raise click.UsageError("--timeout limits how long --wait waits; give both.")
+    if source is not None and not new:
+        raise click.UsageError("--from begins another run; give --new as well.")
+    if from_here and new:
+        raise click.UsageError("--new begins another run, and --from-here goes on with this one; give one.")

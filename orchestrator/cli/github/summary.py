@@ -136,13 +136,13 @@ def _sessions(view: RunView, outlook: Outlook) -> list[str]:
         return []
     losses = {item.session: item.loss for item in outlook.curve}  # The last one of each session.
     lines = [
-        "| session | kernel | steps | epochs | eval loss | time | ended |",
+        "| session | where | steps | epochs | eval loss | time | ended |",
         "|---:|---|---:|---:|---:|---:|---|",
     ]
     for item in view.history:
         loss = f"{losses[item.session]:.4f}" if item.session in losses else ""
         lines.append(
-            f"| {item.session} | {escape(item.kernel)} | {item.from_step} – {item.to_step} "
+            f"| {item.session} | {escape(item.place)} | {item.from_step} – {item.to_step} "
             f"| {item.from_epoch} – {item.to_epoch} | {loss} "
             f"| {duration(item.seconds)} | {escape(item.reason)} |"
         )

@@ -256,7 +256,7 @@ def _sessions(scene: Scene, width: int, signs: Signs) -> Iterable[Text]:
     for index, item in enumerate(history):
         steps = f"step {item.from_step} to {item.to_step}"
         spent = f"{formatting.duration(item.seconds):>13}  {item.reason:<12}"
-        text = f"{item.session:>2}  {steps:<22}{spent}{item.kernel}"
+        text = f"{item.session:>2}  {steps:<22}{spent}{item.place}"
         yield _row("" if index else "sessions", text, width, signs)
 
 

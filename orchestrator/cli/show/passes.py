@@ -18,6 +18,7 @@ from orchestrator.run.outlook import Outlook
 from orchestrator.run.plan import Ends, goes_on
 from orchestrator.run.progress import Progress
 from orchestrator.run.push import PushedSession
+from orchestrator.run.view import SessionView
 
 if TYPE_CHECKING:
     from orchestrator.metrics import Verdict
@@ -123,6 +124,15 @@ def ends_in_words(found: Ends) -> tuple[str | None, str | None]:
     return f"about {found.later:%a %d %b %H:%M} UTC, {more}", session
 
 
+def elsewhere_line(session: SessionView) -> str:
+    """Write what is known of a session that ran outside Kaggle, without a full stop."""
+    number, place = session.stamp.session, session.ref.place
+    if not session.status.state.is_terminal:
+        return f"session {number} trains on {place}, step {session.step} is saved"
+    how = f"  ({session.reason})" if session.reason else ""
+    return f"session {number} ran on {place}, up to step {session.step}{how}"
+
+
 def print_verdict(verdict: "Verdict | None") -> None:
     """Print what the measurements say about the voice; nothing if they say nothing."""
     if verdict is not None:
@@ -150,7 +160,17 @@ def what_next(outlook: Outlook | None, progress: Progress) -> str | None:
 def outlook_json(outlook: Outlook | None) -> dict[str, Any]:
     """Give the outlook for programs; times are in seconds."""
     quota, ahead = (None, None) if outlook is None else (outlook.quota, outlook.forecast)
+    newest = None if outlook is None else outlook.elsewhere
     return {
+        "elsewhere": None
+        if newest is None
+        else {
+            "session": newest.stamp.session,
+            "place": newest.ref.place,
+            "state": newest.status.state.value,
+            "global_step": newest.step,
+            "folder": None if newest.folder is None else str(newest.folder),
+        },
         "quota": None
         if quota is None
         else {

@@ -66,7 +66,7 @@ def summary(progress: Progress) -> str:
 def session_line(item: SessionSummary) -> str:
     """Write one session of a run on one line."""
     span = f"step {item.from_step} to {item.to_step}"
-    return f"{item.session:>2}  {span:<26} {duration(item.seconds):>14}  {item.kernel}  {item.reason}"
+    return f"{item.session:>2}  {span:<26} {duration(item.seconds):>14}  {item.place}  {item.reason}"
 
 
 def print_report(report: SessionReport) -> None:
