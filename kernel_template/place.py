@@ -219,12 +219,11 @@ def _done(member: _Member, settings: SessionSettings) -> str | None:
 
 
 def _own(member: _Member) -> Session:
-    """The session in its own history; one that was killed has no reason there."""
+    """The session in its own history."""
     found = next((item for item in member.history if item["session"] == member.number), None)
     unknown: dict[str, object] = {"session": member.number, "from_step": member.step, "to_step": member.step}
     unknown |= {"from_epoch": 0, "to_epoch": 0, "seconds": 0.0}
-    own = {**unknown, **(found or {}), "kernel": member.kernel}
-    return cast("Session", {**own, "reason": own.get("reason") or EndReason.KILLED})
+    return cast("Session", {**unknown, "reason": None, **(found or {}), "kernel": member.kernel})
 
 
 def _seconds(members: list[_Member], kernel: str) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 from kernel_template.contract import (
     DONE,
     STATE_SCHEMA,
+    EndReason,
     Environment,
     Export,
     Losses,
@@ -131,11 +132,17 @@ class SessionRecord:
         }
 
     def _sessions_before(self) -> list[Session]:
-        """The earlier sessions: those that the parent lists, and those that it cannot know of."""
+        """The earlier sessions: those that the parent lists, and those that it cannot know of.
+
+        One that has no reason to have ended was killed.
+        """
         listed = self.resumed.history if self.resumed else []
         known = {item.get("session") for item in listed}
         missed = [item for item in self._settings["before"] if item["session"] not in known]
-        return sorted([*listed, *missed], key=lambda item: item["session"])
+        ended: list[Session] = [
+            {**item, "reason": item.get("reason") or EndReason.KILLED} for item in (*listed, *missed)
+        ]
+        return sorted(ended, key=lambda item: item["session"])
 
     def _losses(self) -> Losses:
         """The last losses; those of the session before until this one has its own."""

@@ -103,7 +103,7 @@ def test_a_killed_session_is_continued_from_what_it_listed(series: Series) -> No
     series.end_with(1, done=False, status="running", history=state["history"])
     (series.folder / session_folder(2)).mkdir()  # It was killed before it saved anything.
     series.start()
-    assert steps(series.state(3))[-1] == (3, 4, 6, "finished")
+    assert steps(series.state(3)) == [(1, 0, 4, "killed"), (3, 4, 6, "finished")]
     assert series.state(3)["run"]["parent"] == "local/voice/1"
 
 
