@@ -26,22 +26,45 @@ class Machine:
         task: the content of task.yaml.
         rank: its number among the task's machines.
         head: the address of machine 0.
+        programs: the folder of the programs that its image has; by default that of this Python.
     """
 
     home: Path
     task: Mapping[str, Any]
     rank: int = 0
     head: str = "127.0.0.1"
+    programs: Path = Path(sys.executable).parent
 
     @classmethod
-    def of(cls, task: Path, home: Path, rank: int = 0) -> "Machine":
-        """A machine with the task's files, as SkyPilot brings them."""
+    def of(
+        cls,
+        task: Path,
+        home: Path,
+        rank: int = 0,
+        *,
+        bucket: Path | None = None,
+        python: str | None = None,
+    ) -> "Machine":
+        """A machine with the task's files, as SkyPilot brings them.
+
+        Args:
+            task: the file task.yaml.
+            home: its home folder, which is made.
+            rank: its number among the task's machines.
+            bucket: the folder that stands for the bucket.
+            python: what its image has as python3; None is this Python.
+        """
         found: dict[str, Any] = yaml.safe_load(task.read_text(encoding="utf-8"))
         for place, source in found["file_mounts"].items():
             target = home / place.removeprefix("~/")
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(source if isinstance(source, str) else source["source"])
-        return cls(home, found, rank)
+            target.symlink_to(source if isinstance(source, str) else bucket or source["source"])
+        if python is None:
+            return cls(home, found, rank)
+        programs = home / "image"
+        programs.mkdir()
+        (programs / "python3").symlink_to(python)
+        return cls(home, found, rank, programs=programs)
 
     def environment(self, **more: str) -> dict[str, str]:
         """What a step finds in its environment; this Python comes first."""
@@ -51,7 +74,7 @@ class Machine:
             kept["PYTHONPATH"] = str(standins)
         return {
             **kept,
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)]),
+            "PATH": os.pathsep.join([str(self.programs), kept.get("PATH", os.defpath)]),
             "HOME": str(self.home),
             "OMP_NUM_THREADS": "1",
             **self.task["envs"],
