@@ -34,6 +34,7 @@ from tests.download.storage import Answer, Storage
 from tests.fakes.kaggle import FakeKaggle
 from tests.fakes.sessions import Life, Version, said
 from tests.run.conftest import Play
+from tests.run.trained_here import train_here
 
 HOUR_S = 3600.0
 # What a function may remember; other things, such as clocks and connections, are the same at all times.
@@ -41,10 +42,11 @@ _VALUES = (
     *(str, bytes, int, float, bool, NoneType, tuple, list, dict, KgttsError, Pass, RunView, SessionView),
     *(SessionRecord, SessionStatus, KernelRef, KernelInfo, Target, Start, InputState),
 )
-DONE_AT = 400
+DONE_AT, HERE_AT = 400, 150
 LEDGER = "ledger.db"
 RESULTS = "runs"
-# How each session ended: at a step, killed with or without outputs, or with words; and how the last one is.
+# How each session ended: at a step, killed with or without outputs, with words, or here, at a step between
+# theirs; and how the last one is.
 STATES: dict[str, tuple[Sequence[int | str], str]] = {
     "nothing was pushed": ((), ""),
     "the first session is queued": ((), "queued"),
@@ -60,6 +62,9 @@ STATES: dict[str, tuple[Sequence[int | str], str]] = {
     "the third is running": ((100, 200), "running"),
     "three have ended": ((100, 200, 300), ""),
     "the run is done": ((100, 400), ""),
+    "the second was trained here": ((100, "here"), ""),
+    "after the one here the third was killed": ((100, "here", "killed"), ""),
+    "the third was killed, and another machine has no results": ((100, "here", "killed"), "no results"),
     "somebody saved a version on the website": ((100, 200), "saved"),
     "somebody saved our version again": ((100, 200), "saved again"),
 }
@@ -259,10 +264,15 @@ def start(folder: Path, name: str, *, has_ledger: bool) -> QuickPlay:
     play.kaggle.save("asha/something-else")
     ends, last = STATES[name]
     for how in ends:
-        end(play, play.kaggle.version(play.pushed(retry=True)), how)
+        if how == "here":
+            train_here(play, HERE_AT, f"asha/bangla-tts-a/{len(play.kaggle.pushes)}")
+        else:
+            end(play, play.kaggle.version(play.pushed(retry=True)), how)
     if last in ("queued", "running"):
         version = play.kaggle.version(play.pushed())
         live(play.kaggle, version, DONE_AT, queued_s=60.0 if last == "queued" else 0.0)
+    elif last == "no results":
+        play.changes = {**changes, "pull.to": json.dumps(str(folder / "none"))}
     elif last:
         newest = play.kaggle.kernels[KernelRef("asha", "bangla-tts-a")][-1]
         is_copy = last == "saved again"
@@ -382,25 +392,38 @@ def faults_in(play: Play, before: int) -> list[str]:
     stamps = [stamp for push in kaggle.pushes if (stamp := stamp_in(push.source)) is not None]
     if len({stamp.id for stamp in stamps}) > 1:
         found.append("a second run")
-    numbers = [stamp.session for stamp in stamps]
+    here = _trained_here(play)
+    numbers = [*here, *(stamp.session for stamp in stamps)]
     if len(set(numbers)) < len(numbers):
         found.append("a session twice")
     pushed = [item for versions in kaggle.kernels.values() for item in versions if item.push is not None]
     if sum(not version.state_at(now_s).is_terminal for version in pushed) > 1:
         found.append("two sessions at once")
-    steps = {stamp_of(version).session: _step_of(version) for version in pushed}
+    steps = {**here, **{stamp_of(version).session: _step_of(version) for version in pushed}}
     for stamp in stamps[before:]:
         best = max((step for session, step in steps.items() if session < stamp.session), default=0)
-        number = None if stamp.parent is None else _session_at(kaggle, stamp.parent)
+        number = None if stamp.parent is None else _session_at(kaggle, stamp.parent, here)
         parent = 0 if number is None else steps.get(number, 0)
         if parent < best:
             found.append(f"an older parent: step {parent}, not {best}")
     return found
 
 
-def _session_at(kaggle: FakeKaggle, text: str) -> int | None:
+def _trained_here(play: Play) -> Mapping[int, int]:
+    """Return the steps of the sessions that were trained here, by their numbers."""
+    folders = map(SessionFolder, (play.folder / RESULTS).glob("*/session-*"))
+    refs = {folder.path: ref for folder in folders if (ref := folder.elsewhere) is not None}
+    return {
+        ref.version or 0: json.loads((place / "state.json").read_bytes())["global_step"]
+        for place, ref in refs.items()
+    }
+
+
+def _session_at(kaggle: FakeKaggle, text: str, here: Mapping[int, int]) -> int | None:
     """Return the number of a version's session; None if it was deleted or replaced."""
     ref = KernelRef.parse(text)
+    if ref.is_elsewhere:
+        return ref.version if ref.version in here else None
     versions = kaggle.kernels.get(ref.kernel, [])
     if not 0 < (ref.version or 0) <= len(versions):
         return None
