@@ -22,7 +22,7 @@ def lines(asked: argparse.Namespace, folder: Path) -> Iterator[str]:
             yield from calculated.table()
         case "rate":
             rates = Rates(folder, speaking=asked.speaking)
-            yield f"{rates.run(asked.minutes)} missing"
+            yield f"{rates.run(asked.minutes, asked.jobs)} missing"
             yield from rates.table()
 
 
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="for files; without it, a temporary one")
     parser.add_argument("--rounds", type=int, default=5, help="of `time`")
     parser.add_argument("--minutes", type=float, default=1e6, help="`rate` begins no training after that")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings of `rate` at a time")
     parser.add_argument("--speaking", action="store_true", help="`rate` fine-tunes the voice that speaks")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
