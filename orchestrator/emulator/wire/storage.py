@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 from xml.sax.saxutils import escape
 
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
+from starlette.types import Message, Receive, Scope, Send
 
 from orchestrator.emulator.options import WaitableClock
 from orchestrator.emulator.service.backend import Backend
@@ -134,9 +137,35 @@ class UrlSigner:
 
 
 class _StoredFile(FileResponse):
-    """A file in pieces of 1 MiB: on loopback several times faster than starlette's 64 KiB."""
+    """A file, or one range of it, read where it is sent.
 
-    chunk_size = 1 << 20
+    Starlette reads each piece in a thread, which costs more than to read what the system has in memory.
+    """
+
+    chunk_size = 1 << 18
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file; starlette says with which status and headers."""
+        if scope["method"] != "GET" or "," in Headers(scope=scope).get("range", ""):
+            await super().__call__(scope, receive, send)
+            return
+        start: dict[str, Any] = {}
+
+        async def send_with_body(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+            elif start["status"] in (200, 206):
+                headers = MutableHeaders(raw=start["headers"])
+                offset = int(headers.get("content-range", "bytes 0").removeprefix("bytes ").partition("-")[0])
+                left = int(headers["content-length"])
+                with Path(self.path).open("rb", buffering=0) as file:  # noqa: ASYNC230  # See above.
+                    file.seek(offset)
+                    while left and (data := file.read(min(self.chunk_size, left))):
+                        left -= len(data)
+                        await send({**message, "body": data, "more_body": True})
+            await send(message)
+
+        await super().__call__({**scope, "method": "HEAD"}, receive, send_with_body)
 
 
 class StorageEndpoint:
