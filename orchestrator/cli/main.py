@@ -154,6 +154,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     # Nothing that start-up imports is garbage, and looking for some takes a tenth of its time.
     gc.set_threshold(_ALLOCATIONS)
     code = run(args)
+    gc.freeze()  # Nor is all that is left looked through at the end, which takes as long again.
     if code == ExitCode.INTERRUPTED:
         # Ctrl-C once more, while Python waits for what it started: end at once, and without a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)

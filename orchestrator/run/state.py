@@ -42,7 +42,7 @@ _Words = Annotated[str, BeforeValidator(_words)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class SavedCheckpoint(_Part):
