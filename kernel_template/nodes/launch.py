@@ -21,19 +21,19 @@ import tempfile
 import time
 import types
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 
 from kernel_template.contract import NODE_LOST, RANK_ENDED, RANK_LINES
 from kernel_template.nodes.agent import Agent
-from kernel_template.nodes.link import JOIN_S, Ended, Link, LostError, Verdict
+from kernel_template.nodes.link import JOIN_S, SILENT_S, Ended, Link, LostError, Verdict
 from kernel_template.tools.nodes import Nodes
 from kernel_template.tools.outcome import KernelFailure
 
 _POLL_S = 0.1
-_SETTLE_S = 1.0  # After the ranks of this machine have ended, for torch's agent to say that one failed.
-_REPORT_S = 3.0  # After a failure, for the other machines to report theirs;
-_SILENT_S = 2.0  # one that has not spoken for so long then is gone.
+_SETTLE_S = 0.5  # After the ranks of this machine have ended, for torch's agent to say that one failed.
+_REPORT_S = 3.0  # After a failure, for the other machines to report theirs.
 _SAVE_S = 120.0  # For a checkpoint that is being written.
 _FATAL = frozenset({signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE})
 _INTERRUPTED = 130
@@ -124,7 +124,7 @@ class NodeLaunch:
             elif self._agent.has_ended(0):
                 self._mark("over")  # Rank 0 has trained without a Trainer, or not at all.
                 link.tell("over")
-            if self._failure() or any(item.status for item in link.reports()):
+            if self._failures(link):
                 verdict = self._judge(link)
             elif self._all_ended():
                 verdict = Verdict(0, [])
@@ -136,6 +136,7 @@ class NodeLaunch:
 
     def _judge(self, link: Link) -> Verdict:
         """Wait a little for what the machines have to say, and find the cause of a failure."""
+        early = self._failures(link)
         began = quiet_since = time.monotonic()
         while time.monotonic() - quiet_since < _REPORT_S:
             link.beat(expect_all=False)
@@ -144,15 +145,18 @@ class NodeLaunch:
             if self._all_ended() and len(link.reports()) == self._nodes.count - 1:
                 break
             time.sleep(_POLL_S)
-        own = self._failure()
-        if self._agent.has_ended(0) and (own is None or 0 not in self._agent.statuses):
+        if self._agent.has_ended(0) and 0 not in self._agent.statuses:
             return Verdict(0, [])  # Rank 0 has stopped and saved by itself.
-        failures = [*([own] if own else []), *(item for item in link.reports() if item.status)]
+        failures = [*early, *self._failures(link)]
         killed = [item for item in failures if -item.status in _FATAL]
         first = [item for item in failures if item.rank == link.first_failed()]
-        if not killed and (gone := link.silent(_SILENT_S)) is not None:
-            return Verdict(1, [NODE_LOST.format(node=gone, how="is gone")])
+        if not killed and (gone := link.silent(SILENT_S)):
+            return Verdict(1, [NODE_LOST.format(node=gone[0], how="is gone")])
         return self._verdict([*killed, *first, *failures][0])
+
+    def _failures(self, link: Link) -> list[Ended]:
+        own = self._failure()
+        return [*([own] if own else []), *(item for item in link.reports() if item.status)]
 
     @staticmethod
     def _verdict(cause: Ended) -> Verdict:
@@ -244,11 +248,15 @@ def main(arguments: list[str]) -> int:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-if __name__ == "__main__":
-    _status = main(sys.argv[1:])
-    if _status < 0:  # End as the training did.
-        with contextlib.suppress(OSError, ValueError):
-            signal.signal(-_status, signal.SIG_DFL)
-        os.kill(os.getpid(), -_status)
+def end_as(status: int) -> NoReturn:
+    """End this process as the training did; torch's agent may wait in its thread for another machine."""
     sys.stdout.flush()
-    os._exit(_status)  # torch's agent may wait in its thread for machines that are gone.
+    if status < 0:
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    end_as(main(sys.argv[1:]))

@@ -15,7 +15,8 @@ from kernel_template.tools.nodes import Nodes
 
 JOIN_S = 1800  # For all machines to come.
 _BEAT_S = 0.5  # How often a machine says that it is alive.
-_LOST_S = 60.0  # A machine that has said nothing for so long is gone.
+SILENT_S = 2.0  # After a failure, a machine that has said nothing for so long is taken to be gone;
+_LOST_S = 60.0  # without one, for so long.
 _LEAVE_S = 5.0  # For the other machines to read how the training ended.
 _POLL_S = 0.1
 
@@ -145,13 +146,13 @@ class Link:
                 if beats != count:
                     self._heard[node] = (beats, now)
         gone = self.silent(_LOST_S)
-        if expect_all and gone is not None:
-            raise LostError(gone, f"has not answered for {_LOST_S:.0f} seconds")
+        if expect_all and gone:
+            raise LostError(gone[0], f"has not answered for {_LOST_S:.0f} seconds")
 
-    def silent(self, seconds: float) -> int | None:
-        """Return a machine that had come, and has said nothing for so many seconds; None if all speak."""
+    def silent(self, seconds: float) -> list[int]:
+        """Return the machines that had come, and have said nothing for so many seconds."""
         now = self._clock()
-        return next((node for node, (_, heard) in self._heard.items() if now - heard >= seconds), None)
+        return [node for node, (_, heard) in self._heard.items() if now - heard >= seconds]
 
     # ---- Marks
 
@@ -195,7 +196,8 @@ class Link:
         """Tell the other machines how the training ended, and wait until they know it."""
         self._store.set("verdict", json.dumps(asdict(verdict)))
         until = self._clock() + _LEAVE_S
-        while self._store.add("read", 0) < self._nodes.count - 1 and self._clock() < until:
+        there = self._nodes.count - 1 - len(self.silent(SILENT_S))
+        while self._store.add("read", 0) < there and self._clock() < until:
             time.sleep(_POLL_S)
 
     def verdict(self) -> Verdict | None:

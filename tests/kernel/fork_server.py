@@ -1,7 +1,8 @@
 """Runs the host in forked processes: torch is imported once for all of a test folder's trainings.
 
-Jobs come as JSON lines on stdin, one process for each of their `ranks` (the environment of each). Each is
-answered by a line of process ids, and then by one of exit statuses.
+Jobs come as JSON lines on stdin, one process for each of their `ranks` (the environment of each), or with
+`nodes` one launcher for each machine. Each is answered by a line of process ids, and then by one of exit
+statuses.
 """
 
 import gc
@@ -16,6 +17,8 @@ import traceback
 import torch
 
 from kernel_template.host.__main__ import main as host
+from kernel_template.nodes.launch import end_as
+from kernel_template.nodes.launch import main as launch
 
 # What the trainer package imports, and what the test names.
 for _name in ("coqpit", "fsspec", "matplotlib.pyplot", "psutil", "torch._dynamo", "torch.utils.tensorboard"):
@@ -49,6 +52,8 @@ def _child(job: dict[str, object], rank: int, variables: dict[str, str]) -> None
     arguments = job["arguments"]
     assert isinstance(arguments, list)
     code: object = 0
+    if job["nodes"]:
+        end_as(launch(arguments[rank]))
     try:
         code = host(arguments)
     except SystemExit as ended:

@@ -1,9 +1,11 @@
 """Shared by the tests of the host: toy trainings on Coqui's real Trainer, session after session."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -50,6 +52,26 @@ CONFIG = {
 }
 
 
+def has_ended(process: int) -> bool:
+    """Whether a process has ended, even if nobody has asked for its status yet."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    status = Path(f"/proc/{process}/stat")
+    return status.is_file() and status.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def two_ports() -> int:
+    """Return a port that is free, as is the next one."""
+    while True:
+        with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
+            one.bind(("", 0))
+            port = int(one.getsockname()[1])
+            other.bind(("", port + 1))
+            return port
+
+
 class ForkServer:
     """A process that has torch imported and forks a training for each job."""
 
@@ -82,26 +104,33 @@ class ForkServer:
             }
             for rank, environment in enumerate(environments):
                 environment.update(told, KGTTS_RANK=str(rank), **({"RANK": str(rank)} if rank else {}))
+        codes = self._do(
+            {"arguments": arguments, "stop_time": stop_time, "ranks": environments}, log, cwd, signals
+        )
+        return codes[0] or next(filter(None, codes), 0)
+
+    def run_nodes(
+        self, arguments: list[list[str]], log: Path, variables: dict[str, str], cwd: Path | None = None
+    ) -> list[int]:
+        """Run the launchers of several machines on loopback, with arguments for each. Returns their statuses.
+
+        The log of machine 0 is `log`, that of machine 1 has `.rank1` behind it.
+        """
+        told = {"KGTTS_NODES": str(len(arguments)), "KGTTS_HEAD": "127.0.0.1", "KGTTS_PORT": str(two_ports())}
+        nodes = [{**variables, **told, "KGTTS_NODE": str(node)} for node in range(len(arguments))]
+        return self._do({"arguments": arguments, "stop_time": False, "ranks": nodes, "nodes": True}, log, cwd)
+
+    def _do(self, job: dict[str, Any], log: Path, cwd: Path | None, signals: Any = None) -> list[int]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(
-            json.dumps(
-                {
-                    "arguments": arguments,
-                    "log": str(log),
-                    "stop_time": stop_time,
-                    "ranks": environments,
-                    "cwd": str(cwd) if cwd is not None else None,
-                }
-            )
-            + "\n"
-        )
+        folder = None if cwd is None else str(cwd)
+        self._process.stdin.write(json.dumps({"nodes": False, "log": str(log), "cwd": folder, **job}) + "\n")
         self._process.stdin.flush()
         processes = json.loads(self._process.stdout.readline())
         if signals is not None:
             signals(processes[0])
         codes: list[int] = json.loads(self._process.stdout.readline())
-        return codes[0] or next(filter(None, codes), 0)
+        return codes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.hosting import CONFIG, PACKAGE, REAL_TRAINER, TOY, with_package
+from tests.kernel.hosting import CONFIG, PACKAGE, REAL_TRAINER, TOY, has_ended, with_package
 from tests.kernel.kit import put
 
 LAUNCH = (sys.executable, "-u", "-P", "-m", "kernel_template.host.launch")
@@ -51,13 +51,7 @@ def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 def gone(folder: Path, rank: int) -> bool:
     """Whether a rank's process has ended."""
-    process = int((folder / f"pid{rank}").read_text())
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    status = Path(f"/proc/{process}/stat")
-    return status.is_file() and status.read_text().rpartition(")")[2].split()[0] == "Z"
+    return has_ended(int((folder / f"pid{rank}").read_text()))
 
 
 def test_rank_0_speaks_and_decides(tmp_path: Path) -> None:
