@@ -32,6 +32,9 @@ class Session:
         listening = self._context.stop.install()
         try:
             outcome = self._guarded(self._stages)
+            head = self._context.head
+            if head is not None and head.failed and not outcome.complete:
+                outcome = Outcome(outcome.reason, f"{outcome.message} {head.failed}")
             self._tell_others(outcome)
             return self._finish(outcome)
         finally:

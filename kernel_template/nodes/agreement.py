@@ -58,10 +58,14 @@ class Head:
     Args:
         nodes: the machines.
         stop: told to stop if another machine fails.
+
+    Attributes:
+        failed: why the first other machine has failed; None if none has.
     """
 
     nodes: Nodes
     stop: StopFlag | None = None
+    failed: str | None = None
     _told: dict[str, bytes] = field(default_factory=dict)
     _files: dict[str, Path] = field(default_factory=dict)
     _ended: bytes | None = None
@@ -115,8 +119,9 @@ class Head:
     def _note(self, failed: Mapping[str, Any]) -> None:
         """Stop, since another machine has failed."""
         self._left.add(str(failed["node"]))
+        self.failed = self.failed or f"Machine {failed['node']}: {failed['message']}"
         if self.stop is not None:
-            self.stop.received = self.stop.received or f"machine {failed['node']}: {failed['message']}"
+            self.stop.received = self.stop.received or f"machine {failed['node']}"
 
     def settle(self, place: Place) -> Place:
         """Tell the others which session it is."""

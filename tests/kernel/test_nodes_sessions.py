@@ -1,0 +1,138 @@
+"""Sessions of two machines: machine 0 decides, and the other does the same, with a made-up launcher."""
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kernel_template.contract import SERIES_VARIABLE, WORKING_VARIABLE
+from kernel_template.main import run
+from kernel_template.tools.package import PackagePrograms
+from tests.kernel.hosting import two_ports
+from tests.kernel.kit import Log, make_tools, mount_inputs, settings
+from tests.kernel.sessions import PROGRAMS, package_with
+from tests.kernel.test_place import GOES_ON
+
+# On machine 0 it runs the training once the other one is there, which waits for its end.
+LAUNCH = """
+import os, pathlib, subprocess, sys, time
+print("TRAINS WITH " + " ".join(sys.argv[1:]), flush=True)
+done, there = (pathlib.Path(os.environ["SHARED"], name) for name in ("done", "there"))
+if os.environ["KGTTS_NODE"] == "0":
+    try:
+        while not there.exists(): time.sleep(0.02)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    code = subprocess.call([sys.executable, "-u", *sys.argv[3:]], stderr=subprocess.STDOUT)
+    done.write_text(str(code))
+    sys.exit(code)
+there.touch()
+while not done.exists(): time.sleep(0.02)
+"""
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> PackagePrograms:
+    """The package with made-up programs, of which one is the launcher."""
+    return package_with({**PROGRAMS, "nodes/launch.py": LAUNCH}, tmp_path_factory.mktemp("package"))
+
+
+class Machines:
+    """Two machines with inputs and disks of their own, and one bucket."""
+
+    def __init__(self, folder: Path, programs: PackagePrograms) -> None:
+        self.folder, self.programs = folder, programs
+        self.logs = [Log(), Log()]
+        for number in (0, 1):
+            mount_inputs(self.root(number) / "input", script=GOES_ON)
+
+    def root(self, number: int) -> Path:
+        """The folder of a machine's inputs."""
+        return self.folder / f"root {number}"
+
+    def start(self, **changes: Any) -> list[int]:
+        """Start the kernel on both, and return both exit codes."""
+        self.logs = [Log(), Log()]
+        for mark in ("done", "there"):
+            (self.folder / mark).unlink(missing_ok=True)
+        port, codes = str(two_ports()), [-1, -1]
+
+        def session(number: int) -> None:
+            environment = {
+                "PATH": "/usr/bin:/bin",
+                "SHARED": str(self.folder),
+                SERIES_VARIABLE: str(self.folder / "bucket"),
+                WORKING_VARIABLE: str(self.folder / f"disk {number}"),
+                "KGTTS_NODES": "2",
+                "KGTTS_NODE": str(number),
+                "KGTTS_HEAD": "127.0.0.1",
+                "KGTTS_PORT": port,
+            }
+            named = {"env": environment, "programs": self.programs}
+            real: dict[str, Any] = {"clock": time.monotonic, "sleep": time.sleep}
+            named_run = {**settings()["run"], "kernel": "skypilot/voice"}
+            asked = settings(**{"run": named_run, "training": {"epochs": 9}, **changes})
+            codes[number] = run(asked, make_tools(self.root(number), self.logs[number], **named, **real))
+
+        threads = [threading.Thread(target=session, args=(number,)) for number in (0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        return codes
+
+
+@pytest.fixture
+def machines(tmp_path: Path, programs: PackagePrograms) -> Machines:
+    """Two machines that have trained nothing."""
+    return Machines(tmp_path, programs)
+
+
+def test_the_other_machine_does_what_machine_0_does(machines: Machines) -> None:
+    """It continues from the checkpoint that machine 0 gives it, and leaves nothing in the bucket."""
+    assert machines.start() == [0, 0]
+    state = machines.folder / "bucket" / "session-01" / "state.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "done": False}))
+    assert machines.start() == [0, 0]
+    first, other = machines.logs
+    assert "CONTINUES AFTER 4" in first.lines
+    assert other.lines[-1] == first.lines[-1].replace("✅ ", "✅ Machine 0: ")
+    (trained,) = [line for line in other.lines if line.startswith("TRAINS WITH 1 ")]
+    folder = next((machines.folder / "disk 1" / "node-1" / "training").iterdir())
+    assert trained.endswith(f"--restore_path {folder / 'best_model_4.pth'} --continue_path {folder}")
+    there = machines.folder / "bucket" / "session-01" / "training" / folder.name / "best_model_4.pth"
+    assert (folder / "best_model_4.pth").read_bytes() == there.read_bytes()
+    assert str(machines.folder / "disk 0") not in (folder / "config.json").read_text()
+    assert sorted(path.name for path in (machines.folder / "bucket").iterdir()) == [
+        "session-01",
+        "session-02",
+    ]
+
+
+def test_a_machine_without_inputs_ends_both(machines: Machines) -> None:
+    """Machine 1 says what it misses, and machine 0 stops because of it, as one that was interrupted."""
+    (script,) = machines.root(1).rglob("train_tts.py")
+    script.unlink()
+    assert machines.start() == [130, 1]
+    assert "Machine 1: " in machines.logs[0].lines[-1]
+    assert "train_tts.py" in machines.logs[0].lines[-1]
+
+
+def test_a_failure_of_machine_0_ends_both(machines: Machines) -> None:
+    """What machine 0 misses is said on the other one, too."""
+    (script,) = machines.root(0).rglob("train_tts.py")
+    script.unlink()
+    assert machines.start() == [1, 1]
+    assert "Machine 0: " in machines.logs[1].lines[-1]
+    assert "train_tts.py" in machines.logs[1].lines[-1]
+
+
+def test_a_run_that_is_done_ends_both(machines: Machines) -> None:
+    """Neither machine trains once the run has what it was to have."""
+    assert machines.start() == [0, 0]
+    assert machines.start() == [0, 0]
+    over = "✅ The run is done at step 4: all 9 epochs are trained."
+    assert [log.lines for log in machines.logs] == [[over], [over]]
