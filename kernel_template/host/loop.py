@@ -95,13 +95,15 @@ class TrainingLoop:
         )
 
     def _record(self) -> Record:
-        return make_record(
+        found = make_record(
             self._trainer,
             self._state,
             bad_evals=self.checkpoints.bad_evals,
             epoch_rng=self._epoch_rng,
             loader_rng=self.resume.loader_rng,
         )
+        found["step_samples"] = self.ranks.step_samples(self._trainer)
+        return found
 
     def _wrote(self, seconds: float) -> None:
         self.budget.saved(seconds)
@@ -226,10 +228,11 @@ class TrainingLoop:
         self._peers.reseed(seed, epoch, 0)
         batches = self.ranks.accumulator.groups(iter(loader))
         if record is not None:
-            for number in range(record["batch"]):
+            done = self._steps_done(record)
+            for number in range(done):
                 self._peers.reseed(seed, epoch, number)
                 next(batches, None)
-            self._state.batch = self._state.skipped = record["batch"]
+            self._state.batch = self._state.skipped = done
             self.resume.restore_unfinished_epoch(self._trainer, record)
         self.budget.train_began()
         while True:
@@ -245,6 +248,22 @@ class TrainingLoop:
             self._state.batch += 1
             self.budget.step_done()
             self._after_step()
+
+    def _steps_done(self, record: Record) -> int:
+        """Return how many steps of the unfinished epoch are done, of the size that steps have now.
+
+        Another number of GPUs also divides the epoch in another order.
+        """
+        steps, now = record["batch"], self.ranks.step_samples(self._trainer)
+        before = record.get("step_samples", now)
+        if before == now:
+            return steps
+        done = steps * before // now
+        self.reporter.say(
+            f"A step sees {now} samples instead of {before}: {done} steps of this epoch count as done, "
+            f"not {steps}, and some of its samples come twice or not at all"
+        )
+        return done
 
     def _after_step(self) -> None:
         last = self._state.batch >= (self._state.batches or 0)

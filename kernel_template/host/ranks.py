@@ -152,10 +152,9 @@ class RankHooks:
             self.peers.join(trainer)
             size, sync = self.peers.size, self.peers.sync_bytes
             self._reporter.write(ranks=size, sync_bytes=sync)
-            samples = size * self.accumulator.size * trainer.config.batch_size
             self._reporter.say(
-                f"{size} processes train together: a step sees {samples} samples and averages {sync:,} bytes "
-                "of gradients"
+                f"{size} processes train together: a step sees {self.step_samples(trainer)} samples and "
+                f"averages {sync:,} bytes of gradients"
             )
         if trainer.train_loader is not None:  # The script has made it.
             trainer.train_loader = self._prepare(trainer.train_loader, trainer)
@@ -175,6 +174,10 @@ class RankHooks:
             seed=trainer.config.training_seed,
             accumulate=self.accumulator.size,
         )
+
+    def step_samples(self, trainer: Trainer) -> int:
+        """Return how many samples a step of all ranks sees."""
+        return self.peers.size * self.accumulator.size * int(trainer.config.batch_size)
 
     def begin_epoch(self, trainer: Trainer) -> int:
         """Tell the loader which epoch begins. Returns the number of steps in it."""

@@ -8,7 +8,7 @@ import random
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import torch
 
@@ -27,6 +27,7 @@ class Record(TypedDict):
     total_steps_done: int
     epoch: int  # Epochs done.
     batch: int  # Batches done of the epoch after those.
+    step_samples: NotRequired[int]  # What a step of all ranks sees; older checkpoints lack it.
     eval_due: bool  # An evaluation comes right after the step in which this was saved.
     rng: RandomStates
     epoch_rng: RandomStates | None  # At the start of an unfinished epoch.

@@ -129,6 +129,19 @@ def test_sessions_of_two_ranks_are_one(fork_server: ForkServer, tmp_path: Path) 
     assert difference(whole.seen(1)["model"], parts.seen(1)["model"]) is None
 
 
+@pytest.mark.parametrize(("ranks", "then", "steps"), [(1, 2, 4), (2, 1, 5)])
+def test_an_epoch_goes_on_with_another_number_of_ranks(
+    fork_server: ForkServer, tmp_path: Path, ranks: int, then: int, steps: int
+) -> None:
+    """As much of an epoch is left as was: of six or three steps of twelve samples, a third was done."""
+    toy = Toy(fork_server, tmp_path, {"batch_size": 2, "epochs": 1}, ranks)
+    toy.session(control={"until_step": 2 // ranks})
+    toy.ranks = then
+    report = toy.session()
+    assert (toy.code, report["finished"], report["global_step"]) == (0, True, steps), toy.text()[-2000:]
+    assert f"A step sees {2 * then} samples instead of {2 * ranks}" in toy.text()
+
+
 @pytest.mark.parametrize("control", [{"patience": 1}, {"budget_s": 3.0}])
 def test_rank_0_decides(fork_server: ForkServer, tmp_path: Path, control: dict[str, Any]) -> None:
     """Rank 0's evaluations and clock stop all ranks at the same step."""
