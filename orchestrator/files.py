@@ -1,6 +1,9 @@
-"""Write files completely or not at all."""
+"""Write files completely or not at all, and remove trees whatever their modes."""
 
+import os
 import secrets
+import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,3 +46,21 @@ def write_atomically(path: Path, text: str) -> None:
     """
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def make_writable(folder: Path) -> None:
+    """Give the owner access to everything below `folder`: a script may have left any mode."""
+    folder.chmod(folder.stat().st_mode | stat.S_IRWXU)
+    for current, folders, files in os.walk(folder):
+        for name in folders + files:
+            path = Path(current, name)
+            if not path.is_symlink():
+                needed = stat.S_IRWXU if path.is_dir() else stat.S_IRUSR | stat.S_IWUSR
+                path.chmod(path.stat().st_mode | needed)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and everything in it, read-only or not; do nothing if it is missing."""
+    if folder.is_dir() and not folder.is_symlink():
+        make_writable(folder)
+        shutil.rmtree(folder)

@@ -237,6 +237,21 @@ class InputFile:
 
 
 @dataclass(frozen=True, slots=True)
+class InputArchive:
+    """All files of a dataset's newest version, or of a model's version, as one file to download.
+
+    Attributes:
+        file: its name and its signed URL.
+        identity: what another version does not have; empty if the server tells nothing that says so.
+        size: its bytes, if the server tells.
+    """
+
+    file: OutputFile
+    identity: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class InputDetails:
     """The metadata of a dataset or a model.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.models import (
+    InputArchive,
     InputDetails,
     InputFile,
     KernelInfo,
@@ -229,6 +230,17 @@ class Kaggle(Protocol):
 
     def model_head(self, source: str, name: str, most: int) -> bytes | None:
         """The same of a model version, `owner/model/framework/variation/version`."""
+        ...
+
+    def dataset_archive(self, source: str) -> InputArchive:
+        """A ZIP archive of the newest version of the dataset `owner/slug`, to download.
+
+        `NotFoundError`, `ForbiddenError`: there is no such dataset, or it is not yours to see.
+        """
+        ...
+
+    def model_archive(self, source: str) -> InputArchive:
+        """A tar archive of the model version `owner/model/framework/variation/version`, to download."""
         ...
 
     def model_files(self, source: str) -> Iterator[InputFile]:

@@ -49,6 +49,7 @@ from orchestrator.kaggle.models import Models
 from orchestrator.kaggle.oauth import OAuthLogin
 from orchestrator.kaggle.uploads import Uploads
 from orchestrator.models import (
+    InputArchive,
     InputDetails,
     InputFile,
     KernelInfo,
@@ -400,6 +401,14 @@ class KaggleClient:
     def model_head(self, source: str, name: str, most: int) -> bytes | None:
         """Return the first bytes of a file of a model version; None if it has none."""
         return self._models.head(source, name, most)
+
+    def dataset_archive(self, source: str) -> InputArchive:
+        """Return a ZIP archive of a dataset's newest version, to download."""
+        return self._datasets.archive(source)
+
+    def model_archive(self, source: str) -> InputArchive:
+        """Return a tar archive of a model version, to download."""
+        return self._models.archive(source)
 
     def my_models(self) -> Sequence[str]:
         """List the account's models."""

@@ -24,9 +24,9 @@ from kagglesdk.datasets.types.dataset_types import DatasetSettings, SettingsLice
 from orchestrator import untrusted
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError
 from orchestrator.kaggle.errors import Calls, stated, translated
-from orchestrator.kaggle.reading import read_head
+from orchestrator.kaggle.reading import find_archive, read_head
 from orchestrator.kaggle.uploads import Uploads, check_names
-from orchestrator.models import InputDetails, InputFile, Sending
+from orchestrator.models import InputArchive, InputDetails, InputFile, Sending
 from orchestrator.scrubbing import scrub
 
 PAGE_SIZE = 200
@@ -61,6 +61,14 @@ class Datasets:
         request.file_name = name
         doing = f"read {untrusted.file_name(name)} of the dataset {source}"
         return read_head(self._call, doing, lambda: self._datasets.download_dataset(request), name, most)
+
+    def archive(self, source: str) -> InputArchive:
+        """Return the archive of all files of the newest version."""
+        request = _addressed(ApiDownloadDatasetRequest(), source)
+        doing = f"download the dataset {source}"
+        return find_archive(
+            self._call, doing, lambda: self._datasets.download_dataset(request), "archive.zip"
+        )
 
     def mine(self) -> list[str]:
         """List the account's datasets, private ones included."""

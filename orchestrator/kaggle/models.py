@@ -27,9 +27,9 @@ from kagglesdk.models.types.model_enums import ModelFramework
 from orchestrator import untrusted
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError, UsageError
 from orchestrator.kaggle.errors import Calls
-from orchestrator.kaggle.reading import read_head
+from orchestrator.kaggle.reading import find_archive, read_head
 from orchestrator.kaggle.uploads import Uploads, check_names
-from orchestrator.models import InputDetails, InputFile, ModelVariation, Sending
+from orchestrator.models import InputArchive, InputDetails, InputFile, ModelVariation, Sending
 from orchestrator.scrubbing import scrub
 
 _PAGE_SIZE = 200
@@ -72,6 +72,14 @@ class Models:
         doing = f"read {untrusted.file_name(name)} of the model {source}"
         ask = lambda: self._models.download_model_instance_version(request)  # noqa: E731 - as short as it is.
         return read_head(self._call, doing, ask, name, most)
+
+    def archive(self, source: str) -> InputArchive:
+        """Return the archive of all files of a version."""
+        request = _variation_of(ApiDownloadModelInstanceVersionRequest(), source)
+        request.version_number = int(source.rpartition("/")[2])
+        doing = f"download the model {source}"
+        ask = lambda: self._models.download_model_instance_version(request)  # noqa: E731 - as short as it is.
+        return find_archive(self._call, doing, ask, "archive.tar.gz")
 
     def mine(self, username: str) -> Sequence[str]:
         """List the account's models, private ones included."""

@@ -1,4 +1,4 @@
-"""Read the beginning of one file of a dataset or a model."""
+"""Read the beginning of one file of a dataset or a model, or find the archive of all its files."""
 
 import contextlib
 import io
@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.errors import ForbiddenError, NotFoundError
 from orchestrator.kaggle.errors import Calls
+from orchestrator.models import InputArchive, OutputFile
 
 
 def read_head(call: Calls, doing: str, ask: Callable[[], Any], name: str, most: int) -> bytes | None:
@@ -27,6 +28,28 @@ def read_head(call: Calls, doing: str, ask: Callable[[], Any], name: str, most: 
     if head.startswith(b"PK") and not name.endswith((".zip", ".pth")):
         return _only_entry(head, most)
     return head
+
+
+def find_archive(call: Calls, doing: str, ask: Callable[[], Any], name: str) -> InputArchive:
+    """Return where an archive is, by an answer whose body is not read.
+
+    Kaggle redirects to a signed URL of its storage, whose headers tell one content from another.
+
+    Raises:
+        CredentialsError, NotFoundError, ForbiddenError, RefusedError, ServiceError: as `Calls`.
+    """
+
+    def look() -> InputArchive:
+        with contextlib.closing(ask()) as response:
+            headers = response.headers
+            length = headers.get("Content-Length", "")
+            told = headers.get("x-goog-hash") or headers.get("ETag") or headers.get("Last-Modified")
+            identity = f"{told} {length}" if told else ""
+            return InputArchive(
+                OutputFile(name, response.url), identity, int(length) if length.isdecimal() else None
+            )
+
+    return call(doing, look)
 
 
 def _only_entry(packed: bytes, most: int) -> bytes | None:

@@ -94,16 +94,15 @@ class Uploaded:
         return self.before in (State.ABSENT, State.DIFFERENT)
 
 
-def read_folder(place: Path, script: Path | None = None) -> Folder:
-    """Read what a folder gives: itself if it has the metadata, else its `MyTTSDataset`.
+def list_folder(place: Path) -> tuple[dict[str, Path], list[str]]:
+    """List what a folder gives: itself if it has the metadata, else its `MyTTSDataset`.
 
-    Args:
-        place: the folder.
-        script: a training script to put with it.
+    Returns:
+        The files by their names in the data set, and the names that are left out.
 
     Raises:
         UsageError: it holds no data set.
-        LocalError: a file cannot be read.
+        LocalError: it cannot be read.
     """
     root = next((each for each in (place, place / TOP) if _is_dataset(each)), None)
     if root is None:
@@ -115,11 +114,29 @@ def read_folder(place: Path, script: Path | None = None) -> Folder:
     try:
         for path in sorted(_walk(root, root.resolve(), left_out)):
             files[f"{TOP}/{path.relative_to(root).as_posix()}"] = path
+    except OSError as error:
+        raise LocalError(f"Could not read {error.filename or root}: {error.strerror}.") from error
+    return files, left_out
+
+
+def read_folder(place: Path, script: Path | None = None) -> Folder:
+    """Read what a folder gives, as `list_folder`.
+
+    Args:
+        place: the folder.
+        script: a training script to put with it.
+
+    Raises:
+        UsageError: it holds no data set.
+        LocalError: a file cannot be read.
+    """
+    files, left_out = list_folder(place)
+    try:
         if script is not None:
             files[DATASET_SCRIPT] = script
         seen, content = _stamps(files), content_of(files)
     except OSError as error:
-        raise LocalError(f"Could not read {error.filename or root}: {error.strerror}.") from error
+        raise LocalError(f"Could not read {error.filename or place}: {error.strerror}.") from error
     return Folder(files, tuple(sorted(left_out)), sum(size for size, _ in seen.values()), content, seen)
 
 

@@ -1,5 +1,6 @@
 """The part of the fake Kaggle that makes, describes and deletes datasets and models."""
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.errors import NotFoundError, RefusedError
-from orchestrator.models import InputDetails, ModelVariation, Sending
+from orchestrator.models import InputArchive, InputDetails, ModelVariation, OutputFile, Sending
 from tests.fakes.clock import FakeClock
 
 T = TypeVar("T")
@@ -89,6 +90,26 @@ class FakeInputs:
             self.details.pop(source, None)
 
         self._call("delete_dataset", f"delete {source}", forget)
+
+    def dataset_archive(self, source: str) -> InputArchive:
+        """Describe an archive of the newest version; nothing serves its address."""
+
+        def describe() -> InputArchive:
+            if source not in self.datasets:
+                raise NotFoundError(f"There is no dataset {source}.")
+            return _archive("archive.zip", source, self.datasets[source][-1].files)
+
+        return self._call("dataset_archive", f"download {source}", describe)
+
+    def model_archive(self, source: str) -> InputArchive:
+        """Describe an archive of a version."""
+
+        def describe() -> InputArchive:
+            if source not in self.models:
+                raise NotFoundError(f"There is no model {source}.")
+            return _archive("archive.tar.gz", source, self.models[source])
+
+        return self._call("model_archive", f"download {source}", describe)
 
     def my_models(self) -> Sequence[str]:
         """List the account's models."""
@@ -193,6 +214,11 @@ class FakeInputs:
     def _check_owner(self, source: str) -> None:
         if not self._is_mine(source):
             raise RefusedError(f"Kaggle refused {source}: no permission for another user's.")
+
+
+def _archive(name: str, source: str, files: Mapping[str, bytes]) -> InputArchive:
+    content = hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()
+    return InputArchive(OutputFile(name, f"memory://{source}"), content, sum(map(len, files.values())))
 
 
 def _check_files(what: str, files: Mapping[str, Path]) -> None:

@@ -15,13 +15,13 @@ from orchestrator.emulator.runner.standins import standin_path
 from orchestrator.emulator.service.files import (
     PRIVATE_MODE,
     copy_read_only,
-    remove_tree,
     write_bytes_atomically,
 )
 from orchestrator.emulator.service.mounts import BindMount
 from orchestrator.emulator.service.sessions import SessionOrder
 from orchestrator.emulator.service.state import StateFolder
 from orchestrator.errors import LocalError
+from orchestrator.files import remove_tree
 
 _SCRIPT = "src/script.py"
 _TEMPORARY = ("temp/home", "temp/tmp")

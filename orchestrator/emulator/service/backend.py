@@ -13,7 +13,6 @@ from orchestrator.emulator.options import MOUNT_LAYOUTS, EmulatorOptions, Waitab
 from orchestrator.emulator.service.bundles import Bundles, Processing
 from orchestrator.emulator.service.datasets import Datasets
 from orchestrator.emulator.service.exceptions import ApiError, PushRejectedError, permission_denied
-from orchestrator.emulator.service.files import remove_tree
 from orchestrator.emulator.service.kernels import Kernel, Kernels, Version
 from orchestrator.emulator.service.limits import (
     GpuQuota,
@@ -45,6 +44,7 @@ from orchestrator.emulator.service.sessions import (
 )
 from orchestrator.emulator.service.state import StateFolder
 from orchestrator.emulator.service.uploads import UploadFolder
+from orchestrator.files import remove_tree
 from orchestrator.models import SessionState
 
 _ENDS = {

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from orchestrator.emulator.options import WaitableClock
 from orchestrator.emulator.service.exceptions import RejectedError
-from orchestrator.emulator.service.files import list_files, remove_tree
+from orchestrator.emulator.service.files import list_files
 from orchestrator.emulator.service.uploads import StoredUpload, UploadFolder, UploadKind
+from orchestrator.files import remove_tree
 
 _PLAIN_TIME = (1980, 1, 1, 0, 0, 0)  # The same content makes the same archive.
 

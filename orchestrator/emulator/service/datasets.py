@@ -23,8 +23,9 @@ from orchestrator.emulator.service.exceptions import (
     absent,
     permission_denied,
 )
-from orchestrator.emulator.service.files import is_safe_name, remove_tree, write_bytes_atomically
+from orchestrator.emulator.service.files import is_safe_name, write_bytes_atomically
 from orchestrator.emulator.service.uploads import UploadKind
+from orchestrator.files import remove_tree
 
 # Characters of titles and slugs (client 2.2.5, dataset_create_new; its documentation allows slugs of 3).
 _LENGTHS = range(6, 51)

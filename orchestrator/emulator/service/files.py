@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,24 +62,6 @@ def list_files(folder: Path) -> list[FileEntry]:
         ),
         key=lambda entry: entry.name,
     )
-
-
-def make_writable(folder: Path) -> None:
-    """Give the owner access to everything below `folder`: a script may have left any mode."""
-    folder.chmod(folder.stat().st_mode | stat.S_IRWXU)
-    for current, folders, files in os.walk(folder):
-        for name in folders + files:
-            path = Path(current, name)
-            if not path.is_symlink():
-                needed = stat.S_IRWXU if path.is_dir() else stat.S_IRUSR | stat.S_IWUSR
-                path.chmod(path.stat().st_mode | needed)
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder and everything in it, read-only or not; do nothing if it is missing."""
-    if folder.is_dir() and not folder.is_symlink():
-        make_writable(folder)
-        shutil.rmtree(folder)
 
 
 def copy_read_only(source: Path, target: Path) -> None:

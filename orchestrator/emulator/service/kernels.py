@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from orchestrator.emulator.service.exceptions import ApiError, absent, not_found, permission_denied
-from orchestrator.emulator.service.files import remove_tree, write_bytes_atomically
+from orchestrator.emulator.service.files import write_bytes_atomically
 from orchestrator.emulator.service.outputs import StoredOutput, read_outputs
 from orchestrator.emulator.service.state import StateFolder, VersionPaths
+from orchestrator.files import remove_tree
 from orchestrator.models import SessionState
 
 _ACTIVE = frozenset({SessionState.QUEUED, SessionState.RUNNING, SessionState.CANCEL_REQUESTED})

@@ -21,7 +21,7 @@ from orchestrator.emulator.service.exceptions import (
     absent,
     permission_denied,
 )
-from orchestrator.emulator.service.files import is_safe_name, remove_tree, write_bytes_atomically
+from orchestrator.emulator.service.files import is_safe_name, write_bytes_atomically
 from orchestrator.emulator.service.model_records import (
     Model,
     Variation,
@@ -35,6 +35,7 @@ from orchestrator.emulator.service.model_records import (
     with_variation,
 )
 from orchestrator.emulator.service.uploads import UploadKind
+from orchestrator.files import remove_tree
 
 _MODEL = TypeAdapter(Model)
 

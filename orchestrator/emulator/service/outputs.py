@@ -9,8 +9,9 @@ from pathlib import Path
 import google_crc32c
 from pydantic import TypeAdapter
 
-from orchestrator.emulator.service.files import make_writable, remove_tree, write_bytes_atomically
+from orchestrator.emulator.service.files import write_bytes_atomically
 from orchestrator.emulator.service.state import VersionPaths
+from orchestrator.files import make_writable, remove_tree
 
 _CHUNK = 1 << 20
 

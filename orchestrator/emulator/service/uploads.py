@@ -19,7 +19,8 @@ from pydantic import TypeAdapter
 
 from orchestrator.emulator.options import WaitableClock
 from orchestrator.emulator.service.exceptions import UploadBusyError, UploadTooLongError
-from orchestrator.emulator.service.files import is_safe_name, remove_tree, write_bytes_atomically
+from orchestrator.emulator.service.files import is_safe_name, write_bytes_atomically
+from orchestrator.files import remove_tree
 
 LIFETIME = timedelta(days=7)
 CHUNK_MULTIPLE = 256 << 10  # Of an interrupted upload, Google's storage keeps whole multiples of this.
