@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from kernel_template.contract import LOCAL, DoneReason
 from orchestrator import untrusted
@@ -11,6 +12,9 @@ from orchestrator.run.handover import downloads_itself, handover_dataset
 from orchestrator.run.snapshot import CannotTell, Seen, value_of
 from orchestrator.run.view import RunView, SessionView
 from orchestrator.settings import SESSION_LIMIT, Settings, format_duration
+
+if TYPE_CHECKING:
+    from orchestrator.run.state import SessionResult  # pydantic, see `Snapshot.state`.
 
 # Start-up, installing, samples and saving, as measured on a real run.
 SESSION_OVERHEAD = timedelta(minutes=10)
@@ -205,10 +209,10 @@ def _not_continuable(
     if not newest.status.state.is_terminal:
         return _alive(newest, around.now)
     result = newest.result
-    if newest.is_mountable and result is not None and _is_done(settings, view):
+    if newest.is_mountable and result is not None and is_done(settings, result):
         return Decision(
             RunState.DONE,
-            f"The run is done at step {view.step_to_continue_from}: {_why_done(result.done_reason)}.",
+            f"The run is done at step {view.step_to_continue_from}: {why_done(result.done_reason)}.",
         )
     if not retry and (ended := _ended_for_good(view)) is not None:
         return ended
@@ -300,16 +304,15 @@ def _alive(newest: SessionView, now: datetime) -> Decision:
     return Decision(RunState.RUNNING, f"Session {newest.stamp.session} is {_IN_WORDS[newest.status.state]}.")
 
 
-def _is_done(settings: Settings, view: RunView) -> bool:
+def is_done(settings: Settings, result: "SessionResult") -> bool:
     """Whether the target is reached: by the kernel's word, unless the settings ask for more since then."""
-    result = view.newest.result
-    if result is None or not result.done:
+    if not result.done:
         return False
     if result.done_reason == DoneReason.EPOCHS:
         reached = max((summary.to_epoch for summary in result.history), default=0)
         return max(reached, result.epochs or 0) >= settings.training.epochs
     if result.done_reason == DoneReason.UNTIL_STEP:
-        return settings.run.until_step != 0 and view.newest.step >= settings.run.until_step
+        return settings.run.until_step != 0 and (result.global_step or 0) >= settings.run.until_step
     if result.done_reason == DoneReason.NO_IMPROVEMENT:
         return settings.run.patience != 0
     return True
@@ -398,7 +401,8 @@ def _within_quota(settings: Settings, budget: timedelta, around: Circumstances) 
     )
 
 
-def _why_done(reason: str | None) -> str:
+def why_done(reason: str | None) -> str:
+    """What a run has reached, in words."""
     return {
         DoneReason.EPOCHS.value: "all epochs are trained",
         DoneReason.UNTIL_STEP.value: "run.until_step is reached",

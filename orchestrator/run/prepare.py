@@ -300,16 +300,24 @@ def _check_settings(settings: Settings, view: RunView) -> None:
     """
     stamp = view.newest.stamp
     if stamp.fingerprint != fingerprint(settings):
-        named = ", ".join(
-            str(change)
-            for change in find_changes(stamp.values, settings)
-            if stamp.values and change.effect is Effect.NEW_RUN
-        )
-        raise UsageError(
-            f"Settings of inputs, training or install have changed since run {view.run_id} was begun"
-            f"{f': {named}' if named else ''}.",
-            hint="put them back to go on with it, or begin another run: another kernel.slug, or --new",
-        )
+        raise changed_since(view.run_id, stamp.values, settings)
+
+
+def changed_since(run_id: str, values: Mapping[str, str], settings: Settings) -> UsageError:
+    """The error for a run that would go on with other settings than it was begun with.
+
+    Args:
+        run_id: the run.
+        values: its settings as they were stamped; empty if they are not known.
+        settings: those of now.
+    """
+    changes = find_changes(values, settings) if values else []
+    named = ", ".join(str(change) for change in changes if change.effect is Effect.NEW_RUN)
+    return UsageError(
+        f"Settings of inputs, training or install have changed since run {run_id} was begun"
+        f"{f': {named}' if named else ''}.",
+        hint="put them back to go on with it, or begin another run: another kernel.slug, or --new",
+    )
 
 
 def _hand_over(settings: Settings, context: RunContext, seen: Pass, *, retry: bool) -> Pass:
