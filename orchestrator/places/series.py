@@ -1,11 +1,11 @@
-"""Which run `kgtts train` continues or begins, by the results on this machine and by what Kaggle has of it."""
+"""Which run `kgtts train` continues or begins: by the results on this machine, and by what Kaggle has."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kernel_template.contract import CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, STATE_FILE
-from orchestrator import __version__, untrusted
+from orchestrator import untrusted
 from orchestrator.download import TransferListener
 from orchestrator.errors import ServiceError, UsageError
 from orchestrator.files import write_atomically
@@ -16,7 +16,7 @@ from orchestrator.run.collect import Choose, collect
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.decide import is_done, why_done
 from orchestrator.run.prepare import changed_since
-from orchestrator.run.push import new_run_id
+from orchestrator.run.push import make_stamp, new_run_id
 from orchestrator.run.reading import read_run
 from orchestrator.run.state import SessionResult, read_state
 from orchestrator.run.view import SessionView
@@ -26,7 +26,6 @@ from orchestrator.settings import (
     inherited,
     merged,
     select_outputs,
-    values_of,
     with_overrides,
 )
 
@@ -123,12 +122,8 @@ def find_series(
         settings = with_overrides(settings, tuple(inherited(known.overrides, overrides)))
         overrides = merged(known.overrides, overrides)
     begun = known.fingerprint if known is not None else _fingerprint_of(sessions)
-    owners = dict.fromkeys(
-        name
-        for name in (settings.kernel.owner, owner, *_source_owners(known), *_owners(sessions), PLACE)
-        if name
-    )
-    completed = [settings.with_owner(name) for name in owners]
+    names = (settings.kernel.owner, owner, *_source_owners(known), *_owners(sessions), PLACE)
+    completed = [_with_owner(settings, name) for name in dict.fromkeys(names) if name]
     fitting = next((item for item in completed if fingerprint(item) == begun), None)
     if fitting is None and begun is not None:
         raise changed_since(run_id, known.values if known is not None else {}, completed[0])
@@ -160,16 +155,7 @@ def _newest_run(results: Results, slug: str) -> list[PulledSession]:
 
 
 def _stamp(settings: Settings, run_id: str, overrides: Sequence[str]) -> RunStamp:
-    return RunStamp(
-        id=run_id,
-        session=1,
-        parent=None,
-        fingerprint=fingerprint(settings),
-        kernel=f"{PLACE}/{settings.kernel.slug}",
-        kgtts=__version__,
-        overrides=tuple(overrides),
-        values=values_of(settings),
-    )
+    return make_stamp(settings, KernelRef(PLACE, settings.kernel.slug), run_id=run_id, overrides=overrides)
 
 
 def _newest_result(sessions: Sequence[PulledSession]) -> SessionResult | None:
@@ -204,11 +190,7 @@ def _source_owners(stamp: RunStamp | None) -> Iterator[str]:
 
 
 def bring_newer(
-    series: Series,
-    context: RunContext,
-    results: Results,
-    listener: TransferListener,
-    fetch_files: Fetch = fetch,
+    series: Series, base: KernelRef, context: RunContext, results: Results, listener: TransferListener
 ) -> list[str]:
     """Bring what Kaggle has of the run and this machine has not; if nothing is here, the run that Kaggle has.
 
