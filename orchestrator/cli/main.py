@@ -41,7 +41,8 @@ _SECTIONS = {
         "doctor": "Check login, inputs and GPU quota before a push",
     },
     "Train": {
-        "push": "Start the training, or continue it",
+        "push": "Start the training on Kaggle, or continue it",
+        "train": "Train on this machine, or continue here (extra train)",
         "watch": "Follow the run to its end, starting each next session",
         "sync": "Look once and do the next step: for cron and GitHub Actions",
         "notify": "Try out who is told what becomes of the run (extra notify)",

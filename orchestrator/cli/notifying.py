@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.show.console import warn
 from orchestrator.errors import KgttsError
-from orchestrator.notify import MEMORY_FILE, EventKind, Notifier, addresses_in, events_of, files_of
+from orchestrator.notify import MEMORY_FILE, Event, EventKind, Notifier, addresses_in, events_of, files_of
 from orchestrator.notify.sending import ENVIRONMENT_VARIABLE
 from orchestrator.results import Results
 from orchestrator.run.look import Pass
@@ -25,16 +25,21 @@ def addresses(settings: Settings) -> Sequence[str]:
 
 def tell(settings: Settings, done: Pass, verdict: "Verdict | None", now: datetime) -> bool:
     """Tell the events of a pass, and warn of what could not be told. Returns whether anything was told."""
-    to = addresses(settings)
-    kinds = [EventKind(kind) for kind in settings.notify.events]
-    if not to:
+    if not addresses(settings):
         return False
     results = Results(Path(settings.pull.to))
     try:
-        files = files_of(results, done) if done.state.is_over and EventKind.DONE in kinds else ()
+        files = files_of(results, done) if done.state.is_over and "done" in settings.notify.events else ()
     except KgttsError:
         files = ()
-    told = Notifier(to, kinds, results.to / MEMORY_FILE).tell([*events_of(done, verdict, files)], now)
+    return tell_events(settings, [*events_of(done, verdict, files)], now)
+
+
+def tell_events(settings: Settings, events: Sequence[Event], now: datetime) -> bool:
+    """Tell events, and warn of what could not be told. Returns whether anything was told."""
+    to = addresses(settings)
+    kinds = [EventKind(kind) for kind in settings.notify.events]
+    told = Notifier(to, kinds, Path(settings.pull.to) / MEMORY_FILE).tell(events, now)
     for warning in told.warnings:
         warn(warning, err=True)
     return told.sent > 0

@@ -8,7 +8,7 @@ end of more than a day ago counts as told.
 """
 
 from orchestrator.notify.events import Event, EventKind, events_of
-from orchestrator.notify.files import files_of
+from orchestrator.notify.files import files_of, files_of_run
 from orchestrator.notify.sending import Undelivered, addresses_in, send
 from orchestrator.notify.telling import MEMORY_FILE, Notifier, Told
 
@@ -22,5 +22,6 @@ __all__ = [
     "addresses_in",
     "events_of",
     "files_of",
+    "files_of_run",
     "send",
 ]

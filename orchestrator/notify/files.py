@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kernel_template.contract import SAMPLES_FOLDER
 from orchestrator.errors import KgttsError
+from orchestrator.models import KernelRef
 from orchestrator.report.sounds import spoken_folders
 from orchestrator.results import Results
 from orchestrator.run.look import Pass
@@ -19,14 +20,17 @@ PACKAGE_FILE = "voice.zip"
 
 
 def files_of(results: Results, done: Pass) -> Sequence[Path]:
+    """What goes with the news of a pass's run; see `files_of_run`."""
+    return () if done.view is None else files_of_run(results, done.view.base, done.view.run_id)
+
+
+def files_of_run(results: Results, base: KernelRef, run_id: str) -> Sequence[Path]:
     """The newest sample of a run, and the package of its voice, made if it is not there yet.
 
     Either may be missing: nothing was pulled, or the extra that packaging needs is not installed.
     """
-    if done.view is None:
-        return ()
-    run = results.of_run(done.view.base.slug, done.view.run_id)
-    sessions = [item for item in results.find(str(done.view.base), None) if run in item.folder.parents]
+    run = results.of_run(base.slug, run_id)
+    sessions = [item for item in results.find(str(base), None) if run in item.folder.parents]
     spoken = spoken_folders(item.folder / SAMPLES_FOLDER for item in sessions)
     found = [file for _, folder in sorted(spoken.items())[-1:] for file in folder.files[:1]]
     package = run / PACKAGE_FILE
@@ -34,6 +38,6 @@ def files_of(results: Results, done: Pass) -> Sequence[Path]:
         card = pulled_voice(sessions)
         if not package.is_file() or package.stat().st_mtime < card.stat().st_mtime:
             facts = read_facts(sessions, load_card(card).global_step, {})
-            write_package(package, package_contents(card, facts, Asked(done.view.base.slug)).files)
+            write_package(package, package_contents(card, facts, Asked(base.slug)).files)
         found.append(package)
     return [file for file in found if not file.is_symlink()]

@@ -7,10 +7,11 @@ files are links, as nobody wants a second copy of gigabytes.
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import untrusted
 from orchestrator.base.sources import Download, found
 from orchestrator.base.voice import read_voice
 from orchestrator.download import TransferListener
@@ -139,15 +140,18 @@ class InputFinder:
         return _files_of(session.folder)
 
 
-def newest_voice(sessions: list[PulledSession], name: str) -> tuple[str, int]:
-    """The run and the session whose best model another run can begin with.
+def newest_voice(sessions: Sequence[PulledSession], name: str) -> str:
+    """The session whose best model another run can begin with, as the setting `inputs.voice_of`.
 
     Raises:
         UsageError: none of them left a model.
     """
     for session in reversed(sessions):
-        if session.run is not None and session.number is not None and any(session.folder.rglob("*.pth")):
-            return session.run, session.number
+        state = untrusted.as_object(untrusted.read_json_object(session.files.state))
+        kernel = untrusted.text(untrusted.as_object(state.get("run")).get("kernel"))
+        model = untrusted.text(state.get("best_model")) or untrusted.text(state.get("checkpoint"))
+        if kernel and model and session.run and session.number and (session.folder / model).is_file():
+            return f"{kernel}/{session.run}/{session.number}"
     raise UsageError(
         f"No session of {name} has left a voice here.", hint=f"bring it with `kgtts pull {name}`"
     )

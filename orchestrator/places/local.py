@@ -17,6 +17,7 @@ from typing import TextIO
 
 from filelock import FileLock, Timeout
 
+from kernel_template.contract import ROOT_VARIABLE, SERIES_VARIABLE, session_folder
 from orchestrator import untrusted
 from orchestrator.errors import LocalError
 from orchestrator.files import remove_tree, write_atomically
@@ -25,7 +26,7 @@ from orchestrator.models import KernelRef, LogEvent
 from orchestrator.places.inputs import Tree, lay_out
 from orchestrator.places.machine import session_environment, write_json
 from orchestrator.places.series import Series
-from orchestrator.results import SESSION_LOG, SessionFolder, pulled_sessions
+from orchestrator.results import SESSION_LOG, SessionFolder
 from orchestrator.run.state import SessionResult, read_state
 
 SCRATCH = ".kgtts-train"  # In the run's folder: the inputs' tree and all that goes with the session.
@@ -34,7 +35,8 @@ _AFTER_GRACE_S = 120.0  # For hashes and state.json, once the training has saved
 _LAUNCHER = Path(__file__).resolve().parents[1] / "launcher.py"
 _INTERRUPT, _KILL = b"i", b"k"
 _TAIL = 11
-_LAST_STOP = 3
+LAST_STOP = 3  # The request to stop that no session survives.
+_FOLDER = re.compile(r"session-(\d{1,9})")
 _WHICH = re.compile(r"^kgtts \S+: run \S+, session (\d{1,6}), ", re.MULTILINE)
 
 
@@ -63,12 +65,14 @@ class LocalPlace:
     Args:
         series: the run.
         python: the Python that trains.
-        environ: what of this process's environment sessions get.
-        grace_s: how long a training may take to save.
+        environ: this process's environment, of which sessions get what is no secret.
     """
 
-    def __init__(self, series: Series, python: Path, environ: Mapping[str, str], grace_s: float) -> None:
-        self._series, self._python, self._environ, self._grace_s = series, python, environ, grace_s
+    def __init__(
+        self, series: Series, python: Path = Path(sys.executable), environ: Mapping[str, str] = os.environ
+    ) -> None:
+        self._series, self._python, self._environ = series, python, environ
+        self._grace_s = series.settings.session.grace.total_seconds()
         self.scratch = series.folder / SCRATCH
         self._root, self._log = self.scratch / "kaggle", self.scratch / SESSION_LOG
 
@@ -76,17 +80,20 @@ class LocalPlace:
     def _lock(self) -> Path:
         return self.scratch / "lock"
 
-    def settle(self, waiting: Callable[[], None]) -> None:
+    def settle(self, waiting: Callable[[], None]) -> bool:
         """Wait for a session whose kgtts was killed, file its log, and remove what it had.
 
         Args:
             waiting: is called if there is something to wait for.
 
+        Returns:
+            Whether there was such a session.
+
         Raises:
             LocalError: it does not end.
         """
         if not self.scratch.is_dir():
-            return
+            return False
         lock = FileLock(self._lock)
         try:
             with suppress(Timeout):
@@ -100,6 +107,7 @@ class LocalPlace:
             ) from error
         lock.release()
         self.clear()
+        return True
 
     def clear(self) -> None:
         """File the log of the session that has ended, and remove the scratch folder."""
@@ -111,7 +119,7 @@ class LocalPlace:
         text = (untrusted.read_bytes(self._log, 1 << 30) or b"").decode("utf-8", "replace")
         if (found := _WHICH.search(text)) is None:
             return
-        folder = self._series.folder / f"session-{int(found[1]):02}"
+        folder = self._series.folder / session_folder(int(found[1]))
         place = SessionFolder(folder).log
         with suppress(OSError):
             if folder.is_dir() and not place.exists():
@@ -137,7 +145,7 @@ class LocalPlace:
         Raises:
             LocalError: it cannot be started.
         """
-        before = self._numbers()
+        before = self.newest()
         self._prepare(source, trees)
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_LAUNCHER), str(self.scratch / "spec.json")],
@@ -154,11 +162,11 @@ class LocalPlace:
                 for line in lines.new():
                     tail = [*tail[-_TAIL:], line.text]
                     show(line)
-                if (asked := min(stops(), _LAST_STOP)) > seen:
+                if (asked := min(stops(), LAST_STOP)) > seen:
                     seen = asked
                     told(seen)
                     with suppress(OSError):
-                        os.write(process.stdin.fileno(), _KILL if seen == _LAST_STOP else _INTERRUPT)
+                        os.write(process.stdin.fileno(), _KILL if seen == LAST_STOP else _INTERRUPT)
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(_LOOK_S)
             for line in lines.rest():
@@ -172,8 +180,10 @@ class LocalPlace:
             self.clear()
         return ended
 
-    def _numbers(self) -> set[int]:
-        return {item.number for item in pulled_sessions(self._series.folder) if item.number is not None}
+    def newest(self) -> int:
+        """The highest number of a session in the run's folder; 0 before the first."""
+        found = (_FOLDER.fullmatch(place.name) for place in self._series.folder.glob("session-*"))
+        return max((int(match[1]) for match in found if match is not None), default=0)
 
     def _prepare(self, source: str, trees: Mapping[str, Tree]) -> None:
         temp = self._root / "temp"
@@ -182,7 +192,7 @@ class LocalPlace:
             lay_out(self._root / "input", trees)
             write_atomically(self.scratch / "kernel.py", source)
             environment = session_environment(
-                self._environ, KGTTS_KAGGLE_ROOT=str(self._root), KGTTS_SERIES=str(self._series.folder)
+                self._environ, **{ROOT_VARIABLE: str(self._root), SERIES_VARIABLE: str(self._series.folder)}
             )
             spec = {
                 "command": [str(self._python), str(self.scratch / "kernel.py")],
@@ -197,11 +207,11 @@ class LocalPlace:
         except OSError as error:
             raise LocalError(f"{self.scratch} could not be written: {error.strerror or error}.") from error
 
-    def _ended(self, exit_code: int, before: set[int], tail: list[str]) -> Ended:
-        number = max(self._numbers() - before, default=None)
-        if number is None:
+    def _ended(self, exit_code: int, before: int, tail: list[str]) -> Ended:
+        number = self.newest()
+        if number == before:
             return Ended(exit_code, None, None, None, tail)
-        folder = SessionFolder(self._series.folder / f"session-{number:02}", self._series.run_id)
+        folder = SessionFolder(self._series.folder / session_folder(number), self._series.run_id)
         result = read_state(untrusted.read_bytes(folder.state))
         if result is not None:
             # All that there is of it is here.

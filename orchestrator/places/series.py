@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernel_template.contract import CONFIG_FILE, MANIFEST_FILE, METRICS_FILE, STATE_FILE
+from kernel_template.contract import CONFIG_FILE, LOCAL, MANIFEST_FILE, METRICS_FILE, PLACES, STATE_FILE
 from orchestrator import untrusted
 from orchestrator.download import TransferListener
 from orchestrator.errors import ServiceError, UsageError
@@ -29,7 +29,6 @@ from orchestrator.settings import (
     with_overrides,
 )
 
-PLACE = "local"  # In the place of an owner, in the names of sessions on this machine.
 _STAMP = ".kgtts-run"  # In a run's folder: the stamp of its newest session, as a kernel's source has it.
 # What a session takes over of the one before.
 _NEEDED = ("best-model", "newest-checkpoint", f"*{CONFIG_FILE}", METRICS_FILE, STATE_FILE, MANIFEST_FILE)
@@ -75,7 +74,7 @@ class Series:
     @property
     def was_on_kaggle(self) -> bool:
         """Whether any of its sessions ran there."""
-        return any(owner != PLACE for owner in _owners(self.sessions))
+        return any(owner not in PLACES for owner in _owners(self.sessions))
 
     @property
     def kernel(self) -> KernelRef:
@@ -109,7 +108,7 @@ def find_series(
     slug = settings.kernel.slug
     sessions = [] if new else _newest_run(results, slug)
     if not sessions:
-        settings = settings.with_owner(owner or PLACE)
+        settings = settings.with_owner(owner or LOCAL)
         run_id = new_run_id()
         stamp = _stamp(settings, run_id, overrides)
         return Series(settings, run_id, results.of_run(slug, run_id), stamp)
@@ -122,7 +121,7 @@ def find_series(
         settings = with_overrides(settings, tuple(inherited(known.overrides, overrides)))
         overrides = merged(known.overrides, overrides)
     begun = known.fingerprint if known is not None else _fingerprint_of(sessions)
-    names = (settings.kernel.owner, owner, *_source_owners(known), *_owners(sessions), PLACE)
+    names = (settings.kernel.owner, owner, *_source_owners(known), *_owners(sessions), LOCAL)
     completed = [_with_owner(settings, name) for name in dict.fromkeys(names) if name]
     fitting = next((item for item in completed if fingerprint(item) == begun), None)
     if fitting is None and begun is not None:
@@ -155,7 +154,7 @@ def _newest_run(results: Results, slug: str) -> list[PulledSession]:
 
 
 def _stamp(settings: Settings, run_id: str, overrides: Sequence[str]) -> RunStamp:
-    return make_stamp(settings, KernelRef(PLACE, settings.kernel.slug), run_id=run_id, overrides=overrides)
+    return make_stamp(settings, KernelRef(LOCAL, settings.kernel.slug), run_id=run_id, overrides=overrides)
 
 
 def _newest_result(sessions: Sequence[PulledSession]) -> SessionResult | None:
@@ -175,7 +174,7 @@ def _fingerprint_of(sessions: Sequence[PulledSession]) -> str | None:
 
 
 def _owners(sessions: Sequence[PulledSession]) -> Iterator[str]:
-    """The accounts whose kernels the sessions were, newest first; PLACE for those on this machine."""
+    """The accounts whose kernels the sessions were, newest first; LOCAL for those on this machine."""
     for item in reversed(sessions):
         kernel = untrusted.text(_run_of(item).get("kernel")) or ""
         if "/" in kernel:

@@ -97,12 +97,23 @@ def read_pulled(folder: Path) -> MetricsTable:
 
 
 def _verdict(table: MetricsTable, done: Pass) -> Verdict | None:
+    history = () if done.view is None else done.view.history
+    return verdict_of(table, history, is_over=done.state.is_over)
+
+
+def verdict_of(table: MetricsTable, history: Sequence[SessionSummary], *, is_over: bool) -> Verdict | None:
+    """The verdict on a run by what its sessions measured; None if they measured nothing.
+
+    Args:
+        table: what they measured.
+        history: the sessions, for their times.
+        is_over: whether the run needs no further session.
+    """
     scores = read_scores(table)
     if eval_loss(table) is None and not scores.steps:
         return None
-    history = () if done.view is None else done.view.history
     seconds = {item.session: item.seconds for item in history}
-    return judge(table, scores, session_seconds=seconds, is_over=done.state.is_over)
+    return judge(table, scores, session_seconds=seconds, is_over=is_over)
 
 
 def evaluations(table: MetricsTable) -> Iterator[Evaluation]:

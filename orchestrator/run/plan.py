@@ -5,7 +5,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from kernel_template.contract import CONTINUED, Status
 from orchestrator import untrusted
@@ -57,6 +58,7 @@ class Background:
         history: the run's earlier sessions, oldest first.
         quota: the week's GPU hours, if the session uses any.
         earlier: the losses of earlier sessions by split and name, if they were pulled.
+        on_interrupt: what Ctrl-C does, for the person who watches.
     """
 
     stamp: RunStamp | None = None
@@ -64,6 +66,33 @@ class Background:
     history: Sequence[SessionSummary] = ()
     quota: Quota | None = None
     earlier: Mapping[str, Mapping[str, Curve]] = field(default_factory=dict)
+    on_interrupt: str = "Ctrl-C leaves this page; the run goes on."
+
+
+class Surroundings(Protocol):
+    """Gives the run around a session that is shown."""
+
+    def read(self) -> Background:
+        """The background."""
+        ...
+
+    def quota(self) -> Quota | None:
+        """The week's GPU hours as they are now, if the session uses any."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KnownBackground:
+    """The run around a session that Kaggle does not know."""
+
+    background: Background
+
+    def read(self) -> Background:
+        """The background, as it was when the session began."""
+        return self.background
+
+    def quota(self) -> None:
+        """None: the session uses no quota."""
 
 
 class BackgroundReader:
@@ -110,14 +139,22 @@ class BackgroundReader:
             return {}
         try:
             folder = self._find_results().of_run(self._ref.slug, stamp.id)
-            sessions = [
-                item
-                for item in pulled_sessions(folder)
-                if item.run == stamp.id and item.number is not None and item.number < stamp.session
-            ]
-            return _curves(read_run(sessions, logs=False)) if sessions else {}
         except (KgttsError, OSError):
             return {}
+        return earlier_losses(folder, stamp.id, stamp.session)
+
+
+def earlier_losses(folder: Path, run_id: str, number: int) -> Mapping[str, Mapping[str, Curve]]:
+    """What the sessions before `number` measured, by the results of a run in `folder`."""
+    try:
+        sessions = [
+            item
+            for item in pulled_sessions(folder)
+            if item.run == run_id and item.number is not None and item.number < number
+        ]
+        return _curves(read_run(sessions, logs=False)) if sessions else {}
+    except (KgttsError, OSError):
+        return {}
 
 
 def _curves(table: MetricsTable) -> Mapping[str, Mapping[str, Curve]]:

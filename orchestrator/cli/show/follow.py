@@ -26,7 +26,7 @@ from orchestrator.run.decide import RunState
 from orchestrator.run.follow import FollowEvent
 from orchestrator.run.look import Pass
 from orchestrator.run.outlook import verdict_after
-from orchestrator.run.plan import BackgroundReader
+from orchestrator.run.plan import BackgroundReader, Surroundings
 from orchestrator.run.progress import Progress, parse_event
 from orchestrator.run.watch import SessionEnd, follow_to_end
 from orchestrator.untrusted import terminal_colours, workflow_log_line
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from orchestrator.cli.show.screen import LivePage
     from orchestrator.settings import Settings
 
+OWN_WORDS = "kgtts"  # The stream of what kgtts says itself, among the lines of a log.
 Show = Callable[[FollowEvent, Progress], None]
 
 
@@ -53,7 +54,8 @@ def follow_on_screen(
         WaitTimeoutError: the time is over; the session continues.
         Interrupted: Ctrl-C; the session continues.
     """
-    with _way_back(target), _display(bench, target, quiet=quiet) as show:
+    around = BackgroundReader(bench, target.ref, _results)
+    with _way_back(target), display(str(target.ref), around, quiet=quiet) as show:
         return follow_to_end(bench, target, show, timeout=timeout)
 
 
@@ -141,26 +143,34 @@ def _way_back(target: Target) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _display(bench: RunContext, target: Target, *, quiet: bool) -> Iterator[Show]:
-    """Give the function that shows each event of a session."""
+def display(name: str, around: Surroundings, *, quiet: bool = False) -> Iterator[Show]:
+    """Give the function that shows each event of a session: on a page on a terminal, else line by line.
+
+    Args:
+        name: the session.
+        around: gives the run around it.
+        quiet: show nothing, as the caller prints JSON.
+    """
     if quiet:
         yield lambda _event, _progress: None
-    elif sys.stdout.isatty() and (page := _page(bench, target)) is not None:
+    elif sys.stdout.isatty() and (page := _page(name, around)) is not None:
         with ExitStack() as shown:
             yield _on_page(page, shown)
     else:
-        yield _lines(target)
+        yield _lines(name)
 
 
-def _lines(target: Target) -> Show:
+def _lines(name: str) -> Show:
     """Print one line for each state and stage, and one for each epoch or five per cent of the way."""
     shown: set[object] = set()
 
     def show(event: FollowEvent, progress: Progress) -> None:
         if isinstance(event, SessionStatus):
             if not event.state.is_terminal:
-                click.echo(f"{target.ref} is {event.state}")
+                click.echo(f"{name} is {event.state}")
             return
+        if event.stream == OWN_WORDS:
+            click.echo(event.text, err=True)
         if parse_event(event.text) is None:
             return
         fraction = progress.fraction
@@ -172,7 +182,7 @@ def _lines(target: Target) -> Show:
     return show
 
 
-def _page(bench: RunContext, target: Target) -> "LivePage | None":
+def _page(name: str, around: Surroundings) -> "LivePage | None":
     # rich costs a tenth of a second to import; only a watched run on a terminal pays it.
     from rich.console import Console  # noqa: PLC0415
 
@@ -181,7 +191,7 @@ def _page(bench: RunContext, target: Target) -> "LivePage | None":
     console = Console(highlight=False)
     if not can_show(console):
         return None
-    return LivePage(str(target.ref), SystemClock(), BackgroundReader(bench, target.ref, _results), console)
+    return LivePage(name, SystemClock(), around, console)
 
 
 def _results() -> Results:

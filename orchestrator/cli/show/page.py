@@ -79,7 +79,7 @@ def blocks(scene: Scene, width: int, signs: Signs) -> list[Block]:
         Block("sessions", [*_sessions(scene, width, signs)], 1, newest_last=True),
         Block("warnings", [*_warnings(scene.feed, width, signs)], 1, newest_last=True),
         Block("log", [*_log(scene.feed, width, signs)], _LEAST_LOG, newest_last=True),
-        Block("foot", [Text(fit("Ctrl-C leaves this page; the run goes on.", width, ""), "dim")], 1),
+        Block("foot", [Text(fit(scene.background.on_interrupt, width, ""), "dim")], 1),
     ]
     return [part for part in parts if part.rows]
 

@@ -1,0 +1,218 @@
+"""`kgtts train`: the run's next session on this machine."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.context import (
+    complete_run,
+    data_folder,
+    load_to_train,
+    on_interrupt,
+    repeating,
+    settings_options,
+    workbench,
+)
+from orchestrator.cli.show.console import shown, warn
+from orchestrator.cli.show.training import Shown, finish, run_session
+from orchestrator.cli.show.transfer import Lines
+from orchestrator.errors import ServiceError
+from orchestrator.kaggle.auth import NoLoginError, known_username
+from orchestrator.locks import machine_lock
+from orchestrator.models import KernelRef
+from orchestrator.places.downloads import KaggleInputs
+from orchestrator.places.inputs import InputFinder, Tree, Wanted, newest_voice
+from orchestrator.places.local import LocalPlace
+from orchestrator.places.machine import check_system, count_gpus, describe_machine, find_python
+from orchestrator.places.series import Series, bring_newer, check_takeover, find_series
+from orchestrator.results import Results
+from orchestrator.run.context import RunContext
+from orchestrator.settings import Settings
+
+_OFFLINE = "`kgtts train --offline` goes on from what is here, whatever Kaggle has"
+
+
+@click.command()
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="What `kgtts data prepare` made. Default: data."
+)
+@click.option("--voice", metavar="NAME|FOLDER|ZIP|URL", help="The base voice, as `kgtts base add` takes it.")
+@click.option(
+    "--hours", type=click.FloatRange(0, min_open=True), help="Stop, save and end after so many hours."
+)
+@click.option("--python", metavar="PROGRAM", help="The Python that trains. Default: the one that runs kgtts.")
+@click.option("--new", is_flag=True, help="Begin another run, even if there is one that is not done.")
+@click.option(
+    "--from",
+    "source",
+    metavar="RUN",
+    help="With --new: begin with the best model of another run, whose results are here.",
+    shell_complete=complete_run,
+)
+@click.option("--offline", is_flag=True, help="Do not look at Kaggle: go on from what is here.")
+@settings_options
+def train(
+    *,
+    data: Path | None,
+    voice: str | None,
+    hours: float | None,
+    python: str | None,
+    new: bool,
+    source: str | None,
+    offline: bool,
+    config_path: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Train on this machine: on all its NVIDIA GPUs, or its CPU.
+
+    The first call begins the run that kgtts.toml describes; each later one goes on exactly where it stopped,
+    also with a run that was begun on Kaggle. Ctrl-C saves and stops. Results lie in runs/, as if they had
+    been pulled. Without --data and --voice, the dataset is that of `kgtts data prepare ... --to data`, and
+    what is not here is downloaded from Kaggle, with a login.
+
+    Needs the extra `train`: pip install "kgtts[train]", or in a clone of kgtts pip install ".[train]".
+    """
+    if source is not None and not new:
+        raise click.UsageError("--from begins another run; give --new as well.")
+    check_system()
+    settings = load_to_train(config_path, overrides).settings
+    results = Results(Path(settings.pull.to).absolute())
+    if source is not None:
+        named = newest_voice(results.find(source, settings.kernel.slug), source)
+        overrides = (*overrides, f'inputs.voice_of="{named}"')
+        settings = load_to_train(config_path, overrides).settings
+    own = settings.train
+    turn = f"train {results.to / settings.kernel.slug}"
+    with repeating(config_path, overrides), machine_lock(data_folder(), turn, patience_s=0.5):
+        program = find_python(python or own.python)
+        with (
+            on_interrupt("Stopped before the training began.", hint="`kgtts train` begins again"),
+            _account(settings, offline=offline) as account,
+        ):
+            begin = _Begin(settings, results, overrides, account)
+            series = begin.find_run(new=new)
+            if series.done is not None:
+                click.echo(series.done)
+                click.echo("Next: raise training.epochs to train on, or begin another run with --new")
+                return
+            wanted = Wanted(data or (Path(own.data) if own.data else None), voice or own.voice or None)
+            trees = begin.find_inputs(series, wanted)
+        gpus = _gpus(series.settings)
+        place = LocalPlace(series, program, os.environ)
+        machine = describe_machine(series.folder, gpus=gpus, hours=hours or own.hours or None)
+        ended, stops = run_session(series, place, machine, trees)
+    finish(Shown(series, results, ended, stops))
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """The account on Kaggle, as far as it can be reached.
+
+    Attributes:
+        bench: the account and the ledger; None without a login, or if Kaggle is not to be asked.
+        name: its user name; empty if it is not known.
+        problem: why it cannot be reached although there is a login.
+    """
+
+    bench: RunContext | None = None
+    name: str = ""
+    problem: ServiceError | None = None
+
+
+@contextmanager
+def _account(settings: Settings, *, offline: bool) -> Iterator[_Account]:
+    known = settings.kernel.owner or ""
+    with suppress(OSError, RuntimeError):
+        known = known or known_username(os.environ, Path.home()) or ""
+    if offline:
+        yield _Account(name=known)
+        return
+    bench = workbench(starts=True)
+    try:
+        opened = bench.__enter__()
+    except NoLoginError:
+        yield _Account(name=known)
+        return
+    except ServiceError as error:
+        yield _Account(name=known, problem=error)
+        return
+    try:
+        yield _Account(opened, settings.kernel.owner or opened.kaggle.username)
+    finally:
+        bench.__exit__(None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begin:
+    """What comes before a session."""
+
+    settings: Settings
+    results: Results
+    overrides: Sequence[str]
+    account: _Account
+
+    def find_run(self, *, new: bool) -> Series:
+        """The run, with all that Kaggle has of it brought here; its last session here has ended."""
+        series = self._find(new=new)
+        if not series.is_new and LocalPlace(series).settle(
+            lambda: _say("A session whose kgtts has ended still saves; waiting for it.")
+        ):
+            series = self._find(new=new)
+        if not new and self._bring(series):
+            series = self._find(new=new)
+        check_takeover(series)
+        return series
+
+    def _find(self, *, new: bool) -> Series:
+        return find_series(
+            self.settings, self.results, overrides=self.overrides, owner=self.account.name, new=new
+        )
+
+    def _bring(self, series: Series) -> bool:
+        """Bring what Kaggle has of a run; whether that was anything."""
+        bench, problem = self.account.bench, self.account.problem
+        slug = self.settings.kernel.slug
+        brought: list[str] = []
+        if bench is not None:
+            base = KernelRef(self.account.name, slug)
+            try:
+                with Lines() as lines:
+                    brought = bring_newer(series, base, bench, self.results, lines)
+            except ServiceError as error:
+                problem = error
+        if problem is not None:
+            pushed = bench is not None and bool(bench.ledger.of_slug(slug, self.account.name))
+            if series.was_on_kaggle or pushed:
+                raise ServiceError(
+                    f"Whether Kaggle has more of the run is not known: {problem.message}", hint=_OFFLINE
+                ) from problem
+            warn(f"Kaggle could not be asked about the run: {problem.message}", err=True)
+        for name in brought:
+            _say(f"Brought {name}, from which the run goes on.")
+        return bool(brought)
+
+    def find_inputs(self, series: Series, wanted: Wanted) -> dict[str, Tree]:
+        """What the session mounts."""
+        kaggle = None if self.account.bench is None else self.account.bench.kaggle
+        with Lines() as lines:
+            cache = KaggleInputs(kaggle, data_folder() / "inputs", lines, _say)
+            finder = InputFinder(series.settings, cache, self.results, data_folder(), lines, _say)
+            return finder.find(wanted)
+
+
+def _gpus(settings: Settings) -> int:
+    """How many GPUs train: those of this machine, unless the settings want none."""
+    if not settings.accelerator.has_gpu:
+        return 0
+    gpus = count_gpus(os.environ)
+    if not gpus:
+        warn("nvidia-smi shows no GPU here, so the CPU trains, which is many times slower.", err=True)
+    return gpus
+
+
+def _say(words: str) -> None:
+    click.echo(shown(words), err=True)
