@@ -121,7 +121,8 @@ class Installer:
                 EndReason.INSTALL_FAILED,
                 f"Coqui TTS cannot be imported ({before.error}), and the session has no internet to install "
                 f"it from.{unfit} Set kernel.internet = true, for which Kaggle asks you to verify your "
-                "phone number. Or set install.wheelhouse to a dataset of wheels, or use an image with it.",
+                "phone number. Or set install.wheelhouse to a dataset of wheels, or use an image with it. On "
+                'your own machine: pip install "kgtts[train]".',
             )
         self._install(packages, sources)
         after = self.probe()

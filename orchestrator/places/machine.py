@@ -20,7 +20,7 @@ _LEFT_FREE = 2 << 30  # Bytes of the disk that outputs leave to others.
 _LOOK = (
     "import importlib.util as u, json, sys; "
     "print(json.dumps({'version': list(sys.version_info[:2]), "
-    "'missing': [n for n in ('TTS', 'trainer', 'torch') if u.find_spec(n) is None]}))"
+    "'missing': [n for n in ('TTS', 'trainer', 'torch', 'torchaudio') if u.find_spec(n) is None]}))"
 )
 _OLDEST = [3, 10]
 _ANOTHER = "name another with --python"
@@ -55,7 +55,7 @@ def find_python(asked: str) -> Path:
     python = Path(found).absolute()
     install = 'pip install "kgtts[train]", or in a clone of kgtts: pip install ".[train]"'
     if asked:
-        install = f'{python} -m pip install "coqui-tts>=0.28,<0.29" torch torchaudio onnx onnxruntime'
+        install = f'{python} -m pip install "coqui-tts[codec]>=0.28,<0.29" six torch torchaudio onnx onnxruntime'
     try:
         answer = subprocess.run(
             [python, "-c", _LOOK],
