@@ -55,7 +55,9 @@ def find_python(asked: str) -> Path:
     python = Path(found).absolute()
     install = 'pip install "kgtts[train]", or in a clone of kgtts: pip install ".[train]"'
     if asked:
-        install = f'{python} -m pip install "coqui-tts[codec]>=0.28,<0.29" six torch torchaudio onnx onnxruntime'
+        install = (
+            f'{python} -m pip install "coqui-tts[codec]>=0.28,<0.29" six torch torchaudio onnx onnxruntime'
+        )
     try:
         answer = subprocess.run(
             [python, "-c", _LOOK],

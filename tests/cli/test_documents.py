@@ -39,6 +39,7 @@ ELSEWHERE = {
     "pip download": "needs a package index",
     "kgtts kaggle auth login": "needs a browser and an account",
     "kgtts base add bangla-female": "needs the internet; tests/cli/test_base.py adds others",
+    "kgtts train": "trains for hours; tests/cli/test_train.py",
     "kgtts kaggle datasets": "tests/emulator/test_stock_inputs.py runs all of them",
     "kgtts kaggle models": "tests/emulator/test_stock_inputs.py runs all of them",
     "kgtts emulator": "ends with Ctrl-C; tests/cli/test_emulator_command.py",
