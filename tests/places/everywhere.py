@@ -161,7 +161,7 @@ def by_skypilot(ground: Ground) -> Path:
     return bucket / SLUG
 
 
-def _reached(results: Path, name: str) -> int:
+def reached(results: Path, name: str) -> int:
     """The highest step in files of that name below a folder."""
     found = [0]
     for place in results.rglob(name):
@@ -175,7 +175,7 @@ def _wait(process: "subprocess.Popen[bytes]", results: Path, name: str, step: in
     Raises:
         RuntimeError: the process has ended before that.
     """
-    while _reached(results, name) < step:
+    while reached(results, name) < step:
         if process.poll() is not None:
             raise RuntimeError(f"The training ended with {process.returncode} before step {step}: {results}")
         time.sleep(0.05)
