@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock, Timeout
 
 from orchestrator import launcher
+from tests.support import eventually
 
 NOBODY = 65534
 
@@ -83,3 +85,58 @@ def test_exit_codes(tmp_path: Path, code: str, exit_code: int) -> None:
     os.close(leash)
     os.close(held)
     assert done.returncode == exit_code
+
+
+def launched(folder: Path, code: str, **keys: Any) -> subprocess.Popen[bytes]:
+    """Start the launcher on a script that prints into a file."""
+    spec = {
+        "command": [sys.executable, "-c", code],
+        "cwd": str(folder),
+        "environment": {},
+        "namespace": None,
+        "output": str(folder / "log"),
+        "lock": str(folder / "lock"),
+        **keys,
+    }
+    (folder / "spec.json").write_text(json.dumps(spec))
+    return subprocess.Popen(
+        [sys.executable, "-I", launcher.__file__, str(folder / "spec.json")], stdin=subprocess.PIPE
+    )
+
+
+SAVES = """
+import signal, sys, time
+def save(*_): print("saved", flush=True); sys.exit(130)
+signal.signal(signal.SIGINT, save)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def wait_for_ready(folder: Path) -> None:
+    """Wait until the script listens."""
+    with eventually("the script is ready") as again:
+        while not (folder / "log").is_file() or "ready" not in (folder / "log").read_text():
+            again()
+
+
+def test_a_script_saves_when_nobody_is_there_any_more(tmp_path: Path) -> None:
+    """It is interrupted, given time, and waited for; meanwhile the lock is held."""
+    process = launched(tmp_path, SAVES, grace_s=30)
+    wait_for_ready(tmp_path)
+    with pytest.raises(Timeout):
+        FileLock(tmp_path / "lock").acquire(blocking=False)
+    process.communicate(timeout=60)
+    assert (process.returncode, (tmp_path / "log").read_text()) == (130, "ready\nsaved\n")
+    FileLock(tmp_path / "lock").acquire(blocking=False)
+
+
+@pytest.mark.parametrize("word", [b"k", b"ik", b""])
+def test_a_script_that_does_not_save_is_killed(tmp_path: Path, word: bytes) -> None:
+    """On request, or when the grace period is over."""
+    process = launched(tmp_path, SAVES.replace("sys.exit(130)", "time.sleep(60)"), grace_s=0.2)
+    wait_for_ready(tmp_path)
+    assert process.stdin is not None
+    process.stdin.write(word)
+    process.communicate(timeout=60)
+    assert process.returncode == launcher.KILLED

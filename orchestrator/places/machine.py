@@ -30,13 +30,16 @@ _SECRET_VALUE = re.compile(r"://[^/@\s]+@")
 _ALLOWED = ("KGTTS_CPU_RANKS",)
 
 
-def check_system() -> None:
+def check_system(name: str = os.name) -> None:
     """See that sessions can run on this system.
+
+    Args:
+        name: the system, as `os.name` has it.
 
     Raises:
         LocalError: it is Windows.
     """
-    if os.name != "posix":
+    if name != "posix":
         raise LocalError("kgtts train needs Linux or macOS; on Windows, use it in WSL.")
 
 

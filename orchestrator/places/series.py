@@ -109,26 +109,33 @@ def find_series(
     sessions = [] if new else _newest_run(results, slug)
     if not sessions:
         settings = settings.with_owner(owner or LOCAL)
-        run_id = new_run_id()
+        # A run whose first session was ended before it saved anything has left its stamp alone.
+        begun = None if new else _read_stamp(results.to / slug)
+        is_same = begun is not None and begun.fingerprint == fingerprint(settings)
+        run_id = begun.id if begun is not None and is_same else new_run_id()
         stamp = _stamp(settings, run_id, overrides)
         return Series(settings, run_id, results.of_run(slug, run_id), stamp)
     run_id = sessions[-1].run or ""
     folder = results.of_run(slug, run_id)
-    known = read_stamp((untrusted.read_bytes(folder / _STAMP) or b"").decode("utf-8", "replace"))
+    known = _read_stamp(folder)
     if known is None or known.id != run_id:
         known = None
     else:
         settings = with_overrides(settings, tuple(inherited(known.overrides, overrides)))
         overrides = merged(known.overrides, overrides)
-    begun = known.fingerprint if known is not None else _fingerprint_of(sessions)
+    print_of_run = known.fingerprint if known is not None else _fingerprint_of(sessions)
     names = (settings.kernel.owner, owner, *_source_owners(known), *_owners(sessions), LOCAL)
     completed = [_with_owner(settings, name) for name in dict.fromkeys(names) if name]
-    fitting = next((item for item in completed if fingerprint(item) == begun), None)
-    if fitting is None and begun is not None:
+    fitting = next((item for item in completed if fingerprint(item) == print_of_run), None)
+    if fitting is None and print_of_run is not None:
         raise changed_since(run_id, known.values if known is not None else {}, completed[0])
     settings = fitting or completed[0]
     stamp = _stamp(settings, run_id, overrides)
     return Series(settings, run_id, folder, stamp, sessions, _newest_result(sessions))
+
+
+def _read_stamp(folder: Path) -> RunStamp | None:
+    return read_stamp((untrusted.read_bytes(folder / _STAMP) or b"").decode("utf-8", "replace"))
 
 
 def _with_owner(settings: Settings, owner: str) -> Settings:

@@ -128,6 +128,7 @@ def make_python(folder: Path, *, coqui: bool = True) -> str:
     for name, text in {
         "torch": _TORCH,
         "trainer": '__version__ = "0.4"\n',
+        "torchaudio": "",
         "TTS": '__version__ = "0.28"\n' if coqui else 'raise ImportError("TTS is not here")\n',
     }.items():
         (packages / name).mkdir(parents=True)

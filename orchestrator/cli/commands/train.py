@@ -158,7 +158,7 @@ class _Begin:
     def find_run(self, *, new: bool) -> Series:
         """The run, with all that Kaggle has of it brought here; its last session here has ended."""
         series = self._find(new=new)
-        if not series.is_new and LocalPlace(series).settle(
+        if not new and LocalPlace(series).settle(
             lambda: _say("A session whose kgtts has ended still saves; waiting for it.")
         ):
             series = self._find(new=new)
