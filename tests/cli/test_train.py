@@ -249,9 +249,7 @@ def test_inputs_come_from_kaggle_once(shared: Emulator, cli: Cli, tmp_path: Path
     third = cli("train", "--set", "training.epochs=4")
     assert (third.code, "Downloading the dataset" in third.err) == (0, True), third.said
     assert "Downloading the model" not in third.err
-    assert "তুমি" in (kept / "datasets" / USER / "datahrbnn" / "MyTTSDataset" / "metadata.csv").read_text(
-        "utf-8"
-    )
+    assert "তুমি" in metadata.read_text(encoding="utf-8")
     offline = cli("train", "--offline", "--set", "training.epochs=5")
     assert offline.code == 0, offline.said
     assert f"The dataset {USER}/datahrbnn is used as it was downloaded before." in offline.err
