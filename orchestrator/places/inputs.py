@@ -93,12 +93,22 @@ class InputFinder:
     def _voice(self, voice: str | None) -> Tree:
         if voice is None:
             return _files_of(self.kaggle.model(self.settings.inputs.model))
-        folder = self.home / "inputs" / "voices" / _key(voice)
-        if not folder.is_dir():
-            self._convert(voice, folder)
+        folder = self.voice_folder(voice)
         self.say(f"Base voice: {voice}")
         inputs = self.settings.inputs
         return {inputs.config: folder / "config.json", inputs.checkpoint: folder / "model_file.pth"}
+
+    def voice_folder(self, voice: str) -> Path:
+        """A base voice as `kgtts base add` takes it, as config.json and model_file.pth in a folder here.
+
+        Raises:
+            UsageError: it is none, or does not fit the settings.
+            KgttsError: it cannot be brought or written.
+        """
+        folder = self.home / "inputs" / "voices" / _key(voice)
+        if not folder.is_dir():
+            self._convert(voice, folder)
+        return folder
 
     def _convert(self, voice: str, folder: Path) -> None:
         """Do what `kgtts base add` does before it uploads."""

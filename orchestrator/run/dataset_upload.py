@@ -94,8 +94,23 @@ class Uploaded:
         return self.before in (State.ABSENT, State.DIFFERENT)
 
 
+def dataset_root(place: Path) -> Path:
+    """The folder of a data set: the one that is named if it has the metadata, else its `MyTTSDataset`.
+
+    Raises:
+        UsageError: it holds no data set.
+    """
+    root = next((each for each in (place, place / TOP) if _is_dataset(each)), None)
+    if root is None:
+        raise UsageError(
+            f"{place} holds no data set: neither it nor its folder {TOP} has {METADATA[0]}.",
+            hint=f"`kgtts data prepare RECORDINGS --to {place}` makes one",
+        )
+    return root
+
+
 def list_folder(place: Path) -> tuple[dict[str, Path], list[str]]:
-    """List what a folder gives: itself if it has the metadata, else its `MyTTSDataset`.
+    """List what a folder gives, see `dataset_root`.
 
     Returns:
         The files by their names in the data set, and the names that are left out.
@@ -104,12 +119,7 @@ def list_folder(place: Path) -> tuple[dict[str, Path], list[str]]:
         UsageError: it holds no data set.
         LocalError: it cannot be read.
     """
-    root = next((each for each in (place, place / TOP) if _is_dataset(each)), None)
-    if root is None:
-        raise UsageError(
-            f"{place} holds no data set: neither it nor its folder {TOP} has {METADATA[0]}.",
-            hint=f"`kgtts data prepare RECORDINGS --to {place}` makes one",
-        )
+    root = dataset_root(place)
     files, left_out = dict[str, Path](), list[str]()
     try:
         for path in sorted(_walk(root, root.resolve(), left_out)):

@@ -439,12 +439,12 @@ class SkyPilot(_Section):
     data: SkyInput = Field(
         "",
         description="The dataset: a folder that `kgtts data prepare` made, or a bucket with the same files. "
-        "SkyPilot uploads a folder. Empty: train.data.",
+        "SkyPilot uploads a folder. Empty: train.data, or `data` if it is there.",
     )
     voice: SkyInput = Field(
         "",
-        description="The base voice: a folder with config.json and the checkpoint, or a bucket with what "
-        "inputs.config and inputs.checkpoint name. Empty: train.voice.",
+        description="The base voice: a folder with config.json and checkpoint, what `kgtts base add` takes, "
+        "or a bucket with what inputs.config and inputs.checkpoint name. Empty: train.voice.",
     )
     hours: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] = Field(
         24.0,

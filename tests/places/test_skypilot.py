@@ -123,6 +123,14 @@ def test_buckets_as_inputs(inputs: Path, tmp_path: Path) -> None:
     assert mounts["~/kgtts/input/models/asha/ttsbnng/transformers/default/1"] == "s3://asha/voice"
 
 
+def test_a_base_voice_by_its_name(inputs: Path, tmp_path: Path) -> None:
+    """What `kgtts base add` takes is brought and converted here, and uploaded from there."""
+    settings = settings_for(inputs, voice="bangla-female")
+    task = render_task(settings, tmp_path, find_voice={"bangla-female": inputs / "voice"}.__getitem__)
+    mount = "~/kgtts/input/models/asha/ttsbnng/transformers/default/1/model"
+    assert task.file_mounts[mount] == str(inputs / "voice")
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.context import load, settings_options
+from orchestrator.cli.context import data_folder, load, settings_options
 from orchestrator.cli.show.console import quoted
+from orchestrator.cli.show.transfer import Lines
 from orchestrator.kaggle.auth import known_username
 from orchestrator.render.kernel import write_rendered
+from orchestrator.results import Results
 from orchestrator.run.push import preview
 
 if TYPE_CHECKING:
@@ -69,9 +71,15 @@ def render(
 
 
 def _render_task(settings: "Settings", folder: Path, run_id: str | None) -> None:
-    from orchestrator.places.skypilot import render_task, write_task  # noqa: PLC0415 - PyYAML, jinja2
+    # PyYAML, jinja2, and what reads a base voice.
+    from orchestrator.places.downloads import KaggleInputs  # noqa: PLC0415
+    from orchestrator.places.inputs import InputFinder  # noqa: PLC0415
+    from orchestrator.places.skypilot import render_task, write_task  # noqa: PLC0415
 
-    task = render_task(settings, folder, run_id=run_id)
+    home, results, lines = data_folder(), Results(Path(settings.pull.to)), Lines()
+    cache = KaggleInputs(None, home / "inputs", lines, click.echo)
+    finder = InputFinder(settings, cache, results, home, lines, click.echo)
+    task = render_task(settings, folder, run_id=run_id, find_voice=finder.voice_folder)
     paths = write_task(task, folder)
     for path in paths:
         click.echo(path)

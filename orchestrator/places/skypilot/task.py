@@ -4,7 +4,7 @@ The YAML is that of skypilot 0.14 (its sky/utils/schemas.py); tests let the real
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,9 +15,10 @@ import yaml
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.files import write_atomically
 from orchestrator.models import KernelRef
+from orchestrator.places.inputs import USUAL_DATA
 from orchestrator.render.kernel import OwnMachine, render_kernel
 from orchestrator.render.package import TemplateError
-from orchestrator.run.dataset_upload import TOP, read_folder
+from orchestrator.run.dataset_upload import TOP, dataset_root
 from orchestrator.run.push import RUN_ID_LENGTH, make_stamp
 from orchestrator.settings import Settings, fingerprint
 from orchestrator.settings.accelerators import NONE
@@ -63,13 +64,20 @@ class SkyPilotTask:
         return {key: value for key, value in asdict(self).items() if key in keys and value != {}}
 
 
-def render_task(settings: Settings, folder: Path, *, run_id: str | None = None) -> SkyPilotTask:
+def render_task(
+    settings: Settings,
+    folder: Path,
+    *,
+    run_id: str | None = None,
+    find_voice: Callable[[str], Path] | None = None,
+) -> SkyPilotTask:
     """Make the task of a run. Writes nothing.
 
     Args:
         settings: settings that went through `Settings.with_owner`.
         folder: where it will be written: the task names the kernel's file in it.
         run_id: the run to continue; None is the run of these settings: what is trained gives its id.
+        find_voice: brings a base voice that is named otherwise than by its folder here, converted.
 
     Raises:
         UsageError: a setting is missing, or does not fit; inputs are not there.
@@ -104,7 +112,7 @@ def render_task(settings: Settings, folder: Path, *, run_id: str | None = None) 
         file_mounts={
             f"{_ROOT}/{KERNEL_FILE.parent}": str(folder.absolute() / KERNEL_FILE.parent),
             **_data(settings),
-            **_voice(settings),
+            **_voice(settings, find_voice),
             **({place: mount} if isinstance(mount, dict) else {}),
         },
         volumes={place: mount} if isinstance(mount, str) else {},
@@ -198,13 +206,13 @@ def _data(settings: Settings) -> dict[str, str]:
     source = settings.skypilot.data or settings.train.data
     if is_bucket(source):
         return {mount: source}
-    folder = _folder(source, "data", "dataset")
-    files = read_folder(folder).files
-    root = next(path for name, path in files.items() if name.count("/") == 1).parent
+    if not source and Path(USUAL_DATA).is_dir():
+        source = USUAL_DATA
+    root = dataset_root(_folder(source, "data", "dataset"))
     return {f"{mount}/{TOP}": str(root)}
 
 
-def _voice(settings: Settings) -> dict[str, str]:
+def _voice(settings: Settings, find_voice: Callable[[str], Path] | None) -> dict[str, str]:
     """The base voice's mount.
 
     Raises:
@@ -214,9 +222,10 @@ def _voice(settings: Settings) -> dict[str, str]:
     source = settings.skypilot.voice or settings.train.voice
     if is_bucket(source):
         return {mount: source}
-    folder = _folder(source, "voice", "base voice")
     names = [PurePosixPath(inputs.config), PurePosixPath(inputs.checkpoint)]
-    common = next(iter({name.parent for name in names})) if names[0].parent == names[1].parent else None
+    common = names[0].parent if names[0].parent == names[1].parent else None
+    is_named = source and not Path(source).expanduser().is_dir()
+    folder = find_voice(source) if is_named and find_voice else _folder(source, "voice", "base voice")
     for below in (PurePosixPath(), common):
         if below is not None and all((folder / name.relative_to(below)).is_file() for name in names):
             return {str(PurePosixPath(mount, below)): str(folder)}
