@@ -32,7 +32,7 @@ from kernel_template.train.host_link import BatchPlan
 _COME_S = 1800.0  # For machine 0 to answer at all.
 _GONE_S = 10.0  # Once it has answered, it is gone if it does not for so long.
 _STOPPED_S = 60.0  # For machine 0 to save, once this machine was told to stop.
-_LEAVE_S = 10.0  # For the others to hear the end.
+_LEAVE_S = 5.0  # For the others to hear the end.
 _POLL_S = 0.2
 _ANSWER_S = 30.0
 _OK, _GONE, _NOT_YET = 200, 410, 404
