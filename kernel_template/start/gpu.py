@@ -30,8 +30,27 @@ class Gpu:
         return f"{self.name} ({self.memory}, driver {self.driver})"
 
 
+def visible_gpus(env: Mapping[str, str], here: int) -> list[str] | None:
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves of those that are here, as it names them; None without it.
+
+    CUDA ignores what follows a number that no GPU has.
+    """
+    asked = env.get("CUDA_VISIBLE_DEVICES")
+    if asked is None:
+        return None
+    names = []
+    for name in (part.strip() for part in asked.split(",")):
+        if not name or (name.lstrip("-").isdecimal() and not 0 <= int(name) < here):
+            break
+        names.append(name)
+    return names
+
+
 def list_gpus(capture: Capture, env: Mapping[str, str]) -> tuple[Gpu, ...]:
-    """List the GPUs with nvidia-smi; none if it is missing or finds no driver. Does not import torch."""
+    """List the GPUs with nvidia-smi; none if it is missing or finds no driver. Does not import torch.
+
+    Those that CUDA_VISIBLE_DEVICES hides, on a machine of one's own, are left out.
+    """
     answer = capture(_NVIDIA_SMI, env, _SMI_TIMEOUT_S)
     if answer is None or answer.returncode != 0:
         return ()
@@ -40,7 +59,11 @@ def list_gpus(capture: Capture, env: Mapping[str, str]) -> tuple[Gpu, ...]:
         fields = [part.strip() for part in line.split(",")]
         if len(fields) == _SMI_FIELDS and fields[0]:
             found.append(Gpu(*fields))
-    return tuple(found)
+    visible = visible_gpus(env, len(found))
+    if visible is None:
+        return tuple(found)
+    numbered = [found[int(name)] for name in visible if name.isdecimal()]
+    return tuple(numbered) if len(numbered) == len(visible) else tuple(found[: len(visible)])
 
 
 def _counted(gpus: tuple[Gpu, ...]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from kernel_template.settings import SessionSettings
 from kernel_template.start.config_file import PreparedConfig, script_text
+from kernel_template.start.gpu import visible_gpus
 from kernel_template.start.inputs import Inputs
 from kernel_template.tools.files import human_limit, human_seconds
 from kernel_template.tools.package import PackagePrograms
@@ -104,8 +106,10 @@ def training_environment(base: Mapping[str, str], *, gpu: bool, ranks: int = 1) 
 
     With two GPUs visible the trainer refuses to start; the launcher gives each rank one.
     """
+    visible = visible_gpus(base, sys.maxsize)  # On a machine of one's own.
+    gpus = list(map(str, range(ranks))) if visible is None else visible[:ranks]
     extra = {
-        "CUDA_VISIBLE_DEVICES": ",".join(map(str, range(ranks))) if gpu else "",
+        "CUDA_VISIBLE_DEVICES": ",".join(gpus) if gpu else "",
         "TRAINER_TELEMETRY": "0",  # In trainer 0.0.36 it crashes without internet.
         "PYTHONIOENCODING": "utf-8:replace",
         "PYTHONFAULTHANDLER": "1",

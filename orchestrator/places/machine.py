@@ -49,7 +49,7 @@ def find_python(asked: str) -> Path:
     Raises:
         LocalError: it cannot train.
     """
-    found = shutil.which(Path(asked).expanduser()) if asked else sys.executable
+    found = shutil.which(os.path.expanduser(asked))  # noqa: PTH111 - Path drops ./ if asked else sys.executable
     if not found:
         raise LocalError(
             f"There is no Python {asked}.", hint="correct train.python in kgtts.toml, or --python"
@@ -98,10 +98,9 @@ def count_gpus(environ: Mapping[str, str]) -> int:
     if answer.returncode != 0:
         return 0
     here = sum(bool(line.strip()) for line in answer.stdout.decode(errors="replace").splitlines())
-    visible = environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return here
-    return min(here, sum(bool(name.strip()) and name.strip() != "-1" for name in visible.split(",")))
+    visible = [name.strip() for name in environ.get("CUDA_VISIBLE_DEVICES", "all").split(",")]
+    hidden = next((number for number, name in enumerate(visible) if name in ("", "-1")), len(visible))
+    return here if visible == ["all"] else min(here, hidden)
 
 
 def describe_machine(folder: Path, *, gpus: int, hours: float | None) -> OwnMachine:

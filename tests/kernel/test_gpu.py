@@ -9,6 +9,7 @@ from kernel_template.start.environment import describe_environment, tts_version
 from kernel_template.start.gpu import Gpu, check_gpus, list_gpus
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.process import Captured
+from kernel_template.train.command import training_environment
 from kernel_template.usage.readings import GpuReading, read_gpus
 from tests.kernel.kit import Capture, Log, paths_in, reporter, settings
 
@@ -84,3 +85,23 @@ def test_coqui_under_both_names() -> None:
     assert tts_version({"TTS": "0.22.0"}) == "0.22.0"
     assert tts_version({"coqui-tts": "0.28.0", "TTS": "0.22.0"}) == "0.28.0"
     assert tts_version({}) is None
+
+
+@pytest.mark.parametrize(
+    ("visible", "found", "given"),
+    [
+        ("1", (_P100,), "1"),
+        ("1,0", (_P100, _T4), "1,0"),
+        ("", (), ""),
+        ("-1", (), ""),
+        ("0,7,1", (_T4,), "0"),
+        ("GPU-abc", (_T4,), "GPU-abc"),
+    ],
+)
+def test_a_machine_may_hide_some_of_its_cards(visible: str, found: tuple[Gpu, ...], given: str) -> None:
+    """What CUDA_VISIBLE_DEVICES leaves is counted, and each rank gets one of those."""
+    said = "Tesla T4, 15360 MiB, 580.1\nTesla P100-PCIE-16GB, 16384 MiB, 580.1\n"
+    env = {"CUDA_VISIBLE_DEVICES": visible}
+    assert list_gpus(Capture({"nvidia-smi": Captured(0, said)}), env) == found
+    if found:
+        assert training_environment(env, gpu=True, ranks=len(found))["CUDA_VISIBLE_DEVICES"] == given
