@@ -49,7 +49,8 @@ def find_python(asked: str) -> Path:
     Raises:
         LocalError: it cannot train.
     """
-    found = shutil.which(os.path.expanduser(asked))  # noqa: PTH111 - Path drops ./ if asked else sys.executable
+    # Path would drop the ./ of a program in this folder.
+    found = shutil.which(os.path.expanduser(asked)) if asked else sys.executable  # noqa: PTH111 - as above.
     if not found:
         raise LocalError(
             f"There is no Python {asked}.", hint="correct train.python in kgtts.toml, or --python"

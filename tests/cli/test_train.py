@@ -206,6 +206,7 @@ def test_what_this_machine_lacks(here: Path, cli: Cli, tmp_path: Path) -> None:
     python.chmod(0o755)
     result = cli("train", "--python", python)
     assert (result.code, "it lacks TTS" in result.err, "pip install" in result.err) == (8, True, True)
+    assert "it lacks TTS" in cli("train", "--python", f"./{os.path.relpath(python)}").err
     assert "There is no Python nowhere" in cli("train", "--python", "nowhere").err
     assert "holds no data set" in cli("train", "--data", tmp_path).err
     (here / "kgtts.toml").write_text((here / "kgtts.toml").read_text().replace("voice =", "#"))
