@@ -45,7 +45,7 @@ def pull_from(
     wanted: str | None,
     folder: Path | None,
     choose: "Choose | None",
-    listener: Silent,
+    listen: Callable[[], Silent],
     *,
     dry_run: bool,
     as_json: bool,
@@ -57,7 +57,7 @@ def pull_from(
         wanted: the run; None is the newest there.
         folder: the folder for the run; None is its own in [pull] to.
         choose: which files; None is [pull]'s choice, and checkpoints of the newest session alone.
-        listener: hears of every file.
+        listen: makes what hears of every file of a session.
         dry_run: only list what would come.
         as_json: print JSON.
 
@@ -70,7 +70,7 @@ def pull_from(
     if dry_run:
         found, refused = _outline(plan, as_json=as_json)
     else:
-        found, refused = _bring(plan, listener, as_json=as_json)
+        found, refused = _bring(plan, listen, as_json=as_json)
     if as_json:
         print_json({"from": place, "sessions": found})
     if (failure := refusal(refused)) is not None:
@@ -100,7 +100,7 @@ def _outline(plan: "Sequence[_Chosen]", *, as_json: bool) -> tuple[list[dict[str
 
 
 def _bring(
-    plan: "Sequence[_Chosen]", listener: Silent, *, as_json: bool
+    plan: "Sequence[_Chosen]", listen: Callable[[], Silent], *, as_json: bool
 ) -> tuple[list[dict[str, Any]], list["Refused"]]:
     """Bring all sessions; as JSON, and the refused names."""
     from orchestrator.places.reading import bring_session  # noqa: PLC0415 - as above
@@ -108,10 +108,11 @@ def _bring(
     newest, needed = plan[-1][0].number, _chosen(load().settings.pull)
     documents, refusals, unchosen = [], list["Refused"](), 0
     hint = "run the same command again to continue it"
-    with on_interrupt("Stopped; the files that are here are complete.", hint=hint), listener:
+    with on_interrupt("Stopped; the files that are here are complete.", hint=hint):
         for session, files, chosen in plan:
             is_newest = session.number == newest
-            brought = bring_session(session, files, chosen, listener, needed=needed, is_newest=is_newest)
+            with listen() as listener:
+                brought = bring_session(session, files, chosen, listener, needed=needed, is_newest=is_newest)
             fetched, unchosen = brought.transfer.files, unchosen + brought.left_out
             listed = [{"path": str(i.path), "size": i.size, "unchanged": i.unchanged} for i in fetched]
             documents.append(_document(session, files, listed, brought.transfer.refused, brought.left_out))
@@ -155,7 +156,7 @@ def brought_from(place: str, wanted: str | None) -> str:
     from orchestrator.places.reading import without_weights  # noqa: PLC0415 - as above
 
     plan = _plan(_find(place, wanted), None, without_weights(_chosen(load().settings.pull)))
-    _bring(plan, Silent(), as_json=True)
+    _bring(plan, Silent, as_json=True)
     return str(plan[-1][1].path.parent)
 
 

@@ -93,6 +93,9 @@ def test_wheel_sdist_and_editable_install_render_the_same(kernel: str, tmp_path:
     (source,) = unpacked.iterdir()
     run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", installed, wheel, cwd=tmp_path)
     with zipfile.ZipFile(wheel) as archive:
+        assert {
+            f"orchestrator/places/skypilot/{name}" for name in ("task.yaml.j2", "setup.sh", "run.sh")
+        } <= {*archive.namelist()}
         tops = {name.partition("/")[0] for name in archive.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"orchestrator", "kernel_template"}
     editable = tmp_path / "editable"

@@ -70,10 +70,10 @@ def pull(
         include=("*",) if everything else include or settings.include,
         exclude=exclude or (() if everything else settings.exclude),
     )
-    listener = Silent() if as_json else Bar() if sys.stdout.isatty() and not is_dumb() else Lines()
+    listen = Silent if as_json else Bar if sys.stdout.isatty() and not is_dumb() else Lines
     if place is not None:
         chosen = choose if everything or include or exclude else None
-        pull_from(place, run, folder, chosen, listener, dry_run=dry_run, as_json=as_json)
+        pull_from(place, run, folder, chosen, listen, dry_run=dry_run, as_json=as_json)
         return
     with workbench() as bench:
         target, files = find(bench, run), SessionFolder(folder or Path())
@@ -88,7 +88,7 @@ def pull(
         interrupted = on_interrupt(
             "Stopped; the files that are here are complete.", hint="run the same pull again to continue it"
         )
-        with interrupted, listener:
+        with interrupted, listen() as listener:
             collected = collect(bench, target, files.path, choose, listener, run=files.run, needed=needed)
         if folder is None and collected.target.ref.version is not None:
             files.name_version(collected.target.ref)
