@@ -35,8 +35,14 @@ _STOPPED_S = 60.0  # For machine 0 to save, once this machine was told to stop.
 _LEAVE_S = 5.0  # For the others to hear the end.
 _POLL_S = 0.2
 _ANSWER_S = 30.0
+_MOST_BYTES = 1_000_000  # Of what another machine says.
 _OK, _GONE, _NOT_YET = 200, 410, 404
 _WEIGHTS = ".pth"
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print nothing of what strangers send, or of a machine that is gone."""
 
 
 class EndedError(Exception):
@@ -88,13 +94,13 @@ class Head:
 
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
-                head._note(json.loads(self.rfile.read(length)))
+                head._note(json.loads(self.rfile.read(min(length, _MOST_BYTES))))
                 _reply(self, _OK, b"")
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name in the library.
                 """Print nothing."""
 
-        self._server = ThreadingHTTPServer(("", self.nodes.port), Handler)
+        self._server = _Server(("", self.nodes.port), Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), daemon=True).start()
 
@@ -119,6 +125,8 @@ class Head:
     def _note(self, failed: Mapping[str, Any]) -> None:
         """Stop, since another machine has failed."""
         self._left.add(str(failed["node"]))
+        if self._ended is not None:
+            return  # It failed because this one did.
         self.failed = self.failed or f"Machine {failed['node']}: {failed['message']}"
         if self.stop is not None:
             self.stop.received = self.stop.received or f"machine {failed['node']}"
@@ -223,8 +231,14 @@ class Member:
         """
         return self._fetch(self._hear("parent"), paths)
 
-    def training(self, paths: Paths) -> tuple[BatchPlan, ResumePoint | None]:
+    def training(
+        self, paths: Paths, limit_s: float | None = None
+    ) -> tuple[BatchPlan, ResumePoint | None] | None:
         """Wait for the next training. Returns how it splits the samples, and what it continues from.
+
+        Args:
+            paths: this session's folders.
+            limit_s: after so many seconds None is returned; None waits as long as machine 0 is there.
 
         Raises:
             EndedError: there is none, since machine 0's training has ended well.
@@ -232,7 +246,9 @@ class Member:
             OSError: it cannot be written.
         """
         self._trainings += 1
-        order = self._hear(f"training{self._trainings}")
+        order = self._hear(f"training{self._trainings}", limit_s)
+        if order is None:
+            return None
         return BatchPlan(**order["batches"]), self._fetch(order["resume"], paths)
 
     def fail(self, outcome: Outcome) -> None:
@@ -245,8 +261,8 @@ class Member:
         url = f"http://{self.nodes.head}:{self.nodes.port}{path}"
         return urllib.request.Request(url, data, {"From": str(self.nodes.number)})
 
-    def _hear(self, name: str) -> Any:
-        """Wait until machine 0 has told something."""
+    def _hear(self, name: str, limit_s: float | None = None) -> Any:
+        """Wait until machine 0 has told something; None if it has not within the limit."""
         began = self.clock()
         while True:
             try:
@@ -263,6 +279,8 @@ class Member:
             if self.stop is not None and self.stop.received and self.clock() - began >= _STOPPED_S:
                 word = self.stop.received
                 raise KernelFailure(EndReason.INTERRUPTED, f"The session was told to stop ({word}).")
+            if limit_s is not None and self.clock() - began >= limit_s:
+                return None
             self.sleep(_POLL_S)
 
     def _check_there(self, began: float) -> None:

@@ -32,6 +32,7 @@ _UNSTABLE = (
     "Lower the learning rates, for example lr_gen and lr_disc = 0.0001 in training.coqui, and look for "
     "damaged recordings. The newest checkpoint is from before."
 )
+_NEWS_S = 60.0  # After a failure, until machine 0 must have said what comes next.
 _LATER_S = 60.0  # How much later than machine 0 another one stops by itself.
 
 
@@ -127,12 +128,18 @@ class TrainStage:
         context = self.context
         assert context.member is not None
         limit = context.budget.training_limit() + context.settings["training"]["grace_s"] + _LATER_S
+        end: ChildEnd | None = None
         while True:
+            failed = end is not None and end.returncode != 0
             try:
-                context.record.batches, resumed = context.member.training(context.paths)
+                order = context.member.training(context.paths, _NEWS_S if failed else None)
             except EndedError as ended:
                 return ended.outcome
-            self._train(inputs, prepared, listener, resumed, limit)
+            if order is None:  # Machine 0 knows nothing of the failure here, and waits for this machine.
+                assert end is not None
+                return self._judge(end, HostReport(), listener)
+            context.record.batches, resumed = order
+            end = self._train(inputs, prepared, listener, resumed, limit)
 
     def _after_not_finite(
         self, prepared: PreparedConfig, host: HostReport, resumed: ResumePoint | None

@@ -3,16 +3,25 @@
 import json
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kernel_template.contract import SERIES_VARIABLE, WORKING_VARIABLE
+from kernel_template.contract import SERIES_VARIABLE, WORKING_VARIABLE, EndReason
 from kernel_template.main import run
+from kernel_template.nodes.agreement import EndedError, Head, Member
+from kernel_template.start.parent import ResumePoint
+from kernel_template.tools.nodes import Nodes
+from kernel_template.tools.outcome import KernelFailure, Outcome
 from kernel_template.tools.package import PackagePrograms
+from kernel_template.tools.process import StopFlag
+from kernel_template.train.host_link import BatchPlan
+from tests.fakes.clock import FakeClock
 from tests.kernel.hosting import two_ports
-from tests.kernel.kit import Log, make_tools, mount_inputs, settings
+from tests.kernel.kit import Log, make_tools, mount_inputs, paths_in, put, settings
 from tests.kernel.sessions import PROGRAMS, package_with
 from tests.kernel.test_place import GOES_ON
 
@@ -136,3 +145,61 @@ def test_a_run_that_is_done_ends_both(machines: Machines) -> None:
     assert machines.start() == [0, 0]
     over = "✅ The run is done at step 4: all 9 epochs are trained."
     assert [log.lines for log in machines.logs] == [[over], [over]]
+
+
+@pytest.fixture
+def pair(clock: FakeClock) -> Iterator[tuple[Head, Member]]:
+    """Two machines that talk, without a session; time passes only while one waits."""
+    nodes = Nodes(2, 0, "127.0.0.1", two_ports())
+    head = Head(nodes, StopFlag())
+    head.start()
+    member = Member(replace(nodes, number=1), clock, clock.sleep, StopFlag())
+    yield head, member
+    head.end(Outcome(EndReason.INTERNAL, "It is over."))
+    member.fail(Outcome(EndReason.INTERNAL, "It has heard that."))
+    head.close()
+
+
+def test_a_damaged_checkpoint_is_refused(pair: tuple[Head, Member], tmp_path: Path) -> None:
+    """What arrives is compared with machine 0's hash; a whole file that is there is not fetched again."""
+    head, member = pair
+    here, there = paths_in(tmp_path / "0"), paths_in(tmp_path / "1")
+    checkpoint = put(here.training / "run" / "checkpoint_4.pth", b"weights")
+    put(here.training / "run" / "config.json", json.dumps({"output_path": str(here.training), "other": 1}))
+    put(here.training / "run" / "checkpoint_2.pth", b"older")
+    point = ResumePoint(checkpoint.parent, checkpoint, None, 4, {})
+    head.tell_training(BatchPlan(4, 2, 2), point, here)
+    batches, got = member.training(there) or (None, None)
+    assert batches == BatchPlan(4, 2, 2)
+    assert got is not None
+    assert (got.checkpoint, got.global_step) == (there.training / "run" / "checkpoint_4.pth", 4)
+    assert got.checkpoint.read_bytes() == b"weights"
+    config = json.loads((got.folder / "config.json").read_text())
+    assert config == {"output_path": str(there.training), "other": 1}
+    assert not (got.folder / "checkpoint_2.pth").exists()
+    head.tell_training(BatchPlan(4, 1, 4), point, here)
+    put(checkpoint, b"other bytes")
+    assert member.training(there) is not None
+    put(got.checkpoint, b"damaged")
+    head.tell_training(BatchPlan(4, 1, 4), point, here)
+    put(checkpoint, b"changed on its way")
+    with pytest.raises(KernelFailure, match="was damaged on its way from machine 0"):
+        member.training(there)
+
+
+def test_silence_and_the_end(pair: tuple[Head, Member], tmp_path: Path, clock: FakeClock) -> None:
+    """After a failure of its own a machine waits a minute; a machine 0 that has gone is named."""
+    head, member = pair
+    paths = paths_in(tmp_path)
+    began = clock()
+    assert member.training(paths, 60.0) is None
+    assert 60 <= clock() - began <= 61
+    head.end(Outcome(EndReason.FINISHED, "All epochs are trained.", complete=True))
+    with pytest.raises(EndedError, match="Machine 0: All epochs are trained"):
+        member.training(paths)
+    member.fail(Outcome(EndReason.BAD_DATA, "It failed because machine 0 did."))
+    assert head.failed is None
+    head.close()
+    with pytest.raises(KernelFailure, match="is gone, and with it the training"):
+        member.training(paths)
+    assert clock() - began < 75
