@@ -36,7 +36,7 @@ BASH = shutil.which("bash") or "bash"
 
 def task_of(settings: Settings, folder: Path) -> dict[str, Any]:
     """Write the task and read it as SkyPilot would."""
-    path, _ = write_task(render_task(settings, folder), folder)
+    path, *_ = write_task(render_task(settings, folder), folder)
     found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return found
 
@@ -123,6 +123,20 @@ def test_buckets_as_inputs(inputs: Path, tmp_path: Path) -> None:
     assert mounts["~/kgtts/input/models/asha/ttsbnng/transformers/default/1"] == "s3://asha/voice"
 
 
+def test_what_git_ignores_is_uploaded(inputs: Path, tmp_path: Path) -> None:
+    """SkyPilot leaves out what git ignores, unless the folder has a .skyignore; one that is there stays."""
+    task = render_task(settings_for(inputs), tmp_path / "out")
+    assert len(write_task(task, tmp_path / "out")) == 2
+    (inputs / ".git").mkdir()
+    (inputs / "voice" / ".skyignore").write_text("mine\n", encoding="utf-8")
+    *_, written = write_task(task, tmp_path / "out")
+    assert written == inputs / "data" / "MyTTSDataset" / ".skyignore"
+    assert (inputs / "voice" / ".skyignore").read_text(encoding="utf-8") == "mine\n"
+    for place in (written, tmp_path / "out" / "program" / ".skyignore"):
+        lines = place.read_text(encoding="utf-8").splitlines()
+        assert all(line.startswith("#") for line in lines)
+
+
 def test_a_base_voice_by_its_name(inputs: Path, tmp_path: Path) -> None:
     """What `kgtts base add` takes is brought and converted here, and uploaded from there."""
     settings = settings_for(inputs, voice="bangla-female")
@@ -138,10 +152,11 @@ def test_a_base_voice_by_its_name(inputs: Path, tmp_path: Path) -> None:
         ({"data": ""}, "skypilot.data is not set"),
         ({"data": "nowhere"}, "no such folder"),
         ({"voice": "."}, "model/config.json"),
+        ({"hours": 0.05}, "no session would fit"),
     ],
 )
 def test_what_is_missing_is_named(
-    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: dict[str, str], words: str
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], words: str
 ) -> None:
     """A task that could not train is not written."""
     monkeypatch.chdir(tmp_path)

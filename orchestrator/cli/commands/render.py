@@ -83,6 +83,8 @@ def _render_task(settings: "Settings", folder: Path, run_id: str | None) -> None
     paths = write_task(task, folder)
     for path in paths:
         click.echo(path)
+    if paths[2:]:
+        click.echo("Note: with .skyignore, SkyPilot uploads also what git ignores in that folder.")
     sky = settings.skypilot
     limit = f"{sky.hours:g} hours of sessions"
     if (price := task.resources.get("max_hourly_cost")) is not None:

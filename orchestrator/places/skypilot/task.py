@@ -6,12 +6,14 @@ The YAML is that of skypilot 0.14 (its sky/utils/schemas.py); tests let the real
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from math import ceil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jinja2
 import yaml
 
+from kernel_template.contract import SKYPILOT
 from orchestrator.errors import SettingsError, UsageError
 from orchestrator.files import write_atomically
 from orchestrator.models import KernelRef
@@ -20,18 +22,20 @@ from orchestrator.render.kernel import OwnMachine, render_kernel
 from orchestrator.render.package import TemplateError
 from orchestrator.run.dataset_upload import TOP, dataset_root
 from orchestrator.run.push import RUN_ID_LENGTH, make_stamp
-from orchestrator.settings import Settings, fingerprint
+from orchestrator.settings import Settings, fingerprint, format_duration
 from orchestrator.settings.accelerators import NONE
 from orchestrator.settings.fields import is_bucket
 
 TASK_FILE = "task.yaml"
 KERNEL_FILE = PurePosixPath("program/kernel.py")  # In a folder: SkyPilot makes hard links of single files.
-OWNER = "skypilot"  # Of the kernel's name in histories: skypilot/SLUG.
+_IGNORE = ".skyignore"
+_IGNORES_NOTHING = "# kgtts wrote this, so that SkyPilot uploads also what git ignores here.\n"
 _HERE = Path(__file__).resolve().parent
 _TEMPLATE = "task.yaml.j2"
 _ROOT = "~/kgtts"  # On each machine: what Kaggle calls /kaggle.
 _BUCKET, _VOLUME = f"{_ROOT}/results", "/kgtts-results"  # Where results are mounted.
 _WITHOUT_SPOT = ("k8s", "kubernetes", "ssh", "slurm")
+_SHORTEST_S = 120.0  # Of a session, besides the time for saving.
 _CPUS = "4+"  # Of a machine without a GPU.
 _SYSTEM_GB = 15  # Of the disk: the system, packages with CUDA's libraries.
 
@@ -94,6 +98,13 @@ def render_task(
             "run's voice.",
             hint="put that run's best model and config.json into a folder, and name it in skypilot.voice",
         )
+    least = settings.session.grace.total_seconds() + _SHORTEST_S
+    if sky.hours * 3600 < least:
+        raise SettingsError(
+            f"skypilot.hours = {sky.hours:g}: no session would fit into it, since session.grace "
+            f"({format_duration(settings.session.grace)}) is kept for saving.",
+            hint=f"set at least hours = {ceil(least / 36) / 100:g}",
+        )
     run = run_id or fingerprint(settings)[:RUN_ID_LENGTH]
     slug = settings.kernel.slug
     mount, place = _results(sky.results)
@@ -121,21 +132,38 @@ def render_task(
     )
 
 
-def write_task(task: SkyPilotTask, folder: Path) -> tuple[Path, Path]:
+def write_task(task: SkyPilotTask, folder: Path) -> tuple[Path, ...]:
     """Write the task and the kernel into `folder`, which is made if it is missing.
 
+    SkyPilot does not upload what git ignores (its sky/data/storage_utils.py), and who ignores `data` in a
+    repository would train on nothing. A .skyignore in a folder takes the place of git's rules there, so one
+    without rules is written into the kernel's folder, and into inputs that lie in a repository.
+
     Returns:
-        The paths of the task and of the kernel.
+        The paths of the task, of the kernel, and of each .skyignore that was written into an input.
 
     Raises:
         TemplateError: the template does not give the task.
-        LocalError: the folder cannot be made or written.
+        LocalError: the folder cannot be made or written, or an input cannot.
     """
     kernel, path = folder / KERNEL_FILE, folder / TASK_FILE
     text = _text(task, path)
     write_atomically(kernel, task.kernel)
+    write_atomically(kernel.with_name(_IGNORE), _IGNORES_NOTHING)
+    sources = [Path(source) for source in task.file_mounts.values() if isinstance(source, str)]
+    inputs = [source for source in sources if source.is_dir() and source != kernel.parent.absolute()]
+    written = [source / _IGNORE for source in inputs if _is_in_repository(source)]
+    written = [place for place in written if not place.exists()]
+    for place in written:
+        write_atomically(place, _IGNORES_NOTHING)
     write_atomically(path, text)
-    return path, kernel
+    return path, kernel, *written
+
+
+def _is_in_repository(folder: Path) -> bool:
+    """Whether git may have rules for a folder."""
+    resolved = folder.resolve()
+    return any((place / ".git").exists() for place in (resolved, *resolved.parents))
 
 
 def _text(task: SkyPilotTask, path: Path) -> str:
@@ -263,5 +291,5 @@ def _kernel(settings: Settings, run: str) -> str:
         series_s=round(sky.hours * 3600),
         internet=True,
     )
-    stamp = make_stamp(settings, KernelRef(OWNER, settings.kernel.slug), run_id=run)
+    stamp = make_stamp(settings, KernelRef(SKYPILOT, settings.kernel.slug), run_id=run)
     return render_kernel(settings, stamp, machine=machine).source
