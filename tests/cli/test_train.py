@@ -15,6 +15,7 @@ from orchestrator.locks import machine_lock
 from tests.base.making import write_voice
 from tests.cli.conftest import wait_for_end, wait_for_words
 from tests.cli.voice import CUT, HANG, SETTINGS, TRAIN, provide_inputs
+from tests.notify.listener import listening
 from tests.support import USER, Cli, Process, eventually
 
 pytestmark = pytest.mark.posix
@@ -141,6 +142,18 @@ def test_a_failure_tells_its_cause_and_where_the_log_is(here: Path, cli: Cli) ->
     prepare(here)
     assert cli("train").code == 0
     assert state(TWO)["global_step"] == 4
+
+
+def test_who_is_elsewhere_is_told(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `watch` tells it: why a session failed, and that the voice is done."""
+    with listening() as service:
+        monkeypatch.setenv("KGTTS_NOTIFY", service.address)
+        prepare(here, "raise RuntimeError('the sky is green')\n")
+        assert cli("train").code == 5
+        prepare(here)
+        assert cli("train").code == 0
+    assert service.titles == ["bangla-tts: the run failed", "bangla-tts: the voice is done"]
+    assert "the sky is green" in service.heard[0]["message"]
 
 
 def test_changed_settings_are_named_and_refused(here: Path, cli: Cli) -> None:
