@@ -37,6 +37,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _STDIN = 0
 _KILL = b"k"
 _POLL_MS = 50
+_LOCK_S = 5.0
 NOT_FOUND = 127
 KILLED = 128 + signal.SIGKILL
 NO_NAMESPACE = 125
@@ -203,12 +204,21 @@ def _wait(script: int, grace_s: float) -> int:
 
 
 def _hold(lock: str) -> None:
-    """Lock a file until this process ends.
+    """Lock a file until this process ends; whoever only looks whether it is locked holds it for a moment.
 
     Raises:
         OSError: another session holds it, or it cannot be opened.
     """
-    fcntl.flock(os.open(lock, os.O_RDWR | os.O_CREAT, 0o644), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    descriptor, until = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644), time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_POLL_MS / 1000)
+        else:
+            return
 
 
 def main(spec_path: str) -> int:

@@ -140,3 +140,14 @@ def test_a_script_that_does_not_save_is_killed(tmp_path: Path, word: bytes) -> N
     process.stdin.write(word)
     process.communicate(timeout=60)
     assert process.returncode == launcher.KILLED
+
+
+def test_a_look_at_the_lock_does_not_keep_a_session_from_starting(tmp_path: Path) -> None:
+    """Another process may hold it for a moment, to see whether a session is at work."""
+    with FileLock(tmp_path / "lock"):
+        process = launched(tmp_path, "print('ready', flush=True)", grace_s=1)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.2)
+    assert process.wait(60) == 0
+    assert process.stdin is not None
+    process.stdin.close()

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TextIO
 
 from filelock import FileLock, Timeout
@@ -22,21 +22,23 @@ from orchestrator import untrusted
 from orchestrator.errors import LocalError
 from orchestrator.files import remove_tree, write_atomically
 from orchestrator.kaggle.logs import LineAssembler, LogLine
+from orchestrator.locks import TRAINING_LOCK
 from orchestrator.models import KernelRef, LogEvent
 from orchestrator.places.inputs import Tree, lay_out
 from orchestrator.places.machine import session_environment, write_json
 from orchestrator.places.series import Series
-from orchestrator.results import SESSION_LOG, SessionFolder
+from orchestrator.results import SESSION_LOG, SessionFolder, newest_number
 from orchestrator.run.state import SessionResult, read_state
 
-SCRATCH = ".kgtts-train"  # In the run's folder: the inputs' tree and all that goes with the session.
+SCRATCH = PurePosixPath(TRAINING_LOCK).parts[
+    0
+]  # In the run's folder: the inputs' tree and all that goes with the session.
 _LOOK_S = 0.1
 _AFTER_GRACE_S = 120.0  # For hashes and state.json, once the training has saved.
 _LAUNCHER = Path(__file__).resolve().parents[1] / "launcher.py"
 _INTERRUPT, _KILL = b"i", b"k"
 _TAIL = 11
 LAST_STOP = 3  # The request to stop that no session survives.
-_FOLDER = re.compile(r"session-(\d{1,9})")
 _WHICH = re.compile(r"^kgtts \S+: run \S+, session (\d{1,6}), ", re.MULTILINE)
 
 
@@ -78,7 +80,7 @@ class LocalPlace:
 
     @property
     def _lock(self) -> Path:
-        return self.scratch / "lock"
+        return self._series.folder / TRAINING_LOCK
 
     def settle(self, waiting: Callable[[], None]) -> bool:
         """Wait for a session whose kgtts was killed, file its log, and remove what it had.
@@ -182,8 +184,7 @@ class LocalPlace:
 
     def newest(self) -> int:
         """The highest number of a session in the run's folder; 0 before the first."""
-        found = (_FOLDER.fullmatch(place.name) for place in self._series.folder.glob("session-*"))
-        return max((int(match[1]) for match in found if match is not None), default=0)
+        return newest_number(self._series.folder)
 
     def _prepare(self, source: str, trees: Mapping[str, Tree]) -> None:
         temp = self._root / "temp"
