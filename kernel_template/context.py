@@ -25,7 +25,8 @@ from kernel_template.train.host_link import HostLink, SessionBudget
 from kernel_template.usage.meter import Meter
 
 if TYPE_CHECKING:
-    from kernel_template.nodes.agreement import Head, Member
+    from kernel_template.nodes.head import Head
+    from kernel_template.nodes.member import Member
 
 
 def _utc_now() -> datetime:

@@ -196,7 +196,8 @@ def run(settings: SessionSettings, tools: Tools | None = None) -> int:
     try:
         nodes = Nodes.read(tools.env)
         if nodes.count > 1:
-            from kernel_template.nodes.agreement import Head, Member  # noqa: PLC0415 - Kaggle does not get it.
+            from kernel_template.nodes.head import Head  # noqa: PLC0415 - Kaggle does not get it.
+            from kernel_template.nodes.member import Member  # noqa: PLC0415 - as above.
 
             head = Head(nodes) if nodes.number == 0 else None
             member = Member(nodes, tools.clock, tools.sleep) if head is None else None

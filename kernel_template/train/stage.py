@@ -123,7 +123,7 @@ class TrainStage:
 
     def _follow(self, inputs: Inputs, prepared: PreparedConfig, listener: TrainingListener) -> Outcome:
         """Train whenever machine 0 does. Returns how its training ended if that was well."""
-        from kernel_template.nodes.agreement import EndedError  # noqa: PLC0415 - Kaggle does not get it.
+        from kernel_template.nodes.member import EndedError  # noqa: PLC0415 - Kaggle does not get it.
 
         context = self.context
         assert context.member is not None

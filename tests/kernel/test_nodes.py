@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+from kernel_template.contract import NODE_LOST, RANK_ENDED, RANK_LINES, EndReason
+from kernel_template.nodes.link import Link, LostError
 from kernel_template.tools.nodes import Nodes
 from kernel_template.tools.outcome import KernelFailure
+from kernel_template.train.diagnosis import diagnose
+from tests.fakes.clock import FakeClock
 from tests.kernel.hosting import PACKAGE, REAL_TRAINER, ForkServer, has_ended, with_package
 from tests.kernel.kit import put
 
@@ -169,3 +173,61 @@ def test_which_machine_this_is(variables: dict[str, str], expected: Any) -> None
         return
     with pytest.raises(KernelFailure, match=expected):
         Nodes.read(variables)
+
+
+class Store:
+    """A store as torch's, in one process."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+
+    def add(self, name: str, count: int) -> int:
+        """Add to a counter, and return it."""
+        self.counts[name] = self.counts.get(name, 0) + count
+        return self.counts[name]
+
+
+class Gone(Store):
+    """A store whose machine is gone."""
+
+    def add(self, name: str, count: int) -> int:
+        """Fail as torch does."""
+        raise RuntimeError("Broken pipe")
+
+
+def test_a_machine_that_falls_silent(clock: FakeClock) -> None:
+    """It is lost after a minute without a sign of life, but not while it has yet to come."""
+    store = Store()
+    head, *others = (Link(Nodes(3, number, "h"), store, clock) for number in range(3))
+    clock.advance(1000)
+    head.beat()
+    for _ in range(100):
+        clock.advance(1)
+        for link in (*others, head):
+            link.beat()
+    for _ in range(59):
+        clock.advance(1)
+        others[1].beat()
+        head.beat()
+    assert (head.silent(2.0), head.silent(60.0)) == ([1], [])
+    clock.advance(1)
+    others[1].beat()
+    with pytest.raises(LostError, match="has not answered for 60 seconds") as lost:
+        head.beat()
+    assert lost.value.node == 1
+    with pytest.raises(LostError, match="is gone") as gone:
+        Link(Nodes(3, 1, "h"), Gone(), clock).beat()
+    assert gone.value.node == 0
+
+
+def test_a_lost_machine_is_no_fault_of_the_run() -> None:
+    """The session ends as one that was interrupted, to be started again; a failed rank is a failure."""
+    lines = ["Traceback (most recent call last):", "RuntimeError: Connection closed by peer"]
+    lost = diagnose([*lines, NODE_LOST.format(node=1, how="is gone")], 1, batch_size=4, tts=None)
+    assert lost.reason is EndReason.INTERRUPTED
+    assert lost.sentence.startswith("The training was interrupted: machine 1 is gone. Start it again")
+    ended = RANK_ENDED.format(rank=3, how="ended with exit code 1 on machine 1")
+    last = [RANK_LINES.format(rank=3), "Traceback (most recent call last):", "ValueError: bad sample", ended]
+    failed = diagnose([*lines, *last], 1, batch_size=4, tts=None)
+    assert failed.reason is EndReason.TRAINING_FAILED
+    assert failed.cause == "The training failed: ValueError: bad sample."

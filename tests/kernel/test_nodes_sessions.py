@@ -12,7 +12,8 @@ import pytest
 
 from kernel_template.contract import SERIES_VARIABLE, WORKING_VARIABLE, EndReason
 from kernel_template.main import run
-from kernel_template.nodes.agreement import EndedError, Head, Member
+from kernel_template.nodes.head import Head
+from kernel_template.nodes.member import EndedError, Member
 from kernel_template.start.parent import ResumePoint
 from kernel_template.tools.nodes import Nodes
 from kernel_template.tools.outcome import KernelFailure, Outcome

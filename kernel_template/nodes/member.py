@@ -1,25 +1,18 @@
-"""What the sessions of several machines tell each other: machine 0 decides, and the others do the same.
-
-Machine 0's session answers over HTTP from when it knows which session it is until it ends. It tells the
-others its settings, gives them the checkpoint to continue from, and says when a training begins and how it
-ended. It is not torch's store, since torch may be installed only by the session; nothing of it is a secret.
-"""
+"""The side of the other machines of what the sessions of several machines tell each other: see head.py."""
 
 import contextlib
 import json
 import shutil
-import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
-from kernel_template.contract import TEMPORARY_PREFIX, EndReason
+from kernel_template.contract import EndReason
+from kernel_template.nodes.head import ENDED
 from kernel_template.place import Place
 from kernel_template.start.parent import ResumePoint
 from kernel_template.tools.files import json_bytes, sha256_of
@@ -32,17 +25,10 @@ from kernel_template.train.host_link import BatchPlan
 _COME_S = 1800.0  # For machine 0 to answer at all.
 _GONE_S = 10.0  # Once it has answered, it is gone if it does not for so long.
 _STOPPED_S = 60.0  # For machine 0 to save, once this machine was told to stop.
-_LEAVE_S = 5.0  # For the others to hear the end.
-_POLL_S = 0.2
 _ANSWER_S = 30.0
-_MOST_BYTES = 1_000_000  # Of what another machine says.
-_OK, _GONE, _NOT_YET = 200, 410, 404
-_WEIGHTS = ".pth"
-
-
-class _Server(ThreadingHTTPServer):
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print nothing of what strangers send, or of a machine that is gone."""
+_POLL_S = 0.2
+# Not through a proxy: machine 0 is near.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class EndedError(Exception):
@@ -55,144 +41,6 @@ class EndedError(Exception):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.message)
         self.outcome = outcome
-
-
-@dataclass(slots=True)
-class Head:
-    """Machine 0's side.
-
-    Args:
-        nodes: the machines.
-        stop: told to stop if another machine fails.
-
-    Attributes:
-        failed: why the first other machine has failed; None if none has.
-    """
-
-    nodes: Nodes
-    stop: StopFlag | None = None
-    failed: str | None = None
-    _told: dict[str, bytes] = field(default_factory=dict)
-    _files: dict[str, Path] = field(default_factory=dict)
-    _ended: bytes | None = None
-    _left: set[str] = field(default_factory=set)  # The machines that have heard the end.
-    _over: bool = False  # The run needs no session.
-    _trainings: int = 0
-    _server: ThreadingHTTPServer | None = None
-
-    def start(self) -> None:
-        """Begin to answer.
-
-        Raises:
-            OSError: the port is taken.
-        """
-        head = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                head._answer(self)
-
-            def do_POST(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                head._note(json.loads(self.rfile.read(min(length, _MOST_BYTES))))
-                _reply(self, _OK, b"")
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name in the library.
-                """Print nothing."""
-
-        self._server = _Server(("", self.nodes.port), Handler)
-        self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), daemon=True).start()
-
-    def _answer(self, request: BaseHTTPRequestHandler) -> None:
-        kind, _, name = request.path.strip("/").partition("/")
-        if kind == "file" and (path := self._files.get(unquote(name))) is not None:
-            request.send_response(_OK)
-            request.send_header("Content-Length", str(path.stat().st_size))
-            request.end_headers()
-            with path.open("rb") as file:
-                shutil.copyfileobj(file, request.wfile)
-        elif name in self._told:
-            _reply(request, _OK, self._told[name])
-            if name == "place" and self._over:
-                self._left.add(request.headers.get("From", ""))
-        elif self._ended is not None:
-            _reply(request, _GONE, self._ended)
-            self._left.add(request.headers.get("From", ""))
-        else:
-            _reply(request, _NOT_YET, b"")
-
-    def _note(self, failed: Mapping[str, Any]) -> None:
-        """Stop, since another machine has failed."""
-        self._left.add(str(failed["node"]))
-        if self._ended is not None:
-            return  # It failed because this one did.
-        self.failed = self.failed or f"Machine {failed['node']}: {failed['message']}"
-        if self.stop is not None:
-            self.stop.received = self.stop.received or f"machine {failed['node']}"
-
-    def settle(self, place: Place) -> Place:
-        """Tell the others which session it is."""
-        self._over = place.over is not None
-        self._tell("place", {"settings": place.settings, "over": place.over})
-        return place
-
-    def tell_parent(self, resumed: ResumePoint | None, paths: Paths) -> None:
-        """Tell the others what the session continues from."""
-        self._tell("parent", self._offer(resumed, paths))
-
-    def tell_training(self, batches: BatchPlan, resumed: ResumePoint | None, paths: Paths) -> None:
-        """Tell the others that a training begins, the first or another one after one that failed."""
-        self._trainings += 1
-        order = {"batches": asdict(batches), "resume": self._offer(resumed, paths)}
-        self._tell(f"training{self._trainings}", order)
-
-    def end(self, outcome: Outcome) -> None:
-        """Tell the others how the training ended; the first call counts."""
-        if self._ended is None:
-            told = {"reason": outcome.reason, "message": outcome.message, "complete": outcome.complete}
-            self._ended = json_bytes(told)
-
-    def close(self) -> None:
-        """Stop answering once all others have heard the end."""
-        until = time.monotonic() + _LEAVE_S
-        while len(self._left) < self.nodes.count - 1 and time.monotonic() < until:
-            time.sleep(_POLL_S)
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-
-    def _tell(self, name: str, value: Any) -> None:
-        self._told[name] = json_bytes(value)
-
-    def _offer(self, resumed: ResumePoint | None, paths: Paths) -> dict[str, Any] | None:
-        """Let the others fetch a checkpoint and what lies beside it, and say what to fetch."""
-        if resumed is None:
-            return None
-        folder, wanted = resumed.folder, {resumed.checkpoint, resumed.best_model}
-        files = {
-            file.relative_to(folder).as_posix(): file
-            for file in folder.rglob("*")
-            if file.is_file() and not file.is_symlink() and not file.name.startswith(TEMPORARY_PREFIX)
-        }
-        files = {name: file for name, file in files.items() if file.suffix != _WEIGHTS or file in wanted}
-        self._files |= {f"{folder.name}/{name}": file for name, file in files.items()}
-        return {
-            "folder": folder.name,
-            "checkpoint": resumed.checkpoint.name,
-            "best_model": resumed.best_model.name if resumed.best_model is not None else None,
-            "global_step": resumed.global_step,
-            "sha256": sha256_of(resumed.checkpoint),
-            "files": sorted(files),
-            "places": [str(paths.working), str(paths.root)],
-        }
-
-
-def _reply(request: BaseHTTPRequestHandler, status: int, data: bytes) -> None:
-    request.send_response(status)
-    request.send_header("Content-Length", str(len(data)))
-    request.end_headers()
-    request.wfile.write(data)
 
 
 @dataclass(slots=True)
@@ -272,7 +120,7 @@ class Member:
             except urllib.error.HTTPError as error:
                 with error:
                     self._heard_at = self.clock()
-                    if error.code == _GONE:
+                    if error.code == ENDED:
                         raise self._ended(json.loads(error.read())) from None
             except (OSError, ValueError):
                 self._check_there(began)
@@ -331,10 +179,6 @@ class Member:
             raise KernelFailure(
                 EndReason.HANDOVER_FAILED, f"{target.name} could not be fetched from machine 0: {error}."
             ) from error
-
-
-# Not through a proxy: machine 0 is near.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def _move_paths(config: Path, before: list[str], now: list[str]) -> None:
