@@ -154,9 +154,43 @@ def test_the_setup_makes_an_environment_where_the_image_has_none(task: Path, tmp
     said = calls.read_text(encoding="utf-8")
     assert "uv venv --quiet --seed --python 3.12" in said
     assert "--torch-backend=auto torch torchaudio" in said
-    assert f"--requirement {machine.home}/kgtts/requirements.txt" in said
+    assert f"torchaudio -r {machine.home}/kgtts/requirements.txt" in said
     packages = (machine.home / "kgtts" / "requirements.txt").read_text(encoding="utf-8")
     assert packages == "coqui-tts>=0.28,<0.29\nsix>=1.16\n"
     calls.write_text("", encoding="utf-8")
     assert machine.step("setup", log).wait(60) == 0
     assert "uv" not in calls.read_text(encoding="utf-8")
+
+
+def test_the_setup_builds_on_the_image_s_own_torch(task: Path, tmp_path: Path) -> None:
+    """An image whose Python has torch but no Coqui keeps it: pip may not put another torch beside it."""
+    (tmp_path / "bucket").mkdir()
+    image = tmp_path / "python"
+    real = make_python(tmp_path / "image")
+    image.write_text(f'#!/bin/sh\n[ "$*" = "- torch TTS" ] && exit 1\nexec "{real}" "$@"\n', encoding="utf-8")
+    image.chmod(0o755)
+    machine = Machine.of(task, tmp_path / "machine", bucket=tmp_path / "bucket", python=str(image))
+    calls, log = tmp_path / "calls", tmp_path / "log.txt"
+    own = machine.home / "kgtts" / "env" / "bin" / "python"
+    made = tmp_path / "made"
+    made.write_text(
+        f'#!/bin/sh\necho "python $*" >> "{calls}"\ncase "$*" in\n'
+        f'"-m pip freeze") echo torch==2.0.0+cu126; echo numpy==2.0.0;;\n'
+        f'*get_path*) echo "{machine.home}";;\n"-m pip"*) ;;\n*) exec "{image}" "$@";;\nesac\n',
+        encoding="utf-8",
+    )
+    uv = machine.programs / "uv"
+    uv.write_text(
+        f'#!/bin/sh\necho "uv $*" >> "{calls}"\nmkdir -p "{own.parent}"\n'
+        f'cp "{made}" "{own}"\nchmod +x "{own}"\n',
+        encoding="utf-8",
+    )
+    uv.chmod(0o755)
+    assert machine.step("setup", log).wait(60) == 0, log.read_text()
+    said = calls.read_text(encoding="utf-8")
+    assert "--system-site-packages" in said
+    assert "torch torchaudio" not in said
+    root = machine.home / "kgtts"
+    assert (root / "constraints.txt").read_text(encoding="utf-8") == "torch==2.0.0+cu126\n"
+    assert f"--constraint {root}/constraints.txt" in said
+    assert "site-packages" in (machine.home / "image.pth").read_text(encoding="utf-8")

@@ -32,16 +32,20 @@ install() {
     if ! [ -x "$uv" ]; then
         curl -LsSf https://astral.sh/uv/install.sh | env UV_INSTALL_DIR="$HOME/.local/bin" UV_NO_MODIFY_PATH=1 sh
     fi
+    packages='import sysconfig; print(sysconfig.get_path("purelib"))'
     rm -rf "$root/env"
     : > "$root/constraints.txt"
     if has "$python" torch; then
         "$uv" venv --quiet --seed --system-site-packages --python "$python" "$root/env"
+        # If the image's Python is an environment itself, its packages are not the system's.
+        "$python" -c "$packages" > "$("$own" -c "$packages")/image.pth"
         "$own" -m pip freeze | grep -iE '^torch(audio|vision|codec)?==' > "$root/constraints.txt" || true
     else
         "$uv" venv --quiet --seed --python 3.12 "$root/env"
         "$uv" pip install --quiet --python "$own" --torch-backend=auto torch torchaudio
     fi
-    "$own" -m pip install --quiet --constraint "$root/constraints.txt" --requirement "$root/requirements.txt"
+    # Coqui does not declare torchaudio, and does not start without it.
+    "$own" -m pip install --quiet --constraint "$root/constraints.txt" torchaudio -r "$root/requirements.txt"
 }
 
 prepare
