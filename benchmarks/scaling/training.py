@@ -75,7 +75,8 @@ def main() -> None:
     def train_step(trainer: Any, *args: Any, **kwargs: Any) -> Any:
         outputs, losses = step(trainer, *args, **kwargs)
         seen = {"ended": time.perf_counter(), "epoch": trainer.epochs_done, "sent": loopback_bytes()}
-        steps.append(seen | {"loss_mel": float((losses or {}).get("loss_mel", "nan"))})
+        seen |= {"processor": time.process_time(), "loss_mel": float((losses or {}).get("loss_mel", "nan"))}
+        steps.append(seen)
         return outputs, losses
 
     def fitted(trainer: Any) -> None:
