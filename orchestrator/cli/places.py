@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kernel_template.contract import session_folder
+from kernel_template.contract import LOCAL, session_folder
 from orchestrator.cli.context import load, on_interrupt, print_json
 from orchestrator.cli.show.console import quoted
 from orchestrator.cli.show.runs import row, session_line
 from orchestrator.cli.show.transfer import Silent
+from orchestrator.errors import CredentialsError
 from orchestrator.formatting import counted, losses, moment, size
-from orchestrator.results import Results, SessionFolder
+from orchestrator.kaggle.auth import NoLoginError, find_credentials
+from orchestrator.results import Results, SessionFolder, pulled_sessions
 from orchestrator.settings.selection import select_outputs
 from orchestrator.untrusted import file_name, terminal_line
 
@@ -160,6 +162,20 @@ def brought_from(place: str, wanted: str | None) -> str:
     return str(plan[-1][1].path.parent)
 
 
+def here_alone() -> str | None:
+    """The folder of results, if there is no login and this folder's run has been trained on this machine."""
+    try:
+        find_credentials(os.environ, Path.home())
+    except NoLoginError:
+        settings = load().settings
+        to = Path(settings.pull.to)
+        sessions = pulled_sessions(to / settings.kernel.slug)
+        return settings.pull.to if any(item.files.elsewhere is not None for item in sessions) else None
+    except CredentialsError:
+        return None
+    return None
+
+
 def status_from(place: str, wanted: str | None, *, as_json: bool) -> None:
     """Show how far a run in a bucket or folder is.
 
@@ -183,7 +199,12 @@ def status_from(place: str, wanted: str | None, *, as_json: bool) -> None:
         click.echo("  sessions")
     for item in state.history:
         click.echo(f"    {terminal_line(session_line(item))}")
-    click.echo(f"Next: kgtts pull --from {quoted(place)}")
+    if newest.kernel.owner == LOCAL:
+        click.echo(
+            "Next: kgtts report" if state.done else "Next: kgtts train goes on, if it does not train now"
+        )
+    else:
+        click.echo(f"Next: kgtts pull --from {quoted(place)}")
 
 
 def _find(place: str, wanted: str | None, *, say: bool = True) -> "RunThere":

@@ -68,6 +68,8 @@ def test_a_run_is_trained_here_without_kaggle(here: Path, cli: Cli) -> None:
     assert (again.code, TWO.exists()) == (0, False)
     assert "The run is done at step 4" in again.out
     assert cli("metrics", "--json").code == 0
+    shown = cli("status")
+    assert (shown.code, "local/bangla-tts/1  done" in shown.out) == (0, True), shown.said
 
 
 def test_a_finished_run_goes_on_to_a_higher_target(here: Path, cli: Cli) -> None:

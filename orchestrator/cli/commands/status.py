@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.context import find, json_option, load, print_json, run_argument, workbench
-from orchestrator.cli.places import place_option, status_from
+from orchestrator.cli.places import here_alone, place_option, status_from
 from orchestrator.cli.show.runs import print_next, print_report, report_json, row
 from orchestrator.results import Results
 from orchestrator.run.status import SessionReport, report_session
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 @json_option
 def status(run: str | None, *, watch: bool, place: str | None, as_json: bool) -> None:
     """Show how far a run is: its state, progress, sessions, and when it will be done."""
+    if place is None and not watch:
+        place = here_alone()
     if place is not None:
         if watch:
             raise click.UsageError(

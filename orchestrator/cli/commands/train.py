@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from kernel_template.contract import LOCAL
 from orchestrator.cli.context import (
     complete_run,
     data_folder,
@@ -33,6 +34,10 @@ from orchestrator.results import Results
 from orchestrator.run.context import RunContext
 from orchestrator.settings import Settings
 
+_NO_OWNER = (
+    "No Kaggle user is known. If this run is to go on on Kaggle one day, stop now, set kernel.owner in "
+    "kgtts.toml, and begin again with --new."
+)
 _OFFLINE = "`kgtts train --offline` goes on from what is here, whatever Kaggle has"
 
 
@@ -99,6 +104,8 @@ def train(
                 click.echo(series.done)
                 click.echo("Next: raise training.epochs to train on, or begin another run with --new")
                 return
+            if series.is_new and series.settings.kernel.owner == LOCAL:
+                _say(_NO_OWNER)
             wanted = Wanted(data or (Path(own.data) if own.data else None), voice or own.voice or None)
             trees = begin.find_inputs(series, wanted)
         gpus = _gpus(series.settings)
