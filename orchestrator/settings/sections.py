@@ -257,7 +257,7 @@ class Run(_Section):
     )
     max_sessions: NotNegative = Field(0, description="The most sessions of a run. 0: no limit.")
     max_gpu_hours: NotNegativeHours = Field(
-        0.0, description="The most hours of all sessions of a run together. 0: no limit."
+        0.0, description="The most hours of all sessions of a run on Kaggle together. 0: no limit."
     )
     rescue: StrictBool = Field(
         default=True,

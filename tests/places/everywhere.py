@@ -1,10 +1,12 @@
 """The same run on Kaggle's emulator, by `kgtts train` and as a task of SkyPilot: are the weights the same?
 
-    python -m tests.places.everywhere [FOLDER]
+    python -m tests.places.everywhere [FOLDER] [WAY …]
 
-Six epochs of a small real VITS: in three sessions of the emulator, with `kgtts train` interrupted twice, and
-with the steps of SkyPilot's task, whose machine is lost twice. Prints each place's sessions, and whether the
-weights and the optimizers' states are equal to the last bit; exits with 1 if they are not. Some minutes.
+Six epochs of a small real VITS: in three sessions of the emulator (`on_kaggle`), with `kgtts train`
+interrupted twice (`here`), with the steps of SkyPilot's task, whose machine is lost twice (`by_skypilot`),
+and begun on the emulator, continued by `kgtts train` and finished on the emulator (`there_and_back`). Prints
+each way's sessions, and whether the weights and the optimizers' states are equal to the last bit to those of
+the first way; exits with 1 if they are not. Some minutes; names choose the ways.
 """
 
 import json
@@ -16,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,6 +163,20 @@ def by_skypilot(ground: Ground) -> Path:
     return bucket / SLUG
 
 
+def there_and_back(ground: Ground) -> Path:
+    """A session of the emulator, one of `kgtts train`, another of the emulator; gives its results."""
+    slug = f"{SLUG}-and-back"
+    place = ground.place("round-run", **{"kernel.slug": slug})
+    inputs = ["--data", str(ground.inputs.dataset), "--voice", str(ground.inputs.model)]
+    ground.kgtts(place, "push", "--wait", "--set", f"run.until_step={STOPS[0]}")
+    ground.kgtts(place, "train", *inputs, "--set", f"run.until_step={STOPS[1]}")
+    ground.kgtts(place, "push", "--wait", "--set", "run.until_step=0")
+    return place / "runs" / slug
+
+
+WAYS = (on_kaggle, here, by_skypilot, there_and_back)
+
+
 def reached(results: Path, name: str) -> int:
     """The highest step in files of that name below a folder."""
     found = [0]
@@ -201,12 +217,12 @@ def differences(one: Any, other: Any, name: str = "") -> list[str]:
     return [] if one == other else [name]
 
 
-def main(folder: Path) -> int:
-    """Train everywhere, and compare. Returns the exit code."""
+def main(folder: Path, names: Sequence[str] = ()) -> int:
+    """Train in these ways, or in all, and compare. Returns the exit code."""
     os.environ["OMP_NUM_THREADS"] = "1"  # The number of threads decides how sums are rounded.
     found = {}
     with prepared(folder) as ground:
-        for way in (on_kaggle, here, by_skypilot):
+        for way in [way for way in WAYS if not names or way.__name__ in names]:
             began = time.monotonic()
             state, found[way.__name__] = newest(way(ground))
             say(f"{way.__name__}: step {state['global_step']}, {time.monotonic() - began:.0f} s")
@@ -215,7 +231,7 @@ def main(folder: Path) -> int:
                 say(f"  session {item['session']} ({item['kernel']}): {steps}, {item['reason']}")
     wrong = 0
     for name, content in found.items():
-        first = found["on_kaggle"]
+        first = next(iter(found.values()))
         differing = [item for key in _COMPARED for item in differences(first[key], content[key], key)]
         wrong += bool(differing)
         say(f"{name}: {'equal to the last bit' if not differing else ', '.join(differing[:5])}")
@@ -229,7 +245,9 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        raise SystemExit(main(Path(sys.argv[1]).resolve()))
+    chosen = [name for name in sys.argv[1:] if name in {way.__name__ for way in WAYS}]
+    folders = [name for name in sys.argv[1:] if name not in chosen]
+    if folders:
+        raise SystemExit(main(Path(folders[0]).resolve(), chosen))
     with tempfile.TemporaryDirectory() as temporary:
-        raise SystemExit(main(Path(temporary)))
+        raise SystemExit(main(Path(temporary), chosen))
