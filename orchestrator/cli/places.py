@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +16,7 @@ from orchestrator.cli.show.console import quoted
 from orchestrator.cli.show.runs import row, session_line
 from orchestrator.cli.show.transfer import Silent
 from orchestrator.errors import CredentialsError
-from orchestrator.formatting import counted, losses, moment, size
+from orchestrator.formatting import counted, duration, losses, moment, size
 from orchestrator.kaggle.auth import NoLoginError, find_credentials
 from orchestrator.results import Results, SessionFolder, pulled_sessions
 from orchestrator.settings.selection import select_outputs
@@ -191,7 +192,9 @@ def status_from(place: str, wanted: str | None, *, as_json: bool) -> None:
     click.echo(f"{newest.ref}  {click.style(word, fg='green' if state.done else 'yellow', bold=True)}")
     row("run", f"{run.id}, session {newest.number}")
     row("progress", _progress(run))
-    row("heard of", None if newest.heard is None else moment(newest.heard))
+    if newest.heard is not None:
+        ago = max(timedelta(0), datetime.now(UTC) - newest.heard)
+        row("heard of", f"{moment(newest.heard)}, {duration(ago)} ago")
     if newest.is_running:
         row("note", "it said nothing of its end: it trains, or it was killed after that (sky jobs queue)")
     row("ended", state.message or None)

@@ -15,7 +15,7 @@ from orchestrator.download.fetch import transfer
 from orchestrator.errors import ServiceError
 from orchestrator.models import OutputFile
 
-DATA = b"".join(number.to_bytes(4, "big") for number in range(21 << 18))  # 21 MB in several ranges.
+DATA = b"".join(number.to_bytes(4, "big") for number in range(13 << 18))  # 13 MB in three ranges.
 ONE_TRY = TransferOptions(connections=1, attempts=1)
 
 

@@ -154,7 +154,14 @@ def test_status_tells_when_it_was_heard_of(cli: Cli, workplace: Path, bucket: An
     put(bucket, session_files(1, ended=False), 1)
     said = cli("status", "--from", BUCKET)
     assert said.code == 0, said.said
-    for words in ("running", "checkpoint of step 10", "epoch 1 of 3", "mel 21.000", "UTC", "sky jobs queue"):
+    for words in (
+        "running",
+        "checkpoint of step 10",
+        "epoch 1 of 3",
+        "mel 21.000",
+        "UTC, 0 s ago",
+        "sky jobs queue",
+    ):
         assert words in said.out
     document = cli("status", "--from", BUCKET, "--json").json
     assert (document["status"], document["done"], document["global_step"]) == ("running", False, 10)
