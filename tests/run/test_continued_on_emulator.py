@@ -1,7 +1,5 @@
-"""A session that was trained here goes on on the emulator, over the wire and with the real kernel."""
+"""A run that is begun on the emulator, continued by `kgtts train` and finished on the emulator."""
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,45 +22,12 @@ def run(cli: Cli, workplace: Path) -> Iterator[Run]:
         yield made
 
 
-def train_here(epochs: int) -> Path:
-    """Have session 2 lie in the results, as if it had trained from session 1's end to this epoch."""
-    first, folder = Path("runs", SLUG, "session-01"), Path("runs", SLUG, "session-02")
-    shutil.copytree(first, folder, ignore=shutil.ignore_patterns(".kgtts-*", "manifest.json"))
-    state = json.loads((folder / "state.json").read_bytes())
-    before, step = state["global_step"], 2 * epochs
-    newest = folder / state["checkpoint"]
-    place = newest.rename(newest.with_name(f"checkpoint_{step}.pth"))
-    content = place.read_bytes()
-    listed = {
-        "path": place.relative_to(folder).as_posix(),
-        "global_step": step,
-        "size": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
-    here = {"session": 2, "kernel": f"local/{SLUG}"}
-    own = {**state["history"][-1], **here, "from_step": before, "to_step": step}
-    run = {**state["run"], **here, "parent": f"{REF}-a/1"}
-    state |= {
-        "run": run,
-        "global_step": step,
-        "epoch": epochs,
-        "checkpoint": listed["path"],
-        "checkpoints": [listed],
-        "best_model": None,
-        "history": [*state["history"], {**own, "from_epoch": before // 2, "to_epoch": epochs}],
-        "reason": "budget",
-        "done": False,
-        "done_reason": None,
-    }
-    (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
-    return folder
-
-
 def test_one_series_of_kaggle_here_and_kaggle(run: Run) -> None:
     """No step is trained twice, the history has all three sessions, and commands show where each ran."""
     first = run.session(epochs=1)
-    assert run.kgtts("pull", SLUG, "--include", "*").code == ExitCode.DONE
-    train_here(epochs=3)
+    python = str(Path("python", "python").resolve())  # That of the emulator's sessions.
+    trained = run.kgtts("train", "--python", python, "--set", "training.epochs=3")
+    assert trained.code == ExitCode.DONE, trained.said
     status = run.kgtts("status")
     assert "session 2 ran on this machine, up to step 6" in status.out
     assert "step 2 to 6" in status.out
