@@ -198,9 +198,11 @@ def run(settings: SessionSettings, tools: Tools | None = None) -> int:
         if nodes.count > 1:
             from kernel_template.nodes.head import Head  # noqa: PLC0415 - Kaggle does not get it.
             from kernel_template.nodes.member import Member  # noqa: PLC0415 - as above.
+            from kernel_template.nodes.trust import key_of  # noqa: PLC0415 - as above.
 
-            head = Head(nodes) if nodes.number == 0 else None
-            member = Member(nodes, tools.clock, tools.sleep) if head is None else None
+            key = key_of(settings)
+            head = Head(nodes, key) if nodes.number == 0 else None
+            member = Member(nodes, key, tools.clock, tools.sleep) if head is None else None
         if head is not None:
             head.start()
         place = find_place(settings, tools.root, tools.env)

@@ -3,9 +3,11 @@
 Machine 0 decides, and the others do the same. It answers over HTTP from before it knows which session it is
 until it ends: it tells the others its settings, gives them the checkpoint to continue from, and says when a
 training begins and how it ended. That is not torch's store, since torch may be installed only by the session.
-Nothing of it is a secret.
+It answers machines of the run alone, and shows them that it is machine 0 (see trust.py).
 """
 
+import errno
+import ipaddress
 import json
 import shutil
 import threading
@@ -18,6 +20,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from kernel_template.contract import TEMPORARY_PREFIX
+from kernel_template.nodes.trust import HEADER, is_proof, proof
 from kernel_template.place import Place
 from kernel_template.start.parent import ResumePoint
 from kernel_template.tools.files import json_bytes, sha256_of
@@ -27,9 +30,11 @@ from kernel_template.tools.paths import Paths
 from kernel_template.tools.process import StopFlag
 from kernel_template.train.host_link import BatchPlan
 
-OK, NOT_YET, ENDED = 200, 404, 410
+OK, REFUSED, NOT_YET, ENDED = 200, 403, 404, 410
 _LEAVE_S = 5.0  # For the others to hear the end.
 _POLL_S = 0.2
+_IPV4 = 4
+_SILENT_S = 30.0  # For a request to come whole.
 _MOST_BYTES = 1_000_000  # Of what another machine says.
 _WEIGHTS = ".pth"
 
@@ -45,6 +50,7 @@ class Head:
 
     Args:
         nodes: the machines.
+        key: what only they know.
         stop: told to stop if another machine fails.
 
     Attributes:
@@ -52,6 +58,7 @@ class Head:
     """
 
     nodes: Nodes
+    key: bytes = field(repr=False)
     stop: StopFlag | None = None
     failed: str | None = None
     _told: dict[str, bytes] = field(default_factory=dict)
@@ -71,20 +78,57 @@ class Head:
         head = self
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = _SILENT_S
+
             def do_GET(self) -> None:
-                head._answer(self)
+                if head._knows(self, b""):
+                    head._answer(self)
 
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
-                head._note(json.loads(self.rfile.read(min(length, _MOST_BYTES))))
-                _reply(self, OK, b"")
+                data = self.rfile.read(length) if 0 <= length <= _MOST_BYTES else b""
+                if head._knows(self, data):
+                    head._note(json.loads(data))
+                    head._reply(self, OK, b"")
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name in the library.
                 """Print nothing."""
 
-        self._server = _Server(("", self.nodes.port), Handler)
+        self._server = self._listen(Handler)
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), daemon=True).start()
+
+    def _listen(self, handler: type[BaseHTTPRequestHandler]) -> _Server:
+        """Listen at machine 0's own address alone, if that is one of this machine's.
+
+        A name may mean the loopback here, and behind a translated address no interface has it.
+        """
+        try:
+            if ipaddress.ip_address(self.nodes.head).version == _IPV4:
+                return _Server((self.nodes.head, self.nodes.port), handler)
+        except ValueError:
+            pass
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+        return _Server(("", self.nodes.port), handler)
+
+    def _knows(self, request: BaseHTTPRequestHandler, data: bytes) -> bool:
+        """Whether a request comes from another machine of the run; if not, it is refused."""
+        node, given = request.headers.get("From", ""), request.headers.get(HEADER)
+        others = {str(number) for number in range(1, self.nodes.count)}
+        if node in others and is_proof(given, self.key, request.command, request.path, node, data):
+            return True
+        self._reply(request, REFUSED, b"")
+        return False
+
+    def _reply(self, request: BaseHTTPRequestHandler, status: int, data: bytes) -> None:
+        request.send_response(status)
+        request.send_header("Content-Length", str(len(data)))
+        if status != REFUSED:
+            request.send_header(HEADER, proof(self.key, "answer", request.path, str(status), data))
+        request.end_headers()
+        request.wfile.write(data)
 
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         kind, _, name = request.path.strip("/").partition("/")
@@ -95,14 +139,14 @@ class Head:
             with path.open("rb") as file:
                 shutil.copyfileobj(file, request.wfile)
         elif name in self._told:
-            _reply(request, OK, self._told[name])
+            self._reply(request, OK, self._told[name])
             if name == "place" and self._over:
                 self._left.add(request.headers.get("From", ""))
         elif self._ended is not None:
-            _reply(request, ENDED, self._ended)
+            self._reply(request, ENDED, self._ended)
             self._left.add(request.headers.get("From", ""))
         else:
-            _reply(request, NOT_YET, b"")
+            self._reply(request, NOT_YET, b"")
 
     def _note(self, failed: Mapping[str, Any]) -> None:
         """Stop, since another machine has failed."""
@@ -164,14 +208,9 @@ class Head:
             "checkpoint": resumed.checkpoint.name,
             "best_model": resumed.best_model.name if resumed.best_model is not None else None,
             "global_step": resumed.global_step,
-            "sha256": sha256_of(resumed.checkpoint),
-            "files": sorted(files),
+            "files": {  # The others are small, and may change meanwhile.
+                name: sha256_of(file) if file.suffix == _WEIGHTS else None
+                for name, file in sorted(files.items())
+            },
             "places": [str(paths.working), str(paths.root)],
         }
-
-
-def _reply(request: BaseHTTPRequestHandler, status: int, data: bytes) -> None:
-    request.send_response(status)
-    request.send_header("Content-Length", str(len(data)))
-    request.end_headers()
-    request.wfile.write(data)

@@ -1,18 +1,20 @@
 """The side of the other machines of what the sessions of several machines tell each other: see head.py."""
 
 import contextlib
+import http.client
 import json
 import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from kernel_template.contract import EndReason
 from kernel_template.nodes.head import ENDED
+from kernel_template.nodes.trust import HEADER, is_proof, proof
 from kernel_template.place import Place
 from kernel_template.start.parent import ResumePoint
 from kernel_template.tools.files import json_bytes, sha256_of
@@ -27,6 +29,8 @@ _GONE_S = 10.0  # Once it has answered, it is gone if it does not for so long.
 _STOPPED_S = 60.0  # For machine 0 to save, once this machine was told to stop.
 _ANSWER_S = 30.0
 _POLL_S = 0.2
+_MOST_WORDS = 2000  # Of why this machine failed.
+_MOST_BYTES = 64 << 20  # Of an answer.
 # Not through a proxy: machine 0 is near.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -49,12 +53,14 @@ class Member:
 
     Args:
         nodes: the machines.
+        key: what only they know.
         clock: seconds, monotonic.
         sleep: waits for some seconds.
         stop: whether this machine was told to stop.
     """
 
     nodes: Nodes
+    key: bytes = field(repr=False)
     clock: Callable[[], float]
     sleep: Callable[[float], None]
     stop: StopFlag | None = None
@@ -101,13 +107,30 @@ class Member:
 
     def fail(self, outcome: Outcome) -> None:
         """Tell machine 0 that this one has failed; if machine 0 is gone, that is no matter."""
-        data = json_bytes({"node": self.nodes.number, "message": outcome.message})
-        with contextlib.suppress(OSError):
+        data = json_bytes({"node": self.nodes.number, "message": outcome.message[:_MOST_WORDS]})
+        with contextlib.suppress(OSError, http.client.HTTPException):
             _OPENER.open(self._request("/failed", data), timeout=_ANSWER_S).close()
 
     def _request(self, path: str, data: bytes | None = None) -> urllib.request.Request:
-        url = f"http://{self.nodes.head}:{self.nodes.port}{path}"
-        return urllib.request.Request(url, data, {"From": str(self.nodes.number)})
+        url, node = f"http://{self.nodes.head}:{self.nodes.port}{path}", str(self.nodes.number)
+        shown = proof(self.key, "GET" if data is None else "POST", path, node, data or b"")
+        return urllib.request.Request(url, data, {"From": node, HEADER: shown})
+
+    def _read(self, answer: Any, name: str) -> Any:
+        """Read an answer; None if machine 0 has not told that yet.
+
+        Raises:
+            KernelFailure: it is not from machine 0 of this run.
+        """
+        status, data = str(answer.status), answer.read(_MOST_BYTES)
+        if not is_proof(answer.headers.get(HEADER), self.key, "answer", f"/told/{name}", status, data):
+            head = f"{self.nodes.head}:{self.nodes.port}"
+            raise KernelFailure(
+                EndReason.BAD_CONFIG,
+                f"What answers at {head} is not machine 0 of this run, or has another kernel.py. "
+                "All machines need the same one; KGTTS_PORT names another port.",
+            )
+        return json.loads(data or b"null")
 
     def _hear(self, name: str, limit_s: float | None = None) -> Any:
         """Wait until machine 0 has told something; None if it has not within the limit."""
@@ -115,14 +138,16 @@ class Member:
         while True:
             try:
                 with _OPENER.open(self._request(f"/told/{name}"), timeout=_ANSWER_S) as answer:
+                    told = self._read(answer, name)
                     self._heard_at = self.clock()
-                    return json.loads(answer.read())
+                    return told
             except urllib.error.HTTPError as error:
                 with error:
+                    told = self._read(error, name)
                     self._heard_at = self.clock()
                     if error.code == ENDED:
-                        raise self._ended(json.loads(error.read())) from None
-            except (OSError, ValueError):
+                        raise self._ended(told) from None
+            except (OSError, http.client.HTTPException):
                 self._check_there(began)
             if self.stop is not None and self.stop.received and self.clock() - began >= _STOPPED_S:
                 word = self.stop.received
@@ -155,14 +180,14 @@ class Member:
             return None
         folder = paths.training / offer["folder"]
         checkpoint = folder / offer["checkpoint"]
-        same = checkpoint.is_file() and sha256_of(checkpoint) == offer["sha256"]
-        for name in offer["files"]:
-            if not (same and name == offer["checkpoint"]):
-                self._download(f"{offer['folder']}/{name}", folder / name)
-        if not same and sha256_of(checkpoint) != offer["sha256"]:
-            raise KernelFailure(
-                EndReason.HANDOVER_FAILED, f"{checkpoint.name} was damaged on its way from machine 0."
-            )
+        for name, sha256 in offer["files"].items():
+            if name == offer["checkpoint"] and checkpoint.is_file() and sha256_of(checkpoint) == sha256:
+                continue
+            self._download(f"{offer['folder']}/{name}", folder / name)
+            if sha256 is not None and sha256_of(folder / name) != sha256:
+                raise KernelFailure(
+                    EndReason.HANDOVER_FAILED, f"{name} was damaged on its way from machine 0."
+                )
         _move_paths(folder / "config.json", offer["places"], [str(paths.working), str(paths.root)])
         best = folder / offer["best_model"] if offer["best_model"] else None
         return ResumePoint(folder, checkpoint, best, offer["global_step"], {})
@@ -175,7 +200,7 @@ class Member:
                 target.open("wb") as file,
             ):
                 shutil.copyfileobj(answer, file)
-        except (urllib.error.URLError, TimeoutError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
             raise KernelFailure(
                 EndReason.HANDOVER_FAILED, f"{target.name} could not be fetched from machine 0: {error}."
             ) from error

@@ -1,5 +1,6 @@
 """Sessions of two machines: machine 0 decides, and the other does the same, with a made-up launcher."""
 
+import http.client
 import json
 import threading
 import time
@@ -12,8 +13,9 @@ import pytest
 
 from kernel_template.contract import SERIES_VARIABLE, WORKING_VARIABLE, EndReason
 from kernel_template.main import run
-from kernel_template.nodes.head import Head
+from kernel_template.nodes.head import OK, REFUSED, Head
 from kernel_template.nodes.member import EndedError, Member
+from kernel_template.nodes.trust import HEADER, key_of, proof
 from kernel_template.start.parent import ResumePoint
 from kernel_template.tools.nodes import Nodes
 from kernel_template.tools.outcome import KernelFailure, Outcome
@@ -26,6 +28,7 @@ from tests.kernel.kit import Log, make_tools, mount_inputs, paths_in, put, setti
 from tests.kernel.sessions import PROGRAMS, package_with
 from tests.kernel.test_place import GOES_ON
 
+KEY = key_of({"run": "2a7c"})
 # On machine 0 it runs the training once the other one is there, which waits for its end.
 LAUNCH = """
 import os, pathlib, subprocess, sys, time
@@ -152,9 +155,9 @@ def test_a_run_that_is_done_ends_both(machines: Machines) -> None:
 def pair(clock: FakeClock) -> Iterator[tuple[Head, Member]]:
     """Two machines that talk, without a session; time passes only while one waits."""
     nodes = Nodes(2, 0, "127.0.0.1", two_ports())
-    head = Head(nodes, StopFlag())
+    head = Head(nodes, KEY, StopFlag())
     head.start()
-    member = Member(replace(nodes, number=1), clock, clock.sleep, StopFlag())
+    member = Member(replace(nodes, number=1), KEY, clock, clock.sleep, StopFlag())
     yield head, member
     head.end(Outcome(EndReason.INTERNAL, "It is over."))
     member.fail(Outcome(EndReason.INTERNAL, "It has heard that."))
@@ -204,3 +207,63 @@ def test_silence_and_the_end(pair: tuple[Head, Member], tmp_path: Path, clock: F
     with pytest.raises(KernelFailure, match="is gone, and with it the training"):
         member.training(paths)
     assert clock() - began < 75
+
+
+def asked(head: Head, path: str, headers: dict[str, str], data: bytes | None = None) -> int:
+    """The status of a request to machine 0."""
+    connection = http.client.HTTPConnection(head.nodes.head, head.nodes.port, timeout=10)
+    connection.request("GET" if data is None else "POST", path, data, headers)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_strangers_learn_and_command_nothing(pair: tuple[Head, Member], tmp_path: Path) -> None:
+    """Who does not know the run gets no settings and no file, and stops nothing."""
+    head, member = pair
+    paths = paths_in(tmp_path)
+    checkpoint = put(paths.training / "run" / "checkpoint_4.pth", b"weights")
+    head.tell_parent(ResumePoint(checkpoint.parent, checkpoint, None, 4, {}), paths)
+    shown = proof(KEY, "GET", "/told/parent", "1", b"")
+    other = proof(key_of({"run": "other"}), "GET", "/told/parent", "1", b"")
+    assert asked(head, "/told/parent", {"From": "1", HEADER: shown}) == OK
+    refused: list[tuple[str, dict[str, str]]] = [
+        ("/told/parent", {}),
+        ("/told/parent", {"From": "1", HEADER: other}),
+        ("/told/parent", {"From": "7", HEADER: proof(KEY, "GET", "/told/parent", "7", b"")}),
+        ("/file/run/checkpoint_4.pth", {"From": "1", HEADER: shown}),
+        ("/file/run/checkpoint_4.pth", {"From": "1", HEADER: "\x1b[2J\xff"}),
+    ]
+    for path, given in refused:
+        assert asked(head, path, given) == REFUSED
+    assert asked(head, "/failed", {"From": "1"}, b'{"node": 1, "message": "stop"}') == REFUSED
+    assert asked(head, "/failed", {"Content-Length": "-1"}, b"x") == REFUSED
+    assert head.stop is not None
+    assert (head.failed, head.stop.received) == (None, None)
+    assert member.parent(paths_in(tmp_path / "1")) is not None
+
+
+def test_a_stranger_is_not_taken_for_machine_0(pair: tuple[Head, Member]) -> None:
+    """What answers without knowing the run, or with another kernel, is named at once."""
+    head, member = pair
+    head.tell_parent(None, paths_in(Path()))
+    member.key = key_of({"run": "other"})
+    with pytest.raises(KernelFailure, match="is not machine 0 of this run, or has another kernel"):
+        member.parent(paths_in(Path()))
+    member.key = KEY
+
+
+def test_machine_0_listens_at_its_own_address(pair: tuple[Head, Member]) -> None:
+    """Other networks of the machine cannot reach it; what is no address of this machine takes all of them."""
+    assert bound(pair[0]) == "127.0.0.1"
+    for name in ("203.0.113.7", "localhost"):
+        head = Head(Nodes(1, 0, name, two_ports()), KEY)
+        head.start()
+        assert bound(head) == "0.0.0.0"  # noqa: S104 - it is not set here.
+        head.close()
+
+
+def bound(head: Head) -> str:
+    """The address at which machine 0 listens."""
+    assert head._server is not None
+    return str(head._server.server_address[0])
