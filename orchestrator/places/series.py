@@ -7,7 +7,7 @@ from pathlib import Path
 from kernel_template.contract import CONFIG_FILE, LOCAL, MANIFEST_FILE, METRICS_FILE, PLACES, STATE_FILE
 from orchestrator import untrusted
 from orchestrator.download import TransferListener
-from orchestrator.errors import ServiceError, UsageError
+from orchestrator.errors import LocalError, UsageError
 from orchestrator.files import write_atomically
 from orchestrator.models import KernelRef
 from orchestrator.render.stamp import RunStamp, read_stamp
@@ -270,15 +270,19 @@ def check_takeover(series: Series) -> None:
     """See that the newest checkpoint of the run is here: without it, sessions would begin further back.
 
     Raises:
-        ServiceError: it is not, since its session ran on Kaggle and was brought without checkpoints.
+        LocalError: it is not: it was deleted, or its session ran elsewhere and was brought without it.
     """
     for item in reversed(series.sessions):
         result = read_state(untrusted.read_bytes(item.files.state))
         if result is None or result.checkpoint is None:
             continue
         if not (item.folder / result.checkpoint).is_file():
-            raise ServiceError(
-                f"The checkpoint of session {item.number} of run {series.run_id} is not in {item.folder}.",
-                hint=f"bring it with `kgtts pull {series.settings.kernel.slug} --include '*'`",
+            hint = f"bring it with `kgtts pull --include newest-checkpoint --include {STATE_FILE}`"
+            if (_run_of(item).get("kernel") or "") == str(series.kernel):
+                hint = f"put it back, or delete {item.folder} to go on from the session before it"
+            raise LocalError(
+                f"The checkpoint of session {item.number} of run {series.run_id} is not in {item.folder}: "
+                f"{result.checkpoint}.",
+                hint=hint,
             )
         return

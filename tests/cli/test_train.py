@@ -49,7 +49,7 @@ def here(workplace: Path, python: str) -> Path:
 
 
 def test_a_run_is_trained_here_without_kaggle(here: Path, cli: Cli) -> None:
-    """Its results are where a pull would put them, with the log; a second call says that it is done."""
+    """Its results are where a pull would put them; a call after its end says so, or goes on to a higher target."""
     result = cli("train")
     assert result.code == 0, result.said
     assert "local/bangla-tts/1 is running" in result.out
@@ -70,11 +70,6 @@ def test_a_run_is_trained_here_without_kaggle(here: Path, cli: Cli) -> None:
     assert cli("metrics", "--json").code == 0
     shown = cli("status")
     assert (shown.code, "local/bangla-tts/1  done" in shown.out) == (0, True), shown.said
-
-
-def test_a_finished_run_goes_on_to_a_higher_target(here: Path, cli: Cli) -> None:
-    """The next session continues from the last checkpoint, and knows the one before."""
-    assert cli("train").code == 0
     assert cli("train", "--set", "training.epochs=3").code == 0
     found = [(item["session"], item["from_step"], item["to_step"]) for item in state(TWO)["history"]]
     assert found == [(1, 0, 4), (2, 4, 6)]
@@ -131,8 +126,18 @@ def test_a_third_ctrl_c_ends_it_at_once(here: Path, spawn: Callable[..., Process
     assert (ended.code, "Stopped; nothing was saved yet." in ended.out) == (130, True), ended.out
 
 
-def test_a_failure_tells_its_cause_and_where_the_log_is(here: Path, cli: Cli) -> None:
-    """The command ends with 5, and once the cause is mended the run goes on."""
+def test_a_failure_tells_its_cause_and_where_the_log_is(
+    here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command ends with 5; once the cause is mended the run goes on; who is elsewhere is told of both."""
+    with listening() as service:
+        monkeypatch.setenv("KGTTS_NOTIFY", service.address)
+        _fail_and_mend(here, cli)
+    assert service.titles == ["bangla-tts: the run failed", "bangla-tts: the voice is done"]
+    assert "the sky is green" in service.heard[0]["message"]
+
+
+def _fail_and_mend(here: Path, cli: Cli) -> None:
     prepare(here, "raise RuntimeError('the sky is green')\n")
     result = cli("train")
     assert result.code == 5
@@ -144,18 +149,6 @@ def test_a_failure_tells_its_cause_and_where_the_log_is(here: Path, cli: Cli) ->
     prepare(here)
     assert cli("train").code == 0
     assert state(TWO)["global_step"] == 4
-
-
-def test_who_is_elsewhere_is_told(here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `watch` tells it: why a session failed, and that the voice is done."""
-    with listening() as service:
-        monkeypatch.setenv("KGTTS_NOTIFY", service.address)
-        prepare(here, "raise RuntimeError('the sky is green')\n")
-        assert cli("train").code == 5
-        prepare(here)
-        assert cli("train").code == 0
-    assert service.titles == ["bangla-tts: the run failed", "bangla-tts: the voice is done"]
-    assert "the sky is green" in service.heard[0]["message"]
 
 
 def test_changed_settings_are_named_and_refused(here: Path, cli: Cli) -> None:
@@ -181,6 +174,20 @@ def test_another_run_begins_with_the_voice_of_one(here: Path, cli: Cli) -> None:
     assert result.code == 0, result.said
     assert f"Base voice: that of run {state(ONE)['run']['id']}, session 1" in result.err
     assert cli("train", "--from", "bangla-tts").code == 2
+
+
+def test_a_checkpoint_that_is_gone_is_not_trained_again(here: Path, cli: Cli) -> None:
+    """The step of a run never goes back unasked: the error names the file and what to do."""
+    assert cli("train").code == 0
+    checkpoint = ONE / state(ONE)["checkpoint"]
+    checkpoint.unlink()
+    result = cli("train", "--set", "training.epochs=3")
+    assert result.code == 8
+    assert state(ONE)["checkpoint"] in result.err
+    assert "to go on from the session before it" in result.err
+    shutil.rmtree(ONE)
+    assert cli("train", "--set", "training.epochs=3").code == 0
+    assert state(ONE)["history"][-1]["from_step"] == 0
 
 
 def test_one_at_a_time(here: Path, cli: Cli) -> None:
@@ -233,7 +240,7 @@ def test_what_this_machine_lacks(here: Path, cli: Cli, tmp_path: Path) -> None:
 def test_hours_end_a_session_in_time(here: Path, cli: Cli) -> None:
     """The budget is the session's own, which then says how to go on."""
     prepare(here, CUT)
-    result = cli("train", "--hours", "0.007")  # 25 seconds, of which it leaves 20 to what comes after.
+    result = cli("train", "--hours", "0.0059")  # 21 seconds, of which it leaves 20 to what comes after.
     assert result.code == 0, result.said
     assert "Next: kgtts train goes on" in result.out
     assert state(ONE)["reason"] == "time_limit"

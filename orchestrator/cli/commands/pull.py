@@ -1,7 +1,6 @@
 """`kgtts pull`: bring a session's results to this machine."""
 
 import os
-import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,8 +18,7 @@ from orchestrator.cli.context import (
     workbench,
 )
 from orchestrator.cli.places import place_option, pull_from
-from orchestrator.cli.show.console import is_dumb
-from orchestrator.cli.show.transfer import Bar, Lines, Silent
+from orchestrator.cli.show.transfer import Silent, bars_or_lines
 from orchestrator.download import Counts
 from orchestrator.formatting import counted, size
 from orchestrator.results import Results, SessionFolder
@@ -70,7 +68,7 @@ def pull(
         include=("*",) if everything else include or settings.include,
         exclude=exclude or (() if everything else settings.exclude),
     )
-    listen = Silent if as_json else Bar if sys.stdout.isatty() and not is_dumb() else Lines
+    listen = Silent if as_json else bars_or_lines
     if place is not None:
         chosen = choose if everything or include or exclude else None
         pull_from(place, run, folder, chosen, listen, dry_run=dry_run, as_json=as_json)

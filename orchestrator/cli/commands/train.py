@@ -20,7 +20,7 @@ from orchestrator.cli.context import (
 )
 from orchestrator.cli.show.console import shown, warn
 from orchestrator.cli.show.training import Shown, finish, run_session
-from orchestrator.cli.show.transfer import Lines
+from orchestrator.cli.show.transfer import Occasional
 from orchestrator.errors import ServiceError
 from orchestrator.kaggle.auth import NoLoginError, known_username
 from orchestrator.locks import machine_lock
@@ -187,8 +187,8 @@ class _Begin:
         if bench is not None:
             base = KernelRef(self.account.name, slug)
             try:
-                with Lines() as lines:
-                    brought = bring_newer(series, base, bench, self.results, lines)
+                with Occasional() as listener:
+                    brought = bring_newer(series, base, bench, self.results, listener)
             except ServiceError as error:
                 problem = error
         if problem is not None:
@@ -205,9 +205,9 @@ class _Begin:
     def find_inputs(self, series: Series, wanted: Wanted) -> dict[str, Tree]:
         """What the session mounts."""
         kaggle = None if self.account.bench is None else self.account.bench.kaggle
-        with Lines() as lines:
-            cache = KaggleInputs(kaggle, data_folder() / "inputs", lines, _say)
-            finder = InputFinder(series.settings, cache, self.results, data_folder(), lines, _say)
+        with Occasional() as listener:
+            cache = KaggleInputs(kaggle, data_folder() / "inputs", listener, _say)
+            finder = InputFinder(series.settings, cache, self.results, data_folder(), listener, _say)
             return finder.find(wanted)
 
 

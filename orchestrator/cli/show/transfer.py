@@ -1,5 +1,6 @@
 """Show a download: bars on a terminal, elsewhere one line for each file, nothing for JSON."""
 
+import sys
 import threading
 import time
 from collections import deque
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
+from orchestrator.cli.show.console import is_dumb
 from orchestrator.download import Fetched, Planned, TransferListener
 from orchestrator.formatting import duration, size
 from orchestrator.untrusted import file_name
@@ -166,6 +168,57 @@ class Bar(Silent):
                 shown.append((bar, share, share.text if share.done < share.size else "checking"))
             for bar, share, text in shown:
                 self._progress.update(bar, total=share.size or None, completed=share.done, text=text)
+
+
+def bars_or_lines() -> Silent:
+    """Give bars on a terminal that can draw them, else lines."""
+    return Bar() if sys.stdout.isatty() and not is_dumb() else Lines()
+
+
+class Occasional(Silent):
+    """Show each transfer with bars or lines, and nothing before, between and after transfers."""
+
+    def __init__(self) -> None:
+        self._shown: Silent | None = None
+        self._left = 0
+        self._lock = threading.Lock()
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def planned(self, files: Sequence[Planned]) -> None:
+        """Begin to show."""
+        self._close()
+        with self._lock:
+            if files:
+                self._shown, self._left = bars_or_lines().__enter__(), len(files)
+                self._shown.planned(files)
+
+    def sized(self, file: Planned) -> None:
+        """Pass it on."""
+        if (shown := self._shown) is not None:
+            shown.sized(file)
+
+    def received(self, path: PurePosixPath, count: int) -> None:
+        """Pass it on."""
+        if (shown := self._shown) is not None:
+            shown.received(path, count)
+
+    def placed(self, file: Fetched) -> None:
+        """Pass it on; with the last file, stop showing."""
+        if (shown := self._shown) is not None:
+            shown.placed(file)
+        with self._lock:
+            self._left -= 1
+            is_over = self._left <= 0
+        if is_over:
+            self._close()
+
+    def _close(self) -> None:
+        with self._lock:
+            shown, self._shown = self._shown, None
+        if shown is not None:
+            shown.__exit__(None, None, None)
 
 
 def _shortened(path: PurePosixPath) -> str:
