@@ -49,7 +49,7 @@ def here(workplace: Path, python: str) -> Path:
 
 
 def test_a_run_is_trained_here_without_kaggle(here: Path, cli: Cli) -> None:
-    """Its results are where a pull would put them; a call after its end says so, or goes on to a higher target."""
+    """Results are where a pull would put them; a later call says that it is done, or trains further."""
     result = cli("train")
     assert result.code == 0, result.said
     assert "local/bangla-tts/1 is running" in result.out
