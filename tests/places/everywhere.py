@@ -29,6 +29,7 @@ import torch
 from orchestrator.emulator.demo.inputs import DemoInputs, provide_demo_inputs
 from orchestrator.emulator.emulator import Emulator
 from orchestrator.emulator.options import EmulatorOptions
+from orchestrator.emulator.runner.standins import standin_path
 from orchestrator.results import pulled_sessions
 from orchestrator.settings import default_toml
 from tests.places.machines import Machine, take_away
@@ -60,6 +61,8 @@ class Ground:
             "KAGGLE_KEY": key,
             "KGTTS_KAGGLE_URL": self.emulator.url,
             "OMP_NUM_THREADS": "1",
+            # What the emulator gives its sessions, if this Python lacks it.
+            "PYTHONPATH": str(standin_path(sys.executable, cache=self.folder / "cache") or ""),
         }
 
     def place(self, name: str, **values: object) -> Path:
