@@ -223,6 +223,7 @@ def differences(one: Any, other: Any, name: str = "") -> list[str]:
 def main(folder: Path, names: Sequence[str] = ()) -> int:
     """Train in these ways, or in all, and compare. Returns the exit code."""
     os.environ["OMP_NUM_THREADS"] = "1"  # The number of threads decides how sums are rounded.
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell's background job ignores it.
     found = {}
     with prepared(folder) as ground:
         for way in [way for way in WAYS if not names or way.__name__ in names]:
