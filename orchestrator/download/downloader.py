@@ -39,6 +39,9 @@ _IGNORED = 2  # How often in a row a range may be ignored before the whole file 
 _CHANGES = 3  # How often the content may change on the way.
 _STOP_S = 2.0  # How long stopped workers may take: they may still wait for connections.
 _WAKE_S = 0.5  # On Windows, Ctrl-C does not end a wait.
+_WORKERS = 2  # At first; twice as many after each look, up to all connections.
+_LOOK_S = 0.05
+_FAST = 100e6  # Bytes a second of each worker. More workers would bring no more, but wait for each other.
 
 
 class UnavailableError(ServiceError):
@@ -102,15 +105,19 @@ class Downloader:
         """
         for path, file in wanted.items():
             self.pieces.put(_Piece(self, _File(path, file.name, manifest.get(str(path), Content()))))
-        connections = self.storage.options.connections
-        workers = [threading.Thread(target=self._work, daemon=True) for _ in range(connections)]
-        for worker in workers:
-            worker.start()
+        workers: list[threading.Thread] = []
+        self._start(workers, _WORKERS)
+        looked_at, received = time.monotonic(), 0
         placed: dict[PurePosixPath, Fetched] = {}
         try:
             while len(placed) < len(wanted):
+                is_growing = len(workers) < self.storage.options.connections
+                if is_growing and (past_s := time.monotonic() - looked_at) >= _LOOK_S:
+                    if (self._received - received) / past_s < _FAST * len(workers):
+                        self._start(workers, len(workers))
+                    looked_at, received = time.monotonic(), self._received
                 with suppress(queue.Empty):
-                    outcome = self._done.get(timeout=_WAKE_S)
+                    outcome = self._done.get(timeout=_LOOK_S if is_growing else _WAKE_S)
                     if isinstance(outcome, BaseException):
                         raise outcome
                     placed[outcome.path] = outcome
@@ -152,6 +159,12 @@ class Downloader:
             self._resumed += 0 if missing is None else size - missing
         self.storage.progress_at = time.monotonic()
         self._done.put(fetched)
+
+    def _start(self, workers: list[threading.Thread], count: int) -> None:
+        """Start `count` more workers, as far as connections are left."""
+        for _ in range(min(count, self.storage.options.connections - len(workers))):
+            workers.append(threading.Thread(target=self._work, daemon=True))
+            workers[-1].start()
 
     def _work(self) -> None:
         while (piece := self.pieces.get()) is not None:

@@ -22,7 +22,7 @@ from orchestrator.models import OutputFile
 from orchestrator.untrusted import retry_after
 
 LOOK = (0, 1)  # The first byte: its answer says what the file is.
-_CHUNK = 256 << 10  # The most of a body that is in memory, for each connection.
+_CHUNK = 512 << 10  # The most of a body that is in memory, for each connection.
 _ENOUGH = 64 << 10  # Bytes that count as progress.
 _SLOWEST = 800  # Bytes a second: ten such connections would bring less than 30 MB in an hour.
 _LONGEST_RETRY_AFTER_S = 60.0

@@ -33,12 +33,18 @@ def test_a_big_file_comes_in_ranges(storage: Storage, tmp_path: Path) -> None:
     brought = bring([storage.put("f", BODY)], tmp_path)
     assert content(tmp_path) == {"f": BODY}
     assert sorted(ranges(storage)) == [  # type: ignore[type-var]  # None of them is None.
-        f"bytes={start * MB}-{end * MB - 1}" for start, end in ((0, 8), (12, 16), (16, 20), (8, 12))
+        f"bytes={start * MB}-{end * MB - 1}" for start, end in ((0, 8), (16, 20), (8, 16))
     ]
-    assert [request.if_range is None for request in storage.requests] == [True, False, False, False]
+    assert [request.if_range is None for request in storage.requests] == [True, False, False]
     assert (brought.counts.received, brought.counts.again) == (len(BODY), 0)
-    assert (brought.counts.requests, 1 <= brought.counts.connections <= 4) == (4, True)
+    assert (brought.counts.requests, 1 <= brought.counts.connections <= 3) == (3, True)
     assert parts(tmp_path) == []
+
+
+def test_a_slow_line_gets_all_connections(storage: Storage, tmp_path: Path) -> None:
+    """A transfer begins with two connections, and soon has as many as it may if they bring little."""
+    files = [storage.put(str(number), Answer(BODY[:200], pace=(100, 0.15))) for number in range(10)]
+    assert bring(files, tmp_path, options=TransferOptions(connections=5)).counts.connections == 5
 
 
 def test_a_reset_is_gone_on_with_from_that_byte(storage: Storage, tmp_path: Path) -> None:
