@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -392,7 +392,7 @@ def faults_in(play: Play, before: int) -> list[str]:
     stamps = [stamp for push in kaggle.pushes if (stamp := stamp_in(push.source)) is not None]
     if len({stamp.id for stamp in stamps}) > 1:
         found.append("a second run")
-    here = _trained_here(play)
+    here = _trained_here(play, {stamp.id for stamp in stamps})
     numbers = [*here, *(stamp.session for stamp in stamps)]
     if len(set(numbers)) < len(numbers):
         found.append("a session twice")
@@ -409,14 +409,11 @@ def faults_in(play: Play, before: int) -> list[str]:
     return found
 
 
-def _trained_here(play: Play) -> Mapping[int, int]:
-    """Return the steps of the sessions that were trained here, by their numbers."""
-    folders = map(SessionFolder, (play.folder / RESULTS).glob("*/session-*"))
-    refs = {folder.path: ref for folder in folders if (ref := folder.elsewhere) is not None}
-    return {
-        ref.version or 0: json.loads((place / "state.json").read_bytes())["global_step"]
-        for place, ref in refs.items()
-    }
+def _trained_here(play: Play, runs: Collection[str]) -> Mapping[int, int]:
+    """Return the steps of the sessions of runs that were trained here, by their numbers."""
+    folders = map(SessionFolder, (play.folder / RESULTS).rglob("session-*"))
+    states = [json.loads(folder.state.read_bytes()) for folder in folders if folder.elsewhere is not None]
+    return {state["run"]["session"]: state["global_step"] for state in states if state["run"]["id"] in runs}
 
 
 def _session_at(kaggle: FakeKaggle, text: str, here: Mapping[int, int]) -> int | None:

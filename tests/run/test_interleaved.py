@@ -3,6 +3,7 @@
 The test tries a fixed part; `python -m tests.run.test_interleaved 2000` tries so many random histories.
 """
 
+import json
 import sys
 import tempfile
 from contextlib import ExitStack, suppress
@@ -24,7 +25,8 @@ from orchestrator.models import KernelRef, SessionState
 from tests.download.storage import serve
 from tests.run.conftest import Play
 from tests.run.faulty import FAULTS, Faulty
-from tests.run.states import faults_in, left_by, small_kernel, stamp_of
+from tests.run.states import RESULTS, faults_in, left_by, small_kernel, stamp_of
+from tests.run.trained_here import train_here
 
 KERNELS = st.sampled_from([KernelRef("asha", "bangla-tts-a"), KernelRef("asha", "bangla-tts-b")])
 MACHINES = st.sampled_from([None, "laptop"])
@@ -40,6 +42,7 @@ class Kaggle(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.play = Play(Path(self.folder.name))
+        self.play.changes["pull.to"] = json.dumps(str(self.play.folder / RESULTS))
         self.play.templates = small_kernel(Path(self.folder.name))
         self.stack = ExitStack()
         self.play.kaggle.storage = self.stack.enter_context(serve())
@@ -92,6 +95,18 @@ class Kaggle(RuleBasedStateMachine):
 
     def _is_calm(self) -> bool:
         return self.by_people < MOST_BY_PEOPLE and bool(self.play.kaggle.pushes)
+
+    @precondition(lambda self: not self.alive and bool(self.play.kaggle.pushes))
+    @rule()
+    def train_here(self) -> None:
+        """Train a session on this machine that goes on from what the run has saved."""
+        view = None
+        with suppress(KgttsError):
+            view = self.play.look().view
+        parent = None if view is None or view.is_alive else view.stranded or view.resumable
+        if view is not None and parent is not None:
+            self.step += 10
+            train_here(self.play, self.step, str(parent.ref), number=view.next_number)
 
     @precondition(lambda self: self.alive)
     @rule()
