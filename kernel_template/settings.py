@@ -141,6 +141,7 @@ class SessionSettings(TypedDict):
     training: TrainingSettings
     session_budget_s: int | None
     series_budget_s: NotRequired[int | None]  # Of all sessions outside Kaggle under this kernel's name.
+    save_every_s: NotRequired[int | None]  # How old the newest checkpoint may get.
     stop: StopSettings
     resume: ResumeSettings | None
     before: list[Session]  # Sessions of the run that the parent's state.json does not know of.

@@ -32,6 +32,8 @@ class CheckpointWriter:
     wrote: Callable[[float], None]  # Called with the seconds that each file took.
     saved: Callable[[], None]  # Called when a checkpoint is whole.
     say: Callable[[str], None]  # Writes a line to the log.
+    every_s: float | None = None  # How old the last one may get.
+    written_at: float | None = None  # When it was written, or when the first step ended.
     trainer: Trainer | None = None
     bad_evals: int = 0  # Evaluations since the best one.
     position: Position | None = None  # That of the last checkpoint.
@@ -42,6 +44,15 @@ class CheckpointWriter:
         assert self.trainer is not None
         if self.position != self.loop.position(self.trainer):
             self.trainer.save_checkpoint()
+
+    def save_if_due(self) -> None:
+        """Write a checkpoint if the last one is too old, on a machine that may be lost at any time."""
+        now = self.clock()
+        if self.written_at is None:
+            self.written_at = now
+        if self.every_s is not None and now - self.written_at >= self.every_s:
+            self.written_at = now
+            self.save()
 
     def save_checkpoint(self, original: Callable[..., None], trainer: Trainer) -> None:
         """Hook of `Trainer.save_checkpoint`: weights that are NaN or infinite are not saved."""
@@ -81,6 +92,7 @@ class CheckpointWriter:
         self.wrote(self.clock() - began)
         if is_checkpoint:
             assert trainer is not None
+            self.written_at = self.clock()
             position = self.loop.position(trainer)
             # Within a step the trainer names its file by the step before. If the training stops there, it is
             # saved again: the session and its successor know the step by the name.

@@ -52,6 +52,7 @@ class TrainingLoop:
     rendezvous: Rendezvous
     disk: DiskBudget
     reporter: Reporter
+    save_every_s: float | None = None  # How old the newest checkpoint may get.
 
     def __post_init__(self) -> None:
         self._peers = self.ranks.peers
@@ -70,6 +71,7 @@ class TrainingLoop:
             wrote=self._wrote,
             saved=self.report,
             say=self.reporter.say,
+            every_s=self.save_every_s,
         )
 
     @property
@@ -271,6 +273,8 @@ class TrainingLoop:
         if self._losses.hopeless:
             reason = HostStop.NOT_FINITE
         self._stop_together(reason)
+        if not self._peers.rank:
+            self.checkpoints.save_if_due()
         if self.counters.due():
             self.report()
 

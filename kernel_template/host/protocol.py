@@ -53,6 +53,7 @@ class Control:
     report: Path  # Where HOST_REPORT.json is written.
     budget_s: float | None = None  # From the host's start until the training must have ended and saved.
     until_step: int | None = None  # The global step to stop at.
+    save_every_s: float | None = None  # How old the newest checkpoint may get.
     patience: int | None = None  # Evaluations without a better loss after which to stop.
     continue_path: str | None = None  # The run folder to resume in,
     checkpoint: str | None = None  # the checkpoint in it to resume from,

@@ -76,6 +76,7 @@ class TrainerHost:
             rendezvous=rendezvous,
             disk=self._disk,
             reporter=reporter,
+            save_every_s=control.save_every_s,
         )
 
     def install(self, package: types.ModuleType) -> None:

@@ -201,6 +201,7 @@ class HostLink:
             report=self.report,
             budget_s=limit - min(_LEAVE_MAX_S, limit * _LEAVE_SHARE),
             until_step=settings["training"]["until_step"],
+            save_every_s=settings.get("save_every_s"),
             patience=settings["stop"]["patience"],
             continue_path=str(resumed.folder) if resumed is not None else None,
             checkpoint=str(resumed.checkpoint) if resumed is not None else None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kernel_template.contract import LOCAL, session_folder
+from kernel_template.contract import LOCAL, SKYPILOT, session_folder
 from orchestrator.cli.context import load, on_interrupt, print_json
 from orchestrator.cli.show.console import quoted
 from orchestrator.cli.show.runs import row, session_line
@@ -196,7 +196,8 @@ def status_from(place: str, wanted: str | None, *, as_json: bool) -> None:
         ago = max(timedelta(0), datetime.now(UTC) - newest.heard)
         row("heard of", f"{moment(newest.heard)}, {duration(ago)} ago")
     if newest.is_running:
-        row("note", "it said nothing of its end: it trains, or it was killed after that (sky jobs queue)")
+        ask = " (sky jobs queue)" if newest.kernel.owner == SKYPILOT else ""
+        row("note", f"it said nothing of its end: it trains, or it was killed after that{ask}")
     row("ended", state.message or None)
     if state.history:
         click.echo("  sessions")

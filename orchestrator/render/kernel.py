@@ -48,6 +48,7 @@ class OwnMachine:
         budget_s: the seconds that a session may take; None for no limit.
         disk_bytes: what the outputs of a session may take; None for no limit.
         series_s: the seconds that all sessions under the kernel's name may take; None for no limit.
+        save_every_s: how old the newest checkpoint may get; None leaves it to Coqui's settings.
         internet: whether a session may install Coqui TTS.
     """
 
@@ -55,6 +56,7 @@ class OwnMachine:
     budget_s: int | None
     disk_bytes: int | None
     series_s: int | None = None
+    save_every_s: int | None = None
     internet: bool = False
 
 
@@ -213,7 +215,7 @@ def kernel_settings(
         values["gpus"] = machine.gpus if has_gpu else None
         values["session_budget_s"], values["series_budget_s"] = machine.budget_s, machine.series_s
         values["training"]["time_limit_s"] = contract.UNLIMITED_S  # The budgets end a session.
-        values["internet"] = machine.internet
+        values["internet"], values["save_every_s"] = machine.internet, machine.save_every_s
         values["disk"]["limit_bytes"], values["install"]["wheelhouse"] = machine.disk_bytes, None
     return values
 

@@ -446,6 +446,11 @@ class SkyPilot(_Section):
         description="The base voice: a folder with config.json and checkpoint, what `kgtts base add` takes, "
         "or a bucket with what inputs.config and inputs.checkpoint name. Empty: train.voice.",
     )
+    save_every: Duration = Field(
+        timedelta(minutes=15),
+        description="The longest that a training goes on without a checkpoint: what a machine costs that is "
+        "taken away.",
+    )
     hours: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] = Field(
         24.0,
         description="The most hours that all sessions of the run on these machines take together. The last "

@@ -73,6 +73,18 @@ def test_killed_without_grace(whole: Toy, toy: Toy) -> None:
     assert toy.steps() == [*range(16), *range(15, 24)]
 
 
+def test_a_checkpoint_comes_in_time(whole: Toy, toy: Toy) -> None:
+    """Where machines may be lost, a checkpoint is saved before it is too old, and changes nothing."""
+    toy.session(stop_time=True, control={"save_every_s": 0.5}, step_s=0.2, die_at=16)
+    newest = toy.newest()
+    assert newest is not None
+    assert newest.name == "checkpoint_15.pth"  # Three steps after the best model of the third epoch.
+    assert load(newest)["kgtts"]["total_steps_done"] == 15
+    toy.session()
+    assert same_training(whole.newest(), toy.newest()) is None
+    assert toy.steps() == [*range(16), *range(15, 24)]
+
+
 def test_an_evaluation_that_is_due_is_made_up_for(fork_server: ForkServer, toy: Toy, tmp_path: Path) -> None:
     """A kill between a save and the following evaluation changes no later random number."""
     config = {"save_step": 5, "run_eval_steps": 3}

@@ -90,7 +90,7 @@ def test_the_kernel_knows_its_machine_and_its_hours(inputs: Path, tmp_path: Path
     """Its sessions together may take all the hours, on GPUs of any name, and may install what they lack."""
     found = settings_in(render_task(settings_for(inputs, gpus="L4:4", hours=30), tmp_path).kernel)
     assert (found["gpus"], found["gpu_name"], found["series_budget_s"]) == (4, None, 30 * 3600)
-    assert found["internet"] is True
+    assert (found["internet"], found["save_every_s"]) == (True, 900)
     cpu = settings_in(render_task(settings_for(inputs, gpus="none"), tmp_path).kernel)
     assert cpu["accelerator"] is None
 

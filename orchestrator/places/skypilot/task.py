@@ -289,6 +289,7 @@ def _kernel(settings: Settings, run: str) -> str:
         budget_s=None,
         disk_bytes=(sky.disk_size - _SYSTEM_GB) * 10**9,
         series_s=round(sky.hours * 3600),
+        save_every_s=round(sky.save_every.total_seconds()),
         internet=True,
     )
     stamp = make_stamp(settings, KernelRef(SKYPILOT, settings.kernel.slug), run_id=run)
