@@ -8,7 +8,9 @@ from pathlib import Path
 
 from orchestrator.download import fetch
 from orchestrator.errors import LocalError, ServiceError, UsageError
+from orchestrator.locks import is_training
 from orchestrator.models import KernelRef, SessionState
+from orchestrator.results import Results
 from orchestrator.run.context import RunContext
 from orchestrator.run.decide import PREPARING, Decision, RunState, being_prepared
 from orchestrator.run.handover import downloads_itself
@@ -66,6 +68,7 @@ def prepare(settings: Settings, context: RunContext, asked: Asked) -> Prepared:
     start, settings = due.decision.start, due.settings or settings
     if start is None:
         return Prepared(due, begins)
+    trained_before = _trains_here(settings, seen.view)
     _settle_intents(context, base_kernel(settings), seen.view)
     if not asked.overwrite:
         _check_strangers(context, start.kernel, due)
@@ -80,7 +83,17 @@ def prepare(settings: Settings, context: RunContext, asked: Asked) -> Prepared:
         if not asked.overwrite and due.decision.start.kernel != start.kernel:
             _check_strangers(context, due.decision.start.kernel, due)  # What was to be handed over is lost.
         heads = _check_once_more(context, base_kernel(settings), seen.view)
+        if not trained_before and _trains_here(settings, seen.view):
+            raise ServiceError(
+                "A session of the run has just begun to train on this machine, so nothing was pushed.",
+                hint="`kgtts watch` waits for its end and continues after it",
+            )
     return Prepared(due, begins, heads)
+
+
+def _trains_here(settings: Settings, view: RunView | None) -> bool:
+    results = Results(Path(settings.pull.to))
+    return view is not None and is_training(results.of_run(view.base.slug, view.run_id))
 
 
 def _settle_intents(context: RunContext, base: KernelRef, view: RunView | None) -> None:

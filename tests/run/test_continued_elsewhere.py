@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from orchestrator.download import TransferListener
-from orchestrator.errors import LocalError, RunFailedError, UsageError
+from orchestrator.errors import LocalError, RunFailedError, ServiceError, UsageError
 from orchestrator.locks import TRAINING_LOCK
 from orchestrator.models import KernelRef, SessionState
 from orchestrator.render.stamp import read_stamp
@@ -433,3 +433,14 @@ def test_outputs_of_a_session_elsewhere_are_not_asked_for(here: Play) -> None:
                 here.context(ledger), target, here.folder / "new", lambda names: names, TransferListener()
             )
     assert asked_elsewhere(here) == []
+
+
+def test_a_session_that_begins_here_while_one_is_handed_over_stops_the_push(here: Play) -> None:
+    """An upload takes minutes, in which somebody may start `kgtts train`."""
+    lock = locked(train_here(here, 250, FIRST).parent)
+    here.kaggle.next("upload_dataset", lock.acquire)
+    with pytest.raises(ServiceError, match="has just begun to train on this machine, so nothing was pushed"):
+        here.pushed()
+    lock.release()
+    assert len(here.kaggle.pushes) == 1
+    here.pushed()
