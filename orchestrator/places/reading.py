@@ -6,24 +6,20 @@ what manifest.json or state.json says of them.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
-
-import fsspec
 
 from kernel_template.contract import COMPLETE_MARK, STATE_FILE, VERSION_MARK, Status
 from orchestrator import untrusted
 from orchestrator.download import Planned, Refused, TransferListener
-from orchestrator.download.buckets import bucket_fetch, bucket_measure, errors
+from orchestrator.download.buckets import bucket_fetch, bucket_measure
 from orchestrator.download.names import OWN_PREFIX
-from orchestrator.download.storage import GoneError, StorageError
-from orchestrator.errors import LocalError, ServiceError, UsageError
+from orchestrator.errors import LocalError, UsageError
 from orchestrator.locks import is_training
 from orchestrator.models import KernelRef, LogEvent, OutputFile
+from orchestrator.places.opening import open_place, read_small, reading
 from orchestrator.results import Results, SessionFolder
 from orchestrator.run.collect import Brought, Choose, bring
 from orchestrator.run.state import SessionResult, read_state
@@ -32,7 +28,6 @@ _SESSION = re.compile(r"session-(\d{1,9})")
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _DEPTH = 4  # PLACE/FOLDER/SLUG/RUN/session-NN
 _MOST_FOLDERS = 2000
-_LARGEST_STATE = 16 << 20
 _WEIGHTS = ".pth"
 
 
@@ -82,7 +77,7 @@ class SessionThere:
             ServiceError: the bucket cannot be read.
         """
         del ref
-        with _reading(self.folder):
+        with reading(self.folder):
             found = self.fs.find(self.folder)
         prefix = f"{self.folder}/"
         below = [str(path) for path in found if str(path).startswith(prefix)]
@@ -96,7 +91,7 @@ class SessionThere:
             ServiceError: the bucket cannot be read.
         """
         del ref
-        return _read(self.fs, f"{self.folder}/{name}")
+        return read_small(self.fs, f"{self.folder}/{name}")
 
     def stored_log(self, ref: KernelRef) -> Sequence[LogEvent]:
         """None: what it printed is in train_log.txt; SkyPilot keeps the rest (`sky jobs logs`)."""
@@ -126,37 +121,6 @@ class RunThere:
     def slug(self) -> str:
         """What the run is called."""
         return self.newest.kernel.base.slug
-
-
-def open_place(text: str) -> tuple[Any, str]:
-    """Open a bucket (`s3://NAME/FOLDER`, `gs://...`) or a folder of this machine.
-
-    Returns:
-        Its file system (fsspec), and the folder in it.
-
-    Raises:
-        UsageError: there is no such folder, or no such kind of bucket.
-        LocalError: a package that reads it is missing.
-    """
-    if "://" not in text:
-        folder = Path(text).expanduser().absolute()
-        if not folder.is_dir():
-            raise UsageError(
-                f"{text} is not a folder of this machine.",
-                hint="name a folder with a run's sessions, or a bucket such as s3://NAME/FOLDER",
-            )
-        return fsspec.filesystem("file"), folder.as_posix()
-    kind = text.partition("://")[0]
-    try:
-        fs, root = fsspec.url_to_fs(text, use_listings_cache=False)
-    except ImportError as error:
-        raise LocalError(
-            f"Reading {kind}:// needs a package that is missing ({error}).",
-            hint="pip install 'kgtts[cloud]' brings those for s3:// and gs://",
-        ) from error
-    except ValueError as error:
-        raise UsageError(f"{text} cannot be read: {error}.", hint="write s3://NAME or gs://NAME") from error
-    return fs, str(root).rstrip("/")
 
 
 def find_run(place: str, wanted: str | None = None) -> RunThere:
@@ -287,7 +251,7 @@ def _sessions(fs: Any, root: str) -> Iterator[SessionThere]:
             if (session := _session(fs, folder)) is not None:
                 yield session
         elif depth < _DEPTH:
-            with _reading(folder):
+            with reading(folder):
                 entries = fs.ls(folder, detail=True)
             due += [
                 (str(item["name"]).rstrip("/"), depth + 1)
@@ -299,7 +263,7 @@ def _sessions(fs: Any, root: str) -> Iterator[SessionThere]:
 def _session(fs: Any, folder: str) -> SessionThere | None:
     """The session in a folder; None if it has saved nothing, or its state.json cannot be used."""
     place = f"{folder}/{STATE_FILE}"
-    data = _read(fs, place)
+    data = read_small(fs, place)
     state, run = read_state(data), untrusted.as_object((untrusted.json_object(data) or {}).get("run"))
     if state is None or not _RUN.fullmatch(state.run):
         return None
@@ -309,7 +273,7 @@ def _session(fs: Any, folder: str) -> SessionThere | None:
         return None
     if state.session != int(folder.rpartition("session-")[2]) or kernel.version is not None:
         return None
-    with _reading(place):
+    with reading(place):
         heard = fs.modified(place)
     losses = untrusted.as_object((untrusted.json_object(data) or {}).get("losses"))
     known = {
@@ -321,34 +285,3 @@ def _session(fs: Any, folder: str) -> SessionThere | None:
     when = heard if isinstance(heard, datetime) else None
     when = when.replace(tzinfo=UTC) if when is not None and when.tzinfo is None else when
     return SessionThere(fs, folder, state.session, kernel, state, known, when)
-
-
-def _read(fs: Any, path: str) -> bytes | None:
-    """A small file; None if there is none, or it is not small."""
-    with _reading(path):
-        try:
-            if (fs.info(path).get("size") or 0) > _LARGEST_STATE:
-                return None
-            return bytes(fs.cat_file(path))
-        except FileNotFoundError:
-            return None
-
-
-@contextmanager
-def _reading(path: str) -> Iterator[None]:
-    """Turn what a bucket's client raises into errors for people.
-
-    Raises:
-        UsageError: there is no such folder.
-        ServiceError: it cannot be read.
-    """
-    try:
-        with errors():
-            yield
-    except GoneError:
-        raise UsageError(f"There is no {path}, or these credentials may not see it.") from None
-    except StorageError as error:
-        raise ServiceError(
-            f"{path} could not be read: {error}.",
-            hint="the credentials are those of the bucket's own tools, such as `aws` or `gcloud`",
-        ) from error

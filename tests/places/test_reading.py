@@ -11,7 +11,8 @@ import pytest
 
 from kernel_template.contract import MANIFEST_FILE, STATE_FILE
 from orchestrator.errors import KgttsError, UsageError
-from orchestrator.places.reading import find_run, open_place
+from orchestrator.places.opening import open_place
+from orchestrator.places.reading import find_run
 from orchestrator.results import Results, SessionFolder
 from tests.support import Cli
 
