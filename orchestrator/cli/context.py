@@ -39,7 +39,9 @@ _WHICH_RUN = (
     "RUN is a run's slug, its id or the beginning of it (`kgtts list` shows both), or OWNER/SLUG[/VERSION]. "
     "Without it, the run of this folder's kgtts.toml is meant; without that file, the newest."
 )
-_SETTINGS_COMMAND = re.compile(r"\bkgtts (?:push|watch|sync|doctor)\b")  # Those that take --config and --set.
+_SETTINGS_COMMAND = re.compile(
+    r"\bkgtts (?:push|watch|sync|doctor|train)\b"
+)  # Those that take --config and --set.
 F = TypeVar("F", bound=Callable[..., Any])
 
 

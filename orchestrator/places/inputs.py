@@ -5,6 +5,7 @@ files are links, as nobody wants a second copy of gigabytes.
 """
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from orchestrator.base.sources import Download, found
 from orchestrator.base.voice import read_voice
 from orchestrator.download import TransferListener
 from orchestrator.errors import LocalError, UsageError
-from orchestrator.files import remove_tree
+from orchestrator.files import remove_tree, write_atomically
 from orchestrator.formatting import counted
 from orchestrator.places.downloads import KaggleInputs
 from orchestrator.results import PulledSession, Results
@@ -25,6 +26,7 @@ from orchestrator.settings import Settings
 
 USUAL_DATA = "data"  # Where the guide has `kgtts data prepare` make the data set.
 _FILES_OF_KGTTS = ".kgtts-"
+_SAID = ".kgtts-inputs"  # In the folder of a run's results.
 _FOLDER_MODE = 0o555
 
 Tree = Mapping[str, Path]  # Files by their names in a mount, with `/` for folders.
@@ -37,10 +39,33 @@ class Wanted:
     Attributes:
         data: the folder of the data set; None takes the usual one, or Kaggle's.
         voice: a base voice as `kgtts base add` takes it; None takes Kaggle's.
+        python: the Python that trains; empty for the one that runs kgtts.
     """
 
     data: Path | None = None
     voice: str | None = None
+    python: str = ""
+
+    @classmethod
+    def recall(cls, folder: Path) -> "Wanted":
+        """What was said the last time, by the folder of a run's results: nobody types it again to go on."""
+        told = untrusted.read_json_object(folder / _SAID) or {}
+        data, voice, python = (untrusted.text(told.get(name)) for name in ("data", "voice", "python"))
+        return cls(Path(data) if data else None, voice, python or "")
+
+    def remember(self, folder: Path) -> None:
+        """Write down what was said.
+
+        Raises:
+            LocalError: the folder cannot be written.
+        """
+        voice, python = self.voice, self.python
+        told = {
+            "data": None if self.data is None else str(self.data.absolute()),
+            "voice": str(Path(voice).absolute()) if voice and Path(voice).exists() else voice,
+            "python": str(Path(python).absolute()) if os.sep in python else python,
+        }
+        write_atomically(folder / _SAID, json.dumps(told) + "\n")
 
 
 @dataclass(frozen=True, slots=True)

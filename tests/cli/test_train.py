@@ -79,17 +79,31 @@ def test_a_run_is_trained_here_without_kaggle(here: Path, cli: Cli) -> None:
 def test_ctrl_c_saves_and_the_next_call_goes_on(here: Path, cli: Cli, spawn: Callable[..., Process]) -> None:
     """The end says which step is saved and what to type."""
     prepare(here, CUT)
-    process = spawn("train")
+    process = spawn("train", "--config", "kgtts.toml")
     process.wait_for("global step 2")
     stopped = process.interrupt()
     assert stopped.code == 130, stopped.out
     assert "Saving, which takes" in stopped.out
     assert "Stopped; step 2 is saved." in stopped.out
-    assert "`kgtts train` goes on from there" in stopped.out
+    assert "`kgtts train --config kgtts.toml` goes on from there" in stopped.out
     assert (state(ONE)["reason"], (ONE / "session.log").is_file()) == ("interrupted", True)
     result = cli("train")
     assert result.code == 0, result.said
     assert [item["to_step"] for item in state(TWO)["history"]] == [2, 4]
+
+
+def test_what_was_said_is_remembered(here: Path, cli: Cli, spawn: Callable[..., Process]) -> None:
+    """The call that goes on needs neither the data, nor the voice, nor the Python again."""
+    settings = (here / "kgtts.toml").read_text()
+    (here / "kgtts.toml").write_text(settings.partition("[train]")[0])
+    python = settings.partition('python = "')[2].partition('"')[0]
+    (here / "data").rename(here / "my data")
+    said = ["--data", "my data", "--voice", "my voice", "--python", os.path.relpath(python)]
+    first = cli("train", *said)
+    assert first.code == 0, first.said
+    again = cli("train", "--set", "training.epochs=3")
+    assert again.code == 0, again.said
+    assert "Data set: " in again.err
 
 
 def test_a_session_outlives_a_killed_kgtts_only_to_save(

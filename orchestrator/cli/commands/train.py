@@ -90,10 +90,15 @@ def train(
         named = newest_voice(results.find(source, settings.kernel.slug), source)
         overrides = (*overrides, f'inputs.voice_of="{named}"')
         settings = load_to_train(config_path, overrides).settings
-    own = settings.train
+    own, before = settings.train, Wanted.recall(results.to / settings.kernel.slug)
+    wanted = Wanted(
+        data or (Path(own.data) if own.data else before.data),
+        voice or own.voice or before.voice,
+        python or own.python or before.python,
+    )
     turn = f"train {results.to / settings.kernel.slug}"
     with repeating(config_path, overrides), machine_lock(data_folder(), turn, patience_s=0.5):
-        program = find_python(python or own.python)
+        program = find_python(wanted.python)
         with (
             on_interrupt("Stopped before the training began.", hint="`kgtts train` begins again"),
             _account(settings, offline=offline) as account,
@@ -106,13 +111,13 @@ def train(
                 return
             if series.is_new and series.settings.kernel.owner == LOCAL:
                 _say(_NO_OWNER)
-            wanted = Wanted(data or (Path(own.data) if own.data else None), voice or own.voice or None)
             trees = begin.find_inputs(series, wanted)
+            wanted.remember(results.to / settings.kernel.slug)
         gpus = _gpus(series.settings)
         place = LocalPlace(series, program, os.environ)
         machine = describe_machine(series.folder, gpus=gpus, hours=hours or own.hours or None)
         ended, stops = run_session(series, place, machine, trees)
-    finish(Shown(series, results, ended, stops))
+        finish(Shown(series, results, ended, stops))
 
 
 @dataclass(frozen=True, slots=True)
