@@ -31,6 +31,9 @@ def test_one_series_of_kaggle_here_and_kaggle(run: Run) -> None:
     status = run.kgtts("status")
     assert "session 2 ran on this machine, up to step 6" in status.out
     assert "step 2 to 6" in status.out
+    listed = [(item["kernel"], item["session"], item["steps"]) for item in run.kgtts("list", "--json").json]
+    assert listed == [(f"local/{SLUG}", 2, "2-6"), (f"{REF}-a", 1, "0-2")]
+    assert "is not on Kaggle: its sessions run on this machine" in run.kgtts("pull", f"local/{SLUG}/2").err
     third = run.session(epochs=5)
     assert (third["run"], third["session"], third["kernel"]) == (first["run"], 3, f"{REF}-b/1")
     assert "What session 2 saved on this machine is handed over as a dataset first." in third["reason"]
