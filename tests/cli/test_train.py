@@ -340,6 +340,6 @@ def test_kaggle_that_cannot_be_asked_stops_a_run_of_its_own(
     monkeypatch.setenv("KGTTS_KAGGLE_URL", "http://127.0.0.1:9")
     refused = cli("train", "--set", "training.epochs=3")
     assert refused.code == 7
-    assert "Next: `kgtts train --offline" in refused.err
+    assert "Next: `kgtts train --set training.epochs=3 --offline` goes on" in refused.err
     assert cli("train", "--offline", "--set", "training.epochs=3").code == 0
     assert state(TWO)["global_step"] == 6
