@@ -145,7 +145,7 @@ def with_sessions_here(
     at_work, best = _at_work(here, view), here.best
     if at_work is not None and _knows(view, at_work) is not True:
         if not (insists and at_work.ref.owner != LOCAL):
-            return _beside_one_at_work(view, at_work, insists=insists)
+            return _beside_one_at_work(view, at_work, best, insists=insists)
         best = replace(at_work, status=_KILLED, reason=EndReason.KILLED.value)
     is_further = best is not None and best.step > view.step_to_continue_from
     if insists:
@@ -177,7 +177,7 @@ def begun_here(snapshot: Snapshot, base: KernelRef, results: Results, fingerprin
     assert here is not None
     view = RunView(base, best, None)
     if (at_work := _at_work(here, view)) is not None:
-        return replace(view, newest=at_work)
+        return replace(view, newest=at_work, stranded=best)
     return _led_by(snapshot, view, best)
 
 
@@ -191,7 +191,9 @@ def _at_work(here: Here, view: RunView) -> SessionView | None:
     return SessionView(ref, stamp, SessionStatus(SessionState.RUNNING))
 
 
-def _beside_one_at_work(view: RunView, at_work: SessionView, *, insists: bool) -> RunView:
+def _beside_one_at_work(
+    view: RunView, at_work: SessionView, best: SessionView | None, *, insists: bool
+) -> RunView:
     number, kaggle = at_work.stamp.session, view.newest
     if insists:
         raise UsageError(
@@ -199,6 +201,8 @@ def _beside_one_at_work(view: RunView, at_work: SessionView, *, insists: bool) -
             hint="Ctrl-C in its terminal saves and ends it",
         )
     if not view.is_alive and number > kaggle.stamp.session:
+        if best is not None and best.step > view.step_to_continue_from and _continues(best, kaggle):
+            view = replace(view, stranded=_of_run(best, kaggle))  # Until the one at work has more.
         return replace(view, newest=_of_run(at_work, kaggle), on_kaggle=kaggle)
     return _noted(
         view,

@@ -207,6 +207,18 @@ def test_a_session_that_has_just_begun_here_counts(here: Play) -> None:
         assert here.sync().decision.reason == "Session 2 trains on this machine, so nothing is pushed."
 
 
+def test_what_the_session_before_saved_here_counts_while_the_next_begins(here: Play) -> None:
+    """The run is as far as that one, which nothing hands over meanwhile."""
+    folder = train_here(here, 250, FIRST).parent
+    (folder / "session-03").mkdir()
+    with locked(folder):
+        seen = here.sync()
+    assert seen.decision.reason == "Session 3 trains on this machine, so nothing is pushed."
+    assert seen.view is not None
+    assert (seen.view.step_to_continue_from, len(seen.view.history)) == (250, 2)
+    assert DATASET not in here.kaggle.datasets
+
+
 def test_a_watch_waits_for_what_trains_here(here: Play) -> None:
     """It follows no session on Kaggle meanwhile, and pushes the next one once the training here has ended."""
     folder = train_here(here, 150, FIRST, status="running", reason=None)

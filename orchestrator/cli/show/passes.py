@@ -128,7 +128,8 @@ def elsewhere_line(session: SessionView) -> str:
     """Write what is known of a session that ran outside Kaggle, without a full stop."""
     number, place = session.stamp.session, session.ref.place
     if not session.status.state.is_terminal:
-        return f"session {number} trains on {place}, step {session.step} is saved"
+        saved = f", step {session.step} is saved" if session.step else ""
+        return f"session {number} trains on {place}{saved}"
     how = f"  ({session.reason})" if session.reason else ""
     return f"session {number} ran on {place}, up to step {session.step}{how}"
 
@@ -153,7 +154,8 @@ def what_next(outlook: Outlook | None, progress: Progress) -> str | None:
     if decision.state is RunState.READY:
         return f"continues: {decision.reason} `kgtts watch` or `kgtts sync` starts it."
     if decision.state is RunState.RUNNING:
-        return f"continues already: {decision.reason} `kgtts watch` follows it."
+        does = "follows it" if outlook is None or outlook.elsewhere is None else "waits for its end"
+        return f"continues already: {decision.reason} `kgtts watch` {does}."
     return f"{decision.state}: {decision.reason}"
 
 
