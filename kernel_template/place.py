@@ -6,6 +6,7 @@ and so on, some of them perhaps brought from Kaggle. The settings then name the 
 same kernel again and again, until it says that the run is done, gets one training, whatever interrupted it.
 """
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,13 +26,17 @@ from kernel_template.contract import (
     session_folder,
 )
 from kernel_template.settings import ResumeSettings, SessionSettings
-from kernel_template.start.parent_state import CheckpointEntry, ParentStateError, read_parent_state
+from kernel_template.start.parent_state import CheckpointEntry, ParentStateError, read_parent_state, shown
 from kernel_template.tools.files import human_seconds
 from kernel_template.tools.nodes import Nodes
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.paths import Paths
 
-_SESSION = re.compile(r"session-(\d{1,9})")
+_SESSION = re.compile(r"session-([0-9]{1,9})")
+_MOST_SESSIONS = 999_999_999
+_KERNEL = re.compile(r"[\w.-]{1,100}/[\w.-]{1,100}", re.ASCII)
+_VERSION = re.compile(r"[0-9]{1,9}")
+_LONGEST_MARK = 1000
 _SHORTEST_S = 60.0  # Of a session, besides the time for saving.
 
 
@@ -76,16 +81,17 @@ class _Member:
 
     @property
     def kernel(self) -> str:
-        return cast("Mapping[str, str | None]", self.state["run"])["kernel"] or "unknown"
+        told = cast("Mapping[str, str | None]", self.state["run"])["kernel"] or ""
+        return told if _KERNEL.fullmatch(told) else "unknown"
 
     @property
     def ref(self) -> str:
         """Its kernel, with the version if that is known."""
         kernel = self.kernel
         for mark in (COMPLETE_MARK, VERSION_MARK):
-            words = _words(self.folder / mark)
-            if words and words[0].rpartition("/")[0] == kernel:
-                return words[0]
+            base, _, version = _first_word(self.folder / mark).rpartition("/")
+            if base == kernel and _VERSION.fullmatch(version):
+                return f"{kernel}/{version}"
         return f"{kernel}/{self.number}" if kernel.partition("/")[0] in PLACES else kernel
 
     @property
@@ -137,7 +143,7 @@ def find_place(settings: SessionSettings, root: Path, env: Mapping[str, str]) ->
 
 
 def _next_of(series: Path, settings: SessionSettings, root: Path, work: Path | None, nodes: Nodes) -> Place:
-    members, newest, warnings = _members(series, settings)
+    members, newest, warnings, damaged = _members(series, settings)
     ranked = sorted(members, key=lambda item: (item.step, item.number), reverse=True)
     best = ranked[0] if ranked else None
     if best is not None and (why := _done(best, settings)) is not None:
@@ -151,7 +157,23 @@ def _next_of(series: Path, settings: SessionSettings, root: Path, work: Path | N
         budget = settings["session_budget_s"]
         settings["session_budget_s"] = int(left if budget is None else min(budget, left))
     parents = [(item, resume) for item in ranked if (resume := item.resume) is not None]
+    unlisted = [item for item in ranked if item.step and item.resume is None]
+    warnings += [
+        f"{item.folder / STATE_FILE} lists no checkpoint of its step {item.step}, so session {item.number} "
+        "is not continued from."
+        for item in unlisted
+    ]
+    if not parents and (unlisted or damaged):
+        raise KernelFailure(
+            EndReason.WRONG_PARENT,
+            f"{' '.join(warnings)} Nothing else in {series} can be continued from, and the run does not "
+            "begin anew by itself. Bring the file back, or remove its session's folder to begin anew.",
+        )
     number = newest + 1
+    if number > _MOST_SESSIONS:
+        raise KernelFailure(
+            EndReason.WRONG_PARENT, f"{series} holds {session_folder(newest)}: no number is left. Remove it."
+        )
     parent = parents[0][0] if parents else None
     settings["run"] = {**settings["run"], "session": number, "parent": parent.ref if parent else None}
     settings["resume"] = parents[0][1] if parents else None
@@ -164,13 +186,13 @@ def _next_of(series: Path, settings: SessionSettings, root: Path, work: Path | N
     return Place(settings, Paths(root, outputs), asked, copy_to, nodes, tuple(warnings))
 
 
-def _members(series: Path, settings: SessionSettings) -> tuple[list[_Member], int, list[str]]:
-    """The run's sessions, oldest first; the highest number of a folder; and what was set aside.
+def _members(series: Path, settings: SessionSettings) -> tuple[list[_Member], int, list[str], bool]:
+    """The run's sessions, oldest first; the highest number; what was set aside; and whether that was damaged.
 
     Raises:
         KernelFailure: the sessions are of other settings, or the series cannot be read.
     """
-    found, newest, warnings = [], 0, []
+    found, newest, warnings, damaged = [], 0, [], False
     try:
         places = sorted(series.iterdir()) if series.is_dir() else []
     except OSError as error:
@@ -178,20 +200,24 @@ def _members(series: Path, settings: SessionSettings) -> tuple[list[_Member], in
     run = settings["run"]
     for place in places:
         match = _SESSION.fullmatch(place.name)
-        if match is None or not place.is_dir():
+        if match is None:
             continue
         number = int(match[1])
-        newest = max(newest, number)
-        if not (place / STATE_FILE).is_file():
-            continue  # It was ended before it saved anything.
+        newest = max(newest, number)  # Also of a file, or of a link that leads nowhere.
         try:
+            with contextlib.suppress(PermissionError):
+                (place / STATE_FILE).lstat()
             state = read_parent_state(place / STATE_FILE)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # It was ended before it saved anything.
         except ParentStateError as error:
+            damaged = True
             warnings.append(f"{place / STATE_FILE} {error}, so session {number} is not continued from.")
             continue
         own = state["run"]
         if own["id"] != run["id"]:
-            warnings.append(f"{place} is a session of run {own['id']}, not of {run['id']}; it is left alone.")
+            of = shown(own["id"])
+            warnings.append(f"{place} is a session of run {of}, not of {run['id']}; it is left alone.")
             continue
         if own["fingerprint"] != run["fingerprint"]:
             raise KernelFailure(
@@ -200,7 +226,7 @@ def _members(series: Path, settings: SessionSettings) -> tuple[list[_Member], in
                 "training or install. Put them back to go on with it, or begin another run.",
             )
         found.append(_Member(place, number, state))
-    return sorted(found, key=lambda item: item.number), newest, warnings
+    return sorted(found, key=lambda item: item.number), newest, warnings, damaged
 
 
 def _done(member: _Member, settings: SessionSettings) -> str | None:
@@ -231,8 +257,9 @@ def _seconds(members: list[_Member], kernel: str) -> float:
     return sum(_own(item)["seconds"] for item in members if _own(item)["kernel"] == kernel)
 
 
-def _words(mark: Path) -> list[str]:
+def _first_word(mark: Path) -> str:
     try:
-        return mark.read_text(encoding="utf-8", errors="replace").split()
+        with mark.open(encoding="utf-8", errors="replace") as file:
+            return next(iter(file.read(_LONGEST_MARK).split()), "")
     except OSError:
-        return []
+        return ""

@@ -234,3 +234,67 @@ def test_copies_that_fail_fail_the_session(series: Series, tmp_path: Path) -> No
     played = series.start(working=tmp_path / "disk")
     assert played.code == 1
     assert "could not be copied" in played.log.lines[-1]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"schema": 9}', b"[" * 100_000])
+def test_nothing_begins_anew_beside_a_damaged_state(series: Series, content: bytes) -> None:
+    """A run whose state.json is damaged is not trained from the base voice again as if that were well."""
+    place = put(series.folder / session_folder(1) / "state.json", content)
+    played = series.start()
+    assert played.code == 1
+    assert f"{place} " in played.log.text
+    assert "does not begin anew by itself" in played.log.text
+    assert not (series.folder / session_folder(2)).exists()
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [7, [None, 1, []], [{"path": "a/../checkpoint_4.pth"}]],
+)
+def test_a_step_without_a_checkpoint_is_told(series: Series, listed: object) -> None:
+    """A state.json that says more than it lists neither begins the run anew nor goes back in silence."""
+    series.start()
+    series.end_with(1, done=False)
+    shutil.copytree(series.folder / session_folder(1), series.folder / session_folder(2))
+    state = series.state(2)
+    if isinstance(listed, list):
+        listed = [{**state["checkpoints"][0], **item} if isinstance(item, dict) else item for item in listed]
+    series.end_with(2, global_step=9, checkpoints=listed, run={**state["run"], "session": 2})
+    played = series.start()
+    assert "CONTINUES AFTER 4" in played.log.text
+    assert "lists no checkpoint of its step 9, so session 2 is not" in played.log.text
+    shutil.rmtree(series.folder / session_folder(1))
+    shutil.rmtree(series.folder / session_folder(3))
+    played = series.start()
+    assert (played.code, "does not begin anew" in played.log.text) == (1, True)
+
+
+def test_odd_names_among_the_sessions(series: Series, tmp_path: Path) -> None:
+    """Files and links that are named as sessions are not in the way; after the last number none is left."""
+    series.start()
+    series.end_with(1, done=False)
+    put(series.folder / session_folder(2), b"")
+    (series.folder / session_folder(3)).symlink_to(tmp_path / "nowhere")
+    (series.folder / "session-٩").mkdir()
+    assert "CONTINUES AFTER 4" in series.start().log.text
+    assert series.state(4)["run"]["parent"] == "local/voice/1"
+    (series.folder / "session-999999999").mkdir()
+    series.end_with(4, done=False)
+    played = series.start()
+    assert (played.code, "no number is left" in played.log.text) == (1, True)
+
+
+@pytest.mark.parametrize("mark", ["local/voice/" + "9" * 5000, "local/voice/\x1b[2J"])
+def test_hostile_marks_and_names(series: Series, mark: str) -> None:
+    """What a bucket says of a session's kernel reaches no log as it is, and stops nothing."""
+    series.start()
+    state = series.state(1)
+    put(series.folder / session_folder(1) / ".kgtts-complete", mark)
+    series.end_with(1, done=False)
+    assert "CONTINUES AFTER 4" in series.start().log.text
+    assert series.state(2)["run"]["parent"] == "local/voice/1"
+    series.end_with(1, done=False, run={**state["run"], "kernel": "\x1b[2J\ud800"})
+    shutil.rmtree(series.folder / session_folder(2))
+    played = series.start()
+    assert "\x1b" not in played.log.text
+    assert series.state(2)["run"]["parent"] == "unknown"
