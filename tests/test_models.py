@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.models import KernelRef
+from orchestrator.models import KernelRef, SessionSummary
 
 BASE = KernelRef("asha", "bangla-tts")
 
@@ -21,3 +21,19 @@ def test_the_next_session_can_mount_its_parent(parent: str | None, kernel: str) 
     """No kernel can mount its own output, so the next one is the other."""
     ref = None if parent is None else KernelRef("asha", f"bangla-tts-{parent}", 7)
     assert BASE.next_after(ref) == KernelRef("asha", f"bangla-tts-{kernel}")
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("local/bangla-tts/2", "this machine"),
+        ("skypilot/bangla-tts/2", "SkyPilot"),
+        ("asha/bangla-tts-a/2", "asha/bangla-tts-a"),
+    ],
+)
+def test_where_a_session_ran(name: str, place: str) -> None:
+    """Its name tells it, to people as well."""
+    ref = KernelRef.parse(name)
+    summary = SessionSummary(2, str(ref.kernel), 0, 100, 0, 1, "budget", 60.0)
+    assert (ref.place, summary.place) == (place, place)
+    assert ref.is_elsewhere == summary.is_elsewhere == (place != str(ref.kernel))

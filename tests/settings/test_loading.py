@@ -113,6 +113,7 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
         ("kernel.slug = 'বাংলা-কণ্ঠ'", 'kernel.slug = "বাংলা-কণ্ঠ": must be 5 to 48 lower-case ASCII'),
         ("kernel.slug = 'abcd'", 'kernel.slug = "abcd": must be 5 to 48'),
         ("kernel.owner = 'a b'", 'kernel.owner = "a b": must be a Kaggle user name'),
+        ("kernel.owner = 'Local'", "cannot be Local: kgtts names sessions outside Kaggle so"),
         ("kernel.private = 'yes'", 'kernel.private = "yes": must be true or false.'),
         ("kernel.private = 1", "kernel.private = 1: must be true or false."),
         ("kernel.accelerator = 'P100'", 'did you mean "NvidiaTeslaP100"?'),
