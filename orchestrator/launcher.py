@@ -15,7 +15,6 @@ standard input only interrupts it, a byte `k` kills it;
 """
 
 import ctypes
-import fcntl
 import json
 import os
 import select
@@ -209,6 +208,8 @@ def _hold(lock: str) -> None:
     Raises:
         OSError: another session holds it, or it cannot be opened.
     """
+    import fcntl  # noqa: PLC0415 - what only reads this module, as tests do, may be on Windows.
+
     descriptor, until = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644), time.monotonic() + _LOCK_S
     while True:
         try:

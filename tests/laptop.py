@@ -63,7 +63,6 @@ LEFT_OUT = (
     "tests/report/test_blind_page.py/",
     "tests/serve/test_page.py/",
     "tests/cli/test_live_terminal.py/",
-    "tests/test_launcher.py/",
 )
 
 

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from orchestrator import launcher
 from tests.support import eventually
 
+pytestmark = pytest.mark.posix
 NOBODY = 65534
 
 
