@@ -55,7 +55,7 @@ def real_lengths() -> list[float]:
 
 
 def short_lengths() -> list[float]:
-    """Seconds of 700 utterances from 1 to 10 s: one hour of short sentences."""
+    """Seconds of 700 short utterances, from 1 to 10 s, drawn as the others."""
     return _drawn(700, 1.0, 10.0)
 
 
