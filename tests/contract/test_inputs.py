@@ -215,3 +215,19 @@ def test_the_beginning_of_a_file_is_read(world: World, tmp_path: Path) -> None:
     assert world.kaggle.model_head(f"{VARIATION}/2", "config.json", 1000) == b'{"model": "vits"}'
     assert world.kaggle.dataset_head(DATASET, "no.json", 6) is None
     assert world.kaggle.model_head(f"{VARIATION}/2", "no.json", 6) is None
+
+
+def test_an_archive_is_told_from_that_of_another_version(world: World, tmp_path: Path) -> None:
+    """The same version has the same archive each time, with its bytes; another version has another one."""
+    have(world, tmp_path)
+    first, again = (world.kaggle.dataset_archive(DATASET) for _ in range(2))
+    assert first.identity
+    assert (first.identity, first.size, first.file.name) == (again.identity, again.size, "archive.zip")
+    other = files(tmp_path / "second", a_txt="another", b_txt="b")
+    world.kaggle.upload_dataset(DATASET, DATASET_DETAILS, other, notes="second")
+    world.clock.advance(PREPARED_S + 1)
+    assert world.kaggle.dataset_archive(DATASET).identity != first.identity
+    model = world.kaggle.model_archive(f"{VARIATION}/1")
+    assert (model.file.name, bool(model.identity)) == ("archive.tar.gz", True)
+    with pytest.raises((NotFoundError, ForbiddenError)):
+        world.kaggle.dataset_archive(f"{USER}/no-such-thing")
