@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kernel_template.contract import MANIFEST_FILE, STATE_FILE, TEMPORARY_PREFIX, State
-from kernel_template.tools.files import json_bytes, write_atomic
+from kernel_template.tools.files import is_disk_full, json_bytes, write_atomic
 
 _LAST = (STATE_FILE, MANIFEST_FILE)
 _WEIGHTS = ".pth"
@@ -89,6 +89,11 @@ class Mirror:
             with contextlib.suppress(FileNotFoundError):  # The trainer has deleted it meanwhile.
                 self._copy_file(path)
         if state is not None:
+            newest = [
+                item["path"] for item in state["checkpoints"] if item["global_step"] == state["global_step"]
+            ]
+            if newest and not any(Path(path) in self._copied for path in newest):
+                return  # The trainer was faster: what the target has stays until the next one.
             self._write(STATE_FILE, json_bytes(state))
         else:
             for name in _LAST:
@@ -115,12 +120,20 @@ class Mirror:
             return
         target = self.target / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.source / path, target)
+        try:
+            shutil.copyfile(self.source / path, target)
+        except BaseException:
+            self._copied.pop(path, None)
+            with contextlib.suppress(OSError):
+                target.unlink()  # A part of a gigabyte would fill the disk for good.
+            raise
         self._copied[path] = signature
 
     def _write(self, name: str, data: bytes) -> None:
         """Replace a small file at once, by renaming; a bucket that cannot replaces it when it is closed."""
         try:
             write_atomic(self.target / name, data)
-        except OSError:
+        except OSError as error:
+            if is_disk_full(error):
+                raise  # Writing over it would leave an empty file.
             (self.target / name).write_bytes(data)
