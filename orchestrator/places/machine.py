@@ -111,9 +111,17 @@ def describe_machine(folder: Path, *, gpus: int, hours: float | None) -> OwnMach
         folder: where outputs go; the free space of its disk limits them.
         gpus: how many GPUs train.
         hours: what a session may take; None for no limit.
+
+    Raises:
+        LocalError: the folder cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise LocalError(
+            f"{folder} could not be made: {error.strerror or error}.", hint="set [pull] to in kgtts.toml"
+        ) from error
     budget_s = None if hours is None else max(1, int(hours * 3600))
     return OwnMachine(gpus, budget_s, disk_bytes=max(1, free - _LEFT_FREE))
 

@@ -244,6 +244,9 @@ def test_what_this_machine_lacks(here: Path, cli: Cli, tmp_path: Path) -> None:
     assert (result.code, "it lacks TTS" in result.err, "pip install" in result.err) == (8, True, True)
     assert "it lacks TTS" in cli("train", "--python", f"./{os.path.relpath(python)}").err
     assert "There is no Python nowhere" in cli("train", "--python", "nowhere").err
+    (here / "taken").write_text("a file")
+    taken = cli("train", "--set", "pull.to=taken")
+    assert (taken.code, "Could not write" in taken.err) == (8, True), taken.said
     assert "holds no data set" in cli("train", "--data", tmp_path).err
     (here / "kgtts.toml").write_text((here / "kgtts.toml").read_text().replace("voice =", "#"))
     result = cli("train")
