@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kernel_template.contract import MANIFEST_FILE, STATE_FILE, TEMPORARY_PREFIX
 from orchestrator.download import (
@@ -26,9 +26,11 @@ from orchestrator.models import KernelRef, LogEvent, OutputFile, SessionStatus
 from orchestrator.results import Results, SessionFolder
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.follow import session_status
-from orchestrator.run.state import read_state
 from orchestrator.run.target import identify
 from orchestrator.untrusted import read_bytes
+
+if TYPE_CHECKING:
+    from orchestrator.run.state import SessionResult
 
 Choose = Callable[[Sequence[str]], Sequence[str]]
 
@@ -217,7 +219,7 @@ def collect(  # noqa: PLR0913  # The last two have defaults.
         files = SessionFolder(folder)
         is_here = any(str(file.path) == STATE_FILE for file in brought.transfer.files)
         state = read_bytes(files.state) if is_here else context.kaggle.output_file(target.ref, STATE_FILE)
-        result = read_state(state)
+        result = _read(state)
         files.mark_complete(target.ref, run, (result.global_step or 0) if result is not None else 0)
     return Collected(
         target, status, folder, brought.transfer, brought.log, brought.left_out, is_empty=not brought.names
@@ -254,11 +256,20 @@ def bring(  # noqa: PLR0913  # The last has a default.
     return Brought(transfer, log, names, len(files) - len(chosen), is_whole)
 
 
+def _read(state: bytes | None) -> "SessionResult | None":
+    """Read a session's state.json, if it has one; without, pydantic is not loaded."""
+    if state is None:
+        return None
+    from orchestrator.run.state import read_state  # noqa: PLC0415
+
+    return read_state(state)
+
+
 def _checkpoints(kaggle: Outputs, ref: KernelRef, chosen: Sequence[OutputFile]) -> Mapping[str, Content]:
     """What the state.json of a session that was killed, and left no manifest, says of its checkpoints."""
     if not any(file.name.endswith(".pth") for file in chosen):
         return {}
-    state = read_state(kaggle.output_file(ref, STATE_FILE))
+    state = _read(kaggle.output_file(ref, STATE_FILE))
     known = {}
     for item in () if state is None else state.checkpoints:
         with suppress(ValueError):  # What is no hash vouches for nothing.

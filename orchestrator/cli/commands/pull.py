@@ -61,13 +61,18 @@ def pull(
     """
     if everything and include:
         raise click.UsageError("--all takes every file and --include chooses some; give one of them.")
-    settings = load().settings.pull
-    needed = partial(select_outputs, include=settings.include, exclude=settings.exclude)
-    choose = partial(
-        select_outputs,
-        include=("*",) if everything else include or settings.include,
-        exclude=exclude or (() if everything else settings.exclude),
-    )
+    to = ""
+    if everything and folder is not None:  # Nothing of the settings is needed, which take a while to load.
+        needed = choose = partial(select_outputs, include=("*",), exclude=exclude)
+    else:
+        settings = load().settings.pull
+        to = settings.to
+        needed = partial(select_outputs, include=settings.include, exclude=settings.exclude)
+        choose = partial(
+            select_outputs,
+            include=("*",) if everything else include or settings.include,
+            exclude=exclude or (() if everything else settings.exclude),
+        )
     listen = Silent if as_json else bars_or_lines
     if place is not None:
         chosen = choose if everything or include or exclude else None
@@ -76,7 +81,7 @@ def pull(
     with workbench() as bench:
         target, files = find(bench, run), SessionFolder(folder or Path())
         if folder is None:
-            target, files = folder_of(bench, target, Results(Path(settings.to)))
+            target, files = folder_of(bench, target, Results(Path(to)))
         if dry_run:
             found = outline(bench, target, files.path, choose)
             _print_outline(found, target, files.path, as_json=as_json)
