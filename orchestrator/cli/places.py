@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kernel_template.contract import LOCAL, SKYPILOT, session_folder
+from kernel_template.contract import LOCAL, SKYPILOT, STATE_FILE, session_folder
 from orchestrator.cli.context import load, on_interrupt, print_json
-from orchestrator.cli.show.console import quoted
+from orchestrator.cli.show.console import quoted, warn
 from orchestrator.cli.show.runs import row, session_line
 from orchestrator.cli.show.transfer import Silent
 from orchestrator.errors import CredentialsError
@@ -221,6 +221,8 @@ def _find(place: str, wanted: str | None, *, say: bool = True) -> "RunThere":
             f"Note: {place} holds {counted(len(run.others), 'other run')}: {others}. Name one to see it.",
             err=True,
         )
+    for folder in run.damaged:
+        warn(f"{terminal_line(folder)}/{STATE_FILE} is damaged, so this session is left out.", err=True)
     return run
 
 

@@ -84,7 +84,7 @@ class Notifier:
             return None
         try:
             found = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return [item for item in found if isinstance(item, str)] if isinstance(found, list) else None
 

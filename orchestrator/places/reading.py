@@ -16,7 +16,7 @@ from orchestrator import untrusted
 from orchestrator.download import Planned, Refused, TransferListener
 from orchestrator.download.buckets import bucket_fetch, bucket_measure
 from orchestrator.download.names import OWN_PREFIX
-from orchestrator.errors import LocalError, UsageError
+from orchestrator.errors import LocalError, ServiceError, UsageError
 from orchestrator.locks import is_training
 from orchestrator.models import KernelRef, LogEvent, OutputFile
 from orchestrator.places.opening import open_place, read_small, reading
@@ -101,11 +101,12 @@ class SessionThere:
 
 @dataclass(frozen=True, slots=True)
 class RunThere:
-    """A run in a bucket or folder: its sessions, oldest first, and how many other runs there are."""
+    """A run in a bucket or folder: its sessions, oldest first, other runs, and damaged sessions."""
 
     place: str
     sessions: tuple[SessionThere, ...]
     others: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -135,7 +136,8 @@ def find_run(place: str, wanted: str | None = None) -> RunThere:
         ServiceError, LocalError: the bucket cannot be read.
     """
     fs, root = open_place(place)
-    found = list(_sessions(fs, root))
+    damaged: list[str] = []
+    found = list(_sessions(fs, root, damaged))
     runs: dict[str, list[SessionThere]] = {}
     for session in found:
         if wanted is None or session.state.run.startswith(wanted) or session.kernel.base.slug == wanted:
@@ -144,6 +146,12 @@ def find_run(place: str, wanted: str | None = None) -> RunThere:
         if found:
             names = ", ".join(sorted({f"{item.kernel.base.slug} ({item.state.run})" for item in found}))
             raise UsageError(f"{place} holds no run {wanted}; it has {names}.")
+        if damaged:
+            folder = untrusted.one_line(damaged[0], 300)
+            raise ServiceError(
+                f"{folder}/{STATE_FILE} is damaged, and there is no other session.",
+                hint="copy the folder with the bucket's own tools: its checkpoints may be whole",
+            )
         raise UsageError(
             f"{place} holds no session of a run that has saved anything.",
             hint="a session is there once it has saved a checkpoint",
@@ -157,7 +165,9 @@ def find_run(place: str, wanted: str | None = None) -> RunThere:
         raise UsageError(
             f"{place} has session {twice[0]} of run {newest} in two folders.", hint="name one of them"
         )
-    return RunThere(place, tuple(sessions), tuple(run for run in runs if run != newest))
+    return RunThere(
+        place, tuple(sessions), tuple(run for run in runs if run != newest), tuple(sorted(damaged))
+    )
 
 
 def folder_of(run: RunThere, session: SessionThere, results: Results) -> SessionFolder:
@@ -237,8 +247,8 @@ def without_weights(choose: Choose) -> Choose:
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
-def _sessions(fs: Any, root: str) -> Iterator[SessionThere]:
-    """The sessions at and below a folder, in any order."""
+def _sessions(fs: Any, root: str, damaged: list[str]) -> Iterator[SessionThere]:
+    """The sessions at and below a folder, in any order; `damaged` gets the folders of those that are."""
     due, seen = [(root, 0)], 0
     while due:
         folder, depth = due.pop()
@@ -248,8 +258,11 @@ def _sessions(fs: Any, root: str) -> Iterator[SessionThere]:
                 f"{root} has more than {_MOST_FOLDERS:,} folders.", hint="name the folder of the run in it"
             )
         if _SESSION.fullmatch(folder.rpartition("/")[2]):
-            if (session := _session(fs, folder)) is not None:
+            data = read_small(fs, f"{folder}/{STATE_FILE}")
+            if (session := _session(fs, folder, data)) is not None:
                 yield session
+            elif data is not None:
+                damaged.append(folder)
         elif depth < _DEPTH:
             with reading(folder):
                 entries = fs.ls(folder, detail=True)
@@ -260,10 +273,9 @@ def _sessions(fs: Any, root: str) -> Iterator[SessionThere]:
             ]
 
 
-def _session(fs: Any, folder: str) -> SessionThere | None:
+def _session(fs: Any, folder: str, data: bytes | None) -> SessionThere | None:
     """The session in a folder; None if it has saved nothing, or its state.json cannot be used."""
     place = f"{folder}/{STATE_FILE}"
-    data = read_small(fs, place)
     state, run = read_state(data), untrusted.as_object((untrusted.json_object(data) or {}).get("run"))
     if state is None or not _RUN.fullmatch(state.run):
         return None

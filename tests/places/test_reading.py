@@ -10,7 +10,7 @@ import fsspec
 import pytest
 
 from kernel_template.contract import MANIFEST_FILE, STATE_FILE
-from orchestrator.errors import KgttsError, UsageError
+from orchestrator.errors import KgttsError, ServiceError, UsageError
 from orchestrator.places.opening import open_place
 from orchestrator.places.reading import find_run
 from orchestrator.results import Results, SessionFolder
@@ -212,9 +212,9 @@ def test_hostile_states_name_no_folder(cli: Cli, workplace: Path, bucket: Any, r
     content = json.loads(files[STATE_FILE])
     content["run"] = run if isinstance(run, str) else {**content["run"], **run}
     put(bucket, {**files, STATE_FILE: json.dumps(content).encode()}, 1)
-    with pytest.raises(UsageError, match="holds no session"):
+    with pytest.raises(ServiceError, match="is damaged, and there is no other session"):
         find_run(BUCKET)
-    assert cli("pull", "--from", BUCKET).code == 2
+    assert cli("pull", "--from", BUCKET).code == 7
     assert not (workplace / "runs").exists()
 
 
@@ -278,3 +278,15 @@ def test_a_missing_client_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KgttsError, match="s3fs") as failure:
         open_place("s3://asha")
     assert "kgtts[cloud]" in str(failure.value.hint)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"schema": 1', b'{"schema": 9}', b"[" * 9999], ids=range(4))
+def test_a_damaged_session_is_named(cli: Cli, workplace: Path, series: Any, content: bytes) -> None:
+    """It is not passed over in silence, as if an older session were the newest; alone it is an error."""
+    put(series, {STATE_FILE: content}, 3)
+    for command in ("status", "pull"):
+        said = cli(command, "--from", BUCKET)
+        assert "session-03/state.json is damaged" in said.err
+    assert "session-02" in said.out
+    alone = cli("status", "--from", f"{BUCKET}/bangla-tts/{RUN}/session-03")
+    assert (alone.code, "is damaged" in alone.err) == (7, True)
