@@ -2,8 +2,11 @@
 
 import os
 import sys
+import tempfile
 import types
+import wave
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from kernel_template.host.compat import Compatibility
@@ -20,7 +23,7 @@ After = Callable[[types.ModuleType], None]
 
 
 class TtsHooks:
-    """Old calls are translated, metadata is corrected, and recordings that are too loud are scaled.
+    """Old calls are translated, metadata is corrected, and recordings are read that would end the training.
 
     Args:
         control: where the report is written.
@@ -45,6 +48,11 @@ class TtsHooks:
             translate(module)  # Outside, so that the mender sees today's form.
 
         def models(module: types.ModuleType) -> None:
+            if not reads_sound(sys.modules.get("torchaudio")):
+                sys.modules["torchaudio"].load = load_with_soundfile  # type: ignore[attr-defined]
+                self.say(
+                    "torchcodec finds no FFmpeg here: soundfile reads the recordings, with the same result"
+                )
             if hasattr(module, "load_audio"):
                 patch(module, "load_audio", load_audio)
             vits(module)
@@ -63,6 +71,38 @@ class TtsHooks:
         self.say("phonemes come from eSpeak NG by way of espeakng-loader")
 
 
+def reads_sound(torchaudio: types.ModuleType | None) -> bool:
+    """Whether torchaudio can read a file: from 2.9 on it needs torchcodec, and that FFmpeg's libraries.
+
+    torchcodec looks for them only when it reads, so a file is read.
+    """
+    if torchaudio is None or not hasattr(torchaudio, "load_with_torchcodec"):
+        return True
+    with tempfile.TemporaryDirectory(prefix="kgtts-") as folder:
+        place = Path(folder, "silence.wav")
+        with wave.open(str(place), "wb") as sound:
+            sound.setnchannels(1)
+            sound.setsampwidth(2)
+            sound.setframerate(22_050)
+            sound.writeframes(bytes(4_410))
+        try:
+            torchaudio.load(str(place))
+        except (ImportError, OSError, RuntimeError):
+            return False
+    return True
+
+
+def load_with_soundfile(
+    uri: Any, frame_offset: int = 0, num_frames: int = -1, *_ignored: Any, **_options: Any
+) -> tuple[Any, int]:
+    """Read sound as `torchaudio.load` does: floats in [-1, 1], shaped (channel, frame); the rate in Hz."""
+    import soundfile  # noqa: PLC0415 - Coqui brings it, and torch.
+    import torch  # noqa: PLC0415 - as above.
+
+    frames, rate = soundfile.read(uri, start=frame_offset, frames=num_frames, dtype="float32", always_2d=True)
+    return torch.from_numpy(frames).T.contiguous(), int(rate)
+
+
 def load_audio(original: Callable[[Any], Any], path: Any) -> Any:
     """Hook of `load_audio` of TTS.tts.models.vits: scale a recording down instead of ending the training.
 
@@ -71,5 +111,5 @@ def load_audio(original: Callable[[Any], Any], path: Any) -> Any:
     try:
         return original(path)
     except AssertionError:
-        wave, rate = sys.modules["torchaudio"].load(path)
-        return wave / wave.abs().max(), rate
+        samples, rate = sys.modules["torchaudio"].load(path)
+        return samples / samples.abs().max(), rate
