@@ -122,7 +122,8 @@ def on_kaggle(ground: Ground) -> Path:
 def here(ground: Ground) -> Path:
     """`kgtts train`, interrupted twice as by Ctrl-C; gives the folder of its results."""
     place = ground.place("train-run")
-    inputs = ["--data", str(ground.inputs.dataset), "--voice", str(ground.inputs.model)]
+    # Offline, since it would go on with the emulator's run of this name.
+    inputs = ["--offline", "--data", str(ground.inputs.dataset), "--voice", str(ground.inputs.model)]
     results = place / "runs" / SLUG
     for step in STOPS:
         with (place / "train.log").open("ab") as log:
