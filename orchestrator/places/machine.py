@@ -25,7 +25,7 @@ _LOOK = (
 _OLDEST = [3, 10]
 _ANOTHER = "name another with --python"
 # As the emulator hides them. A session gets no credentials: the training script may be anybody's.
-_SECRET = re.compile(r"KAGGLE|KGTTS|TOKEN|KEY|SECRET|PASS|CREDENTIAL|AUTH|COOKIE", re.IGNORECASE)
+_SECRET = re.compile(r"KAGGLE|KGTTS|TOKEN|KEY|SECRET|PASS|CREDENTIAL|AUTH|COOKIE|HOOK|DSN", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"://[^/@\s]+@")
 _ALLOWED = ("KGTTS_CPU_RANKS",)
 

@@ -228,6 +228,7 @@ def test_a_session_gets_no_secrets_and_read_only_inputs(
     monkeypatch.setenv("KAGGLE_KEY", "not-for-sessions")
     monkeypatch.setenv("HF_TOKEN", "not-for-sessions")
     monkeypatch.setenv("HTTPS_PROXY", "http://me:not-for-sessions@proxy")
+    monkeypatch.setenv("SLACK_WEBHOOK_URL", "https://hooks.slack.com/not-for-sessions")
     monkeypatch.setenv("KEPT", "yes")
     assert cli("train", "--offline").code == 0
     told = json.loads((here / "told.json").read_text())
