@@ -139,8 +139,9 @@ def test_the_setup_makes_an_environment_where_the_image_has_none(task: Path, tmp
     machine = Machine.of(task, tmp_path / "machine", bucket=tmp_path / "bucket", python="/bin/false")
     calls, made, log = tmp_path / "calls", tmp_path / "made", tmp_path / "log.txt"
     image = make_python(tmp_path / "image")
-    made.write_text(
-        f'#!/bin/sh\necho "python $*" >> "{calls}"\n[ "$1" = -m ] && exit 0\nexec "{image}" "$@"\n',
+    made.write_text(  # Coqui cannot be imported, as without torchcodec.
+        f'#!/bin/sh\necho "python $*" >> "{calls}"\n[ "$1" = -m ] && exit 0\n'
+        f'[ "$2" = "import TTS" ] && exit 1\nexec "{image}" "$@"\n',
         encoding="utf-8",
     )
     uv = machine.programs / "uv"
@@ -155,6 +156,7 @@ def test_the_setup_makes_an_environment_where_the_image_has_none(task: Path, tmp
     assert "uv venv --quiet --seed --python 3.12" in said
     assert "--torch-backend=auto torch torchaudio" in said
     assert f"torchaudio -r {machine.home}/kgtts/requirements.txt" in said
+    assert said.rstrip().splitlines()[-2].endswith("constraints.txt torchcodec"), said
     packages = (machine.home / "kgtts" / "requirements.txt").read_text(encoding="utf-8")
     assert packages == "coqui-tts>=0.28,<0.29\nsix>=1.16\n"
     calls.write_text("", encoding="utf-8")

@@ -46,6 +46,9 @@ install() {
     fi
     # Coqui does not declare torchaudio, and does not start without it.
     "$own" -m pip install --quiet --constraint "$root/constraints.txt" torchaudio -r "$root/requirements.txt"
+    # From torch 2.9 on, Coqui does not start without torchcodec either; for an old torch it has no use.
+    "$own" -c 'import TTS' > /dev/null 2>&1 ||
+        "$own" -m pip install --quiet --constraint "$root/constraints.txt" torchcodec
 }
 
 prepare

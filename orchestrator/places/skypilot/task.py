@@ -272,7 +272,8 @@ def _folder(source: str, key: str, what: str) -> Path:
     if not source:
         raise SettingsError(
             f"skypilot.{key} is not set, so the machines would have no {what}.",
-            hint=f"name its folder or bucket in kgtts.toml, in [skypilot]: {key} = ...",
+            hint=f"name it in kgtts.toml, in [skypilot]: {key} = a folder or a bucket"
+            + (", or a name of `kgtts base list`" if key == "voice" else ""),
         )
     folder = Path(source).expanduser().absolute()
     if not folder.is_dir():
