@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kernel_template.contract import LOCAL, SKYPILOT, STATE_FILE, session_folder
+from kernel_template.contract import LOCAL, SKYPILOT, STATE_FILE, EndReason, session_folder
 from orchestrator.cli.context import load, on_interrupt, print_json
 from orchestrator.cli.show.console import quoted, warn
 from orchestrator.cli.show.runs import row, session_line
@@ -188,7 +188,8 @@ def status_from(place: str, wanted: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json(_status_json(run))
         return
-    word = "done" if state.done else state.status
+    stopped = "stopped" if state.reason == EndReason.INTERRUPTED else state.status
+    word = "done" if state.done else stopped
     click.echo(f"{newest.ref}  {click.style(word, fg='green' if state.done else 'yellow', bold=True)}")
     row("run", f"{run.id}, session {newest.number}")
     row("progress", _progress(run))

@@ -45,8 +45,8 @@ def pulled_voice(sessions: Sequence[PulledSession]) -> Path:
     where = sessions[-1].folder if sessions else "the current folder"
     raise UsageError(
         f"None of the sessions pulled up to {where} has a voice.",
-        hint="`kgtts pull` downloads the voice of a finished session; if the session made none, `export` in "
-        "its state.json says why",
+        hint="`kgtts pull` downloads the voice of a finished session; one that was interrupted made none, so "
+        "go on with `kgtts train` or `kgtts push`; of another, `export` in its state.json says why",
     )
 
 

@@ -108,7 +108,8 @@ def test_prepare_makes_the_dataset_and_says_where_it_is(cli: Cli, recordings: Pa
         f"{place / 'quarantine' / 'quarantine.csv'}: 2 with the reason; --accept ID takes one back"
         in result.out
     )
-    assert 'Next: kgtts data upload "My voice"' in result.out
+    assert 'Next: kgtts data upload "My voice"; to train on this machine' in result.out
+    assert 'kgtts train --data "My voice"' in result.out
     again = cli("data", "prepare", recordings, "--to", "My voice").out
     assert "0 recordings worked on, 4 unchanged." in again
     assert "2 utterances (unchanged)" in again

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -82,20 +83,8 @@ def test_what_cannot_be_is_refused_before_it_is_written(
     assert not (workplace / "kgtts.toml").exists()
 
 
-@pytest.mark.posix
-def test_the_conversation(workplace: Path) -> None:
-    """At a terminal four questions are asked; a wrong answer is asked for again."""
-    (workplace / "my voice").mkdir()
-    answers = [
-        "asha b",
-        "asha",
-        "আশা",
-        "Asha two",
-        "no such folder",
-        "'my voice'",
-        "bangla-mal",
-        "bangla-male",
-    ]
+def converse(workplace: Path, answers: Sequence[str]) -> str:
+    """Answer `kgtts init` at a terminal, and return what it showed."""
     import pty  # noqa: PLC0415 - Windows has none.
 
     ours, theirs = pty.openpty()
@@ -121,6 +110,24 @@ def test_the_conversation(workplace: Path) -> None:
     os.close(ours)
     text = shown.decode(errors="replace")
     assert process.wait() == 0, text
+    return text
+
+
+@pytest.mark.posix
+def test_the_conversation(workplace: Path) -> None:
+    """At a terminal four questions are asked; a wrong answer is asked for again."""
+    (workplace / "my voice").mkdir()
+    answers = [
+        "asha b",
+        "asha",
+        "আশা",
+        "Asha two",
+        "no such folder",
+        "'my voice'",
+        "bangla-mal",
+        "bangla-male",
+    ]
+    text = converse(workplace, answers)
     for asked in ("Your Kaggle user name", "The voice's name", "The folder with", "The base voice"):
         assert text.count(asked) == 2, asked
     for words in ("ASCII letters", "Latin letters", "is not a folder", "bangla-mal is no base voice"):
@@ -130,3 +137,15 @@ def test_the_conversation(workplace: Path) -> None:
         "kernel": {"owner": "asha", "slug": "asha-two"},
         "inputs": {"dataset": "asha-two-data"},
     }
+
+
+@pytest.mark.posix
+def test_nobody_needs_an_account_to_train_here(workplace: Path) -> None:
+    """Without a user name the next commands are those of this machine alone."""
+    (workplace / "my voice").mkdir()
+    text = converse(workplace, ["", "Asha two", "my voice", ""])
+    assert "empty: none, to train on this machine" in text
+    assert 'kgtts data prepare "my voice" --to data' in text
+    assert "kgtts train --voice bangla-female" in text
+    assert "upload" not in text
+    assert "owner" not in written(workplace)["kernel"]

@@ -169,6 +169,13 @@ def test_status_tells_when_it_was_heard_of(cli: Cli, workplace: Path, bucket: An
     assert document["heard"] is not None
 
 
+def test_who_stopped_a_session_is_not_told_that_it_failed(cli: Cli, workplace: Path, bucket: Any) -> None:
+    """A session that was interrupted has the status of a failure in state.json."""
+    put(bucket, session_files(1, status="failed", reason="interrupted", done=False), 1)
+    said = cli("status", "--from", BUCKET)
+    assert said.out.splitlines()[0] == "skypilot/bangla-tts/1  stopped"
+
+
 def test_tables_and_pages_read_a_bucket(cli: Cli, workplace: Path, series: Any) -> None:
     """What they need is brought first, without checkpoints."""
     values = cli("metrics", "--from", BUCKET, "--json")

@@ -168,6 +168,7 @@ def prepare(
         from orchestrator.data import prepare as preparing  # noqa: PLC0415  # The extra.
         from orchestrator.data import report  # noqa: PLC0415  # As above.
         from orchestrator.data.store import METADATA  # noqa: PLC0415  # As above.
+        from orchestrator.places.inputs import USUAL_DATA  # noqa: PLC0415  # As above.
 
         request = _request(path, transcripts, rate, base, by_folder=by_folder, jobs=jobs)
         with (
@@ -200,7 +201,8 @@ def prepare(
             f"{done.layout.dataset} is empty: nothing can be trained on.",
             hint="quarantine/quarantine.csv says what is wrong with each recording",
         )
-    click.echo(f"Next: kgtts data upload {quoted(target)}")
+    here = "kgtts train" if target == Path(USUAL_DATA) else f"kgtts train --data {quoted(target)}"
+    click.echo(f"Next: kgtts data upload {quoted(target)}; to train on this machine instead: {here}")
 
 
 @data.command(short_help="Upload the dataset to Kaggle, if it changed")

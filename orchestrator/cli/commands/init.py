@@ -70,7 +70,10 @@ def init(
     if asks() and not with_all:
         click.echo("Enter takes what stands in brackets.")
         if user is None:
-            user = click.prompt("Your Kaggle user name", default=own, value_proc=_user)
+            empty = "" if own else " (empty: none, to train on this machine)"
+            user = click.prompt(
+                f"Your Kaggle user name{empty}", default=own or "", show_default=bool(own), value_proc=_user
+            )
         voice = voice or click.prompt("The voice's name", default=_DEFAULTS.kernel.slug, value_proc=_named)
         if recordings is None and dataset is None:
             recordings = click.prompt(
@@ -102,14 +105,19 @@ def init(
     _check(changed)
     write_atomically(path, default_toml(changed) if with_all else short_toml(changed))
     click.echo(f"Wrote {path}.")
-    _print_next(recordings, base or None)
+    _print_next(recordings, base or None, here=user == "")
 
 
-def _print_next(recordings: Path | None, base: str | None) -> None:
-    """Show the commands that lead from here to a training."""
-    commands = []
-    if recordings is not None:
-        commands += [f"kgtts data prepare {quoted(recordings)} --to {_DATA}", f"kgtts data upload {_DATA}"]
+def _print_next(recordings: Path | None, base: str | None, *, here: bool) -> None:
+    """Show the commands that lead from here to a training, on this machine or on Kaggle."""
+    prepare = [] if recordings is None else [f"kgtts data prepare {quoted(recordings)} --to {_DATA}"]
+    train = "kgtts train" + (f" --voice {quoted(base)}" if base is not None else "")
+    if here:
+        click.echo("Next, one after the other:")
+        for command in [*prepare, train]:
+            click.echo(f"  {command}")
+        return
+    commands = [*prepare, f"kgtts data upload {_DATA}"] if prepare else []
     if base is not None:
         commands.append(f"kgtts base add {quoted(base)}")
     if not commands:
@@ -118,6 +126,8 @@ def _print_next(recordings: Path | None, base: str | None) -> None:
     click.echo("Next, one after the other:")
     for command in [*commands, "kgtts doctor", "kgtts push"]:
         click.echo(f"  {command}")
+    if prepare:
+        click.echo(f"On this machine instead of Kaggle: {prepare[0]}, then {train}")
 
 
 def _own_user() -> str | None:
@@ -137,8 +147,9 @@ def _named(text: str) -> str:
 
 def _user(text: str) -> str:
     """Read a user name at the prompt; it is part of the address of a Kaggle profile."""
-    with _asking_again():
-        _check({"kernel.owner": text.strip()})
+    if text.strip():
+        with _asking_again():
+            _check({"kernel.owner": text.strip()})
     return text.strip()
 
 
