@@ -148,4 +148,4 @@ def test_nobody_needs_an_account_to_train_here(workplace: Path) -> None:
     assert 'kgtts data prepare "my voice" --to data' in text
     assert "kgtts train --voice bangla-female" in text
     assert "upload" not in text
-    assert "owner" not in written(workplace)["kernel"]
+    assert written(workplace)["kernel"] == {"slug": "asha-two"}
