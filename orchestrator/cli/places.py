@@ -177,6 +177,14 @@ def here_alone() -> str | None:
     return None
 
 
+def log_here() -> Path | None:
+    """The log of the newest session on this machine, if `here_alone`."""
+    if (place := here_alone()) is None:
+        return None
+    log = Results(Path(place)).find(None, load().settings.kernel.slug)[-1].files.log
+    return log if log.is_file() else None
+
+
 def status_from(place: str, wanted: str | None, *, as_json: bool) -> None:
     """Show how far a run in a bucket or folder is.
 

@@ -55,6 +55,8 @@ def test_a_run_is_trained_here_without_kaggle(here: Path, cli: Cli) -> None:
     assert "local/bangla-tts/1 is running" in result.out
     assert "The run is done at step 4: all epochs are trained." in result.out
     assert "Next: kgtts say" in result.out
+    assert "done" in cli("status").out.splitlines()[0]
+    assert cli("logs").out.splitlines()[0].startswith("kgtts ")
     session = state(ONE)
     assert (session["run"]["kernel"], session["status"], session["done"]) == (
         "local/bangla-tts",

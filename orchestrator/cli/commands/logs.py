@@ -3,7 +3,9 @@
 import click
 
 from orchestrator.cli.context import find, json_option, print_json, run_argument, workbench
+from orchestrator.cli.places import log_here
 from orchestrator.cli.show.follow import echo_line, print_log
+from orchestrator.kaggle.logs import LogLine
 from orchestrator.run.follow import session_log, session_status
 
 
@@ -12,9 +14,17 @@ from orchestrator.run.follow import session_log, session_status
 @click.option("-f", "--follow", is_flag=True, help="Print new lines as they come, until the session ends.")
 @json_option
 def logs(run: str | None, *, follow: bool, as_json: bool) -> None:
-    """Print the log of a session as plain text, as far as it goes now."""
+    """Print the log of a session as plain text, as far as it goes now.
+
+    Without a login it is that of the newest session that `kgtts train` made here.
+    """
     if follow and as_json:
         raise click.UsageError("--json prints the log as it is now; it cannot be combined with --follow.")
+    if run is None and not (follow or as_json) and (kept := log_here()) is not None:
+        with kept.open(encoding="utf-8", errors="replace") as file:
+            for text in file:
+                echo_line(LogLine("stdout", 0.0, text.rstrip("\n")))
+        return
     with workbench() as bench:
         target = find(bench, run)
         if follow:
