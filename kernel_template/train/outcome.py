@@ -78,7 +78,7 @@ def training_outcome(result: TrainingResult) -> Outcome:
             return Outcome(
                 EndReason.TIME_LIMIT,
                 f"The time limit was reached after {human_seconds(end.seconds)}, before the first checkpoint "
-                "was saved. Raise training.time_limit, or save more often: "
+                "was saved. Raise training.time_limit (on your own machine --hours), or save more often: "
                 "set save_step in training.coqui.",
             )
         return Outcome(EndReason.TIME_LIMIT, f"The time limit was reached; {saved}.", complete=True)

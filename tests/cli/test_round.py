@@ -90,6 +90,7 @@ def test_status_json(cli: Cli, trained: Emulator) -> None:
         "url",
         "session",
         "history",
+        "elsewhere",
         "quota",
         "forecast",
         "verdict",
