@@ -83,7 +83,7 @@ def test_a_killed_session_is_downloaded_by_the_next(run: Run, monkeypatch: pytes
     assert f"Continuing from checkpoint_6.pth of session 2 ({REF}-b)" in log
     done = run.sync(epochs=6)
     assert (done["state"], done["global_step"], has_dataset(run)) == ("done", 12, False)
-    assert history(done) == [(1, 0, 2, "finished"), (2, 2, 6, ""), (3, 6, 12, "finished")]
+    assert history(done) == [(1, 0, 2, "finished"), (2, 2, 6, "killed"), (3, 6, 12, "finished")]
     said = json.dumps([third, done]) + log
     for arguments in (
         ["-v", "sync"],
@@ -128,7 +128,7 @@ def test_urls_that_expire_in_the_queue_lead_to_the_dataset(run: Run) -> None:
     done = run.sync(epochs=6)
     assert (done["state"], done["global_step"]) == ("done", 12)
     assert history(done)[1:] == [
-        (2, 2, 6, ""),
+        (2, 2, 6, "killed"),
         (3, 6, 6, "handover_failed"),
         (4, 6, 6, "handover_failed"),
         (5, 6, 12, "finished"),
