@@ -159,7 +159,7 @@ def _advice(course: Course, said: Point, *, is_over: bool) -> tuple[Advice, str]
 
 
 def _advice_to_improving(more: tuple[float, float | None] | None, *, is_over: bool) -> tuple[Advice, str]:
-    how = " The run has reached its target: raise `training.epochs` and push again." if is_over else ""
+    how = " The run has reached its target: raise `training.epochs` to go on." if is_over else ""
     if more is None:
         return (
             Advice.CONTINUE,
