@@ -5,6 +5,7 @@ standard library. Steps and epochs are those of the run, sizes are bytes, times 
 says otherwise. The laptop must not trust a value because of its type here: the file comes from a server.
 """
 
+import re
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, NotRequired, TypedDict
@@ -61,9 +62,18 @@ COMPLETE_MARK = ".kgtts-complete"  # All of them are there. It goes on with the 
 VERSION_MARK = ".kgtts-version"
 
 
+_SESSION_FOLDER = re.compile(r"session-([0-9]{1,9})")
+
+
 def session_folder(number: int) -> str:
     """The folder of a session among those of its run."""
     return f"session-{number:02}"
+
+
+def session_number(folder: str) -> int | None:
+    """The number of the session whose folder has this name; None if no session's has."""
+    match = _SESSION_FOLDER.fullmatch(folder)
+    return None if match is None else int(match[1])
 
 
 # ---- The training script, as SETTINGS name it

@@ -24,6 +24,7 @@ from kernel_template.contract import (
     EndReason,
     Session,
     session_folder,
+    session_number,
 )
 from kernel_template.settings import ResumeSettings, SessionSettings
 from kernel_template.start.parent_state import CheckpointEntry, ParentStateError, read_parent_state, shown
@@ -32,7 +33,6 @@ from kernel_template.tools.nodes import Nodes
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.paths import Paths
 
-_SESSION = re.compile(r"session-([0-9]{1,9})")
 _MOST_SESSIONS = 999_999_999
 _KERNEL = re.compile(r"[\w.-]{1,100}/[\w.-]{1,100}", re.ASCII)
 _VERSION = re.compile(r"[0-9]{1,9}")
@@ -199,10 +199,9 @@ def _members(series: Path, settings: SessionSettings) -> tuple[list[_Member], in
         raise KernelFailure(EndReason.INTERNAL, f"{series} cannot be read ({error.strerror}).") from error
     run = settings["run"]
     for place in places:
-        match = _SESSION.fullmatch(place.name)
-        if match is None:
+        number = session_number(place.name)
+        if number is None:
             continue
-        number = int(match[1])
         newest = max(newest, number)  # Also of a file, or of a link that leads nowhere.
         try:
             with contextlib.suppress(PermissionError):

@@ -22,6 +22,7 @@ from kernel_template.contract import (
     TRAINING_LOG,
     VERSION_MARK,
     session_folder,
+    session_number,
 )
 from orchestrator import untrusted
 from orchestrator.errors import UsageError
@@ -32,8 +33,7 @@ SESSION_LOG = "session.log"
 _OWED_MARK = ".kgtts-owed-"  # Followed by RUN-SESSION; its content: as in COMPLETE_MARK.
 _TRAINER_LOG = "training/*/trainer_*_log.txt"
 _OTHER_LOGS = ("trainer_0_log.txt", TRAINING_LOG, SESSION_LOG)
-_SESSION = re.compile(r"session-(\d{1,9})")
-_VERSION = re.compile(r"v(\d{1,9}|latest)")
+_VERSION = re.compile(r"v([0-9]{1,9}|latest)")
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LARGEST_NUMBER = 10**9
 
@@ -266,15 +266,14 @@ def pulled_sessions(folder: Path) -> list[PulledSession]:
         return [_session(folder)]
     found = _sessions_in(folder)
     for below in _subfolders(folder):
-        if not (_SESSION.fullmatch(below.name) or _VERSION.fullmatch(below.name)):
+        if not _is_session(below.name):
             found += _sessions_in(below)
     return _in_order(_adopted(found))
 
 
 def newest_number(folder: Path) -> int:
     """The highest number of a session's folder in that of its run, perhaps an empty one; 0 without any."""
-    numbers = (_SESSION.fullmatch(place.name) for place in _subfolders(folder))
-    return max((int(match[1]) for match in numbers if match is not None), default=0)
+    return max((session_number(place.name) or 0 for place in _subfolders(folder)), default=0)
 
 
 def newest_run(sessions: Sequence[PulledSession]) -> list[PulledSession]:
@@ -289,12 +288,13 @@ def _mark(ref: KernelRef, run_id: str, step: int) -> str:
 
 def _sessions_in(folder: Path) -> list[PulledSession]:
     """The sessions that lie directly in `folder`."""
-    places = [
-        place
-        for place in _subfolders(folder)
-        if _SESSION.fullmatch(place.name) or _VERSION.fullmatch(place.name)
-    ]
+    places = [place for place in _subfolders(folder) if _is_session(place.name)]
     return [_session(place) for place in places if SessionFolder(place).has_outputs or _is_marked(place)]
+
+
+def _is_session(name: str) -> bool:
+    """Whether a folder of this name holds a session's outputs, or those of a kernel version."""
+    return session_number(name) is not None or _VERSION.fullmatch(name) is not None
 
 
 def _is_marked(place: Path) -> bool:
@@ -321,9 +321,8 @@ def _in_order(sessions: Iterable[PulledSession]) -> list[PulledSession]:
 
 def _session(folder: Path) -> PulledSession:
     number, run = _identity(folder / STATE_FILE)
-    match = _SESSION.fullmatch(folder.name)
-    if match is not None:
-        number = int(match.group(1))
+    if (named := session_number(folder.name)) is not None:
+        number = named
     contents = SessionFolder(folder).contents
     if run is None and contents is not None:
         run = contents[1]

@@ -13,6 +13,9 @@ from urllib.parse import quote
 _SHORTEST = 6  # Shorter texts are no secrets, and would be found everywhere.
 _SHORTEST_IN_URL = 32  # Of the values in a signed URL: signatures and tokens are longer, dates shorter.
 _HIDDEN = "***"
+# Names of environment variables that hold secrets, and values that do: addresses with a password in them.
+CONFIDENTIAL = r"KAGGLE|KGTTS|TOKEN|KEY|SECRET|PASS|CREDENTIAL|AUTH|COOKIE|HOOK|DSN"
+HAS_A_LOGIN = r"://[^/@\s]+@"
 _INVISIBLE = re.compile(r"[^!-~]+")
 _FORMS = (
     # A signed URL works for whoever has it: nothing of its query stays.

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.errors import UsageError
 from orchestrator.models import KernelRef
-from orchestrator.results import Results, pulled_sessions
+from orchestrator.results import Results, newest_number, pulled_sessions
 
 FIRST = KernelRef("asha", "voice-a", 3)
 
@@ -35,6 +35,15 @@ def test_a_further_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
     brought(results.of_session("voice", "r2", 1).path, "r2", 1)
     assert results.of_session("voice", "r1", 3).path == tmp_path / "voice" / "session-03"
     assert [item.run for item in pulled_sessions(tmp_path / "voice")] == ["r1", "r2"]
+
+
+@pytest.mark.parametrize("name", ["session-٣", "session-০১", "session-", "session-1 ", "v٣"])
+def test_only_sessions_of_kgtts_are_sessions(tmp_path: Path, name: str) -> None:
+    """Digits of another script are no number of a session or version."""
+    folder = tmp_path / "voice" / name
+    folder.mkdir(parents=True)
+    (folder / ".kgtts-complete").write_text("owner/voice-a/3 7 abc\n")
+    assert (pulled_sessions(tmp_path / "voice"), newest_number(tmp_path / "voice")) == ([], 0)
 
 
 def test_a_kernel_that_is_no_session_lies_below_its_owner(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestrator.errors import LocalError
 from orchestrator.render.kernel import OwnMachine
+from orchestrator.scrubbing import CONFIDENTIAL, HAS_A_LOGIN
 from orchestrator.untrusted import json_object, one_line
 
 _LIST_GPUS = ("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
@@ -25,8 +26,8 @@ _LOOK = (
 _OLDEST = [3, 10]
 _ANOTHER = "name another with --python"
 # As the emulator hides them. A session gets no credentials: the training script may be anybody's.
-_SECRET = re.compile(r"KAGGLE|KGTTS|TOKEN|KEY|SECRET|PASS|CREDENTIAL|AUTH|COOKIE|HOOK|DSN", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"://[^/@\s]+@")
+_SECRET = re.compile(CONFIDENTIAL, re.IGNORECASE)
+_SECRET_VALUE = re.compile(HAS_A_LOGIN)
 _ALLOWED = ("KGTTS_CPU_RANKS",)
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-from kernel_template.contract import COMPLETE_MARK, STATE_FILE, VERSION_MARK, Status
+from kernel_template.contract import COMPLETE_MARK, STATE_FILE, VERSION_MARK, Status, session_number
 from orchestrator import untrusted
 from orchestrator.download import Planned, Refused, TransferListener
 from orchestrator.download.buckets import bucket_fetch, bucket_measure
@@ -24,7 +24,6 @@ from orchestrator.results import Results, SessionFolder
 from orchestrator.run.collect import Brought, Choose, bring
 from orchestrator.run.state import SessionResult, read_state
 
-_SESSION = re.compile(r"session-(\d{1,9})")
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _DEPTH = 4  # PLACE/FOLDER/SLUG/RUN/session-NN
 _MOST_FOLDERS = 2000
@@ -257,7 +256,7 @@ def _sessions(fs: Any, root: str, damaged: list[str]) -> Iterator[SessionThere]:
             raise UsageError(
                 f"{root} has more than {_MOST_FOLDERS:,} folders.", hint="name the folder of the run in it"
             )
-        if _SESSION.fullmatch(folder.rpartition("/")[2]):
+        if session_number(folder.rpartition("/")[2]) is not None:
             data = read_small(fs, f"{folder}/{STATE_FILE}")
             if (session := _session(fs, folder, data)) is not None:
                 yield session

@@ -125,7 +125,7 @@ def test_a_session_outlives_a_killed_kgtts_only_to_save(
 
 
 def test_a_third_ctrl_c_ends_it_at_once(here: Path, spawn: Callable[..., Process]) -> None:
-    """A training that does not save is ended, and that nothing was saved is said."""
+    """A training that does not save is ended, and kgtts says that nothing was saved."""
     prepare(
         here, HANG.replace("import time", "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)")
     )

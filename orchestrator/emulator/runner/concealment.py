@@ -9,10 +9,10 @@ import re
 import sys
 from pathlib import Path
 
-_SECRET_NAME = re.compile(
-    rb"KAGGLE|KGTTS|TOKEN|KEY|SECRET|PASS|CREDENTIAL|AUTH|COOKIE|HOOK|DSN", re.IGNORECASE
-)
-_SECRET_VALUE = re.compile(rb"://[^/@\s]+@")  # An address with a password in it.
+from orchestrator.scrubbing import CONFIDENTIAL, HAS_A_LOGIN
+
+_SECRET_NAME = re.compile(CONFIDENTIAL.encode(), re.IGNORECASE)
+_SECRET_VALUE = re.compile(HAS_A_LOGIN.encode())
 # The fields with the beginning and the end of the environment, counted from the third on (proc_pid_stat(5)).
 _ENVIRONMENT = slice(47, 49)
 
