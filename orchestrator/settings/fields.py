@@ -18,6 +18,7 @@ _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _MODEL_PARTS = 5
+_LOGIN = re.compile(r"(?<!ssh)://[^/@\s]+@")  # Over SSH a name alone lets nobody in.
 _INT_BITS = 64  # What TOML promises, and more than any Coqui key needs.
 # Those that have a key of their own in kgtts.toml, and those that the kernel decides.
 _TAKEN_COQUI_KEYS = {
@@ -120,6 +121,14 @@ def _path(text: str) -> str:
             '"model/config.json", without "." or ".." parts'
         )
     return text
+
+
+def _requirement(text: str) -> str:
+    if _LOGIN.search(text):
+        raise ValueError(
+            "must not hold a password or token: the settings are written into the kernel, which Kaggle keeps"
+        )
+    return _filled(text)
 
 
 def _filled(text: str) -> str:
@@ -230,6 +239,7 @@ ModelSource = Annotated[StrictStr, AfterValidator(_model)]
 VoiceOf = Annotated[StrictStr, AfterValidator(_voice_of)]
 InputPath = Annotated[StrictStr, AfterValidator(_path)]
 Text = Annotated[StrictStr, AfterValidator(_filled)]
+Requirement = Annotated[StrictStr, AfterValidator(_requirement)]
 SkyGpus = Annotated[StrictStr, AfterValidator(_sky_gpus)]
 SkyInfra = Annotated[StrictStr, AfterValidator(_sky_infra)]
 SkyResults = Annotated[StrictStr, AfterValidator(_sky_results)]

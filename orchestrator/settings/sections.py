@@ -30,6 +30,7 @@ from orchestrator.settings.fields import (
     InputPath,
     ModelSource,
     Owner,
+    Requirement,
     SeveralKeysError,
     SkyGpus,
     SkyInfra,
@@ -278,7 +279,7 @@ class Run(_Section):
 class Install(_Section):
     """What the kernel installs if the image has no Coqui TTS."""
 
-    packages: tuple[Text, ...] = Field(
+    packages: tuple[Requirement, ...] = Field(
         # Its trainer (0.4) is the one that the host's hooks fit: with another, a session trains on one GPU
         # and goes on in the trainer's own way. six: coqui-tts 0.28 imports it, but does not declare it.
         ("coqui-tts>=0.28,<0.29", "six>=1.16"),
@@ -311,7 +312,7 @@ class Scores(_Section):
     sentences: Annotated[StrictInt, Field(ge=1, le=50)] = Field(
         8, description="How many recordings of the evaluation split to speak."
     )
-    packages: tuple[Text, ...] = Field(
+    packages: tuple[Requirement, ...] = Field(
         # Both bring their models. Resemblyzer's voice detector would need a compiler.
         ("Resemblyzer==0.1.4", "distillmos==0.9.1", "xls-r-sqa==0.1.0"),
         description="Speaker similarity and a predicted opinion score need these; installed without their\n"
@@ -330,7 +331,7 @@ class Voice(_Section):
     onnx: StrictBool = Field(
         default=True, description="Whether to export it to ONNX, with its vocabulary beside it."
     )
-    packages: tuple[Text, ...] = Field(
+    packages: tuple[Requirement, ...] = Field(
         # As coqui-tts 0.28 has them in its extra `onnx`. Kaggle's image brings onnx by itself
         # (kaggle_requirements.txt of Kaggle/docker-python, 2026-08), and does not name onnxruntime.
         ("onnx>=1.16", "onnxruntime>=1.18"),

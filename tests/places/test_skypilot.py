@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from orchestrator.errors import SettingsError, UsageError
+from orchestrator.places.series import find_series
 from orchestrator.places.skypilot import render_task, write_task
 from orchestrator.render.stamp import read_stamp
+from orchestrator.results import Results
 from orchestrator.run.push import preview
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, load_settings
 from tests.places.conftest import settings_for
 from tests.support import Cli
 
@@ -200,6 +202,23 @@ def test_the_scripts_are_bash(inputs: Path, tmp_path: Path) -> None:
     task = render_task(settings_for(inputs), tmp_path)
     for script in (task.setup, task.run):
         assert subprocess.run([BASH, "-n"], input=script, text=True, check=False).returncode == 0
+
+
+def test_without_an_account_it_is_the_run_of_kgtts_train(cli: Cli, workplace: Path, inputs: Path) -> None:
+    """Both name the inputs' owner alike, and a note says that the name is part of the run."""
+    (workplace / "kgtts.toml").write_text(
+        f'[skypilot]\nresults = "gs://asha"\ndata = "{inputs.as_posix()}/data"\n'
+        f'voice = "{inputs.as_posix()}/voice"\n',
+        encoding="utf-8",
+    )
+    result = cli("render", "--for", "skypilot")
+    assert (result.code, "written as local; another name is another run" in result.err) == (0, True)
+    settings = load_settings(workplace / "kgtts.toml", environ={}, cwd=workplace).settings
+    here = find_series(settings, Results(workplace / "runs"))
+    kernel = (workplace / "skypilot" / "program" / "kernel.py").read_text(encoding="utf-8")
+    stamp = read_stamp(kernel)
+    assert stamp is not None
+    assert stamp.fingerprint == here.stamp.fingerprint
 
 
 def test_render_for_skypilot(cli: Cli, workplace: Path, inputs: Path) -> None:

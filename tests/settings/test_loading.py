@@ -133,6 +133,8 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
         ("training.model = ' '", 'training.model = " ": must not be empty.'),
         ("training = 3", "training = 3: must be a table, written as [training] with its keys below it."),
         ("install.packages = 'coqui-tts'", 'install.packages = "coqui-tts": must be a list of texts'),
+        ("install.packages = ['a @ https://user:a-password@host/a.whl']", "must not hold a password"),
+        ("scores.packages = ['git+https://a-token@host/a.git']", "must not hold a password"),
         ("install.packages = [1]", "install.packages[0] = 1: must be a text in quotes."),
         ("training.coqui.batch_size = 3", 'must not hold "batch_size": set training.batch_size instead.'),
         ("training.coqui.audio.sample_rate = 1", "set training.sample_rate instead."),

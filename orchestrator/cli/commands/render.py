@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kernel_template.contract import LOCAL
 from orchestrator.cli.context import data_folder, load, settings_options
 from orchestrator.cli.show.console import quoted
 from orchestrator.cli.show.transfer import Lines
@@ -58,8 +59,11 @@ def render(
     settings = load(config_path, overrides).settings
     name = settings.kernel.owner or owner or known_username(os.environ, Path.home())
     if name is None:
-        name = _NO_OWNER
-        click.echo(f"Note: your Kaggle user name is not known here, so it is written as {name}.", err=True)
+        name = LOCAL if place == "skypilot" else _NO_OWNER  # As `kgtts train` names it: it is the same run.
+        more = "; another name is another run, so set kernel.owner if you have one" if name == LOCAL else ""
+        click.echo(
+            f"Note: your Kaggle user name is not known here, so it is written as {name}{more}.", err=True
+        )
     folder, settings = folder or _FOLDERS[place], settings.with_owner(name)
     if place == "skypilot":
         _render_task(settings, folder, run_id)
