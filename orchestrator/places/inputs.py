@@ -152,10 +152,10 @@ class InputFinder:
             try:
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as made:
-                    read.write(Path(made))
-                    folder.mkdir()
-                    for path in Path(made).iterdir():
-                        path.replace(folder / path.name)
+                    whole = Path(made, folder.name)
+                    whole.mkdir()
+                    read.write(whole)
+                    whole.replace(folder)  # At once: half a voice would be taken for one.
             except OSError as error:
                 raise LocalError(f"{folder} could not be written: {error.strerror or error}.") from error
 
