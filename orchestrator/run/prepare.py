@@ -1,4 +1,15 @@
-"""All that comes before a push: looks that agree, settings, inputs that are ready, a last look."""
+"""All that comes before a push: looks that agree, settings, inputs that are ready, a last look.
+
+A push cannot be undone, and no wrong, old or missing answer, nor two of them, may lead to a second run or to
+an older parent. None of the calls before it does what another does (`tests/run/test_calls.py` lists them):
+
+- two looks that agree (`look_twice`): both kernels, the account's list if one is not there, the sessions'
+  states, the newest `state.json`; and once the week's quota, if a GPU is asked for;
+- the inputs: the dataset's newest version is ready; the model's version is there, and is ready;
+- a last look, by other questions: a newer version, a session at work, a version that is somebody else's.
+
+After it, one call reads the version back: nothing else tells on which accelerator it runs.
+"""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,7 +30,7 @@ from orchestrator.run.ledger import PushOutcome
 from orchestrator.run.look import Asked, Pass, base_kernel, decided, look_twice
 from orchestrator.run.reading import stranger_on
 from orchestrator.run.rescue import NotHandedOverError, Rescue, find_downloads
-from orchestrator.run.snapshot import certain, is_forbidden, value_of
+from orchestrator.run.snapshot import Snapshot, certain, is_forbidden, value_of
 from orchestrator.run.target import find_push
 from orchestrator.run.view import RunView
 from orchestrator.settings import Effect, Settings, find_changes, fingerprint
@@ -71,7 +82,7 @@ def prepare(settings: Settings, context: RunContext, asked: Asked) -> Prepared:
     trained_before = _trains_here(settings, seen.view)
     _settle_intents(context, base_kernel(settings), seen.view)
     if not asked.overwrite:
-        _check_strangers(context, start.kernel, due)
+        _check_strangers(start.kernel, due)
     waiting, notes = _unready_inputs(settings, context)
     due = replace(due, notes=(*due.notes, *notes))
     if waiting is not None:
@@ -80,9 +91,10 @@ def prepare(settings: Settings, context: RunContext, asked: Asked) -> Prepared:
         due = _hand_over(settings, context, due, retry=asked.retry)
     heads: Mapping[KernelRef, int] = {}
     if due.decision.start is not None:
-        if not asked.overwrite and due.decision.start.kernel != start.kernel:
-            _check_strangers(context, due.decision.start.kernel, due)  # What was to be handed over is lost.
-        heads = _check_once_more(context, base_kernel(settings), seen.view)
+        last = context.snapshot()
+        if not asked.overwrite:
+            _check_strangers(due.decision.start.kernel, due, last)  # Another kernel if the handover failed.
+        heads = _check_once_more(last, base_kernel(settings), seen.view)
         if not trained_before and _trains_here(settings, seen.view):
             raise ServiceError(
                 "A session of the run has just begun to train on this machine, so nothing was pushed.",
@@ -115,19 +127,21 @@ def _settle_intents(context: RunContext, base: KernelRef, view: RunView | None) 
         context.ledger.refuse(record, "the push did not arrive")
 
 
-def _check_strangers(context: RunContext, kernel: KernelRef, seen: Pass) -> None:
-    """See that the newest version of a kernel that a session goes to is ours.
+def _check_strangers(kernel: KernelRef, seen: Pass, last: Snapshot | None = None) -> None:
+    """See that the newest version of a kernel that a session goes to is ours, by earlier looks or the last.
 
     Raises:
         StrangerOnTopError: it is not, so that a person has to ask for the push.
     """
     known = () if seen.view is None else seen.view.strangers
     stranger = next((ref for ref in known if ref.kernel == kernel), None)
-    if (stranger := stranger or stranger_on(context.snapshot(), kernel)) is not None:
+    if stranger is None and last is not None:
+        stranger = stranger_on(last, kernel)
+    if stranger is not None:
         raise StrangerOnTopError(stranger, seen)
 
 
-def _check_once_more(context: RunContext, base: KernelRef, view: RunView | None) -> Mapping[KernelRef, int]:
+def _check_once_more(last: Snapshot, base: KernelRef, view: RunView | None) -> Mapping[KernelRef, int]:
     """Ask in a third way, just before a push: no newer version, and no session that is alive.
 
     Returns:
@@ -136,17 +150,17 @@ def _check_once_more(context: RunContext, base: KernelRef, view: RunView | None)
     Raises:
         ServiceError: there is one, or Kaggle does not tell.
     """
-    snapshot, heads = context.snapshot(), dict[KernelRef, int]()
+    heads = dict[KernelRef, int]()
     for kernel in base.siblings:
-        info = certain(snapshot.kernel(kernel))
+        info = certain(last.kernel(kernel))
         head = None if info is None else info.latest_version
         if view is not None and head != view.heads.get(kernel):
             raise _contradiction(kernel, f"its newest version is {head} now")
         if head is not None:
-            newer = snapshot.after(kernel, head)
+            newer = last.after(kernel, head)
             if newer is not None and (newer.latest_version or 0) > head:
                 raise _contradiction(kernel, f"it has a version {newer.latest_version}")
-        seen = snapshot.status(kernel)
+        seen = last.status(kernel)
         status = None if is_forbidden(seen) else certain(seen)
         if status is not None and head is None:
             raise _contradiction(kernel, "it has a session")

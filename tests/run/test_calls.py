@@ -31,12 +31,12 @@ def reported(play: Play, *, text: str | None = None) -> list[str]:
 
 
 def test_a_first_push_asks_in_three_ways_whether_there_is_a_run(play: Play) -> None:
-    """It looks twice, each time at the account's list too; then at both kernels and the inputs."""
+    """It looks twice, each time at the account's list too; then at the inputs and at both kernels."""
     play.kaggle.save("asha/something-else")
     play.kaggle.asked.clear()
     play.pushed()
     assert kinds(play) == [
-        *("quota", "kernel", "kernels", "kernel", "kernels", "kernel", "kernels"),
+        *("quota", "kernel", "kernels", "kernel", "kernels"),
         *("dataset", "model", "variations"),
         *("kernel", "kernels", "status", "kernel", "status", "push", "kernel"),
     ]
@@ -50,7 +50,7 @@ def test_a_further_push_looks_three_times(after: After) -> None:
     assert kinds(play) == [
         *("quota", "kernel", "kernel", "status", "output", "status"),
         *("kernel", "kernel", "status", "output", "status"),
-        *("kernel", "dataset", "model", "variations"),
+        *("dataset", "model", "variations"),
         *("kernel", "kernel", "status", "kernel", "kernel", "status", "push", "kernel"),
     ]
 
