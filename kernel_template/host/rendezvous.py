@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kernel_template.contract import NODE_VARIABLE
 from kernel_template.host.protocol import Control
 from kernel_template.host.report import say
 
@@ -31,7 +32,7 @@ _GPUS = "CUDA_VISIBLE_DEVICES"
 # The environment of a rank, for it and for the programs that its script starts.
 VARIABLES = (
     *("KGTTS_RENDEZVOUS", "KGTTS_RANK", "KGTTS_RANKS", "KGTTS_SHARED_GPU"),
-    *("KGTTS_STORE", "KGTTS_LOCAL_RANK", "KGTTS_NODE"),
+    *("KGTTS_STORE", "KGTTS_LOCAL_RANK", NODE_VARIABLE),
 )
 ASSIGNED_GPU = "KGTTS_GPU"  # In the environment of a program that a rank's script starts.
 
@@ -78,7 +79,7 @@ class Rendezvous:
             return cls(*found)
         from kernel_template.nodes.rendezvous import NodesRendezvous  # noqa: PLC0415 - Kaggle does not get it.
 
-        local, node = int(environment["KGTTS_LOCAL_RANK"]), int(environment["KGTTS_NODE"])
+        local, node = int(environment["KGTTS_LOCAL_RANK"]), int(environment[NODE_VARIABLE])
         return NodesRendezvous(*found, store=environment["KGTTS_STORE"], local_rank=local, node=node)
 
     @property

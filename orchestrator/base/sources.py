@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from kernel_template.contract import BEST_MODEL_LINK
 from orchestrator.base.speakers import SPEAKER_FILES
 from orchestrator.base.voice import CONFIG
 from orchestrator.connections import Session
@@ -174,7 +175,7 @@ def _rank(pair: tuple[str, str]) -> tuple[int, int]:
     step = int(match[1]) if (match := _STEP.search(name)) else 0
     if name == "model_file.pth":
         return 0, 0
-    if name == "best_model.pth":
+    if name == BEST_MODEL_LINK:
         return 1, 0
     return (2 if name.startswith(("best_model", "best_score")) else 3 if step else 4), -step
 

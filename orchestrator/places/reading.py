@@ -282,7 +282,7 @@ def _session(fs: Any, folder: str, data: bytes | None) -> SessionThere | None:
         kernel = KernelRef.parse(str(run.get("kernel")))
     except UsageError:
         return None
-    if state.session != int(folder.rpartition("session-")[2]) or kernel.version is not None:
+    if state.session != session_number(folder.rpartition("/")[2]) or kernel.version is not None:
         return None
     with reading(place):
         heard = fs.modified(place)

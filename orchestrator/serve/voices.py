@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kernel_template.contract import VOICE_CARD, VOICE_FOLDER
+from kernel_template.contract import VOICE_CARD, VOICE_FOLDER, session_number
 from orchestrator.models import KernelRef
 from orchestrator.serve.request import ApiError
 from orchestrator.untrusted import one_line
@@ -161,7 +161,7 @@ def _name(card: VoiceCard, file: Path) -> str:
     if file.suffix != ".json":  # A package.
         return clean_name(slug or file.resolve().stem) or "voice"
     folder = file.resolve().parent
-    for outer in (VOICE_FOLDER, r"session-\d+"):  # What every run has.
-        folder = folder.parent if re.fullmatch(outer, folder.name) else folder
+    folder = folder.parent if folder.name == VOICE_FOLDER else folder
+    folder = folder if session_number(folder.name) is None else folder.parent
     name = slug or folder.name
     return clean_name(name if file.name == VOICE_CARD else f"{name}-{file.stem}") or "voice"

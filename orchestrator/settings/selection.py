@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
+from kernel_template.contract import BEST_MODEL_LINK
+
 BEST_MODEL = "best-model"
 NEWEST_CHECKPOINT = "newest-checkpoint"
 NEWEST_EVENTS = "newest-events"
@@ -37,7 +39,7 @@ def select_outputs(names: Iterable[str], include: Sequence[str], exclude: Sequen
 
 
 def _best(names: Sequence[str]) -> str | None:
-    plain = (name for name in names if name.rpartition("/")[2] == "best_model.pth")
+    plain = (name for name in names if name.rpartition("/")[2] == BEST_MODEL_LINK)
     return _highest(names, "best_score") or _highest(names, "best_model") or next(plain, None)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kernel_template.contract import DATASET_SCRIPT
 from orchestrator.emulator.demo import inputs, voice
 from orchestrator.errors import LocalError, UsageError
 
@@ -61,7 +62,7 @@ def test_metadata_names_every_wav(tmp_path: Path, cache: Path) -> None:
 def test_training_script_is_valid_python(tmp_path: Path, cache: Path) -> None:
     """The script in the data set compiles and accepts the guide's two options."""
     provided = inputs.provide_demo_inputs(tmp_path / "root", "tester", cache=cache)
-    source = (provided.dataset / inputs.SCRIPT).read_text(encoding="utf-8")
+    source = (provided.dataset / DATASET_SCRIPT).read_text(encoding="utf-8")
     compile(source, "train_tts.py", "exec")
     assert "--config_path" in source
     assert "--restore_path" in source

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kernel_template.contract import DATASET_SCRIPT
 from orchestrator.emulator.demo import speech, voice
 from orchestrator.emulator.options import INSTALL_HINT
 from orchestrator.emulator.runner.standins import standin_path
@@ -23,7 +24,6 @@ from orchestrator.errors import LocalError
 from orchestrator.models import KernelRef
 
 DATASET = "datahrbnn"
-SCRIPT = "MyTTSDataset/train_tts.py"
 MODEL = "ttsbnng/transformers/default/1"
 CONFIG = "model/config.json"
 CHECKPOINT = "model/model_file.pth"
@@ -130,7 +130,7 @@ def _fill_dataset(folder: Path) -> None:
     speech.speak(utterances, wavs)
     lines = [f"{name}|{sentence}|{sentence}\n" for name, sentence in utterances.items()]
     (home / "metadata.csv").write_text("".join(lines), encoding="utf-8")
-    shutil.copyfile(_TRAIN_SCRIPT, folder / SCRIPT)
+    shutil.copyfile(_TRAIN_SCRIPT, folder / DATASET_SCRIPT)
 
 
 def _fill_model(folder: Path, cache: Path, key: str, *, speaking: bool) -> None:

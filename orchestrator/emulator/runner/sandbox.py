@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from kernel_template.contract import ROOT_VARIABLE
 from orchestrator import launcher
 from orchestrator.emulator.options import EmulatorOptions
 from orchestrator.emulator.runner.standins import standin_path
@@ -155,7 +156,7 @@ class Sandbox:
         remark = None
         if relocated is not None:
             remark = (
-                f"[emulator] /kaggle is relocated to {kaggle} (KGTTS_KAGGLE_ROOT), because {relocated}; "
+                f"[emulator] /kaggle is relocated to {kaggle} ({ROOT_VARIABLE}), because {relocated}; "
                 "inputs are read-only copies, which root can write all the same.\n"
             )
         command = (sys.executable, "-I", "-S", launcher.__file__, str(spec_file))
@@ -185,7 +186,7 @@ class Sandbox:
             "NUMBA_CACHE_DIR": str(self._state.numba_cache),
         }
         if kaggle != Path("/kaggle"):
-            environment["KGTTS_KAGGLE_ROOT"] = str(kaggle)
+            environment[ROOT_VARIABLE] = str(kaggle)
         standins = self._standins
         return environment if standins is None else {**environment, "PYTHONPATH": str(standins)}
 
