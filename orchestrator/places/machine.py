@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from kernel_template.contract import COQUI_RELEASE
 from orchestrator.errors import LocalError
 from orchestrator.render.kernel import OwnMachine
 from orchestrator.scrubbing import CONFIDENTIAL, HAS_A_LOGIN
@@ -60,9 +61,8 @@ def find_python(asked: str) -> Path:
     python = Path(found).absolute()
     install = 'pip install "kgtts[train]", or in a clone of kgtts: pip install ".[train]"'
     if asked:
-        install = (
-            f'{python} -m pip install "coqui-tts[codec]>=0.28,<0.29" six torch torchaudio onnx onnxruntime'
-        )
+        coqui = f'"coqui-tts[codec]=={COQUI_RELEASE}.*"'
+        install = f"{python} -m pip install {coqui} six torch torchaudio onnx onnxruntime"
     try:
         answer = subprocess.run(
             [python, "-c", _LOOK],
