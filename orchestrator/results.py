@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from kernel_template.contract import (
     COMPLETE_MARK,
@@ -89,10 +90,15 @@ class SessionFolder:
         return contents[0] if contents is not None else _text(self.path / VERSION_MARK).strip() or None
 
     @property
+    def told(self) -> dict[str, Any]:
+        """What its state.json says of its run and session (`contract.Run`), unchecked; empty without one."""
+        return untrusted.as_object((untrusted.read_json_object(self.state) or {}).get("run"))
+
+    @property
     def elsewhere(self) -> KernelRef | None:
         """The session outside Kaggle whose folder this is, by its state.json; None if it is of Kaggle's."""
-        run = untrusted.as_object(untrusted.as_object(untrusted.read_json_object(self.state)).get("run"))
-        names = (self.version, f"{run.get('kernel')}/{run.get('session')}")
+        told = self.told
+        names = (self.version, f"{told.get('kernel')}/{told.get('session')}")
         with contextlib.suppress(UsageError):
             ref = KernelRef.parse(next(name for name in names if name is not None))
             return ref if ref.is_elsewhere and ref.version is not None else None
@@ -320,9 +326,11 @@ def _in_order(sessions: Iterable[PulledSession]) -> list[PulledSession]:
 
 
 def _session(folder: Path) -> PulledSession:
-    number, run = _identity(folder / STATE_FILE)
-    if (named := session_number(folder.name)) is not None:
-        number = named
+    told = SessionFolder(folder).told
+    run = untrusted.text(told.get("id")) or None
+    number = session_number(folder.name)
+    if number is None:
+        number = untrusted.count(told.get("session"), _LARGEST_NUMBER)
     contents = SessionFolder(folder).contents
     if run is None and contents is not None:
         run = contents[1]
@@ -331,12 +339,6 @@ def _session(folder: Path) -> PulledSession:
     except OSError:
         changed = 0.0
     return PulledSession(folder, number, run, changed)
-
-
-def _identity(place: Path) -> tuple[int | None, str | None]:
-    """The session's number and the run's id in a state.json; None for what is missing."""
-    run = untrusted.as_object(untrusted.as_object(untrusted.read_json_object(place)).get("run"))
-    return untrusted.count(run.get("session"), _LARGEST_NUMBER), untrusted.text(run.get("id")) or None
 
 
 def _is_version(item: PulledSession, ref: KernelRef) -> bool:

@@ -183,7 +183,7 @@ def newest_voice(sessions: Sequence[PulledSession], name: str) -> str:
     """
     for session in reversed(sessions):
         state = untrusted.as_object(untrusted.read_json_object(session.files.state))
-        kernel = untrusted.text(untrusted.as_object(state.get("run")).get("kernel"))
+        kernel = untrusted.text(session.files.told.get("kernel"))
         model = untrusted.text(state.get("best_model")) or untrusted.text(state.get("checkpoint"))
         if kernel and model and session.run and session.number and (session.folder / model).is_file():
             return f"{kernel}/{session.run}/{session.number}"

@@ -178,9 +178,9 @@ def folder_of(run: RunThere, session: SessionThere, results: Results) -> Session
     files = results.of_session(run.slug, run.id, session.number)
     if is_training(files.path.parent):
         raise LocalError(f"`kgtts train` is at work in {files.path.parent}.", hint="pull when it has ended")
-    data = untrusted.as_object(untrusted.as_object(untrusted.read_json_object(files.state)).get("run"))
-    known = untrusted.text(data.get("kernel"))
-    if known is not None and (known, data.get("id")) != (str(session.kernel), run.id):
+    told = files.told
+    known = untrusted.text(told.get("kernel"))
+    if known is not None and (known, told.get("id")) != (str(session.kernel), run.id):
         raise LocalError(
             f"{files.path} has another session {session.number} of the run, of {known}; it was not replaced.",
             hint="choose another folder with --to",

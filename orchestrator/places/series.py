@@ -169,21 +169,16 @@ def _newest_result(sessions: Sequence[PulledSession]) -> SessionResult | None:
     return next((result for result in found if result is not None), None)
 
 
-def _run_of(session: PulledSession) -> dict[str, object]:
-    state = untrusted.as_object(untrusted.read_json_object(session.files.state))
-    return untrusted.as_object(state.get("run"))
-
-
 def _fingerprint_of(sessions: Sequence[PulledSession]) -> str | None:
     """The fingerprint in the newest state.json that has one."""
-    found = (untrusted.text(_run_of(item).get("fingerprint")) for item in reversed(sessions))
+    found = (untrusted.text(item.files.told.get("fingerprint")) for item in reversed(sessions))
     return next((text for text in found if text), None)
 
 
 def _owners(sessions: Sequence[PulledSession]) -> Iterator[str]:
     """The accounts whose kernels the sessions were, newest first; LOCAL for those on this machine."""
     for item in reversed(sessions):
-        kernel = untrusted.text(_run_of(item).get("kernel")) or ""
+        kernel = untrusted.text(item.files.told.get("kernel")) or ""
         if "/" in kernel:
             yield kernel.partition("/")[0]
 
@@ -278,7 +273,7 @@ def check_takeover(series: Series) -> None:
             continue
         if not (item.folder / result.checkpoint).is_file():
             hint = f"bring it with `kgtts pull --include newest-checkpoint --include {STATE_FILE}`"
-            if (_run_of(item).get("kernel") or "") == str(series.kernel):
+            if (item.files.told.get("kernel") or "") == str(series.kernel):
                 hint = f"put it back, or delete {item.folder} to go on from the session before it"
             raise LocalError(
                 f"The checkpoint of session {item.number} of run {series.run_id} is not in {item.folder}: "
