@@ -9,13 +9,13 @@ from filelock import FileLock, Timeout
 
 from orchestrator.errors import LocalError
 
-_PATIENCE_S = 120.0
+_TIMEOUT_S = 120.0
 TRAINING_LOCK = ".kgtts-train/lock"  # In a run's folder: locked while a session trains there.
 
 
 @contextmanager
-def machine_lock(folder: Path, name: str, *, patience_s: float = _PATIENCE_S) -> Iterator[None]:
-    """Hold the lock `name`, waiting up to `patience_s` seconds for another process that holds it.
+def machine_lock(folder: Path, name: str, *, timeout_s: float = _TIMEOUT_S) -> Iterator[None]:
+    """Hold the lock `name`, waiting up to `timeout_s` seconds for another process that holds it.
 
     The system releases it however its holder ends, so that nothing has to be cleaned up after a kill.
 
@@ -26,7 +26,7 @@ def machine_lock(folder: Path, name: str, *, patience_s: float = _PATIENCE_S) ->
     lock = FileLock(place)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=patience_s)
+        lock.acquire(timeout=timeout_s)
     except Timeout as error:
         raise LocalError(
             "Another kgtts on this machine is working on the same run.",

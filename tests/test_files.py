@@ -31,10 +31,10 @@ def test_a_lock_that_is_held_is_waited_for_in_vain(tmp_path: Path) -> None:
             pass
         with (
             pytest.raises(LocalError, match="is working on the same run"),
-            machine_lock(tmp_path, "run", patience_s=0.05),
+            machine_lock(tmp_path, "run", timeout_s=0.05),
         ):
             pass
-    with machine_lock(tmp_path, "run", patience_s=0.05):
+    with machine_lock(tmp_path, "run", timeout_s=0.05):
         pass
 
 
@@ -48,10 +48,10 @@ def test_a_killed_holder_leaves_it_free(tmp_path: Path) -> None:
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(LocalError), machine_lock(tmp_path, "run", patience_s=0.05):
+    with pytest.raises(LocalError), machine_lock(tmp_path, "run", timeout_s=0.05):
         pass
     holder.communicate()
-    with machine_lock(tmp_path, "run", patience_s=0.05):
+    with machine_lock(tmp_path, "run", timeout_s=0.05):
         pass
 
 

@@ -50,7 +50,7 @@ _MIGRATIONS = (
     """,
     ),
 )
-_PATIENCE_S = 30.0  # With another program that holds the file.
+_TIMEOUT_S = 30.0  # With another program that holds the file.
 
 
 class LedgerUnwritableError(LocalError):
@@ -112,7 +112,7 @@ def connect(path: Path | None, mode: str = "rw") -> sqlite3.Connection:
     else:
         place = path.resolve().as_posix()
         address = f"file://{'' if place.startswith('/') else '/'}{quote(os.fsencode(place))}?mode={mode}"
-        database = sqlite3.connect(address, uri=True, timeout=_PATIENCE_S, isolation_level=None)
+        database = sqlite3.connect(address, uri=True, timeout=_TIMEOUT_S, isolation_level=None)
     database.row_factory = sqlite3.Row
     return database
 

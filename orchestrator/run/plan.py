@@ -69,7 +69,7 @@ class Background:
     on_interrupt: str = "Ctrl-C leaves this page; the run goes on."
 
 
-class Surroundings(Protocol):
+class BackgroundSource(Protocol):
     """Gives the run around a session that is shown."""
 
     def read(self) -> Background:

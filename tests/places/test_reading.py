@@ -8,9 +8,11 @@ from typing import Any
 
 import fsspec
 import pytest
+from filelock import FileLock
 
 from kernel_template.contract import MANIFEST_FILE, STATE_FILE
 from orchestrator.errors import KgttsError, ServiceError, UsageError
+from orchestrator.locks import TRAINING_LOCK
 from orchestrator.places.opening import open_place
 from orchestrator.places.reading import find_run
 from orchestrator.results import Results, SessionFolder
@@ -247,6 +249,23 @@ def test_another_session_of_that_number_is_not_replaced(cli: Cli, workplace: Pat
     assert result.code == 8
     assert "local/bangla-tts" in result.err
     assert place.read_bytes() == mine
+
+
+def test_nothing_is_brought_where_a_session_trains(cli: Cli, workplace: Path, series: Any) -> None:
+    """The session that trains here may be of the number that the bucket has."""
+    place = workplace / "runs" / "bangla-tts" / TRAINING_LOCK
+    place.parent.mkdir(parents=True)
+    with FileLock(place):
+        result = cli("pull", "--from", BUCKET)
+    assert (result.code, "is at work in" in result.err) == (8, True)
+    assert not list((workplace / "runs").rglob(STATE_FILE))
+
+
+def test_a_session_that_is_there_twice_is_not_chosen(series: Any) -> None:
+    """Nobody can say which of two folders with the same session counts."""
+    put(series, session_files(1), 1, below="copy/")
+    with pytest.raises(UsageError, match=f"has session 1 of run {RUN} in two folders"):
+        find_run(BUCKET)
 
 
 def test_one_of_several_runs_is_named(cli: Cli, series: Any) -> None:

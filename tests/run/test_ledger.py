@@ -195,7 +195,7 @@ def test_a_ledger_that_another_program_holds_is_a_sentence(
     """It is neither damaged nor read-only: what is pushed now has to be written down later."""
     path = tmp_path / "ledger.db"
     Ledger(path, HERE).__exit__()
-    monkeypatch.setattr("orchestrator.run.ledger_file._PATIENCE_S", 0.01)
+    monkeypatch.setattr("orchestrator.run.ledger_file._TIMEOUT_S", 0.01)
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     try:

@@ -97,7 +97,7 @@ def train(
         python or own.python or before.python,
     )
     turn = f"train {results.to / settings.kernel.slug}"
-    with repeating(config_path, overrides), machine_lock(data_folder(), turn, patience_s=0.5):
+    with repeating(config_path, overrides), machine_lock(data_folder(), turn, timeout_s=0.5):
         program = find_python(wanted.python)
         with (
             on_interrupt("Stopped before the training began.", hint="`kgtts train` begins again"),

@@ -26,7 +26,7 @@ from orchestrator.run.decide import RunState
 from orchestrator.run.follow import FollowEvent
 from orchestrator.run.look import Pass
 from orchestrator.run.outlook import verdict_after
-from orchestrator.run.plan import BackgroundReader, Surroundings
+from orchestrator.run.plan import BackgroundReader, BackgroundSource
 from orchestrator.run.progress import Progress, parse_event
 from orchestrator.run.watch import SessionEnd, follow_to_end
 from orchestrator.untrusted import terminal_colours, workflow_log_line
@@ -143,7 +143,7 @@ def _way_back(target: Target) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def display(name: str, around: Surroundings, *, quiet: bool = False) -> Iterator[Show]:
+def display(name: str, around: BackgroundSource, *, quiet: bool = False) -> Iterator[Show]:
     """Give the function that shows each event of a session: on a page on a terminal, else line by line.
 
     Args:
@@ -182,7 +182,7 @@ def _lines(name: str) -> Show:
     return show
 
 
-def _page(name: str, around: Surroundings) -> "LivePage | None":
+def _page(name: str, around: BackgroundSource) -> "LivePage | None":
     # rich costs a tenth of a second to import; only a watched run on a terminal pays it.
     from rich.console import Console  # noqa: PLC0415
 

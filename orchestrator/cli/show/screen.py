@@ -20,7 +20,7 @@ from orchestrator.cli.show.page import Page, Scene
 from orchestrator.ports import Clock
 from orchestrator.run.follow import FollowEvent
 from orchestrator.run.live import Feed
-from orchestrator.run.plan import Background, Surroundings
+from orchestrator.run.plan import Background, BackgroundSource
 
 try:
     import termios
@@ -64,7 +64,7 @@ class LivePage:
     """
 
     def __init__(
-        self, name: str, clock: Clock, reader: Surroundings | None, console: Console | None = None
+        self, name: str, clock: Clock, reader: BackgroundSource | None, console: Console | None = None
     ) -> None:
         self._name, self._clock, self._reader = name, clock, reader
         self._console = console or Console(highlight=False, soft_wrap=False)
