@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from kernel_template.contract import LOCAL, DoneReason
 from orchestrator import untrusted
 from orchestrator.models import KernelRef, OutputFile, Quota, SessionState
+from orchestrator.run.forecast import QUOTA_RESERVE, SESSION_OVERHEAD, epochs_left
 from orchestrator.run.handover import downloads_itself, handover_dataset
 from orchestrator.run.snapshot import CannotTell, Seen, value_of
 from orchestrator.run.view import RunView, SessionView
@@ -16,8 +17,6 @@ from orchestrator.settings import SESSION_LIMIT, Settings, format_duration
 if TYPE_CHECKING:
     from orchestrator.run.state import SessionResult  # pydantic, see `Snapshot.state`.
 
-# Start-up, installing, samples and saving, as measured on a real run.
-SESSION_OVERHEAD = timedelta(minutes=10)
 _LONGEST_CAUSE = 300  # Characters of Kaggle's own words.
 _MARGIN = 1.2  # Epochs of another session may be slower.
 # How long a session may stay in a state, from its push on; Kaggle queues and saves for a while.
@@ -37,7 +36,6 @@ _IN_WORDS = {
     SessionState.NEW_SCRIPT: "saved, but Kaggle has not started it",
     SessionState.CANCEL_REQUESTED: "being stopped",
 }
-QUOTA_RESERVE = timedelta(minutes=5)
 
 
 class RunState(StrEnum):
@@ -363,10 +361,7 @@ def _rest_s(settings: Settings, view: RunView) -> float | None:
         return None  # Another machine has another pace.
     if result is None or not result.seconds_per_epoch or result.epoch is None:
         return None
-    epochs = float(max(1, settings.training.epochs - result.epoch))
-    if settings.run.until_step and result.steps_per_epoch:
-        steps = max(1, settings.run.until_step - view.global_step)
-        epochs = min(epochs, steps / result.steps_per_epoch)
+    epochs = epochs_left(settings, result) or 1.0
     return min(epochs * result.seconds_per_epoch, SESSION_LIMIT.total_seconds())
 
 

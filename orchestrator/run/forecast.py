@@ -7,12 +7,18 @@ nothing, and none begins in a week that cannot hold it.
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from orchestrator.models import Quota
-from orchestrator.run.decide import QUOTA_RESERVE, SESSION_OVERHEAD
 from orchestrator.run.view import RunView
 from orchestrator.settings import Settings
 
+if TYPE_CHECKING:
+    from orchestrator.run.state import SessionResult  # pydantic, see `Snapshot.state`.
+
+# Start-up, installing, samples and saving, as measured on a real run.
+SESSION_OVERHEAD = timedelta(minutes=10)
+QUOTA_RESERVE = timedelta(minutes=5)
 _WEEK = timedelta(days=7)
 _SHORTEST_EPOCH_S, _LONGEST_WORK_S = 1e-3, 20 * 365 * 86400.0
 _MOST_SESSIONS = 10_000  # Beyond, a date would mean nothing.
@@ -66,6 +72,17 @@ class Forecast:
     done_at: datetime | None
 
 
+def epochs_left(settings: Settings, result: "SessionResult") -> float:
+    """Epochs from what a session saved to the last one, or to `run.until_step` if that is nearer."""
+    epoch = max([result.epoch or 0, *(item.to_epoch for item in result.history)])
+    left = float(max(0, settings.training.epochs - epoch))
+    step, until = result.global_step or 0, settings.run.until_step
+    steps_per_epoch = float(result.steps_per_epoch or 0)
+    if not steps_per_epoch and epoch:
+        steps_per_epoch = (step - min((item.from_step for item in result.history), default=0)) / epoch
+    return left if not until or steps_per_epoch <= 0 else min(left, max(0, until - step) / steps_per_epoch)
+
+
 def work_left(settings: Settings, view: RunView | None) -> Work | None:
     """What is left by the newest result; None if no session on Kaggle has reported its pace yet."""
     source = None if view is None else view.stranded if view.has_stranded_elsewhere else view.resumable
@@ -80,11 +97,7 @@ def work_left(settings: Settings, view: RunView | None) -> Work | None:
         epoch_s = result.seconds_per_epoch
         if not epoch_s and epoch:
             epoch_s = sum(item.seconds for item in result.history) / epoch
-    left = float(max(0, settings.training.epochs - epoch))
-    step, until = result.global_step or 0, settings.run.until_step
-    first = min((item.from_step for item in result.history), default=0)
-    if until and epoch and step > first:
-        left = min(left, max(0, until - step) * epoch / (step - first))
+    left = epochs_left(settings, result)
     # The numbers come from a server: a pace that no training has is not one.
     if not epoch_s or not _SHORTEST_EPOCH_S <= epoch_s <= _LONGEST_WORK_S / max(1.0, left):
         return None

@@ -16,8 +16,7 @@ from orchestrator.models import KernelRef, Quota, SessionState, SessionStatus, S
 from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.results import Results, pulled_sessions
 from orchestrator.run.context import RunContext
-from orchestrator.run.decide import SESSION_OVERHEAD
-from orchestrator.run.forecast import Terms, Work, forecast
+from orchestrator.run.forecast import SESSION_OVERHEAD, Terms, Work, forecast
 from orchestrator.run.handover import result_before
 from orchestrator.run.live import Curve, Feed, add_all
 from orchestrator.run.progress import Progress
