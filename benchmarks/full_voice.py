@@ -18,7 +18,7 @@ from orchestrator.emulator.demo import voice
 from orchestrator.emulator.runner.standins import standin_path
 from orchestrator.voice import find_card
 
-_MAKE = """
+MAKE_CHECKPOINT = """
 import sys, torch
 from TTS.config import load_config
 from TTS.tts.models import setup_model
@@ -53,7 +53,7 @@ def main() -> None:
         asked = {"config": config, "checkpoint": checkpoint, "sentences": sentences, "out": folder}
         arguments = [part for option, path in asked.items() for part in (f"--{option}", str(path))]
         for command in (
-            [sys.executable, "-c", _MAKE, str(config), str(checkpoint)],
+            [sys.executable, "-c", MAKE_CHECKPOINT, str(config), str(checkpoint)],
             programs.command("finish.export_program", *arguments),
         ):
             subprocess.run(command, env=environ, check=True)

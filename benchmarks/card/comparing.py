@@ -17,13 +17,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainer import Trainer
 
 from benchmarks.card.common import ASKED, CUDA, at_fit, lower_scale, memory, synchronise, wait_for_turn, write
+from kernel_template.host.speed import be_deterministic
 
-# The host's rules, and whether cuDNN searches everywhere.
-WAYS: dict[str, tuple[dict[str, bool], bool]] = {
-    "as Coqui": ({"exact": False}, False),
-    "exact": ({}, False),
-    "exact, cuDNN search of fixed shapes": ({"cudnn_search": True}, False),
-    "exact, cuDNN search everywhere": ({}, True),
+# The host's rules.
+WAYS: dict[str, dict[str, bool]] = {
+    "as Coqui": {"exact": False},
+    "exact": {},
+    "exact, cuDNN search of fixed shapes": {"cudnn_search": True},
+    "exact, rounded lengths": {"round_lengths": True},
+    "exact, rounded lengths, deterministic": {"round_lengths": True, "deterministic": True},
 }
 
 
@@ -88,9 +90,10 @@ class Comparison:
         }
 
     def _choose(self, name: str) -> None:
-        rules, search = WAYS[name]
-        self._hooks.rules = replace(self._plain, **rules)
-        torch.backends.cudnn.benchmark = search
+        self._hooks.rules = replace(self._plain, **WAYS[name])
+        be_deterministic()
+        torch.use_deterministic_algorithms(self._hooks.rules.deterministic, warn_only=True)
+        torch.backends.cudnn.deterministic = self._hooks.rules.deterministic
         if CUDA:
             torch.cuda.reset_peak_memory_stats()
 
