@@ -2,16 +2,20 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.emulator import Emulator
+from tests.action.kgtts_server import CLIENT
 from tests.action.runner import Job, Runner, copy_matching
 from tests.support import KEY, REPOSITORY, USER, clean_environment
 
 PINNED = 40
+SERVER = Path(__file__).with_name("kgtts_server.py")
 SETTINGS = """
 [training]
 epochs = 5
@@ -87,17 +91,38 @@ class Service:
         return True
 
 
-def _hasty(kgtts: Path) -> str:
-    """Write a program beside kgtts that is kgtts, except that its waits take no time."""
-    program = kgtts.with_name("kgtts-hasty")
-    clock = REPOSITORY / "tests" / "fakes" / "clock.py"
-    program.write_text(
-        f"#!{kgtts.with_name('python')}\nimport runpy, sys\nfrom orchestrator.cli.main import run\n"
-        f"sys.exit(run(clock=runpy.run_path({str(clock)!r})['HastyClock']()))\n",
-        encoding="utf-8",
-    )
-    program.chmod(0o755)
-    return str(program)
+class Installation:
+    """kgtts as the first machine installed it, for all of one checkout; later steps run it in forks."""
+
+    def __init__(self) -> None:
+        self.outputs: dict[str, str] | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="kgtts-")  # A socket's path must be short.
+        self._servers: dict[str, tuple[subprocess.Popen[bytes], Path]] = {}
+
+    def program(self, environment: Mapping[str, str]) -> str:
+        """Return a program that is kgtts with these packages, except that its waits take no time."""
+        assert self.outputs is not None
+        packages = environment["PYTHONPATH"]
+        if packages not in self._servers:
+            python = Path(self.outputs["kgtts"]).with_name("python")
+            folder = Path(self._folder.name)
+            program, address = (folder / f"{name}-{len(self._servers)}" for name in ("kgtts", "socket"))
+            program.write_text(CLIENT.format(python=python, address=str(address)), encoding="utf-8")
+            program.chmod(0o755)
+            server = subprocess.Popen(
+                [python, SERVER, address], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+            )
+            self._servers[packages] = server, program
+            assert server.stdout is not None
+            assert server.stdout.readline() == b"ready\n"
+        return str(self._servers[packages][1])
+
+    def close(self) -> None:
+        """End the servers."""
+        for server, _ in self._servers.values():
+            with server:
+                server.kill()
+        self._folder.cleanup()
 
 
 class Fleet:
@@ -107,7 +132,7 @@ class Fleet:
         tmp_path: the folder for all machines.
         action: a checkout of the action.
         kaggle: what is Kaggle to them.
-        installed: the outputs of the install step, for all fleets of one checkout.
+        installed: what the first machine installs, for all fleets of one checkout.
         settings: the run's kgtts.toml.
         packages: a folder with packages that come before the installed ones.
     """
@@ -118,7 +143,7 @@ class Fleet:
         action: Path,
         kaggle: Emulator,
         *,
-        installed: dict[str, dict[str, str]],
+        installed: Installation,
         settings: str = SETTINGS,
         packages: Path | None = None,
     ) -> None:
@@ -138,18 +163,12 @@ class Fleet:
         temp.mkdir()
         (workspace / "kgtts.toml").write_text(self._settings, encoding="utf-8")
         self.service.workspace = workspace
-        runner = Runner(
-            self._action,
-            workspace,
-            temp,
-            self._environment(machine, environment or {}),
-            self.service,
-            self._installed,
-        )
-        job = runner.run(**inputs)
-        if job.steps["install"]["outcome"] == "success" and "install" not in self._installed:
-            outputs = job.steps["install"]["outputs"]
-            self._installed["install"] = {**outputs, "kgtts": _hasty(Path(outputs["kgtts"]))}
+        around, done = self._environment(machine, environment or {}), {}
+        if self._installed.outputs is not None:
+            done["install"] = {**self._installed.outputs, "kgtts": self._installed.program(around)}
+        job = Runner(self._action, workspace, temp, around, self.service, done).run(**inputs)
+        if job.steps["install"]["outcome"] == "success" and self._installed.outputs is None:
+            self._installed.outputs = job.steps["install"]["outputs"]
         return job
 
     def wait(self) -> None:

@@ -3,7 +3,8 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from orchestrator.run.outlook import outlook_of
 from orchestrator.run.status import report_session
 from orchestrator.settings import load_settings
 from orchestrator.voice.package import open_package
-from tests.action.machines import PINNED, SETTINGS, TRAIN, Fleet, check_out
+from tests.action.machines import PINNED, SETTINGS, TRAIN, Fleet, Installation, check_out
 from tests.action.runner import BASH, Job
 from tests.cli.voice import SETTINGS as VOICE_SETTINGS
 from tests.cli.voice import make_python, provide_inputs
@@ -48,9 +49,10 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed() -> dict[str, dict[str, str]]:
-    """The outputs of the install step, which is the same on every machine and run once."""
-    return {}
+def installed() -> Iterator[Installation]:
+    """What the install step makes, which is the same on every machine and run once."""
+    with closing(Installation()) as installation:
+        yield installation
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ def kaggle(tmp_path: Path, start_emulator: Callable[..., Emulator]) -> Emulator:
 
 @pytest.fixture
 def new_fleet(
-    tmp_path: Path, action: Path, packages: Path, kaggle: Emulator, installed: dict[str, dict[str, str]]
+    tmp_path: Path, action: Path, packages: Path, kaggle: Emulator, installed: Installation
 ) -> Callable[..., Fleet]:
     """Makes machines for jobs, with the emulator as Kaggle."""
     return partial(Fleet, tmp_path, action, kaggle, installed=installed, packages=packages)
@@ -142,7 +144,7 @@ def test_passes_on_fresh_machines_take_a_run_to_its_end(fleet: Fleet) -> None:
 def test_the_real_kernel_is_taken_to_its_end(
     tmp_path: Path,
     action: Path,
-    installed: dict[str, dict[str, str]],
+    installed: Installation,
     start_emulator: Callable[..., Emulator],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -208,7 +210,7 @@ def test_a_done_run_is_told_once_and_released(
     tmp_path: Path,
     action: Path,
     kaggle: Emulator,
-    installed: dict[str, dict[str, str]],
+    installed: Installation,
     packages: Path,
 ) -> None:
     """Fresh machines tell each end once and show no address; the release has a package that is whole.
