@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kernel_template.contract import LOCAL, SKYPILOT, STATE_FILE, EndReason, session_folder
+from kernel_template.contract import LOCAL, SKYPILOT, STATE_FILE, EndReason
 from orchestrator.cli.context import load, on_interrupt, print_json
 from orchestrator.cli.show.console import quoted, warn
 from orchestrator.cli.show.runs import row, session_line
@@ -24,11 +24,9 @@ from orchestrator.untrusted import file_name, terminal_line
 
 if TYPE_CHECKING:
     from orchestrator.download import Refused
-    from orchestrator.places.reading import RunThere, SessionThere
+    from orchestrator.places.reading import RunThere, SessionThere, Wanted
     from orchestrator.run.collect import Choose
     from orchestrator.settings.sections import Pull
-
-    _Chosen = tuple[SessionThere, SessionFolder, Choose]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,7 +78,7 @@ def pull_from(
         raise failure
 
 
-def _outline(plan: "Sequence[_Chosen]", *, as_json: bool) -> tuple[list[dict[str, Any]], list["Refused"]]:
+def _outline(plan: "Sequence[Wanted]", *, as_json: bool) -> tuple[list[dict[str, Any]], list["Refused"]]:
     """List what would come; as JSON, and the refused names."""
     from orchestrator.places.reading import plan_session  # noqa: PLC0415 - fsspec, pydantic
 
@@ -103,7 +101,7 @@ def _outline(plan: "Sequence[_Chosen]", *, as_json: bool) -> tuple[list[dict[str
 
 
 def _bring(
-    plan: "Sequence[_Chosen]", listen: Callable[[], Silent], *, as_json: bool
+    plan: "Sequence[Wanted]", listen: Callable[[], Silent], *, as_json: bool
 ) -> tuple[list[dict[str, Any]], list["Refused"]]:
     """Bring all sessions; as JSON, and the refused names."""
     from orchestrator.places.reading import bring_session  # noqa: PLC0415 - as above
@@ -235,19 +233,11 @@ def _find(place: str, wanted: str | None, *, say: bool = True) -> "RunThere":
     return run
 
 
-def _plan(run: "RunThere", folder: Path | None, choose: "Choose | None") -> "list[_Chosen]":
-    """Each session, its folder here, and which of its files are chosen."""
-    from orchestrator.places.reading import folder_of, without_weights  # noqa: PLC0415 - as above
+def _plan(run: "RunThere", folder: Path | None, choose: "Choose | None") -> "Sequence[Wanted]":
+    from orchestrator.places.reading import plan_run  # noqa: PLC0415 - as above
 
     settings = load().settings.pull
-    own, results, found = _chosen(settings), Results(Path(settings.to)), []
-    for session in run.sessions:
-        if folder is None:
-            files = folder_of(run, session, results)
-        else:
-            files = SessionFolder(folder / session_folder(session.number), run.id)
-        found.append((session, files, choose or (own if session is run.newest else without_weights(own))))
-    return found
+    return plan_run(run, Results(Path(settings.to)), _chosen(settings), folder=folder, choose=choose)
 
 
 def _chosen(settings: "Pull") -> "Choose":

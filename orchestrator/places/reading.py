@@ -9,9 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
-from kernel_template.contract import COMPLETE_MARK, STATE_FILE, VERSION_MARK, Status, session_number
+from kernel_template.contract import (
+    COMPLETE_MARK,
+    STATE_FILE,
+    VERSION_MARK,
+    Status,
+    session_folder,
+    session_number,
+)
 from orchestrator import untrusted
 from orchestrator.download import Planned, Refused, TransferListener
 from orchestrator.download.buckets import bucket_fetch, bucket_measure
@@ -121,6 +129,9 @@ class RunThere:
     def slug(self) -> str:
         """What the run is called."""
         return self.newest.kernel.base.slug
+
+
+Wanted = tuple[SessionThere, SessionFolder, Choose]  # A session, its folder here, and what is chosen of it.
 
 
 def find_run(place: str, wanted: str | None = None) -> RunThere:
@@ -236,6 +247,31 @@ def plan_session(
     chosen = [file for file in listed if file.name in names]
     planned, refused = bucket_measure(session.fs, session.folder, chosen, files.path)
     return planned, refused, len(listed) - len(chosen)
+
+
+def plan_run(
+    run: RunThere, results: Results, own: Choose, *, folder: Path | None = None, choose: Choose | None = None
+) -> Sequence[Wanted]:
+    """Say of each session where it goes and which of its files come, oldest first.
+
+    Args:
+        run: the run.
+        results: the results on this machine.
+        own: what `[pull]` chooses; of all sessions but the newest without checkpoints.
+        folder: a folder for the run's sessions; None is its own in `results`.
+        choose: what is chosen of every session instead.
+
+    Raises:
+        LocalError: another session of that number is there already, or may begin there.
+    """
+    found = []
+    for session in run.sessions:
+        if folder is None:
+            files = folder_of(run, session, results)
+        else:
+            files = SessionFolder(folder / session_folder(session.number), run.id)
+        found.append((session, files, choose or (own if session is run.newest else without_weights(own))))
+    return found
 
 
 def without_weights(choose: Choose) -> Choose:

@@ -1,9 +1,9 @@
 """`kgtts train`: the run's next session on this machine."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
@@ -24,21 +24,17 @@ from orchestrator.cli.show.transfer import Occasional
 from orchestrator.errors import ServiceError
 from orchestrator.kaggle.auth import NoLoginError, known_username
 from orchestrator.locks import machine_lock
-from orchestrator.models import KernelRef
-from orchestrator.places.downloads import KaggleInputs
-from orchestrator.places.inputs import InputFinder, Tree, Wanted, newest_voice
+from orchestrator.places.beginning import Account, Beginning
+from orchestrator.places.inputs import Wanted, newest_voice
 from orchestrator.places.local import LocalPlace
 from orchestrator.places.machine import check_system, count_gpus, describe_machine, find_python
-from orchestrator.places.series import Series, bring_newer, check_takeover, find_series
 from orchestrator.results import Results
-from orchestrator.run.context import RunContext
 from orchestrator.settings import Settings
 
 _NO_OWNER = (
     "No Kaggle user is known. If this run is to go on on Kaggle one day, stop now, set kernel.owner in "
     "kgtts.toml, and begin again with --new."
 )
-_OFFLINE = "`kgtts train --offline` goes on from what is here, whatever Kaggle has"
 
 
 @click.command()
@@ -103,7 +99,9 @@ def train(
             on_interrupt("Stopped before the training began.", hint="`kgtts train` begins again"),
             _account(settings, offline=offline) as account,
         ):
-            begin = _Begin(settings, results, overrides, account)
+            warning = partial(warn, err=True)
+            home = data_folder()
+            begin = Beginning(settings, results, overrides, account, home, Occasional, _say, warning)
             series = begin.find_run(new=new)
             if series.done is not None:
                 click.echo(series.done)
@@ -120,100 +118,27 @@ def train(
         finish(Shown(series, results, ended, stops))
 
 
-@dataclass(frozen=True, slots=True)
-class _Account:
-    """The account on Kaggle, as far as it can be reached.
-
-    Attributes:
-        bench: the account and the ledger; None without a login, or if Kaggle is not to be asked.
-        name: its user name; empty if it is not known.
-        problem: why it cannot be reached although there is a login.
-    """
-
-    bench: RunContext | None = None
-    name: str = ""
-    problem: ServiceError | None = None
-
-
 @contextmanager
-def _account(settings: Settings, *, offline: bool) -> Iterator[_Account]:
+def _account(settings: Settings, *, offline: bool) -> Iterator[Account]:
     known = settings.kernel.owner or ""
     with suppress(OSError, RuntimeError):
         known = known or known_username(os.environ, Path.home()) or ""
     if offline:
-        yield _Account(name=known)
+        yield Account(name=known)
         return
     bench = workbench(starts=True)
     try:
         opened = bench.__enter__()
     except NoLoginError:
-        yield _Account(name=known)
+        yield Account(name=known)
         return
     except ServiceError as error:
-        yield _Account(name=known, problem=error)
+        yield Account(name=known, problem=error)
         return
     try:
-        yield _Account(opened, settings.kernel.owner or opened.kaggle.username)
+        yield Account(opened, settings.kernel.owner or opened.kaggle.username)
     finally:
         bench.__exit__(None, None, None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Begin:
-    """What comes before a session."""
-
-    settings: Settings
-    results: Results
-    overrides: Sequence[str]
-    account: _Account
-
-    def find_run(self, *, new: bool) -> Series:
-        """The run, with all that Kaggle has of it brought here; its last session here has ended."""
-        series = self._find(new=new)
-        if not new and LocalPlace(series).settle(
-            lambda: _say("A session whose kgtts has ended still saves; waiting for it.")
-        ):
-            series = self._find(new=new)
-        if not new and self._bring(series):
-            series = self._find(new=new)
-        check_takeover(series)
-        return series
-
-    def _find(self, *, new: bool) -> Series:
-        return find_series(
-            self.settings, self.results, overrides=self.overrides, owner=self.account.name, new=new
-        )
-
-    def _bring(self, series: Series) -> bool:
-        """Bring what Kaggle has of a run; whether that was anything."""
-        bench, problem = self.account.bench, self.account.problem
-        slug = self.settings.kernel.slug
-        brought: list[str] = []
-        if bench is not None:
-            base = KernelRef(self.account.name, slug)
-            try:
-                with Occasional() as listener:
-                    brought = bring_newer(series, base, bench, self.results, listener)
-            except ServiceError as error:
-                problem = error
-        if problem is not None:
-            pushed = bench is not None and bool(bench.ledger.of_slug(slug, self.account.name))
-            if series.was_on_kaggle or pushed:
-                raise ServiceError(
-                    f"Whether Kaggle has more of the run is not known: {problem.message}", hint=_OFFLINE
-                ) from problem
-            warn(f"Kaggle could not be asked about the run: {problem.message}", err=True)
-        for name in brought:
-            _say(f"Brought {name}, from which the run goes on.")
-        return bool(brought)
-
-    def find_inputs(self, series: Series, wanted: Wanted) -> dict[str, Tree]:
-        """What the session mounts."""
-        kaggle = None if self.account.bench is None else self.account.bench.kaggle
-        with Occasional() as listener:
-            cache = KaggleInputs(kaggle, data_folder() / "inputs", listener, _say)
-            finder = InputFinder(series.settings, cache, self.results, data_folder(), listener, _say)
-            return finder.find(wanted)
 
 
 def _gpus(settings: Settings) -> int:
