@@ -10,23 +10,20 @@ it over (`handover.parent_of`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
-from kernel_template.contract import EXCUSED, LOCAL, STATE_FILE, EndReason, Status, session_folder
+from kernel_template.contract import LOCAL, STATE_FILE, EndReason, session_folder
 from orchestrator import untrusted
 from orchestrator.errors import UsageError
 from orchestrator.locks import is_training
 from orchestrator.models import KernelRef, SessionState, SessionStatus
-from orchestrator.render.stamp import RunStamp
 from orchestrator.results import Results, newest_number, newest_run, pulled_sessions
 from orchestrator.run.handover import handover_dataset, read_dataset
 from orchestrator.run.snapshot import Snapshot
-from orchestrator.run.state import read_state
+from orchestrator.run.state import session_of
 from orchestrator.run.view import RunView, SessionView
 
 _KILLED = SessionStatus(SessionState.ERROR)
-_STAMPED = ("id", "session", "parent", "fingerprint", "kernel", "kgtts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,45 +45,6 @@ class Here:
         """The one that has ended with the highest step; None if none has saved anything."""
         ended = [item for item in self.sessions if item.status.state.is_terminal and item.has_saved]
         return max(ended, key=lambda item: (item.step, item.stamp.session), default=None)
-
-
-def session_of(data: bytes | None, number: int, *, is_at_work: bool = False) -> SessionView | None:
-    """A session outside Kaggle by its state.json; None if it is not of one with this number.
-
-    Args:
-        data: the content of state.json.
-        number: the session's number, by its folder or its child's stamp.
-        is_at_work: whether it may still train; if not, one that did not write its end was killed.
-    """
-    result = read_state(data)
-    whole = untrusted.json_object(data) or {}
-    told, started = untrusted.as_object(whole.get("run")), _moment(whole.get("started"))
-    try:
-        stamp = RunStamp(**{name: told.get(name) for name in _STAMPED})  # type: ignore[arg-type] # It checks.
-        ref = KernelRef.parse(stamp.kernel)
-    except UsageError:
-        return None
-    if result is None or not ref.is_elsewhere or not stamp.session == result.session == number:
-        return None
-    state, cause = SessionState.ERROR, None
-    if result.status == Status.COMPLETE:
-        state = SessionState.COMPLETE
-    elif result.status == Status.RUNNING and is_at_work:
-        state = SessionState.RUNNING
-    elif result.status == Status.FAILED and result.reason not in EXCUSED:
-        cause = result.message or None
-    reason = result.reason or (None if state is SessionState.RUNNING else EndReason.KILLED.value)
-    return SessionView(
-        ref.at(number), stamp, SessionStatus(state), started, result=result, cause=cause, reason=reason
-    )
-
-
-def _moment(value: object) -> datetime | None:
-    try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return None if found is None or found.tzinfo is None else found
 
 
 def all_here(results: Results) -> list[SessionView]:

@@ -212,7 +212,7 @@ def _handed_over(snapshot: Snapshot, child: SessionView, ref: KernelRef) -> Sess
     Raises:
         ServiceError: it cannot be told.
     """
-    from orchestrator.run.elsewhere import session_of  # noqa: PLC0415 - pydantic, see `Snapshot.state`.
+    from orchestrator.run.state import session_of  # noqa: PLC0415 - pydantic, see `Snapshot.state`.
 
     source, number = handover_dataset(child.ref.base), ref.version or 0
     dataset, run_id = read_dataset(snapshot.kaggle, source), child.stamp.id

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from kernel_template.contract import BEST_SCORE_PREFIX, MANIFEST_FILE, METRICS_FILE, TRAINING_LOG
+from kernel_template.contract import BEST_SCORE_PREFIX, MANIFEST_FILE, METRICS_FILE, STATE_FILE, TRAINING_LOG
 from orchestrator import scrubbing
 from orchestrator.download import (
     DamagedError,
@@ -40,7 +40,7 @@ from orchestrator.files import write_atomically
 from orchestrator.models import InputDetails, KernelRef, OutputFile
 from orchestrator.ports import Clock, Kaggle
 from orchestrator.run.handover import handover_dataset, marker_of, read_dataset
-from orchestrator.run.state import STATE_FILE, SavedCheckpoint, SessionResult, read_state
+from orchestrator.run.state import SavedCheckpoint, SessionResult, read_state
 from orchestrator.run.view import SessionView
 from orchestrator.settings import title_from
 from orchestrator.untrusted import is_loopback

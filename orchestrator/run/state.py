@@ -5,17 +5,20 @@ value makes no sense counts as missing, and fields that are not known here are i
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from kernel_template.contract import STATE_FILE, STATE_SCHEMA
+from kernel_template.contract import EXCUSED, STATE_SCHEMA, EndReason, Status
 from orchestrator import untrusted
-from orchestrator.errors import KgttsError
-from orchestrator.models import SessionSummary
+from orchestrator.errors import KgttsError, UsageError
+from orchestrator.models import KernelRef, SessionState, SessionStatus, SessionSummary
+from orchestrator.render.stamp import RunStamp
+from orchestrator.run.view import SessionView
 
-__all__ = ["STATE_FILE", "SavedCheckpoint", "SessionResult", "StateError", "parse_state", "read_state"]
+_STAMPED = ("id", "session", "parent", "fingerprint", "kernel", "kgtts")
 
 
 class StateError(KgttsError):
@@ -147,6 +150,45 @@ def read_state(data: bytes | None) -> SessionResult | None:
         return None if data is None else parse_state(data)
     except StateError:
         return None
+
+
+def session_of(data: bytes | None, number: int, *, is_at_work: bool = False) -> SessionView | None:
+    """A session outside Kaggle by its state.json; None if it is not of one with this number.
+
+    Args:
+        data: the content of state.json.
+        number: the session's number, by its folder or its child's stamp.
+        is_at_work: whether it may still train; if not, one that did not write its end was killed.
+    """
+    result = read_state(data)
+    whole = untrusted.json_object(data) or {}
+    told, started = untrusted.as_object(whole.get("run")), _moment(whole.get("started"))
+    try:
+        stamp = RunStamp(**{name: told.get(name) for name in _STAMPED})  # type: ignore[arg-type] # It checks.
+        ref = KernelRef.parse(stamp.kernel)
+    except UsageError:
+        return None
+    if result is None or not ref.is_elsewhere or not stamp.session == result.session == number:
+        return None
+    state, cause = SessionState.ERROR, None
+    if result.status == Status.COMPLETE:
+        state = SessionState.COMPLETE
+    elif result.status == Status.RUNNING and is_at_work:
+        state = SessionState.RUNNING
+    elif result.status == Status.FAILED and result.reason not in EXCUSED:
+        cause = result.message or None
+    reason = result.reason or (None if state is SessionState.RUNNING else EndReason.KILLED.value)
+    return SessionView(
+        ref.at(number), stamp, SessionStatus(state), started, result=result, cause=cause, reason=reason
+    )
+
+
+def _moment(value: object) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return None if found is None or found.tzinfo is None else found
 
 
 def _object(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
