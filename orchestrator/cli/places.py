@@ -247,7 +247,7 @@ def _chosen(settings: "Pull") -> "Choose":
 def _progress(run: "RunThere") -> str:
     state = run.newest.state
     epochs = f" of {state.epochs}" if state.epochs else ""
-    parts = [f"epoch {state.epoch}{epochs}" if state.epoch is not None else "", losses(run.newest.losses)]
+    parts = [f"epoch {state.epochs_done}{epochs}", losses(run.newest.losses)]
     return ", ".join([f"checkpoint of step {state.global_step or 0}", *(part for part in parts if part)])
 
 

@@ -88,7 +88,7 @@ def _progress(data: RunData) -> list[Fact]:
     if result is None:
         return [Fact("Progress", f"step {max(0, step):,}")]
     saved = result.global_step or 0
-    done = max((item.to_epoch for item in data.history), default=result.epoch or 0)
+    done = result.epochs_done
     target = f"{result.epochs:,} epochs" if result.epochs else "unknown"
     if result.steps_per_epoch and result.epochs:
         target_more = f"about {result.steps_per_epoch * result.epochs:,} steps"

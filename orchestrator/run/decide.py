@@ -307,8 +307,7 @@ def is_done(settings: Settings, result: "SessionResult") -> bool:
     if not result.done:
         return False
     if result.done_reason == DoneReason.EPOCHS:
-        reached = max((summary.to_epoch for summary in result.history), default=0)
-        return max(reached, result.epochs or 0) >= settings.training.epochs
+        return max(result.epochs_done, result.epochs or 0) >= settings.training.epochs
     if result.done_reason == DoneReason.UNTIL_STEP:
         return settings.run.until_step != 0 and (result.global_step or 0) >= settings.run.until_step
     if result.done_reason == DoneReason.NO_IMPROVEMENT:

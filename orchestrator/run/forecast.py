@@ -74,7 +74,7 @@ class Forecast:
 
 def epochs_left(settings: Settings, result: "SessionResult") -> float:
     """Epochs from what a session saved to the last one, or to `run.until_step` if that is nearer."""
-    epoch = max([result.epoch or 0, *(item.to_epoch for item in result.history)])
+    epoch = result.epochs_done
     left = float(max(0, settings.training.epochs - epoch))
     step, until = result.global_step or 0, settings.run.until_step
     steps_per_epoch = float(result.steps_per_epoch or 0)
@@ -89,7 +89,7 @@ def work_left(settings: Settings, view: RunView | None) -> Work | None:
     result = None if source is None else source.result
     if view is None or source is None or result is None:
         return None
-    epoch = max([result.epoch or 0, *(item.to_epoch for item in result.history)])
+    epoch = result.epochs_done
     if source.ref.is_elsewhere:  # Another machine has another pace.
         paced = None if view.on_kaggle is None else view.on_kaggle.result
         epoch_s = None if paced is None else paced.seconds_per_epoch

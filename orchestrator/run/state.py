@@ -118,6 +118,11 @@ class SessionResult(_Part):
             "history": tuple(_summary(item) for item in _list(data, "history")),
         }
 
+    @property
+    def epochs_done(self) -> int:
+        """The epochs that the run has made. `epoch` is the one in which the newest checkpoint was saved."""
+        return max([self.epoch or 0, *(item.to_epoch for item in self.history)])
+
 
 def parse_state(data: bytes) -> SessionResult:
     """The content of a `state.json`.

@@ -64,6 +64,15 @@ def test_a_whole_state_is_read_whole() -> None:
     assert [(item.to_step, item.advanced) for item in result.history] == [(630, True), (630, False)]
 
 
+@pytest.mark.parametrize(("saved_in", "made"), [(2, 3), (3, 3), (None, 3), (4, 4)])
+def test_epochs_are_counted_to_the_end_of_the_last_one(saved_in: int | None, made: int) -> None:
+    """The last checkpoint is saved within the last epoch, so its number is one too few at the end."""
+    history = [{**GOOD["history"][0], "to_epoch": 3}]
+    result = read(epoch=saved_in, history=history)
+    assert result is not None
+    assert result.epochs_done == made
+
+
 @pytest.mark.parametrize(
     "data",
     [
