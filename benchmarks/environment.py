@@ -21,5 +21,6 @@ def newcomer(folder: Path, url: str, login: tuple[str, str]) -> dict[str, str]:
         "KAGGLE_KEY": login[1],
         "PYTHONPATH": str(Path(__file__).parents[1]),
     }
-    environ.pop("KAGGLE_API_TOKEN", None)
+    for name in ("KAGGLE_API_TOKEN", "PYTHONDONTWRITEBYTECODE"):  # What is installed has its bytecode.
+        environ.pop(name, None)
     return environ

@@ -1,9 +1,8 @@
 """Start-up: `kgtts` beside the official client, as medians of paired runs on one machine.
 
-Run it in an environment with the extra `local`: `python benchmarks/startup.py [PAIRS]`.
+Run it from the repository in an environment with the extra `local`: `python -m benchmarks.startup [PAIRS]`.
 """
 
-import os
 import statistics
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.environment import newcomer
 from orchestrator.emulator import Emulator
 from orchestrator.kaggle import connect
 from orchestrator.models import KernelPush, KernelRef, SessionState
@@ -45,7 +45,7 @@ def _seconds(command: list[str], environ: dict[str, str]) -> float:
 
 def _compare(pair: Pair, environ: dict[str, str], pairs: int) -> bool:
     for command in (pair.ours, pair.theirs):
-        _seconds(command, environ)  # Once for the disk's cache.
+        _seconds(command, environ)  # Once for the disk's cache and the bytecode.
     measured = [(_seconds(pair.ours, environ), _seconds(pair.theirs, environ)) for _ in range(pairs)]
     our_median, their_median = (statistics.median(side) for side in zip(*measured, strict=True))
     ratio = our_median / their_median
@@ -64,15 +64,7 @@ def main() -> int:
     kgtts, kaggle = str(scripts / "kgtts"), str(scripts / "kaggle")
     with tempfile.TemporaryDirectory() as folder, Emulator(Path(folder) / "kaggle") as emulator:
         username, key = emulator.credentials
-        environ = {
-            **os.environ,
-            "HOME": folder,
-            "KGTTS_HOME": f"{folder}/kgtts",
-            "KGTTS_KAGGLE_URL": emulator.url,
-            "KAGGLE_USERNAME": username,
-            "KAGGLE_KEY": key,
-        }
-        environ.pop("KAGGLE_API_TOKEN", None)
+        environ = newcomer(Path(folder), emulator.url, emulator.credentials)
         client = connect(environ, login=(username, key))
         ref = client.push(
             KernelPush(KernelRef(username, "startup"), "Startup", _SOURCE, accelerator=None)

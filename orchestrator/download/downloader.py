@@ -18,6 +18,7 @@ from orchestrator.download.hashes import Content, digest
 from orchestrator.download.names import link_below
 from orchestrator.download.partial import FIRST, Partial, Range, has_part, part_size, remove_parts
 from orchestrator.download.storage import (
+    CHUNK,
     LOOK,
     Answer,
     Attempts,
@@ -41,7 +42,7 @@ _STOP_S = 2.0  # How long stopped workers may take: they may still wait for conn
 _WAKE_S = 0.5  # On Windows, Ctrl-C does not end a wait.
 _WORKERS = 2  # At first; twice as many after each look, up to all connections.
 _LOOK_S = 0.05
-_FAST = 100e6  # Bytes a second of each worker. More workers would bring no more, but wait for each other.
+_BUSY = 0.7  # Of one processor. More workers would bring no more then, but wait for each other.
 
 
 class UnavailableError(ServiceError):
@@ -105,17 +106,18 @@ class Downloader:
         """
         for path, file in wanted.items():
             self.pieces.put(_Piece(self, _File(path, file.name, manifest.get(str(path), Content()))))
+        bytes(2 * CHUNK)  # Having freed such a block, glibc keeps the memory of chunks for the next ones.
         workers: list[threading.Thread] = []
         self._start(workers, _WORKERS)
-        looked_at, received = time.monotonic(), 0
+        looked_at, used_s = time.monotonic(), time.process_time()
         placed: dict[PurePosixPath, Fetched] = {}
         try:
             while len(placed) < len(wanted):
                 is_growing = len(workers) < self.storage.options.connections
                 if is_growing and (past_s := time.monotonic() - looked_at) >= _LOOK_S:
-                    if (self._received - received) / past_s < _FAST * len(workers):
+                    if time.process_time() - used_s < _BUSY * past_s:
                         self._start(workers, len(workers))
-                    looked_at, received = time.monotonic(), self._received
+                    looked_at, used_s = time.monotonic(), time.process_time()
                 with suppress(queue.Empty):
                     outcome = self._done.get(timeout=_LOOK_S if is_growing else _WAKE_S)
                     if isinstance(outcome, BaseException):

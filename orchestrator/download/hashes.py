@@ -94,7 +94,7 @@ def joined_crc32c(parts: Iterable[tuple[int, int]]) -> bytes:
     """
     whole = 0
     for crc, size in parts:
-        for bit in range(size.bit_length()):
+        for bit in range(size.bit_length() if whole else 0):
             if size >> bit & 1:
                 whole = _product(_power(bit + 3), whole)
         whole ^= crc

@@ -22,7 +22,7 @@ from orchestrator.models import OutputFile
 from orchestrator.untrusted import retry_after
 
 LOOK = (0, 1)  # The first byte: its answer says what the file is.
-_CHUNK = 512 << 10  # The most of a body that is in memory, for each connection.
+CHUNK = 1 << 20  # The most of a body that is in memory, for each connection.
 _ENOUGH = 64 << 10  # Bytes that count as progress.
 _SLOWEST = 800  # Bytes a second: ten such connections would bring less than 30 MB in an hour.
 _LONGEST_RETRY_AFTER_S = 60.0
@@ -124,7 +124,7 @@ class Answer:
             TransientError: the connection broke, was silent for too long, or brings next to nothing.
         """
         try:
-            read = self._response.raw.read1(_CHUNK, decode_content=self._is_encoded)
+            read = self._response.raw.read1(CHUNK, decode_content=self._is_encoded)
         except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
             # The last two come from a socket that `Storage.stop` shut down while it was read.
             raise TransientError(f"the connection broke ({type(error).__name__})") from error
