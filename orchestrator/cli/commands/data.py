@@ -1,10 +1,9 @@
 """`kgtts data`: from a folder of recordings to a dataset."""
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -18,20 +17,11 @@ from orchestrator.cli.context import (
     settings_options,
     workbench,
 )
-from orchestrator.cli.show.console import print_page, quoted, warn
+from orchestrator.cli.show.console import quoted, warn
 from orchestrator.cli.show.uploading import asks, choose, sending_bar
-from orchestrator.errors import LocalError, UsageError
+from orchestrator.errors import LocalError
 from orchestrator.formatting import counted, size
 from orchestrator.run.dataset_upload import LICENSES, DatasetUpload, State, read_folder
-from orchestrator.untrusted import terminal_line
-
-if TYPE_CHECKING:
-    from orchestrator.data.findings import Outcome
-    from orchestrator.data.study import Listener, Request
-    from orchestrator.data.summary import Summary
-    from orchestrator.data.work import AudioSettings
-
-_LISTED = 5  # Findings of a kind on the terminal.
 
 
 @click.group()
@@ -107,25 +97,10 @@ def check(
     whether that is enough to fine-tune a voice.
     """
     with _library():
-        from orchestrator.data import report, study, summary  # noqa: PLC0415  # The extra.
+        from orchestrator.cli.show.dataset import check_recordings, read_request  # noqa: PLC0415 - the extra.
 
-        request = _request(path, transcripts, rate, base, by_folder=by_folder, jobs=jobs)
-        with _progress("checking", quiet=as_json) as listener:
-            found, outcome = study.check(request, listener)
-        numbers = summary.summarize(outcome)
-        if html is not None:
-            from orchestrator.files import write_atomically  # noqa: PLC0415  # As above.
-
-            write_atomically(html, report.page(found, outcome, numbers, request.settings))
-    if as_json:
-        print_json(report.as_json(found, outcome, numbers, request.settings))
-        return
-    click.echo(f"Texts: {', '.join(found.transcripts)}")
-    _print_findings(outcome)
-    _print_summary(numbers, request.settings)
-    if html is not None:
-        print_page(html, show=False)
-    if numbers.utterances:
+    request = read_request(path, transcripts, rate, base, by_folder=by_folder, jobs=jobs)
+    if check_recordings(request, html, as_json=as_json):
         click.echo(f"Next: kgtts data prepare {quoted(path)} --to data")
 
 
@@ -165,44 +140,10 @@ def prepare(
     interrupted goes on where it was, and a second run does only what changed.
     """
     with _library():
-        from orchestrator.data import prepare as preparing  # noqa: PLC0415  # The extra.
-        from orchestrator.data import report  # noqa: PLC0415  # As above.
-        from orchestrator.data.store import METADATA  # noqa: PLC0415  # As above.
-        from orchestrator.places.inputs import USUAL_DATA  # noqa: PLC0415  # As above.
+        from orchestrator.cli.show.dataset import make_dataset, read_request  # noqa: PLC0415 - the extra.
 
-        request = _request(path, transcripts, rate, base, by_folder=by_folder, jobs=jobs)
-        with (
-            on_interrupt("Interrupted; what was done is kept.", hint="the same command goes on where it was"),
-            _progress("preparing", quiet=as_json) as listener,
-        ):
-            done = preparing.prepare(request, target, listener, accept)
-    if as_json:
-        place = {"dataset": str(done.layout.dataset), "worked_on": done.worked, "changed": done.changed}
-        findings = report.findings_json(done.outcome)
-        print_json({**place, "summary": done.summary.to_json(), "findings": findings})
-        return
-    _print_findings(done.outcome)
-    _print_summary(done.summary, request.settings)
-    if done.strangers:
-        warn(
-            f"{counted(len(done.strangers), 'file')} in {done.layout.wavs} not made by kgtts and not in "
-            f"{METADATA}: {', '.join(done.strangers[:3])}"
-        )
-    work = counted(done.worked, "recording")
-    click.echo(f"{work} worked on, {done.summary.recordings - done.worked:,} unchanged.")
-    state = "" if done.changed else " (unchanged)"
-    click.echo(f"{done.layout.dataset}: {counted(done.summary.utterances, 'utterance')}{state}")
-    if done.summary.quarantined:
-        listed = done.layout.quarantine / "quarantine.csv"
-        click.echo(f"{listed}: {done.summary.quarantined:,} with the reason; --accept ID takes one back")
-    click.echo(f"{done.layout.page}: everything that was changed, with players")
-    if not done.summary.utterances:
-        raise UsageError(
-            f"{done.layout.dataset} is empty: nothing can be trained on.",
-            hint="quarantine/quarantine.csv says what is wrong with each recording",
-        )
-    here = "kgtts train" if target == Path(USUAL_DATA) else f"kgtts train --data {quoted(target)}"
-    click.echo(f"Next: kgtts data upload {quoted(target)}; to train on this machine instead: {here}")
+    request = read_request(path, transcripts, rate, base, by_folder=by_folder, jobs=jobs)
+    make_dataset(request, target, accept, as_json=as_json)
 
 
 @data.command(short_help="Upload the dataset to Kaggle, if it changed")
@@ -291,102 +232,3 @@ def _library() -> Iterator[None]:
             f"kgtts data needs the extra `data`, which is not installed ({error}).",
             hint='pip install "kgtts[data]", or in a clone of kgtts: pip install ".[data]"',
         ) from error
-
-
-def _request(
-    path: Path,
-    transcripts: tuple[Path, ...],
-    rate: int | None,
-    base: Path | None,
-    *,
-    by_folder: bool,
-    jobs: int | None,
-) -> "Request":
-    from kernel_template.text import spoken  # noqa: PLC0415  # Only these commands need the tables.
-    from orchestrator.data.study import Request  # noqa: PLC0415  # The extra.
-    from orchestrator.data.work import AudioSettings  # noqa: PLC0415  # As above.
-
-    wanted = rate or (_rate_of(base) if base is not None else load().settings.training.sample_rate)
-    return Request(path, transcripts, AudioSettings(rate=wanted), spoken, by_folder=by_folder, processes=jobs)
-
-
-def _rate_of(base: Path) -> int:
-    """The sample rate of a base voice.
-
-    Raises:
-        UsageError: its config.json has none.
-    """
-    from orchestrator import untrusted  # noqa: PLC0415  # As above.
-
-    place = base / "config.json" if base.is_dir() else base
-    config = untrusted.as_object(untrusted.read_json_object(place))
-    rate = untrusted.count(untrusted.as_object(config.get("audio")).get("sample_rate"), 192_000)
-    if not rate:
-        raise UsageError(
-            f"{place} has no audio.sample_rate.",
-            hint="name the base voice's config.json, or give the rate with --rate",
-        )
-    return rate
-
-
-def _print_findings(outcome: "Outcome") -> None:
-    from orchestrator.data.report import groups  # noqa: PLC0415  # The extra.
-
-    found = groups(outcome, _LISTED)
-    for group in found:
-        # What is only changed needs one example; what costs data or is doubtful needs its place.
-        is_changed = group.weight == "changed"
-        shown = group.findings[: 1 if is_changed else _LISTED]
-        click.secho(f"{group.title} ({group.count:,}) - {group.done}", bold=not is_changed or None)
-        for finding in shown:
-            place = finding.file if finding.line is None else f"{finding.file}:{finding.line}"
-            click.echo(f"  {terminal_line(f'{place}: {finding.what}' if finding.what else place)}")
-        if group.count > len(shown) and not is_changed:
-            click.echo(f"  and {group.count - len(shown):,} more; --json lists all")
-    if found:
-        click.echo()
-
-
-def _print_summary(summary: "Summary", settings: "AudioSettings") -> None:
-    from orchestrator.data.report import facts  # noqa: PLC0415  # The extra.
-    from orchestrator.data.summary import verdict  # noqa: PLC0415  # As above.
-
-    for name, value in facts(summary, settings):
-        click.echo(f"{click.style(f'{name:<14}', fg='cyan')} {value}")
-    click.echo()
-    for number, sentence in enumerate(verdict(summary)):
-        click.secho(sentence, bold=True if number == 0 else None)
-    click.echo()
-
-
-class _Quiet:
-    """Shows nothing."""
-
-    def started(self, total: int) -> None:
-        """Nothing to show."""
-
-    def advanced(self, name: str) -> None:
-        """Nothing to show."""
-
-
-@contextlib.contextmanager
-def _progress(what: str, *, quiet: bool) -> "Iterator[Listener]":
-    """Draw a bar on a terminal; elsewhere, and for JSON, nothing."""
-    if quiet or not sys.stderr.isatty():
-        yield _Quiet()
-        return
-    from rich.console import Console  # noqa: PLC0415  # Only a terminal needs rich.
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    columns = (TextColumn(what), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(what, total=None)
-
-        class _Bar(_Quiet):
-            def started(self, total: int) -> None:
-                shown.update(task, total=total)
-
-            def advanced(self, name: str) -> None:  # noqa: ARG002  # The bar counts.
-                shown.advance(task)
-
-        yield _Bar()
