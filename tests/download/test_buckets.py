@@ -1,6 +1,7 @@
 """Transfers from a bucket: in ranges, resumed where they broke off, checked, begun again if it changes."""
 
 import hashlib
+import os
 import random
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,7 +12,7 @@ import fsspec
 import pytest
 
 from orchestrator.download import Content, Transfer, TransferListener, TransferOptions
-from orchestrator.download.buckets import BucketStorage, bucket_fetch
+from orchestrator.download.buckets import BucketStorage, bucket_fetch, content_of
 from orchestrator.download.fetch import transfer
 from orchestrator.errors import ServiceError
 from orchestrator.models import OutputFile
@@ -95,3 +96,13 @@ def test_a_file_that_is_gone_is_said(bucket: Bucket, tmp_path: Path) -> None:
     fsspec.filesystem("memory").pipe("/b/run/empty", b"")
     fetch([OutputFile("empty", "")], tmp_path, TransferListener())
     assert (tmp_path / "empty").read_bytes() == b""
+
+
+def test_a_file_that_was_written_again_is_another(tmp_path: Path) -> None:
+    """A folder gives no hash, and the size may be the same: the time tells that a part of it is of no use."""
+    place, fs = tmp_path / "big.pth", fsspec.filesystem("file")
+    place.write_bytes(b"weights")
+    before = content_of(fs.info(str(place)))
+    os.utime(place, (1, 1))
+    assert (content_of(fs.info(str(place))).size, before.size) == (7, 7)
+    assert content_of(fs.info(str(place))).etag != before.etag
