@@ -8,9 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from kernel_template.contract import SAMPLES_FILE
+from kernel_template.contract import SAMPLES_FILE, SpokenSample, SpokenSamples
 from kernel_template.finish.voice_program import VoiceProgram
 from kernel_template.settings import SamplesSettings
 from kernel_template.tools.files import WriteFile, json_bytes
@@ -120,17 +120,13 @@ class SampleSpeaker:
         )
         results = result.records
         spoken = [record for record in results if not record.get("error")]
-        self.write(
-            folder / SAMPLES_FILE,
-            json_bytes(
-                {
-                    "global_step": checkpoint.global_step,
-                    "best": checkpoint.best,
-                    "checkpoint": self.paths.relative(checkpoint.path),
-                    "samples": results,
-                }
-            ),
-        )
+        content: SpokenSamples = {
+            "global_step": checkpoint.global_step,
+            "best": checkpoint.best,
+            "checkpoint": self.paths.relative(checkpoint.path),
+            "samples": cast("list[SpokenSample]", results),
+        }
+        self.write(folder / SAMPLES_FILE, json_bytes(content))
         if result.end.stop_cause is not None:
             self.report.warn(
                 f"Speaking the test sentences with {checkpoint.path.name} was stopped: {len(spoken)} of "

@@ -32,7 +32,6 @@ from typing import Any
 from kernel_template.host.coqui import patch
 
 _UNEXPECTED = re.compile(r"__init__\(\) got an unexpected keyword argument '(\w+)'")
-_OLD_NAMES = {"name": "formatter"}  # Of BaseDatasetConfig.
 _TRAINER_GONE = ("training_assets", "test_samples", "get_data_samples", "get_model")
 
 

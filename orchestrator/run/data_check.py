@@ -161,9 +161,7 @@ def _texts(place: Place, metadata: Metadata, rows: Sequence[tuple[str, str]], fo
         *metadata.remarks,
     ]
     if faults:
-        return Checked(
-            "texts", Level.WARNING, f"{text}; {'; '.join(faults)}", "`kgtts data prepare` mends it"
-        )
+        return Checked("texts", Level.WARNING, f"{text}; {'; '.join(faults)}", _MENDS)
     return Checked("texts", Level.OK, f"{text}, each with its recording")
 
 
