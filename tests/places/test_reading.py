@@ -139,6 +139,8 @@ def test_all_sessions_come_home(cli: Cli, workplace: Path, series: Any) -> None:
     assert [item["session"] for item in again["sessions"]] == [1, 2, 3]
     assert len(list(folder.rglob("*.pth"))) == 3
     assert cli("metrics", "--json").code == 0
+    told = cli("status", "--from", BUCKET, "--json").json
+    assert (told["status"], told["done"], told["global_step"]) == ("complete", True, 30)
 
 
 def test_a_folder_is_read_like_a_bucket(cli: Cli, workplace: Path, tmp_path: Path) -> None:
