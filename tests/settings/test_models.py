@@ -1,15 +1,18 @@
 """Settings are frozen, checked across keys, completed with the owner and fingerprinted."""
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from kernel_template.contract import BY_TRAINER, MEASURES, Better
 from orchestrator.errors import SettingsError
+from orchestrator.run.packages import lost_by_release
 from orchestrator.settings import Settings, fingerprint, slugify, title_from
+from orchestrator.settings.sections import BestBy
 
 
 def test_defaults_are_those_of_the_guide() -> None:
@@ -210,3 +213,14 @@ def test_fingerprint_does_not_depend_on_the_order_of_keys() -> None:
     one = Settings.model_validate({"training": {"coqui": {"a": 1, "b": {"c": "আ", "d": 2}}}})
     two = Settings.model_validate({"training": {"coqui": {"b.d": 2, "b.c": "আ", "a": 1}}})
     assert fingerprint(one) == fingerprint(two)
+
+
+def test_the_best_checkpoint_can_be_chosen_by_each_measure_that_ranks() -> None:
+    """The names are the contract's: the trainer's choice, and measures of which less or more is better."""
+    ranking = {name for name, (_, better) in MEASURES.items() if better is not Better.LIKE_RECORDINGS}
+    assert set(get_args(BestBy)) == {BY_TRAINER, *ranking}
+
+
+def test_the_default_packages_fit_the_hooks() -> None:
+    """The release that sessions install is the one that the kernel's hooks fit."""
+    assert lost_by_release(Settings().install.packages) is None

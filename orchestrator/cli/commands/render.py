@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kernel_template.contract import LOCAL
+from kernel_template.contract import LOCAL, SKYPILOT
 from orchestrator.cli.context import data_folder, load, settings_options
 from orchestrator.cli.show.console import quoted
 from orchestrator.cli.show.transfer import Lines
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
 _NO_OWNER = "your-name"
-_FOLDERS = {"kaggle": Path("kernel"), "skypilot": Path("skypilot")}
+_FOLDERS = {"kaggle": Path("kernel"), SKYPILOT: Path("skypilot")}
 
 
 @click.command()
@@ -59,13 +59,13 @@ def render(
     settings = load(config_path, overrides).settings
     name = settings.kernel.owner or owner or known_username(os.environ, Path.home())
     if name is None:
-        name = LOCAL if place == "skypilot" else _NO_OWNER  # As `kgtts train` names it: it is the same run.
+        name = LOCAL if place == SKYPILOT else _NO_OWNER  # As `kgtts train` names it: it is the same run.
         more = "; another name is another run, so set kernel.owner if you have one" if name == LOCAL else ""
         click.echo(
             f"Note: your Kaggle user name is not known here, so it is written as {name}{more}.", err=True
         )
     folder, settings = folder or _FOLDERS[place], settings.with_owner(name)
-    if place == "skypilot":
+    if place == SKYPILOT:
         _render_task(settings, folder, run_id)
         return
     if run_id is not None:
