@@ -10,6 +10,7 @@ from orchestrator.models import KernelRef, SessionState
 from orchestrator.render.stamp import read_stamp
 from orchestrator.run.view import RunView
 from tests.download.storage import Storage
+from tests.fakes.inputs import Upload
 from tests.run.conftest import Play
 
 After = Callable[..., Play]
@@ -160,6 +161,15 @@ def test_what_the_mount_really_gives_becomes_the_parent(after: After) -> None:
         play.sync()
     assert "kgtts push --overwrite" in (caught.value.hint or "")
     assert play.pushed(overwrite=True) == "asha/bangla-tts-a/4"
+
+
+def test_a_strangers_version_is_named_before_anything_is_waited_for(after: After) -> None:
+    """Nobody waits for a dataset, or uploads one, to learn then that nothing is pushed."""
+    play = after(100)
+    play.kaggle.save("asha/bangla-tts-b")
+    play.kaggle.datasets["asha/datahrbnn"].append(Upload({"a": b""}, ready_s=1e9))
+    with pytest.raises(UsageError, match=r"asha/bangla-tts-b/1, .* was not pushed by kgtts"):
+        play.sync()
 
 
 def test_a_version_run_again_by_hand_takes_the_place_of_the_first(after: After) -> None:
