@@ -1,5 +1,6 @@
 """Fixtures for all tests: a clean environment, a running emulator, and kgtts in this process or its own."""
 
+import contextlib
 import gc
 import os
 import shutil
@@ -95,11 +96,17 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def voice_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Share what is slow to make between the tests of all workers that train: base voice, numba code."""
+def voice_cache(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
+    """Share what is slow to make between the tests of all workers that train: base voice, numba code.
+
+    The code, which numba takes 20 s to compile, is also kept for the next run.
+    """
     root = tmp_path_factory.getbasetemp()
     place = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "shared" / "cache"
-    (place / "numba").mkdir(parents=True, exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
+    cache: pytest.Cache | None = getattr(pytestconfig, "cache", None)  # It can be switched off.
+    with contextlib.suppress(FileExistsError):
+        (place / "numba").symlink_to(cache.mkdir("numba") if cache else tmp_path_factory.mktemp("numba"))
     return place
 
 

@@ -43,6 +43,7 @@ _TAIL_LINES = 60
 _ERROR = re.compile(r"^\w[\w.]*(?:Error|Exception|Interrupt|Exit)\b")
 _MIN_ARGUMENTS = 3
 _FATAL = frozenset({signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE})
+Start = Callable[..., subprocess.Popen[bytes]]
 
 
 def _print(text: str) -> None:
@@ -60,10 +61,16 @@ class Rank:
         command: what it runs.
         env: its environment.
         first_failed: returns the first rank that noted a failure, if one did.
+        start: starts it.
     """
 
     def __init__(
-        self, number: int, command: list[str], env: dict[str, str], first_failed: Callable[[], int | None]
+        self,
+        number: int,
+        command: list[str],
+        env: dict[str, str],
+        first_failed: Callable[[], int | None],
+        start: Start,
     ) -> None:
         self.number = number
         self._first_failed = first_failed
@@ -72,9 +79,9 @@ class Rank:
         self._in_traceback = False
         self._reader: threading.Thread | None = None
         if number == 0:
-            self.process = subprocess.Popen(command, env=env)
+            self.process = start(command, env=env)
             return
-        self.process = subprocess.Popen(
+        self.process = start(
             command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         assert self.process.stdout is not None
@@ -122,9 +129,11 @@ class Launch:
         count: number of ranks.
         arguments: the host's arguments.
         rendezvous: the folder that they share.
+        start: starts a process.
     """
 
-    def __init__(self, count: int, arguments: list[str], rendezvous: Path) -> None:
+    def __init__(self, count: int, arguments: list[str], rendezvous: Path, start: Start) -> None:
+        self._start_process = start
         self._count = count
         self._rendezvous = rendezvous
         self._command = [sys.executable, "-u", "-P", "-m", "kernel_template.host", *arguments]
@@ -165,7 +174,7 @@ class Launch:
                 env["KGTTS_SHARED_GPU"] = "1"
         if number:
             env["RANK"] = str(number)  # From this the trainer knows who does not write.
-        self._ranks.append(Rank(number, self._command, env, self._first_failed))
+        self._ranks.append(Rank(number, self._command, env, self._first_failed, self._start_process))
 
     def _follow(self) -> int:
         first = self._ranks[0]
@@ -234,7 +243,7 @@ class Launch:
         return None
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], start: Start = subprocess.Popen) -> int:
     """Run what the arguments name. Returns the exit status of the training, negative for a signal."""
     if len(arguments) < _MIN_ARGUMENTS or not arguments[0].isdecimal() or not int(arguments[0]):
         usage = "RANKS CONTROL.json (SCRIPT | -m MODULE) [ARGUMENTS...]"
@@ -242,7 +251,7 @@ def main(arguments: list[str]) -> int:
         return 2
     rendezvous = Path(tempfile.mkdtemp(prefix="kgtts-ranks-"))
     try:
-        return Launch(int(arguments[0]), arguments[1:], rendezvous).run()
+        return Launch(int(arguments[0]), arguments[1:], rendezvous, start).run()
     finally:
         shutil.rmtree(rendezvous, ignore_errors=True)
 

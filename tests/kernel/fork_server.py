@@ -1,8 +1,8 @@
 """Runs the host in forked processes: torch is imported once for all of a test folder's trainings.
 
-Jobs come as JSON lines on stdin, one process for each of their `ranks` (the environment of each), or with
-`nodes` one launcher for each machine. Each is answered by a line of process ids, and then by one of exit
-statuses.
+Jobs come as JSON lines on stdin, one process for each of their `ranks` (the environment of each), with
+`nodes` one launcher for each machine, or with `launch` the launcher of one, whose ranks are forks as well.
+Each is answered by a line of process ids, and then by one of exit statuses.
 """
 
 import gc
@@ -10,12 +10,15 @@ import importlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 import traceback
+from typing import IO, NoReturn
 
 import torch
 
+from kernel_template.host import launch as one_machine
 from kernel_template.host.__main__ import main as host
 from kernel_template.nodes.launch import end_as
 from kernel_template.nodes.launch import main as launch
@@ -51,9 +54,16 @@ def _child(job: dict[str, object], rank: int, variables: dict[str, str]) -> None
         os.dup2(log, number)
     arguments = job["arguments"]
     assert isinstance(arguments, list)
-    code: object = 0
-    if job["nodes"]:
+    if job["kind"] == "nodes":
         end_as(launch(arguments[rank]))
+    if job["kind"] == "launch":
+        end_as(one_machine.main(arguments, ForkedRank))  # type: ignore[arg-type] # It has what is used of one.
+    _train(arguments)
+
+
+def _train(arguments: list[str]) -> NoReturn:
+    """Run the host, and end as its process would."""
+    code: object = 0
     try:
         code = host(arguments)
     except SystemExit as ended:
@@ -63,6 +73,48 @@ def _child(job: dict[str, object], rank: int, variables: dict[str, str]) -> None
         code = 1
     sys.stdout.flush()
     os._exit(code if isinstance(code, int) else int(code is not None))  # Tearing torch down takes a second.
+
+
+class ForkedRank:
+    """A rank of the launcher as a fork of it, with what the launcher uses of a Popen."""
+
+    def __init__(
+        self, command: list[str], *, env: dict[str, str], stdout: int | None = None, **_streams: int
+    ) -> None:
+        self.returncode: int | None = None
+        self.stdout: IO[bytes] | None = None
+        ends = os.pipe() if stdout == subprocess.PIPE else None
+        self.pid = os.fork()
+        if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.environ.clear()
+            os.environ.update(env)
+            if ends is not None:
+                for number in (1, 2):
+                    os.dup2(ends[1], number)
+            _train(command[command.index("kernel_template.host") + 1 :])
+        if ends is not None:
+            os.close(ends[1])
+            self.stdout = os.fdopen(ends[0], "rb")
+
+    def poll(self) -> int | None:
+        """Return the exit status if it has ended."""
+        return self._ask(os.WNOHANG)
+
+    def wait(self) -> int | None:
+        """Wait for its end."""
+        return self._ask(0)
+
+    def _ask(self, options: int) -> int | None:
+        if self.returncode is None:
+            ended, status = os.waitpid(self.pid, options)
+            if ended:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
 
 
 def main() -> None:

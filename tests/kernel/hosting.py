@@ -22,6 +22,7 @@ import pytest
 import kernel_template
 from kernel_template.tools.lines import LineSplitter
 from kernel_template.tools.process import ChildEnd, ChildPlan, ChildRunner, OnLine, StopCause
+from orchestrator.emulator.demo.inputs import DemoInputs
 from orchestrator.emulator.runner.standins import standin_path
 from tests.kernel.kit import put
 
@@ -35,6 +36,7 @@ VITS_TRAINING = [
     pytest.mark.skipif(find_spec("TTS") is None, reason="needs the extra `local`"),
 ]
 HOST = "kernel_template.host"
+LAUNCH = f"{HOST}.launch"
 PACKAGE = Path(kernel_template.__file__).parent
 TOY = Path(__file__).parent / "toy_training.py"
 CONFIG = {
@@ -109,6 +111,11 @@ class ForkServer:
         )
         return codes[0] or next(filter(None, codes), 0)
 
+    def launch(self, arguments: list[str], log: Path, variables: Mapping[str, str], cwd: Path | None) -> int:
+        """Run the launcher of this machine's ranks. Returns its exit status."""
+        job = {"kind": "launch", "arguments": arguments, "stop_time": False, "ranks": [dict(variables)]}
+        return self._do(job, log, cwd)[0]
+
     def run_nodes(
         self, arguments: list[list[str]], log: Path, variables: dict[str, str], cwd: Path | None = None
     ) -> list[int]:
@@ -118,13 +125,14 @@ class ForkServer:
         """
         told = {"KGTTS_NODES": str(len(arguments)), "KGTTS_HEAD": "127.0.0.1", "KGTTS_PORT": str(two_ports())}
         nodes = [{**variables, **told, "KGTTS_NODE": str(node)} for node in range(len(arguments))]
-        return self._do({"arguments": arguments, "stop_time": False, "ranks": nodes, "nodes": True}, log, cwd)
+        job = {"kind": "nodes", "arguments": arguments, "stop_time": False, "ranks": nodes}
+        return self._do(job, log, cwd)
 
     def _do(self, job: dict[str, Any], log: Path, cwd: Path | None, signals: Any = None) -> list[int]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         folder = None if cwd is None else str(cwd)
-        self._process.stdin.write(json.dumps({"nodes": False, "log": str(log), "cwd": folder, **job}) + "\n")
+        self._process.stdin.write(json.dumps({"kind": "host", "log": str(log), "cwd": folder, **job}) + "\n")
         self._process.stdin.flush()
         processes = json.loads(self._process.stdout.readline())
         if signals is not None:
@@ -135,7 +143,7 @@ class ForkServer:
 
 @dataclass(frozen=True, slots=True)
 class Forked:
-    """Runs a training of one process as a fork of a server that has imported what Coqui needs."""
+    """Runs a training as forks of a server that has imported what Coqui needs."""
 
     server: ForkServer
 
@@ -144,13 +152,17 @@ class Forked:
     ) -> ChildEnd:
         """Run `plan` to its end; it is not stopped, since the host keeps its time."""
         command = list(plan.command)
-        if HOST not in command:
+        program = next((name for name in (HOST, LAUNCH) if name in command), None)
+        if program is None:
             return ChildRunner()(plan, on_line, on_stop)
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder, "log.txt")
-            arguments = command[command.index(HOST) + 1 :]
-            code = self.server.run(arguments, log, variables={"TRAINER_TELEMETRY": "0"}, cwd=plan.cwd)
+            arguments = command[command.index(program) + 1 :]
+            if program == LAUNCH:
+                code = self.server.launch(arguments, log, {**plan.env, "TRAINER_TELEMETRY": "0"}, plan.cwd)
+            else:
+                code = self.server.run(arguments, log, variables={"TRAINER_TELEMETRY": "0"}, cwd=plan.cwd)
             splitter = LineSplitter()
             for text, is_bar in [*splitter.feed(log.read_bytes()), *splitter.feed(b"", final=True)]:
                 on_line(text, is_bar=is_bar)
@@ -198,11 +210,19 @@ def start_coqui_server(cache: Path) -> Iterator[ForkServer]:
     folders = (str(standin_path(sys.executable, cache=cache) or ""), os.environ.get("PYTHONPATH"))
     path = os.pathsep.join(filter(None, folders))
     preload = (
-        *("librosa.core", "librosa.filters", "librosa.util", "matplotlib.backends.backend_agg"),
-        *("scipy.signal", "soundfile", "transformers"),
+        *("librosa.core.spectrum", "librosa.filters", "librosa.util.utils"),
+        *("matplotlib.backends.backend_agg", "scipy.signal", "soundfile", "transformers"),
     )
     with start_fork_server(*preload, PYTHONPATH=path, NUMBA_CACHE_DIR=str(cache / "numba")) as found:
         yield found
+
+
+def few_sentences(demo: DemoInputs) -> dict[str, str]:
+    """Return where Coqui finds half of the demo's sentences: six to train on, and two for the evaluation."""
+    data = demo.dataset / "MyTTSDataset"
+    rows = (data / "metadata.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    put(data / "few.csv", "".join(rows[:8]))
+    return {"path": str(data), "meta_file_train": "few.csv"}
 
 
 @dataclass

@@ -116,8 +116,8 @@ def toy_session(  # noqa: PLR0913 - each is a part of what a session gets.
     """A whole session of the kernel around the toy.
 
     `base` is the base voice's checkpoint, `parent` the working folder of the session before, `more` other
-    settings of the session, and the rest is the toy's configuration. With `server`, the only rank is a fork
-    of it, and need not import torch.
+    settings of the session, and the rest is the toy's configuration. With `server`, the ranks are forks of
+    it, and need not import torch.
     """
     script = (
         f"import runpy, sys\nsys.path.insert(0, {str(TOY.parent)!r})\n"

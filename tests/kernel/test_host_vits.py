@@ -8,7 +8,7 @@ from typing import Any
 
 from kernel_template.start.inputs import OWN
 from orchestrator.emulator.demo import inputs
-from tests.kernel.hosting import VITS_TRAINING, ForkServer, load, same_training
+from tests.kernel.hosting import VITS_TRAINING, ForkServer, few_sentences, load, same_training
 from tests.kernel.kit import put
 
 pytestmark = VITS_TRAINING
@@ -21,8 +21,8 @@ class Voice:
         self._server, self._folder, self._demo = fork_server, folder, demo
         model = demo.model / "model"
         self._config: dict[str, Any] = json.loads((model / "config.json").read_text())
-        self._config |= {"epochs": 2, "batch_size": 4, "output_path": str(folder / "out"), "print_step": 1}
-        self._config["datasets"][0]["path"] = str(demo.dataset / "MyTTSDataset")
+        self._config |= {"epochs": 2, "batch_size": 2, "output_path": str(folder / "out"), "print_step": 1}
+        self._config["datasets"][0] |= few_sentences(demo)
         self._config["batch_group_size"] = 2  # The samples are shuffled when their loader is made.
 
     @property
@@ -48,13 +48,9 @@ class Voice:
             config = self.run_folder / "config.json"
             where = ["--continue_path", str(self.run_folder)]
         put(self._folder / "control.json", json.dumps(control))
-        script = str(OWN)
         arguments = [
-            str(self._folder / "control.json"),
-            script,
-            "--config_path",
-            str(config),
-            *where,
+            *(str(self._folder / "control.json"), str(Path(__file__).with_name("voice_training.py"))),
+            *(str(OWN), "--config_path", str(config), *where),
         ]
         assert self._server.run(arguments, self._folder / "log.txt") == 0, self.log[-3000:]
         found: dict[str, Any] = json.loads(report.read_text())

@@ -65,8 +65,7 @@ def test_before_the_first_step(fork_server: ForkServer, tmp_path: Path) -> None:
 def test_a_session_halves_the_batch(root: Path, log: Log, fork_server: ForkServer, ranks: int) -> None:
     """The session restarts the training, writes the event, and records the batch size."""
     faults: dict[str, Any] = {"memory_at": 2, "memory_for": 2, "fault_rank": ranks - 1}
-    server = fork_server if ranks == 1 else None  # Two are started by the launcher.
-    played = toy_session(root, log, server=server, ranks=ranks, samples=16, **faults)
+    played = toy_session(root, log, server=fork_server, ranks=ranks, samples=16, **faults)
     assert played.code == 0, log.text[-3000:]
     steps = 12 // ranks
     (event,) = log.events("oom")
