@@ -42,7 +42,7 @@ _STOP_S = 2.0  # How long stopped workers may take: they may still wait for conn
 _WAKE_S = 0.5  # On Windows, Ctrl-C does not end a wait.
 _WORKERS = 2  # At first; twice as many after each look, up to all connections.
 _LOOK_S = 0.05
-_BUSY = 0.7  # Of one processor. More workers would bring no more then, but wait for each other.
+_BUSY = 0.5  # Of one processor. More workers would bring no more then, but wait for each other.
 
 
 class UnavailableError(ServiceError):
