@@ -42,7 +42,8 @@ _STOP_S = 2.0  # How long stopped workers may take: they may still wait for conn
 _WAKE_S = 0.5  # On Windows, Ctrl-C does not end a wait.
 _WORKERS = 2  # At first; twice as many after each look, up to all connections.
 _LOOK_S = 0.05
-_BUSY = 0.5  # Of one processor. More workers would bring no more then, but wait for each other.
+_FAST = 100e6  # Bytes a second of each worker. More workers would bring no more, but wait for each other.
+_REQUEST = 1e6  # A request costs the processor as much as so many bytes.
 
 
 class UnavailableError(ServiceError):
@@ -109,15 +110,16 @@ class Downloader:
         bytes(2 * CHUNK)  # Having freed such a block, glibc keeps the memory of chunks for the next ones.
         workers: list[threading.Thread] = []
         self._start(workers, _WORKERS)
-        looked_at, used_s = time.monotonic(), time.process_time()
+        looked_at, done = time.monotonic(), 0.0
         placed: dict[PurePosixPath, Fetched] = {}
         try:
             while len(placed) < len(wanted):
                 is_growing = len(workers) < self.storage.options.connections
                 if is_growing and (past_s := time.monotonic() - looked_at) >= _LOOK_S:
-                    if time.process_time() - used_s < _BUSY * past_s:
+                    before, done = done, self._received + _REQUEST * self.storage.requests
+                    if (done - before) / past_s < _FAST * len(workers):
                         self._start(workers, len(workers))
-                    looked_at, used_s = time.monotonic(), time.process_time()
+                    looked_at = time.monotonic()
                 with suppress(queue.Empty):
                     outcome = self._done.get(timeout=_LOOK_S if is_growing else _WAKE_S)
                     if isinstance(outcome, BaseException):
