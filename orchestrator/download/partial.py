@@ -22,7 +22,7 @@ from orchestrator.download.hashes import Content, joined_crc32c
 FIRST = 8 << 20  # Bytes of the first range, which is requested before the size is known.
 PART_SUFFIX = ".part"
 _SHORTEST = 16 << 20  # At 25 MB/s a request of 60 ms costs as much as 1.5 MB.
-_LONGEST = 64 << 20
+_LONGEST = 32 << 20
 _SHARES = 10
 
 

@@ -19,11 +19,11 @@ def test_a_file_is_covered_once_and_in_order(size: int) -> None:
 
 @given(st.integers(8 << 20, 3 * (1 << 30)))
 def test_ranges_are_worth_a_question_and_shared(size: int) -> None:
-    """After the first one, ranges have 16 to 64 MiB except the last, and do not grow towards the end."""
+    """After the first one, ranges have 16 to 32 MiB except the last, and do not grow towards the end."""
     sizes = [one.end - one.start for one in ranges_of(size)]
     assert sizes[0] == 8 << 20
-    assert all(16 << 20 <= one <= 64 << 20 for one in sizes[1:-1])
-    assert sizes[-1] <= 64 << 20
+    assert all(16 << 20 <= one <= 32 << 20 for one in sizes[1:-1])
+    assert sizes[-1] <= 32 << 20
     assert sizes[1:] == sorted(sizes[1:], reverse=True)
 
 
