@@ -114,20 +114,22 @@ class Calls:
             request.page_token = token
 
     def _once(self, call: Callable[[], T]) -> T:
-        try:
-            return self._timed(call)
-        except requests.HTTPError as error:
-            # A call that was not let in did nothing, so that even a push may be sent again.
-            if failure_of(error.response)[0] != requests.codes.unauthorized or self._renew is None:
-                raise
-            if not self._renew():
-                raise
-        return self._timed(call)
-
-    def _timed(self, call: Callable[[], T]) -> T:
-        self.count += 1
-        with time_limit(self.longest_s):
-            return call()
+        """Make a call; a second time with a new access token, if the old one is not accepted any more."""
+        renew = self._renew
+        while True:
+            self.count += 1
+            try:
+                with time_limit(self.longest_s):
+                    return call()
+            except requests.HTTPError as error:
+                # A call that was not let in did nothing, so that even a push may be sent again.
+                if (
+                    failure_of(error.response)[0] != requests.codes.unauthorized
+                    or renew is None
+                    or not renew()
+                ):
+                    raise
+                renew = None
 
 
 def stated(ask: Callable[[], T], silent: Callable[[], T | None]) -> T:
