@@ -336,7 +336,6 @@ class _Piece:
         if (fault := content.fault(partial.place, partial.crc32c)) is not None:
             raise _DamagedError(fault)
         self._storage.check_stopped()
-        owner.listener.verified(file.path)
         if link := link_below(owner.target, file.path.parent):
             raise LocalError(f"{link} is a link; kgtts does not write through links.", hint=f"remove {link}")
         place = owner.target / file.path

@@ -101,8 +101,5 @@ class TransferListener:
     def retried(self, path: PurePosixPath, why: str) -> None:
         """A piece of a file is requested again."""
 
-    def verified(self, path: PurePosixPath) -> None:
-        """A file is complete, and matches every hash that is known of it."""
-
     def placed(self, file: Fetched) -> None:
         """A file is in place, complete and verified."""

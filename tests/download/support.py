@@ -59,10 +59,6 @@ class Ear(TransferListener):
         """Note the reason."""
         self.heard.append(("retried", str(path), why))
 
-    def verified(self, path: PurePosixPath) -> None:
-        """Note the name."""
-        self.heard.append(("verified", str(path)))
-
     def placed(self, file: Fetched) -> None:
         """Note the name and whether it was here."""
         self.heard.append(("placed", str(file.path), file.unchanged))

@@ -303,7 +303,7 @@ class Saboteur(TransferListener):
     def __init__(self, target: Path, elsewhere: Path) -> None:
         self._target, self._elsewhere = target, elsewhere
 
-    def verified(self, path: PurePosixPath) -> None:
+    def received(self, path: PurePosixPath, count: int) -> None:
         """Put it there."""
         (self._target / path.parent).symlink_to(self._elsewhere)
 
