@@ -1,19 +1,22 @@
 """Runs the host in forked processes: torch is imported once for all of a test folder's trainings.
 
 Jobs come as JSON lines on stdin, one process for each of their `ranks` (the environment of each), with
-`nodes` one launcher for each machine, or with `launch` the launcher of one, whose ranks are forks as well.
-Each is answered by a line of process ids, and then by one of exit statuses.
+`nodes` one launcher for each machine, with `launch` the launcher of one, whose ranks are forks as well, or
+with `python` what Python's own arguments name. Each is answered by a line of process ids, and then by one of
+exit statuses.
 """
 
 import gc
 import importlib
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from typing import IO, NoReturn
 
 import torch
@@ -58,14 +61,24 @@ def _child(job: dict[str, object], rank: int, variables: dict[str, str]) -> None
         end_as(launch(arguments[rank]))
     if job["kind"] == "launch":
         end_as(one_machine.main(arguments, ForkedRank))  # type: ignore[arg-type] # It has what is used of one.
-    _train(arguments)
+    _end_after(python if job["kind"] == "python" else host, arguments)
 
 
-def _train(arguments: list[str]) -> NoReturn:
-    """Run the host, and end as its process would."""
+def python(arguments: list[str]) -> int:
+    """Do what Python does with `-m MODULE…` or `-c CODE`."""
+    option, named, *sys.argv[1:] = arguments
+    if option == "-m":
+        runpy.run_module(named, run_name="__main__", alter_sys=True)
+    else:
+        exec(named, {"__name__": "__main__"})  # noqa: S102 - the test's own.
+    return 0
+
+
+def _end_after(run: Callable[[list[str]], int], arguments: list[str]) -> NoReturn:
+    """Run it, and end as its process would."""
     code: object = 0
     try:
-        code = host(arguments)
+        code = run(arguments)
     except SystemExit as ended:
         code = ended.code
     except BaseException:  # noqa: BLE001 - what the interpreter would do.
@@ -92,7 +105,7 @@ class ForkedRank:
             if ends is not None:
                 for number in (1, 2):
                     os.dup2(ends[1], number)
-            _train(command[command.index("kernel_template.host") + 1 :])
+            _end_after(host, command[command.index("kernel_template.host") + 1 :])
         if ends is not None:
             os.close(ends[1])
             self.stdout = os.fdopen(ends[0], "rb")

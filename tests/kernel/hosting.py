@@ -116,6 +116,12 @@ class ForkServer:
         job = {"kind": "launch", "arguments": arguments, "stop_time": False, "ranks": [dict(variables)]}
         return self._do(job, log, cwd)[0]
 
+    def python(self, arguments: list[str], folder: Path) -> tuple[int, str]:
+        """Do what Python does with `-m MODULE…` or `-c CODE`. Returns the exit status and the output."""
+        log = put(folder / "log.txt", "")
+        job = {"kind": "python", "arguments": arguments, "stop_time": False, "ranks": [{}]}
+        return self._do(job, log, folder)[0], log.read_text(encoding="utf-8")
+
     def run_nodes(
         self, arguments: list[list[str]], log: Path, variables: dict[str, str], cwd: Path | None = None
     ) -> list[int]:

@@ -3,9 +3,6 @@
 import hashlib
 import importlib
 import json
-import os
-import subprocess
-import sys
 import wave
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,17 +11,14 @@ from typing import Any
 import pytest
 
 from kernel_template.text.tokens import text_ids
-from kernel_template.tools.package import PackagePrograms
 from orchestrator.emulator.demo import inputs
-from orchestrator.emulator.runner.standins import standin_path
 from orchestrator.voice import SynthesisOptions, open_voice
 from orchestrator.voice.facts import VoiceFacts
 from orchestrator.voice.packaging import Asked, package_contents
 from orchestrator.voice.speech import speak
+from tests.kernel.hosting import ForkServer
 from tests.kernel.kit import put
 from tests.voice.bangla import piper_says, sherpa_says
-
-_PROGRAMS = PackagePrograms()
 
 training = [
     pytest.mark.training,
@@ -35,24 +29,18 @@ training = [
 ]
 
 
-def coqui(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python where TTS can be imported."""
-    path = str(standin_path(sys.executable) or "")
-    env = _PROGRAMS.environment({**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"})
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=200)
-
-
 @pytest.fixture(scope="module")
-def small_voice(voice_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_voice(
+    vits_fork_server: ForkServer, voice_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The demo's voice, exported by the real program."""
     folder = tmp_path_factory.mktemp("voice")
     model = inputs.provide_demo_inputs(folder / "kaggle", "owner", cache=voice_cache).model / "model"
     sentences = put(folder / "sentences.json", json.dumps(list(inputs.SENTENCES[:2])))
-    command = _PROGRAMS.command("finish.export_program", "--config", str(model / "config.json"))[1:]
+    command = ["-m", "kernel_template.finish.export_program", "--config", str(model / "config.json")]
     command += ["--checkpoint", str(model / "model_file.pth"), "--sentences", str(sentences)]
-    done = coqui(*command, "--out", str(folder))
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    code, said = vits_fork_server.python([*command, "--out", str(folder)], folder)
+    assert code == 0, said[-3000:]
     return folder
 
 
@@ -126,7 +114,9 @@ class TestSmallVoice:
         assert piper.shape == here[0].shape
         assert float(numpy.abs(piper - here[0]).max()) < 1e-3 * loudest
 
-    def test_kgtts_say_sounds_like_the_samples(self, small_voice: Path, tmp_path: Path) -> None:
+    def test_kgtts_say_sounds_like_the_samples(
+        self, vits_fork_server: ForkServer, small_voice: Path, tmp_path: Path
+    ) -> None:
         """`kgtts say` gives a session's sample: read, split and paused alike, nothing cut off."""
         numpy = importlib.import_module("numpy")
         text = "মা রান্নাঘরে মাছ\nভাজছেন। তুমি কি ৳২৫ দিলে? হ্যাঁ | না\n\nনতুন অনুচ্ছেদ!"
@@ -143,8 +133,9 @@ class TestSmallVoice:
             "--out": tmp_path,
         }
         arguments = [str(part) for item in files.items() for part in item]
-        done = coqui(*_PROGRAMS.command("finish.speak_program", *arguments)[1:])
-        assert done.returncode == 0, done.stderr[-2000:]
+        program = "kernel_template.finish.speak_program"
+        code, printed = vits_fork_server.python(["-m", program, *arguments], tmp_path)
+        assert code == 0, printed[-2000:]
         card = json.loads((small_voice / "voice.json").read_text())
         card["scales"]["length"] = 1.5
         slow = put(small_voice / "slow.json", json.dumps(card))
@@ -192,10 +183,12 @@ class TestExporter:
 
     pytestmark = training
 
-    def test_a_release_that_does_not_choose_gets_the_one_that_traces(self) -> None:
+    def test_a_release_that_does_not_choose_gets_the_one_that_traces(
+        self, vits_fork_server: ForkServer, tmp_path: Path
+    ) -> None:
         """If Coqui chooses no exporter, as in 0.27, the tracing one is used; its choice is kept."""
-        done = coqui("-c", _EXPORTER)
-        assert done.returncode == 0, done.stderr[-2000:]
+        code, said = vits_fork_server.python(["-c", _EXPORTER], tmp_path)
+        assert code == 0, said[-2000:]
 
 
 class TestCleaners:
@@ -203,7 +196,7 @@ class TestCleaners:
 
     pytestmark = training
 
-    def test_the_steps_are_the_cleaners(self) -> None:
+    def test_the_steps_are_the_cleaners(self, vits_fork_server: ForkServer, tmp_path: Path) -> None:
         """Every cleaner that is written down gives Coqui's text in each language with its own symbols."""
-        done = coqui("-c", _CLEANERS)
-        assert done.returncode == 0, done.stderr[-2000:]
+        code, said = vits_fork_server.python(["-c", _CLEANERS], tmp_path)
+        assert code == 0, said[-2000:]
