@@ -27,6 +27,12 @@ def test_the_first_session_leaves_the_base_voice_too(root: Path, log: Log) -> No
     assert len(log.events("export")) == 1
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """A session that has trained, and exported nothing."""
+    return Played(tmp_path_factory.mktemp("one"), Log(), HEAD + TRAINS, run=stamp(1))
+
+
 @pytest.mark.parametrize(
     ("before", "kept"),
     [
@@ -40,11 +46,9 @@ def test_the_first_session_leaves_the_base_voice_too(root: Path, log: Log) -> No
     ],
 )
 def test_the_base_voice_is_made_once_in_a_run(
-    tmp_path: Path, root: Path, log: Log, before: Any, *, kept: bool
+    first: Played, root: Path, log: Log, before: Any, *, kept: bool
 ) -> None:
     """An earlier session's export, or its failure, is kept; otherwise this session exports it."""
-    (tmp_path / "one").mkdir()
-    first = Played(tmp_path / "one", Log(), HEAD + TRAINS, run=stamp(1))
     state = {**first.state, "export": before}
     (first.root / "working" / "state.json").write_text(json.dumps(state))
     played = second(first, root, log, **_PLAYED)

@@ -94,7 +94,7 @@ def test_what_the_script_set_itself_stays(root: Path, log: Log, fork_server: For
     assert max(map(float, rates)) == 0.00017
 
 
-def test_a_rank_that_hangs_on_its_gpu_is_ended(root: Path, log: Log) -> None:
+def test_a_rank_that_hangs_on_its_gpu_is_ended(root: Path, log: Log, fork_server: ForkServer) -> None:
     """If rank 0 hangs on its GPU, the session finds the cause in the log and resumes from what is saved."""
     faults: dict[str, Any] = {
         "memory_at": 2,
@@ -103,7 +103,7 @@ def test_a_rank_that_hangs_on_its_gpu_is_ended(root: Path, log: Log) -> None:
         "fault_rank": 1,
         "hangs": True,
     }
-    played = toy_session(root, log, ranks=2, samples=16, save_step=1, **faults)
+    played = toy_session(root, log, server=fork_server, ranks=2, samples=16, save_step=1, **faults)
     assert played.code == 0, log.text[-3000:]
     (event,) = log.events("oom")
     assert (event["batch_size"], event["accumulate"], event["global_step"]) == (2, 2, 2)
