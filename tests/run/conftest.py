@@ -1,7 +1,11 @@
 """Fixtures of the tests of runs: a fake Kaggle, and a run played session by session."""
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +43,23 @@ def context(kaggle: FakeKaggle, ledger: Ledger) -> RunContext:
     return RunContext(kaggle, ledger, kaggle.clock)
 
 
+def small_kernel(folder: Path) -> Templates:
+    """Make a package that does nothing, to be pushed instead of the whole one."""
+    whole, package = Templates.installed(), folder / "kernel_template"
+    package.mkdir()
+    (package / "main.py").write_text('"""Do nothing."""\n', encoding="utf-8")
+    shutil.copy(whole.package / "kernel.py.j2", package)
+    return Templates(package, whole.metadata)
+
+
+@cache
+def shared_kernel() -> Templates:
+    """Make the small package once for all tests."""
+    folder = tempfile.mkdtemp(prefix="kgtts-kernel-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return small_kernel(Path(folder))
+
+
 @dataclass
 class Play:
     """A run as a person sees it: settings, and passes with a fresh machine's ledger unless one is named."""
@@ -49,7 +70,7 @@ class Play:
     changes: dict[str, Any] = field(default_factory=dict)
     machine: str | None = None
     machines: int = 0
-    templates: Templates | None = None  # What kernels are rendered from.
+    templates: Templates = field(default_factory=shared_kernel)  # What kernels are rendered from.
     fetch: Fetch | None = None  # What downloads files.
 
     def __post_init__(self) -> None:

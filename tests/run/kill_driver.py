@@ -33,6 +33,7 @@ from orchestrator.run.passes import Collecting, make_pass
 from orchestrator.run.push import preview
 from orchestrator.settings import load_settings
 from tests.fakes.clock import HastyClock
+from tests.run.conftest import shared_kernel
 
 _ALWAYS = {"os.rename", "os.remove", "os.mkdir", "sqlite3.connect", "socket.connect", "http.client.send"}
 _SCRIPT = """
@@ -144,7 +145,7 @@ def act(order: dict[str, Any], points: Points) -> None:
             collecting = Collecting(Results(home / "runs"), _all, TransferListener())
             make_pass(
                 settings,
-                RunContext(client, ledger, HastyClock(), home),
+                RunContext(client, ledger, HastyClock(), home, templates=shared_kernel()),
                 Asked(retry=order["command"].startswith("push")),
                 collecting=collecting if order["command"] == "sync" else None,
             )
@@ -160,6 +161,7 @@ def main() -> None:
     preview(
         load_settings(None, (), environ={}, cwd=Path("/")).settings.with_owner("anybody")
     )  # Imports the rest.
+    shared_kernel()  # The short script is pushed in the place of any.
     gc.freeze()  # No collection of a child visits, and so copies, what is here.
     for line in sys.stdin:
         order = json.loads(line)

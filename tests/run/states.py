@@ -17,7 +17,6 @@ from orchestrator.download import Content, DamagedError, Fetched, Transfer, Tran
 from orchestrator.errors import KgttsError
 from orchestrator.kaggle.logs import LineAssembler
 from orchestrator.models import KernelInfo, KernelPush, KernelRef, OutputFile, SessionState, SessionStatus
-from orchestrator.render.package import Templates
 from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.results import SessionFolder
 from orchestrator.run.context import RunContext, Target
@@ -123,16 +122,6 @@ def _empty_ledger(folder: Path, service: str) -> Path:
     return place
 
 
-@cache
-def small_kernel(folder: Path) -> Templates:
-    """Return a package that does nothing, to be pushed instead of the whole one."""
-    whole, package = Templates.installed(), folder / "kernel_template"
-    package.mkdir()
-    (package / "main.py").write_text('"""Do nothing."""\n', encoding="utf-8")
-    shutil.copy(whole.package / "kernel.py.j2", package)
-    return Templates(package, whole.metadata)
-
-
 @dataclass(slots=True)
 class MarkedContext(RunContext):
     """A context that tells when a command looks at Kaggle anew, which is when it may forget what it saw."""
@@ -155,7 +144,6 @@ class QuickPlay(Play):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.templates = small_kernel(self.folder.parent)
         self.kaggle.storage, self.fetch = SHELF, SHELF.fetch
 
     @property

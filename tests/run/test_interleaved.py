@@ -23,9 +23,9 @@ from hypothesis.stateful import (
 from orchestrator.errors import KgttsError
 from orchestrator.models import KernelRef, SessionState
 from tests.download.storage import serve
-from tests.run.conftest import Play
+from tests.run.conftest import Play, small_kernel
 from tests.run.faulty import FAULTS, Faulty
-from tests.run.states import RESULTS, faults_in, left_by, small_kernel, stamp_of
+from tests.run.states import RESULTS, faults_in, left_by, stamp_of
 from tests.run.trained_here import train_here
 
 KERNELS = st.sampled_from([KernelRef("asha", "bangla-tts-a"), KernelRef("asha", "bangla-tts-b")])
