@@ -1,6 +1,6 @@
 """Calls of Coqui's older releases, made on today's through the host's compatibility layer.
 
-Run by test_compat.py in a process of its own: importing TTS takes seconds. Prints what was said.
+Run by test_compat.py in a process of its own, since TTS must not be imported yet. Prints what was said.
 """
 
 import importlib
