@@ -263,6 +263,7 @@ def _memory(bench: Bench) -> None:
     slug = bench.kernel("large", [("checkpoint.pth", 2 << 30)])
     bench.faults()
     with _target(bench.folder) as target:
+        os.sync()
         run = bench.kgtts(slug, target)
         assert bench.is_right(slug, target)
     print(f"  kgtts {run.seconds:.2f} s, peak {run.peak_mb:.0f} MB")

@@ -107,7 +107,7 @@ class Downloader:
         """
         for path, file in wanted.items():
             self.pieces.put(_Piece(self, _File(path, file.name, manifest.get(str(path), Content()))))
-        bytes(2 * CHUNK)  # Having freed such a block, glibc keeps the memory of chunks for the next ones.
+        bytes(CHUNK)  # Having freed such a block, glibc keeps the memory of chunks for the next ones.
         workers: list[threading.Thread] = []
         self._start(workers, _WORKERS)
         looked_at, done = time.monotonic(), 0.0
