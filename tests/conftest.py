@@ -2,7 +2,9 @@
 
 import contextlib
 import gc
+import itertools
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -36,6 +38,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a private folder in it.
 _ENOUGH_BYTES = 6 * 2**30  # All tests together leave about 2 GB.
+_NUMBERS = itertools.count()  # Of the folders of this process's tests.
 
 
 def _has_room() -> bool:
@@ -80,6 +83,13 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(50_000)
     gc.enable()
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the test's own folder; to number it, pytest's fixture looks at those of all tests before."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    return tmp_path_factory.mktemp(f"{name}-{next(_NUMBERS)}", numbered=False)
 
 
 @pytest.fixture
