@@ -180,6 +180,7 @@ def _attempt(folder: Path, home: Path, limit: timedelta, epochs: int, stage: Sta
             "inputs.model": inputs.model_source,
             "training.batch_size": 2,
             "voice.onnx": False,
+            "samples.enabled": False,
             "scores.enabled": False,
             **_times(limit),
         }
@@ -189,7 +190,7 @@ def _attempt(folder: Path, home: Path, limit: timedelta, epochs: int, stage: Sta
             # What comes after the first session ends by itself. It has time to export the voice and to speak
             # with the base voice too, and to measure both, also if other programs keep this machine busy.
             scores = {"scores.enabled": True, "scores.share": 0.3, "scores.packages": []}
-            later = {**_times(_LATER * limit), "voice.onnx": True, **scores}
+            later = {**_times(_LATER * limit), "voice.onnx": True, "samples.enabled": True, **scores}
             run = _Training(context, folder, stage).train(values, epochs, later)
             if run is None:
                 return None
