@@ -42,7 +42,7 @@ from tests.download.killing import Order, killed, pulled_in, received
 
 _USER, _KEY = "asha", "not-a-real-key"
 _MB = 1_000_000
-_ROUNDS, _FAST_ROUNDS = 3, 15
+_ROUNDS, _FAST_ROUNDS = 3, 11
 _RETURNED_S = 2.5  # Linux waits for 2 s before it returns free pages (mm/page_reporting.c).
 _MEMORY = Path("/dev/shm")  # noqa: S108  # Linux only.
 _KILLS = 20
