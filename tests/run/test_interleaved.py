@@ -106,7 +106,7 @@ class Kaggle(RuleBasedStateMachine):
         parent = None if view is None or view.is_alive else view.stranded or view.resumable
         if view is not None and parent is not None:
             self.step += 10
-            train_here(self.play, self.step, str(parent.ref), number=view.next_number)
+            train_here(self.play, self.step, str(parent.ref), number=view.next_number, run_id=view.run_id)
 
     @precondition(lambda self: self.alive)
     @rule()

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from kernel_template.contract import session_folder
 from orchestrator.models import KernelRef
 from orchestrator.render.stamp import read_stamp
 from orchestrator.results import Results
@@ -14,7 +15,9 @@ from tests.run.conftest import Play
 FOLDER = "training/run-November-27"
 
 
-def train_here(play: Play, step: int, after: str, *, number: int | None = None, **changes: Any) -> Path:
+def train_here(
+    play: Play, step: int, after: str, *, number: int | None = None, run_id: str | None = None, **changes: Any
+) -> Path:
     """Write a session that continued from the version `after` and saved `step`; returns its folder.
 
     Args:
@@ -22,14 +25,15 @@ def train_here(play: Play, step: int, after: str, *, number: int | None = None, 
         step: the step of its checkpoint.
         after: `owner/slug/version` on Kaggle, or `local/slug/number` here.
         number: its number; by default the one after its parent's.
+        run_id: the run of a parent that was trained here; by default the one whose folder is the slug's.
         changes: fields of state.json that are others; `kernel` is the session's.
     """
     results = Results(Path(play.settings.pull.to))
     parent = KernelRef.parse(after)
     if parent.is_elsewhere:
-        state = json.loads(
-            (results.to / parent.slug / f"session-{parent.version:02}/state.json").read_bytes()
-        )
+        assert parent.version is not None
+        series = results.to / parent.slug if run_id is None else results.of_run(parent.slug, run_id)
+        state = json.loads((series / session_folder(parent.version) / "state.json").read_bytes())
         run, history = state["run"], state["history"]
     else:
         version = play.kaggle.version(after)
