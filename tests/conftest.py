@@ -69,8 +69,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Take a worker more than there are cores for `-n auto`: each waits for servers and sessions at times."""
-    return (os.cpu_count() or 1) + 1
+    """Take two workers more than cores for `-n auto`: each waits for servers and sessions at times."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_collection() -> None:

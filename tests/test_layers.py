@@ -2,11 +2,15 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from tests.support import REPOSITORY
+
+pytestmark = pytest.mark.xdist_group("layers")  # One worker reads all modules.
 
 # The packages of the laptop's side, from the top down; what is not named is the ground that all stand on.
 LAYERS = (
@@ -39,10 +43,12 @@ def imports_in(node: ast.AST, *, lazy: bool) -> Iterator[ast.Import | ast.Import
             yield from imports_in(child, lazy=lazy)
 
 
-def modules(top: str) -> dict[str, ast.Module]:
-    """Return all modules of a package by their names."""
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Return all modules of both packages by their names."""
     found = {}
-    for file in (REPOSITORY / top).rglob("*.py"):
+    tops = (REPOSITORY / "orchestrator", REPOSITORY / "kernel_template")
+    for file in chain.from_iterable(top.rglob("*.py") for top in tops):
         if "sources" in file.parts:  # Stand-ins of other packages.
             continue
         name = ".".join(file.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
@@ -50,19 +56,17 @@ def modules(top: str) -> dict[str, ast.Module]:
     return found
 
 
-ALL = {**modules("orchestrator"), **modules("kernel_template")}
-
-
-def imported(name: str, *, lazy: bool = True) -> set[str]:
+@cache
+def imported(name: str, *, lazy: bool = True) -> frozenset[str]:
     """Return what a module imports: modules of ours by their full names, others as they are named."""
     found = set()
-    for node in imports_in(ALL[name], lazy=lazy):
+    for node in imports_in(modules()[name], lazy=lazy):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         else:
             whole = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= {item if item in ALL else str(node.module) for item in whole}
-    return found - {name}
+            found |= {item if item in modules() else str(node.module) for item in whole}
+    return frozenset(found - {name})
 
 
 def layer(name: str) -> int:
@@ -74,7 +78,7 @@ def layer(name: str) -> int:
 @pytest.mark.parametrize(("top", "lazy"), [("orchestrator", True), ("kernel_template", False)])
 def test_no_module_imports_itself_through_others(top: str, *, lazy: bool) -> None:
     """Not even later, inside a function, on the laptop's side."""
-    names = {name for name in ALL if name.split(".")[0] == top}
+    names = {name for name in modules() if name.split(".")[0] == top}
     uses = {name: imported(name, lazy=lazy) & names for name in names}
     while uses:
         free = {name for name, others in uses.items() if not others & uses.keys()}
@@ -84,7 +88,7 @@ def test_no_module_imports_itself_through_others(top: str, *, lazy: bool) -> Non
 
 def test_packages_import_what_is_below_them() -> None:
     """A package imports none of a layer above it; the ground imports no package."""
-    for name in ALL:
+    for name in modules():
         if name.startswith("orchestrator.") and name != "orchestrator.__main__":
             for other in imported(name):
                 if other.startswith("orchestrator."):
@@ -94,6 +98,6 @@ def test_packages_import_what_is_below_them() -> None:
 @pytest.mark.parametrize("library", ONLY_IN)
 def test_who_may_import_it(library: str) -> None:
     """Only the command line knows click, only two packages the official client, and no session the laptop."""
-    for name in ALL:
+    for name in modules():
         if any(other.split(".")[0] == library for other in imported(name)):
             assert Path(*name.split(".")).as_posix().startswith(ONLY_IN[library]), f"{name} imports {library}"
