@@ -40,7 +40,7 @@ BASE_CARD = "base.json"  # In VOICE_FOLDER: the description of BASE_MODEL.
 BEST_SCORE_PREFIX = "best_score_"  # In the run folder, if run.best_by is a measure: the best checkpoint.
 BEST_MODEL_LINK = "best_model.pth"  # In the run folder: the trainer's second name for its best model.
 HANDOVER_PREFIX = "kgtts-kept-"  # In a dataset that hands a session over: a file that names the session.
-TEMPORARY_PREFIX = ".kgtts-"  # Files that are being written; never an output.
+OWN_PREFIX = ".kgtts-"  # What kgtts keeps for itself in a folder of results; never an output.
 
 # ---- Sessions outside Kaggle
 

@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kernel_template.contract import MANIFEST_FILE, STATE_FILE, TEMPORARY_PREFIX, State
+from kernel_template.contract import MANIFEST_FILE, OWN_PREFIX, STATE_FILE, State
 from kernel_template.tools.files import is_disk_full, json_bytes, write_atomic
 
 _LAST = (STATE_FILE, MANIFEST_FILE)
@@ -109,7 +109,7 @@ class Mirror:
         found = []
         for folder, subfolders, names in os.walk(self.source):
             subfolders.sort()
-            places = [Path(folder, name) for name in sorted(names) if not name.startswith(TEMPORARY_PREFIX)]
+            places = [Path(folder, name) for name in sorted(names) if not name.startswith(OWN_PREFIX)]
             found += [path.relative_to(self.source) for path in places if not path.is_symlink()]
         return found
 

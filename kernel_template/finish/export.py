@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from kernel_template.contract import (
-    TEMPORARY_PREFIX,
+    OWN_PREFIX,
     VOICE_CARD,
     VOICE_MODEL,
     VOICE_TOKENS,
@@ -156,7 +156,7 @@ class VoiceExporter:
             return {"state": ExportState.FAILED, "why": why}
         model, description = place / f"{self.name}.onnx", place / f"{self.name}.json"
         description.unlink(missing_ok=True)
-        part = place / f"{TEMPORARY_PREFIX}voice.part"
+        part = place / f"{OWN_PREFIX}voice.part"
         source = {
             "checkpoint": self.paths.relative(checkpoint.path),
             "global_step": checkpoint.global_step,

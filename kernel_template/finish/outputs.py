@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kernel_template.contract import TEMPORARY_PREFIX, Manifest, ManifestEntry, State
+from kernel_template.contract import OWN_PREFIX, Manifest, ManifestEntry, State
 from kernel_template.start.config_file import get_dotted, read_config
 from kernel_template.tools.files import WriteFile, human_size, json_bytes
 from kernel_template.tools.outcome import KernelFailure
@@ -16,7 +16,7 @@ from kernel_template.tools.paths import Paths
 from kernel_template.tools.report import Reporter
 from kernel_template.train.checkpoints import Checkpoint, CheckpointStore
 
-_RESERVE = f"{TEMPORARY_PREFIX}reserve"
+_RESERVE = f"{OWN_PREFIX}reserve"
 _RESERVE_BYTES = 1024 * 1024
 _MAX_LISTED = 200
 
@@ -46,7 +46,7 @@ class Outputs:
         """Free the reserved space, and delete files whose writer was killed, which can be 1 GB each."""
         with contextlib.suppress(OSError):
             (self.paths.working / _RESERVE).unlink()
-        for part in self.paths.working.rglob(f"{TEMPORARY_PREFIX}*.part"):
+        for part in self.paths.working.rglob(f"{OWN_PREFIX}*.part"):
             with contextlib.suppress(OSError):
                 part.unlink()
 
@@ -94,7 +94,7 @@ class Outputs:
         found = []
         for folder, subfolders, names in os.walk(self.paths.working):
             subfolders.sort()
-            found += [Path(folder, name) for name in sorted(names) if not name.startswith(TEMPORARY_PREFIX)]
+            found += [Path(folder, name) for name in sorted(names) if not name.startswith(OWN_PREFIX)]
         return [path for path in found if path.is_file() and not path.is_symlink()]
 
     def list_files(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from kernel_template.contract import TEMPORARY_PREFIX
+from kernel_template.contract import OWN_PREFIX
 from kernel_template.host.coqui import Trainer
 from kernel_template.host.disk import DiskBudget
 from kernel_template.host.finite import is_trainable
@@ -112,7 +112,7 @@ def write_whole(state: Any, path: Path, options: Mapping[str, Any], limit: Calla
     Raises:
         OSError: the file cannot be written; an older one of this name is still there.
     """
-    part = path.with_name(f"{TEMPORARY_PREFIX}{path.name}.part")
+    part = path.with_name(f"{OWN_PREFIX}{path.name}.part")
     try:
         with part.open("wb") as file:
             torch.save(state, limit(file), **options)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kernel_template.contract import BEST_MODEL_LINK, TEMPORARY_PREFIX
+from kernel_template.contract import BEST_MODEL_LINK, OWN_PREFIX
 from kernel_template.host.coqui import Config
 from kernel_template.host.protocol import DiskLimits
 from kernel_template.host.report import Reporter
@@ -177,7 +177,7 @@ class DiskBudget:
 
     def _partial_files(self) -> list[Path]:
         """Return checkpoints whose writer was killed."""
-        names = (TEMPORARY_PREFIX, ".pth.part")
+        names = (OWN_PREFIX, ".pth.part")
         return [
             path
             for path in self._walk()
@@ -285,7 +285,7 @@ def link_best_model(
     if link.name != BEST_MODEL_LINK or not _NUMBERED.match(model.name) or model.parent != link.parent:
         original(files, source, target, *args, **kwargs)
         return
-    part = link.with_name(f"{TEMPORARY_PREFIX}{BEST_MODEL_LINK}.link")
+    part = link.with_name(f"{OWN_PREFIX}{BEST_MODEL_LINK}.link")
     with contextlib.suppress(OSError):  # A disk without links does without it.
         part.unlink(missing_ok=True)
         part.symlink_to(model.name)

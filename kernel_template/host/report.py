@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from kernel_template.contract import HOST_PREFIX, TEMPORARY_PREFIX
+from kernel_template.contract import HOST_PREFIX, OWN_PREFIX
 from kernel_template.host.protocol import HostReport
 
 
@@ -35,7 +35,7 @@ class Reporter:
     def write(self, **changes: Any) -> None:
         """Change fields of the report and replace the file; on a full disk only the report is lost."""
         self.report = replace(self.report, **changes)
-        part = self._path.with_name(f"{TEMPORARY_PREFIX}{self._path.name}.part")
+        part = self._path.with_name(f"{OWN_PREFIX}{self._path.name}.part")
         with contextlib.suppress(OSError):
             part.write_text(json.dumps(asdict(self.report), indent=1) + "\n", encoding="utf-8")
             part.replace(self._path)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kernel_template.contract import TEMPORARY_PREFIX, BadSamples
+from kernel_template.contract import OWN_PREFIX, BadSamples
 from kernel_template.host.protocol import SampleRules
 from kernel_template.host.recordings import describe_recordings
 from kernel_template.host.rendezvous import Rendezvous
@@ -241,7 +241,7 @@ class SampleFilter:
         """Write one row for each problem."""
         if self._table is None or not bad:
             return
-        part = self._table.with_name(f"{TEMPORARY_PREFIX}{self._table.name}.part")
+        part = self._table.with_name(f"{OWN_PREFIX}{self._table.name}.part")
         try:
             with part.open("w", encoding="utf-8", newline="") as file:
                 table = csv.writer(file)

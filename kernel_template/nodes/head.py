@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from kernel_template.contract import TEMPORARY_PREFIX
+from kernel_template.contract import OWN_PREFIX
 from kernel_template.nodes.trust import HEADER, is_proof, proof
 from kernel_template.place import Place
 from kernel_template.start.parent import ResumePoint
@@ -199,7 +199,7 @@ class Head:
         files = {
             file.relative_to(folder).as_posix(): file
             for file in folder.rglob("*")
-            if file.is_file() and not file.is_symlink() and not file.name.startswith(TEMPORARY_PREFIX)
+            if file.is_file() and not file.is_symlink() and not file.name.startswith(OWN_PREFIX)
         }
         files = {name: file for name, file in files.items() if file.suffix != _WEIGHTS or file in wanted}
         self._files |= {f"{folder.name}/{name}": file for name, file in files.items()}

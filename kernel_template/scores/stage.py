@@ -16,7 +16,7 @@ from kernel_template.contract import (
     BEST_SCORE_PREFIX,
     BY_TRAINER,
     MEASURES,
-    TEMPORARY_PREFIX,
+    OWN_PREFIX,
     Scored,
     Scores,
     ScoresEvent,
@@ -311,7 +311,7 @@ class ScoresStage:
             raise OSError(
                 f"it needs {human_size(needed)}, but only {human_size(max(room, 0))} may be written"
             )
-        part = target.with_name(f"{TEMPORARY_PREFIX}{target.name}.part")
+        part = target.with_name(f"{OWN_PREFIX}{target.name}.part")
         shutil.copyfile(source, part)
         part.replace(target)
 

@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from kernel_template.contract import TEMPORARY_PREFIX, EndReason
+from kernel_template.contract import OWN_PREFIX, EndReason
 from kernel_template.tools.files import human_seconds, human_size, is_disk_full
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.paths import Paths
@@ -175,7 +175,7 @@ class Downloads:
         target = self.folder / path
         if path not in self._urls or target.is_file():
             return
-        part = target.with_name(f"{TEMPORARY_PREFIX}{target.name}.part")
+        part = target.with_name(f"{OWN_PREFIX}{target.name}.part")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:

@@ -16,8 +16,8 @@ from kernel_template.contract import (
     BEST_MODEL_LINK,
     BEST_SCORE_PREFIX,
     HANDOVER_PREFIX,
+    OWN_PREFIX,
     STATE_FILE,
-    TEMPORARY_PREFIX,
     EndReason,
     Session,
 )
@@ -281,7 +281,7 @@ class ParentSession:
             return "is missing"
         if (size := source.stat().st_size) != entry.size:
             return f"is damaged ({human_size(size)} instead of {human_size(entry.size)})"
-        part = target.with_name(f"{TEMPORARY_PREFIX}{target.name}.part")
+        part = target.with_name(f"{OWN_PREFIX}{target.name}.part")
         target.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
         try:
@@ -309,7 +309,7 @@ class ParentSession:
             return "is missing"
         if (why := damage(source)) is not None:
             return why
-        part = target.with_name(f"{TEMPORARY_PREFIX}{target.name}.part")
+        part = target.with_name(f"{OWN_PREFIX}{target.name}.part")
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             shutil.move(source, part)  # The folders may be on two disks, and then this copies.
@@ -329,7 +329,7 @@ class ParentSession:
                 for name in names
                 if _ANY_CHECKPOINT.match(name)
                 or name in session
-                or name.startswith((TEMPORARY_PREFIX, HANDOVER_PREFIX))
+                or name.startswith((OWN_PREFIX, HANDOVER_PREFIX))
                 or Path(folder, name).is_symlink()
             }
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from kernel_template.contract import TEMPORARY_PREFIX
+from kernel_template.contract import OWN_PREFIX
 
 _HASH_CHUNK = 4 * 1024 * 1024
 _KILO = 1000
@@ -33,7 +33,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         OSError: the folder cannot be made or written, or the disk is full; `path` is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=".part", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=OWN_PREFIX, suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

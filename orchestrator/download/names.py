@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from kernel_template.contract import OWN_PREFIX
 from orchestrator.models import OutputFile
 
-OWN_PREFIX = ".kgtts-"  # Every file that kgtts keeps for itself in a folder of results.
 _LONGEST_PART = 255  # Bytes: NAME_MAX of Linux and macOS.
 _LONGEST_NAME = 1024  # Bytes: no object of Google's storage has a longer name.
 # Control characters of both kinds and the marks that change the direction of writing (terminals obey them),

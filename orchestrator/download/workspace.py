@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import stamina
 from filelock import FileLock, Timeout
 
-from orchestrator.download.names import OWN_PREFIX
+from kernel_template.contract import OWN_PREFIX
 from orchestrator.download.partial import PART_SUFFIX
 from orchestrator.errors import LocalError
 

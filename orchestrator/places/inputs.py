@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernel_template.contract import TEMPORARY_PREFIX
+from kernel_template.contract import OWN_PREFIX
 from orchestrator import untrusted
 from orchestrator.base.sources import Download, found
 from orchestrator.base.voice import read_voice
@@ -26,7 +26,7 @@ from orchestrator.run.dataset_upload import list_folder
 from orchestrator.settings import Settings
 
 USUAL_DATA = "data"  # Where the guide has `kgtts data prepare` make the data set.
-_SAID = f"{TEMPORARY_PREFIX}inputs"  # In the folder of a run's results.
+_SAID = f"{OWN_PREFIX}inputs"  # In the folder of a run's results.
 _FOLDER_MODE = 0o555
 
 Tree = Mapping[str, Path]  # Files by their names in a mount, with `/` for folders.
@@ -216,8 +216,8 @@ def _files_of(folder: Path) -> dict[str, Path]:
 
 def _walk(folder: Path) -> Iterator[Path]:
     for current, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(TEMPORARY_PREFIX))
-        yield from (Path(current, name) for name in sorted(files) if not name.startswith(TEMPORARY_PREFIX))
+        folders[:] = sorted(name for name in folders if not name.startswith(OWN_PREFIX))
+        yield from (Path(current, name) for name in sorted(files) if not name.startswith(OWN_PREFIX))
 
 
 def lay_out(root: Path, trees: Mapping[str, Tree]) -> None:

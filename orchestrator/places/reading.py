@@ -14,6 +14,7 @@ from typing import Any
 
 from kernel_template.contract import (
     COMPLETE_MARK,
+    OWN_PREFIX,
     STATE_FILE,
     VERSION_MARK,
     Status,
@@ -23,7 +24,6 @@ from kernel_template.contract import (
 from orchestrator import untrusted
 from orchestrator.download import Planned, Refused, TransferListener
 from orchestrator.download.buckets import bucket_fetch, bucket_measure
-from orchestrator.download.names import OWN_PREFIX
 from orchestrator.errors import LocalError, ServiceError, UsageError
 from orchestrator.locks import is_training
 from orchestrator.models import KernelRef, LogEvent, OutputFile

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from kernel_template.contract import MANIFEST_FILE, STATE_FILE, TEMPORARY_PREFIX
+from kernel_template.contract import MANIFEST_FILE, OWN_PREFIX, STATE_FILE
 from orchestrator.download import (
     Content,
     Fetch,
@@ -279,7 +279,7 @@ def _checkpoints(kaggle: Outputs, ref: KernelRef, chosen: Sequence[OutputFile]) 
 
 def _finished(files: Sequence[OutputFile]) -> Sequence[OutputFile]:
     """The outputs without what a session that was killed was still writing, which is no output."""
-    return [file for file in files if not file.name.rpartition("/")[2].startswith(TEMPORARY_PREFIX)]
+    return [file for file in files if not file.name.rpartition("/")[2].startswith(OWN_PREFIX)]
 
 
 def _relist(kaggle: Outputs, ref: KernelRef) -> Callable[[], Sequence[OutputFile]] | None:
