@@ -24,7 +24,7 @@ from orchestrator.untrusted import file_name, terminal_line
 
 if TYPE_CHECKING:
     from orchestrator.download import Refused
-    from orchestrator.places.reading import RunThere, SessionThere, Wanted
+    from orchestrator.places.reading import Chosen, RunThere, SessionThere
     from orchestrator.run.collect import Choose
     from orchestrator.settings.sections import Pull
 
@@ -78,7 +78,7 @@ def pull_from(
         raise failure
 
 
-def _outline(plan: "Sequence[Wanted]", *, as_json: bool) -> tuple[list[dict[str, Any]], list["Refused"]]:
+def _outline(plan: "Sequence[Chosen]", *, as_json: bool) -> tuple[list[dict[str, Any]], list["Refused"]]:
     """List what would come; as JSON, and the refused names."""
     from orchestrator.places.reading import plan_session  # noqa: PLC0415 - fsspec, pydantic
 
@@ -101,7 +101,7 @@ def _outline(plan: "Sequence[Wanted]", *, as_json: bool) -> tuple[list[dict[str,
 
 
 def _bring(
-    plan: "Sequence[Wanted]", listen: Callable[[], Silent], *, as_json: bool
+    plan: "Sequence[Chosen]", listen: Callable[[], Silent], *, as_json: bool
 ) -> tuple[list[dict[str, Any]], list["Refused"]]:
     """Bring all sessions; as JSON, and the refused names."""
     from orchestrator.places.reading import bring_session  # noqa: PLC0415 - as above
@@ -233,7 +233,7 @@ def _find(place: str, wanted: str | None, *, say: bool = True) -> "RunThere":
     return run
 
 
-def _plan(run: "RunThere", folder: Path | None, choose: "Choose | None") -> "Sequence[Wanted]":
+def _plan(run: "RunThere", folder: Path | None, choose: "Choose | None") -> "Sequence[Chosen]":
     from orchestrator.places.reading import plan_run  # noqa: PLC0415 - as above
 
     settings = load().settings.pull
@@ -247,7 +247,8 @@ def _chosen(settings: "Pull") -> "Choose":
 def _progress(run: "RunThere") -> str:
     state = run.newest.state
     epochs = f" of {state.epochs}" if state.epochs else ""
-    parts = [f"epoch {state.epochs_done}{epochs}", losses(run.newest.losses)]
+    epoch = f"epoch {state.epochs_done}{epochs}" if state.epoch is not None else ""
+    parts = [epoch, losses(run.newest.losses)]
     return ", ".join([f"checkpoint of step {state.global_step or 0}", *(part for part in parts if part)])
 
 

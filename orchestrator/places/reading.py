@@ -131,7 +131,7 @@ class RunThere:
         return self.newest.kernel.base.slug
 
 
-Wanted = tuple[SessionThere, SessionFolder, Choose]  # A session, its folder here, and what is chosen of it.
+Chosen = tuple[SessionThere, SessionFolder, Choose]  # A session, its folder here, and what is chosen of it.
 
 
 def find_run(place: str, wanted: str | None = None) -> RunThere:
@@ -251,7 +251,7 @@ def plan_session(
 
 def plan_run(
     run: RunThere, results: Results, own: Choose, *, folder: Path | None = None, choose: Choose | None = None
-) -> Sequence[Wanted]:
+) -> Sequence[Chosen]:
     """Say of each session where it goes and which of its files come, oldest first.
 
     Args:
