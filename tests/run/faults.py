@@ -450,4 +450,6 @@ def main(every: int, only: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1, " ".join(sys.argv[2:])) > 0)
+    asked = sys.argv[1:]
+    one_of = int(asked.pop(0)) if asked and asked[0].isdecimal() else 1
+    sys.exit(main(one_of, " ".join(asked)) > 0)
