@@ -49,15 +49,17 @@ class Place:
     def start(self, *arguments: str) -> Child:
         """Start a command of kgtts."""
         env = self.card.environment({}, HOME=str(self.card.work), KGTTS_HOME=str(self.folder / "home"))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator", *arguments],
-            cwd=self.folder,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=(log := self.folder / f"{arguments[0]}.log").open("ab"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        log = self.folder / f"{arguments[0]}.log"
+        with log.open("ab") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "orchestrator", *arguments],
+                cwd=self.folder,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         return Child(f"{self.name}: kgtts {arguments[0]}", process, log)
 
     def kgtts(self, *arguments: str) -> dict[str, Any]:
