@@ -139,7 +139,7 @@ def part_train(card: Card) -> None:
     for command in (
         ["status", "--from", "runs"],
         ["say", "আমি বাংলায় গান গাই।", "--out", "said.wav"],
-        ["voice", "package", "--out", "package"],
+        ["voice", "package", "--out", "package.zip"],
     ):
         card.note("train", command=command[0], **place.kgtts(*command))
 
