@@ -6,13 +6,13 @@ below TMPDIR, and on Linux for `loopback` half a GB in `/dev/shm`.
 
 How the two clients are compared, which are both real processes:
 
-- In pairs, and either is the first in every other one: other work on the machine comes and goes within
-  minutes, and hits both alike. The figure is the median of the pairs' ratios.
+- In pairs, which kgtts and kaggle begin in turn: other work on the machine comes and goes within minutes, and
+  hits both alike. The figure is the median of the pairs' ratios.
 - Before each run everything is written to the disk (`os.sync`): otherwise the system still writes what the
   run before left. In a virtual machine the first use of a page of memory costs the processor ten times what
   later ones do, and pages that have been free for two seconds may go back to the host. So these seconds are
-  waited for, and then a file as large as all that is fetched is written to the same folder and deleted: each
-  run finds as many pages in use, whoever is the first.
+  waited for, and then a file as large as all that is fetched is written to the same folder and deleted, so
+  that every run starts with the same memory ready to use. Now and then one still does not.
 - Unlimited, once into memory as well, where no disk hides what the clients themselves cost.
 - One pair is run first and not counted: it reads the programs, and lets Python keep the bytecode of both, as
   an installed program has it.
