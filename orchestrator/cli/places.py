@@ -264,7 +264,7 @@ def _status_json(run: "RunThere") -> dict[str, Any]:
         "heard": None if newest.heard is None else newest.heard.isoformat(),
         "done": state.done,
         "global_step": state.global_step,
-        "epoch": state.epoch,
+        "epoch": None if state.epoch is None else state.epochs_done,
         "epochs": state.epochs,
         "losses": dict(newest.losses),
         "history": [asdict(item) for item in state.history],

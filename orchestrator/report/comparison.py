@@ -59,7 +59,7 @@ def _run_json(data: RunData) -> dict[str, Any]:
         "name": data.name,
         "run": data.run,
         "step": _step(data),
-        "epoch": data.result.epoch if data.result is not None else None,
+        "epoch": data.result.epochs_done if data.result is not None else None,
         "seconds": data.time.total,
         "verdict": data.verdict.to_json(),
         "scores": {

@@ -85,7 +85,10 @@ def _training(state: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     seconds = sum(untrusted.seconds(item.get("seconds")) or 0.0 for item in history)
     if history:
         yield "Sessions", f"{len(history):,}, {duration(seconds)} in all"
-    epoch, step = untrusted.count(state.get("epoch")), untrusted.count(state.get("global_step"))
+    step, saved_in = untrusted.count(state.get("global_step")), untrusted.count(state.get("epoch"))
+    made = [untrusted.count(item.get("to_epoch")) for item in history]
+    # As in `SessionResult.epochs_done`; here, a part of the file may be damaged.
+    epoch = max((each for each in (saved_in, *made) if each is not None), default=None)
     if step is not None:
         yield "Trained", f"to step {step:,}" + (f", epoch {epoch:,}" if epoch is not None else "")
     environment = untrusted.as_object(state.get("environment"))

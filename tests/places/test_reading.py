@@ -80,7 +80,7 @@ def session_files(number: int, *, ended: bool = True, run: str = RUN, **state: A
         "message": "All epochs are trained." if ended else None,
         "done": ended,
         "global_step": 10 * number,
-        "epoch": number,
+        "epoch": number - 1,  # The one in which it was saved.
         "epochs": 3,
         "losses": {"train": {"loss_mel": 21.0}, "eval": {"avg_loss_mel": 20.5}},
         "checkpoint": listed[0]["path"],
@@ -141,6 +141,7 @@ def test_all_sessions_come_home(cli: Cli, workplace: Path, series: Any) -> None:
     assert cli("metrics", "--json").code == 0
     told = cli("status", "--from", BUCKET, "--json").json
     assert (told["status"], told["done"], told["global_step"]) == ("complete", True, 30)
+    assert (told["epoch"], told["epochs"]) == (3, 3)
 
 
 def test_a_folder_is_read_like_a_bucket(cli: Cli, workplace: Path, tmp_path: Path) -> None:

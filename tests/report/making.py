@@ -160,7 +160,7 @@ class Made:
             "done": number == self.sessions,
             "done_reason": "epochs",
             "global_step": history[-1]["to_step"],
-            "epoch": history[-1]["to_epoch"],
+            "epoch": history[-1]["to_epoch"] - 1,  # The one in which it was saved.
             "epochs": self.epochs * self.sessions,
             "steps_per_epoch": self.steps,
             "seconds_per_epoch": self.steps * 0.6,

@@ -151,7 +151,10 @@ def test_two_runs_as_a_table(tmp_path: Path) -> None:
     assert facts["Distance to the recording"].difference.endswith("of 4 sentences")
     assert "Misheard letters" not in facts
     told = json.loads(json.dumps(comparison_json([one, other]), allow_nan=False))
-    assert [item["run"] for item in told["runs"]] == ["one", "two"]
+    assert [(item["run"], item["step"], item["epoch"]) for item in told["runs"]] == [
+        ("one", 800, 8),
+        ("two", 1600, 16),
+    ]
     assert told["second_against_first"]["mel_distance"]["sentences"] == 4
     third = bounded(Made(run="three", sessions=1, epochs=1).write(tmp_path / "three"))
     facts = {fact.name: fact for fact in compare_runs([one, other, third])}

@@ -60,7 +60,7 @@ def test_a_runs_figures_are_told(run: Path) -> None:
     assert rows["Recordings"] == "1,197 (3 more were left out as unusable)"
     assert rows["Recorded speech"] == "90 minutes"
     assert rows["Sessions"].startswith("2, ")
-    assert rows["Trained"].startswith("to step ")
+    assert rows["Trained"] == "to step 400, epoch 4"
     assert rows["Lowest eval loss"].endswith(" (mel loss on the evaluation recordings)")
     assert len(found.curves) > 0
     assert found.sentences
