@@ -30,7 +30,7 @@ from orchestrator.errors import (
     RefusedError,
     ServiceError,
 )
-from orchestrator.kaggle.answers import AnswerError, ApiSession
+from orchestrator.kaggle.answers import AnswerError, ApiSession, read_answer
 from orchestrator.kaggle.auth import CredentialKind, Credentials
 from orchestrator.kaggle.datasets import Datasets
 from orchestrator.kaggle.errors import Calls, refusal_hint, stated, translated
@@ -83,6 +83,7 @@ def log_in(credentials: Credentials, url: str, home: Path) -> "KaggleClient":
     session = ApiSession()
     session.headers.update({"User-Agent": http._user_agent, "Content-Type": "application/json"})  # noqa: SLF001
     http._session = session  # noqa: SLF001  # The SDK's own has no time-outs and reads ~/.netrc.
+    http._prepare_response = read_answer  # noqa: SLF001  # See there.
     if credentials.kind is CredentialKind.OAUTH:
         login = OAuthLogin(sdk, home)
         session.auth = login

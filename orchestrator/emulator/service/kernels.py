@@ -201,7 +201,7 @@ class Kernels:
             ApiError: 404, the kernel was deleted meanwhile.
         """
         try:
-            return self.paths(kernel, number).source.read_text(encoding="utf-8")
+            return self.paths(kernel, number).source.read_bytes().decode()
         except FileNotFoundError as error:
             raise not_found(f"Version {number} of kernel {kernel.ref}") from error
 

@@ -4,6 +4,7 @@ To add a method: a handler in the module of its service and a line in that modul
 up or changes belongs to `service`.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -96,7 +97,9 @@ def write_response(result: Any) -> Response:
     """The HTTP response for what a handler returned."""
     if isinstance(result, Response):
         return result
-    return JSONResponse(result if isinstance(result, dict) else result.to_dict())
+    body = result if isinstance(result, dict) else result.to_dict()
+    # In ASCII, unlike JSONResponse: of a kernel's source, Python writes and reads that in half the time.
+    return Response(json.dumps(body), media_type="application/json")
 
 
 def json_error(
