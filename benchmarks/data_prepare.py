@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from kernel_template.text import spoken
+from kernel_template.text.speaking import spoken
 from orchestrator.data.pool import cores
 from orchestrator.data.prepare import prepare
 from orchestrator.data.study import Request

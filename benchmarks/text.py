@@ -11,7 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from kernel_template.text import canonical, spoken
+from kernel_template.text.speaking import spoken
+from kernel_template.text.spelling import canonical
 
 _PROSE = (
     "আমাদের দেশের মানুষ খুব ভালো, তারা সবাই একসাথে কাজ করে এবং সুখে শান্তিতে বসবাস করে।",

@@ -25,8 +25,6 @@ from kernel_template.contract import (
     Run,
 )
 from kernel_template.finish.voice_program import ProgramResult, VoiceProgram
-from kernel_template.text.front_ends import CHARACTERS, sherpa_tokens
-from kernel_template.text.vocabulary import preferred_spelling
 from kernel_template.tools.files import (
     WriteFile,
     folder_bytes,
@@ -140,7 +138,7 @@ class VoiceExporter:
         return self._move(folder, checkpoint, card, result.end.seconds)
 
     def _move(self, folder: Path, checkpoint: Checkpoint, card: SessionCard, seconds: float) -> Export:
-        """Move both files to the outputs; the description last, since it has the other file's hash."""
+        """Move the files to the outputs; the description last, since it has the model's hash."""
         described = json.loads((folder / VOICE_CARD).read_text(encoding="utf-8"))
         size = (folder / VOICE_MODEL).stat().st_size
         if (
@@ -166,14 +164,12 @@ class VoiceExporter:
             shutil.copyfile(folder / VOICE_MODEL, part)
             part.replace(model)
             onnx = {**described["onnx"], "file": model.name}
-            text = {**described["text"]}
-            if self.letters:
-                text |= {"counts": self.letters, "spelling": preferred_spelling(self.letters)}
-            if self._is_own and text.get("kind") == CHARACTERS:
-                self.write(place / VOICE_TOKENS, sherpa_tokens(text).encode())
+            text = described["text"]
+            if self._is_own and (folder / VOICE_TOKENS).is_file():
+                self.write(place / VOICE_TOKENS, (folder / VOICE_TOKENS).read_bytes())
             if self.recordings:
                 described = {**described, "recordings": self.recordings}
-            self.write(description, json_bytes({**described, "onnx": onnx, "text": text, **card, **source}))
+            self.write(description, json_bytes({**described, "onnx": onnx, **card, **source}))
         except OSError:
             for left in (part, model, *([place / VOICE_TOKENS] if self._is_own else ())):
                 with contextlib.suppress(OSError):

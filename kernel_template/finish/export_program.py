@@ -1,7 +1,8 @@
 """Export a VITS checkpoint to ONNX, describe it, compare the two, and print one JSON line.
 
-It writes voice.onnx and voice.json to the folder `--out`; `check` in voice.json is the comparison. The line
-is `{"export": {"state", "why"}}`, with a state of contract.ExportState; the exit code of `failed` is 1.
+It writes voice.onnx and voice.json to the folder `--out`, and tokens.txt if the voice reads letters; `check`
+in voice.json is the comparison. The line is `{"export": {"state", "why"}}`, with a state of
+contract.ExportState; the exit code of `failed` is 1.
 """
 
 import argparse
@@ -21,12 +22,19 @@ import torch
 from TTS.config import load_config
 from TTS.tts.models import setup_model
 
-from kernel_template.contract import VOICE_CARD, VOICE_MODEL, VOICE_SCHEMA, CheckState, ExportState
+from kernel_template.contract import (
+    VOICE_CARD,
+    VOICE_MODEL,
+    VOICE_SCHEMA,
+    VOICE_TOKENS,
+    CheckState,
+    ExportState,
+)
 from kernel_template.finish import onnx_edit
-from kernel_template.text import Vocabulary
-from kernel_template.text import sentences as split
-from kernel_template.text.front_ends import CHARACTERS, split_letters
+from kernel_template.text.front_ends import CHARACTERS, sherpa_tokens, split_letters
+from kernel_template.text.sentences import sentences as split
 from kernel_template.text.tokens import describe
+from kernel_template.text.vocabulary import Vocabulary, preferred_spelling
 
 # How far a sample may differ from torch's, as a share of the loudest in the sentence. Measured with
 # coqui-tts 0.28, torch 2.13 and onnxruntime 1.32 on a CPU: 1e-6 for the demo's small voice, 2e-6 for a full
@@ -183,7 +191,7 @@ def export(
     out: Path,
     letters: Mapping[str, int] | None = None,
 ) -> None:
-    """Write voice.onnx and voice.json.
+    """Write voice.onnx, voice.json and, for a voice that reads letters, tokens.txt.
 
     Args:
         config: the voice's configuration.
@@ -227,7 +235,7 @@ def export(
         "language": language,
         "speakers": ids_by_name(model.speaker_manager) if "sid" in names else {},
         "languages": ids_by_name(model.language_manager) if "langid" in names else {},
-        "text": {**text, "counts": letters} if letters else text,
+        "text": {**text, "counts": letters, "spelling": preferred_spelling(letters)} if letters else text,
         "check": compare(model, file, [ids for ids in spoken if ids], names),
         "made_with": {
             name: importlib.metadata.version(name)
@@ -236,6 +244,8 @@ def export(
         },
     }
     described["weights"] = finish(file, described, [ids for ids in spoken if ids])
+    if text["kind"] == CHARACTERS:
+        (out / VOICE_TOKENS).write_text(sherpa_tokens(described["text"]), encoding="utf-8", newline="\n")
     data = file.read_bytes()
     described["onnx"] |= {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     (out / VOICE_CARD).write_text(

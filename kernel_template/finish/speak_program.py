@@ -20,7 +20,8 @@ from TTS.utils.synthesizer import Synthesizer
 
 from kernel_template.sound import SAMPLE_BYTES, pcm16
 from kernel_template.sound_check import Reference, measure, oddities
-from kernel_template.text import Vocabulary, read, sentences
+from kernel_template.text.sentences import read, sentences
+from kernel_template.text.vocabulary import Vocabulary
 
 _PADDING = 10_000  # Samples of silence that Coqui's synthesizer appends.
 

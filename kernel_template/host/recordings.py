@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kernel_template.text import spoken
+from kernel_template.text.speaking import spoken
 
 _MOST = 40  # Recordings, evenly over the list: enough for a median.
 _LIMIT_S = 10.0  # Kaggle's inputs are on a network.

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from kernel_template.host.protocol import SampleRules
-from kernel_template.text import count_letters, spoken
+from kernel_template.text.speaking import spoken
 from kernel_template.text.tokens import cleaner_steps
+from kernel_template.text.vocabulary import count_letters
 
 _THREADS = 16  # Kaggle's inputs are on a network, so most of the time is waiting.
 _FORMATS = frozenset({".wav", ".flac", ".mp3"})  # Coqui leaves others out.

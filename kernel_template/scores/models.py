@@ -17,7 +17,7 @@ import torch
 
 from kernel_template.contract import Measure
 from kernel_template.scores.sounds import RATE, Sound, mel_spectrogram
-from kernel_template.text import spoken
+from kernel_template.text.speaking import spoken
 
 _PARTIAL, _STEP = 160, 77  # Frames that Resemblyzer looks at at once, and between two looks: 1.3 a second.
 _WINDOW = 400  # Samples: 25 ms.

@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kernel_template.text import spoken
 from kernel_template.text.metadata import Metadata, Recordings, read_ljspeech
+from kernel_template.text.speaking import spoken
 from kernel_template.text.tokens import clean, cleaner_steps
 from orchestrator import untrusted
 from orchestrator.base.voice import vocabulary

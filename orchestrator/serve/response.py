@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import Message, Receive, Send
 
-from kernel_template.text import Spoken
+from kernel_template.text.pieces import Spoken
 from orchestrator.serve.formats import MEDIA_TYPES
 from orchestrator.serve.request import ApiError, SpeechRequest
 from orchestrator.voice import Utterance

@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from kernel_template.text import Spoken, joined
+from kernel_template.text.pieces import Spoken, joined
 from orchestrator.errors import KgttsError
 from orchestrator.serve.connection import cut_off
 from orchestrator.serve.formats import open_encoder

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kernel_template.contract import VOICE_CARD, VOICE_FOLDER, VOICE_SCHEMA
-from kernel_template.text import Vocabulary
+from kernel_template.text.vocabulary import Vocabulary
 from orchestrator import untrusted
 from orchestrator.errors import UsageError
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from kernel_template.contract import VOICE_CARD, VOICE_MODEL, VOICE_TOKENS
 from kernel_template.sound import pcm16
-from kernel_template.text import Vocabulary
 from kernel_template.text.front_ends import CHARACTERS, sherpa_metadata, sherpa_tokens, split_letters
+from kernel_template.text.vocabulary import Vocabulary
 from orchestrator import __version__, untrusted
 from orchestrator.errors import LocalError, UsageError
 from orchestrator.voice.card import VoiceCard, load_card

@@ -8,9 +8,11 @@ so digits and some signs are said as words, one by one.
 from collections.abc import Mapping
 from typing import Any
 
-from kernel_template.text import Vocabulary, canonical, spoken
 from kernel_template.text.front_ends import split_letters
+from kernel_template.text.speaking import spoken
+from kernel_template.text.spelling import canonical
 from kernel_template.text.tokens import clean
+from kernel_template.text.vocabulary import Vocabulary
 from orchestrator.voice.card import VoiceCard
 
 _BANGLA = range(0x980, 0xA00)

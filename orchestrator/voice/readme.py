@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from kernel_template.text import Vocabulary
+from kernel_template.text.vocabulary import Vocabulary
 from orchestrator import untrusted
 from orchestrator.formatting import size
 from orchestrator.voice.card import VoiceCard

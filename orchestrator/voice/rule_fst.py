@@ -13,11 +13,12 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from kernel_template.text import Vocabulary, canonical, spoken
 from kernel_template.text.front_ends import BREAK, plain_sign
-from kernel_template.text.spelling import SPELLINGS
+from kernel_template.text.speaking import spoken
+from kernel_template.text.spelling import SPELLINGS, canonical
 from kernel_template.text.tables import ABBREVIATIONS, SIGNS
 from kernel_template.text.tokens import clean
+from kernel_template.text.vocabulary import Vocabulary
 
 _MAGIC, _VERSION = 2_125_659_606, 2
 _EXPANDED, _MUTABLE, _INPUT_SORTED = 0x1, 0x2, 0x1000_0000  # fst/properties.h

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kernel_template.sound import pcm16
-from kernel_template.text import Reading, Spoken, joined
+from kernel_template.text.pieces import Spoken, joined
+from kernel_template.text.sentences import Reading
 from orchestrator import untrusted
 from orchestrator.errors import UsageError
 from orchestrator.formatting import counted

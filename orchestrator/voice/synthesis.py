@@ -18,10 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kernel_template.text import Reading, Sentence, Spoken, Vocabulary, espeak, joined, read
+from kernel_template.text import espeak
 from kernel_template.text.espeak import EspeakError
 from kernel_template.text.phonemes import ESPEAK, phonemize
+from kernel_template.text.pieces import Spoken, joined
+from kernel_template.text.sentences import Reading, Sentence, read
 from kernel_template.text.tokens import text_ids
+from kernel_template.text.vocabulary import Vocabulary
 from orchestrator import untrusted
 from orchestrator.errors import LocalError, UsageError
 from orchestrator.voice.card import VoiceCard, load_card

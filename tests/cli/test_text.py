@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kernel_template.text import count_letters
+from kernel_template.text.vocabulary import count_letters
 from tests.support import Cli
 from tests.text.test_vocabulary import RELEASED, WORDS, decomposed
 from tests.voice.making import put_session, put_voice, rules

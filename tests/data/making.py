@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from kernel_template.text import spoken
+from kernel_template.text.speaking import spoken
 from orchestrator.data.findings import Outcome
 from orchestrator.data.prepare import Prepared, prepare
 from orchestrator.data.study import Found, Request, check

@@ -24,7 +24,7 @@ from kernel_template.host.sample_checks import (
     training_letters,
 )
 from kernel_template.host.sample_filter import SampleFilter
-from kernel_template.text import count_letters
+from kernel_template.text.vocabulary import count_letters
 from kernel_template.tools.process import ChildEnd
 from kernel_template.train.outcome import TrainingResult, training_outcome
 from orchestrator.data.measures import measure

@@ -39,12 +39,18 @@ def card(**changes: Any) -> dict[str, Any]:
 
 
 def writes(described: Any) -> Callable[[ChildPlan], None]:
-    """Play the program: write both files to its `--out`."""
+    """Play the program: write its files to its `--out`; voice.json has the letters that it was given."""
 
     def before(plan: ChildPlan) -> None:
-        folder = Path(plan.command[list(plan.command).index("--out") + 1])
+        options = dict(zip(plan.command, plan.command[1:], strict=False))
+        folder = Path(options["--out"])
+        text = described.get("text", {})
+        if "--letters" in options:
+            text = {**text, "counts": json.loads(Path(options["--letters"]).read_text(encoding="utf-8"))}
         put(folder / "voice.onnx", _VOICE)
-        put(folder / "voice.json", json.dumps(described))
+        put(folder / "voice.json", json.dumps({**described, "text": text}))
+        if text.get("kind") == "characters":
+            put(folder / "tokens.txt", "ক 4\n")
 
     return before
 
@@ -79,7 +85,7 @@ def test_a_voice_comes_with_its_description(root: Path, log: Log) -> None:
     assert sorted(path.name for path in place.iterdir()) == ["voice.json", "voice.onnx"]
     written = json.loads((place / "voice.json").read_text())
     source = {"checkpoint": "training/v/best_model_8.pth", "global_step": 8, "best": True}
-    text = {**card()["text"], "counts": {"আ": 3, "য\u09bc": 2}, "spelling": {"\u09df": "য\u09bc"}}
+    text = {**card()["text"], "counts": {"আ": 3, "য\u09bc": 2}}
     assert written == {**card(), **_CARD, **source, "text": text, "recordings": recordings}
     assert (place / "voice.onnx").read_bytes() == _VOICE
     assert record["state"] == "made"
@@ -91,13 +97,14 @@ def test_a_voice_comes_with_its_description(root: Path, log: Log) -> None:
     assert list((root / "temp").iterdir()) == []
 
 
-def test_the_vocabulary_lies_beside_it_for_sherpa_onnx(root: Path, log: Log) -> None:
-    """A space is a token, a line end cannot be one, and a colon would be spoken at the end of sentences."""
-    rules = {"characters": {"ক": 4, " ": 5, ":": 6, "?": 7, "\n": 8}, "steps": [], "ids": {"blank": 3}}
-    text = {"kind": "characters", "speakable": True, "why": None, "add_blank": True, **rules}
-    assert export(root, log, made(card(text=text)))["state"] == "made"
-    tokens = (root / "working" / "voice" / "tokens.txt").read_text(encoding="utf-8")
-    assert tokens == "\uff1a 6\n\uff1f 7\nক 4\n  5\n? 7\n"
+@pytest.mark.parametrize(("name", "there"), [("voice", True), ("base", False)])
+def test_the_vocabulary_lies_beside_the_voice(root: Path, log: Log, name: str, *, there: bool) -> None:
+    """The session's own voice comes with tokens.txt, the base voice without."""
+    text = {"kind": "characters", "speakable": True, "why": None}
+    assert export(root, log, made(card(text=text)), name=name)["state"] == "made"
+    tokens = root / "working" / "voice" / "tokens.txt"
+    assert tokens.is_file() is there
+    assert not there or tokens.read_text(encoding="utf-8") == "ক 4\n"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from kernel_template.text.front_ends import sherpa_tokens
 from kernel_template.text.tokens import text_ids
+from kernel_template.text.vocabulary import count_letters, preferred_spelling
 from orchestrator.emulator.demo import inputs
 from orchestrator.voice import SynthesisOptions, open_voice
 from orchestrator.voice.facts import VoiceFacts
@@ -33,13 +35,15 @@ training = [
 def small_voice(
     vits_fork_server: ForkServer, voice_cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The demo's voice, exported by the real program."""
+    """The demo's voice, exported by the real program, with the letters of the demo's texts."""
     folder = tmp_path_factory.mktemp("voice")
     model = inputs.provide_demo_inputs(folder / "kaggle", "owner", cache=voice_cache).model / "model"
     sentences = put(folder / "sentences.json", json.dumps(list(inputs.SENTENCES[:2])))
+    letters = put(folder / "letters.json", json.dumps(count_letters(inputs.SENTENCES)))
     command = ["-m", "kernel_template.finish.export_program", "--config", str(model / "config.json")]
     command += ["--checkpoint", str(model / "model_file.pth"), "--sentences", str(sentences)]
-    code, said = vits_fork_server.python([*command, "--out", str(folder)], folder)
+    command += ["--letters", str(letters), "--out", str(folder)]
+    code, said = vits_fork_server.python(command, folder)
     assert code == 0, said[-3000:]
     return folder
 
@@ -69,6 +73,9 @@ class TestSmallVoice:
         assert voice["onnx"]["inputs"] == ["input", "input_lengths", "scales"]
         assert voice["audio"]["sample_rate"] == 22_050
         assert voice["language"] == "bn-Bangladesh"
+        assert voice["text"]["counts"] == count_letters(inputs.SENTENCES)
+        assert voice["text"]["spelling"] == preferred_spelling(voice["text"]["counts"])
+        assert (small_voice / "tokens.txt").read_text(encoding="utf-8") == sherpa_tokens(voice["text"])
 
     def test_it_speaks_without_torch(self, small_voice: Path) -> None:
         """voice.json and onnxruntime suffice; without noise a sentence sounds the same twice."""
@@ -138,6 +145,7 @@ class TestSmallVoice:
         assert code == 0, printed[-2000:]
         card = json.loads((small_voice / "voice.json").read_text())
         card["scales"]["length"] = 1.5
+        del card["text"]["counts"], card["text"]["spelling"]  # The program above was given no letters.
         slow = put(small_voice / "slow.json", json.dumps(card))
         speak(open_voice(slow), text, tmp_path / "said.wav", SynthesisOptions(noise=0.0))
         sample, said = (samples_of(tmp_path / name) for name in ("01.wav", "said.wav"))

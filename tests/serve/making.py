@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import openai
 
-from kernel_template.text import Reading, Spoken
+from kernel_template.text.pieces import Spoken
+from kernel_template.text.sentences import Reading
 from orchestrator.serve import Access, Limits, ServedVoice, Server, Voices, open_voices
 from orchestrator.voice import SynthesisOptions, Utterance, Voice
 from tests.voice.making import graph, put_voice

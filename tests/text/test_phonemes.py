@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from kernel_template.text import Vocabulary, sentences, spoken
 from kernel_template.text.espeak import EspeakError
 from kernel_template.text.phonemes import describe_phonemizer, phonemize
+from kernel_template.text.sentences import sentences
+from kernel_template.text.speaking import spoken
 from kernel_template.text.tokens import describe, text_ids
+from kernel_template.text.vocabulary import Vocabulary
 from tests.text.test_tokens import Characters
 
 ESPEAK = {"name": "espeak", "language": "bn", "kept": ';:,.!?¡¿—…"«»“”'}

@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_template.text import Vocabulary, read, sentences
 from kernel_template.text.sentences import (
     CUT_PAUSE_S,
     PARAGRAPH_PAUSE_S,
     SENTENCE_PAUSE_S,
     paragraphs,
+    read,
+    sentences,
     split_sentences,
 )
+from kernel_template.text.vocabulary import Vocabulary
 from tests.text.test_vocabulary import RELEASED
 
 

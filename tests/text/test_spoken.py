@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernel_template.text import Latin, Spoken, Vocabulary, canonical, for_voice, spoken
 from kernel_template.text.grammar import BANGLA, KEPT
-from kernel_template.text.spelling import _CALM, _CLASH, _round
+from kernel_template.text.pieces import Latin, Spoken
+from kernel_template.text.speaking import spoken
+from kernel_template.text.spelling import _CALM, _CLASH, _round, canonical
+from kernel_template.text.vocabulary import Vocabulary, for_voice
 from tests.text.test_vocabulary import RELEASED
 
 _TABLE = Path(__file__).with_name("spoken_forms.tsv").read_text(encoding="utf-8").splitlines()

@@ -2,7 +2,8 @@
 
 import pytest
 
-from kernel_template.text import Vocabulary, count_letters, for_voice, spoken
+from kernel_template.text.speaking import spoken
+from kernel_template.text.vocabulary import Vocabulary, count_letters, for_voice
 
 # The released Bangla voice: 82 characters, no cleaner, both spellings of ড় ঢ় য়, neither ৭ nor ৯.
 RELEASED = Vocabulary(

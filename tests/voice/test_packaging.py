@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kernel_template.text import canonical
+from kernel_template.text.spelling import canonical
 from orchestrator.errors import UsageError
 from orchestrator.voice import SynthesisOptions, open_voice
 from orchestrator.voice.facts import VoiceFacts

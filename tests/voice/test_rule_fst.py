@@ -5,7 +5,8 @@ from random import Random
 
 import pytest
 
-from kernel_template.text import Vocabulary, for_voice, spoken
+from kernel_template.text.speaking import spoken
+from kernel_template.text.vocabulary import Vocabulary, for_voice
 from orchestrator.emulator.demo.voice import CHARACTERS
 from orchestrator.voice.rule_fst import rule_fst
 

@@ -15,7 +15,7 @@ from orchestrator.voice import SynthesisOptions, Voice, check_format, open_voice
 from tests.voice.making import HOP, RATE, card, graph, put_voice, rules
 
 if TYPE_CHECKING:
-    from kernel_template.text import Reading
+    from kernel_template.text.sentences import Reading
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("onnx") is None or importlib.util.find_spec("onnxruntime") is None,

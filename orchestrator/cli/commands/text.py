@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from kernel_template.text import Latin, Spoken, for_voice, spoken
+from kernel_template.text.pieces import Latin, Spoken
+from kernel_template.text.speaking import spoken
+from kernel_template.text.vocabulary import for_voice
 from orchestrator.cli.context import complete_run, json_option, print_json, pulled
 from orchestrator.cli.show.spoken import warn_of_losses
 from orchestrator.errors import UsageError

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kernel_template.text import spoken
+from kernel_template.text.speaking import spoken
 from orchestrator import untrusted
 from orchestrator.cli.context import load, on_interrupt, print_json
 from orchestrator.cli.show.console import print_page, quoted, warn

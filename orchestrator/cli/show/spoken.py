@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import click
 
-from kernel_template.text import Spoken
+from kernel_template.text.pieces import Spoken
 from orchestrator.cli.show.console import warn
 from orchestrator.voice.speech import name_all
 
