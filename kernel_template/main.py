@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from kernel_template.context import SessionContext, Tools
-from kernel_template.contract import EndEvent, EndReason, SessionEvent, Stage
+from kernel_template.contract import EndReason, Stage
+from kernel_template.events import EndEvent, SessionEvent
 from kernel_template.finish.stage import VoiceStage
 from kernel_template.place import find_place
 from kernel_template.scores.stage import ScoresStage

@@ -20,10 +20,10 @@ from kernel_template.contract import (
     VOICE_TOKENS,
     CheckState,
     Export,
-    ExportEvent,
     ExportState,
     Run,
 )
+from kernel_template.events import ExportEvent
 from kernel_template.finish.voice_program import ProgramResult, VoiceProgram
 from kernel_template.tools.files import (
     WriteFile,

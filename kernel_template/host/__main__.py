@@ -11,7 +11,6 @@ runs unchanged, and SIGINT then acts as in any Python program. CONTROL.json is d
 
 import codecs
 import contextlib
-import importlib.abc
 import importlib.machinery
 import importlib.util
 import io
@@ -37,7 +36,7 @@ _ROOT = Path(__file__).resolve().parents[2]  # The folder that holds `kernel_tem
 _MIN_ARGUMENTS = 2
 
 
-class ImportWatch(importlib.abc.MetaPathFinder):
+class ImportWatch:
     """Calls back when a package is imported for the first time.
 
     Importing it beforehand would be simpler, but the script may have to set variables before torch is
@@ -114,7 +113,7 @@ def _as_utf_8(source: bytes) -> bytes:
     return source
 
 
-class InstalledFirst(importlib.abc.MetaPathFinder):
+class InstalledFirst:
     """Finds a package as if a folder were not in `sys.path`.
 
     Args:

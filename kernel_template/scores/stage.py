@@ -19,11 +19,11 @@ from kernel_template.contract import (
     OWN_PREFIX,
     Scored,
     Scores,
-    ScoresEvent,
     ScoresState,
     Speaker,
     Stage,
 )
+from kernel_template.events import ScoresEvent
 from kernel_template.finish.export import free_bytes
 from kernel_template.finish.voice_program import tagged_record
 from kernel_template.scores.book import best_step, folder_of, scores_before, set_name

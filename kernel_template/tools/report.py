@@ -10,15 +10,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from kernel_template.contract import (
-    EVENT_PREFIX,
-    LOG_ONLY_EVENTS,
-    Event,
-    Stage,
-    StageEvent,
-    StageState,
-    WarningEvent,
-)
+from kernel_template.contract import EVENT_PREFIX, LOG_ONLY_EVENTS, Stage, StageState
+from kernel_template.events import Event, StageEvent, WarningEvent
 from kernel_template.tools.files import LineFile, human_seconds
 
 

@@ -5,7 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from kernel_template.contract import EVENT_PREFIX, CheckpointEvent
+from kernel_template.contract import EVENT_PREFIX
+from kernel_template.events import CheckpointEvent
 from kernel_template.start.inputs import damage
 from kernel_template.tools.files import LineFile
 from kernel_template.tools.paths import Paths

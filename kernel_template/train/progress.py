@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kernel_template.contract import EpochEvent, EvalEvent, ProgressEvent
+from kernel_template.events import EpochEvent, EvalEvent, ProgressEvent
 from kernel_template.tools.lines import plain_text
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+|inf|nan)"

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kernel_template.context import SessionContext
-from kernel_template.contract import UNLIMITED_S, EndReason, HostStop, OutOfMemoryEvent, Stage
+from kernel_template.contract import UNLIMITED_S, EndReason, HostStop, Stage
+from kernel_template.events import OutOfMemoryEvent
 from kernel_template.host.protocol import HostReport
 from kernel_template.start.config_file import PreparedConfig, config_damage
 from kernel_template.start.environment import REPORTED, tts_version

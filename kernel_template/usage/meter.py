@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypedDict
 
-from kernel_template.contract import Resources, ResourcesEvent, Stage, StartEvent
+from kernel_template.contract import Resources, Stage
+from kernel_template.events import ResourcesEvent, StartEvent
 from kernel_template.settings import SessionSettings
 from kernel_template.start.environment import memory_bytes
 from kernel_template.tools.files import folder_bytes, human_seconds

@@ -15,7 +15,7 @@ class Progress:
 
     A log comes from a server: a number in it that makes no sense counts as missing. `epoch` is the number of
     whole epochs done, which is also the running one's number, counted from 0. `kaggle_session` is Kaggle's
-    id of the session, and `stops_by_s` when it ends by itself (`contract.SessionEvent`).
+    id of the session, and `stops_by_s` when it ends by itself (`events.SessionEvent`).
     """
 
     kaggle_session: int | None = None

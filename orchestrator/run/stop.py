@@ -1,7 +1,7 @@
 """Stop the session of a run that is at work, and keep its kernel and what it saved.
 
 Kaggle ends a session by an id that no call gives. The session itself knows it and tells it in the first event
-of its log (`contract.SessionEvent`). Kaggle then saves the outputs, which takes a while: the session is over,
+of its log (`events.SessionEvent`). Kaggle then saves the outputs, which takes a while: the session is over,
 and its run can be continued, only once they are all listed.
 """
 

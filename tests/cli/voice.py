@@ -74,10 +74,12 @@ class cuda:
 """
 # Every session writes the same package to a folder of its own, where Python would compile it anew.
 _COMPILED = """
-import _imp, importlib.machinery, importlib.util, marshal, os
+import _imp, importlib.machinery, marshal, os, sys
+
+sys.dont_write_bytecode = True
 
 def compile_once(self, data, path, *, _optimize=-1):
-    kept = os.path.join({folder!r}, f"{{importlib.util.source_hash(data).hex()}}.{{len(data)}}")
+    kept = os.path.join({folder!r}, f"{{_imp.source_hash(0, data).hex()}}.{{len(data)}}")
     try:
         with open(kept, "rb") as file:
             code = marshal.load(file)
@@ -129,6 +131,7 @@ def make_python(folder: Path, *, coqui: bool = True) -> str:
         "torch": _TORCH,
         "trainer": '__version__ = "0.4"\n',
         "torchaudio": "",
+        "packaging": 'raise ImportError("not here")\n',  # tests/kernel/test_install.py compares releases.
         "TTS": '__version__ = "0.28"\n' if coqui else 'raise ImportError("TTS is not here")\n',
     }.items():
         (packages / name).mkdir(parents=True)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from kernel_template.contract import Stage, WarningEvent
+from kernel_template.contract import Stage
+from kernel_template.events import WarningEvent
 from kernel_template.finish.outputs import Outputs
 from kernel_template.finish.samples import sentences_to_speak
 from kernel_template.start.inputs import Inputs

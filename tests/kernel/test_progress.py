@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel_template.contract import Event, ProgressEvent
+from kernel_template.events import Event, ProgressEvent
 from kernel_template.train.progress import ProgressParser, TrainerEvent, file_step
 
 # trainer 0.4.0, colours included: totals are printed less one.

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from kernel_template.contract import EndReason, EvalEvent
+from kernel_template.contract import EndReason
+from kernel_template.events import EvalEvent
 from kernel_template.settings import ResumeSettings
 from kernel_template.start.parent import ParentSession, ResumePoint
 from kernel_template.tools.files import LineFile, json_bytes, sha256_of, write_atomic

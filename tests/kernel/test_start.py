@@ -1,5 +1,6 @@
 """What runs in parallel before the training, and in which order it is logged."""
 
+import importlib.metadata
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from kernel_template.contract import EndReason
 from kernel_template.start.background import BackgroundWork, Cancellation
-from kernel_template.start.environment import kaggle_session
+from kernel_template.start.environment import installed_versions, kaggle_session
 from kernel_template.start.gpu import Gpu, missing_gpus
 from kernel_template.start.probe import Probe
 from kernel_template.tools.outcome import KernelFailure
@@ -254,3 +255,9 @@ def test_a_session_introduces_itself(root: Path, log: Log) -> None:
     }
     assert "session" not in {event["event"] for event in others}
     assert "4815" not in (root / "working" / "metrics.jsonl").read_text()
+
+
+def test_versions_are_those_of_the_metadata() -> None:
+    """What is read from the first lines of the metadata is what Python says; what is missing is left out."""
+    names = ("click", "pydantic", "pytest", "no-such-package")
+    assert installed_versions(names) == {name: importlib.metadata.version(name) for name in names[:-1]}

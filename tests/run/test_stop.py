@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from kernel_template.contract import SessionEvent
+from kernel_template.events import SessionEvent
 from orchestrator.errors import (
     ForbiddenError,
     RefusedError,
