@@ -176,7 +176,7 @@ def test_which_hosts_are_this_machine(host: str | None, *, here: bool) -> None:
 
 
 def refusing(status: int) -> Callable[[BaseHTTPRequestHandler], None]:
-    """Return a proxy that refuses everything."""
+    """Return a proxy that answers everything with this status."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(status)
@@ -201,6 +201,24 @@ def test_a_refusal_of_the_proxy_is_named(workplace: Path, monkeypatch: pytest.Mo
         assert "secret-of-proxy" not in repr(caught.value)
         assert len(asked) == 1
         client.close()
+
+
+def test_another_proxy_is_taken_after_a_failure(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxies are remembered for a host, but read again once a request has failed."""
+    url = "http://kaggle.example/"
+    ok = refusing(200)
+    with server(ok) as (first, _), server(ok) as (second, reached), Session() as session:
+        monkeypatch.setenv("HTTP_PROXY", first)
+        assert session.get(url).ok
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{taken.getsockname()[1]}")
+            assert session.get(url).ok
+            with pytest.raises(requests.ConnectionError):
+                session.get("http://other.example/")
+        monkeypatch.setenv("HTTP_PROXY", second)
+        assert session.get(url).ok
+    assert [path for path, _, _ in reached] == [url]
 
 
 def test_a_proxy_that_is_away_is_named(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -16,8 +17,9 @@ _CODE = re.compile(r"`([^`]*)`")
 _FOLDER = "page"
 
 
+@cache
 def environment() -> Environment:
-    """The templates of this package: everything that is put into them is escaped."""
+    """The templates of this package, compiled once: everything that is put into them is escaped."""
     made = Environment(
         loader=PackageLoader("orchestrator.report", _FOLDER),
         autoescape=True,

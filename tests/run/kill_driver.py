@@ -23,6 +23,7 @@ from orchestrator.download import TransferListener
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.client import KaggleClient
 from orchestrator.models import KernelPush, KernelRef, Pushed
+from orchestrator.render.kernel import render_kernel
 from orchestrator.render.stamp import read_stamp
 from orchestrator.results import Results
 from orchestrator.run.collect import collect
@@ -30,7 +31,8 @@ from orchestrator.run.context import RunContext, Target
 from orchestrator.run.ledger import Ledger
 from orchestrator.run.look import Asked
 from orchestrator.run.passes import Collecting, make_pass
-from orchestrator.run.push import preview
+from orchestrator.run.push import make_stamp
+from orchestrator.run.state import SessionResult
 from orchestrator.settings import load_settings
 from tests.fakes.clock import HastyClock
 from tests.run.conftest import shared_kernel
@@ -156,12 +158,17 @@ def _all(names: Sequence[str]) -> Sequence[str]:
     return names
 
 
+def _warm_up() -> None:
+    """Do what a process does once, so that no child has to: imports, compiled templates, checks of types."""
+    settings = load_settings(None, (), environ={}, cwd=Path("/")).settings.with_owner("anybody")
+    first = KernelRef("anybody", "kernel").next_after(None)
+    render_kernel(settings, make_stamp(settings, first, run_id="anything"), templates=shared_kernel())
+    SessionResult.model_rebuild()
+
+
 def main() -> None:
     """Fork a child for each order, and report how it ended."""
-    preview(
-        load_settings(None, (), environ={}, cwd=Path("/")).settings.with_owner("anybody")
-    )  # Imports the rest.
-    shared_kernel()  # The short script is pushed in the place of any.
+    _warm_up()
     gc.freeze()  # No collection of a child visits, and so copies, what is here.
     for line in sys.stdin:
         order = json.loads(line)
