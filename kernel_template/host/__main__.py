@@ -31,6 +31,7 @@ from kernel_template.host.protocol import Control
 from kernel_template.host.rendezvous import Rendezvous
 from kernel_template.host.report import Reporter
 from kernel_template.host.tts import ESPEAK, TtsHooks
+from kernel_template.tools.packages import remember_packages
 
 _ROOT = Path(__file__).resolve().parents[2]  # The folder that holds `kernel_template`.
 _MIN_ARGUMENTS = 2
@@ -224,6 +225,7 @@ def main(arguments: list[str]) -> int:
         sys.meta_path.insert(0, ImportWatch(name, lambda: None, after))
     if rendezvous.size > 1:  # Once torch is imported, the script may use the GPU.
         sys.meta_path.insert(0, ImportWatch("torch", rendezvous.restore_gpu, lambda _torch: None))
+    remember_packages()
     hide_package()
     TrainingPrograms(
         str(Path(control_path).resolve()), _ROOT, beside.parent, rendezvous, reporter.say

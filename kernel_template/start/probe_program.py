@@ -15,6 +15,8 @@ import json
 import sys
 from typing import Any
 
+from kernel_template.tools.packages import remember_packages
+
 
 def main() -> int:
     """Import TTS, its trainer and torch. Returns the exit code."""
@@ -43,6 +45,7 @@ def warm(model: str) -> None:
 
 
 if __name__ == "__main__":
+    remember_packages()
     if sys.argv[1:2] == ["warm"]:
         warm(sys.argv[2])
     else:

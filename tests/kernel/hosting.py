@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,8 @@ import pytest
 import kernel_template
 from kernel_template.tools.lines import LineSplitter
 from kernel_template.tools.process import ChildEnd, ChildPlan, ChildRunner, OnLine, StopCause
-from orchestrator.emulator.demo.inputs import DemoInputs
+from orchestrator.emulator.demo import voice
+from orchestrator.emulator.demo.inputs import DemoInputs, provide_demo_inputs
 from orchestrator.emulator.runner.standins import standin_path
 from tests.kernel.kit import put
 
@@ -37,6 +39,7 @@ VITS_TRAINING = [
 ]
 HOST = "kernel_template.host"
 LAUNCH = f"{HOST}.launch"
+PROBE = "kernel_template.start.probe_program"
 PACKAGE = Path(kernel_template.__file__).parent
 TOY = Path(__file__).parent / "toy_training.py"
 CONFIG = {
@@ -79,6 +82,7 @@ class ForkServer:
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
+        self._job = threading.Lock()  # Of a session's threads, too.
 
     def run(  # noqa: PLR0913 - each is a way in which trainings differ.
         self,
@@ -138,12 +142,14 @@ class ForkServer:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         folder = None if cwd is None else str(cwd)
-        self._process.stdin.write(json.dumps({"kind": "host", "log": str(log), "cwd": folder, **job}) + "\n")
-        self._process.stdin.flush()
-        processes = json.loads(self._process.stdout.readline())
-        if signals is not None:
-            signals(processes[0])
-        codes: list[int] = json.loads(self._process.stdout.readline())
+        line = json.dumps({"kind": "host", "log": str(log), "cwd": folder, **job}) + "\n"
+        with self._job:
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+            processes = json.loads(self._process.stdout.readline())
+            if signals is not None:
+                signals(processes[0])
+            codes: list[int] = json.loads(self._process.stdout.readline())
         return codes
 
 
@@ -158,14 +164,16 @@ class Forked:
     ) -> ChildEnd:
         """Run `plan` to its end; it is not stopped, since the host keeps its time."""
         command = list(plan.command)
-        program = next((name for name in (HOST, LAUNCH) if name in command), None)
+        program = next((name for name in (HOST, LAUNCH, PROBE) if name in command), None)
         if program is None:
             return ChildRunner()(plan, on_line, on_stop)
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder, "log.txt")
             arguments = command[command.index(program) + 1 :]
-            if program == LAUNCH:
+            if program == PROBE:
+                code, _ = self.server.python(["-m", program, *arguments], Path(folder))
+            elif program == LAUNCH:
                 code = self.server.launch(arguments, log, {**plan.env, "TRAINER_TELEMETRY": "0"}, plan.cwd)
             else:
                 code = self.server.run(arguments, log, variables={"TRAINER_TELEMETRY": "0"}, cwd=plan.cwd)
@@ -218,9 +226,30 @@ def start_coqui_server(cache: Path) -> Iterator[ForkServer]:
     preload = (
         *("librosa.core.spectrum", "librosa.filters", "librosa.util.utils"),
         *("matplotlib.backends.backend_agg", "scipy.signal", "soundfile", "transformers"),
+        "tests.kernel.before_coqui",
     )
     with start_fork_server(*preload, PYTHONPATH=path, NUMBA_CACHE_DIR=str(cache / "numba")) as found:
         yield found
+
+
+def demo_inputs(server: ForkServer, folder: Path, cache: Path) -> DemoInputs:
+    """Return the demo's inputs below a folder; the voice is made by the server, once, with small segments."""
+    kept = cache / "narrow"
+    place = kept / "base-voice" / voice.recipe_key()
+    if not place.is_dir():
+        with tempfile.TemporaryDirectory(dir=cache) as fresh:
+            made = Path(fresh, "voice")
+            made.mkdir()
+            code, said = server.python(["-m", voice.__name__, str(made)], Path(fresh))
+            assert code == 0, said[-3000:]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            made.replace(place)
+    demo = provide_demo_inputs(folder, "owner", cache=kept)
+    config = demo.model / "model" / "config.json"
+    values = json.loads(config.read_text(encoding="utf-8"))
+    values["model_args"]["spec_segment_size"] = 4  # Frames of a sentence that the decoder makes in a step.
+    put(config, json.dumps(values))
+    return demo
 
 
 def few_sentences(demo: DemoInputs) -> dict[str, str]:

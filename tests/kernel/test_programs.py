@@ -1,5 +1,6 @@
 """The kernel's stand-alone programs, run as the kernel runs them, with made-up torch and TTS packages."""
 
+import importlib.metadata
 import json
 import subprocess
 import wave
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from kernel_template.tools.package import PackagePrograms
+from kernel_template.tools.packages import remember_packages
 from kernel_template.tools.process import capture_output
 from tests.kernel.kit import put
 
@@ -67,6 +69,20 @@ def speak(env: dict[str, str], folder: Path, sentences: list[str]) -> tuple[int,
         json.loads(line)["sample"] for line in done.stdout.splitlines() if line.startswith('{"sample"')
     ]
     return done.returncode, records, done.stdout + done.stderr
+
+
+def test_installed_packages_are_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coqui and transformers ask for them when they are imported, and get the first answer again."""
+    asked: list[str] = []
+
+    def found() -> dict[str, list[str]]:
+        asked.append("once")
+        return {"torch": ["torch"]}
+
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", found)
+    remember_packages()
+    assert [importlib.metadata.packages_distributions() for _ in range(3)] == [{"torch": ["torch"]}] * 3
+    assert asked == ["once"]
 
 
 def test_probe_tells_versions(env: dict[str, str]) -> None:
