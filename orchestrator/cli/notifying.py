@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.cli.show.console import warn
 from orchestrator.errors import KgttsError
-from orchestrator.notify import MEMORY_FILE, Event, EventKind, Notifier, addresses_in, events_of, files_of
+from orchestrator.notify import MEMORY_FILE, Event, EventKind, Notifier, addresses_in, events_of
 from orchestrator.notify.sending import ENVIRONMENT_VARIABLE
 from orchestrator.results import Results
 from orchestrator.run.look import Pass
@@ -27,6 +27,9 @@ def tell(settings: Settings, done: Pass, verdict: "Verdict | None", now: datetim
     """Tell the events of a pass, and warn of what could not be told. Returns whether anything was told."""
     if not addresses(settings):
         return False
+    # Imports the voice and the report, and few people are told anything.
+    from orchestrator.notify.files import files_of  # noqa: PLC0415 - see above.
+
     results = Results(Path(settings.pull.to))
     try:
         files = files_of(results, done) if done.state.is_over and "done" in settings.notify.events else ()

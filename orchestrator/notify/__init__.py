@@ -5,10 +5,11 @@ what a pass did itself needs no memory. A run that is over, and a wait for quota
 pass, so what was told is remembered in a file beside the results, which the Action keeps in its cache. The
 ledger would not do: a machine that lives for one pass has a new one. Where nothing at all is remembered, an
 end of more than a day ago counts as told.
+
+What goes along is chosen in `files`, which is not imported here: it needs the voice and the report.
 """
 
 from orchestrator.notify.events import Event, EventKind, events_of
-from orchestrator.notify.files import files_of, files_of_run
 from orchestrator.notify.sending import Undelivered, addresses_in, send
 from orchestrator.notify.telling import MEMORY_FILE, Notifier, Told
 
@@ -21,7 +22,5 @@ __all__ = [
     "Undelivered",
     "addresses_in",
     "events_of",
-    "files_of",
-    "files_of_run",
     "send",
 ]

@@ -5,7 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from orchestrator.metrics import judge
-from orchestrator.notify import Event, EventKind, events_of, files_of
+from orchestrator.notify import Event, EventKind, events_of
+from orchestrator.notify.files import files_of
 from orchestrator.results import Results
 from orchestrator.run.decide import RunState
 from tests.fakes.sessions import hours

@@ -18,7 +18,7 @@ from orchestrator.errors import KgttsError, RunFailedError
 from orchestrator.formatting import counted
 from orchestrator.kaggle.logs import LogLine
 from orchestrator.models import SessionState, SessionStatus
-from orchestrator.notify import Event, EventKind, files_of_run
+from orchestrator.notify import Event, EventKind
 from orchestrator.places.inputs import Tree
 from orchestrator.places.local import LAST_STOP, Ended, LocalPlace
 from orchestrator.places.series import Series
@@ -211,6 +211,8 @@ def _tell(shown: Shown, kind: EventKind, text: str) -> None:
         return
     files: Sequence[Path] = ()
     if kind is EventKind.DONE:
+        from orchestrator.notify.files import files_of_run  # noqa: PLC0415 - as in `notifying.tell`.
+
         with suppress(KgttsError):
             files = files_of_run(shown.results, series.kernel, series.run_id)
     title = {
