@@ -1,6 +1,7 @@
 """Shared by the command line's tests: kgtts in this process or its own, and waits."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import queue
@@ -24,6 +25,11 @@ USER = "asha"
 KEY = "made-up-key-0123456789abcdef"
 REPOSITORY = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 60.0
+WITH_TORCH = pytest.mark.xdist_group("toy")  # The worker that trains the toy has torch imported for it.
+NEEDS_TORCH = [
+    WITH_TORCH,
+    pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed"),
+]
 _KEPT = ("LANG", "LC_ALL", "PATH", "LD_LIBRARY_PATH", "TMPDIR", "PYTEST_CURRENT_TEST")
 
 
@@ -133,6 +139,23 @@ class Process:
         self._reader.join(TIMEOUT_S)
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+
+class Later:
+    """A module that is imported when a test first uses it.
+
+    All of xdist's workers import all modules of tests, and one of them runs all tests of an `xdist_group`:
+    it alone pays for what takes a second to import.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        """Import the module, and return what it has under this name."""
+        if name.startswith("_"):  # pytest looks for marks of its own.
+            raise AttributeError(name)
+        return getattr(importlib.import_module(self._name), name)
 
 
 @contextlib.contextmanager

@@ -9,10 +9,11 @@ beginning, left up to 0.16 s more at the end, and took 40 times as long.
 
 import warnings
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyloudnorm
 
 from kernel_template.levels import FRAME_S, SILENT_DB, find_activity, frame_levels
 from orchestrator.data.sounds import Samples, decibels
@@ -85,9 +86,6 @@ def _pauses(frames: npt.NDArray[np.intp]) -> tuple[tuple[float, float], ...]:
     return tuple((float(frames[gap] + 1) * FRAME_S, float(frames[gap + 1]) * FRAME_S) for gap in gaps)
 
 
-_METERS: dict[int, pyloudnorm.Meter] = {}
-
-
 def loudness(samples: Samples, rate: int) -> float:
     """Integrated loudness in LUFS; what is shorter than a block of BS.1770 is repeated for it."""
     if not len(samples) or not np.any(samples):
@@ -95,10 +93,17 @@ def loudness(samples: Samples, rate: int) -> float:
     shortest = int(_BLOCK_S * rate) + 1
     if len(samples) < shortest:
         samples = np.resize(samples, shortest)
-    meter = _METERS.setdefault(rate, pyloudnorm.Meter(rate))
+    meter = _meter(rate)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # All blocks below the gate: minus infinity.
         return max(-120.0, float(meter.integrated_loudness(samples)))
+
+
+@cache
+def _meter(rate: int) -> Any:
+    import pyloudnorm  # noqa: PLC0415  # Its SciPy takes 0.8 s, which only a process that measures spends.
+
+    return pyloudnorm.Meter(rate)
 
 
 def gain_for(samples: Samples, measured: float, wanted: float, highest_db: float) -> float:

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from kernel_template.host.batches import LengthBucketSampler, not_distributed, prepare_loader, set_epoch
 from tests.kernel.hosting import ForkServer, Toy, same_training, step_of
+from tests.support import WITH_TORCH
+
+pytestmark = WITH_TORCH
 
 
 def samplers(world: int, **changes: Any) -> list[Any]:

@@ -6,6 +6,9 @@ import pytest
 
 from kernel_template.contract import EndReason
 from kernel_template.train.diagnosis import Diagnosis, diagnose, ran_out_of_memory
+from tests.support import WITH_TORCH
+
+pytestmark = WITH_TORCH
 
 _FRAME = '  File "/x/{frame}", line 1, in fit\n    self._fit()\n'
 

@@ -16,6 +16,9 @@ from kernel_template.host.protocol import DiskLimits
 from kernel_template.host.report import Reporter
 from kernel_template.train.diagnosis import diagnose
 from tests.kernel.hosting import ForkServer, Toy, load, step_of
+from tests.support import WITH_TORCH
+
+pytestmark = WITH_TORCH
 
 MB = 1_000_000
 LIMIT = 200 * MB

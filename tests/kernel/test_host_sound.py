@@ -2,14 +2,16 @@
 
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pytest
 import soundfile
 
 from kernel_template.host.tts import load_with_soundfile, reads_sound
+from tests.support import NEEDS_TORCH, Later
 
-torch = pytest.importorskip("torch")
+pytestmark = NEEDS_TORCH
+torch: Any = Later("torch")
 
 
 def without_ffmpeg(_uri: str) -> None:

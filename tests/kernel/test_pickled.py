@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.support import NEEDS_TORCH, Later
 
-torch = pytest.importorskip("torch")
-
-from kernel_template.host.pickled import load_weights  # noqa: E402 - it needs torch.
+pytestmark = NEEDS_TORCH
+torch: Any = Later("torch")
+pickled: Any = Later("kernel_template.host.pickled")
 
 
 class Config:
@@ -36,7 +36,7 @@ def saved(folder: Path, **state: Any) -> Path:
 
 def test_weights_are_loaded_without_objects(tmp_path: Path) -> None:
     """The configuration is left out and named; weights and numbers are loaded."""
-    state, names = load_weights(saved(tmp_path, config=Config(), optimizer=[{"x": Config()}])) or ({}, "")
+    state, names = pickled.load_weights(saved(tmp_path, config=Config(), optimizer=[{"x": Config()}]))
     assert state["model"]["emb.weight"].tolist() == [0.0, 1.0, 2.0]
     assert (state["step"], "config" in state) == (7, False)
     assert names == "pathlib.PosixPath, tests.kernel.test_pickled.Config"
@@ -45,7 +45,7 @@ def test_weights_are_loaded_without_objects(tmp_path: Path) -> None:
 def test_no_code_of_the_file_runs(tmp_path: Path) -> None:
     """A checkpoint that would run code is loaded without running it."""
     path = saved(tmp_path, config=Hostile(tmp_path / "mark"))
-    assert load_weights(path) is not None
+    assert pickled.load_weights(path) is not None
     assert not (tmp_path / "mark").exists()
     torch.load(path, weights_only=False)
     assert (tmp_path / "mark").exists()
@@ -53,8 +53,8 @@ def test_no_code_of_the_file_runs(tmp_path: Path) -> None:
 
 def test_a_model_that_is_an_object_has_no_weights(tmp_path: Path) -> None:
     """A pickled model, a file without objects and a file that is damaged are left to torch's own message."""
-    assert load_weights(saved(tmp_path, model=Config())) is None
-    assert load_weights(saved(tmp_path)) is None
+    assert pickled.load_weights(saved(tmp_path, model=Config())) is None
+    assert pickled.load_weights(saved(tmp_path)) is None
     path = tmp_path / "model.pth"
     path.write_bytes(path.read_bytes()[:100])
-    assert load_weights(path) is None
+    assert pickled.load_weights(path) is None

@@ -11,15 +11,18 @@ import pytest
 
 from kernel_template.contract import Measure
 from tests.kernel.kit import put
+from tests.support import NEEDS_TORCH, Later
 
 pytest.importorskip("scipy")
-np, soundfile, torch = (pytest.importorskip(name) for name in ("numpy", "soundfile", "torch"))
+np, soundfile = (pytest.importorskip(name) for name in ("numpy", "soundfile"))
 
-from kernel_template.scores import models  # noqa: E402 - it needs the packages above.
-from kernel_template.scores.measuring import Measuring, means  # noqa: E402
-from kernel_template.scores.models import MissingModelError, Models, character_errors  # noqa: E402
-from kernel_template.scores.program import Plan, Voice  # noqa: E402
+from kernel_template.scores.program import Plan, Voice  # noqa: E402 - it needs the packages above.
 from kernel_template.scores.sounds import RATE, Sound, compare, load, resampled, warp  # noqa: E402
+
+pytestmark = NEEDS_TORCH
+torch: Any = Later("torch")
+measuring: Any = Later("kernel_template.scores.measuring")
+models: Any = Later("kernel_template.scores.models")
 
 # Resonances of five vowels in Hz.
 _VOWELS = ((730, 1090), (270, 2290), (300, 870), (530, 1840), (570, 840))
@@ -123,7 +126,7 @@ def test_files_are_read_at_one_rate(tmp_path: Path) -> None:
 
 def test_means_say_how_far_sentences_differ() -> None:
     """The mean, standard deviation and count of each measure over those sentences that have it."""
-    found = means(
+    found = measuring.means(
         [
             {"file": "01.wav", "scores": {"mos": 3.0, "rate": 10.0}, "error": None},
             {"file": "02.wav", "scores": {"mos": 4.0}, "error": None},
@@ -189,7 +192,7 @@ def measured(tmp_path: Path, limit_s: float, recogniser: str | None = None) -> l
         return Talker(float(str(checkpoint)), clock)
 
     said: list[tuple[str, Any]] = []
-    Measuring(plan, lambda tag, record: said.append((tag, record)), lambda: clock[0], opened).run()
+    measuring.Measuring(plan, lambda tag, record: said.append((tag, record)), lambda: clock[0], opened).run()
     return said
 
 
@@ -250,7 +253,7 @@ def test_what_would_take_too_long_is_skipped(tmp_path: Path) -> None:
 )
 def test_character_errors(heard: str, text: str, share: float) -> None:
     """Characters to change, as a share of the text's; signs do not count, and numbers are words."""
-    assert character_errors(heard, text) == pytest.approx(share)
+    assert models.character_errors(heard, text) == pytest.approx(share)
 
 
 def install(monkeypatch: pytest.MonkeyPatch, folder: Path, **sources: str) -> None:
@@ -268,7 +271,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
     for name in ("resemblyzer", "distillmos", "transformers"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    found = Models.load("owner/recogniser")
+    found = models.Models.load("owner/recogniser")
     assert found.missing["similarity"] == "Resemblyzer is not installed"
     assert found.missing["mos"] == "distillmos is not installed"
     assert found.missing["cer"].startswith("owner/recogniser cannot be loaded: ModuleNotFoundError")
@@ -284,7 +287,7 @@ def test_similarity_is_to_the_other_recordings(monkeypatch: pytest.MonkeyPatch, 
     )
     large = {name: 8 * values for name, values in layers.state_dict().items()}  # Sounds make a difference.
     torch.save({"model_state": large}, tmp_path / "resemblyzer" / "pretrained.pt")
-    found = Models.load(None)
+    found = models.Models.load(None)
     assert "similarity" not in found.missing
     one, other = speech(200), speech(100, formants=0.8)
     found.learn_speaker([one, other, one, None])
@@ -300,7 +303,7 @@ def test_an_unfit_package_is_a_missing_measure(monkeypatch: pytest.MonkeyPatch, 
     """Weights of another form, and a package that fails, are reasons and no errors."""
     install(monkeypatch, tmp_path, resemblyzer="", distillmos="raise ImportError('no torchaudio')")
     torch.save({"other": 1}, tmp_path / "resemblyzer" / "pretrained.pt")
-    found = Models.load(None)
+    found = models.Models.load(None)
     assert "cannot be used" in found.missing["similarity"]
     assert found.missing["mos"] == "distillmos does not work here: ImportError: no torchaudio"
 
@@ -324,7 +327,7 @@ class ConvTransformerSQAModel(torch.nn.Module):
     stub = types.ModuleType("transformers")
     stub.__dict__["pipeline"] = pipeline
     monkeypatch.setitem(sys.modules, "transformers", stub)
-    found = Models.load("owner/recogniser")
+    found = models.Models.load("owner/recogniser")
     scores = found.measure(speech(200), "আমি ভাত খাই", sentence=0, speakers=[None])
     assert asked == [("automatic-speech-recognition", "owner/recogniser")]
     assert scores[Measure.MOS] == pytest.approx(1 + 4 * 0.3, abs=1e-4)
@@ -340,5 +343,5 @@ def test_a_recogniser_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> Non
 
     stub.__dict__["pipeline"] = pipeline
     monkeypatch.setitem(sys.modules, "transformers", stub)
-    with pytest.raises(MissingModelError, match="x cannot be loaded: OSError: no such model"):
+    with pytest.raises(models.MissingModelError, match="x cannot be loaded: OSError: no such model"):
         models.recogniser("x")

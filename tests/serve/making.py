@@ -5,19 +5,23 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
-
-import openai
+from typing import TYPE_CHECKING, Any, cast
 
 from kernel_template.text.pieces import Spoken
 from kernel_template.text.sentences import Reading
 from orchestrator.serve import Access, Limits, ServedVoice, Server, Voices, open_voices
 from orchestrator.voice import SynthesisOptions, Utterance, Voice
+from tests.support import Later
 from tests.voice.making import graph, put_voice
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Later("openai")
 
 TEXT = "আমি আমি। তুমি? বাব আমি! আমি"
 PATIENCE_S = 30.0
-_clients: dict[tuple[str, str], openai.OpenAI] = {}
+_clients: dict[tuple[str, str], "openai.OpenAI"] = {}
 TOKEN = "made-up-token-0123456789"
 
 
@@ -77,7 +81,7 @@ def running(voices: Voices, access: Access | None = None, limits: Limits | None 
         assert not thread.is_alive()
 
 
-def client_of(server: Server, key: str = "any") -> openai.OpenAI:
+def client_of(server: Server, key: str = "any") -> "openai.OpenAI":
     """The real client, which is closed with the server."""
     known = (server.url, key)
     if known not in _clients:

@@ -7,10 +7,9 @@ import json
 import wave
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openai
 import pytest
 import soundfile
 
@@ -18,8 +17,15 @@ from orchestrator.serve import Access, Limits, Server, open_voices
 from orchestrator.voice import SynthesisOptions, open_voice
 from orchestrator.voice.speech import speak
 from tests.serve.making import TEXT, TOKEN, client_of, eventually, held_voices, running, tiny_voices
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, Later
 from tests.voice.making import RATE, graph, put_voice
+
+if TYPE_CHECKING:
+    import openai
+else:
+    openai = Later("openai")
+
+pytestmark = pytest.mark.xdist_group("openai")
 
 
 def said(voice: Path, folder: Path, text: str = TEXT, speed: float = 1.0) -> bytes:
