@@ -1,6 +1,9 @@
 """Fixtures of the command line's tests: an account with inputs, and waits for ends without polling."""
 
+import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -29,7 +32,8 @@ def open_account(
 
     def start(**options: object) -> Emulator:
         started = start_emulator(**options)
-        provide_inputs(workplace.parent / "kaggle")
+        if not started.backend.kernels.all():
+            provide_inputs(workplace.parent / "kaggle")
         monkeypatch.setenv("KGTTS_KAGGLE_URL", started.url)
         monkeypatch.setenv("KAGGLE_USERNAME", USER)
         monkeypatch.setenv("KAGGLE_KEY", KEY)
@@ -39,9 +43,23 @@ def open_account(
     return start
 
 
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for `kaggle` and `data` after a push whose session has ended well; empty at first."""
+    return tmp_path_factory.mktemp("trained")
+
+
 @pytest.fixture
-def account(open_account: Callable[..., Emulator], python: str) -> Emulator:
+def account(
+    request: pytest.FixtureRequest,
+    open_account: Callable[..., Emulator],
+    python: str,
+    workplace: Path,
+    trained_once: Path,
+) -> Emulator:
     """An account whose sessions have a made-up Coqui."""
+    if "trained" in request.fixturenames:
+        shutil.copytree(trained_once, workplace.parent, dirs_exist_ok=True)
     return open_account(python=python)
 
 
@@ -66,9 +84,17 @@ def wait_for_words(emulator: Emulator, words: str, slug: str = SLUG) -> None:
 
 
 @pytest.fixture
-def trained(account: Emulator, cli: Cli) -> Emulator:
-    """An account whose kernel was pushed and has ended well."""
+def trained(account: Emulator, cli: Cli, workplace: Path, trained_once: Path) -> Emulator:
+    """An account whose kernel was pushed and has ended well: by the first test, copied for all others."""
+    if account.backend.kernels.all():
+        with closing(sqlite3.connect(workplace.parent / "data" / "ledger.db")) as ledger, ledger:
+            ledger.execute(
+                "UPDATE sessions SET service = ?", (account.url,)
+            )  # Another port is another service.
+        return account
     result = cli("push")
     assert result.code == 0, result.said
     wait_for_end(account)
+    for name in ("kaggle", "data"):
+        shutil.copytree(workplace.parent / name, trained_once / name)
     return account

@@ -184,21 +184,17 @@ def test_a_disk_that_fills_during_training(cli: Cli, account: Emulator, workplac
     run_badly(cli, "The disk is full", "session.keep_checkpoints")
 
 
-def test_a_place_that_cannot_be_written(cli: Cli, account: Emulator, workplace: Path) -> None:
+def test_a_place_that_cannot_be_written(cli: Cli, trained: Emulator, workplace: Path) -> None:
     """A pull into something that is not a folder is an error of this machine."""
-    cli("push")
-    wait_for_end(account)
     (workplace / "taken").touch()
     fails(cli("pull", "--to", "taken/below"), 8, "taken")
     fails(cli("pull", "--to", "taken"), 2, "is a file")
     fails(cli("render", "--to", "taken/below"), 8, "taken")
 
 
-def test_a_ledger_that_is_damaged(cli: Cli, account: Emulator, workplace: Path) -> None:
+def test_a_ledger_that_is_damaged(cli: Cli, trained: Emulator, workplace: Path) -> None:
     """It is only a cache: commands that read work without it; others say how to continue."""
     ledger = workplace.parent / "data/ledger.db"
-    cli("push")
-    wait_for_end(account)
     ledger.write_text("x" * 4096)
     for command in ("status", "logs", "pull", "open --print", "list --all", "quota", f"status {REF}"):
         result = cli(*command.split())
@@ -214,15 +210,13 @@ def test_a_ledger_that_is_damaged(cli: Cli, account: Emulator, workplace: Path) 
     assert aside.read_text() == "x" * 4096
     assert "is in order" in cli("list", "--repair").err
     assert cli("sync").code == 0
-    assert [kernel.latest.number for kernel in account.backend.kernels.all()] == [1]
+    assert [kernel.latest.number for kernel in trained.backend.kernels.all()] == [1]
 
 
 @pytest.mark.parametrize("kind", ["folder", "empty", "no table"])
-def test_a_ledger_that_is_no_ledger(cli: Cli, account: Emulator, workplace: Path, kind: str) -> None:
+def test_a_ledger_that_is_no_ledger(cli: Cli, trained: Emulator, workplace: Path, kind: str) -> None:
     """What lost its memory starts nothing, until it is made anew of what Kaggle shows; what reads goes on."""
     ledger = workplace.parent / "data/ledger.db"
-    assert cli("push").code == 0
-    wait_for_end(account)
     if kind == "no table":
         with closing(sqlite3.connect(ledger)) as database:
             database.execute("DROP TABLE summaries")
@@ -236,14 +230,12 @@ def test_a_ledger_that_is_no_ledger(cli: Cli, account: Emulator, workplace: Path
         assert (result.code, "It is only a cache" in result.err) == (0, True), result.said
     assert "Made a new" in cli("list", "--repair").err
     assert cli("sync").code == 0
-    assert [kernel.latest.number for kernel in account.backend.kernels.all()] == [1]
+    assert [kernel.latest.number for kernel in trained.backend.kernels.all()] == [1]
 
 
-def test_a_ledger_that_cannot_be_read(cli: Cli, account: Emulator, workplace: Path) -> None:
+def test_a_ledger_that_cannot_be_read(cli: Cli, trained: Emulator, workplace: Path) -> None:
     """Neither written nor read whole, it stops what starts sessions, and is left as it is."""
     ledger = workplace.parent / "data/ledger.db"
-    assert cli("push").code == 0
-    wait_for_end(account)
     with ledger.open("r+b") as file:
         file.seek(18)  # A version for writing that this SQLite does not know makes the file read-only.
         file.write(b"\x03")
@@ -255,7 +247,7 @@ def test_a_ledger_that_cannot_be_read(cli: Cli, account: Emulator, workplace: Pa
     result = cli("status", REF)
     assert (result.code, "It is only a cache" in result.err) == (0, True), result.said
     assert ledger.read_bytes() == before
-    assert [kernel.latest.number for kernel in account.backend.kernels.all()] == [1]
+    assert [kernel.latest.number for kernel in trained.backend.kernels.all()] == [1]
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -305,12 +297,10 @@ def test_a_bad_day_at_kaggle(cli: Cli, account: Emulator, status: int, code: int
         fails(cli(*command.split()), code, words, "Next: ")
 
 
-def test_a_kernel_that_was_deleted_on_the_website(cli: Cli, account: Emulator) -> None:
+def test_a_kernel_that_was_deleted_on_the_website(cli: Cli, trained: Emulator) -> None:
     """Whatever reads a run that was pushed from here says what to do if it was deleted."""
-    assert cli("push").code == 0
-    wait_for_end(account)
-    (kernel,) = account.backend.kernels.all()
-    account.backend.kernels.delete(kernel)
+    (kernel,) = trained.backend.kernels.all()
+    trained.backend.kernels.delete(kernel)
     for command in ("status", "logs", "pull"):
         result = cli(command)
         assert result.code in (4, 7), result.said

@@ -217,12 +217,11 @@ def test_a_token_that_is_broken_in_the_middle(
 
 @pytest.mark.parametrize("what", ["storage", "redirect"])
 def test_signed_urls_of_a_storage_that_fails(
+    trained: Emulator,
     scene: Scene,
     what: str,
 ) -> None:
     """Retries and failures of downloads name the file, never its URL."""
-    assert scene.cli("push").code == 0
-    wait_for_end(scene.account)
     scene.use_token(KEY)
     scene.monkeypatch.setenv("KGTTS_DEBUG", "1")
     scene.enter_actions()
