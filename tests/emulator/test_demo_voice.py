@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.emulator.demo import inputs, voice
+from tests.support import WITH_TORCH
 
 
 def test_sentences_are_bangla_and_apart() -> None:
@@ -45,6 +46,7 @@ def test_recipe_key_is_stable() -> None:
 
 
 @pytest.mark.training
+@WITH_TORCH
 def test_base_voice_is_built_and_loads_safely(tmp_path: Path) -> None:
     """A real build gives a complete configuration and a checkpoint that `weights_only=True` loads."""
     torch = pytest.importorskip("torch")
@@ -63,6 +65,7 @@ def test_base_voice_is_built_and_loads_safely(tmp_path: Path) -> None:
 
 
 @pytest.mark.training
+@WITH_TORCH
 def test_the_speaking_voice_is_of_the_released_kind(tmp_path: Path) -> None:
     """It is built in their form, with its trained weights."""
     torch = pytest.importorskip("torch")

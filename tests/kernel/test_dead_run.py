@@ -22,7 +22,6 @@ from tests.kernel.hosting import (
 )
 from tests.kernel.kit import Log, put
 from tests.kernel.sessions import resume_of, stamp, toy_session
-from tests.support import WITH_TORCH
 
 pytestmark = REAL_TRAINER
 
@@ -228,7 +227,6 @@ def test_a_checkpoint_of_nan_is_passed_over(
     assert any("are NaN or infinite: the training continues from" in each for each in told), told
 
 
-@WITH_TORCH
 def test_a_base_voice_of_nan_is_named(root: Path, log: Log, fork_server: ForkServer) -> None:
     """If the base voice has NaN weights, the session fails and names its checkpoint."""
     torch = pytest.importorskip("torch")

@@ -15,6 +15,7 @@ from kernel_template.train.host_link import BatchPlan, HostLink
 from orchestrator.emulator.demo import inputs
 from tests.kernel.hosting import VITS_TRAINING, ForkServer, demo_inputs, few_sentences, load, same_training
 from tests.kernel.kit import paths_in, put, settings
+from tests.support import WITH_TORCH
 
 pytestmark = VITS_TRAINING
 STEPS = 4
@@ -121,6 +122,7 @@ def test_rounded_lengths_change_nothing_but_the_noise(
     shutil.rmtree(tmp_path)
 
 
+@WITH_TORCH
 def test_cudnn_searches_from_the_decoder_on_and_in_its_backward_pass_only() -> None:
     """The encoders before it have another shape in each batch; so have those of an evaluation."""
     torch = pytest.importorskip("torch")
@@ -158,6 +160,7 @@ def test_the_setting_reaches_the_host(root: Path) -> None:
         )
 
 
+@WITH_TORCH
 def test_deterministic_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are on once there is a Trainer; cuBLAS is told before that, and cuDNN never searches."""
     torch = pytest.importorskip("torch")
