@@ -67,10 +67,8 @@ def test_a_push_that_nobody_can_find_is_left_open(cli: Cli, plan: Altered, accou
     assert f"{FIRST}/1" in again.said
 
 
-def test_escapes_in_titles_do_not_reach_the_terminal(cli: Cli, plan: Altered, account: Emulator) -> None:
+def test_escapes_in_titles_do_not_reach_the_terminal(cli: Cli, plan: Altered, trained: Emulator) -> None:
     """`list --all` shows titles without escapes; a huge quota is an error."""
-    assert cli("push").code == 0
-    wait_for_end(account)
 
     def change(body: bytes) -> bytes:
         listing = json.loads(body)
@@ -84,10 +82,8 @@ def test_escapes_in_titles_do_not_reach_the_terminal(cli: Cli, plan: Altered, ac
     assert cli("quota").code == 7
 
 
-def test_a_name_with_half_a_character_is_refused_in_words(cli: Cli, plan: Altered, account: Emulator) -> None:
+def test_a_name_with_half_a_character_is_refused_in_words(cli: Cli, plan: Altered, trained: Emulator) -> None:
     """The other files are downloaded, and nothing crashes."""
-    assert cli("push").code == 0
-    wait_for_end(account)
 
     def change(body: bytes) -> bytes:
         listing = json.loads(body)
@@ -101,12 +97,10 @@ def test_a_name_with_half_a_character_is_refused_in_words(cli: Cli, plan: Altere
 
 
 def test_remote_text_is_no_workflow_command(
-    cli: Cli, plan: Altered, account: Emulator, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, plan: Altered, trained: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a job's log only our own annotations are commands, whatever titles and errors say."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    assert cli("push").code == 0
-    wait_for_end(account)
     attack = "::error::owned ##[error]owned"
 
     def change(body: bytes) -> bytes:

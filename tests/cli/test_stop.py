@@ -144,15 +144,14 @@ def test_delete_says_what_is_lost(cli: Cli, trained: Emulator, spawn: Callable[.
     assert cli("status").code == 4
 
 
-def test_cancel_is_the_old_name_of_delete(cli: Cli, account: Emulator, workplace: Path) -> None:
+def test_cancel_is_the_old_name_of_delete(cli: Cli, trained: Emulator, workplace: Path) -> None:
     """The old `kgtts cancel` says what to type instead, and does nothing to a run that is not running."""
-    assert cli("push", "--wait").code == 0
     ended = cli("cancel", f"{REF}-a", "--yes")
     assert (ended.code, "nothing to cancel" in ended.err) == (2, True)
     set_script(workplace, TRAIN + HANG)
     assert cli("push", "--new").code == 0
-    wait_for_words(account, "the training hangs")
+    wait_for_words(trained, "the training hangs")
     deleted = cli("cancel", f"{REF}-a", "--yes")
     assert deleted.code == 0, deleted.said
     assert "is now `kgtts delete`" in deleted.err
-    assert account.backend.kernels.all() == []
+    assert trained.backend.kernels.all() == []

@@ -134,11 +134,9 @@ def test_the_list_fits_a_terminal_and_begins_with_the_slug(
 
 
 def test_the_list_shows_states_as_they_are_now(
-    cli: Cli, account: Emulator, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, trained: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A session that was running is looked at again; offline the last known state is shown."""
-    cli("push")
-    wait_for_end(account)
     monkeypatch.setenv("KAGGLE_KEY", "wrong")
     offline = cli("list", "--json")
     assert (offline.code, offline.json[0]["state"]) == (0, "pushed")
