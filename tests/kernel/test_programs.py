@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import subprocess
 import wave
 from pathlib import Path
@@ -71,18 +72,25 @@ def speak(env: dict[str, str], folder: Path, sentences: list[str]) -> tuple[int,
     return done.returncode, records, done.stdout + done.stderr
 
 
-def test_installed_packages_are_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Coqui and transformers ask for them when they are imported, and get the first answer again."""
-    asked: list[str] = []
+def test_installed_packages_are_looked_through_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Coqui and transformers ask when they are imported; what is installed meanwhile is seen."""
+    asked: list[int] = []
 
     def found() -> dict[str, list[str]]:
-        asked.append("once")
-        return {"torch": ["torch"]}
+        asked.append(len(asked) + 1)
+        return {"torch": [str(len(asked))]}
+
+    def ask() -> list[str]:
+        return [importlib.metadata.packages_distributions()["torch"][0] for _ in range(2)]
 
     monkeypatch.setattr(importlib.metadata, "packages_distributions", found)
     remember_packages()
-    assert [importlib.metadata.packages_distributions() for _ in range(3)] == [{"torch": ["torch"]}] * 3
-    assert asked == ["once"]
+    assert ask() == ["1", "1"]
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert ask() == ["2", "2"]
+    os.utime(tmp_path, ns=(1, 1))  # As if one had been installed there.
+    assert ask() == ["3", "3"]
+    assert asked == [1, 2, 3]
 
 
 def test_probe_tells_versions(env: dict[str, str]) -> None:
