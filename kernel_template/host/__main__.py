@@ -225,7 +225,7 @@ def main(arguments: list[str]) -> int:
         sys.meta_path.insert(0, ImportWatch(name, lambda: None, after))
     if rendezvous.size > 1:  # Once torch is imported, the script may use the GPU.
         sys.meta_path.insert(0, ImportWatch("torch", rendezvous.restore_gpu, lambda _torch: None))
-    remember_packages()
+    sys.meta_path.insert(0, ImportWatch("TTS", remember_packages, lambda _module: None))
     hide_package()
     TrainingPrograms(
         str(Path(control_path).resolve()), _ROOT, beside.parent, rendezvous, reporter.say

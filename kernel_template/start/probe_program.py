@@ -24,6 +24,8 @@ def main() -> int:
     try:
         for name in ("torch", "TTS", "trainer"):
             answer[name] = str(getattr(importlib.import_module(name), "__version__", ""))
+            if name == "torch":
+                _prepare_for_tts()
         torch = importlib.import_module("torch")
         answer["built_for_cuda"] = torch.version.cuda
         answer["cuda"] = bool(torch.cuda.is_available())
@@ -39,13 +41,20 @@ def main() -> int:
 
 def warm(model: str) -> None:
     """Import what a training of `model` imports; ignore what fails."""
-    for name in ("TTS.bin.train_tts", f"TTS.tts.models.{model}"):
+    for name in ("torch", "TTS.bin.train_tts", f"TTS.tts.models.{model}"):
         with contextlib.suppress(Exception):
             importlib.import_module(name)
+        if name == "torch":
+            _prepare_for_tts()
+
+
+def _prepare_for_tts() -> None:
+    """Let TTS find what it looks for at once; torch has imported what finds it, a made-up one has not."""
+    if "importlib.metadata" in sys.modules:
+        remember_packages()
 
 
 if __name__ == "__main__":
-    remember_packages()
     if sys.argv[1:2] == ["warm"]:
         warm(sys.argv[2])
     else:

@@ -1,7 +1,6 @@
 """Looks through the installed packages once in a process."""
 
 import functools
-import importlib.metadata
 import sys
 from pathlib import Path
 
@@ -12,6 +11,8 @@ def remember_packages() -> None:
     Coqui TTS does it twice and transformers once, each time in 1 ms per package: Kaggle's image has about a
     thousand. What is installed meanwhile, there or in a folder that `sys.path` gets, is seen.
     """
+    import importlib.metadata  # noqa: PLC0415 - takes 0.02 s, and a process without Coqui TTS needs none of it.
+
     look = importlib.metadata.packages_distributions
     remembered = functools.lru_cache(maxsize=1)(lambda _places: look())
     importlib.metadata.packages_distributions = lambda: remembered(tuple(map(_changed, sys.path)))
