@@ -28,6 +28,8 @@ from tests.notify.listener import listening
 from tests.support import KEY, REPOSITORY, USER
 from tests.voice.bangla import put_bangla_voice
 
+pytestmark = pytest.mark.xdist_group("action")  # One worker installs what all machines have.
+
 HERE = Path(__file__).parent
 MANY_PASSES = 10  # A run of three sessions needs four or five.
 

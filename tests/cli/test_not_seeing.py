@@ -21,7 +21,10 @@ from tests.cli.voice import CUT, SETTINGS, make_python, provide_inputs
 from tests.fakes.clock import HastyClock
 from tests.support import KEY, USER, Cli, clean_environment
 
-pytestmark = pytest.mark.posix  # It has an emulator of its own.
+pytestmark = [
+    pytest.mark.posix,  # It has an emulator of its own.
+    pytest.mark.xdist_group("not_seeing"),  # One worker plays the run.
+]
 
 # One epoch in each session, until it is told to stop.
 STEPWISE = CUT.replace("if not arguments.continue_path:", "if True:")
