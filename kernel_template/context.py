@@ -11,20 +11,31 @@ from typing import TYPE_CHECKING, Self
 from kernel_template.contract import ROOT_VARIABLE
 from kernel_template.finish.outputs import Outputs
 from kernel_template.finish.record import SessionRecord
-from kernel_template.mirror import Mirror
 from kernel_template.place import Place
 from kernel_template.settings import SessionSettings
 from kernel_template.start.environment import installed_versions
 from kernel_template.tools.files import LineFile, WriteFile, write_atomic
+from kernel_template.tools.forks import ForkServer
 from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.paths import Paths
-from kernel_template.tools.process import Capture, ChildRunner, RunChild, StopFlag, StopSign, capture_output
+from kernel_template.tools.process import (
+    Capture,
+    ChildPlan,
+    ChildRunner,
+    Process,
+    RunChild,
+    StopFlag,
+    StopSign,
+    capture_output,
+    start_process,
+)
 from kernel_template.tools.report import Reporter, print_line
 from kernel_template.train.checkpoints import CheckpointStore
 from kernel_template.train.host_link import HostLink, SessionBudget
 from kernel_template.usage.meter import Meter
 
 if TYPE_CHECKING:
+    from kernel_template.mirror import Mirror
     from kernel_template.nodes.head import Head
     from kernel_template.nodes.member import Member
 
@@ -68,9 +79,9 @@ class Tools:
     write: WriteFile = write_atomic
     sleep: Callable[[float], None] = time.sleep
 
-    def runner(self, stop: StopSign) -> RunChild:
-        """What runs children until `stop` says to end them."""
-        return self.run if self.run is not None else ChildRunner(stop=stop, clock=self.clock)
+    def runner(self, stop: StopSign, start: Callable[[ChildPlan], Process] = start_process) -> RunChild:
+        """What runs children, which `start` starts, until `stop` says to end them."""
+        return self.run if self.run is not None else ChildRunner(stop=stop, clock=self.clock, start=start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,8 @@ class SessionContext:
         member: hears that on another machine; None on machine 0.
         stop: whether the session was told to stop.
         run_child: runs a child until the session is told to stop.
+        run_voice: so it does, as a fork of `forks`: a program that loads a voice.
+        forks: has Coqui imported, once the first of those programs has run.
         paths: the session's folders and files.
         report: prints lines and events, and knows the session's time.
         checkpoints: the checkpoints in the working folder.
@@ -99,11 +112,13 @@ class SessionContext:
     settings: SessionSettings
     tools: Tools
     place: Place
-    mirror: Mirror | None
+    mirror: "Mirror | None"
     head: "Head | None"
     member: "Member | None"
     stop: StopFlag
     run_child: RunChild
+    run_voice: RunChild
+    forks: ForkServer
     paths: Paths
     report: Reporter
     checkpoints: CheckpointStore
@@ -118,10 +133,15 @@ class SessionContext:
         cls, place: Place, tools: Tools, head: "Head | None" = None, member: "Member | None" = None
     ) -> Self:
         """Make the context of a session that begins now. Nothing is written yet."""
-        settings, stop, paths = place.settings, StopFlag(), place.paths
+        settings, stop, paths, forks = place.settings, StopFlag(), place.paths, ForkServer()
         for side in (head, member):
             if side is not None:
                 side.stop = stop
+        mirror = None
+        if place.copy_to is not None:
+            from kernel_template.mirror import Mirror  # noqa: PLC0415 - Kaggle does not get it.
+
+            mirror = Mirror(paths.working, place.copy_to)
         report = Reporter(session=settings["run"]["session"], clock=tools.clock, out=tools.out)
         checkpoints, host = CheckpointStore(paths), HostLink(paths, tools.write)
         meter = Meter(
@@ -137,11 +157,13 @@ class SessionContext:
             settings=settings,
             tools=tools,
             place=place,
-            mirror=None if place.copy_to is None else Mirror(paths.working, place.copy_to),
+            mirror=mirror,
             head=head,
             member=member,
             stop=stop,
             run_child=tools.runner(stop),
+            run_voice=tools.runner(stop, forks.start),
+            forks=forks,
             paths=paths,
             report=report,
             checkpoints=checkpoints,

@@ -110,6 +110,14 @@ def onnx_speech(session: Any, ids: Sequence[int]) -> Any:
     return session.run(None, asked)[0].reshape(-1)
 
 
+def open_onnx(file: Path) -> Any:
+    """Open a voice with onnxruntime, whose threads leave the processor to others while they wait."""
+    runtime = importlib.import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return runtime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
 def compare(model: Any, file: Path, spoken: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, Any]:
     """Make the `check` of voice.json: compare the speech of torch and onnxruntime for the same ids."""
     check: dict[str, Any] = {
@@ -122,8 +130,7 @@ def compare(model: Any, file: Path, spoken: Sequence[Sequence[int]], names: Sequ
     }
     if importlib.util.find_spec("onnxruntime") is None:
         return {**check, "why": "onnxruntime is not installed"}
-    onnxruntime = importlib.import_module("onnxruntime")
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    session = open_onnx(file)
     differences = []
     for number, ids in enumerate(spoken, start=1):
         one, other = torch_speech(model, ids, names), onnx_speech(session, ids)
@@ -172,10 +179,7 @@ def finish(file: Path, described: Mapping[str, Any], spoken: Sequence[Sequence[i
     half = file.with_suffix(".half")
     onnx_edit.store_as_half(model)
     onnx.save(model, str(half))
-    runtime = importlib.import_module("onnxruntime")
-    whole, smaller = (
-        runtime.InferenceSession(str(item), providers=["CPUExecutionProvider"]) for item in (file, half)
-    )
+    whole, smaller = open_onnx(file), open_onnx(half)
     weights = onnx_edit.closeness([(onnx_speech(whole, ids), onnx_speech(smaller, ids)) for ids in spoken])
     if weights["why"] is None:
         half.replace(file)

@@ -12,7 +12,7 @@ from orchestrator.errors import LocalError, UsageError
 
 PACKAGE = "kernel_template"
 _METADATA_TEMPLATE = "kernel-metadata.json.j2"
-_ELSEWHERE = ("nodes/",)  # What Kaggle has no use for, and a kernel of at most 1 MB no room.
+_ELSEWHERE = ("nodes/", "mirror.py")  # What Kaggle has no use for, and a kernel of at most 1 MB no room.
 _FIRST = ("__init__.py", "main.py", "contract.py", "context.py")
 
 
