@@ -3,7 +3,7 @@
     python fork_program.py LINK MODULE
 
 LINK is the number of a Unix socket. Each job on it is `{"command", "module", "arguments", "env", "cwd"}`
-with the file that takes its output; the answers are the process id of the fork, and later its exit code. The
+with the file that takes its output; the answers are `pid N`, from the fork, and `code N` after its end. The
 program ends with the link. It imports only what is named, and nothing of this package.
 
 CUDA cannot be used in a fork of a process that has used it, so if its library was loaded, the job is executed
@@ -44,13 +44,12 @@ def main(arguments: Sequence[str]) -> int:
             fit = is_fit(maps, threading.active_count())
             process = os.fork()
             if process == 0:
+                os.setpgid(0, 0)
+                link.send(b"pid %d" % os.getpid())  # Before the job can do anything to either process.
                 link.close()
                 _run(json.loads(data), files[0], fit=fit)
-            with contextlib.suppress(OSError):  # The child does so too: whoever is first.
-                os.setpgid(process, process)
             os.close(files[0])
-            link.send(str(process).encode())
-            link.send(str(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])).encode())
+            link.send(b"code %d" % os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
 
 
 def is_fit(maps: str, threads: int) -> bool:
@@ -62,7 +61,6 @@ def _run(job: Mapping[str, Any], output: int, *, fit: bool) -> NoReturn:
     """Become the job's process, and end as it does."""
     code: object = 1
     try:
-        os.setpgid(0, 0)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for number in (1, 2):
             os.dup2(output, number)

@@ -65,12 +65,11 @@ class Fork:
                 answer = self.link.recv(32)
             if not answer:
                 code = self.server.wait()
-                self.returncode = code if self._child is None else _LOST
-                end_group(self.pid)
-            elif self._child is None:
-                self._child = int(answer)
+                self.returncode = code if self._child is None else _LOST  # The runner ends its group.
+            elif answer.startswith(b"pid"):
+                self._child = int(answer.split()[1])
             else:
-                self.returncode = int(answer)
+                self.returncode = int(answer.split()[1])
         return self.returncode
 
 
