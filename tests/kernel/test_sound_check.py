@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ def hum(seconds: float = 2.0) -> Any:
     return 0.1 * sum(np.sin(2 * np.pi * 110 * k * at(seconds)) / k for k in range(1, 40))
 
 
+@cache
 def syllables(count: int = 12, each_s: float = 0.16) -> Any:
     """Something that moves as speech does: buzzes and hisses of changing colour, each fading out."""
     random = np.random.default_rng(1)
