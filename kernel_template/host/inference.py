@@ -22,9 +22,13 @@ def make_caches_trainable(trainer: Trainer) -> None:
 
 
 def _owners(trainer: Trainer) -> Iterator[dict[str, Any]]:
-    packages = {"TTS", "__main__", type(trainer.model).__module__.partition(".")[0]}
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in packages and isinstance(vars(module), dict):
+    packages = ("TTS", "__main__", type(trainer.model).__module__.partition(".")[0])
+    for name, module in list(sys.modules.items()):  # Thousands.
+        if (
+            name.startswith(packages)
+            and name.partition(".")[0] in packages
+            and isinstance(vars(module), dict)
+        ):
             yield vars(module)
     for owner in (trainer.model, *trainer.criterion):
         for part in owner.modules() if isinstance(owner, torch.nn.Module) else ():

@@ -28,8 +28,16 @@ from kernel_template.nodes.launch import main as launch
 from kernel_template.tools.packages import remember_packages
 
 remember_packages()  # For all trainings.
-# What the trainer package imports, and what the test names.
-for _name in ("coqpit", "fsspec", "matplotlib.pyplot", "psutil", "torch._dynamo", "torch.utils.tensorboard"):
+# What the trainer package and then the host import, and what the test names.
+for _name in (
+    "kernel_template.host.trainer",
+    "coqpit",
+    "fsspec",
+    "matplotlib.pyplot",
+    "psutil",
+    "torch._dynamo",
+    "torch.utils.tensorboard",
+):
     importlib.import_module(_name)
 for _name in sys.argv[1:]:
     importlib.import_module(_name)

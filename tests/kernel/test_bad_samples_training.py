@@ -1,10 +1,7 @@
 """Bad samples in real trainings: Coqui's tokenizer and Trainer, several ranks, a whole session."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,6 @@ from typing import Any
 import pytest
 
 from kernel_template.host.protocol import Control
-from orchestrator.emulator.runner.standins import standin_path
 from tests.kernel.hosting import CONFIG, REAL_TRAINER, ForkServer, same_training, step_of
 from tests.kernel.kit import Log, put
 from tests.kernel.sessions import HEAD, Played
@@ -37,20 +33,15 @@ print(json.dumps(tokenizer.not_found_characters))
 """
 
 
+@pytest.mark.xdist_group("training")
 @REAL_TRAINER
-def test_coquis_own_tokenizer(tmp_path: Path) -> None:
+def test_coquis_own_tokenizer(vits_fork_server: ForkServer, tmp_path: Path) -> None:
     """Coqui's tokenizer is used with its cleaner and blanks, and without its line for each character."""
     path = recording(tmp_path / "a.wav")
     texts = ["ABC,  def", "abz", "abz", "abc?", "???", "abcdef" * 3]
-    packages = [str(Path(__file__).parents[2]), str(standin_path(sys.executable) or "")]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _TOKENIZER, str(path), *texts],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, packages))},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found, kept = (json.loads(line) for line in done.stdout.splitlines()[-2:])
+    code, printed = vits_fork_server.python(["-c", _TOKENIZER, str(path), *texts], tmp_path)
+    assert code == 0, printed[-3000:]
+    found, kept = (json.loads(line) for line in printed.splitlines()[-2:])
     assert [[kind for kind, _ in problems] for problems in found] == [
         [],
         ["unknown_letters"],
@@ -60,7 +51,7 @@ def test_coquis_own_tokenizer(tmp_path: Path) -> None:
         ["long_text"],
     ]
     assert found[1][0][1] == "U+007A LATIN SMALL LETTER Z"
-    assert "not found in the vocabulary" not in done.stderr
+    assert "not found in the vocabulary" not in printed
     assert kept == ["kept"]
 
 
