@@ -35,6 +35,7 @@ from kernel_template.text.front_ends import CHARACTERS, sherpa_tokens, split_let
 from kernel_template.text.sentences import sentences as split
 from kernel_template.text.tokens import describe
 from kernel_template.text.vocabulary import Vocabulary, preferred_spelling
+from kernel_template.tools.garbage import end_quickly
 
 # How far a sample may differ from torch's, as a share of the loudest in the sentence. Measured with
 # coqui-tts 0.28, torch 2.13 and onnxruntime 1.32 on a CPU: 1e-6 for the demo's small voice, 2e-6 for a full
@@ -285,4 +286,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    end_quickly()
     raise SystemExit(main())

@@ -22,6 +22,7 @@ from kernel_template.sound import SAMPLE_BYTES, pcm16
 from kernel_template.sound_check import Reference, measure, oddities
 from kernel_template.text.sentences import read, sentences
 from kernel_template.text.vocabulary import Vocabulary
+from kernel_template.tools.garbage import end_quickly
 
 _PADDING = 10_000  # Samples of silence that Coqui's synthesizer appends.
 
@@ -171,4 +172,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    end_quickly()
     raise SystemExit(main())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from kernel_template.contract import HeldOut
+from kernel_template.tools.garbage import end_quickly
 
 
 class Voice(TypedDict):
@@ -54,4 +55,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    end_quickly()
     raise SystemExit(main(sys.argv[1:]))

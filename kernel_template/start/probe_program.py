@@ -15,6 +15,7 @@ import json
 import sys
 from typing import Any
 
+from kernel_template.tools.garbage import import_quickly
 from kernel_template.tools.packages import remember_packages
 
 
@@ -55,6 +56,7 @@ def _prepare_for_tts() -> None:
 
 
 if __name__ == "__main__":
+    import_quickly()
     if sys.argv[1:2] == ["warm"]:
         warm(sys.argv[2])
     else:

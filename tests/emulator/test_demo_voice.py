@@ -66,12 +66,10 @@ def test_base_voice_is_built_and_loads_safely(tmp_path: Path) -> None:
 
 @pytest.mark.training
 @WITH_TORCH
-def test_the_speaking_voice_is_of_the_released_kind(tmp_path: Path) -> None:
-    """It is built in their form, with its trained weights."""
+def test_the_speaking_voice_is_of_the_released_kind(tmp_path: Path, voice_cache: Path) -> None:
+    """It is built in their form, with its trained weights, here or for another test of this run."""
     torch = pytest.importorskip("torch")
-    provided = inputs.provide_demo_inputs(
-        tmp_path / "root", "tester", cache=tmp_path / "cache", speaking=True
-    )
+    provided = inputs.provide_demo_inputs(tmp_path / "root", "tester", cache=voice_cache, speaking=True)
     config = json.loads((provided.model / inputs.CONFIG).read_text(encoding="utf-8"))
     weights = torch.load(provided.model / inputs.CHECKPOINT, weights_only=True)["model"]
     _is_of_the_released_kind(config, weights)

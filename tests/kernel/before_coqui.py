@@ -4,6 +4,7 @@ Coqui's discriminators get at most 256 channels instead of 1024: their last laye
 small voice's weights, and took most of the time of a step. And it looks through the installed packages.
 """
 
+import functools
 import importlib.metadata
 import sys
 import types
@@ -33,4 +34,6 @@ def _narrow_discriminators(module: types.ModuleType) -> None:
 sys.meta_path.insert(
     0, ImportWatch("TTS.tts.layers.vits.discriminator", lambda: None, _narrow_discriminators)
 )
-importlib.metadata.packages_distributions()  # Remembered; TTS asks for them when it is imported.
+# TTS asks for them when it is imported; no training installs any.
+importlib.metadata.packages_distributions = functools.cache(importlib.metadata.packages_distributions)
+importlib.metadata.packages_distributions()

@@ -25,9 +25,7 @@ from kernel_template.host import launch as one_machine
 from kernel_template.host.__main__ import main as host
 from kernel_template.nodes.launch import end_as
 from kernel_template.nodes.launch import main as launch
-from kernel_template.tools.packages import remember_packages
 
-remember_packages()  # For all trainings.
 # What the trainer package and then the host import, and what the test names.
 for _name in (
     "kernel_template.host.trainer",
