@@ -97,8 +97,8 @@ class SessionContext:
         member: hears that on another machine; None on machine 0.
         stop: whether the session was told to stop.
         run_child: runs a child until the session is told to stop.
-        run_voice: so it does, as a fork of `forks`: a program that loads a voice.
-        forks: has Coqui imported, once the first of those programs has run.
+        run_voice: so it does, as a fork of `forks`, which has Coqui imported.
+        forks: starts programs that load a voice.
         paths: the session's folders and files.
         report: prints lines and events, and knows the session's time.
         checkpoints: the checkpoints in the working folder.

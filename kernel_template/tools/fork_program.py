@@ -2,9 +2,9 @@
 
     python fork_program.py LINK MODULE
 
-LINK is the number of a Unix socket. Each job on it is `{"command", "module", "arguments", "env", "cwd"}`
-with the file that takes its output; the answers are `pid N`, from the fork, and `code N` after its end. The
-program ends with the link. It imports only what is named, and nothing of this package.
+LINK is the number of a Unix socket. Each job on it is `{"command", "module", "env", "cwd"}` with the
+file that takes its output; `module` is its module's place in the command. The answers are `pid N`, from the
+fork, and `code N` after its end. The program ends with the link, and imports nothing else of this package.
 
 CUDA cannot be used in a fork of a process that has used it, so if its library was loaded, the job is executed
 afresh. So it is if there are other threads: a lock that one of them holds would stay locked in the fork.
@@ -71,8 +71,8 @@ def _run(job: Mapping[str, Any], output: int, *, fit: bool) -> NoReturn:
         os.environ.clear()
         os.environ.update(job["env"])
         importlib.invalidate_caches()
-        sys.argv[1:] = job["arguments"]
-        runpy.run_module(job["module"], run_name="__main__", alter_sys=True)
+        module, *sys.argv[1:] = job["command"][job["module"] :]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
         code = None
     except SystemExit as ended:
         code = ended.code

@@ -25,13 +25,7 @@ _LOST = -9  # The exit code of a fork whose server was killed.
 
 @dataclass(slots=True)
 class Fork:
-    """A program that runs as a fork of a server, as subprocess.Popen would show it.
-
-    Args:
-        server: the process that forks it.
-        link: the server's answers come on it.
-        stdout: the program's output.
-    """
+    """A program that runs as a fork of `server`, as subprocess.Popen shows it; `link` tells of it."""
 
     server: "subprocess.Popen[bytes]"
     link: socket.socket
@@ -75,12 +69,9 @@ class Fork:
 
 @dataclass(slots=True)
 class ForkServer:
-    """Starts programs as forks of one process, which it starts when the first is wanted.
+    """Starts programs as forks of one process, which imports `module` when the first is wanted.
 
-    Forks need Linux; elsewhere each program is started as usual.
-
-    Args:
-        module: what the process imports; if that fails, the programs do without.
+    If that fails, the programs do without. Forks need Linux; elsewhere each is started as usual.
     """
 
     module: str = _IMPORTS
@@ -97,26 +88,19 @@ class ForkServer:
         options, names = list(plan.command[:_OPTIONS]), plan.command[_OPTIONS:]
         if sys.platform != "linux" or options[1:] != ["-u", "-P", "-m"] or not names[0].startswith(PACKAGE):
             return start_process(plan)
-        self._serve(options[0], plan.env)
-        assert self._server is not None
-        assert self._link is not None
-        job = {
-            "command": list(plan.command),
-            "module": names[0],
-            "arguments": list(names[1:]),
-            "env": dict(plan.env),
-            "cwd": None if plan.cwd is None else str(plan.cwd),
-        }
+        server, link = self._serve(options[0], plan.env)
+        cwd = None if plan.cwd is None else str(plan.cwd)
+        job = {"command": list(plan.command), "module": _OPTIONS, "env": dict(plan.env), "cwd": cwd}
         reads, writes = os.pipe()
         try:
-            socket.send_fds(self._link, [json.dumps(job).encode()], [writes])
+            socket.send_fds(link, [json.dumps(job).encode()], [writes])
         except OSError:
             os.close(reads)
             self.close()
             return start_process(plan)
         finally:
             os.close(writes)
-        return Fork(self._server, self._link, os.fdopen(reads, "rb"))
+        return Fork(server, link, os.fdopen(reads, "rb"))
 
     def close(self) -> None:
         """End the process; the next program starts another."""
@@ -127,11 +111,12 @@ class ForkServer:
             self._server.wait()
         self._server = self._link = None
 
-    def _serve(self, python: str, env: Mapping[str, str]) -> None:
+    def _serve(self, python: str, env: Mapping[str, str]) -> "tuple[subprocess.Popen[bytes], socket.socket]":
         """Start the process unless there is one for this environment; a program may see other GPUs."""
         wanted = {name: value for name, value in env.items() if name != "CUDA_VISIBLE_DEVICES"}
         if self._server is not None and self._server.poll() is None and wanted == self._env:
-            return
+            assert self._link is not None
+            return self._server, self._link
         self.close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -149,3 +134,4 @@ class ForkServer:
                 ours.close()
                 raise
         self._link, self._env = ours, wanted
+        return self._server, self._link

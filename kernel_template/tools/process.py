@@ -92,7 +92,7 @@ class Process(Protocol):
 
     @property
     def pid(self) -> int:
-        """Its process, which leads a group of its own."""
+        """The leader of a group."""
 
     @property
     def stdout(self) -> IO[bytes] | None:
