@@ -145,7 +145,7 @@ def test_an_epoch_goes_on_with_another_number_of_ranks(
 @pytest.mark.parametrize("control", [{"patience": 1}, {"budget_s": 3.0}])
 def test_rank_0_decides(fork_server: ForkServer, tmp_path: Path, control: dict[str, Any]) -> None:
     """Rank 0's evaluations and clock stop all ranks at the same step."""
-    pair = watched(fork_server, tmp_path / "run", epochs=500, worse_after=3, step_s=0.1)
+    pair = watched(fork_server, tmp_path / "run", epochs=500, worse_after=3)
     report = pair.session(control=control)
     assert report["stopped"] == ("no_improvement" if "patience" in control else "budget")
     assert pair.code == 0
