@@ -15,20 +15,9 @@ from kernel_template.place import Place
 from kernel_template.settings import SessionSettings
 from kernel_template.start.environment import installed_versions
 from kernel_template.tools.files import LineFile, WriteFile, write_atomic
-from kernel_template.tools.forks import ForkServer
 from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.paths import Paths
-from kernel_template.tools.process import (
-    Capture,
-    ChildPlan,
-    ChildRunner,
-    Process,
-    RunChild,
-    StopFlag,
-    StopSign,
-    capture_output,
-    start_process,
-)
+from kernel_template.tools.process import Capture, ChildRunner, RunChild, StopFlag, StopSign, capture_output
 from kernel_template.tools.report import Reporter, print_line
 from kernel_template.train.checkpoints import CheckpointStore
 from kernel_template.train.host_link import HostLink, SessionBudget
@@ -79,9 +68,9 @@ class Tools:
     write: WriteFile = write_atomic
     sleep: Callable[[float], None] = time.sleep
 
-    def runner(self, stop: StopSign, start: Callable[[ChildPlan], Process] = start_process) -> RunChild:
-        """What runs children, which `start` starts, until `stop` says to end them."""
-        return self.run if self.run is not None else ChildRunner(stop=stop, clock=self.clock, start=start)
+    def runner(self, stop: StopSign) -> RunChild:
+        """What runs children until `stop` says to end them."""
+        return self.run if self.run is not None else ChildRunner(stop=stop, clock=self.clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +86,6 @@ class SessionContext:
         member: hears that on another machine; None on machine 0.
         stop: whether the session was told to stop.
         run_child: runs a child until the session is told to stop.
-        run_voice: so it does, as a fork of `forks`, which has Coqui imported.
-        forks: starts programs that load a voice.
         paths: the session's folders and files.
         report: prints lines and events, and knows the session's time.
         checkpoints: the checkpoints in the working folder.
@@ -117,8 +104,6 @@ class SessionContext:
     member: "Member | None"
     stop: StopFlag
     run_child: RunChild
-    run_voice: RunChild
-    forks: ForkServer
     paths: Paths
     report: Reporter
     checkpoints: CheckpointStore
@@ -133,7 +118,7 @@ class SessionContext:
         cls, place: Place, tools: Tools, head: "Head | None" = None, member: "Member | None" = None
     ) -> Self:
         """Make the context of a session that begins now. Nothing is written yet."""
-        settings, stop, paths, forks = place.settings, StopFlag(), place.paths, ForkServer()
+        settings, stop, paths = place.settings, StopFlag(), place.paths
         for side in (head, member):
             if side is not None:
                 side.stop = stop
@@ -162,8 +147,6 @@ class SessionContext:
             member=member,
             stop=stop,
             run_child=tools.runner(stop),
-            run_voice=tools.runner(stop, forks.start),
-            forks=forks,
             paths=paths,
             report=report,
             checkpoints=checkpoints,

@@ -39,7 +39,6 @@ class Session:
             self._tell_others(outcome)
             return self._finish(outcome)
         finally:
-            self._context.forks.close()
             if listening:
                 self._context.stop.restore()
 

@@ -72,7 +72,7 @@ class VoiceStage:
 
     def _install_packages(self) -> None:
         """Install what the export needs; if that fails, the export says what is missing."""
-        context, tools, installed = self.context, self.context.tools, True
+        context, tools = self.context, self.context.tools
         installer = Installer(
             capture=tools.capture,
             run=context.run_child,
@@ -84,15 +84,13 @@ class VoiceStage:
             limit_s=context.budget.left / 3,
         )
         try:
-            installed = installer.add(
+            installer.add(
                 context.settings["voice"]["packages"],
                 internet=context.settings["internet"],
                 wheelhouse=wheelhouse_finder(context.settings["install"], context.paths.input),
             )
         except KernelFailure as failure:
             context.report.warn(failure.message)
-        if installed:
-            context.forks.close()  # What it has imported may have been replaced.
 
     def _export_base(self, inputs: Inputs, prepared: PreparedConfig) -> None:
         """Export the voice that the run began with, unless an earlier session did."""
@@ -183,7 +181,7 @@ class VoiceStage:
     def _voice_program(self, module: str, *, gpu: bool) -> VoiceProgram:
         context, tools = self.context, self.context.tools
         env = training_environment(with_espeak(tools.env, context.paths.temp / "bin"), gpu=gpu)
-        return VoiceProgram(context.run_voice, tools.programs, module, env, context.paths.temp, tools.write)
+        return VoiceProgram(context.run_child, tools.programs, module, env, context.paths.temp, tools.write)
 
 
 def _base_export(export: object) -> Export | None:

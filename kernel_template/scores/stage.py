@@ -227,7 +227,7 @@ class ScoresStage:
         own = with_espeak(tools.env, context.paths.temp / "bin")
         env = tools.programs.environment(training_environment(own, gpu=gpu))
         command = tools.programs.command("scores.program", str(file))
-        end = context.run_voice(ChildPlan(command, env, context.paths.temp, left, _GRACE_S), on_line)
+        end = context.run_child(ChildPlan(command, env, context.paths.temp, left, _GRACE_S), on_line)
         done = {item["folder"] for item in found.scored}
         missed = [
             voice for voice in plan["voices"] if context.paths.relative(Path(voice["folder"])) not in done

@@ -184,10 +184,10 @@ class Installer:
         internet: bool,
         wheelhouse: Callable[[], Wheelhouse | None] | None = None,
         alone: bool = False,
-    ) -> bool:
+    ) -> None:
         """Install those of `packages` that are missing; for the arguments see `ensure`.
 
-        With `alone`, nothing that they depend on is installed. Returns whether any was missing.
+        With `alone`, nothing that they depend on is installed.
 
         Raises:
             KernelFailure: they cannot be installed, or the image's GPU stack was changed.
@@ -195,7 +195,7 @@ class Installer:
         there = self.site.found()
         missing = [item for item in packages if required_name(item) not in there]
         if not missing:
-            return False
+            return
         sources = self._sources(wheelhouse() if wheelhouse else None, internet=internet)
         if not sources:
             raise KernelFailure(
@@ -204,7 +204,6 @@ class Installer:
                 "Set kernel.internet = true, or add it to the dataset in install.wheelhouse.",
             )
         self._install(missing, sources, *(("--no-deps",) if alone else ()))
-        return True
 
     def _sources(self, wheels: Wheelhouse | None, *, internet: bool) -> list[_Source]:
         """Where to install from: the wheelhouse first, which needs no network; then the package index."""

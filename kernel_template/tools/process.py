@@ -87,27 +87,6 @@ class ChildEnd:
     killed: bool = False
 
 
-class Process(Protocol):
-    """A running program, as subprocess.Popen shows it."""
-
-    @property
-    def pid(self) -> int:
-        """The leader of a group."""
-
-    @property
-    def stdout(self) -> IO[bytes] | None:
-        """Its output and errors."""
-
-    def poll(self) -> int | None:
-        """Return the exit code if it has ended."""
-
-    def wait(self) -> int:
-        """Wait for its end. Returns the exit code."""
-
-    def send_signal(self, number: int, /) -> None:
-        """Send it a signal."""
-
-
 class OnLine(Protocol):
     """Takes each line of a child; `is_bar` if it ended in a carriage return, as progress bars do."""
 
@@ -128,7 +107,7 @@ class RunChild(Protocol):
 class _Watch:
     """Watches one child's time: SIGINT once, then the grace period, then SIGKILL for its whole group."""
 
-    process: Process
+    process: subprocess.Popen[bytes]
     plan: ChildPlan
     stop: StopSign
     began: float
@@ -162,7 +141,7 @@ class _Watch:
 class _Linger:
     """The few seconds, in real time, between a child's end and the end of its output."""
 
-    process: Process
+    process: subprocess.Popen[bytes]
     heard: float = field(default_factory=time.monotonic)
     dead_since: float | None = None
 
@@ -190,23 +169,6 @@ def _pump(stream: IO[bytes], chunks: "queue.Queue[bytes | None]") -> None:
     chunks.put(None)
 
 
-def start_process(plan: ChildPlan) -> Process:
-    """Start `plan` in a process group of its own.
-
-    Raises:
-        OSError: the program could not be started.
-    """
-    return subprocess.Popen(
-        list(plan.command),
-        cwd=plan.cwd,
-        env=dict(plan.env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class ChildRunner:
     """Runs programs in their own process group, and passes on each line that they write.
@@ -215,13 +177,11 @@ class ChildRunner:
         stop: says when the session was told to stop; the child then ends as gently as at its time limit.
         clock: seconds, monotonic.
         poll_s: how often to look at the clock while the child is silent, in seconds.
-        start: starts a program.
     """
 
     stop: StopSign = field(default_factory=StopFlag)
     clock: Callable[[], float] = time.monotonic
     poll_s: float = 0.2
-    start: Callable[[ChildPlan], Process] = start_process
 
     def __call__(
         self, plan: ChildPlan, on_line: OnLine, on_stop: Callable[[StopCause, bool], None] | None = None
@@ -232,7 +192,15 @@ class ChildRunner:
             OSError: the program could not be started.
         """
         began = self.clock()
-        process = self.start(plan)
+        process = subprocess.Popen(
+            list(plan.command),
+            cwd=plan.cwd,
+            env=dict(plan.env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         assert process.stdout is not None
         chunks: queue.Queue[bytes | None] = queue.Queue(_QUEUE_CHUNKS)
         reader = threading.Thread(target=_pump, args=(process.stdout, chunks), daemon=True)
@@ -242,12 +210,12 @@ class ChildRunner:
             self._follow(watch, chunks, on_line)
         finally:
             end_group(process.pid)
-            returncode = process.wait()
+            process.wait()
             while reader.is_alive():  # Empty the queue that it may wait on; the writers are dead.
                 with contextlib.suppress(queue.Empty):
                     chunks.get(timeout=0.05)
             process.stdout.close()
-        return ChildEnd(returncode, self.clock() - began, watch.stop_cause, watch.killed)
+        return ChildEnd(process.returncode, self.clock() - began, watch.stop_cause, watch.killed)
 
     def _follow(self, watch: _Watch, chunks: "queue.Queue[bytes | None]", on_line: OnLine) -> None:
         """Pass on lines until the child has ended and its output too."""

@@ -62,7 +62,7 @@ PROGRAMS = {"finish/speak_program.py": SPEAK, "start/probe_program.py": ""}
 
 
 def package_with(programs: Mapping[str, str], folder: Path) -> PackagePrograms:
-    """Copy the package below `folder`, and add `programs` to it; they share no imports."""
+    """Copy the package below `folder`, and add `programs` to it."""
     copy = folder / "kernel_template"
     shutil.copytree(
         Path(kernel_template.__file__).parent,
@@ -70,7 +70,7 @@ def package_with(programs: Mapping[str, str], folder: Path) -> PackagePrograms:
         ignore=shutil.ignore_patterns("__pycache__"),
         dirs_exist_ok=True,
     )
-    for name, text in {"finish/voice_imports.py": "", **programs}.items():
+    for name, text in programs.items():
         assert (copy / name).is_file(), name
         put(copy / name, text)
     return PackagePrograms(root=folder)
