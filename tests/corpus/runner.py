@@ -11,9 +11,10 @@ from typing import Any
 from kernel_template.contract import FIND_SCRIPT
 from kernel_template.main import run
 from kernel_template.tools.package import PackagePrograms
+from orchestrator.emulator.demo import inputs
 from orchestrator.emulator.runner.standins import standin_path
 from tests.corpus.shapes import TRAINS, Shape
-from tests.kernel.hosting import Forked, ForkServer, demo_inputs
+from tests.kernel.hosting import Forked, ForkServer
 from tests.kernel.kit import Log, make_tools, put, settings
 from tests.kernel.sessions import resume_of, stamp
 
@@ -53,7 +54,7 @@ class Corpus:
         self._server = server
         self._folder = folder
         self._cache = cache
-        self._demo = demo_inputs(server, folder / "demo", cache)
+        self._demo = inputs.provide_demo_inputs(folder / "demo", "owner", cache=cache)
 
     def play(self, shape: Shape, ranks: int) -> Result:
         """Play a shape's sessions; the second only if the first must train."""

@@ -18,7 +18,7 @@ from orchestrator.voice import SynthesisOptions, open_voice
 from orchestrator.voice.facts import VoiceFacts
 from orchestrator.voice.packaging import Asked, package_contents
 from orchestrator.voice.speech import speak
-from tests.kernel.hosting import ForkServer, demo_inputs
+from tests.kernel.hosting import ForkServer
 from tests.kernel.kit import put
 from tests.voice.bangla import piper_says, sherpa_says
 
@@ -37,7 +37,7 @@ def small_voice(
 ) -> Path:
     """The demo's voice, exported by the real program, with the letters of the demo's texts."""
     folder = tmp_path_factory.mktemp("voice")
-    model = demo_inputs(vits_fork_server, folder / "kaggle", voice_cache).model / "model"
+    model = inputs.provide_demo_inputs(folder / "kaggle", "owner", cache=voice_cache).model / "model"
     sentences = put(folder / "sentences.json", json.dumps(list(inputs.SENTENCES[:2])))
     letters = put(folder / "letters.json", json.dumps(count_letters(inputs.SENTENCES)))
     command = ["-m", "kernel_template.finish.export_program", "--config", str(model / "config.json")]

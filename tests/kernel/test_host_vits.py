@@ -66,7 +66,7 @@ def test_three_sessions_of_vits_are_one(
     vits_fork_server: ForkServer, tmp_path: Path, voice_cache: Path
 ) -> None:
     """Weights, optimizers, schedulers, steps, best loss, random states; one session ends within an epoch."""
-    demo = demo_inputs(vits_fork_server, tmp_path / "kaggle", voice_cache)
+    demo = demo_inputs(tmp_path / "kaggle", voice_cache)
     one, three = (
         Voice(vits_fork_server, tmp_path / "one", demo),
         Voice(vits_fork_server, tmp_path / "three", demo),

@@ -47,7 +47,7 @@ def test_vits_on_two_ranks_is_one_training(
     """
     import torch  # noqa: PLC0415 - seconds that only this test needs.
 
-    demo = demo_inputs(vits_fork_server, tmp_path / "kaggle", voice_cache)
+    demo = demo_inputs(tmp_path / "kaggle", voice_cache)
     one, other = train(vits_fork_server, tmp_path / "run", demo, 20)
     assert one["steps"] == other["steps"] == 20
     assert difference(one["model"], other["model"]) is None

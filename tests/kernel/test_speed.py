@@ -91,7 +91,7 @@ def test_exact_rules_change_no_bit(
     vits_fork_server: ForkServer, tmp_path: Path, voice_cache: Path, ranks: int
 ) -> None:
     """Weights, optimizers, losses and random states equal those of the untouched steps."""
-    demo = demo_inputs(vits_fork_server, tmp_path / "kaggle", voice_cache)
+    demo = demo_inputs(tmp_path / "kaggle", voice_cache)
     plain = train(vits_fork_server, tmp_path / "plain", demo, ranks=ranks, exact=False)
     exact = train(vits_fork_server, tmp_path / "exact", demo, ranks=ranks)
     assert load(exact)["kgtts"]["total_steps_done"] == STEPS
@@ -103,7 +103,7 @@ def test_rounded_lengths_change_nothing_but_the_noise(
     vits_fork_server: ForkServer, tmp_path: Path, voice_cache: Path
 ) -> None:
     """Padded batches have few lengths and the same losses, where the encoders draw no random numbers."""
-    demo = demo_inputs(vits_fork_server, tmp_path / "kaggle", voice_cache)
+    demo = demo_inputs(tmp_path / "kaggle", voice_cache)
     still = {"dropout_p_text_encoder": 0.0, "dropout_p_duration_predictor": 0.0}
     steps = {}
     for rounded in (False, True):
