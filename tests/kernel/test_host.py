@@ -47,6 +47,15 @@ def test_three_sessions_are_one(whole: Toy, toy: Toy) -> None:
     assert best["step"] == load(toy.run_folder / "best_model.pth")["step"]
 
 
+def test_a_script_that_draws_more_when_it_continues(whole: Toy, toy: Toy) -> None:
+    """The order in which a data set shuffled its samples when it was made stays the same."""
+    toy.session(control={"until_step": 8})
+    toy.config = {"draws": 5}
+    toy.session()
+    assert same_training(whole.newest(), toy.newest()) is None
+    assert toy.batches() == whole.batches()
+
+
 def test_a_stop_within_an_epoch(whole: Toy, toy: Toy) -> None:
     """`until_step` stops exactly there, and the next session skips the batches that were trained."""
     for target in (3, 10, 21):

@@ -45,6 +45,7 @@ class ToyConfig(TrainerConfig):  # type: ignore[misc] # The trainer ships no typ
     memory_for: int = 0
     memory_in: str = "forward"  # Where it runs out: "forward", "backward" or "eval".
     hangs: bool = False  # In the backward pass the other ranks wait for one without memory, as GPUs do.
+    draws: int = 0  # So many random numbers before the training.
     optimizes: bool = False  # The model takes its optimizer steps by itself.
     scaled: bool = False  # With a loss scaler, as on a GPU,
     scale: float = 1024.0  # that begins with this scale.
@@ -300,6 +301,8 @@ def main() -> None:
     if config.save_s or config.interrupt_in_save:
         plain = config.to_dict
         config.to_dict = lambda: {**plain(), "slow": SlowToSave(config)}
+    for _ in range(config.draws):
+        random.random()  # noqa: S311 - no secret.
     trainer.fit()
     print("SCRIPT WENT ON", flush=True)  # noqa: T201 - as above.
 
