@@ -243,13 +243,13 @@ def test_strangers_learn_and_command_nothing(pair: tuple[Head, Member], tmp_path
     assert member.parent(paths_in(tmp_path / "1")) is not None
 
 
-def test_a_stranger_is_not_taken_for_machine_0(pair: tuple[Head, Member]) -> None:
+def test_a_stranger_is_not_taken_for_machine_0(pair: tuple[Head, Member], tmp_path: Path) -> None:
     """What answers without knowing the run, or with another kernel, is named at once."""
     head, member = pair
-    head.tell_parent(None, paths_in(Path()))
+    head.tell_parent(None, paths_in(tmp_path))
     member.key = key_of({"run": "other"})
     with pytest.raises(KernelFailure, match="is not machine 0 of this run, or has another kernel"):
-        member.parent(paths_in(Path()))
+        member.parent(paths_in(tmp_path))
     member.key = KEY
 
 
