@@ -22,7 +22,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class SessionEvent(Event):
-    """The first event of a session on Kaggle, for whoever wants to stop it or sees that it was stopped.
+    """The first event of a session on Kaggle: what stopping it needs, and when it stops by itself.
 
     `kaggle_session` is Kaggle's own id, which CancelKernelSession needs and no call returns. `stops_by_s` is
     when the session stops its training by itself, in seconds after its start: one whose log ends long before

@@ -1,5 +1,6 @@
 """Fixtures of the command line's tests: an account with inputs, and waits for ends without polling."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -88,9 +89,8 @@ def trained(account: Emulator, cli: Cli, workplace: Path, trained_once: Path) ->
     """An account whose kernel was pushed and has ended well: by the first test, copied for all others."""
     if account.backend.kernels.all():
         with closing(sqlite3.connect(workplace.parent / "data" / "ledger.db")) as ledger, ledger:
-            ledger.execute(
-                "UPDATE sessions SET service = ?", (account.url,)
-            )  # Another port is another service.
+            # Another address, which may be that of a server in between, is another service.
+            ledger.execute("UPDATE sessions SET service = ?", (os.environ["KGTTS_KAGGLE_URL"],))
         return account
     result = cli("push")
     assert result.code == 0, result.said

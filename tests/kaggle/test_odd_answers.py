@@ -222,6 +222,16 @@ def test_words_for_people_are_cleaned_when_they_come_in(plan: Altered, client: K
     assert client.session_status(ref).failure_message == "bad luck"
 
 
+@pytest.mark.parametrize("escaped", [True, False])
+def test_bangla_is_read_escaped_and_as_it_is(plan: Altered, client: KaggleClient, *, escaped: bool) -> None:
+    """JSON allows both, with or without white space, and no header tells which one comes."""
+    client.push(small_push("print('হ্যাঁ, ১২')"))
+    plan.changes["GetKernel"] = lambda body: json.dumps(
+        json.loads(body), ensure_ascii=escaped, indent=None if escaped else 1
+    ).encode()
+    assert client.kernel(KERNEL).source == "print('হ্যাঁ, ১২')"
+
+
 def test_a_name_with_half_a_character_is_listed(plan: Altered, client: KaggleClient) -> None:
     """The download decides whether it can be written."""
     ref = run_to_end(client, "open('half.txt', 'w').write('x')")
