@@ -26,7 +26,7 @@ def main() -> int:
         for name in ("torch", "TTS", "trainer"):
             answer[name] = str(getattr(importlib.import_module(name), "__version__", ""))
             if name == "torch":
-                _prepare_for_tts()
+                remember_packages()
         torch = importlib.import_module("torch")
         answer["built_for_cuda"] = torch.version.cuda
         answer["cuda"] = bool(torch.cuda.is_available())
@@ -46,13 +46,7 @@ def warm(model: str) -> None:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
         if name == "torch":
-            _prepare_for_tts()
-
-
-def _prepare_for_tts() -> None:
-    """Let TTS find what it looks for at once; torch has imported what finds it, a made-up one has not."""
-    if "importlib.metadata" in sys.modules:
-        remember_packages()
+            remember_packages()
 
 
 if __name__ == "__main__":

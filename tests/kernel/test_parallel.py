@@ -142,17 +142,29 @@ def test_an_epoch_goes_on_with_another_number_of_ranks(
     assert f"A step sees {2 * then} samples instead of {2 * ranks}" in toy.text()
 
 
-@pytest.mark.parametrize("control", [{"patience": 1}, {"budget_s": 3.0}])
-def test_rank_0_decides(fork_server: ForkServer, tmp_path: Path, control: dict[str, Any]) -> None:
-    """Rank 0's evaluations and clock stop all ranks at the same step."""
-    pair = watched(fork_server, tmp_path / "run", epochs=500, worse_after=3)
-    report = pair.session(control=control)
-    assert report["stopped"] == ("no_improvement" if "patience" in control else "budget")
-    assert pair.code == 0
+@pytest.mark.parametrize(
+    ("control", "slow_rank", "reason", "steps"),
+    [
+        ({"patience": 1}, None, "no_improvement", 4),
+        ({"budget_s": 2.0}, 1, "budget", 8),  # Four epochs of 0.4 s, by rank 0's clock.
+        ({"budget_s": 2.0}, 0, "budget", 1),
+    ],
+)
+def test_rank_0_decides(  # noqa: PLR0913, PLR0917 - a row of the table.
+    fork_server: ForkServer,
+    tmp_path: Path,
+    control: dict[str, Any],
+    slow_rank: int | None,
+    reason: str,
+    steps: int,
+) -> None:
+    """Rank 0's evaluations and clock stop all ranks at the same step, whatever another rank's clock says."""
+    pair = watched(fork_server, tmp_path / "run", epochs=500, worse_after=3, step_s=0.2, slow_rank=slow_rank)
+    report = pair.session(control=control, stop_time=True)
+    assert (pair.code, report["stopped"], report["global_step"]) == (0, reason, steps)
     (other,) = pair.folder.glob("rendezvous-*/rank1/HOST_REPORT.json")
     seen = json.loads(other.read_text())
-    assert (seen["stopped"], seen["global_step"]) == (report["stopped"], report["global_step"])
-    assert report["global_step"] > 0
+    assert (seen["stopped"], seen["global_step"]) == (reason, steps)
 
 
 def test_a_model_that_optimizes_itself_trains_on_one_gpu(fork_server: ForkServer, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ class ToyConfig(TrainerConfig):  # type: ignore[misc] # The trainer ships no typ
     model: str = "toy"
     samples: int = 12
     num_loader_workers: int = 0
-    step_s: float = 0.0  # Seconds that a step takes.
+    step_s: float = 0.0  # Seconds that a step takes,
+    slow_rank: int | None = None  # and ten times as many on this rank.
     save_s: float = 0.0  # Seconds that a save takes.
     die_at: int | None = None  # SIGKILL itself when this many steps are done.
     interrupt_at: int | None = None  # SIGINT itself after so many steps.
@@ -208,7 +209,7 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
         """Simulate the configured fault; called after the step was counted."""
         self.steps = trainer.total_steps_done
         self.scale = trainer.scaler.get_scale() if trainer.scaler is not None else math.inf
-        time.sleep(self.config.step_s)
+        time.sleep(self.config.step_s * (10 if self.config.slow_rank == watching.rank() else 1))
         if self.config.interrupt_at == self.steps:
             os.kill(os.getpid(), signal.SIGINT)
         if self.config.die_at == self.steps and self.config.fault_rank == watching.rank():
