@@ -275,7 +275,9 @@ def _unreadable(error: LocalError) -> LocalError:
     )
 
 
-def find(bench: RunContext, run: str | None, snapshot: Snapshot | None = None) -> Target:
+def find(
+    bench: RunContext, run: str | None, snapshot: Snapshot | None = None, *, only_shows: bool = False
+) -> Target:
     """Give the session that a command is about; without `run`, that of kgtts.toml, or else the newest.
 
     If it is the newest for want of a kgtts.toml, that is said.
@@ -289,7 +291,7 @@ def find(bench: RunContext, run: str | None, snapshot: Snapshot | None = None) -
         kernel = loaded.settings.kernel
         return KernelRef(kernel.owner or bench.kaggle.username, kernel.slug) if loaded.path else None
 
-    target = find_target(bench, run, default=kernel_of_settings, snapshot=snapshot)
+    target = find_target(bench, run, default=kernel_of_settings, snapshot=snapshot, only_shows=only_shows)
     if run is None and load().path is None:
         which = f", run {target.record.run_id}" if target.record is not None else ""
         click.echo(f"There is no kgtts.toml here, so this is the newest run: {target.ref}{which}.", err=True)

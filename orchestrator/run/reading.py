@@ -11,7 +11,7 @@ from orchestrator.models import KernelRef, LogEvent, SessionState, SessionStatus
 from orchestrator.render.stamp import RunStamp
 from orchestrator.run.handover import find_parent, parent_of
 from orchestrator.run.progress import read_progress
-from orchestrator.run.snapshot import Snapshot, certain, see
+from orchestrator.run.snapshot import Snapshot, certain, see, value_of
 from orchestrator.run.view import RunView, SessionView
 
 _LONGEST_SILENCE_S = 600.0  # Of a session that trains: between two lines of its log.
@@ -104,7 +104,7 @@ def _is_new(snapshot: Snapshot, base: KernelRef) -> bool:
     first, second = base.siblings
     if certain(snapshot.kernel(first)) is not None or not snapshot.is_own(base):
         return False
-    listed = certain(snapshot.listing()) or frozenset()
+    listed = certain(snapshot.listing()) or {}
     if str(first).casefold() in listed:
         raise ServiceError(
             f"Kaggle lists {first}, but also says that it does not exist, so kgtts cannot tell "
@@ -113,6 +113,30 @@ def _is_new(snapshot: Snapshot, base: KernelRef) -> bool:
         )
     # An empty list may be a fault, too; then the second kernel has to be missing as well.
     return bool(listed) and str(second).casefold() not in listed
+
+
+def ended_by_the_list(snapshot: Snapshot, base: KernelRef) -> KernelRef | None:
+    """The newest session of a run that is over, read with few calls; None if `read_run` has to find it.
+
+    The account's list tells which sibling ran last, and that session's own state that the run is over, so the
+    other sibling is not read. This is for commands that only show a run: an old list would hide a session
+    that was pushed a moment ago to continue the run beyond its target.
+
+    Raises:
+        ServiceError: Kaggle could not be read, or does not tell.
+    """
+    listed = value_of(snapshot.listing()) if base == base.base and snapshot.is_own(base) else None
+    if not listed or str(base).casefold() in listed:
+        return None
+    names = {str(kernel).casefold(): kernel for kernel in base.siblings}
+    times = {names[name]: moment for name, moment in listed.items() if name in names and moment is not None}
+    if not times:
+        return None
+    head = _head(snapshot, max(times, key=times.__getitem__))
+    if head is None or head.session is None or not head.is_ours:
+        return None
+    session, _ = look_closer(snapshot, head.session)
+    return session.ref if session.result is not None and session.result.done else None
 
 
 def look_closer(snapshot: Snapshot, view: SessionView) -> tuple[SessionView, Sequence[str]]:

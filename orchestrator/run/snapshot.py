@@ -5,8 +5,9 @@ nothing that cannot be undone (a push, a deletion, a second run) may follow from
 answer that agrees with the first, or a ledger that knows of nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from kernel_template.contract import STATE_FILE
@@ -184,11 +185,11 @@ class Snapshot:
         seen = see(lambda: self._kaggle.kernel(kernel.at(head + 1)))
         return None if is_forbidden(seen) else certain(seen)
 
-    def listing(self) -> Seen[frozenset[str]]:
-        """The account's kernels as `owner/slug` in lower case."""
+    def listing(self) -> Seen[Mapping[str, datetime | None]]:
+        """The account's kernels as `owner/slug` in lower case, and when each was last run."""
 
-        def read() -> frozenset[str]:
-            return frozenset(str(info.ref.kernel).casefold() for info in self._kaggle.my_kernels())
+        def read() -> Mapping[str, datetime | None]:
+            return {str(info.ref.kernel).casefold(): info.last_run for info in self._kaggle.my_kernels()}
 
         return self._once("listing", None, lambda: see(read))
 

@@ -7,7 +7,7 @@ from orchestrator.models import MIN_SLUG_LENGTH, KernelInfo, KernelRef, Pushed
 from orchestrator.render.stamp import RunStamp, read_stamp
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.ledger import Ledger, PushOutcome, SessionRecord
-from orchestrator.run.reading import read_run
+from orchestrator.run.reading import ended_by_the_list, read_run
 from orchestrator.run.snapshot import NotThere, Snapshot, certain, visible
 
 _LIST = "`kgtts list` shows the runs of this machine; name any other as SLUG or OWNER/SLUG"
@@ -21,6 +21,7 @@ def find_target(
     *,
     default: Callable[[], KernelRef | None] = lambda: None,
     snapshot: Snapshot | None = None,
+    only_shows: bool = False,
 ) -> Target:
     """The newest session, known here, of the run that a person names, or the version that they name.
 
@@ -30,6 +31,7 @@ def find_target(
             `default`, or without one the newest that was pushed from this machine.
         default: the kernel that the settings of this folder name; None if it has none.
         snapshot: where Kaggle is looked at, so that what is seen here need not be read again.
+        only_shows: whether the command changes nothing; then fewer calls do (`ended_by_the_list`).
 
     Raises:
         UsageError: nothing fits, or several runs do.
@@ -38,9 +40,9 @@ def find_target(
     """
     snapshot = snapshot or context.snapshot()
     if text is None:
-        return _of_folder(context, default(), snapshot)
+        return _of_folder(context, default(), snapshot, only_shows=only_shows)
     if "/" in text:
-        return _of_kernel(context, KernelRef.parse(text), snapshot)
+        return _of_kernel(context, KernelRef.parse(text), snapshot, only_shows=only_shows)
     records = _named(context.ledger, text)
     runs = {record.run_id for record in records}
     if len({record.ref.owner for record in records}) > 1 or (len(runs) > 1 and text not in _names(records)):
@@ -48,10 +50,12 @@ def find_target(
         raise UsageError(f"{text!r} matches {count} runs.", hint=_LIST)
     if records:
         return _settled(context, records[0])
-    return _on_kaggle(context, text, default, snapshot)
+    return _on_kaggle(context, text, default, snapshot, only_shows=only_shows)
 
 
-def _of_folder(context: RunContext, kernel: KernelRef | None, snapshot: Snapshot) -> Target:
+def _of_folder(
+    context: RunContext, kernel: KernelRef | None, snapshot: Snapshot, *, only_shows: bool
+) -> Target:
     """The run of this folder's settings, or without any the newest of this machine."""
     if kernel is None:
         newest = context.ledger.newest()
@@ -65,7 +69,7 @@ def _of_folder(context: RunContext, kernel: KernelRef | None, snapshot: Snapshot
     if records:
         return _settled(context, records[0])
     try:
-        return _of_kernel(context, kernel, snapshot)
+        return _of_kernel(context, kernel, snapshot, only_shows=only_shows)
     except NotFoundError as error:
         raise NotFoundError(
             f"{kernel}, which kgtts.toml names, has not been pushed yet.", hint="kgtts push"
@@ -84,7 +88,12 @@ def _named(ledger: Ledger, text: str) -> Sequence[SessionRecord]:
 
 
 def _on_kaggle(
-    context: RunContext, text: str, default: Callable[[], KernelRef | None], snapshot: Snapshot
+    context: RunContext,
+    text: str,
+    default: Callable[[], KernelRef | None],
+    snapshot: Snapshot,
+    *,
+    only_shows: bool,
 ) -> Target:
     """The run of another machine: by its slug, or by its id if this folder's settings name it."""
     unknown = f"{text!r} is no run that this machine knows"
@@ -94,7 +103,7 @@ def _on_kaggle(
         except UsageError:
             raise UsageError(f"{unknown}.", hint=_LIST) from None
         try:
-            return _of_kernel(context, ref, snapshot)
+            return _of_kernel(context, ref, snapshot, only_shows=only_shows)
         except NotFoundError:
             unknown = f"{unknown}, and Kaggle has no {ref}"
     kernel = default()
@@ -104,7 +113,7 @@ def _on_kaggle(
     raise UsageError(f"{unknown}.", hint=_LIST)
 
 
-def _of_kernel(context: RunContext, ref: KernelRef, snapshot: Snapshot) -> Target:
+def _of_kernel(context: RunContext, ref: KernelRef, snapshot: Snapshot, *, only_shows: bool) -> Target:
     """The kernel's session, or the newest of the run whose settings name the kernel."""
     if ref.is_elsewhere:
         raise UsageError(
@@ -117,6 +126,8 @@ def _of_kernel(context: RunContext, ref: KernelRef, snapshot: Snapshot) -> Targe
     if known:
         record = max(known, key=lambda each: each.pushed_at)
         return Target(record.ref, record)
+    if only_shows and (newest := ended_by_the_list(snapshot, ref)) is not None:
+        return Target(newest, None)
     if visible(snapshot.kernel(ref)) is not None:
         return Target(ref, None)
     view = read_run(snapshot, ref)

@@ -158,10 +158,13 @@ def test_saves_on_the_website_hide_no_run(cli: Cli, trained: Emulator) -> None:
 
 
 def test_a_lost_ledger_loses_nothing(cli: Cli, trained: Emulator) -> None:
-    """A fresh machine with kgtts.toml, or with the kernel's name, sees the same run."""
+    """A fresh machine with kgtts.toml, or with the kernel's name, sees the same run in few calls."""
+    assert f"4 calls to {trained.url}" in cli("-v", "status").err
     Path("../data/ledger.db").unlink()
     for named in ((), (REF,), (FIRST,), (f"{FIRST}/1",), (f"https://www.kaggle.com/code/{FIRST}",)):
-        status = cli("status", *named, "--json").json
+        result = cli("-v", "status", *named, "--json")
+        status, calls = result.json, 5 if named in ((), (REF,)) else 4
+        assert f"{calls} calls to {trained.url}" in result.err
         assert (status["state"], status["kernel"], status["version"]) == ("complete", FIRST, 1)
     assert cli("pull", REF, "--to", "there").code == 0
 

@@ -24,7 +24,7 @@ def reported(play: Play, *, text: str | None = None) -> list[str]:
     with play.ledger() as ledger:
         context = RunContext(play.kaggle, ledger, play.clock)
         snapshot = context.snapshot()
-        target = find_target(context, text, snapshot=snapshot)
+        target = find_target(context, text, snapshot=snapshot, only_shows=True)
         report = report_session(context, target, snapshot=snapshot)
         assert outlook_of(context, report, lambda: play.settings, snapshot) is not None
     return kinds(play)
@@ -64,13 +64,25 @@ def test_a_run_that_is_over_is_reported_with_four_calls(after: After) -> None:
     assert reported(play) == ["kernel", "status", "log", "output"]
 
 
-def test_a_fresh_machine_reports_a_run_that_is_over_with_three_calls_more(after: After) -> None:
-    """Which of the two kernels has the newest session, if both exist; nothing is read twice."""
-    play = after(100)
+@pytest.mark.parametrize("ends", [(200,), (100, 200)])
+def test_a_fresh_machine_reports_a_run_that_is_over_with_one_call_more(
+    after: After, ends: tuple[int, ...]
+) -> None:
+    """The account's list tells which of the run's kernels ran last; named itself, four calls do."""
+    play, done = after(*ends), {"done": True, "done_reason": "no_improvement"}
     play.changes["run.patience"] = 3
-    play.kaggle.complete("asha/bangla-tts-a/1", 100, done=True, done_reason="no_improvement")
-    calls = reported(play, text="asha/bangla-tts")
-    assert calls == ["kernel", "kernels", "kernel", "kernel", "status", "output", "log"]
+    newest = f"asha/bangla-tts-{'ab'[len(ends) - 1]}"
+    play.kaggle.complete(f"{newest}/1", 200, **done)
+    assert reported(play, text="asha/bangla-tts") == ["kernels", "kernel", "status", "output", "log"]
+    assert reported(play, text=newest) == ["kernel", "status", "log", "output"]
+
+
+def test_both_kernels_are_read_to_show_a_run_that_is_not_over(after: After) -> None:
+    """The list alone is believed only with a state that says that the run is over."""
+    play = after(100, 200)
+    assert reported(play, text="asha/bangla-tts") == [
+        *("kernels", "kernel", "status", "output", "kernel", "kernel", "status", "log", "quota"),
+    ]
 
 
 @pytest.mark.parametrize("is_alive", [True, False])

@@ -1,10 +1,12 @@
 """Which session a command means."""
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from kernel_template.contract import STATE_FILE
 from orchestrator.download import TransferListener
 from orchestrator.errors import NotFoundError, RefusedError, ServiceError, UsageError
 from orchestrator.models import KernelPush, KernelRef, SessionState
@@ -16,6 +18,7 @@ from orchestrator.run.status import report_session
 from orchestrator.run.target import delete, find_target
 from tests.fakes.kaggle import FakeKaggle
 from tests.fakes.sessions import Reading, said
+from tests.run.states import STATES, start
 
 KERNEL = KernelRef("asha", "bangla-tts")
 
@@ -66,6 +69,42 @@ def test_nothing_named_and_nothing_known_means_the_settings_kernel(
     )
     kaggle.have("asha/bangla-tts", 7)  # One that has the very name comes first.
     assert find_target(context, None, default=lambda: KERNEL) == Target(KERNEL, None)
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+@pytest.mark.parametrize("state", STATES)
+def test_a_command_that_only_shows_finds_the_same_session(
+    tmp_path: Path, state: str, *, is_over: bool
+) -> None:
+    """The account's list may tell which kernel ran last, but not another session than reading both does."""
+    play = start(tmp_path / "run", state, has_ledger=False)
+    for versions in play.kaggle.kernels.values():
+        for version in versions if is_over else ():
+            if STATE_FILE in version.outputs:
+                left = json.loads(version.outputs[STATE_FILE])
+                version.outputs = {**version.outputs, STATE_FILE: json.dumps({**left, "done": True}).encode()}
+    found = list[Target | str]()
+    for only_shows in (False, True):
+        with play.ledger() as empty:
+            context = RunContext(play.kaggle, empty, play.clock)
+            try:
+                found.append(find_target(context, "asha/bangla-tts", only_shows=only_shows))
+            except NotFoundError as error:
+                found.append(str(error))
+    assert found[0] == found[1]
+    play.kaggle.have("asha/bangla-tts", 7)  # One that has the very name comes first.
+    with play.ledger() as empty:
+        context = RunContext(play.kaggle, empty, play.clock)
+        assert find_target(context, "asha/bangla-tts", only_shows=True) == Target(KERNEL, None)
+
+
+def test_a_list_that_cannot_be_read_does_not_hide_a_kernel(context: RunContext, kaggle: FakeKaggle) -> None:
+    """The kernel of the very name is shown; of another account's kernel the list says nothing."""
+    kaggle.always("my_kernels", ServiceError("cut off"))
+    for name in ("asha/bangla-tts", "omar/other-voice"):
+        kaggle.have(name, 2)
+        assert find_target(context, name, only_shows=True) == Target(KernelRef.parse(name), None)
+    assert kaggle.asked.count("kernels") == 1
 
 
 def test_a_base_name_means_the_sibling_that_was_pushed_here_last(

@@ -26,7 +26,7 @@ def logs(run: str | None, *, follow: bool, as_json: bool) -> None:
                 echo_line(LogLine("stdout", 0.0, text.rstrip("\n")))
         return
     with workbench() as bench:
-        target = find(bench, run)
+        target = find(bench, run, only_shows=True)
         if follow:
             print_log(bench, target)
             return

@@ -11,7 +11,7 @@ from orchestrator.cli.context import find, run_argument, workbench
 def open_page(run: str | None, *, only_print: bool) -> None:
     """Open the run's page on Kaggle in your browser, and print its address."""
     with workbench() as bench:
-        url = find(bench, run).page(bench.kaggle.service)
+        url = find(bench, run, only_shows=True).page(bench.kaggle.service)
     click.echo(url)
     if not only_print:
         click.launch(url)

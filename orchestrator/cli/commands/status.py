@@ -34,7 +34,7 @@ def status(run: str | None, *, watch: bool, place: str | None, as_json: bool) ->
         return
     with workbench() as bench:
         snapshot = bench.snapshot()
-        target = find(bench, run, snapshot)
+        target = find(bench, run, snapshot, only_shows=True)
         failed = None
         if watch:
             from orchestrator.cli.show.follow import follow_on_screen  # noqa: PLC0415 - as below.
