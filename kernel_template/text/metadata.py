@@ -41,7 +41,9 @@ HEADERS = frozenset(
         "recording",
         "utterance_id",
         "ফাইল",
+        "ফাইলের_নাম",
         "অডিও",
+        "রেকর্ডিং",
     }
 )
 AUDIO = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a"})

@@ -32,6 +32,7 @@ _SPEAKERS = frozenset({"speaker", "speaker_id", "speaker_name", "spk", "client_i
 _LONGEST_QUOTE = 20  # Lines that one quoted text may take.
 _SAMPLE = 300  # Rows by which the columns are found.
 _LONGEST_SPEAKER = 40
+_TITLES = 10  # Rows that may stand above the headings.
 _LARGEST_WORKBOOK = 1 << 29  # Bytes unpacked; a million rows of sentences have a quarter of it.
 
 
@@ -95,7 +96,7 @@ def read_table(path: Path, names: Names, name: str | None = None) -> Transcript:
     if ending in FOREIGN_ENDINGS:
         raise TranscriptError(f"is in {FOREIGN_ENDINGS[ending]}: save it as .xlsx or .csv")
     if ending in (".xlsx", ".xlsm"):
-        rows, delimiter = list(_workbook(path, found)), " "
+        rows, delimiter = list(_workbook(path, found)), None
     else:
         try:
             text, encoding = decode(path.read_bytes())
@@ -165,14 +166,18 @@ def _cell(value: object) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _lines(text: str, names: Names, found: Transcript) -> tuple[list[Cells], str]:
-    """Split a text file at the delimiter that gives the most rows whose name is a recording's."""
+def _lines(text: str, names: Names, found: Transcript) -> tuple[list[Cells], str | None]:
+    """Split a text file at the delimiter that gives the most rows whose name is a recording's.
+
+    Returns:
+        The rows, and the delimiter; None if it is clear where each cell ends.
+    """
     text = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
     lines = text.split("\n")
     for form, special in (("Festival's form", festival_rows(lines)), ("JSON", json_rows(text))):
         if special is not None:
             found.form.append(form)
-            return special, " "
+            return special, None
     sample = [line for line in lines if line.strip()][:_SAMPLE]
 
     def fits(delimiter: str) -> tuple[int, int]:
@@ -228,27 +233,44 @@ class _Columns:
     speaker: int | None = None
 
 
-def _read_rows(rows: list[Cells], delimiter: str, names: Names, found: Transcript) -> None:
+def _read_rows(rows: list[Cells], delimiter: str | None, names: Names, found: Transcript) -> None:
     """Find out which column is which, and read each row."""
     if not rows:
         return
-    head = [_heading(cell) for cell in rows[0][1]]
-    has_both = any(cell in HEADERS for cell in head) and any(cell in _TEXTS for cell in head)
-    has_head = has_both or (
-        any(cell in HEADERS | _TEXTS | _SPEAKERS for cell in head)
-        and not any(names.find(cell).found for cell in rows[0][1] if cell.strip())
-    )
-    body = rows[1:] if has_head else rows
-    if has_head:
+    top = _place_of_headings(rows, names)
+    body = rows if top is None else rows[top + 1 :]
+    head = None if top is None else [_heading(cell) for cell in rows[top][1]]
+    if head is not None:
         found.form.append("a line of headings")
-    columns = (_headed(head, body, names) if has_head else None) or _guessed(body, names)
-    width = Counter(len(cells) for _, cells in body).most_common(1)[0][0] if body else 0
-    unused = set(range(width)) - {columns.name, columns.text, columns.spoken, columns.speaker}
-    unused = {index for index in unused if any(_at(cells, index) for _, cells in body)}
-    if unused:
-        found.form.append(f"column {', '.join(str(index + 1) for index in sorted(unused))} is not used")
+    found.form += [
+        f"line {line}, above the headings, is not used: {' '.join(cells).strip()[:_LONGEST_SPEAKER]!r}"
+        for line, cells in rows[: top or 0]
+    ]
+    columns = (None if head is None else _headed(head, body, names)) or _guessed(body, names)
+    widths = Counter(len(cells) for _, cells in body) or Counter([0])
+    width = max(widths) if delimiter is None else widths.most_common(1)[0][0]
+    filled = {index for _, cells in body for index, cell in enumerate(cells[:width]) if cell.strip()}
+    if unused := filled - {columns.name, columns.text, columns.spoken, columns.speaker}:
+        listed = ", ".join(str(index + 1) for index in sorted(unused))
+        found.form.append(
+            f"columns {listed} are not used" if len(unused) > 1 else f"column {listed} is not used"
+        )
     for line, cells in body:
-        _take(line, _joined(cells, width, columns, delimiter), width, columns, found)
+        whole = cells if delimiter is None else _joined(cells, width, columns, delimiter)
+        _take(line, whole, width, columns, found)
+
+
+def _place_of_headings(rows: list[Cells], names: Names) -> int | None:
+    """Return which row has the headings: the first, or one below a title; None if there are none."""
+    for index, (_, cells) in enumerate(rows[:_TITLES]):
+        head = {_heading(cell) for cell in cells}
+        if head & HEADERS and head & _TEXTS:
+            return index
+        if any(names.find(cell).found for cell in cells if cell.strip()):
+            return None  # Here the recordings begin.
+        if head & (HEADERS | _TEXTS | _SPEAKERS):
+            return index
+    return None
 
 
 def _heading(cell: str) -> str:

@@ -178,6 +178,35 @@ def test_a_line_of_headings_is_no_row(tmp_path: Path, heading: str) -> None:
     assert "a line of headings" in found.form
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.xlsx"])
+def test_a_title_above_the_headings_is_said(tmp_path: Path, name: str) -> None:
+    """As exports have it; a remark in some rows is no part of their texts."""
+    table = [
+        ["Class 4", "", "", ""],
+        ["", "", "", ""],
+        ["ক্রমিক", "ফাইলের নাম", "বাক্য", "মন্তব্য"],
+        ["১", "r1", A, "ভালো"],
+        ["২", "r2", B, ""],
+        ["৩", "r3", A, ""],
+    ]
+    if name == "t.csv":
+        content: str | bytes = "".join(";".join(row) + "\n" for row in table)
+    else:
+        book = openpyxl.Workbook()
+        for row in table:
+            book.active.append([cell or None for cell in row])
+        book.save(tmp_path / "saved.xlsx")
+        content = (tmp_path / "saved.xlsx").read_bytes()
+    found = read(tmp_path, content, name=name)
+    assert pairs(found) == [("r1", A), ("r2", B), ("r3", A)]
+    assert found.bad == []
+    assert found.form[1:] == [
+        "a line of headings",
+        "line 1, above the headings, is not used: 'Class 4'",
+        "columns 1, 4 are not used",
+    ]
+
+
 def test_columns_are_found_by_their_headings(tmp_path: Path) -> None:
     """Common Voice's order: the speaker first, then the file, then the sentence; others are named."""
     found = read(tmp_path, f"client_id\tpath\tsentence\tup_votes\nx9\tr1.mp3\t{A}\t2\n", "r1.mp3")
