@@ -1,5 +1,6 @@
-"""Write files completely or not at all, and remove trees whatever their modes."""
+"""Write files completely or not at all, remove trees whatever their modes, and tell what is there."""
 
+import errno
 import os
 import secrets
 import shutil
@@ -11,6 +12,8 @@ from typing import BinaryIO
 
 from orchestrator.errors import LocalError
 
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP}
+_ABSENT_ON_WINDOWS = {21, 123, 1921}  # An empty drive, a name that no file can have, a link to nowhere.
 _LONGEST_STEM = 200  # In bytes; file systems take names of 255.
 
 
@@ -46,6 +49,23 @@ def write_atomically(path: Path, text: str) -> None:
     """
     with replacing(path) as file:
         file.write(text.encode())
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path exists; from Python 3.14 on, `Path.exists` and its like say no even if they cannot tell.
+
+    Raises:
+        OSError: it cannot be told, for example because its folder may not be entered.
+    """
+    try:
+        path.stat()
+    except ValueError:  # A NUL byte, which no name has.
+        return False
+    except OSError as error:
+        if error.errno in _ABSENT or getattr(error, "winerror", None) in _ABSENT_ON_WINDOWS:
+            return False
+        raise
+    return True
 
 
 def make_writable(folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from orchestrator.errors import LocalError
+from orchestrator.files import is_there
 
 _TIMEOUT_S = 120.0
 TRAINING_LOCK = ".kgtts-train/lock"  # In a run's folder: locked while a session trains there.
@@ -46,7 +47,7 @@ def machine_lock(folder: Path, name: str, *, timeout_s: float = _TIMEOUT_S) -> I
 def is_training(run: Path) -> bool:
     """Whether a session trains in a run's folder here; a lock that cannot be tried counts as held."""
     place = run / TRAINING_LOCK
-    if not place.is_file():
+    if not is_there(place):
         return False
     lock = FileLock(place)
     try:

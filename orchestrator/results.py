@@ -27,7 +27,7 @@ from kernel_template.contract import (
 )
 from orchestrator import untrusted
 from orchestrator.errors import UsageError
-from orchestrator.files import write_atomically
+from orchestrator.files import is_there, write_atomically
 from orchestrator.models import KernelRef
 
 SESSION_LOG = "session.log"
@@ -360,7 +360,7 @@ def _kernel(text: str | None) -> KernelRef | None:
     try:
         return KernelRef.parse(text)
     except UsageError as error:
-        no_path = "" if Path(text).exists() else ", and no file or folder here has that name"
+        no_path = "" if is_there(Path(text)) else ", and no file or folder here has that name"
         raise UsageError(
             f"{text!r} is not the name of a run{no_path}.",
             hint="give a run's id or its beginning (`kgtts list` shows them), or OWNER/SLUG[/VERSION]",

@@ -20,7 +20,7 @@ from types import ModuleType
 import pytest
 
 # They pick their way by the system's name, so they are loaded before anything disappears.
-LIBRARIES = ("filelock", "platformdirs", "pydantic", "requests", "rich.console", "stamina", "uuid")
+LIBRARIES = ("asyncio", "filelock", "platformdirs", "pydantic", "requests", "rich.console", "stamina", "uuid")
 # None of these modules exists on Windows.
 MODULES = (
     "crypt",
@@ -92,6 +92,8 @@ def hide_posix() -> None:
     for name in FUNCTIONS:
         if hasattr(os, name):
             delattr(os, name)
+    if sys.version_info >= (3, 13):
+        os.process_cpu_count = os.cpu_count  # It would call `sched_getaffinity`; on Windows it is this alias.
     for name in SIGNALS:
         if hasattr(signal, name):
             delattr(signal, name)

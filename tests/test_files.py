@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import LocalError
-from orchestrator.files import replacing, write_atomically
+from orchestrator.files import is_there, replacing, write_atomically
 from orchestrator.locks import machine_lock
 from tests.support import REPOSITORY
 
@@ -91,3 +91,19 @@ def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LocalError, match="Could not write"):
         write_atomically(tmp_path / "file" / "below", "text")
+
+
+def test_what_is_there(tmp_path: Path) -> None:
+    """Files and folders are; nothing is below a file, or has a name with a NUL."""
+    (tmp_path / "file").write_text("")
+    assert is_there(tmp_path)
+    assert is_there(tmp_path / "file")
+    for absent in ("other", "file/below", "a\0b"):
+        assert not is_there(tmp_path / absent)
+
+
+@pytest.mark.posix  # Windows says that there is no such file.
+def test_what_cannot_be_told(tmp_path: Path) -> None:
+    """An error is not taken for absence, as `Path.exists` does from Python 3.14 on."""
+    with pytest.raises(OSError, match="too long"):
+        is_there(tmp_path / ("x" * 300))

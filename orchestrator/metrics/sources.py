@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.errors import UsageError
+from orchestrator.files import is_there
 from orchestrator.metrics.findings import quoted_lines
 from orchestrator.metrics.join import continuous
 from orchestrator.metrics.reading import read_metrics
@@ -29,14 +30,15 @@ def find_sessions(
     Raises:
         UsageError: nothing of it was downloaded, or `source` is a file.
     """
-    if source is not None and Path(source).is_dir():
-        sessions = newest_run(pulled_sessions(Path(source)))
+    place = _path(source)
+    if place is not None and place.is_dir():
+        sessions = newest_run(pulled_sessions(place))
         if not sessions:
             raise UsageError(
                 f"{source} contains no session of a run.", hint="download one: kgtts pull --to DIR"
             )
-        return sessions, Path(source)
-    if source is not None and Path(source).is_file():
+        return sessions, place
+    if place is not None and place.is_file():
         raise UsageError(
             f"{source} is a file, not a run.",
             hint=f"name the folder that holds it; `kgtts metrics {source}` reads a log file by itself",
@@ -64,13 +66,13 @@ def read_source(
     """
     if source == STDIN:
         name, table = "standard input", continuous(read_metrics(stdin))
-    elif source is not None and Path(source).is_dir():
-        name, table = source, read_run(Path(source))
-    elif source is not None and Path(source).exists():  # A file, or a pipe such as a shell's <(zcat log.gz).
-        name, table = source, continuous(read_metrics(Path(source)))
-    else:
+    elif source is None or (place := _path(source)) is None:
         sessions = results.find(source, slug)
         name, table = sessions[-1].run or str(sessions[-1].folder), read_run(sessions)
+    elif place.is_dir():
+        name, table = source, read_run(place)
+    else:  # A file, or a pipe such as a shell's <(zcat log.gz).
+        name, table = source, continuous(read_metrics(place))
     if not len(table):
         lost, lines = table.counters.lost_lines, table.counters.lines
         why = (
@@ -82,3 +84,8 @@ def read_source(
             f"{name} contains no measurements{why}.", hint="a run has measurements after its first steps"
         )
     return name, table
+
+
+def _path(source: str | None) -> Path | None:
+    """The file or folder that `source` names, or None."""
+    return None if source is None or not is_there(place := Path(source)) else place

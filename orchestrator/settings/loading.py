@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.errors import SettingsError
+from orchestrator.files import is_there
 from orchestrator.settings.fields import SeveralKeysError, flatten
 from orchestrator.settings.models import Settings
 from orchestrator.settings.text import closest
@@ -94,14 +95,15 @@ def _locate(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | 
     named = environ.get(ENVIRONMENT_VARIABLE, "")
     if path is not None or named:
         file = cwd / (path if path is not None else Path(named).expanduser())
-        if not file.is_file():
+        if not is_there(file) or not file.is_file():
             where = "--config" if path is not None else ENVIRONMENT_VARIABLE
             raise SettingsError(
                 f"{file}: there is no such file; {where} must name a settings file.",
                 hint="`kgtts init` writes one",
             )
         return file
-    return next((found for each in (cwd, *cwd.parents) if (found := each / FILE_NAME).is_file()), None)
+    found = (each / FILE_NAME for each in (cwd, *cwd.parents))
+    return next((file for file in found if is_there(file) and file.is_file()), None)
 
 
 def _read(file: Path) -> dict[str, Any]:
