@@ -13,8 +13,7 @@ from kernel_template.finish.samples import SampleSpeaker, checkpoints_to_hear, h
 from kernel_template.finish.voice_program import VoiceProgram
 from kernel_template.start.config_file import PreparedConfig
 from kernel_template.start.inputs import Inputs
-from kernel_template.start.install import Installer
-from kernel_template.start.packages import wheelhouse_finder
+from kernel_template.start.install import add_packages
 from kernel_template.tools.espeak import with_espeak
 from kernel_template.tools.outcome import KernelFailure
 from kernel_template.train.checkpoints import Checkpoint
@@ -72,23 +71,9 @@ class VoiceStage:
 
     def _install_packages(self) -> None:
         """Install what the export needs; if that fails, the export says what is missing."""
-        context, tools = self.context, self.context.tools
-        installer = Installer(
-            capture=tools.capture,
-            run=context.run_child,
-            env=tools.env,
-            versions=tools.versions,
-            programs=tools.programs,
-            temp=context.paths.temp,
-            report=context.report,
-            limit_s=context.budget.left / 3,
-        )
+        context = self.context
         try:
-            installer.add(
-                context.settings["voice"]["packages"],
-                internet=context.settings["internet"],
-                wheelhouse=wheelhouse_finder(context.settings["install"], context.paths.input),
-            )
+            add_packages(context, context.settings["voice"]["packages"], limit_s=context.budget.left / 3)
         except KernelFailure as failure:
             context.report.warn(failure.message)
 

@@ -30,8 +30,7 @@ from kernel_template.scores.book import best_step, folder_of, scores_before, set
 from kernel_template.scores.held_out import choose, read_candidates
 from kernel_template.scores.program import Plan, Voice
 from kernel_template.start.inputs import Inputs
-from kernel_template.start.install import Installer
-from kernel_template.start.packages import wheelhouse_finder
+from kernel_template.start.install import add_packages
 from kernel_template.tools.espeak import with_espeak
 from kernel_template.tools.files import human_seconds, human_size, json_bytes
 from kernel_template.tools.outcome import KernelFailure
@@ -182,25 +181,10 @@ class ScoresStage:
 
     def _install(self, limit: float) -> float:
         """Install the models' packages; what is missing is said later. Returns the seconds that it took."""
-        context, tools, asked = self.context, self.context.tools, self.context.settings["scores"]
+        context, packages = self.context, self.context.settings["scores"]["packages"]
         began = context.report.elapsed
-        installer = Installer(
-            capture=tools.capture,
-            run=context.run_child,
-            env=tools.env,
-            versions=tools.versions,
-            programs=tools.programs,
-            temp=context.paths.temp,
-            report=context.report,
-            limit_s=limit * _INSTALL_SHARE,
-        )
         try:
-            installer.add(
-                asked["packages"],
-                internet=context.settings["internet"],
-                wheelhouse=wheelhouse_finder(context.settings["install"], context.paths.input),
-                alone=True,
-            )
+            add_packages(context, packages, limit_s=limit * _INSTALL_SHARE, alone=True)
         except KernelFailure as failure:
             context.report.say(f"  {failure.message}")
         return context.report.elapsed - began

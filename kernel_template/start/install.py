@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kernel_template.context import SessionContext
 from kernel_template.contract import EndReason
 from kernel_template.start.install_failures import disk_was_full, install_failure, last_error
 from kernel_template.start.packages import (
@@ -17,6 +18,7 @@ from kernel_template.start.packages import (
     Wheelhouse,
     required_name,
     unsatisfied,
+    wheelhouse_finder,
 )
 from kernel_template.start.probe import Probe, probe_tts
 from kernel_template.tools.files import human_seconds, human_size, write_atomic
@@ -192,6 +194,8 @@ class Installer:
         Raises:
             KernelFailure: they cannot be installed, or the image's GPU stack was changed.
         """
+        if not packages:
+            return
         there = self.site.found()
         missing = [item for item in packages if required_name(item) not in there]
         if not missing:
@@ -322,3 +326,32 @@ class Installer:
         self.report.say(
             "✓ Unchanged: " + (", ".join(f"{name} {version}" for name, version in frozen.items()) or "-")
         )
+
+
+def add_packages(
+    context: SessionContext, packages: Sequence[str], *, limit_s: float = _PIP_LIMIT_S, alone: bool = False
+) -> None:
+    """Install those of `packages` that are missing, from where the session's settings allow.
+
+    Args:
+        context: the session.
+        packages: requirements as pip takes them.
+        limit_s: seconds for one attempt.
+        alone: whether nothing that they depend on is installed.
+
+    Raises:
+        KernelFailure: they cannot be installed, or the image's GPU stack was changed.
+    """
+    tools, settings = context.tools, context.settings
+    installer = Installer(
+        capture=tools.capture,
+        run=context.run_child,
+        env=tools.env,
+        versions=tools.versions,
+        programs=tools.programs,
+        temp=context.paths.temp,
+        report=context.report,
+        limit_s=limit_s,
+    )
+    finder = wheelhouse_finder(settings["install"], context.paths.input)
+    installer.add(packages, internet=settings["internet"], wheelhouse=finder, alone=alone)

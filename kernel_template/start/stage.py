@@ -16,7 +16,7 @@ from kernel_template.start.config_file import ConfigMaker, PreparedConfig, read_
 from kernel_template.start.environment import REPORTED, describe_environment, environment_record
 from kernel_template.start.gpu import check_gpus, list_gpus, missing_gpus
 from kernel_template.start.inputs import Inputs, find_inputs
-from kernel_template.start.install import Installer
+from kernel_template.start.install import Installer, add_packages
 from kernel_template.start.packages import phonemizer_packages, wheelhouse_finder
 from kernel_template.start.parent import ResumePoint, open_parent
 from kernel_template.start.probe import PROBE, Probe, check_cuda
@@ -139,31 +139,16 @@ class StartStages:
 
     def _install_phonemizer(self, inputs: Inputs, prepared: PreparedConfig) -> None:
         """Install what makes the training's phonemes; perhaps it needs none, so this never fails."""
-        context, tools = self.context, self.context.tools
-        path = tools.env.get("PATH")
+        context = self.context
+        path = context.tools.env.get("PATH")
         has_espeak = any(shutil.which(name, path=path) for name in ("espeak-ng", "espeak"))
         try:
             script = inputs.script.read_text(encoding="utf-8", errors="replace") if inputs.script else ""
         except OSError:
             script = ""
         packages = phonemizer_packages(prepared.values, script, has_espeak=has_espeak)
-        if not packages:
-            return
-        installer = Installer(
-            capture=tools.capture,
-            run=context.run_child,
-            env=tools.env,
-            versions=tools.versions,
-            programs=tools.programs,
-            temp=context.paths.temp,
-            report=context.report,
-        )
         try:
-            installer.add(
-                packages,
-                internet=context.settings["internet"],
-                wheelhouse=wheelhouse_finder(context.settings["install"], context.paths.input),
-            )
+            add_packages(context, packages)
         except KernelFailure as failure:
             context.report.warn(f"The voice is trained on phonemes. {failure.message}")
 
