@@ -12,7 +12,7 @@ from orchestrator.errors import (
     ServiceError,
     UsageError,
 )
-from orchestrator.models import KernelRef
+from orchestrator.models import KernelInfo, KernelRef, SessionState
 from orchestrator.run.context import RunContext
 from orchestrator.run.decide import RunState
 from orchestrator.run.ledger import Intent
@@ -62,6 +62,48 @@ def test_an_answer_older_than_what_was_pushed_from_here_is_not_believed(after: A
     assert "older" in seen.error.message
     play.kaggle.next("kernel", answer)
     assert isinstance(Snapshot(play.kaggle).kernel(FIRST), There)
+
+
+def test_however_long_kaggle_calls_an_older_version_the_newest_it_is_not_continued(after: After) -> None:
+    """All looks may lag alike; only a question for the version after it shows that there is one."""
+    play = after(100, 200, 300)
+    (answer,) = stale(play.kaggle, f"kernel {FIRST}")
+    look = play.kaggle._info
+
+    def info(ref: KernelRef, *, with_source: bool = True) -> KernelInfo:
+        return answer.value if ref == FIRST else look(ref, with_source=with_source)
+
+    play.kaggle._info = info  # type: ignore[method-assign] # A fake of the tests.
+    with pytest.raises(ServiceError, match="it has a version 2"):
+        play.sync()
+    assert len(play.kaggle.pushes) == 3
+
+
+def test_a_session_of_a_kernel_that_no_answer_shows_keeps_a_first_push_back(play: Play) -> None:
+    """Neither the kernel nor the list may show a push of a moment ago yet; its session may."""
+    play.kaggle.save("asha/something-else")
+    play.kaggle.always("my_kernels", Answer(play.kaggle.my_kernels()))
+    play.kaggle.always("kernel", NotFoundError("404"))
+    play.kaggle.save(str(FIRST)).state = SessionState.COMPLETE
+    with pytest.raises(ServiceError, match="it has a session"):
+        play.sync()
+    assert play.kaggle.pushes == []
+
+
+@pytest.mark.parametrize("sibling", FIRST.base.siblings, ids=str)
+def test_a_version_that_is_saved_while_inputs_are_looked_at_keeps_a_push_back(
+    after: After, sibling: KernelRef
+) -> None:
+    """The last look has to show the versions of the looks before it, of both kernels."""
+    play = after(100, 200)
+
+    def save() -> None:
+        play.kaggle.save(str(sibling))
+
+    play.kaggle.next("model_files", save)
+    with pytest.raises(ServiceError, match="its newest version is 2 now"):
+        play.sync(overwrite=True)
+    assert len(play.kaggle.pushes) == 2
 
 
 def test_a_run_that_this_machine_pushed_is_not_begun_again(play: Play) -> None:
