@@ -19,7 +19,7 @@ from click.shell_completion import CompletionItem
 
 from orchestrator import __version__
 from orchestrator.cli.github.outputs import in_actions, log_streams, print_annotation
-from orchestrator.cli.show.console import colours, prepare_streams
+from orchestrator.cli.show.console import colours, folded, prepare_streams
 from orchestrator.errors import ExitCode, KgttsError, LocalError
 from orchestrator.kaggle.auth import learn_all
 from orchestrator.scrubbing import scrub
@@ -245,7 +245,10 @@ def _explain(error: KgttsError) -> int:
         text = error.message if error.hint is None else f"{error.message}\nNext: {error.hint}"
         print_annotation("error", _safe(text))
         return error.exit_code
-    click.secho(f"{label}{_safe(error.message)}", fg=colour, err=True, color=colours())
+    text = folded(f"{label}{_safe(error.message)}", sys.stderr)
+    click.secho(text, fg=colour, err=True, color=colours())
     if error.hint:
-        click.echo(f"Next: {_safe(error.hint)}", err=True)
+        hint = f"Next: {_safe(error.hint)}"
+        is_command = error.hint.startswith("kgtts ")  # It is copied, so it stays one line.
+        click.echo(hint if is_command else folded(hint, sys.stderr), err=True)
     return error.exit_code

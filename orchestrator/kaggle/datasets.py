@@ -23,7 +23,7 @@ from kagglesdk.datasets.types.dataset_types import DatasetSettings, SettingsLice
 
 from orchestrator import untrusted
 from orchestrator.errors import ForbiddenError, NotFoundError, RefusedError, ServiceError
-from orchestrator.kaggle.errors import Calls, stated, translated
+from orchestrator.kaggle.errors import Calls, refusal_hint, stated, translated
 from orchestrator.kaggle.reading import find_archive, read_head
 from orchestrator.kaggle.uploads import Uploads, check_names
 from orchestrator.models import InputArchive, InputDetails, InputFile, Sending
@@ -217,7 +217,10 @@ class Datasets:
         with translated(doing):
             error_words, status = _words(answer.error), answer.status.lower()
         if error_words or status != "ok":
-            raise RefusedError(f"Kaggle refused the dataset {source}: {error_words or status or 'no reason'}")
+            raise RefusedError(
+                f"Kaggle refused the dataset {source}: {error_words or status or 'no reason'}",
+                hint=refusal_hint(error_words),
+            )
         self._uploads.forget()
 
 

@@ -36,6 +36,10 @@ _PHONE_HINT = (
     "verify the phone number of your account at https://www.kaggle.com/settings, which Kaggle asks for "
     "before it gives internet or a GPU; or set kernel.internet = false"
 )
+_OWNER_HINT = (
+    "it is the owner in kgtts.toml who is refused, kernel.owner or the first part of an input: "
+    "`kgtts doctor` shows who is logged in"
+)
 _NAME_HINT = (
     "if you deleted a kernel of this name, Kaggle does not give the name again: set another kernel.slug "
     "in kgtts.toml"
@@ -278,7 +282,7 @@ def _http_error(  # noqa: PLR0911  # One return for each kind of failure.
     status, words = failure_of(error.response)
     words = scrub(words)
     wait_s = untrusted.retry_after(error.response.headers) if error.response is not None else None
-    said = f" Kaggle says: {words}" if words else ""
+    said = f" Kaggle says: {words}{'' if words.endswith(('.', '!', '?')) else '.'}" if words else ""
     why = "Kaggle refused it" if pushing else "it is not yours to see, or does not exist"
     match status:
         case 401:
@@ -338,6 +342,7 @@ _ADVICE = (
         f'set kernel.accelerator in kgtts.toml to "{DEFAULT}", or to "none" for the CPU',
     ),
     (("internet",), _PHONE_HINT),
+    (("another user",), _OWNER_HINT),
     (("title", "slug"), "correct kernel.slug and kernel.title in kgtts.toml"),
 )
 

@@ -93,14 +93,23 @@ def check_service(settings: Settings, kaggle: Kaggle) -> Iterator[Checked]:
     except KgttsError as error:
         yield failed_check("sources", error)
         return
+    owner = settings.kernel.owner
+    if owner != kaggle.username:
+        yield Checked("owner", Level.WARNING, f"kernel.owner is {owner}, but {kaggle.username} is logged in",
+                      "correct kernel.owner in kgtts.toml, or log in as its user")  # fmt: skip
     yield _quota(settings, kaggle)
     inputs = settings.inputs
     script = [] if inputs.script in _NOT_IN_DATASET else [inputs.script]
-    yield _files("dataset", inputs.dataset, script, kaggle.dataset_files(inputs.dataset))
-    yield _files("model", inputs.model, [inputs.config, inputs.checkpoint], kaggle.model_files(inputs.model))
+    sources = [_files("dataset", inputs.dataset, script, kaggle.dataset_files(inputs.dataset))]
+    yield sources[0]
+    names = [inputs.config, inputs.checkpoint]
+    sources.append(_files("model", inputs.model, names, kaggle.model_files(inputs.model)))
+    yield sources[1]
     try:
         states = list(input_states(settings, kaggle))
     except KgttsError as error:
+        if any(item.level is Level.FAILED for item in sources):
+            return  # It was said above that it cannot be read.
         yield failed_check("ready", error)
         return
     for item in states:

@@ -102,8 +102,9 @@ def dataset_root(place: Path) -> Path:
     """
     root = next((each for each in (place, place / TOP) if _is_dataset(each)), None)
     if root is None:
+        why = f"holds no data set: neither it nor its folder {TOP} has {METADATA[0]}"
         raise UsageError(
-            f"{place} holds no data set: neither it nor its folder {TOP} has {METADATA[0]}.",
+            f"{place} {why if place.exists() else 'does not exist'}.",
             hint=f"`kgtts data prepare RECORDINGS --to {place}` makes one",
         )
     return root

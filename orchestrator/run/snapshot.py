@@ -88,7 +88,7 @@ def certain(seen: Seen[T]) -> T | None:
             raise seen.error
         raise ServiceError(
             f"{seen.error.message} Whether it is there cannot be told from this, so nothing was changed.",
-            hint="try again later; `kgtts watch` does so by itself",
+            hint="try again later (`kgtts watch` does so by itself); `kgtts doctor` checks who is logged in",
         ) from seen.error
     return seen.value if isinstance(seen, There) else None
 

@@ -1,5 +1,6 @@
 """Text fits into its place on a terminal."""
 
+import io
 import os
 import shlex
 import unicodedata
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.cli.show.console import fit, quoted, width_of
+from orchestrator.cli.show.console import fit, folded, quoted, width_of
 from orchestrator.untrusted import terminal_line
 
 BANGLA = "আমি বাংলায় গান গাই, ক্ষুদ্র বিজ্ঞান"
@@ -31,6 +32,36 @@ def test_a_cut_shows_and_parts_no_letter_from_its_signs() -> None:
         cut = fit(BANGLA, width).removesuffix("…")
         assert BANGLA.startswith(cut)
         assert unicodedata.category(BANGLA[len(cut)])[0] != "M"
+
+
+class Terminal(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        """Yes."""
+        return True
+
+
+@given(SAFE, st.integers(min_value=0, max_value=30), st.integers(min_value=0, max_value=10))
+def test_a_folded_text_keeps_its_words(text: str, start: int, indent: int) -> None:
+    """Lines are broken between words alone, and none that could be broken is too long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "40")
+        made = folded(text, Terminal(), start=start, indent=indent)
+    assert made.split() == text.split()
+    for number, line in enumerate(made.split("\n")):
+        taken = width_of(line) + (0 if number else start)
+        assert taken <= 40 or len(line.split()) == 1 or "`" in line
+
+
+def test_a_command_is_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be copied from the terminal; what goes to a pipe or fits stays as it is."""
+    monkeypatch.setenv("COLUMNS", "30")
+    text = "It is not there: `kgtts data prepare X --to data` makes it."
+    made = "It is not there:\n  `kgtts data prepare X --to data`\n  makes it."
+    assert folded(text, Terminal(), indent=2) == made
+    assert folded(text, io.StringIO()) == text
+    assert folded("  a  b", Terminal()) == "  a  b"
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ REFUSALS = [
     (400, "The kernel source must be less than 1 megabytes in size.", "samples.sentences"),
     (400, "Maximum batch GPU session count of 2 reached.", "kgtts stop"),
     (400, "Maximum weekly GPU quota of 30.00 hours reached.", "kgtts quota"),
+    (400, "You do not have permission to save a kernel for another user.", "kgtts doctor"),
     (400, "Title must be at least five characters", "kernel.title"),
     (400, "Something new.", "kgtts.toml"),
 ]

@@ -60,3 +60,16 @@ def test_files_are_looked_for_and_the_nearest_is_named(kaggle: FakeKaggle, tmp_p
     assert level is Level.WARNING
     assert "model/model_file.pth is not among its 2 files; the nearest is model/model_flie.pth" in text
     assert "inputs.checkpoint" in hint
+
+
+def test_somebody_elses_name_in_the_settings_is_said(kaggle: FakeKaggle, tmp_path: Path) -> None:
+    """A mistyped kernel.owner is named with who is logged in, before what it makes invisible."""
+    assert "owner" not in lines(kaggle, tmp_path, f"kernel.owner={kaggle.username}")
+    found = lines(kaggle, tmp_path, "kernel.owner=somebody")
+    assert next(iter(found)) == "owner"
+    assert found["owner"][:2] == (
+        Level.WARNING,
+        f"kernel.owner is somebody, but {kaggle.username} is logged in",
+    )
+    assert found["dataset"][0] is found["model"][0] is Level.FAILED
+    assert "ready" not in found  # It would only say the same once more.

@@ -17,7 +17,7 @@ from orchestrator.cli.context import (
     settings_options,
     workbench,
 )
-from orchestrator.cli.show.console import quoted, warn
+from orchestrator.cli.show.console import folded, quoted, warn
 from orchestrator.cli.show.uploading import asks, choose, sending_bar
 from orchestrator.errors import LocalError
 from orchestrator.formatting import counted, size
@@ -147,7 +147,7 @@ def prepare(
 
 
 @data.command(short_help="Upload the dataset to Kaggle, if it changed")
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
 @settings_options
 @click.option(
     "--license", "license_name", metavar="NAME", help=f"Its licence on Kaggle: {', '.join(LICENSES)} …"
@@ -181,10 +181,8 @@ def upload(
         source = settings.with_owner(bench.kaggle.username).inputs.dataset
         bringing = DatasetUpload(bench.kaggle, bench.clock, source)
         if license_name is None and asks() and bringing.state(found) is State.ABSENT:
-            click.echo(
-                "A dataset on Kaggle needs a licence. Yours is private, so only you see it; `other` says "
-                "nothing about what others may do with it."
-            )
+            text = "A dataset on Kaggle needs a licence. Yours is private, so only you see it; `other` says "
+            click.echo(folded(f"{text}nothing about what others may do with it."))
             license_name = choose(f"{source} is made now. Its licence", LICENSES, LICENSES[0])
         with (
             on_interrupt("Stopped while uploading.", hint="give the same command again; it goes on"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.context import json_option, load, print_json, settings_options, workbench
-from orchestrator.cli.show.console import shown, signs
+from orchestrator.cli.show.console import folded, shown, signs
 from orchestrator.run.checked import Checked, Level
 from orchestrator.run.checks import check_all
 
@@ -48,6 +48,7 @@ def _print(line: Checked) -> None:
     can_show = signs()
     marks = {Level.OK: can_show.done, Level.WARNING: can_show.warning, Level.FAILED: can_show.failed}
     mark = click.style(f"{marks[line.level]:<{len(can_show.done)}}", fg=_COLOURS[line.level])
-    click.echo(f"{mark} {line.subject:<12}{shown(line.text)}")
+    start = len(can_show.done) + 13
+    click.echo(f"{mark} {line.subject:<12}{folded(shown(line.text), start=start, indent=start)}")
     if line.hint:
-        click.echo(f"  Next: {shown(line.hint)}")
+        click.echo(folded(f"  Next: {shown(line.hint)}", indent=2))

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from orchestrator.base.sources import KNOWN_VOICES
 from orchestrator.base.voice import read_config
-from orchestrator.cli.show.console import quoted
+from orchestrator.cli.show.console import folded, quoted
 from orchestrator.cli.show.uploading import asks
 from orchestrator.errors import CredentialsError, KgttsError, UsageError
 from orchestrator.files import write_atomically
@@ -87,8 +87,10 @@ def init(
         if base is None:
             known = ", ".join(each.name for each in KNOWN_VOICES)
             base = click.prompt(
-                f"The base voice to begin with: {known}, or a folder, ZIP archive or https address; "
-                f"{_ON_KAGGLE} if it is there already",
+                folded(
+                    f"The base voice to begin with: {known}, or a folder, ZIP archive or https address; "
+                    f"{_ON_KAGGLE} if it is there already"
+                ),
                 default=KNOWN_VOICES[0].name,
                 value_proc=_base,
             )

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -89,9 +90,9 @@ def _marks(of: Signs) -> tuple[str, str, str]:
 
 
 def warn(text: str, *, err: bool = False) -> None:
-    """Print a warning on one line of its own."""
-    sign = signs(sys.stderr if err else sys.stdout).warning
-    click.secho(f"{sign} {shown(text)}", fg="yellow", err=err)
+    """Print a warning on a line of its own."""
+    stream = sys.stderr if err else sys.stdout
+    click.secho(folded(f"{signs(stream).warning} {shown(text)}", stream, indent=2), fg="yellow", err=err)
 
 
 _PLAIN = re.compile(r"[\w\u0980-\u09ff@+=:,./\\~-]+")  # Words that no shell takes for more than they are.
@@ -123,7 +124,42 @@ def _cells(letter: str) -> int:
 
 def width_of(text: str) -> int:
     """Return how many columns a text takes at most on any terminal."""
+    if text.isascii():
+        return len(text)
     return sum(map(_cells, text))
+
+
+_PIECE = re.compile(r"(?:`[^`]*`|\S)+")  # A word; a command in backticks is one, so that it can be copied.
+
+
+def folded(text: str, stream: TextIO | None = None, *, start: int = 0, indent: int = 0) -> str:
+    """Break a text between words for a terminal, which would break it within one; a pipe gets it as it is.
+
+    Args:
+        text: any lines; those that fit stay as they are.
+        stream: where it is printed; standard output by default.
+        start: how many columns are taken before its first line.
+        indent: how far the lines that are begun here are moved to the right.
+    """
+    if not (stream or sys.stdout).isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    lines = []
+    for number, line in enumerate(text.split("\n")):
+        used = 0 if number else start
+        if used + width_of(line) <= width:
+            lines.append(line)
+            continue
+        made = line[: len(line) - len(line.lstrip())]
+        is_begun = False
+        for piece in _PIECE.findall(line):
+            if is_begun and used + width_of(made) + 1 + width_of(piece) > width:
+                lines.append(made)
+                made, used, is_begun = " " * indent, 0, False
+            made += f" {piece}" if is_begun else piece
+            is_begun = True
+        lines.append(made)
+    return "\n".join(lines)
 
 
 def fit(text: str, width: int, ellipsis: str = "…") -> str:

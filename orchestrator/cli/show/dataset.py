@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kernel_template.text.speaking import spoken
 from orchestrator import untrusted
 from orchestrator.cli.context import load, on_interrupt, print_json
-from orchestrator.cli.show.console import print_page, quoted, warn
+from orchestrator.cli.show.console import folded, print_page, quoted, warn
 from orchestrator.data import report, study
 from orchestrator.data.findings import Outcome
 from orchestrator.data.prepare import prepare
@@ -136,7 +136,8 @@ def _print_findings(outcome: Outcome) -> None:
         click.secho(f"{group.title} ({group.count:,}) - {group.done}", bold=not is_changed or None)
         for finding in shown:
             place = finding.file if finding.line is None else f"{finding.file}:{finding.line}"
-            click.echo(f"  {terminal_line(f'{place}: {finding.what}' if finding.what else place)}")
+            text = terminal_line(f"{place}: {finding.what}" if finding.what else place)
+            click.echo(folded(f"  {text}", indent=4))
         if group.count > len(shown) and not is_changed:
             click.echo(f"  and {group.count - len(shown):,} more; --json lists all")
     if found:
@@ -148,7 +149,7 @@ def _print_summary(summary: Summary, settings: AudioSettings) -> None:
         click.echo(f"{click.style(f'{name:<14}', fg='cyan')} {value}")
     click.echo()
     for number, sentence in enumerate(verdict(summary)):
-        click.secho(sentence, bold=True if number == 0 else None)
+        click.secho(folded(sentence), bold=True if number == 0 else None)
     click.echo()
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.show.console import shown
+from orchestrator.cli.show.console import folded, shown
 from orchestrator.cli.show.runs import row
 from orchestrator.formatting import counted, duration, hours, moment, size
 from orchestrator.run.context import Target
@@ -44,11 +44,12 @@ def push_json(pushed: PushedSession, ledger: Ledger, warnings: Sequence[str]) ->
 
 def print_pass(done: Pass) -> None:
     """Print what a pass saw and did, on a few lines."""
-    click.echo(f"{click.style(done.state.value, bold=True)}  {shown(done.decision.reason)}")
+    reason = folded(shown(done.decision.reason), start=len(done.state.value) + 2, indent=2)
+    click.echo(f"{click.style(done.state.value, bold=True)}  {reason}")
     if done.pushed is not None:
         click.echo(f"  pushed     {done.pushed.target.ref}  {shown(done.pushed.url)}")
     for warning in done.warnings:
-        click.secho(f"  warning    {shown(warning)}", fg="yellow")
+        click.secho(f"  warning    {folded(shown(warning), start=13, indent=13)}", fg="yellow")
     if done.collected is not None:
         transfer = done.collected.transfer
         total = size(sum(file.size for file in transfer.files))

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from kernel_template.contract import Stage
+from orchestrator.cli.show.console import folded
 from orchestrator.formatting import duration, hours, losses, weekday
 from orchestrator.models import Quota, SessionState, SessionSummary
 from orchestrator.run.progress import Progress
@@ -28,7 +29,7 @@ def colour(state: SessionState) -> str:
 def row(name: str, text: str | None) -> None:
     """Print one fact with its name; nothing if it is not known."""
     if text:
-        click.echo(f"  {name:<11}{terminal_line(text)}")
+        click.echo(f"  {name:<11}{folded(terminal_line(text), start=13, indent=13)}")
 
 
 def position(progress: Progress) -> list[str]:
@@ -83,7 +84,7 @@ def print_report(report: SessionReport) -> None:
     if report.stamp is not None and report.stamp.overrides:
         row("set", f"{', '.join(report.stamp.overrides)}  (by --set at a push)")
     for warning in progress.warnings:
-        click.secho(f"  warning    {terminal_line(warning)}", fg="yellow")
+        click.secho(f"  warning    {folded(terminal_line(warning), start=13, indent=13)}", fg="yellow")
     if report.history:
         click.echo("  sessions")
         for item in report.history:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.show.console import is_dumb
+from orchestrator.cli.show.console import folded, is_dumb
 from orchestrator.formatting import size
 from orchestrator.models import Sending
 
@@ -23,7 +23,7 @@ def asks() -> bool:
 def choose(question: str, choices: Sequence[str], default: str) -> str:
     """Ask for one of a few answers; any case will do."""
     answer: str = click.prompt(
-        f"{question} ({', '.join(choices)})",
+        folded(f"{question} ({', '.join(choices)})"),
         default=default,
         show_choices=False,
         type=click.Choice(choices, case_sensitive=False),
