@@ -101,13 +101,22 @@ class ServiceError(KgttsError):
         message: as `KgttsError`.
         hint: as `KgttsError`.
         retry_after_s: the seconds that Kaggle itself asked to be left alone for, where it did.
+        status: the HTTP status that it failed with, if it answered at all.
     """
 
     exit_code = ExitCode.SERVICE
 
-    def __init__(self, message: str, *, hint: str | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        retry_after_s: float | None = None,
+        status: int | None = None,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+        self.status = status
 
 
 class OddAnswerError(ServiceError):

@@ -65,6 +65,8 @@ class EmulatorOptions:
             Kaggle disagree, so rehearse both.
         crash_is_complete: whether a session whose script failed ends as COMPLETE instead of ERROR.
         keep_deleted_names: whether a push under the name of a deleted kernel is refused, as users report.
+        refused_leaves_shell: whether a limit that refuses a kernel's first push leaves half a kernel: without
+            a version, unreadable, and with a name that every push is refused for until it is deleted.
         dataset_processing_s: how long an uploaded version of a dataset or model is processed before it is
             ready. Until then, sessions mount the version before it. Kaggle takes seconds to minutes.
         version_while_processing: whether another version may be made meanwhile. Kaggle has refused that
@@ -104,6 +106,7 @@ class EmulatorOptions:
     keep_failed_outputs: bool = True
     crash_is_complete: bool = False
     keep_deleted_names: bool = False
+    refused_leaves_shell: bool = True
     dataset_processing_s: float = 0.0
     version_while_processing: bool = False
     saving_s: float = 0.0

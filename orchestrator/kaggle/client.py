@@ -33,7 +33,7 @@ from orchestrator.errors import (
 from orchestrator.kaggle.answers import AnswerError, ApiSession, read_answer
 from orchestrator.kaggle.auth import CredentialKind, Credentials
 from orchestrator.kaggle.datasets import Datasets
-from orchestrator.kaggle.errors import Calls, refusal_hint, stated, translated
+from orchestrator.kaggle.errors import CORRECT_HINT, Calls, refusal_hint, stated, translated
 from orchestrator.kaggle.kernels import (
     addressed,
     check_push,
@@ -154,13 +154,13 @@ class KaggleClient:
             f"push {push.ref}",
             lambda: self._kernels.save_kernel(save_request(push)),
             retry=False,
-            pushing=True,
+            pushing=str(push.ref),
         )
         if answer.error:
             words = untrusted.one_line(scrub(str(answer.error)), 300)
             raise RefusedError(
                 f"Kaggle refused {push.ref}: {words}",
-                hint=refusal_hint(words, "correct kgtts.toml, then `kgtts push` again"),
+                hint=refusal_hint(words, CORRECT_HINT, str(push.ref)),
             )
         with translated(f"push {push.ref}"):
             ref = ref_of(answer.ref or answer.url, push.ref)
@@ -332,14 +332,15 @@ class KaggleClient:
             raise RefusedError(f"Kaggle refused to delete {ref}: {words}")
 
     def my_kernels(self) -> Sequence[KernelInfo]:
-        """List the account's kernels, the one that ran last first."""
+        """List the account's kernels, the one that ran last first, without half-made ones."""
         request = ApiListKernelsRequest()
         request.group, request.sort_by = KernelsListViewType.PROFILE, KernelsListSortType.DATE_RUN
         request.page_size = 100
         kernels: list[KernelInfo] = []
         for page in self._call.pages("list your kernels", self._kernels.list_kernels, request):
             with translated("list your kernels"):
-                kernels += [kernel_info(item, listed_ref(item), None) for item in page.kernels or []]
+                named = [item for item in page.kernels or [] if item.ref]
+                kernels += [kernel_info(item, listed_ref(item), None) for item in named]
         return kernels
 
     def quota(self) -> Quota | None:

@@ -40,9 +40,12 @@ _OWNER_HINT = (
     "it is the owner in kgtts.toml who is refused, kernel.owner or the first part of an input: "
     "`kgtts doctor` shows who is logged in"
 )
+CORRECT_HINT = "correct kgtts.toml, then `kgtts push` again"
+# Reported of first pushes that a limit refused, and of deleted kernels. In the first case a deletion helps.
 _NAME_HINT = (
-    "if you deleted a kernel of this name, Kaggle does not give the name again: set another kernel.slug "
-    "in kgtts.toml"
+    "Kaggle has half a kernel of this name, of a first push that it refused or of a deletion: `kgtts delete "
+    "{kernel}`, then the same command again; if it still refuses, set another kernel.slug in kgtts.toml, and "
+    "go on from what the run has learned with `kgtts push --new --from RUN`"
 )
 # An answer whose body breaks off shows as one of requests' own errors or, read piece by piece, of urllib3's.
 _BODY_BROKEN = (
@@ -71,7 +74,7 @@ class Calls:
         self.longest_s = longest_s
         self._renew = renew
 
-    def __call__(self, doing: str, call: Callable[[], T], *, retry: bool = True, pushing: bool = False) -> T:
+    def __call__(self, doing: str, call: Callable[[], T], *, retry: bool = True, pushing: str = "") -> T:
         """Make one call and return its answer.
 
         Args:
@@ -179,12 +182,12 @@ def _is_lasting(error: Exception) -> bool:
 
 
 @contextlib.contextmanager
-def translated(doing: str, *, pushing: bool = False) -> Iterator[None]:
+def translated(doing: str, *, pushing: str = "") -> Iterator[None]:
     """Turn what the official client raises into our errors; `doing` completes "could not …".
 
     Args:
         doing: what is tried.
-        pushing: whether it is the push of a kernel, whose refusals have reasons of their own.
+        pushing: the kernel that is pushed, if it is a push: its refusals have reasons of their own.
 
     Raises:
         CredentialsError: Kaggle does not accept the credentials (401).
@@ -277,7 +280,7 @@ def _cause(error: object, kind: type[E]) -> E | None:
 
 
 def _http_error(  # noqa: PLR0911  # One return for each kind of failure.
-    doing: str, error: Any, *, pushing: bool
+    doing: str, error: Any, *, pushing: str
 ) -> KgttsError:
     status, words = failure_of(error.response)
     words = scrub(words)
@@ -293,12 +296,12 @@ def _http_error(  # noqa: PLR0911  # One return for each kind of failure.
         case 403:
             return ForbiddenError(
                 f"Could not {doing}: {why} (403).{said}",
-                hint=refusal_hint(words, _PHONE_HINT if pushing else _SEEING_HINT),
+                hint=refusal_hint(words, _PHONE_HINT if pushing else _SEEING_HINT, pushing),
             )
         case 404:
             return NotFoundError(
                 f"Could not {doing}: it does not exist (404).{said}",
-                hint=_NAME_HINT if pushing else _SEEING_HINT,
+                hint=_NAME_HINT.replace("{kernel}", pushing) if pushing else _SEEING_HINT,
             )
         case 407:
             return ServiceError(
@@ -316,11 +319,12 @@ def _http_error(  # noqa: PLR0911  # One return for each kind of failure.
                 f"Could not {doing}: Kaggle failed ({status}).{said}",
                 hint="try again later",
                 retry_after_s=wait_s,
+                status=status,
             )
         case _:
             return RefusedError(
                 f"Could not {doing}: Kaggle refused ({status}).{said}",
-                hint=refusal_hint(words, "correct kgtts.toml, then `kgtts push` again" if pushing else None),
+                hint=refusal_hint(words, CORRECT_HINT if pushing else None, pushing),
             )
 
 
@@ -347,10 +351,13 @@ _ADVICE = (
 )
 
 
-def refusal_hint(words: str, otherwise: str | None = None) -> str | None:
-    """Return the next step after a refusal, judged by Kaggle's own words; else `otherwise`."""
+def refusal_hint(words: str, otherwise: str | None = None, kernel: str = "") -> str | None:
+    """Return the next step after a refusal, judged by Kaggle's own words; else `otherwise`.
+
+    `kernel` is the one that was pushed, if any.
+    """
     lowered = words.lower()
     for parts, hint in _ADVICE:
         if any(part in lowered for part in parts):
-            return hint
+            return hint.replace("{kernel}", kernel)
     return otherwise

@@ -6,7 +6,8 @@ an older parent. None of the calls before it does what another does (`tests/run/
 - two looks that agree (`look_twice`): both kernels, the account's list if one is not there, the sessions'
   states, the newest `state.json`; and once the week's quota, if a GPU is asked for;
 - the inputs: the dataset's newest version is ready; the model's version is there, and is ready;
-- a last look, by other questions: a newer version, a session at work, a version that is somebody else's.
+- a last look, by other questions: a newer version, a session at work, a version that is somebody else's;
+  before a kernel's first push also whether the account's other sessions leave a machine (`machines`).
 
 After it, one call reads the version back: nothing else tells on which accelerator it runs.
 """
@@ -28,6 +29,7 @@ from orchestrator.run.handover import downloads_itself
 from orchestrator.run.inputs import input_states
 from orchestrator.run.ledger import PushOutcome
 from orchestrator.run.look import Asked, Pass, base_kernel, decided, look_twice
+from orchestrator.run.machines import no_machine
 from orchestrator.run.reading import stranger_on
 from orchestrator.run.rescue import NotHandedOverError, Rescue, find_downloads
 from orchestrator.run.snapshot import Snapshot, certain, is_forbidden, value_of
@@ -100,6 +102,10 @@ def prepare(settings: Settings, context: RunContext, asked: Asked) -> Prepared:
                 "A session of the run has just begun to train on this machine, so nothing was pushed.",
                 hint="`kgtts watch` waits for its end and continues after it",
             )
+        if due.decision.start.kernel not in heads:
+            has_gpu, now = settings.accelerator.has_gpu, context.clock.now()
+            waiting = no_machine(last, has_gpu=has_gpu, now=now)
+            due = due if waiting is None else replace(due, decision=waiting)
     return Prepared(due, begins, heads)
 
 

@@ -21,6 +21,8 @@ from orchestrator.run.view import SessionView
 if TYPE_CHECKING:
     from orchestrator.run.state import SessionResult
 
+_SERVER_ERROR = 500
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -38,11 +40,13 @@ class NotThere:
 
     Attributes:
         note: why, if that is worth a sentence.
-        is_hidden: whether the first answer was a 403, which Kaggle also gives for what was made a moment ago.
+        is_hidden: whether the first answer was one that Kaggle also gives for what was made a moment ago.
+        is_half_made: whether Kaggle has the name of a kernel and no version: its first push was refused.
     """
 
     note: str | None = None
     is_hidden: bool = False
+    is_half_made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +157,23 @@ class Snapshot:
             return seen if known is None else _not_older(seen, known)
         is_fault = isinstance(seen, CannotTell) and not is_forbidden(seen)
         is_anothers = known is None and isinstance(seen, NotThere) and not self.is_own(ref)
+        if is_fault and known is None and self._is_half_made(ref, seen):
+            return NotThere(is_hidden=True, is_half_made=True)
         if is_fault or is_anothers:
             return seen
         listed = self._is_listed(ref)
         if listed is None or listed:
             return seen if isinstance(seen, CannotTell) else _unconfirmed(ref, listed, known)
         return NotThere(is_hidden=is_forbidden(seen))
+
+    def _is_half_made(self, ref: KernelRef, seen: Seen[KernelInfo]) -> bool:
+        """Whether Kaggle has no version of a kernel, whose first push it refused, and so fails to read it.
+
+        Its status and the account's list have to agree that there is none.
+        """
+        error = seen.error if isinstance(seen, CannotTell) else None
+        failed = isinstance(error, ServiceError) and error.status == _SERVER_ERROR
+        return failed and self._is_listed(ref) is False and isinstance(self.status(ref), NotThere)
 
     def _confirmed_version(self, ref: KernelRef, seen: Seen[KernelInfo]) -> Seen[KernelInfo]:
         """Believe that a version is missing only if its kernel is gone, or its session is missing, too."""
@@ -187,11 +202,14 @@ class Snapshot:
 
     def listing(self) -> Seen[Mapping[str, datetime | None]]:
         """The account's kernels as `owner/slug` in lower case, and when each was last run."""
+        seen = self.account()
+        if not isinstance(seen, There):
+            return seen
+        return There({str(info.ref.kernel).casefold(): info.last_run for info in seen.value})
 
-        def read() -> Mapping[str, datetime | None]:
-            return {str(info.ref.kernel).casefold(): info.last_run for info in self._kaggle.my_kernels()}
-
-        return self._once("listing", None, lambda: see(read))
+    def account(self) -> Seen[Sequence[KernelInfo]]:
+        """The account's kernels without their sources, the one that ran last first."""
+        return self._once("account", None, lambda: see(self._kaggle.my_kernels))
 
     def is_own(self, ref: KernelRef) -> bool:
         """Whether the account's listing would show a kernel."""

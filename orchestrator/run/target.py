@@ -128,7 +128,8 @@ def _of_kernel(context: RunContext, ref: KernelRef, snapshot: Snapshot, *, only_
         return Target(record.ref, record)
     if only_shows and (newest := ended_by_the_list(snapshot, ref)) is not None:
         return Target(newest, None)
-    if visible(snapshot.kernel(ref)) is not None:
+    seen = snapshot.kernel(ref)
+    if visible(seen) is not None or (isinstance(seen, NotThere) and seen.is_half_made):
         return Target(ref, None)
     view = read_run(snapshot, ref)
     if view is None:

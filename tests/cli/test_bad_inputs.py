@@ -372,7 +372,7 @@ def test_refusals_of_limits(cli: Cli, open_account: Callable[..., Emulator]) -> 
 
 def test_a_refusal_for_now_is_told_in_kaggles_words(cli: Cli, open_account: Callable[..., Emulator]) -> None:
     """`push` ends with it and the history keeps it; a pass waits."""
-    open_account(max_cpu_sessions=0)
+    open_account(max_cpu_sessions=0, refused_leaves_shell=False)
     words = "Maximum batch CPU session count of 0 reached."
     fails(cli("push"), 4, words, "kgtts watch")
     row = cli("list", "--json").json[0]

@@ -125,6 +125,40 @@ def test_the_name_of_a_deleted_kernel(start: Start, *, kept: bool) -> None:
     assert account.run("print(3)", "Another Kernel") == "COMPLETE"
 
 
+@pytest.mark.parametrize("options", [{"max_gpu_sessions": 0}, {"weekly_quota_s": 0.0}])
+def test_a_first_push_that_a_limit_refuses_leaves_half_a_kernel(
+    start: Start, options: dict[str, object]
+) -> None:
+    """Until it is deleted, its name is refused, reading fails, and the list has a nameless entry."""
+    account = start(**options)
+    assert "Maximum" in account.push("print(1)", enable_gpu=True).error
+    account.emulator.stop()
+    account = start()
+    kernel, own = sdk.ApiGetKernelRequest(), sdk.ApiListKernelsRequest()
+    kernel.user_name, kernel.kernel_slug = USER, "my-kernel"
+    own.group = KernelsListViewType.PROFILE
+    for _ in range(2):
+        assert account.push("print(1)").error == "Notebook not found"
+    assert refused(lambda: account.kernels.get_kernel(kernel)).status_code == 500
+    assert (refused(account.status).status_code, refused(account.output).status_code) == (404, 404)
+    assert [item.ref for item in account.kernels.list_kernels(own).kernels] == [""]
+    account.delete()
+    assert account.kernels.list_kernels(own).kernels == []
+    assert account.run("print(2)") == "COMPLETE"
+
+
+def test_a_refused_version_leaves_a_kernel_as_it_is(start: Start) -> None:
+    """Only a first push makes half a kernel; with the switch none does."""
+    account = start(max_cpu_sessions=1)
+    account.push(HANG)
+    assert "Maximum" in account.push("print(1)").error
+    assert account.status().status.name in ("QUEUED", "RUNNING")
+    account.emulator.stop()
+    account = start(max_cpu_sessions=0, refused_leaves_shell=False)
+    for _ in range(2):
+        assert "Maximum" in account.push("print(1)", "Another Kernel").error
+
+
 @pytest.mark.parametrize(("length", "fits"), [(4, False), (5, True), (50, True), (51, False)])
 def test_the_length_of_a_title(account: Account, length: int, *, fits: bool) -> None:
     """A title has 5 to 50 characters; a longer one gets a bare 500, as reported."""

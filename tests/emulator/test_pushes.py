@@ -100,7 +100,7 @@ def test_the_status_after_a_quick_save_is_that_of_the_last_run(account: Account)
 def test_a_quick_save_takes_no_machine(start: Callable[..., Account]) -> None:
     """It is saved whatever sessions run and however little quota is left."""
     account = start(max_gpu_sessions=0, weekly_quota_s=0.0)
-    assert account.push("print(1)", enable_gpu=True).error
+    assert account.push("print(1)", "Another Kernel", enable_gpu=True).error
     saved = account.push("print(1)", enable_gpu=True, kernel_execution_type=KernelExecutionType.QUICK_SAVE)
     assert (saved.error, saved.version_number) == ("", 1)
 
@@ -182,7 +182,7 @@ def test_the_weekly_quota_refuses(start: Callable[..., Account], clock: FakeCloc
     answer = account.push("print(1)", "Kernel Number 4", enable_gpu=True)
     assert answer.error == "Maximum weekly GPU quota of 30.00 hours reached."
     clock.advance(3 * 24 * 3600)
-    assert not account.push("print(1)", "Kernel Number 4", enable_gpu=True).error
+    assert not account.push("print(1)", "Kernel Number 5", enable_gpu=True).error
 
 
 def test_used_hours_survive_a_restart(start: Callable[..., Account], clock: FakeClock) -> None:

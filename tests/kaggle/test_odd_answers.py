@@ -147,7 +147,8 @@ def test_a_quota_that_no_week_has_is_odd(plan: Altered, client: KaggleClient, qu
 @pytest.mark.parametrize(
     ("method", "body"),
     [
-        ("ListKernels", {"kernels": [{"ref": None}]}),
+        ("ListKernels", {"kernels": [{"ref": None, "currentVersionNumber": 3}]}),
+        ("ListKernels", {"kernels": [{"ref": 3}]}),
         ("ListKernels", {"kernels": [{"ref": "no kernel"}]}),
         ("ListKernels", {"kernels": {}}),
         ("ListKernels", {"kernels": [3]}),
@@ -169,6 +170,16 @@ def test_a_listing_of_something_else_is_odd(
     plan.answers[method] = (200, json.dumps(body).encode())
     with pytest.raises(OddAnswerError):
         LISTINGS[method](client)
+
+
+@pytest.mark.parametrize("half_made", [{}, {"ref": ""}, {"ref": None, "title": "Not yet"}])
+def test_a_kernel_that_is_half_made_is_left_out_of_the_list(
+    plan: Altered, client: KaggleClient, half_made: object
+) -> None:
+    """It has no name there, and says nothing about the others."""
+    body = {"kernels": [half_made, {"ref": "asha/small-kernel"}]}
+    plan.answers["ListKernels"] = (200, json.dumps(body).encode())
+    assert [str(info.ref) for info in client.my_kernels()] == ["asha/small-kernel"]
 
 
 @pytest.mark.parametrize("method", LISTINGS)

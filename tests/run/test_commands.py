@@ -174,7 +174,10 @@ def test_a_session_that_runs_past_every_limit_is_reported(account: Callable[...,
     ("options", "words"),
     [
         ({"weekly_quota_s": 0.0}, "quota has 0s left"),
-        ({"max_gpu_sessions": 0}, "Maximum batch GPU session count of 0 reached"),
+        (
+            {"max_gpu_sessions": 0, "refused_leaves_shell": False},
+            "Maximum batch GPU session count of 0 reached",
+        ),
     ],
 )
 def test_what_only_time_mends_is_waited_for(
@@ -187,6 +190,20 @@ def test_what_only_time_mends_is_waited_for(
         assert (told["state"], told["pushed"]) == ("waiting", False)
         assert words in told["reason"]
     assert run.versions() == 0
+
+
+def test_half_a_second_kernel_is_named_and_nothing_is_lost(account: Callable[..., Account]) -> None:
+    """Passes say what to delete; after that the run goes on from its first session."""
+    run = account()
+    run.session("complete", 630)
+    run.emulator.backend.state.add_shell(f"{SLUG}-b")
+    for _ in range(2):
+        result = run.kgtts("sync", "--no-pull", "--json")
+        assert result.code == ExitCode.REFUSED, result.said
+        assert f"`kgtts delete {USER}/{SLUG}-b`" in result.said
+    assert run.kgtts("delete", f"{USER}/{SLUG}-b", "--yes").code == 0
+    told = run.sync()
+    assert (told["pushed"], told["session"], told["global_step"]) == (True, 2, 630)
 
 
 def test_a_push_that_did_not_arrive_is_made_by_the_next_pass(account: Callable[..., Account]) -> None:

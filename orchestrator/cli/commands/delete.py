@@ -3,8 +3,10 @@
 import click
 
 from orchestrator.cli.context import find, workbench
+from orchestrator.models import KernelInfo
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.follow import session_status
+from orchestrator.run.snapshot import NotThere
 from orchestrator.run.target import delete as delete_kernel
 
 
@@ -29,14 +31,24 @@ def delete(run: str | None, *, yes: bool) -> None:
 def delete_named(bench: RunContext, target: Target, *, yes: bool) -> None:
     """Say what is lost, ask unless `yes`, and delete the kernel."""
     kernel = target.ref.kernel
-    versions = bench.kaggle.kernel(kernel).latest_version
-    count = "all its versions" if versions is None else f"{versions} version{'' if versions == 1 else 's'}"
-    click.echo(f"This deletes {kernel} on Kaggle: {count}, every log and all outputs, checkpoints included.")
+    seen = bench.snapshot().kernel(kernel)
+    if isinstance(seen, NotThere) and seen.is_half_made:
+        click.echo(f"Kaggle has no version of {kernel}: this deletes what is left of a push that it refused.")
+    else:
+        _say_what_is_lost(bench.kaggle.kernel(kernel), asks=not yes)
     if not yes:
-        click.echo("Results that were not pulled are lost. To end a session and keep everything: kgtts stop")
         click.confirm("Delete it?", abort=True)
     delete_kernel(bench, target)
     click.echo(f"Deleted {kernel}.")
+
+
+def _say_what_is_lost(info: KernelInfo, *, asks: bool) -> None:
+    count = info.latest_version
+    versions = "all its versions" if count is None else f"{count} version{'' if count == 1 else 's'}"
+    name = info.ref.kernel
+    click.echo(f"This deletes {name} on Kaggle: {versions}, every log and all outputs, checkpoints included.")
+    if asks:
+        click.echo("Results that were not pulled are lost. To end a session and keep everything: kgtts stop")
 
 
 @click.command()

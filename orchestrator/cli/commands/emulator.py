@@ -63,6 +63,11 @@ from orchestrator.emulator.options import ABSENT, MOUNT_LAYOUTS, SANDBOXES
 @click.option(
     "--keep-deleted-names", is_flag=True, help="Refuse a push under the name of a kernel that was deleted."
 )
+@click.option(
+    "--refused-leaves-nothing",
+    is_flag=True,
+    help="A kernel's first push that a limit refuses leaves no half-made kernel, and can be repeated.",
+)
 @duration_option("--saving", default="0s", help="How long the outputs of an ended session take to be saved.")
 @click.option(
     "--flat-errors", is_flag=True, help="Write errors as www.kaggle.com does, not as api.kaggle.com."
@@ -107,6 +112,7 @@ def emulator(
     lose_failed_outputs: bool,
     crash_is_complete: bool,
     keep_deleted_names: bool,
+    refused_leaves_nothing: bool,
     saving: timedelta,
     flat_errors: bool,
     absent: str,
@@ -136,6 +142,7 @@ def emulator(
         keep_failed_outputs=not lose_failed_outputs,
         crash_is_complete=crash_is_complete,
         keep_deleted_names=keep_deleted_names,
+        refused_leaves_shell=not refused_leaves_nothing,
         saving_s=saving.total_seconds(),
         nested_errors=not flat_errors,
         absent=int(absent),

@@ -139,7 +139,7 @@ class Backend:
         """Save a version and, unless it is a quick save, start its session.
 
         Raises:
-            PushRejectedError: Kaggle would refuse it; nothing was saved.
+            PushRejectedError: Kaggle would refuse it; nothing was saved, or at a limit half a kernel.
             ApiError: Kaggle would refuse it with an HTTP error; nothing was saved.
         """
         with self._lock:
@@ -151,9 +151,16 @@ class Backend:
             if (push.internet or machine) and not self.options.phone_verified:
                 # `[?]` The words are a guess; the status has been seen.
                 raise ApiError(403, "Phone verification is required to use the internet or an accelerator")
-            if not push.quick:
-                check_limits(machine, self.kernels.active(), self.quota(), self.options)
+            if self.kernels.is_shell(slug):
+                raise PushRejectedError("Notebook not found")
             known = self.kernels.find(self.username, slug)
+            if not push.quick:
+                try:
+                    check_limits(machine, self.kernels.active(), self.quota(), self.options)
+                except PushRejectedError:
+                    if known is None and self.options.refused_leaves_shell:
+                        self.state.add_shell(slug)
+                    raise
             if known is None and self.options.keep_deleted_names and slug in self.state.deleted_names():
                 raise ApiError(404, "Notebook not found")
             kernel = known or Kernel(self.state.next_number(), self.username, slug, title, push.private)
@@ -202,6 +209,8 @@ class Backend:
             ApiError: 403 or 404, see `Kernels.get`.
         """
         with self._lock:
+            if self.state.drop_shell(slug.lower()):
+                return
             kernel = self.kernels.get(owner, slug)
             self._deleting.add(kernel.ref)
         self._runner.stop(_sessions(kernel.versions), EndCause.DELETED)

@@ -148,9 +148,15 @@ class Kernels:
         found = self.find(owner, slug)
         if owner.lower() != self._username.lower():
             raise permission_denied("kernels.get")
+        if self.is_shell(slug):
+            raise not_found(f"Kernel {owner}/{slug}")
         if found is None:
             raise absent(self._absent, "kernels.get", f"Kernel {owner}/{slug}")
         return found
+
+    def is_shell(self, slug: str) -> bool:
+        """Whether Kaggle keeps only an empty shell of a kernel: its first push was refused."""
+        return slug.lower() in self._state.shells()
 
     def get_version(self, owner: str, slug: str, label: str | None = None) -> tuple[Kernel, Version]:
         """The version labelled `v3`; without a label the newest that has a session, if any has one.

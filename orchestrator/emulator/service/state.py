@@ -11,13 +11,14 @@ ROOT/
   sessions/ID/…                                     the folder of an active session
   cache/numba/…                                     compiled code, shared by sessions
   cache/archives/…                                  whole datasets and models, packed for their download
-  credentials.json (0600), usage.json, counter.json, deleted.json, lock
+  credentials.json (0600), usage.json, counter.json, deleted.json, shells.json, lock
 
 Records are JSON, written atomically: a crash leaves whole files.
 """
 
 import json
 import secrets
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +117,32 @@ class StateFolder:
 
     def deleted_names(self) -> list[str]:
         """The slugs of kernels that were deleted."""
-        path = self.root / "deleted.json"
-        return [str(name) for name in json.loads(path.read_bytes())] if path.exists() else []
+        return self._names("deleted.json")
 
     def add_deleted_name(self, slug: str) -> None:
         """Remember the slug of a kernel that was deleted."""
-        names = sorted({*self.deleted_names(), slug})
-        write_bytes_atomically(self.root / "deleted.json", json.dumps(names).encode())
+        self._write_names("deleted.json", {*self.deleted_names(), slug})
+
+    def shells(self) -> list[str]:
+        """The slugs of kernels whose first push was refused when they were half made."""
+        return self._names("shells.json")
+
+    def add_shell(self, slug: str) -> None:
+        """Remember the slug of a kernel that was half made."""
+        self._write_names("shells.json", {*self.shells(), slug})
+
+    def drop_shell(self, slug: str) -> bool:
+        """Forget the slug of a kernel that was half made; return whether there was one."""
+        names = self.shells()
+        self._write_names("shells.json", {*names} - {slug})
+        return slug in names
+
+    def _names(self, file: str) -> list[str]:
+        path = self.root / file
+        return [str(name) for name in json.loads(path.read_bytes())] if path.exists() else []
+
+    def _write_names(self, file: str, names: Collection[str]) -> None:
+        write_bytes_atomically(self.root / file, json.dumps(sorted(names)).encode())
 
     def next_number(self) -> int:
         """A number that was never given before, for kernels and sessions."""

@@ -106,6 +106,8 @@ def get_kernel(call: Call) -> Any:
     The stock client asks for a version by `slug/3` in the slug (kernels_pull, 2.2.4); both forms work.
     """
     slug, _, number = call.request.kernel_slug.partition("/")
+    if call.backend.kernels.is_shell(slug):
+        raise ApiError(500, "Internal Server Error")
     kernel = call.backend.kernels.get(call.request.user_name, slug)
     check_visible(kernel, call.backend, call.faults)
     label = f"v{number}" if number else call.request.version_label
@@ -268,6 +270,8 @@ def list_kernels(call: Call) -> Any:
     page, next_token = cut_page(found, size, token, default=size)
     response = sdk.ApiListKernelsResponse()
     response.kernels = [_metadata(kernel, kernel.latest) for kernel in page]
+    if not request.page_token:  # Half-made kernels have no name in the list.
+        response.kernels += [sdk.ApiKernelMetadata() for _ in call.backend.state.shells()]
     response.next_page_token = next_token or ""
     return response
 
