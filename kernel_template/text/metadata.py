@@ -7,13 +7,13 @@ what was meant. What cannot is left out, and named with its line.
 """
 
 import codecs
-import csv
-import io
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+
+from kernel_template.text.rows import columns_of, split_rows
 
 LJSPEECH = "ljspeech"
 _MARKS = (
@@ -227,12 +227,11 @@ def _rows(text: str, recordings: Recordings, remarks: _Remarks) -> list[tuple[in
             else:
                 rows.append((number, line.split("|")))
         return rows
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    rows, before = [], 0
-    for columns in reader:
-        number, before = before + 1, reader.line_num
-        if any(column.strip() for column in columns):
-            rows.append((number, [" ".join(without_bars(column).split()) for column in columns]))
+    is_name = (lambda cell: recordings.find(cell) is not None) if recordings else None
+    rows = [
+        (number, [" ".join(without_bars(column).split()) for column in columns])
+        for number, columns in split_rows(lines, delimiter, is_name)
+    ]
     if rows:
         name = "TAB" if delimiter == "\t" else {",": "commas", ";": "semicolons"}[delimiter]
         remarks.note(f"its columns are separated by {name}", rows[0][0])
@@ -244,11 +243,7 @@ def _delimiter(lines: Sequence[str], recordings: Recordings) -> str:
     sample = [line for line in lines if line.strip()][:200]
 
     def fits(delimiter: str) -> int:
-        rows = (
-            csv.reader(sample, delimiter=delimiter)
-            if delimiter != "|"
-            else (line.split("|") for line in sample)
-        )
+        rows = (line.split("|") if delimiter == "|" else columns_of(line, delimiter) for line in sample)
         usable = (row for row in rows if len(row) > 1 and row[1].strip())
         return sum(1 for row in usable if not recordings or recordings.find(row[0]) is not None)
 

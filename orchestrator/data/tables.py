@@ -1,6 +1,5 @@
 """Read a table of names and texts as people save it: CSV, TSV, `|`, or an Excel workbook."""
 
-import csv
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 import openpyxl
 
 from kernel_template.text.metadata import HEADERS, QUOTES, decode, normal, without_bars
+from kernel_template.text.rows import NAMING_COLUMNS, columns_of, split_rows
 from orchestrator.data.recordings import Names
 from orchestrator.data.records import Cells, festival_rows, json_rows
 from orchestrator.formatting import size
@@ -29,7 +29,6 @@ _TEXTS = frozenset(
 )
 _SPOKEN = frozenset({"normalized", "normalised", "normalized_text", "norm_text", "normalized_transcription"})
 _SPEAKERS = frozenset({"speaker", "speaker_id", "speaker_name", "spk", "client_id", "voice", "বক্তা", "স্পিকার"})
-_LONGEST_QUOTE = 20  # Lines that one quoted text may take.
 _SAMPLE = 300  # Rows by which the columns are found.
 _LONGEST_SPEAKER = 40
 _TITLES = 10  # Rows that may stand above the headings.
@@ -181,46 +180,19 @@ def _lines(text: str, names: Names, found: Transcript) -> tuple[list[Cells], str
     sample = [line for line in lines if line.strip()][:_SAMPLE]
 
     def fits(delimiter: str) -> tuple[int, int]:
-        rows = [_columns(line, delimiter) or line.split(delimiter) for line in sample]
-        named = sum(1 for row in rows if len(row) > 1 and any(names.find(cell).found for cell in row[:4]))
+        rows = [columns_of(line, delimiter) for line in sample]
+        named = sum(
+            1 for row in rows if len(row) > 1 and any(names.find(cell).found for cell in row[:NAMING_COLUMNS])
+        )
         return named, sum(len(row) > 1 for row in rows)
 
     delimiter = max(_DELIMITERS, key=fits)
     if delimiter != "|":
         found.form.append(f"columns separated by {_DELIMITERS[delimiter]}")
-    rows, number = [], 0
-    while number < len(lines):
-        taken, cells = _row(lines, number, delimiter, names)
-        if any(cell.strip() for cell in cells):
-            rows.append((number + 1, cells))
-        number += taken
+    rows = list(split_rows(lines, delimiter, lambda cell: bool(names.find(cell).found)))
     if blank := sum(not line.strip() for line in lines):
         found.form.append(f"{blank} blank line{'s' if blank > 1 else ''}")
     return rows, delimiter
-
-
-def _row(lines: Sequence[str], first: int, delimiter: str, names: Names) -> tuple[int, list[str]]:
-    """Read the row that begins at a line: how many lines it takes, and its columns.
-
-    A quoted text may have line breaks; but a quote that is never closed must not swallow the next rows.
-    """
-    whole = lines[first]
-    for taken in range(1, _LONGEST_QUOTE):
-        if (columns := _columns(whole, delimiter)) is not None:
-            return taken, columns
-        following = first + taken
-        if following >= len(lines) or names.find(lines[following].split(delimiter)[0]).found:
-            break
-        whole = f"{whole}\n{lines[following]}"
-    return 1, lines[first].split(delimiter)
-
-
-def _columns(line: str, delimiter: str) -> list[str] | None:
-    """Split a row; None if a quote is open at its end. Quotes that do not enclose a column are text."""
-    try:
-        return next(csv.reader([line], delimiter=delimiter, strict=True), [""])
-    except csv.Error as error:
-        return None if "unexpected end" in str(error) else line.split(delimiter)
 
 
 @dataclass(frozen=True, slots=True)

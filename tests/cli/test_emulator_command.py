@@ -156,6 +156,6 @@ def test_the_switches_are_documented(cli: Cli) -> None:
     """Each flag of the table in docs/emulator.md exists."""
     text = (REPOSITORY / "docs" / "emulator.md").read_text(encoding="utf-8")
     flags = [flag.split()[0] for flag in re.findall(r"^\| `\w+` \| `(--[^`]+)` \|", text, re.MULTILINE)]
-    assert len(flags) == 12
+    assert len(flags) == 13
     shown = cli("emulator", "--help").out
     assert [flag for flag in flags if flag not in shown] == []

@@ -249,6 +249,17 @@ def test_a_quote_that_is_never_closed_swallows_no_rows(tmp_path: Path) -> None:
     assert pairs(found) == [("r1", '"কাল আসব'), ("r2", B), ("r3", '"কাল" সে বলল।')]
 
 
+@pytest.mark.parametrize("closes", ['"তারা গায়।', 'তারা "গায়"', "তারা গায়।"])
+def test_a_quote_that_is_never_closed_in_common_voice(tmp_path: Path, closes: str) -> None:
+    """There the recording stands in the second column, and later rows may close the quote."""
+    head = "client_id\tpath\tsentence_id\tsentence\tup_votes\tlocale\tsegment\n"
+    texts = [A, '"কাল আসব', B, closes, A]
+    rows = [f"{'f' * 32}\tr{number}.mp3\tab12\t{text}\t2\tbn\t\n" for number, text in enumerate(texts, 1)]
+    found = read(tmp_path, head + "".join(rows), *(f"r{number}.mp3" for number in range(1, 6)))
+    assert pairs(found) == [(f"r{number}.mp3", text) for number, text in enumerate(texts, 1)]
+    assert found.bad == []
+
+
 def test_lines_that_are_no_rows_are_named(tmp_path: Path) -> None:
     """With number, content and reason."""
     found = read(tmp_path, f"r1|{A}|{A}\nhello\n|{A}|{A}\nr2|ক|খ|গ\nr3|{B}|{B}\n")

@@ -62,6 +62,24 @@ def test_a_spreadsheet_with_everything() -> None:
     )
 
 
+@pytest.mark.parametrize("delimiter", ["\t", ",", ";"])
+@pytest.mark.parametrize("recordings", [Recordings(f"r{n}.wav" for n in range(6)), Recordings([])])
+def test_a_quote_that_is_never_closed_takes_no_other_rows(delimiter: str, recordings: Recordings) -> None:
+    """Nor does one that a later row closes: a recording would be trained with the texts of three."""
+    texts = ["আমি যাই।", '"তুমি যাও।', "সে আসে।", '"আমরা গাই।', 'তারা "নাচে"', "এটা কী?"]
+    lines = [f"r{number}{delimiter}{text}" for number, text in enumerate(texts)]
+    found = read_ljspeech("\n".join(lines).encode(), recordings)
+    assert found.text == "".join(f"r{number}|{text}|{text}|\n" for number, text in enumerate(texts))
+    assert (found.rows, found.left_out) == (6, [])
+
+
+def test_a_long_file_with_a_quote_that_is_never_closed() -> None:
+    """What Python's csv module takes for one column of 131,072 characters is no failure."""
+    lines = ["r\tআমি যাই।\n"] * 9000
+    lines[2] = 'r\t"আমি যাই।\n'
+    assert read_ljspeech("".join(lines).encode(), Recordings([])).rows == 9000
+
+
 def test_a_bar_within_a_text() -> None:
     """A repeated text shows where the columns end, where Coqui would use only a part of it."""
     found = read_ljspeech("a1|লম্বা | দাগ|লম্বা | দাগ\n".encode(), WAVS)
