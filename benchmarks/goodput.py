@@ -4,7 +4,7 @@ Run it from the repository in an environment with the extra `local`, on a machin
 
     python -m benchmarks.goodput [--minutes N] [--repeat N]
 
-The demo's voice and data on the emulator, on the CPU, by `kgtts push --wait` and `kgtts pull`. The data set's
+The demo's voice and data on the emulator, on the CPU, by `kgtts push --wait` and `kgtts pull`. The dataset's
 16 utterances are listed `--repeat` times, so that an epoch has about as many steps as that of a real voice;
 as there, one in a hundred is evaluated, a checkpoint is saved every 500 steps and every 25th is printed. The
 figures are those that the session itself reports in state.json: goodput is the seconds in optimizer steps

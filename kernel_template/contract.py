@@ -77,8 +77,8 @@ def session_number(folder: str) -> int | None:
 
 # ---- The training script, as SETTINGS name it
 
-DATASET_SCRIPT = "MyTTSDataset/train_tts.py"  # Where the guide has it, in the data set.
-FIND_SCRIPT = "auto"  # DATASET_SCRIPT if the data set has it, else OWN_SCRIPT.
+DATASET_SCRIPT = "MyTTSDataset/train_tts.py"  # Where the guide has it, in the dataset.
+FIND_SCRIPT = "auto"  # DATASET_SCRIPT if the dataset has it, else OWN_SCRIPT.
 OWN_SCRIPT = "kgtts"  # The one that the kernel brings along.
 
 
@@ -392,7 +392,7 @@ class HeldOut(TypedDict):
 
     file: str  # Its sounds' name in each folder of HELD_OUT_FOLDER, such as 01.wav.
     text: str
-    recording: str  # The name of the recording in the data set.
+    recording: str  # The name of the recording in the dataset.
     speaker: str | None  # Of several speakers: who speaks it.
 
 

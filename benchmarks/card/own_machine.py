@@ -29,7 +29,7 @@ class Place:
         card: this run.
         name: the folder's name.
         voice: the folder of the base voice.
-        data: the folder of the data set.
+        data: the folder of the dataset.
         settings: by dotted name.
     """
 

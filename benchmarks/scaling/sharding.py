@@ -1,4 +1,4 @@
-"""How the product divides a data set among ranks: counted with its own loader, for any number of ranks."""
+"""How the product divides a dataset among ranks: counted with its own loader, for any number of ranks."""
 
 import math
 import random
@@ -30,7 +30,7 @@ class Shares:
 
 
 class _Samples:
-    """A data set of which only the lengths count."""
+    """A dataset of which only the lengths count."""
 
     def __init__(self, lengths: Sequence[float]) -> None:
         self.samples = [

@@ -2,7 +2,7 @@
 
 A step of all ranks is taken from the epoch's order as one group and then divided, so that every rank gets as
 many batches as the others, of about the same length. The order depends only on seed and epoch: it is the same
-on all ranks and in every session, so nothing has to be sent or saved. The ranks' data sets may hold their
+on all ranks and in every session, so nothing has to be sent or saved. The ranks' datasets may hold their
 samples in different orders; if samples name their recordings, the order is made from those names.
 """
 
@@ -214,7 +214,7 @@ def prepare_loader(  # noqa: PLR0913 - each is a fact of the training or of the 
     elif getattr(loader, "batch_sampler", None) is None or not hasattr(loader.dataset, "__len__"):
         raise ValueError(
             "The script's data loader cannot be divided among several GPUs: it has no batch sampler, or its "
-            "data set has no length. Set speed.gpus = 1."
+            "dataset has no length. Set speed.gpus = 1."
         )
     else:
         sampler = SharedBatchSampler(loader.batch_sampler, rank, world, seed)

@@ -1,6 +1,6 @@
 """Corrects paths in a script's text: inputs that are mounted elsewhere, and paths of another machine.
 
-A data set of another account or version, or Kaggle's other mount layout, is in another folder than the one
+A dataset of another account or version, or Kaggle's other mount layout, is in another folder than the one
 that the script was written for; and many were written for Colab or a computer at home. A text such as
 "/kaggle/input/datahrbn/MyTTSDataset", "../input/datahrbn" or "/content/MyTTSDataset/metadata.csv" is replaced
 when the script is compiled, if it does not exist and exactly one of the session's inputs has what it names.

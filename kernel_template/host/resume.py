@@ -204,7 +204,7 @@ class Resume:
         return record
 
     def _make_loaders(self, trainer: Trainer, before: dict[str, RandomStates | None]) -> None:
-        """Make the loaders with the same random states as before: a data set may shuffle its samples then."""
+        """Make the loaders with the same random states as before: a dataset may shuffle its samples then."""
         if before["train"] is not None and trainer.train_loader is None:
             restore_random(before["train"])
             make_train_loader(trainer)

@@ -280,7 +280,7 @@ def _key(sample: Sample) -> Key:
 
 
 def _file(sample: Sample) -> str:
-    """Return the recording's name, relative to its data set if that is known."""
+    """Return the recording's name, relative to its dataset if that is known."""
     name, root = str(sample["audio_file"]), sample.get("root_path")
     inside = root and Path(name).is_relative_to(str(root))
     return str(Path(name).relative_to(str(root))) if inside else name

@@ -22,7 +22,7 @@ class Candidate:
     """A recording that nothing is trained on."""
 
     path: str
-    name: str  # Relative to its data set if that is known.
+    name: str  # Relative to its dataset if that is known.
     text: str
     speaker: str | None
 

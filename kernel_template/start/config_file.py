@@ -268,10 +268,10 @@ class ConfigMaker:
                 overrides[f"datasets.{index}.{key}"] = datasets[index].get(key)
 
     def _of_the_data(self, paths: DatasetPaths, index: int, entry: dict[str, Any]) -> dict[str, Any]:
-        """Correct an entry for our own script, which reads the data set that is there.
+        """Correct an entry for our own script, which reads the dataset that is there.
 
         Raises:
-            KernelFailure: the data set has neither the entry's metadata nor a metadata.csv.
+            KernelFailure: the dataset has neither the entry's metadata nor a metadata.csv.
         """
         found = paths.discover()
         try:
@@ -285,7 +285,7 @@ class ConfigMaker:
             done = {**entry, **found, "meta_file_val": "", "meta_file_attn_mask": ""}
             named = entry.get("meta_file_train") or "no metadata"
             self._report.say(
-                f"  datasets[{index}] names {named}, which the data set does not have; using "
+                f"  datasets[{index}] names {named}, which the dataset does not have; using "
                 f"{found['meta_file_train']} in {found['path']}"
             )
         return {**done, "formatter": done.get("formatter") or LJSPEECH}

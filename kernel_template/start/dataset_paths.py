@@ -103,7 +103,7 @@ class DatasetPaths:
         return done
 
     def discover(self) -> dict[str, Any] | None:
-        """Make an entry for the data set's own metadata, as the guide lays it out; None if it has none."""
+        """Make an entry for the dataset's own metadata, as the guide lays it out; None if it has none."""
         for name in _METADATA_NAMES:
             if (folder := _by_metadata(self._mount, name)) is not None:
                 return {"formatter": LJSPEECH, "path": str(folder), "meta_file_train": name}

@@ -65,7 +65,7 @@ class Inputs:
 
     @property
     def folders(self) -> list[Path]:
-        """Where a path of a script may mean something: the data set, and the base voice's folders."""
+        """Where a path of a script may mean something: the dataset, and the base voice's folders."""
         voice = self.checkpoint.parent
         return [self.dataset, voice, voice.parent]
 
@@ -195,7 +195,7 @@ class InputFinder:
 
 
 def _name_scripts(mounts: list[Mount], report: MessageSink) -> None:
-    """Say which training scripts a data set has under other names, since none of them will run."""
+    """Say which training scripts a dataset has under other names, since none of them will run."""
     found = []
     for folder, subfolders, names in os.walk(mounts[0].path) if mounts else ():
         place = Path(folder)

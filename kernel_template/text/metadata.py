@@ -1,4 +1,4 @@
-"""Reads a data set's metadata as people write it, and writes it again as Coqui's formatters read it.
+"""Reads a dataset's metadata as people write it, and writes it again as Coqui's formatters read it.
 
 Coqui's ljspeech formatter (0.28) wants lines of `name|text|text` in UTF-8, and takes `wavs/name.wav`. A blank
 line or a row of two columns ends the training; a byte order mark, `.wav` behind a name, quotes, or a name in

@@ -25,7 +25,7 @@ from orchestrator.results import PulledSession, Results
 from orchestrator.run.dataset_upload import list_folder
 from orchestrator.settings import Settings
 
-USUAL_DATA = "data"  # Where the guide has `kgtts data prepare` make the data set.
+USUAL_DATA = "data"  # Where the guide has `kgtts data prepare` make the dataset.
 _SAID = f"{OWN_PREFIX}inputs"  # In the folder of a run's results.
 _FOLDER_MODE = 0o555
 
@@ -37,7 +37,7 @@ class Wanted:
     """Where the inputs are, as a person says.
 
     Attributes:
-        data: the folder of the data set; None takes the usual one, or Kaggle's.
+        data: the folder of the dataset; None takes the usual one, or Kaggle's.
         voice: a base voice as `kgtts base add` takes it; None takes Kaggle's.
         python: the Python that trains; empty for the one that runs kgtts.
     """
@@ -112,7 +112,7 @@ class InputFinder:
         files, left_out = list_folder(data)
         links = [name for name in left_out if name.endswith("(a link)")]
         more = f"; left out: {', '.join(links[:3])}" if links else ""
-        self.say(f"Data set: {data} ({counted(len(files), 'file')}{more})")
+        self.say(f"Dataset: {data} ({counted(len(files), 'file')}{more})")
         return files
 
     def _voice(self, voice: str | None) -> Tree:

@@ -184,7 +184,7 @@ def _owners(sessions: Sequence[PulledSession]) -> Iterator[str]:
 
 
 def _source_owners(stamp: RunStamp | None) -> Iterator[str]:
-    """The owner of the data set, as it was stamped."""
+    """The owner of the dataset, as it was stamped."""
     source = "" if stamp is None else stamp.values.get("inputs.dataset", "").strip('"')
     if "/" in source:
         yield source.partition("/")[0]

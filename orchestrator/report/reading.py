@@ -128,7 +128,7 @@ def read_report(
 
     Args:
         source: a folder with pulled sessions, of which the newest run is read; or the sessions of one run.
-        recordings: the folder of the data set, to play the speaker's recordings.
+        recordings: the folder of the dataset, to play the speaker's recordings.
         budget: how much sound may be read.
 
     Raises:
@@ -200,7 +200,7 @@ def _heard(sentences: Sequence[Sentence]) -> Heard:
 
 
 def _recordings(folder: Path) -> list[Recording]:
-    """The recordings of a data set.
+    """The recordings of a dataset.
 
     Raises:
         UsageError: there are none.
@@ -210,7 +210,7 @@ def _recordings(folder: Path) -> list[Recording]:
         raise UsageError(
             f"There are no recordings in {folder}. It, or a folder in it, should have a metadata.csv with "
             "lines such as name|text, and beside that a folder wavs with name.wav.",
-            hint="name the folder of the data set, or leave out --recordings",
+            hint="name the folder of the dataset, or leave out --recordings",
         )
     return found
 

@@ -20,7 +20,7 @@ from orchestrator import untrusted
 
 _STEP = re.compile(re.escape(STEP_SAMPLES) + r"(\d{1,15})")
 _FILE = re.compile(r"[0-9A-Za-z_-]{1,40}\.wav")
-# People name the files of a data set in any script; none of these names leads to another folder.
+# People name the files of a dataset in any script; none of these names leads to another folder.
 _RECORDING = re.compile(r"[^./\\:\x00-\x1f][^/\\:\x00-\x1f]{0,200}\.wav")
 _METADATA = ("metadata.csv", "*/metadata.csv")
 _MOST_SENTENCES = 20
@@ -130,7 +130,7 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recording of the data set, and its transcript."""
+    """A recording of the dataset, and its transcript."""
 
     text: str
     place: Path
@@ -145,7 +145,7 @@ def read_sentences(
         folders: the sessions' folders, oldest first.
         best: the best model's step.
         budget: how much sound may be read.
-        recordings: the data set's; those of the test sentences are used.
+        recordings: the dataset's; those of the test sentences are used.
     """
     steps = spoken_folders(folder / SAMPLES_FOLDER for folder in folders)
     chosen = choose_steps(sorted(steps), best)
@@ -265,7 +265,7 @@ def _odd(record: dict[str, Any]) -> tuple[tuple[str, ...], bool]:
 
 
 def read_recordings(folder: Path) -> list[Recording]:
-    """The recordings of a data set in LJSpeech's layout: a `metadata.csv` of `name|text`, and `wavs/`."""
+    """The recordings of a dataset in LJSpeech's layout: a `metadata.csv` of `name|text`, and `wavs/`."""
     found = []
     for place in [item for pattern in _METADATA for item in sorted(folder.glob(pattern))][:1]:
         for line in untrusted.read_lines(place):

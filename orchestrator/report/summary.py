@@ -24,7 +24,7 @@ _END_WORDS = {
     EndReason.NO_GPU: "there was no GPU",
     EndReason.INSTALL_FAILED: "the installation failed",
     EndReason.BAD_CONFIG: "the configuration was wrong",
-    EndReason.BAD_DATA: "the data set was unusable",
+    EndReason.BAD_DATA: "the dataset was unusable",
     EndReason.TRAINING_FAILED: "the training failed",
     EndReason.DISK_FULL: "the disk was full",
     EndReason.INTERNAL: "of a fault in kgtts",

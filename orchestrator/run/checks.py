@@ -54,7 +54,7 @@ def check_all(  # noqa: PLR0913 - what is looked at, and where.
         environ: the environment, for credentials in it.
         home: the user's home folder, for credentials in it.
         now: the wall clock, UTC.
-        data: the prepared data set, if it is on this machine.
+        data: the prepared dataset, if it is on this machine.
     """
     loaded = None
     try:
@@ -121,7 +121,7 @@ def check_service(settings: Settings, kaggle: Kaggle) -> Iterator[Checked]:
 
 
 def _data(settings: Settings, kaggle: Kaggle, now: datetime, folder: Path | None) -> Iterator[Checked]:
-    """Check the data set, here or on Kaggle, against the base voice and the settings."""
+    """Check the dataset, here or on Kaggle, against the base voice and the settings."""
     try:
         settings = settings.with_owner(kaggle.username)
         source = settings.inputs.dataset

@@ -40,7 +40,7 @@ _MENDS = "`kgtts data prepare` mends it"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a data set is: its files with their sizes, and a way to read the first bytes of one."""
+    """Where a dataset is: its files with their sizes, and a way to read the first bytes of one."""
 
     name: str
     sizes: Mapping[str, int]
@@ -48,7 +48,7 @@ class Place:
 
 
 def local_place(folder: Path) -> Place:
-    """A data set on this machine.
+    """A dataset on this machine.
 
     Raises:
         UsageError: the folder holds none. LocalError: it cannot be read.
@@ -70,7 +70,7 @@ def local_place(folder: Path) -> Place:
 
 
 def kaggle_place(kaggle: Kaggle, source: str) -> Place:
-    """A data set on Kaggle."""
+    """A dataset on Kaggle."""
     sizes = {file.name: file.size for file in kaggle.dataset_files(source)}
     return Place(source, sizes, lambda name, most: kaggle.dataset_head(source, name, most))
 
@@ -78,7 +78,7 @@ def kaggle_place(kaggle: Kaggle, source: str) -> Place:
 def check_data(
     settings: Settings, place: Place, config: Mapping[str, Any] | None, quota: Quota | None, now: datetime
 ) -> Iterator[Checked]:
-    """Check a data set against the settings and the base voice.
+    """Check a dataset against the settings and the base voice.
 
     Args:
         settings: settings that went through `with_owner`.

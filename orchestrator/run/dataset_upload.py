@@ -1,6 +1,6 @@
-"""Upload a prepared data set: private, with its folders, only if it changed, and until it is current.
+"""Upload a prepared dataset: private, with its folders, only if it changed, and until it is current.
 
-What Kaggle holds is known by a small file in the data set itself, whose name has the hash of all the others.
+What Kaggle holds is known by a small file in the dataset itself, whose name has the hash of all the others.
 Many files travel as one ZIP archive that Kaggle unpacks into a folder of its name, as it does with the
 folders of the official client's `--dir-mode zip`: 5,000 files one by one would be 10,000 requests, and an
 upload that broke off would begin again.
@@ -44,7 +44,7 @@ class Folder:
     """What is to be uploaded.
 
     Attributes:
-        files: by their names in the data set, with `/` for folders.
+        files: by their names in the dataset, with `/` for folders.
         left_out: names in the folder that are not uploaded.
         size: bytes of all files.
         content: a hash of all names and files.
@@ -69,12 +69,12 @@ class State(StrEnum):
     CURRENT = "current"  # A session would train on it.
     PREPARING = "preparing"  # Its version is there, and being processed.
     DIFFERENT = "different"  # The newest version holds something else.
-    ABSENT = "absent"  # There is no such data set.
+    ABSENT = "absent"  # There is no such dataset.
 
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """A data set that holds the folder now.
+    """A dataset that holds the folder now.
 
     Attributes:
         source: `owner/slug`.
@@ -95,14 +95,14 @@ class Uploaded:
 
 
 def dataset_root(place: Path) -> Path:
-    """The folder of a data set: the one that is named if it has the metadata, else its `MyTTSDataset`.
+    """The folder of a dataset: the one that is named if it has the metadata, else its `MyTTSDataset`.
 
     Raises:
-        UsageError: it holds no data set.
+        UsageError: it holds no dataset.
     """
     root = next((each for each in (place, place / TOP) if _is_dataset(each)), None)
     if root is None:
-        why = f"holds no data set: neither it nor its folder {TOP} has {METADATA[0]}"
+        why = f"holds no dataset: neither it nor its folder {TOP} has {METADATA[0]}"
         raise UsageError(
             f"{place} {why if place.exists() else 'does not exist'}.",
             hint=f"`kgtts data prepare RECORDINGS --to {place}` makes one",
@@ -114,10 +114,10 @@ def list_folder(place: Path) -> tuple[dict[str, Path], list[str]]:
     """List what a folder gives, see `dataset_root`.
 
     Returns:
-        The files by their names in the data set, and the names that are left out.
+        The files by their names in the dataset, and the names that are left out.
 
     Raises:
-        UsageError: it holds no data set.
+        UsageError: it holds no dataset.
         LocalError: it cannot be read.
     """
     root = dataset_root(place)
@@ -138,7 +138,7 @@ def read_folder(place: Path, script: Path | None = None) -> Folder:
         script: a training script to put with it.
 
     Raises:
-        UsageError: it holds no data set.
+        UsageError: it holds no dataset.
         LocalError: a file cannot be read.
     """
     files, left_out = list_folder(place)
@@ -173,7 +173,7 @@ def _walk(folder: Path, top: Path, left_out: list[str]) -> Iterator[Path]:
 
 
 class DatasetUpload:
-    """Brings a folder to a data set.
+    """Brings a folder to a dataset.
 
     Args:
         kaggle: the account.
@@ -207,7 +207,7 @@ class DatasetUpload:
 
         Args:
             folder: what to upload.
-            license_name: the licence; needed for a data set that does not exist yet.
+            license_name: the licence; needed for a dataset that does not exist yet.
             notes: what is new in this version.
             sending: as for the port.
 
@@ -220,7 +220,7 @@ class DatasetUpload:
         before = self.state(folder)
         if before is State.ABSENT and not license_name:
             raise UsageError(
-                f"The data set {self._source} is made now, and Kaggle wants to know its licence.",
+                f"The dataset {self._source} is made now, and Kaggle wants to know its licence.",
                 hint=f"add --license NAME, one of {', '.join(LICENSES)}; private data may be `other`",
             )
         if before is State.DIFFERENT and not self._is_ready():
@@ -304,7 +304,7 @@ def _packed(folder: Folder) -> Iterator[dict[str, Path]]:
             free = shutil.disk_usage(place).free
             if free < folder.size:
                 raise LocalError(
-                    f"The archive of the data set needs {size(folder.size)} in {place.parent}, but only "
+                    f"The archive of the dataset needs {size(folder.size)} in {place.parent}, but only "
                     f"{size(free)} is free.",
                     hint="make room, or set TMPDIR to a folder with room",
                 )
@@ -341,4 +341,4 @@ def _zip(folder: Folder, target: Path) -> None:
                 with path.open("rb") as source, archive.open(entry, "w") as packed:
                     shutil.copyfileobj(source, packed, 1 << 20)
     except OSError as error:
-        raise LocalError(f"Could not pack the data set: {error.strerror or error}.") from error
+        raise LocalError(f"Could not pack the dataset: {error.strerror or error}.") from error

@@ -28,7 +28,7 @@ def login(
 
 
 def prepare(folder: Path, recordings: int = 2) -> Path:
-    """Make a data set as `kgtts data prepare` leaves it."""
+    """Make a dataset as `kgtts data prepare` leaves it."""
     place = folder / "My voice" / "MyTTSDataset"
     (place / "wavs").mkdir(parents=True)
     lines = []
@@ -40,7 +40,7 @@ def prepare(folder: Path, recordings: int = 2) -> Path:
 
 
 def listed(cli: Cli) -> set[str]:
-    """List the files of the data set with the stock client."""
+    """List the files of the dataset with the stock client."""
     result = cli("kaggle", "datasets", "files", SOURCE, "--page-size", "200", "--csv")
     assert result.code == 0, result.said
     return {line.split(",")[0] for line in result.out.splitlines() if "/" in line}

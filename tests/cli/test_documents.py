@@ -73,7 +73,7 @@ def elsewhere(words: list[str]) -> bool:
 
 @pytest.fixture
 def project(account: Emulator, cli: Cli, workplace: Path) -> Path:
-    """A project with what the documents mention: a data set, texts, two older runs, and a voice."""
+    """A project with what the documents mention: a dataset, texts, two older runs, and a voice."""
     del account
     (workplace / "wheels").mkdir()
     for name in ("rima.json", "karim.txt"):

@@ -22,7 +22,7 @@ FIRST = f"{REF}-a"  # Where the first session goes.
 
 
 def set_script(workplace: Path, text: str) -> None:
-    """Replace the training script in the data set."""
+    """Replace the training script in the dataset."""
     folder = workplace.parent / "kaggle/datasets" / USER / "datahrbnn/MyTTSDataset"
     (folder / "train_tts.py").write_text(text, encoding="utf-8")
 

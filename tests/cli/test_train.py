@@ -30,7 +30,7 @@ def state(folder: Path) -> dict[str, Any]:
 
 
 def prepare(place: Path, train: str = TRAIN) -> None:
-    """Put a data set with a training script where `kgtts data prepare` would, in `data`."""
+    """Put a dataset with a training script where `kgtts data prepare` would, in `data`."""
     provide_inputs(place.parent / "made", train)
     made = place.parent / "made" / "datasets" / USER / "datahrbnn" / "MyTTSDataset"
     shutil.rmtree(place / "data", ignore_errors=True)
@@ -40,7 +40,7 @@ def prepare(place: Path, train: str = TRAIN) -> None:
 
 @pytest.fixture
 def here(workplace: Path, python: str) -> Path:
-    """A folder with settings, a data set and a base voice, and nothing of Kaggle."""
+    """A folder with settings, a dataset and a base voice, and nothing of Kaggle."""
     voice = write_voice(workplace / "my voice")
     settings = f'{SETTINGS}\n[train]\npython = "{python}"\nvoice = "{voice}"\n'
     (workplace / "kgtts.toml").write_text(settings, encoding="utf-8")
@@ -105,7 +105,7 @@ def test_what_was_said_is_remembered(here: Path, cli: Cli, spawn: Callable[..., 
     assert first.code == 0, first.said
     again = cli("train", "--set", "training.epochs=3")
     assert again.code == 0, again.said
-    assert "Data set: " in again.err
+    assert "Dataset: " in again.err
 
 
 def test_a_session_outlives_a_killed_kgtts_only_to_save(
@@ -218,7 +218,7 @@ def test_one_at_a_time(here: Path, cli: Cli) -> None:
 def test_a_session_gets_no_secrets_and_read_only_inputs(
     here: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its environment has no credentials; the data set's files are links, in folders that it may not fill."""
+    """Its environment has no credentials; the dataset's files are links, in folders that it may not fill."""
     look = (
         "import json, os, pathlib\n"
         "place = pathlib.Path(__import__('sys').argv[0]).absolute().parent\n"
@@ -250,7 +250,7 @@ def test_what_this_machine_lacks(here: Path, cli: Cli, tmp_path: Path) -> None:
     (here / "taken").write_text("a file")
     taken = cli("train", "--set", "pull.to=taken")
     assert (taken.code, "Could not write" in taken.err) == (8, True), taken.said
-    assert "holds no data set" in cli("train", "--data", tmp_path).err
+    assert "holds no dataset" in cli("train", "--data", tmp_path).err
     (here / "kgtts.toml").write_text((here / "kgtts.toml").read_text().replace("voice =", "#"))
     result = cli("train")
     assert (result.code, "kgtts train --voice NAME" in result.err) == (3, True)
@@ -276,7 +276,7 @@ def shared(account: Emulator, python: str, workplace: Path) -> Emulator:
 
 
 def test_inputs_come_from_kaggle_once(shared: Emulator, cli: Cli, tmp_path: Path) -> None:
-    """Both are downloaded whole and kept; the data set comes again if it has a new version."""
+    """Both are downloaded whole and kept; the dataset comes again if it has a new version."""
     first = cli("train")
     assert first.code == 0, first.said
     assert f"Downloading the dataset {USER}/datahrbnn from Kaggle" in first.err

@@ -1,4 +1,4 @@
-"""A data set and a base voice that train in no time: the kernel is real, torch and Coqui are made up."""
+"""A dataset and a base voice that train in no time: the kernel is real, torch and Coqui are made up."""
 
 import atexit
 import functools

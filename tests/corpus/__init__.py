@@ -1,4 +1,4 @@
-"""What people bring: small scripts, data sets and base voices that stand for the shapes found in public.
+"""What people bring: small scripts, datasets and base voices that stand for the shapes found in public.
 
     python -m tests.corpus                    # all of them, on one and two ranks, two sessions each
     python -m tests.corpus --ranks 1 old_train_tts excel

@@ -103,7 +103,7 @@ Trainer(arguments, config, config.output_path, model=model, train_samples=train,
 """
 )
 
-# The same, with the paths of an older mount layout and another data set's name.
+# The same, with the paths of an older mount layout and another dataset's name.
 HARD_CODED = NOTEBOOK.replace("@ROOT@/input/datasets/owner/datahrbnn", "/kaggle/input/datahrbn").replace(
     "@ROOT@/input/models/owner", "/kaggle/input"
 )
@@ -272,7 +272,7 @@ for name, part in (("train", rows[2:]), ("val", rows[:2])):
 data.meta_file_train, data.meta_file_val = f"{FOLDER}/train.txt", f"{FOLDER}/val.txt"
 """,
 )
-# Two data sets, of which one has a formatter of the script's own, in the way of 0.22.
+# Two datasets, of which one has a formatter of the script's own, in the way of 0.22.
 TWO_SETS = today(
     before="import TTS.tts.datasets\nfrom TTS.tts.datasets.formatters import ljspeech\n"
     "TTS.tts.datasets.mine = ljspeech",

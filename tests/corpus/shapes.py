@@ -1,4 +1,4 @@
-"""The shapes: each changes the demo's small voice and data set in one way, and says how it must end."""
+"""The shapes: each changes the demo's small voice and dataset in one way, and says how it must end."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ class Shape:
     Attributes:
         name: what it is called in the table.
         script: the training script; None for the demo's.
-        change: changes the mounted data set and model in place; gets their folders.
+        change: changes the mounted dataset and model in place; gets their folders.
         ends: `TRAINS`, or words of the sentence that the first session must end with.
         says: words that the log must have.
         ranks: on how many ranks it is tried.
@@ -64,7 +64,7 @@ def _excel(lines: list[str]) -> bytes:
 
 
 def _recordings(dataset: Path, _model: Path) -> None:
-    """One recording of each kind that large data sets have."""
+    """One recording of each kind that large datasets have."""
     import soundfile  # noqa: PLC0415 - the extra `local` has it.
 
     paths = sorted((dataset / "wavs").iterdir())
@@ -139,7 +139,7 @@ def _wrong_rate(dataset: Path, _model: Path) -> None:
 
 
 def _own(*more: Callable[[Path, Path], None]) -> Callable[[Path, Path], None]:
-    """No script in the data set, and a configuration whose data set was another, on another machine."""
+    """No script in the dataset, and a configuration whose dataset was another, on another machine."""
 
     def change(dataset: Path, model: Path) -> None:
         (dataset / "train_tts.py").unlink()

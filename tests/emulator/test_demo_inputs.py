@@ -39,7 +39,7 @@ def make_older(record: Path) -> None:
 
 
 def test_layout_is_the_guides(tmp_path: Path, cache: Path) -> None:
-    """The data set and the model are where an emulator looks, with the three files for training."""
+    """The dataset and the model are where an emulator looks, with the three files for training."""
     root = tmp_path / "root"
     provided = inputs.provide_demo_inputs(root, "tester", cache=cache)
     assert provided.dataset == root / "datasets/tester/datahrbnn"
@@ -60,7 +60,7 @@ def test_metadata_names_every_wav(tmp_path: Path, cache: Path) -> None:
 
 
 def test_training_script_is_valid_python(tmp_path: Path, cache: Path) -> None:
-    """The script in the data set compiles and accepts the guide's two options."""
+    """The script in the dataset compiles and accepts the guide's two options."""
     provided = inputs.provide_demo_inputs(tmp_path / "root", "tester", cache=cache)
     source = (provided.dataset / DATASET_SCRIPT).read_text(encoding="utf-8")
     compile(source, "train_tts.py", "exec")
@@ -86,7 +86,7 @@ def test_nothing_temporary_is_left(tmp_path: Path, cache: Path) -> None:
 
 
 def test_users_own_data_is_left_alone(tmp_path: Path, cache: Path) -> None:
-    """A data set of the same name that a user put there is not replaced."""
+    """A dataset of the same name that a user put there is not replaced."""
     own = tmp_path / "root/datasets/tester/datahrbnn"
     own.mkdir(parents=True)
     (own / "mine.txt").write_text("mine", encoding="utf-8")

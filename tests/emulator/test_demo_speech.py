@@ -55,7 +55,7 @@ def test_files_come_in_the_order_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("nothing", ["", "   ", "\n"])
 def test_nothing_to_speak_is_an_error(tmp_path: Path, nothing: str) -> None:
-    """The error names a text without words, since a silent wav would spoil a data set."""
+    """The error names a text without words, since a silent wav would spoil a dataset."""
     with pytest.raises(LocalError, match="no words to speak"):
         speech.speak({"empty": nothing}, tmp_path)
 

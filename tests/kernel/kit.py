@@ -163,7 +163,7 @@ def settings(**changes: Any) -> SessionSettings:
 def mount_inputs(
     root: Path, *, script: str = "print('x')", config: Any = None, layout: str = "current"
 ) -> Path:
-    """Mount a data set and a base voice below `root`. Returns the data set's folder."""
+    """Mount a dataset and a base voice below `root`. Returns the dataset's folder."""
     if layout == "current":
         dataset, model = root / "datasets" / DATASET, root / "models" / MODEL
     else:

@@ -48,7 +48,7 @@ def small() -> dict[str, object]:
 
 
 def data() -> Path:
-    """A data set of four recordings, whose metadata has a byte order mark and a blank line."""
+    """A dataset of four recordings, whose metadata has a byte order mark and a blank line."""
     from tests.kernel.spoiled import recording  # noqa: PLC0415 - only here.
 
     for name in "abcd":

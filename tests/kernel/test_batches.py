@@ -108,7 +108,7 @@ def test_batches_are_of_similar_length() -> None:
 
 
 def test_names_make_the_order_the_same_where_samples_stand_otherwise() -> None:
-    """Ranks whose data sets are in different order still share all samples without a gap."""
+    """Ranks whose datasets are in different order still share all samples without a gap."""
     names = [f"{number:03}.wav" for number in range(50)]
     turned = names[::-1]
     one, other = samplers(2, count=50, names=names)[0], samplers(2, count=50, names=turned)[1]
@@ -118,7 +118,7 @@ def test_names_make_the_order_the_same_where_samples_stand_otherwise() -> None:
 
 
 def test_a_last_step_can_be_left_out_and_the_longest_put_first() -> None:
-    """Coqui's drop_last and start_by_longest are respected; a data set smaller than one step is used."""
+    """Coqui's drop_last and start_by_longest are respected; a dataset smaller than one step is used."""
     lengths = [float(index) for index in range(30)]
     (sampler,) = samplers(1, count=30, lengths=lengths, drop_last=True, longest_first=True)
     batches = list(sampler)
@@ -172,7 +172,7 @@ def test_a_loader_stays_as_it_is_where_there_is_nothing_to_do() -> None:
 
 
 def test_a_loader_gets_batches_by_length_and_keeps_the_rest() -> None:
-    """A replaced loader keeps data set, collation and workers; its order uses no global random numbers."""
+    """A replaced loader keeps dataset, collation and workers; its order uses no global random numbers."""
     torch = pytest.importorskip("torch")
     own = loader(collate_fn=list, num_workers=0)
     made = prepare(own, 2, 0, 1, 1)
@@ -235,7 +235,7 @@ def test_a_samplers_own_batches_are_divided() -> None:
 
 
 def test_what_cannot_be_shared_is_refused() -> None:
-    """An iterable data set cannot be divided between ranks; one process trains on it unchanged."""
+    """An iterable dataset cannot be divided between ranks; one process trains on it unchanged."""
     torch = pytest.importorskip("torch")
 
     class Stream(torch.utils.data.IterableDataset[int]):  # type: ignore[misc,name-defined] # As above.

@@ -13,7 +13,7 @@ SCRIPT = b"import os\nHERE = os.path.dirname(os.path.abspath(__file__))\n"
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> list[str]:
-    """A data set and a base voice as Kaggle mounts them."""
+    """A dataset and a base voice as Kaggle mounts them."""
     top = tmp_path / "input"
     put(top / "datasets" / "me" / "data" / "MyTTSDataset" / "train.py", SCRIPT.decode())
     put(top / "datasets" / "me" / "data" / "MyTTSDataset" / "wavs" / "a.wav", "sound")

@@ -181,7 +181,7 @@ def test_the_file_of_speakers_is_found_beside_the_base_voice(root: Path, log: Lo
 
 
 def test_a_dataset_path_that_leads_nowhere(root: Path, log: Log) -> None:
-    """A wrong dataset path is an error, unless the script makes its own data set configuration."""
+    """A wrong dataset path is an error, unless the script makes its own dataset configuration."""
     entry = {"formatter": "ljspeech", "path": "/gone", "meta_file_train": "other.csv"}
     config = base_config(datasets=[entry])
     assert "datasets[0].path" in failure(root, log, config)
@@ -206,7 +206,7 @@ def test_a_dataset_path_that_leads_nowhere(root: Path, log: Log) -> None:
     ],
 )
 def test_our_script_trains_on_the_metadata_that_is_there(root: Path, log: Log, datasets: Any) -> None:
-    """Whatever the base voice's own data set was, the mounted one is read; its settings may still be set."""
+    """Whatever the base voice's own dataset was, the mounted one is read; its settings may still be set."""
     config = base_config(datasets=datasets)
     prepared = make(root, log, config, own=True, coqui={"datasets.0.dataset_name": "mine"})
     folder = root / "input" / "datasets" / DATASET / "MyTTSDataset"

@@ -12,7 +12,7 @@ from tests.kernel.kit import Log, put, reporter
 
 @pytest.fixture
 def mount(root: Path) -> Path:
-    """Make a data set with its metadata two folders deep, and a folder of recordings."""
+    """Make a dataset with its metadata two folders deep, and a folder of recordings."""
     folder = root / "datahrbnn"
     put(folder / "MyTTSDataset" / "metadata.csv")
     put(folder / "MyTTSDataset" / "wavs" / "a.wav")
@@ -67,6 +67,6 @@ def test_metadata_that_is_not_there(mount: Path, log: Log) -> None:
 
 
 def test_a_path_cannot_leave_the_mount(mount: Path, log: Log) -> None:
-    """`..` in a path is dropped, so that nothing outside of the data set is used."""
+    """`..` in a path is dropped, so that nothing outside of the dataset is used."""
     put(mount.parent / "secret" / "metadata.csv")
     assert point(mount, log, path="x/../../secret")["path"] == str(mount / "MyTTSDataset")

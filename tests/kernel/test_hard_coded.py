@@ -10,7 +10,7 @@ from tests.kernel.kit import put
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> list[str]:
-    """A data set and a base voice, in today's mount layout."""
+    """A dataset and a base voice, in today's mount layout."""
     data, voice = (
         tmp_path / "datasets" / "me" / "datahrbnn",
         tmp_path / "models" / "me" / "voice" / "1" / "model",

@@ -48,7 +48,7 @@ def test_three_sessions_are_one(whole: Toy, toy: Toy) -> None:
 
 
 def test_a_script_that_draws_more_when_it_continues(whole: Toy, toy: Toy) -> None:
-    """The order in which a data set shuffled its samples when it was made stays the same."""
+    """The order in which a dataset shuffled its samples when it was made stays the same."""
     toy.session(control={"until_step": 8})
     toy.config = {"draws": 5}
     toy.session()

@@ -49,7 +49,7 @@ def test_the_real_models_layout(root: Path, log: Log) -> None:
 
 
 def test_a_folder_more(root: Path, log: Log) -> None:
-    """A data set that was zipped with its folder is found one folder deeper."""
+    """A dataset that was zipped with its folder is found one folder deeper."""
     mount_inputs(root)
     dataset = root / "datasets" / DATASET
     (dataset / "MyTTSDataset").rename(dataset / "moved")
@@ -66,7 +66,7 @@ def test_an_unknown_layout_is_used_with_a_warning(root: Path, log: Log) -> None:
 
 
 def test_another_owners_dataset_is_not_taken(root: Path, log: Log) -> None:
-    """A data set of the same slug and another owner is only named as a near match."""
+    """A dataset of the same slug and another owner is only named as a near match."""
     mount_inputs(root)
     (root / "datasets" / "owner").rename(root / "datasets" / "stranger")
     message = failure(root, log)
@@ -154,7 +154,7 @@ def test_damage_of_files(tmp_path: Path) -> None:
 
 
 def test_a_module_needs_no_script(root: Path, log: Log) -> None:
-    """`TTS.bin.train_tts` trains with the installed package, and still needs the data set."""
+    """`TTS.bin.train_tts` trains with the installed package, and still needs the dataset."""
     dataset = mount_inputs(root)
     (dataset / "MyTTSDataset" / "train_tts.py").unlink()
     script = {"source": DATASET, "script": "TTS.bin.train_tts"}

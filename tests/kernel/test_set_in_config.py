@@ -29,7 +29,7 @@ def test_a_value_and_its_kind(key: str, text: str, found: dict[str, Any]) -> Non
 
 
 def test_a_place_within_a_list() -> None:
-    """The path of the first data set."""
+    """The path of the first dataset."""
     config = SimpleNamespace(datasets=[SimpleNamespace(path="")])
     set_in_config(config, "datasets.0.path", "/data")
     assert config.datasets[0].path == "/data"

@@ -1,6 +1,6 @@
 """A training script for the tests: a GAN with a few hundred weights on Coqui's real Trainer.
 
-It draws from every generator: samples shuffled when the data set is made, noise from numpy in each sample,
+It draws from every generator: samples shuffled when the dataset is made, noise from numpy in each sample,
 a shuffling loader, dropout, random segments. `--config_path` and `--continue_path` are taken as Coqui's own
 scripts take them. The `toy` options in the configuration make it misbehave.
 """

@@ -304,7 +304,7 @@ def _tone(seconds: float, pitch: float, clarity: float, loudness: float, width: 
 
 
 def write_data_set(folder: Path, sentences: tuple[str, ...]) -> Path:
-    """Write a data set as LJSpeech lays it out."""
+    """Write a dataset as LJSpeech lays it out."""
     (folder / "wavs").mkdir(parents=True)
     rows = []
     for number, text in enumerate(sentences, start=1):

@@ -28,7 +28,7 @@ def test_the_newest_run_is_reported(cli: Cli, workplace: Path) -> None:
 
 
 def test_recordings_come_from_a_folder(cli: Cli, workplace: Path) -> None:
-    """`--recordings` plays the recordings of a local data set."""
+    """`--recordings` plays the recordings of a local dataset."""
     Made(sessions=1, epochs=1).write(workplace / RUNS)
     write_data_set(workplace / "data", ("অন্য বাক্য।",))
     assert cli("report", "--recordings", "data").code == 0

@@ -1,4 +1,4 @@
-"""What the doctor finds in a data set before quota is spent, on this machine and on Kaggle alike."""
+"""What the doctor finds in a dataset before quota is spent, on this machine and on Kaggle alike."""
 
 import io
 import wave
@@ -36,7 +36,7 @@ def sound(rate: int = 22050, seconds: float = 1.0) -> bytes:
 
 
 def data(count: int = 40, text: str = "আমি।", table: bytes | None = None) -> dict[str, bytes]:
-    """Return the files of a data set of so many recordings."""
+    """Return the files of a dataset of so many recordings."""
     rows = "".join(f"a{number}|{text}|{text}\n" for number in range(count))
     files = {"metadata.csv": rows.encode(), **{f"wavs/a{number}.wav": sound() for number in range(count)}}
     if table is not None:

@@ -82,7 +82,7 @@ def test_the_content_is_that_of_all_names_and_files(place: Path) -> None:
 
 def test_a_folder_without_metadata_is_refused(tmp_path: Path) -> None:
     """The hint names the command that makes it."""
-    with pytest.raises(UsageError, match="holds no data set") as caught:
+    with pytest.raises(UsageError, match="holds no dataset") as caught:
         read_folder(tmp_path)
     assert "kgtts data prepare" in str(caught.value.hint)
 
@@ -165,7 +165,7 @@ def test_a_new_dataset_needs_a_licence(bring: Callable[..., Uploaded], fake: Fak
 
 
 def test_a_licence_can_be_changed(bring: Callable[..., Uploaded], fake: FakeKaggle) -> None:
-    """It is not part of a version: a data set keeps all else that it says of itself."""
+    """It is not part of a version: a dataset keeps all else that it says of itself."""
     bring()
     assert not bring("CC-BY-4.0").is_new
     assert fake.details[SOURCE].license == "CC-BY-4.0"
@@ -173,7 +173,7 @@ def test_a_licence_can_be_changed(bring: Callable[..., Uploaded], fake: FakeKagg
 
 
 def test_a_403_is_not_absence(bring: Callable[..., Uploaded], fake: FakeKaggle) -> None:
-    """Only the account's list says that there is no such data set."""
+    """Only the account's list says that there is no such dataset."""
     bring()
     fake.next("dataset_files", ForbiddenError("no"))
     assert bring(None).before is State.DIFFERENT

@@ -1,9 +1,9 @@
-"""Fine-tune a voice with Coqui TTS (written for coqui-tts 0.28). It trains if the data set has no script.
+"""Fine-tune a voice with Coqui TTS (written for coqui-tts 0.28). It trains if the dataset has no script.
 
     python train_tts.py --config_path config.json --restore_path model_file.pth
 
 `--continue_path RUN_FOLDER` continues an earlier run instead. The trainer's other options work too. Copied
-into a data set as `MyTTSDataset/train_tts.py`, it can be changed there.
+into a dataset as `MyTTSDataset/train_tts.py`, it can be changed there.
 """
 
 import functools
@@ -87,7 +87,7 @@ def load_samples(config: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]
             raise
         train, evaluation = load(LEAST_EVAL)
     if not train:
-        sys.exit(f"The data set has {len(evaluation)} samples; a training needs at least {LEAST_SAMPLES}.")
+        sys.exit(f"The dataset has {len(evaluation)} samples; a training needs at least {LEAST_SAMPLES}.")
     return train, evaluation
 
 

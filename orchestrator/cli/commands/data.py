@@ -169,7 +169,7 @@ def upload(
     notes: str,
     as_json: bool,
 ) -> None:
-    """Upload a prepared data set as your private dataset on Kaggle.
+    """Upload a prepared dataset as your private dataset on Kaggle.
 
     FOLDER is what `kgtts data prepare` made: MyTTSDataset, or the folder that holds it. Folders are kept. A
     new version is made only if something has changed, and the command waits until sessions get it. An upload
