@@ -56,7 +56,7 @@ def ask(url: str, text: str, **fields: object) -> requests.Response:
 
 
 def measure(url: str, name: str) -> float:
-    """A value of the server's process by its own /metrics; 0 where the system does not tell it."""
+    """A value of the server's process by its own /metrics; 0 where the system does not say it."""
     for line in requests.get(f"{url}/metrics", timeout=60).text.splitlines():
         if line.startswith(f"process_{name} "):
             return float(line.split()[1])

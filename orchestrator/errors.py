@@ -10,7 +10,7 @@
     ├── RunFailedError        5   the training session ended without a result
     ├── WaitTimeoutError      6   the wait ended before the session did; the session goes on
     ├── ServiceError          7   Kaggle could not be reached or answered with a fault; try again
-    │   ├── OddAnswerError    7   an answer that makes no sense: what it is about cannot be told
+    │   ├── OddAnswerError    7   an answer that makes no sense: what it is about stays unknown
     │   └── SilentLogError    7   a live log said nothing for as long as its reader would wait
     └── LocalError            8   this machine: disk full, unwritable folder, missing extra
 

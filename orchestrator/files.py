@@ -55,7 +55,7 @@ def is_there(path: Path) -> bool:
     """Whether a path exists; from Python 3.14 on, `Path.exists` and its like say no even if they cannot tell.
 
     Raises:
-        OSError: it cannot be told, for example because its folder may not be entered.
+        OSError: it cannot be found out, for example because its folder may not be entered.
     """
     try:
         path.stat()

@@ -40,7 +40,7 @@ class CheckpointWriter:
     refused: bool = False  # The last one was not written: the weights were NaN or infinite.
 
     def save(self) -> None:
-        """Write a checkpoint, unless there is one of this very position."""
+        """Write a checkpoint, unless one was written at this position."""
         assert self.trainer is not None
         if self.position != self.loop.position(self.trainer):
             self.trainer.save_checkpoint()

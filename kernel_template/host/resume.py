@@ -113,7 +113,7 @@ class Resume:
             place[last] = value
             if not self._quiet:
                 self._reporter.say(
-                    f"{key} = {json.dumps(value, ensure_ascii=False)} is what the script sets itself"
+                    f"{key} = {json.dumps(value, ensure_ascii=False)} is set by the script itself"
                 )
         path.write_text(json.dumps(values, ensure_ascii=False, indent=4), encoding="utf-8")
 

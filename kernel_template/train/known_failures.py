@@ -108,8 +108,8 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         r"No user secrets exist for kernel|kaggle_secrets|UserSecretsClient|kaggle_web_client",
-        "The script asks for a secret of Kaggle{line}, which a kernel that was pushed by a program does not "
-        "get: let it work without.",
+        "The script asks for a Kaggle secret{line}, and a kernel that is pushed through the API gets none: "
+        "make the script work without it.",
     ),
     Known(
         r"restore_model\(\) missing \d|(?:train_step|train_epoch|eval_epoch|optimize|fit|restore_model)\(\) "

@@ -30,7 +30,7 @@ _LARGEST_INT = 512  # Bits: of a number that this format holds in one byte of le
 
 
 class Opaque:
-    """Something that is neither a weight nor a plain value. Its name is known, and it does nothing."""
+    """Stands for an object that is neither weight nor plain value: has its class's name, runs no code."""
 
     name = "an object"
 

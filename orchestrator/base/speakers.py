@@ -78,7 +78,7 @@ def _read(path: Path) -> list[str]:
     """Return the names of the speakers in the order of their numbers.
 
     Raises:
-        UsageError: it does not tell them.
+        UsageError: it does not name them.
     """
     try:
         text = None if path.suffix == ".pth" else path.read_text(encoding="utf-8-sig")

@@ -206,7 +206,7 @@ def _check_parts(checkpoint: Checkpoint) -> None:
 
 
 def vocabulary(config: Mapping[str, Any]) -> list[str] | None:
-    """Return the letters in the order of Coqui's BaseCharacters (0.28); None if the config does not tell."""
+    """Return the letters in the order of Coqui's BaseCharacters (0.28); None if the config does not say."""
     characters = untrusted.as_object(config.get("characters"))
     main = characters.get("phonemes") if config.get("use_phonemes") else characters.get("characters")
     main = main or characters.get("characters")

@@ -24,7 +24,7 @@ def addresses(settings: Settings) -> Sequence[str]:
 
 
 def tell(settings: Settings, done: Pass, verdict: "Verdict | None", now: datetime) -> bool:
-    """Tell the events of a pass, and warn of what could not be told. Returns whether anything was told."""
+    """Send the events of a pass, and warn of what could not be sent. Return whether anything was sent."""
     if not addresses(settings):
         return False
     # Imports the voice and the report, and few people are told anything.
@@ -39,7 +39,7 @@ def tell(settings: Settings, done: Pass, verdict: "Verdict | None", now: datetim
 
 
 def tell_events(settings: Settings, events: Sequence[Event], now: datetime) -> bool:
-    """Tell events, and warn of what could not be told. Returns whether anything was told."""
+    """Send events, and warn of what could not be sent. Return whether anything was sent."""
     to = addresses(settings)
     kinds = [EventKind(kind) for kind in settings.notify.events]
     told = Notifier(to, kinds, Path(settings.pull.to) / MEMORY_FILE).tell(events, now)

@@ -32,7 +32,7 @@ class Summary:
         histogram: how many utterances there are of each length: under 2, 4, 6 … seconds.
         loudness: the softest, median and loudest recording in LUFS, before anything is changed.
         rates: how many recordings have each sample rate.
-        speakers: how many seconds each has; one without a name if nobody says.
+        speakers: how many seconds each has; one without a name if the transcripts name none.
         characters: how many different ones the spoken texts have.
         letters: how many letters they have in all.
         rare: letters of Bangla that hardly occur, with how often.

@@ -236,7 +236,7 @@ class _Piece:
         raise TransientError("the storage answered without the file")
 
     def _is_here(self, content: Content) -> bool:
-        """Whether the file is in place already; if that cannot be told, it is not."""
+        """Whether the file is in place already; False also if that cannot be found out."""
         owner, path = self._owner, self.file.path
         place, content = owner.target / path, content.by(self.file.manifest)
         try:

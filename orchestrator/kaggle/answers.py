@@ -1,7 +1,7 @@
 """Check Kaggle's answers when they come in: the SDK turns a missing field into a valid default.
 
 `{}` would be a queued session, a push without a version, a dataset without files. What an answer must have
-stands in `_NEEDED`; one that lacks it raises `AnswerError`, so that whatever it was about "cannot be told".
+stands in `_NEEDED`; one that lacks it raises `AnswerError`, so that whatever it was about stays unknown.
 """
 
 from collections.abc import Callable, Mapping

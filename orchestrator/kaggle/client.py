@@ -220,7 +220,7 @@ class KaggleClient:
         status = ask(ref.kernel)
         if not self._shows_results(ref) and status.state.is_terminal:
             raise OddAnswerError(
-                f"Could not {doing}: Kaggle tells only that a session of {ref.kernel} has ended, and shows "
+                f"Could not {doing}: Kaggle says only that a session of {ref.kernel} has ended, and shows "
                 "neither log nor outputs of this one.",
                 hint="try again in a minute",
             )
@@ -241,7 +241,7 @@ class KaggleClient:
             with contextlib.suppress(NotFoundError):  # It was saved, and never run.
                 next(self._output_pages(ref.kernel.at(number), 1))
                 raise OddAnswerError(
-                    f"Could not read the status of {ref}: Kaggle tells only that of the newest session of "
+                    f"Could not read the status of {ref}: Kaggle says only that of the newest session of "
                     f"{ref.kernel}, which is version {number}.",
                     hint=f"see it on its page: kgtts open {ref}",
                 )
@@ -352,7 +352,7 @@ class KaggleClient:
                 return None
             times = [gpu.time_used, gpu.time_reserved, gpu.total_time_allowed]
             if any(time is not None and not timedelta(0) <= time <= _LONGEST_QUOTA for time in times):
-                raise AnswerError("has a quota that no week has")
+                raise AnswerError("has a quota that is negative or longer than ten years")
             used, reserved, allowed = (time or timedelta(0) for time in times)
             return Quota(used, reserved, allowed, utc(answer.quota_refresh_time))
 

@@ -109,7 +109,7 @@ def speaks(scores: Scores, newest: ScoredVoice | None, heard: Heard | None) -> P
         return Point(question, answer, f"{'No' if bad else 'Yes'}: {'; '.join(facts)}.")
     if cer is None and mos is None:
         facts.append("nothing measured whether it can be understood")
-    text = f"Sounds come, but whether they can be understood you must hear: {'; '.join(facts)}."
+    text = f"It makes sounds. Listen to hear whether they can be understood: {'; '.join(facts)}."
     return Point(question, Answer.UNKNOWN, text)
 
 

@@ -22,7 +22,7 @@ class Course:
     """Where a run is going.
 
     Attributes:
-        direction: by the scores if they tell, else by the eval loss.
+        direction: by the scores if they show it, else by the eval loss.
         losses: the trend of the eval loss.
         loss: the eval loss now; None if nothing was evaluated.
         scored: the trend of the scores; None if too few steps have any.

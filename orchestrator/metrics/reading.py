@@ -45,7 +45,7 @@ def read_metrics(
     Args:
         source: the path of a file, a file opened for reading bytes, or pieces of one, which may end anywhere.
         kind: the format.
-        session: the session of the source, for a source that does not tell it.
+        session: the session of the source, for a source that does not name it.
 
     Raises:
         UsageError: the file does not exist, or is a folder.

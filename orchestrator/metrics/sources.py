@@ -41,7 +41,7 @@ def find_sessions(
     if place is not None and place.is_file():
         raise UsageError(
             f"{source} is a file, not a run.",
-            hint=f"name the folder that holds it; `kgtts metrics {source}` reads a log file by itself",
+            hint=f"name the folder that holds it; `kgtts metrics {source}` reads a single log file",
         )
     sessions = results.find(source, slug)
     return sessions, sessions[-1].folder.parent

@@ -67,7 +67,7 @@ class EpochLength:
         return self._printed + self._one_less
 
     def read_epoch(self, epoch: int, epochs: int) -> None:
-        """Take an epoch's header: only where totals are one less does the last epoch's number reach it."""
+        """Take an epoch's header. If its number equals the total, this trainer's totals are one too low."""
         self._now = epoch
         if epoch == epochs:
             self._one_less = True

@@ -172,7 +172,7 @@ def _advice_to_improving(more: tuple[float, float | None] | None, *, is_over: bo
     if high is None and low <= 0:
         return (
             Advice.CONTINUE,
-            f"Keep training, and look again: for how long cannot be told yet.{how}",
+            f"Keep training, and look again: it is too early to say for how long.{how}",
         )
     until = (
         f"That is worth it while {WORTH_HOURS:.0f} hours of training still make it {WORTH_SHARE:.0%} better."
@@ -212,7 +212,7 @@ def _headline(
         *rest, last = parts
         first += f"It {', '.join(rest)} and {last}. " if rest else f"It {last}. "
     if advice is Advice.UNKNOWN:
-        return f"{first}Whether to keep training cannot be told yet."
+        return f"{first}It is too early to say whether to keep training."
     if advice is Advice.STOP:
         return first + (
             "Stop now." if better.answer is Answer.NO else "More hours bring little: stop when you like."

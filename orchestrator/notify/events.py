@@ -1,4 +1,4 @@
-"""What of a pass is worth telling to a person who is elsewhere. Pure: no network, no files."""
+"""What of a pass a person who is elsewhere should learn. Pure: no network, no files."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Event:
         title: it in a few words.
         text: what happened, and the next command to type.
         files: what may go with it: a sample, a voice package.
-        happened: when, as far as Kaggle tells.
+        happened: when, as far as Kaggle says.
     """
 
     kind: EventKind
@@ -89,7 +89,7 @@ _FAILED = {
     RunState.STALLED: "the run stalled",
     RunState.ZOMBIE: "a session hangs",
 }
-_DONE = {RunState.DONE: "the voice is done", RunState.LIMITED: "the run has used what it may"}
+_DONE = {RunState.DONE: "the voice is done", RunState.LIMITED: "the run has used all hours that it may"}
 
 
 def _how_it_ended(view: RunView) -> str:

@@ -66,7 +66,7 @@ class Notifier:
                 except LocalError as error:
                     return Told(sent, [f"{error.message} Next: {error.hint}"])
                 if failure is not None:
-                    warnings.append(f'"{event.title}" could not be told: {failure}.')
+                    warnings.append(f'"{event.title}" could not be sent: {failure}.')
                     continue
                 told.append(mark)
                 sent += 1

@@ -162,7 +162,7 @@ def unpack(archive: Path, target: Path) -> None:
         raise ServiceError(f"{archive.name} is refused: it has the same name twice.") from error
     except _DAMAGED as error:
         raise ServiceError(
-            f"{archive.name} arrived damaged: {error}.", hint="give the same command again"
+            f"{archive.name} arrived damaged: {error}.", hint="run the same command again"
         ) from error
 
 

@@ -207,7 +207,7 @@ def bring_newer(
 
     Raises:
         UsageError: a session of the run is at work on Kaggle.
-        KgttsError: Kaggle could not be read, or does not tell.
+        KgttsError: Kaggle could not be read, or does not say.
     """
     view = read_run(context.snapshot(), base)
     if view is None or (view.run_id != series.run_id and not series.is_new):

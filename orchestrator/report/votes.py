@@ -73,7 +73,7 @@ class Tally:
 
     @property
     def preferred(self) -> str | None:
-        """The letter of the voice that is clearly preferred; None if that cannot be told."""
+        """The letter of the voice that is clearly preferred; None if it is too early to say."""
         return "B" if self.low > 0.5 else "A" if self.high < 0.5 else None  # noqa: PLR2004  # Half of the votes.
 
 
@@ -212,7 +212,7 @@ def tally_words(tally: Tally) -> str:
     people = "1 person" if tally.people == 1 else f"{tally.people} people"
     what = f"B was preferred in {tally.share:.0%} of {counted(count, 'answer')} ({spread}), by {people}"
     if tally.preferred is None:
-        return f"{what}. Which one is better cannot be told yet."
+        return f"{what}. It is too early to say which one is better."
     name = tally.names["AB".index(tally.preferred)]
     if tally.people == 1:
         return f"{what}, who likes {tally.preferred} better: {name}. Others may not; ask more people."

@@ -1,7 +1,7 @@
 """The life of a run, which is a chain of sessions.
 
     target     which session a command is about
-    snapshot   one look at Kaggle: each piece is there, not there, or cannot be told
+    snapshot   one look at Kaggle: each piece is there, not there, or unknown
     reading    a look as a `RunView` (`view`); `handover` finds what the next session can continue from
     decide     what the run needs next (pure)
     passes     one look, one decision, one step: `push` pushes, `rescue` hands over, `collect` downloads

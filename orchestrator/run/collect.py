@@ -70,9 +70,9 @@ class Brought:
     is_whole: bool = True
 
     def has_all(self, needed: Choose) -> bool:
-        """Whether all that `needed` chooses is here, or refused for its name; never if nothing was left.
+        """Whether all that `needed` chooses is here or refused for its name; False if there are no outputs.
 
-        What came was compared with size and hash in the manifest as it came.
+        Files were compared with the manifest's sizes and hashes when they were downloaded.
         """
         here = {str(file.path) for file in self.transfer.files} | {
             item.name for item in self.transfer.refused

@@ -65,7 +65,7 @@ def wait(clock: Clock, source: str, is_done: Callable[[], bool]) -> None:
         if left <= 0:
             raise ServiceError(
                 f"Kaggle has not prepared {source} within {_READY_WITHIN_S / 60:.0f} minutes.",
-                hint="give the same command again: nothing is uploaded twice, and it waits on",
+                hint="run the same command again to wait longer; nothing is uploaded twice",
             )
         clock.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_PAUSE_S)

@@ -111,7 +111,7 @@ def dataset_root(place: Path) -> Path:
 
 
 def list_folder(place: Path) -> tuple[dict[str, Path], list[str]]:
-    """List what a folder gives, see `dataset_root`.
+    """List the files of a dataset's folder (see `dataset_root`).
 
     Returns:
         The files by their names in the dataset, and the names that are left out.
@@ -214,13 +214,13 @@ class DatasetUpload:
         Raises:
             UsageError: a licence is needed.
             RefusedError: Kaggle refused it, or could not process it.
-            ServiceError: Kaggle could not be reached, or did not become ready in time; trying again goes on.
+            ServiceError: Kaggle could not be reached, or was not ready in time; trying again continues.
             LocalError: this machine has no room for the archive, or a file cannot be read.
         """
         before = self.state(folder)
         if before is State.ABSENT and not license_name:
             raise UsageError(
-                f"The dataset {self._source} is made now, and Kaggle wants to know its licence.",
+                f"The dataset {self._source} does not exist yet, and Kaggle asks for its licence.",
                 hint=f"add --license NAME, one of {', '.join(LICENSES)}; private data may be `other`",
             )
         if before is State.DIFFERENT and not self._is_ready():
@@ -327,7 +327,7 @@ def _ensure_unchanged(folder: Folder) -> None:
     if changed := [name for name, seen in folder.seen.items() if now.get(name) != seen]:
         raise LocalError(
             f"{changed[0]} has changed since the upload began, so nothing was uploaded.",
-            hint="wait until `kgtts data prepare` has ended, and give the same command again",
+            hint="wait until `kgtts data prepare` has ended, and run the same command again",
         )
 
 

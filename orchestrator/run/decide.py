@@ -189,11 +189,11 @@ def _handed_over_how(stranded: SessionView, *, by_download: bool, failed: int) -
 
 
 def being_prepared(session: SessionView, now: datetime) -> Decision:
-    """A run waits while Kaggle processes the dataset that hands a session over: seconds to minutes."""
+    """The decision to wait until Kaggle has processed the dataset that hands a session over: minutes."""
     return Decision(
         RunState.WAITING,
         f"What session {session.stamp.session} kept, up to step {session.step}, is uploaded, and Kaggle is "
-        "preparing it; the next pass goes on.",
+        "preparing it; the next pass continues.",
         until=now + PREPARING,
         is_preparing=True,
     )

@@ -96,7 +96,7 @@ def with_sessions_here(
 
     Raises:
         UsageError: a person asks for that, and it cannot be.
-        ServiceError: Kaggle does not tell whether a session here was handed over already.
+        ServiceError: Kaggle does not say whether a session here was handed over already.
     """
     kaggle = view.newest
     here = sessions_here(results, view.base.slug, view.run_id, kaggle.stamp.fingerprint)
@@ -124,7 +124,7 @@ def begun_here(snapshot: Snapshot, base: KernelRef, results: Results, fingerprin
     """A run of which Kaggle has nothing, as its sessions were all trained elsewhere; None if there is none.
 
     Raises:
-        ServiceError: Kaggle does not tell whether a session here was handed over already.
+        ServiceError: Kaggle does not say whether a session here was handed over already.
     """
     newest = newest_run(pulled_sessions(results.to / base.slug))
     run_id = newest[0].run if newest else None

@@ -84,7 +84,7 @@ def read_dataset(kaggle: Kaggle, source: str) -> HandoverDataset:
     """See what a dataset is now.
 
     Raises:
-        CredentialsError, ServiceError: Kaggle could not be read, or does not tell.
+        CredentialsError, ServiceError: Kaggle could not be read, or does not say.
     """
     broken = unseen = False
     try:
@@ -158,7 +158,7 @@ def find_parent(
         known: sessions whose states are known.
 
     Raises:
-        ServiceError: it cannot be told.
+        ServiceError: it cannot be found out.
     """
     mounted = _mounted(snapshot, heads, newest, known)
     saved = newest if newest.is_mountable else parent_of(snapshot, newest, known=mounted)
@@ -185,7 +185,7 @@ def parent_of(
     One that ran elsewhere is no kernel on Kaggle: there is of it what the dataset has that handed it over.
 
     Raises:
-        ServiceError: it cannot be told.
+        ServiceError: it cannot be found out.
     """
     ref = child.parent
     if ref is None or (known is not None and known.ref == ref):
@@ -210,7 +210,7 @@ def _handed_over(snapshot: Snapshot, child: SessionView, ref: KernelRef) -> Sess
     """A session outside Kaggle as the run's dataset has it; None if that has another one, or is not ready.
 
     Raises:
-        ServiceError: it cannot be told.
+        ServiceError: it cannot be found out.
     """
     from orchestrator.run.state import session_of  # noqa: PLC0415 - pydantic, see `Snapshot.state`.
 

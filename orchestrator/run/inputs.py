@@ -33,7 +33,7 @@ def input_states(settings: Settings, kaggle: Kaggle) -> Iterator[InputState]:
     Raises:
         NotFoundError: two answers agree that there is no such dataset or model.
         RefusedError: Kaggle could not process it.
-        ServiceError: Kaggle could not be read, or does not tell.
+        ServiceError: Kaggle could not be read, or does not say.
     """
     yield _dataset(settings.inputs.dataset, kaggle)
     yield _model(settings.inputs.model, kaggle)
@@ -54,7 +54,7 @@ def _dataset(source: str, kaggle: Kaggle) -> InputState:
                 f"Whether the newest version of the dataset {source} is ready is not known: {error.message}",
                 hint="try again in a minute; `kgtts doctor` checks it",
             ) from error
-        note = "Kaggle does not tell whether its newest version is ready"
+        note = "Kaggle does not say whether its newest version is ready"
         return InputState("dataset", source, note=note)
     return InputState(
         "dataset",
@@ -78,7 +78,7 @@ def _model(source: str, kaggle: Kaggle) -> InputState:
     try:
         variations = kaggle.model_variations(_model_of(source))
     except (NotFoundError, ForbiddenError):
-        return InputState("model", source, note="Kaggle does not tell whether it is ready")
+        return InputState("model", source, note="Kaggle does not say whether it is ready")
     if any(_version(item) == source.casefold() and item.is_ready is False for item in variations):
         words = f"Kaggle is still preparing the model {source}; a session that starts now would not find it."
         return InputState("model", source, words)

@@ -121,7 +121,7 @@ def is_absent(path: Path) -> bool:
     """Whether there is certainly nothing at a path.
 
     Raises:
-        OSError: it cannot be told.
+        OSError: it cannot be found out.
     """
     try:
         path.lstat()

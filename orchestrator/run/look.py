@@ -107,7 +107,7 @@ def look(
     Raises:
         SettingsError: what `--set` gave at a push of the run is no setting any more.
         UsageError: a person asks to go on from a session here, and that cannot be.
-        ServiceError: Kaggle could not be read, or does not tell.
+        ServiceError: Kaggle could not be read, or does not say.
     """
     snapshot = snapshot or context.snapshot()
     if quota is None and settings.accelerator.has_gpu:
@@ -150,7 +150,7 @@ def look_twice(settings: Settings, context: RunContext, asked: Asked) -> Pass:
     """A look whose decision a second one confirms, if something follows from it.
 
     Raises:
-        ServiceError: several looks in a row contradict each other, or Kaggle does not tell.
+        ServiceError: several looks in a row contradict each other, or Kaggle does not say.
     """
     seen = look(settings, context, asked)
     strangers = set[KernelRef]()

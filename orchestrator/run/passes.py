@@ -61,7 +61,7 @@ def make_pass(
         UsageError: the settings are not those that the run was begun with, another run is asked for while a
             session of it is alive, Kaggle no longer shows a run that was pushed from here, or somebody else's
             version is on top of the kernel; then, what ended sessions left is brought first.
-        ServiceError: Kaggle could not be read, or does not tell; nothing was changed.
+        ServiceError: Kaggle could not be read, or does not say; nothing was changed.
         KgttsError: Kaggle refused for another reason than quota.
     """
     settings = settings.with_owner(context.kaggle.username)

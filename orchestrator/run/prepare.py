@@ -118,7 +118,7 @@ def _settle_intents(context: RunContext, base: KernelRef, view: RunView | None) 
     """See that no push from here, whose end nobody knows, has arrived behind what Kaggle showed.
 
     Raises:
-        ServiceError: one has, or Kaggle does not tell.
+        ServiceError: one has, or Kaggle does not say.
     """
     newest = None if view is None else view.newest_on_kaggle
     for record in context.ledger.of_slug(base.slug, base.owner):
@@ -154,7 +154,7 @@ def _check_once_more(last: Snapshot, base: KernelRef, view: RunView | None) -> M
         The newest version of each sibling that exists.
 
     Raises:
-        ServiceError: there is one, or Kaggle does not tell.
+        ServiceError: there is one, or Kaggle does not say.
     """
     heads = dict[KernelRef, int]()
     for kernel in base.siblings:
@@ -321,7 +321,7 @@ def _check_voice(settings: Settings, view: RunView) -> None:
         raise UsageError(
             f"A run that begins with the voice of {kernel} cannot be pushed to that kernel, which cannot "
             "mount its own output.",
-            hint="set another kernel.slug in kgtts.toml, then give the same command again",
+            hint="set another kernel.slug in kgtts.toml, then run the same command again",
         )
 
 

@@ -36,7 +36,7 @@ def read_run(snapshot: Snapshot, base: KernelRef) -> RunView | None:
     """Read a run; None if neither sibling holds a session of kgtts.
 
     Raises:
-        CredentialsError, ServiceError: Kaggle could not be read, or does not tell.
+        CredentialsError, ServiceError: Kaggle could not be read, or does not say.
     """
     if _is_new(snapshot, base):
         return None
@@ -82,7 +82,7 @@ def _status_beside(snapshot: Snapshot, ref: KernelRef) -> SessionStatus:
     """The state of a session that has a newer one, so that it should have ended; if not, asked for again.
 
     Raises:
-        ServiceError: it cannot be told.
+        ServiceError: it cannot be found out.
     """
     status = snapshot.certain_status(ref)
     if not status.state.is_terminal:
@@ -99,7 +99,7 @@ def _is_new(snapshot: Snapshot, base: KernelRef) -> bool:
     """Whether two answers agree that neither sibling exists: the first is not there, and neither is listed.
 
     Raises:
-        ServiceError: they contradict each other, or Kaggle does not tell.
+        ServiceError: they contradict each other, or Kaggle does not say.
     """
     first, second = base.siblings
     if certain(snapshot.kernel(first)) is not None or not snapshot.is_own(base):
@@ -123,7 +123,7 @@ def ended_by_the_list(snapshot: Snapshot, base: KernelRef) -> KernelRef | None:
     that was pushed a moment ago to continue the run beyond its target.
 
     Raises:
-        ServiceError: Kaggle could not be read, or does not tell.
+        ServiceError: Kaggle could not be read, or does not say.
     """
     listed = value_of(snapshot.listing()) if base == base.base and snapshot.is_own(base) else None
     if not listed or str(base).casefold() in listed:
@@ -143,7 +143,7 @@ def look_closer(snapshot: Snapshot, view: SessionView) -> tuple[SessionView, Seq
     """The session with its state and, once it has ended, what it left; and notes about that.
 
     Raises:
-        ServiceError: it cannot be told.
+        ServiceError: it cannot be found out.
     """
     status = snapshot.certain_status(view.ref)
     view = replace(view, status=status)
@@ -183,7 +183,7 @@ def _head(snapshot: Snapshot, kernel: KernelRef) -> _Head | None:
     Versions that are not ours, saved on the website for example, are skipped.
 
     Raises:
-        ServiceError: Kaggle does not tell.
+        ServiceError: Kaggle does not say.
     """
     info = certain(snapshot.kernel(kernel))
     if info is None:
@@ -227,7 +227,7 @@ def newest_session(snapshot: Snapshot, kernel: KernelRef) -> SessionView | None:
     """A kernel's newest version that is a session of kgtts; None if it has none, or there is no kernel.
 
     Raises:
-        ServiceError: Kaggle does not tell.
+        ServiceError: Kaggle does not say.
     """
     head = _head(snapshot, kernel)
     return None if head is None else head.session
@@ -237,7 +237,7 @@ def stranger_on(snapshot: Snapshot, kernel: KernelRef) -> KernelRef | None:
     """The newest version of a kernel, if kgtts did not push it; None if it did or there is no kernel.
 
     Raises:
-        ServiceError: Kaggle does not tell.
+        ServiceError: Kaggle does not say.
     """
     head = _head(snapshot, kernel)
     return None if head is None or head.is_ours else kernel.at(head.version)

@@ -85,13 +85,13 @@ def certain(seen: Seen[T]) -> T | None:
     """Return what was seen; None if it is absent.
 
     Raises:
-        ServiceError: that could not be told. The same look may succeed later.
+        ServiceError: it cannot be found out now. The same look may succeed later.
     """
     if isinstance(seen, CannotTell):
         if isinstance(seen.error, ServiceError):
             raise seen.error
         raise ServiceError(
-            f"{seen.error.message} Whether it is there cannot be told from this, so nothing was changed.",
+            f"{seen.error.message} This does not show whether it is there, so nothing was changed.",
             hint="try again later (`kgtts watch` does so by itself); `kgtts doctor` checks who is logged in",
         ) from seen.error
     return seen.value if isinstance(seen, There) else None
@@ -101,7 +101,7 @@ def visible(seen: Seen[T]) -> T | None:
     """Return what was seen, None if it is absent: for commands that only show it, with Kaggle's own words.
 
     Raises:
-        RefusedError, ServiceError: it could not be told.
+        RefusedError, ServiceError: it cannot be found out.
     """
     if isinstance(seen, CannotTell):
         raise seen.error
@@ -195,7 +195,7 @@ class Snapshot:
         A 403 is its absence here, as the answer about the newest version agrees.
 
         Raises:
-            ServiceError: it cannot be told.
+            ServiceError: it cannot be found out.
         """
         seen = see(lambda: self._kaggle.kernel(kernel.at(head + 1)))
         return None if is_forbidden(seen) else certain(seen)
@@ -216,7 +216,7 @@ class Snapshot:
         return ref.owner.casefold() == self._kaggle.username.casefold()
 
     def _is_listed(self, ref: KernelRef) -> bool | None:
-        """Whether the account's listing has a kernel; None if it cannot tell."""
+        """Whether the account's listing has a kernel; None if it is not known."""
         listed = self.listing() if self.is_own(ref) else NotThere()
         return str(ref.kernel).casefold() in listed.value if isinstance(listed, There) else None
 
@@ -228,7 +228,7 @@ class Snapshot:
         """The state of a version's session; a version that has none yet is as good as queued.
 
         Raises:
-            ServiceError: it cannot be told.
+            ServiceError: it cannot be found out.
         """
         return certain(self.status(ref)) or SessionStatus(SessionState.QUEUED)
 
@@ -278,7 +278,7 @@ class Snapshot:
         """The stored log, asked for again if it is missing: a failure without it looks like a kill.
 
         Raises:
-            ServiceError: it cannot be told.
+            ServiceError: it cannot be found out.
         """
         return certain(self.log(ref)) or certain(see(lambda: self._kaggle.stored_log(ref))) or ()
 
@@ -303,7 +303,7 @@ class Snapshot:
         """A session's own state (one that was copied from another session is not), and a note about it.
 
         Raises:
-            ServiceError: it cannot be told.
+            ServiceError: it cannot be found out.
         """
         seen = self.state(session.ref)
         result = certain(seen)
@@ -316,7 +316,7 @@ class Snapshot:
         """A version as a session of `run` that has saved; None if it is not one.
 
         Raises:
-            ServiceError: it cannot be told.
+            ServiceError: it cannot be found out.
         """
         stamp = self.stamp(ref)
         if stamp is None or stamp.id != run:

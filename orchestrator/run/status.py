@@ -65,7 +65,7 @@ def report_session(
 
     Raises:
         NotFoundError: there is no such kernel or session.
-        ServiceError: Kaggle could not be read, or does not tell.
+        ServiceError: Kaggle could not be read, or does not say.
     """
     snapshot = snapshot or context.snapshot()
     with target.looked_for():

@@ -55,7 +55,7 @@ def session_at_work(context: RunContext, target: Target, run: str | None) -> Tar
         run: how the person named it; a version is taken at its word.
 
     Raises:
-        ServiceError: Kaggle does not tell.
+        ServiceError: Kaggle does not say.
     """
     if run is not None and "/" in run and KernelRef.parse(run).version is not None:
         return target
@@ -79,7 +79,7 @@ def stop_session(
 
     Raises:
         UsageError: the session is not running.
-        RefusedError: Kaggle does not let these credentials stop it, or the session does not tell its id.
+        RefusedError: Kaggle does not let these credentials stop it, or the session does not show its id.
         WaitTimeoutError: it has not told its id yet.
         ServiceError: Kaggle could not be reached, or has not saved the outputs within half an hour.
     """
@@ -123,7 +123,7 @@ def _kaggle_session(
     number = untrusted.count(event.get("kaggle_session"))
     if event["event"] != EventName.SESSION or number is None:
         raise RefusedError(
-            f"The log of {ref} does not tell Kaggle's id of the session, so no call can stop it: an older "
+            f"The log of {ref} does not show Kaggle's id of the session, so no call can stop it: an older "
             "kgtts pushed it, or its machine does not know the id.",
             hint=f"stop it on its page: kgtts open {ref}",
         )
@@ -224,7 +224,7 @@ def _wait_for_outputs(context: RunContext, target: Target) -> int:
 
 
 def _step(context: RunContext, target: Target, *, rescue: bool) -> int | None:
-    """The step that the run can be continued from; None if Kaggle does not tell, or it is no run of kgtts."""
+    """The step that the run can be continued from; None if Kaggle does not say, or it is no run of kgtts."""
     try:
         view = read_run(context.snapshot(), target.ref.base)
     except ServiceError:

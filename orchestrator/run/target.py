@@ -36,7 +36,7 @@ def find_target(
     Raises:
         UsageError: nothing fits, or several runs do.
         NotFoundError: there is no such kernel.
-        ServiceError: Kaggle does not tell.
+        ServiceError: Kaggle does not say.
     """
     snapshot = snapshot or context.snapshot()
     if text is None:
@@ -158,7 +158,7 @@ def find_push(context: RunContext, record: SessionRecord) -> Pushed | None:
     missing only if the account's list agrees, and for longer if Kaggle says 403.
 
     Raises:
-        ServiceError: Kaggle does not tell, so nobody can say.
+        ServiceError: Kaggle does not say, so it stays unknown.
     """
     kernel, is_hidden = record.ref.kernel, False
     try:
@@ -186,7 +186,7 @@ def _newest_versions(snapshot: Snapshot, kernel: KernelRef) -> Iterator[KernelIn
     """A kernel's newest version, and the one after it if the answer about the newest was old.
 
     Raises:
-        ServiceError: Kaggle does not tell.
+        ServiceError: Kaggle does not say.
     """
     info = certain(snapshot.kernel(kernel))
     if info is not None:

@@ -75,14 +75,14 @@ class VoiceUpload:
         Raises:
             UsageError: a licence is needed.
             RefusedError: Kaggle refused it.
-            ServiceError: Kaggle could not be reached, or did not become ready in time; trying again goes on.
+            ServiceError: Kaggle could not be reached, or was not ready in time; trying again continues.
             LocalError: a file cannot be read.
         """
         content = content_of(files)
         newest = self.newest()
         if newest is None and not license_name:
             raise UsageError(
-                f"The model {self._variation} is made now, and Kaggle wants to know its licence.",
+                f"The model {self._variation} does not exist yet, and Kaggle asks for its licence.",
                 hint=f"add --license NAME, one of {', '.join(map(repr, LICENSES))}",
             )
         source = None if newest is None else f"{self._variation}/{newest.version}"

@@ -8,7 +8,7 @@ MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 
 class Measures:
-    """Counters of one server. Memory and processor time come along where the system tells them (Linux)."""
+    """Counters of one server. Memory and processor time are included if the system reports them."""
 
     def __init__(self, places: int) -> None:
         self._registry = CollectorRegistry()

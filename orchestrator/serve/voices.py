@@ -70,7 +70,7 @@ class Voices:
         if not among and model not in ANY_MODEL:
             raise ApiError(
                 404,
-                f"There is no model {one_line(model, 60)!r}; it can be: {self._names}, or {ANY_MODEL[0]}.",
+                f"There is no model {one_line(model, 60)!r}; choose {self._names} or {ANY_MODEL[0]}.",
                 "model_not_found",
                 param="model",
             )
@@ -88,7 +88,7 @@ class Voices:
         if not found:
             raise ApiError(
                 400,
-                f"There is no voice {one_line(voice, 60)!r} here; it can be: {self._names}, or {ANY_VOICE}.",
+                f"There is no voice {one_line(voice, 60)!r}; choose {self._names} or {ANY_VOICE}.",
                 "voice_not_found",
                 param="voice",
             )

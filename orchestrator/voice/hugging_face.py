@@ -62,7 +62,7 @@ class Plan:
 
     @property
     def is_current(self) -> bool:
-        """Whether the package is there as it is."""
+        """Whether the repository already holds this very package."""
         return self.exists and not self.upload and not self.remove
 
 
@@ -169,7 +169,7 @@ class HuggingFace:
             wrong = untrusted.one_line(", ".join((*now.upload, *now.remove)[:3]), 200)
             raise ServiceError(
                 f"Could not {doing}: afterwards Hugging Face had something else of {wrong}.",
-                hint="give the same command again",
+                hint="run the same command again",
             )
         return now.head
 
@@ -245,8 +245,8 @@ def _answer(error: BaseException) -> Any:
     return answer if getattr(answer, "status_code", None) is not None else None
 
 
-_AGAIN = "give the same command again later; what was sent is not sent again"
-_LOOKS = "give the same command again; it looks at what is there now"
+_AGAIN = "run the same command again later; what was sent is not sent again"
+_LOOKS = "run the same command again; it looks at what is there now"
 _ANSWERS: Mapping[int, tuple[type[KgttsError], str, str | None]] = {
     _UNAUTHORIZED: (
         CredentialsError,

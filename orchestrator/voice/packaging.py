@@ -71,7 +71,7 @@ def package_contents(place: Path, facts: VoiceFacts, asked: Asked) -> Contents:
     Args:
         place: the voice's description, a voice.json or base.json.
         facts: what is known of the voice.
-        asked: what its giver says of it.
+        asked: what its publisher says of it.
 
     Raises:
         UsageError: the voice is damaged, or other programs could not speak with it.

@@ -21,7 +21,7 @@ from orchestrator.files import replacing
 _BLOCK = 65_536  # Bytes.
 _LARGEST_WAV = (1 << 32) - (1 << 16)  # Bytes of samples, so that the header's sizes fit.
 _PLAYED_SHARE = 0.5  # A player that ends sooner than this share of the sound has played nothing.
-_TELLING_S = 1.0  # A shorter sound does not tell: programs need time to start.
+_TELLING_S = 1.0  # A shorter sound shows nothing: programs need time to start.
 
 _FFPLAY = ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error", "-i")
 # PowerShell reads the path from an environment variable: within a command it would need quoting.

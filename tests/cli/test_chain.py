@@ -82,7 +82,7 @@ def test_push_wait_json_is_one_document_of_the_last_session(cli: Cli, cut: Emula
 def test_watch_begins_the_run_and_sees_it_through(
     cli: Cli, open_account: Callable[..., Emulator], python: str, workplace: Path
 ) -> None:
-    """It equals passes of `kgtts sync`, also where Kaggle tells only the newest session's status."""
+    """It equals passes of `kgtts sync`, also where Kaggle says only the newest session's status."""
     cut = open_account(python=python, status_by_version=False)
     set_script(workplace, CUT)
     result = cli("watch", *SHORT)

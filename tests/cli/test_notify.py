@@ -69,7 +69,7 @@ def test_sync_tells_once_and_a_dead_service_changes_no_exit_code(
     service.status = 503
     result = cli("sync", "--no-pull")
     assert (result.code, service.heard) == (0, [])
-    assert "could not be told: json:" in result.err
+    assert "could not be sent: json:" in result.err
     service.status = 200
     assert [cli("sync", "--no-pull").code for _ in range(2)] == [0, 0]
     assert service.titles == ["bangla-tts: the voice is done"]

@@ -70,7 +70,7 @@ def test_status_of_a_run_that_is_over(cli: Cli, trained: Emulator) -> None:
     result = cli("status")
     assert "Next: kgtts report, or kgtts say TEXT" in result.out
     assert (
-        "  verdict    Listen to hear whether it speaks. Whether to keep training cannot be told yet."
+        "  verdict    Listen to hear whether it speaks. It is too early to say whether to keep training."
         in result.out
     )
 

@@ -259,7 +259,7 @@ def test_a_later_session_keeps_what_the_script_set(
     assert (played.code, played.state["global_step"]) == (0, 12), log.text[-3000:]
     rates = [float(rate) for rate in re.findall(r"> current_lr_1: (\S+)", log.text)]
     assert max(rates) < 0.00017
-    assert "lr = 0.00017 is what the script sets itself" in log.text
+    assert "lr = 0.00017 is set by the script itself" in log.text
     (config,) = (root / "working" / "training").glob("*/config.json")
     assert json.loads(config.read_text())["lr"] == 0.00017
 

@@ -173,7 +173,7 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
         config = self.config
         if config.fault_rank != watching.rank():
             if config.hangs and self._no_memory(segment, "backward"):
-                self.made = Hang.apply(self.made)  # type: ignore[no-untyped-call] # torch does not tell.
+                self.made = Hang.apply(self.made)  # type: ignore[no-untyped-call] # torch does not say.
             return segment
         if config.nan_at is not None and self.steps >= config.nan_at:
             if self.scale > config.nan_above and (config.mixed_precision or config.nan_always):
@@ -186,7 +186,7 @@ class Toy(TrainerModel):  # type: ignore[misc] # As above.
         if self._no_memory(segment, "forward"):
             raise torch.OutOfMemoryError(OUT_OF_MEMORY)
         if self._no_memory(segment, "backward"):
-            self.made = OutOfMemory.apply(self.made)  # type: ignore[no-untyped-call] # torch does not tell.
+            self.made = OutOfMemory.apply(self.made)  # type: ignore[no-untyped-call] # torch does not say.
         return segment
 
     def _no_memory(self, segment: torch.Tensor, where: str) -> bool:

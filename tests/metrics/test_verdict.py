@@ -64,10 +64,12 @@ def test_a_good_voice() -> None:
 
 
 def test_nothing_at_all() -> None:
-    """Without any measurement every answer is that it cannot be told."""
+    """Without any measurement every answer is that it is too early to say."""
     found = judge(MetricsTable(), Scores())
     assert answers(found) == [Answer.UNKNOWN] * 3
-    assert found.headline == "Listen to hear whether it speaks. Whether to keep training cannot be told yet."
+    assert found.headline == (
+        "Listen to hear whether it speaks. It is too early to say whether to keep training."
+    )
     assert (found.loss, found.more_hours, found.advice) == (None, None, Advice.UNKNOWN)
 
 

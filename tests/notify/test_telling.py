@@ -83,7 +83,7 @@ def test_a_service_that_is_down_is_tried_again(after: Callable[..., Play], tmp_p
     told = notifier.tell(events, play.clock.now())
     assert (told.sent, told.warnings) == (
         1,
-        ['"bangla-tts: the run failed" could not be told: tgram: timed out.'],
+        ['"bangla-tts: the run failed" could not be sent: tgram: timed out.'],
     )
     assert notifier.tell(events, play.clock.now()).sent == 1
     assert notifier.tell(events, play.clock.now()).sent == 0

@@ -43,7 +43,7 @@ def test_a_403_is_absence_only_if_the_accounts_list_agrees(play: Play) -> None:
     play.kaggle.save(str(FIRST))
     assert isinstance(Snapshot(play.kaggle).kernel(FIRST), CannotTell)
     play.kaggle.always("my_kernels", ServiceError("500"))
-    with pytest.raises(ServiceError, match="cannot be told"):
+    with pytest.raises(ServiceError, match="does not show whether"):
         certain(Snapshot(play.kaggle).kernel(FIRST))
     assert snapshot.kernel(FIRST) == NotThere(is_hidden=True)  # One look is one look.
 

@@ -53,7 +53,7 @@ def test_a_model_in_preparation(kaggle: FakeKaggle) -> None:
 def test_a_model_whose_state_is_not_shown(kaggle: FakeKaggle, refusal: KgttsError) -> None:
     """Its files are listed, so it exists: a note says so, and nothing waits."""
     kaggle.next("model_variations", refusal)
-    assert "does not tell" in (looked(kaggle)[1].note or "")
+    assert "does not say" in (looked(kaggle)[1].note or "")
 
 
 @pytest.mark.parametrize("second", REFUSALS)

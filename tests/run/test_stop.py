@@ -136,7 +136,7 @@ def test_a_session_that_tells_no_id_cannot_be_stopped_from_here(play: Play) -> N
         ref = str(play.kaggle.saved_as or "asha/other-kernel")
         play.kaggle.have(ref, 1).state = SessionState.RUNNING
         play.kaggle.version(f"{ref}/1").log = log  # type: ignore[assignment]
-        with pytest.raises(RefusedError, match="does not tell Kaggle's id") as caught:
+        with pytest.raises(RefusedError, match="does not show Kaggle's id") as caught:
             stop(play, f"{ref}/1")
         assert "kgtts open" in (caught.value.hint or "")
 

@@ -162,7 +162,7 @@ def test_voices_and_speakers_are_listed_and_chosen(tmp_path: Path) -> None:
         client = client_of(server)
         assert [model.id for model in client.models.list()] == ["asha", "duo", "kgtts"]
         assert client.models.retrieve("duo").id == "duo"
-        with pytest.raises(openai.NotFoundError, match="it can be: asha, duo/rina, duo/mita"):
+        with pytest.raises(openai.NotFoundError, match="choose asha, duo/rina, duo/mita"):
             client.models.retrieve("nobody")
 
         def sound(model: str, voice: str) -> bytes:

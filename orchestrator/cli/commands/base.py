@@ -77,7 +77,7 @@ def add(
     listener = TransferListener() if as_json else Bar()
     known = next((item for item in KNOWN_VOICES if item.name == voice), None)
     with (
-        on_interrupt("Stopped.", hint="give the same command again; it goes on"),
+        on_interrupt("Stopped.", hint="run the same command again to continue"),
         tempfile.TemporaryDirectory(prefix="kgtts-") as made,
         found(voice, data_folder(), listener, _announce) as (config, checkpoint),
     ):

@@ -185,7 +185,7 @@ def upload(
             click.echo(folded(f"{text}nothing about what others may do with it."))
             license_name = choose(f"{source} is made now. Its licence", LICENSES, LICENSES[0])
         with (
-            on_interrupt("Stopped while uploading.", hint="give the same command again; it goes on"),
+            on_interrupt("Stopped while uploading.", hint="run the same command again to continue"),
             sending_bar(found.size, data_folder()) as sending,
         ):
             done = bringing.bring(found, license_name=license_name, notes=notes, sending=sending)

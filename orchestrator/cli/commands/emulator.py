@@ -40,7 +40,7 @@ from orchestrator.emulator.options import ABSENT, MOUNT_LAYOUTS, SANDBOXES
     help="How long an uploaded dataset or model takes until it can be mounted.",
 )
 @click.option(
-    "--version-while-processing", is_flag=True, help="Accept a next version of a dataset or model meanwhile."
+    "--version-while-processing", is_flag=True, help="Accept another version while one is processed."
 )
 @click.option(
     "--layout",

@@ -28,7 +28,7 @@ from orchestrator.voice.hugging_face import HuggingFace, Plan, check_name
 from orchestrator.voice.package import Package, open_package, write_package
 
 _BROKE_OFF = "Stopped."
-_GOES_ON = "give the same command again; what was sent is not sent again"
+_GOES_ON = "run the same command again; what was sent is not sent again"
 
 
 @click.group()

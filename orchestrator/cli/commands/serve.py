@@ -183,7 +183,7 @@ def _announce(server: "Server", voices: "Voices", access: "Access") -> None:
     )
     if access.token is not None:
         click.echo(
-            "Requests need the token. Beyond this machine it travels readably: put a proxy with TLS in front."
+            "Requests need the token, which is sent unencrypted: in a network, put a proxy with TLS in front."
         )
 
 

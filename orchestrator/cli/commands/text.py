@@ -24,14 +24,15 @@ from orchestrator.voice.speech import STDIN, check_text, name_all, read_text, sp
     "--run",
     "run",
     metavar="RUN",
-    help="In the letters of this run's voice: its slug, id (or the beginning of it) or OWNER/SLUG[/VERSION].",
+    help="Write the text in the letters of this run's voice: its slug, id (or the beginning of it) or "
+    "OWNER/SLUG[/VERSION].",
     shell_complete=complete_run,
 )
 @click.option(
     "--voice",
     "place",
     type=click.Path(exists=True, path_type=Path),
-    help="In the letters of this voice: a voice.json, or a folder that contains one.",
+    help="Write the text in the letters of this voice: a voice.json, or a folder that contains one.",
 )
 @click.option(
     "--latin",

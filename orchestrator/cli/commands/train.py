@@ -32,7 +32,7 @@ from orchestrator.results import Results
 from orchestrator.settings import Settings
 
 _NO_OWNER = (
-    "No Kaggle user is known. If this run is to go on on Kaggle one day, stop now, set kernel.owner in "
+    "No Kaggle user is known. To be able to continue this run on Kaggle, stop now, set kernel.owner in "
     "kgtts.toml, and begin again with --new."
 )
 

@@ -122,10 +122,10 @@ class Screen:
         click.secho(f"Warning: {shown(error.message)} The next pass tries again.", fg="yellow", err=True)
 
     def check(self) -> None:
-        """End the command with the error for files that were left out, if any pass left some out.
+        """Raise the error for files that were left out, if a pass left some out.
 
         Raises:
-            LocalError: one did.
+            LocalError: a pass left files out.
         """
         if self.left_out:
             raise self.left_out[0]

@@ -65,7 +65,7 @@ class Rule(BaseModel):
         place = self.where.partition(":")[0]
         # A place that includes a pattern stands for exactly that address.
         if place not in self.places and self.where not in self.places:
-            raise ValueError(f"where cannot be {self.where!r} here; choose one of: {', '.join(self.places)}")
+            raise ValueError(f"where cannot be {self.where!r}; choose one of: {', '.join(self.places)}")
         if self.burst > self.every:
             raise ValueError("burst cannot be above every")
         return self
