@@ -1,8 +1,9 @@
 """Where Kaggle is, and with which credentials: the official client's rules, without importing it.
 
 Credentials are looked for in the official client's order (kaggle 2.2.4, `KaggleApi.authenticate`): an access
-token, then a legacy API key, then what `kaggle auth login` stored. White space and byte order marks around
-them are dropped. No `repr` and no message shows a secret.
+token, then a legacy API key, then what `kaggle auth login` stored. White space, quotes and byte order marks
+around them are dropped, and each is taken for what it is: people put an access token where a key belongs, and
+the text of kaggle.json where a token does (kaggle-cli #1188). No `repr` and no message shows a secret.
 """
 
 import codecs
@@ -28,6 +29,8 @@ URL_VARIABLE = "KGTTS_KAGGLE_URL"
 # What people paste along: white space, byte order marks, characters without a width.
 _EDGES = re.compile(r"\A[\s\ufeff\u200b-\u200f\u2060]+|[\s\ufeff\u200b-\u200f\u2060]+\Z")
 _VARIABLES = ("KAGGLE_API_TOKEN", "KAGGLE_USERNAME", "KAGGLE_KEY")
+_QUOTED = re.compile(r"""\A(["'])(.*)\1\Z""")  # `set NAME="value"` of Windows keeps the quotes.
+_TOKEN_PREFIX = "KGAT_"  # noqa: S105  # What every access token begins with, and no key.
 _ODD = re.compile(r"[^!-~]")  # No header can carry these.
 
 
@@ -127,6 +130,7 @@ def prepare_stock_client(argv: Sequence[str], environ: MutableMapping[str, str],
         if not stripped(environ.get(name, "")):
             environ.pop(name, None)
     if found is not None and found.kind is CredentialKind.API_KEY:
+        environ.pop("KAGGLE_API_TOKEN", None)
         environ.update({"KAGGLE_USERNAME": found.username or "", "KAGGLE_KEY": found.secret})
     elif found is not None and found.secret:
         environ["KAGGLE_API_TOKEN"] = found.secret
@@ -160,18 +164,21 @@ def _found(environ: Mapping[str, str], home: Path) -> Credentials:
     learn(token)
     if token:
         # It holds the token itself, or the path of a file with the token.
-        return _token("KAGGLE_API_TOKEN", _text(Path(token)) or token)
+        content = _text(Path(token)) or token
+        pair = untrusted.json_object(content) or {}
+        values = [text_of(pair.get(name)) for name in ("username", "key")]
+        return _api_key("KAGGLE_API_TOKEN", *values) if all(values) else _token("KAGGLE_API_TOKEN", content)
     for name in ("access_token", "access_token.txt"):
         path = home / ".kaggle" / name
         token = _text(path)
         if token:
             return _token(_tidy(path, home), token, exposed=_is_exposed(path))
     username, key = (stripped(environ.get(name, "")) for name in ("KAGGLE_USERNAME", "KAGGLE_KEY"))
-    if username and key:
-        return _api_key("KAGGLE_USERNAME and KAGGLE_KEY", username, key)
+    if key and (username or _is_token(key)):
+        return _api_key("KAGGLE_USERNAME and KAGGLE_KEY" if username else "KAGGLE_KEY", username, key)
     path = _config_folder(environ, home) / "kaggle.json"
-    found = _values(path, "username", "key")
-    if found:
+    found = _values(path, "username", "key") or ["", *filter(_is_token, _values(path, "key"))]
+    if found[1:]:
         return _api_key(_tidy(path, home), *found, exposed=_is_exposed(path))
     login = login_file(home)
     if found := _values(login, "refresh_token"):
@@ -203,8 +210,9 @@ def learn_all(environ: Mapping[str, str], home: Path) -> None:
     named = stripped(environ.get("KAGGLE_API_TOKEN", ""))
     for path in (*([Path(named)] if named else []), folder / "access_token", folder / "access_token.txt"):
         learn(_text(path))
-    for path in (_config_folder(environ, home) / "kaggle.json", folder / "kaggle.json", login_file(home)):
-        values = untrusted.json_object(_text(path)) or {}
+    places = _config_folder(environ, home) / "kaggle.json", folder / "kaggle.json", login_file(home)
+    for text in (named, *map(_text, places)):
+        values = untrusted.json_object(text) or {}
         for key in ("key", "access_token", "refresh_token"):
             for secret in _texts(values.get(key)):
                 learn(secret, text_of(values.get("username")))
@@ -225,8 +233,13 @@ def text_of(value: object) -> str:
 
 
 def stripped(text: str) -> str:
-    """Return a text without white space, byte order marks and invisible characters around it."""
-    return _EDGES.sub("", text)
+    """Return a text without white space, byte order marks, invisible characters and quotes around it."""
+    bare = _EDGES.sub("", text)
+    return _EDGES.sub("", quoted.group(2)) if (quoted := _QUOTED.match(bare)) else bare
+
+
+def _is_token(text: str) -> bool:
+    return text.startswith(_TOKEN_PREFIX)
 
 
 def _token(place: str, secret: str, *, exposed: bool = False) -> Credentials:
@@ -236,6 +249,8 @@ def _token(place: str, secret: str, *, exposed: bool = False) -> Credentials:
 
 def _api_key(place: str, username: str, key: str, *, exposed: bool = False) -> Credentials:
     learn(key, username)
+    if _is_token(key):
+        return _token(place, key, exposed=exposed)
     return Credentials(CredentialKind.API_KEY, place, username, key, exposed)
 
 

@@ -192,7 +192,7 @@ def translated(doing: str, *, pushing: str = "") -> Iterator[None]:
     Raises:
         CredentialsError: Kaggle does not accept the credentials (401).
         ForbiddenError: 403. NotFoundError: 404. RefusedError: any other 4xx.
-        ServiceError: 429, 5xx, no connection, or no answer in time.
+        ServiceError: 429, 5xx, 409 for a push, no connection, or no answer in time.
         OddAnswerError: the answer makes no sense.
     """
     try:
@@ -307,6 +307,12 @@ def _http_error(  # noqa: PLR0911  # One return for each kind of failure.
             return ServiceError(
                 f"Could not {doing}: the proxy asks for a user name and password (407).",
                 hint="write them into HTTPS_PROXY",
+            )
+        case 409 if pushing:  # Reported of open editors, and of a dataset's name: it may pass.
+            return ServiceError(
+                f"Could not {doing}: something else has this name or is changing it (409), such as an open "
+                f"editor of the kernel, or a dataset of the same name.{said}",
+                hint="close the editor's page, then try again; if it lasts, set another kernel.slug",
             )
         case 429:
             return ServiceError(

@@ -9,11 +9,17 @@ import pytest
 from orchestrator.emulator import Emulator, EmulatorOptions
 from orchestrator.errors import CredentialsError
 from orchestrator.kaggle import connect
-from orchestrator.kaggle.auth import find_credentials, known_username, learn_all, prepare_stock_client
+from orchestrator.kaggle.auth import (
+    CredentialKind,
+    find_credentials,
+    known_username,
+    learn_all,
+    prepare_stock_client,
+)
 from orchestrator.scrubbing import scrub
 from tests.support import KEY, USER, Cli, Process
 
-AROUND = ["{}\n", " {}", "\t{}\r\n", "\ufeff{}", "\ufeff {}\u200b\n", "\u00a0{}\u2028"]
+AROUND = ["{}\n", '"{}"\r\n', "' {} '", " {}", "\t{}\r\n", "\ufeff{}", "\ufeff {}\u200b\n", "\u00a0{}\u2028"]
 MIDDLE = len(KEY) // 2
 ODD = {
     "a line break": f"{KEY[:MIDDLE]}\n{KEY[MIDDLE:]}",
@@ -70,6 +76,39 @@ def test_what_is_pasted_along_is_dropped(
     assert client.username == USER
     assert list(client.my_kernels()) == []
     client.close()
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["KAGGLE_KEY", "KAGGLE_KEY alone", "kaggle.json", "kaggle.json without a name", "JSON as a token"],
+)
+def test_an_access_token_in_the_place_of_a_key_is_one(tmp_path: Path, place: str) -> None:
+    """Kaggle answers 401 to one that is sent as a key; the official client gets it as a token, too."""
+    token = f"KGAT_{KEY}"
+    whole, bare = json.dumps({"username": "me", "key": token}), json.dumps({"key": token})
+    environ = {
+        "KAGGLE_KEY": {"KAGGLE_USERNAME": "me", "KAGGLE_KEY": token},
+        "KAGGLE_KEY alone": {"KAGGLE_KEY": token},
+        "kaggle.json": written(tmp_path, "kaggle.json", whole) if place == "kaggle.json" else {},
+        "kaggle.json without a name": written(tmp_path, "kaggle.json", bare) if "without" in place else {},
+        "JSON as a token": {"KAGGLE_API_TOKEN": whole},
+    }[place]
+    found = find_credentials(environ, tmp_path)
+    assert (found.kind, found.secret, found.username) == (CredentialKind.ACCESS_TOKEN, token, None)
+    prepare_stock_client([], environ, tmp_path)
+    assert environ["KAGGLE_API_TOKEN"] == token
+
+
+def test_the_text_of_kaggle_json_in_the_place_of_a_token_is_a_key(tmp_path: Path) -> None:
+    """People paste it into the secret of a GitHub Action."""
+    environ = {"KAGGLE_API_TOKEN": json.dumps({"username": USER, "key": KEY})}
+    found = find_credentials(environ, tmp_path)
+    assert (found.kind, found.username, found.secret) == (CredentialKind.API_KEY, USER, KEY)
+    learn_all(environ, tmp_path)
+    assert scrub(f"the key {KEY}") == "the key ***"
+    prepare_stock_client([], environ, tmp_path)
+    assert (environ["KAGGLE_USERNAME"], environ["KAGGLE_KEY"]) == (USER, KEY)
+    assert "KAGGLE_API_TOKEN" not in environ
 
 
 @pytest.mark.parametrize("place", [place for place in PLACES if "KEY" not in place and "json" not in place])

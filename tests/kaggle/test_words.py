@@ -101,6 +101,19 @@ def test_a_refused_push_tells_what_to_do(workplace: Path, monkeypatch: pytest.Mo
             client.close()
 
 
+def test_a_conflict_of_a_push_may_pass(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends no watch: an editor of the kernel that is open somewhere has been the reason."""
+    body = {"error": {"code": 409, "message": "Conflict", "status": "ALREADY_EXISTS"}}
+    with answering("application/json", json.dumps(body).encode(), 409) as url:
+        client = client_of(url, monkeypatch)
+        with pytest.raises(ServiceError, match=r"open editor.* Kaggle says: Conflict") as caught:
+            client.push(small_push())
+        assert "kernel.slug" in (caught.value.hint or "")
+        with pytest.raises(RefusedError, match=r"refused \(409\)"):
+            client.session_status(KERNEL)
+        client.close()
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_an_account_without_a_verified_phone(
     start_emulator: Start, monkeypatch: pytest.MonkeyPatch, *, nested: bool

@@ -206,10 +206,13 @@ def test_half_a_second_kernel_is_named_and_nothing_is_lost(account: Callable[...
     assert (told["pushed"], told["session"], told["global_step"]) == (True, 2, 630)
 
 
-def test_a_push_that_did_not_arrive_is_made_by_the_next_pass(account: Callable[..., Account]) -> None:
+@pytest.mark.parametrize("status", [409, 500])
+def test_a_push_that_did_not_arrive_is_made_by_the_next_pass(
+    account: Callable[..., Account], status: int
+) -> None:
     """Kaggle failed before it saved anything: the first pass says so, the second pushes."""
     run = account(queue_delay_s=3600.0)
-    run.emulator.server.faults.fail_next(500, method="SaveKernel")
+    run.emulator.server.faults.fail_next(status, method="SaveKernel")
     result = run.kgtts("sync", "--no-pull", clock=HastyClock())
     assert result.code == ExitCode.SERVICE
     assert "did not arrive" in result.said
