@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _ALLOCATIONS = 50_000  # After so many new objects Python looks for garbage.
 _LONGEST_NAME = 200  # Of a file, in an error message.
+_LONG_S = 3.0  # After so many seconds of waiting between tries, it is said.
 # What `kgtts --help` lists, by what a person is doing: command -> its line of help. Each command is in the
 # module of its name in `cli/commands`, which is imported only to run it: help and completion must be quick.
 _SECTIONS = {
@@ -91,6 +92,22 @@ class _Formatter(logging.Formatter):
         return _safe(super().format(record))
 
 
+class Waiting(logging.Handler):
+    """Says once, at a terminal, that calls are made again: a minute without a word looks like a hang."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_said = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Read what stamina logs at each retry."""
+        retry = vars(record)
+        waited_s = retry.get("stamina.waited_so_far", 0.0) + retry.get("stamina.wait_for", 0.0)
+        if waited_s >= _LONG_S and not self._is_said and sys.stderr.isatty():
+            self._is_said = True
+            click.echo("Kaggle does not answer as it should; trying again for up to a minute.", err=True)
+
+
 class _LazyGroup(click.Group):
     """A group whose commands are imported only to run them."""
 
@@ -147,7 +164,7 @@ def kgtts(ctx: click.Context, *, verbose: bool) -> None:
         logging.basicConfig(level=logging.INFO, handlers=[handler])
     else:
         # Without a handler, Python itself would print the warning that stamina logs at each retry.
-        logging.getLogger("stamina").addHandler(logging.NullHandler())
+        logging.getLogger("stamina").handlers = [Waiting()]
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

@@ -17,14 +17,10 @@ from orchestrator.models import InputFile
 from orchestrator.ports import Kaggle
 from orchestrator.run.checked import Checked, Level, failed_check
 from orchestrator.run.data_check import check_data, kaggle_place, local_place, read_config
-from orchestrator.run.inputs import input_states
+from orchestrator.run.inputs import UPLOADS, input_states
 from orchestrator.run.packages import lost_by_release
 from orchestrator.settings import LoadedSettings, Settings, format_duration
 
-_UPLOADS = {
-    "dataset": "`kgtts data upload FOLDER` makes it; or correct inputs.dataset in kgtts.toml",
-    "model": "`kgtts base add bangla-female` puts a base voice there; or correct inputs.model in kgtts.toml",
-}
 _NOT_IN_DATASET = ("TTS.bin.train_tts", FIND_SCRIPT, OWN_SCRIPT)
 
 
@@ -108,8 +104,8 @@ def check_service(settings: Settings, kaggle: Kaggle) -> Iterator[Checked]:
     try:
         states = list(input_states(settings, kaggle))
     except KgttsError as error:
-        if any(item.level is Level.FAILED for item in sources):
-            return  # It was said above that it cannot be read.
+        if not isinstance(error, NotFoundError) and any(item.level is Level.FAILED for item in sources):
+            return  # It was said above that it cannot be read; that it is absent is more.
         yield failed_check("ready", error)
         return
     for item in states:
@@ -144,7 +140,7 @@ def _files(kind: str, source: str, wanted: list[str], listing: Iterator[InputFil
             if wanted and not missing:
                 break
     except (NotFoundError, ForbiddenError) as error:
-        return replace(failed_check(kind, error), hint=_UPLOADS[kind])
+        return replace(failed_check(kind, error), hint=UPLOADS[kind])
     except KgttsError as error:
         return failed_check(kind, error)
     if not missing:

@@ -288,13 +288,16 @@ def _outlook(settings: Settings, utterances: int, quota: Quota | None, now: date
         return Checked("outlook", Level.OK, "on the CPU nothing is forecast")
     epoch_s = max(1.0, utterances * UTTERANCE_S)
     found = forecast(Work(float(settings.training.epochs), epoch_s), terms_of(settings, quota), now)
-    days = None if found.done_at is None else max(1, math.ceil((found.done_at - now) / timedelta(days=1)))
-    weeks = "" if days is None else f", done after {counted(days, 'day')}"
+    done = ""
+    if found.done_at is not None:
+        unit = timedelta(days=1) if found.done_at - now > timedelta(days=1) else timedelta(hours=1)
+        count = max(1, math.ceil((found.done_at - now) / unit))
+        done = f", done after {counted(count, 'day' if unit.days else 'hour')}"
     epoch, hours = format_duration(timedelta(seconds=round(epoch_s))), found.gpu_time / timedelta(hours=1)
     gpu_hours = counted(max(1, round(hours)), "GPU hour")
     return Checked(
         "outlook",
         Level.OK,
         f"estimate: {counted(settings.training.epochs, 'epoch')} of {epoch} take {gpu_hours} in "
-        f"{counted(found.sessions, 'session')}{weeks}, at the speed of a public run on one T4 GPU",
+        f"{counted(found.sessions, 'session')}{done}, at the speed of a public run on one T4 GPU",
     )

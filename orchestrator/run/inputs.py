@@ -9,6 +9,12 @@ from orchestrator.models import ModelVariation
 from orchestrator.ports import Kaggle
 from orchestrator.settings import Settings
 
+# What puts a missing input there.
+UPLOADS = {
+    "dataset": "`kgtts data upload FOLDER` makes it; or correct inputs.dataset in kgtts.toml",
+    "model": "`kgtts base add bangla-female` puts a base voice there; or correct inputs.model in kgtts.toml",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class InputState:
@@ -118,7 +124,7 @@ def _check_listed(kind: str, source: str, listed: Sequence[str], error: RefusedE
         close = difflib.get_close_matches(source.casefold(), known, n=1)
         near = f"; the nearest name there is {close[0]}" if close else ""
         raise NotFoundError(
-            f"There is no {kind} {source}: Kaggle's list does not have it either{near}.", hint=error.hint
+            f"There is no {kind} {source}: Kaggle's list does not have it either{near}.", hint=UPLOADS[kind]
         ) from error
 
 

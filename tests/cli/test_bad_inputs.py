@@ -83,9 +83,16 @@ def test_an_unknown_dataset(
 ) -> None:
     """Kaggle answers 403 or 404; the account's list confirms that it is absent."""
     account = open_account(python=python, absent=status)
-    wanted = f"There is no dataset {USER}/datahrbn", f"the nearest name there is {USER}/datahrbnn", "doctor"
+    wanted = (
+        f"There is no dataset {USER}/datahrbn",
+        f"the nearest name there is {USER}/datahrbnn",
+        "kgtts data upload",
+    )
     fails(cli("push", "--set", "inputs.dataset=datahrbn"), 4, *wanted)
     fails(cli("doctor", "--set", "inputs.dataset=datahrbn"), 4, f"dataset {USER}/datahrbn", wanted[1])
+    theirs = cli("doctor", "--set", "kernel.owner=somebody")
+    fails(theirs, 4, "kernel.owner is somebody", "dataset somebody/datahrbnn")
+    assert "is not known" not in theirs.said  # Once is enough.
     assert account.backend.kernels.all() == []
 
 

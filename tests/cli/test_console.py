@@ -1,6 +1,7 @@
 """Text fits into its place on a terminal."""
 
 import io
+import logging
 import os
 import shlex
 import unicodedata
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.cli.main import Waiting
 from orchestrator.cli.show.console import fit, folded, quoted, width_of
 from orchestrator.untrusted import terminal_line
 
@@ -40,6 +42,19 @@ class Terminal(io.StringIO):
     def isatty(self) -> bool:
         """Yes."""
         return True
+
+
+def test_long_waits_for_kaggle_are_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a terminal, after some seconds; a pipe gets nothing."""
+    for stream, times in ((Terminal(), 1), (io.StringIO(), 0)):
+        monkeypatch.setattr("sys.stderr", stream)
+        waiting = Waiting()
+        counts = []
+        for waited in (0.0, 1.0, 4.0, 9.0):
+            record = logging.makeLogRecord({"stamina.waited_so_far": waited, "stamina.wait_for": 1.0})
+            waiting.handle(record)
+            counts.append(stream.getvalue().count("trying again"))
+        assert counts == [0, 0, times, times]
 
 
 @given(SAFE, st.integers(min_value=0, max_value=30), st.integers(min_value=0, max_value=10))

@@ -72,4 +72,3 @@ def test_somebody_elses_name_in_the_settings_is_said(kaggle: FakeKaggle, tmp_pat
         f"kernel.owner is somebody, but {kaggle.username} is logged in",
     )
     assert found["dataset"][0] is found["model"][0] is Level.FAILED
-    assert "ready" not in found  # It would only say the same once more.

@@ -204,7 +204,7 @@ def upload(
     what = f"{counted(len(found.files), 'file')}, {size(found.size)}"
     if done.is_new:
         click.secho(f"Uploaded {done.source}", fg="green", nl=False)
-        click.echo(f"  {what}  https://www.kaggle.com/datasets/{done.source}")
+        click.echo(f"  {what}\n  https://www.kaggle.com/datasets/{done.source}")
     else:
         click.echo(f"Nothing has changed: {done.source} holds these {what} already.")
     if found.left_out:
@@ -213,7 +213,7 @@ def upload(
         warn(f"{done.source} is public: everybody can hear the recordings. Its page on Kaggle changes that.")
     if not found.has_script:
         click.echo("It has no training script; kgtts brings one along.")
-    click.echo("Next: kgtts base add bangla-female, if no base voice is on Kaggle yet; then kgtts doctor")
+    click.echo("Next: kgtts base add bangla-female (unless it is there already), then kgtts doctor")
 
 
 @contextlib.contextmanager

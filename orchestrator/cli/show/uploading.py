@@ -56,6 +56,7 @@ def sending_bar(total: int, home: Path) -> Iterator[Sending]:
     def say(words: str) -> None:
         """Say it on a line of its own, behind the bar if there is one."""
         if bars and bars[0] is not None:
+            bars[0].update(bars[0].length - bars[0].pos)  # All is sent, which was less than was to be sent.
             click.echo(f"\n{words}", err=True, nl=False)
         else:
             click.echo(words, err=True)
