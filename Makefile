@@ -6,11 +6,12 @@ DEMO_DIR ?= demo
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOWEST := $(VENV)/lowest
 
 # The tests' modules are compiled once for all of pytest's workers, and for the next run.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-laptop lint format clean
+.PHONY: demo test test-laptop test-lowest lint format clean
 
 demo: $(VENV)/.local
 	$(BIN)/kgtts demo --dir "$(DEMO_DIR)"
@@ -21,6 +22,15 @@ test: $(VENV)/.test
 # The laptop's side as on Windows: what only POSIX has is hidden.
 test-laptop: $(VENV)/.test
 	$(BIN)/python -m pytest -p tests.laptop -n auto
+
+# The laptop's side with the oldest releases that pyproject.toml allows, on the oldest Python: newer ones have no
+# wheels of some. With all extras that work without torch.
+test-lowest:
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct \
+		--editable '.[cloud,data,notify,package,phonemes,publish,report,serve,speak,test]'
+	$(LOWEST)/bin/python -m pytest -p tests.laptop -n auto
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

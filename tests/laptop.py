@@ -86,6 +86,11 @@ def hide_posix() -> None:
     for name in LIBRARIES:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    whole = ModuleType("os")
+    vars(whole).update(vars(os))
+    for module in list(sys.modules.values()):  # Some releases ask for the file's mode whenever they lock.
+        if module.__name__.startswith("filelock.") and vars(module).get("os") is os:
+            vars(module)["os"] = whole
     for name in MODULES:
         sys.modules.pop(name, None)
     sys.meta_path.insert(0, Absent())
