@@ -88,7 +88,7 @@ def hide_posix() -> None:
             importlib.import_module(name)
     whole = ModuleType("os")
     vars(whole).update(vars(os))
-    for module in list(sys.modules.values()):  # Some releases ask for the file's mode whenever they lock.
+    for module in list(sys.modules.values()):  # Old releases call `os.fchmod` when they lock.
         if module.__name__.startswith("filelock.") and vars(module).get("os") is os:
             vars(module)["os"] = whole
     for name in MODULES:
