@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import LocalError
-from orchestrator.files import is_there, replacing, write_atomically
+from orchestrator.files import is_there, rename, replacing, write_atomically
 from orchestrator.locks import machine_lock
 from tests.support import REPOSITORY
 
@@ -107,3 +107,39 @@ def test_what_cannot_be_told(tmp_path: Path) -> None:
     """An error is not taken for absence, as `Path.exists` does from Python 3.14 on."""
     with pytest.raises(OSError, match="too long"):
         is_there(tmp_path / ("x" * 300))
+
+
+class Held(type(Path())):  # type: ignore[misc]  # The class of this system's paths.
+    """A file that another program holds for its first `held` renames, like virus scanners on Windows."""
+
+    held = 0
+
+    def replace(self, target: object) -> object:
+        """Refuse, or rename."""
+        type(self).held -= 1
+        if type(self).held >= 0:
+            raise PermissionError(13, "held")
+        return super().replace(target)
+
+
+def test_a_file_that_a_virus_scanner_holds_is_renamed_when_it_is_free(tmp_path: Path) -> None:
+    """The rename is tried again for more than a second; then it is an error."""
+    waits: list[float] = []
+    (tmp_path / "new").write_text("new")
+    Held.held = 4
+    rename(Held(tmp_path / "new"), tmp_path / "old", waits.append)
+    assert (tmp_path / "old").read_text() == "new"
+    assert len(waits) == 4
+    Held.held = 100
+    waits.clear()
+    with pytest.raises(PermissionError):
+        rename(Held(tmp_path / "old"), tmp_path / "other", waits.append)
+    assert 1 < sum(waits) < 3
+
+
+def test_all_that_is_written_whole_waits_for_a_virus_scanner(tmp_path: Path) -> None:
+    """So does the ledger, the settings, and every file that `replacing` writes."""
+    Held.held = 1
+    write_atomically(Held(tmp_path / "kgtts.toml"), "text")
+    assert (tmp_path / "kgtts.toml").read_text() == "text"
+    assert Held.held < 0

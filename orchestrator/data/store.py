@@ -26,7 +26,7 @@ from orchestrator.data.recordings import STATE_FOLDER
 from orchestrator.data.sounds import file_digest
 from orchestrator.data.work import VERSION, AudioSettings, Job, Worked, part_file
 from orchestrator.errors import LocalError, UsageError
-from orchestrator.files import write_atomically
+from orchestrator.files import rename, write_atomically
 
 DATASET = PurePosixPath(DATASET_SCRIPT).parts[0]
 METADATA = "metadata.csv"
@@ -247,10 +247,10 @@ class Store:
         waiting = []
         for count, (path, target) in enumerate(moves):
             between = self.layout.staging / f"{count}.moving"
-            path.replace(between)
+            rename(path, between)
             waiting.append((between, target))
         for path, target in waiting:
-            path.replace(target)
+            rename(path, target)
         return True
 
     def _left_over(self, wanted: set[Path]) -> list[Path]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from orchestrator.data.measures import Measures, gain_for, measure
 from orchestrator.data.sounds import Samples, Sound, SoundError, read_sound, resample, wav_bytes
+from orchestrator.files import rename
 
 VERSION = 1  # Of what is done here; another number makes a dataset anew.
 _SPLIT_PAUSE_S = 0.35  # Between sentences; within one, readers pause less.
@@ -218,6 +219,6 @@ def _write(part: Part, samples: Samples, rate: int, file: Path) -> Part:
     """Level a part and write it, complete or not at all."""
     temporary = file.with_suffix(".part")
     temporary.write_bytes(wav_bytes(samples * np.float32(10 ** (part.gain / 20)), rate))
-    temporary.replace(file)
+    rename(temporary, file)
     found = file.stat()
     return replace(part, size=found.st_size, mtime_ns=found.st_mtime_ns)

@@ -30,8 +30,9 @@ from orchestrator.download.storage import (
     TransientError,
 )
 from orchestrator.download.transfer import Counts, Fetched, Planned, TransferListener
-from orchestrator.download.workspace import PARTS, Workspace, replace
+from orchestrator.download.workspace import PARTS, Workspace
 from orchestrator.errors import LocalError, ServiceError
+from orchestrator.files import rename
 from orchestrator.models import OutputFile
 
 NO_MANIFEST: Mapping[str, Content] = {}
@@ -340,7 +341,7 @@ class _Piece:
             raise LocalError(f"{link} is a link; kgtts does not write through links.", hint=f"remove {link}")
         place = owner.target / file.path
         place.parent.mkdir(parents=True, exist_ok=True)
-        replace(partial.place, place)
+        rename(partial.place, place)
         size = place.stat().st_size
         owner.finish(file, size, missing=size - partial.resumed)
 

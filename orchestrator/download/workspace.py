@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-import stamina
 from filelock import FileLock, Timeout
 
 from kernel_template.contract import OWN_PREFIX
@@ -102,13 +101,3 @@ def _lock(folder: Path) -> FileLock | None:
         if (folder / _LOCK).exists():
             return lock
         lock.release()  # Another transfer removed it between our opening and our locking.
-
-
-@stamina.retry(on=PermissionError, attempts=5, wait_initial=0.1, wait_max=0.1, wait_jitter=0.0)
-def replace(source: Path, target: Path) -> None:
-    """Rename a file over another; on Windows a virus scanner may hold either of them for a moment.
-
-    Raises:
-        OSError: it cannot be replaced.
-    """
-    source.replace(target)

@@ -14,7 +14,7 @@ from typing import IO
 from orchestrator import untrusted
 from orchestrator.download import Fetch, TransferListener, UnsafeNameError, fetch, safe_name
 from orchestrator.errors import CredentialsError, LocalError, ServiceError
-from orchestrator.files import remove_tree, write_atomically
+from orchestrator.files import remove_tree, rename, write_atomically
 from orchestrator.formatting import size
 from orchestrator.models import InputArchive
 from orchestrator.ports import Kaggle
@@ -116,7 +116,7 @@ class KaggleInputs:
             )
             remove_tree(place)
             place.parent.mkdir(parents=True, exist_ok=True)
-            fresh.replace(place)
+            rename(fresh, place)
         except OSError as error:
             raise LocalError(f"Could not unpack {source} into {place}: {error.strerror or error}.") from error
         except ServiceError:

@@ -18,7 +18,7 @@ from orchestrator.base.sources import Download, found
 from orchestrator.base.voice import read_voice
 from orchestrator.download import TransferListener
 from orchestrator.errors import LocalError, UsageError
-from orchestrator.files import remove_tree, write_atomically
+from orchestrator.files import remove_tree, rename, write_atomically
 from orchestrator.formatting import counted
 from orchestrator.places.downloads import KaggleInputs
 from orchestrator.results import PulledSession, Results
@@ -155,7 +155,7 @@ class InputFinder:
                     whole = Path(made, folder.name)
                     whole.mkdir()
                     read.write(whole)
-                    whole.replace(folder)  # At once: half a voice would be taken for one.
+                    rename(whole, folder)  # At once: half a voice would be taken for one.
             except OSError as error:
                 raise LocalError(f"{folder} could not be written: {error.strerror or error}.") from error
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from orchestrator.errors import LocalError
+from orchestrator.files import rename
 from orchestrator.locks import machine_lock
 
 # Append only: a released migration never changes. Each runs in one transaction with its number.
@@ -174,7 +175,7 @@ def create_if_absent(path: Path) -> None:
                 migrate(database, path)
             finally:
                 database.close()
-            new.replace(path)
+            rename(new, path)
     except (OSError, sqlite3.OperationalError, LocalError) as error:
         raise _unwritable(path, error) from error
 

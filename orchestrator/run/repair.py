@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import LocalError
+from orchestrator.files import rename
 from orchestrator.locks import machine_lock
 from orchestrator.models import KernelRef
 from orchestrator.ports import Clock, Kaggle
@@ -59,8 +60,8 @@ def repair(path: Path, kaggle: Kaggle, clock: Clock) -> Repaired | None:
         try:
             for side in _SIDES:
                 if Path(f"{path}{side}").exists():
-                    Path(f"{path}{side}").replace(f"{aside}{side}")
-            new.replace(path)
+                    rename(Path(f"{path}{side}"), Path(f"{aside}{side}"))
+            rename(new, path)
         except OSError as error:
             raise LocalError(
                 f"The ledger {path} cannot be set aside: {error}.", hint="set KGTTS_HOME to another folder"
@@ -88,5 +89,5 @@ def _rebuild(path: Path, new: Path, kaggle: Kaggle, clock: Clock) -> tuple[int, 
             intent = Intent(stamp.id, stamp.session, view.ref.kernel, None, stamp.fingerprint)
             ledger.confirm(ledger.intend(intent, view.started or clock.now()), view.ref)
             found += 1
-    draft.replace(new)
+    rename(draft, new)
     return kept, found

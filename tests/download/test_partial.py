@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from orchestrator.download.hashes import Content, joined_crc32c
 from orchestrator.download.partial import Partial, Range, has_part, part_size, ranges_of, remove_parts
-from orchestrator.download.workspace import replace
 
 MB = 1 << 20
 BYTES = os.urandom(14 * MB)
@@ -147,27 +146,3 @@ def test_parts_of_other_contents_go_and_those_of_other_names_stay(tmp_path: Path
     assert has_part(tmp_path, NAME)
     assert has_part(tmp_path, other)
     assert len(list(tmp_path.iterdir())) == 2
-
-
-class Held(type(Path())):  # type: ignore[misc]  # The class of this system's paths.
-    """A file that another program holds for its first `held` renames, like virus scanners on Windows."""
-
-    held = 2
-
-    def replace(self, target: object) -> object:
-        """Refuse, or rename."""
-        type(self).held -= 1
-        if type(self).held >= 0:
-            raise PermissionError(13, "held")
-        return super().replace(target)
-
-
-def test_a_file_that_a_virus_scanner_holds_is_renamed_when_it_is_free(tmp_path: Path) -> None:
-    """The rename is retried for a while; then it is an error."""
-    (tmp_path / "new").write_text("new")
-    Held.held = 2
-    replace(Held(tmp_path / "new"), tmp_path / "old")
-    assert (tmp_path / "old").read_text() == "new"
-    Held.held = 100
-    with pytest.raises(PermissionError):
-        replace(Held(tmp_path / "old"), tmp_path / "other")
