@@ -1,6 +1,6 @@
 """HTTP connections that keep secrets to their own host and have time limits.
 
-Everything that goes to Kaggle or to its storage goes through a `Session`.
+Everything that goes to Kaggle or to its storage goes through a `HttpSession`.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ class RedirectError(requests.RequestException):
     """A redirect that is not followed; the message leaves out its address, which may be signed."""
 
 
-class Session(requests.Session):
+class HttpSession(requests.Session):
     """A session of requests that adds no credentials by itself.
 
     `~/.netrc` is not read. Loopback addresses are reached without a proxy. A redirect takes no body to

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from orchestrator.connections import Session
+from orchestrator.connections import HttpSession
 
 Change = Callable[[bytes], bytes]
 
@@ -67,7 +67,7 @@ def altered(emulator_url: str) -> Iterator[Altered]:
                 return
             kept = ("authorization", "content-type", "accept")
             headers = {name: value for name, value in self.headers.items() if name.lower() in kept}
-            with Session() as session:
+            with HttpSession() as session:
                 answer = session.request(
                     self.command, emulator_url + self.path, data=sent, headers=headers, allow_redirects=False
                 )

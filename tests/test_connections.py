@@ -14,7 +14,7 @@ import pytest
 import requests
 import urllib3
 
-from orchestrator.connections import RedirectError, Session, time_limit
+from orchestrator.connections import HttpSession, RedirectError, time_limit
 from orchestrator.errors import OddAnswerError, ServiceError
 from orchestrator.kaggle import connect
 from orchestrator.kaggle.errors import retry_delay
@@ -123,7 +123,7 @@ def test_no_redirect_leads_away_from_encryption() -> None:
     answer.status_code, answer.url = 302, "https://kaggle.example/v1/x"
     answer.raw = urllib3.HTTPResponse(b"")
     answer.headers["location"] = "http://kaggle.example/v1/x"
-    with Session() as session, pytest.raises(RedirectError, match="without encryption"):
+    with HttpSession() as session, pytest.raises(RedirectError, match="without encryption"):
         session.get_redirect_target(answer)
 
 
@@ -134,7 +134,7 @@ def test_a_netrc_file_is_not_sent_to_storage(workplace: Path, *, redirected: boo
     (Path.home() / ".netrc").chmod(0o600)
     with server(empty) as (storage, seen):
         target = storage.replace("127.0.0.1", "localhost")
-        with server(redirecting(302, target)) as (url, first), Session() as session:
+        with server(redirecting(302, target)) as (url, first), HttpSession() as session:
             session.get(url if redirected else storage)
         assert seen
         assert all("authorization" not in headers for _, headers, _ in seen + first)
@@ -150,7 +150,7 @@ def test_loopback_addresses_never_go_through_a_proxy(
             monkeypatch.setenv(name, proxy)
         for host in ("127.0.0.1", "localhost"):
             target = storage.replace("127.0.0.1", host)
-            with server(redirecting(302, target)) as (url, _), Session() as session:
+            with server(redirecting(302, target)) as (url, _), HttpSession() as session:
                 assert session.get(url if redirected else target).json() == {}
         assert len(seen) == 2
         assert caught == []
@@ -207,7 +207,7 @@ def test_another_proxy_is_taken_after_a_failure(workplace: Path, monkeypatch: py
     """The proxies are remembered for a host, but read again once a request has failed."""
     url = "http://kaggle.example/"
     ok = refusing(200)
-    with server(ok) as (first, _), server(ok) as (second, reached), Session() as session:
+    with server(ok) as (first, _), server(ok) as (second, reached), HttpSession() as session:
         monkeypatch.setenv("HTTP_PROXY", first)
         assert session.get(url).ok
         with socket.socket() as taken:
@@ -341,7 +341,7 @@ def test_an_answer_that_trickles_in_is_given_up(
 
 def test_a_limit_ends_with_its_block() -> None:
     """What is read later, such as a live log, has no limit; the time starts with the first wait."""
-    with server(empty) as (url, _), Session() as session:
+    with server(empty) as (url, _), HttpSession() as session:
         with time_limit(0.2):
             answer = session.get(url, stream=True)
         time.sleep(0.3)
@@ -370,7 +370,7 @@ def test_a_short_limit_ends_in_time_beside_a_long_one() -> None:
             dripping("head")(handler)
 
     def ask_for_long() -> None:
-        with Session() as session, time_limit(30):
+        with HttpSession() as session, time_limit(30):
             results.append(session.get(f"{url}/long").status_code)
 
     with server(answer) as (url, _):
@@ -378,7 +378,7 @@ def test_a_short_limit_ends_in_time_beside_a_long_one() -> None:
         thread.start()
         assert asked.wait(10)
         begun = time.monotonic()
-        with Session() as session, pytest.raises(requests.Timeout), time_limit(0.1):
+        with HttpSession() as session, pytest.raises(requests.Timeout), time_limit(0.1):
             session.get(f"{url}/short")
         assert time.monotonic() - begun < 10
         free.set()

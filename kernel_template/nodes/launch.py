@@ -27,7 +27,7 @@ import psutil
 
 from kernel_template.contract import NODE_LOST, RANK_ENDED, RANK_LINES
 from kernel_template.nodes.agent import Agent
-from kernel_template.nodes.link import JOIN_S, SILENT_S, Ended, Link, LostError, Verdict
+from kernel_template.nodes.link import JOIN_S, SILENT_S, Ended, Link, LostError, TrainingEnd
 from kernel_template.tools.nodes import Nodes
 from kernel_template.tools.outcome import KernelFailure
 
@@ -91,9 +91,9 @@ class NodeLaunch:
             verdict = self._lead(link) if self._nodes.number == 0 else self._follow(link)
         except LostError as lost:
             self._let_save()
-            verdict = Verdict(1, [NODE_LOST.format(node=lost.node, how=str(lost))])
+            verdict = TrainingEnd(1, [NODE_LOST.format(node=lost.node, how=str(lost))])
         except InterruptedEarlyError:
-            verdict = Verdict(_INTERRUPTED, [])
+            verdict = TrainingEnd(_INTERRUPTED, [])
         finally:
             self._agent.kill()
         _print(verdict.lines)
@@ -111,7 +111,7 @@ class NodeLaunch:
 
     # ---- Machine 0
 
-    def _lead(self, link: Link) -> Verdict:
+    def _lead(self, link: Link) -> TrainingEnd:
         """Follow the training on machine 0, and tell the others how it ended."""
         while True:
             link.beat()
@@ -127,14 +127,14 @@ class NodeLaunch:
             if self._failures(link):
                 verdict = self._judge(link)
             elif self._all_ended():
-                verdict = Verdict(0, [])
+                verdict = TrainingEnd(0, [])
             else:
                 time.sleep(_POLL_S)
                 continue
             link.decide(verdict)
             return self._as_said_here(verdict)
 
-    def _judge(self, link: Link) -> Verdict:
+    def _judge(self, link: Link) -> TrainingEnd:
         """Wait a little for what the machines have to say, and find the cause of a failure."""
         early = self._failures(link)
         began = quiet_since = time.monotonic()
@@ -146,12 +146,12 @@ class NodeLaunch:
                 break
             time.sleep(_POLL_S)
         if self._agent.has_ended(0) and 0 not in self._agent.statuses:
-            return Verdict(0, [])  # Rank 0 has stopped and saved by itself.
+            return TrainingEnd(0, [])  # Rank 0 has stopped and saved by itself.
         failures = [*early, *self._failures(link)]
         killed = [item for item in failures if -item.status in _FATAL]
         first = [item for item in failures if item.rank == link.first_failed()]
         if not killed and (gone := link.silent(SILENT_S)):
-            return Verdict(1, [NODE_LOST.format(node=gone[0], how="is gone")])
+            return TrainingEnd(1, [NODE_LOST.format(node=gone[0], how="is gone")])
         return self._verdict([*killed, *first, *failures][0])
 
     def _failures(self, link: Link) -> list[Ended]:
@@ -159,23 +159,23 @@ class NodeLaunch:
         return [*([own] if own else []), *(item for item in link.reports() if item.status)]
 
     @staticmethod
-    def _verdict(cause: Ended) -> Verdict:
+    def _verdict(cause: Ended) -> TrainingEnd:
         how = f"was killed by signal {-cause.status}"
         if cause.status >= 0:
             how = f"ended with exit code {cause.status}"
         lines = [RANK_LINES.format(rank=cause.rank), *cause.tail] if cause.tail else []
         how += f" on machine {cause.node}"
-        return Verdict(cause.status, [*lines, RANK_ENDED.format(rank=cause.rank, how=how)], cause.rank)
+        return TrainingEnd(cause.status, [*lines, RANK_ENDED.format(rank=cause.rank, how=how)], cause.rank)
 
     @staticmethod
-    def _as_said_here(verdict: Verdict) -> Verdict:
+    def _as_said_here(verdict: TrainingEnd) -> TrainingEnd:
         """Say nothing of rank 0, whose own words are the last lines, unless it was killed without any."""
         silent = verdict.rank == 0 and verdict.status > 0
-        return Verdict(verdict.status, [] if silent else verdict.lines)
+        return TrainingEnd(verdict.status, [] if silent else verdict.lines)
 
     # ---- The others
 
-    def _follow(self, link: Link) -> Verdict:
+    def _follow(self, link: Link) -> TrainingEnd:
         """Follow the training on another machine, until machine 0 says how it ended."""
         reported = False
         while True:

@@ -52,7 +52,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TrainingEnd:
     """How the training ended: its exit status, what to say, and the rank that was the cause."""
 
     status: int
@@ -192,7 +192,7 @@ class Link:
         """Return the first rank that noted a failure itself."""
         return int(self._store.get("failed")) if self._store.check(["failed"]) else None
 
-    def decide(self, verdict: Verdict) -> None:
+    def decide(self, verdict: TrainingEnd) -> None:
         """Tell the other machines how the training ended, and wait until they know it."""
         self._store.set("verdict", json.dumps(asdict(verdict)))
         until = self._clock() + _LEAVE_S
@@ -200,11 +200,11 @@ class Link:
         while self._store.add("read", 0) < there and self._clock() < until:
             time.sleep(_POLL_S)
 
-    def verdict(self) -> Verdict | None:
+    def verdict(self) -> TrainingEnd | None:
         """Return how the training ended, if machine 0 has said so."""
         if not self.told("verdict"):
             return None
         with self._asking():
-            found = Verdict(**json.loads(self._store.get("verdict")))
+            found = TrainingEnd(**json.loads(self._store.get("verdict")))
             self._store.add("read", 1)
         return found

@@ -13,7 +13,7 @@ import numpy as np
 
 from kernel_template.contract import SAMPLES_FILE, MeanScore, Measure, SentenceScores, Speaker
 from kernel_template.scores.models import Models
-from kernel_template.scores.program import Plan, Voice
+from kernel_template.scores.program import ScoringPlan, Voice
 from kernel_template.scores.sounds import Sound, compare, load, resampled
 from kernel_template.tools.files import json_bytes, write_atomic
 
@@ -50,7 +50,7 @@ class Measuring:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: ScoringPlan,
         say: Callable[[str, Mapping[str, Any]], None],
         clock: Callable[[], float],
         open_voice: Callable[[Path, Path, dict[str, int] | None], Voiced] = open_checkpoint,

@@ -1,6 +1,6 @@
 """Measure voices by their held-out sentences, within a time limit that counts from the program's start.
 
-The only argument is a JSON file with a `Plan`. Prints a line for each voice that is measured:
+The only argument is a JSON file with a `ScoringPlan`. Prints a line for each voice that is measured:
 `{"scored": {"of", "global_step", "checkpoint", "seconds", "means", "sentences", "missing"}}`, and
 `{"skipped": {"of", "global_step", "why"}}` for one that is not.
 """
@@ -28,7 +28,7 @@ class Voice(TypedDict):
     folder: str
 
 
-class Plan(TypedDict):
+class ScoringPlan(TypedDict):
     """What to do."""
 
     sentences: list[HeldOut]
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.write("\n" + json.dumps({tag: record}) + "\n")
         sys.stdout.flush()
 
-    plan: Plan = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+    plan: ScoringPlan = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
     # It imports torch, which counts.
     from kernel_template.scores.measuring import Measuring  # noqa: PLC0415
 

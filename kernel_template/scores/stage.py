@@ -28,7 +28,7 @@ from kernel_template.finish.export import free_bytes
 from kernel_template.finish.voice_program import tagged_record
 from kernel_template.scores.book import best_step, folder_of, scores_before, set_name
 from kernel_template.scores.held_out import choose, read_candidates
-from kernel_template.scores.program import Plan, Voice
+from kernel_template.scores.program import ScoringPlan, Voice
 from kernel_template.start.inputs import Inputs
 from kernel_template.start.install import add_packages
 from kernel_template.tools.espeak import with_espeak
@@ -193,7 +193,7 @@ class ScoresStage:
         """Let the program speak and measure."""
         context, tools, found = self.context, self.context.tools, _Run()
         plan = cast(
-            "Plan",
+            "ScoringPlan",
             {**parts, "recogniser": context.settings["scores"]["recogniser"], "limit_s": round(left, 2)},
         )
         file = context.paths.temp / "scores.json"

@@ -157,7 +157,7 @@ def as_pieces(source: str, edits: Iterable[Edit]) -> tuple[Piece, ...]:
     )
 
 
-class Losses:
+class Unspoken:
     """Collects what is not spoken, each character once."""
 
     def __init__(self) -> None:

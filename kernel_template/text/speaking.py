@@ -6,7 +6,7 @@ import unicodedata
 
 from kernel_template.text.grammar import BANGLA, find_rules
 from kernel_template.text.latin import looks_like_bijoy
-from kernel_template.text.pieces import Edit, Latin, Losses, Spoken, apply, as_pieces, compose, place_before
+from kernel_template.text.pieces import Edit, Latin, Spoken, Unspoken, apply, as_pieces, compose, place_before
 from kernel_template.text.rules import FUNCTIONS
 from kernel_template.text.spelling import spelling_edits
 
@@ -50,7 +50,7 @@ def spoken(text: str, latin: Latin = Latin.SPELL) -> Spoken:
     between = apply(text, first) if first else text
     if _is_plain(between):
         return Spoken(text, between, as_pieces(text, first), latin=latin)
-    losses = Losses()
+    losses = Unspoken()
     edits, said = list(first), between
     for _ in range(_MOST_ROUNDS):  # Words brought together can be read anew; mostly one round is enough.
         read = _rule_edits(said, latin, losses, edits)
@@ -71,7 +71,7 @@ def _is_plain(text: str) -> bool:
     return _PLAIN.fullmatch(text) is not None and not _SHORT.search(text)
 
 
-def _rule_edits(text: str, latin: Latin, losses: Losses, before: list[Edit]) -> list[Edit]:
+def _rule_edits(text: str, latin: Latin, losses: Unspoken, before: list[Edit]) -> list[Edit]:
     edits: list[Edit] = []
     ascii_digits = text  # As long as the text, so places are the same.
     for digit, plain in _DIGITS:
@@ -97,7 +97,7 @@ def _rule_edits(text: str, latin: Latin, losses: Losses, before: list[Edit]) -> 
     return edits
 
 
-def _note(character: str, at: int, losses: Losses) -> None:
+def _note(character: str, at: int, losses: Unspoken) -> None:
     harmful = unicodedata.category(character[0])[0] in "LMN"
     why = (
         "is left out, as asked"

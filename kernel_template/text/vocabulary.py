@@ -17,8 +17,8 @@ from kernel_template.text.phonemes import ESPEAK, describe_phonemizer
 from kernel_template.text.pieces import (
     Edit,
     Latin,
-    Losses,
     Spoken,
+    Unspoken,
     apply,
     as_pieces,
     compose,
@@ -213,7 +213,7 @@ def for_voice(said: Spoken, voice: Vocabulary, *, lines: bool = False) -> Spoken
     if not others:
         return replace(said, doubtful=doubtful)
     first = [Edit(piece.start, piece.end, piece.rule, piece.result) for piece in said.pieces]
-    losses, place = Losses(), place_before(first)
+    losses, place = Unspoken(), place_before(first)
     edits = []
     for found in re.finditer(f"[{re.escape(others)}]", said.text):
         letter, at = found[0], found.start()
@@ -236,7 +236,7 @@ def for_voice(said: Spoken, voice: Vocabulary, *, lines: bool = False) -> Spoken
 def _unchanged(text: str, voice: Vocabulary, *, lines: bool) -> Spoken:
     """Return a text with its white space as single spaces; what the voice lacks stays and is named."""
     edits = _spaces(text, lines=lines)
-    losses = Losses()
+    losses = Unspoken()
     for at, letter in enumerate(text):
         if not letter.isspace() and not voice.has(letter):
             losses.note(letter, at, _NOT_THERE, harmful=unicodedata.category(letter)[0] in "LMN")

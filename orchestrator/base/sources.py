@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from kernel_template.contract import BEST_MODEL_LINK
 from orchestrator.base.speakers import SPEAKER_FILES
 from orchestrator.base.voice import CONFIG
-from orchestrator.connections import Session
+from orchestrator.connections import HttpSession
 from orchestrator.download import TransferListener, fetch
 from orchestrator.errors import LocalError, ServiceError, UsageError
 from orchestrator.formatting import size
@@ -262,7 +262,10 @@ def _length(url: str) -> int | None:
     import requests  # noqa: PLC0415 - a download only.
 
     try:
-        with Session() as session, session.get(url, stream=True, headers={"Range": "bytes=0-0"}) as answer:
+        with (
+            HttpSession() as session,
+            session.get(url, stream=True, headers={"Range": "bytes=0-0"}) as answer,
+        ):
             if answer.status_code >= requests.codes.bad_request:
                 raise ServiceError(
                     f"{url} could not be downloaded: the server answered {answer.status_code}.",

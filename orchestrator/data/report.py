@@ -138,7 +138,7 @@ def groups(outcome: Outcome, most: int = _MOST_LISTED) -> list[Group]:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class PlayableUtterance:
     """An utterance on the page: its sound as a data URI, empty if it has none, and why that is."""
 
     utterance: Utterance
@@ -207,18 +207,18 @@ def facts(summary: Summary, settings: AudioSettings) -> list[tuple[str, str]]:
     return found
 
 
-def _heard(utterances: Sequence[Utterance], found: Found) -> Iterator[Heard]:
+def _heard(utterances: Sequence[Utterance], found: Found) -> Iterator[PlayableUtterance]:
     """Give the sounds of what is doubtful, as long as the page stays small."""
     paths = {item.name: item.path for item in found.folder.recordings}
     left = _MOST_BYTES
     for item in utterances[:_MOST_SOUNDS]:
         if item.sound is None:
-            yield Heard(item, "", item.worked.error)
+            yield PlayableUtterance(item, "", item.worked.error)
             continue
         try:
             sound = read_sound(paths[item.recording])
         except SoundError as error:
-            yield Heard(item, "", str(error))
+            yield PlayableUtterance(item, "", str(error))
             continue
         begin, end = item.sound.begin, min(item.sound.end, item.sound.begin + _LONGEST_SOUND_S)
         cut = sound.samples[int(begin * sound.rate) : int(end * sound.rate)]
@@ -228,4 +228,4 @@ def _heard(utterances: Sequence[Utterance], found: Found) -> Iterator[Heard]:
         if len(content) > left:
             return
         left -= len(content)
-        yield Heard(item, f"data:audio/wav;base64,{content}", "")
+        yield PlayableUtterance(item, f"data:audio/wav;base64,{content}", "")

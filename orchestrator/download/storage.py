@@ -15,7 +15,7 @@ from typing import TypeVar, cast
 import requests
 import urllib3
 
-from orchestrator.connections import RedirectError, Session, time_limit
+from orchestrator.connections import HttpSession, RedirectError, time_limit
 from orchestrator.download.hashes import described
 from orchestrator.download.transfer import TransferOptions
 from orchestrator.models import OutputFile
@@ -159,7 +159,7 @@ class Storage:
         relist: Callable[[], Sequence[OutputFile]] | None,
         options: TransferOptions,
     ) -> None:
-        self._session = Session(read_s=options.stall_s, connections=options.connections)
+        self._session = HttpSession(read_s=options.stall_s, connections=options.connections)
         self.files = {file.name: file for file in reversed(files)}  # Of equal names the first is fetched.
         self.relist, self.options = relist, options
         self.stopped = threading.Event()

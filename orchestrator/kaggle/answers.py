@@ -12,7 +12,7 @@ import requests
 from kagglesdk.datasets.types.dataset_enums import DatabundleVersionStatus
 
 from orchestrator import untrusted
-from orchestrator.connections import Session
+from orchestrator.connections import HttpSession
 from orchestrator.models import SessionState
 
 _FAILED = 400
@@ -40,7 +40,7 @@ class NoStateError(AnswerError):
     """
 
 
-class ApiSession(Session):
+class ApiSession(HttpSession):
     """A session whose answers are checked before the SDK reads them."""
 
     def send(self, request: Any, **kwargs: Any) -> requests.Response:

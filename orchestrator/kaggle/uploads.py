@@ -21,7 +21,7 @@ import stamina
 from kagglesdk.blobs.types.blob_api_service import ApiBlobType, ApiStartBlobUploadRequest
 from kagglesdk.datasets.types.dataset_api_service import ApiDatasetNewFile, ApiUploadDirectoryInfo
 
-from orchestrator.connections import Session
+from orchestrator.connections import HttpSession
 from orchestrator.errors import LocalError, RefusedError, ServiceError
 from orchestrator.files import write_atomically
 from orchestrator.kaggle.errors import Calls, retry_delay, translated
@@ -224,7 +224,7 @@ class _Counted(io.BufferedReader):
 
 def _send(path: Path, size: int, url: str, sent: Callable[[int], None], *, is_begun: bool = False) -> None:
     # Not the SDK's session: the storage must not see the credentials.
-    with Session() as session, _Counted(io.FileIO(path), sent) as file:
+    with HttpSession() as session, _Counted(io.FileIO(path), sent) as file:
         for attempt in stamina.retry_context(
             on=_worth_another, attempts=ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=_LONGEST_WAIT_S
         ):
@@ -238,7 +238,7 @@ def _send(path: Path, size: int, url: str, sent: Callable[[int], None], *, is_be
                     _checked(session.put(url, data=file, headers=rest, allow_redirects=False))
 
 
-def _arrived(session: Session, url: str, size: int) -> int:
+def _arrived(session: HttpSession, url: str, size: int) -> int:
     """Ask how many bytes the storage has."""
     headers = {"Content-Range": f"bytes */{size}"}
     answer = session.put(url, data=b"", headers=headers, allow_redirects=False)

@@ -13,9 +13,9 @@ from orchestrator.metrics.scores import (
     FEWEST_PAIRS,
     MEASURE_WORDS,
     QUALITY,
-    Paired,
     ScoredVoice,
     Scores,
+    VoiceDifference,
     compared,
     difference_unit,
 )
@@ -135,7 +135,7 @@ def _speech_facts(scores: Scores, voice: ScoredVoice, pace: float | None) -> Ite
 # ---- Is it nearer to the speaker than the base voice?
 
 
-def differences_of(scores: Scores, newest: ScoredVoice | None) -> Iterator[Paired]:
+def differences_of(scores: Scores, newest: ScoredVoice | None) -> Iterator[VoiceDifference]:
     """How the voice differs from the base voice in what shows nearness to the speaker."""
     for measure in _NEARNESS:
         found = compared(scores.base, newest, measure, scores.recordings)
@@ -143,7 +143,7 @@ def differences_of(scores: Scores, newest: ScoredVoice | None) -> Iterator[Paire
             yield found
 
 
-def nearer(scores: Scores, newest: ScoredVoice | None, differences: Sequence[Paired]) -> Point:
+def nearer(scores: Scores, newest: ScoredVoice | None, differences: Sequence[VoiceDifference]) -> Point:
     """Answer whether the voice is nearer to the speaker than the base voice."""
     question = "Is it nearer to the speaker than the base voice?"
     if newest is None or scores.base is None or not differences:
@@ -165,7 +165,7 @@ def nearer(scores: Scores, newest: ScoredVoice | None, differences: Sequence[Pai
     return Point(question, answer, f"{'Yes' if is_nearer else 'No, it is further away'}: {texts}.")
 
 
-def difference_words(item: Paired, *, named: bool = True) -> str:
+def difference_words(item: VoiceDifference, *, named: bool = True) -> str:
     """A difference in words: how much, its 95% range, and in how many of the sentences.
 
     Args:

@@ -154,7 +154,7 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
-class Paired:
+class VoiceDifference:
     """How one voice differs from another over the sentences that both spoke.
 
     Attributes:
@@ -244,7 +244,7 @@ def compared(
     after: ScoredVoice | None,
     measure: Measure,
     recordings: ScoredVoice | None = None,
-) -> Paired | None:
+) -> VoiceDifference | None:
     """Compare two voices sentence by sentence; None if they have no sentence in common.
 
     Args:
@@ -264,9 +264,9 @@ def compared(
         return None
     gain, better = fmean(gains), sum(value > 0 for value in gains)
     if len(gains) < FEWEST_PAIRS:
-        return Paired(measure, gain, -math.inf, math.inf, better, len(gains))
+        return VoiceDifference(measure, gain, -math.inf, math.inf, better, len(gains))
     reach = student(len(gains) - 1) * stdev(gains) / math.sqrt(len(gains))
-    return Paired(measure, gain, gain - reach, gain + reach, better, len(gains))
+    return VoiceDifference(measure, gain, gain - reach, gain + reach, better, len(gains))
 
 
 def _badness(voice: ScoredVoice, name: str, measure: Measure, recordings: ScoredVoice | None) -> float | None:

@@ -14,7 +14,7 @@ from orchestrator.formatting import counted
 from orchestrator.metrics.answers import Answer, Heard, Point, differences_of, improves, nearer, speaks
 from orchestrator.metrics.course import Course, course_of
 from orchestrator.metrics.losses import EvalLoss
-from orchestrator.metrics.scores import Paired, Scores
+from orchestrator.metrics.scores import Scores, VoiceDifference
 from orchestrator.metrics.table import MetricsTable
 from orchestrator.metrics.trend import FLAT_SHARE, WORTH_HOURS, WORTH_SHARE, Direction
 
@@ -63,7 +63,7 @@ class Verdict:
     what_to_do: str
     more_hours: tuple[float, float | None] | None = None
     loss: EvalLoss | None = None
-    differences: tuple[Paired, ...] = ()
+    differences: tuple[VoiceDifference, ...] = ()
     step: int | None = None
 
     @property

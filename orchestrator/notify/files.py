@@ -14,7 +14,7 @@ from orchestrator.voice.card import load_card
 from orchestrator.voice.facts import read_facts
 from orchestrator.voice.finding import pulled_voice
 from orchestrator.voice.package import write_package
-from orchestrator.voice.packaging import Asked, package_contents
+from orchestrator.voice.packaging import VoiceDetails, package_contents
 
 PACKAGE_FILE = "voice.zip"
 
@@ -38,6 +38,6 @@ def files_of_run(results: Results, base: KernelRef, run_id: str) -> Sequence[Pat
         card = pulled_voice(sessions)
         if not package.is_file() or package.stat().st_mtime < card.stat().st_mtime:
             facts = read_facts(sessions, load_card(card).global_step, {})
-            write_package(package, package_contents(card, facts, Asked(base.slug)).files)
+            write_package(package, package_contents(card, facts, VoiceDetails(base.slug)).files)
         found.append(package)
     return [file for file in found if not file.is_symlink()]

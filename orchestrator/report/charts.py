@@ -42,7 +42,7 @@ _GROUPS: tuple[Group, ...] = ("loss", "rate", "detail", "resource")
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class ChartLine:
     """One line of a chart.
 
     Attributes:
@@ -99,7 +99,7 @@ def _resource(name: str) -> tuple[str, float]:
     return next((value for ending, value in endings.items() if name.endswith(ending)), (name, 1.0))
 
 
-def _curve(run: int, label: str, series: Series, offsets: Mapping[int, float], scale: float) -> Curve:
+def _curve(run: int, label: str, series: Series, offsets: Mapping[int, float], scale: float) -> ChartLine:
     """A curve of a series.
 
     Args:
@@ -113,7 +113,7 @@ def _curve(run: int, label: str, series: Series, offsets: Mapping[int, float], s
     kind: Kind = train if series.split == "train" else series.split
     names = {**_LABELS, "system": _resource_label(series.name)}
     chosen = thin(series.values, MOST_POINTS)
-    return Curve(
+    return ChartLine(
         run=run,
         kind=kind,
         label=" ".join(part for part in (label, names[kind]) if part),
@@ -175,7 +175,7 @@ class Chart:
     id: str
     title: str
     group: Group
-    curves: tuple[Curve, ...]
+    curves: tuple[ChartLine, ...]
     meaning: str = ""
     words: str = ""
     columns: tuple[str, ...] = ()
@@ -184,7 +184,7 @@ class Chart:
 
 def make_charts(runs: Sequence[ChartedRun]) -> list[Chart]:
     """All charts: the watched loss, the other losses, the learning rate, details, resources."""
-    collected: dict[tuple[Group, str], list[Curve]] = {}
+    collected: dict[tuple[Group, str], list[ChartLine]] = {}
     for number, run in enumerate(runs):
         offsets = run.offsets()
         for (name, split), series in run.table.series().items():
@@ -218,7 +218,7 @@ def _place(name: str) -> int:
     return _KNOWN.index(name) if name in _KNOWN else len(_KNOWN)
 
 
-def make_chart(id: str, title: str, group: Group, curves: Sequence[Curve], meaning: str) -> Chart:  # noqa: A002
+def make_chart(id: str, title: str, group: Group, curves: Sequence[ChartLine], meaning: str) -> Chart:  # noqa: A002
     """A chart of some curves, with its words and its table."""
     order = ("train", "epoch", "eval", "system")
     curves = sorted(curves, key=lambda curve: (curve.run, order.index(curve.kind), curve.label))
@@ -227,7 +227,7 @@ def make_chart(id: str, title: str, group: Group, curves: Sequence[Curve], meani
     return Chart(id, title, group, tuple(curves), meaning, words, columns, rows)
 
 
-def _sentence(curve: Curve, *, by_hours: bool) -> str:
+def _sentence(curve: ChartLine, *, by_hours: bool) -> str:
     finite = [index for index, value in enumerate(curve.values) if value is not None]
     if not finite:
         return f"{curve.label}: no finite values."
@@ -243,14 +243,16 @@ def _sentence(curve: Curve, *, by_hours: bool) -> str:
     )
 
 
-def _where(curve: Curve, index: int, *, by_hours: bool) -> str:
+def _where(curve: ChartLine, index: int, *, by_hours: bool) -> str:
     hour = curve.hours[index]
     if by_hours:
         return "" if hour is None else f"{hour:.2f} h"
     return f"step {curve.steps[index]:,}" if curve.steps[index] >= 0 else ""
 
 
-def _rows(curves: Sequence[Curve], *, by_hours: bool) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+def _rows(
+    curves: Sequence[ChartLine], *, by_hours: bool
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Some rows of all curves side by side, evenly spaced along the curve with the fewest points."""
     main = min(curves, key=lambda curve: (curve.kind != "eval", -len(curve.values)))
     places = [_places(curve, by_hours=by_hours) for curve in curves]
@@ -268,7 +270,7 @@ def _rows(curves: Sequence[Curve], *, by_hours: bool) -> tuple[tuple[str, ...], 
     return ("Hours" if by_hours else "Step", *(curve.label for curve in curves)), tuple(rows)
 
 
-def _places(curve: Curve, *, by_hours: bool) -> list[float]:
+def _places(curve: ChartLine, *, by_hours: bool) -> list[float]:
     """The places of the curve's points, never decreasing; an unknown one is that of the previous point."""
     places: Iterable[float] = (hour or 0.0 for hour in curve.hours) if by_hours else curve.steps
     return list(accumulate(places, max))
@@ -278,7 +280,7 @@ def chart_data(charts: Sequence[Chart], runs: Sequence[ChartedRun]) -> dict[str,
     """The data for the page's script, as JSON; axes shared by several curves are in it once."""
     axes: dict[tuple[tuple[int, ...], tuple[float | None, ...]], int] = {}
 
-    def axis(curve: Curve) -> int:
+    def axis(curve: ChartLine) -> int:
         return axes.setdefault((tuple(curve.steps), tuple(curve.hours)), len(axes))
 
     drawn = [

@@ -8,7 +8,7 @@ from kernel_template.contract import Measure
 from orchestrator.formatting import duration
 from orchestrator.metrics.answers import difference_words
 from orchestrator.metrics.losses import EVAL_LOSS
-from orchestrator.metrics.scores import MEASURE_WORDS, Paired, ScoredVoice, compared
+from orchestrator.metrics.scores import MEASURE_WORDS, ScoredVoice, VoiceDifference, compared
 from orchestrator.report.reading import RunData
 from orchestrator.report.score_table import mean_words
 
@@ -43,7 +43,7 @@ def comparison_json(runs: Sequence[RunData]) -> dict[str, Any]:
         "second_against_first": {
             measure.value: {
                 "gain": item.gain,
-                "low": item.low if item.count > 2 else None,  # noqa: PLR2004  # As `Paired.low`.
+                "low": item.low if item.count > 2 else None,  # noqa: PLR2004  # As `VoiceDifference.low`.
                 "high": item.high if item.count > 2 else None,  # noqa: PLR2004
                 "better": item.better,
                 "sentences": item.count,
@@ -115,7 +115,7 @@ def _mean(data: RunData, measure: Measure) -> str:
     return "" if newest is None else mean_words(newest, measure)
 
 
-def _differences(runs: Sequence[RunData]) -> dict[Measure, Paired]:
+def _differences(runs: Sequence[RunData]) -> dict[Measure, VoiceDifference]:
     """How the second run's voice differs from the first one's in the sentences that both spoke."""
     if len(runs) != 2:  # noqa: PLR2004  # Two are compared.
         return {}

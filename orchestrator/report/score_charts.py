@@ -6,7 +6,7 @@ from kernel_template.contract import Measure
 from orchestrator.metrics import Scores
 from orchestrator.metrics.course import hours_at_steps
 from orchestrator.metrics.scores import MEASURE_WORDS, difference_unit
-from orchestrator.report.charts import Chart, ChartedRun, Curve, Kind, make_chart
+from orchestrator.report.charts import Chart, ChartedRun, ChartLine, Kind, make_chart
 
 _FEWEST = 2  # Steps: one point is no curve.
 
@@ -16,7 +16,7 @@ def score_charts(runs: Sequence[ChartedRun], scores: Sequence[Scores]) -> list[C
     charts: list[Chart] = []
     hours = [_hours(run, known) for run, known in zip(runs, scores, strict=True)]
     for measure, (name, meaning) in MEASURE_WORDS.items():
-        curves: list[Curve] = []
+        curves: list[ChartLine] = []
         for number, (run, known) in enumerate(zip(runs, scores, strict=True)):
             curves += _curves(number, run.label, known, measure, hours[number])
         if curves:
@@ -35,7 +35,7 @@ def _hours(run: ChartedRun, scores: Scores) -> dict[int, float]:
 
 def _curves(
     number: int, letter: str, scores: Scores, measure: Measure, hours: Mapping[int, float]
-) -> list[Curve]:
+) -> list[ChartLine]:
     found = [
         (item.step, mean)
         for item in scores.steps
@@ -47,9 +47,11 @@ def _curves(
     times = [round(hours[step], 4) if step in hours else None for step in steps]
     scale = difference_unit(measure)[0]
 
-    def curve(kind: Kind, label: str, values: Sequence[float]) -> Curve:
+    def curve(kind: Kind, label: str, values: Sequence[float]) -> ChartLine:
         whole = " ".join(part for part in (letter, label) if part)
-        return Curve(number, kind, whole, steps, times, [float(f"{scale * value:.6g}") for value in values])
+        return ChartLine(
+            number, kind, whole, steps, times, [float(f"{scale * value:.6g}") for value in values]
+        )
 
     curves = [curve("eval", "the voice", [mean for _, mean in found])]
     base = None if scores.base is None else scores.base.mean(measure)

@@ -39,7 +39,7 @@ _MENDS = "`kgtts data prepare` mends it"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DatasetFiles:
     """Where a dataset is: its files with their sizes, and a way to read the first bytes of one."""
 
     name: str
@@ -47,7 +47,7 @@ class Place:
     head: Callable[[str, int], bytes | None]
 
 
-def local_place(folder: Path) -> Place:
+def local_place(folder: Path) -> DatasetFiles:
     """A dataset on this machine.
 
     Raises:
@@ -66,17 +66,21 @@ def local_place(folder: Path) -> Place:
         with (folder / name).open("rb") as file:
             return file.read(most)
 
-    return Place(str(folder), sizes, head)
+    return DatasetFiles(str(folder), sizes, head)
 
 
-def kaggle_place(kaggle: Kaggle, source: str) -> Place:
+def kaggle_place(kaggle: Kaggle, source: str) -> DatasetFiles:
     """A dataset on Kaggle."""
     sizes = {file.name: file.size for file in kaggle.dataset_files(source)}
-    return Place(source, sizes, lambda name, most: kaggle.dataset_head(source, name, most))
+    return DatasetFiles(source, sizes, lambda name, most: kaggle.dataset_head(source, name, most))
 
 
 def check_data(
-    settings: Settings, place: Place, config: Mapping[str, Any] | None, quota: Quota | None, now: datetime
+    settings: Settings,
+    place: DatasetFiles,
+    config: Mapping[str, Any] | None,
+    quota: Quota | None,
+    now: datetime,
 ) -> Iterator[Checked]:
     """Check a dataset against the settings and the base voice.
 
@@ -115,7 +119,7 @@ def read_config(kaggle: Kaggle, settings: Settings) -> Mapping[str, Any] | None:
     return None
 
 
-def _metadata(place: Place) -> tuple[str, Metadata, list[tuple[str, str]]] | None:
+def _metadata(place: DatasetFiles) -> tuple[str, Metadata, list[tuple[str, str]]] | None:
     """The folder of the metadata, what was found in it, and each row's recording and text."""
     names = [name for name in place.sizes if PurePosixPath(name).name in METADATA]
     if not names:
@@ -142,7 +146,7 @@ def _metadata(place: Place) -> tuple[str, Metadata, list[tuple[str, str]]] | Non
     return folder, found, [(row[0], row[2]) for row in columns if len(row) > 2]  # noqa: PLR2004 - name|text|text
 
 
-def _texts(place: Place, metadata: Metadata, rows: Sequence[tuple[str, str]], folder: str) -> Checked:
+def _texts(place: DatasetFiles, metadata: Metadata, rows: Sequence[tuple[str, str]], folder: str) -> Checked:
     top = f"{folder}/wavs/" if folder else "wavs/"
     missing = [name for name, _ in rows if f"{top}{name}.wav" not in place.sizes]
     named = {f"{top}{name}.wav" for name, _ in rows}
@@ -165,7 +169,9 @@ def _texts(place: Place, metadata: Metadata, rows: Sequence[tuple[str, str]], fo
     return Checked("texts", Level.OK, f"{text}, each with its recording")
 
 
-def _recordings(settings: Settings, place: Place, names: Sequence[str], folder: str) -> Iterator[Checked]:
+def _recordings(
+    settings: Settings, place: DatasetFiles, names: Sequence[str], folder: str
+) -> Iterator[Checked]:
     top = f"{folder}/wavs/" if folder else "wavs/"
     there = [f"{top}{name}.wav" for name in names if f"{top}{name}.wav" in place.sizes]
     if not there:
@@ -203,7 +209,7 @@ def _recordings(settings: Settings, place: Place, names: Sequence[str], folder: 
         yield Checked("recordings", Level.OK, text)
 
 
-def _header(place: Place, name: str) -> tuple[int, int] | None:
+def _header(place: DatasetFiles, name: str) -> tuple[int, int] | None:
     """The samples and the bytes a second of a WAV file; None if it is none."""
     try:
         data = place.head(name, _HEAD)

@@ -40,7 +40,7 @@ _PLAIN_TIME = (1980, 1, 1, 0, 0, 0)  # The same files make the same archive, who
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class LocalDataset:
     """What is to be uploaded.
 
     Attributes:
@@ -63,7 +63,7 @@ class Folder:
         return DATASET_SCRIPT in self.files
 
 
-class State(StrEnum):
+class UploadState(StrEnum):
     """What Kaggle has of a folder."""
 
     CURRENT = "current"  # A session would train on it.
@@ -84,14 +84,14 @@ class Uploaded:
     """
 
     source: str
-    folder: Folder
-    before: State
+    folder: LocalDataset
+    before: UploadState
     is_private: bool
 
     @property
     def is_new(self) -> bool:
         """Whether anything was uploaded."""
-        return self.before in (State.ABSENT, State.DIFFERENT)
+        return self.before in (UploadState.ABSENT, UploadState.DIFFERENT)
 
 
 def dataset_root(place: Path) -> Path:
@@ -130,7 +130,7 @@ def list_folder(place: Path) -> tuple[dict[str, Path], list[str]]:
     return files, left_out
 
 
-def read_folder(place: Path, script: Path | None = None) -> Folder:
+def read_folder(place: Path, script: Path | None = None) -> LocalDataset:
     """Read what a folder gives, as `list_folder`.
 
     Args:
@@ -148,7 +148,7 @@ def read_folder(place: Path, script: Path | None = None) -> Folder:
         seen, content = _stamps(files), content_of(files)
     except OSError as error:
         raise LocalError(f"Could not read {error.filename or place}: {error.strerror}.") from error
-    return Folder(files, tuple(sorted(left_out)), sum(size for size, _ in seen.values()), content, seen)
+    return LocalDataset(files, tuple(sorted(left_out)), sum(size for size, _ in seen.values()), content, seen)
 
 
 def _stamps(files: Mapping[str, Path]) -> dict[str, tuple[int, int]]:
@@ -186,7 +186,7 @@ class DatasetUpload:
         self._clock = clock
         self._source = source
 
-    def state(self, folder: Folder) -> State:
+    def state(self, folder: LocalDataset) -> UploadState:
         """Find out what Kaggle has of the folder.
 
         Raises:
@@ -197,12 +197,14 @@ class DatasetUpload:
         except (NotFoundError, ForbiddenError):
             # Kaggle answers 403 for what is absent: two answers must agree.
             listed = [name.casefold() for name in self._kaggle.my_datasets()]
-            return State.DIFFERENT if self._source.casefold() in listed else State.ABSENT
+            return UploadState.DIFFERENT if self._source.casefold() in listed else UploadState.ABSENT
         if not found:
-            return State.DIFFERENT
-        return State.CURRENT if self._is_ready() else State.PREPARING
+            return UploadState.DIFFERENT
+        return UploadState.CURRENT if self._is_ready() else UploadState.PREPARING
 
-    def bring(self, folder: Folder, *, license_name: str | None, notes: str, sending: Sending) -> Uploaded:
+    def bring(
+        self, folder: LocalDataset, *, license_name: str | None, notes: str, sending: Sending
+    ) -> Uploaded:
         """Upload the folder if Kaggle does not have it, and wait until sessions get it.
 
         Args:
@@ -218,17 +220,17 @@ class DatasetUpload:
             LocalError: this machine has no room for the archive, or a file cannot be read.
         """
         before = self.state(folder)
-        if before is State.ABSENT and not license_name:
+        if before is UploadState.ABSENT and not license_name:
             raise UsageError(
                 f"The dataset {self._source} does not exist yet, and Kaggle asks for its licence.",
                 hint=f"add --license NAME, one of {', '.join(LICENSES)}; private data may be `other`",
             )
-        if before is State.DIFFERENT and not self._is_ready():
+        if before is UploadState.DIFFERENT and not self._is_ready():
             sending.say(f"Kaggle is still preparing the version of {self._source} before this one.")
             wait(self._clock, self._source, self._is_ready)
-        if before in (State.ABSENT, State.DIFFERENT):
+        if before in (UploadState.ABSENT, UploadState.DIFFERENT):
             self._send(folder, license_name or "", notes, sending)
-        if before is not State.CURRENT:
+        if before is not UploadState.CURRENT:
             sending.say(f"Kaggle is preparing {self._source}; this takes seconds to minutes.")
             wait(self._clock, self._source, lambda: self._is_ready() and self._holds(folder))
         details = self._kaggle.dataset_details(self._source)
@@ -244,7 +246,7 @@ class DatasetUpload:
             self._kaggle.update_dataset(self._source, changed)
         return Uploaded(self._source, folder, before, details.private)
 
-    def _send(self, folder: Folder, license_name: str, notes: str, sending: Sending) -> None:
+    def _send(self, folder: LocalDataset, license_name: str, notes: str, sending: Sending) -> None:
         title = title_from(self._source.rpartition("/")[2])
         details = InputDetails(title, license=license_name, description="Recordings and texts of a voice.")
         with _packed(folder) as files:
@@ -254,13 +256,13 @@ class DatasetUpload:
                 if not self._may_hold(folder):  # Only the answer was lost.
                     raise
 
-    def _may_hold(self, folder: Folder) -> bool:
+    def _may_hold(self, folder: LocalDataset) -> bool:
         try:
             return self._holds(folder)
         except (RefusedError, ServiceError):
             return False
 
-    def _holds(self, folder: Folder) -> bool:
+    def _holds(self, folder: LocalDataset) -> bool:
         """Whether the newest version, as Kaggle lists it, is this folder.
 
         Raises:
@@ -285,7 +287,7 @@ class DatasetUpload:
 
 
 @contextmanager
-def _packed(folder: Folder) -> Iterator[dict[str, Path]]:
+def _packed(folder: LocalDataset) -> Iterator[dict[str, Path]]:
     """Give the files to send: few as they are, many in an archive; with the file that names the content.
 
     Raises:
@@ -314,7 +316,7 @@ def _packed(folder: Folder) -> Iterator[dict[str, Path]]:
         yield {**files, marker.name: marker}
 
 
-def _ensure_unchanged(folder: Folder) -> None:
+def _ensure_unchanged(folder: LocalDataset) -> None:
     """See that what is sent is what the hash is of.
 
     Raises:
@@ -331,7 +333,7 @@ def _ensure_unchanged(folder: Folder) -> None:
         )
 
 
-def _zip(folder: Folder, target: Path) -> None:
+def _zip(folder: LocalDataset, target: Path) -> None:
     """Pack the files without their top folder, since Kaggle makes one of the archive's name."""
     try:
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:

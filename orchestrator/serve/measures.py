@@ -7,7 +7,7 @@ _SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30)
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 
-class Measures:
+class ServerMetrics:
     """Counters of one server. Memory and processor time are included if the system reports them."""
 
     def __init__(self, places: int) -> None:

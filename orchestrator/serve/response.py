@@ -21,7 +21,7 @@ _DRAINED_BYTES = 8 << 20  # So much of a body that is too large is read, to be a
 _MOST_LEFT_OUT = 50
 
 
-class Progress:
+class ResponseProgress:
     """The response to one request, as far as it has been sent."""
 
     def __init__(self, send: Send, stall_s: float) -> None:

@@ -25,9 +25,9 @@ from kernel_template.text.pieces import Spoken, joined
 from orchestrator.errors import KgttsError
 from orchestrator.serve.connection import cut_off
 from orchestrator.serve.formats import open_encoder
-from orchestrator.serve.measures import Measures
+from orchestrator.serve.measures import ServerMetrics
 from orchestrator.serve.request import ApiError, SpeechRequest, largest_body, parse_speech, parse_text
-from orchestrator.serve.response import Progress, client_left, nothing, read_body
+from orchestrator.serve.response import ResponseProgress, client_left, nothing, read_body
 from orchestrator.serve.voices import ServedVoice, Voices
 from orchestrator.voice import SynthesisOptions, Utterance, pcm16
 from orchestrator.voice.speech import name_all
@@ -68,7 +68,7 @@ class Studio:
     def __init__(self, voices: Voices, limits: Limits) -> None:
         self.voices = voices
         self.limits = limits
-        self.measures = Measures(limits.places)
+        self.measures = ServerMetrics(limits.places)
         self.stopping = asyncio.Event()
         self.busy = 0
         self._typical_s = 1.0
@@ -154,7 +154,7 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        progress = Progress(send, self._studio.limits.stall_s)
+        progress = ResponseProgress(send, self._studio.limits.stall_s)
         try:
             body = await read_body(Request(scope, receive), largest_body(self._studio.limits.text))
             with self._studio.place():
@@ -173,7 +173,7 @@ class Endpoint:
         finally:
             self._studio.measures.requests.labels(self.path, str(progress.status)).inc()
 
-    async def _refuse(self, error: ApiError, progress: Progress, scope: Scope, send: Send) -> None:
+    async def _refuse(self, error: ApiError, progress: ResponseProgress, scope: Scope, send: Send) -> None:
         """Answer with an error; amid speech it is an event, or the connection breaks off."""
         progress.status = error.status
         if not progress.begun:
@@ -184,7 +184,7 @@ class Endpoint:
                 return
         await cut_off(scope)
 
-    async def _answer(self, body: bytes, progress: Progress, /) -> None:
+    async def _answer(self, body: bytes, progress: ResponseProgress, /) -> None:
         raise NotImplementedError
 
     async def _unless_gone(self, answer: Awaitable[None], receive: Receive) -> None:
@@ -219,7 +219,7 @@ class SpeechEndpoint(Endpoint):
 
     path = SPEECH_PATH
 
-    async def _answer(self, body: bytes, progress: Progress) -> None:
+    async def _answer(self, body: bytes, progress: ResponseProgress) -> None:
         began = time.monotonic()
         studio = self._studio
         asked = parse_speech(body, studio.limits.text)
@@ -237,7 +237,7 @@ class SpeechEndpoint(Endpoint):
         _log.info("%s: %s characters in %.2f s", served.name, len(asked.input), time.monotonic() - began)
 
     async def _send(
-        self, said: Utterance, sound: bytes, synthesis: "_Synthesis", progress: Progress
+        self, said: Utterance, sound: bytes, synthesis: "_Synthesis", progress: ResponseProgress
     ) -> "_Part":
         """Send a sentence while the next one is being made; returns that."""
         coming = asyncio.ensure_future(self._studio.work(synthesis.go_on, urgent=False))
@@ -308,7 +308,7 @@ class TextEndpoint(Endpoint):
 
     path = TEXT_PATH
 
-    async def _answer(self, body: bytes, progress: Progress) -> None:
+    async def _answer(self, body: bytes, progress: ResponseProgress) -> None:
         asked = parse_text(body, self._studio.limits.text)
         served, _ = self._studio.voices.choose(asked.model, asked.voice_name)
         told = await self._studio.work(_tell, served, asked.input)

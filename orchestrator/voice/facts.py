@@ -20,7 +20,7 @@ _LONGEST, _LONGEST_SENTENCE = 120, 300
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class LossCurve:
     """A loss by step, thinned to some hundred points."""
 
     name: str
@@ -40,7 +40,7 @@ class VoiceFacts:
 
     rows: tuple[tuple[str, str], ...] = ()
     scores: tuple[tuple[str, str, str, str], ...] = ()
-    curves: tuple[Curve, ...] = ()
+    curves: tuple[LossCurve, ...] = ()
     sentences: tuple[str, ...] = ()
 
 
@@ -128,7 +128,7 @@ def _mean(value: object) -> str:
     return "–" if mean is None else f"{mean:.3g}" + (f" ± {spread:.2g}" if spread else "")
 
 
-def _curves(table: MetricsTable) -> list[Curve]:
+def _curves(table: MetricsTable) -> list[LossCurve]:
     found = []
     for (name, split), series in sorted(table.series().items()):
         points = [
@@ -139,7 +139,7 @@ def _curves(table: MetricsTable) -> list[Curve]:
         if "loss" in name and len(points) > 1 and (split == "eval" or name == "loss_mel"):
             every = -(-len(points) // _MOST_POINTS)
             label = untrusted.one_line(name, 40)
-            found.append(Curve(f"{label}, {split}", (*points[:-1:every], points[-1])))
+            found.append(LossCurve(f"{label}, {split}", (*points[:-1:every], points[-1])))
     return found[:_MOST_CURVES]
 
 

@@ -41,7 +41,7 @@ _SERVER_FAULT = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PublishPlan:
     """What publishing a package would do.
 
     Attributes:
@@ -105,7 +105,7 @@ class HuggingFace:
 
     def plan(
         self, package: Package, repository: str, *, public: bool = False, commit: str | None = None
-    ) -> Plan:
+    ) -> PublishPlan:
         """Compare a package with what is published.
 
         Args:
@@ -123,14 +123,14 @@ class HuggingFace:
             with _translated(f"read {repository}"):
                 info = self._api.model_info(repository, revision=commit, files_metadata=True)
         except NotFoundError:
-            return Plan(repository, False, not public, tuple(sorted(package.paths)), (), None)
+            return PublishPlan(repository, False, not public, tuple(sorted(package.paths)), (), None)
         there = {item.rfilename: item for item in info.siblings or []}
         changed = [name for name, path in package.paths.items() if not _is_same(there.get(name), path)]
         gone = [name for name in there if _OURS.fullmatch(name) and name not in package.paths]
         private = bool(info.private)
-        return Plan(repository, True, private, tuple(sorted(changed)), tuple(sorted(gone)), info.sha)
+        return PublishPlan(repository, True, private, tuple(sorted(changed)), tuple(sorted(gone)), info.sha)
 
-    def publish(self, package: Package, plan: Plan, *, show_progress: bool = False) -> str:
+    def publish(self, package: Package, plan: PublishPlan, *, show_progress: bool = False) -> str:
         """Carry out a plan; give the commit that has the package.
 
         Raises:

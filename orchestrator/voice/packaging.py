@@ -41,7 +41,7 @@ _SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class VoiceDetails:
     """What the publisher says of the voice; licences by their SPDX names.
 
     Attributes:
@@ -65,7 +65,7 @@ class Contents:
     notes: tuple[str, ...]
 
 
-def package_contents(place: Path, facts: VoiceFacts, asked: Asked) -> Contents:
+def package_contents(place: Path, facts: VoiceFacts, asked: VoiceDetails) -> Contents:
     """Make the files of a package.
 
     Args:
@@ -123,7 +123,7 @@ def package_contents(place: Path, facts: VoiceFacts, asked: Asked) -> Contents:
 
 
 def _about(
-    asked: Asked, samples: Sequence[Sample], described: Mapping[str, Any], *, has_rules: bool
+    asked: VoiceDetails, samples: Sequence[Sample], described: Mapping[str, Any], *, has_rules: bool
 ) -> About:
     weights = untrusted.as_object(described["weights"])
     snr = untrusted.number(weights.get("snr_db"))

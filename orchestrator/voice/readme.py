@@ -13,7 +13,7 @@ from kernel_template.text.vocabulary import Vocabulary
 from orchestrator import untrusted
 from orchestrator.formatting import size
 from orchestrator.voice.card import VoiceCard
-from orchestrator.voice.facts import Curve, VoiceFacts
+from orchestrator.voice.facts import LossCurve, VoiceFacts
 from orchestrator.voice.licences import LICENCES
 from orchestrator.voice.package import HASHES
 
@@ -252,7 +252,7 @@ def licence_lines(about: About, show: Callable[[object], str] = str) -> list[str
     return lines
 
 
-def curves_svg(curves: Sequence[Curve]) -> str:
+def curves_svg(curves: Sequence[LossCurve]) -> str:
     """Draw the losses by step, each from its lowest to its highest value."""
     last = max(step for curve in curves for step, _ in curve.points) or 1
     lines = []

@@ -34,10 +34,10 @@ VERSION = f"{USER}/bangla-tts-voice/onnx/default"
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package, made once."""
     from orchestrator.voice.facts import VoiceFacts  # noqa: PLC0415 - needs onnxruntime.
-    from orchestrator.voice.packaging import Asked, package_contents  # noqa: PLC0415
+    from orchestrator.voice.packaging import VoiceDetails, package_contents  # noqa: PLC0415
 
     folder = tmp_path_factory.mktemp("package")
-    contents = package_contents(put_bangla_voice(folder), VoiceFacts(), Asked("Asha", "mit"))
+    contents = package_contents(put_bangla_voice(folder), VoiceFacts(), VoiceDetails("Asha", "mit"))
     write_package(folder / "voice.zip", contents.files)
     return folder / "voice.zip"
 

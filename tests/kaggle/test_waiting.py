@@ -12,7 +12,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from orchestrator import untrusted
-from orchestrator.connections import Session
+from orchestrator.connections import HttpSession
 from orchestrator.emulator import Emulator
 from orchestrator.emulator.faults.kinds import Error, Reset, Truncated
 from orchestrator.emulator.faults.plan import FaultPlan
@@ -177,7 +177,7 @@ def test_no_call_waits_for_ever() -> None:
     """A session with time limits gives up on a silent server."""
     with (
         silent_server() as url,
-        Session(read_s=0.1) as session,
+        HttpSession(read_s=0.1) as session,
         pytest.raises(ServiceError, match="did not answer in time"),
         translated("ask"),
     ):
@@ -198,7 +198,7 @@ def test_every_address_of_the_client_has_time_outs(workplace: Path, monkeypatch:
 def test_silence_is_heard_on_a_connection_that_ends_with_its_answer(head: bytes) -> None:
     """A proxy that closes connections changes nothing."""
     said = head + b'Content-Type: text/event-stream\r\n\r\ndata: {"data": "one"}\n\n'
-    with silent_server(said) as url, Session() as session:
+    with silent_server(said) as url, HttpSession() as session:
         response = open_stream(session, url)
         events = read_stream(response, KERNEL, idle_s=0.1)
         assert next(events).text == "one"

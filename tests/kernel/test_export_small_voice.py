@@ -16,7 +16,7 @@ from kernel_template.text.vocabulary import count_letters, preferred_spelling
 from orchestrator.emulator.demo import inputs
 from orchestrator.voice import SynthesisOptions, open_voice
 from orchestrator.voice.facts import VoiceFacts
-from orchestrator.voice.packaging import Asked, package_contents
+from orchestrator.voice.packaging import VoiceDetails, package_contents
 from orchestrator.voice.speech import speak
 from tests.kernel.hosting import ForkServer
 from tests.kernel.kit import put
@@ -105,7 +105,7 @@ class TestSmallVoice:
     def test_sherpa_onnx_and_piper_say_the_same(self, small_voice: Path, tmp_path: Path) -> None:
         """Both speak its package with the samples of `kgtts say`, sentence by sentence."""
         numpy = importlib.import_module("numpy")
-        contents = package_contents(small_voice / "voice.json", VoiceFacts(), Asked("demo"))
+        contents = package_contents(small_voice / "voice.json", VoiceFacts(), VoiceDetails("demo"))
         assert contents.notes == ()
         for name, data in contents.files.items():
             put(tmp_path / name, data)

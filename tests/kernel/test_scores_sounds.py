@@ -16,7 +16,7 @@ from tests.support import NEEDS_TORCH, Later
 pytest.importorskip("scipy")
 np, soundfile = (pytest.importorskip(name) for name in ("numpy", "soundfile"))
 
-from kernel_template.scores.program import Plan, Voice  # noqa: E402 - it needs the packages above.
+from kernel_template.scores.program import ScoringPlan, Voice  # noqa: E402 - it needs the packages above.
 from kernel_template.scores.sounds import RATE, Sound, compare, load, resampled, warp  # noqa: E402
 
 pytestmark = NEEDS_TORCH
@@ -172,7 +172,7 @@ def measured(tmp_path: Path, limit_s: float, recogniser: str | None = None) -> l
             "folder": folder,
         }
 
-    plan: Plan = {
+    plan: ScoringPlan = {
         "sentences": [
             {"file": f"0{n}.wav", "text": text, "recording": f"{n}.wav", "speaker": None}
             for n, text in enumerate(texts)

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.errors import ForbiddenError, LocalError, RefusedError, ServiceError, UsageError
 from orchestrator.models import InputDetails, Sending
-from orchestrator.run.dataset_upload import DatasetUpload, State, Uploaded, read_folder
+from orchestrator.run.dataset_upload import DatasetUpload, Uploaded, UploadState, read_folder
 from tests.fakes.clock import FakeClock
 from tests.fakes.kaggle import OWNER, FakeKaggle
 from tests.fakes.sessions import Lost
@@ -92,7 +92,7 @@ def test_it_waits_until_the_version_is_current(
 ) -> None:
     """A session that started before would train on the version before it."""
     done = bring()
-    assert (done.is_new, done.before, done.is_private) == (True, State.ABSENT, True)
+    assert (done.is_new, done.before, done.is_private) == (True, UploadState.ABSENT, True)
     assert fake.clock.passed >= 600.0
     assert fake.dataset_ready(SOURCE)
     assert "preparing" in said[0]
@@ -102,9 +102,9 @@ def test_only_a_change_makes_a_version(bring: Callable[..., Uploaded], fake: Fak
     """The same folder is not sent again; another becomes the next version, without the files of the first."""
     bring()
     again = bring()
-    assert (again.is_new, again.before) == (False, State.CURRENT)
+    assert (again.is_new, again.before) == (False, UploadState.CURRENT)
     (place / "wavs" / "a.wav").rename(place / "wavs" / "b.wav")
-    assert bring(None).before is State.DIFFERENT  # The licence is asked for once only.
+    assert bring(None).before is UploadState.DIFFERENT  # The licence is asked for once only.
     assert len(fake.datasets[SOURCE]) == 2
     assert "MyTTSDataset/wavs/a.wav" not in fake.datasets[SOURCE][-1].files
 
@@ -122,7 +122,7 @@ def test_a_version_in_preparation_is_awaited_before_the_next(
         {**files, "x.json": place.parent / "x.json"},
         notes="by hand",
     )
-    assert bring().before is State.DIFFERENT
+    assert bring().before is UploadState.DIFFERENT
     assert "still preparing the version" in said[0]
     assert fake.clock.passed >= 1200.0
 
@@ -132,7 +132,7 @@ def test_an_interrupted_wait_goes_on(bring: Callable[..., Uploaded], fake: FakeK
     fake.next("dataset_ready", ServiceError("down"))
     with pytest.raises(ServiceError, match="down"):
         bring()
-    assert bring().before is State.PREPARING
+    assert bring().before is UploadState.PREPARING
     assert len(fake.datasets[SOURCE]) == 1
 
 
@@ -176,7 +176,7 @@ def test_a_403_is_not_absence(bring: Callable[..., Uploaded], fake: FakeKaggle) 
     """Only the account's list says that there is no such dataset."""
     bring()
     fake.next("dataset_files", ForbiddenError("no"))
-    assert bring(None).before is State.DIFFERENT
+    assert bring(None).before is UploadState.DIFFERENT
 
 
 def test_an_archive_that_was_not_unpacked_is_told(
@@ -198,7 +198,7 @@ def test_what_changes_while_it_is_packed_is_not_uploaded(fake: FakeKaggle, place
     upload = DatasetUpload(fake, fake.clock, SOURCE)
     with pytest.raises(LocalError, match=r"wavs/7\.wav has changed"):
         upload.bring(found, license_name="other", notes="n", sending=Sending())
-    assert upload.state(found) is State.ABSENT
+    assert upload.state(found) is UploadState.ABSENT
 
 
 @pytest.mark.posix

@@ -12,7 +12,7 @@ from orchestrator.errors import UsageError
 from orchestrator.voice import SynthesisOptions, open_voice
 from orchestrator.voice.facts import VoiceFacts
 from orchestrator.voice.package import open_package, write_package
-from orchestrator.voice.packaging import Asked, package_contents
+from orchestrator.voice.packaging import VoiceDetails, package_contents
 from tests.voice.bangla import (
     bangla_rules,
     heard,
@@ -29,7 +29,7 @@ FACTS = VoiceFacts(sentences=("আমার সোনার বাংলা।",
 
 def made(place: Path, folder: Path, **asked: Any) -> Path:
     """Package a voice, and unpack it to `folder`."""
-    contents = package_contents(place, FACTS, Asked(**{"title": "আশা", **asked}))
+    contents = package_contents(place, FACTS, VoiceDetails(**{"title": "আশা", **asked}))
     for name, data in contents.files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
@@ -129,13 +129,13 @@ def test_a_voice_of_several_languages_is_refused(tmp_path: Path) -> None:
     inputs = [*card["onnx"]["inputs"], "sid", "langid"]
     place.write_text(json.dumps({**card, "onnx": {**card["onnx"], "inputs": inputs}}), encoding="utf-8")
     with pytest.raises(UsageError, match="langid"):
-        package_contents(place, FACTS, Asked("আশা"))
+        package_contents(place, FACTS, VoiceDetails("আশা"))
 
 
 def test_a_package_is_made_the_same_twice(hum: Path, tmp_path: Path) -> None:
     """The same voice gives the same archive, and its own package can be packaged again."""
     identities = []
-    again = package_contents(hum / "voice.json", FACTS, Asked("আশা")).files
+    again = package_contents(hum / "voice.json", FACTS, VoiceDetails("আশা")).files
     first = {path.relative_to(hum).as_posix(): path.read_bytes() for path in hum.rglob("*.*")}
     first.pop("said.npz", None)
     assert again == first
@@ -154,7 +154,7 @@ def test_a_field_that_is_no_json_is_refused(tmp_path: Path) -> None:
     for value in ("1e999", '"\\ud800"'):
         place.write_text(f'{card}, "later": {value}}}', encoding="utf-8")
         with pytest.raises(UsageError, match=r"not finite|not a valid"):
-            package_contents(place, FACTS, Asked("আশা"))
+            package_contents(place, FACTS, VoiceDetails("আশা"))
 
 
 def test_a_voice_of_phonemes_is_refused(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_voice_of_phonemes_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     place = put_bangla_voice(tmp_path, text=bangla_rules(kind="phonemes"))
     with pytest.raises(UsageError, match="phonemes"):
-        package_contents(place, FACTS, Asked("আশা"))
+        package_contents(place, FACTS, VoiceDetails("আশা"))
 
 
 def test_what_people_and_servers_say_is_no_markup(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_what_people_and_servers_say_is_no_markup(tmp_path: Path) -> None:
     hostile = "<script>x</script> [a](javascript:b) | ![x](y) https://evil.example www.evil.example\n# Big"
     facts = VoiceFacts(rows=(("Data", hostile),), sentences=(f"আমি {hostile}",))
     place = put_bangla_voice(tmp_path)
-    contents = package_contents(place, facts, Asked(hostile, "mit", hostile, hostile))
+    contents = package_contents(place, facts, VoiceDetails(hostile, "mit", hostile, hostile))
     text = contents.files["README.md"].decode()
     for mark in ("<script", "](javascript", "![x]", "https://evil", "www.evil", "\n# Big"):
         assert mark not in text

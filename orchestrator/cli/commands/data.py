@@ -21,7 +21,7 @@ from orchestrator.cli.show.console import folded, quoted, warn
 from orchestrator.cli.show.uploading import asks, choose, sending_bar
 from orchestrator.errors import LocalError
 from orchestrator.formatting import counted, size
-from orchestrator.run.dataset_upload import LICENSES, DatasetUpload, State, read_folder
+from orchestrator.run.dataset_upload import LICENSES, DatasetUpload, UploadState, read_folder
 
 
 @click.group()
@@ -180,7 +180,7 @@ def upload(
     with workbench() as bench:
         source = settings.with_owner(bench.kaggle.username).inputs.dataset
         bringing = DatasetUpload(bench.kaggle, bench.clock, source)
-        if license_name is None and asks() and bringing.state(found) is State.ABSENT:
+        if license_name is None and asks() and bringing.state(found) is UploadState.ABSENT:
             text = "A dataset on Kaggle needs a licence. Yours is private, so only you see it; `other` says "
             click.echo(folded(f"{text}nothing about what others may do with it."))
             license_name = choose(f"{source} is made now. Its licence", LICENSES, LICENSES[0])

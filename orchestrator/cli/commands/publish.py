@@ -24,7 +24,7 @@ from orchestrator.cli.show.console import is_dumb, signs
 from orchestrator.cli.show.uploading import sending_bar
 from orchestrator.formatting import counted, size
 from orchestrator.run.voice_publish import KagglePublication, variation_named
-from orchestrator.voice.hugging_face import HuggingFace, Plan, check_name
+from orchestrator.voice.hugging_face import HuggingFace, PublishPlan, check_name
 from orchestrator.voice.package import Package, open_package, write_package
 
 _BROKE_OFF = "Stopped."
@@ -153,7 +153,7 @@ def _print_files(package: Package, target: str, names: Any) -> None:
     click.echo(f"{counted(len(names), 'file')}, {total}, would be sent to {target}; nothing was.")
 
 
-def _print_plan(plan: Plan) -> None:
+def _print_plan(plan: PublishPlan) -> None:
     if plan.remove:
         click.echo(f"Would be removed there: {', '.join(plan.remove)}")
     if not plan.exists:

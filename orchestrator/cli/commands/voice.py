@@ -15,7 +15,7 @@ from orchestrator.voice.facts import read_facts
 from orchestrator.voice.finding import pulled_voice
 from orchestrator.voice.licences import NAMES
 from orchestrator.voice.package import is_package, open_package, write_package
-from orchestrator.voice.packaging import Asked, Contents, package_contents
+from orchestrator.voice.packaging import Contents, VoiceDetails, package_contents
 
 
 @click.group()
@@ -117,7 +117,7 @@ def contents_of(
     facts = read_facts(sessions, card.global_step, inputs)
     kernel = (card.run.kernel or "").rpartition("/")[2]
     name = title or (KernelRef("", kernel).base.slug if kernel else "voice")
-    return package_contents(card_place, facts, Asked(name, license_name, base_license, author))
+    return package_contents(card_place, facts, VoiceDetails(name, license_name, base_license, author))
 
 
 def tell(contents: Contents) -> None:

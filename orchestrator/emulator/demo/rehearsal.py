@@ -50,7 +50,7 @@ from orchestrator.untrusted import read_bytes
 from orchestrator.voice import load_card, open_voice
 from orchestrator.voice.facts import read_facts
 from orchestrator.voice.package import write_package
-from orchestrator.voice.packaging import Asked, package_contents
+from orchestrator.voice.packaging import VoiceDetails, package_contents
 from orchestrator.voice.speech import speak
 
 _SLUG = "bangla-voice-demo"
@@ -63,7 +63,7 @@ _ATTEMPTS = 3
 _SHORTEST_LIMIT_S = 55
 
 
-class Stage(Protocol):
+class DemoDisplay(Protocol):
     """Shows the demo as it goes."""
 
     def step(self, name: str, text: str) -> None:
@@ -111,7 +111,7 @@ class Demo:
         }
 
 
-def rehearse(folder: Path, home: Path, epochs: int, stage: Stage) -> Demo:
+def rehearse(folder: Path, home: Path, epochs: int, stage: DemoDisplay) -> Demo:
     """Train a small voice through the whole chain: push, follow, continue, download.
 
     Args:
@@ -164,7 +164,7 @@ def _check_folder(folder: Path) -> None:
     )
 
 
-def _attempt(folder: Path, home: Path, limit: timedelta, epochs: int, stage: Stage) -> Demo | None:
+def _attempt(folder: Path, home: Path, limit: timedelta, epochs: int, stage: DemoDisplay) -> Demo | None:
     """Make one demo with sessions of at most `limit`; None if they are too short to train anything."""
     root, cache = folder / "kaggle", home / "cache"
     options = EmulatorOptions(session_limit_s=_LATER * limit.total_seconds(), cache=cache)
@@ -225,7 +225,7 @@ class _Training:
 
     context: RunContext
     folder: Path
-    stage: Stage
+    stage: DemoDisplay
 
     def train(self, values: dict[str, object], epochs: int, later: dict[str, object]) -> RunView | None:
         """Train until the run is done; None if its sessions are too short to save anything.
@@ -341,5 +341,5 @@ def package_demo(demo: Demo) -> Path:
     results, out = demo.folder / "results", demo.places["package"]
     place = results / VOICE_FOLDER / VOICE_CARD
     facts = read_facts(pulled_sessions(results), load_card(place).global_step, {})
-    write_package(out, package_contents(place, facts, Asked("kgtts demo")).files)
+    write_package(out, package_contents(place, facts, VoiceDetails("kgtts demo")).files)
     return out
