@@ -4,6 +4,7 @@ import contextlib
 import errno
 import gc
 import importlib
+import io
 import logging
 import os
 import signal
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _ALLOCATIONS = 50_000  # After so many new objects Python looks for garbage.
 _LONGEST_NAME = 200  # Of a file, in an error message.
+_PLAIN_WORDS = {"a valid integer range": "a whole number", "a valid float range": "a number"}  # For click's.
 _LONG_S = 3.0  # After so many seconds of waiting between tries, it is said.
 # What `kgtts --help` lists, by what a person is doing: command -> its line of help. Each command is in the
 # module of its name in `cli/commands`, which is imported only to run it: help and completion must be quick.
@@ -194,7 +196,7 @@ def _run(args: Sequence[str] | None, clock: "Clock | None") -> int:  # noqa: PLR
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        error.show()
+        _show_usage(error)
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         click.secho("Interrupted.", fg="yellow", err=True, color=colours())
@@ -224,6 +226,16 @@ def _run(args: Sequence[str] | None, clock: "Clock | None") -> int:  # noqa: PLR
         )
         return ExitCode.FAILED
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _show_usage(error: click.ClickException) -> None:
+    """Print what click has to say, in plain words and without lines that are broken within words."""
+    with io.StringIO() as kept:
+        error.show(kept)
+        text = kept.getvalue().rstrip("\n")
+    for words, plain in _PLAIN_WORDS.items():
+        text = text.replace(words, plain)
+    click.echo(folded(text, sys.stderr), err=True)
 
 
 def _drop_output() -> None:

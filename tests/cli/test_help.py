@@ -91,6 +91,12 @@ def test_a_usage_error_is_a_sentence_with_exit_code_2(cli: Cli, arguments: list[
     assert "Traceback" not in result.err
 
 
+def test_a_number_that_is_none_is_said_in_plain_words(cli: Cli) -> None:
+    """Not in click's, whose number with limits is a "float range"."""
+    assert "Error: Invalid value for '--hours': '1h' is not a number." in cli("train", "--hours", "1h").err
+    assert "'many' is not a whole number." in cli("demo", "--epochs", "many").err
+
+
 def test_a_misspelt_command_is_guessed(cli: Cli) -> None:
     """The error names the nearest command."""
     assert "Did you mean `kgtts push`?" in cli("psuh").err
