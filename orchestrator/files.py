@@ -89,6 +89,23 @@ def is_there(path: Path) -> bool:
     return True
 
 
+def home_folder() -> Path:
+    """Give the user's home.
+
+    Raises:
+        LocalError: they have none, as a number without a name in a container.
+    """
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise LocalError("This user has no home folder.", hint="set HOME to one") from error
+
+
+def expanded(text: str) -> Path:
+    """Return a path with `~` or `~NAME` replaced by that home; as in a shell, only if there is one."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path's raises for such a name.
+
+
 def make_writable(folder: Path) -> None:
     """Give the owner access to everything below `folder`: a script may have left any mode."""
     folder.chmod(folder.stat().st_mode | stat.S_IRWXU)

@@ -38,7 +38,7 @@ _KILL = b"k"
 _POLL_MS = 50
 _LOCK_S = 5.0
 NOT_FOUND = 127
-KILLED = 128 + signal.SIGKILL
+KILLED = 128 + 9  # Windows, where this is imported and not used, has no `signal.SIGKILL`.
 NO_NAMESPACE = 125
 
 

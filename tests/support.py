@@ -30,7 +30,10 @@ NEEDS_TORCH = [
     WITH_TORCH,
     pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed"),
 ]
-_KEPT = ("LANG", "LC_ALL", "PATH", "LD_LIBRARY_PATH", "TMPDIR", "PYTEST_CURRENT_TEST")
+_KEPT = (
+    *("LANG", "LC_ALL", "PATH", "LD_LIBRARY_PATH", "TMPDIR", "PYTEST_CURRENT_TEST"),
+    *("SYSTEMROOT", "TEMP", "TMP"),  # Without the first, no Python starts on Windows.
+)
 
 
 def clean_environment(tmp_path: Path) -> dict[str, str]:
@@ -39,6 +42,7 @@ def clean_environment(tmp_path: Path) -> dict[str, str]:
     return {
         **kept,
         "HOME": str(tmp_path / "home"),
+        "USERPROFILE": str(tmp_path / "home"),  # Windows calls it so.
         "KGTTS_HOME": str(tmp_path / "data"),
         "COLUMNS": "200",
         # No test may reach a package index.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import LocalError
-from orchestrator.files import is_there, rename, replacing, write_atomically
+from orchestrator.files import expanded, home_folder, is_there, rename, replacing, write_atomically
 from orchestrator.locks import machine_lock
 from tests.support import REPOSITORY
 
@@ -143,3 +143,12 @@ def test_all_that_is_written_whole_waits_for_a_virus_scanner(tmp_path: Path) -> 
     write_atomically(Held(tmp_path / "kgtts.toml"), "text")
     assert (tmp_path / "kgtts.toml").read_text() == "text"
     assert Held.held < 0
+
+
+def test_who_has_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `~` whose home nobody knows is a name like any other, and a home that is needed is asked for."""
+    assert expanded("~nobody-of-this-name/voice") == Path("~nobody-of-this-name/voice")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert expanded("~/voice") == Path("~/voice")
+    with pytest.raises(LocalError, match="no home folder"):
+        home_folder()

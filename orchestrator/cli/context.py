@@ -18,6 +18,7 @@ from platformdirs import user_data_path
 from orchestrator import formatting
 from orchestrator.cli.show.console import quoted, warn
 from orchestrator.errors import ExitCode, KgttsError, LocalError, UsageError
+from orchestrator.files import expanded
 from orchestrator.kaggle import service_url
 from orchestrator.models import KernelRef
 from orchestrator.ports import Kaggle
@@ -214,7 +215,14 @@ def repeating(config_path: Path | None, overrides: tuple[str, ...]) -> Iterator[
 def data_folder() -> Path:
     """Give kgtts's own folder (ledger, caches): `KGTTS_HOME`, else the system's place for user data."""
     named = os.environ.get(HOME_VARIABLE)
-    return Path(named).expanduser() if named else user_data_path("kgtts", appauthor=False)
+    if named:
+        return expanded(named)
+    try:
+        return user_data_path("kgtts", appauthor=False)
+    except RuntimeError as error:
+        raise LocalError(
+            "This user has no home folder.", hint=f"set HOME or {HOME_VARIABLE} to one"
+        ) from error
 
 
 def is_verbose() -> bool:

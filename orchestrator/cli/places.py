@@ -16,6 +16,7 @@ from orchestrator.cli.show.console import quoted, warn
 from orchestrator.cli.show.runs import row, session_line
 from orchestrator.cli.show.transfer import Silent
 from orchestrator.errors import CredentialsError
+from orchestrator.files import home_folder
 from orchestrator.formatting import counted, duration, losses, moment, size
 from orchestrator.kaggle.auth import NoLoginError, find_credentials
 from orchestrator.results import Results, SessionFolder, pulled_sessions
@@ -164,7 +165,7 @@ def brought_from(place: str, wanted: str | None) -> str:
 def here_alone() -> str | None:
     """The folder of results, if there is no login and this folder's run has been trained on this machine."""
     try:
-        find_credentials(os.environ, Path.home())
+        find_credentials(os.environ, home_folder())
     except NoLoginError:
         settings = load().settings
         to = Path(settings.pull.to)

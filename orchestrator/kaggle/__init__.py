@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import LocalError, ServiceError
+from orchestrator.files import home_folder
 from orchestrator.kaggle.auth import (
     KAGGLE_URL,
     URL_VARIABLE,
@@ -57,7 +58,7 @@ def connect(
     """
     url = service_url(environ)
     if login is None:
-        credentials = find_credentials(environ, home or Path.home())
+        credentials = find_credentials(environ, home or home_folder())
     else:
         credentials = Credentials(CredentialKind.API_KEY, "given", *login)
     try:
@@ -68,7 +69,7 @@ def connect(
             f"Kaggle's client cannot be imported: {error}.",
             hint="install kgtts again: pip install --force-reinstall . in its checkout",
         ) from error
-    return log_in(credentials, url, home or Path.home())
+    return log_in(credentials, url, home or home_folder())
 
 
 def run_stock_client(argv: Sequence[str], environ: MutableMapping[str, str] = os.environ) -> None:
@@ -82,7 +83,7 @@ def run_stock_client(argv: Sequence[str], environ: MutableMapping[str, str] = os
     """
     with contextlib.ExitStack() as stack:
         if not {"-h", "--help"}.intersection(argv):
-            prepare_stock_client(argv, environ, Path.home())
+            prepare_stock_client(argv, environ, home_folder())
             stack.enter_context(_made_usable(environ))
         _point_sdk_at(service_url(environ))
         sys.argv = ["kaggle", *argv]
@@ -109,7 +110,7 @@ def _made_usable(environ: MutableMapping[str, str]) -> Iterator[None]:
     long, so a long token is written to a file. It also makes a folder for its settings, which a home that is
     read-only does not allow.
     """
-    token, has_place = environ.get("KAGGLE_API_TOKEN", ""), can_make_config_folder(environ, Path.home())
+    token, has_place = environ.get("KAGGLE_API_TOKEN", ""), can_make_config_folder(environ, home_folder())
     if len(token) <= _LONGEST_NAME and has_place:
         yield
         return

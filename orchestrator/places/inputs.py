@@ -18,7 +18,7 @@ from orchestrator.base.sources import Download, found
 from orchestrator.base.voice import read_voice
 from orchestrator.download import TransferListener
 from orchestrator.errors import LocalError, UsageError
-from orchestrator.files import remove_tree, rename, write_atomically
+from orchestrator.files import expanded, remove_tree, rename, write_atomically
 from orchestrator.formatting import counted
 from orchestrator.places.downloads import KaggleInputs
 from orchestrator.results import PulledSession, Results
@@ -201,7 +201,7 @@ def _holds_data(folder: Path) -> bool:
 
 def _key(voice: str) -> str:
     """What tells a base voice apart: its name or address, or where its files are and of when."""
-    place = Path(voice).expanduser()
+    place = expanded(voice)
     told = [voice]
     if place.exists():
         files = sorted(place.rglob("*")) if place.is_dir() else [place]

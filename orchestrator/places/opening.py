@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -10,6 +9,7 @@ import fsspec
 from orchestrator.download.buckets import errors
 from orchestrator.download.storage import GoneError, StorageError
 from orchestrator.errors import LocalError, ServiceError, UsageError
+from orchestrator.files import expanded
 
 _LARGEST = 16 << 20
 
@@ -25,7 +25,7 @@ def open_place(text: str) -> tuple[Any, str]:
         LocalError: a package that reads it is missing.
     """
     if "://" not in text:
-        folder = Path(text).expanduser().absolute()
+        folder = expanded(text).absolute()
         if not folder.is_dir():
             raise UsageError(
                 f"{text} is not a folder of this machine.",

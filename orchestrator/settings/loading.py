@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.errors import SettingsError
-from orchestrator.files import is_there
+from orchestrator.files import expanded, is_there
 from orchestrator.settings.fields import SeveralKeysError, flatten
 from orchestrator.settings.models import Settings
 from orchestrator.settings.text import closest
@@ -94,7 +94,7 @@ def override_key(override: str) -> str:
 def _locate(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
     named = environ.get(ENVIRONMENT_VARIABLE, "")
     if path is not None or named:
-        file = cwd / (path if path is not None else Path(named).expanduser())
+        file = cwd / (path if path is not None else expanded(named))
         if not is_there(file) or not file.is_file():
             where = "--config" if path is not None else ENVIRONMENT_VARIABLE
             raise SettingsError(

@@ -1,5 +1,6 @@
 """Everything that can be wrong: each ends with a message and the right exit code."""
 
+import os
 import shutil
 import socket
 import sqlite3
@@ -413,6 +414,22 @@ def test_a_base_voice_that_is_cut_off(cli: Cli, account: Emulator, workplace: Pa
     run_badly(cli, "truncated")
 
 
+@pytest.mark.parametrize("command", ["doctor", "list", "status", "quota", "kaggle kernels list"])
+def test_a_user_without_a_home(
+    cli: Cli, workplace: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a number without a name in a container: what to set is said."""
+    monkeypatch.delenv("KGTTS_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    fails(cli(*command.split()), 8, "This user has no home folder.", "Next: set HOME")
+
+
+def test_the_home_of_nobody(cli: Cli, workplace: Path) -> None:
+    """A name with `~` that nobody has is that of a file which is not there."""
+    fails(cli("pull", "--from", "~nobody-of-this-name/runs"), 2, "is not a folder of this machine")
+
+
+@pytest.mark.posix  # Windows says that there is no such file.
 def test_a_name_that_no_file_can_have(cli: Cli, workplace: Path) -> None:
     """The system's error is shown, and is not a fault in kgtts."""
     result = cli("metrics", "x" * 300)

@@ -146,6 +146,7 @@ def test_a_process_with_a_code_page_writes_utf_8_into_a_pipe(tmp_path: Path) -> 
     assert BANGLA in ended.stdout.decode("utf-8")
 
 
+@pytest.mark.posix  # Elsewhere there is nothing to compare with.
 def test_without_posix_there_is_no_page(terminal: Callable[[str], Terminal]) -> None:
     """Windows gets plain lines, since the page needs a POSIX terminal."""
     terminal("utf-8")

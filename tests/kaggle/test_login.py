@@ -90,6 +90,7 @@ def test_no_credentials_is_a_sentence(tmp_path: Path, environ: dict[str, str], f
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.posix  # Windows has other rights than these.
 def test_a_key_file_that_others_can_read_is_noticed(tmp_path: Path) -> None:
     """The doctor warns of it."""
     home = home_with(tmp_path, {".kaggle/kaggle.json": FILE})

@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 
@@ -167,7 +167,11 @@ def silent_server(said: bytes = b"") -> Iterator[str]:
         thread = Thread(target=serve)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
+        with suppress(
+            OSError
+        ):  # Only Linux lets a socket that listens be shut down; elsewhere closing it is enough.
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
         thread.join()
         for connection in held:
             connection.close()

@@ -9,6 +9,7 @@ import click
 
 from orchestrator.cli.context import json_option, load, print_json, settings_options, workbench
 from orchestrator.cli.show.console import folded, shown, signs
+from orchestrator.files import home_folder
 from orchestrator.run.checked import Checked, Level
 from orchestrator.run.checks import check_all
 
@@ -33,7 +34,7 @@ def doctor(config_path: Path | None, overrides: tuple[str, ...], *, data: Path |
     lines = []
     now = datetime.now(UTC)
     load_it = partial(load, config_path, overrides)
-    for line in check_all(load_it, workbench, os.environ, Path.home(), now=now, data=data):
+    for line in check_all(load_it, workbench, os.environ, home_folder(), now=now, data=data):
         lines.append(line)
         if not as_json:
             _print(line)

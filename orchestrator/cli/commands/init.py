@@ -13,7 +13,7 @@ from orchestrator.base.voice import read_config
 from orchestrator.cli.show.console import folded, quoted
 from orchestrator.cli.show.uploading import asks
 from orchestrator.errors import CredentialsError, KgttsError, UsageError
-from orchestrator.files import write_atomically
+from orchestrator.files import expanded, home_folder, write_atomically
 from orchestrator.kaggle.auth import find_credentials
 from orchestrator.models import MAX_RUN_LENGTH, MIN_SLUG_LENGTH
 from orchestrator.settings import FILE_NAME, Settings, default_toml, slugify
@@ -135,7 +135,7 @@ def _print_next(recordings: Path | None, base: str | None, *, here: bool) -> Non
 def _own_user() -> str | None:
     """The user of the login, if it tells it without a call."""
     try:
-        return find_credentials(os.environ, Path.home()).username
+        return find_credentials(os.environ, home_folder()).username
     except CredentialsError:
         return None
 
@@ -160,7 +160,7 @@ def _base(text: str) -> str:
     text = text.strip().strip("'\"")
     if text == _ON_KAGGLE:
         return ""
-    if "://" in text or Path(text).expanduser().exists() or text in {voice.name for voice in KNOWN_VOICES}:
+    if "://" in text or expanded(text).exists() or text in {voice.name for voice in KNOWN_VOICES}:
         return text
     raise click.BadParameter(f"{text} is no base voice that kgtts knows, and no folder or file.")
 
@@ -193,9 +193,9 @@ def _slug(name: str) -> str:
 def _folder(text: str) -> Path | None:
     """Read a folder at the prompt, as it is typed or dragged into the terminal."""
     text = text.strip().strip("'\"")
-    if text and not Path(text).expanduser().is_dir():
+    if text and not expanded(text).is_dir():
         raise click.BadParameter(f"{text} is not a folder.")
-    return Path(text).expanduser() if text else None
+    return expanded(text) if text else None
 
 
 def _rate(base: str | None) -> int | None:

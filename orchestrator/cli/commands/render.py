@@ -10,6 +10,7 @@ from kernel_template.contract import LOCAL, SKYPILOT
 from orchestrator.cli.context import data_folder, load, settings_options
 from orchestrator.cli.show.console import quoted
 from orchestrator.cli.show.transfer import Lines
+from orchestrator.files import home_folder
 from orchestrator.kaggle.auth import known_username
 from orchestrator.render.kernel import write_rendered
 from orchestrator.results import Results
@@ -57,7 +58,7 @@ def render(
     `sky jobs launch DIR/task.yaml` starts a task, see [skypilot] in kgtts.toml.
     """
     settings = load(config_path, overrides).settings
-    name = settings.kernel.owner or owner or known_username(os.environ, Path.home())
+    name = settings.kernel.owner or owner or known_username(os.environ, home_folder())
     if name is None:
         name = LOCAL if place == SKYPILOT else _NO_OWNER  # As `kgtts train` names it: it is the same run.
         more = "; another name is another run, so set kernel.owner if you have one" if name == LOCAL else ""

@@ -22,6 +22,7 @@ from orchestrator.cli.show.console import shown, warn
 from orchestrator.cli.show.training import Shown, finish, run_session
 from orchestrator.cli.show.transfer import Occasional
 from orchestrator.errors import ServiceError
+from orchestrator.files import home_folder
 from orchestrator.kaggle.auth import NoLoginError, known_username
 from orchestrator.locks import machine_lock
 from orchestrator.places.beginning import Account, Beginning
@@ -122,7 +123,7 @@ def train(
 def _account(settings: Settings, *, offline: bool) -> Iterator[Account]:
     known = settings.kernel.owner or ""
     with suppress(OSError, RuntimeError):
-        known = known or known_username(os.environ, Path.home()) or ""
+        known = known or known_username(os.environ, home_folder()) or ""
     if offline:
         yield Account(name=known)
         return

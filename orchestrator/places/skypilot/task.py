@@ -15,7 +15,7 @@ import yaml
 
 from kernel_template.contract import SKYPILOT
 from orchestrator.errors import SettingsError, UsageError
-from orchestrator.files import write_atomically
+from orchestrator.files import expanded, write_atomically
 from orchestrator.models import KernelRef
 from orchestrator.places.inputs import USUAL_DATA
 from orchestrator.render.kernel import OwnMachine, render_kernel
@@ -252,7 +252,7 @@ def _voice(settings: Settings, find_voice: Callable[[str], Path] | None) -> dict
         return {mount: source}
     names = [PurePosixPath(inputs.config), PurePosixPath(inputs.checkpoint)]
     common = names[0].parent if names[0].parent == names[1].parent else None
-    is_named = source and not Path(source).expanduser().is_dir()
+    is_named = source and not expanded(source).is_dir()
     folder = find_voice(source) if is_named and find_voice else _folder(source, "voice", "base voice")
     for below in (PurePosixPath(), common):
         if below is not None and all((folder / name.relative_to(below)).is_file() for name in names):
@@ -275,7 +275,7 @@ def _folder(source: str, key: str, what: str) -> Path:
             hint=f"name it in kgtts.toml, in [skypilot]: {key} = a folder or a bucket"
             + (", or a name of `kgtts base list`" if key == "voice" else ""),
         )
-    folder = Path(source).expanduser().absolute()
+    folder = expanded(source).absolute()
     if not folder.is_dir():
         raise UsageError(f'skypilot.{key} = "{source}": there is no such folder on this machine.')
     return folder
