@@ -1,5 +1,6 @@
 """Read a table of names and texts as people save it: CSV, TSV, `|`, or an Excel workbook."""
 
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +32,7 @@ _SPOKEN = frozenset({"normalized", "normalised", "normalized_text", "norm_text",
 _SPEAKERS = frozenset({"speaker", "speaker_id", "speaker_name", "spk", "client_id", "voice", "বক্তা", "স্পিকার"})
 _SAMPLE = 300  # Rows by which the columns are found.
 _LONGEST_SPEAKER = 40
+_BANGLA = re.compile(r"[\u0980-\u09ff]")
 _TITLES = 10  # Rows that may stand above the headings.
 _LARGEST_WORKBOOK = 1 << 29  # Bytes unpacked; a million rows of sentences have a quarter of it.
 
@@ -276,6 +278,9 @@ def _guessed(body: list[Cells], names: Names) -> _Columns:
     usual = Counter(len(cells) for _, cells in body).most_common(1)[0][0] if body else 2
     others = [index for index in range(usual) if index != name]
     sizes = {index: sum(len(_at(cells, index)) for _, cells in body) for index in others}
+    # Ids of sentences and of people, as OpenSLR has them beside its texts, have no Bangla letters.
+    bangla = {index: sum(len(_BANGLA.findall(_at(cells, index))) for _, cells in body) for index in others}
+    sizes = bangla if any(bangla.values()) else sizes
     speaker = next((index for index in others if _holds_speakers(body, index)), None)
     texts = [index for index in others if index != speaker and sizes[index]]
     text = texts[0] if texts else min(name + 1, max(width - 1, 1))

@@ -214,6 +214,18 @@ def test_columns_are_found_by_their_headings(tmp_path: Path) -> None:
     assert "column 4 is not used" in found.form
 
 
+@pytest.mark.parametrize(
+    "row",
+    ["r{0}\tgoogle\tbn_internal_{0}\t {1} \n", "r{0}\tdff{0}c\t{1}\n", "r{0}\t{1}\t{0}.5\tbn_internal_{0}\n"],
+)
+def test_ids_without_headings_are_no_texts(tmp_path: Path, row: str) -> None:
+    """OpenSLR has those of sentences and of people beside its texts."""
+    texts = [A, B, "সে আসে।", "আমরা গান গাই।"]
+    found = read(tmp_path, "".join(row.format(number, text) for number, text in enumerate(texts, 1)))
+    assert [row.text for row in found.rows] == texts
+    assert {row.spoken for row in found.rows} == {None}
+
+
 def test_columns_are_found_without_headings(tmp_path: Path) -> None:
     """A column of few values that come again and again is the speaker; the longest is the text."""
     lines = [f"{speaker},r{number}.wav,{A}" for number, speaker in enumerate("ababab", 1)]
