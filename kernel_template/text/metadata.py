@@ -6,21 +6,16 @@ another case or Unicode form makes a recording that does not exist. All of that 
 what was meant. What cannot is left out, and named with its line.
 """
 
-import codecs
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from kernel_template.text.encodings import decode
 from kernel_template.text.rows import columns_of, split_rows
 
 LJSPEECH = "ljspeech"
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 _COLUMNS = 3
 _LISTED = 3  # Lines that a remark names.
 _TEXT_LENGTH = 50
@@ -94,20 +89,6 @@ def _lines(numbers: Sequence[int]) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= _TEXT_LENGTH else f"{text[:_TEXT_LENGTH]}…"
-
-
-def decode(data: bytes) -> tuple[str, str]:
-    """Return a file's text without a byte order mark, and the name of its encoding for people.
-
-    Raises:
-        UnicodeDecodeError: it is neither UTF-8 nor UTF-16.
-    """
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
-            return data.decode(encoding), "UTF-8 with a byte order mark" if "8" in encoding else "UTF-16"
-    if (first := data[:400].find(0)) >= 0:  # A line end, a | or a Latin letter of two bytes.
-        return data.decode("utf-16-le" if first % 2 else "utf-16-be"), "UTF-16"
-    return data.decode("utf-8"), "UTF-8"
 
 
 def _split(text: str) -> list[str]:

@@ -4,6 +4,7 @@ import re
 import string
 import unicodedata
 
+from kernel_template.text.encodings import is_mangled
 from kernel_template.text.grammar import BANGLA, find_rules
 from kernel_template.text.latin import looks_like_bijoy
 from kernel_template.text.pieces import Edit, Latin, Spoken, Unspoken, apply, as_pieces, compose, place_before
@@ -35,6 +36,10 @@ _BIJOY = (
     "The text looks like Bijoy (ANSI) text, whose letters are Bangla only in a Bijoy font. "
     "Convert it to Unicode first."
 )
+_MANGLED = (
+    "The text's letters are mangled: a program took its UTF-8 for Windows-1252, and some bytes are lost. "
+    "Save it again from where it is still right."
+)
 
 
 def spoken(text: str, latin: Latin = Latin.SPELL) -> Spoken:
@@ -62,7 +67,7 @@ def spoken(text: str, latin: Latin = Latin.SPELL) -> Spoken:
                 edits, said = compose(edits, changed, said), apply(said, changed)
         if _is_plain(said):
             break
-    remarks = (_BIJOY,) if looks_like_bijoy(text) else ()
+    remarks = (_MANGLED,) if is_mangled(text) else (_BIJOY,) if looks_like_bijoy(text) else ()
     return Spoken(text, said, as_pieces(text, edits), losses.all(), remarks=remarks, latin=latin)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import openpyxl
 
-from kernel_template.text.metadata import HEADERS, QUOTES, decode, normal, without_bars
+from kernel_template.text.encodings import decode, unmangled
+from kernel_template.text.metadata import HEADERS, QUOTES, normal, without_bars
 from kernel_template.text.rows import NAMING_COLUMNS, columns_of, split_rows
 from orchestrator.data.recordings import Names
 from orchestrator.data.records import Cells, festival_rows, json_rows
@@ -161,10 +162,10 @@ def _numbered(sheet: openpyxl.worksheet.worksheet.Worksheet) -> Iterator[tuple[i
 
 
 def _cell(value: object) -> str:
-    """A cell as it was typed: Excel stores the name 12 as 12.0."""
+    """A cell as it was typed: Excel stores the name 12 as 12.0, and may have mangled what it read."""
     if value is None:
         return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else unmangled(str(value))
 
 
 def _lines(text: str, names: Names, found: Transcript) -> tuple[list[Cells], str | None]:

@@ -3,7 +3,8 @@
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from kernel_template.text.metadata import decode, normal
+from kernel_template.text.encodings import decode
+from kernel_template.text.metadata import normal
 from orchestrator.data.recordings import Folder, Names, Recording
 from orchestrator.data.tables import (
     FOREIGN_ENDINGS,

@@ -272,6 +272,16 @@ def test_a_quote_that_is_never_closed_in_common_voice(tmp_path: Path, closes: st
     assert found.bad == []
 
 
+def test_a_workbook_that_read_bangla_wrong_is_read_back(tmp_path: Path) -> None:
+    """Excel takes a CSV without a byte order mark for Windows' encoding, and saves what it shows."""
+    book = openpyxl.Workbook()
+    for row in (("file", "text"), ("r1.wav", A.encode().decode("latin-1")), ("r2.wav", B)):
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    found = read_table(tmp_path / "t.xlsx", names("r1.wav", "r2.wav"))
+    assert pairs(found) == [("r1.wav", A), ("r2.wav", B)]
+
+
 def test_lines_that_are_no_rows_are_named(tmp_path: Path) -> None:
     """With number, content and reason."""
     found = read(tmp_path, f"r1|{A}|{A}\nhello\n|{A}|{A}\nr2|ক|খ|গ\nr3|{B}|{B}\n")
