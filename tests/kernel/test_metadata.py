@@ -3,6 +3,7 @@
 import pytest
 
 from kernel_template.text.metadata import Recordings, read_lines, read_ljspeech
+from kernel_template.text.rows import split_rows
 
 WAVS = Recordings(f"{name}.wav" for name in ("a1", "a2", "a3", "Rec 04", "sub/a5", "কথা", "B6"))
 GOOD = "a1|আমি|আমি\na2|তুমি|তুমি\n"
@@ -78,6 +79,13 @@ def test_a_long_file_with_a_quote_that_is_never_closed() -> None:
     lines = ["r\tআমি যাই।\n"] * 9000
     lines[2] = 'r\t"আমি যাই।\n'
     assert read_ljspeech("".join(lines).encode(), Recordings([])).rows == 9000
+
+
+@pytest.mark.parametrize(("lines", "rows"), [(3, 1), (30, 32)])
+def test_a_quoted_text_has_few_lines(lines: int, rows: int) -> None:
+    """One that seems to be closed thirty lines later was left open, so its line is the whole row."""
+    text = ['a1|"আমি যাই।', *["শেষ।"] * lines, 'শেষ"']
+    assert len(list(split_rows(text, "|", lambda name: name == "a1"))) == rows
 
 
 def test_a_bar_within_a_text() -> None:

@@ -63,7 +63,7 @@ def wrong_answer(kaggle: FakeKaggle, fault: str, method: str, words: str) -> Any
     plain = {
         "403": ForbiddenError("Kaggle refused (403)."),
         "404": NotFoundError("Kaggle knows no such thing (404)."),
-        "500": ServiceError("Kaggle failed (500)."),
+        "500": ServiceError("Kaggle failed (500).", status=500),
     }
     if fault in plain:
         return plain[fault]

@@ -12,13 +12,13 @@ from orchestrator.errors import (
     ServiceError,
     UsageError,
 )
-from orchestrator.models import KernelInfo, KernelRef, SessionState
+from orchestrator.models import KernelInfo, KernelRef, SessionState, SessionStatus
 from orchestrator.run.context import RunContext
 from orchestrator.run.decide import RunState
 from orchestrator.run.ledger import Intent
 from orchestrator.run.snapshot import CannotTell, NotThere, Snapshot, There, certain
 from tests.fakes.kaggle import FakeKaggle
-from tests.fakes.sessions import LOST, Answer, Lost
+from tests.fakes.sessions import LOST, Answer, Happening, Lost
 from tests.run.conftest import Play
 
 After = Callable[..., Play]
@@ -46,6 +46,44 @@ def test_a_403_is_absence_only_if_the_accounts_list_agrees(play: Play) -> None:
     with pytest.raises(ServiceError, match="does not show whether"):
         certain(Snapshot(play.kaggle).kernel(FIRST))
     assert snapshot.kernel(FIRST) == NotThere(is_hidden=True)  # One look is one look.
+
+
+@pytest.mark.parametrize(
+    ("method", "happening"),
+    [
+        ("kernel", ServiceError("503", status=503)),
+        ("kernel", ServiceError("cut off")),
+        ("my_kernels", ServiceError("500", status=500)),
+        ("session_status", Answer(SessionStatus(SessionState.COMPLETE))),
+        ("session_status", ForbiddenError("403")),
+        ("session_status", ServiceError("500", status=500)),
+    ],
+    ids=["503", "cut off", "no list", "a session", "a 403 for the session", "no status"],
+)
+def test_a_kernel_that_kaggle_fails_to_read_is_absent_only_if_three_answers_agree(
+    play: Play, method: str, happening: Happening
+) -> None:
+    """A push that a limit refused leaves a name without a version, of which Kaggle answers 500."""
+    play.kaggle.save("asha/something-else")
+    play.kaggle.always("kernel", ServiceError("500", status=500))
+    assert Snapshot(play.kaggle).kernel(FIRST) == NotThere(is_hidden=True, is_half_made=True)
+    play.kaggle.always(method, happening)
+    assert isinstance(Snapshot(play.kaggle).kernel(FIRST), CannotTell)
+
+
+def test_a_kernel_that_is_listed_or_was_pushed_from_here_is_not_half_made(play: Play) -> None:
+    """Kaggle fails to read it for another reason, and has its session."""
+    play.machine = "laptop"
+    play.kaggle.save("asha/something-else")
+    without = Answer(play.kaggle.my_kernels())
+    play.pushed()
+    play.kaggle.always("kernel", ServiceError("500", status=500))
+    play.kaggle.always("session_status", NotFoundError("404"))
+    assert isinstance(Snapshot(play.kaggle).kernel(FIRST), CannotTell)
+    play.kaggle.always("my_kernels", without)
+    assert isinstance(Snapshot(play.kaggle).kernel(FIRST), NotThere)
+    with play.ledger() as ledger:
+        assert isinstance(Snapshot(play.kaggle, ledger).kernel(FIRST), CannotTell)
 
 
 def test_an_answer_older_than_what_was_pushed_from_here_is_not_believed(after: After) -> None:

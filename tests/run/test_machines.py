@@ -62,6 +62,18 @@ def test_sessions_of_yesterday_are_not_asked_about(play: Play) -> None:
     assert not [call for call in play.kaggle.asked if "other-kernel" in call]
 
 
+@pytest.mark.parametrize(
+    ("machine", "state"),
+    [("None", SessionState.RUNNING), (T4, SessionState.NEW_SCRIPT)],
+    ids=["CPU", "saved"],
+)
+def test_what_uses_no_gpu_now_delays_nothing(play: Play, machine: str, state: SessionState) -> None:
+    """Kaggle calls having no GPU a machine, too; and a version that was only saved has not run."""
+    play.kaggle.machine = machine
+    occupy(play, 3, state)
+    play.pushed()
+
+
 def test_a_state_that_is_not_told_delays_nothing(play: Play) -> None:
     """Kaggle refuses the push if there is no machine."""
     play.kaggle.machine = T4
