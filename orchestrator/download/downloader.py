@@ -93,6 +93,7 @@ class Downloader:
         self.folder = target / PARTS if workspace is None else workspace.folder
         self.pieces = queue.SimpleQueue[_Piece | None]()
         self._done = queue.SimpleQueue[Fetched | BaseException]()
+        self.sizes: dict[PurePosixPath, Planned] = {}
         self._received = self._missing = self._resumed = self._retries = 0
         self._lock = threading.Lock()
 
@@ -142,6 +143,11 @@ class Downloader:
         return Counts(
             self._received, again, self._resumed, storage.requests, self._retries, storage.connections
         )
+
+    def note_size(self, file: Planned) -> None:
+        """Note how large a file is."""
+        self.sizes[file.path] = file
+        self.listener.sized(file)
 
     def note_received(self, file: _File, count: int) -> None:
         """Note that bytes of a file arrived."""
@@ -248,7 +254,7 @@ class _Piece:
             return False
         if owner.workspace is not None:
             remove_parts(owner.folder, path)
-        owner.listener.sized(Planned(path, size, size))
+        owner.note_size(Planned(path, size, size))
         owner.finish(self.file, size)
         return True
 
@@ -257,7 +263,7 @@ class _Piece:
         owner, path, content = self._owner, self.file.path, answer.content
         here = part_size(owner.folder, path, content)
         if content.size is not None:
-            owner.listener.sized(Planned(path, content.size, here))
+            owner.note_size(Planned(path, content.size, here))
         if owner.workspace is None:
             owner.finish(self.file, here)
             return True
@@ -303,7 +309,7 @@ class _Piece:
         """
         part, owner = self._part, self._owner
         with partial.writer(part) as write:
-            while part.at < part.end and (data := answer.read()):
+            for data in answer.body if part.at < part.end else ():
                 # A file that was begun again does not want these bytes.
                 if self._storage.stopped.is_set() or self.partial is not self.file.partial:
                     raise StoppedError
@@ -314,6 +320,9 @@ class _Piece:
                 position += len(data)
                 if missing:
                     write(missing)
+                if part.at >= part.end:
+                    break
+                del data, missing  # Otherwise the next bytes need other memory, which has to be cleared.
         self._storage.check_stopped()  # What was shut down may look complete.
         if part.at < part.end and partial.content.size is not None:
             raise TransientError("the connection ended early")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from orchestrator.download.downloader import NO_MANIFEST, Downloader
 from orchestrator.download.hashes import Content
@@ -14,17 +14,20 @@ from orchestrator.errors import LocalError
 from orchestrator.models import OutputFile
 
 Fetch = Callable[..., Transfer]  # Called as `fetch`.
+Relist = Callable[[], Sequence[OutputFile]]
+OpenStorage = Callable[[Sequence[OutputFile], Relist | None, TransferOptions], Storage]
 _DEFAULT = TransferOptions()
 
 
-def fetch(  # noqa: PLR0913  # The last three have defaults.
+def fetch(  # noqa: PLR0913  # The last four have defaults.
     files: Sequence[OutputFile],
     target: Path,
     listener: TransferListener,
     *,
-    relist: Callable[[], Sequence[OutputFile]] | None = None,
+    relist: Relist | None = None,
     manifest: Mapping[str, Content] = NO_MANIFEST,
     options: TransferOptions = _DEFAULT,
+    storage: OpenStorage = Storage,
 ) -> Transfer:
     """Fetch `files` into `target`, complete and verified; a file that is here already is not fetched again.
 
@@ -37,29 +40,21 @@ def fetch(  # noqa: PLR0913  # The last three have defaults.
         relist: requests the listing again, for when its URLs have expired.
         manifest: what the session itself says of its files, by path.
         options: connections, waits and retries.
+        storage: opens what has the files; by default what the signed URLs lead to.
 
     Raises:
         UnavailableError: the storage does not have a file any more, or only a damaged one.
         ServiceError: a file could not be fetched.
         LocalError: the disk is full, or a file could not be written.
     """
-    with closing(Storage(files, relist, options)) as storage:
-        return transfer(files, target, listener, storage, manifest)
-
-
-def transfer(
-    files: Sequence[OutputFile],
-    target: Path,
-    listener: TransferListener,
-    storage: Storage,
-    manifest: Mapping[str, Content] = NO_MANIFEST,
-) -> Transfer:
-    """Fetch `files`, which `storage` has, as `fetch` does."""
     wanted, refused = sort_out(files, target)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        with closing(Workspace(target, storage.options.free_disk)) as workspace:
-            downloader = Downloader(target, storage, listener, workspace)
+        with (
+            closing(storage(files, relist, options)) as source,
+            closing(Workspace(target, options.free_disk)) as workspace,
+        ):
+            downloader = Downloader(target, source, listener, workspace)
             listener.planned([Planned(path) for path in wanted])
             return Transfer(downloader.run(wanted, manifest), refused, downloader.counts())
     except OSError as error:
@@ -70,8 +65,9 @@ def measure(
     files: Sequence[OutputFile],
     target: Path,
     *,
-    relist: Callable[[], Sequence[OutputFile]] | None = None,
+    relist: Relist | None = None,
     options: TransferOptions = _DEFAULT,
+    storage: OpenStorage = Storage,
 ) -> tuple[Sequence[Planned], Sequence[Refused]]:
     """Return what `fetch` would fetch into `target`, with the sizes, which a listing does not have.
 
@@ -83,23 +79,8 @@ def measure(
     Raises:
         ServiceError: the storage does not answer for a file.
     """
-    with closing(Storage(files, relist, options)) as storage:
-        return measured(files, target, storage)
-
-
-def measured(
-    files: Sequence[OutputFile], target: Path, storage: Storage
-) -> tuple[Sequence[Planned], Sequence[Refused]]:
-    """Measure `files`, which `storage` has, as `measure` does."""
     wanted, refused = sort_out(files, target)
-    sizes = _Sizes()
-    Downloader(target, storage, sizes).run(wanted)
-    return [sizes.known.get(path, Planned(path)) for path in wanted], refused
-
-
-class _Sizes(TransferListener):
-    def __init__(self) -> None:
-        self.known: dict[PurePosixPath, Planned] = {}
-
-    def sized(self, file: Planned) -> None:
-        self.known[file.path] = file
+    with closing(storage(files, relist, options)) as source:
+        downloader = Downloader(target, source, TransferListener())
+        downloader.run(wanted)
+    return [downloader.sizes.get(path, Planned(path)) for path in wanted], refused

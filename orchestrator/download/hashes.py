@@ -130,7 +130,7 @@ def described(headers: Mapping[str, Any], size: int | None) -> Content:
     if headers.get("x-goog-stored-content-encoding", "identity") != "identity":
         return Content(size, etag=etag)
     pairs = (part.strip().partition("=") for part in headers.get("x-goog-hash", "").split(","))
-    hashes = {name: _from_base64(value) for name, _, value in pairs}
+    hashes = {name: from_base64(value) for name, _, value in pairs}
     return Content(size, None, hashes.get("crc32c"), hashes.get("md5"), etag)
 
 
@@ -148,9 +148,10 @@ def contents_of(entries: Iterable[Mapping[str, Any]]) -> dict[str, Content]:
     }
 
 
-def _from_base64(text: str) -> bytes | None:
+def from_base64(value: object) -> bytes | None:
+    """Return the hash that a storage gives in base64; None if it is none."""
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode(value, validate=True) if isinstance(value, str) else None
     except ValueError:
         return None
 

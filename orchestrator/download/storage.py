@@ -10,13 +10,14 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar, cast
+from dataclasses import dataclass
+from typing import TypeVar
 
 import requests
 import urllib3
 
 from orchestrator.connections import HttpSession, RedirectError, time_limit
-from orchestrator.download.hashes import described
+from orchestrator.download.hashes import Content, described
 from orchestrator.download.transfer import TransferOptions
 from orchestrator.models import OutputFile
 from orchestrator.untrusted import retry_after
@@ -76,65 +77,76 @@ _KINDS: Mapping[int, type[StorageError]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer whose body has not been read, but for a `LOOK`.
+    """What the storage answered.
 
     Attributes:
         content: the whole file's, as the answer describes it.
         is_whole: whether the body is the whole file.
+        body: the bytes as they arrive; `TransientError` if no more come.
+    """
+
+    content: Content
+    is_whole: bool
+    body: Iterator[bytes]
+
+
+def _checked(response: requests.Response, name: str, span: tuple[int, int] | None, stall_s: float) -> Answer:
+    """Return the answer in a response whose body has not come yet; that of a `LOOK` is read.
 
     Raises:
         StorageError: it does not bring what was asked for.
     """
+    status, headers = response.status_code, response.headers
+    if status not in (_OK, _PARTIAL):
+        kind = TransientError if status >= _BROKEN else _KINDS.get(status, StorageError)
+        raise kind(f"the storage answered {status}", retry_after(headers))
+    if "html" in headers.get("Content-Type", "").lower() and not name.lower().endswith(_PAGES):
+        raise TransientError("the answer is a web page, perhaps a login page of this network")
+    # What is compressed on the way, although that was not asked for, comes as one stream of unknown size.
+    is_encoded = headers.get("Content-Encoding", "identity") != "identity"
+    is_whole, size = status == _OK, None
+    if not is_whole:
+        found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
+        if found is None or span is None:
+            raise TransientError("the storage answered with a part that it does not describe")
+        start, last, size = map(int, found.groups())
+        if (start, last + 1) != (span[0], min(span[1], size)):
+            raise TransientError("the storage answered with other bytes than were asked for")
+    elif not is_encoded and (length := headers.get("Content-Length", "")).isdecimal():
+        size = int(length)
+        if headers.get("x-goog-stored-content-length", length) != length:
+            raise TransientError("the storage announced fewer bytes than it has")
+    body = _body(response, stall_s, is_encoded=is_encoded)
+    if span is LOOK and not is_whole:
+        next(body, None)  # Only then can the connection be used again.
+    return Answer(described(headers, None if is_encoded else size), is_whole, body)
 
-    def __init__(
-        self, response: requests.Response, name: str, span: tuple[int, int] | None, stall_s: float
-    ) -> None:
-        status, headers = response.status_code, response.headers
-        if status not in (_OK, _PARTIAL):
-            kind = TransientError if status >= _BROKEN else _KINDS.get(status, StorageError)
-            raise kind(f"the storage answered {status}", retry_after(headers))
-        if "html" in headers.get("Content-Type", "").lower() and not name.lower().endswith(_PAGES):
-            raise TransientError("the answer is a web page, perhaps a login page of this network")
-        self._response, self._stall_s = response, stall_s
-        self._since, self._received = time.monotonic(), 0
-        # What is compressed on the way, although that was not asked for, comes as one stream of unknown size.
-        self._is_encoded = headers.get("Content-Encoding", "identity") != "identity"
-        self.is_whole = status == _OK
-        size: int | None = None
-        if not self.is_whole:
-            found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
-            if found is None or span is None:
-                raise TransientError("the storage answered with a part that it does not describe")
-            start, last, size = map(int, found.groups())
-            if (start, last + 1) != (span[0], min(span[1], size)):
-                raise TransientError("the storage answered with other bytes than were asked for")
-        elif not self._is_encoded and (length := headers.get("Content-Length", "")).isdecimal():
-            size = int(length)
-            if headers.get("x-goog-stored-content-length", length) != length:
-                raise TransientError("the storage announced fewer bytes than it has")
-        self.content = described(headers, None if self._is_encoded else size)
-        if span is LOOK and not self.is_whole:
-            self.read()  # Only then can the connection be used again.
 
-    def read(self) -> bytes:
-        """Return the next bytes as they arrive; b"" at the end.
+def _body(response: requests.Response, stall_s: float, *, is_encoded: bool) -> Iterator[bytes]:
+    """Yield the bytes of a body as they arrive.
 
-        Raises:
-            TransientError: the connection broke, was silent for too long, or brings next to nothing.
-        """
+    Raises:
+        TransientError: the connection broke, was silent for too long, or brings next to nothing.
+    """
+    since, received = time.monotonic(), 0
+    while True:
         try:
-            read = self._response.raw.read1(CHUNK, decode_content=self._is_encoded)
+            data = response.raw.read1(CHUNK, decode_content=is_encoded)
         except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
             # The last two come from a socket that `Storage.stop` shut down while it was read.
             raise TransientError(f"the connection broke ({type(error).__name__})") from error
-        data, now = cast("bytes", read or b""), time.monotonic()
-        self._received += len(data)
-        if data and now - self._since > self._stall_s:
-            if self._received < _SLOWEST * self._stall_s:
-                raise TransientError(f"only {self._received:,} bytes came in {now - self._since:.0f} s")
-            self._since, self._received = now, 0
-        return data
+        if not data:
+            return
+        now = time.monotonic()
+        received += len(data)
+        if now - since > stall_s:
+            if received < _SLOWEST * stall_s:
+                raise TransientError(f"only {received:,} bytes came in {now - since:.0f} s")
+            since, received = now, 0
+        yield data
+        del data  # Its memory is used again for the next.
 
 
 class Storage:
@@ -222,7 +234,7 @@ class Storage:
                 with self._lock:
                     self._open.add(response)
                 self.check_stopped()
-                yield Answer(response, file.name, span, self.options.stall_s)
+                yield _checked(response, file.name, span, self.options.stall_s)
             finally:
                 with self._lock:
                     self._open.discard(response)

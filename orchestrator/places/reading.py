@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from kernel_template.contract import (
     session_number,
 )
 from orchestrator import untrusted
-from orchestrator.download import Planned, Refused, TransferListener
-from orchestrator.download.buckets import bucket_fetch, bucket_measure
+from orchestrator.download import Planned, Refused, TransferListener, fetch, measure
+from orchestrator.download.buckets import BucketStorage
 from orchestrator.errors import LocalError, ServiceError, UsageError
 from orchestrator.locks import is_training
 from orchestrator.models import KernelRef, LogEvent, OutputFile
@@ -224,7 +225,7 @@ def bring_session(  # noqa: PLR0913 - two are the choice
     Raises:
         LocalError, ServiceError: as `download.fetch`.
     """
-    ref, fetch_there = session.ref, bucket_fetch(session.fs, session.folder)
+    ref, fetch_there = session.ref, partial(fetch, storage=partial(BucketStorage, session.fs, session.folder))
     brought = bring(session, ref, files.path, choose, listener, fetch_files=fetch_there)
     if ref.version is not None:
         files.name_version(ref)
@@ -245,7 +246,8 @@ def plan_session(
     listed = session.outputs(session.kernel)
     names = frozenset(choose([file.name for file in listed]))
     chosen = [file for file in listed if file.name in names]
-    planned, refused = bucket_measure(session.fs, session.folder, chosen, files.path)
+    there = partial(BucketStorage, session.fs, session.folder)
+    planned, refused = measure(chosen, files.path, storage=there)
     return planned, refused, len(listed) - len(chosen)
 
 

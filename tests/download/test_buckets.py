@@ -4,16 +4,15 @@ import hashlib
 import os
 import random
 from collections.abc import Iterator
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
 
-from orchestrator.download import Content, Transfer, TransferListener, TransferOptions
-from orchestrator.download.buckets import BucketStorage, bucket_fetch, content_of
-from orchestrator.download.fetch import transfer
+from orchestrator.download import Content, Transfer, TransferListener, TransferOptions, fetch
+from orchestrator.download.buckets import BucketStorage, content_of
 from orchestrator.errors import ServiceError
 from orchestrator.models import OutputFile
 
@@ -53,8 +52,8 @@ def bring(bucket: Bucket, target: Path, options: TransferOptions = ONE_TRY) -> T
     """Bring the file."""
     files = [OutputFile("big.pth", "")]
     manifest = {"big.pth": Content(len(DATA), hashlib.sha256(DATA).digest())}
-    with closing(BucketStorage(bucket, "/b/run", files, options)) as storage:
-        return transfer(files, target, TransferListener(), storage, manifest)
+    storage = partial(BucketStorage, bucket, "/b/run")
+    return fetch(files, target, TransferListener(), manifest=manifest, options=options, storage=storage)
 
 
 def test_a_transfer_goes_on_where_it_broke_off(bucket: Bucket, tmp_path: Path) -> None:
@@ -90,11 +89,11 @@ def test_a_file_that_changes_is_begun_again(bucket: Bucket, tmp_path: Path) -> N
 
 def test_a_file_that_is_gone_is_said(bucket: Bucket, tmp_path: Path) -> None:
     """A file of the listing that the bucket has no more ends the transfer at once."""
-    fetch = bucket_fetch(fsspec.filesystem("memory"), "/b/run")
+    storage = partial(BucketStorage, fsspec.filesystem("memory"), "/b/run")
     with pytest.raises(ServiceError, match="it is not there any more"):
-        fetch([OutputFile("gone.pth", "")], tmp_path, TransferListener())
+        fetch([OutputFile("gone.pth", "")], tmp_path, TransferListener(), storage=storage)
     fsspec.filesystem("memory").pipe("/b/run/empty", b"")
-    fetch([OutputFile("empty", "")], tmp_path, TransferListener())
+    fetch([OutputFile("empty", "")], tmp_path, TransferListener(), storage=storage)
     assert (tmp_path / "empty").read_bytes() == b""
 
 
