@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from orchestrator.download.hashes import Content, digest
@@ -63,21 +64,17 @@ class _DamagedError(_ChangedError):
     """A file arrived whole, and is not what it should be; the message is the end of "it …"."""
 
 
+@dataclass(eq=False, slots=True)
 class _File:
-    """One file of a transfer: its path below the target, its name in the listing, what the manifest says.
+    """One file of a transfer: its path below the target, its name in the listing, what the manifest says."""
 
-    Attributes:
-        partial: its bytes so far; None before it is begun.
-        damaged: how often it arrived damaged.
-        changed: how often its content changed on the way.
-        unproven: the SHA-256 of a content for which nothing vouches.
-    """
-
-    def __init__(self, path: PurePosixPath, name: str, manifest: Content) -> None:
-        self.path, self.name, self.manifest = path, name, manifest
-        self.partial: Partial | None = None
-        self.damaged = self.changed = 0
-        self.unproven: bytes | None = None
+    path: PurePosixPath
+    name: str
+    manifest: Content
+    partial: Partial | None = None  # Its bytes so far; None before it is begun.
+    damaged: int = 0  # How often it arrived damaged.
+    changed: int = 0  # How often its content changed on the way.
+    unproven: bytes | None = None  # The SHA-256 of a content for which nothing vouches.
 
 
 class Downloader:

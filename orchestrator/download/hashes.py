@@ -15,21 +15,13 @@ from orchestrator.untrusted import as_list, as_object, count, json_object
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is known of a file's content; None is not known.
+    """What is known of a file's content; None is not known."""
 
-    Attributes:
-        size: its bytes.
-        sha256: its hash in the session's manifest.
-        crc32c: its hash in the storage.
-        md5: the same; an object that was composed of several has none.
-        etag: the storage's strong ETag, which changes with it; "" without one.
-    """
-
-    size: int | None = None
-    sha256: bytes | None = None
-    crc32c: bytes | None = None
-    md5: bytes | None = None
-    etag: str = ""
+    size: int | None = None  # Bytes.
+    sha256: bytes | None = None  # In the session's manifest.
+    crc32c: bytes | None = None  # In the storage.
+    md5: bytes | None = None  # The same; an object that was composed of several has none.
+    etag: str = ""  # The storage's strong ETag, which changes with it; "" without one.
 
     @property
     def can_be_told(self) -> bool:
@@ -55,11 +47,8 @@ class Content:
         """Return what is wrong with the file at `place`, as the end of "it …"; None if it has this content.
 
         Only the best hash is computed: the manifest's, or else one of the storage's. CRC32C is the one that
-        Google recommends: every object has it, and it costs a tenth of MD5.
-
-        Args:
-            place: where it lies.
-            crc32c: the hash of the bytes that were written there, if it was computed as they came.
+        Google recommends: every object has it, and it costs a tenth of MD5. `crc32c` is that of the bytes
+        that were written there, if it was computed as they came.
 
         Raises:
             OSError: the file cannot be read.
@@ -94,17 +83,17 @@ def joined_crc32c(parts: Iterable[tuple[int, int]]) -> bytes:
     """
     whole = 0
     for crc, size in parts:
-        for bit in range(size.bit_length() if whole else 0):
-            if size >> bit & 1:
-                whole = _product(_power(bit + 3), whole)
-        whole ^= crc
+        whole = (_product(_shift(size), whole) if whole else 0) ^ crc
     return whole.to_bytes(4, "big")
 
 
 @cache
-def _power(exponent: int) -> int:
-    """Return x ** (2 ** exponent); the highest bit is that of x ** 0."""
-    return _product(_power(exponent - 1), _power(exponent - 1)) if exponent else 1 << 30
+def _shift(size: int) -> int:
+    """Return x ** (8 * size); the highest bit is that of x ** 0."""
+    if size == 0:
+        return 1 << 31
+    half = _shift(size // 2)
+    return _product(1 << 23 if size % 2 else 1 << 31, _product(half, half))
 
 
 def _product(left: int, right: int) -> int:

@@ -32,7 +32,7 @@ class UnsafeNameError(ValueError):
     """
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name!r} {reason}")
+        super().__init__(f"{name if len(name) <= _LONGEST_PART else name[:40] + '…'!r} {reason}")
         self.reason = reason
 
 
@@ -51,35 +51,33 @@ def safe_name(name: str, *, on_windows: bool = os.name == "nt") -> PurePosixPath
         on_windows: whether the file will be written on Windows, which takes no quotes or wildcards.
 
     Raises:
-        UnsafeNameError: the name is absolute, contains `..`, a backslash, a colon or a control character,
-            is too long, has a part that ends in a dot or a space, is a Windows device (CON, NUL, COM1 …), or
-            belongs to kgtts itself.
+        UnsafeNameError: the name is refused.
     """
     path = PurePosixPath(name)
-    if not path.parts:
-        raise UnsafeNameError(name, "is empty")
-    if _UNSAFE.search(name):
-        raise UnsafeNameError(name, "contains a control character, a backslash or a colon")
-    if on_windows and _NOT_ON_WINDOWS.search(name):
-        raise UnsafeNameError(name, 'contains one of * ? " < > |, which Windows does not allow')
-    if path.is_absolute() or ".." in path.parts:
-        raise UnsafeNameError(name, "leads out of the folder")
-    if len(name.encode()) > _LONGEST_NAME:
-        raise UnsafeNameError(name[:40] + "…", f"is longer than {_LONGEST_NAME} bytes")
-    for part in path.parts:
-        _check_part(name, part)
+    parts = path.parts
+    faults = (
+        (not parts, "is empty"),
+        (_UNSAFE.search(name), "contains a control character, a backslash or a colon"),
+        (
+            on_windows and _NOT_ON_WINDOWS.search(name),
+            'contains one of * ? " < > |, which Windows does not allow',
+        ),
+        (path.is_absolute() or ".." in parts, "leads out of the folder"),
+        (_bytes(name) > _LONGEST_NAME, f"is longer than {_LONGEST_NAME} bytes"),
+        (any(_bytes(part) > _LONGEST_PART for part in parts), f"has a part of over {_LONGEST_PART} bytes"),
+        # Windows drops them, which makes it another name.
+        (any(part.endswith((".", " ")) for part in parts), "has a part that ends in a dot or a space"),
+        (any(map(_DEVICE.fullmatch, parts)), "is a device name on Windows"),
+        (any(part.casefold().startswith(OWN_PREFIX) for part in parts), "is a name that kgtts uses itself"),
+    )
+    for is_wrong, reason in faults:
+        if is_wrong:
+            raise UnsafeNameError(name, reason)
     return path
 
 
-def _check_part(name: str, part: str) -> None:
-    if len(part.encode()) > _LONGEST_PART:
-        raise UnsafeNameError(name[:40] + "…", f"has a part of more than {_LONGEST_PART} bytes")
-    if part.endswith((".", " ")):  # Windows drops them, which makes it another name.
-        raise UnsafeNameError(name, "has a part that ends in a dot or a space")
-    if _DEVICE.fullmatch(part):
-        raise UnsafeNameError(name, "is a device name on Windows")
-    if part.casefold().startswith(OWN_PREFIX):
-        raise UnsafeNameError(name, "is a name that kgtts uses itself")
+def _bytes(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
 
 
 def collision_key(path: PurePosixPath) -> str:

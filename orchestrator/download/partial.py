@@ -65,15 +65,10 @@ class Partial:
 
     Args:
         folder: where it lies.
-        path: the file's path, relative to the target.
+        path: where the file goes, relative to the target.
         content: its content.
         in_one: whether a new file comes in one range.
         is_hashed: whether to compute the CRC32C of what is written.
-
-    Attributes:
-        place: where it lies.
-        missing: the ranges that are not whole; one of them even if the whole file is here.
-        resumed: bytes that an earlier transfer left.
 
     Raises:
         OSError: it cannot be written.
@@ -91,12 +86,13 @@ class Partial:
         self.content, self.place, self._is_hashed = content, _place(folder, path, content), is_hashed
         remove_parts(folder, path, keep=self.place)
         self._ranges = _left(self.place, content)
-        self.resumed = sum(part.here for part in self._ranges)
+        self.resumed = sum(part.here for part in self._ranges)  # Bytes that an earlier transfer left.
         if not self._ranges:
             self._ranges = ranges_of(content.size, in_one=in_one)
             self.place.unlink(missing_ok=True)
             with self.place.open("xb") as file:
                 file.truncate((content.size or 0) + 8 * len(self._ranges))
+        # The ranges that are not whole; one of them even if the whole file is here.
         self.missing = [part for part in self._ranges if part.at < part.end] or self._ranges[-1:]
         self._open, self._lock = len(self.missing), threading.Lock()
 

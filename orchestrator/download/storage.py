@@ -156,13 +156,6 @@ class Storage:
         files: names and signed URLs.
         relist: requests the listing again, for when the URLs have expired; None if nobody can.
         options: connections, waits and retries.
-
-    Attributes:
-        files: the files by name; their URLs are secrets, which appear in no message.
-        stopped: set when the transfer has ended.
-        requests: how many requests were sent.
-        progress_at: when any file last got on, by the monotonic clock.
-        listing: held while a new listing is requested.
     """
 
     def __init__(
@@ -171,17 +164,20 @@ class Storage:
         relist: Callable[[], Sequence[OutputFile]] | None,
         options: TransferOptions,
     ) -> None:
-        self._session = HttpSession(read_s=options.stall_s, connections=options.connections)
-        self.files = {file.name: file for file in reversed(files)}  # Of equal names the first is fetched.
+        # By name; of equal names the first. Their URLs are secrets, which appear in no message.
+        self.files = {file.name: file for file in reversed(files)}
         self.relist, self.options = relist, options
-        self.stopped = threading.Event()
-        self.requests, self.progress_at = 0, time.monotonic()
-        self._lock, self.listing = threading.Lock(), threading.Lock()
+        self.stopped = threading.Event()  # Set when the transfer has ended.
+        self.requests = 0  # Sent so far.
+        self.progress_at = time.monotonic()  # When any file last got on.
+        self.listing = threading.Lock()  # Held while a new listing is requested.
+        self._session = HttpSession(read_s=options.stall_s, connections=options.connections)
+        self._lock = threading.Lock()
         self._open: set[requests.Response] = set()
 
     @property
     def connections(self) -> int:
-        """The number of connections opened so far."""
+        """How many were opened so far."""
         pools = self._session.adapter.poolmanager.pools
         keys = list(pools.keys())  # It is not a dictionary, but safe between threads.
         return sum(pool.num_connections for key in keys if (pool := pools.get(key)))

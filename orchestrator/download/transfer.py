@@ -9,45 +9,25 @@ from orchestrator.download.names import Refused
 
 @dataclass(frozen=True, slots=True)
 class TransferOptions:
-    """How a transfer behaves.
+    """How a transfer behaves; `_s` is in seconds."""
 
-    Attributes:
-        connections: how many connections all files share.
-        attempts: how often one piece is requested in a row without any progress.
-        first_delay_s: seconds to wait after the first failure; each further failure doubles them.
-        longest_delay_s: the longest such wait, in seconds.
-        stall_s: seconds after which a connection is closed that brought next to nothing in them.
-        patience_s: seconds without progress of any file after which nothing is requested again.
-        sleep: waits for some seconds; by default for real, and Ctrl-C ends the wait.
-        free_disk: returns the free bytes of the disk that holds a folder; by default the system's answer.
-    """
-
-    connections: int = 10
-    attempts: int = 10
-    first_delay_s: float = 0.25
+    connections: int = 10  # All files share them.
+    attempts: int = 10  # How often one piece is requested in a row without any progress.
+    first_delay_s: float = 0.25  # The wait after the first failure; each further failure doubles it.
     longest_delay_s: float = 15.0
-    stall_s: float = 20.0
-    patience_s: float = 60.0
-    sleep: Callable[[float], object] | None = None
-    free_disk: Callable[[Path], int] | None = None
+    stall_s: float = 20.0  # A connection that brought next to nothing for so long is closed.
+    patience_s: float = 60.0  # Without progress of any file for so long, nothing is requested again.
+    sleep: Callable[[float], object] | None = None  # None waits for real, and Ctrl-C ends the wait.
+    free_disk: Callable[[Path], int] | None = None  # The free bytes of a folder's disk; None asks the system.
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a transfer cost.
+    """What a transfer cost."""
 
-    Attributes:
-        received: bytes received.
-        again: bytes among them that had been received before.
-        resumed: bytes that an earlier transfer had left here.
-        requests: requests to the storage.
-        retries: how often something was tried again.
-        connections: how many connections were opened.
-    """
-
-    received: int = 0
-    again: int = 0
-    resumed: int = 0
+    received: int = 0  # Bytes.
+    again: int = 0  # Bytes among them that had been received before.
+    resumed: int = 0  # Bytes that an earlier transfer had left here.
     requests: int = 0
     retries: int = 0
     connections: int = 0
@@ -64,17 +44,11 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One file that will be fetched.
-
-    Attributes:
-        path: where it will lie, relative to the target.
-        size: its size in bytes; None until the storage was asked.
-        here: bytes that an earlier transfer left; the whole size if the file is here, unchanged.
-    """
+    """One file that will be fetched: its relative path, its size in bytes if it is known, and those here."""
 
     path: PurePosixPath
     size: int | None = None
-    here: int = 0
+    here: int = 0  # What an earlier transfer left; the whole size if the file is in place, unchanged.
 
 
 @dataclass(frozen=True, slots=True)
