@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import CredentialsError, LocalError, RefusedError, ServiceError, SettingsError
+from orchestrator.errors import (
+    CredentialsError,
+    LocalError,
+    NotFoundError,
+    RefusedError,
+    ServiceError,
+    SettingsError,
+)
 from orchestrator.models import KernelRef
 from orchestrator.render.stamp import read_stamp
 from orchestrator.run.context import RunContext
@@ -13,7 +20,7 @@ from orchestrator.run.push import PushedSession, make_stamp, new_run_id, preview
 from orchestrator.run.target import find_target
 from orchestrator.settings import Settings, load_settings
 from tests.fakes.kaggle import FakeKaggle
-from tests.fakes.sessions import LOST, Lost
+from tests.fakes.sessions import LOST, Answer, Lost
 
 
 @pytest.fixture
@@ -80,6 +87,18 @@ def test_a_push_that_arrived_without_an_answer_is_found(
     launched = push(settings, kaggle, ledger)
     assert str(launched.target.ref) == "asha/bangla-tts/1"
     assert len(kaggle.pushes) == 1
+
+
+@pytest.mark.parametrize("old", [1, 2])
+def test_old_answers_do_not_hide_a_push_that_arrived(
+    settings: Settings, kaggle: FakeKaggle, ledger: Ledger, old: int
+) -> None:
+    """Three looks have to agree that it is missing."""
+    kaggle.save("asha/something-else")
+    kaggle.next("my_kernels", *[Answer(kaggle.my_kernels())] * old)
+    kaggle.next("push", Lost(LOST))
+    kaggle.next("kernel", *[NotFoundError("404")] * old)
+    assert str(push(settings, kaggle, ledger).target.ref) == "asha/bangla-tts/1"
 
 
 def test_a_push_that_did_not_arrive_is_said_so(
