@@ -119,11 +119,11 @@ def test_letters_by_number_in_rtf(text: str) -> None:
 def test_the_summary_counts_what_could_not_be_read(cli: Cli, workplace: Path) -> None:
     """`metrics` warns of many lines that were not understood, and counts a few."""
     good = Writing(GENERATIONS["0.0.36"], epochs=1, steps=40, print_every=10).text()
-    (workplace / "few.txt").write_text(good + "| > loss_mel: 1 (\n")
+    (workplace / "few.txt").write_text(good + "| > loss_mel: 1 (\n", encoding="utf-8")
     few = cli("metrics", "few.txt")
     assert "1 of " in few.out
     assert "could not be read" not in few.err
-    (workplace / "many.txt").write_text(good + "| > loss_mel = 1\n" * 50)
+    (workplace / "many.txt").write_text(good + "| > loss_mel = 1\n" * 50, encoding="utf-8")
     assert 'could not be read, and their values are missing here. The first are: "| > loss_mel = 1"' in (
         cli("metrics", "many.txt").out
     )

@@ -90,7 +90,9 @@ def test_the_newest_sample_goes_with_a_done_run(after: After, tmp_path: Path) ->
         place = put_session(run, number, done.view.run_id) / "validation_samples" / folder
         place.mkdir(parents=True)
         (place / "01.wav").write_bytes(b"RIFF")
-        (place / "samples.json").write_text('{"samples": [{"text": "ক", "file": "01.wav"}]}')
+        (place / "samples.json").write_text(
+            '{"samples": [{"text": "ক", "file": "01.wav"}]}', encoding="utf-8"
+        )
     assert files_of(Results(tmp_path), done) == [run / "session-02/validation_samples/step_100/01.wav"]
 
 

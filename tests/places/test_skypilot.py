@@ -232,7 +232,7 @@ def test_render_for_skypilot(cli: Cli, workplace: Path, inputs: Path) -> None:
     result = cli("render", "--for", "skypilot")
     assert result.code == 0, result.said
     for words in (
-        "sky jobs launch skypilot/task.yaml",
+        f"sky jobs launch {Path('skypilot/task.yaml')}",
         "sky jobs cancel",
         "kgtts pull --from gs://asha/bangla",
     ):

@@ -186,6 +186,7 @@ def test_the_same_arguments_give_the_same_bytes(
     )
 
 
+@pytest.mark.posix  # Kernels run on Linux.
 @pytest.mark.parametrize("code", [0, 3])
 def test_hostile_settings_arrive_in_the_running_kernel(
     code: int, templates: Templates, stamp: RunStamp, tmp_path: Path
@@ -230,6 +231,7 @@ exec(compile(open(sys.argv[1], encoding="utf-8").read(), "script.py", "exec"))
 """
 
 
+@pytest.mark.posix  # Kernels run on Linux.
 @pytest.mark.parametrize("where", ["/temp/", "/"])
 def test_a_disk_that_is_full_at_the_start_is_told(
     where: str, resolved: Settings, stamp: RunStamp, templates: Templates, tmp_path: Path
@@ -267,6 +269,7 @@ def test_a_disk_that_is_full_at_the_start_is_told(
         assert "state.json could not be written either: [Errno 28]" in done.stdout
 
 
+@pytest.mark.posix  # Kernels run on Linux.
 def test_a_notebook_can_run_it(resolved: Settings, stamp: RunStamp, tmp_path: Path) -> None:
     """Kaggle runs a script as a cell: without `__file__`, and in an event loop."""
     source = render_kernel(resolved, stamp).source

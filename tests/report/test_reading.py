@@ -69,7 +69,7 @@ def test_the_base_voice_is_heard_before_all_others(tmp_path: Path) -> None:
     spoken = run / "session-01" / "validation_samples"
     shutil.copytree(spoken / "step_100", spoken / "base")
     write_tone(spoken / "base" / "01.wav", seconds=1, clarity=0, pitch=99, loudness=0)
-    told = json.loads((spoken / "base" / "samples.json").read_text())
+    told = json.loads((spoken / "base" / "samples.json").read_text(encoding="utf-8"))
     told["samples"][1] |= {"unknown": ["ঠ"], "spoken": "তিন টাকা"}
     write_json(spoken / "base" / "samples.json", told)
     data = read_report(run)
@@ -126,7 +126,7 @@ def test_what_ears_would_find_is_a_warning(tmp_path: Path) -> None:
     place = run / "session-01" / "validation_samples" / "step_100"
     write_tone(place / "02.wav", loudness=0.0)
     write_tone(place / "03.wav", loudness=9.0)
-    told = json.loads((place / "samples.json").read_text())
+    told = json.loads((place / "samples.json").read_text(encoding="utf-8"))
     told["samples"][0]["unknown"] = ["ৎ", "\u200d"]
     told["samples"][3] |= {"error": "ValueError: the voice says nothing", "file": "04.wav"}
     write_json(place / "samples.json", told)
@@ -183,7 +183,7 @@ def test_a_folder_may_hold_anything(tmp_path: Path) -> None:
     (place / "02.wav").unlink()
     os.mkfifo(place / "02.wav")
     (place / "03.wav").write_bytes((place / "04.wav").read_bytes()[:30])
-    told = json.loads((place / "samples.json").read_text())
+    told = json.loads((place / "samples.json").read_text(encoding="utf-8"))
     told["samples"][3]["file"] = "../../../../secret.wav"
     write_json(place / "samples.json", told)
     (place.parent / "step_50").symlink_to(place)

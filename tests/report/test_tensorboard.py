@@ -35,7 +35,8 @@ def runs(workplace: Path) -> Path:
     put_events(one, _FIRST, b"whole")
     put_events(two, _FIRST, b"who")
     put_events(two, _SECOND, b"second")
-    put_events(two, "events.out.tfevents.1\x1b[2J", b"hostile")
+    if sys.platform != "win32":  # No file can have such a name there.
+        put_events(two, "events.out.tfevents.1\x1b[2J", b"hostile")
     put_events(two, "notevents.out.tfevents.1.h", b"other")
     return runs
 

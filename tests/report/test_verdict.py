@@ -69,7 +69,7 @@ def test_missing_sounds_are_said(tmp_path: Path) -> None:
     spoken = place / "validation_samples" / "held_out"
     (spoken / "base" / "01.wav").unlink()
     (spoken / "step_100" / "02.wav").write_bytes(b"RIFF")
-    told = json.loads((spoken / "step_100" / "samples.json").read_text())
+    told = json.loads((spoken / "step_100" / "samples.json").read_text(encoding="utf-8"))
     del told["samples"][2]
     write_json(spoken / "step_100" / "samples.json", told)
     troubles = [[voice.sample.trouble for voice in item.voices] for item in read_report(tmp_path).held_out]

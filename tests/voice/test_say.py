@@ -139,6 +139,7 @@ def test_text_comes_from_a_file_or_a_pipe(
         assert voice["unknown"] == []
 
 
+@pytest.mark.posix  # Its player is a shell script.
 def test_it_is_played(cli: Cli, runs: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first player that is found plays the speech, and no file is left."""
     player = workplace / "bin" / "paplay"
