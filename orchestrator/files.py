@@ -55,7 +55,9 @@ def rename(source: Path, target: Path, sleep: Callable[[float], None] = time.sle
     for wait in _HELD_FOR_S:
         try:
             source.replace(target)
-        except PermissionError:
+        except PermissionError as error:
+            if getattr(error, "winerror", None) is None:
+                raise  # Elsewhere it stays refused.
             sleep(wait)
         else:
             return

@@ -113,12 +113,15 @@ class Held(type(Path())):  # type: ignore[misc]  # The class of this system's pa
     """A file that another program holds for its first `held` renames, like virus scanners on Windows."""
 
     held = 0
+    winerror: int | None = 32
 
     def replace(self, target: object) -> object:
         """Refuse, or rename."""
         type(self).held -= 1
         if type(self).held >= 0:
-            raise PermissionError(13, "held")
+            error = PermissionError(13, "held")
+            error.winerror = self.winerror  # type: ignore[attr-defined]  # Only Windows has it.
+            raise error
         return super().replace(target)
 
 
@@ -135,6 +138,16 @@ def test_a_file_that_a_virus_scanner_holds_is_renamed_when_it_is_free(tmp_path: 
     with pytest.raises(PermissionError):
         rename(Held(tmp_path / "old"), tmp_path / "other", waits.append)
     assert 1 < sum(waits) < 3
+
+
+def test_what_is_refused_for_good_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux and macOS refuse a rename for want of a permission, which waiting does not give."""
+    monkeypatch.setattr(Held, "winerror", None)
+    monkeypatch.setattr(Held, "held", 1)
+    waits: list[float] = []
+    with pytest.raises(PermissionError):
+        rename(Held(tmp_path / "new"), tmp_path / "old", waits.append)
+    assert waits == []
 
 
 def test_all_that_is_written_whole_waits_for_a_virus_scanner(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_a_plan_from_toml_and_from_json(tmp_path: Path) -> None:
         ),
         (
             '[[faults]]\nwhat = "range_ignored"\nwhere = "disk"\n',
-            "where cannot be 'disk' here; choose one of: storage",
+            "where cannot be 'disk'; choose one of: storage",
         ),
         ('[[faults]]\nwhat = "stale_version"\nwhere = "api"\n', "choose one of: api:GetKernel."),
         (

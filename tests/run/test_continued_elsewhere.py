@@ -20,6 +20,7 @@ from orchestrator.run.collect import FolderTakenError, collect
 from orchestrator.run.context import Target
 from orchestrator.run.decide import RunState
 from orchestrator.run.look import Pass
+from orchestrator.run.outlook import outlook_of
 from orchestrator.run.passes import Collecting
 from orchestrator.run.status import report_session
 from orchestrator.run.target import find_target
@@ -414,6 +415,27 @@ def test_a_run_that_was_begun_here_goes_on_on_kaggle(play: Play) -> None:
     another = read_stamp(play.kaggle.version(play.pushed(new=True)).source)
     assert another is not None
     assert (another.session, another.parent, another.id == stamp.id) == (1, None, False)
+
+
+def test_a_run_that_was_over_on_kaggle_and_went_on_here_is_not_over(here: Play) -> None:
+    """`status` of the session on Kaggle looks ahead from the one on this machine."""
+    here.changes["run.patience"] = 3
+    here.kaggle.complete(FIRST, 100, done=True, done_reason="no_improvement")
+    outlooks = []
+    for is_further in (False, True):
+        if is_further:
+            train_here(here, 250, FIRST)
+        with here.ledger() as ledger:
+            context = here.context(ledger)
+            snapshot = context.snapshot()
+            report = report_session(context, find_target(context, FIRST), snapshot=snapshot)
+            outlooks.append(outlook_of(context, report, lambda: here.settings, snapshot))
+    over, further = outlooks
+    assert over is not None
+    assert over.elsewhere is None
+    assert further is not None
+    assert further.elsewhere is not None
+    assert str(further.elsewhere.ref) == "local/bangla-tts/2"
 
 
 def test_nobody_asks_kaggle_for_a_session_elsewhere(here: Play) -> None:
