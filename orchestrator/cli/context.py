@@ -218,7 +218,7 @@ def data_folder() -> Path:
     if named:
         return expanded(named)
     try:
-        return user_data_path("kgtts", appauthor=False)
+        return user_data_path("kgtts", appauthor=False).expanduser()  # Old platformdirs leave a `~`.
     except RuntimeError as error:
         raise LocalError(
             "This user has no home folder.", hint=f"set HOME or {HOME_VARIABLE} to one"
