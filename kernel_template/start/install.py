@@ -16,6 +16,7 @@ from kernel_template.start.packages import (
     Installed,
     SitePackages,
     Wheelhouse,
+    lacks,
     required_name,
     unsatisfied,
     wheelhouse_finder,
@@ -187,7 +188,7 @@ class Installer:
         wheelhouse: Callable[[], Wheelhouse | None] | None = None,
         alone: bool = False,
     ) -> None:
-        """Install those of `packages` that are missing; for the arguments see `ensure`.
+        """Install those of `packages` that are missing or lack something; arguments as those of `ensure`.
 
         With `alone`, nothing that they depend on is installed.
 
@@ -198,16 +199,23 @@ class Installer:
             return
         there = self.site.found()
         missing = [item for item in packages if required_name(item) not in there]
-        if not missing:
+        present = () if alone else [item for item in packages if item not in missing]
+        unfit = {item: lack for item in present if (lack := lacks(there[required_name(item)], there))}
+        if not missing and not unfit:
             return
+        for item, lack in unfit.items():
+            found = there[required_name(item)]
+            self.report.say(f"{found.name} {found.version} is there, but needs {', '.join(lack)}")
         sources = self._sources(wheelhouse() if wheelhouse else None, internet=internet)
+        if not sources and not missing:
+            return  # It may work all the same.
         if not sources:
             raise KernelFailure(
                 EndReason.INSTALL_FAILED,
                 f"{', '.join(missing)} is not installed, and the session has no internet to install from. "
                 "Set kernel.internet = true, or add it to the dataset in install.wheelhouse.",
             )
-        self._install(missing, sources, *(("--no-deps",) if alone else ()))
+        self._install([*missing, *unfit], sources, *(("--no-deps",) if alone else ()))
 
     def _sources(self, wheels: Wheelhouse | None, *, internet: bool) -> list[_Source]:
         """Where to install from: the wheelhouse first, which needs no network; then the package index."""

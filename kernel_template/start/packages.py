@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import functools
+import importlib.metadata
 import os
 import re
 import sys
@@ -106,6 +107,25 @@ def unsatisfied(requirements: Sequence[str], there: Mapping[str, Installed]) -> 
             if not Requirement(item).specifier.contains(installed.version, prereleases=True):
                 found.append(item)
     return found
+
+
+def lacks(installed: Installed, there: Mapping[str, Installed]) -> list[str]:
+    """Return what an installed distribution needs by its own metadata, and what is not there in that release.
+
+    An image that fixes one package after it has installed others may have such. With protobuf 5.29, for
+    example, onnx 1.23 cannot be imported.
+    """
+    try:
+        from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415 - as above.
+    except ImportError:
+        return []
+    needed = []
+    with contextlib.suppress(InvalidRequirement, OSError):
+        for text in importlib.metadata.Distribution.at(installed.folder).requires or ():
+            marker = Requirement(text).marker
+            if marker is None or marker.evaluate({"extra": ""}):
+                needed.append(text.partition(";")[0].strip())
+    return unsatisfied(needed, there)
 
 
 @dataclass(frozen=True, slots=True)

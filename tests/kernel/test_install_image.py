@@ -14,7 +14,7 @@ from kernel_template.tools.outcome import KernelFailure
 from kernel_template.tools.package import PackagePrograms
 from kernel_template.tools.process import Captured, ChildRunner, capture_output
 from tests.kernel.kit import Log, reporter
-from tests.kernel.wheels import IMAGE, OFFERED, Image, make_wheels, serve_index
+from tests.kernel.wheels import IMAGE, OFFERED, Image, Made, make_wheels, serve_index
 
 _PACKAGES = ["coqui-tts>=0.27,<0.29", "six>=1.16"]
 _KEPT = {made.name: made.version for made in IMAGE}
@@ -164,3 +164,17 @@ def test_what_only_the_export_needs_is_added(image: Image, log: Log, index: str)
     assert made.versions((*FROZEN, "coqui-tts-trainer")) == {**_KEPT, "coqui-tts-trainer": "0.4.0"}
     with pytest.raises(KernelFailure, match="no internet to install from"):
         made.add(["six>=1.16"], internet=False)
+
+
+@pytest.mark.parametrize("tool", _BOTH)
+def test_what_the_image_has_broken_is_mended(image: Image, log: Log, index: str, tool: str) -> None:
+    """An onnx that needs a newer release of another package than the image's gets it, if that can be had."""
+    image.put(Made("onnx", "1.23.2", ("six>=1.17; python_version > '3'", "nothing; extra == 'reference'")))
+    image.put(Made("six", "1.16.0"))
+    made = installer(image, log, tool, PIP_INDEX_URL=index)
+    made.add(["onnx>=1.16"], internet=True, alone=True)
+    made.add(["onnx>=1.16"], internet=False)
+    assert "Installing" not in log.text
+    made.add(["onnx>=1.16"], internet=True)
+    assert "onnx 1.23.2 is there, but needs six>=1.17" in log.text
+    assert made.versions((*FROZEN, "onnx", "six")) == {**_KEPT, "onnx": "1.23.2", "six": "1.17.0"}

@@ -112,10 +112,6 @@ class Image:
         venv.create(home, with_pip=False, symlinks=True)
         python = home / "bin" / "python"
         (site,) = (home / "lib").glob("python3*/site-packages")
-        for made in IMAGE:
-            for name, text in made.files().items():
-                (site / name).parent.mkdir(parents=True, exist_ok=True)
-                (site / name).write_text(text)
         borrowed = folder / "borrowed"
         borrowed.mkdir()
         spec = importlib.util.find_spec("pip")
@@ -132,4 +128,13 @@ class Image:
             "UV_NO_CONFIG": "1",
             "UV_NO_CACHE": "1",
         }
-        return cls(python, site, env)
+        image = cls(python, site, env)
+        for made in IMAGE:
+            image.put(made)
+        return image
+
+    def put(self, made: Made) -> None:
+        """Put a distribution there, whatever it requires."""
+        for name, text in made.files().items():
+            (self.site / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.site / name).write_text(text)
