@@ -22,6 +22,7 @@ import time
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from kernel_template.host.beside import writable_script
 from kernel_template.host.hard_coded import compile_script
@@ -154,6 +155,18 @@ def say_of_clone(folder: Path, say: Callable[[str], None]) -> None:
     sys.meta_path.insert(0, InstalledFirst("TTS", folder))
 
 
+def start_by_fork(multiprocessing: Any) -> None:
+    """Fork the script's processes unless it asks for others, as Linux did before Python 3.14.
+
+    The workers of a DataLoader import the script anew if a fork server starts them: one without
+    `if __name__ == "__main__"` fails, and what the host patches is missing there. `set_start_method` would
+    leave the script no choice of its own, so the default is changed.
+    """
+    if sys.platform == "linux":
+        default = multiprocessing.context._default_context  # noqa: SLF001 - as the docstring says.
+        default._default_context = multiprocessing.get_context("fork")  # noqa: SLF001 - as above.
+
+
 def run_script(
     script: str, arguments: list[str], inputs: Sequence[str], folder: Path, say: Callable[[str], None]
 ) -> None:
@@ -226,6 +239,7 @@ def main(arguments: list[str]) -> int:
     if rendezvous.size > 1:  # Once torch is imported, the script may use the GPU.
         sys.meta_path.insert(0, ImportWatch("torch", rendezvous.restore_gpu, lambda _torch: None))
     sys.meta_path.insert(0, ImportWatch("TTS", remember_packages, lambda _module: None))
+    sys.meta_path.insert(0, ImportWatch("multiprocessing", lambda: None, start_by_fork))
     hide_package()
     TrainingPrograms(
         str(Path(control_path).resolve()), _ROOT, beside.parent, rendezvous, reporter.say

@@ -29,6 +29,15 @@ seen["meta"] = "__mp_main__" in sys.modules
 print(json.dumps(seen))
 """
 
+# The module as it is from Python 3.14 on: processes are started by a fork server.
+LATER = """
+import pathlib, sysconfig
+place = pathlib.Path(sysconfig.get_path("stdlib"), "multiprocessing")
+__path__ = [str(place)]
+exec((place / "__init__.py").read_text())
+context._default_context._default_context = get_context("forkserver")
+"""
+
 
 def python(folder: Path, *arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run Python in `folder`."""
@@ -67,6 +76,20 @@ def test_a_script_sees_no_difference(tmp_path: Path) -> None:
         assert alone.stdout
         assert under.stdout == alone.stdout
     assert json.loads((tmp_path / "HOST_REPORT.json").read_text())["hooks"] is False
+
+
+def test_a_scripts_processes_are_forked(tmp_path: Path) -> None:
+    """Without a main guard they work from Python 3.14 on, too; and a script may choose another way."""
+    put(tmp_path / "later" / "multiprocessing" / "__init__.py", LATER)
+    begin = "import multiprocessing as mp, os\nbegun = os.getpid()\n"
+    fork = "child = mp.Process(target=lambda: print(begun != os.getpid()))\nchild.start()\nchild.join()\n"
+    forking = put(tmp_path / "forking.py", begin + fork)
+    choose = "mp.set_start_method('spawn')\nprint(mp.get_start_method())\n"
+    choosing = put(tmp_path / "choosing.py", begin + choose)
+    path = {"PYTHONPATH": str(tmp_path / "later")}
+    assert "True" not in plain(tmp_path, str(forking), **path).stdout
+    assert hosted(tmp_path, str(forking), **path).stdout == "True\n"
+    assert hosted(tmp_path, str(choosing), **path).stdout == "spawn\n"
 
 
 def test_a_module_sees_no_difference(tmp_path: Path) -> None:
