@@ -13,7 +13,7 @@ import numpy as np
 
 from kernel_template.contract import SAMPLES_FILE, MeanScore, Measure, SentenceScores, Speaker
 from kernel_template.scores.models import Models
-from kernel_template.scores.program import ScoringPlan, Voice
+from kernel_template.scores.program import NO_TIME, ScoringPlan, Voice
 from kernel_template.scores.sounds import Sound, compare, load, resampled
 from kernel_template.tools.files import json_bytes, write_atomic
 
@@ -71,7 +71,7 @@ class Measuring:
             left = plan["limit_s"] - self._clock()
             speaks = voice["of"] != Speaker.RECORDINGS
             if left <= (self._slowest * _MARGIN if speaks else 0.0):
-                self._skip(voice, "no time is left")
+                self._skip(voice, NO_TIME)
                 continue
             began = self._clock()
             try:

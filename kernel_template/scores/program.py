@@ -15,6 +15,8 @@ from typing import Any, TypedDict
 from kernel_template.contract import HeldOut
 from kernel_template.tools.garbage import end_quickly
 
+NO_TIME = "no time is left"  # Why a voice was not measured.
+
 
 class Voice(TypedDict):
     """Who is to speak; the recordings have no files."""

@@ -28,7 +28,7 @@ from kernel_template.finish.export import free_bytes
 from kernel_template.finish.voice_program import tagged_record
 from kernel_template.scores.book import best_step, folder_of, scores_before, set_name
 from kernel_template.scores.held_out import choose, read_candidates
-from kernel_template.scores.program import ScoringPlan, Voice
+from kernel_template.scores.program import NO_TIME, ScoringPlan, Voice
 from kernel_template.start.inputs import Inputs
 from kernel_template.start.install import add_packages
 from kernel_template.tools.espeak import with_espeak
@@ -136,6 +136,8 @@ class ScoresStage:
         scores["state"] = ScoresState.MADE if not found.skipped else ScoresState.PARTLY
         if not found.scored:
             scores["state"] = ScoresState.FAILED
+        if any(NO_TIME in item for item in found.skipped):
+            found.skipped.append(f"more than scores.share = {asked['share']:g} gives it more time")
         scores["why"] = "; ".join(found.skipped) or None
         for reason, names in _reasons(found.scored).items():
             context.report.say(f"Not measured: {', '.join(names)}, since {reason}.")
@@ -220,7 +222,7 @@ class ScoresStage:
             shutil.rmtree(voice["folder"], ignore_errors=True)
         if end.stop_cause is not None:
             late = end.stop_cause is StopCause.TIME_LIMIT
-            why = "no time is left" if late else "the session was told to stop"
+            why = NO_TIME if late else "the session was told to stop"
             found.skipped = [f"{_title(item['of'], item['global_step'])} ({why})" for item in missed]
         elif end.returncode != 0:
             last = (found.lines or ["it printed nothing"])[-1][:300]

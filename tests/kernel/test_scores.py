@@ -229,7 +229,10 @@ def test_a_voice_that_was_cut_off_leaves_nothing(root: Path, log: Log) -> None:
     played = Played(root, log, HEAD + TRAINS, scores=scored(), tools=timed(log, run=run))
     scores = played.state["scores"]
     assert (scores["state"], scores["recordings"]) == ("partly", None)
-    assert scores["why"] == "the recordings (no time is left); the base voice (no time is left)"
+    assert scores["why"] == (
+        "the recordings (no time is left); the base voice (no time is left); "
+        "more than scores.share = 0.5 gives it more time"
+    )
     assert [place.name for place in paths.scored.iterdir()] == ["step_4"]
 
 

@@ -3,6 +3,7 @@
 import click
 
 from orchestrator.cli.context import find, workbench
+from orchestrator.cli.show.console import folded
 from orchestrator.models import KernelInfo
 from orchestrator.run.context import RunContext, Target
 from orchestrator.run.follow import session_status
@@ -46,9 +47,14 @@ def _say_what_is_lost(info: KernelInfo, *, asks: bool) -> None:
     count = info.latest_version
     versions = "all its versions" if count is None else f"{count} version{'' if count == 1 else 's'}"
     name = info.ref.kernel
-    click.echo(f"This deletes {name} on Kaggle: {versions}, every log and all outputs, checkpoints included.")
+    text = f"This deletes {name} on Kaggle: {versions}, every log and all outputs, checkpoints included."
+    click.echo(folded(text))
     if asks:
-        click.echo("Results that were not pulled are lost. To end a session and keep everything: kgtts stop")
+        click.echo(
+            folded(
+                "Results that were not pulled are lost. To end a session and keep everything: `kgtts stop`"
+            )
+        )
 
 
 @click.command()

@@ -52,10 +52,10 @@ def _summarise(name: str, table: MetricsTable) -> None:
         + (f"; best model at step {table.best_steps()[-1]:,}" if table.best_steps() else "")
     )
     click.echo(
-        f"\n{'name':<28} {'split':<6} {'values':>7} {'first':>11} {'last':>11} {'lowest':>11}  at step"
+        f"\n{'name':<22} {'split':<5} {'values':>7} {'first':>10} {'last':>10} {'lowest':>10}  at step"
     )
     for (_, split), series in sorted(all_series.items(), key=lambda item: (item[0][1] != "eval", item[0])):
-        click.echo(f"{series.name[:28]:<28} {split:<6} {len(series):>7} {_figures(series)}".rstrip())
+        click.echo(f"{series.name[:22]:<22} {split:<5} {len(series):>7} {_figures(series)}".rstrip())
     click.echo()
     for finding in find_warnings(table):
         warn(one_line(finding.message))
@@ -68,9 +68,9 @@ def _summarise(name: str, table: MetricsTable) -> None:
 
 def _figures(series: Series) -> str:
     finite = [index for index, value in enumerate(series.values) if math.isfinite(value)]
-    ends = f"{series.values[0]:>11.5g} {series.values[-1]:>11.5g}"
+    ends = f"{series.values[0]:>10.5g} {series.values[-1]:>10.5g}"
     if not finite:
         return ends
     lowest = min(finite, key=lambda index: series.values[index])
     where = f"{series.steps[lowest]:,}" if series.steps[lowest] >= 0 else ""
-    return f"{ends} {series.values[lowest]:>11.5g}  {where}"
+    return f"{ends} {series.values[lowest]:>10.5g}  {where}"
