@@ -1,5 +1,6 @@
 """Find a base voice's two files in a folder, a ZIP archive or at an address; hostile archives are refused."""
 
+import difflib
 import re
 import shutil
 import zipfile
@@ -118,10 +119,11 @@ def found(
         yield _in_folder(place)
         return
     if not place.exists():
-        names = ", ".join(voice.name for voice in KNOWN_VOICES)
+        names = [voice.name for voice in KNOWN_VOICES]
+        meant = difflib.get_close_matches(asked.casefold(), names, n=1)
         raise UsageError(
-            f"{asked} is no folder, no ZIP archive, no https address and no known voice ({names}).",
-            hint="`kgtts base list` names voices that work",
+            f"{asked} is no folder, no ZIP archive, no address and no known voice ({', '.join(names)}).",
+            hint=f"did you mean {meant[0]}?" if meant else "`kgtts base list` names voices that work",
         )
     if not zipfile.is_zipfile(place) or place.name.endswith(_ENDINGS):
         raise UsageError(

@@ -14,6 +14,7 @@ from orchestrator.data.tables import Transcript, TranscriptError, read_table
 from orchestrator.data.transcripts import find_transcripts
 from orchestrator.data.work import AudioSettings, Job, Worked
 from orchestrator.errors import LocalError, UsageError
+from orchestrator.formatting import counted
 
 
 class Listener(Protocol):
@@ -72,7 +73,7 @@ def find(request: Request, leave_out: Path | None = None) -> Found:
         ) from error
     if not folder.recordings:
         raise UsageError(
-            f"There are no recordings in {request.folder}: none of its {len(folder.files)} files is a sound.",
+            f"There are no recordings in {request.folder}, only {counted(len(folder.files), 'other file')}.",
             hint=f"name the folder that has them; kgtts reads {', '.join(sorted(ENDINGS))}",
         )
     names = Names(folder.recordings)

@@ -153,13 +153,13 @@ def _advice(course: Course, said: Point, *, is_over: bool) -> tuple[Advice, str]
     if course.direction is Direction.FLAT:
         again = "" if said.answer is Answer.YES else " If it does not sound right, look at the data first."
         return Advice.STOP, f"Stop now: twice the time would bring less than {FLAT_SHARE:.0%}.{again}"
-    if course.direction is Direction.BETTER:
-        return _advice_to_improving(course.more, is_over=is_over)
-    return Advice.UNKNOWN, "Keep training, and look again after some more evaluations."
-
-
-def _advice_to_improving(more: tuple[float, float | None] | None, *, is_over: bool) -> tuple[Advice, str]:
     how = " The run has reached its target: raise `training.epochs` to go on." if is_over else ""
+    if course.direction is Direction.BETTER:
+        return _advice_to_improving(course.more, how)
+    return Advice.UNKNOWN, f"Keep training, and look again after some more evaluations.{how}"
+
+
+def _advice_to_improving(more: tuple[float, float | None] | None, how: str) -> tuple[Advice, str]:
     if more is None:
         return (
             Advice.CONTINUE,

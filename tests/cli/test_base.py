@@ -146,6 +146,7 @@ def test_an_address_is_downloaded(cli: Cli, workplace: Path, server: str) -> Non
 def test_what_is_no_voice_is_named(cli: Cli, workplace: Path) -> None:
     """Nothing there, a folder without a checkpoint, without a configuration, and with several."""
     assert "no known voice (bangla-female" in cli("base", "add", "bangla").said
+    assert "did you mean bangla-female?" in cli("base", "add", "Bangla-femle").said
     (workplace / "empty").mkdir()
     assert "it has no checkpoint" in cli("base", "add", "empty").said
     folder = write_voice(workplace / "voice", name="a.pth")

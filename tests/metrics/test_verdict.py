@@ -71,6 +71,8 @@ def test_nothing_at_all() -> None:
         "Listen to hear whether it speaks. It is too early to say whether to keep training."
     )
     assert (found.loss, found.more_hours, found.advice) == (None, None, Advice.UNKNOWN)
+    assert "training.epochs" not in found.what_to_do
+    assert "raise `training.epochs`" in judge(MetricsTable(), Scores(), is_over=True).what_to_do
 
 
 def test_losses_without_scores() -> None:
