@@ -7,7 +7,7 @@ import click
 
 from orchestrator.cli.context import complete_run_or_path, pulled
 from orchestrator.cli.places import brought_from, place_option
-from orchestrator.cli.show.console import warn
+from orchestrator.cli.show.console import fit, warn
 from orchestrator.formatting import counted
 from orchestrator.metrics import MetricsTable, Series, find_warnings
 from orchestrator.metrics.export import csv_text, json_text
@@ -55,7 +55,7 @@ def _summarise(name: str, table: MetricsTable) -> None:
         f"\n{'name':<22} {'split':<5} {'values':>7} {'first':>10} {'last':>10} {'lowest':>10}  at step"
     )
     for (_, split), series in sorted(all_series.items(), key=lambda item: (item[0][1] != "eval", item[0])):
-        click.echo(f"{series.name[:22]:<22} {split:<5} {len(series):>7} {_figures(series)}".rstrip())
+        click.echo(f"{fit(series.name, 22):<22} {split:<5} {len(series):>7} {_figures(series)}".rstrip())
     click.echo()
     for finding in find_warnings(table):
         warn(one_line(finding.message))
