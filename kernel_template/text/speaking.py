@@ -37,7 +37,7 @@ _BIJOY = (
     "Convert it to Unicode first."
 )
 _MANGLED = (
-    "The text's letters are mangled: a program took its UTF-8 for Windows-1252, and some bytes are lost. "
+    "The text's letters are mangled: a program took its UTF-8 for another encoding, and some bytes are lost. "
     "Save it again from where it is still right."
 )
 
