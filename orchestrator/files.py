@@ -95,7 +95,7 @@ def home_folder() -> Path:
     """Give the user's home.
 
     Raises:
-        LocalError: they have none, as a number without a name in a container.
+        LocalError: they have none, like a user in a container who is only a number.
     """
     try:
         return Path.home()

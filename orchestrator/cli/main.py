@@ -33,7 +33,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _ALLOCATIONS = 50_000  # After so many new objects Python looks for garbage.
 _LONGEST_NAME = 200  # Of a file, in an error message.
 _PLAIN_WORDS = {"a valid integer range": "a whole number", "a valid float range": "a number"}  # For click's.
-_LONG_S = 3.0  # After so many seconds of waiting between tries, it is said.
+_LONG_S = 3.0  # A command that has waited longer for Kaggle says so.
 # What `kgtts --help` lists, by what a person is doing: command -> its line of help. Each command is in the
 # module of its name in `cli/commands`, which is imported only to run it: help and completion must be quick.
 _SECTIONS = {

@@ -424,7 +424,7 @@ def test_a_base_voice_that_is_cut_off(cli: Cli, account: Emulator, workplace: Pa
 def test_a_user_without_a_home(
     cli: Cli, workplace: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a number without a name in a container: what to set is said."""
+    """Somebody who is only a number in a container has none; the error names the variable to set."""
     monkeypatch.delenv("KGTTS_HOME")
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     fails(cli(*command.split()), 8, "This user has no home folder.", "Next: set HOME")
